@@ -1,0 +1,150 @@
+//! The file that a downward API volume makes of `metadata.annotations`: a line `key="value"` each, the value quoted as
+//! Go's `strconv.Quote` does it.
+//! Source: <https://pkg.go.dev/strconv#Quote>, and `FormatMap` in the kubelet's `pkg/fieldpath`.
+
+use std::collections::BTreeMap;
+
+use crate::quote::Quoted;
+
+/// Reads the file's text.
+///
+/// # Errors
+/// The number of the first line (from 1) that the kubelet would not have written, and what is wrong with it.
+pub fn parse(text: &str) -> Result<BTreeMap<String, String>, DownwardError> {
+    text.lines()
+        .enumerate()
+        .filter(|(_, line)| !line.is_empty())
+        .map(|(index, line)| entry(line).map_err(|problem| DownwardError { line: index + 1, problem }))
+        .collect()
+}
+
+fn entry(line: &str) -> Result<(String, String), Problem> {
+    let (key, value) = line.split_once('=').ok_or(Problem::NoValue)?;
+    let quoted =
+        value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).ok_or(Problem::NotQuoted)?;
+    Ok((key.to_owned(), unquote(quoted)?))
+}
+
+fn unquote(quoted: &str) -> Result<String, Problem> {
+    let mut bytes = Vec::with_capacity(quoted.len());
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => return Err(Problem::NotQuoted),
+            '\\' => escape(&mut chars, &mut bytes)?,
+            _ => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| Problem::NotText)
+}
+
+/// Reads what follows a backslash. `\x` is a byte, `\u` and `\U` are characters, as in Go's language specification.
+fn escape(chars: &mut std::str::Chars<'_>, bytes: &mut Vec<u8>) -> Result<(), Problem> {
+    let letter = chars.next().ok_or(Problem::NotQuoted)?;
+    let digits = match letter {
+        'x' => 2,
+        'u' => 4,
+        'U' => 8,
+        _ => {
+            bytes.push(control(letter).ok_or(Problem::BadEscape(letter))?);
+            return Ok(());
+        }
+    };
+    let code = chars.as_str().get(..digits).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    let code = code.ok_or(Problem::BadEscape(letter))?;
+    chars.nth(digits - 1);
+    if letter == 'x' {
+        bytes.push(u8::try_from(code).map_err(|_| Problem::BadEscape(letter))?);
+    } else {
+        let c = char::from_u32(code).ok_or(Problem::BadEscape(letter))?;
+        bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    Ok(())
+}
+
+/// The byte that a one-letter escape stands for.
+fn control(letter: char) -> Option<u8> {
+    Some(match letter {
+        'a' => 0x07,
+        'b' => 0x08,
+        'f' => 0x0c,
+        'n' => b'\n',
+        'r' => b'\r',
+        't' => b'\t',
+        'v' => 0x0b,
+        '\\' => b'\\',
+        '"' => b'"',
+        _ => return None,
+    })
+}
+
+/// A file that is not what a downward API volume holds.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "line {line} {problem}; a downward API volume with fieldPath metadata.annotations writes key=\"value\""
+)]
+pub struct DownwardError {
+    line: usize,
+    problem: Problem,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+enum Problem {
+    #[error("has no =")]
+    NoValue,
+    #[error("has a value that is not in double quotes")]
+    NotQuoted,
+    #[error("has a wrong escape {}", Quoted(&format!("\\{_0}")))]
+    BadEscape(char),
+    #[error("is not UTF-8 once its escapes are read")]
+    NotText,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_file_as_the_kubelet_writes_it_is_read() {
+        let text = "kubernetes.io/config.source=\"api\"\npodcreds.io/db.keys=\"user=username\\n\\tpass=\\\"p\\\\w\\\"\"\n\
+                    x=\"\\x7f\\u00ad\\U000e0001é=\"\n";
+        let read = parse(text).unwrap();
+        assert_eq!(read["podcreds.io/db.keys"], "user=username\n\tpass=\"p\\w\"");
+        assert_eq!(read["x"], "\u{7f}\u{ad}\u{e0001}é=");
+        assert_eq!(read.len(), 3);
+        assert_eq!(parse(""), Ok(BTreeMap::new()));
+    }
+
+    #[test]
+    fn a_wrong_line_is_named_by_its_number() {
+        for line in [
+            "x",
+            "x=y",
+            "x=\"",
+            "x=\"a\"b\"",
+            "x=\"\\q\"",
+            "x=\"\\u12\"",
+            "x=\"\\ud800\"",
+            "x=\"\\xff\"",
+            "x=\"\\\"",
+        ] {
+            assert_eq!(parse(&format!("a=\"b\"\n{line}\n")).unwrap_err().line, 2, "{line}");
+        }
+    }
+
+    proptest! {
+        /// Rust's escapes of control characters are Go's for this set.
+        #[test]
+        fn what_is_quoted_reads_back(value in "[ -~\n\t\ré€😀]{0,40}") {
+            let quoted = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\t', "\\t").replace('\r', "\\r");
+            prop_assert_eq!(&parse(&format!("k=\"{quoted}\"")).unwrap()["k"], &value);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "(k=\")?[\\\\xuU0-9a-f\"=é\n]{0,40}") {
+            let _ = parse(&text);
+        }
+    }
+}

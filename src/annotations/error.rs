@@ -1,0 +1,162 @@
+//! What can be wrong with annotations. Values are shown only where they cannot be secret.
+
+use std::fmt;
+
+use crate::annotations::list::ListError;
+use crate::credential::{Conflict, CredentialName, FieldName, FieldNameError, ModeError, PathError};
+use crate::object::NameError;
+use crate::quote::Quoted;
+
+/// How many errors a message lists before it only counts them.
+const LISTED_ERRORS: usize = 20;
+
+/// Every error of a pod's annotations: at least one.
+#[derive(Debug, thiserror::Error)]
+pub struct Errors(pub Vec<Error>);
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [error] => return write!(f, "wrong annotation: {error}"),
+            errors => write!(f, "{} wrong annotations:", errors.len())?,
+        }
+        self.0.iter().take(LISTED_ERRORS).try_for_each(|error| write!(f, "\n  {error}"))?;
+        match self.0.len().saturating_sub(LISTED_ERRORS) {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
+        }
+    }
+}
+
+/// One wrong annotation.
+#[derive(Debug)]
+pub struct Error {
+    annotation: String,
+    problem: Problem,
+}
+
+impl Error {
+    /// What is wrong with the annotation of this whole name.
+    pub fn new(annotation: &str, problem: Problem) -> Self {
+        Self { annotation: annotation.to_owned(), problem }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
+        if self.annotation.len() <= 320 && self.annotation.bytes().all(plain) {
+            write!(f, "{}: {}", self.annotation, self.problem)
+        } else {
+            write!(f, "{}: {}", Quoted(&self.annotation), self.problem)
+        }
+    }
+}
+
+/// What is wrong with an annotation.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// `podcreds.io/secret` instead of `podcreds.io/db.secret`.
+    #[error("names no credential: write {prefix}/<name>.{}", if Self::is_word(rest) { rest } else { "secret" })]
+    NoName {
+        /// The prefix in use.
+        prefix: String,
+        /// What follows the prefix.
+        rest: String,
+    },
+    /// The part before the dot.
+    #[error(
+        "{} is no name of a credential: lower-case letters, digits, `-` and `_`, at most 40, with a letter or digit at both ends",
+        Quoted(name)
+    )]
+    BadName {
+        /// What stands there.
+        name: String,
+    },
+    /// The part after the dot.
+    #[error("{} is no word that podcreds knows{}", Quoted(word), suggest(*nearest))]
+    UnknownWord {
+        /// What stands there.
+        word: String,
+        /// The nearest word that exists.
+        nearest: Option<&'static str>,
+    },
+    /// A value of `.format`.
+    #[error(
+        "{} is no format{}: files, env, dotenv, json, yaml or properties",
+        Quoted(format),
+        suggest(*nearest)
+    )]
+    UnknownFormat {
+        /// What stands there.
+        format: String,
+        /// The nearest format that exists.
+        nearest: Option<&'static str>,
+    },
+    /// A word or format that is planned.
+    #[error("{what} is not yet supported by this version of podcreds")]
+    NotYet {
+        /// The word or format.
+        what: &'static str,
+    },
+    /// Neither `.secret` nor `.configmap`.
+    #[error("names no source: add .secret or .configmap to credential {name}")]
+    NoSource {
+        /// The credential.
+        name: CredentialName,
+    },
+    /// The name of a Secret, ConfigMap or namespace.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The name of a field or key.
+    #[error(transparent)]
+    Field(#[from] FieldNameError),
+    /// The grammar of `.keys` or `.set`.
+    #[error(transparent)]
+    List(#[from] ListError),
+    /// A field that is given more than once.
+    #[error("field {field} is given twice")]
+    Twice {
+        /// The field.
+        field: FieldName,
+    },
+    /// A path that leaves the volume.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A path that two credentials want.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// `.file-mode`.
+    #[error(transparent)]
+    Mode(#[from] ModeError),
+    /// Neither `true` nor `false`.
+    #[error("{} is neither \"true\" nor \"false\"", Quoted(text))]
+    NotBoolean {
+        /// What stands there.
+        text: String,
+    },
+    /// A value beyond its bound.
+    #[error("is longer than {limit} bytes")]
+    TooLong {
+        /// The bound.
+        limit: usize,
+    },
+    /// More of something than its bound.
+    #[error("more than {limit} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+}
+
+impl Problem {
+    fn is_word(text: &str) -> bool {
+        crate::annotations::vocabulary::Word::parse(text).is_ok()
+    }
+}
+
+fn suggest(nearest: Option<&'static str>) -> String {
+    nearest.map(|word| format!("; did you mean {}?", Quoted(word))).unwrap_or_default()
+}

@@ -1,0 +1,174 @@
+//! The small grammar of `.keys` and `.set`: entries between commas or new lines, `name` or `name=value`. Blank entries
+//! (a comma at the end, an empty line) are passed over.
+
+use crate::quote::Quoted;
+use crate::secret::{SecretBuffer, SecretBytes};
+
+/// The most entries of one list.
+const ENTRY_LIMIT: usize = 256;
+
+/// What is wrong with a list. An entry is named by its field, never by its value.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ListError {
+    /// No entry at all.
+    #[error("is empty: leave the annotation out, or name something")]
+    Empty,
+    /// Too many entries.
+    #[error("has more than {ENTRY_LIMIT} entries")]
+    TooLong,
+    /// An entry of `.set` without `=`.
+    #[error("{} has no value: write field=value", Quoted(.0))]
+    NoValue(String),
+    /// A quote that is never closed.
+    #[error("the value of field {} has no closing quote", Quoted(.0))]
+    Unclosed(String),
+    /// Text behind a closing quote.
+    #[error("the value of field {} goes on after its closing quote: put a comma there, or quote all of it", Quoted(.0))]
+    AfterQuote(String),
+    /// An escape that is not known.
+    #[error("the value of field {} has an unknown escape: \\\\, \\\", \\n, \\r and \\t are known", Quoted(.0))]
+    BadEscape(String),
+}
+
+/// Reads `field=key, field, …` as (field, key).
+pub(super) fn keys(text: &str) -> Result<Vec<(&str, &str)>, ListError> {
+    let entries = text
+        .split([',', '\n'])
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+        .map(|entry| entry.split_once('=').map_or((entry, entry), |(field, key)| (field.trim(), key.trim())))
+        .take(ENTRY_LIMIT + 1)
+        .collect::<Vec<_>>();
+    check(entries)
+}
+
+/// Reads `field=value, …`. A value in single quotes is taken as it is; in double quotes `\\ \" \n \r \t` are escapes;
+/// a bare one is trimmed and ends before the next comma or new line.
+pub(super) fn assignments(text: &str) -> Result<Vec<(&str, SecretBytes)>, ListError> {
+    let mut entries = Vec::new();
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c == ',' || c.is_whitespace());
+        if rest.is_empty() || entries.len() > ENTRY_LIMIT {
+            return check(entries);
+        }
+        let end = rest.find([',', '\n', '=']).unwrap_or(rest.len());
+        let field = rest[..end].trim();
+        let Some(after) = rest[end..].strip_prefix('=') else {
+            return Err(ListError::NoValue(field.to_owned()));
+        };
+        let (value, after) = value(field, after.trim_start_matches([' ', '\t']))?;
+        entries.push((field, value));
+        rest = after;
+    }
+}
+
+/// Reads one value; returns it and what follows.
+fn value<'a>(field: &str, text: &'a str) -> Result<(SecretBytes, &'a str), ListError> {
+    let Some(quote @ ('"' | '\'')) = text.chars().next() else {
+        let end = text.find([',', '\n']).unwrap_or(text.len());
+        return Ok((text[..end].trim().into(), &text[end..]));
+    };
+    let mut value = SecretBuffer::with_capacity(text.len());
+    let mut chars = text.char_indices().skip(1);
+    while let Some((at, c)) = chars.next() {
+        match c {
+            _ if c == quote => {
+                let after = text[at + 1..].trim_start_matches([' ', '\t', '\r']);
+                return if after.is_empty() || after.starts_with([',', '\n']) {
+                    Ok((value.finish(), after))
+                } else {
+                    Err(ListError::AfterQuote(field.to_owned()))
+                };
+            }
+            '\\' if quote == '"' => value.push_char(match chars.next() {
+                Some((_, c @ ('\\' | '"'))) => c,
+                Some((_, 'n')) => '\n',
+                Some((_, 'r')) => '\r',
+                Some((_, 't')) => '\t',
+                Some(_) => return Err(ListError::BadEscape(field.to_owned())),
+                None => break,
+            }),
+            _ => value.push_char(c),
+        }
+    }
+    Err(ListError::Unclosed(field.to_owned()))
+}
+
+fn check<T>(entries: Vec<T>) -> Result<Vec<T>, ListError> {
+    match entries.len() {
+        0 => Err(ListError::Empty),
+        1..=ENTRY_LIMIT => Ok(entries),
+        _ => Err(ListError::TooLong),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn set(text: &str) -> Result<Vec<(&str, String)>, ListError> {
+        let plain = |value: SecretBytes| value.expose_text().unwrap().to_owned();
+        Ok(assignments(text)?.into_iter().map(|(field, value)| (field, plain(value))).collect())
+    }
+
+    #[test]
+    fn keys_are_separated_by_commas_or_new_lines() {
+        assert_eq!(
+            keys("user=username, password\n\n tls = tls.crt ,\n"),
+            Ok(vec![("user", "username"), ("password", "password"), ("tls", "tls.crt")])
+        );
+        assert_eq!(keys(" , \n"), Err(ListError::Empty));
+        assert_eq!(keys(&"a,".repeat(257)), Err(ListError::TooLong));
+    }
+
+    #[test]
+    fn values_may_be_bare_or_quoted() {
+        let text = "a=1, b = 'x, y=\"z\" \\n' ,c=\"l\\\\1\\n\\\"2\\\"\"\nd=it's = fine\ne=,f=";
+        assert_eq!(
+            set(text).unwrap(),
+            [
+                ("a", "1"),
+                ("b", "x, y=\"z\" \\n"),
+                ("c", "l\\1\n\"2\""),
+                ("d", "it's = fine"),
+                ("e", ""),
+                ("f", "")
+            ]
+            .map(|(field, value)| (field, value.to_owned()))
+        );
+    }
+
+    #[test]
+    fn wrong_lists_name_the_field_and_not_the_value() {
+        for (text, error) in [
+            ("", ListError::Empty),
+            ("a", ListError::NoValue("a".into())),
+            ("a=1,b", ListError::NoValue("b".into())),
+            ("a=\"1", ListError::Unclosed("a".into())),
+            ("a='1", ListError::Unclosed("a".into())),
+            ("a=\"1\\", ListError::Unclosed("a".into())),
+            ("a=\"1\"2", ListError::AfterQuote("a".into())),
+            ("a=\"\\x\"", ListError::BadEscape("a".into())),
+        ] {
+            assert_eq!(set(text), Err(error), "{text}");
+        }
+        assert_eq!(set(&"a=1,".repeat(257)), Err(ListError::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_can_be_quoted(value in any::<String>()) {
+            let double = value.replace('\\', "\\\\").replace('"', "\\\"");
+            let text = format!("a=\"{double}\", b=1");
+            prop_assert_eq!(set(&text).unwrap(), [("a", value), ("b", "1".to_owned())]);
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "[a=,'\"\\\\\n é]{0,40}") {
+            let _ = (keys(&text), assignments(&text));
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! From a pod's annotations to credentials. Pure: text in, credentials or every error out.
+//!
+//! The annotations are input from whoever may edit the pod, so all that they can ask for has a bound here.
+
+mod downward;
+mod error;
+mod list;
+mod vocabulary;
+
+use std::collections::BTreeMap;
+
+pub use downward::{DownwardError, parse as parse_downward_file};
+pub use error::{Error, Errors, Problem};
+
+use crate::annotations::vocabulary::{Word, nearest};
+use crate::credential::{
+    Credential, CredentialName, FieldName, FileMode, Format, Keys, PathClaims, RelativePath,
+};
+use crate::object::{Kind, Namespace, ObjectRef};
+use crate::secret::SecretBytes;
+
+/// The prefix of podcreds' own annotations, without the slash.
+pub const DEFAULT_PREFIX: &str = "podcreds.io";
+
+/// The most credentials of a pod.
+const CREDENTIAL_LIMIT: usize = 64;
+/// The longest value of one annotation, in bytes.
+const VALUE_LIMIT: usize = 64 * 1024;
+
+/// The annotations of one credential, by word.
+type Words<'a> = BTreeMap<Word, &'a str>;
+
+/// Reads every credential that annotations with this prefix describe, in order of name. `namespace` is where a source
+/// is looked for that names none. Annotations with another prefix are ignored.
+///
+/// # Errors
+/// Every wrong annotation, each with its name and what would be right.
+pub fn parse(
+    annotations: &BTreeMap<String, String>,
+    prefix: &str,
+    namespace: &Namespace,
+) -> Result<Vec<Credential>, Errors> {
+    let mut errors = Vec::new();
+    let groups = group(annotations, prefix, &mut errors);
+    if groups.len() > CREDENTIAL_LIMIT {
+        errors.push(Error::new(prefix, Problem::TooMany { what: "credentials", limit: CREDENTIAL_LIMIT }));
+        return Err(Errors(errors));
+    }
+    let credentials: Vec<_> =
+        groups.iter().filter_map(|(name, group)| group.read(prefix, name, namespace, &mut errors)).collect();
+    check_paths(prefix, &credentials, &mut errors);
+    if errors.is_empty() { Ok(credentials) } else { Err(Errors(errors)) }
+}
+
+/// The prefix that somebody may have meant who wrote an annotation that `parse` ignored.
+pub fn similar_prefix<'a>(annotations: &'a BTreeMap<String, String>, prefix: &str) -> Option<&'a str> {
+    let prefixes = annotations.keys().filter_map(|key| key.split_once('/')).map(|(prefix, _)| prefix);
+    nearest(prefix, prefixes)
+}
+
+/// What is known of one credential before its values are read.
+#[derive(Default)]
+struct Group<'a> {
+    words: Words<'a>,
+    /// An annotation of it is wrong already: what seems to be missing may be there under a wrong name.
+    broken: bool,
+}
+
+fn group<'a>(
+    annotations: &'a BTreeMap<String, String>,
+    prefix: &str,
+    errors: &mut Vec<Error>,
+) -> BTreeMap<CredentialName, Group<'a>> {
+    let mut groups = BTreeMap::<_, Group<'_>>::new();
+    for (key, value) in annotations {
+        let Some(rest) = key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')) else { continue };
+        let Some((name, word)) = rest.split_once('.') else {
+            errors
+                .push(Error::new(key, Problem::NoName { prefix: prefix.to_owned(), rest: rest.to_owned() }));
+            continue;
+        };
+        let Some(name) = CredentialName::parse(name) else {
+            errors.push(Error::new(key, Problem::BadName { name: name.to_owned() }));
+            continue;
+        };
+        let group = groups.entry(name).or_default();
+        let problem = match Word::parse(word) {
+            Err(problem) => problem,
+            Ok(_) if value.len() > VALUE_LIMIT => Problem::TooLong { limit: VALUE_LIMIT },
+            Ok(word) => {
+                group.words.insert(word, value);
+                continue;
+            }
+        };
+        group.broken = true;
+        errors.push(Error::new(key, problem));
+    }
+    groups
+}
+
+impl Group<'_> {
+    /// Reads the values; none if any is wrong.
+    fn read(
+        &self,
+        prefix: &str,
+        name: &CredentialName,
+        namespace: &Namespace,
+        errors: &mut Vec<Error>,
+    ) -> Option<Credential> {
+        let before = errors.len();
+        let mut values = Values { prefix, name, words: &self.words, errors };
+
+        let sources = [(Word::Secret, Kind::Secret), (Word::Configmap, Kind::ConfigMap)]
+            .into_iter()
+            .filter_map(|(word, kind)| {
+                values.read(word, |text| Ok(ObjectRef::parse(kind, text.trim(), namespace)?))
+            })
+            .collect::<Vec<_>>();
+        let keys = values.read(Word::Keys, read_keys).unwrap_or(Keys::All);
+        let literals = values.read(Word::Set, read_literals).unwrap_or_default();
+        let format = values.read(Word::Format, vocabulary::parse_format).unwrap_or(Format::Files);
+        let path = values
+            .read(Word::Path, |text| read_path(text, format))
+            .or_else(|| RelativePath::parse(&format.default_path(name)).ok());
+        let mode = values.read(Word::FileMode, |text| Ok(FileMode::parse(text.trim())?));
+        let optional = values.read(Word::Optional, read_bool).unwrap_or(false);
+        if let Some(field) = twice(&keys, &literals) {
+            values.push(Word::Set, Problem::Twice { field: field.clone() });
+        }
+
+        let names_source = [Word::Secret, Word::Configmap].iter().any(|word| self.words.contains_key(word));
+        if !names_source && !self.broken {
+            errors.push(Error::new(&format!("{prefix}/{name}"), Problem::NoSource { name: name.clone() }));
+        }
+        if self.broken || errors.len() > before {
+            return None;
+        }
+        Some(Credential { name: name.clone(), sources, keys, literals, format, path: path?, mode, optional })
+    }
+}
+
+/// The values of one credential, and where their errors go.
+struct Values<'a> {
+    prefix: &'a str,
+    name: &'a CredentialName,
+    words: &'a Words<'a>,
+    errors: &'a mut Vec<Error>,
+}
+
+impl Values<'_> {
+    fn read<T>(&mut self, word: Word, read: impl FnOnce(&str) -> Result<T, Problem>) -> Option<T> {
+        let text = *self.words.get(&word)?;
+        read(text).map_err(|problem| self.push(word, problem)).ok()
+    }
+
+    fn push(&mut self, word: Word, problem: Problem) {
+        self.errors.push(Error::new(&format!("{}/{}.{}", self.prefix, self.name, word.as_str()), problem));
+    }
+}
+
+fn read_keys(text: &str) -> Result<Keys, Problem> {
+    let mut listed: Vec<(FieldName, FieldName)> = Vec::new();
+    for (field, key) in list::keys(text)? {
+        let field = FieldName::parse(field)?;
+        if listed.iter().any(|(other, _)| *other == field) {
+            return Err(Problem::Twice { field });
+        }
+        listed.push((field, FieldName::parse(key)?));
+    }
+    Ok(Keys::Listed(listed))
+}
+
+fn read_literals(text: &str) -> Result<Vec<(FieldName, SecretBytes)>, Problem> {
+    let mut literals: Vec<(FieldName, SecretBytes)> = Vec::new();
+    for (field, value) in list::assignments(text)? {
+        let field = FieldName::parse(field)?;
+        if literals.iter().any(|(other, _)| *other == field) {
+            return Err(Problem::Twice { field });
+        }
+        literals.push((field, value));
+    }
+    Ok(literals)
+}
+
+fn read_path(text: &str, format: Format) -> Result<RelativePath, Problem> {
+    // `creds/` is how people write a folder.
+    let text = if format == Format::Files { text.strip_suffix('/').unwrap_or(text) } else { text };
+    Ok(RelativePath::parse(text)?)
+}
+
+fn read_bool(text: &str) -> Result<bool, Problem> {
+    match text.trim() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        other => Err(Problem::NotBoolean { text: other.to_owned() }),
+    }
+}
+
+fn twice<'a>(keys: &Keys, literals: &'a [(FieldName, SecretBytes)]) -> Option<&'a FieldName> {
+    let Keys::Listed(listed) = keys else { return None };
+    literals.iter().map(|(field, _)| field).find(|field| listed.iter().any(|(other, _)| other == *field))
+}
+
+fn check_paths(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>) {
+    let mut claims = PathClaims::default();
+    for Credential { name, path, format, .. } in credentials {
+        let claimed = match format {
+            Format::Files => claims.folder(path, name),
+            _ => claims.file(path, name),
+        };
+        if let Err(conflict) = claimed {
+            errors.push(Error::new(&format!("{prefix}/{name}.path"), conflict.into()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+use super::*;
+
+fn read(annotations: &[(&str, &str)]) -> Result<Vec<Credential>, String> {
+    let map = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    parse(&map, DEFAULT_PREFIX, &Namespace::parse("prod").unwrap()).map_err(|errors| errors.to_string())
+}
+
+/// The errors of one credential `db` that has a source and these annotations.
+fn errors_of(annotations: &[(&str, &str)]) -> String {
+    let named: Vec<_> =
+        annotations.iter().map(|(word, value)| (format!("podcreds.io/db.{word}"), *value)).collect();
+    let mut all: Vec<_> = named.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    all.push(("podcreds.io/db.secret", "db"));
+    read(&all).expect_err("these annotations are wrong")
+}
+
+#[test]
+fn one_annotation_is_enough() {
+    let read = read(&[("podcreds.io/db.secret", "postgres"), ("other.io/db.secret", "no\nmatter")]).unwrap();
+    let [credential] = read.as_slice() else { panic!("{read:?}") };
+    assert_eq!(credential.sources[0].to_string(), "Secret prod/postgres");
+    assert_eq!(credential.path.to_string(), "db");
+    assert_eq!((credential.format, &credential.keys, credential.mode), (Format::Files, &Keys::All, None));
+}
+
+#[test]
+fn every_word_is_read() {
+    let read = read(&[
+        ("podcreds.io/db.secret", "creds/postgres"),
+        ("podcreds.io/db.configmap", "postgres"),
+        ("podcreds.io/db.keys", "DBUSER=username\nDBPASSWORD=password,"),
+        ("podcreds.io/db.set", "SSL='verify, full'"),
+        ("podcreds.io/db.format", "env"),
+        ("podcreds.io/db.path", "app/db.env"),
+        ("podcreds.io/db.file-mode", "0400"),
+        ("podcreds.io/db.optional", "true"),
+    ])
+    .unwrap();
+    let [db] = read.as_slice() else { panic!("{read:?}") };
+    let sources: Vec<_> = db.sources.iter().map(ToString::to_string).collect();
+    assert_eq!(sources, ["Secret creds/postgres", "ConfigMap prod/postgres"]);
+    assert_eq!(db.literals[0].1.expose(), b"verify, full");
+    assert_eq!((db.path.to_string().as_str(), db.mode.map(FileMode::bits)), ("app/db.env", Some(0o400)));
+    assert!(db.optional && matches!(&db.keys, Keys::Listed(keys) if keys.len() == 2));
+}
+
+#[test]
+fn each_format_has_its_usual_ending() {
+    for (format, path) in [
+        ("files", "db"),
+        ("env", "db.env"),
+        ("dotenv", "db.env"),
+        ("json", "db.json"),
+        ("yaml", "db.yaml"),
+        ("properties", "db.properties"),
+    ] {
+        let read = read(&[("podcreds.io/db.secret", "db"), ("podcreds.io/db.format", format)]).unwrap();
+        assert_eq!(read[0].path.to_string(), path, "{format}");
+    }
+}
+
+#[test]
+fn all_errors_are_reported_at_once_each_with_its_annotation() {
+    let message = read(&[
+        ("podcreds.io/a.secert", "x"),
+        ("podcreds.io/b.secret", "Bad_Name"),
+        ("podcreds.io/c.path", "c"),
+        ("podcreds.io/secret", "x"),
+        ("podcreds.io/DB.secret", "x"),
+    ])
+    .unwrap_err();
+    for part in [
+        "5 wrong annotations:",
+        "podcreds.io/a.secert: \"secert\" is no word that podcreds knows; did you mean \"secret\"?",
+        "podcreds.io/b.secret: \"Bad_Name\" is no name",
+        "podcreds.io/c: names no source: add .secret or .configmap to credential c",
+        "podcreds.io/secret: names no credential: write podcreds.io/<name>.secret",
+        "podcreds.io/DB.secret: \"DB\" is no name of a credential",
+    ] {
+        assert!(message.contains(part), "{part}\nis not in\n{message}");
+    }
+    assert!(!message.contains("podcreds.io/a: "), "a misspelt source is one error, not two: {message}");
+}
+
+#[test]
+fn what_a_later_version_brings_is_refused_with_not_yet() {
+    for (word, value) in [
+        ("engine", "postgresql"),
+        ("template", "{{ password }}"),
+        ("template-from", "cm/key"),
+        ("delimiters", "[[ ]]"),
+        ("on-change", "signal HUP app"),
+        ("cluster", "hub"),
+        ("format", "pgpass"),
+        ("format", "uri"),
+        ("format", "template"),
+    ] {
+        assert!(errors_of(&[(word, value)]).contains("not yet"), "{word}: {value}");
+    }
+}
+
+#[test]
+fn wrong_values_are_refused() {
+    for (word, value, part) in [
+        ("format", "jason", "did you mean \"json\"?"),
+        ("format", "", "no format"),
+        ("keys", "", "is empty"),
+        ("keys", "a=b,a=c", "field a is given twice"),
+        ("keys", "a/b", "is no key"),
+        ("keys", "..data", "is no key"),
+        ("set", "a=1,a=2", "field a is given twice"),
+        ("set", "a b=1", "is no key"),
+        ("path", "../x", "begins with `..`"),
+        ("path", "/etc/passwd", "absolute"),
+        ("path", "a\nb", "control characters"),
+        ("file-mode", "888", "octal"),
+        ("optional", "yes", "neither \"true\" nor \"false\""),
+        ("configmap", "a/b/c", "is no name"),
+    ] {
+        let message = errors_of(&[(word, value)]);
+        assert!(
+            message.contains(part) && message.contains(&format!("db.{word}")),
+            "{word}={value}: {message}"
+        );
+    }
+    assert!(errors_of(&[("keys", "a"), ("set", "a=1")]).contains("field a is given twice"));
+    assert!(errors_of(&[("set", &"x".repeat(VALUE_LIMIT + 1))]).contains("longer than"));
+}
+
+#[test]
+fn a_literal_is_never_shown() {
+    for value in ["a='test-password", "a=\"test-password\"x", "a=\"test-password\\q\"", "a=test-password,a=2"]
+    {
+        assert!(!errors_of(&[("set", value)]).contains("test-password"), "{value}");
+    }
+}
+
+#[test]
+fn two_credentials_cannot_write_one_path() {
+    let base =
+        [("podcreds.io/a.secret", "s"), ("podcreds.io/b.secret", "s"), ("podcreds.io/b.format", "json")];
+    for path in ["a", "a/b", "b.json"] {
+        let clash = [("podcreds.io/a.path", "b.json/x"), ("podcreds.io/b.path", path)];
+        assert_eq!(read(&[base.as_slice(), &clash].concat()).is_err(), path == "b.json", "{path}");
+    }
+    let same = read(&[base.as_slice(), &[("podcreds.io/b.path", "a")]].concat()).unwrap_err();
+    assert!(same.contains("podcreds.io/b.path: writes \"a\", which credential a writes too"), "{same}");
+}
+
+#[test]
+fn numbers_have_bounds() {
+    let many: Vec<_> = (0..=CREDENTIAL_LIMIT).map(|i| (format!("podcreds.io/c{i}.secret"), "s")).collect();
+    let many: Vec<_> = many.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    assert!(read(&many).unwrap_err().contains("more than 64 credentials"));
+    let wrong: Vec<_> = (0..100).map(|i| (format!("podcreds.io/c{i}.x"), "s")).collect();
+    let wrong: Vec<_> = wrong.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    assert!(read(&wrong[..50]).unwrap_err().ends_with("and 30 more"));
+}
+
+#[test]
+fn another_prefix_can_be_used_and_a_near_miss_is_noticed() {
+    let map = BTreeMap::from([("podcred.io/db.secret".to_owned(), "s".to_owned())]);
+    let namespace = Namespace::parse("prod").unwrap();
+    assert!(parse(&map, DEFAULT_PREFIX, &namespace).unwrap().is_empty());
+    assert_eq!(similar_prefix(&map, DEFAULT_PREFIX), Some("podcred.io"));
+    assert_eq!(parse(&map, "podcred.io", &namespace).unwrap().len(), 1);
+}

@@ -1,0 +1,81 @@
+//! The words after the dot of an annotation's name, the names of formats, and the nearest right spelling of a wrong one.
+
+use crate::annotations::error::Problem;
+use crate::credential::Format;
+
+/// A word after the dot that this version understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Word {
+    Secret,
+    Configmap,
+    Keys,
+    Set,
+    Format,
+    Path,
+    FileMode,
+    Optional,
+}
+
+const WORDS: [(&str, Word); 8] = [
+    ("secret", Word::Secret),
+    ("configmap", Word::Configmap),
+    ("keys", Word::Keys),
+    ("set", Word::Set),
+    ("format", Word::Format),
+    ("path", Word::Path),
+    ("file-mode", Word::FileMode),
+    ("optional", Word::Optional),
+];
+
+/// Words of the vocabulary that a later version brings: to ignore one would promise what does not happen.
+const LATER_WORDS: [&str; 6] = ["engine", "template", "template-from", "delimiters", "on-change", "cluster"];
+
+/// Formats that a later version brings.
+const LATER_FORMATS: [&str; 7] = ["uri", "jdbc", "libpq", "pgpass", "pgservice", "mycnf", "template"];
+
+impl Word {
+    /// The word, as it stands after the dot.
+    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
+        if let Some((_, word)) = WORDS.iter().find(|(spelling, _)| *spelling == text) {
+            return Ok(*word);
+        }
+        if let Some(what) = LATER_WORDS.into_iter().find(|later| *later == text) {
+            return Err(Problem::NotYet { what });
+        }
+        let known = WORDS.iter().map(|(spelling, _)| *spelling).chain(LATER_WORDS);
+        Err(Problem::UnknownWord { word: text.to_owned(), nearest: nearest(text, known) })
+    }
+
+    pub(super) fn as_str(self) -> &'static str {
+        WORDS.iter().find(|(_, word)| *word == self).map_or("", |(spelling, _)| spelling)
+    }
+}
+
+/// Reads a value of `.format`.
+pub(super) fn parse_format(text: &str) -> Result<Format, Problem> {
+    let text = text.trim();
+    if let Some((_, format)) = Format::ALL.iter().find(|(spelling, _)| *spelling == text) {
+        return Ok(*format);
+    }
+    if let Some(what) = LATER_FORMATS.into_iter().find(|later| *later == text) {
+        return Err(Problem::NotYet { what });
+    }
+    let known = Format::ALL.iter().map(|(spelling, _)| *spelling).chain(LATER_FORMATS);
+    Err(Problem::UnknownFormat { format: text.to_owned(), nearest: nearest(text, known) })
+}
+
+/// The most characters of a wrong word that are compared, and the most edits between it and the right one.
+const COMPARED_CHARACTERS: usize = 64;
+const EDITS: usize = 2;
+
+/// The candidate that `text` is most probably a misspelling of.
+pub(super) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let text: String = text.chars().take(COMPARED_CHARACTERS).collect::<String>().to_ascii_lowercase();
+    candidates
+        .into_iter()
+        .filter(|candidate| candidate.len() <= COMPARED_CHARACTERS)
+        .map(|candidate| (strsim::osa_distance(&text, candidate), candidate))
+        .filter(|(edits, candidate)| *edits <= EDITS && *edits < candidate.len())
+        .min()
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,180 @@
+//! What was typed. Each flag has an environment variable; the flag wins.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use log::LevelFilter;
+
+use crate::annotations::DEFAULT_PREFIX;
+use crate::kube::in_cluster::SERVICE_ACCOUNT_FOLDER;
+
+/// Where the kubelet looks for a container's last words.
+pub(super) const TERMINATION_LOG: &str = "/dev/termination-log";
+/// The environment variable that names another place.
+pub(super) const TERMINATION_LOG_VARIABLE: &str = "PODCREDS_TERMINATION_LOG";
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  a defect of podcreds
+  2  wrong usage, annotations or configuration
+  3  the API server refused, or has no such object
+  4  the API server could not be reached in time
+  5  the volume could not be written";
+
+/// Delivers database credentials to a pod as files.
+#[derive(Debug, Parser)]
+#[command(name = "podcreds", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+
+    /// How much is said: off, error, warn, info or debug; RUST_LOG is understood too [default: info]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Messages",
+        value_name = "LEVEL",
+        env = "PODCREDS_LOG_LEVEL",
+        hide_env_values = true
+    )]
+    pub(super) log_level: Option<LevelFilter>,
+
+    /// How it is said: a line for people, or a JSON object a line
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Messages",
+        value_enum,
+        default_value_t,
+        env = "PODCREDS_LOG_FORMAT",
+        hide_env_values = true
+    )]
+    pub(super) log_format: LogFormat,
+
+    /// Where the last message of a failure goes too, if the file exists
+    #[arg(long, global = true, help_heading = "Messages", value_name = "FILE", default_value = TERMINATION_LOG, env = TERMINATION_LOG_VARIABLE, hide_env_values = true)]
+    pub(super) termination_log: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(super) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Write every credential once and exit: an init container
+    Init(InitArgs),
+    /// Print what init would write, values hidden
+    Render(RenderArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct InitArgs {
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+
+    /// The folder to write: a volume that the application mounts too
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        default_value = "/podcreds",
+        env = "PODCREDS_VOLUME",
+        hide_env_values = true
+    )]
+    pub(super) volume: PathBuf,
+
+    /// How long the version before the current one is kept for readers that are still in it
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration, env = "PODCREDS_GRACE", hide_env_values = true)]
+    pub(super) grace: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct RenderArgs {
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+
+    /// Show the values
+    #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_REVEAL", hide_env_values = true)]
+    pub(super) reveal: bool,
+}
+
+/// Whose annotations are read, and how the API server is asked.
+#[derive(Debug, clap::Args)]
+pub(super) struct SourceArgs {
+    /// The pod whose annotations are read [default: the host name]
+    #[arg(long, value_name = "NAME", env = "POD_NAME", hide_env_values = true)]
+    pub(super) pod: Option<String>,
+
+    /// The pod's namespace [default: that of the service account]
+    #[arg(long, short, value_name = "NAME", env = "POD_NAMESPACE", hide_env_values = true)]
+    pub(super) namespace: Option<String>,
+
+    /// Read the annotations from this file of a downward API volume, and do not ask for the pod
+    #[arg(long, value_name = "FILE", env = "PODCREDS_ANNOTATIONS_FILE", hide_env_values = true)]
+    pub(super) annotations_file: Option<PathBuf>,
+
+    /// What annotations for podcreds begin with, before the slash
+    #[arg(long, value_name = "PREFIX", default_value = DEFAULT_PREFIX, env = "PODCREDS_ANNOTATION_PREFIX", hide_env_values = true)]
+    pub(super) annotation_prefix: String,
+
+    /// Accept a pod that has no annotation for podcreds
+    #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_ALLOW_NONE", hide_env_values = true)]
+    pub(super) allow_none: bool,
+
+    /// Where token, ca.crt and namespace are mounted
+    #[arg(long, value_name = "FOLDER", default_value = SERVICE_ACCOUNT_FOLDER, env = "PODCREDS_SERVICE_ACCOUNT_DIR", hide_env_values = true)]
+    pub(super) service_account_dir: PathBuf,
+
+    /// How long to try to read everything, retries included
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = positive_duration, env = "PODCREDS_TIMEOUT", hide_env_values = true)]
+    pub(super) timeout: Duration,
+
+    /// How long one request may take to send, to get its first byte, and to get the rest
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = positive_duration, env = "PODCREDS_REQUEST_TIMEOUT", hide_env_values = true)]
+    pub(super) request_timeout: Duration,
+}
+
+fn positive_duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("must be longer than zero".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(format!("{error}; write 500ms, 10s or 1m30s")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_a_variable() {
+        for command in Args::command().get_subcommands() {
+            let own =
+                command.get_arguments().filter(|flag| !["help", "version"].contains(&flag.get_id().as_str()));
+            for flag in own {
+                let variable = flag.get_env().and_then(|name| name.to_str());
+                assert!(variable.is_some_and(|name| name.starts_with("POD")), "--{}", flag.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn durations_are_read_and_zero_is_no_timeout() {
+        assert_eq!(positive_duration("1m30s"), Ok(Duration::from_secs(90)));
+        for text in ["0s", "", "-1s", "10", "1x"] {
+            assert!(positive_duration(text).is_err(), "{text}");
+        }
+    }
+}

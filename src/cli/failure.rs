@@ -1,0 +1,86 @@
+//! How a failed run ends: its exit code, and its last words for `kubectl describe pod`.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::cli::{DEFECT, USAGE};
+use crate::kube::in_cluster;
+use crate::sync;
+
+/// The most that the kubelet takes from a termination message, in bytes.
+/// Source: <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
+const TERMINATION_MESSAGE_LIMIT: usize = 4096;
+
+const REFUSED: u8 = 3;
+const UNREACHABLE: u8 = 4;
+const VOLUME: u8 = 5;
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// A flag or variable.
+    #[error("{0}")]
+    Setting(String),
+    /// The service account.
+    #[error(transparent)]
+    InCluster(#[from] in_cluster::Error),
+    /// A pass.
+    #[error(transparent)]
+    Sync(#[from] sync::Error),
+    /// Signal handlers.
+    #[error("cannot handle signals: {0}")]
+    Signals(io::Error),
+}
+
+impl Failure {
+    /// The exit code that the documentation promises.
+    pub(super) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Setting(_) | Self::InCluster(_) => USAGE,
+            Self::Signals(_) => DEFECT,
+            Self::Sync(error) => match error {
+                sync::Error::Annotations(_)
+                | sync::Error::None { .. }
+                | sync::Error::AnnotationsFile { .. }
+                | sync::Error::Downward { .. }
+                | sync::Error::Render(_) => USAGE,
+                // A clear no needs a person; what could not be reached may come back by itself.
+                sync::Error::Unread { errors, .. } if errors.iter().any(crate::kube::Error::is_refusal) => {
+                    REFUSED
+                }
+                sync::Error::Unread { .. } => UNREACHABLE,
+                sync::Error::Volume(_) | sync::Error::Output(_) => VOLUME,
+            },
+        }
+    }
+}
+
+/// Writes the last words where the kubelet looks for them. The file is not made where it is not: outside a pod.
+pub(super) fn write_termination_log(path: &Path, message: &str) {
+    let mut end = message.len().min(TERMINATION_MESSAGE_LIMIT);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    if let Ok(mut file) = OpenOptions::new().write(true).truncate(true).open(path) {
+        let _ = file.write_all(&message.as_bytes()[..end]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_cut_between_characters_and_only_an_existing_file_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        write_termination_log(&path, "test");
+        assert!(!path.exists());
+        std::fs::write(&path, "old words that are longer").unwrap();
+        write_termination_log(&path, "test");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "test");
+        write_termination_log(&path, &"é".repeat(3000).replacen('é', "e", 1));
+        assert_eq!(std::fs::read_to_string(&path).unwrap().len(), 4095);
+    }
+}

@@ -1,0 +1,101 @@
+//! The command line: what was typed ([`args`]), what it means ([`settings`]), what is said about it ([`logging`],
+//! [`failure`]). The environment is read here and nowhere else.
+
+mod args;
+mod failure;
+mod logging;
+mod settings;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::Parser;
+use log::error;
+use rustix::fs::Mode;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::cli::args::{Args, Command};
+use crate::cli::failure::Failure;
+use crate::commands;
+use crate::kube::Client;
+
+/// The exit code of a defect of ours.
+pub const DEFECT: u8 = 1;
+/// The exit code of wrong usage.
+const USAGE: u8 = 2;
+
+/// Runs the command that `args` (with the program's name first) and the environment ask for, and returns its exit code.
+/// Takes over the process: its umask, its handling of SIGTERM and SIGINT, and its logger.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    logging::start(args.log_level, args.log_format, std::env::var("RUST_LOG").ok().as_deref());
+    // Every mode is set as it should be, whatever umask the container's runtime gave us.
+    rustix::process::umask(Mode::empty());
+    match end_on_signals().and_then(|()| execute(args.command)) {
+        Ok(()) => 0,
+        Err(failure) => {
+            let message = failure.to_string();
+            error!("{message}");
+            failure::write_termination_log(&args.termination_log, &message);
+            failure.exit_code()
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Init(init) => {
+            let (settings, client) = settings::of(&init.source)?;
+            Ok(commands::init::run(&settings, &Client::new(client), &init.volume, init.grace)?)
+        }
+        Command::Render(render) => {
+            let (settings, client) = settings::of(&render.source)?;
+            Ok(commands::render::run(
+                &settings,
+                &Client::new(client),
+                render.reveal,
+                &mut io::stdout().lock(),
+            )?)
+        }
+    }
+}
+
+/// Ends the process at once on SIGTERM and SIGINT, with the exit code that a shell gives. The kernel does not do that for
+/// PID 1. Nothing has to be cleared up: a volume is whole at every instruction.
+fn end_on_signals() -> Result<(), Failure> {
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register_conditional_shutdown(
+            signal,
+            128 + signal,
+            Arc::new(AtomicBool::new(true)),
+        )
+        .map_err(Failure::Signals)?;
+    }
+    Ok(())
+}
+
+/// What clap has to say: an error, or the help or version that was asked for.
+fn usage(error: &clap::Error) -> u8 {
+    let _ = error.print();
+    if !error.use_stderr() {
+        return 0;
+    }
+    let path =
+        std::env::var_os(args::TERMINATION_LOG_VARIABLE).unwrap_or_else(|| args::TERMINATION_LOG.into());
+    failure::write_termination_log(path.as_ref(), &error.to_string());
+    USAGE
+}
+
+/// Says where a panic happened, and not with what.
+pub fn report_defect(location: Option<&Location<'_>>) {
+    let place = location.map(ToString::to_string).unwrap_or_default();
+    let message = format!("podcreds has a defect at {place}: please report it with this line");
+    let _ = writeln!(io::stderr(), "{message}");
+    failure::write_termination_log(args::TERMINATION_LOG.as_ref(), &message);
+}

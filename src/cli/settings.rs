@@ -1,0 +1,58 @@
+//! What was typed, and what the environment adds, as validated settings.
+
+use crate::cli::args::SourceArgs;
+use crate::cli::failure::Failure;
+use crate::kube::{ClientConfig, in_cluster};
+use crate::object::{Kind, NameError, Namespace, ObjectRef, is_subdomain};
+use crate::quote::Quoted;
+use crate::sync::{AnnotationsFrom, Settings};
+
+/// Reads the settings of a pass and the way to the API server.
+pub(super) fn of(args: &SourceArgs) -> Result<(Settings, ClientConfig), Failure> {
+    let folder = &args.service_account_dir;
+    let variable = |name| std::env::var(name).ok();
+    let client = in_cluster::load(
+        folder,
+        variable("KUBERNETES_SERVICE_HOST").as_deref(),
+        variable("KUBERNETES_SERVICE_PORT").as_deref(),
+        args.request_timeout,
+    )?;
+    let namespace = match given(args.namespace.as_deref()) {
+        Some(name) => Namespace::parse(name).map_err(|cause| wrong("--namespace", &cause))?,
+        None => in_cluster::namespace(folder)?,
+    };
+    let prefix = args.annotation_prefix.trim_end_matches('/').to_owned();
+    if !is_subdomain(&prefix) {
+        return Err(Failure::Setting(format!(
+            "--annotation-prefix: {} is no DNS subdomain",
+            Quoted(&prefix)
+        )));
+    }
+    let annotations = match &args.annotations_file {
+        Some(path) => AnnotationsFrom::File(path.clone()),
+        None => pod(args, namespace.clone())?,
+    };
+    let settings =
+        Settings { annotations, prefix, namespace, allow_none: args.allow_none, timeout: args.timeout };
+    Ok((settings, client))
+}
+
+fn pod(args: &SourceArgs, namespace: Namespace) -> Result<AnnotationsFrom, Failure> {
+    let named = given(args.pod.as_deref());
+    let name = match named {
+        Some(name) => name.to_owned(),
+        None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+    };
+    let flag = if named.is_some() { "--pod" } else { "the host name, taken because POD_NAME is not set" };
+    let pod = ObjectRef::new(Kind::Pod, namespace, &name).map_err(|cause| wrong(flag, &cause))?;
+    Ok(AnnotationsFrom::Pod { pod, named_by_host: named.is_none() })
+}
+
+/// An empty variable is how a manifest says nothing.
+fn given(value: Option<&str>) -> Option<&str> {
+    value.filter(|value| !value.is_empty())
+}
+
+fn wrong(flag: &str, cause: &NameError) -> Failure {
+    Failure::Setting(format!("{flag}: {cause}"))
+}

@@ -1,0 +1,43 @@
+//! `podcreds render`: shows what `init` would write, without a volume.
+
+use std::io::{self, ErrorKind, Write};
+
+use crate::bundle::{Bundle, BundleFile};
+use crate::kube::Client;
+use crate::render::hide;
+use crate::sync::{self, Error, Gathered, Settings};
+
+/// What stands for every value that is not to be seen: the same for all, so that it tells no length.
+const HIDDEN: &str = "********";
+
+/// Prints each file under a line with its path and mode. Values are hidden unless `reveal`.
+///
+/// # Errors
+/// As `init`, for all that can go wrong before the volume.
+pub fn run(settings: &Settings, client: &Client, reveal: bool, out: &mut dyn Write) -> Result<(), Error> {
+    let Gathered { mut credentials, sources } = sync::gather(settings, client)?;
+    // The real values first: they may not fit their format, and this is where to say so.
+    let mut bundle = sync::render(&credentials, &sources)?;
+    if !reveal {
+        let hidden = hide(&sources, &mut credentials, HIDDEN);
+        bundle = sync::render(&credentials, &hidden)?;
+    }
+    match print(&bundle, out) {
+        // Whoever reads it has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => result.map_err(Error::Output),
+    }
+}
+
+fn print(bundle: &Bundle, out: &mut dyn Write) -> io::Result<()> {
+    for (path, BundleFile { content, mode }) in bundle {
+        let mode = mode.map_or("default".to_owned(), |mode| mode.to_string());
+        writeln!(out, "# {path} (mode {mode})")?;
+        out.write_all(content.expose())?;
+        if !content.expose().ends_with(b"\n") {
+            writeln!(out)?;
+        }
+        writeln!(out)?;
+    }
+    out.flush()
+}

@@ -1,0 +1,84 @@
+//! A credential as its annotations describe it: everything checked that can be checked without its values.
+//! Making one from text is the work of `annotations`, making files from one the work of `render`.
+
+mod mode;
+mod name;
+mod path;
+
+pub use mode::{FileMode, ModeError};
+pub use name::{CredentialName, FieldName, FieldNameError};
+pub use path::{Conflict, PathClaims, PathError, RelativePath};
+
+use crate::object::ObjectRef;
+use crate::secret::SecretBytes;
+
+/// A named group of annotations: where its fields come from and the one output that they become.
+#[derive(Debug)]
+pub struct Credential {
+    /// Its name, the part before the dot in `podcreds.io/<name>.<word>`.
+    pub name: CredentialName,
+    /// The Secret, the ConfigMap, or both: at least one.
+    pub sources: Vec<ObjectRef>,
+    /// Which keys of the sources become fields.
+    pub keys: Keys,
+    /// Fields given in the annotations themselves. Somebody may have put a password there, so they are secret too.
+    pub literals: Vec<(FieldName, SecretBytes)>,
+    /// What is written.
+    pub format: Format,
+    /// The file, or for [`Format::Files`] the folder.
+    pub path: RelativePath,
+    /// The mode of its files; none means the volume's default.
+    pub mode: Option<FileMode>,
+    /// Whether a missing source or key is no error.
+    pub optional: bool,
+}
+
+/// Which keys of the sources become fields.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// All, under their own names.
+    All,
+    /// These, each as (field, key).
+    Listed(Vec<(FieldName, FieldName)>),
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A folder with one file a field, byte for byte.
+    Files,
+    /// `export NAME='value'` lines for a POSIX shell.
+    Env,
+    /// `NAME='value'` lines for dotenv libraries.
+    Dotenv,
+    /// A JSON object of strings.
+    Json,
+    /// A YAML mapping of strings.
+    Yaml,
+    /// A Java properties file.
+    Properties,
+}
+
+impl Format {
+    /// Every format, as `.format` spells it.
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("files", Self::Files),
+        ("env", Self::Env),
+        ("dotenv", Self::Dotenv),
+        ("json", Self::Json),
+        ("yaml", Self::Yaml),
+        ("properties", Self::Properties),
+    ];
+
+    /// Where a credential goes that has no `.path`.
+    pub fn default_path(self, name: &CredentialName) -> String {
+        let ending = match self {
+            Self::Files => "",
+            Self::Env | Self::Dotenv => ".env",
+            Self::Json => ".json",
+            Self::Yaml => ".yaml",
+            Self::Properties => ".properties",
+        };
+        format!("{name}{ending}")
+    }
+}

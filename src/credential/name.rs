@@ -1,0 +1,93 @@
+//! The names in annotations: of a credential, and of a field or key.
+
+use std::fmt;
+
+use crate::quote::Quoted;
+
+/// The longest name of a credential, in characters.
+const NAME_LIMIT: usize = 40;
+/// The longest key of a Secret or ConfigMap, in characters, and so the longest name of a field.
+const FIELD_LIMIT: usize = 253;
+
+/// The name of a credential: `[a-z0-9]([-_a-z0-9]*[a-z0-9])?`, at most 40 characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CredentialName(String);
+
+impl CredentialName {
+    /// The name, if it is one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let end = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let inner = |b: u8| end(&b) || b == b'-' || b == b'_';
+        let valid = text.len() <= NAME_LIMIT
+            && text.bytes().all(inner)
+            && text.as_bytes().first().is_some_and(end)
+            && text.as_bytes().last().is_some_and(end);
+        valid.then(|| Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for CredentialName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a field, and the key of a Secret or ConfigMap: `[-._a-zA-Z0-9]+`, at most 253 characters, not `.` and
+/// not beginning with `..`, as Kubernetes has it, so that it can be a file's name.
+/// Source: <https://kubernetes.io/docs/concepts/configuration/secret/#restriction-names-data>
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FieldName(String);
+
+impl FieldName {
+    /// Checks the name.
+    pub fn parse(text: &str) -> Result<Self, FieldNameError> {
+        let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let valid = !text.is_empty()
+            && text.len() <= FIELD_LIMIT
+            && text.bytes().all(inner)
+            && text != "."
+            && !text.starts_with("..");
+        if valid { Ok(Self(text.to_owned())) } else { Err(FieldNameError(text.to_owned())) }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for FieldName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A name that no key of a Secret can have.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{} is no key: letters, digits, `-`, `_` and `.`, at most 253, not beginning with `..`", Quoted(.0))]
+pub struct FieldNameError(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credential_names_follow_the_contract() {
+        for good in ["a", "0", "db", "my-db_2", &"a".repeat(40)] {
+            assert!(CredentialName::parse(good).is_some(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "_", "A", "a.b", "a/b", "..", "ä", &"a".repeat(41)] {
+            assert!(CredentialName::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn field_names_are_what_a_secret_key_may_be() {
+        for good in ["a", "tls.crt", ".dockerconfigjson", "A_b-c", &"a".repeat(253)] {
+            assert!(FieldName::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "..data", "a/b", "a b", "a\n", "ä", "a\0", &"a".repeat(254)] {
+            assert!(FieldName::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

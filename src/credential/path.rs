@@ -1,0 +1,180 @@
+//! Where in the volume a file goes, and who else wants the same place.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::credential::{CredentialName, FieldName};
+use crate::quote::Quoted;
+
+/// The longest path, in bytes.
+const PATH_LIMIT: usize = 512;
+/// The longest part of a path, in bytes: NAME_MAX of Linux.
+const PART_LIMIT: usize = 255;
+/// The most parts of a path.
+const DEPTH_LIMIT: usize = 8;
+
+/// A path that stays inside the volume: relative, without `.` and `..`, no part beginning with `..` (the volume keeps
+/// those names for itself), no control characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RelativePath(String);
+
+impl RelativePath {
+    /// Checks the path.
+    pub fn parse(text: &str) -> Result<Self, PathError> {
+        let error = |problem| Err(PathError { text: text.to_owned(), problem });
+        if text.is_empty() {
+            return error("is empty");
+        }
+        if text.starts_with('/') {
+            return error("is absolute: paths are relative to the volume");
+        }
+        if text.chars().any(char::is_control) {
+            return error("has control characters");
+        }
+        if text.len() > PATH_LIMIT {
+            return error("is longer than 512 bytes");
+        }
+        if text.split('/').count() > DEPTH_LIMIT {
+            return error("has more than 8 parts");
+        }
+        for part in text.split('/') {
+            match part {
+                "" => return error("has an empty part"),
+                "." => return error("has a part `.`"),
+                _ if part.starts_with("..") => return error("has a part that begins with `..`"),
+                _ if part.len() > PART_LIMIT => return error("has a part of more than 255 bytes"),
+                _ => {}
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The path of a field's own file in this folder. A field's name is a safe part of a path by its own rule.
+    pub fn join(&self, field: &FieldName) -> Self {
+        Self(format!("{}/{field}", self.0))
+    }
+
+    /// Its parts, outermost first: at least one.
+    pub fn parts(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/')
+    }
+}
+
+impl fmt::Display for RelativePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A path that would leave the volume or cannot be one.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{} {problem}", Quoted(text))]
+pub struct PathError {
+    text: String,
+    problem: &'static str,
+}
+
+/// Which credential writes which path; finds two that want the same.
+#[derive(Default)]
+pub struct PathClaims<'a> {
+    taken: BTreeMap<String, (Claim, &'a CredentialName)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    File,
+    Folder,
+}
+
+impl<'a> PathClaims<'a> {
+    /// Notes a file and the folders above it.
+    pub fn file(&mut self, path: &RelativePath, owner: &'a CredentialName) -> Result<(), Conflict> {
+        self.folders_above(path, owner)?;
+        self.claim(&path.0, Claim::File, owner)
+    }
+
+    /// Notes a folder and the folders above it.
+    pub fn folder(&mut self, path: &RelativePath, owner: &'a CredentialName) -> Result<(), Conflict> {
+        self.folders_above(path, owner)?;
+        self.claim(&path.0, Claim::Folder, owner)
+    }
+
+    fn folders_above(&mut self, path: &RelativePath, owner: &'a CredentialName) -> Result<(), Conflict> {
+        path.0.match_indices('/').try_for_each(|(end, _)| self.claim(&path.0[..end], Claim::Folder, owner))
+    }
+
+    fn claim(&mut self, path: &str, claim: Claim, owner: &'a CredentialName) -> Result<(), Conflict> {
+        match self.taken.get(path) {
+            None => {
+                self.taken.insert(path.to_owned(), (claim, owner));
+                Ok(())
+            }
+            Some((Claim::Folder, _)) if claim == Claim::Folder => Ok(()),
+            Some((_, other)) => Err(Conflict { path: path.to_owned(), other: (*other).clone() }),
+        }
+    }
+}
+
+/// Two credentials write one path, or one makes a folder where the other writes a file.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("writes {}, which credential {other} writes too: give one of them another .path", Quoted(path))]
+pub struct Conflict {
+    path: String,
+    other: CredentialName,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paths_inside_the_volume_are_accepted() {
+        for good in ["a", "a/b", ".pgpass", "a.b/c d", "a/.b", "ä", "a...b"] {
+            assert!(RelativePath::parse(good).is_ok(), "{good:?}");
+        }
+        let (long, deep, wide) = ("a/".repeat(300) + "a", "a/".repeat(8) + "a", "a".repeat(256));
+        for bad in [
+            "",
+            "/",
+            "/etc/passwd",
+            "..",
+            "../x",
+            "a/../b",
+            "a/..",
+            ".",
+            "./a",
+            "a/.",
+            "a//b",
+            "a/",
+            "..data",
+            "..x/a",
+            "a/..b",
+            "a\0",
+            "a\nb",
+            "a\u{7f}",
+            "a\u{85}",
+            &long,
+            &deep,
+            &wide,
+        ] {
+            assert!(RelativePath::parse(bad).is_err(), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn a_path_has_one_writer_and_is_a_file_or_a_folder() {
+        let (one, two) = (CredentialName::parse("one").unwrap(), CredentialName::parse("two").unwrap());
+        let path = |text| RelativePath::parse(text).unwrap();
+        let mut claims = PathClaims::default();
+        claims.file(&path("a/b"), &one).unwrap();
+        claims.file(&path("a/c"), &two).unwrap();
+        claims.folder(&path("a"), &two).unwrap();
+        for (text, is_file) in [("a/b", true), ("a", true), ("a/b/c", true), ("a/b", false), ("a/b/c", false)]
+        {
+            let claimed =
+                if is_file { claims.file(&path(text), &two) } else { claims.folder(&path(text), &two) };
+            assert!(claimed.is_err(), "{text}");
+        }
+        assert!(claims.file(&path("ab"), &two).is_ok());
+    }
+}

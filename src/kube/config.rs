@@ -1,0 +1,177 @@
+//! All that a client needs to know of a cluster, checked before the first connection.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+
+use crate::kube::token::TokenFile;
+use crate::quote::Quoted;
+
+/// One cluster and the way into it.
+#[derive(Debug)]
+pub struct ClientConfig {
+    /// Where the API server is.
+    pub server: Server,
+    /// Which certificates it may show.
+    pub roots: Roots,
+    /// Who we are.
+    pub token: TokenFile,
+    /// The bound on each phase of a request: sending it, the first byte of the answer, the rest of it.
+    pub request_timeout: Duration,
+}
+
+/// The address of an API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    host: String,
+    port: u16,
+    is_address: bool,
+}
+
+impl Server {
+    /// Checks a host (an IPv4 or IPv6 address with or without brackets, or a DNS name) and a port.
+    pub fn parse(host: &str, port: &str) -> Result<Self, ServerError> {
+        let port =
+            port.parse().ok().filter(|port| *port != 0).ok_or_else(|| ServerError::Port(port.to_owned()))?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        match bare.parse() {
+            Ok(IpAddr::V4(address)) if bare == host => {
+                Ok(Self { host: address.to_string(), port, is_address: true })
+            }
+            Ok(IpAddr::V6(address)) => Ok(Self { host: format!("[{address}]"), port, is_address: true }),
+            _ if is_dns_name(host) => Ok(Self { host: host.to_owned(), port, is_address: false }),
+            _ => Err(ServerError::Host(host.to_owned())),
+        }
+    }
+
+    /// Whether the host is an address, so that no name has to be resolved.
+    pub fn is_address(&self) -> bool {
+        self.is_address
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "https://{}:{}", self.host, self.port)
+    }
+}
+
+fn is_dns_name(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let label = |label: &str| !label.is_empty() && label.len() <= 63 && label.bytes().all(inner);
+    text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
+}
+
+/// An address that leads nowhere.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ServerError {
+    /// The host.
+    #[error("{} is no IP address or DNS name", Quoted(.0))]
+    Host(String),
+    /// The port.
+    #[error("{} is no port", Quoted(.0))]
+    Port(String),
+}
+
+/// The certificates that an API server's own must lead to.
+#[derive(Clone, Debug)]
+pub struct Roots(Vec<CertificateDer<'static>>);
+
+impl Roots {
+    /// Reads one or several PEM certificates. Other PEM blocks are passed over.
+    ///
+    /// # Errors
+    /// If there is none, or one that cannot be read: a certificate that is silently left out would look like a wrong
+    /// server later.
+    pub fn parse(pem: &[u8]) -> Result<Self, RootsError> {
+        let certificates = rustls_pemfile::certs(&mut &*pem)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| RootsError::Pem(error.to_string()))?;
+        if certificates.is_empty() {
+            return Err(RootsError::None);
+        }
+        let mut store = RootCertStore::empty();
+        for (index, certificate) in certificates.iter().enumerate() {
+            store
+                .add(certificate.clone())
+                .map_err(|error| RootsError::Certificate { number: index + 1, reason: error.to_string() })?;
+        }
+        Ok(Self(certificates))
+    }
+
+    /// The certificates, in the order of the file.
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.0
+    }
+}
+
+/// A bundle of certificates that cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RootsError {
+    /// Nothing in it.
+    #[error("holds no PEM certificate (-----BEGIN CERTIFICATE-----)")]
+    None,
+    /// Broken PEM.
+    #[error("is broken PEM: {0}")]
+    Pem(String),
+    /// Broken DER, or a certificate that cannot be a root.
+    #[error("holds a certificate (number {number}) that cannot be read: {reason}")]
+    Certificate {
+        /// Counted from 1.
+        number: usize,
+        /// What rustls says.
+        reason: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_addresses_or_names() {
+        for (host, port, url, is_address) in [
+            ("10.0.0.1", "443", "https://10.0.0.1:443", true),
+            ("fd00::1", "6443", "https://[fd00::1]:6443", true),
+            ("[fd00::1]", "6443", "https://[fd00::1]:6443", true),
+            ("kubernetes.default.svc", "443", "https://kubernetes.default.svc:443", false),
+        ] {
+            let server = Server::parse(host, port).unwrap();
+            assert_eq!((server.to_string().as_str(), server.is_address()), (url, is_address));
+        }
+        for (host, port) in [
+            ("", "443"),
+            ("a b", "443"),
+            ("[10.0.0.1]", "443"),
+            ("fd00::1%eth0", "443"),
+            ("user@host", "443"),
+            ("host/path", "443"),
+            ("host:1", "443"),
+            ("host", ""),
+            ("host", "0"),
+            ("host", "65536"),
+            ("host", "tcp://10.0.0.1:443"),
+        ] {
+            assert!(Server::parse(host, port).is_err(), "{host} {port}");
+        }
+    }
+
+    #[test]
+    fn every_certificate_must_be_readable() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        let two = format!("# a comment\n{pem}\n{pem}");
+        assert_eq!(Roots::parse(two.as_bytes()).unwrap().certificates().len(), 2);
+        assert_eq!(Roots::parse(b"").unwrap_err(), RootsError::None);
+        assert_eq!(Roots::parse(b"garbage \xff\0").unwrap_err(), RootsError::None);
+        let cut = &pem[..pem.len() / 2];
+        assert!(matches!(Roots::parse(cut.as_bytes()), Err(RootsError::Pem(_) | RootsError::None)));
+        let empty = format!("{pem}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        assert!(matches!(Roots::parse(empty.as_bytes()), Err(RootsError::Certificate { number: 2, .. })));
+    }
+}

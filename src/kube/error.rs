@@ -1,0 +1,214 @@
+//! Why an object could not be had. Every message names the object, says what the API server or the network said, and
+//! what to do next. No body of an answer is ever shown, only the `message` of a `Status`.
+
+use std::time::Duration;
+
+use crate::kube::{Server, TokenError};
+use crate::object::{Kind, ObjectRef};
+
+/// One object that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{object}: {cause}")]
+pub struct Error {
+    object: ObjectRef,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why an object could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// 403.
+    #[error(
+        "forbidden: {message}; a Role in its namespace, bound to the service account, needs the rule {{apiGroups: [\"\"], resources: [{resource}]{names}, verbs: [get]}}"
+    )]
+    Forbidden {
+        /// The API server's.
+        message: String,
+        /// `secrets`
+        resource: &'static str,
+        /// `, resourceNames: [db]`, or nothing.
+        names: String,
+    },
+    /// 404.
+    #[error("not found: {message}")]
+    NotFound {
+        /// The API server's.
+        message: String,
+    },
+    /// 401, also with the token read again.
+    #[error("the API server does not accept the token: {message}")]
+    Unauthorized {
+        /// The API server's.
+        message: String,
+    },
+    /// 408, 429 and 5xx.
+    #[error("the API server answered {status}: {message}")]
+    Busy {
+        /// The HTTP status.
+        status: u16,
+        /// The API server's.
+        message: String,
+        /// What the API server asked for.
+        retry_after: Option<Duration>,
+    },
+    /// Any other status.
+    #[error("the API server refused the request with {status}: {message}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The API server's.
+        message: String,
+    },
+    /// 3xx.
+    #[error(
+        "{server} answered with a redirect ({status}), which no API server does; redirects are not followed"
+    )]
+    Redirected {
+        /// Who answered.
+        server: Server,
+        /// The HTTP status.
+        status: u16,
+    },
+    /// TCP, name resolution, or a connection that ended early.
+    #[error("{server} cannot be reached: {reason}")]
+    Unreachable {
+        /// Who was asked.
+        server: Server,
+        /// What the operating system or the HTTP library says.
+        reason: String,
+    },
+    /// A certificate or handshake.
+    #[error("no secure connection to {server}: {reason}")]
+    Tls {
+        /// Who was asked.
+        server: Server,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A phase of the request took too long.
+    #[error("{server} did not answer in time ({phase})")]
+    TimedOut {
+        /// Who was asked.
+        server: Server,
+        /// What was waited for.
+        phase: &'static str,
+    },
+    /// An answer beyond its bound.
+    #[error("the answer is larger than {limit} bytes")]
+    TooLarge {
+        /// The bound.
+        limit: usize,
+    },
+    /// An answer that is not what the API server sends.
+    #[error("the answer is not what an API server sends: {reason}")]
+    Unreadable {
+        /// What is wrong with it, without its content.
+        reason: String,
+    },
+    /// No token to send.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+}
+
+impl Error {
+    /// The object that could not be read, and why.
+    pub fn new(object: &ObjectRef, cause: Cause) -> Self {
+        Self { object: object.clone(), cause }
+    }
+
+    /// Whether trying again cannot help: all that is refused by a rule of the protocol and not by the cluster's state.
+    pub fn is_final(&self) -> bool {
+        matches!(self.cause, Cause::Refused { .. } | Cause::Redirected { .. } | Cause::TooLarge { .. })
+    }
+
+    /// Whether the API server said that there is no such object.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self.cause, Cause::NotFound { .. })
+    }
+
+    /// Whether the API server gave a clear answer, and it was no.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::Forbidden { .. }
+                | Cause::NotFound { .. }
+                | Cause::Unauthorized { .. }
+                | Cause::Refused { .. }
+                | Cause::TooLarge { .. }
+        )
+    }
+
+    /// How long the API server asked us to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.cause {
+            Cause::Busy { retry_after, .. } => retry_after,
+            _ => None,
+        }
+    }
+
+    /// The object that could not be read.
+    pub fn object(&self) -> &ObjectRef {
+        &self.object
+    }
+}
+
+impl Cause {
+    pub(super) fn forbidden(object: &ObjectRef, message: String) -> Self {
+        let names = match object.kind {
+            // The names of a Deployment's pods cannot be known when its Role is written.
+            Kind::Pod => String::new(),
+            Kind::Secret | Kind::ConfigMap => format!(", resourceNames: [{}]", object.name()),
+        };
+        Self::Forbidden { message, resource: object.kind.resource(), names }
+    }
+
+    pub(super) fn unreadable(reason: impl Into<String>) -> Self {
+        Self::Unreadable { reason: reason.into() }
+    }
+
+    /// What became of the connection.
+    pub(super) fn transport(server: &Server, error: &ureq::Error) -> Self {
+        let server = server.clone();
+        match error {
+            ureq::Error::Timeout(timeout) => Self::TimedOut { server, phase: phase(*timeout) },
+            ureq::Error::Rustls(error) => Self::Tls { server, reason: tls_reason(error) },
+            ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+                Some(error) => Self::Tls { server, reason: tls_reason(error) },
+                None => Self::Unreachable { server, reason: error.to_string() },
+            },
+            ureq::Error::HostNotFound => Self::Unreachable { server, reason: "its name is not known".into() },
+            ureq::Error::Protocol(error) => Self::unreadable(format!("broken HTTP: {error}")),
+            ureq::Error::LargeResponseHeader(..) => Self::unreadable("its header is too large"),
+            other => Self::Unreachable { server, reason: other.to_string() },
+        }
+    }
+}
+
+fn phase(timeout: ureq::Timeout) -> &'static str {
+    match timeout {
+        ureq::Timeout::Resolve => "resolving its name",
+        ureq::Timeout::Connect => "connecting",
+        ureq::Timeout::SendRequest => "sending the request",
+        ureq::Timeout::RecvResponse => "waiting for the first byte",
+        _ => "reading the answer",
+    }
+}
+
+fn tls_reason(error: &rustls::Error) -> String {
+    use rustls::CertificateError as Certificate;
+    let rustls::Error::InvalidCertificate(certificate) = error else { return error.to_string() };
+    match certificate {
+        Certificate::UnknownIssuer => "its certificate is signed by none of those in ca.crt".into(),
+        Certificate::Expired | Certificate::ExpiredContext { .. } => {
+            "its certificate has expired, or the clock of this machine is wrong".into()
+        }
+        Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+            "its certificate is not valid yet, or the clock of this machine is wrong".into()
+        }
+        Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+            "its certificate is for another name or address".into()
+        }
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,23 @@
+//! podcreds delivers database credentials to a pod as files.
+//!
+//! The way of the data is the order of the modules, and imports run one way:
+//!
+//! ```text
+//! annotations ─► credential ─► kube (fetch) ─► render ─► volume (publish)        one pass = sync
+//! ```
+//!
+//! [`annotations`] and [`render`] are pure. [`kube`] knows nothing of credentials, [`volume`] nothing of Kubernetes. Only
+//! [`sync`] puts the steps together; [`cli`] turns flags and the environment into its settings.
+
+pub mod annotations;
+pub mod bundle;
+pub mod cli;
+pub mod commands;
+pub mod credential;
+pub mod kube;
+pub mod object;
+pub mod quote;
+pub mod render;
+pub mod secret;
+pub mod sync;
+pub mod volume;

@@ -1,0 +1,158 @@
+//! Which Kubernetes object is meant, and what a Secret or ConfigMap holds. Names are valid by construction, so that
+//! they can stand in a URL path as they are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::quote::Quoted;
+use crate::secret::SecretBytes;
+
+/// The kinds of objects that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// `v1 Pod`
+    Pod,
+    /// `v1 Secret`
+    Secret,
+    /// `v1 ConfigMap`
+    ConfigMap,
+}
+
+impl Kind {
+    /// The name in URLs and in RBAC rules.
+    pub fn resource(self) -> &'static str {
+        match self {
+            Self::Pod => "pods",
+            Self::Secret => "secrets",
+            Self::ConfigMap => "configmaps",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pod => "Pod",
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+        })
+    }
+}
+
+/// The name of a namespace: a DNS label.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Namespace(String);
+
+impl Namespace {
+    /// Checks the name by RFC 1123 as Kubernetes does: at most 63 of `a-z 0-9 -`, no `-` at the ends.
+    /// Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        if is_label(text) { Ok(Self(text.to_owned())) } else { Err(NameError::new("namespace", text)) }
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One object, by its kind, namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectRef {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it is.
+    pub namespace: Namespace,
+    name: String,
+}
+
+impl ObjectRef {
+    /// Checks the name: a DNS subdomain of at most 253 characters.
+    /// Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>
+    pub fn new(kind: Kind, namespace: Namespace, name: &str) -> Result<Self, NameError> {
+        if is_subdomain(name) {
+            Ok(Self { kind, namespace, name: name.to_owned() })
+        } else {
+            Err(NameError::new("name", name))
+        }
+    }
+
+    /// Reads `[namespace/]name`; without a namespace it is `default`.
+    pub fn parse(kind: Kind, text: &str, default: &Namespace) -> Result<Self, NameError> {
+        match text.split_once('/') {
+            Some((namespace, name)) => Self::new(kind, Namespace::parse(namespace)?, name),
+            None => Self::new(kind, default.clone(), text),
+        }
+    }
+
+    /// The object's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+/// What a Secret or ConfigMap holds: bytes under keys.
+pub type Data = BTreeMap<String, SecretBytes>;
+
+/// A name that Kubernetes would not accept.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{} is no {what}: lower-case letters, digits and `-`{}, with a letter or digit at both ends", Quoted(text), if *what == "name" { " or `.`" } else { "" })]
+pub struct NameError {
+    what: &'static str,
+    text: String,
+}
+
+impl NameError {
+    fn new(what: &'static str, text: &str) -> Self {
+        Self { what, text: text.to_owned() }
+    }
+}
+
+/// Whether this is a DNS subdomain in the sense of Kubernetes: the form of most names, and of an annotation's prefix.
+pub fn is_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_subdomain_part)
+}
+
+fn is_label(text: &str) -> bool {
+    text.len() <= 63 && is_subdomain_part(text)
+}
+
+fn is_subdomain_part(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Result<ObjectRef, NameError> {
+        ObjectRef::parse(Kind::Secret, text, &Namespace::parse("prod").unwrap())
+    }
+
+    #[test]
+    fn a_reference_takes_the_default_namespace_or_names_one() {
+        assert_eq!(secret("db").unwrap().to_string(), "Secret prod/db");
+        assert_eq!(secret("other/db.v2").unwrap().to_string(), "Secret other/db.v2");
+    }
+
+    #[test]
+    fn names_that_kubernetes_refuses_are_refused() {
+        let long = "a".repeat(254);
+        for text in [
+            "", "/", "a/", "/a", "a/b/c", "A", "a_b", "-a", "a-", "a..b", "..", "a\n", "a b", "ä", "a%2f",
+            &long,
+        ] {
+            assert!(secret(text).is_err(), "{text:?} was accepted");
+        }
+        assert!(Namespace::parse(&"a".repeat(64)).is_err());
+        assert!(secret(&"a".repeat(253)).is_ok());
+    }
+}

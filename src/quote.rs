@@ -1,0 +1,38 @@
+//! How a name or value that somebody else wrote is shown in a message: short, on one line, without control characters.
+
+use std::fmt;
+
+/// The longest piece of foreign text that a message repeats, in characters.
+const SHOWN_CHARACTERS: usize = 80;
+
+/// Shows text in double quotes, escaped as Rust does it and cut after 80 characters.
+pub struct Quoted<'a>(pub &'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"")?;
+        for c in self.0.chars().take(SHOWN_CHARACTERS) {
+            write!(f, "{}", c.escape_debug())?;
+        }
+        let cut = self.0.chars().nth(SHOWN_CHARACTERS).is_some();
+        f.write_str(if cut { "…\"" } else { "\"" })
+    }
+}
+
+/// A message from elsewhere as one line: control characters become spaces, and it ends after `limit` characters.
+pub fn one_line(text: &str, limit: usize) -> String {
+    text.chars().take(limit).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_stays_on_one_line_and_short() {
+        assert_eq!(Quoted("a\nb\u{1b}[31m").to_string(), "\"a\\nb\\u{1b}[31m\"");
+        assert_eq!(Quoted(&"x".repeat(1000)).to_string().chars().count(), SHOWN_CHARACTERS + 3);
+        assert_eq!(one_line("two\nlines\u{1b}", 100), "two lines ");
+        assert_eq!(one_line("abcdef", 3), "abc");
+    }
+}

@@ -1,0 +1,132 @@
+//! Why a credential cannot be rendered. Names of fields and keys are shown, values never.
+
+use std::fmt;
+
+use crate::credential::{Conflict, CredentialName, FieldName, FieldNameError};
+use crate::object::ObjectRef;
+
+/// How many errors a message lists before it only counts them.
+const LISTED_ERRORS: usize = 20;
+/// How many keys of an object are listed to help find the right one.
+pub(super) const LISTED_KEYS: usize = 20;
+
+/// Every reason why a bundle cannot be rendered: at least one.
+#[derive(Debug, thiserror::Error)]
+pub struct Errors(pub Vec<Error>);
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().take(LISTED_ERRORS).enumerate() {
+            write!(f, "{}{error}", if index == 0 { "" } else { "\n  " })?;
+        }
+        match self.0.len().saturating_sub(LISTED_ERRORS) {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
+        }
+    }
+}
+
+/// Why one credential cannot be rendered.
+#[derive(Debug, thiserror::Error)]
+#[error("credential {credential}: {problem}")]
+pub struct Error {
+    credential: CredentialName,
+    problem: Problem,
+}
+
+impl Error {
+    /// What is wrong with the credential of this name.
+    pub fn new(credential: &CredentialName, problem: Problem) -> Self {
+        Self { credential: credential.clone(), problem }
+    }
+}
+
+/// What is wrong with a credential and its sources.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// A key of `.keys` that no source has.
+    #[error("{} has no key {key}; it has {}", names(sources), list(present))]
+    NoKey {
+        /// Where it was looked for.
+        sources: Vec<ObjectRef>,
+        /// The key.
+        key: FieldName,
+        /// The keys that are there.
+        present: Vec<String>,
+    },
+    /// A field that two sources give.
+    #[error("field {field} comes from {first} and from {second}: choose with .keys")]
+    TwoSources {
+        /// The field.
+        field: FieldName,
+        /// One source.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A key that cannot be a field, which Kubernetes itself would not accept.
+    #[error("{object}: {cause}")]
+    BadKey {
+        /// The object.
+        object: ObjectRef,
+        /// What is wrong with the key.
+        cause: FieldNameError,
+    },
+    /// Bytes in a text format.
+    #[error(
+        "the value of field {field} is binary, which this format cannot carry: leave it out with .keys, or use format files"
+    )]
+    Binary {
+        /// The field.
+        field: FieldName,
+    },
+    /// A field whose name is no variable's.
+    #[error(
+        "field {field} is no variable name: rename it with .keys, for example {}={field}",
+        variable_name(field)
+    )]
+    NotAVariable {
+        /// The field.
+        field: FieldName,
+    },
+    /// A value on which dotenv libraries differ.
+    #[error(
+        "the value of field {field} holds {what}, which dotenv libraries read differently: use format env or json"
+    )]
+    NotPortable {
+        /// The field.
+        field: FieldName,
+        /// What is in it.
+        what: &'static str,
+    },
+    /// A path that two credentials write.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// A bundle beyond its bound.
+    #[error("with it, the files are larger than {limit} bytes together")]
+    TooLarge {
+        /// The bound.
+        limit: usize,
+    },
+}
+
+fn names(sources: &[ObjectRef]) -> String {
+    sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+}
+
+fn list(keys: &[String]) -> String {
+    match keys.len() {
+        0 => "none".to_owned(),
+        count if count > LISTED_KEYS => {
+            format!("{} and {} more", keys[..LISTED_KEYS].join(", "), count - LISTED_KEYS)
+        }
+        _ => keys.join(", "),
+    }
+}
+
+fn variable_name(field: &FieldName) -> String {
+    let plain: String =
+        field.as_str().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let digit_first = plain.starts_with(|c: char| c.is_ascii_digit());
+    format!("{}{}", if digit_first { "_" } else { "" }, plain.to_ascii_uppercase())
+}

@@ -1,0 +1,97 @@
+//! The fields of a credential, picked from its sources.
+
+use std::collections::BTreeMap;
+
+use crate::credential::{Credential, FieldName, Keys};
+use crate::object::{Data, ObjectRef};
+use crate::render::error::Problem;
+use crate::secret::SecretBytes;
+
+/// The content of every object that was asked for; none where an optional one is missing.
+pub type Sources = BTreeMap<ObjectRef, Option<Data>>;
+
+/// The values of one credential, in order of field name.
+pub(super) type Fields<'a> = BTreeMap<FieldName, &'a SecretBytes>;
+
+/// Collects the fields; nothing if the credential is optional and one of its sources is missing.
+pub(super) fn collect<'a>(
+    credential: &'a Credential,
+    sources: &'a Sources,
+) -> Result<Option<Fields<'a>>, Vec<Problem>> {
+    let mut found = Vec::new();
+    for object in &credential.sources {
+        match sources.get(object) {
+            Some(Some(data)) => found.push((object, data)),
+            // Fetching has failed already where this is not optional.
+            Some(None) | None => return Ok(None),
+        }
+    }
+    let mut picked = Picked::default();
+    match &credential.keys {
+        Keys::All => picked.all(&found),
+        Keys::Listed(keys) => picked.listed(keys, &found, credential.optional),
+    }
+    for (field, value) in &credential.literals {
+        picked.add(field.clone(), "the annotation .set".to_owned(), value);
+    }
+    picked.finish()
+}
+
+/// Fields with where they come from, and what went wrong with the others.
+#[derive(Default)]
+struct Picked<'a> {
+    fields: BTreeMap<FieldName, (String, &'a SecretBytes)>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Picked<'a> {
+    fn all(&mut self, found: &[(&'a ObjectRef, &'a Data)]) {
+        for (object, data) in found {
+            for (key, value) in *data {
+                match FieldName::parse(key) {
+                    Ok(field) => self.add(field, object.to_string(), value),
+                    Err(cause) => self.problems.push(Problem::BadKey { object: (*object).clone(), cause }),
+                }
+            }
+        }
+    }
+
+    fn listed(
+        &mut self,
+        keys: &[(FieldName, FieldName)],
+        found: &[(&'a ObjectRef, &'a Data)],
+        optional: bool,
+    ) {
+        for (field, key) in keys {
+            let mut holders =
+                found.iter().filter_map(|(object, data)| Some((object, data.get(key.as_str())?))).peekable();
+            if holders.peek().is_none() && !optional {
+                self.problems.push(Problem::NoKey {
+                    sources: found.iter().map(|(object, _)| (*object).clone()).collect(),
+                    key: key.clone(),
+                    present: found.iter().flat_map(|(_, data)| data.keys().cloned()).collect(),
+                });
+            }
+            for (object, value) in holders {
+                self.add(field.clone(), object.to_string(), value);
+            }
+        }
+    }
+
+    fn add(&mut self, field: FieldName, source: String, value: &'a SecretBytes) {
+        match self.fields.get(&field) {
+            Some((first, _)) => {
+                self.problems.push(Problem::TwoSources { field, first: first.clone(), second: source });
+            }
+            None => drop(self.fields.insert(field, (source, value))),
+        }
+    }
+
+    fn finish(self) -> Result<Option<Fields<'a>>, Vec<Problem>> {
+        if self.problems.is_empty() {
+            Ok(Some(self.fields.into_iter().map(|(field, (_, value))| (field, value)).collect()))
+        } else {
+            Err(self.problems)
+        }
+    }
+}

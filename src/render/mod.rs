@@ -1,0 +1,111 @@
+//! From credentials and the content of their sources to a bundle. Pure: bytes in, files or every error out. A format is a
+//! module with one function that writes all fields; `files` is the one that makes a folder instead.
+
+mod dotenv;
+mod env;
+mod error;
+mod fields;
+mod json;
+mod properties;
+mod yaml;
+
+use std::collections::BTreeMap;
+
+pub use error::{Error, Errors, Problem};
+pub use fields::Sources;
+
+use crate::bundle::{Bundle, BundleFile};
+use crate::credential::{Credential, FieldName, Format, PathClaims, RelativePath};
+use crate::secret::{SecretBuffer, SecretBytes};
+
+/// The most bytes of a whole bundle: it is held in memory, and most volumes are memory too.
+const BUNDLE_LIMIT: usize = 32 * 1024 * 1024;
+
+/// Renders every credential.
+///
+/// # Errors
+/// Every reason why a credential cannot be rendered from these sources.
+pub fn bundle(credentials: &[Credential], sources: &Sources) -> Result<Bundle, Errors> {
+    let mut bundle = Bundle::new();
+    let mut claims = PathClaims::default();
+    let mut errors = Vec::new();
+    let mut size = 0;
+    for credential in credentials {
+        match files(credential, sources) {
+            Err(problems) => {
+                errors.extend(problems.into_iter().map(|problem| Error::new(&credential.name, problem)));
+            }
+            Ok(files) => {
+                for (path, content) in files {
+                    size += content.expose().len();
+                    match claims.file(&path, &credential.name) {
+                        Ok(()) => drop(bundle.insert(path, BundleFile { content, mode: credential.mode })),
+                        Err(conflict) => errors.push(Error::new(&credential.name, conflict.into())),
+                    }
+                }
+                if size > BUNDLE_LIMIT {
+                    errors.push(Error::new(&credential.name, Problem::TooLarge { limit: BUNDLE_LIMIT }));
+                    return Err(Errors(errors));
+                }
+            }
+        }
+    }
+    if errors.is_empty() { Ok(bundle) } else { Err(Errors(errors)) }
+}
+
+/// The files of one credential: none if it is optional and has no source.
+fn files(
+    credential: &Credential,
+    sources: &Sources,
+) -> Result<Vec<(RelativePath, SecretBytes)>, Vec<Problem>> {
+    let Some(fields) = fields::collect(credential, sources)? else { return Ok(Vec::new()) };
+    let write = match credential.format {
+        Format::Files => {
+            return Ok(fields
+                .iter()
+                .map(|(field, value)| (credential.path.join(field), (*value).clone()))
+                .collect());
+        }
+        Format::Env => env::write,
+        Format::Dotenv => dotenv::write,
+        Format::Json => json::write,
+        Format::Yaml => yaml::write,
+        Format::Properties => properties::write,
+    };
+    let mut out = SecretBuffer::default();
+    write(&fields, &mut out).map_err(|problem| vec![problem])?;
+    Ok(vec![(credential.path.clone(), out.finish())])
+}
+
+/// The same sources with every value replaced, so that what they are rendered to can be shown.
+pub fn hide(sources: &Sources, credentials: &mut [Credential], replacement: &str) -> Sources {
+    for (_, literal) in credentials.iter_mut().flat_map(|credential| &mut credential.literals) {
+        *literal = replacement.into();
+    }
+    let hidden =
+        |data: &BTreeMap<String, _>| data.keys().map(|key| (key.clone(), replacement.into())).collect();
+    sources.iter().map(|(object, data)| (object.clone(), data.as_ref().map(hidden))).collect()
+}
+
+/// A field's value as text without NUL, which no line of a text format can carry.
+fn text<'a>(field: &FieldName, value: &'a SecretBytes) -> Result<&'a str, Problem> {
+    value
+        .expose_text()
+        .filter(|text| !text.contains('\0'))
+        .ok_or_else(|| Problem::Binary { field: field.clone() })
+}
+
+/// A field's name as the name of a variable: `[A-Za-z_][A-Za-z0-9_]*`.
+/// Source: <https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap03.html#tag_03_216>
+fn variable(field: &FieldName) -> Result<&str, Problem> {
+    let name = field.as_str();
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    if name.bytes().all(inner) && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        Ok(name)
+    } else {
+        Err(Problem::NotAVariable { field: field.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests;

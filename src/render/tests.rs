@@ -1,0 +1,249 @@
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::annotations::{DEFAULT_PREFIX, parse};
+use crate::object::{Data, Kind, Namespace, ObjectRef};
+
+fn object(kind: Kind, name: &str) -> ObjectRef {
+    ObjectRef::parse(kind, name, &Namespace::parse("prod").unwrap()).unwrap()
+}
+
+fn credentials(annotations: &[(&str, &str)]) -> Vec<Credential> {
+    let named = |(word, value): &(&str, &str)| (format!("{DEFAULT_PREFIX}/{word}"), (*value).to_owned());
+    parse(&annotations.iter().map(named).collect(), DEFAULT_PREFIX, &Namespace::parse("prod").unwrap())
+        .unwrap()
+}
+
+fn data(entries: &[(&str, &[u8])]) -> Data {
+    entries.iter().map(|(key, value)| ((*key).to_owned(), SecretBytes::new(value.to_vec()))).collect()
+}
+
+/// Renders one credential `db` from Secret `s` and returns its files by path, or its errors.
+fn render(
+    annotations: &[(&str, &str)],
+    secret: &[(&str, &[u8])],
+) -> Result<BTreeMap<String, Vec<u8>>, String> {
+    let all = [&[("db.secret", "s")], annotations].concat();
+    let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(secret)))]);
+    let bundle = bundle(&credentials(&all), &sources).map_err(|errors| errors.to_string())?;
+    Ok(bundle.into_iter().map(|(path, file)| (path.to_string(), file.content.expose().to_vec())).collect())
+}
+
+fn one_file(format: &str, secret: &[(&str, &[u8])]) -> String {
+    let files = render(&[("db.format", format)], secret).unwrap();
+    assert_eq!(files.len(), 1);
+    String::from_utf8(files.into_values().next().unwrap()).unwrap()
+}
+
+const PLAIN: &[(&str, &[u8])] = &[("username", b"app"), ("password", b"it's a \"test\"\n")];
+
+#[test]
+fn each_format_writes_what_its_page_shows() {
+    for (format, expected) in [
+        ("env", "export password='it'\\''s a \"test\"\n'\nexport username='app'\n"),
+        ("json", "{\n  \"password\": \"it's a \\\"test\\\"\\n\",\n  \"username\": \"app\"\n}\n"),
+        ("yaml", "password: \"it's a \\\"test\\\"\\n\"\nusername: \"app\"\n"),
+        ("properties", "password=it's a \"test\"\\n\nusername=app\n"),
+    ] {
+        assert_eq!(one_file(format, PLAIN), expected, "{format}");
+    }
+    assert_eq!(one_file("dotenv", &[("A", b"it's"), ("B", b"x\ny \"#")]), "A=\"it's\"\nB='x\ny \"#'\n");
+}
+
+#[test]
+fn files_are_byte_for_byte() {
+    let files = render(&[], &[("a", b"\0\xff\n"), ("b", b"")]).unwrap();
+    assert_eq!((files["db/a"].as_slice(), files["db/b"].as_slice()), (&b"\0\xff\n"[..], &b""[..]));
+}
+
+#[test]
+fn an_empty_source_is_an_empty_document() {
+    for (format, expected) in
+        [("env", ""), ("dotenv", ""), ("json", "{}\n"), ("yaml", "{}\n"), ("properties", "")]
+    {
+        assert_eq!(one_file(format, &[]), expected, "{format}");
+    }
+    assert!(render(&[], &[]).unwrap().is_empty());
+}
+
+#[test]
+fn keys_choose_and_rename_and_literals_are_added() {
+    let annotations = [("db.keys", "USER=username"), ("db.set", "HOST=db.prod"), ("db.format", "env")];
+    assert_eq!(render(&annotations, PLAIN).unwrap()["db.env"], b"export HOST='db.prod'\nexport USER='app'\n");
+}
+
+#[test]
+fn one_secret_can_have_a_key_under_two_names() {
+    let files = render(&[("db.keys", "a=username,b=username")], PLAIN).unwrap();
+    assert_eq!((files["db/a"].as_slice(), files["db/b"].as_slice()), (&b"app"[..], &b"app"[..]));
+}
+
+#[test]
+fn a_missing_key_is_an_error_that_lists_the_keys_there_are() {
+    let message = render(&[("db.keys", "passwd")], PLAIN).unwrap_err();
+    assert_eq!(message, "credential db: Secret prod/s has no key passwd; it has password, username");
+    let files = render(&[("db.keys", "passwd, username"), ("db.optional", "true")], PLAIN).unwrap();
+    assert_eq!(files.into_keys().collect::<Vec<_>>(), ["db/username"]);
+}
+
+#[test]
+fn a_field_from_two_sources_is_an_error() {
+    let message = render(&[("db.set", "username=x")], PLAIN).unwrap_err();
+    assert!(
+        message.contains("field username comes from Secret prod/s and from the annotation .set"),
+        "{message}"
+    );
+
+    let both = credentials(&[("db.secret", "s"), ("db.configmap", "c"), ("db.keys", "host,password")]);
+    let sources = |host: &[(&str, &[u8])]| {
+        Sources::from([
+            (object(Kind::Secret, "s"), Some(data(&[("password", b"x"), ("host", b"a")]))),
+            (object(Kind::ConfigMap, "c"), Some(data(host))),
+        ])
+    };
+    assert_eq!(bundle(&both, &sources(&[("port", b"1")])).unwrap().len(), 2);
+    assert!(bundle(&both, &sources(&[("host", b"b")])).is_err());
+}
+
+#[test]
+fn an_optional_credential_without_its_source_has_no_files() {
+    let optional = credentials(&[("db.secret", "s"), ("db.set", "host=x"), ("db.optional", "true")]);
+    assert!(bundle(&optional, &Sources::from([(object(Kind::Secret, "s"), None)])).unwrap().is_empty());
+}
+
+#[test]
+fn what_a_format_cannot_carry_is_an_error() {
+    for format in ["env", "dotenv", "json", "yaml", "properties"] {
+        let message = render(&[("db.format", format)], &[("a", b"test-\xff")]).unwrap_err();
+        assert!(message.contains("field a is binary") && !message.contains("test-"), "{format}: {message}");
+    }
+    for format in ["env", "dotenv"] {
+        assert!(render(&[("db.format", format)], &[("a", b"\0")]).unwrap_err().contains("binary"));
+        let message = render(&[("db.format", format)], &[("tls.crt", b"x")]).unwrap_err();
+        assert!(message.contains("rename it with .keys, for example TLS_CRT=tls.crt"), "{message}");
+    }
+    for value in ["a\rb", "${a}", "a\\\\b", "a\\", "'\"", "'$a", "'`", "'\\"] {
+        let message = render(&[("db.format", "dotenv")], &[("a", value.as_bytes())]).unwrap_err();
+        assert!(message.contains("dotenv libraries read differently"), "{value}: {message}");
+    }
+}
+
+#[test]
+fn keys_that_kubernetes_would_refuse_are_refused() {
+    for key in ["../x", "a/b", "..", "a\nb"] {
+        let message = render(&[], &[(key, b"test-password")]).unwrap_err();
+        assert!(message.contains("is no key") && !message.contains("test-password"), "{message}");
+    }
+}
+
+#[test]
+fn a_file_of_one_credential_cannot_stand_in_for_anothers() {
+    let two =
+        credentials(&[("a.secret", "s"), ("b.secret", "s"), ("b.path", "a/username"), ("b.format", "json")]);
+    let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN)))]);
+    let message = bundle(&two, &sources).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "credential b: writes \"a/username\", which credential a writes too: give one of them another .path"
+    );
+}
+
+#[test]
+fn a_bundle_has_a_bound_and_all_errors_are_counted() {
+    let large = vec![b'x'; BUNDLE_LIMIT];
+    assert!(render(&[], &[("a", &large), ("b", b"x")]).unwrap_err().contains("larger than"));
+    let keys: Vec<_> = (0..30).map(|i| format!("k{i}")).collect();
+    let message = render(&[("db.keys", &keys.join(","))], PLAIN).unwrap_err();
+    assert!(message.ends_with("and 10 more"), "{message}");
+}
+
+#[test]
+fn hidden_values_are_nowhere_in_what_is_shown() {
+    let mut with_literal =
+        credentials(&[("db.secret", "s"), ("db.set", "x=test-literal"), ("db.format", "json")]);
+    let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN)))]);
+    let hidden = hide(&sources, &mut with_literal, "********");
+    let shown = bundle(&with_literal, &hidden).unwrap().into_values().next().unwrap();
+    let expected =
+        "{\n  \"password\": \"********\",\n  \"username\": \"********\",\n  \"x\": \"********\"\n}\n";
+    assert_eq!(shown.content.expose_text(), Some(expected));
+}
+
+/// Any text that a text format must carry, with what is special in one of them more often than chance would have it.
+fn any_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[ -~\n\r\t]{0,40}",
+        "['\"\\\\$`{}#=:! \n\t\u{85}\u{2028}\u{feff}\u{7f}\u{a0}é😀]{0,20}"
+    ]
+    .prop_map(|text| text.replace('\0', ""))
+}
+
+fn sourced_by(shell: &str, file: &str) -> Option<Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db.env");
+    std::fs::write(&path, file).unwrap();
+    let output = Command::new(shell)
+        .args(["-c", "umask 077; . \"$1\" && exec env -0", "sh"])
+        .arg(&path)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .current_dir(folder.path())
+        .output()
+        .ok()?;
+    assert!(output.status.success(), "{shell}: {output:?}");
+    let found = output.stdout.split(|b| *b == 0).find_map(|pair| pair.strip_prefix(b"VALUE="));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "sourcing {file:?} made a file");
+    found.map(<[u8]>::to_vec)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn env_is_read_back_by_a_shell(value in any_text()) {
+        let file = one_file("env", &[("VALUE", value.as_bytes())]);
+        prop_assert_eq!(sourced_by("sh", &file).unwrap(), value.as_bytes());
+        if let Some(read) = sourced_by("bash", &file) {
+            prop_assert_eq!(read, value.as_bytes());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn dotenv_is_read_back_by_dotenvy(value in any_text()) {
+        if let Ok(files) = render(&[("db.format", "dotenv")], &[("VALUE", value.as_bytes())]) {
+            let read: Vec<_> = dotenvy::from_read_iter(files["db.env"].as_slice()).map(Result::unwrap).collect();
+            prop_assert_eq!(read, [("VALUE".to_owned(), value)]);
+        }
+    }
+
+    #[test]
+    fn json_is_read_back_by_a_parser(value in any::<String>()) {
+        let file = one_file("json", &[("a", value.as_bytes())]);
+        let read: BTreeMap<String, String> = serde_json::from_str(&file).unwrap();
+        prop_assert_eq!(&read["a"], &value);
+    }
+
+    #[test]
+    fn yaml_is_read_back_by_a_parser(value in any_text(), name in "[-._a-zA-Z0-9]{1,8}") {
+        prop_assume!(FieldName::parse(&name).is_ok());
+        let file = one_file("yaml", &[(name.as_str(), value.as_bytes())]);
+        let read: BTreeMap<String, String> = yaml_serde::from_str(&file).unwrap();
+        prop_assert_eq!(read, BTreeMap::from([(name, value)]));
+    }
+
+    #[test]
+    fn properties_are_read_back_by_a_parser(value in any_text(), name in "[-._a-zA-Z0-9]{1,8}") {
+        prop_assume!(FieldName::parse(&name).is_ok());
+        // This reader does not put surrogate pairs together; Java, which does, is asked in tests/formats.rs.
+        let value = value.replace(|c: char| c > '\u{ffff}', "");
+        let file = one_file("properties", &[(name.as_str(), value.as_bytes())]);
+        let read = java_properties::read(file.as_bytes()).unwrap();
+        prop_assert_eq!(read, std::collections::HashMap::from([(name, value)]));
+    }
+}

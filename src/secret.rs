@@ -1,0 +1,123 @@
+//! Bytes that must not be seen: the value of a Secret, a token, a rendered file.
+//!
+//! They have no `Display`, a `Debug` that says nothing (not even a length), and are overwritten when dropped.
+
+use std::{fmt, io};
+
+use zeroize::{Zeroize, Zeroizing};
+
+/// Bytes that are never printed and are overwritten in memory when dropped.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SecretBytes(Zeroizing<Vec<u8>>);
+
+impl SecretBytes {
+    /// Takes the bytes over, without a copy.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes themselves. Every call is a place to look at in a review.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes as text, if they are UTF-8.
+    pub fn expose_text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+}
+
+impl From<&str> for SecretBytes {
+    fn from(text: &str) -> Self {
+        Self::new(text.as_bytes().to_vec())
+    }
+}
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretBytes(hidden)")
+    }
+}
+
+/// Where secret bytes are put together. `Vec` leaves its old content behind in memory when it grows; this does not.
+#[derive(Default)]
+pub struct SecretBuffer(Zeroizing<Vec<u8>>);
+
+impl SecretBuffer {
+    /// A buffer that holds `capacity` bytes before it has to move.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self(Zeroizing::new(Vec::with_capacity(capacity)))
+    }
+
+    /// How many bytes it holds.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Appends bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let needed = self.0.len() + bytes.len();
+        if needed > self.0.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(self.0.capacity() * 2)));
+            larger.extend_from_slice(&self.0);
+            self.0.zeroize();
+            self.0 = larger;
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Appends text.
+    pub fn push_str(&mut self, text: &str) {
+        self.push(text.as_bytes());
+    }
+
+    /// Appends one character.
+    pub fn push_char(&mut self, c: char) {
+        let mut utf8 = [0; 4];
+        self.push(c.encode_utf8(&mut utf8).as_bytes());
+        utf8.zeroize();
+    }
+
+    /// What was put together.
+    pub fn finish(self) -> SecretBytes {
+        SecretBytes(self.0)
+    }
+}
+
+impl io::Write for SecretBuffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_neither_the_value_nor_its_length() {
+        let short = format!("{:?}", SecretBytes::from("x"));
+        let long = format!("{:#?}", Some(SecretBytes::from("test-password-that-is-long")));
+        assert_eq!(short, "SecretBytes(hidden)");
+        assert!(!long.contains("test-password") && !long.contains("26"), "{long}");
+    }
+
+    #[test]
+    fn a_buffer_keeps_what_was_pushed_while_it_grows() {
+        let mut buffer = SecretBuffer::with_capacity(1);
+        (0..300).for_each(|i| buffer.push_char(char::from(b'a' + (i % 26) as u8)));
+        buffer.push_str("é");
+        assert_eq!(buffer.len(), 302);
+        assert!(buffer.finish().expose_text().is_some_and(|text| text.starts_with("abcz".get(..3).unwrap())));
+    }
+}

@@ -1,0 +1,232 @@
+//! One pass: annotations to credentials, credentials to the content of their sources, content to files, files to the
+//! volume. Each step ends before the next begins, so nothing is written that is not whole.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::annotations::{self, DownwardError};
+use crate::bundle::Bundle;
+use crate::credential::Credential;
+use crate::kube::{self, Cause, Client, Deadline, until_settled};
+use crate::object::{Namespace, ObjectRef};
+use crate::render::{self, Sources};
+use crate::volume::{self, Published, Volume};
+
+/// The largest annotations file that is read, in bytes. A pod has at most 256 KiB of annotations; escapes make them longer.
+const ANNOTATIONS_LIMIT: u64 = 2 * 1024 * 1024;
+
+/// What a pass needs to know.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where the annotations are.
+    pub annotations: AnnotationsFrom,
+    /// Which of them are ours.
+    pub prefix: String,
+    /// Where a source is looked for that names no namespace.
+    pub namespace: Namespace,
+    /// Whether a pod without any annotation of ours is fine.
+    pub allow_none: bool,
+    /// The bound on reading all objects, retries included.
+    pub timeout: Duration,
+}
+
+/// Where a pod's annotations are read.
+#[derive(Debug)]
+pub enum AnnotationsFrom {
+    /// From the API server.
+    Pod {
+        /// The pod.
+        pod: ObjectRef,
+        /// Whether its name is a guess: host names are cut and can be set.
+        named_by_host: bool,
+    },
+    /// From a file that a downward API volume makes.
+    File(PathBuf),
+}
+
+/// What was read: credentials and the content of their sources.
+#[derive(Debug)]
+pub struct Gathered {
+    /// In order of name.
+    pub credentials: Vec<Credential>,
+    /// By object.
+    pub sources: Sources,
+}
+
+/// What a pass did.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How many credentials there are.
+    pub credentials: usize,
+    /// How many files they have.
+    pub files: usize,
+    /// Whether they had to be written.
+    pub published: Published,
+}
+
+/// Reads everything and publishes it.
+///
+/// # Errors
+/// The first step that fails; the volume is then as it was.
+pub fn run(settings: &Settings, client: &Client, volume: &Volume) -> Result<Outcome, Error> {
+    let Gathered { credentials, sources } = gather(settings, client)?;
+    let bundle = render(&credentials, &sources)?;
+    let published = volume.publish(&bundle)?;
+    Ok(Outcome { credentials: credentials.len(), files: bundle.len(), published })
+}
+
+/// Reads the annotations and everything that they name.
+///
+/// # Errors
+/// Wrong annotations at once; what cannot be read when the time is up.
+pub fn gather(settings: &Settings, client: &Client) -> Result<Gathered, Error> {
+    let deadline = Deadline::after(settings.timeout);
+    let annotations = match &settings.annotations {
+        AnnotationsFrom::File(path) => read_file(path)?,
+        AnnotationsFrom::Pod { pod, named_by_host } => read_pod(client, pod, *named_by_host, deadline)?,
+    };
+    let credentials = annotations::parse(&annotations, &settings.prefix, &settings.namespace)?;
+    if credentials.is_empty() && !settings.allow_none {
+        let similar = annotations::similar_prefix(&annotations, &settings.prefix).map(str::to_owned);
+        return Err(Error::None {
+            from: settings.annotations.to_string(),
+            prefix: settings.prefix.clone(),
+            similar,
+        });
+    }
+    let sources = fetch(client, &credentials, deadline)?;
+    Ok(Gathered { credentials, sources })
+}
+
+/// Renders every credential.
+///
+/// # Errors
+/// Every credential that its sources cannot fill.
+pub fn render(credentials: &[Credential], sources: &Sources) -> Result<Bundle, Error> {
+    Ok(render::bundle(credentials, sources)?)
+}
+
+fn read_file(path: &Path) -> Result<BTreeMap<String, String>, Error> {
+    let unreadable = |cause| Error::AnnotationsFile { path: path.to_owned(), cause };
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(ANNOTATIONS_LIMIT + 1).read_to_string(&mut text))
+        .map_err(unreadable)?;
+    if text.len() as u64 > ANNOTATIONS_LIMIT {
+        return Err(unreadable(io::Error::other(format!("it is larger than {ANNOTATIONS_LIMIT} bytes"))));
+    }
+    annotations::parse_downward_file(&text).map_err(|cause| Error::Downward { path: path.to_owned(), cause })
+}
+
+fn read_pod(
+    client: &Client,
+    pod: &ObjectRef,
+    named_by_host: bool,
+    deadline: Deadline,
+) -> Result<BTreeMap<String, String>, Error> {
+    let started = Instant::now();
+    let read = until_settled([pod], deadline, |pod| client.annotations(pod, deadline));
+    let read = read.map_err(|errors| {
+        let hint = match errors.first().map(|error| &error.cause) {
+            Some(Cause::NotFound { .. }) if named_by_host => Some(
+                "the name was taken from the host name: set POD_NAME from the field metadata.name in the manifest",
+            ),
+            Some(Cause::Forbidden { .. }) => Some(
+                "or mount the annotations by a downward API volume and name the file with --annotations-file, which needs no right",
+            ),
+            _ => None,
+        };
+        Error::Unread { errors, hint, waited: started.elapsed() }
+    })?;
+    Ok(read.into_iter().flat_map(|(_, annotations)| annotations).collect())
+}
+
+/// Reads each distinct object once.
+fn fetch(client: &Client, credentials: &[Credential], deadline: Deadline) -> Result<Sources, Error> {
+    let started = Instant::now();
+    // An object is optional if it is for all that name it.
+    let mut wanted = BTreeMap::new();
+    for credential in credentials {
+        for object in &credential.sources {
+            *wanted.entry(object).or_insert(true) &= credential.optional;
+        }
+    }
+    let read = until_settled(wanted, deadline, |(object, optional)| match client.data(object, deadline) {
+        Err(error) if *optional && error.is_not_found() => Ok(None),
+        result => result.map(Some),
+    });
+    let read = read.map_err(|errors| Error::Unread { errors, hint: None, waited: started.elapsed() })?;
+    Ok(read.into_iter().map(|((object, _), data)| (object.clone(), data)).collect())
+}
+
+impl std::fmt::Display for AnnotationsFrom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pod { pod, .. } => pod.fmt(f),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Why a pass failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Wrong annotations.
+    #[error(transparent)]
+    Annotations(#[from] annotations::Errors),
+    /// No annotations of ours.
+    #[error(
+        "{from} has no annotation that begins with {prefix}/{}; --allow-none accepts that",
+        similar.as_ref().map(|similar| format!(", but one with {similar}/: did you mean {prefix}/?")).unwrap_or_default()
+    )]
+    None {
+        /// Where they were looked for.
+        from: String,
+        /// What they should begin with.
+        prefix: String,
+        /// What one begins with that somebody may have meant.
+        similar: Option<String>,
+    },
+    /// The annotations file is missing or unreadable.
+    #[error("{} cannot be read: {cause}; a downward API volume with fieldPath metadata.annotations makes it", path.display())]
+    AnnotationsFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The annotations file is something else.
+    #[error("{}: {cause}", path.display())]
+    Downward {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        cause: DownwardError,
+    },
+    /// Objects that could not be read in time.
+    #[error("{}{} (after {:.1} s)", list(errors), hint.map(|hint| format!("; {hint}")).unwrap_or_default(), waited.as_secs_f64())]
+    Unread {
+        /// One for each object.
+        errors: Vec<kube::Error>,
+        /// What else would help.
+        hint: Option<&'static str>,
+        /// How long it was tried.
+        waited: Duration,
+    },
+    /// Sources that do not fill the credentials.
+    #[error(transparent)]
+    Render(#[from] render::Errors),
+    /// The volume.
+    #[error(transparent)]
+    Volume(#[from] volume::Error),
+    /// The standard output.
+    #[error("cannot write to the standard output: {0}")]
+    Output(io::Error),
+}
+
+fn list(errors: &[kube::Error]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
+}

@@ -1,0 +1,80 @@
+//! Why a volume could not be written, and what mounts one that can.
+
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use crate::quote::Quoted;
+
+/// A volume that could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("volume {}: {problem}", path.display())]
+pub struct Error {
+    path: PathBuf,
+    problem: Problem,
+}
+
+impl Error {
+    pub(super) fn new(path: &Path, problem: Problem) -> Self {
+        Self { path: path.to_owned(), problem }
+    }
+}
+
+/// What is wrong with a volume.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Problem {
+    /// ENOENT
+    #[error("is not there: mount an emptyDir volume at this path, or name another with --volume")]
+    Missing,
+    /// ENOTDIR
+    #[error("is no folder: mount an emptyDir volume at this path, or name another with --volume")]
+    NotAFolder,
+    /// EROFS
+    #[error("is read-only: leave readOnly out of this container's volumeMount; what was there is unchanged")]
+    ReadOnly,
+    /// ENOSPC and EDQUOT
+    #[error("is full: raise the sizeLimit of its emptyDir; what was there is unchanged")]
+    Full,
+    /// EACCES and EPERM
+    #[error(
+        "this process (uid {uid}) may not {operation} in it: set fsGroup in the pod's securityContext, or run both containers as one user; what was there is unchanged"
+    )]
+    NotAllowed {
+        /// What was tried.
+        operation: &'static str,
+        /// Who tried.
+        uid: u32,
+    },
+    /// Somebody else's entry is where one of ours should go.
+    #[error("{} is there and was not written by podcreds: remove it, or choose another .path", Quoted(name))]
+    Foreign {
+        /// Its name.
+        name: String,
+    },
+    /// Another process is writing.
+    #[error("another podcreds is writing to it: give each its own volume")]
+    Locked,
+    /// Anything else that the operating system says.
+    #[error("cannot {operation} in it: {errno}; what was there is unchanged")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// What came of it.
+        errno: Errno,
+    },
+}
+
+impl Problem {
+    pub(super) fn of(operation: &'static str, errno: Errno) -> Self {
+        match errno {
+            Errno::NOENT => Self::Missing,
+            Errno::NOTDIR | Errno::LOOP => Self::NotAFolder,
+            Errno::ROFS => Self::ReadOnly,
+            Errno::NOSPC | Errno::DQUOT => Self::Full,
+            Errno::ACCESS | Errno::PERM => {
+                Self::NotAllowed { operation, uid: rustix::process::geteuid().as_raw() }
+            }
+            errno => Self::Io { operation, errno },
+        }
+    }
+}

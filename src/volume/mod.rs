@@ -1,0 +1,151 @@
+//! The folder that podcreds writes and the application reads, laid out as the kubelet lays out a Secret volume:
+//!
+//! ```text
+//! db      -> ..data/db
+//! ..data  -> ..2026_11_20_17_40_01.123456789
+//! ..2026_11_20_17_40_01.123456789/db/password
+//! ```
+//!
+//! A version is never changed once `..data` leads to it. Whoever resolves `..data` once sees one version; whoever opens
+//! a path sees the old version or the new one, at every instant and after a crash at any instruction, because links for
+//! new names are made before the swap, when they lead nowhere, and those of old names removed after it, when they lead
+//! nowhere again. Everything is opened relative to the volume's own folder, one part at a time, without following links.
+//!
+//! Knows files, and nothing of Kubernetes.
+
+mod error;
+mod layout;
+mod tree;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use log::warn;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
+use rustix::io::Errno;
+
+pub use error::{Error, Problem};
+
+use crate::bundle::Bundle;
+use crate::credential::FileMode;
+use crate::volume::layout::{Current, VersionName};
+use crate::volume::tree::Folder;
+
+/// An open volume.
+#[derive(Debug)]
+pub struct Volume {
+    root: OwnedFd,
+    path: PathBuf,
+    default_mode: FileMode,
+    /// How long the version before a swap is kept, for readers that are still in it.
+    grace: Duration,
+}
+
+/// What publishing did.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Published {
+    /// The volume holds this bundle already: no file was written.
+    Unchanged,
+    /// The bundle was written and swapped in.
+    Swapped {
+        /// The name of its folder.
+        version: String,
+    },
+}
+
+impl Volume {
+    /// Opens the folder at `path`. The version before a swap is kept for `grace`.
+    ///
+    /// # Errors
+    /// If it is not there, is no folder, or cannot be opened.
+    pub fn open(path: &Path, grace: Duration) -> Result<Self, Error> {
+        let error = |errno| Error::new(path, Problem::of("open", errno));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = open(path, flags, Mode::empty()).map_err(error)?;
+        let status = fstat(&root).map_err(error)?;
+        let group_owned = Mode::from_raw_mode(status.st_mode).contains(Mode::SGID);
+        let default_mode = if group_owned { FileMode::GROUP } else { FileMode::WORLD };
+        Ok(Self { root, path: path.to_owned(), default_mode, grace })
+    }
+
+    /// Makes the bundle what the volume holds: whole, by one rename, or not at all.
+    ///
+    /// # Errors
+    /// Why it could not be written. What the volume held before, it still holds.
+    pub fn publish(&self, bundle: &Bundle) -> Result<Published, Error> {
+        self.lock()?;
+        let published = self.publish_locked(bundle).map_err(|problem| Error::new(&self.path, problem));
+        // Also released when the process ends, however it ends.
+        let _ = flock(&self.root, FlockOperation::Unlock);
+        published
+    }
+
+    /// Two processes that publish into one volume would undo each other's work: the second is told so. A file system
+    /// without locks is used without.
+    fn lock(&self) -> Result<(), Error> {
+        match flock(&self.root, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Err(Error::new(&self.path, Problem::Locked)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn publish_locked(&self, bundle: &Bundle) -> Result<Published, Problem> {
+        let root = self.root.as_fd();
+        let folder = Folder::of(bundle, self.default_mode);
+        let current = layout::current(root)?;
+        let links = layout::links(root)?;
+        let new_links: Vec<_> = folder.names().filter(|name| !links.contains(*name)).collect();
+        layout::check_foreign(root, new_links.iter().copied())?;
+        self.clear_leftovers(current.as_ref());
+
+        let holds = |current: &Current| tree::holds(root, current.version.as_str(), &folder);
+        let published = if new_links.is_empty() && current.as_ref().is_some_and(holds) {
+            Published::Unchanged
+        } else {
+            let version = VersionName::new(SystemTime::now());
+            self.write(&version, &folder, &new_links)?;
+            Published::Swapped { version: version.to_string() }
+        };
+        let old_links = links.iter().map(String::as_str).filter(|name| !folder.has(name));
+        layout::remove_links(root, old_links);
+        Ok(published)
+    }
+
+    /// Writes the version beside the current one and swaps it in. If that fails, nothing of it is left.
+    fn write(&self, version: &VersionName, folder: &Folder<'_>, new_links: &[&str]) -> Result<(), Problem> {
+        let root = self.root.as_fd();
+        let result = tree::write(root, version.as_str(), folder)
+            .and_then(|()| layout::make_links(root, new_links))
+            .and_then(|()| layout::swap(root, version));
+        if result.is_err() {
+            layout::remove_links(root, new_links.iter().copied());
+            self.remove(version.as_str());
+        }
+        result
+    }
+
+    /// Removes the versions that are not current, unfinished ones among them, once the grace of the last swap is over.
+    fn clear_leftovers(&self, current: Option<&Current>) {
+        if current.is_some_and(|current| current.age() < self.grace) {
+            return;
+        }
+        for version in layout::versions(self.root.as_fd()) {
+            if current.is_none_or(|current| current.version != version) {
+                self.remove(version.as_str());
+            }
+        }
+    }
+
+    fn remove(&self, version: &str) {
+        match tree::remove(self.root.as_fd(), version) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(errno) => {
+                warn!("{}/{version} is left over and cannot be removed: {errno}", self.path.display())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
