@@ -57,12 +57,10 @@ impl fmt::Display for Error {
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// `podcreds.io/secret` instead of `podcreds.io/db.secret`.
-    #[error("names no credential: write {prefix}/<name>.{}", if Self::is_word(rest) { rest } else { "secret" })]
+    #[error("names no credential: write {right}")]
     NoName {
-        /// The prefix in use.
-        prefix: String,
-        /// What follows the prefix.
-        rest: String,
+        /// What would be right.
+        right: String,
     },
     /// The part before the dot.
     #[error(
@@ -149,12 +147,6 @@ pub enum Problem {
         /// The bound.
         limit: usize,
     },
-}
-
-impl Problem {
-    fn is_word(text: &str) -> bool {
-        crate::annotations::vocabulary::Word::parse(text).is_ok()
-    }
 }
 
 fn suggest(nearest: Option<&'static str>) -> String {

@@ -75,8 +75,8 @@ fn group<'a>(
     for (key, value) in annotations {
         let Some(rest) = key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')) else { continue };
         let Some((name, word)) = rest.split_once('.') else {
-            errors
-                .push(Error::new(key, Problem::NoName { prefix: prefix.to_owned(), rest: rest.to_owned() }));
+            let word = Word::parse(rest).map_or("secret", Word::as_str);
+            errors.push(Error::new(key, Problem::NoName { right: format!("{prefix}/<name>.{word}") }));
             continue;
         };
         let Some(name) = CredentialName::parse(name) else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::credential::{CredentialName, FieldName};
+use crate::credential::name::{CredentialName, FieldName};
 use crate::quote::Quoted;
 
 /// The longest path, in bytes.

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use crate::kube::Cause;
+use crate::kube::error::Cause;
 use crate::object::{Data, Kind};
 use crate::quote::{Quoted, one_line};
 use crate::secret::SecretBytes;

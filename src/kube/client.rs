@@ -1,7 +1,7 @@
 //! One connection to one API server, and single attempts to read an object over it. Trying again is the work of `retry`.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,11 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
-use crate::kube::{Cause, ClientConfig, Deadline, Error, Server, TokenFile, body};
+use crate::kube::body;
+use crate::kube::config::{ClientConfig, Server};
+use crate::kube::error::{Cause, Error};
+use crate::kube::retry::Deadline;
+use crate::kube::token::TokenFile;
 use crate::object::{Data, ObjectRef};
 use crate::secret::{SecretBuffer, SecretBytes};
 
@@ -158,6 +162,7 @@ impl Client {
                     return Err(Cause::TooLarge { limit: BODY_LIMIT });
                 }
                 Ok(count) => buffer.push(&chunk[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(Cause::transport(&self.server, &ureq::Error::from(error))),
             }
         }

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crate::kube::{Server, TokenError};
+use crate::kube::config::Server;
+use crate::kube::token::TokenError;
 use crate::object::{Kind, ObjectRef};
 
 /// One object that could not be read.
@@ -199,7 +200,10 @@ fn tls_reason(error: &rustls::Error) -> String {
     use rustls::CertificateError as Certificate;
     let rustls::Error::InvalidCertificate(certificate) = error else { return error.to_string() };
     match certificate {
-        Certificate::UnknownIssuer => "its certificate is signed by none of those in ca.crt".into(),
+        // Authorities often have one and the same name; then only the signature tells them apart.
+        Certificate::UnknownIssuer | Certificate::BadSignature => {
+            "its certificate is signed by none of those in ca.crt".into()
+        }
         Certificate::Expired | Certificate::ExpiredContext { .. } => {
             "its certificate has expired, or the clock of this machine is wrong".into()
         }

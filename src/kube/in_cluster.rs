@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::kube::{ClientConfig, Roots, RootsError, Server, ServerError, TokenError, TokenFile};
+use crate::kube::config::{ClientConfig, Roots, RootsError, Server, ServerError};
+use crate::kube::token::{TokenError, TokenFile};
 use crate::object::{NameError, Namespace};
 
 /// Where the kubelet mounts the service account.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use log::warn;
 
-use crate::kube::Error;
+use crate::kube::error::Error;
 
 /// The most that is waited after the first failure; doubles with each.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -81,7 +81,7 @@ fn longest_delay(round: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kube::Cause;
+    use crate::kube::error::Cause;
     use crate::object::{Kind, Namespace, ObjectRef};
 
     fn error(cause: Cause) -> Error {

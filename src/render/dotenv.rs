@@ -5,8 +5,8 @@
 //! Sources: <https://github.com/motdotla/dotenv>, <https://github.com/theskumar/python-dotenv>,
 //! <https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/#env-file-syntax>
 
-use crate::render::fields::Fields;
-use crate::render::{Problem, text, variable};
+use crate::render::error::Problem;
+use crate::render::fields::{Fields, text, variable};
 use crate::secret::SecretBuffer;
 
 /// Writes `NAME='value'` lines, with double quotes around a value that holds a single one.

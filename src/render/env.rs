@@ -2,8 +2,8 @@
 //! nothing, and a single quote itself is written as `'\''`.
 //! Source: <https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_02_02>
 
-use crate::render::fields::Fields;
-use crate::render::{Problem, text, variable};
+use crate::render::error::Problem;
+use crate::render::fields::{Fields, text, variable};
 use crate::secret::SecretBuffer;
 
 /// Writes `export NAME='value'` lines, so that what is sourced reaches the programs that the shell starts.

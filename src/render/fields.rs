@@ -37,6 +37,26 @@ pub(super) fn collect<'a>(
     picked.finish()
 }
 
+/// A field's value as text without NUL, which no line of a text format can carry.
+pub(super) fn text<'a>(field: &FieldName, value: &'a SecretBytes) -> Result<&'a str, Problem> {
+    value
+        .expose_text()
+        .filter(|text| !text.contains('\0'))
+        .ok_or_else(|| Problem::Binary { field: field.clone() })
+}
+
+/// A field's name as the name of a variable: `[A-Za-z_][A-Za-z0-9_]*`.
+/// Source: <https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap03.html#tag_03_216>
+pub(super) fn variable(field: &FieldName) -> Result<&str, Problem> {
+    let name = field.as_str();
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    if name.bytes().all(inner) && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        Ok(name)
+    } else {
+        Err(Problem::NotAVariable { field: field.clone() })
+    }
+}
+
 /// Fields with where they come from, and what went wrong with the others.
 #[derive(Default)]
 struct Picked<'a> {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::render::Problem;
+use crate::render::error::Problem;
 use crate::render::fields::Fields;
 use crate::secret::SecretBuffer;
 

@@ -15,7 +15,7 @@ pub use error::{Error, Errors, Problem};
 pub use fields::Sources;
 
 use crate::bundle::{Bundle, BundleFile};
-use crate::credential::{Credential, FieldName, Format, PathClaims, RelativePath};
+use crate::credential::{Credential, Format, PathClaims, RelativePath};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The most bytes of a whole bundle: it is held in memory, and most volumes are memory too.
@@ -85,26 +85,6 @@ pub fn hide(sources: &Sources, credentials: &mut [Credential], replacement: &str
     let hidden =
         |data: &BTreeMap<String, _>| data.keys().map(|key| (key.clone(), replacement.into())).collect();
     sources.iter().map(|(object, data)| (object.clone(), data.as_ref().map(hidden))).collect()
-}
-
-/// A field's value as text without NUL, which no line of a text format can carry.
-fn text<'a>(field: &FieldName, value: &'a SecretBytes) -> Result<&'a str, Problem> {
-    value
-        .expose_text()
-        .filter(|text| !text.contains('\0'))
-        .ok_or_else(|| Problem::Binary { field: field.clone() })
-}
-
-/// A field's name as the name of a variable: `[A-Za-z_][A-Za-z0-9_]*`.
-/// Source: <https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap03.html#tag_03_216>
-fn variable(field: &FieldName) -> Result<&str, Problem> {
-    let name = field.as_str();
-    let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    if name.bytes().all(inner) && !name.starts_with(|c: char| c.is_ascii_digit()) {
-        Ok(name)
-    } else {
-        Err(Problem::NotAVariable { field: field.clone() })
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! reader takes it for ISO 8859-1 or for UTF-8.
 //! Source: <https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/util/Properties.html#load(java.io.Reader)>
 
-use crate::render::Problem;
+use crate::render::error::Problem;
 use crate::render::fields::Fields;
 use crate::secret::SecretBuffer;
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::annotations::{DEFAULT_PREFIX, parse};
+use crate::credential::FieldName;
 use crate::object::{Data, Kind, Namespace, ObjectRef};
 
 fn object(kind: Kind, name: &str) -> ObjectRef {

@@ -2,7 +2,7 @@
 //! reader takes `no`, `1e3` or `2024-01-01` for something else.
 //! Source: <https://yaml.org/spec/1.2.2/#57-escaped-characters>; the escapes used are in YAML 1.1 too.
 
-use crate::render::Problem;
+use crate::render::error::Problem;
 use crate::render::fields::Fields;
 use crate::secret::SecretBuffer;
 

@@ -1,0 +1,109 @@
+//! Holds the direction of the imports: the way of the data is the order of the modules, and nothing points back up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each module at the top, and those that it may import.
+const LAYERS: [(&str, &[&str]); 12] = [
+    ("quote", &[]),
+    ("secret", &[]),
+    ("object", &["quote", "secret"]),
+    ("credential", &["object", "quote", "secret"]),
+    ("bundle", &["credential", "secret"]),
+    ("annotations", &["credential", "object", "quote", "secret"]),
+    ("kube", &["object", "quote", "secret"]),
+    ("render", &["bundle", "credential", "object", "quote", "secret"]),
+    ("volume", &["bundle", "credential", "quote", "secret"]),
+    ("sync", &["annotations", "bundle", "credential", "kube", "object", "render", "volume"]),
+    ("commands", &["bundle", "kube", "render", "sync", "volume"]),
+    ("cli", &["annotations", "commands", "kube", "object", "quote", "sync"]),
+];
+
+/// What a pure module must not name: IO, the clock, the environment.
+const IMPURE: [&str; 9] = [
+    "std::fs",
+    "std::io",
+    "std::env",
+    "std::net",
+    "std::time",
+    "std::process",
+    "std::thread",
+    "rustix",
+    "log::",
+];
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The code of each module at the top, without comments and tests.
+fn modules() -> BTreeMap<String, String> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut modules = BTreeMap::<_, String>::new();
+    for path in sources(&src) {
+        let inside = path.strip_prefix(&src).unwrap().to_str().unwrap();
+        let module = inside.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        modules.entry(module).or_default().extend(lines.flat_map(|line| [line, "\n"]));
+    }
+    modules.retain(|module, _| module != "main" && module != "lib");
+    modules
+}
+
+fn imports(code: &str) -> BTreeSet<&str> {
+    let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    code.split("crate::").skip(1).map(|rest| rest.split(ends).next().unwrap()).collect()
+}
+
+#[test]
+fn imports_run_one_way() {
+    let modules = modules();
+    let known: BTreeMap<_, _> = LAYERS.into_iter().collect();
+    assert_eq!(
+        modules.keys().map(String::as_str).collect::<Vec<_>>(),
+        known.keys().copied().collect::<Vec<_>>()
+    );
+    for (module, code) in &modules {
+        let allowed = known[module.as_str()];
+        let wrong: Vec<_> =
+            imports(code).into_iter().filter(|other| other != module && !allowed.contains(other)).collect();
+        assert!(wrong.is_empty(), "{module} imports {wrong:?}");
+    }
+    let order: Vec<_> = LAYERS.iter().map(|(module, _)| *module).collect();
+    for (place, (module, allowed)) in LAYERS.iter().enumerate() {
+        assert!(
+            allowed.iter().all(|other| order[..place].contains(other)),
+            "{module} stands before what it imports"
+        );
+    }
+}
+
+#[test]
+fn annotations_and_render_are_pure() {
+    for (module, code) in modules() {
+        if ["annotations", "render", "credential", "bundle", "object"].contains(&module.as_str()) {
+            let named: Vec<_> = IMPURE.into_iter().filter(|word| code.contains(word)).collect();
+            assert!(named.is_empty(), "{module} names {named:?}");
+        }
+    }
+}
+
+#[test]
+fn only_the_command_line_reads_the_environment() {
+    for (module, code) in modules() {
+        let reads = ["env::var", "env::vars", "env::args"].into_iter().any(|word| code.contains(word));
+        assert_eq!(reads, module == "cli", "{module}");
+    }
+}

@@ -1,0 +1,224 @@
+//! Fault by fault: what passes is waited out, what stays ends the run with a code and a message, and either way the
+//! volume holds a whole bundle.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::support::run::{Running, poll_until, run};
+use crate::support::server::{ApiServer, BlackHole, Fault, Kind, Times};
+use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
+
+fn status(code: u16, retry_after: Option<&str>) -> Fault {
+    Fault::Status { code, retry_after: retry_after.map(str::to_owned), message: "test message".into() }
+}
+
+/// Faults that may pass, and what is said of each when it does not. The whole time is short, and so is a request's.
+fn passing() -> Vec<(Fault, i32, &'static str)> {
+    let drip = Fault::Drip { interval: Duration::from_millis(50) };
+    vec![
+        (Fault::Reset, 4, "cannot be reached"),
+        (Fault::CloseBeforeAnswer, 4, "cannot be reached"),
+        (Fault::TruncateBody, 4, "Secret prod/db: "),
+        (drip, 4, "did not answer in time (reading the answer)"),
+        (Fault::SilentHeader, 4, "did not answer in time (waiting for the first byte)"),
+        (status(401, None), 3, "does not accept the token: test message"),
+        (status(403, None), 3, "forbidden: test message"),
+        (status(404, None), 3, "not found: test message"),
+        (status(408, None), 4, "answered 408: test message"),
+        (status(429, None), 4, "answered 429: test message"),
+        (status(500, None), 4, "answered 500: test message"),
+        (status(503, None), 4, "answered 503: test message"),
+        (Fault::Body("<html>test".into()), 4, "not JSON at line 1"),
+        (
+            Fault::Body("{\"kind\":\"Secret\",\"data\":{\"a\":\"!\"}}".into()),
+            4,
+            "the value of key \"a\" is not base64",
+        ),
+        (Fault::Raw(b"SMTP ready\r\n\r\n".to_vec()), 4, "not what an API server sends: broken HTTP"),
+    ]
+}
+
+#[test]
+fn what_passes_is_waited_out() {
+    for (fault, _, _) in passing() {
+        let scene = Scene::plain();
+        scene.server.fail_on("/secrets/", fault.clone(), Times::N(2));
+        let finished = scene.init(&["--request-timeout", "300ms"]);
+        assert_eq!(finished.code, Some(0), "{fault:?}: {}", finished.stderr);
+        assert_eq!(scene.read("db/password"), PASSWORD, "{fault:?}");
+        assert_has(&finished.stderr, &["WARN", "trying again in"]);
+    }
+}
+
+#[test]
+fn what_stays_ends_the_run_with_its_code_and_message_and_the_old_bundle_intact() {
+    for (fault, code, part) in passing() {
+        let scene = Scene::plain();
+        assert_code(&scene.init(&[]), 0);
+        let before = (scene.names(), scene.files());
+        scene.put_password("test-password-new");
+        scene.server.fail_on("/secrets/", fault.clone(), Times::Always);
+        let finished = scene.init(&["--timeout", "700ms", "--request-timeout", "300ms"]);
+        assert_eq!(finished.code, Some(code), "{fault:?}: {}", finished.stderr);
+        assert_has(&scene.pod.termination_message(), &["Secret prod/db: ", part]);
+        assert_eq!((scene.names(), scene.files()), before, "{fault:?}");
+    }
+}
+
+#[test]
+fn what_cannot_pass_ends_the_run_at_once() {
+    for (fault, code, part) in [
+        (Fault::Redirect("https://127.0.0.1:1/".into()), 4, "answered with a redirect (307)"),
+        (Fault::HugeBody { bytes: 64 * 1024 * 1024 }, 3, "larger than 4194304 bytes"),
+        (Fault::HugeChunkedBody { bytes: 64 * 1024 * 1024 }, 3, "larger than 4194304 bytes"),
+        (status(400, None), 3, "refused the request with 400: test message"),
+        (status(410, None), 3, "refused the request with 410: test message"),
+    ] {
+        let scene = Scene::plain();
+        scene.server.fail_on("/secrets/", fault.clone(), Times::Always);
+        let finished = scene.init(&[]);
+        assert_eq!(finished.code, Some(code), "{fault:?}: {}", finished.stderr);
+        assert_has(&finished.stderr, &[part]);
+        assert_eq!(scene.server.requests().len(), 2, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_refused_token_is_read_again() {
+    let scene = Scene::plain();
+    scene.server.accept_tokens(&["test-token-2"]);
+    let running = Running::start(scene.command(&["init"]));
+    poll_until(HANGS, "the old token is tried", || !scene.server.requests().is_empty());
+    scene.pod.rotate_token("test-token-2");
+    assert_code(&running.wait(HANGS), 0);
+    let requests = scene.server.requests();
+    let tokens: Vec<_> = requests.iter().map(|request| request.bearer().unwrap().to_owned()).collect();
+    assert_eq!((tokens[0].as_str(), tokens.last().unwrap().as_str()), ("test-token-1", "test-token-2"));
+}
+
+#[test]
+fn a_right_that_is_missing_is_named_as_the_rule_that_grants_it() {
+    let scene = Scene::plain();
+    scene.server.forbid(Kind::Secret, "prod", "db");
+    let finished = scene.init(&["--timeout", "300ms"]);
+    assert_code(&finished, 3);
+    assert_has(
+        &scene.pod.termination_message(),
+        &[
+            "Secret prod/db: forbidden: secrets \"db\" is forbidden: User \"system:serviceaccount:prod:app\"",
+            "needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [db], verbs: [get]}",
+        ],
+    );
+    scene.server.forbid(Kind::Pod, "prod", "app-0");
+    let finished = scene.init(&["--timeout", "300ms"]);
+    assert_code(&finished, 3);
+    assert_has(
+        &finished.stderr,
+        &["resources: [pods], verbs: [get]}", "or mount the annotations", "--annotations-file"],
+    );
+}
+
+#[test]
+fn a_secret_that_comes_late_is_waited_for() {
+    let scene = Scene::new(&[("db.secret", "late")]);
+    let running = Running::start(scene.command(&["init"]));
+    poll_until(HANGS, "the Secret is asked for", || scene.server.requests().len() > 1);
+    scene.server.put_secret("prod", "late", &[("password", b"test-password-late")]);
+    assert_code(&running.wait(HANGS), 0);
+    assert_eq!(scene.read("db/password"), "test-password-late");
+}
+
+#[test]
+fn all_objects_that_fail_are_named_together() {
+    let scene = Scene::new(&[("a.secret", "none"), ("b.secret", "db"), ("c.configmap", "gone")]);
+    scene.server.fail_on("/secrets/db", status(500, None), Times::Always);
+    let finished = scene.init(&["--timeout", "300ms"]);
+    assert_code(&finished, 3);
+    assert_has(
+        &scene.pod.termination_message(),
+        &[
+            "Secret prod/none: not found",
+            "ConfigMap prod/gone: not found",
+            "Secret prod/db: the API server answered 500",
+        ],
+    );
+}
+
+#[test]
+fn retry_after_is_obeyed() {
+    let scene = Scene::plain();
+    scene.server.fail_on("/secrets/", status(429, Some("1")), Times::Once);
+    let finished = scene.init(&[]);
+    assert_code(&finished, 0);
+    assert!(finished.elapsed >= Duration::from_secs(1), "asked again after {:?}", finished.elapsed);
+
+    let scene = Scene::plain();
+    scene.server.fail_on("/secrets/", status(429, Some("3600")), Times::Always);
+    let finished = scene.init(&[]);
+    assert_code(&finished, 4);
+    assert_eq!(scene.server.requests().len(), 2, "a wait beyond the whole time is not begun");
+}
+
+#[test]
+fn retries_are_few_because_they_back_off() {
+    let scene = Scene::plain();
+    scene.server.fail_on("/secrets/", status(500, None), Times::Always);
+    assert_code(&scene.init(&["--timeout", "2s"]), 4);
+    let asked = scene.server.requests().len();
+    assert!((3..60).contains(&asked), "{asked} requests in 2 s");
+}
+
+#[test]
+fn a_server_that_never_speaks_is_given_up() {
+    let hole = BlackHole::start();
+    let scene = Scene::plain();
+    let mut command = scene.command(&["init", "--timeout", "400ms"]);
+    command.env("KUBERNETES_SERVICE_PORT", hole.address().port().to_string());
+    let finished = run(command, HANGS);
+    assert_code(&finished, 4);
+    assert_has(&finished.stderr, &["did not answer in time (connecting)"]);
+}
+
+#[test]
+fn a_server_that_is_not_there_yet_is_waited_for() {
+    let scene = Scene::plain();
+    scene.server.stop();
+    let mut running = Running::start(scene.command(&["init"]));
+    poll_until(HANGS, "it is tried again", || running.stderr().contains("cannot be reached"));
+    assert!(running.is_alive());
+    scene.server.start_again();
+    assert_code(&running.wait(HANGS), 0);
+}
+
+#[test]
+fn a_connection_that_the_server_closed_meanwhile_is_made_anew() {
+    let scene = Scene::new(&[("db.secret", "late")]);
+    let running = Running::start(scene.command(&["init"]));
+    poll_until(HANGS, "the Secret is asked for", || scene.server.requests().len() > 1);
+    scene.server.drop_connections();
+    scene.server.put_secret("prod", "late", &[("password", b"x")]);
+    assert_code(&running.wait(HANGS), 0);
+}
+
+#[test]
+fn sigterm_and_sigint_end_it_at_once_in_the_middle_of_a_request() {
+    for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
+        let scene = Scene::plain();
+        scene.server.fail_on("/secrets/", Fault::SilentHeader, Times::Always);
+        let mut running = Running::start(scene.command(&["init"]));
+        poll_until(HANGS, "it waits for an answer", || scene.server.requests().len() > 1);
+        running.send(signal);
+        assert_code(&running.wait(HANGS), code);
+        assert!(scene.names().is_empty());
+    }
+}
+
+#[test]
+fn a_server_with_another_certificate_authority_later_is_still_refused() {
+    let (scene, other) = (Scene::plain(), ApiServer::start());
+    let mut command = scene.command(&["init", "--timeout", "300ms"]);
+    command.env("KUBERNETES_SERVICE_PORT", other.address().port().to_string());
+    assert_code(&run(command, HANGS), 4);
+    assert!(other.requests().is_empty());
+}

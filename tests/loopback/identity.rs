@@ -1,0 +1,150 @@
+//! Who we are and whom we ask: the service account folder, the server's address, its certificate.
+
+use std::fs;
+
+use rustls::version::{TLS12, TLS13};
+
+use crate::support::pki::{Authority, KeyKind, Leaf};
+use crate::support::pod::PodFolder;
+use crate::support::run::run;
+use crate::support::server::ApiServer;
+use crate::support::skip::require;
+use crate::{HANGS, Scene, assert_code, assert_has};
+
+#[test]
+fn a_missing_empty_or_garbled_file_is_named_with_what_mounts_it() {
+    for (name, content, part) in [
+        ("token", None, "token cannot be read: No such file"),
+        ("token", Some("\n"), "token is empty"),
+        ("token", Some("test\0token"), "token holds characters that no token has"),
+        ("ca.crt", None, "ca.crt cannot be read: No such file"),
+        ("ca.crt", Some(" \n"), "ca.crt is empty"),
+        ("ca.crt", Some("garbage"), "ca.crt holds no PEM certificate"),
+        (
+            "ca.crt",
+            Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+            "ca.crt holds a certificate (number 1) that cannot be read",
+        ),
+        ("namespace", None, "namespace cannot be read: No such file"),
+        ("namespace", Some(""), "namespace is empty"),
+        ("namespace", Some("A b"), "namespace: \"A b\" is no namespace"),
+    ] {
+        let scene = Scene::plain();
+        let file = scene.pod.service_account().join(name);
+        fs::remove_file(&file).unwrap();
+        content.map(|content| fs::write(&file, content).unwrap());
+        let mut command = scene.command(&["init"]);
+        command.env_remove("POD_NAMESPACE");
+        let finished = run(command, HANGS);
+        assert_code(&finished, 2);
+        assert_has(&finished.stderr, &[part, "automountServiceAccountToken"]);
+        assert_has(&scene.pod.termination_message(), &[part]);
+    }
+}
+
+#[test]
+fn the_address_of_the_server_comes_from_the_kubelet() {
+    for (variable, value, part) in [
+        ("KUBERNETES_SERVICE_HOST", "", "KUBERNETES_SERVICE_HOST is not set"),
+        ("KUBERNETES_SERVICE_PORT", "", "KUBERNETES_SERVICE_PORT is not set"),
+        ("KUBERNETES_SERVICE_HOST", "a b", "\"a b\" is no IP address or DNS name"),
+        ("KUBERNETES_SERVICE_PORT", "tcp://10.0.0.1:443", "is no port"),
+    ] {
+        let scene = Scene::plain();
+        let mut command = scene.command(&["init"]);
+        command.env(variable, value);
+        let finished = run(command, HANGS);
+        assert_code(&finished, 2);
+        assert_has(&finished.stderr, &[part]);
+    }
+}
+
+#[test]
+fn ipv6_addresses_with_and_without_brackets_and_names_are_understood() {
+    let server = ApiServer::builder().bind("[::1]").start();
+    let scene = Scene::on(server, &[("db.secret", "db")]);
+    for host in ["::1", "[::1]"] {
+        let mut command = scene.command(&["init"]);
+        command.env("KUBERNETES_SERVICE_HOST", host);
+        assert_code(&run(command, HANGS), 0);
+    }
+    let scene = Scene::plain();
+    let mut command = scene.command(&["init"]);
+    command.env("KUBERNETES_SERVICE_HOST", "localhost");
+    assert_code(&run(command, HANGS), 0);
+    let mut command = scene.command(&["init", "--timeout", "300ms"]);
+    command.env("KUBERNETES_SERVICE_HOST", "no-such-host.invalid");
+    let finished = run(command, HANGS);
+    assert_code(&finished, 4);
+    assert_has(&finished.stderr, &["https://no-such-host.invalid:"]);
+}
+
+#[test]
+fn a_proxy_in_the_environment_is_not_for_the_cluster() {
+    let scene = Scene::plain();
+    let mut command = scene.command(&["init"]);
+    for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HTTP_PROXY"] {
+        command.env(variable, "http://127.0.0.1:1");
+    }
+    assert_code(&run(command, HANGS), 0);
+}
+
+#[test]
+fn the_namespace_is_the_mounted_one_and_the_pod_the_host_name() {
+    let scene = Scene::plain();
+    let mut command = scene.command(&["init", "--timeout", "200ms"]);
+    command.env_remove("POD_NAMESPACE").env_remove("POD_NAME");
+    let finished = run(command, HANGS);
+    let host = rustix::system::uname().nodename().to_str().unwrap().to_owned();
+    assert_eq!(scene.server.request_lines()[0], format!("GET /api/v1/namespaces/prod/pods/{host}"));
+    assert_code(&finished, 3);
+    assert_has(&finished.stderr, &["taken from the host name: set POD_NAME from the field metadata.name"]);
+}
+
+#[test]
+fn any_of_several_certificates_in_the_ca_file_will_do() {
+    let server = ApiServer::start();
+    let pem =
+        format!("{}\n# ours\n{}{}", Authority::new().pem(), server.authority().pem(), Authority::new().pem());
+    let pod = PodFolder::with(&pem, "test-token-1", "prod");
+    let scene = Scene { server, pod };
+    scene.annotate(&[("db.secret", "db")]);
+    scene.put_password("test-password");
+    assert_code(&scene.init(&[]), 0);
+}
+
+#[test]
+fn both_tls_versions_and_all_kinds_of_keys_are_understood() {
+    for key in [KeyKind::EcdsaP256, KeyKind::Ed25519, KeyKind::Rsa2048] {
+        for version in [&TLS12, &TLS13] {
+            let server = ApiServer::builder().tls_versions(&[version]).leaf(Leaf::with_key(key)).try_start();
+            let Some(server) = require("openssl, for an RSA key", server.ok()) else { continue };
+            let scene = Scene::on(server, &[("db.secret", "db")]);
+            let finished = scene.init(&[]);
+            assert_eq!(finished.code, Some(0), "{key:?} {version:?}: {}", finished.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_cannot_prove_who_it_is_gets_no_token() {
+    for (leaf, part) in [
+        (Leaf::expired(), "its certificate has expired"),
+        (
+            Leaf::named(&["kubernetes.default.svc", "10.0.0.1"]),
+            "its certificate is for another name or address",
+        ),
+    ] {
+        let scene = Scene::on(ApiServer::builder().leaf(leaf).start(), &[("db.secret", "db")]);
+        let finished = scene.init(&["--timeout", "300ms"]);
+        assert_code(&finished, 4);
+        assert_has(&finished.stderr, &["no secure connection to https://127.0.0.1:", part]);
+        assert!(scene.server.requests().is_empty() && scene.names().is_empty());
+    }
+    let scene = Scene::plain();
+    scene.pod.replace_ca(&Authority::new().pem());
+    let finished = scene.init(&["--timeout", "300ms"]);
+    assert_code(&finished, 4);
+    assert_has(&finished.stderr, &["its certificate is signed by none of those in ca.crt"]);
+    assert!(scene.server.requests().is_empty());
+}

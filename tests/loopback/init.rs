@@ -1,0 +1,303 @@
+//! What `init` and `render` do when nothing fails but the user.
+
+use std::os::unix::fs::MetadataExt;
+
+use crate::support::run::run;
+use crate::support::server::ApiServer;
+use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
+
+#[test]
+fn a_pod_gets_its_files_with_one_request_for_each_object_over_one_connection() {
+    let scene = Scene::new(&[
+        ("db.secret", "db"),
+        ("again.secret", "db"),
+        ("again.format", "env"),
+        ("more.secret", "other/more"),
+        ("more.configmap", "settings"),
+        ("more.format", "json"),
+        ("more.path", "app/more.json"),
+    ]);
+    scene.server.put_secret("other", "more", &[("token", b"test-token-x")]);
+    scene.server.put_configmap("prod", "settings", &[("host", "db.prod")], &[("ca", b"bytes")]);
+    let finished = scene.init(&[]);
+    assert_code(&finished, 0);
+    let files = scene.files();
+    assert_eq!(
+        files.keys().collect::<Vec<_>>(),
+        ["again.env", "app/more.json", "db/password", "db/username"]
+    );
+    assert_eq!(files["db/password"], PASSWORD.as_bytes());
+    assert_has(&scene.read("app/more.json"), &["\"ca\": \"bytes\"", "\"host\": \"db.prod\"", "test-token-x"]);
+    assert_eq!(
+        scene.server.request_lines(),
+        [
+            "GET /api/v1/namespaces/prod/pods/app-0",
+            "GET /api/v1/namespaces/other/secrets/more",
+            "GET /api/v1/namespaces/prod/secrets/db",
+            "GET /api/v1/namespaces/prod/configmaps/settings",
+        ]
+        .map(String::from)
+        .iter()
+        .map(String::clone)
+        .collect::<Vec<_>>()
+    );
+    assert_eq!(scene.server.connections(), 1);
+    assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
+    assert_has(&finished.stderr, &["INFO", "wrote 4 files of 3 credentials to ", " ms"]);
+}
+
+#[test]
+fn only_the_metadata_of_the_pod_is_asked_for() {
+    let scene = Scene::plain();
+    assert_code(&scene.init(&[]), 0);
+    let accept = scene.server.requests()[0].header("accept").unwrap().to_owned();
+    assert!(accept.starts_with("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"), "{accept}");
+}
+
+#[test]
+fn a_second_run_writes_nothing() {
+    let scene = Scene::plain();
+    assert_code(&scene.init(&[]), 0);
+    let before = (scene.names(), scene.pod.volume().metadata().unwrap().mtime_nsec());
+    let finished = scene.init(&[]);
+    assert_code(&finished, 0);
+    assert_has(&finished.stderr, &["2 files of 1 credential in", "nothing was written"]);
+    assert_eq!((scene.names(), scene.pod.volume().metadata().unwrap().mtime_nsec()), before);
+}
+
+#[test]
+fn a_changed_secret_is_swapped_in_and_the_version_before_is_kept_for_its_grace() {
+    let scene = Scene::plain();
+    assert_code(&scene.init(&[]), 0);
+    scene.put_password("test-password-2");
+    assert_code(&scene.init(&[]), 0);
+    assert_eq!(scene.read("db/password"), "test-password-2");
+    assert_eq!(scene.names().len(), 4, "..data, db, and two versions: {:?}", scene.names());
+    assert_code(&scene.init(&["--grace", "0s"]), 0);
+    assert_eq!(scene.names().len(), 3, "{:?}", scene.names());
+}
+
+#[test]
+fn annotations_can_come_from_a_file_and_the_pod_is_not_asked_for() {
+    let scene = Scene::new(&[]);
+    let file = scene.pod.root().join("annotations");
+    std::fs::write(
+        &file,
+        "podcreds.io/db.keys=\"user=username,\\n\\tpassword\"\npodcreds.io/db.secret=\"db\"\n",
+    )
+    .unwrap();
+    assert_code(&scene.init(&["--annotations-file", file.to_str().unwrap()]), 0);
+    assert_eq!(scene.server.request_lines(), ["GET /api/v1/namespaces/prod/secrets/db"]);
+    assert_eq!(scene.read("db/user"), "app");
+
+    std::fs::write(&file, "garbage").unwrap();
+    let finished = scene.init(&["--annotations-file", file.to_str().unwrap()]);
+    assert_code(&finished, 2);
+    assert_has(&finished.stderr, &["line 1 has no =", "metadata.annotations"]);
+    let missing = scene.init(&["--annotations-file", "/nowhere/annotations"]);
+    assert_code(&missing, 2);
+    assert_has(&missing.stderr, &["/nowhere/annotations cannot be read", "downward API volume"]);
+}
+
+#[test]
+fn what_is_optional_may_be_missing_and_is_not_waited_for() {
+    let scene = Scene::new(&[
+        ("db.secret", "db"),
+        ("cache.secret", "none"),
+        ("cache.optional", "true"),
+        ("tls.secret", "db"),
+        ("tls.keys", "tls.crt, username"),
+        ("tls.optional", "true"),
+    ]);
+    assert_code(&scene.init(&[]), 0);
+    assert_eq!(scene.files().keys().collect::<Vec<_>>(), ["db/password", "db/username", "tls/username"]);
+    assert_eq!(scene.server.requests().len(), 3);
+}
+
+#[test]
+fn a_pod_without_annotations_is_an_error_unless_it_is_allowed() {
+    let scene = Scene::new(&[]);
+    scene.server.put_pod("prod", "app-0", &[("podcred.io/db.secret", "db")]);
+    let finished = scene.init(&[]);
+    assert_code(&finished, 2);
+    assert_has(
+        &finished.stderr,
+        &[
+            "Pod prod/app-0 has no annotation that begins with podcreds.io/",
+            "one with podcred.io/: did you mean podcreds.io/?",
+            "--allow-none",
+        ],
+    );
+    assert_code(&scene.init(&["--allow-none"]), 0);
+    let mut by_variable = scene.command(&["init"]);
+    by_variable.env("PODCREDS_ALLOW_NONE", "true");
+    assert_code(&run(by_variable, HANGS), 0);
+    assert!(scene.files().is_empty());
+}
+
+#[test]
+fn every_wrong_annotation_is_named_at_once_and_no_secret_is_asked_for() {
+    let scene =
+        Scene::new(&[("db.secert", "db"), ("x.secret", "X"), ("y.secret", "y"), ("y.format", "pgpass")]);
+    let finished = scene.init(&[]);
+    assert_code(&finished, 2);
+    let parts = [
+        "3 wrong annotations:",
+        "podcreds.io/db.secert: \"secert\" is no word that podcreds knows; did you mean \"secret\"?",
+        "podcreds.io/x.secret: \"X\" is no name",
+        "podcreds.io/y.format: pgpass is not yet supported",
+    ];
+    assert_has(&finished.stderr, &parts);
+    assert_has(&scene.pod.termination_message(), &parts);
+    assert_eq!(scene.server.requests().len(), 1);
+    assert!(scene.names().is_empty());
+}
+
+#[test]
+fn a_missing_key_is_said_with_the_keys_there_are() {
+    let scene = Scene::new(&[("db.secret", "db"), ("db.keys", "passwd")]);
+    let finished = scene.init(&[]);
+    assert_code(&finished, 2);
+    assert_has(&finished.stderr, &["Secret prod/db has no key passwd; it has password, username"]);
+    assert!(!finished.stderr.contains(PASSWORD));
+}
+
+#[test]
+fn values_may_be_empty_or_as_large_as_a_secret_can_hold() {
+    let scene = Scene::plain();
+    let large: Vec<u8> = (0..1_048_576_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    scene.server.put_secret("prod", "db", &[("empty", b""), ("large", &large)]);
+    assert_code(&scene.init(&[]), 0);
+    let files = scene.files();
+    assert!(files["db/empty"].is_empty() && files["db/large"] == large);
+}
+
+#[test]
+fn messages_can_be_json_lines() {
+    let scene = Scene::new(&[("db.secret", "none")]);
+    let finished = scene.init(&["--log-format", "json", "--timeout", "300ms"]);
+    assert_code(&finished, 3);
+    let lines: Vec<serde_json::Value> =
+        finished.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let last = lines.last().unwrap();
+    assert_eq!(last["level"], "error");
+    assert_has(last["message"].as_str().unwrap(), &["Secret prod/none: not found"]);
+    assert_eq!(last["time"].as_str().map(str::len), Some("2026-11-20T17:40:01.123Z".len()));
+}
+
+#[test]
+fn flags_win_over_variables_and_levels_over_each_other() {
+    let scene = Scene::plain();
+    let mut command = scene.command(&["init", "--pod", "app-0", "--log-level", "debug"]);
+    command.env("POD_NAME", "another").env("RUST_LOG", "off").env("PODCREDS_TIMEOUT", "1s");
+    let finished = run(command, HANGS);
+    assert_code(&finished, 0);
+    assert_has(&finished.stderr, &["DEBUG GET /api/v1/namespaces/prod/pods/app-0: 200 OK"]);
+}
+
+#[test]
+fn wrong_usage_is_told_to_the_kubelet_too() {
+    let scene = Scene::plain();
+    for (args, part) in [
+        (&["init", "--volum", "/x"][..], "unexpected argument '--volum'"),
+        (&["init", "--timeout", "0s"], "longer than zero"),
+        (&["init", "--annotation-prefix", "A B"], "is no DNS subdomain"),
+        (&["init", "--pod", "A/B"], "--pod: \"A/B\" is no name"),
+        (&["init", "--namespace", "a.b"], "--namespace: \"a.b\" is no namespace"),
+        (&["start"], "unrecognized subcommand 'start'"),
+    ] {
+        let finished = run(scene.command(args), HANGS);
+        assert_code(&finished, 2);
+        assert_has(&finished.stderr, &[part]);
+        assert_has(&scene.pod.termination_message(), &[part]);
+    }
+    assert!(scene.server.requests().is_empty());
+    for args in [&["--version"][..], &["--help"], &["init", "--help"], &["render", "-h"]] {
+        let finished = run(scene.command(args), HANGS);
+        assert_code(&finished, 0);
+        assert!(finished.stderr.is_empty() && !finished.stdout.is_empty());
+    }
+}
+
+#[test]
+fn render_shows_the_files_and_hides_the_values_unless_told() {
+    let scene = Scene::new(&[
+        ("db.secret", "db"),
+        ("db.format", "env"),
+        ("db.set", "HOST=test-literal"),
+        ("db.file-mode", "0400"),
+        ("raw.secret", "db"),
+    ]);
+    let hidden = run(scene.command(&["render"]), HANGS);
+    assert_code(&hidden, 0);
+    assert_eq!(
+        hidden.stdout_text(),
+        "# db.env (mode 0400)\nexport HOST='********'\nexport password='********'\nexport username='********'\n\n\
+         # raw/password (mode default)\n********\n\n# raw/username (mode default)\n********\n\n"
+    );
+    let shown = run(scene.command(&["render", "--reveal"]), HANGS).stdout_text();
+    assert_has(&shown, &["export HOST='test-literal'", &format!("export password='{PASSWORD}'")]);
+    assert!(scene.names().is_empty(), "render writes nothing");
+}
+
+#[test]
+fn hostile_annotations_are_refused_and_nothing_is_written() {
+    let deep = "a/".repeat(100_000) + "a";
+    let long = "x".repeat(250_000);
+    let many = (0..5_000).map(|i| format!("f{i}=k")).collect::<Vec<_>>().join(",");
+    let quotes = "a=\"".to_owned() + &"\\\\".repeat(30_000);
+    let names = ["a".repeat(41), "..".into(), "a/b".into(), "\u{1b}[2J".into(), "A".into(), "é".into()];
+    let mut cases: Vec<Vec<(String, &str)>> =
+        names.iter().map(|name| vec![(format!("{name}.secret"), "db")]).collect();
+    for (word, value) in [
+        ("secret", "../../pods/app-0"),
+        ("secret", "db?watch=true"),
+        ("secret", "kube-system/../prod/db"),
+        ("secret", "db%2f..%2fx"),
+        ("secret", "db\r\nHost: x"),
+        ("secret", long.as_str()),
+        ("path", "../../etc/cron.d/x"),
+        ("path", "/etc/passwd"),
+        ("path", "..data/x"),
+        ("path", "a\0b"),
+        ("path", "a\n\u{1b}[31mb"),
+        ("path", deep.as_str()),
+        ("path", long.as_str()),
+        ("keys", many.as_str()),
+        ("keys", "../x=password"),
+        ("set", quotes.as_str()),
+        ("set", many.as_str()),
+        ("file-mode", "7777777777777777777777"),
+        ("format", long.as_str()),
+        ("template", "{{ password }}"),
+    ] {
+        let source = (word != "secret").then(|| ("db.secret".to_owned(), "db"));
+        cases.push([(format!("db.{word}"), value)].into_iter().chain(source).collect());
+    }
+    let scene = Scene::plain();
+    for case in cases {
+        scene.annotate(&case.iter().map(|(name, value)| (name.as_str(), *value)).collect::<Vec<_>>());
+        let before = scene.server.requests().len();
+        let finished = scene.init(&[]);
+        assert_code(&finished, 2);
+        assert_eq!(scene.server.requests().len(), before + 1, "{:.100}", finished.stderr);
+        assert!(scene.names().is_empty());
+        assert!(finished.stderr.len() < 2000, "{} bytes were said", finished.stderr.len());
+        let plain = |c: char| c == '\n' || !c.is_control();
+        assert!(finished.stderr.chars().all(plain), "{:?}", finished.stderr);
+    }
+}
+
+#[test]
+fn two_clusters_objects_are_not_mixed_up_by_a_server_that_answers_with_another_kind() {
+    let scene = Scene::on(ApiServer::start(), &[("db.secret", "db")]);
+    scene
+        .server
+        .put_raw("/api/v1/namespaces/prod/secrets/db", r#"{"kind":"ConfigMap","data":{"a":"dGVzdA=="}}"#);
+    let finished = scene.init(&["--timeout", "300ms"]);
+    assert_code(&finished, 4);
+    assert_has(
+        &finished.stderr,
+        &["Secret prod/db: the answer is not what an API server sends: it is no Secret"],
+    );
+}

@@ -1,0 +1,128 @@
+//! The program itself, as a process, against a real TLS server on loopback: what it asks, what it writes, and what it
+//! does when something fails.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod crash;
+mod faults;
+mod identity;
+mod init;
+mod secrecy;
+mod volume;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use support::pod::PodFolder;
+use support::run::{Finished, run};
+use support::server::ApiServer;
+
+/// The program under test.
+const PODCREDS: &str = env!("CARGO_BIN_EXE_podcreds");
+/// The value that no message may show.
+const PASSWORD: &str = "test-password-7f3a";
+/// Beyond this a run hangs. It is no measurement: runs end in milliseconds, or at their own `--timeout`.
+const HANGS: Duration = Duration::from_secs(30);
+
+/// A cluster with a pod, a Secret that it may read, and what its container finds.
+struct Scene {
+    server: ApiServer,
+    pod: PodFolder,
+}
+
+impl Scene {
+    /// A pod with these annotations (without their prefix), and the Secret `db`.
+    fn new(annotations: &[(&str, &str)]) -> Self {
+        Self::on(ApiServer::start(), annotations)
+    }
+
+    fn on(server: ApiServer, annotations: &[(&str, &str)]) -> Self {
+        let pod = PodFolder::new(&server);
+        let scene = Self { server, pod };
+        scene.annotate(annotations);
+        scene.put_password(PASSWORD);
+        scene
+    }
+
+    /// The least that a pod needs.
+    fn plain() -> Self {
+        Self::new(&[("db.secret", "db")])
+    }
+
+    fn annotate(&self, annotations: &[(&str, &str)]) {
+        let named: Vec<_> =
+            annotations.iter().map(|(name, value)| (format!("podcreds.io/{name}"), *value)).collect();
+        let named: Vec<_> = named.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        self.server.put_pod("prod", "app-0", &named);
+    }
+
+    fn put_password(&self, password: &str) {
+        self.server.put_secret("prod", "db", &[("username", b"app"), ("password", password.as_bytes())]);
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.pod.command(Path::new(PODCREDS), &self.server);
+        command.args(args);
+        command
+    }
+
+    /// Runs `podcreds init` with these arguments.
+    fn init(&self, args: &[&str]) -> Finished {
+        run(self.command(&[&["init"], args].concat()), HANGS)
+    }
+
+    /// Every file that can be read through the volume's links, by path.
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        let entries = fs::read_dir(self.pod.volume()).unwrap().map(|entry| entry.unwrap().path());
+        for path in entries.filter(|path| !name_of(path).starts_with("..")) {
+            collect(&path, &name_of(&path), &mut files);
+        }
+        files
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.pod.volume().join(path)).unwrap_or_else(|error| format!("{error:?}"))
+    }
+
+    /// What is in the volume, links and versions too.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.pod.volume()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| name_of(&entry.unwrap().path())).collect();
+        names.sort();
+        names
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+fn collect(path: &PathBuf, name: &str, files: &mut BTreeMap<String, Vec<u8>>) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            let entry = entry.unwrap().path();
+            collect(&entry, &format!("{name}/{}", name_of(&entry)), files);
+        }
+    } else if let Ok(content) = fs::read(path) {
+        files.insert(name.to_owned(), content);
+    }
+}
+
+/// Fails with all that the program said unless it ended with this code.
+#[track_caller]
+fn assert_code(finished: &Finished, code: i32) {
+    assert_eq!(finished.code, Some(code), "{}", finished.stderr);
+}
+
+/// Fails unless the text has every part.
+#[track_caller]
+fn assert_has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part}\nis not in\n{text}");
+    }
+}

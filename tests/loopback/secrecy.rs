@@ -1,0 +1,87 @@
+//! No value and no token in anything that is said, at the loudest level, on success and on every failure.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::support::run::run;
+use crate::support::server::{Fault, TOKEN, Times};
+use crate::{HANGS, PASSWORD, Scene};
+
+const LITERAL: &str = "test-literal-91c2";
+
+/// Annotations that fail after the Secret was read, each in its own way, and one that does not.
+const CREDENTIALS: [&[(&str, &str)]; 6] = [
+    &[("db.format", "env")],
+    &[("db.keys", "none")],
+    &[("db.set", "password=test-literal-91c2")],
+    &[("db.format", "dotenv"), ("db.set", "x='test-literal-91c2${'")],
+    &[("db.set", "x=\"test-literal-91c2")],
+    &[("db.path", "mine/x")],
+];
+
+fn faults() -> Vec<Option<Fault>> {
+    let body = format!(r#"{{"kind":"Secret","data":{{"password":"{PASSWORD}"}},"broken":"#);
+    let typed = format!(r#"{{"kind":"Secret","data":{{"password":["{PASSWORD}"]}}}}"#);
+    let whole = format!(r#"{{"kind":"Secret","data":{{"password":"{PASSWORD}!"}}}}"#);
+    let raw = format!("HTTP/1.1 200 OK\r\nx-{PASSWORD}: {PASSWORD}\r\nbroken {PASSWORD}\r\n\r\n{PASSWORD}");
+    let status = |code| Fault::Status { code, retry_after: None, message: "test".into() };
+    let mut faults = vec![
+        Fault::Reset,
+        Fault::TruncateBody,
+        Fault::Drip { interval: Duration::from_millis(20) },
+        Fault::HugeBody { bytes: 8 * 1024 * 1024 },
+        Fault::Body(body),
+        Fault::Body(typed),
+        Fault::Body(whole),
+        Fault::Raw(raw.into_bytes()),
+        Fault::Redirect(format!("https://127.0.0.1/{PASSWORD}")),
+    ];
+    faults.extend([400, 401, 403, 404, 429, 500].map(status));
+    faults.into_iter().map(Some).chain([None]).collect()
+}
+
+#[track_caller]
+fn assert_silent(scene: &Scene, args: &[&str], what: &str) {
+    for format in ["text", "json"] {
+        let mut command = scene.command(args);
+        command
+            .args(["--timeout", "150ms", "--log-format", format])
+            .env("RUST_LOG", "trace,ureq=trace,rustls=trace");
+        let finished = run(command, HANGS);
+        let said =
+            format!("{}{}{}", finished.stdout_text(), finished.stderr, scene.pod.termination_message());
+        let password = STANDARD.encode(PASSWORD);
+        for secret in [PASSWORD, TOKEN, LITERAL, password.trim_end_matches('=')] {
+            assert!(!said.contains(secret), "{what}: {secret} in {said}");
+        }
+        assert!(
+            said.contains("podcreds") || said.contains("GET /api") || finished.code == Some(0),
+            "{what}: {said}"
+        );
+    }
+}
+
+#[test]
+fn the_loudest_log_shows_no_value_and_no_token() {
+    let scene = Scene::plain();
+    for fault in faults() {
+        scene.server.clear_faults();
+        let what = format!("{fault:?}");
+        if let Some(fault) = fault {
+            scene.server.fail_on("/secrets/", fault, Times::Always);
+        }
+        assert_silent(&scene, &["init"], &what);
+    }
+}
+
+#[test]
+fn no_failure_of_a_credential_shows_its_values() {
+    for annotations in CREDENTIALS {
+        let scene = Scene::new(&[&[("db.secret", "db")], annotations].concat());
+        std::fs::write(scene.pod.volume().join("mine"), "").unwrap();
+        assert_silent(&scene, &["init"], &format!("{annotations:?}"));
+        assert_silent(&scene, &["render"], &format!("{annotations:?}"));
+    }
+}

@@ -1,0 +1,160 @@
+//! Volumes that cannot be written, each in a way that the kernel really refuses: a full one, a read-only one, one that
+//! belongs to somebody else. Mounts are made in a mount namespace of the test's own.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use crate::support::run::{Finished, run};
+use crate::support::skip::require;
+use crate::{HANGS, PASSWORD, PODCREDS, Scene, assert_code, assert_has};
+
+/// A user and group that own nothing.
+const NOBODY: u32 = 65_532;
+
+fn root() -> Option<()> {
+    require("root, to mount and to change users,", rustix::process::geteuid().is_root().then_some(()))
+}
+
+/// Runs a shell script as root in a mount namespace of its own, with `$podcreds` and `$volume`, and stops at the first
+/// line that fails.
+fn in_own_mounts(scene: &Scene, script: &str) -> Finished {
+    let pod = scene.command(&[]);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-euc", script]);
+    command.env_clear().envs(pod.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("podcreds", PODCREDS)
+        .env("volume", scene.pod.volume());
+    run(command, HANGS)
+}
+
+#[test]
+fn a_full_volume_keeps_the_old_bundle() {
+    let Some(()) = root() else { return };
+    let scene = Scene::plain();
+    scene.server.put_secret("prod", "large", &[("value", &vec![b'x'; 300_000])]);
+    fs::write(scene.pod.root().join("large"), "podcreds.io/db.secret=\"large\"\n").unwrap();
+    let finished = in_own_mounts(
+        &scene,
+        "mount -t tmpfs -o size=128k,mode=0777 none $volume
+         $podcreds init --grace 0s
+         before=$(ls $volume $volume/..data)
+         code=0; $podcreds init --annotations-file $volume/../large || code=$?
+         test $code = 5
+         test \"$before\" = \"$(ls $volume $volume/..data)\"
+         cat $volume/db/password",
+    );
+    assert_code(&finished, 0);
+    assert_eq!(finished.stdout_text(), PASSWORD);
+    assert_has(&finished.stderr, &["is full: raise the sizeLimit", "what was there is unchanged"]);
+}
+
+#[test]
+fn a_volume_without_room_for_another_name_keeps_the_old_bundle() {
+    let Some(()) = root() else { return };
+    let scene = Scene::plain();
+    // Its root, ..data, db, a version and its folder with two files; then room for a few of the next version's.
+    let finished = in_own_mounts(
+        &scene,
+        "for spare in 0 1 2 3 4 5; do
+           mount -t tmpfs -o nr_inodes=$((7 + spare)),mode=0777 none $volume
+           $podcreds init --grace 0s
+           echo podcreds.io/db.secret='\"db\"' >$volume/../annotations
+           echo podcreds.io/db.path='\"other\"' >>$volume/../annotations
+           code=0; $podcreds init --annotations-file $volume/../annotations || code=$?
+           test $code = 5
+           test $(cat $volume/db/password) = $(cat $volume/..data/db/password)
+           test ! -e $volume/other
+           test $(ls -A $volume | wc -l) = 3
+           umount $volume
+         done",
+    );
+    assert_code(&finished, 0);
+}
+
+#[test]
+fn a_read_only_volume_is_said() {
+    let Some(()) = root() else { return };
+    let scene = Scene::plain();
+    assert_code(&scene.init(&[]), 0);
+    scene.put_password("test-password-2");
+    let finished = in_own_mounts(
+        &scene,
+        "mount --bind $volume $volume; mount -o remount,ro,bind $volume
+         code=0; $podcreds init || code=$?; exit $code",
+    );
+    assert_code(&finished, 5);
+    assert_has(
+        &scene.pod.termination_message(),
+        &["is read-only: leave readOnly out of this container's volumeMount"],
+    );
+    assert_eq!(scene.read("db/password"), PASSWORD);
+}
+
+#[test]
+fn a_missing_volume_and_a_file_in_its_place_are_said_before_anything_is_asked() {
+    let scene = Scene::plain();
+    for (path, part) in [("/nowhere/volume", "is not there: mount an emptyDir"), (PODCREDS, "is no folder")] {
+        let finished = scene.init(&["--volume", path]);
+        assert_code(&finished, 5);
+        assert_has(&scene.pod.termination_message(), &["volume ", path, part]);
+    }
+    assert!(scene.server.requests().is_empty());
+}
+
+/// The pod's files as a user other than root finds them.
+fn run_as_nobody(scene: &Scene, umask: &str) -> Finished {
+    fs::set_permissions(scene.pod.root(), PermissionsExt::from_mode(0o755)).unwrap();
+    chown(scene.pod.termination_log(), Some(NOBODY), Some(NOBODY)).unwrap();
+    // The build folder may be closed to others: the program goes where they can run it.
+    let program = scene.pod.root().join("podcreds");
+    fs::copy(PODCREDS, &program).unwrap();
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("umask {umask}; exec \"$0\" init"), program.to_str().unwrap()]);
+    let pod = scene.command(&[]);
+    command.env_clear().envs(pod.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir("/").uid(NOBODY).gid(NOBODY);
+    run(command, HANGS)
+}
+
+#[test]
+fn a_volume_of_another_user_is_said_with_what_to_set() {
+    let Some(()) = root() else { return };
+    let scene = Scene::plain();
+    assert_code(&scene.init(&[]), 0);
+    scene.put_password("test-password-2");
+    let finished = run_as_nobody(&scene, "022");
+    assert_code(&finished, 5);
+    assert_has(
+        &scene.pod.termination_message(),
+        &["this process (uid 65532) may not make folders in it: set fsGroup"],
+    );
+    assert_eq!(scene.read("db/password"), PASSWORD);
+}
+
+#[test]
+fn modes_are_right_under_any_umask_and_the_group_is_handed_down() {
+    let Some(()) = root() else { return };
+    for umask in ["000", "077", "777"] {
+        let scene = Scene::new(&[
+            ("db.secret", "db"),
+            ("x.secret", "db"),
+            ("x.format", "env"),
+            ("x.file-mode", "0400"),
+        ]);
+        let volume = scene.pod.volume();
+        chown(&volume, Some(0), Some(NOBODY)).unwrap();
+        fs::set_permissions(&volume, PermissionsExt::from_mode(0o2775)).unwrap();
+        assert_code(&run_as_nobody(&scene, umask), 0);
+        let mode = |path: &str| fs::metadata(volume.join(path)).unwrap().mode() & 0o7777;
+        assert_eq!(
+            ["db/password", "x.env", "db", "..data"].map(mode),
+            [0o440, 0o400, 0o2750, 0o2750],
+            "umask {umask}"
+        );
+        assert_eq!(fs::metadata(volume.join("db/password")).unwrap().gid(), NOBODY);
+    }
+}

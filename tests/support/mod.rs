@@ -1,0 +1,16 @@
+//! What tests and the demo need around the program: a certificate authority, an API server, a pod's files, a bounded
+//! way to run a process. Nothing here knows the library; it is driven from outside, as in a cluster.
+
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part of the support code")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "support code fails as tests do, by panicking"
+)]
+
+pub(crate) mod pki;
+pub(crate) mod pod;
+pub(crate) mod run;
+pub(crate) mod server;
+pub(crate) mod skip;

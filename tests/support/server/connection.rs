@@ -1,0 +1,155 @@
+//! One connection: TLS, then one request after the other until either side ends it.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::http::{Answer, Framing, Request};
+use super::socket::Socket;
+use super::{Shared, faults, routes};
+
+/// A longer head ends the connection.
+const MAX_HEAD: usize = 64 * 1024;
+/// A longer request body ends the connection.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// What becomes of the connection after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// The next request may come.
+    KeepAlive,
+    /// `close_notify`, then FIN: the server is done with this connection.
+    Close,
+    /// FIN alone, as when a process dies.
+    Cut,
+    /// RST.
+    Reset,
+}
+
+/// Serves requests until the connection ends.
+pub(super) fn serve(shared: &Shared, stream: TcpStream, number: usize) {
+    // Whatever breaks a connection, the peer sees it; the server has nobody to tell.
+    let connection = Connection::open(&shared.tls, stream, number).map(|mut connection| {
+        let after = exchange(shared, &mut connection).unwrap_or(After::Cut);
+        let _ = connection.end(after);
+        connection
+    });
+    // Only the last handle closes the socket, and a reset is a close.
+    shared.doors.release(number);
+    drop(connection);
+}
+
+fn exchange(shared: &Shared, connection: &mut Connection) -> io::Result<After> {
+    while let Some(request) = connection.read_request()? {
+        let target = request.target();
+        let asked_to_close = request.wants_close();
+        let fault = shared.faults().take(&target);
+        let answer = routes::answer(&shared.cluster(), &request);
+        shared.requests().push(request);
+
+        let after = match fault {
+            None => connection.send(&answer)?,
+            Some(fault) => faults::play(fault, &answer, connection)?,
+        };
+        match after {
+            After::KeepAlive if asked_to_close => return Ok(After::Close),
+            After::KeepAlive => {}
+            end => return Ok(end),
+        }
+    }
+    Ok(After::Close)
+}
+
+/// The server's end of a TLS connection.
+pub(super) struct Connection {
+    tls: StreamOwned<ServerConnection, Socket>,
+    number: usize,
+    /// Decrypted, not yet part of a request.
+    received: Vec<u8>,
+}
+
+impl Connection {
+    fn open(config: &Arc<ServerConfig>, stream: TcpStream, number: usize) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let session = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+        Ok(Self { tls: StreamOwned::new(session, Socket::new(stream)), number, received: Vec::new() })
+    }
+
+    /// The next request; `None` when the peer has ended the connection in between.
+    fn read_request(&mut self) -> io::Result<Option<Request>> {
+        let end = loop {
+            if let Some(end) = find(&self.received, b"\r\n\r\n") {
+                break end;
+            }
+            if self.received.len() > MAX_HEAD {
+                return Err(malformed("the head is too long"));
+            }
+            if !self.receive()? {
+                return Ok(None);
+            }
+        };
+        let head = String::from_utf8(self.received.drain(..end + 4).take(end).collect())
+            .map_err(|_| malformed("the head is no text"))?;
+        let mut request = Request::parse(&head, self.number).ok_or_else(|| malformed("no HTTP/1.1"))?;
+
+        let length = request.content_length().filter(|length| *length <= MAX_BODY);
+        let length = length.ok_or_else(|| malformed("the body is too long"))?;
+        while self.received.len() < length {
+            if !self.receive()? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        request.body = self.received.drain(..length).collect();
+        Ok(Some(request))
+    }
+
+    /// Reads once; `false` at the end.
+    fn receive(&mut self) -> io::Result<bool> {
+        let mut buffer = [0; 4096];
+        let count = self.tls.read(&mut buffer)?;
+        self.received.extend_from_slice(&buffer[..count]);
+        Ok(count > 0)
+    }
+
+    /// Sends a whole answer.
+    pub(super) fn send(&mut self, answer: &Answer) -> io::Result<After> {
+        let mut bytes = answer.head(Framing::Length(answer.body.len() as u64));
+        bytes.extend_from_slice(&answer.body);
+        self.write(&bytes)?;
+        Ok(After::KeepAlive)
+    }
+
+    /// Sends these bytes now.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.tls.write_all(bytes)?;
+        self.tls.flush()
+    }
+
+    /// The connection below TLS.
+    pub(super) fn socket(&mut self) -> &mut Socket {
+        &mut self.tls.sock
+    }
+
+    fn end(&mut self, after: After) -> io::Result<()> {
+        match after {
+            // The request was peeked at and is still unread: see `Socket`.
+            After::Reset => Ok(()),
+            After::Cut => self.socket().close(),
+            After::KeepAlive | After::Close => {
+                self.tls.conn.send_close_notify();
+                self.tls.flush()?;
+                self.socket().close()
+            }
+        }
+    }
+}
+
+fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
+    bytes.windows(part.len()).position(|window| window == part)
+}
+
+fn malformed(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}

@@ -1,0 +1,179 @@
+//! Everything that can go wrong between an answer and the peer, on demand.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use super::connection::{After, Connection};
+use super::http::{Answer, Framing};
+use super::routes;
+
+/// How a request is spoiled. The request counts in `ApiServer::requests` all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// No answer but RST: Linux sends it where a socket is closed with the request still unread in its buffer.
+    Reset,
+    /// No answer; TLS and TCP are closed in order, as a server does that tires of an idle connection.
+    CloseBeforeAnswer,
+    /// The usual head, half of the body that it announces, then FIN without `close_notify`.
+    TruncateBody,
+    /// The usual head at once, the usual body a byte each `interval`, until it is whole or the peer goes.
+    Drip {
+        /// Between two bytes; at least a millisecond.
+        interval: Duration,
+    },
+    /// No answer, until the peer goes or the server stops.
+    SilentHeader,
+    /// 200 and so many bytes of a Secret's JSON, announced by Content-Length.
+    HugeBody {
+        /// The exact length, at least 100.
+        bytes: u64,
+    },
+    /// The same in chunks, with no length announced.
+    HugeChunkedBody {
+        /// The exact length without the framing, at least 100.
+        bytes: u64,
+    },
+    /// This code with a `Status` object.
+    Status {
+        code: u16,
+        /// The header's value: seconds or an HTTP date.
+        retry_after: Option<String>,
+        message: String,
+    },
+    /// These bytes inside TLS in place of an answer, then the connection is closed in order.
+    Raw(Vec<u8>),
+    /// 200 with this body, called JSON.
+    Body(String),
+    /// 307 to this address.
+    Redirect(String),
+}
+
+/// How often a rule of `ApiServer::fail_on` holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Times {
+    Once,
+    N(usize),
+    Always,
+}
+
+/// Faults to come.
+#[derive(Default)]
+pub(super) struct Faults {
+    next: VecDeque<Fault>,
+    rules: Vec<Rule>,
+}
+
+struct Rule {
+    part: String,
+    fault: Fault,
+    /// `None`: without end.
+    left: Option<usize>,
+}
+
+impl Faults {
+    pub(super) fn fail_next(&mut self, fault: Fault) {
+        self.next.push_back(fault);
+    }
+
+    pub(super) fn fail_on(&mut self, part: &str, fault: Fault, times: Times) {
+        let left = match times {
+            Times::Once => Some(1),
+            Times::N(times) => Some(times),
+            Times::Always => None,
+        };
+        self.rules.push(Rule { part: part.to_owned(), fault, left });
+    }
+
+    /// The fault for a request to `target`, used up by this call.
+    pub(super) fn take(&mut self, target: &str) -> Option<Fault> {
+        if let Some(fault) = self.next.pop_front() {
+            return Some(fault);
+        }
+        let rule = self.rules.iter_mut().find(|rule| rule.left != Some(0) && target.contains(&rule.part))?;
+        rule.left = rule.left.map(|left| left - 1);
+        Some(rule.fault.clone())
+    }
+}
+
+/// Spoils `answer` on its way to the peer.
+pub(super) fn play(fault: Fault, answer: &Answer, connection: &mut Connection) -> io::Result<After> {
+    match fault {
+        Fault::Reset => Ok(After::Reset),
+        Fault::CloseBeforeAnswer => Ok(After::Close),
+        Fault::TruncateBody => truncate(answer, connection),
+        Fault::Drip { interval } => drip(answer, interval, connection),
+        Fault::SilentHeader => {
+            connection.socket().peer_waits(None)?;
+            Ok(After::Close)
+        }
+        Fault::HugeBody { bytes } => huge(bytes, Framing::Length(bytes), connection),
+        Fault::HugeChunkedBody { bytes } => huge(bytes, Framing::Chunked, connection),
+        Fault::Status { code, retry_after, message } => {
+            let mut answer = routes::status(code, &message, None);
+            if let Some(value) = retry_after {
+                answer = answer.with("Retry-After", value);
+            }
+            connection.send(&answer)
+        }
+        Fault::Raw(bytes) => {
+            connection.write(&bytes)?;
+            Ok(After::Close)
+        }
+        Fault::Body(text) => connection.send(&Answer::text(200, text)),
+        Fault::Redirect(address) => connection.send(&Answer::text(307, "").with("Location", address)),
+    }
+}
+
+fn truncate(answer: &Answer, connection: &mut Connection) -> io::Result<After> {
+    let mut bytes = answer.head(Framing::Length(answer.body.len() as u64));
+    bytes.extend_from_slice(&answer.body[..answer.body.len() / 2]);
+    connection.write(&bytes)?;
+    Ok(After::Cut)
+}
+
+fn drip(answer: &Answer, interval: Duration, connection: &mut Connection) -> io::Result<After> {
+    connection.write(&answer.head(Framing::Length(answer.body.len() as u64)))?;
+    // A socket takes no timeout of zero.
+    let interval = interval.max(Duration::from_millis(1));
+    for byte in &answer.body {
+        if !connection.socket().peer_waits(Some(interval))? {
+            return Ok(After::Close);
+        }
+        connection.write(&[*byte])?;
+    }
+    Ok(After::KeepAlive)
+}
+
+fn huge(bytes: u64, framing: Framing, connection: &mut Connection) -> io::Result<After> {
+    const START: &str = r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"huge"},"data":{"filler":""#;
+    const END: &str = r#""}}"#;
+    const PIECE: [u8; 16 * 1024] = [b'A'; 16 * 1024];
+
+    let mut filler =
+        bytes.checked_sub((START.len() + END.len()) as u64).expect("a huge body is longer than this");
+    connection.write(&Answer::text(200, "").head(framing))?;
+    write_piece(START.as_bytes(), framing, connection)?;
+    while filler > 0 {
+        let length = filler.min(PIECE.len() as u64);
+        write_piece(&PIECE[..length as usize], framing, connection)?;
+        filler -= length;
+    }
+    write_piece(END.as_bytes(), framing, connection)?;
+    if matches!(framing, Framing::Chunked) {
+        connection.write(b"0\r\n\r\n")?;
+    }
+    Ok(After::KeepAlive)
+}
+
+fn write_piece(piece: &[u8], framing: Framing, connection: &mut Connection) -> io::Result<()> {
+    match framing {
+        Framing::Length(_) => connection.write(piece),
+        Framing::Chunked => {
+            let mut chunk = format!("{:x}\r\n", piece.len()).into_bytes();
+            chunk.extend_from_slice(piece);
+            chunk.extend_from_slice(b"\r\n");
+            connection.write(&chunk)
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! HTTP/1.1 as text: what a request says, what an answer looks like. No sockets here.
+
+/// A request as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    /// Without the query, not percent-decoded.
+    pub(crate) path: String,
+    /// What follows the `?`; empty where there is none.
+    pub(crate) query: String,
+    /// In their order, names as they were sent.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    /// The connection it came over, counted from 1.
+    pub(crate) connection: usize,
+}
+
+impl Request {
+    /// Reads a head, which ends before the empty line. `None` where it is no HTTP/1.1.
+    pub(super) fn parse(head: &str, connection: usize) -> Option<Self> {
+        let mut lines = head.split("\r\n");
+        let mut first = lines.next()?.split(' ');
+        let (method, target, version) = (first.next()?, first.next()?, first.next()?);
+        if version != "HTTP/1.1" || first.next().is_some() {
+            return None;
+        }
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let headers = lines
+            .map(|line| line.split_once(':').map(|(name, value)| (name.to_owned(), value.trim().to_owned())))
+            .collect::<Option<_>>()?;
+        Some(Self {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            headers,
+            body: Vec::new(),
+            connection,
+        })
+    }
+
+    /// The first header of this name, in any case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The token of `Authorization: Bearer`.
+    pub(crate) fn bearer(&self) -> Option<&str> {
+        self.header("authorization")?.strip_prefix("Bearer ")
+    }
+
+    /// Path and query, as on the request line.
+    pub(crate) fn target(&self) -> String {
+        if self.query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, self.query) }
+    }
+
+    /// `METHOD path?query`.
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", self.method, self.target())
+    }
+
+    pub(super) fn wants_close(&self) -> bool {
+        self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
+    }
+
+    /// The length of the body; chunked request bodies are not understood.
+    pub(super) fn content_length(&self) -> Option<usize> {
+        self.header("content-length").map_or(Some(0), |value| value.parse().ok())
+    }
+}
+
+/// An answer that is whole before it is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) code: u16,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    /// JSON, ended by a new line as kube-apiserver does.
+    pub(super) fn json(code: u16, value: &serde_json::Value) -> Self {
+        Self::text(code, format!("{value}\n"))
+    }
+
+    pub(super) fn text(code: u16, json_text: impl Into<String>) -> Self {
+        Self { code, headers: Vec::new(), body: json_text.into().into_bytes() }
+    }
+
+    pub(super) fn with(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Status line and headers, with the empty line.
+    pub(super) fn head(&self, framing: Framing) -> Vec<u8> {
+        let mut head = format!("HTTP/1.1 {} {}\r\n", self.code, reason(self.code));
+        head.push_str("Cache-Control: no-cache, private\r\nContent-Type: application/json\r\n");
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        match framing {
+            Framing::Length(length) => head.push_str(&format!("Content-Length: {length}\r\n\r\n")),
+            Framing::Chunked => head.push_str("Transfer-Encoding: chunked\r\n\r\n"),
+        }
+        head.into_bytes()
+    }
+}
+
+/// How the peer learns where the body ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Framing {
+    Length(u64),
+    Chunked,
+}
+
+fn reason(code: u16) -> &'static str {
+    match code {
+        200 => "OK",
+        307 => "Temporary Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Other",
+    }
+}

@@ -1,0 +1,180 @@
+//! Kubernetes objects in memory, as JSON, by the path of the API that reads them.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+/// The kinds that the server keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Pod,
+    Secret,
+    ConfigMap,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Pod, Self::Secret, Self::ConfigMap];
+
+    /// As in `kind:`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Pod => "Pod",
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+        }
+    }
+
+    /// As in a path and in a Role.
+    pub(super) fn resource(self) -> &'static str {
+        match self {
+            Self::Pod => "pods",
+            Self::Secret => "secrets",
+            Self::ConfigMap => "configmaps",
+        }
+    }
+}
+
+/// Which object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ObjectRef {
+    pub(super) kind: Kind,
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+impl ObjectRef {
+    pub(super) fn new(kind: Kind, namespace: &str, name: &str) -> Self {
+        Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// Where the API has it.
+    pub(super) fn path(&self) -> String {
+        format!("/api/v1/namespaces/{}/{}/{}", self.namespace, self.kind.resource(), self.name)
+    }
+
+    /// From `/api/v1/namespaces/{namespace}/{resource}/{name}`.
+    pub(super) fn parse(path: &str) -> Option<Self> {
+        let mut parts = path.strip_prefix("/api/v1/namespaces/")?.split('/');
+        let (namespace, resource, name) = (parts.next()?, parts.next()?, parts.next()?);
+        let kind = Kind::ALL.into_iter().find(|kind| kind.resource() == resource)?;
+        let whole = parts.next().is_none() && !namespace.is_empty() && !name.is_empty();
+        whole.then(|| Self::new(kind, namespace, name))
+    }
+}
+
+/// What is there.
+#[derive(Default)]
+pub(super) struct Objects {
+    objects: BTreeMap<ObjectRef, Value>,
+    /// Kept after a delete, so that no version comes twice.
+    versions: BTreeMap<ObjectRef, u64>,
+    raw: BTreeMap<String, String>,
+}
+
+impl Objects {
+    /// Adds or replaces; the resource version rises by one.
+    pub(super) fn put(&mut self, reference: ObjectRef, mut object: Value) {
+        self.raw.remove(&reference.path());
+        let version = self.versions.entry(reference.clone()).or_default();
+        *version += 1;
+
+        object["apiVersion"] = json!("v1");
+        object["kind"] = json!(reference.kind.name());
+        let metadata = &mut object["metadata"];
+        metadata["name"] = json!(reference.name);
+        metadata["namespace"] = json!(reference.namespace);
+        metadata["resourceVersion"] = json!(version.to_string());
+        if metadata["uid"].is_null() {
+            metadata["uid"] = json!(uid(&reference));
+        }
+        if metadata["creationTimestamp"].is_null() {
+            metadata["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+        }
+        self.objects.insert(reference, object);
+    }
+
+    pub(super) fn put_raw(&mut self, path: &str, text: &str) {
+        self.raw.insert(path.to_owned(), text.to_owned());
+    }
+
+    pub(super) fn delete(&mut self, reference: &ObjectRef) {
+        self.objects.remove(reference);
+        self.raw.remove(&reference.path());
+    }
+
+    pub(super) fn get(&self, reference: &ObjectRef) -> Option<&Value> {
+        self.objects.get(reference)
+    }
+
+    pub(super) fn raw(&self, path: &str) -> Option<&str> {
+        self.raw.get(path).map(String::as_str)
+    }
+
+    pub(super) fn resource_version(&self, reference: &ObjectRef) -> Option<String> {
+        self.get(reference)?["metadata"]["resourceVersion"].as_str().map(String::from)
+    }
+}
+
+/// The metadata alone, as `as=PartialObjectMetadata` asks for it.
+pub(super) fn metadata_only(object: &Value) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": object["metadata"],
+    })
+}
+
+pub(super) fn pod(annotations: &[(&str, &str)]) -> Value {
+    let mut metadata = json!({ "labels": { "app": "app" } });
+    insert_unless_empty(&mut metadata, "annotations", texts(annotations));
+    json!({
+        "metadata": metadata,
+        "spec": {
+            "containers": [{ "name": "app", "image": "registry.example/app:1", "resources": {} }],
+            "serviceAccountName": "app",
+            "nodeName": "node-1",
+            "restartPolicy": "Always",
+        },
+        "status": { "phase": "Running", "podIP": "10.0.0.7", "qosClass": "BestEffort" },
+    })
+}
+
+pub(super) fn secret(data: &[(&str, &[u8])]) -> Value {
+    let mut secret = json!({ "metadata": {}, "type": "Opaque" });
+    insert_unless_empty(&mut secret, "data", base64(data));
+    secret
+}
+
+pub(super) fn configmap(data: &[(&str, &str)], binary_data: &[(&str, &[u8])]) -> Value {
+    let mut configmap = json!({ "metadata": {} });
+    insert_unless_empty(&mut configmap, "data", texts(data));
+    insert_unless_empty(&mut configmap, "binaryData", base64(binary_data));
+    configmap
+}
+
+/// Go's `omitempty`: an empty map is left out.
+fn insert_unless_empty(object: &mut Value, field: &str, map: Map<String, Value>) {
+    if !map.is_empty() {
+        object[field] = Value::Object(map);
+    }
+}
+
+fn texts(pairs: &[(&str, &str)]) -> Map<String, Value> {
+    pairs.iter().map(|(key, text)| ((*key).to_owned(), json!(text))).collect()
+}
+
+fn base64(pairs: &[(&str, &[u8])]) -> Map<String, Value> {
+    pairs.iter().map(|(key, bytes)| ((*key).to_owned(), json!(STANDARD.encode(bytes)))).collect()
+}
+
+/// Shaped as a UUID and the same on every run, so that a test can compare whole documents.
+fn uid(reference: &ObjectRef) -> String {
+    let text = format!("{}/{}/{}", reference.kind.resource(), reference.namespace, reference.name);
+    // FNV-1a; nothing depends on it but the shape.
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{:08x}-0000-4000-8000-{:012x}", hash >> 32, hash & 0xffff_ffff)
+}
