@@ -1,13 +1,15 @@
 //! Fault by fault: what passes is waited out, what stays ends the run with a code and a message, and either way the
 //! volume holds a whole bundle.
 
+use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 use crate::support::run::{Running, poll_until, run};
 use crate::support::server::{ApiServer, BlackHole, Fault, Kind, Times};
-use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
+use crate::support::skip::require;
+use crate::{HANGS, PASSWORD, PODCREDS, Scene, assert_code, assert_has};
 
 fn status(code: u16, retry_after: Option<&str>) -> Fault {
     Fault::Status { code, retry_after: retry_after.map(str::to_owned), message: "test message".into() }
@@ -212,6 +214,30 @@ fn sigterm_and_sigint_end_it_at_once_in_the_middle_of_a_request() {
         assert_code(&running.wait(HANGS), code);
         assert!(scene.names().is_empty());
     }
+}
+
+/// As the first process of a container: the kernel does nothing by default when that one gets a signal.
+#[test]
+fn sigterm_ends_it_as_the_first_process_of_its_namespace() {
+    let root = rustix::process::geteuid().is_root().then_some(());
+    let Some(()) = require("root, to make a process namespace,", root) else { return };
+    let scene = Scene::plain();
+    scene.server.fail_on("/secrets/", Fault::SilentHeader, Times::Always);
+    let pod = scene.command(&[]);
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", PODCREDS, "init"]);
+    command
+        .env_clear()
+        .envs(pod.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .env("PATH", "/usr/bin");
+    let running = Running::start(command);
+    poll_until(HANGS, "it waits for an answer", || scene.server.requests().len() > 1);
+    let children = format!("/proc/{0}/task/{0}/children", running.id());
+    let first: i32 = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{first}/status")).unwrap();
+    assert_has(&status, &["Name:\tpodcreds", "\t1\n"]);
+    rustix::process::kill_process(Pid::from_raw(first).unwrap(), Signal::TERM).unwrap();
+    assert_code(&running.wait(HANGS), 143);
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! podcreds without a cluster: a TLS API server on loopback that holds a pod and its Secrets, the real `init` as a process
+//! of its own, and the files that come of it.
+//!
+//! ```sh
+//! cargo run --example demo
+//! ```
+
+#![allow(clippy::print_stdout, reason = "a demo is there to be seen")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a demo that cannot go on has nothing better to do"
+)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use support::pod::PodFolder;
+use support::server::ApiServer;
+
+/// The first argument by which the demo starts itself as podcreds.
+const AS_PODCREDS: &str = "--as-podcreds";
+
+/// The annotations of the pod: all that an application team writes.
+const ANNOTATIONS: [(&str, &str); 8] = [
+    ("podcreds.io/db.secret", "orders-db"),
+    ("podcreds.io/env.secret", "orders-db"),
+    ("podcreds.io/env.format", "env"),
+    ("podcreds.io/env.keys", "DB_USER=username, DB_PASSWORD=password"),
+    ("podcreds.io/env.path", "orders.env"),
+    ("podcreds.io/cache.secret", "cache"),
+    ("podcreds.io/cache.configmap", "cache"),
+    ("podcreds.io/cache.format", "yaml"),
+];
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(AS_PODCREDS) {
+        let args = std::env::args_os().skip(2);
+        return ExitCode::from(podcreds::cli::run(["podcreds".into()].into_iter().chain(args)));
+    }
+    let server = ApiServer::start();
+    server.put_pod("prod", support::pod::POD, &ANNOTATIONS);
+    server.put_secret(
+        "prod",
+        "orders-db",
+        &[("username", b"orders"), ("password", br#"it's a "demo" $password"#)],
+    );
+    server.put_secret("prod", "cache", &[("password", b"demo-password")]);
+    server.put_configmap("prod", "cache", &[("host", "cache.prod.svc"), ("port", "6379")], &[]);
+
+    println!("A pod in namespace prod has these annotations:\n");
+    ANNOTATIONS.iter().for_each(|(name, value)| println!("    {name}: {value}"));
+
+    println!("\nIts init container runs `podcreds init`, which says:\n");
+    let pod = PodFolder::new(&server);
+    let succeeded = init(&pod, &server);
+    println!(
+        "\nIt asked the API server, over {} TLS connection, for this and no more:\n",
+        server.connections()
+    );
+    server.request_lines().iter().for_each(|line| println!("    {line}"));
+
+    println!("\nThe application finds in its volume:\n");
+    show(&pod.volume(), &pod.volume());
+    println!(
+        "\n`..data` leads to the current version. A changed Secret becomes a new version, swapped in by one rename:\n\
+         who resolves `..data` once never reads a mix."
+    );
+    if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs this program again as podcreds, with the environment and the files that a container has.
+fn init(pod: &PodFolder, server: &ApiServer) -> bool {
+    let mut command: Command =
+        pod.command(&std::env::current_exe().expect("a program knows where it is"), server);
+    let output = command.args([AS_PODCREDS, "init"]).output().expect("podcreds starts");
+    String::from_utf8_lossy(&output.stderr).lines().for_each(|line| println!("    {line}"));
+    output.status.success()
+}
+
+/// Prints a folder as a tree, with modes, where links lead, and what is in the files.
+fn show(root: &Path, folder: &Path) {
+    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    for path in paths {
+        let name = path.strip_prefix(root).unwrap().display();
+        let status = fs::symlink_metadata(&path).unwrap();
+        if status.is_symlink() {
+            println!("                {name} -> {}", fs::read_link(&path).unwrap().display());
+        } else if status.is_dir() {
+            println!("    {:04o}        {name}/", status.mode() & 0o7777);
+            show(root, &path);
+        } else {
+            println!("    {:04o}        {name}", status.mode() & 0o7777);
+            let content = fs::read_to_string(&path).unwrap_or_else(|_| "(bytes)".to_owned());
+            content.lines().for_each(|line| println!("                  | {line}"));
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! `init` as a process outside of any pod, against a real API server: its rights, its answers, what it was asked.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use serde_json::{Value, json};
+
+use crate::kubectl::{Namespace, PATIENCE, server};
+use crate::support::pod::PodFolder;
+use crate::support::run::{Finished, Running, poll_until, run};
+use crate::support::skip::require;
+
+/// A pod object that is never scheduled, and the files that its container would find.
+struct Scene {
+    namespace: Namespace,
+    folder: PodFolder,
+    server: (String, String),
+}
+
+impl Scene {
+    fn new(annotations: &Value) -> Option<Self> {
+        let namespace = Namespace::new()?;
+        let (host, port, ca) = server();
+        let folder = PodFolder::with(&ca, &namespace.token(), namespace.name());
+        let pod = json!({
+            "metadata": {"annotations": annotations},
+            "spec": {
+                "serviceAccountName": "app",
+                "nodeSelector": {"podcreds.io/no-such-node": "true"},
+                "containers": [{"name": "app", "image": "docker.io/local/none:none"}],
+            },
+        });
+        namespace.put("v1", "Pod", "app-0", pod);
+        Some(Self { namespace, folder, server: (host, port) })
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_podcreds"));
+        command
+            .arg("init")
+            .args(args)
+            .env_clear()
+            .env("KUBERNETES_SERVICE_HOST", &self.server.0)
+            .env("KUBERNETES_SERVICE_PORT", &self.server.1)
+            .env("POD_NAME", "app-0")
+            .env("PODCREDS_SERVICE_ACCOUNT_DIR", self.folder.service_account())
+            .env("PODCREDS_VOLUME", self.folder.volume())
+            .env("PODCREDS_TERMINATION_LOG", self.folder.termination_log());
+        command
+    }
+
+    fn init(&self, args: &[&str]) -> Finished {
+        run(self.command(args), PATIENCE)
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.folder.volume().join(path)).unwrap_or_else(|error| format!("{error:?}"))
+    }
+}
+
+/// What the API server was asked by a user, from its audit log.
+fn audited(log: &Path, user: &str) -> Vec<String> {
+    let lines = fs::read_to_string(log).unwrap();
+    let events = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let of_user = events.filter(|event| event["user"]["username"] == user);
+    of_user
+        .map(|event| format!("{} {}", event["verb"].as_str().unwrap(), event["requestURI"].as_str().unwrap()))
+        .collect()
+}
+
+#[test]
+fn one_pod_request_and_one_for_each_distinct_object_reach_the_api_server() {
+    let annotations = json!({
+        "podcreds.io/a.secret": "a", "podcreds.io/b.secret": "b", "podcreds.io/c.secret": "c",
+        "podcreds.io/again.secret": "a", "podcreds.io/again.format": "json",
+    });
+    let Some(scene) = Scene::new(&annotations) else { return };
+    for name in ["a", "b", "c"] {
+        scene.namespace.put_secret(name, &[("username", name), ("password", "test-password-%$'\"\n")]);
+    }
+    scene.namespace.grant_least(&["a", "b", "c"]);
+    let finished = scene.init(&["--log-level", "debug"]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert_eq!(scene.read("c/username"), "c");
+    assert_eq!(scene.read("b/password"), "test-password-%$'\"\n");
+    assert!(scene.read("again.json").contains("\"username\": \"a\""));
+
+    let log =
+        require("PODCREDS_TEST_AUDIT_LOG, to count the requests,", env::var_os("PODCREDS_TEST_AUDIT_LOG"));
+    let Some(log) = log.map(PathBuf::from) else { return };
+    let (user, base) = (scene.namespace.user(), format!("/api/v1/namespaces/{}", scene.namespace.name()));
+    let expected =
+        ["pods/app-0", "secrets/a", "secrets/b", "secrets/c"].map(|path| format!("get {base}/{path}"));
+    poll_until(PATIENCE, "the audit log is written", || audited(&log, &user).len() >= expected.len());
+    assert_eq!(audited(&log, &user), expected);
+}
+
+#[test]
+fn config_maps_and_other_namespaces_are_read() {
+    let Some(other) = Namespace::new() else { return };
+    other.put_secret("shared", &[("password", "test-password")]);
+    let annotations = json!({
+        "podcreds.io/db.secret": format!("{}/shared", other.name()),
+        "podcreds.io/db.configmap": "settings",
+        "podcreds.io/db.format": "env",
+        "podcreds.io/db.keys": "PASSWORD=password,HOST=host",
+        "podcreds.io/ca.configmap": "settings",
+        "podcreds.io/ca.keys": "ca.der",
+    });
+    let Some(scene) = Scene::new(&annotations) else { return };
+    scene.namespace.put(
+        "v1",
+        "ConfigMap",
+        "settings",
+        json!({"data": {"host": "db"}, "binaryData": {"ca.der": "AP8="}}),
+    );
+    scene.namespace.grant(&json!([
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["settings"], "verbs": ["get"]},
+    ]));
+    let user = json!([{"kind": "ServiceAccount", "name": "app", "namespace": scene.namespace.name()}]);
+    let rule =
+        json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["shared"], "verbs": ["get"]}]);
+    other.grant(&rule);
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "app"});
+    other.put(
+        "rbac.authorization.k8s.io/v1",
+        "RoleBinding",
+        "guest",
+        json!({"roleRef": role, "subjects": user}),
+    );
+    let finished = scene.init(&[]);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert_eq!(scene.read("db.env"), "export HOST='db'\nexport PASSWORD='test-password'\n");
+    assert_eq!(fs::read(scene.folder.volume().join("ca/ca.der")).unwrap(), [0, 255]);
+}
+
+#[test]
+fn a_missing_right_is_named_with_the_api_servers_own_words_and_waited_for() {
+    let Some(scene) = Scene::new(&json!({"podcreds.io/db.secret": "db"})) else { return };
+    scene.namespace.put_secret("db", &[("password", "test-password")]);
+    let finished = scene.init(&["--timeout", "1s"]);
+    assert_eq!(finished.code, Some(3), "{}", finished.stderr);
+    let message = scene.folder.termination_message();
+    for part in [
+        &format!("User \"{}\" cannot get resource \"pods\"", scene.namespace.user()),
+        "needs the rule {apiGroups: [\"\"], resources: [pods], verbs: [get]}",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+
+    scene.namespace.grant_least(&["other"]);
+    let running = Running::start(scene.command(&[]));
+    poll_until(PATIENCE, "the Secret is refused", || running.stderr().contains("resourceNames: [db]"));
+    scene.namespace.grant_least(&["db"]);
+    let finished = running.wait(PATIENCE);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert_eq!(scene.read("db/password"), "test-password");
+}
+
+#[test]
+fn a_missing_secret_is_waited_for() {
+    let Some(scene) = Scene::new(&json!({"podcreds.io/db.secret": "db"})) else { return };
+    scene.namespace.grant_least(&["db"]);
+    let running = Running::start(scene.command(&[]));
+    poll_until(PATIENCE, "the Secret is missed", || running.stderr().contains("secrets \"db\" not found"));
+    scene.namespace.put_secret("db", &[("password", "test-password")]);
+    let finished = running.wait(PATIENCE);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+}
+
+#[test]
+fn a_token_that_the_api_server_refuses_is_read_again() {
+    let Some(scene) = Scene::new(&json!({"podcreds.io/db.secret": "db"})) else { return };
+    scene.namespace.put_secret("db", &[("password", "test-password")]);
+    scene.namespace.grant_least(&["db"]);
+    scene.folder.rotate_token("test-token-that-is-none");
+    let running = Running::start(scene.command(&[]));
+    poll_until(PATIENCE, "the token is refused", || {
+        running.stderr().contains("does not accept the token: Unauthorized")
+    });
+    scene.folder.rotate_token(&scene.namespace.token());
+    let finished = running.wait(PATIENCE);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+}

@@ -1,0 +1,20 @@
+//! The program against a real Kubernetes: as a process that asks a real API server, and as a container of real pods.
+//!
+//! What the tests take from the environment:
+//!
+//! | variable | what |
+//! | --- | --- |
+//! | `KUBECONFIG` | a cluster that they may make namespaces in |
+//! | `PODCREDS_TEST_LOAD_IMAGE` | an executable, called as `… BINARY TAG`, that makes an image of the static binary and brings it to the nodes |
+//! | `PODCREDS_TEST_BINARY` | the static binary |
+//! | `PODCREDS_TEST_APP_IMAGE` | a busybox on the nodes; default `docker.io/local/busybox:test` |
+//! | `PODCREDS_TEST_AUDIT_LOG` | the API server's audit log, as JSON lines |
+//!
+//! Without the first, all are skipped; without a binary and a way to load it, those with pods.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod apiserver;
+mod kubectl;
+mod pods;

@@ -1,0 +1,222 @@
+//! Real pods on a real kubelet, with an image that holds nothing but the binary.
+
+use std::process::Command;
+use std::sync::OnceLock;
+use std::{env, fs};
+
+use serde_json::{Value, json};
+
+use crate::kubectl::Namespace;
+use crate::support::skip::require;
+
+const IMAGE: &str = "docker.io/local/podcreds:test";
+
+/// Brings the image to the nodes once, unless it cannot be had.
+fn image() -> Option<&'static str> {
+    static LOADED: OnceLock<()> = OnceLock::new();
+    env::var_os("KUBECONFIG")?;
+    let load = env::var_os("PODCREDS_TEST_LOAD_IMAGE");
+    let load = require("PODCREDS_TEST_LOAD_IMAGE, which brings an image to the nodes,", load)?;
+    let binary = require("PODCREDS_TEST_BINARY, the static binary,", env::var_os("PODCREDS_TEST_BINARY"))?;
+    LOADED.get_or_init(|| {
+        let status =
+            Command::new(&load).arg(&binary).arg(IMAGE).status().expect("the loading command starts");
+        assert!(status.success(), "{load:?} {binary:?} {IMAGE}: {status}");
+    });
+    Some(IMAGE)
+}
+
+fn app_image() -> String {
+    env::var("PODCREDS_TEST_APP_IMAGE").unwrap_or_else(|_| "docker.io/local/busybox:test".to_owned())
+}
+
+/// A namespace with the Secret `db` that its service account may read.
+fn namespace() -> Option<Namespace> {
+    let namespace = Namespace::new()?;
+    image()?;
+    namespace.put_secret("db", &[("username", "app"), ("password", "it's a \"test\" $password")]);
+    namespace.grant_least(&["db"]);
+    Some(namespace)
+}
+
+/// A pod with podcreds as its init container and an application that runs a script.
+fn pod(annotations: Value, init_user: u32, app_user: u32, script: &str) -> Value {
+    let mount = |read_only| json!([{"name": "credentials", "mountPath": "/podcreds", "readOnly": read_only}]);
+    let hardened = |user: u32| {
+        json!({
+            "runAsUser": user,
+            "runAsNonRoot": true,
+            "readOnlyRootFilesystem": true,
+            "allowPrivilegeEscalation": false,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        })
+    };
+    json!({
+        "metadata": {"annotations": annotations},
+        "spec": {
+            "serviceAccountName": "app",
+            "restartPolicy": "Never",
+            "volumes": [{"name": "credentials", "emptyDir": {"medium": "Memory", "sizeLimit": "8Mi"}}],
+            "initContainers": [{
+                "name": "podcreds",
+                "image": IMAGE,
+                "imagePullPolicy": "Never",
+                "args": ["init"],
+                "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+                "securityContext": hardened(init_user),
+                "volumeMounts": mount(false),
+            }],
+            "containers": [{
+                "name": "app",
+                "image": app_image(),
+                "imagePullPolicy": "Never",
+                "command": ["sh", "-c", script],
+                "securityContext": hardened(app_user),
+                "volumeMounts": mount(true),
+            }],
+        },
+    })
+}
+
+fn push(list: &mut Value, item: Value) {
+    list.as_array_mut().expect("a list").push(item);
+}
+
+fn ended(status: &Value) -> bool {
+    ["Succeeded", "Failed"].contains(&status["phase"].as_str().unwrap_or_default())
+}
+
+/// Runs the pod to its end and returns what its application printed.
+fn output(namespace: &Namespace, name: &str, pod: Value) -> String {
+    namespace.put("v1", "Pod", name, pod);
+    let status = namespace.pod_status(name, "ends", ended);
+    assert_eq!(status["phase"], "Succeeded", "{status:#}");
+    namespace.kubectl(&["logs", name, "-c", "app"])
+}
+
+/// How the init container of a pod that fails ended: its exit code and its last words.
+fn failure(namespace: &Namespace, name: &str, pod: Value) -> (i64, String) {
+    namespace.put("v1", "Pod", name, pod);
+    let status = namespace.pod_status(name, "fails", ended);
+    let terminated = &status["initContainerStatuses"][0]["state"]["terminated"];
+    let message = terminated["message"].as_str().unwrap_or_default().to_owned();
+    (terminated["exitCode"].as_i64().expect("it ended"), message)
+}
+
+const ANNOTATED: &str = "cat /podcreds/db/username; echo; . /podcreds/app.env; echo \"$PASSWORD\"; stat -c '%a %g %n' -L /podcreds/db/password";
+
+fn annotations() -> Value {
+    json!({
+        "podcreds.io/db.secret": "db",
+        "podcreds.io/app.secret": "db",
+        "podcreds.io/app.format": "env",
+        "podcreds.io/app.keys": "PASSWORD=password",
+    })
+}
+
+#[test]
+fn a_plain_pod_of_any_user_gets_its_files() {
+    let Some(namespace) = namespace() else { return };
+    let printed = output(&namespace, "plain", pod(annotations(), 12_345, 23_456, ANNOTATED));
+    assert_eq!(printed, "app\nit's a \"test\" $password\n444 0 /podcreds/db/password\n");
+}
+
+#[test]
+fn with_a_group_of_the_pod_only_that_group_can_read() {
+    let Some(namespace) = namespace() else { return };
+    let mut grouped = pod(annotations(), 12_345, 23_456, ANNOTATED);
+    grouped["spec"]["securityContext"] = json!({"fsGroup": 2000});
+    let printed = output(&namespace, "grouped", grouped);
+    assert_eq!(printed, "app\nit's a \"test\" $password\n440 2000 /podcreds/db/password\n");
+}
+
+#[test]
+fn a_volume_on_disk_works_as_one_in_memory() {
+    let Some(namespace) = namespace() else { return };
+    let mut on_disk = pod(annotations(), 12_345, 12_345, ANNOTATED);
+    on_disk["spec"]["volumes"][0]["emptyDir"] = json!({});
+    assert!(output(&namespace, "disk", on_disk).starts_with("app\nit's a \"test\" $password\n"));
+}
+
+#[test]
+fn a_pod_without_the_right_ends_with_the_reason_in_its_termination_message() {
+    let Some(namespace) = namespace() else { return };
+    namespace.grant_least(&["another"]);
+    let mut refused = pod(annotations(), 12_345, 12_345, ANNOTATED);
+    refused["spec"]["initContainers"][0]["args"] = json!(["init", "--timeout", "2s"]);
+    let (code, message) = failure(&namespace, "refused", refused);
+    assert_eq!(code, 3, "{message}");
+    for part in ["Secret ", "/db: forbidden: ", "resourceNames: [db], verbs: [get]}"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn a_pod_with_a_wrong_annotation_ends_with_the_right_spelling_in_its_termination_message() {
+    let Some(namespace) = namespace() else { return };
+    let (code, message) =
+        failure(&namespace, "wrong", pod(json!({"podcreds.io/db.secert": "db"}), 12_345, 12_345, ANNOTATED));
+    assert_eq!(code, 2, "{message}");
+    assert!(
+        message.contains("podcreds.io/db.secert: ") && message.contains("did you mean \"secret\"?"),
+        "{message}"
+    );
+}
+
+#[test]
+fn annotations_from_the_downward_api_need_no_right_on_pods() {
+    let Some(namespace) = namespace() else { return };
+    let rule =
+        json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["db"], "verbs": ["get"]});
+    namespace.grant(&json!([rule]));
+    let mut annotations = annotations();
+    annotations["example.com/hostile"] = "tab\t\"quotes\" \\ new\nline é \u{7f}".into();
+    let mut from_file = pod(annotations, 12_345, 12_345, ANNOTATED);
+    let items = json!([{"path": "annotations", "fieldRef": {"fieldPath": "metadata.annotations"}}]);
+    push(&mut from_file["spec"]["volumes"], json!({"name": "podinfo", "downwardAPI": {"items": items}}));
+    let init = &mut from_file["spec"]["initContainers"][0];
+    init["args"] = json!(["init", "--annotations-file", "/etc/podinfo/annotations"]);
+    push(
+        &mut init["volumeMounts"],
+        json!({"name": "podinfo", "mountPath": "/etc/podinfo", "readOnly": true}),
+    );
+    assert!(output(&namespace, "downward", from_file).starts_with("app\nit's a \"test\" $password\n"));
+}
+
+/// Applies one of the kustomizations that are there for users, with the images of the tests, and waits until its
+/// Deployment is available.
+fn deploy(folder: &str) {
+    let Some(namespace) = Namespace::new() else { return };
+    if image().is_none() {
+        return;
+    }
+    let root = env!("CARGO_MANIFEST_DIR");
+    let rendered = Command::new("kubectl").args(["kustomize", &format!("{root}/{folder}")]).output().unwrap();
+    assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+    let manifest = String::from_utf8(rendered.stdout).unwrap();
+    let replace = |line: &str| match line.trim_start().trim_start_matches("- ").strip_prefix("image: ") {
+        Some(image) if image.starts_with("podcreds:") => line.replace(image, IMAGE),
+        Some(image) => line.replace(image, &app_image()),
+        None => line.to_owned(),
+    };
+    let manifest: Vec<_> = manifest.lines().map(replace).collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), manifest.join("\n")).unwrap();
+    namespace.kubectl(&["apply", "-f", file.path().to_str().unwrap()]);
+    let deployment = namespace.kubectl(&["get", "deployment", "-o", "name"]);
+    let status = ["rollout", "status", deployment.trim(), "--timeout", "110s"];
+    assert!(namespace.kubectl(&status).contains("successfully rolled out"));
+    let log = namespace.kubectl(&["logs", deployment.trim(), "-c", "podcreds"]);
+    assert!(log.contains("wrote "), "{log}");
+}
+
+#[test]
+fn the_example_for_users_comes_up() {
+    deploy("deploy");
+}
+
+#[test]
+fn the_example_with_an_annotations_file_comes_up() {
+    deploy("deploy/annotations-file");
+}
