@@ -1,0 +1,38 @@
+# syntax=docker/dockerfile:1
+
+# One static binary in an empty image, for amd64 and arm64:
+#
+#     docker buildx build --platform linux/amd64,linux/arm64 --tag registry.example.com/podcreds:0.1.0 --push .
+#
+# The compiler runs on the builder's own platform and writes code for the other one, so nothing is emulated. rust-lld
+# links with the C runtime that rustc brings for musl; only ring's C and assembly need a C compiler for the platform.
+# On the platform's own builder the gcc that is there already provides that package.
+
+FROM --platform=$BUILDPLATFORM rust:1-bookworm AS amd64
+ENV C_COMPILER=gcc-x86-64-linux-gnu TARGET_CC=x86_64-linux-gnu-gcc CARGO_BUILD_TARGET=x86_64-unknown-linux-musl
+
+FROM --platform=$BUILDPLATFORM rust:1-bookworm AS arm64
+ENV C_COMPILER=gcc-aarch64-linux-gnu TARGET_CC=aarch64-linux-gnu-gcc CARGO_BUILD_TARGET=aarch64-unknown-linux-musl
+
+FROM ${TARGETARCH} AS build
+RUN apt-get update \
+    && apt-get install --yes $C_COMPILER \
+    && rm -rf /var/lib/apt/lists/*
+RUN rustup target add $CARGO_BUILD_TARGET
+WORKDIR /src
+COPY . .
+# Locked, because the two platforms may be built at the same time.
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    RUSTFLAGS="-C linker=rust-lld" cargo build --release --locked --bin podcreds \
+    && cp target/$CARGO_BUILD_TARGET/release/podcreds /podcreds
+
+FROM scratch
+LABEL org.opencontainers.image.title="podcreds" \
+      org.opencontainers.image.description="Delivers database credentials to a pod as files" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
+# Not at /podcreds: there the volume is mounted.
+COPY --from=build /podcreds /bin/podcreds
+# A number, so that the kubelet can tell that it is not root (runAsNonRoot). Any other number will do as well.
+USER 65532:65532
+ENTRYPOINT ["/bin/podcreds"]
