@@ -19,9 +19,15 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// A message from elsewhere as one line: control characters become spaces, and it ends after `limit` characters.
+/// A message from elsewhere as one line: what does not show as itself becomes a space, and it ends after `limit`
+/// characters.
 pub fn one_line(text: &str, limit: usize) -> String {
-    text.chars().take(limit).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().take(limit).map(|c| if is_shown(c) { c } else { ' ' }).collect()
+}
+
+/// Whether a character shows as itself: no control character, and none that turns the direction of text or ends a line.
+pub fn is_shown(c: char) -> bool {
+    matches!(c, '\'' | '"' | '\\') || c.escape_debug().len() == 1
 }
 
 #[cfg(test)]
@@ -34,5 +40,6 @@ mod tests {
         assert_eq!(Quoted(&"x".repeat(1000)).to_string().chars().count(), SHOWN_CHARACTERS + 3);
         assert_eq!(one_line("two\nlines\u{1b}", 100), "two lines ");
         assert_eq!(one_line("abcdef", 3), "abc");
+        assert_eq!(one_line("\u{202e}a\u{2028}\u{200b}é\"'\\", 100), " a  é\"'\\");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::annotations::{self, DownwardError};
 use crate::bundle::Bundle;
@@ -127,7 +127,6 @@ fn read_pod(
     named_by_host: bool,
     deadline: Deadline,
 ) -> Result<BTreeMap<String, String>, Error> {
-    let started = Instant::now();
     let read = until_settled([pod], deadline, |pod| client.annotations(pod, deadline));
     let read = read.map_err(|errors| {
         let hint = match errors.first().map(|error| &error.cause) {
@@ -139,14 +138,13 @@ fn read_pod(
             ),
             _ => None,
         };
-        Error::Unread { errors, hint, waited: started.elapsed() }
+        Error::Unread { errors, hint, waited: deadline.waited() }
     })?;
     Ok(read.into_iter().flat_map(|(_, annotations)| annotations).collect())
 }
 
 /// Reads each distinct object once.
 fn fetch(client: &Client, credentials: &[Credential], deadline: Deadline) -> Result<Sources, Error> {
-    let started = Instant::now();
     // An object is optional if it is for all that name it.
     let mut wanted = BTreeMap::new();
     for credential in credentials {
@@ -158,7 +156,7 @@ fn fetch(client: &Client, credentials: &[Credential], deadline: Deadline) -> Res
         Err(error) if *optional && error.is_not_found() => Ok(None),
         result => result.map(Some),
     });
-    let read = read.map_err(|errors| Error::Unread { errors, hint: None, waited: started.elapsed() })?;
+    let read = read.map_err(|errors| Error::Unread { errors, hint: None, waited: deadline.waited() })?;
     Ok(read.into_iter().map(|((object, _), data)| (object.clone(), data)).collect())
 }
 

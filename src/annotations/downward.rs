@@ -50,7 +50,8 @@ fn escape(chars: &mut std::str::Chars<'_>, bytes: &mut Vec<u8>) -> Result<(), Pr
             return Ok(());
         }
     };
-    let code = chars.as_str().get(..digits).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    let hex = chars.as_str().get(..digits).filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
+    let code = hex.and_then(|hex| u32::from_str_radix(hex, 16).ok());
     let code = code.ok_or(Problem::BadEscape(letter))?;
     chars.nth(digits - 1);
     if letter == 'x' {
@@ -128,6 +129,7 @@ mod tests {
             "x=\"\\u12\"",
             "x=\"\\ud800\"",
             "x=\"\\xff\"",
+            "x=\"\\x+f\"",
             "x=\"\\\"",
         ] {
             assert_eq!(parse(&format!("a=\"b\"\n{line}\n")).unwrap_err().line, 2, "{line}");

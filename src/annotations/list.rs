@@ -1,7 +1,7 @@
 //! The small grammar of `.keys` and `.set`: entries between commas or new lines, `name` or `name=value`. Blank entries
 //! (a comma at the end, an empty line) are passed over.
 
-use crate::quote::Quoted;
+use crate::credential::FieldName;
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The most entries of one list.
@@ -16,18 +16,25 @@ pub enum ListError {
     /// Too many entries.
     #[error("has more than {ENTRY_LIMIT} entries")]
     TooLong,
-    /// An entry of `.set` without `=`.
-    #[error("{} has no value: write field=value", Quoted(.0))]
-    NoValue(String),
+    /// An entry of `.set` without `=`: it may be the rest of a value, so it is not shown.
+    #[error(
+        "entry {0} has no `=`: write field=value, and put a value that holds a comma or a new line in quotes"
+    )]
+    NoValue(usize),
+    /// An entry of `.set` whose name is none: it may be the rest of a value, so it is not shown.
+    #[error(
+        "entry {0} does not begin with the name of a field (letters, digits, `-`, `_` and `.`): put a value that holds a comma or a new line in quotes"
+    )]
+    NoField(usize),
     /// A quote that is never closed.
-    #[error("the value of field {} has no closing quote", Quoted(.0))]
-    Unclosed(String),
+    #[error("the value of field {0} has no closing quote")]
+    Unclosed(FieldName),
     /// Text behind a closing quote.
-    #[error("the value of field {} goes on after its closing quote: put a comma there, or quote all of it", Quoted(.0))]
-    AfterQuote(String),
+    #[error("the value of field {0} goes on after its closing quote: put a comma there, or quote all of it")]
+    AfterQuote(FieldName),
     /// An escape that is not known.
-    #[error("the value of field {} has an unknown escape: \\\\, \\\", \\n, \\r and \\t are known", Quoted(.0))]
-    BadEscape(String),
+    #[error("the value of field {0} has an unknown escape: \\\\, \\\", \\n, \\r and \\t are known")]
+    BadEscape(FieldName),
 }
 
 /// Reads `field=key, field, …` as (field, key).
@@ -44,7 +51,7 @@ pub(super) fn keys(text: &str) -> Result<Vec<(&str, &str)>, ListError> {
 
 /// Reads `field=value, …`. A value in single quotes is taken as it is; in double quotes `\\ \" \n \r \t` are escapes;
 /// a bare one is trimmed and ends before the next comma or new line.
-pub(super) fn assignments(text: &str) -> Result<Vec<(&str, SecretBytes)>, ListError> {
+pub(super) fn assignments(text: &str) -> Result<Vec<(FieldName, SecretBytes)>, ListError> {
     let mut entries = Vec::new();
     let mut rest = text;
     loop {
@@ -53,23 +60,22 @@ pub(super) fn assignments(text: &str) -> Result<Vec<(&str, SecretBytes)>, ListEr
             return check(entries);
         }
         let end = rest.find([',', '\n', '=']).unwrap_or(rest.len());
-        let field = rest[..end].trim();
-        let Some(after) = rest[end..].strip_prefix('=') else {
-            return Err(ListError::NoValue(field.to_owned()));
-        };
-        let (value, after) = value(field, after.trim_start_matches([' ', '\t']))?;
+        let number = entries.len() + 1;
+        let after = rest[end..].strip_prefix('=').ok_or(ListError::NoValue(number))?;
+        let field = FieldName::parse(rest[..end].trim()).map_err(|_| ListError::NoField(number))?;
+        let (value, after) = value(&field, after.trim_start_matches([' ', '\t']))?;
         entries.push((field, value));
         rest = after;
     }
 }
 
 /// Reads one value; returns it and what follows.
-fn value<'a>(field: &str, text: &'a str) -> Result<(SecretBytes, &'a str), ListError> {
+fn value<'a>(field: &FieldName, text: &'a str) -> Result<(SecretBytes, &'a str), ListError> {
     let Some(quote @ ('"' | '\'')) = text.chars().next() else {
         let end = text.find([',', '\n']).unwrap_or(text.len());
         return Ok((text[..end].trim().into(), &text[end..]));
     };
-    let mut value = SecretBuffer::with_capacity(text.len());
+    let mut value = SecretBuffer::default();
     let mut chars = text.char_indices().skip(1);
     while let Some((at, c)) = chars.next() {
         match c {
@@ -78,7 +84,7 @@ fn value<'a>(field: &str, text: &'a str) -> Result<(SecretBytes, &'a str), ListE
                 return if after.is_empty() || after.starts_with([',', '\n']) {
                     Ok((value.finish(), after))
                 } else {
-                    Err(ListError::AfterQuote(field.to_owned()))
+                    Err(ListError::AfterQuote(field.clone()))
                 };
             }
             '\\' if quote == '"' => value.push_char(match chars.next() {
@@ -86,13 +92,13 @@ fn value<'a>(field: &str, text: &'a str) -> Result<(SecretBytes, &'a str), ListE
                 Some((_, 'n')) => '\n',
                 Some((_, 'r')) => '\r',
                 Some((_, 't')) => '\t',
-                Some(_) => return Err(ListError::BadEscape(field.to_owned())),
+                Some(_) => return Err(ListError::BadEscape(field.clone())),
                 None => break,
             }),
             _ => value.push_char(c),
         }
     }
-    Err(ListError::Unclosed(field.to_owned()))
+    Err(ListError::Unclosed(field.clone()))
 }
 
 fn check<T>(entries: Vec<T>) -> Result<Vec<T>, ListError> {
@@ -109,9 +115,13 @@ mod tests {
 
     use super::*;
 
-    fn set(text: &str) -> Result<Vec<(&str, String)>, ListError> {
+    fn set(text: &str) -> Result<Vec<(String, String)>, ListError> {
         let plain = |value: SecretBytes| value.expose_text().unwrap().to_owned();
-        Ok(assignments(text)?.into_iter().map(|(field, value)| (field, plain(value))).collect())
+        Ok(assignments(text)?.into_iter().map(|(field, value)| (field.to_string(), plain(value))).collect())
+    }
+
+    fn field() -> FieldName {
+        FieldName::parse("a").unwrap()
     }
 
     #[test]
@@ -137,7 +147,7 @@ mod tests {
                 ("e", ""),
                 ("f", "")
             ]
-            .map(|(field, value)| (field, value.to_owned()))
+            .map(|(field, value)| (field.to_owned(), value.to_owned()))
         );
     }
 
@@ -145,13 +155,16 @@ mod tests {
     fn wrong_lists_name_the_field_and_not_the_value() {
         for (text, error) in [
             ("", ListError::Empty),
-            ("a", ListError::NoValue("a".into())),
-            ("a=1,b", ListError::NoValue("b".into())),
-            ("a=\"1", ListError::Unclosed("a".into())),
-            ("a='1", ListError::Unclosed("a".into())),
-            ("a=\"1\\", ListError::Unclosed("a".into())),
-            ("a=\"1\"2", ListError::AfterQuote("a".into())),
-            ("a=\"\\x\"", ListError::BadEscape("a".into())),
+            ("a", ListError::NoValue(1)),
+            ("a=1,b", ListError::NoValue(2)),
+            ("a=test,pass\nword=1,!", ListError::NoValue(2)),
+            ("a=test,pass word=1", ListError::NoField(2)),
+            ("a/b=1", ListError::NoField(1)),
+            ("a=\"1", ListError::Unclosed(field())),
+            ("a='1", ListError::Unclosed(field())),
+            ("a=\"1\\", ListError::Unclosed(field())),
+            ("a=\"1\"2", ListError::AfterQuote(field())),
+            ("a=\"\\x\"", ListError::BadEscape(field())),
         ] {
             assert_eq!(set(text), Err(error), "{text}");
         }
@@ -163,7 +176,7 @@ mod tests {
         fn any_text_can_be_quoted(value in any::<String>()) {
             let double = value.replace('\\', "\\\\").replace('"', "\\\"");
             let text = format!("a=\"{double}\", b=1");
-            prop_assert_eq!(set(&text).unwrap(), [("a", value), ("b", "1".to_owned())]);
+            prop_assert_eq!(set(&text).unwrap(), [("a".to_owned(), value), ("b".to_owned(), "1".to_owned())]);
         }
 
         #[test]

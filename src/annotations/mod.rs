@@ -173,7 +173,6 @@ fn read_keys(text: &str) -> Result<Keys, Problem> {
 fn read_literals(text: &str) -> Result<Vec<(FieldName, SecretBytes)>, Problem> {
     let mut literals: Vec<(FieldName, SecretBytes)> = Vec::new();
     for (field, value) in list::assignments(text)? {
-        let field = FieldName::parse(field)?;
         if literals.iter().any(|(other, _)| *other == field) {
             return Err(Problem::Twice { field });
         }

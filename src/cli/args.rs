@@ -1,19 +1,21 @@
 //! What was typed. Each flag has an environment variable; the flag wins.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
 use crate::annotations::DEFAULT_PREFIX;
 use crate::kube::in_cluster::SERVICE_ACCOUNT_FOLDER;
 
 /// Where the kubelet looks for a container's last words.
-pub(super) const TERMINATION_LOG: &str = "/dev/termination-log";
+const TERMINATION_LOG: &str = "/dev/termination-log";
 /// The environment variable that names another place.
-pub(super) const TERMINATION_LOG_VARIABLE: &str = "PODCREDS_TERMINATION_LOG";
+const TERMINATION_LOG_VARIABLE: &str = "PODCREDS_TERMINATION_LOG";
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -54,8 +56,9 @@ pub(super) struct Args {
     pub(super) log_format: LogFormat,
 
     /// Where the last message of a failure goes too, if the file exists
-    #[arg(long, global = true, help_heading = "Messages", value_name = "FILE", default_value = TERMINATION_LOG, env = TERMINATION_LOG_VARIABLE, hide_env_values = true)]
-    pub(super) termination_log: PathBuf,
+    // Read by `termination_log`, which understands it in wrong arguments too; here for the help.
+    #[arg(long = "termination-log", global = true, help_heading = "Messages", value_name = "FILE", default_value = TERMINATION_LOG, env = TERMINATION_LOG_VARIABLE, hide_env_values = true)]
+    pub(super) _termination_log: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
@@ -139,6 +142,33 @@ pub(super) struct SourceArgs {
     pub(super) request_timeout: Duration,
 }
 
+/// Reads the arguments, the program's name first, and the environment. A variable that is empty counts as one that is not
+/// set: that is how a manifest or a chart says nothing.
+///
+/// # Errors
+/// What is wrong with them, or the help or version that was asked for.
+pub(super) fn parse(args: &[OsString]) -> Result<Args, clap::Error> {
+    let matches = without_empty_variables(Args::command()).try_get_matches_from(args)?;
+    Args::from_arg_matches(&matches)
+}
+
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg })
+        .mut_subcommands(without_empty_variables)
+}
+
+/// Where the last words go, found before anything else is understood, because wrong usage has last words too.
+pub(super) fn termination_log(args: &[OsString]) -> PathBuf {
+    const FLAG: &str = "--termination-log";
+    let inline = |arg: &OsString| arg.to_str()?.strip_prefix(FLAG)?.strip_prefix('=').map(PathBuf::from);
+    let next = args.iter().position(|arg| arg == FLAG).and_then(|at| args.get(at + 1)).map(PathBuf::from);
+    let variable =
+        || std::env::var_os(TERMINATION_LOG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    next.or_else(|| args.iter().find_map(inline)).or_else(variable).unwrap_or_else(|| TERMINATION_LOG.into())
+}
+
 fn positive_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("must be longer than zero".to_owned()),
@@ -149,8 +179,6 @@ fn positive_duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -168,6 +196,14 @@ mod tests {
                 assert!(variable.is_some_and(|name| name.starts_with("POD")), "--{}", flag.get_id());
             }
         }
+    }
+
+    #[test]
+    fn the_place_of_the_last_words_is_found_in_any_arguments() {
+        let find = |args: &[&str]| termination_log(&args.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(find(&["podcreds", "init", "--termination-log", "/a"]), PathBuf::from("/a"));
+        assert_eq!(find(&["podcreds", "--wrong", "--termination-log=/b", "x"]), PathBuf::from("/b"));
+        assert_eq!(find(&["podcreds", "init", "--termination-log"]), PathBuf::from(TERMINATION_LOG));
     }
 
     #[test]

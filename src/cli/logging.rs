@@ -18,7 +18,7 @@ pub(super) fn start(level: Option<LevelFilter>, format: LogFormat, rust_log: Opt
     builder.target(Target::Stderr);
     match (level, rust_log) {
         (Some(level), _) => builder.filter_level(level),
-        (None, Some(filters)) if !filters.is_empty() => builder.parse_filters(filters),
+        (None, Some(filters)) if concerns_us(filters) => builder.parse_filters(filters),
         (None, _) => builder.filter_level(LevelFilter::Info),
     };
     match format {
@@ -43,6 +43,14 @@ pub(super) fn start(level: Option<LevelFilter>, format: LogFormat, rust_log: Opt
     }
 }
 
+/// Whether a filter says anything of podcreds, by its name or for all. RUST_LOG may be set for the application, and is
+/// then often shared by all containers of a pod.
+fn concerns_us(filters: &str) -> bool {
+    filters.split([',', '/']).map(str::trim).any(|filter| {
+        is_own(filter.split('=').next().unwrap_or_default()) || filter.parse::<LevelFilter>().is_ok()
+    })
+}
+
 struct OwnRecords(Logger);
 
 impl Log for OwnRecords {
@@ -63,4 +71,26 @@ impl Log for OwnRecords {
 
 fn is_own(target: &str) -> bool {
     target == "podcreds" || target.starts_with("podcreds::")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_filters_for_all_or_for_us_are_obeyed() {
+        for ours in [
+            "debug",
+            "off",
+            "myapp=info,warn",
+            "podcreds=debug",
+            "podcreds::kube=debug,myapp=off",
+            "trace,ureq=off",
+        ] {
+            assert!(concerns_us(ours), "{ours}");
+        }
+        for theirs in ["", "myapp=debug", "myapp", "podcredsx=debug", "ureq=trace,rustls=trace"] {
+            assert!(!concerns_us(theirs), "{theirs}");
+        }
+    }
 }

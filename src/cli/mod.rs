@@ -9,15 +9,15 @@ mod settings;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::panic::Location;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::Parser;
 use log::error;
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::cli::args::{Args, Command};
+use crate::cli::args::Command;
 use crate::cli::failure::Failure;
 use crate::commands;
 use crate::kube::Client;
@@ -30,9 +30,11 @@ const USAGE: u8 = 2;
 /// Runs the command that `args` (with the program's name first) and the environment ask for, and returns its exit code.
 /// Takes over the process: its umask, its handling of SIGTERM and SIGINT, and its logger.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
-    let args = match Args::try_parse_from(args) {
+    let args: Vec<_> = args.into_iter().collect();
+    let last_words = args::termination_log(&args);
+    let args = match args::parse(&args) {
         Ok(args) => args,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, &last_words),
     };
     logging::start(args.log_level, args.log_format, std::env::var("RUST_LOG").ok().as_deref());
     // Every mode is set as it should be, whatever umask the container's runtime gave us.
@@ -42,7 +44,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Err(failure) => {
             let message = failure.to_string();
             error!("{message}");
-            failure::write_termination_log(&args.termination_log, &message);
+            failure::write_termination_log(&last_words, &message);
             failure.exit_code()
         }
     }
@@ -81,14 +83,12 @@ fn end_on_signals() -> Result<(), Failure> {
 }
 
 /// What clap has to say: an error, or the help or version that was asked for.
-fn usage(error: &clap::Error) -> u8 {
+fn usage(error: &clap::Error, last_words: &Path) -> u8 {
     let _ = error.print();
     if !error.use_stderr() {
         return 0;
     }
-    let path =
-        std::env::var_os(args::TERMINATION_LOG_VARIABLE).unwrap_or_else(|| args::TERMINATION_LOG.into());
-    failure::write_termination_log(path.as_ref(), &error.to_string());
+    failure::write_termination_log(last_words, &error.to_string());
     USAGE
 }
 
@@ -97,5 +97,6 @@ pub fn report_defect(location: Option<&Location<'_>>) {
     let place = location.map(ToString::to_string).unwrap_or_default();
     let message = format!("podcreds has a defect at {place}: please report it with this line");
     let _ = writeln!(io::stderr(), "{message}");
-    failure::write_termination_log(args::TERMINATION_LOG.as_ref(), &message);
+    let args: Vec<_> = std::env::args_os().collect();
+    failure::write_termination_log(&args::termination_log(&args), &message);
 }

@@ -10,7 +10,8 @@ use crate::sync::{AnnotationsFrom, Settings};
 /// Reads the settings of a pass and the way to the API server.
 pub(super) fn of(args: &SourceArgs) -> Result<(Settings, ClientConfig), Failure> {
     let folder = &args.service_account_dir;
-    let variable = |name| std::env::var(name).ok();
+    // What is not UTF-8 is no address either, and is shown as what it looks like.
+    let variable = |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     let client = in_cluster::load(
         folder,
         variable("KUBERNETES_SERVICE_HOST").as_deref(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::credential::name::{CredentialName, FieldName};
-use crate::quote::Quoted;
+use crate::quote::{Quoted, is_shown};
 
 /// The longest path, in bytes.
 const PATH_LIMIT: usize = 512;
@@ -14,7 +14,7 @@ const PART_LIMIT: usize = 255;
 const DEPTH_LIMIT: usize = 8;
 
 /// A path that stays inside the volume: relative, without `.` and `..`, no part beginning with `..` (the volume keeps
-/// those names for itself), no control characters.
+/// those names for itself), nothing that does not show.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RelativePath(String);
 
@@ -28,8 +28,8 @@ impl RelativePath {
         if text.starts_with('/') {
             return error("is absolute: paths are relative to the volume");
         }
-        if text.chars().any(char::is_control) {
-            return error("has control characters");
+        if !text.chars().all(is_shown) {
+            return error("has characters that do not show, such as control characters");
         }
         if text.len() > PATH_LIMIT {
             return error("is longer than 512 bytes");
@@ -147,6 +147,7 @@ mod tests {
             "a//b",
             "a/",
             "..data",
+            "\u{202e}a",
             "..x/a",
             "a/..b",
             "a\0",

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::kube::error::Cause;
-use crate::object::{Data, Kind};
+use crate::object::{Data, Kind, ObjectRef};
 use crate::quote::{Quoted, one_line};
 use crate::secret::SecretBytes;
 
@@ -17,25 +17,40 @@ use crate::secret::SecretBytes;
 const MESSAGE_LIMIT: usize = 500;
 
 #[derive(Deserialize)]
-struct Status {
+struct StatusBody {
+    kind: String,
     #[serde(default)]
     message: String,
+    #[serde(default)]
+    reason: String,
+}
+
+/// What a refusal says.
+pub(super) struct Status {
+    /// Its message on one line.
+    pub(super) message: String,
+    /// Whether the API server itself says that there is no such object: a proxy's 404 is another thing.
+    pub(super) is_not_found: bool,
 }
 
 #[derive(Deserialize)]
 struct Pod {
+    kind: String,
     metadata: Metadata,
 }
 
 #[derive(Deserialize)]
 struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
     annotations: Option<BTreeMap<String, String>>,
 }
 
 /// A Secret's or ConfigMap's content. Borrowed from the body, so that no value is copied before it is decoded.
 #[derive(Deserialize)]
 struct Content<'a> {
-    kind: Option<String>,
+    kind: String,
+    metadata: Metadata,
     #[serde(borrow, default)]
     data: Option<BTreeMap<String, Text<'a>>>,
     #[serde(borrow, default, rename = "binaryData")]
@@ -45,35 +60,49 @@ struct Content<'a> {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The message of a `Status`, on one line; for anything else, that there is none.
-pub(super) fn status_message(body: &[u8]) -> String {
-    match serde_json::from_slice::<Status>(body) {
-        Ok(Status { message }) if !message.is_empty() => one_line(&message, MESSAGE_LIMIT),
-        _ => "it gave no reason".to_owned(),
+/// Reads a `Status`; for anything else, that no reason was given.
+pub(super) fn status(body: &[u8]) -> Status {
+    match serde_json::from_slice::<StatusBody>(body) {
+        Ok(status) if status.kind == "Status" && !status.message.is_empty() => Status {
+            message: one_line(&status.message, MESSAGE_LIMIT),
+            is_not_found: status.reason == "NotFound",
+        },
+        _ => Status { message: "it gave no reason".to_owned(), is_not_found: false },
     }
 }
 
 /// The annotations in a Pod or in its PartialObjectMetadata.
-pub(super) fn annotations(body: &[u8]) -> Result<BTreeMap<String, String>, Cause> {
-    let pod: Pod = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
-    Ok(pod.metadata.annotations.unwrap_or_default())
+pub(super) fn annotations(pod: &ObjectRef, body: &[u8]) -> Result<BTreeMap<String, String>, Cause> {
+    let read: Pod = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
+    check(pod, &["Pod", "PartialObjectMetadata"], &read.kind, &read.metadata)?;
+    Ok(read.metadata.annotations.unwrap_or_default())
 }
 
 /// The decoded content of a Secret or ConfigMap.
-pub(super) fn data(kind: Kind, body: &[u8]) -> Result<Data, Cause> {
+pub(super) fn data(object: &ObjectRef, body: &[u8]) -> Result<Data, Cause> {
     let content: Content<'_> = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
-    if content.kind.as_deref() != Some(kind.to_string().as_str()) {
-        return Err(Cause::unreadable(format!("it is no {kind}")));
-    }
+    check(object, &[&object.kind.to_string()], &content.kind, &content.metadata)?;
     let plain = content.data.unwrap_or_default();
     let encoded = content.binary_data.unwrap_or_default();
-    match kind {
+    match object.kind {
         Kind::Secret => plain.into_iter().map(decode).collect(),
         _ => plain
             .into_iter()
             .map(|(key, text)| Ok((key, (&*text.0).into())))
             .chain(encoded.into_iter().map(decode))
             .collect(),
+    }
+}
+
+/// Makes sure that an answer is of the object that was asked for: one that belongs to another request, because a proxy
+/// lost count, must not be taken for it.
+fn check(object: &ObjectRef, kinds: &[&str], kind: &str, metadata: &Metadata) -> Result<(), Cause> {
+    let named = metadata.name.as_deref() == Some(object.name());
+    let placed = metadata.namespace.as_deref() == Some(object.namespace.to_string().as_str());
+    if kinds.contains(&kind) && named && placed {
+        Ok(())
+    } else {
+        Err(Cause::unreadable("it is another object"))
     }
 }
 
@@ -93,28 +122,36 @@ fn not_json(error: &serde_json::Error) -> Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::Namespace;
+
+    fn object(kind: Kind) -> ObjectRef {
+        ObjectRef::parse(kind, "db", &Namespace::parse("prod").unwrap()).unwrap()
+    }
+
+    fn read(kind: Kind, rest: &str) -> Result<Data, String> {
+        let body = format!(r#"{{"kind":"{kind}","metadata":{{"name":"db","namespace":"prod"}}{rest}}}"#);
+        data(&object(kind), body.as_bytes()).map_err(|cause| cause.to_string())
+    }
 
     fn secret(data: &str) -> Result<Data, String> {
-        let body = format!(r#"{{"kind":"Secret","apiVersion":"v1","data":{data},"type":"Opaque"}}"#);
-        super::data(Kind::Secret, body.as_bytes()).map_err(|cause| cause.to_string())
+        read(Kind::Secret, &format!(r#","data":{data},"type":"Opaque""#))
     }
 
     #[test]
     fn a_secret_is_decoded_and_may_have_nothing_in_it() {
-        let read = secret(r#"{"a":"AP8=","b":"","c":"dGVz\u0064A=="}"#).unwrap();
+        let full = secret(r#"{"a":"AP8=","b":"","c":"dGVz\u0064A=="}"#).unwrap();
         assert_eq!(
-            (read["a"].expose(), read["b"].expose(), read["c"].expose()),
+            (full["a"].expose(), full["b"].expose(), full["c"].expose()),
             (&[0, 255][..], &[][..], &b"test"[..])
         );
         assert!(secret("null").unwrap().is_empty());
-        assert!(data(Kind::Secret, br#"{"kind":"Secret"}"#).unwrap().is_empty());
+        assert!(read(Kind::Secret, "").unwrap().is_empty());
     }
 
     #[test]
     fn a_config_map_has_text_and_bytes() {
-        let body = br#"{"kind":"ConfigMap","data":{"host":"db\n"},"binaryData":{"ca":"AP8="}}"#;
-        let read = data(Kind::ConfigMap, body).unwrap();
-        assert_eq!((read["host"].expose(), read["ca"].expose()), (&b"db\n"[..], &[0, 255][..]));
+        let full = read(Kind::ConfigMap, r#","data":{"host":"db\n"},"binaryData":{"ca":"AP8="}"#).unwrap();
+        assert_eq!((full["host"].expose(), full["ca"].expose()), (&b"db\n"[..], &[0, 255][..]));
     }
 
     #[test]
@@ -130,23 +167,53 @@ mod tests {
         }
         assert!(secret(r#"{"a":"test-password!"}"#).unwrap_err().contains("key \"a\" is not base64"));
         for body in ["", "<html>", "[]", "null", r#"{"kind":"Status"}"#, &"[".repeat(100_000)] {
-            assert!(data(Kind::Secret, body.as_bytes()).is_err(), "{:.20}", body);
+            assert!(data(&object(Kind::Secret), body.as_bytes()).is_err(), "{body:.20}");
         }
     }
 
     #[test]
-    fn annotations_are_read_from_whole_and_partial_pods() {
-        let body = br#"{"kind":"PartialObjectMetadata","metadata":{"name":"a","annotations":{"x/y":"z"}}}"#;
-        assert_eq!(annotations(body).unwrap()["x/y"], "z");
-        assert!(annotations(br#"{"metadata":{}}"#).unwrap().is_empty());
-        assert!(annotations(b"{}").is_err());
+    fn an_answer_of_another_object_is_refused() {
+        for (kind, name, namespace, right) in [
+            ("Secret", "db", "prod", true),
+            ("ConfigMap", "db", "prod", false),
+            ("Status", "db", "prod", false),
+            ("Secret", "other", "prod", false),
+            ("Secret", "db", "kube-system", false),
+        ] {
+            let body =
+                format!(r#"{{"kind":"{kind}","metadata":{{"name":"{name}","namespace":"{namespace}"}}}}"#);
+            assert_eq!(data(&object(Kind::Secret), body.as_bytes()).is_ok(), right, "{body}");
+        }
+        let other = br#"{"kind":"Pod","metadata":{"name":"other","namespace":"prod"}}"#;
+        assert!(annotations(&object(Kind::Pod), other).is_err());
+        assert!(annotations(&object(Kind::Pod), br#"{"kind":"Status","metadata":{}}"#).is_err());
     }
 
     #[test]
-    fn the_message_of_a_status_is_one_short_line() {
-        assert_eq!(status_message(br#"{"kind":"Status","message":"a\nb"}"#), "a b");
-        assert_eq!(status_message(b"<html>test</html>"), "it gave no reason");
-        let long = format!(r#"{{"message":"{}"}}"#, "x".repeat(10_000));
-        assert_eq!(status_message(long.as_bytes()).len(), MESSAGE_LIMIT);
+    fn annotations_are_read_from_whole_and_partial_pods() {
+        for kind in ["Pod", "PartialObjectMetadata"] {
+            let metadata = r#"{"name":"db","namespace":"prod","annotations":{"x/y":"z"}}"#;
+            let body = format!(r#"{{"kind":"{kind}","metadata":{metadata}}}"#);
+            assert_eq!(annotations(&object(Kind::Pod), body.as_bytes()).unwrap()["x/y"], "z");
+        }
+        let none = br#"{"kind":"Pod","metadata":{"name":"db","namespace":"prod"}}"#;
+        assert!(annotations(&object(Kind::Pod), none).unwrap().is_empty());
+        assert!(annotations(&object(Kind::Pod), b"{}").is_err());
+    }
+
+    #[test]
+    fn a_status_is_one_short_line_and_says_whether_the_object_is_missing() {
+        let missing = status(br#"{"kind":"Status","message":"a\nb","reason":"NotFound"}"#);
+        assert_eq!((missing.message.as_str(), missing.is_not_found), ("a b", true));
+        for other in ["<html>test</html>", r#"{"message":"x","reason":"NotFound"}"#, r#"{"kind":"Status"}"#] {
+            let status = status(other.as_bytes());
+            assert_eq!(
+                (status.message.as_str(), status.is_not_found),
+                ("it gave no reason", false),
+                "{other}"
+            );
+        }
+        let long = format!(r#"{{"kind":"Status","message":"{}"}}"#, "x".repeat(10_000));
+        assert_eq!(status(long.as_bytes()).message.len(), MESSAGE_LIMIT);
     }
 }

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::debug;
-use ureq::http::{HeaderValue, Response, StatusCode};
+use ureq::config::Config;
+use ureq::http::{HeaderValue, Response, StatusCode, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
-use crate::kube::body;
+use crate::kube::body::{self, Status};
 use crate::kube::config::{ClientConfig, Server};
 use crate::kube::error::{Cause, Error};
 use crate::kube::retry::Deadline;
@@ -56,7 +60,7 @@ impl Client {
             .root_certs(RootCerts::new_with_certs(&roots))
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .build();
-        let agent = Agent::config_builder()
+        let bounds = Agent::config_builder()
             .tls_config(tls)
             .https_only(true)
             // The default takes HTTPS_PROXY, which is not for the cluster's own address.
@@ -66,8 +70,8 @@ impl Client {
             .http_status_as_error(false)
             .user_agent(USER_AGENT)
             .input_buffer_size(INPUT_BUFFER)
-            .build()
-            .new_agent();
+            .build();
+        let agent = Agent::with_parts(bounds, DefaultConnector::new(), Addresses::default());
         let ClientConfig { server, request_timeout, token, .. } = config;
         Self { agent, server, request_timeout, token: Mutex::new(token) }
     }
@@ -81,7 +85,7 @@ impl Client {
         pod: &ObjectRef,
         deadline: Deadline,
     ) -> Result<BTreeMap<String, String>, Error> {
-        let read = || body::annotations(self.get(pod, METADATA_ONLY, deadline)?.expose());
+        let read = || body::annotations(pod, self.get(pod, METADATA_ONLY, deadline)?.expose());
         read().map_err(|cause| Error::new(pod, cause))
     }
 
@@ -90,7 +94,7 @@ impl Client {
     /// # Errors
     /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
     pub fn data(&self, object: &ObjectRef, deadline: Deadline) -> Result<Data, Error> {
-        let read = || body::data(object.kind, self.get(object, JSON, deadline)?.expose());
+        let read = || body::data(object, self.get(object, JSON, deadline)?.expose());
         read().map_err(|cause| Error::new(object, cause))
     }
 
@@ -107,7 +111,7 @@ impl Client {
         if status == StatusCode::OK {
             return Ok(body);
         }
-        let message = body::status_message(body.expose());
+        let Status { message, is_not_found } = body::status(body.expose());
         Err(match status.as_u16() {
             300..=399 => Cause::Redirected { server: self.server.clone(), status: status.as_u16() },
             401 => {
@@ -115,7 +119,8 @@ impl Client {
                 Cause::Unauthorized { message }
             }
             403 => Cause::forbidden(object, message),
-            404 => Cause::NotFound { message },
+            404 if is_not_found => Cause::NotFound { message },
+            404 => Cause::unreadable("404 without the reason NotFound, as from a proxy"),
             status @ (408 | 429 | 500..) => Cause::Busy { status, message, retry_after },
             status => Cause::Refused { status, message },
         })
@@ -126,7 +131,8 @@ impl Client {
         if left.is_zero() {
             return Err(Cause::TimedOut { server: self.server.clone(), phase: "no time was left to ask" });
         }
-        let bound = self.request_timeout.min(left);
+        // A phase ends a little before the whole time does, so that the message can say which one it was.
+        let bound = self.request_timeout.min(left - left / 20);
         let bearer = Zeroizing::new(format!("Bearer {}", self.lock_token().token()?.as_str()));
         let mut authorization =
             HeaderValue::from_str(&bearer).map_err(|_| Cause::unreadable("the token is no header value"))?;
@@ -136,8 +142,8 @@ impl Client {
             .header("authorization", authorization)
             .header("accept", accept)
             .config()
-            // With a bound on name resolution ureq starts a thread for it: only where there is a name.
-            .timeout_resolve((!self.server.is_address()).then_some(bound))
+            .timeout_global(Some(left))
+            .timeout_resolve(Some(bound))
             .timeout_connect(Some(CONNECT_TIMEOUT.min(bound)))
             .timeout_send_request(Some(bound))
             .timeout_recv_response(Some(bound))
@@ -171,6 +177,31 @@ impl Client {
     /// A thread that panicked with the lock held cannot have left a half-made token behind.
     fn lock_token(&self) -> MutexGuard<'_, TokenFile> {
         self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes an address as it is; ureq's own resolver starts a thread for it wherever there is a bound on time.
+#[derive(Debug, Default)]
+struct Addresses {
+    names: DefaultResolver,
+}
+
+impl Resolver for Addresses {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        match (host.parse::<IpAddr>(), uri.port_u16()) {
+            (Ok(address), Some(port)) => {
+                let mut resolved = self.empty();
+                resolved.push(SocketAddr::new(address, port));
+                Ok(resolved)
+            }
+            _ => self.names.resolve(uri, config, timeout),
+        }
     }
 }
 

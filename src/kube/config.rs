@@ -28,7 +28,6 @@ pub struct ClientConfig {
 pub struct Server {
     host: String,
     port: u16,
-    is_address: bool,
 }
 
 impl Server {
@@ -38,18 +37,11 @@ impl Server {
             port.parse().ok().filter(|port| *port != 0).ok_or_else(|| ServerError::Port(port.to_owned()))?;
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         match bare.parse() {
-            Ok(IpAddr::V4(address)) if bare == host => {
-                Ok(Self { host: address.to_string(), port, is_address: true })
-            }
-            Ok(IpAddr::V6(address)) => Ok(Self { host: format!("[{address}]"), port, is_address: true }),
-            _ if is_dns_name(host) => Ok(Self { host: host.to_owned(), port, is_address: false }),
+            Ok(IpAddr::V4(address)) if bare == host => Ok(Self { host: address.to_string(), port }),
+            Ok(IpAddr::V6(address)) => Ok(Self { host: format!("[{address}]"), port }),
+            _ if is_dns_name(host) => Ok(Self { host: host.to_owned(), port }),
             _ => Err(ServerError::Host(host.to_owned())),
         }
-    }
-
-    /// Whether the host is an address, so that no name has to be resolved.
-    pub fn is_address(&self) -> bool {
-        self.is_address
     }
 }
 
@@ -133,14 +125,13 @@ mod tests {
 
     #[test]
     fn servers_are_addresses_or_names() {
-        for (host, port, url, is_address) in [
-            ("10.0.0.1", "443", "https://10.0.0.1:443", true),
-            ("fd00::1", "6443", "https://[fd00::1]:6443", true),
-            ("[fd00::1]", "6443", "https://[fd00::1]:6443", true),
-            ("kubernetes.default.svc", "443", "https://kubernetes.default.svc:443", false),
+        for (host, port, url) in [
+            ("10.0.0.1", "443", "https://10.0.0.1:443"),
+            ("fd00::1", "6443", "https://[fd00::1]:6443"),
+            ("[fd00::1]", "6443", "https://[fd00::1]:6443"),
+            ("kubernetes.default.svc", "443", "https://kubernetes.default.svc:443"),
         ] {
-            let server = Server::parse(host, port).unwrap();
-            assert_eq!((server.to_string().as_str(), server.is_address()), (url, is_address));
+            assert_eq!(Server::parse(host, port).unwrap().to_string(), url);
         }
         for (host, port) in [
             ("", "443"),

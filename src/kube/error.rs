@@ -192,6 +192,7 @@ fn phase(timeout: ureq::Timeout) -> &'static str {
         ureq::Timeout::Connect => "connecting",
         ureq::Timeout::SendRequest => "sending the request",
         ureq::Timeout::RecvResponse => "waiting for the first byte",
+        ureq::Timeout::Global => "the whole time is up",
         _ => "reading the answer",
     }
 }

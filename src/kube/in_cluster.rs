@@ -57,9 +57,15 @@ pub fn namespace(folder: &Path) -> Result<Namespace, Error> {
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     let unreadable = |cause| Error::Unreadable { path: path.to_owned(), cause };
     let mut bytes = Vec::new();
-    let mut file = std::fs::File::open(path).map_err(unreadable)?.take(limit);
+    let mut file = std::fs::File::open(path).map_err(unreadable)?.take(limit + 1);
     file.read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.trim_ascii().is_empty() { Err(Error::Empty { path: path.to_owned() }) } else { Ok(bytes) }
+    match bytes.trim_ascii() {
+        [] => Err(Error::Empty { path: path.to_owned() }),
+        _ if bytes.len() as u64 > limit => {
+            Err(unreadable(io::Error::other(format!("it is larger than {limit} bytes"))))
+        }
+        _ => Ok(bytes),
+    }
 }
 
 /// What a pod should have and has not. Each message ends with what provides it.

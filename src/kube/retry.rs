@@ -14,28 +14,50 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// The most that is waited after any failure, unless the server asks for more.
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
 
+/// The longest time that can be waited for: beyond all that a clock can add up.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// The most that is kept back of the whole time for a last attempt, and its share of a shorter one.
+const LAST_ATTEMPT: Duration = Duration::from_secs(1);
+const LAST_ATTEMPT_SHARE: u32 = 10;
+
 /// The moment at which waiting ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
-    at: Instant,
+    started: Instant,
+    whole: Duration,
 }
 
 impl Deadline {
     /// This long from now.
     pub fn after(duration: Duration) -> Self {
-        let now = Instant::now();
-        Self { at: now.checked_add(duration).unwrap_or(now) }
+        Self { started: Instant::now(), whole: duration.min(FOREVER) }
+    }
+
+    /// How long it has been waited.
+    pub fn waited(self) -> Duration {
+        self.started.elapsed()
     }
 
     /// How long is left; zero when it is over.
     pub fn remaining(self) -> Duration {
-        self.at.saturating_duration_since(Instant::now())
+        self.whole.saturating_sub(self.waited())
+    }
+
+    /// How long to wait before the next attempt, so that the last one still has some time; none if no other fits.
+    fn fit(self, jitter: Duration, asked: Option<Duration>) -> Option<Duration> {
+        let last = LAST_ATTEMPT.min(self.whole / LAST_ATTEMPT_SHARE);
+        let most = self.remaining().checked_sub(last).filter(|most| !most.is_zero())?;
+        match asked {
+            Some(asked) if asked > most => None,
+            Some(asked) => Some(asked.max(jitter).min(most)),
+            None => Some(jitter.min(most)),
+        }
     }
 }
 
 /// Asks for every item until each has an answer. Those that failed are tried again together, round by round, until all
-/// have succeeded, one has failed for good, or the next round would begin after the deadline. Answers come in the order
-/// of the items.
+/// have succeeded, one has failed for good, or no other round fits before the deadline. Answers come in the order of the
+/// items.
 ///
 /// # Errors
 /// The last error of every item that has none.
@@ -44,34 +66,38 @@ pub fn until_settled<K, V>(
     deadline: Deadline,
     mut ask: impl FnMut(&K) -> Result<V, Error>,
 ) -> Result<Vec<(K, V)>, Vec<Error>> {
-    let mut slots: Vec<(K, Option<V>)> = items.into_iter().map(|item| (item, None)).collect();
+    let mut slots: Vec<Slot<K, V>> = items.into_iter().map(|item| Slot { item, answer: None }).collect();
     for round in 0.. {
-        let mut errors = Vec::new();
-        for (item, answer) in slots.iter_mut().filter(|(_, answer)| answer.is_none()) {
-            match ask(item) {
-                Ok(value) => *answer = Some(value),
-                Err(error) => errors.push(error),
+        for slot in &mut slots {
+            match &slot.answer {
+                Some(Ok(_)) => {}
+                // A reason that was given is worth more than that no time was left to ask again.
+                Some(Err(_)) if deadline.remaining().is_zero() => {}
+                _ => slot.answer = Some(ask(&slot.item)),
             }
         }
-        if errors.is_empty() {
+        let errors = || slots.iter().filter_map(|slot| slot.answer.as_ref()?.as_ref().err());
+        if errors().next().is_none() {
             break;
         }
-        let delay = delay(round, &errors);
-        if errors.iter().any(Error::is_final) || delay >= deadline.remaining() {
-            return Err(errors);
-        }
-        for error in &errors {
+        let jitter = longest_delay(round).mul_f64(fastrand::f64());
+        let delay = deadline.fit(jitter, errors().filter_map(Error::retry_after).max());
+        let Some(delay) = delay.filter(|_| !errors().any(Error::is_final)) else {
+            return Err(slots.into_iter().filter_map(|slot| slot.answer?.err()).collect());
+        };
+        for error in errors() {
             let left = deadline.remaining().as_secs();
             warn!("{error}; trying again in {} ms, for {left} s more", delay.as_millis());
         }
         thread::sleep(delay);
     }
-    Ok(slots.into_iter().filter_map(|(item, answer)| Some((item, answer?))).collect())
+    Ok(slots.into_iter().filter_map(|slot| Some((slot.item, slot.answer?.ok()?))).collect())
 }
 
-fn delay(round: u32, errors: &[Error]) -> Duration {
-    let jitter = longest_delay(round).mul_f64(fastrand::f64());
-    errors.iter().filter_map(Error::retry_after).max().map_or(jitter, |asked| asked.max(jitter))
+/// An item and what came of it last.
+struct Slot<K, V> {
+    item: K,
+    answer: Option<Result<V, Error>>,
 }
 
 fn longest_delay(round: u32) -> Duration {
@@ -124,15 +150,34 @@ mod tests {
     }
 
     #[test]
-    fn delays_grow_to_a_bound_and_are_never_shorter_than_asked() {
+    fn a_reason_that_was_given_is_kept_when_the_time_is_up() {
+        let deadline = Deadline::after(Duration::from_millis(200));
+        let mut asked = 0;
+        let errors = until_settled(["a", "b"], deadline, |item| {
+            assert!(!deadline.remaining().is_zero(), "{item} is asked for when no time is left");
+            asked += 1;
+            // In the second round the first item takes all the time that is left.
+            thread::sleep(if asked == 3 { deadline.remaining() } else { Duration::ZERO });
+            Err::<(), _>(busy(None))
+        });
+        assert_eq!((errors.unwrap_err().len(), asked), (2, 3));
+    }
+
+    #[test]
+    fn delays_grow_to_a_bound_and_leave_time_for_a_last_attempt() {
         let longest: Vec<_> =
             [0, 1, 5, 6, 7, 40, u32::MAX].map(|round| longest_delay(round).as_millis()).into();
         assert_eq!(longest, [100, 200, 3200, 6400, 8000, 8000, 8000]);
-        for round in 0..20 {
-            assert!(delay(round, &[busy(None)]) <= longest_delay(round));
-            assert!(delay(round, &[busy(Some(Duration::from_secs(2)))]) >= Duration::from_secs(2));
-        }
-        let drawn: Vec<_> = (0..8).map(|_| delay(7, &[busy(None)])).collect();
-        assert!(drawn.windows(2).any(|pair| pair[0] != pair[1]), "no jitter: {drawn:?}");
+
+        let seconds = Duration::from_secs;
+        let minute = Deadline::after(seconds(60));
+        assert_eq!(minute.fit(seconds(3), None), Some(seconds(3)));
+        assert_eq!(minute.fit(seconds(3), Some(seconds(9))), Some(seconds(9)));
+        assert!(
+            minute.fit(seconds(100), None).is_some_and(|delay| (seconds(58)..=seconds(59)).contains(&delay))
+        );
+        assert_eq!(minute.fit(seconds(3), Some(seconds(100))), None);
+        assert_eq!(Deadline::after(Duration::ZERO).fit(Duration::ZERO, None), None);
+        assert!(Deadline::after(Duration::MAX).remaining() > seconds(1_000_000));
     }
 }

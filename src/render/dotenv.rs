@@ -1,9 +1,9 @@
 //! `dotenv`: a file for dotenv libraries. There is no standard, and libraries differ in escapes and in what they expand,
-//! so only what Node's dotenv, python-dotenv, Rust's dotenvy and Docker Compose read alike is written; a value
-//! that needs more is an error and not a guess.
+//! so only what Node's dotenv (from version 16), Node's own `--env-file`, python-dotenv and Rust's dotenvy read alike is
+//! written; a value that needs more is an error and not a guess.
 //!
-//! Sources: <https://github.com/motdotla/dotenv>, <https://github.com/theskumar/python-dotenv>,
-//! <https://docs.docker.com/compose/how-tos/environment-variables/variable-interpolation/#env-file-syntax>
+//! Sources: <https://github.com/motdotla/dotenv>, <https://nodejs.org/api/util.html#utilparseenvcontent>,
+//! <https://github.com/theskumar/python-dotenv>, <https://github.com/allan2/dotenvy>
 
 use crate::render::error::Problem;
 use crate::render::fields::{Fields, text, variable};
@@ -30,9 +30,9 @@ fn quote(text: &str) -> Result<&'static str, &'static str> {
     if text.contains('\r') {
         return Err("a carriage return");
     }
-    // python-dotenv and Compose expand `${…}` in single quotes or after them; dotenvy expands `$` in double quotes.
-    if text.contains("${") {
-        return Err("${");
+    // python-dotenv expands `${…}` in single quotes; dotenvy expands `$` in double quotes; dotenv-expand runs `$(…)`.
+    if text.contains("${") || text.contains("$(") {
+        return Err("${ or $(");
     }
     // In single quotes python-dotenv reads `\\` and `\'` as escapes, the others none; in double quotes all have more.
     let escapes = text.contains("\\\\") || text.ends_with('\\');

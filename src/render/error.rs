@@ -6,7 +6,7 @@ use crate::credential::{Conflict, CredentialName, FieldName, FieldNameError};
 use crate::object::ObjectRef;
 
 /// How many errors a message lists before it only counts them.
-const LISTED_ERRORS: usize = 20;
+pub(super) const LISTED_ERRORS: usize = 20;
 /// How many keys of an object are listed to help find the right one.
 pub(super) const LISTED_KEYS: usize = 20;
 
@@ -45,14 +45,16 @@ impl Error {
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// A key of `.keys` that no source has.
-    #[error("{} has no key {key}; it has {}", names(sources), list(present))]
+    #[error("{} has no key {key}; it has {}", names(sources), list(present, *more))]
     NoKey {
         /// Where it was looked for.
         sources: Vec<ObjectRef>,
         /// The key.
         key: FieldName,
-        /// The keys that are there.
+        /// Some of the keys that are there.
         present: Vec<String>,
+        /// How many more there are.
+        more: usize,
     },
     /// A field that two sources give.
     #[error("field {field} comes from {first} and from {second}: choose with .keys")]
@@ -89,6 +91,14 @@ pub enum Problem {
         /// The field.
         field: FieldName,
     },
+    /// A field whose name is a variable that shells compute or act upon.
+    #[error(
+        "field {field} has the name of a variable that belongs to the shell: rename it with .keys, for example DB_{field}={field}"
+    )]
+    ShellsOwn {
+        /// The field.
+        field: FieldName,
+    },
     /// A value on which dotenv libraries differ.
     #[error(
         "the value of field {field} holds {what}, which dotenv libraries read differently: use format env or json"
@@ -103,8 +113,10 @@ pub enum Problem {
     #[error(transparent)]
     Conflict(#[from] Conflict),
     /// A bundle beyond its bound.
-    #[error("with it, the files are larger than {limit} bytes together")]
-    TooLarge {
+    #[error("with it, there are more than {limit} {what} together")]
+    TooMuch {
+        /// Of what.
+        what: &'static str,
         /// The bound.
         limit: usize,
     },
@@ -114,13 +126,11 @@ fn names(sources: &[ObjectRef]) -> String {
     sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 
-fn list(keys: &[String]) -> String {
-    match keys.len() {
-        0 => "none".to_owned(),
-        count if count > LISTED_KEYS => {
-            format!("{} and {} more", keys[..LISTED_KEYS].join(", "), count - LISTED_KEYS)
-        }
-        _ => keys.join(", "),
+fn list(keys: &[String], more: usize) -> String {
+    match (keys, more) {
+        ([], _) => "none".to_owned(),
+        (keys, 0) => keys.join(", "),
+        (keys, more) => format!("{} and {more} more", keys.join(", ")),
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::credential::{Credential, FieldName, Keys};
 use crate::object::{Data, ObjectRef};
-use crate::render::error::Problem;
+use crate::quote::one_line;
+use crate::render::error::{LISTED_KEYS, Problem};
 use crate::secret::SecretBytes;
 
 /// The content of every object that was asked for; none where an optional one is missing.
@@ -57,6 +58,9 @@ pub(super) fn variable(field: &FieldName) -> Result<&str, Problem> {
     }
 }
 
+/// The most of a key that a message shows, in characters: all of a key that Kubernetes accepts.
+const KEY_SHOWN: usize = 253;
+
 /// Fields with where they come from, and what went wrong with the others.
 #[derive(Default)]
 struct Picked<'a> {
@@ -86,10 +90,12 @@ impl<'a> Picked<'a> {
             let mut holders =
                 found.iter().filter_map(|(object, data)| Some((object, data.get(key.as_str())?))).peekable();
             if holders.peek().is_none() && !optional {
+                let present = found.iter().flat_map(|(_, data)| data.keys());
                 self.problems.push(Problem::NoKey {
                     sources: found.iter().map(|(object, _)| (*object).clone()).collect(),
                     key: key.clone(),
-                    present: found.iter().flat_map(|(_, data)| data.keys().cloned()).collect(),
+                    present: present.clone().take(LISTED_KEYS).map(|key| one_line(key, KEY_SHOWN)).collect(),
+                    more: present.skip(LISTED_KEYS).count(),
                 });
             }
             for (object, value) in holders {

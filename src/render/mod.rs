@@ -20,6 +20,8 @@ use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The most bytes of a whole bundle: it is held in memory, and most volumes are memory too.
 const BUNDLE_LIMIT: usize = 32 * 1024 * 1024;
+/// The most files of a whole bundle.
+const FILE_LIMIT: usize = 10_000;
 
 /// Renders every credential.
 ///
@@ -43,10 +45,13 @@ pub fn bundle(credentials: &[Credential], sources: &Sources) -> Result<Bundle, E
                         Err(conflict) => errors.push(Error::new(&credential.name, conflict.into())),
                     }
                 }
-                if size > BUNDLE_LIMIT {
-                    errors.push(Error::new(&credential.name, Problem::TooLarge { limit: BUNDLE_LIMIT }));
-                    return Err(Errors(errors));
-                }
+                let too_much = match (size > BUNDLE_LIMIT, bundle.len() > FILE_LIMIT) {
+                    (false, false) => continue,
+                    (true, _) => Problem::TooMuch { what: "bytes", limit: BUNDLE_LIMIT },
+                    (false, true) => Problem::TooMuch { what: "files", limit: FILE_LIMIT },
+                };
+                errors.push(Error::new(&credential.name, too_much));
+                return Err(Errors(errors));
             }
         }
     }

@@ -126,9 +126,55 @@ fn what_a_format_cannot_carry_is_an_error() {
         let message = render(&[("db.format", format)], &[("tls.crt", b"x")]).unwrap_err();
         assert!(message.contains("rename it with .keys, for example TLS_CRT=tls.crt"), "{message}");
     }
-    for value in ["a\rb", "${a}", "a\\\\b", "a\\", "'\"", "'$a", "'`", "'\\"] {
+    for value in ["a\rb", "${a}", "$(a)", "a\\\\b", "a\\", "'\"", "'$a", "'`", "'\\"] {
         let message = render(&[("db.format", "dotenv")], &[("a", value.as_bytes())]).unwrap_err();
         assert!(message.contains("dotenv libraries read differently"), "{value}: {message}");
+    }
+}
+
+#[test]
+fn variables_that_belong_to_a_shell_are_refused_in_env() {
+    for name in [
+        "RANDOM",
+        "OPTIND",
+        "UID",
+        "PATH",
+        "IFS",
+        "_",
+        "LD_PRELOAD",
+        "BASH_ENV",
+        "USERNAME",
+        "KSHUID",
+        "path",
+    ] {
+        let message = render(&[("db.format", "env")], &[(name, b"x[$(touch made)0]")]).unwrap_err();
+        assert!(
+            message.contains(&format!("rename it with .keys, for example DB_{name}={name}")),
+            "{message}"
+        );
+        assert!(render(&[("db.format", "dotenv")], &[(name, b"x")]).is_ok(), "{name}");
+    }
+}
+
+/// Every variable that a shell starts with and that podcreds would write takes a value as it is, and runs nothing.
+#[test]
+fn no_name_makes_a_shell_run_what_a_value_holds() {
+    for (shell, list) in [("sh", "set"), ("bash", "compgen -v"), ("mksh", "typeset +"), ("zsh", "typeset +")]
+    {
+        let Ok(output) = Command::new(shell).args(["-c", list]).output() else { continue };
+        let listed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let words = listed.lines().filter_map(|line| line.split('=').next()?.split(' ').next_back());
+        let more = ["RANDOM", "SRANDOM", "HISTCMD", "OPTIND", "SECONDS", "COLUMNS", "PGRP"];
+        for name in words.chain(more).filter(|name| FieldName::parse(name).is_ok()) {
+            let secret = [(name, &b"x[$(touch made)0]"[..]), ("zz_VALUE", b"after")];
+            let Ok(files) =
+                render(&[("db.format", "env"), ("db.keys", &format!("{name},VALUE=zz_VALUE"))], &secret)
+            else {
+                continue;
+            };
+            let file = String::from_utf8(files["db.env"].clone()).unwrap();
+            assert_eq!(sourced_by(shell, &file).as_deref(), Some(&b"after"[..]), "{shell}: {name}");
+        }
     }
 }
 
@@ -153,9 +199,18 @@ fn a_file_of_one_credential_cannot_stand_in_for_anothers() {
 }
 
 #[test]
+fn a_bundle_has_a_bound_on_its_files_and_a_message_on_its_keys() {
+    let many: Vec<_> = (0..=FILE_LIMIT).map(|i| format!("k{i}")).collect();
+    let secret: Vec<_> = many.iter().map(|key| (key.as_str(), &b""[..])).collect();
+    assert!(render(&[], &secret).unwrap_err().contains("more than 10000 files together"));
+    let message = render(&[("db.keys", "none")], &secret).unwrap_err();
+    assert!(message.contains(" and 9981 more") && message.len() < 500, "{message}");
+}
+
+#[test]
 fn a_bundle_has_a_bound_and_all_errors_are_counted() {
     let large = vec![b'x'; BUNDLE_LIMIT];
-    assert!(render(&[], &[("a", &large), ("b", b"x")]).unwrap_err().contains("larger than"));
+    assert!(render(&[], &[("a", &large), ("b", b"x")]).unwrap_err().contains("more than 33554432 bytes"));
     let keys: Vec<_> = (0..30).map(|i| format!("k{i}")).collect();
     let message = render(&[("db.keys", &keys.join(","))], PLAIN).unwrap_err();
     assert!(message.ends_with("and 10 more"), "{message}");

@@ -29,10 +29,13 @@ pub(super) fn write(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), P
     Ok(())
 }
 
-/// Whether a field's name is a string for every reader without quotes: names that begin with a letter and are no word.
+/// Whether a field's name is a string for every reader without quotes: it begins with a letter, is no reserved word, and
+/// is not what some readers of YAML 1.1 take for an exponent alone (`e3`).
 fn is_plain(name: &str) -> bool {
+    let digits = |rest: &str| rest.bytes().all(|b| b.is_ascii_digit() || b == b'-');
     name.starts_with(|c: char| c.is_ascii_alphabetic())
         && !RESERVED.iter().any(|word| word.eq_ignore_ascii_case(name))
+        && !name.strip_prefix(['e', 'E']).is_some_and(digits)
 }
 
 fn quoted(text: &str, out: &mut SecretBuffer) {

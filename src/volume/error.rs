@@ -52,7 +52,9 @@ pub enum Problem {
         name: String,
     },
     /// Another process is writing.
-    #[error("another podcreds is writing to it: give each its own volume")]
+    #[error(
+        "another process holds the lock on it (flock): give each podcreds its own volume; what was there is unchanged"
+    )]
     Locked,
     /// Anything else that the operating system says.
     #[error("cannot {operation} in it: {errno}; what was there is unchanged")]
@@ -65,10 +67,18 @@ pub enum Problem {
 }
 
 impl Problem {
-    pub(super) fn of(operation: &'static str, errno: Errno) -> Self {
+    /// Why the volume itself could not be opened.
+    pub(super) fn of_open(errno: Errno) -> Self {
         match errno {
             Errno::NOENT => Self::Missing,
             Errno::NOTDIR | Errno::LOOP => Self::NotAFolder,
+            errno => Self::of("open", errno),
+        }
+    }
+
+    /// Why something in the volume could not be done.
+    pub(super) fn of(operation: &'static str, errno: Errno) -> Self {
+        match errno {
             Errno::ROFS => Self::ReadOnly,
             Errno::NOSPC | Errno::DQUOT => Self::Full,
             Errno::ACCESS | Errno::PERM => {

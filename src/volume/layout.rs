@@ -17,7 +17,7 @@ const DATA: &str = "..data";
 const NEXT_DATA: &str = "..data_tmp";
 
 /// The name of a version's folder: `..2026_11_20_17_40_01.123456789`, its time in UTC.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct VersionName(String);
 
 impl VersionName {
@@ -38,6 +38,14 @@ impl VersionName {
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// How long ago it was made; nothing if the clock was set back since.
+    pub(super) fn age(&self, now: SystemTime) -> Duration {
+        // `..2026_11_20_17_40_01.123456789` is `2026-11-20T17:40:01.123456789Z`.
+        let (day, time) = (self.0[2..12].replace('_', "-"), self.0[13..].replace('_', ":"));
+        let made = humantime::parse_rfc3339(&format!("{day}T{time}Z")).unwrap_or(SystemTime::UNIX_EPOCH);
+        now.duration_since(made).unwrap_or_default()
+    }
 }
 
 impl fmt::Display for VersionName {
@@ -46,21 +54,8 @@ impl fmt::Display for VersionName {
     }
 }
 
-/// The version that `..data` leads to.
-pub(super) struct Current {
-    pub(super) version: VersionName,
-    swapped: SystemTime,
-}
-
-impl Current {
-    /// How long ago it was swapped in; very long if the clock was set back since.
-    pub(super) fn age(&self) -> Duration {
-        self.swapped.elapsed().unwrap_or(Duration::MAX)
-    }
-}
-
-/// What `..data` leads to, if it is there.
-pub(super) fn current(root: BorrowedFd<'_>) -> Result<Option<Current>, Problem> {
+/// The version that `..data` leads to, if it is there.
+pub(super) fn current(root: BorrowedFd<'_>) -> Result<Option<VersionName>, Problem> {
     let foreign = || Problem::Foreign { name: DATA.to_owned() };
     let target = match readlinkat(root, DATA, Vec::new()) {
         Ok(target) => target,
@@ -68,13 +63,7 @@ pub(super) fn current(root: BorrowedFd<'_>) -> Result<Option<Current>, Problem> 
         Err(Errno::INVAL) => return Err(foreign()),
         Err(errno) => return Err(Problem::of("read links", errno)),
     };
-    let version = target.to_str().ok().and_then(VersionName::parse).ok_or_else(foreign)?;
-    let status =
-        statat(root, DATA, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| Problem::of("read links", errno))?;
-    let seconds = u64::try_from(status.st_mtime).unwrap_or(0);
-    let nanoseconds = u32::try_from(status.st_mtime_nsec).unwrap_or(0);
-    let swapped = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds);
-    Ok(Some(Current { version, swapped }))
+    target.to_str().ok().and_then(VersionName::parse).ok_or_else(foreign).map(Some)
 }
 
 /// The names of the links at the top of the volume that podcreds made.
@@ -97,6 +86,10 @@ pub(super) fn check_foreign<'a>(
     root: BorrowedFd<'_>,
     names: impl Iterator<Item = &'a str>,
 ) -> Result<(), Problem> {
+    let is_link = |mode| FileType::from_raw_mode(mode) == FileType::Symlink;
+    if statat(root, NEXT_DATA, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|status| !is_link(status.st_mode)) {
+        return Err(Problem::Foreign { name: NEXT_DATA.to_owned() });
+    }
     for name in names {
         match statat(root, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => {}
@@ -135,14 +128,16 @@ pub(super) fn swap(root: BorrowedFd<'_>, version: &VersionName) -> Result<(), Pr
     swap().map_err(|errno| Problem::of("swap versions", errno))
 }
 
-/// The versions that there are, current or not.
+/// The versions that there are, current or not, oldest first.
 pub(super) fn versions(root: BorrowedFd<'_>) -> Vec<VersionName> {
     let is_folder = |name: &VersionName| {
         statat(root, name.as_str(), AtFlags::SYMLINK_NOFOLLOW)
             .is_ok_and(|status| FileType::from_raw_mode(status.st_mode) == FileType::Directory)
     };
     let names = tree::entries(root).unwrap_or_default();
-    names.iter().filter_map(|name| VersionName::parse(name.to_str().ok()?)).filter(is_folder).collect()
+    let versions: BTreeSet<_> =
+        names.iter().filter_map(|name| VersionName::parse(name.to_str().ok()?)).collect();
+    versions.into_iter().filter(is_folder).collect()
 }
 
 fn target_of(name: &str) -> String {
@@ -157,6 +152,11 @@ mod tests {
     fn version_names_are_recognised_and_nothing_else_is() {
         let name = VersionName::new(SystemTime::UNIX_EPOCH + Duration::new(1_795_196_401, 5));
         assert_eq!(name.as_str(), "..2026_11_20_17_40_01.000000005");
+        assert_eq!(
+            name.age(SystemTime::UNIX_EPOCH + Duration::new(1_795_196_403, 5)),
+            Duration::from_secs(2)
+        );
+        assert_eq!(name.age(SystemTime::UNIX_EPOCH), Duration::ZERO);
         assert_eq!(VersionName::parse(name.as_str()), Some(name));
         for other in [
             "..data",

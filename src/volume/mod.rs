@@ -29,8 +29,13 @@ pub use error::{Error, Problem};
 
 use crate::bundle::Bundle;
 use crate::credential::FileMode;
-use crate::volume::layout::{Current, VersionName};
+use crate::volume::layout::VersionName;
 use crate::volume::tree::Folder;
+
+/// The most versions before the current one that are kept for their grace.
+const KEPT_VERSIONS: usize = 8;
+/// How many names are tried for a version.
+const NAME_ATTEMPTS: u64 = 100;
 
 /// An open volume.
 #[derive(Debug)]
@@ -60,7 +65,7 @@ impl Volume {
     /// # Errors
     /// If it is not there, is no folder, or cannot be opened.
     pub fn open(path: &Path, grace: Duration) -> Result<Self, Error> {
-        let error = |errno| Error::new(path, Problem::of("open", errno));
+        let error = |errno| Error::new(path, Problem::of_open(errno));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = open(path, flags, Mode::empty()).map_err(error)?;
         let status = fstat(&root).map_err(error)?;
@@ -99,12 +104,12 @@ impl Volume {
         layout::check_foreign(root, new_links.iter().copied())?;
         self.clear_leftovers(current.as_ref());
 
-        let holds = |current: &Current| tree::holds(root, current.version.as_str(), &folder);
+        let holds = |current: &VersionName| tree::holds(root, current.as_str(), &folder);
         let published = if new_links.is_empty() && current.as_ref().is_some_and(holds) {
             Published::Unchanged
         } else {
-            let version = VersionName::new(SystemTime::now());
-            self.write(&version, &folder, &new_links)?;
+            let version = self.write(&folder, &new_links)?;
+            self.clear_leftovers(Some(&version));
             Published::Swapped { version: version.to_string() }
         };
         let old_links = links.iter().map(String::as_str).filter(|name| !folder.has(name));
@@ -112,28 +117,59 @@ impl Volume {
         Ok(published)
     }
 
-    /// Writes the version beside the current one and swaps it in. If that fails, nothing of it is left.
-    fn write(&self, version: &VersionName, folder: &Folder<'_>, new_links: &[&str]) -> Result<(), Problem> {
+    /// Writes a version beside the current one and swaps it in. If that fails, nothing of it is left.
+    fn write(&self, folder: &Folder<'_>, new_links: &[&str]) -> Result<VersionName, Problem> {
         let root = self.root.as_fd();
-        let result = tree::write(root, version.as_str(), folder)
+        let (version, made) = self.make_version(folder)?;
+        let result = tree::fill(made.as_fd(), folder)
             .and_then(|()| layout::make_links(root, new_links))
-            .and_then(|()| layout::swap(root, version));
-        if result.is_err() {
+            .and_then(|()| layout::swap(root, &version));
+        if let Err(problem) = result {
             layout::remove_links(root, new_links.iter().copied());
             self.remove(version.as_str());
+            return Err(problem);
         }
-        result
+        Ok(version)
     }
 
-    /// Removes the versions that are not current, unfinished ones among them, once the grace of the last swap is over.
-    fn clear_leftovers(&self, current: Option<&Current>) {
-        if current.is_some_and(|current| current.age() < self.grace) {
-            return;
-        }
-        for version in layout::versions(self.root.as_fd()) {
-            if current.is_none_or(|current| current.version != version) {
-                self.remove(version.as_str());
+    /// Makes the folder of a new version. A name that is taken, because the clock stands or went back, is passed over.
+    fn make_version(&self, folder: &Folder<'_>) -> Result<(VersionName, OwnedFd), Problem> {
+        let mut errno = Errno::EXIST;
+        for attempt in 0..NAME_ATTEMPTS {
+            let version = VersionName::new(SystemTime::now() + Duration::from_nanos(attempt));
+            match tree::make(self.root.as_fd(), version.as_str(), folder) {
+                Ok(made) => return Ok((version, made)),
+                Err(Errno::EXIST) => {}
+                Err(other) => {
+                    errno = other;
+                    break;
+                }
             }
+        }
+        Err(Problem::of("make folders", errno))
+    }
+
+    /// Removes the versions that nobody should be reading: those that were never current, and those that have not been for
+    /// longer than the grace. However fast bundles follow each other, only some of the latest are kept.
+    fn clear_leftovers(&self, current: Option<&VersionName>) {
+        let now = SystemTime::now();
+        let versions = layout::versions(self.root.as_fd());
+        // A version was current until the one after it came.
+        let successors = versions.iter().skip(1);
+        for (kept, (version, successor)) in versions.iter().zip(successors).rev().enumerate() {
+            let was_current = current.is_some_and(|current| version < current);
+            if !was_current || successor.age(now) >= self.grace || kept >= KEPT_VERSIONS {
+                self.remove_unless(version, current);
+            }
+        }
+        if let Some(newest) = versions.last() {
+            self.remove_unless(newest, current);
+        }
+    }
+
+    fn remove_unless(&self, version: &VersionName, current: Option<&VersionName>) {
+        if Some(version) != current {
+            self.remove(version.as_str());
         }
     }
 

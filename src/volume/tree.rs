@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fchmod, fstat, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, unlinkat};
 use rustix::io::{Errno, read, retry_on_intr, write as write_bytes};
 use rustix::path::Arg;
 use zeroize::Zeroizing;
@@ -16,8 +16,10 @@ use crate::credential::FileMode;
 use crate::secret::SecretBytes;
 use crate::volume::error::Problem;
 
-/// The permission bits that are compared. The kernel adds set-group-id to folders by itself.
-const PERMISSIONS: u32 = 0o777;
+/// The mode bits of a file that are compared.
+const FILE_BITS: u32 = 0o7777;
+/// The mode bits of a folder that are compared. The kernel adds set-group-id to folders by itself.
+const FOLDER_BITS: u32 = 0o777;
 /// How deep a leftover is followed; deeper than any path of a bundle.
 const DEPTH_LIMIT: usize = 16;
 
@@ -71,21 +73,25 @@ impl<'a> Folder<'a> {
     }
 }
 
-/// Writes a folder that is not there yet. Modes are set before content.
-pub(super) fn write(parent: BorrowedFd<'_>, name: &str, folder: &Folder<'_>) -> Result<(), Problem> {
-    let made = make_folder(parent, name, folder.mode).map_err(|errno| Problem::of("make folders", errno))?;
+/// Fills an empty folder. Modes are set before content.
+pub(super) fn fill(parent: BorrowedFd<'_>, folder: &Folder<'_>) -> Result<(), Problem> {
     for (name, node) in &folder.children {
         match node {
-            Node::Folder(folder) => write(made.as_fd(), name, folder)?,
-            Node::File { mode, content } => write_file(made.as_fd(), name, *mode, content.expose())
+            Node::Folder(folder) => {
+                let made = make(parent, name, folder).map_err(|errno| Problem::of("make folders", errno))?;
+                fill(made.as_fd(), folder)?;
+            }
+            Node::File { mode, content } => write_file(parent, name, *mode, content.expose())
                 .map_err(|errno| Problem::of("write files", errno))?,
         }
     }
     Ok(())
 }
 
-fn make_folder(parent: BorrowedFd<'_>, name: &str, mode: u32) -> Result<OwnedFd, Errno> {
+/// Makes a folder that is not there yet, with its mode and still empty.
+pub(super) fn make(parent: BorrowedFd<'_>, name: &str, folder: &Folder<'_>) -> Result<OwnedFd, Errno> {
     mkdirat(parent, name, Mode::RWXU)?;
+    let mode = folder.mode;
     let folder = open_folder(parent, name)?;
     // Where the volume hands its group down, the folder goes on to do so.
     let inherited = Mode::from_raw_mode(fstat(&folder)?.st_mode) & Mode::SGID;
@@ -112,7 +118,7 @@ pub(super) fn holds(parent: BorrowedFd<'_>, name: &str, folder: &Folder<'_>) -> 
 
 fn same_folder(parent: BorrowedFd<'_>, name: &str, folder: &Folder<'_>) -> Result<bool, Errno> {
     let open = open_folder(parent, name)?;
-    if permissions(&fstat(&open)?) != folder.mode {
+    if fstat(&open)?.st_mode & FOLDER_BITS != folder.mode {
         return Ok(false);
     }
     let found: BTreeSet<_> = entries(&open)?.into_iter().collect();
@@ -138,7 +144,10 @@ fn same_file(parent: BorrowedFd<'_>, name: &str, mode: u32, content: &[u8]) -> R
     let file = openat(parent, name, flags, Mode::empty())?;
     let status = fstat(&file)?;
     let regular = FileType::from_raw_mode(status.st_mode) == FileType::RegularFile;
-    if !regular || permissions(&status) != mode || u64::try_from(status.st_size) != Ok(content.len() as u64) {
+    if !regular
+        || status.st_mode & FILE_BITS != mode
+        || u64::try_from(status.st_size) != Ok(content.len() as u64)
+    {
         return Ok(false);
     }
     let mut rest = content;
@@ -184,8 +193,4 @@ fn open_folder(parent: BorrowedFd<'_>, name: impl Arg) -> Result<OwnedFd, Errno>
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         Mode::empty(),
     )
-}
-
-fn permissions(status: &Stat) -> u32 {
-    status.st_mode & PERMISSIONS
 }

@@ -11,6 +11,7 @@
 //! | `PODCREDS_TEST_AUDIT_LOG` | the API server's audit log, as JSON lines |
 //!
 //! Without the first, all are skipped; without a binary and a way to load it, those with pods.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -163,6 +163,28 @@ fn retry_after_is_obeyed() {
 }
 
 #[test]
+fn a_missing_page_of_a_proxy_is_no_missing_secret() {
+    let scene = Scene::new(&[("db.secret", "db"), ("db.optional", "true")]);
+    assert_code(&scene.init(&[]), 0);
+    let page = b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot found";
+    scene.server.fail_on("/secrets/", Fault::Raw(page.to_vec()), Times::Always);
+    let finished = scene.init(&["--timeout", "300ms"]);
+    assert_code(&finished, 4);
+    assert_has(&finished.stderr, &["404 without the reason NotFound"]);
+    assert_eq!(scene.read("db/password"), PASSWORD);
+}
+
+#[test]
+fn the_whole_time_bounds_all_phases_together() {
+    let scene = Scene::plain();
+    // Each piece comes well within a request's time, all of them would take a minute.
+    scene.server.fail_on("/secrets/", Fault::Drip { interval: Duration::from_millis(200) }, Times::Always);
+    let finished = scene.init(&["--timeout", "1s", "--request-timeout", "1h"]);
+    assert_code(&finished, 4);
+    assert!(scene.names().is_empty());
+}
+
+#[test]
 fn retries_are_few_because_they_back_off() {
     let scene = Scene::plain();
     scene.server.fail_on("/secrets/", status(500, None), Times::Always);

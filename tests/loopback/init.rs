@@ -211,12 +211,45 @@ fn wrong_usage_is_told_to_the_kubelet_too() {
         assert_has(&finished.stderr, &[part]);
         assert_has(&scene.pod.termination_message(), &[part]);
     }
+    let elsewhere = scene.pod.root().join("elsewhere");
+    std::fs::write(&elsewhere, "").unwrap();
+    assert_code(
+        &run(scene.command(&["init", "--termination-log", elsewhere.to_str().unwrap(), "--volum"]), HANGS),
+        2,
+    );
+    assert_has(&std::fs::read_to_string(elsewhere).unwrap(), &["unexpected argument '--volum'"]);
     assert!(scene.server.requests().is_empty());
     for args in [&["--version"][..], &["--help"], &["init", "--help"], &["render", "-h"]] {
         let finished = run(scene.command(args), HANGS);
         assert_code(&finished, 0);
         assert!(finished.stderr.is_empty() && !finished.stdout.is_empty());
     }
+}
+
+#[test]
+fn an_empty_variable_says_nothing() {
+    let scene = Scene::plain();
+    let mut command = scene.command(&["init"]);
+    for name in ["ANNOTATIONS_FILE", "ANNOTATION_PREFIX", "ALLOW_NONE", "TIMEOUT", "REQUEST_TIMEOUT", "GRACE"]
+    {
+        command.env(format!("PODCREDS_{name}"), "");
+    }
+    for name in
+        ["PODCREDS_LOG_LEVEL", "PODCREDS_LOG_FORMAT", "PODCREDS_TERMINATION_LOG", "RUST_LOG", "POD_NAMESPACE"]
+    {
+        command.env(name, "");
+    }
+    assert_code(&run(command, HANGS), 0);
+}
+
+#[test]
+fn a_filter_for_another_program_does_not_silence_this_one() {
+    let scene = Scene::new(&[]);
+    let mut command = scene.command(&["init"]);
+    command.env("RUST_LOG", "myapp=debug");
+    let finished = run(command, HANGS);
+    assert_code(&finished, 2);
+    assert_has(&finished.stderr, &["ERROR Pod prod/app-0 has no annotation"]);
 }
 
 #[test]
@@ -289,15 +322,26 @@ fn hostile_annotations_are_refused_and_nothing_is_written() {
 }
 
 #[test]
-fn two_clusters_objects_are_not_mixed_up_by_a_server_that_answers_with_another_kind() {
+fn an_answer_of_another_object_is_not_taken_for_the_one_that_was_asked_for() {
     let scene = Scene::on(ApiServer::start(), &[("db.secret", "db")]);
-    scene
-        .server
-        .put_raw("/api/v1/namespaces/prod/secrets/db", r#"{"kind":"ConfigMap","data":{"a":"dGVzdA=="}}"#);
-    let finished = scene.init(&["--timeout", "300ms"]);
-    assert_code(&finished, 4);
-    assert_has(
-        &finished.stderr,
-        &["Secret prod/db: the answer is not what an API server sends: it is no Secret"],
-    );
+    let path = "/api/v1/namespaces/prod/secrets/db";
+    for (kind, name, namespace) in [
+        ("ConfigMap", "db", "prod"),
+        ("Secret", "other", "prod"),
+        ("Secret", "db", "kube-system"),
+        ("Status", "", ""),
+    ] {
+        let metadata = format!(r#"{{"name":"{name}","namespace":"{namespace}"}}"#);
+        scene.server.put_raw(
+            path,
+            &format!(r#"{{"kind":"{kind}","metadata":{metadata},"data":{{"a":"dGVzdA=="}}}}"#),
+        );
+        let finished = scene.init(&["--timeout", "200ms"]);
+        assert_code(&finished, 4);
+        assert_has(
+            &finished.stderr,
+            &["Secret prod/db: the answer is not what an API server sends: it is another object"],
+        );
+        assert!(scene.names().is_empty());
+    }
 }

@@ -1,5 +1,6 @@
 //! The program itself, as a process, against a real TLS server on loopback: what it asks, what it writes, and what it
 //! does when something fails.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
 mod support;

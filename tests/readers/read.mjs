@@ -1,0 +1,54 @@
+// Reads one file per case and prints what the reader makes of it.
+//
+//     node read.mjs FORMAT FOLDER
+//
+// Libraries are taken from the folder that PODCREDS_TEST_NODE_MODULES names. The file of a case is FOLDER/CASE/db.ENDING. Each line printed is a JSON object: `reader`, `case`, and either
+// `fields`, with values in base64, or `error`.
+import { readFileSync, readdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { parseEnv } from "node:util";
+
+const [format, folder] = process.argv.slice(2);
+const library = (name) => createRequire(import.meta.url)(join(process.env.PODCREDS_TEST_NODE_MODULES, name));
+
+function readers() {
+  switch (format) {
+    case "json":
+      return { "JSON.parse": JSON.parse };
+    case "dotenv": {
+      const { parse } = library("dotenv");
+      return {
+        "Node dotenv": (text) => parse(text),
+        "Node dotenv, fast": (text) => parse(text, { fast: true }),
+        "node --env-file": parseEnv,
+      };
+    }
+    case "yaml": {
+      const { parse } = library("yaml");
+      return {
+        "Node yaml 1.2": (text) => parse(text, { version: "1.2" }),
+        "Node yaml 1.1": (text) => parse(text, { version: "1.1" }),
+      };
+    }
+  }
+}
+
+function encoded(value) {
+  if (typeof value !== "string") throw new TypeError(`${typeof value} in place of string`);
+  return Buffer.from(value, "utf8").toString("base64");
+}
+
+for (const [reader, read] of Object.entries(readers())) {
+  for (const name of readdirSync(folder).sort()) {
+    const line = { reader, case: name };
+    try {
+      const [file] = readdirSync(join(folder, name));
+      const fields = read(readFileSync(join(folder, name, file), "utf8"));
+      line.fields = Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, encoded(value)]));
+    } catch (error) {
+      line.error = String(error);
+    }
+    console.log(JSON.stringify(line));
+  }
+}
