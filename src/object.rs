@@ -81,6 +81,8 @@ impl ObjectRef {
     /// Reads `[namespace/]name`; without a namespace it is `default`.
     pub fn parse(kind: Kind, text: &str, default: &Namespace) -> Result<Self, NameError> {
         match text.split_once('/') {
+            // A name with a slash is no name: the message shows all of it, and the form.
+            Some((_, name)) if name.contains('/') => Err(NameError::new("reference", text)),
             Some((namespace, name)) => Self::new(kind, Namespace::parse(namespace)?, name),
             None => Self::new(kind, default.clone(), text),
         }
@@ -103,7 +105,7 @@ pub type Data = BTreeMap<String, SecretBytes>;
 
 /// A name that Kubernetes would not accept.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{} is no {what}: lower-case letters, digits and `-`{}, with a letter or digit at both ends", Quoted(text), if *what == "name" { " or `.`" } else { "" })]
+#[error("{} is no {what}: {}", Quoted(text), form(what))]
 pub struct NameError {
     what: &'static str,
     text: String,
@@ -112,6 +114,14 @@ pub struct NameError {
 impl NameError {
     fn new(what: &'static str, text: &str) -> Self {
         Self { what, text: text.to_owned() }
+    }
+}
+
+fn form(what: &str) -> &'static str {
+    match what {
+        "reference" => "write name or namespace/name",
+        "name" => "lower-case letters, digits, `-` and `.`, with a letter or digit at both ends",
+        _ => "lower-case letters, digits and `-`, with a letter or digit at both ends",
     }
 }
 

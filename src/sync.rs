@@ -7,12 +7,14 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use log::info;
+
 use crate::annotations::{self, DownwardError};
 use crate::bundle::Bundle;
-use crate::credential::Credential;
+use crate::credential::{Credential, CredentialName};
 use crate::kube::{self, Cause, Client, Deadline, until_settled};
 use crate::object::{Namespace, ObjectRef};
-use crate::render::{self, Sources};
+use crate::render::{self, Sources, left_out};
 use crate::volume::{self, Published, Volume};
 
 /// The largest annotations file that is read, in bytes. A pod has at most 256 KiB of annotations; escapes make them longer.
@@ -59,7 +61,7 @@ pub struct Gathered {
 /// What a pass did.
 #[derive(Debug)]
 pub struct Outcome {
-    /// How many credentials there are.
+    /// How many credentials were written: not those that are optional and have no source.
     pub credentials: usize,
     /// How many files they have.
     pub files: usize,
@@ -75,7 +77,10 @@ pub fn run(settings: &Settings, client: &Client, volume: &Volume) -> Result<Outc
     let Gathered { credentials, sources } = gather(settings, client)?;
     let bundle = render(&credentials, &sources)?;
     let published = volume.publish(&bundle)?;
-    Ok(Outcome { credentials: credentials.len(), files: bundle.len(), published })
+    let is_written =
+        |credential: &&Credential| credential.sources.iter().all(|object| sources[object].is_some());
+    let written = credentials.iter().filter(is_written).count();
+    Ok(Outcome { credentials: written, files: bundle.len(), published })
 }
 
 /// Reads the annotations and everything that they name.
@@ -98,6 +103,7 @@ pub fn gather(settings: &Settings, client: &Client) -> Result<Gathered, Error> {
         });
     }
     let sources = fetch(client, &credentials, deadline)?;
+    left_out(&credentials, &sources).for_each(|omission| info!("{omission}"));
     Ok(Gathered { credentials, sources })
 }
 
@@ -138,7 +144,7 @@ fn read_pod(
             ),
             _ => None,
         };
-        Error::Unread { errors, hint, waited: deadline.waited() }
+        Error::Unread { errors, needed_by: Vec::new(), hint, waited: deadline.waited() }
     })?;
     Ok(read.into_iter().flat_map(|(_, annotations)| annotations).collect())
 }
@@ -156,7 +162,14 @@ fn fetch(client: &Client, credentials: &[Credential], deadline: Deadline) -> Res
         Err(error) if *optional && error.is_not_found() => Ok(None),
         result => result.map(Some),
     });
-    let read = read.map_err(|errors| Error::Unread { errors, hint: None, waited: deadline.waited() })?;
+    let read = read.map_err(|errors| {
+        let missing = errors.iter().any(kube::Error::is_not_found);
+        let hint = missing.then_some(
+            "make what is missing, or correct the annotation; .optional: \"true\" lets it be missing",
+        );
+        let needed_by = errors.iter().map(|error| needed_by(credentials, error.object())).collect();
+        Error::Unread { errors, needed_by, hint, waited: deadline.waited() }
+    })?;
     Ok(read.into_iter().map(|((object, _), data)| (object.clone(), data)).collect())
 }
 
@@ -177,8 +190,8 @@ pub enum Error {
     Annotations(#[from] annotations::Errors),
     /// No annotations of ours.
     #[error(
-        "{from} has no annotation that begins with {prefix}/{}; --allow-none accepts that",
-        similar.as_ref().map(|similar| format!(", but one with {similar}/: did you mean {prefix}/?")).unwrap_or_default()
+        "{from} has no annotation that begins with {prefix}/{}: in a Deployment, StatefulSet or Job they belong in spec.template.metadata.annotations (--allow-none starts without credentials)",
+        similar.as_ref().map(|similar| format!(", but one that begins with {similar}/")).unwrap_or_default()
     )]
     None {
         /// Where they were looked for.
@@ -205,10 +218,12 @@ pub enum Error {
         cause: DownwardError,
     },
     /// Objects that could not be read in time.
-    #[error("{}{} (after {:.1} s)", list(errors), hint.map(|hint| format!("; {hint}")).unwrap_or_default(), waited.as_secs_f64())]
+    #[error("{}{} (after {:.1} s)", list(errors, needed_by), hint.map(|hint| format!("; {hint}")).unwrap_or_default(), waited.as_secs_f64())]
     Unread {
         /// One for each object.
         errors: Vec<kube::Error>,
+        /// For each error, the credentials that name the object; empty for the pod.
+        needed_by: Vec<Vec<CredentialName>>,
         /// What else would help.
         hint: Option<&'static str>,
         /// How long it was tried.
@@ -225,6 +240,16 @@ pub enum Error {
     Output(io::Error),
 }
 
-fn list(errors: &[kube::Error]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
+fn needed_by(credentials: &[Credential], object: &ObjectRef) -> Vec<CredentialName> {
+    let named = credentials.iter().filter(|credential| credential.sources.contains(object));
+    named.map(|credential| credential.name.clone()).collect()
+}
+
+fn list(errors: &[kube::Error], needed_by: &[Vec<CredentialName>]) -> String {
+    let line = |(index, error): (usize, &kube::Error)| match needed_by.get(index).map(Vec::as_slice) {
+        None | Some([]) => error.to_string(),
+        Some([name]) => format!("credential {name}: {error}"),
+        Some([name, others @ ..]) => format!("credential {name} and {} more: {error}", others.len()),
+    };
+    errors.iter().enumerate().map(line).collect::<Vec<_>>().join("\n  ")
 }

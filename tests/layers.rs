@@ -17,7 +17,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("render", &["bundle", "credential", "object", "quote", "secret"]),
     ("volume", &["bundle", "credential", "quote", "secret"]),
     ("sync", &["annotations", "bundle", "credential", "kube", "object", "render", "volume"]),
-    ("commands", &["bundle", "kube", "render", "sync", "volume"]),
+    ("commands", &["bundle", "credential", "kube", "render", "sync", "volume"]),
     ("cli", &["annotations", "commands", "kube", "object", "quote", "sync"]),
 ];
 

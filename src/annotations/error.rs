@@ -81,7 +81,7 @@ pub enum Problem {
     },
     /// A value of `.format`.
     #[error(
-        "{} is no format{}: files, env, dotenv, json, yaml or properties",
+        "{} is no format (files, env, dotenv, json, yaml, properties){}",
         Quoted(format),
         suggest(*nearest)
     )]
@@ -98,7 +98,7 @@ pub enum Problem {
         what: &'static str,
     },
     /// Neither `.secret` nor `.configmap`.
-    #[error("names no source: add .secret or .configmap to credential {name}")]
+    #[error("names no source: add .secret or .configmap to credential {name} (.set alone is none)")]
     NoSource {
         /// The credential.
         name: CredentialName,

@@ -73,7 +73,7 @@ fn all_errors_are_reported_at_once_each_with_its_annotation() {
         "5 wrong annotations:",
         "podcreds.io/a.secert: \"secert\" is no word that podcreds knows; did you mean \"secret\"?",
         "podcreds.io/b.secret: \"Bad_Name\" is no name",
-        "podcreds.io/c: names no source: add .secret or .configmap to credential c",
+        "podcreds.io/c: names no source: add .secret or .configmap to credential c (.set",
         "podcreds.io/secret: names no credential: write podcreds.io/<name>.secret",
         "podcreds.io/DB.secret: \"DB\" is no name of a credential",
     ] {
@@ -115,7 +115,7 @@ fn wrong_values_are_refused() {
         ("path", "a\nb", "control characters"),
         ("file-mode", "888", "octal"),
         ("optional", "yes", "neither \"true\" nor \"false\""),
-        ("configmap", "a/b/c", "is no name"),
+        ("configmap", "a/b/c", "write name or namespace/name"),
     ] {
         let message = errors_of(&[(word, value)]);
         assert!(
@@ -151,7 +151,10 @@ fn two_credentials_cannot_write_one_path() {
         assert_eq!(read(&[base.as_slice(), &clash].concat()).is_err(), path == "b.json", "{path}");
     }
     let same = read(&[base.as_slice(), &[("podcreds.io/b.path", "a")]].concat()).unwrap_err();
-    assert!(same.contains("podcreds.io/b.path: writes \"a\", which credential a writes too"), "{same}");
+    assert!(
+        same.contains("podcreds.io/b.path: needs \"a\" as a file, which credential a needs as a folder"),
+        "{same}"
+    );
 }
 
 #[test]

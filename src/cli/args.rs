@@ -4,8 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
 use clap::builder::Resettable;
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
@@ -23,7 +24,8 @@ const EXIT_CODES: &str = "Exit codes:
   2  wrong usage, annotations or configuration
   3  the API server refused, or has no such object
   4  the API server could not be reached in time
-  5  the volume could not be written";
+  5  the volume could not be written
+  130, 143  ended by SIGINT, SIGTERM";
 
 /// Delivers database credentials to a pod as files.
 #[derive(Debug, Parser)]
@@ -32,9 +34,10 @@ pub(super) struct Args {
     #[command(subcommand)]
     pub(super) command: Command,
 
-    /// How much is said: off, error, warn, info or debug; RUST_LOG is understood too [default: info]
+    /// How much is said; RUST_LOG is understood too [default: info]
     #[arg(
         long,
+        value_parser = log_levels(),
         global = true,
         help_heading = "Messages",
         value_name = "LEVEL",
@@ -101,7 +104,7 @@ pub(super) struct RenderArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
 
-    /// Show the values
+    /// Show the values; in a pod they are then in its log
     #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_REVEAL", hide_env_values = true)]
     pub(super) reveal: bool,
 }
@@ -167,6 +170,23 @@ pub(super) fn termination_log(args: &[OsString]) -> PathBuf {
     let variable =
         || std::env::var_os(TERMINATION_LOG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     next.or_else(|| args.iter().find_map(inline)).or_else(variable).unwrap_or_else(|| TERMINATION_LOG.into())
+}
+
+fn log_levels() -> impl TypedValueParser<Value = LevelFilter> {
+    let levels = PossibleValuesParser::new(["off", "error", "warn", "info", "debug"]);
+    levels.map(|level| level.parse().unwrap_or(LevelFilter::Info))
+}
+
+/// The variable that a wrong value came from, if it was none of the arguments.
+pub(super) fn variable_of(error: &clap::Error, args: &[OsString]) -> Option<OsString> {
+    let ContextValue::String(flag) = error.get(ContextKind::InvalidArg)? else { return None };
+    let long = flag.split([' ', '=']).next()?;
+    let typed = args.iter().filter_map(|arg| arg.to_str()).any(|arg| arg.split('=').next() == Some(long));
+    let command = Args::command();
+    let mut flags =
+        command.get_subcommands().flat_map(clap::Command::get_arguments).chain(command.get_arguments());
+    let named = flags.find(|arg| arg.get_long().is_some_and(|name| long.strip_prefix("--") == Some(name)))?;
+    named.get_env().filter(|_| !typed).map(OsStr::to_owned)
 }
 
 fn positive_duration(text: &str) -> Result<Duration, String> {

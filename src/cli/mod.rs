@@ -34,7 +34,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let last_words = args::termination_log(&args);
     let args = match args::parse(&args) {
         Ok(args) => args,
-        Err(error) => return usage(&error, &last_words),
+        Err(error) => return usage(&error, &args, &last_words),
     };
     logging::start(args.log_level, args.log_format, std::env::var("RUST_LOG").ok().as_deref());
     // Every mode is set as it should be, whatever umask the container's runtime gave us.
@@ -83,12 +83,18 @@ fn end_on_signals() -> Result<(), Failure> {
 }
 
 /// What clap has to say: an error, or the help or version that was asked for.
-fn usage(error: &clap::Error, last_words: &Path) -> u8 {
+fn usage(error: &clap::Error, args: &[OsString], last_words: &Path) -> u8 {
     let _ = error.print();
     if !error.use_stderr() {
         return 0;
     }
-    failure::write_termination_log(last_words, &error.to_string());
+    let mut message = error.to_string();
+    if let Some(variable) = args::variable_of(error, args) {
+        let note = format!("The value comes from the environment variable {}.", variable.display());
+        let _ = writeln!(io::stderr(), "{note}");
+        message = format!("{}\n{note}", message.trim_end());
+    }
+    failure::write_termination_log(last_words, &message);
     USAGE
 }
 

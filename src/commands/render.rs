@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Write};
 
 use crate::bundle::{Bundle, BundleFile};
+use crate::credential::FileMode;
 use crate::kube::Client;
 use crate::render::hide;
 use crate::sync::{self, Error, Gathered, Settings};
@@ -31,13 +32,15 @@ pub fn run(settings: &Settings, client: &Client, reveal: bool, out: &mut dyn Wri
 
 fn print(bundle: &Bundle, out: &mut dyn Write) -> io::Result<()> {
     for (path, BundleFile { content, mode }) in bundle {
-        let mode = mode.map_or("default".to_owned(), |mode| mode.to_string());
+        let mode = mode.map_or(format!("{}, with fsGroup {}", FileMode::WORLD, FileMode::GROUP), |mode| {
+            mode.to_string()
+        });
         writeln!(out, "# {path} (mode {mode})")?;
-        out.write_all(content.expose())?;
-        if !content.expose().ends_with(b"\n") {
-            writeln!(out)?;
+        match content.expose_text() {
+            Some(text) if text.ends_with('\n') => writeln!(out, "{text}")?,
+            Some(text) => writeln!(out, "{text}\n")?,
+            None => writeln!(out, "({} bytes that are no text)\n", content.expose().len())?,
         }
-        writeln!(out)?;
     }
     out.flush()
 }

@@ -39,8 +39,8 @@ impl RelativePath {
         }
         for part in text.split('/') {
             match part {
-                "" => return error("has an empty part"),
-                "." => return error("has a part `.`"),
+                "" => return error("has an empty part: name a file, without // and without / at its end"),
+                "." => return error("has a part `.`: name a file or folder in the volume"),
                 _ if part.starts_with("..") => return error("has a part that begins with `..`"),
                 _ if part.len() > PART_LIMIT => return error("has a part of more than 255 bytes"),
                 _ => {}
@@ -80,10 +80,19 @@ pub struct PathClaims<'a> {
     taken: BTreeMap<String, (Claim, &'a CredentialName)>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Claim {
     File,
     Folder,
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "file",
+            Self::Folder => "folder",
+        })
+    }
 }
 
 impl<'a> PathClaims<'a> {
@@ -110,17 +119,27 @@ impl<'a> PathClaims<'a> {
                 Ok(())
             }
             Some((Claim::Folder, _)) if claim == Claim::Folder => Ok(()),
-            Some((_, other)) => Err(Conflict { path: path.to_owned(), other: (*other).clone() }),
+            Some((other_claim, other)) => Err(Conflict {
+                path: path.to_owned(),
+                claim,
+                other: (*other).clone(),
+                other_claim: *other_claim,
+            }),
         }
     }
 }
 
 /// Two credentials write one path, or one makes a folder where the other writes a file.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("writes {}, which credential {other} writes too: give one of them another .path", Quoted(path))]
+#[error(
+    "needs {} as a {claim}, which credential {other} needs as a {other_claim}: give one of them another .path",
+    Quoted(path)
+)]
 pub struct Conflict {
     path: String,
+    claim: Claim,
     other: CredentialName,
+    other_claim: Claim,
 }
 
 #[cfg(test)]

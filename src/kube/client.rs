@@ -129,10 +129,10 @@ impl Client {
     fn send(&self, path: &str, accept: &str, deadline: Deadline) -> Result<Response<Body>, Cause> {
         let left = deadline.remaining();
         if left.is_zero() {
-            return Err(Cause::TimedOut { server: self.server.clone(), phase: "no time was left to ask" });
+            return Err(Cause::OutOfTime { server: self.server.clone() });
         }
         // A phase ends a little before the whole time does, so that the message can say which one it was.
-        let bound = self.request_timeout.min(left - left / 20);
+        let bound = self.request_timeout.min(left - left / 10);
         let bearer = Zeroizing::new(format!("Bearer {}", self.lock_token().token()?.as_str()));
         let mut authorization =
             HeaderValue::from_str(&bearer).map_err(|_| Cause::unreadable("the token is no header value"))?;

@@ -20,19 +20,15 @@ pub struct Error {
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
     /// 403.
-    #[error(
-        "forbidden: {message}; a Role in its namespace, bound to the service account, needs the rule {{apiGroups: [\"\"], resources: [{resource}]{names}, verbs: [get]}}"
-    )]
+    #[error("forbidden: {message}; {remedy}")]
     Forbidden {
         /// The API server's.
         message: String,
-        /// `secrets`
-        resource: &'static str,
-        /// `, resourceNames: [db]`, or nothing.
-        names: String,
+        /// Which rule is missing, and where.
+        remedy: String,
     },
     /// 404.
-    #[error("not found: {message}")]
+    #[error("{message}")]
     NotFound {
         /// The API server's.
         message: String,
@@ -95,6 +91,12 @@ pub enum Cause {
         /// What was waited for.
         phase: &'static str,
     },
+    /// The whole time was up in the middle of a request, or before it.
+    #[error("{server} did not answer before the whole time was up")]
+    OutOfTime {
+        /// Who was asked.
+        server: Server,
+    },
     /// An answer beyond its bound.
     #[error("the answer is larger than {limit} bytes")]
     TooLarge {
@@ -126,6 +128,11 @@ impl Error {
     /// Whether the API server said that there is no such object.
     pub fn is_not_found(&self) -> bool {
         matches!(self.cause, Cause::NotFound { .. })
+    }
+
+    /// Whether only the clock ended this attempt, so that an earlier one may know more.
+    pub fn is_out_of_time(&self) -> bool {
+        matches!(self.cause, Cause::OutOfTime { .. })
     }
 
     /// Whether the API server gave a clear answer, and it was no.
@@ -161,7 +168,13 @@ impl Cause {
             Kind::Pod => String::new(),
             Kind::Secret | Kind::ConfigMap => format!(", resourceNames: [{}]", object.name()),
         };
-        Self::Forbidden { message, resource: object.kind.resource(), names }
+        let rule =
+            format!("{{apiGroups: [\"\"], resources: [{}]{names}, verbs: [get]}}", object.kind.resource());
+        let role = format!(
+            "a Role in namespace {}, bound to the pod's service account by a RoleBinding there",
+            object.namespace
+        );
+        Self::Forbidden { message, remedy: format!("{role}, needs the rule {rule}") }
     }
 
     pub(super) fn unreadable(reason: impl Into<String>) -> Self {
@@ -172,6 +185,7 @@ impl Cause {
     pub(super) fn transport(server: &Server, error: &ureq::Error) -> Self {
         let server = server.clone();
         match error {
+            ureq::Error::Timeout(ureq::Timeout::Global) => Self::OutOfTime { server },
             ureq::Error::Timeout(timeout) => Self::TimedOut { server, phase: phase(*timeout) },
             ureq::Error::Rustls(error) => Self::Tls { server, reason: tls_reason(error) },
             ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
@@ -192,7 +206,6 @@ fn phase(timeout: ureq::Timeout) -> &'static str {
         ureq::Timeout::Connect => "connecting",
         ureq::Timeout::SendRequest => "sending the request",
         ureq::Timeout::RecvResponse => "waiting for the first byte",
-        ureq::Timeout::Global => "the whole time is up",
         _ => "reading the answer",
     }
 }

@@ -5,7 +5,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::warn;
+use log::{debug, warn};
 
 use crate::kube::error::Error;
 
@@ -66,14 +66,16 @@ pub fn until_settled<K, V>(
     deadline: Deadline,
     mut ask: impl FnMut(&K) -> Result<V, Error>,
 ) -> Result<Vec<(K, V)>, Vec<Error>> {
-    let mut slots: Vec<Slot<K, V>> = items.into_iter().map(|item| Slot { item, answer: None }).collect();
+    let mut slots: Vec<Slot<K, V>> = items.into_iter().map(|item| Slot::new(item)).collect();
     for round in 0.. {
         for slot in &mut slots {
-            match &slot.answer {
-                Some(Ok(_)) => {}
-                // A reason that was given is worth more than that no time was left to ask again.
-                Some(Err(_)) if deadline.remaining().is_zero() => {}
-                _ => slot.answer = Some(ask(&slot.item)),
+            if matches!(slot.answer, Some(Ok(_))) {
+                continue;
+            }
+            match ask(&slot.item) {
+                // A reason that was given is worth more than that there was no time to give one.
+                Err(error) if error.is_out_of_time() && slot.answer.is_some() => {}
+                answer => slot.answer = Some(answer),
             }
         }
         let errors = || slots.iter().filter_map(|slot| slot.answer.as_ref()?.as_ref().err());
@@ -85,9 +87,8 @@ pub fn until_settled<K, V>(
         let Some(delay) = delay.filter(|_| !errors().any(Error::is_final)) else {
             return Err(slots.into_iter().filter_map(|slot| slot.answer?.err()).collect());
         };
-        for error in errors() {
-            let left = deadline.remaining().as_secs();
-            warn!("{error}; trying again in {} ms, for {left} s more", delay.as_millis());
+        for slot in &mut slots {
+            slot.log(delay, deadline);
         }
         thread::sleep(delay);
     }
@@ -98,6 +99,26 @@ pub fn until_settled<K, V>(
 struct Slot<K, V> {
     item: K,
     answer: Option<Result<V, Error>>,
+    logged: String,
+}
+
+impl<K, V> Slot<K, V> {
+    fn new(item: K) -> Self {
+        Self { item, answer: None, logged: String::new() }
+    }
+
+    /// Says why it is asked for again: aloud where the reason is a new one.
+    fn log(&mut self, delay: Duration, deadline: Deadline) {
+        let Some(Err(error)) = &self.answer else { return };
+        let (delay, left, reason) =
+            (delay.as_secs_f64(), deadline.remaining().as_secs_f64(), error.to_string());
+        if reason == self.logged {
+            debug!("{}: no change; trying again in {delay:.1} s", error.object());
+        } else {
+            warn!("{reason}; trying again, in {delay:.1} s for the first time and for {left:.0} s at most");
+            self.logged = reason;
+        }
+    }
 }
 
 fn longest_delay(round: u32) -> Duration {
@@ -107,6 +128,7 @@ fn longest_delay(round: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kube::config::Server;
     use crate::kube::error::Cause;
     use crate::object::{Kind, Namespace, ObjectRef};
 
@@ -151,16 +173,15 @@ mod tests {
 
     #[test]
     fn a_reason_that_was_given_is_kept_when_the_time_is_up() {
-        let deadline = Deadline::after(Duration::from_millis(200));
         let mut asked = 0;
-        let errors = until_settled(["a", "b"], deadline, |item| {
-            assert!(!deadline.remaining().is_zero(), "{item} is asked for when no time is left");
+        let errors = until_settled(["a", "b"], Deadline::after(Duration::from_millis(100)), |_| {
             asked += 1;
-            // In the second round the first item takes all the time that is left.
-            thread::sleep(if asked == 3 { deadline.remaining() } else { Duration::ZERO });
-            Err::<(), _>(busy(None))
+            let server = Server::parse("10.0.0.1", "443").unwrap();
+            Err::<(), _>(if asked > 2 { error(Cause::OutOfTime { server }) } else { busy(None) })
         });
-        assert_eq!((errors.unwrap_err().len(), asked), (2, 3));
+        assert!(
+            asked > 2 && errors.unwrap_err().iter().all(|error| matches!(error.cause, Cause::Busy { .. }))
+        );
     }
 
     #[test]

@@ -57,7 +57,9 @@ pub enum Problem {
         more: usize,
     },
     /// A field that two sources give.
-    #[error("field {field} comes from {first} and from {second}: choose with .keys")]
+    #[error(
+        "field {field} comes from {first} and from {second}: leave it out with .keys, or make two credentials of it"
+    )]
     TwoSources {
         /// The field.
         field: FieldName,
@@ -93,7 +95,7 @@ pub enum Problem {
     },
     /// A field whose name is a variable that shells compute or act upon.
     #[error(
-        "field {field} has the name of a variable that belongs to the shell: rename it with .keys, for example DB_{field}={field}"
+        "field {field} has the name of a variable that belongs to a shell: rename it with .keys, for example DB_{field}={field}"
     )]
     ShellsOwn {
         /// The field.
@@ -122,7 +124,7 @@ pub enum Problem {
     },
 }
 
-fn names(sources: &[ObjectRef]) -> String {
+pub(super) fn names(sources: &[ObjectRef]) -> String {
     sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 

@@ -1,11 +1,12 @@
 //! The fields of a credential, picked from its sources.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use crate::credential::{Credential, FieldName, Keys};
+use crate::credential::{Credential, CredentialName, FieldName, Keys};
 use crate::object::{Data, ObjectRef};
 use crate::quote::one_line;
-use crate::render::error::{LISTED_KEYS, Problem};
+use crate::render::error::{LISTED_KEYS, Problem, names};
 use crate::secret::SecretBytes;
 
 /// The content of every object that was asked for; none where an optional one is missing.
@@ -36,6 +37,63 @@ pub(super) fn collect<'a>(
         picked.add(field.clone(), "the annotation .set".to_owned(), value);
     }
     picked.finish()
+}
+
+/// Something of an optional credential that is not written.
+#[derive(Debug)]
+pub enum Omission<'a> {
+    /// All of it.
+    Credential {
+        /// Its name.
+        name: &'a CredentialName,
+        /// What is missing.
+        object: &'a ObjectRef,
+    },
+    /// One of its fields.
+    Field {
+        /// Its name.
+        name: &'a CredentialName,
+        /// The field.
+        field: &'a FieldName,
+        /// The key that is missing.
+        key: &'a FieldName,
+        /// Where it was looked for.
+        objects: &'a [ObjectRef],
+    },
+}
+
+impl fmt::Display for Omission<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credential { name, object } => {
+                write!(f, "credential {name} is left out: there is no {object} (.optional)")
+            }
+            Self::Field { name, field, key, objects } => write!(
+                f,
+                "credential {name} is written without field {field}: {} has no key {key} (.optional)",
+                names(objects)
+            ),
+        }
+    }
+}
+
+/// What of the optional credentials is not written, and why.
+pub fn left_out<'a>(
+    credentials: &'a [Credential],
+    sources: &'a Sources,
+) -> impl Iterator<Item = Omission<'a>> {
+    let held = |object: &ObjectRef| sources.get(object).and_then(Option::as_ref);
+    credentials.iter().filter(|credential| credential.optional).flat_map(move |credential| {
+        let Credential { name, sources: objects, keys, .. } = credential;
+        if let Some(object) = objects.iter().find(|object| held(object).is_none()) {
+            return vec![Omission::Credential { name, object }];
+        }
+        let Keys::Listed(keys) = keys else { return Vec::new() };
+        let missing =
+            |key: &FieldName| !objects.iter().filter_map(held).any(|data| data.contains_key(key.as_str()));
+        let fields = keys.iter().filter(|(_, key)| missing(key));
+        fields.map(|(field, key)| Omission::Field { name, field, key, objects }).collect()
+    })
 }
 
 /// A field's value as text without NUL, which no line of a text format can carry.

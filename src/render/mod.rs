@@ -12,7 +12,7 @@ mod yaml;
 use std::collections::BTreeMap;
 
 pub use error::{Error, Errors, Problem};
-pub use fields::Sources;
+pub use fields::{Omission, Sources, left_out};
 
 use crate::bundle::{Bundle, BundleFile};
 use crate::credential::{Credential, Format, PathClaims, RelativePath};

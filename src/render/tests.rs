@@ -116,6 +116,28 @@ fn an_optional_credential_without_its_source_has_no_files() {
 }
 
 #[test]
+fn what_is_left_out_is_told() {
+    let optional = credentials(&[
+        ("a.secret", "s"),
+        ("a.keys", "username,passwd"),
+        ("a.optional", "true"),
+        ("b.secret", "none"),
+        ("b.optional", "true"),
+        ("c.secret", "s"),
+    ]);
+    let sources =
+        Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN))), (object(Kind::Secret, "none"), None)]);
+    let told: Vec<_> = left_out(&optional, &sources).map(|omission| omission.to_string()).collect();
+    assert_eq!(
+        told,
+        [
+            "credential a is written without field passwd: Secret prod/s has no key passwd (.optional)",
+            "credential b is left out: there is no Secret prod/none (.optional)",
+        ]
+    );
+}
+
+#[test]
 fn what_a_format_cannot_carry_is_an_error() {
     for format in ["env", "dotenv", "json", "yaml", "properties"] {
         let message = render(&[("db.format", format)], &[("a", b"test-\xff")]).unwrap_err();
@@ -159,9 +181,8 @@ fn variables_that_belong_to_a_shell_are_refused_in_env() {
 /// Every variable that a shell starts with and that podcreds would write takes a value as it is, and runs nothing.
 #[test]
 fn no_name_makes_a_shell_run_what_a_value_holds() {
-    for (shell, list) in [("sh", "set"), ("bash", "compgen -v"), ("mksh", "typeset +"), ("zsh", "typeset +")]
-    {
-        let Ok(output) = Command::new(shell).args(["-c", list]).output() else { continue };
+    for (shell, list) in [("sh", "set"), ("bash", "compgen -v"), ("mksh", "typeset +")] {
+        let Ok(output) = program(shell).args(["-c", list]).output() else { continue };
         let listed = String::from_utf8_lossy(&output.stdout).into_owned();
         let words = listed.lines().filter_map(|line| line.split('=').next()?.split(' ').next_back());
         let more = ["RANDOM", "SRANDOM", "HISTCMD", "OPTIND", "SECONDS", "COLUMNS", "PGRP"];
@@ -194,7 +215,7 @@ fn a_file_of_one_credential_cannot_stand_in_for_anothers() {
     let message = bundle(&two, &sources).unwrap_err().to_string();
     assert_eq!(
         message,
-        "credential b: writes \"a/username\", which credential a writes too: give one of them another .path"
+        "credential b: needs \"a/username\" as a file, which credential a needs as a file: give one of them another .path"
     );
 }
 
@@ -238,11 +259,19 @@ fn any_text() -> impl Strategy<Value = String> {
     .prop_map(|text| text.replace('\0', ""))
 }
 
+/// A shell and its first arguments.
+fn program(shell: &str) -> Command {
+    let mut words = shell.split(' ');
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words);
+    command
+}
+
 fn sourced_by(shell: &str, file: &str) -> Option<Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("db.env");
     std::fs::write(&path, file).unwrap();
-    let output = Command::new(shell)
+    let output = program(shell)
         .args(["-c", "umask 077; . \"$1\" && exec env -0", "sh"])
         .arg(&path)
         .env_clear()

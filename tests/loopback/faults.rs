@@ -17,6 +17,7 @@ fn status(code: u16, retry_after: Option<&str>) -> Fault {
 
 /// Faults that may pass, and what is said of each when it does not. The whole time is short, and so is a request's.
 fn passing() -> Vec<(Fault, i32, &'static str)> {
+    let garbled = r#"{"kind":"Secret","metadata":{"name":"db","namespace":"prod"},"data":{"a":"!"}}"#;
     let drip = Fault::Drip { interval: Duration::from_millis(50) };
     vec![
         (Fault::Reset, 4, "cannot be reached"),
@@ -26,17 +27,13 @@ fn passing() -> Vec<(Fault, i32, &'static str)> {
         (Fault::SilentHeader, 4, "did not answer in time (waiting for the first byte)"),
         (status(401, None), 3, "does not accept the token: test message"),
         (status(403, None), 3, "forbidden: test message"),
-        (status(404, None), 3, "not found: test message"),
+        (status(404, None), 3, "Secret prod/db: test message"),
         (status(408, None), 4, "answered 408: test message"),
         (status(429, None), 4, "answered 429: test message"),
         (status(500, None), 4, "answered 500: test message"),
         (status(503, None), 4, "answered 503: test message"),
         (Fault::Body("<html>test".into()), 4, "not JSON at line 1"),
-        (
-            Fault::Body("{\"kind\":\"Secret\",\"data\":{\"a\":\"!\"}}".into()),
-            4,
-            "the value of key \"a\" is not base64",
-        ),
+        (Fault::Body(garbled.into()), 4, "the value of key \"a\" is not base64"),
         (Fault::Raw(b"SMTP ready\r\n\r\n".to_vec()), 4, "not what an API server sends: broken HTTP"),
     ]
 }
@@ -49,7 +46,7 @@ fn what_passes_is_waited_out() {
         let finished = scene.init(&["--request-timeout", "300ms"]);
         assert_eq!(finished.code, Some(0), "{fault:?}: {}", finished.stderr);
         assert_eq!(scene.read("db/password"), PASSWORD, "{fault:?}");
-        assert_has(&finished.stderr, &["WARN", "trying again in"]);
+        assert_has(&finished.stderr, &["WARN", "trying again, in"]);
     }
 }
 
@@ -109,7 +106,7 @@ fn a_right_that_is_missing_is_named_as_the_rule_that_grants_it() {
         &scene.pod.termination_message(),
         &[
             "Secret prod/db: forbidden: secrets \"db\" is forbidden: User \"system:serviceaccount:prod:app\"",
-            "needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [db], verbs: [get]}",
+            "a Role in namespace prod, bound to the pod's service account by a RoleBinding there, needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [db], verbs: [get]}",
         ],
     );
     scene.server.forbid(Kind::Pod, "prod", "app-0");
@@ -140,8 +137,8 @@ fn all_objects_that_fail_are_named_together() {
     assert_has(
         &scene.pod.termination_message(),
         &[
-            "Secret prod/none: not found",
-            "ConfigMap prod/gone: not found",
+            "credential a: Secret prod/none: secrets \"none\" not found",
+            "credential c: ConfigMap prod/gone: configmaps \"gone\" not found",
             "Secret prod/db: the API server answered 500",
         ],
     );

@@ -32,7 +32,9 @@ fn a_missing_empty_or_garbled_file_is_named_with_what_mounts_it() {
         let scene = Scene::plain();
         let file = scene.pod.service_account().join(name);
         fs::remove_file(&file).unwrap();
-        content.map(|content| fs::write(&file, content).unwrap());
+        if let Some(content) = content {
+            fs::write(&file, content).unwrap();
+        }
         let mut command = scene.command(&["init"]);
         command.env_remove("POD_NAMESPACE");
         let finished = run(command, HANGS);

@@ -124,7 +124,8 @@ fn a_pod_without_annotations_is_an_error_unless_it_is_allowed() {
         &finished.stderr,
         &[
             "Pod prod/app-0 has no annotation that begins with podcreds.io/",
-            "one with podcred.io/: did you mean podcreds.io/?",
+            "spec.template.metadata.annotations",
+            "one that begins with podcred.io/",
             "--allow-none",
         ],
     );
@@ -181,7 +182,7 @@ fn messages_can_be_json_lines() {
         finished.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let last = lines.last().unwrap();
     assert_eq!(last["level"], "error");
-    assert_has(last["message"].as_str().unwrap(), &["Secret prod/none: not found"]);
+    assert_has(last["message"].as_str().unwrap(), &["Secret prod/none: secrets \"none\" not found"]);
     assert_eq!(last["time"].as_str().map(str::len), Some("2026-11-20T17:40:01.123Z".len()));
 }
 
@@ -266,7 +267,7 @@ fn render_shows_the_files_and_hides_the_values_unless_told() {
     assert_eq!(
         hidden.stdout_text(),
         "# db.env (mode 0400)\nexport HOST='********'\nexport password='********'\nexport username='********'\n\n\
-         # raw/password (mode default)\n********\n\n# raw/username (mode default)\n********\n\n"
+         # raw/password (mode 0444, with fsGroup 0440)\n********\n\n# raw/username (mode 0444, with fsGroup 0440)\n********\n\n"
     );
     let shown = run(scene.command(&["render", "--reveal"]), HANGS).stdout_text();
     assert_has(&shown, &["export HOST='test-literal'", &format!("export password='{PASSWORD}'")]);

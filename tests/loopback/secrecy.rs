@@ -23,8 +23,9 @@ const CREDENTIALS: [&[(&str, &str)]; 6] = [
 
 fn faults() -> Vec<Option<Fault>> {
     let body = format!(r#"{{"kind":"Secret","data":{{"password":"{PASSWORD}"}},"broken":"#);
-    let typed = format!(r#"{{"kind":"Secret","data":{{"password":["{PASSWORD}"]}}}}"#);
-    let whole = format!(r#"{{"kind":"Secret","data":{{"password":"{PASSWORD}!"}}}}"#);
+    let metadata = r#""metadata":{"name":"db","namespace":"prod"}"#;
+    let typed = format!(r#"{{"kind":"Secret",{metadata},"data":{{"password":["{PASSWORD}"]}}}}"#);
+    let whole = format!(r#"{{"kind":"Secret",{metadata},"data":{{"password":"{PASSWORD}!"}}}}"#);
     let raw = format!("HTTP/1.1 200 OK\r\nx-{PASSWORD}: {PASSWORD}\r\nbroken {PASSWORD}\r\n\r\n{PASSWORD}");
     let status = |code| Fault::Status { code, retry_after: None, message: "test".into() };
     let mut faults = vec![
