@@ -68,8 +68,8 @@ fn main() -> ExitCode {
     println!("\nThe application finds in its volume:\n");
     show(&pod.volume(), &pod.volume());
     println!(
-        "\n`..data` leads to the current version. A changed Secret becomes a new version, swapped in by one rename:\n\
-         who resolves `..data` once never reads a mix."
+        "\n`..data` leads to the current version. Another run after a change makes a new version and swaps it in by\n\
+         one rename: who resolves `..data` once never reads a mix."
     );
     if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
