@@ -1,5 +1,5 @@
-//! The command line: what was typed ([`args`]), what it means ([`settings`]), what is said about it ([`logging`],
-//! [`failure`]). The environment is read here and nowhere else.
+//! The command line: what was typed (`args`), what it means (`settings`), what is said about it (`logging`,
+//! `failure`). The environment is read here and nowhere else.
 
 mod args;
 mod failure;
