@@ -33,7 +33,7 @@ use crate::volume::layout::VersionName;
 use crate::volume::tree::Folder;
 
 /// The most versions before the current one that are kept for their grace.
-const KEPT_VERSIONS: usize = 8;
+const KEPT_VERSIONS: usize = 500;
 /// How many names are tried for a version.
 const NAME_ATTEMPTS: u64 = 100;
 
@@ -108,7 +108,13 @@ impl Volume {
         let published = if new_links.is_empty() && current.as_ref().is_some_and(holds) {
             Published::Unchanged
         } else {
-            let version = self.write(&folder, &new_links)?;
+            let version = match self.write(&folder, &new_links) {
+                // Room for what is needed now comes before the grace of what is not.
+                Err(Problem::Full) if self.clear_all_but(current.as_ref()) => {
+                    self.write(&folder, &new_links)?
+                }
+                result => result?,
+            };
             self.clear_leftovers(Some(&version));
             Published::Swapped { version: version.to_string() }
         };
@@ -165,6 +171,13 @@ impl Volume {
         if let Some(newest) = versions.last() {
             self.remove_unless(newest, current);
         }
+    }
+
+    /// Removes all versions but one; says whether there were any.
+    fn clear_all_but(&self, current: Option<&VersionName>) -> bool {
+        let versions = layout::versions(self.root.as_fd());
+        versions.iter().for_each(|version| self.remove_unless(version, current));
+        versions.len() > usize::from(current.is_some())
     }
 
     fn remove_unless(&self, version: &VersionName, current: Option<&VersionName>) {

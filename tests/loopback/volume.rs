@@ -53,6 +53,26 @@ fn a_full_volume_keeps_the_old_bundle() {
 }
 
 #[test]
+fn versions_in_their_grace_make_room_when_the_volume_is_full() {
+    let Some(()) = root() else { return };
+    let scene = Scene::plain();
+    for name in ["one", "two"] {
+        scene.server.put_secret("prod", name, &[("value", name.repeat(10_000).as_bytes())]);
+        let annotation = format!("podcreds.io/db.secret=\"{name}\"\n");
+        fs::write(scene.pod.root().join(name), annotation).unwrap();
+    }
+    let finished = in_own_mounts(
+        &scene,
+        "mount -t tmpfs -o size=128k,mode=0777 none $volume
+         for name in one two one two one two one two one two; do
+           $podcreds init --grace 1h --annotations-file $volume/../$name
+           test $(head -c 3 $volume/db/value) = $name
+         done",
+    );
+    assert_code(&finished, 0);
+}
+
+#[test]
 fn a_volume_without_room_for_another_name_keeps_the_old_bundle() {
     let Some(()) = root() else { return };
     let scene = Scene::plain();
