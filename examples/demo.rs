@@ -19,12 +19,17 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
 
 use support::pod::PodFolder;
+use support::run::{Running, poll_until};
 use support::server::ApiServer;
 
 /// The first argument by which the demo starts itself as podcreds.
 const AS_PODCREDS: &str = "--as-podcreds";
+
+/// Beyond this the demo has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The annotations of the pod: all that an application team writes.
 const ANNOTATIONS: [(&str, &str); 8] = [
@@ -67,11 +72,42 @@ fn main() -> ExitCode {
 
     println!("\nThe application finds in its volume:\n");
     show(&pod.volume(), &pod.volume());
+    let followed = succeeded && rotate(&pod, &server);
     println!(
-        "\n`..data` leads to the current version. Another run after a change makes a new version and swaps it in by\n\
-         one rename: who resolves `..data` once never reads a mix."
+        "\n`..data` leads to the current version. A change makes a new version, swapped in by one rename: who resolves\n\
+         `..data` once never reads a mix."
     );
-    if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if followed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Starts the sidecar, changes a Secret, and shows the file before and after.
+fn rotate(pod: &PodFolder, server: &ApiServer) -> bool {
+    println!(
+        "\nA sidecar, `podcreds sidecar`, keeps the files current. A Secret is changed under its eyes:\n"
+    );
+    let mut command = pod.command(&std::env::current_exe().expect("a program knows where it is"), server);
+    command.args([AS_PODCREDS, "sidecar"]);
+    let sidecar = Running::start(command);
+    poll_until(PATIENCE, "the Secrets are watched", || server.open_watches() == 3);
+
+    let file = pod.volume().join("db/password");
+    println!("    before  {}", fs::read_to_string(&file).unwrap());
+    let changed = Instant::now();
+    server.put_secret(
+        "prod",
+        "orders-db",
+        &[("username", b"orders"), ("password", b"another-demo-password")],
+    );
+    poll_until(PATIENCE, "the file follows", || {
+        fs::read_to_string(&file).is_ok_and(|text| text.starts_with("another"))
+    });
+    println!(
+        "    after   {}  ({} ms later)\n",
+        fs::read_to_string(&file).unwrap(),
+        changed.elapsed().as_millis()
+    );
+    sidecar.stderr().lines().for_each(|line| println!("    {line}"));
+    true
 }
 
 /// Runs this program again as podcreds, with the environment and the files that a container has.

@@ -10,14 +10,18 @@
 //! [`sync`] puts the steps together; [`cli`] turns flags and the environment into its settings.
 
 pub mod annotations;
+pub mod backoff;
 pub mod bundle;
 pub mod cli;
 pub mod commands;
 pub mod credential;
+pub mod health;
 pub mod kube;
+pub mod notify;
 pub mod object;
 pub mod quote;
 pub mod render;
 pub mod secret;
+pub mod sidecar;
 pub mod sync;
 pub mod volume;

@@ -83,6 +83,15 @@ impl SecretBuffer {
         utf8.zeroize();
     }
 
+    /// Takes the first line out, without its new line; none if there is no whole one.
+    pub fn take_line(&mut self) -> Option<Zeroizing<Vec<u8>>> {
+        let end = self.0.iter().position(|byte| *byte == b'\n')?;
+        let line = Zeroizing::new(self.0[..end].to_vec());
+        let rest = Zeroizing::new(self.0[end + 1..].to_vec());
+        self.0 = rest;
+        Some(line)
+    }
+
     /// What was put together.
     pub fn finish(self) -> SecretBytes {
         SecretBytes(self.0)
@@ -110,6 +119,18 @@ mod tests {
         let long = format!("{:#?}", Some(SecretBytes::from("test-password-that-is-long")));
         assert_eq!(short, "SecretBytes(hidden)");
         assert!(!long.contains("test-password") && !long.contains("26"), "{long}");
+    }
+
+    #[test]
+    fn lines_are_taken_one_by_one_and_only_whole() {
+        let mut buffer = SecretBuffer::default();
+        buffer.push(b"one\n\ntw");
+        assert_eq!(buffer.take_line().as_deref(), Some(&b"one".to_vec()));
+        assert_eq!(buffer.take_line().as_deref(), Some(&Vec::new()));
+        assert_eq!(buffer.take_line(), None);
+        buffer.push(b"o\n");
+        assert_eq!(buffer.take_line().as_deref(), Some(&b"two".to_vec()));
+        assert!(buffer.is_empty());
     }
 
     #[test]

@@ -89,6 +89,21 @@ pub fn run(settings: &Settings, client: &Client, volume: &Volume) -> Result<Outc
 /// Wrong annotations at once; what cannot be read when the time is up.
 pub fn gather(settings: &Settings, client: &Client) -> Result<Gathered, Error> {
     let deadline = Deadline::after(settings.timeout);
+    let credentials = credentials(settings, client, deadline)?;
+    let sources = fetch(client, &credentials, deadline)?;
+    left_out(&credentials, &sources).for_each(|omission| info!("{omission}"));
+    Ok(Gathered { credentials, sources })
+}
+
+/// Reads the annotations alone.
+///
+/// # Errors
+/// Wrong annotations at once; what cannot be read when the time is up.
+pub fn credentials(
+    settings: &Settings,
+    client: &Client,
+    deadline: Deadline,
+) -> Result<Vec<Credential>, Error> {
     let annotations = match &settings.annotations {
         AnnotationsFrom::File(path) => read_file(path)?,
         AnnotationsFrom::Pod { pod, named_by_host } => read_pod(client, pod, *named_by_host, deadline)?,
@@ -102,9 +117,7 @@ pub fn gather(settings: &Settings, client: &Client) -> Result<Gathered, Error> {
             similar,
         });
     }
-    let sources = fetch(client, &credentials, deadline)?;
-    left_out(&credentials, &sources).for_each(|omission| info!("{omission}"));
-    Ok(Gathered { credentials, sources })
+    Ok(credentials)
 }
 
 /// Renders every credential.
@@ -158,9 +171,11 @@ fn fetch(client: &Client, credentials: &[Credential], deadline: Deadline) -> Res
             *wanted.entry(object).or_insert(true) &= credential.optional;
         }
     }
-    let read = until_settled(wanted, deadline, |(object, optional)| match client.data(object, deadline) {
-        Err(error) if *optional && error.is_not_found() => Ok(None),
-        result => result.map(Some),
+    let read = until_settled(wanted, deadline, |(object, optional)| {
+        match client.object(object, deadline).map(|object| object.data) {
+            Err(error) if *optional && error.is_not_found() => Ok(None),
+            result => result.map(Some),
+        }
     });
     let read = read.map_err(|errors| {
         let missing = errors.iter().any(kube::Error::is_not_found);

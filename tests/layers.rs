@@ -6,19 +6,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module at the top, and those that it may import.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 16] = [
+    ("backoff", &[]),
     ("quote", &[]),
     ("secret", &[]),
     ("object", &["quote", "secret"]),
     ("credential", &["object", "quote", "secret"]),
     ("bundle", &["credential", "secret"]),
     ("annotations", &["credential", "object", "quote", "secret"]),
-    ("kube", &["object", "quote", "secret"]),
+    ("kube", &["backoff", "object", "quote", "secret"]),
     ("render", &["bundle", "credential", "object", "quote", "secret"]),
     ("volume", &["bundle", "credential", "quote", "secret"]),
+    ("notify", &["backoff", "credential", "volume"]),
     ("sync", &["annotations", "bundle", "credential", "kube", "object", "render", "volume"]),
+    ("health", &["kube", "object", "quote"]),
+    ("sidecar", &["backoff", "credential", "health", "kube", "notify", "object", "render", "sync", "volume"]),
     ("commands", &["bundle", "credential", "kube", "render", "sync", "volume"]),
-    ("cli", &["annotations", "commands", "kube", "object", "quote", "sync"]),
+    ("cli", &["annotations", "commands", "health", "kube", "object", "quote", "sidecar", "sync"]),
 ];
 
 /// What a pure module must not name: IO, the clock, the environment.

@@ -17,16 +17,25 @@ use std::env;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The folders that hold a `kustomization.yaml`.
-const EXAMPLES: [&str; 2] = ["deploy", "deploy/annotations-file"];
+const EXAMPLES: [&str; 5] =
+    ["deploy", "deploy/annotations-file", "deploy/job", "deploy/native-sidecar", "deploy/sidecar"];
 
 /// Where the image holds the binary.
 const BINARY: &str = "/bin/podcreds";
+
+/// Where `podcreds sidecar` listens unless told otherwise, and what it answers there.
+const HEALTH_PORT: u16 = 8081;
+const HEALTH_PATHS: [&str; 2] = ["/healthz", "/readyz"];
+
+/// The first Kubernetes that has native sidecars without being asked for them.
+/// <https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/>
+const FIRST_WITH_NATIVE_SIDECARS: &str = "1.29";
 
 #[test]
 fn every_kustomization_is_an_example_under_test() {
@@ -51,23 +60,23 @@ fn every_field_is_known_to_the_kubernetes_schema() {
     let Some(python) = python() else { return };
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
-        let mut validator = Command::new(&python)
-            .arg(root().join("tests/manifests/validate.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        validator.stdin.take().unwrap().write_all(rendered.as_bytes()).unwrap();
-        let output = validator.wait_with_output().unwrap();
+        let documents = documents(&rendered);
+        let oldest = if has_native_sidecar(pod(&documents)) { FIRST_WITH_NATIVE_SIDECARS } else { "oldest" };
+        let output = validate(&python, &rendered, &["newest", oldest]);
         assert!(output.status.success(), "{example}:\n{}", String::from_utf8_lossy(&output.stderr));
         let passed = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(
-            passed.lines().count(),
-            2 * documents(&rendered).len(),
-            "{example}: two schemas each\n{passed}"
-        );
+        assert_eq!(passed.lines().count(), 2 * documents.len(), "{example}: two schemas each\n{passed}");
     }
+}
+
+#[test]
+fn a_native_sidecar_is_unknown_to_an_older_schema() {
+    let Some(python) = python() else { return };
+    let Some(rendered) = render("deploy/native-sidecar") else { return };
+    let output = validate(&python, &rendered, &["oldest"]);
+    assert!(!output.status.success(), "the sidecar is no native one, or every schema knows it");
+    let failed = String::from_utf8(output.stderr).unwrap();
+    assert!(failed.contains("'restartPolicy' was unexpected"), "{failed}");
 }
 
 #[test]
@@ -110,7 +119,7 @@ fn the_role_grants_what_the_annotations_need_and_no_more() {
         let documents = documents(&rendered);
         let pod = pod(&documents);
         let needed = rights::needed(pod);
-        assert!(needed.iter().any(|(resource, _)| resource == "secrets"), "{example} names a Secret");
+        assert!(needed.iter().any(|(_, resource, _)| resource == "secrets"), "{example} names a Secret");
         let role = the(&documents, "Role");
         assert_eq!(rights::granted(role), needed, "{example}");
 
@@ -138,6 +147,7 @@ fn a_role_that_grants_more_does_not_equal_what_is_needed() {
     };
     for more in [
         with("verbs", json!(["get", "list"])),
+        with("verbs", json!(["get", "watch"])),
         with("verbs", json!(["*"])),
         with("apiGroups", json!(["*"])),
         with("resources", json!(["secrets", "configmaps"])),
@@ -198,13 +208,17 @@ fn image_and_manifests_carry_the_version_of_the_crate() {
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
-        let image = &pod(&documents)["spec"]["initContainers"][0]["image"];
-        assert_eq!(image, &json!(format!("podcreds:{version}")), "{example}");
-        let manifest = fs::read_to_string(root().join(example).join("init-container.yaml")).unwrap();
-        assert!(
-            manifest.contains(&format!("image: podcreds:{version}\n")),
-            "{example}: also without kustomize"
-        );
+        let containers = podcreds_containers(pod(&documents));
+        for (place, container) in &containers {
+            assert_eq!(container["image"], format!("podcreds:{version}"), "{example}: {place}");
+        }
+        // Also where the manifest is applied without kustomize.
+        let manifest = workload_file(example);
+        let images: Vec<_> = manifest.lines().filter(|line| line.contains("image: podcreds")).collect();
+        assert_eq!(images.len(), containers.len(), "{example}");
+        for image in images {
+            assert_eq!(image.trim(), format!("image: podcreds:{version}"), "{example}");
+        }
     }
 }
 
@@ -221,11 +235,139 @@ fn no_volume_covers_the_binary() {
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
-        let init = &pod(&documents)["spec"]["initContainers"][0];
-        assert_eq!(init["command"], Value::Null, "{example}: the image's entrypoint runs");
-        for mount in init["volumeMounts"].as_array().unwrap() {
-            let path = mount["mountPath"].as_str().unwrap();
-            assert!(!Path::new(BINARY).starts_with(path), "{example}: {path} covers {BINARY}");
+        for (place, container) in podcreds_containers(pod(&documents)) {
+            assert_eq!(container["command"], Value::Null, "{example}: {place}: the image's entrypoint runs");
+            for mount in container["volumeMounts"].as_array().unwrap() {
+                let path = mount["mountPath"].as_str().unwrap();
+                assert!(!Path::new(BINARY).starts_with(path), "{example}: {place}: {path} covers {BINARY}");
+            }
+        }
+    }
+}
+
+/// A probe that asks where nobody answers ends the container again and again.
+#[test]
+fn every_probe_asks_what_podcreds_answers() {
+    for example in EXAMPLES {
+        let Some(rendered) = render(example) else { return };
+        let documents = documents(&rendered);
+        for (place, container) in podcreds_containers(pod(&documents)) {
+            let ports = &container["ports"];
+            let probes: Vec<_> = ["startupProbe", "readinessProbe", "livenessProbe"]
+                .into_iter()
+                .map(|probe| (probe, &container[probe]))
+                .filter(|(_, probe)| !probe.is_null())
+                .collect();
+            if container["args"][0] != "sidecar" {
+                assert!(probes.is_empty() && ports.is_null(), "{example}: {place} answers no probe");
+                continue;
+            }
+            assert_eq!(
+                *ports,
+                json!([{"name": "health", "containerPort": HEALTH_PORT}]),
+                "{example}: {place}"
+            );
+            for (probe, asked) in probes {
+                if asked["httpGet"].is_null() {
+                    let command = json!([BINARY, "probe"]);
+                    assert_eq!(asked["exec"]["command"], command, "{example}: {place}: {probe}");
+                } else {
+                    let (path, port) = (&asked["httpGet"]["path"], &asked["httpGet"]["port"]);
+                    assert!(
+                        HEALTH_PATHS.iter().any(|known| path == known),
+                        "{example}: {place}: {probe}: {path}"
+                    );
+                    assert!(port == "health" || port == HEALTH_PORT, "{example}: {place}: {probe}: {port}");
+                }
+            }
+            let liveness = &container["livenessProbe"]["httpGet"]["path"];
+            assert_eq!(liveness, "/healthz", "{example}: {place}: what is not ready yet is not dead");
+        }
+    }
+}
+
+/// What comes first in the pod: a native sidecar that says when it is ready, or `init`.
+#[test]
+fn the_application_starts_when_its_files_are_there() {
+    for example in EXAMPLES {
+        let Some(rendered) = render(example) else { return };
+        let documents = documents(&rendered);
+        let first = &pod(&documents)["spec"]["initContainers"][0];
+        match first["args"][0].as_str().unwrap() {
+            "init" => assert_eq!(first["restartPolicy"], Value::Null, "{example}: init ends"),
+            "sidecar" => {
+                assert_eq!(first["restartPolicy"], "Always", "{example}: what never ends holds up the pod");
+                // Without one, the kubelet goes on as soon as the process has started.
+                assert_eq!(first["startupProbe"]["exec"]["command"], json!([BINARY, "probe"]), "{example}");
+            }
+            other => panic!("{example}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn each_sidecar_runs_where_its_example_is_for() {
+    for (example, kind, native, ordinary) in [
+        ("deploy", "Deployment", 0, 0),
+        ("deploy/annotations-file", "Deployment", 0, 0),
+        // Here an ordinary one would keep the Job from ending.
+        ("deploy/job", "Job", 1, 0),
+        ("deploy/native-sidecar", "Deployment", 1, 0),
+        ("deploy/sidecar", "Deployment", 0, 1),
+    ] {
+        let Some(rendered) = render(example) else { return };
+        let documents = documents(&rendered);
+        let spec = &pod(&documents)["spec"];
+        let sidecars = |kind: &str| {
+            spec[kind]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|container| container["args"][0] == "sidecar")
+                .count()
+        };
+        assert_eq!(workload(&documents)["kind"], kind, "{example}");
+        assert_eq!((sidecars("initContainers"), sidecars("containers")), (native, ordinary), "{example}");
+        let restart = &spec["restartPolicy"];
+        assert_eq!(restart == "Never" || restart == "OnFailure", kind == "Job", "{example}: {restart}");
+        if ordinary > 0 {
+            let ready = &spec["containers"].as_array().unwrap().last().unwrap()["readinessProbe"];
+            assert_eq!(ready["httpGet"]["path"], "/readyz", "{example}: the pod is ready when its files are");
+        }
+    }
+}
+
+/// Each folder is whole by itself, so that it can be copied; what they have in common must not drift apart.
+#[test]
+fn the_examples_are_one_application() {
+    let Some(first) = render(EXAMPLES[0]) else { return };
+    let first = documents(&first);
+    let app = |documents: &[Value]| {
+        let containers = pod(documents)["spec"]["containers"].as_array().unwrap();
+        let mut app = containers.iter().find(|container| container["name"] == "app").unwrap().clone();
+        if workload(documents)["kind"] == "Job" {
+            // It reads the same and ends.
+            let script = app["args"][0].as_str().unwrap();
+            let whole = pod(&first)["spec"]["containers"][0]["args"][0].clone();
+            assert!(whole.as_str().unwrap().starts_with(script), "{script}");
+            app["args"][0] = whole;
+        }
+        app
+    };
+    for example in EXAMPLES {
+        let Some(rendered) = render(example) else { return };
+        let documents = documents(&rendered);
+        assert_eq!(the(&documents, "Secret"), the(&first, "Secret"), "{example}");
+        assert_eq!(app(&documents), app(&first), "{example}");
+        let (template, template_of_first) = (pod(&documents), pod(&first));
+        assert_eq!(template["metadata"], template_of_first["metadata"], "{example}");
+        let (spec, spec_of_first) = (&template["spec"], &template_of_first["spec"]);
+        assert_eq!(spec["securityContext"], spec_of_first["securityContext"], "{example}");
+        for (place, container) in podcreds_containers(template) {
+            for field in ["resources", "securityContext"] {
+                let of_first = &spec_of_first["initContainers"][0][field];
+                assert_eq!(&container[field], of_first, "{example}: {place}: {field}");
+            }
         }
     }
 }
@@ -264,6 +406,20 @@ fn python() -> Option<String> {
     missing(&format!("{python} with kubernetes-validate; pip install -r tests/manifests/requirements.txt"))
 }
 
+/// Checks what was rendered against these schemas: `newest`, `oldest`, or a version.
+fn validate(python: &str, rendered: &str, schemas: &[&str]) -> Output {
+    let mut validator = Command::new(python)
+        .arg(root().join("tests/manifests/validate.py"))
+        .args(schemas)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    validator.stdin.take().unwrap().write_all(rendered.as_bytes()).unwrap();
+    validator.wait_with_output().unwrap()
+}
+
 /// Says why a test is skipped; fails it where `PODCREDS_TEST_REQUIRE=all` forbids that.
 #[allow(clippy::print_stderr, reason = "whoever runs the tests must see what they did not do")]
 fn missing<T>(what: &str) -> Option<T> {
@@ -286,9 +442,40 @@ fn the<'a>(documents: &'a [Value], kind: &str) -> &'a Value {
     found[0]
 }
 
+/// The only document that makes pods.
+fn workload(documents: &[Value]) -> &Value {
+    let found: Vec<_> =
+        documents.iter().filter(|document| document["spec"]["template"].is_object()).collect();
+    assert_eq!(found.len(), 1, "one workload");
+    found[0]
+}
+
 /// The pod template of the only workload; like a Pod, it has `metadata` and `spec`.
 fn pod(documents: &[Value]) -> &Value {
-    &the(documents, "Deployment")["spec"]["template"]
+    &workload(documents)["spec"]["template"]
+}
+
+/// The containers that run podcreds, each with its place in the pod.
+fn podcreds_containers(pod: &Value) -> Vec<(String, &Value)> {
+    let mut containers = pod_security::containers(pod);
+    containers.retain(|(_, container)| container["image"].as_str().unwrap().starts_with("podcreds:"));
+    assert!(!containers.is_empty(), "podcreds is part of the pod");
+    containers
+}
+
+fn has_native_sidecar(pod: &Value) -> bool {
+    pod["spec"]["initContainers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|init| !init["restartPolicy"].is_null())
+}
+
+/// The file of the folder that holds the workload, as it stands there.
+fn workload_file(example: &str) -> String {
+    let files = fs::read_dir(root().join(example)).unwrap().map(|entry| entry.unwrap().path());
+    let texts = files.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap());
+    texts.into_iter().find(|text| text.contains("\n      containers:\n")).expect("a workload")
 }
 
 fn without(list: &mut Value, unwanted: impl Fn(&Value) -> bool) {

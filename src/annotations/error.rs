@@ -3,7 +3,9 @@
 use std::fmt;
 
 use crate::annotations::list::ListError;
-use crate::credential::{Conflict, CredentialName, FieldName, FieldNameError, ModeError, PathError};
+use crate::credential::{
+    Conflict, CredentialName, FieldName, FieldNameError, ModeError, OnChangeError, PathError, RelativePath,
+};
 use crate::object::NameError;
 use crate::quote::Quoted;
 
@@ -124,6 +126,17 @@ pub enum Problem {
     /// A path that two credentials want.
     #[error(transparent)]
     Conflict(#[from] Conflict),
+    /// `.on-change`.
+    #[error(transparent)]
+    OnChange(#[from] OnChangeError),
+    /// A file to touch that a credential writes.
+    #[error("touches {path}, which credential {other} writes: choose another name")]
+    Touched {
+        /// The file.
+        path: RelativePath,
+        /// The credential.
+        other: CredentialName,
+    },
     /// `.file-mode`.
     #[error(transparent)]
     Mode(#[from] ModeError),

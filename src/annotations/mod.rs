@@ -14,7 +14,7 @@ pub use error::{Error, Errors, Problem};
 
 use crate::annotations::vocabulary::{Word, nearest};
 use crate::credential::{
-    Credential, CredentialName, FieldName, FileMode, Format, Keys, PathClaims, RelativePath,
+    Credential, CredentialName, FieldName, FileMode, Format, Keys, OnChange, PathClaims, RelativePath,
 };
 use crate::object::{Kind, Namespace, ObjectRef};
 use crate::secret::SecretBytes;
@@ -124,6 +124,7 @@ impl Group<'_> {
             .or_else(|| RelativePath::parse(&format.default_path(name)).ok());
         let mode = values.read(Word::FileMode, |text| Ok(FileMode::parse(text.trim())?));
         let optional = values.read(Word::Optional, read_bool).unwrap_or(false);
+        let on_change = values.read(Word::OnChange, |text| Ok(OnChange::parse(text)?));
         if let Some(field) = twice(&keys, &literals) {
             values.push(Word::Set, Problem::Twice { field: field.clone() });
         }
@@ -135,7 +136,17 @@ impl Group<'_> {
         if self.broken || errors.len() > before {
             return None;
         }
-        Some(Credential { name: name.clone(), sources, keys, literals, format, path: path?, mode, optional })
+        Some(Credential {
+            name: name.clone(),
+            sources,
+            keys,
+            literals,
+            format,
+            path: path?,
+            mode,
+            optional,
+            on_change,
+        })
     }
 }
 
@@ -202,7 +213,15 @@ fn twice<'a>(keys: &Keys, literals: &'a [(FieldName, SecretBytes)]) -> Option<&'
 
 fn check_paths(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>) {
     let mut claims = PathClaims::default();
-    for Credential { name, path, format, .. } in credentials {
+    for Credential { name, path, format, on_change, .. } in credentials {
+        // The same file may be touched for several credentials, but a bundle must not have it.
+        if let Some(OnChange::Touch(touched)) = on_change
+            && let Some(other) =
+                credentials.iter().find(|other| other.path.parts().next() == touched.parts().next())
+        {
+            let problem = Problem::Touched { path: touched.clone(), other: other.name.clone() };
+            errors.push(Error::new(&format!("{prefix}/{name}.on-change"), problem));
+        }
         let claimed = match format {
             Format::Files => claims.folder(path, name),
             _ => claims.file(path, name),

@@ -89,7 +89,6 @@ fn what_a_later_version_brings_is_refused_with_not_yet() {
         ("template", "{{ password }}"),
         ("template-from", "cm/key"),
         ("delimiters", "[[ ]]"),
-        ("on-change", "signal HUP app"),
         ("cluster", "hub"),
         ("format", "pgpass"),
         ("format", "uri"),
@@ -114,6 +113,8 @@ fn wrong_values_are_refused() {
         ("path", "/etc/passwd", "absolute"),
         ("path", "a\nb", "control characters"),
         ("file-mode", "888", "octal"),
+        ("on-change", "reboot", "is none of: POST URL"),
+        ("on-change", "touch db", "touches db, which credential db writes"),
         ("optional", "yes", "neither \"true\" nor \"false\""),
         ("configmap", "a/b/c", "write name or namespace/name"),
     ] {

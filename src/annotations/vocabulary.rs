@@ -14,9 +14,10 @@ pub(super) enum Word {
     Path,
     FileMode,
     Optional,
+    OnChange,
 }
 
-const WORDS: [(&str, Word); 8] = [
+const WORDS: [(&str, Word); 9] = [
     ("secret", Word::Secret),
     ("configmap", Word::Configmap),
     ("keys", Word::Keys),
@@ -25,10 +26,11 @@ const WORDS: [(&str, Word); 8] = [
     ("path", Word::Path),
     ("file-mode", Word::FileMode),
     ("optional", Word::Optional),
+    ("on-change", Word::OnChange),
 ];
 
 /// Words of the vocabulary that a later version brings: to ignore one would promise what does not happen.
-const LATER_WORDS: [&str; 6] = ["engine", "template", "template-from", "delimiters", "on-change", "cluster"];
+const LATER_WORDS: [&str; 5] = ["engine", "template", "template-from", "delimiters", "cluster"];
 
 /// Formats that a later version brings.
 const LATER_FORMATS: [&str; 7] = ["uri", "jdbc", "libpq", "pgpass", "pgservice", "mycnf", "template"];

@@ -11,6 +11,7 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueE
 use log::LevelFilter;
 
 use crate::annotations::DEFAULT_PREFIX;
+use crate::health::listen::Listen;
 use crate::kube::in_cluster::SERVICE_ACCOUNT_FOLDER;
 
 /// Where the kubelet looks for a container's last words.
@@ -23,9 +24,9 @@ const EXIT_CODES: &str = "Exit codes:
   1  a defect of podcreds
   2  wrong usage, annotations or configuration
   3  the API server refused, or has no such object
-  4  the API server could not be reached in time
+  4  the API server could not be reached in time, or the sidecar is not ready
   5  the volume could not be written
-  130, 143  ended by SIGINT, SIGTERM";
+  130, 143  ended by SIGINT, SIGTERM; the sidecar ends with 0";
 
 /// Delivers database credentials to a pod as files.
 #[derive(Debug, Parser)]
@@ -75,8 +76,12 @@ pub(super) enum LogFormat {
 pub(super) enum Command {
     /// Write every credential once and exit: an init container
     Init(InitArgs),
+    /// Write every credential and keep them current: a sidecar
+    Sidecar(SidecarArgs),
     /// Print what init would write, values hidden
     Render(RenderArgs),
+    /// Ask the sidecar of this container whether it is ready: an exec probe
+    Probe(ProbeArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,6 +89,112 @@ pub(super) struct InitArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
 
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SidecarArgs {
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+
+    #[command(flatten)]
+    pub(super) target: TargetArgs,
+
+    /// How changes are noticed: by watches, or by reading everything now and then
+    #[arg(long, value_enum, default_value_t, env = "PODCREDS_SYNC", hide_env_values = true)]
+    pub(super) sync: SyncBy,
+
+    /// How often everything is read where it is not watched, a tenth more or less
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "1m",
+        value_parser = positive_duration,
+        env = "PODCREDS_POLL_INTERVAL",
+        hide_env_values = true
+    )]
+    pub(super) poll_interval: Duration,
+
+    /// How long one watch lasts before the next; a line that is silent for longer is taken for dead
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "5m",
+        value_parser = whole_seconds,
+        env = "PODCREDS_WATCH_TIMEOUT",
+        hide_env_values = true
+    )]
+    pub(super) watch_timeout: Duration,
+
+    /// Apply annotations that are edited after the start; needs the right to watch the pod
+    #[arg(
+        long,
+        action = ArgAction::SetTrue,
+        value_parser = BoolishValueParser::new(),
+        env = "PODCREDS_FOLLOW_ANNOTATIONS",
+        hide_env_values = true
+    )]
+    pub(super) follow_annotations: bool,
+
+    /// What becomes of the files of a Secret that is deleted
+    #[arg(long, value_enum, default_value_t, env = "PODCREDS_ON_DELETE", hide_env_values = true)]
+    pub(super) on_delete: OnDeleteArg,
+
+    #[command(flatten)]
+    pub(super) listen: ListenArgs,
+}
+
+/// Where the sidecar says how it is.
+#[derive(Debug, clap::Args)]
+pub(super) struct ListenArgs {
+    /// Where /healthz, /readyz and /metrics are answered: an address with its port, or off
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "[::]:8081",
+        value_parser = Listen::parse,
+        env = "PODCREDS_LISTEN",
+        hide_env_values = true
+    )]
+    pub(super) listen: Listen,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ProbeArgs {
+    #[command(flatten)]
+    pub(super) listen: ListenArgs,
+
+    /// How long to wait for the answer
+    // Not the variable of --timeout elsewhere: that bounds another thing, and both commands see one environment.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "2s",
+        value_parser = positive_duration,
+        env = "PODCREDS_PROBE_TIMEOUT",
+        hide_env_values = true
+    )]
+    pub(super) timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum SyncBy {
+    #[default]
+    Watch,
+    Poll,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(super) enum OnDeleteArg {
+    #[default]
+    Keep,
+    Clear,
+}
+
+/// Where the files go.
+#[derive(Debug, clap::Args)]
+pub(super) struct TargetArgs {
     /// The folder to write: a volume that the application mounts too
     #[arg(
         long,
@@ -95,7 +206,7 @@ pub(super) struct InitArgs {
     pub(super) volume: PathBuf,
 
     /// How long the version before the current one is kept for readers that are still in it
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration, env = "PODCREDS_GRACE", hide_env_values = true)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, env = "PODCREDS_GRACE", hide_env_values = true)]
     pub(super) grace: Duration,
 }
 
@@ -189,9 +300,29 @@ pub(super) fn variable_of(error: &clap::Error, args: &[OsString]) -> Option<OsSt
     named.get_env().filter(|_| !typed).map(OsStr::to_owned)
 }
 
+/// The longest time that a flag takes: beyond it clocks cannot add up.
+const LONGEST_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A time that may be zero.
+fn duration(text: &str) -> Result<Duration, String> {
+    if humantime::parse_duration(text) == Ok(Duration::ZERO) {
+        Ok(Duration::ZERO)
+    } else {
+        positive_duration(text)
+    }
+}
+
+/// A time that the API server is asked for, which counts in seconds.
+fn whole_seconds(text: &str) -> Result<Duration, String> {
+    positive_duration(text).and_then(|time| {
+        if time < Duration::from_secs(1) { Err("must be a second or longer".to_owned()) } else { Ok(time) }
+    })
+}
+
 fn positive_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("must be longer than zero".to_owned()),
+        Ok(duration) if duration > LONGEST_DURATION => Err("must not be longer than a year".to_owned()),
         Ok(duration) => Ok(duration),
         Err(error) => Err(format!("{error}; write 500ms, 10s or 1m30s")),
     }

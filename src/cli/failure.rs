@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::cli::{DEFECT, USAGE};
+use crate::health::{listen, probe};
 use crate::kube::in_cluster;
 use crate::sync;
 
@@ -28,6 +29,12 @@ pub(super) enum Failure {
     /// A pass.
     #[error(transparent)]
     Sync(#[from] sync::Error),
+    /// The address for probes and scrapes.
+    #[error(transparent)]
+    Listen(#[from] listen::Error),
+    /// The sidecar's answer to a probe.
+    #[error(transparent)]
+    Probe(#[from] probe::Error),
     /// Signal handlers.
     #[error("cannot handle signals: {0}")]
     Signals(io::Error),
@@ -37,7 +44,8 @@ impl Failure {
     /// The exit code that the documentation promises.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Setting(_) | Self::InCluster(_) => USAGE,
+            Self::Setting(_) | Self::InCluster(_) | Self::Listen(_) | Self::Probe(probe::Error::Off) => USAGE,
+            Self::Probe(probe::Error::Silent { .. } | probe::Error::NotReady { .. }) => UNREACHABLE,
             Self::Signals(_) => DEFECT,
             Self::Sync(error) => match error {
                 sync::Error::Annotations(_)

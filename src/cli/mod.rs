@@ -20,7 +20,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::cli::args::Command;
 use crate::cli::failure::Failure;
 use crate::commands;
+use crate::health::{Health, listen, probe};
 use crate::kube::Client;
+use crate::sidecar;
 
 /// The exit code of a defect of ours.
 pub const DEFECT: u8 = 1;
@@ -39,12 +41,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     logging::start(args.log_level, args.log_format, std::env::var("RUST_LOG").ok().as_deref());
     // Every mode is set as it should be, whatever umask the container's runtime gave us.
     rustix::process::umask(Mode::empty());
-    match end_on_signals().and_then(|()| execute(args.command)) {
+    // A probe runs in the sidecar's container, whose last words are not its to write.
+    let is_probe = matches!(args.command, Command::Probe(_));
+    match execute(args.command) {
         Ok(()) => 0,
         Err(failure) => {
             let message = failure.to_string();
             error!("{message}");
-            failure::write_termination_log(&last_words, &message);
+            if !is_probe {
+                failure::write_termination_log(&last_words, &message);
+            }
             failure.exit_code()
         }
     }
@@ -53,10 +59,22 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Init(init) => {
+            end_on_signals(|signal| 128 + signal)?;
             let (settings, client) = settings::of(&init.source)?;
-            Ok(commands::init::run(&settings, &Client::new(client), &init.volume, init.grace)?)
+            Ok(commands::init::run(&settings, &Client::new(client), &init.target.volume, init.target.grace)?)
         }
+        Command::Sidecar(sidecar) => {
+            // For a sidecar, being told to end is the right end: a Job whose containers end so has succeeded.
+            end_on_signals(|_| 0)?;
+            let (settings, client) = settings::of_sidecar(&sidecar)?;
+            let client = Client::new(client);
+            let health = Arc::new(Health::new(client.requests()));
+            listen::start(sidecar.listen.listen, Arc::clone(&health))?;
+            match sidecar::run(&settings, client, &health)? {}
+        }
+        Command::Probe(args) => Ok(probe::ask(args.listen.listen, args.timeout)?),
         Command::Render(render) => {
+            end_on_signals(|signal| 128 + signal)?;
             let (settings, client) = settings::of(&render.source)?;
             Ok(commands::render::run(
                 &settings,
@@ -68,13 +86,13 @@ fn execute(command: Command) -> Result<(), Failure> {
     }
 }
 
-/// Ends the process at once on SIGTERM and SIGINT, with the exit code that a shell gives. The kernel does not do that for
+/// Ends the process at once on SIGTERM and SIGINT, with the exit code for that signal. The kernel does not do that for
 /// PID 1. Nothing has to be cleared up: a volume is whole at every instruction.
-fn end_on_signals() -> Result<(), Failure> {
+fn end_on_signals(code: fn(i32) -> i32) -> Result<(), Failure> {
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register_conditional_shutdown(
             signal,
-            128 + signal,
+            code(signal),
             Arc::new(AtomicBool::new(true)),
         )
         .map_err(Failure::Signals)?;

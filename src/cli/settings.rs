@@ -1,10 +1,11 @@
 //! What was typed, and what the environment adds, as validated settings.
 
-use crate::cli::args::SourceArgs;
+use crate::cli::args::{OnDeleteArg, SidecarArgs, SourceArgs, SyncBy, TargetArgs};
 use crate::cli::failure::Failure;
 use crate::kube::{ClientConfig, in_cluster};
 use crate::object::{Kind, NameError, Namespace, ObjectRef, is_subdomain};
 use crate::quote::Quoted;
+use crate::sidecar::{self, Follow, OnDelete};
 use crate::sync::{AnnotationsFrom, Settings};
 
 /// Reads the settings of a pass and the way to the API server.
@@ -36,6 +37,32 @@ pub(super) fn of(args: &SourceArgs) -> Result<(Settings, ClientConfig), Failure>
     let settings =
         Settings { annotations, prefix, namespace, allow_none: args.allow_none, timeout: args.timeout };
     Ok((settings, client))
+}
+
+/// Reads the settings of a sidecar and the way to the API server.
+pub(super) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, ClientConfig), Failure> {
+    let (sync, client) = of(&args.source)?;
+    let follow = Follow {
+        watch: args.sync == SyncBy::Watch,
+        poll_interval: args.poll_interval,
+        watch_timeout: args.watch_timeout,
+    };
+    let on_delete = match args.on_delete {
+        OnDeleteArg::Keep => OnDelete::Keep,
+        OnDeleteArg::Clear => OnDelete::Clear,
+    };
+    let TargetArgs { volume, grace } = &args.target;
+    Ok((
+        sidecar::Settings {
+            sync,
+            volume: volume.clone(),
+            grace: *grace,
+            follow,
+            on_delete,
+            follow_annotations: args.follow_annotations,
+        },
+        client,
+    ))
 }
 
 fn pod(args: &SourceArgs, namespace: Namespace) -> Result<AnnotationsFrom, Failure> {

@@ -20,7 +20,9 @@ pub fn run(settings: &Settings, client: &Client, path: &Path, grace: Duration) -
     let what = format!("{} of {}", count(files, "file"), count(credentials, "credential"));
     let (path, took) = (path.display(), started.elapsed().as_millis());
     match published {
-        Published::Swapped { version } => info!("wrote {what} to {path} in {took} ms, as version {version}"),
+        Published::Swapped { version, .. } => {
+            info!("wrote {what} to {path} in {took} ms, as version {version}")
+        }
         Published::Unchanged => info!("{what} in {path} were current after {took} ms: nothing was written"),
     }
     Ok(())

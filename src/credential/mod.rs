@@ -3,17 +3,19 @@
 
 mod mode;
 mod name;
+mod on_change;
 mod path;
 
 pub use mode::{FileMode, ModeError};
 pub use name::{CredentialName, FieldName, FieldNameError};
+pub use on_change::{OnChange, OnChangeError, SignalName};
 pub use path::{Conflict, PathClaims, PathError, RelativePath};
 
 use crate::object::ObjectRef;
 use crate::secret::SecretBytes;
 
 /// A named group of annotations: where its fields come from and the one output that they become.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Credential {
     /// Its name, the part before the dot in `podcreds.io/<name>.<word>`.
     pub name: CredentialName,
@@ -31,6 +33,8 @@ pub struct Credential {
     pub mode: Option<FileMode>,
     /// Whether a missing source or key is no error.
     pub optional: bool,
+    /// What is done after a rotation.
+    pub on_change: Option<OnChange>,
 }
 
 /// Which keys of the sources become fields.

@@ -41,6 +41,8 @@ struct Pod {
 
 #[derive(Deserialize)]
 struct Metadata {
+    #[serde(rename = "resourceVersion")]
+    version: Option<String>,
     name: Option<String>,
     namespace: Option<String>,
     annotations: Option<BTreeMap<String, String>>,
@@ -78,20 +80,21 @@ pub(super) fn annotations(pod: &ObjectRef, body: &[u8]) -> Result<BTreeMap<Strin
     Ok(read.metadata.annotations.unwrap_or_default())
 }
 
-/// The decoded content of a Secret or ConfigMap.
-pub(super) fn data(object: &ObjectRef, body: &[u8]) -> Result<Data, Cause> {
+/// A Secret or ConfigMap: its version and its decoded content.
+pub(super) fn object(object: &ObjectRef, body: &[u8]) -> Result<(String, Data), Cause> {
     let content: Content<'_> = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
     check(object, &[&object.kind.to_string()], &content.kind, &content.metadata)?;
     let plain = content.data.unwrap_or_default();
     let encoded = content.binary_data.unwrap_or_default();
-    match object.kind {
+    let data: Result<Data, Cause> = match object.kind {
         Kind::Secret => plain.into_iter().map(decode).collect(),
         _ => plain
             .into_iter()
             .map(|(key, text)| Ok((key, (&*text.0).into())))
             .chain(encoded.into_iter().map(decode))
             .collect(),
-    }
+    };
+    Ok((content.metadata.version.unwrap_or_default(), data?))
 }
 
 /// Makes sure that an answer is of the object that was asked for: one that belongs to another request, because a proxy
@@ -124,13 +127,13 @@ mod tests {
     use super::*;
     use crate::object::Namespace;
 
-    fn object(kind: Kind) -> ObjectRef {
+    fn reference(kind: Kind) -> ObjectRef {
         ObjectRef::parse(kind, "db", &Namespace::parse("prod").unwrap()).unwrap()
     }
 
     fn read(kind: Kind, rest: &str) -> Result<Data, String> {
         let body = format!(r#"{{"kind":"{kind}","metadata":{{"name":"db","namespace":"prod"}}{rest}}}"#);
-        data(&object(kind), body.as_bytes()).map_err(|cause| cause.to_string())
+        object(&reference(kind), body.as_bytes()).map(|(_, data)| data).map_err(|cause| cause.to_string())
     }
 
     fn secret(data: &str) -> Result<Data, String> {
@@ -167,7 +170,7 @@ mod tests {
         }
         assert!(secret(r#"{"a":"test-password!"}"#).unwrap_err().contains("key \"a\" is not base64"));
         for body in ["", "<html>", "[]", "null", r#"{"kind":"Status"}"#, &"[".repeat(100_000)] {
-            assert!(data(&object(Kind::Secret), body.as_bytes()).is_err(), "{body:.20}");
+            assert!(object(&reference(Kind::Secret), body.as_bytes()).is_err(), "{body:.20}");
         }
     }
 
@@ -182,11 +185,11 @@ mod tests {
         ] {
             let body =
                 format!(r#"{{"kind":"{kind}","metadata":{{"name":"{name}","namespace":"{namespace}"}}}}"#);
-            assert_eq!(data(&object(Kind::Secret), body.as_bytes()).is_ok(), right, "{body}");
+            assert_eq!(object(&reference(Kind::Secret), body.as_bytes()).is_ok(), right, "{body}");
         }
         let other = br#"{"kind":"Pod","metadata":{"name":"other","namespace":"prod"}}"#;
-        assert!(annotations(&object(Kind::Pod), other).is_err());
-        assert!(annotations(&object(Kind::Pod), br#"{"kind":"Status","metadata":{}}"#).is_err());
+        assert!(annotations(&reference(Kind::Pod), other).is_err());
+        assert!(annotations(&reference(Kind::Pod), br#"{"kind":"Status","metadata":{}}"#).is_err());
     }
 
     #[test]
@@ -194,11 +197,11 @@ mod tests {
         for kind in ["Pod", "PartialObjectMetadata"] {
             let metadata = r#"{"name":"db","namespace":"prod","annotations":{"x/y":"z"}}"#;
             let body = format!(r#"{{"kind":"{kind}","metadata":{metadata}}}"#);
-            assert_eq!(annotations(&object(Kind::Pod), body.as_bytes()).unwrap()["x/y"], "z");
+            assert_eq!(annotations(&reference(Kind::Pod), body.as_bytes()).unwrap()["x/y"], "z");
         }
         let none = br#"{"kind":"Pod","metadata":{"name":"db","namespace":"prod"}}"#;
-        assert!(annotations(&object(Kind::Pod), none).unwrap().is_empty());
-        assert!(annotations(&object(Kind::Pod), b"{}").is_err());
+        assert!(annotations(&reference(Kind::Pod), none).unwrap().is_empty());
+        assert!(annotations(&reference(Kind::Pod), b"{}").is_err());
     }
 
     #[test]

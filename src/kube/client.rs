@@ -16,10 +16,13 @@ use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
 use crate::kube::body::{self, Status};
-use crate::kube::config::{ClientConfig, Server};
+use crate::kube::config::{ClientConfig, Roots, Server};
 use crate::kube::error::{Cause, Error};
+use crate::kube::followed::Followed;
+use crate::kube::requests::Requests;
 use crate::kube::retry::Deadline;
-use crate::kube::token::TokenFile;
+use crate::kube::token::{Token, TokenFile};
+use crate::kube::watch::Watch;
 use crate::object::{Data, ObjectRef};
 use crate::secret::{SecretBuffer, SecretBytes};
 
@@ -32,6 +35,8 @@ const BODY_LIMIT: usize = 4 * 1024 * 1024;
 const CHUNK: usize = 8 * 1024;
 /// The receive buffer of a connection: a TLS record.
 const INPUT_BUFFER: usize = 16 * 1024;
+/// The send buffer of a connection: a request with its token. The default is 128 KiB, which a sidecar has for each watch.
+const OUTPUT_BUFFER: usize = 8 * 1024;
 
 const JSON: &str = "application/json";
 /// Only the metadata of a pod is asked for, and no spec with other people's environment variables in it. A server that
@@ -42,38 +47,62 @@ const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8
 /// For the API server's audit log.
 const USER_AGENT: &str = concat!("podcreds/", env!("CARGO_PKG_VERSION"));
 
-/// A client of one API server. Requests share one kept-alive connection.
+/// A client of one API server, for any number of threads. Requests share kept-alive connections.
 #[derive(Debug)]
 pub struct Client {
-    agent: Agent,
     server: Server,
     request_timeout: Duration,
-    token: Mutex<TokenFile>,
+    identity: Mutex<Identity>,
+    requests: Arc<Requests>,
+}
+
+/// What the kubelet replaces while the client lives.
+#[derive(Debug)]
+struct Identity {
+    token: TokenFile,
+    roots: Followed<Roots>,
+    /// Made for these roots; others need another.
+    agent: Agent,
+}
+
+/// What a Secret or ConfigMap held, and in which version.
+#[derive(Debug)]
+pub struct Object {
+    /// Its `resourceVersion`.
+    pub version: String,
+    /// Its content.
+    pub data: Data,
+}
+
+/// The bounds of one request.
+struct Bounds {
+    /// Of all of it.
+    whole: Option<Duration>,
+    /// Of each phase up to the answer's header.
+    phase: Duration,
+    /// Of the whole body.
+    body: Option<Duration>,
+    /// Of the silence between two pieces of the body.
+    silence: Option<Duration>,
 }
 
 impl Client {
     /// Prepares the client; nothing is connected yet.
     pub fn new(config: ClientConfig) -> Self {
-        let roots: Vec<_> =
-            config.roots.certificates().iter().map(|der| Certificate::from_der(der).to_owned()).collect();
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::new_with_certs(&roots))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .build();
-        let bounds = Agent::config_builder()
-            .tls_config(tls)
-            .https_only(true)
-            // The default takes HTTPS_PROXY, which is not for the cluster's own address.
-            .proxy(None)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .http_status_as_error(false)
-            .user_agent(USER_AGENT)
-            .input_buffer_size(INPUT_BUFFER)
-            .build();
-        let agent = Agent::with_parts(bounds, DefaultConnector::new(), Addresses::default());
-        let ClientConfig { server, request_timeout, token, .. } = config;
-        Self { agent, server, request_timeout, token: Mutex::new(token) }
+        let ClientConfig { server, request_timeout, token, mut roots } = config;
+        let agent = agent(&roots.current().0);
+        let identity = Mutex::new(Identity { token, roots, agent });
+        Self { server, request_timeout, identity, requests: Arc::default() }
+    }
+
+    /// What counts this client's requests.
+    pub fn requests(&self) -> Arc<Requests> {
+        Arc::clone(&self.requests)
+    }
+
+    /// The bound on a request up to its answer's header: name, connection, sending and first byte.
+    pub fn answer_timeout(&self) -> Duration {
+        self.request_timeout.saturating_mul(4)
     }
 
     /// Reads a pod's annotations.
@@ -89,68 +118,116 @@ impl Client {
         read().map_err(|cause| Error::new(pod, cause))
     }
 
-    /// Reads what a Secret or ConfigMap holds.
+    /// Reads a Secret or ConfigMap.
     ///
     /// # Errors
     /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
-    pub fn data(&self, object: &ObjectRef, deadline: Deadline) -> Result<Data, Error> {
-        let read = || body::data(object, self.get(object, JSON, deadline)?.expose());
-        read().map_err(|cause| Error::new(object, cause))
+    pub fn object(&self, object: &ObjectRef, deadline: Deadline) -> Result<Object, Error> {
+        let read = || body::object(object, self.get(object, JSON, deadline)?.expose());
+        let (version, data) = read().map_err(|cause| Error::new(object, cause))?;
+        Ok(Object { version, data })
+    }
+
+    /// Watches one object from a version on, or from its present state where none is given. The API server is asked to
+    /// end the watch after `lifetime`; a line that is silent for `silence` is taken for dead.
+    ///
+    /// # Errors
+    /// If the watch cannot be opened.
+    pub fn watch<'a>(
+        &'a self,
+        object: &'a ObjectRef,
+        from: Option<&str>,
+        lifetime: Duration,
+        silence: Duration,
+    ) -> Result<Watch<'a>, Error> {
+        let mut path = format!(
+            "{}?watch=true&fieldSelector=metadata.name%3D{}&allowWatchBookmarks=true&timeoutSeconds={}",
+            collection(object),
+            object.name(),
+            lifetime.as_secs().max(1)
+        );
+        // Versions are opaque, but Kubernetes makes them of digits, and nothing else goes into an address.
+        let is_plain = |version: &&str| !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit());
+        if let Some(version) = from.filter(is_plain) {
+            path.push_str("&resourceVersion=");
+            path.push_str(version);
+        }
+        // The API server was asked to end it before: a line that goes on for longer, a byte at a time, is no watch.
+        let bounds =
+            Bounds { whole: None, phase: self.request_timeout, body: Some(silence), silence: Some(silence) };
+        let open = || {
+            let response = self.send(&path, METADATA_ONLY, &bounds)?;
+            match response.status() {
+                StatusCode::OK => Ok(Watch::new(object, &self.server, response.into_body())),
+                _ => Err(self.refusal(object, "watch", response)?),
+            }
+        };
+        open().map_err(|cause| Error::new(object, cause))
     }
 
     /// The body of a successful answer.
     fn get(&self, object: &ObjectRef, accept: &str, deadline: Deadline) -> Result<SecretBytes, Cause> {
-        let started = Instant::now();
-        let path =
-            format!("/api/v1/namespaces/{}/{}/{}", object.namespace, object.kind.resource(), object.name());
-        let response = self.send(&path, accept, deadline)?;
-        let status = response.status();
-        let retry_after = retry_after(&response);
-        let body = self.read(response.into_body())?;
-        debug!("GET {path}: {status}, {} bytes in {} ms", body.expose().len(), started.elapsed().as_millis());
-        if status == StatusCode::OK {
-            return Ok(body);
-        }
-        let Status { message, is_not_found } = body::status(body.expose());
-        Err(match status.as_u16() {
-            300..=399 => Cause::Redirected { server: self.server.clone(), status: status.as_u16() },
-            401 => {
-                self.lock_token().forget();
-                Cause::Unauthorized { message }
-            }
-            403 => Cause::forbidden(object, message),
-            404 if is_not_found => Cause::NotFound { message },
-            404 => Cause::unreadable("404 without the reason NotFound, as from a proxy"),
-            status @ (408 | 429 | 500..) => Cause::Busy { status, message, retry_after },
-            status => Cause::Refused { status, message },
-        })
-    }
-
-    fn send(&self, path: &str, accept: &str, deadline: Deadline) -> Result<Response<Body>, Cause> {
         let left = deadline.remaining();
         if left.is_zero() {
             return Err(Cause::OutOfTime { server: self.server.clone() });
         }
         // A phase ends a little before the whole time does, so that the message can say which one it was.
         let bound = self.request_timeout.min(left - left / 10);
-        let bearer = Zeroizing::new(format!("Bearer {}", self.lock_token().token()?.as_str()));
+        let started = Instant::now();
+        let path = format!("{}/{}", collection(object), object.name());
+        let bounds = Bounds { whole: Some(left), phase: bound, body: Some(bound), silence: None };
+        let response = self.send(&path, accept, &bounds)?;
+        if response.status() != StatusCode::OK {
+            return Err(self.refusal(object, "get", response)?);
+        }
+        let body = self.read(response.into_body())?;
+        debug!("GET {path}: 200 OK, {} bytes in {} ms", body.expose().len(), started.elapsed().as_millis());
+        Ok(body)
+    }
+
+    /// What an answer means that is no success.
+    fn refusal(&self, object: &ObjectRef, verb: &str, response: Response<Body>) -> Result<Cause, Cause> {
+        let status = response.status().as_u16();
+        let retry_after = retry_after(&response);
+        let Status { message, is_not_found } = body::status(self.read(response.into_body())?.expose());
+        debug!("{verb} {object}: {status}");
+        Ok(match status {
+            300..=399 => Cause::Redirected { server: self.server.clone(), status },
+            401 => {
+                self.identity().token.read_again();
+                Cause::Unauthorized { message }
+            }
+            403 => Cause::forbidden(object, verb, message),
+            404 if is_not_found => Cause::NotFound { message },
+            404 => Cause::unreadable("404 without the reason NotFound, as from a proxy"),
+            410 if verb == "watch" => Cause::Expired { message },
+            408 | 429 | 500.. => Cause::Busy { status, message, retry_after },
+            status => Cause::Refused { status, message },
+        })
+    }
+
+    fn send(&self, path: &str, accept: &str, bounds: &Bounds) -> Result<Response<Body>, Cause> {
+        let (agent, token) = self.identity().current();
+        let bearer = Zeroizing::new(format!("Bearer {}", token.as_str()));
         let mut authorization =
             HeaderValue::from_str(&bearer).map_err(|_| Cause::unreadable("the token is no header value"))?;
         authorization.set_sensitive(true);
-        self.agent
+        let answer = agent
             .get(format!("{}{path}", self.server))
             .header("authorization", authorization)
             .header("accept", accept)
             .config()
-            .timeout_global(Some(left))
-            .timeout_resolve(Some(bound))
-            .timeout_connect(Some(CONNECT_TIMEOUT.min(bound)))
-            .timeout_send_request(Some(bound))
-            .timeout_recv_response(Some(bound))
-            .timeout_recv_body(Some(bound))
+            .timeout_global(bounds.whole)
+            .timeout_resolve(Some(bounds.phase))
+            .timeout_connect(Some(CONNECT_TIMEOUT.min(bounds.phase)))
+            .timeout_send_request(Some(bounds.phase))
+            .timeout_recv_response(Some(bounds.phase))
+            .timeout_recv_body(bounds.body)
+            .timeout_per_read(bounds.silence)
             .build()
-            .call()
-            .map_err(|error| Cause::transport(&self.server, &error))
+            .call();
+        self.requests.count(answer.as_ref().ok().map(|response| response.status().as_u16()));
+        answer.map_err(|error| Cause::transport(&self.server, &error))
     }
 
     fn read(&self, body: Body) -> Result<SecretBytes, Cause> {
@@ -174,10 +251,49 @@ impl Client {
         }
     }
 
-    /// A thread that panicked with the lock held cannot have left a half-made token behind.
-    fn lock_token(&self) -> MutexGuard<'_, TokenFile> {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A thread that panicked with the lock held cannot have left anything half-made behind.
+    fn identity(&self) -> MutexGuard<'_, Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Identity {
+    /// The agent and the token for the files as they are now.
+    fn current(&mut self) -> (Agent, Token) {
+        let (roots, changed) = self.roots.current();
+        if changed {
+            self.agent = agent(&roots);
+        }
+        (self.agent.clone(), self.token.current().0)
+    }
+}
+
+/// An agent that trusts these roots.
+fn agent(roots: &Roots) -> Agent {
+    let roots: Vec<_> =
+        roots.certificates().iter().map(|der| Certificate::from_der(der).to_owned()).collect();
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build();
+    let config = Agent::config_builder()
+        .tls_config(tls)
+        .https_only(true)
+        // The default takes HTTPS_PROXY, which is not for the cluster's own address.
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .user_agent(USER_AGENT)
+        .input_buffer_size(INPUT_BUFFER)
+        .output_buffer_size(OUTPUT_BUFFER)
+        .build();
+    Agent::with_parts(config, DefaultConnector::new(), Addresses::default())
+}
+
+/// The path of all objects of this kind in its namespace.
+fn collection(object: &ObjectRef) -> String {
+    format!("/api/v1/namespaces/{}/{}", object.namespace, object.kind.resource())
 }
 
 /// Takes an address as it is; ureq's own resolver starts a thread for it wherever there is a bound on time.

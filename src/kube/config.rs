@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 
+use crate::kube::followed::Followed;
 use crate::kube::token::TokenFile;
 use crate::quote::Quoted;
 
@@ -16,7 +17,7 @@ pub struct ClientConfig {
     /// Where the API server is.
     pub server: Server,
     /// Which certificates it may show.
-    pub roots: Roots,
+    pub roots: Followed<Roots>,
     /// Who we are.
     pub token: TokenFile,
     /// The bound on each phase of a request: sending it, the first byte of the answer, the rest of it.

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use crate::kube::config::Server;
-use crate::kube::token::TokenError;
 use crate::object::{Kind, ObjectRef};
 
 /// One object that could not be read.
@@ -109,9 +108,12 @@ pub enum Cause {
         /// What is wrong with it, without its content.
         reason: String,
     },
-    /// No token to send.
-    #[error(transparent)]
-    Token(#[from] TokenError),
+    /// A version that a watch was to start from, and that the API server no longer has.
+    #[error("the API server no longer has the version to watch from: {message}")]
+    Expired {
+        /// The API server's.
+        message: String,
+    },
 }
 
 impl Error {
@@ -128,6 +130,16 @@ impl Error {
     /// Whether the API server said that there is no such object.
     pub fn is_not_found(&self) -> bool {
         matches!(self.cause, Cause::NotFound { .. })
+    }
+
+    /// Whether the right to do this is missing.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self.cause, Cause::Forbidden { .. })
+    }
+
+    /// Whether the API server no longer has the version that was asked for.
+    pub fn is_expired(&self) -> bool {
+        matches!(self.cause, Cause::Expired { .. })
     }
 
     /// Whether only the clock ended this attempt, so that an earlier one may know more.
@@ -162,14 +174,14 @@ impl Error {
 }
 
 impl Cause {
-    pub(super) fn forbidden(object: &ObjectRef, message: String) -> Self {
+    pub(super) fn forbidden(object: &ObjectRef, verb: &str, message: String) -> Self {
         let names = match object.kind {
             // The names of a Deployment's pods cannot be known when its Role is written.
             Kind::Pod => String::new(),
             Kind::Secret | Kind::ConfigMap => format!(", resourceNames: [{}]", object.name()),
         };
         let rule =
-            format!("{{apiGroups: [\"\"], resources: [{}]{names}, verbs: [get]}}", object.kind.resource());
+            format!("{{apiGroups: [\"\"], resources: [{}]{names}, verbs: [{verb}]}}", object.kind.resource());
         let role = format!(
             "a Role in namespace {}, bound to the pod's service account by a RoleBinding there",
             object.namespace

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
+use crate::backoff::Backoff;
 use crate::kube::error::Error;
 
-/// The most that is waited after the first failure; doubles with each.
-const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// The most that is waited after any failure, unless the server asks for more.
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
 
@@ -67,7 +66,8 @@ pub fn until_settled<K, V>(
     mut ask: impl FnMut(&K) -> Result<V, Error>,
 ) -> Result<Vec<(K, V)>, Vec<Error>> {
     let mut slots: Vec<Slot<K, V>> = items.into_iter().map(|item| Slot::new(item)).collect();
-    for round in 0.. {
+    let mut backoff = Backoff::up_to(LONGEST_DELAY);
+    loop {
         for slot in &mut slots {
             if matches!(slot.answer, Some(Ok(_))) {
                 continue;
@@ -82,8 +82,7 @@ pub fn until_settled<K, V>(
         if errors().next().is_none() {
             break;
         }
-        let jitter = longest_delay(round).mul_f64(fastrand::f64());
-        let delay = deadline.fit(jitter, errors().filter_map(Error::retry_after).max());
+        let delay = deadline.fit(backoff.delay(), errors().filter_map(Error::retry_after).max());
         let Some(delay) = delay.filter(|_| !errors().any(Error::is_final)) else {
             return Err(slots.into_iter().filter_map(|slot| slot.answer?.err()).collect());
         };
@@ -119,10 +118,6 @@ impl<K, V> Slot<K, V> {
             self.logged = reason;
         }
     }
-}
-
-fn longest_delay(round: u32) -> Duration {
-    FIRST_DELAY.saturating_mul(2_u32.saturating_pow(round)).min(LONGEST_DELAY)
 }
 
 #[cfg(test)]
@@ -185,11 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn delays_grow_to_a_bound_and_leave_time_for_a_last_attempt() {
-        let longest: Vec<_> =
-            [0, 1, 5, 6, 7, 40, u32::MAX].map(|round| longest_delay(round).as_millis()).into();
-        assert_eq!(longest, [100, 200, 3200, 6400, 8000, 8000, 8000]);
-
+    fn delays_leave_time_for_a_last_attempt() {
         let seconds = Duration::from_secs;
         let minute = Deadline::after(seconds(60));
         assert_eq!(minute.fit(seconds(3), None), Some(seconds(3)));

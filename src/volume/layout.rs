@@ -6,7 +6,10 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, FileType, readlinkat, renameat, statat, symlinkat, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Timespec, Timestamps, UTIME_NOW, readlinkat, renameat, statat, symlinkat, unlinkat,
+    utimensat,
+};
 use rustix::io::Errno;
 
 use crate::volume::error::Problem;
@@ -126,6 +129,21 @@ pub(super) fn swap(root: BorrowedFd<'_>, version: &VersionName) -> Result<(), Pr
         renameat(root, NEXT_DATA, root, DATA)
     };
     swap().map_err(|errno| Problem::of("swap versions", errno))
+}
+
+/// Gives a regular file a new modification time; makes it, empty, if it is not there.
+pub(super) fn touch(root: BorrowedFd<'_>, name: &str, mode: u32) -> Result<(), Problem> {
+    let failed = |errno| Problem::of("touch files", errno);
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let times = Timestamps { last_access: now, last_modification: now };
+    match statat(root, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::RegularFile => {
+            utimensat(root, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)
+        }
+        Ok(_) => Err(Problem::Foreign { name: name.to_owned() }),
+        Err(Errno::NOENT) => tree::write_file(root, name, mode, b"").map_err(failed),
+        Err(errno) => Err(failed(errno)),
+    }
 }
 
 /// The versions that there are, current or not, oldest first.

@@ -28,7 +28,7 @@ use rustix::io::Errno;
 pub use error::{Error, Problem};
 
 use crate::bundle::Bundle;
-use crate::credential::FileMode;
+use crate::credential::{FileMode, RelativePath};
 use crate::volume::layout::VersionName;
 use crate::volume::tree::Folder;
 
@@ -56,6 +56,8 @@ pub enum Published {
     Swapped {
         /// The name of its folder.
         version: String,
+        /// Whether there was another before it.
+        replaced: bool,
     },
 }
 
@@ -84,6 +86,26 @@ impl Volume {
         // Also released when the process ends, however it ends.
         let _ = flock(&self.root, FlockOperation::Unlock);
         published
+    }
+
+    /// Gives a file at the top of the volume a new modification time, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// If something else is in its place, or the volume cannot be written.
+    pub fn touch(&self, path: &RelativePath) -> Result<(), Error> {
+        let name = path.to_string();
+        layout::touch(self.root.as_fd(), &name, self.default_mode.bits())
+            .map_err(|problem| Error::new(&self.path, problem))
+    }
+
+    /// Removes the versions that have outlived their grace since they were swapped out.
+    pub fn clear(&self) {
+        if self.lock().is_ok() {
+            if let Ok(current) = layout::current(self.root.as_fd()) {
+                self.clear_leftovers(current.as_ref());
+            }
+            let _ = flock(&self.root, FlockOperation::Unlock);
+        }
     }
 
     /// Two processes that publish into one volume would undo each other's work: the second is told so. A file system
@@ -116,7 +138,7 @@ impl Volume {
                 result => result?,
             };
             self.clear_leftovers(Some(&version));
-            Published::Swapped { version: version.to_string() }
+            Published::Swapped { version: version.to_string(), replaced: current.is_some() }
         };
         let old_links = links.iter().map(String::as_str).filter(|name| !folder.has(name));
         layout::remove_links(root, old_links);

@@ -99,7 +99,13 @@ pub(super) fn make(parent: BorrowedFd<'_>, name: &str, folder: &Folder<'_>) -> R
     Ok(folder)
 }
 
-fn write_file(parent: BorrowedFd<'_>, name: &str, mode: u32, mut content: &[u8]) -> Result<(), Errno> {
+/// Writes a file that is not there yet.
+pub(super) fn write_file(
+    parent: BorrowedFd<'_>,
+    name: &str,
+    mode: u32,
+    mut content: &[u8],
+) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?;
     fchmod(&file, Mode::from_raw_mode(mode))?;

@@ -1,63 +1,14 @@
 //! `init` as a process outside of any pod, against a real API server: its rights, its answers, what it was asked.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::{env, fs};
 
 use serde_json::{Value, json};
 
-use crate::kubectl::{Namespace, PATIENCE, server};
-use crate::support::pod::PodFolder;
-use crate::support::run::{Finished, Running, poll_until, run};
+use crate::kubectl::{Namespace, PATIENCE};
+use crate::scene::Scene;
+use crate::support::run::{Running, poll_until};
 use crate::support::skip::require;
-
-/// A pod object that is never scheduled, and the files that its container would find.
-struct Scene {
-    namespace: Namespace,
-    folder: PodFolder,
-    server: (String, String),
-}
-
-impl Scene {
-    fn new(annotations: &Value) -> Option<Self> {
-        let namespace = Namespace::new()?;
-        let (host, port, ca) = server();
-        let folder = PodFolder::with(&ca, &namespace.token(), namespace.name());
-        let pod = json!({
-            "metadata": {"annotations": annotations},
-            "spec": {
-                "serviceAccountName": "app",
-                "nodeSelector": {"podcreds.io/no-such-node": "true"},
-                "containers": [{"name": "app", "image": "docker.io/local/none:none"}],
-            },
-        });
-        namespace.put("v1", "Pod", "app-0", pod);
-        Some(Self { namespace, folder, server: (host, port) })
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_podcreds"));
-        command
-            .arg("init")
-            .args(args)
-            .env_clear()
-            .env("KUBERNETES_SERVICE_HOST", &self.server.0)
-            .env("KUBERNETES_SERVICE_PORT", &self.server.1)
-            .env("POD_NAME", "app-0")
-            .env("PODCREDS_SERVICE_ACCOUNT_DIR", self.folder.service_account())
-            .env("PODCREDS_VOLUME", self.folder.volume())
-            .env("PODCREDS_TERMINATION_LOG", self.folder.termination_log());
-        command
-    }
-
-    fn init(&self, args: &[&str]) -> Finished {
-        run(self.command(args), PATIENCE)
-    }
-
-    fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.folder.volume().join(path)).unwrap_or_else(|error| format!("{error:?}"))
-    }
-}
 
 /// What the API server was asked by a user, from its audit log.
 fn audited(log: &Path, user: &str) -> Vec<String> {
@@ -151,7 +102,7 @@ fn a_missing_right_is_named_with_the_api_servers_own_words_and_waited_for() {
     }
 
     scene.namespace.grant_least(&["other"]);
-    let running = Running::start(scene.command(&[]));
+    let running = Running::start(scene.command("init", &[]));
     poll_until(PATIENCE, "the Secret is refused", || running.stderr().contains("resourceNames: [db]"));
     scene.namespace.grant_least(&["db"]);
     let finished = running.wait(PATIENCE);
@@ -163,7 +114,7 @@ fn a_missing_right_is_named_with_the_api_servers_own_words_and_waited_for() {
 fn a_missing_secret_is_waited_for() {
     let Some(scene) = Scene::new(&json!({"podcreds.io/db.secret": "db"})) else { return };
     scene.namespace.grant_least(&["db"]);
-    let running = Running::start(scene.command(&[]));
+    let running = Running::start(scene.command("init", &[]));
     poll_until(PATIENCE, "the Secret is missed", || running.stderr().contains("secrets \"db\" not found"));
     scene.namespace.put_secret("db", &[("password", "test-password")]);
     let finished = running.wait(PATIENCE);
@@ -176,7 +127,7 @@ fn a_token_that_the_api_server_refuses_is_read_again() {
     scene.namespace.put_secret("db", &[("password", "test-password")]);
     scene.namespace.grant_least(&["db"]);
     scene.folder.rotate_token("test-token-that-is-none");
-    let running = Running::start(scene.command(&[]));
+    let running = Running::start(scene.command("init", &[]));
     poll_until(PATIENCE, "the token is refused", || {
         running.stderr().contains("does not accept the token: Unauthorized")
     });

@@ -1,6 +1,7 @@
 //! A namespace of a real cluster, by way of kubectl.
 
 use std::env;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,19 +18,25 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// A namespace with a service account `app`, gone when dropped.
 pub(crate) struct Namespace {
     name: String,
+    kubeconfig: OsString,
 }
 
 impl Namespace {
     /// Makes one, unless there is no cluster.
     pub(crate) fn new() -> Option<Self> {
+        let kubeconfig = require("KUBECONFIG, which names a real cluster,", env::var_os("KUBECONFIG"))?;
+        Some(Self::of(&kubeconfig))
+    }
+
+    /// Makes one in the cluster of this kubeconfig.
+    pub(crate) fn of(kubeconfig: &OsStr) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        require("KUBECONFIG, which names a real cluster,", env::var_os("KUBECONFIG"))?;
         let name = format!("podcreds-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let namespace = Self { name };
+        let namespace = Self { name, kubeconfig: kubeconfig.to_owned() };
         namespace
             .apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.name}}));
         namespace.put("v1", "ServiceAccount", "app", json!({}));
-        Some(namespace)
+        namespace
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -42,7 +49,7 @@ impl Namespace {
     }
 
     pub(crate) fn apply(&self, object: &Value) {
-        kubectl(&["apply", "-f", "-"], object.to_string().as_bytes());
+        self.run(&["apply", "-f", "-"], object.to_string().as_bytes());
     }
 
     /// Applies an object of this namespace; `body` holds all but its kind and name.
@@ -74,24 +81,82 @@ impl Namespace {
 
     /// The rights that a pod with these Secrets needs.
     pub(crate) fn grant_least(&self, secrets: &[&str]) {
+        self.grant_on(secrets, &["get"]);
+    }
+
+    /// The rights that a pod with these Secrets needs to follow them.
+    pub(crate) fn grant_watch(&self, secrets: &[&str]) {
+        self.grant_on(secrets, &["get", "watch"]);
+    }
+
+    fn grant_on(&self, secrets: &[&str], verbs: &[&str]) {
         self.grant(&json!([
             {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
-            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": secrets, "verbs": ["get"]},
+            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": secrets, "verbs": verbs},
         ]));
     }
 
     /// A token of the service account, from the TokenRequest API.
     pub(crate) fn token(&self) -> String {
+        self.token_with(json!({}))
+    }
+
+    /// A token that ends with this Secret.
+    pub(crate) fn token_bound_to(&self, secret: &str) -> String {
+        self.token_with(json!({"boundObjectRef": {"apiVersion": "v1", "kind": "Secret", "name": secret}}))
+    }
+
+    fn token_with(&self, spec: Value) -> String {
         let path = format!("/api/v1/namespaces/{}/serviceaccounts/app/token", self.name);
-        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
-        let answer = kubectl(&["create", "--raw", &path, "-f", "-"], request.to_string().as_bytes());
+        let mut request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"});
+        request["spec"] = spec;
+        let answer = self.run(&["create", "--raw", &path, "-f", "-"], request.to_string().as_bytes());
         let answer: Value = serde_json::from_str(&answer).unwrap();
         answer["status"]["token"].as_str().unwrap().to_owned()
     }
 
     /// Runs kubectl in this namespace.
     pub(crate) fn kubectl(&self, args: &[&str]) -> String {
-        kubectl(&[&["-n", self.name.as_str()], args].concat(), b"")
+        self.run(&[&["-n", self.name.as_str()], args].concat(), b"")
+    }
+
+    /// kubectl in the cluster of this namespace, to be given arguments.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new("kubectl");
+        command.env("KUBECONFIG", &self.kubeconfig);
+        command
+    }
+
+    fn run(&self, args: &[&str], input: &[u8]) -> String {
+        let output = self.output(args, input);
+        assert!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("kubectl prints text")
+    }
+
+    fn output(&self, args: &[&str], input: &[u8]) -> Output {
+        let mut command = self.command();
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("kubectl is installed");
+        child.stdin.take().expect("stdin is piped").write_all(input).expect("kubectl reads");
+        child.wait_with_output().expect("kubectl ends")
+    }
+
+    /// The API server's address, port and CA, as kubectl knows them.
+    pub(crate) fn server(&self) -> (String, String, String) {
+        let config = self.run(&["config", "view", "--minify", "--raw", "-o", "json"], b"");
+        let config: Value = serde_json::from_str(&config).unwrap();
+        let cluster = &config["clusters"][0]["cluster"];
+        let ca = match (&cluster["certificate-authority-data"], &cluster["certificate-authority"]) {
+            (Value::String(data), _) => {
+                use base64::Engine;
+                String::from_utf8(base64::engine::general_purpose::STANDARD.decode(data).unwrap()).unwrap()
+            }
+            (_, path) => std::fs::read_to_string(path.as_str().expect("a cluster has a CA")).unwrap(),
+        };
+        let url = cluster["server"].as_str().unwrap();
+        let (host, port) =
+            url.trim_start_matches("https://").rsplit_once(':').expect("the server has a port");
+        (host.to_owned(), port.to_owned(), ca)
     }
 
     pub(crate) fn get(&self, object: &str) -> Value {
@@ -111,37 +176,6 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        let _ = output(&["delete", "namespace", &self.name, "--wait=false"], b"");
+        let _ = self.output(&["delete", "namespace", &self.name, "--wait=false"], b"");
     }
-}
-
-fn output(args: &[&str], input: &[u8]) -> Output {
-    let mut command = Command::new("kubectl");
-    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("kubectl is installed");
-    child.stdin.take().expect("stdin is piped").write_all(input).expect("kubectl reads");
-    child.wait_with_output().expect("kubectl ends")
-}
-
-fn kubectl(args: &[&str], input: &[u8]) -> String {
-    let output = output(args, input);
-    assert!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("kubectl prints text")
-}
-
-/// The API server's address and CA, as kubectl knows them.
-pub(crate) fn server() -> (String, String, String) {
-    let config: Value =
-        serde_json::from_str(&kubectl(&["config", "view", "--minify", "--raw", "-o", "json"], b"")).unwrap();
-    let cluster = &config["clusters"][0]["cluster"];
-    let ca = match (&cluster["certificate-authority-data"], &cluster["certificate-authority"]) {
-        (Value::String(data), _) => {
-            use base64::Engine;
-            String::from_utf8(base64::engine::general_purpose::STANDARD.decode(data).unwrap()).unwrap()
-        }
-        (_, path) => std::fs::read_to_string(path.as_str().expect("a cluster has a CA")).unwrap(),
-    };
-    let url = cluster["server"].as_str().unwrap();
-    let (host, port) = url.trim_start_matches("https://").rsplit_once(':').expect("the server has a port");
-    (host.to_owned(), port.to_owned(), ca)
 }

@@ -9,8 +9,9 @@
 //! | `PODCREDS_TEST_BINARY` | the static binary |
 //! | `PODCREDS_TEST_APP_IMAGE` | a busybox on the nodes; default `docker.io/local/busybox:test` |
 //! | `PODCREDS_TEST_AUDIT_LOG` | the API server's audit log, as JSON lines |
+//! | `PODCREDS_TEST_CLUSTER` | the script that started the cluster, for tests that start one of their own or cut its network; needs root |
 //!
-//! Without the first, all are skipped; without a binary and a way to load it, those with pods.
+//! Without the first, all are skipped; without a binary and a way to load it, those with pods; without the last, the outages.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
@@ -18,4 +19,7 @@ mod support;
 
 mod apiserver;
 mod kubectl;
+mod outages;
 mod pods;
+mod scene;
+mod sidecar;

@@ -31,7 +31,7 @@ fn app_image() -> String {
 }
 
 /// A namespace with the Secret `db` that its service account may read.
-fn namespace() -> Option<Namespace> {
+pub(crate) fn namespace() -> Option<Namespace> {
     let namespace = Namespace::new()?;
     image()?;
     namespace.put_secret("db", &[("username", "app"), ("password", "it's a \"test\" $password")]);
@@ -40,7 +40,7 @@ fn namespace() -> Option<Namespace> {
 }
 
 /// A pod with podcreds as its init container and an application that runs a script.
-fn pod(annotations: Value, init_user: u32, app_user: u32, script: &str) -> Value {
+pub(crate) fn pod(annotations: Value, init_user: u32, app_user: u32, script: &str) -> Value {
     let mount = |read_only| json!([{"name": "credentials", "mountPath": "/podcreds", "readOnly": read_only}]);
     let hardened = |user: u32| {
         json!({
@@ -79,7 +79,7 @@ fn pod(annotations: Value, init_user: u32, app_user: u32, script: &str) -> Value
     })
 }
 
-fn push(list: &mut Value, item: Value) {
+pub(crate) fn push(list: &mut Value, item: Value) {
     list.as_array_mut().expect("a list").push(item);
 }
 
@@ -219,4 +219,9 @@ fn the_example_for_users_comes_up() {
 #[test]
 fn the_example_with_an_annotations_file_comes_up() {
     deploy("deploy/annotations-file");
+}
+
+#[test]
+fn the_example_with_a_sidecar_comes_up() {
+    deploy("deploy/sidecar");
 }

@@ -7,9 +7,12 @@ mod support;
 
 mod crash;
 mod faults;
+mod health;
 mod identity;
 mod init;
+mod notify;
 mod secrecy;
+mod sidecar;
 mod volume;
 
 use std::collections::BTreeMap;
@@ -67,7 +70,8 @@ impl Scene {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.pod.command(Path::new(PODCREDS), &self.server);
-        command.args(args);
+        // Tests run side by side, and the default is one port.
+        command.env("PODCREDS_LISTEN", "off").args(args);
         command
     }
 

@@ -1,15 +1,15 @@
-//! What a rendered example lets its pod read, and what the annotations of that pod need: `(resource, name)` pairs, the
-//! name being `*` for any.
+//! What a rendered example lets its pod do, and what the annotations of that pod need: a verb, a resource and a name,
+//! the name being `*` for any.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// A resource and the name of the object, or `*`.
-pub(crate) type Right = (String, String);
+/// A verb, a resource, and the name of the object, or `*`.
+pub(crate) type Right = (String, String, String);
 
-/// The objects that the pod asks for: the sources that its annotations name, and the pod itself where it has to be
-/// asked for them.
+/// What the pod asks for: the sources that its annotations name, watched too where a sidecar follows them, and the pod
+/// itself where it has to be asked for them.
 pub(crate) fn needed(pod: &Value) -> BTreeSet<Right> {
     let sources =
         pod["metadata"]["annotations"].as_object().into_iter().flatten().filter_map(|(key, value)| {
@@ -18,33 +18,44 @@ pub(crate) fn needed(pod: &Value) -> BTreeSet<Right> {
                 "configmap" => "configmaps",
                 _ => return None,
             };
-            Some((resource.to_owned(), value.as_str()?.to_owned()))
+            Some((resource, value.as_str()?))
         });
-    let mut needed: BTreeSet<Right> = sources.collect();
+    let follows =
+        crate::pod_security::containers(pod).iter().any(|(_, container)| container["args"][0] == "sidecar");
+    let verbs: &[&str] = if follows { &["get", "watch"] } else { &["get"] };
+    let mut needed: BTreeSet<Right> = sources
+        .flat_map(|(resource, name)| verbs.iter().map(move |verb| right(verb, resource, name)))
+        .collect();
     if !pod["spec"].to_string().contains("--annotations-file") {
-        needed.insert(("pods".to_owned(), "*".to_owned()));
+        needed.insert(right("get", "pods", "*"));
     }
     needed
 }
 
-/// What the Role grants. Everything beyond `get` in the core API group shows as a right of its own, so that it is
-/// never equal to what is needed.
+/// What the Role grants. A rule beyond the core API group shows as a right of its own, so that it is never equal to what
+/// is needed.
 pub(crate) fn granted(role: &Value) -> BTreeSet<Right> {
     let mut granted = BTreeSet::new();
     for rule in role["rules"].as_array().into_iter().flatten() {
-        let plain =
-            rule["verbs"] == serde_json::json!(["get"]) && rule["apiGroups"] == serde_json::json!([""]);
+        let core = rule["apiGroups"] == serde_json::json!([""]);
         let any = vec![Value::from("*")];
-        for resource in rule["resources"].as_array().unwrap_or(&any) {
-            for name in rule["resourceNames"].as_array().filter(|names| !names.is_empty()).unwrap_or(&any) {
-                let resource = if plain { text(resource) } else { rule.to_string() };
-                granted.insert((resource, text(name)));
+        for verb in rule["verbs"].as_array().unwrap_or(&any) {
+            for resource in rule["resources"].as_array().unwrap_or(&any) {
+                for name in rule["resourceNames"].as_array().filter(|names| !names.is_empty()).unwrap_or(&any)
+                {
+                    let resource = if core { text(resource).to_owned() } else { rule.to_string() };
+                    granted.insert(right(text(verb), &resource, text(name)));
+                }
             }
         }
     }
     granted
 }
 
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+fn right(verb: &str, resource: &str, name: &str) -> Right {
+    (verb.to_owned(), resource.to_owned(), name.to_owned())
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }

@@ -1,5 +1,6 @@
-"""Checks the Kubernetes objects on standard input against the newest and the oldest schema that kubernetes-validate has.
+"""Checks the Kubernetes objects on standard input against each schema that the arguments name.
 
+An argument is `newest` or `oldest`, of those that kubernetes-validate has, or a version such as 1.29.
 Fields that the schema does not know are errors, and so are kinds. Prints a line for each object that passes.
 """
 import sys
@@ -8,10 +9,12 @@ import kubernetes_validate
 import yaml
 from kubernetes_validate.utils import all_versions
 
+known = all_versions()
+schemas = [{"newest": known[-1], "oldest": known[0]}.get(schema, schema) for schema in sys.argv[1:]]
 failed = False
 for document in filter(None, yaml.safe_load_all(sys.stdin)):
     name = f"{document.get('kind')}/{document.get('metadata', {}).get('name')}"
-    for version in (all_versions()[-1], all_versions()[0]):
+    for version in schemas:
         try:
             kubernetes_validate.validate(document, version, strict=True)
         except Exception as error:

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::http::{Answer, Framing, Request};
+use super::routes::Reply;
 use super::socket::Socket;
-use super::{Shared, faults, routes};
+use super::{Shared, faults, stream};
 
 /// A longer head ends the connection.
 const MAX_HEAD: usize = 64 * 1024;
@@ -46,12 +47,20 @@ fn exchange(shared: &Shared, connection: &mut Connection) -> io::Result<After> {
         let target = request.target();
         let asked_to_close = request.wants_close();
         let fault = shared.faults().take(&target);
-        let answer = routes::answer(&shared.cluster(), &request);
+        if request.is_watch() {
+            // Else the threads of watches that nobody reads would pile up.
+            shared.dismiss_departed();
+        }
+        let reply = match &fault {
+            None => shared.reply(&request),
+            Some(_) => Reply::Whole(shared.whole_reply(&request)),
+        };
         shared.requests().push(request);
 
-        let after = match fault {
-            None => connection.send(&answer)?,
-            Some(fault) => faults::play(fault, &answer, connection)?,
+        let after = match (reply, fault) {
+            (Reply::Watch(_), _) => stream::send(shared, connection)?,
+            (Reply::Whole(answer), None) => connection.send(&answer)?,
+            (Reply::Whole(answer), Some(fault)) => faults::play(fault, &answer, connection)?,
         };
         match after {
             After::KeepAlive if asked_to_close => return Ok(After::Close),
@@ -125,6 +134,11 @@ impl Connection {
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.tls.write_all(bytes)?;
         self.tls.flush()
+    }
+
+    /// As the requests that came over it have it.
+    pub(super) fn number(&self) -> usize {
+        self.number
     }
 
     /// The connection below TLS.

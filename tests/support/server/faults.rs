@@ -8,7 +8,10 @@ use super::connection::{After, Connection};
 use super::http::{Answer, Framing};
 use super::routes;
 
-/// How a request is spoiled. The request counts in `ApiServer::requests` all the same.
+/// Ends a chunked body.
+pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// How a request is spoiled. A watch is spoiled as if its body were what it would send at once. The request counts in `ApiServer::requests` all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// No answer but RST: Linux sends it where a socket is closed with the request still unread in its buffer.
@@ -47,6 +50,31 @@ pub(crate) enum Fault {
     Body(String),
     /// 307 to this address.
     Redirect(String),
+}
+
+/// How a watch that is open is spoiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum WatchFault {
+    /// RST.
+    Reset,
+    /// FIN without the last chunk and without `close_notify`, as when a process dies.
+    Close,
+    /// The last chunk, as after `timeoutSeconds`; the connection lives on.
+    End,
+    /// Half of an event's line, ended by a new line; the stream goes on.
+    BrokenLine,
+    /// An event, one JSON line, of a length that no object has; the stream goes on.
+    OversizedLine {
+        /// The exact length without the new line, at least 1000.
+        bytes: u64,
+    },
+    /// The next event that comes arrives a byte at a time; what follows waits for its end.
+    DripLine {
+        /// Between two bytes; zero is as fast as they go.
+        interval: Duration,
+    },
+    /// An `ERROR` event with a `Status` of this code, then the last chunk.
+    ErrorEvent { code: u16, message: String },
 }
 
 /// How often a rule of `ApiServer::fail_on` holds.
@@ -148,25 +176,36 @@ fn drip(answer: &Answer, interval: Duration, connection: &mut Connection) -> io:
 fn huge(bytes: u64, framing: Framing, connection: &mut Connection) -> io::Result<After> {
     const START: &str = r#"{"kind":"Secret","apiVersion":"v1","metadata":{"name":"huge"},"data":{"filler":""#;
     const END: &str = r#""}}"#;
+
+    connection.write(&Answer::text(200, "").head(framing))?;
+    write_filled(START, bytes, END, framing, connection)?;
+    if matches!(framing, Framing::Chunked) {
+        connection.write(LAST_CHUNK)?;
+    }
+    Ok(After::KeepAlive)
+}
+
+/// So many bytes, which start and end as told.
+pub(super) fn write_filled(
+    start: &str,
+    bytes: u64,
+    end: &str,
+    framing: Framing,
+    connection: &mut Connection,
+) -> io::Result<()> {
     const PIECE: [u8; 16 * 1024] = [b'A'; 16 * 1024];
 
-    let mut filler =
-        bytes.checked_sub((START.len() + END.len()) as u64).expect("a huge body is longer than this");
-    connection.write(&Answer::text(200, "").head(framing))?;
-    write_piece(START.as_bytes(), framing, connection)?;
+    let mut filler = bytes.checked_sub((start.len() + end.len()) as u64).expect("what is huge is longer");
+    write_piece(start.as_bytes(), framing, connection)?;
     while filler > 0 {
         let length = filler.min(PIECE.len() as u64);
         write_piece(&PIECE[..length as usize], framing, connection)?;
         filler -= length;
     }
-    write_piece(END.as_bytes(), framing, connection)?;
-    if matches!(framing, Framing::Chunked) {
-        connection.write(b"0\r\n\r\n")?;
-    }
-    Ok(After::KeepAlive)
+    write_piece(end.as_bytes(), framing, connection)
 }
 
-fn write_piece(piece: &[u8], framing: Framing, connection: &mut Connection) -> io::Result<()> {
+pub(super) fn write_piece(piece: &[u8], framing: Framing, connection: &mut Connection) -> io::Result<()> {
     match framing {
         Framing::Length(_) => connection.write(piece),
         Framing::Chunked => {

@@ -61,6 +61,21 @@ impl Request {
         format!("{} {}", self.method, self.target())
     }
 
+    /// The first query parameter of this name, percent-decoded.
+    pub(super) fn parameter(&self, name: &str) -> Option<String> {
+        let pairs = self.query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.map(|(key, value)| (decode(key), decode(value))).find(|(key, _)| key == name).map(|pair| pair.1)
+    }
+
+    /// Whether `watch` is set; any value but `false` and `0` sets it (apimachinery, `Convert_Slice_string_To_bool`).
+    pub(super) fn is_watch(&self) -> bool {
+        self.flag("watch")
+    }
+
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.parameter(name).is_some_and(|value| value != "0" && !value.eq_ignore_ascii_case("false"))
+    }
+
     pub(super) fn wants_close(&self) -> bool {
         self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
@@ -89,6 +104,10 @@ impl Answer {
         Self { code, headers: Vec::new(), body: json_text.into().into_bytes() }
     }
 
+    pub(super) fn json_lines(lines: Vec<u8>) -> Self {
+        Self { code: 200, headers: Vec::new(), body: lines }
+    }
+
     pub(super) fn with(mut self, name: &'static str, value: String) -> Self {
         self.headers.push((name, value));
         self
@@ -107,6 +126,21 @@ impl Answer {
         }
         head.into_bytes()
     }
+}
+
+/// Percent-decoded; what is no escape stays, and what is no UTF-8 is replaced.
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let escaped = after
+            .get(..2)
+            .filter(|_| *first == b'%')
+            .and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// How the peer learns where the body ends.

@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
+use super::departures::Departures;
 use super::{Shared, connection};
 
 /// More at one time are closed as soon as they come.
@@ -99,12 +100,25 @@ impl Doors {
         self.changed.notify_all();
     }
 
-    /// A shutdown wakes whoever reads or writes; the connection's thread then closes it.
-    pub(super) fn drop_all(&self) {
-        for stream in self.state().open.values() {
+    /// A shutdown wakes whoever reads or writes; the connection's thread then closes it. Returns the numbers of those
+    /// that were open.
+    pub(super) fn drop_all(&self) -> Vec<usize> {
+        let state = self.state();
+        for stream in state.open.values() {
             // The peer may have broken it already.
             let _ = stream.shutdown(Shutdown::Both);
         }
+        state.open.keys().copied().collect()
+    }
+
+    /// Those of these connections whose peer has left.
+    pub(super) fn departed(&self, mut numbers: Vec<usize>) -> Vec<usize> {
+        if !numbers.is_empty() {
+            let departures = Departures::read();
+            let state = self.state();
+            numbers.retain(|number| state.open.get(number).is_some_and(|stream| departures.include(stream)));
+        }
+        numbers
     }
 
     /// Admits nobody else, breaks what is open, and wakes the acceptor by a connection of its own.

@@ -2,32 +2,45 @@
 //!
 //! The way of a request: `listener` accepts, `connection` speaks TLS and HTTP, `routes` decides the answer from
 //! `objects`, `faults` spoils it where the test asked for that.
+//!
+//! The way of a watch: `watch` is what was asked for, `watches` decides what is sent next, from the `history` of
+//! `objects`, `stream` sends it; `departures` tells who has left, `watching` is for the test.
 
 mod black_hole;
+mod builder;
 mod connection;
+mod departures;
 mod faults;
+mod history;
 mod http;
 mod listener;
 mod objects;
 mod routes;
 mod socket;
+mod stream;
+mod watch;
+mod watches;
+mod watching;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
-use rustls::crypto::ring;
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::ServerConfig;
 
 pub(crate) use self::black_hole::BlackHole;
+pub(crate) use self::builder::Builder;
 use self::faults::Faults;
-pub(crate) use self::faults::{Fault, Times};
+pub(crate) use self::faults::{Fault, Times, WatchFault};
+use self::http::Answer;
 pub(crate) use self::http::Request;
 use self::listener::Doors;
 pub(crate) use self::objects::Kind;
 use self::objects::{ObjectRef, Objects};
-use self::routes::Access;
-use super::pki::{Authority, Leaf, OpensslMissing};
+use self::routes::{Access, Reply, Verb};
+use self::watches::{Step, Watches};
+use super::pki::Authority;
 
 /// The bearer token that is accepted unless the test says otherwise.
 pub(crate) const TOKEN: &str = "test-token-1";
@@ -48,6 +61,8 @@ pub(crate) struct ApiServer {
 struct Shared {
     tls: Arc<ServerConfig>,
     cluster: Mutex<Cluster>,
+    /// Wakes the watches, after anything that may concern them.
+    changed: Condvar,
     faults: Mutex<Faults>,
     requests: Mutex<Vec<Request>>,
     doors: Doors,
@@ -57,6 +72,8 @@ struct Shared {
 struct Cluster {
     objects: Objects,
     access: Access,
+    watches: Watches,
+    gone_as_status: bool,
 }
 
 impl ApiServer {
@@ -105,35 +122,35 @@ impl ApiServer {
         self.put_object(Kind::ConfigMap, namespace, name, objects::configmap(data, binary_data));
     }
 
-    /// Puts any object. Kind, name, namespace and resource version are the server's to set; uid and creation
-    /// time too, unless they are given.
+    /// Puts any object, and watches see it. Kind, name, namespace and resource version are the server's to set; uid and
+    /// creation time too, unless they are given.
     pub(crate) fn put_object(&self, kind: Kind, namespace: &str, name: &str, object: serde_json::Value) {
-        self.cluster().objects.put(ObjectRef::new(kind, namespace, name), object);
+        self.shared.change(|cluster| cluster.objects.put(ObjectRef::new(kind, namespace, name), object));
     }
 
-    /// Answers `path` with 200 and this text, as it is, whatever form the request prefers.
+    /// Answers `path` with 200 and this text, as it is, whatever form the request prefers. No watch sees it.
     pub(crate) fn put_raw(&self, path: &str, json_text: &str) {
         self.cluster().objects.put_raw(path, json_text);
     }
 
-    /// Removes an object; its path answers 404 from now on. The next put goes on counting its resource version.
+    /// Removes an object; its path answers 404 from now on, and its deletion counts as a change.
     pub(crate) fn delete(&self, kind: Kind, namespace: &str, name: &str) {
-        self.cluster().objects.delete(&ObjectRef::new(kind, namespace, name));
+        self.shared.change(|cluster| cluster.objects.delete(&ObjectRef::new(kind, namespace, name)));
     }
 
-    /// The resource version of an object that is there.
+    /// The resource version of an object that is there: that of its last change, among all changes in the cluster.
     pub(crate) fn resource_version(&self, kind: Kind, namespace: &str, name: &str) -> Option<String> {
         self.cluster().objects.resource_version(&ObjectRef::new(kind, namespace, name))
     }
 
-    /// Answers 403 for this object, there or not.
+    /// Answers 403 to a get of this object, there or not; [`forbid_watch`](Self::forbid_watch) is for watches.
     pub(crate) fn forbid(&self, kind: Kind, namespace: &str, name: &str) {
-        self.cluster().access.forbid(ObjectRef::new(kind, namespace, name));
+        self.cluster().access.forbid(Verb::Get, ObjectRef::new(kind, namespace, name));
     }
 
     /// Takes [`forbid`](Self::forbid) back.
     pub(crate) fn allow(&self, kind: Kind, namespace: &str, name: &str) {
-        self.cluster().access.allow(&ObjectRef::new(kind, namespace, name));
+        self.cluster().access.allow(Verb::Get, &ObjectRef::new(kind, namespace, name));
     }
 
     /// Accepts these bearer tokens and no others; with none, everybody gets 401.
@@ -174,12 +191,14 @@ impl ApiServer {
 
     /// How many connections are open now.
     pub(crate) fn open_connections(&self) -> usize {
+        self.shared.dismiss_departed();
         self.shared.doors.open()
     }
 
     /// Breaks every open connection (FIN, no `close_notify`); new ones are welcome.
     pub(crate) fn drop_connections(&self) {
-        self.shared.doors.drop_all();
+        let dropped = self.shared.doors.drop_all();
+        self.shared.change(|cluster| cluster.watches.dismiss(&dropped));
     }
 
     /// From now on the kernel completes TCP handshakes, and nobody answers the TLS handshake. Connections that are open
@@ -197,6 +216,7 @@ impl ApiServer {
     /// counted and recorded stays.
     pub(crate) fn stop(&self) {
         let Some(acceptor) = self.acceptor().take() else { return };
+        self.shared.change(|cluster| cluster.watches.stop(true));
         self.shared.doors.stop(self.address);
         let ended = acceptor.join();
         assert!(ended.is_ok() || thread::panicking(), "a thread of the test's API server panicked");
@@ -206,6 +226,7 @@ impl ApiServer {
     pub(crate) fn start_again(&self) {
         let mut acceptor = self.acceptor();
         assert!(acceptor.is_none(), "the server is running");
+        self.cluster().watches.stop(false);
         self.shared.doors.reopen();
         *acceptor = Some(listen(&self.shared, bind(self.address)));
     }
@@ -230,6 +251,41 @@ impl Shared {
         self.cluster.lock().unwrap()
     }
 
+    /// Changes something and lets the watches know.
+    fn change(&self, change: impl FnOnce(&mut Cluster)) {
+        change(&mut self.cluster());
+        self.changed.notify_all();
+    }
+
+    /// What the request gets; a watch is open from here on.
+    fn reply(&self, request: &Request) -> Reply {
+        let mut cluster = self.cluster();
+        let reply = routes::reply(&cluster, request);
+        if let Reply::Watch(watch) = &reply {
+            let Cluster { objects, watches, .. } = &mut *cluster;
+            watches.open(request.connection, watch.clone(), objects);
+        }
+        reply
+    }
+
+    /// The answer for a fault to spoil; of a watch, what it would send at once.
+    fn whole_reply(&self, request: &Request) -> Answer {
+        let cluster = self.cluster();
+        match routes::reply(&cluster, request) {
+            Reply::Whole(answer) => answer,
+            Reply::Watch(watch) => Answer::json_lines(watches::at_once(watch, &cluster.objects)),
+        }
+    }
+
+    /// Ends the watches whose peers have left: nothing wakes their threads.
+    fn dismiss_departed(&self) {
+        let watched = self.cluster().watches.connections();
+        let departed = self.doors.departed(watched);
+        if !departed.is_empty() {
+            self.change(|cluster| cluster.watches.dismiss(&departed));
+        }
+    }
+
     fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap()
     }
@@ -239,100 +295,10 @@ impl Shared {
     }
 }
 
-/// How a server is to be.
-pub(crate) struct Builder {
-    tls_versions: Vec<&'static SupportedProtocolVersion>,
-    leaf: Leaf,
-    authority: Option<Arc<Authority>>,
-    tokens: Vec<String>,
-    host: IpAddr,
-    port: u16,
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        Self {
-            tls_versions: rustls::ALL_VERSIONS.to_vec(),
-            leaf: Leaf::default(),
-            authority: None,
-            tokens: vec![TOKEN.to_owned()],
-            host: Ipv4Addr::LOCALHOST.into(),
-            port: 0,
-        }
-    }
-}
-
-impl Builder {
-    /// Such as `&[&rustls::version::TLS12]`.
-    pub(crate) fn tls_versions(mut self, versions: &[&'static SupportedProtocolVersion]) -> Self {
-        self.tls_versions = versions.to_vec();
-        self
-    }
-
-    /// What its certificate says.
-    pub(crate) fn leaf(mut self, leaf: Leaf) -> Self {
-        self.leaf = leaf;
-        self
-    }
-
-    /// Signs with an authority that another server has already.
-    pub(crate) fn authority(mut self, authority: &Arc<Authority>) -> Self {
-        self.authority = Some(Arc::clone(authority));
-        self
-    }
-
-    /// Accepts this bearer token in place of [`TOKEN`].
-    pub(crate) fn token(mut self, token: &str) -> Self {
-        self.tokens = vec![token.to_owned()];
-        self
-    }
-
-    /// Listens on this address, `127.0.0.1` or `[::1]`.
-    pub(crate) fn bind(mut self, host: &str) -> Self {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        self.host = bare.parse().unwrap_or_else(|_| panic!("{host:?} is no IP address"));
-        self
-    }
-
-    /// Listens on this port, for a server that comes back; by default on any that is free.
-    pub(crate) fn port(mut self, port: u16) -> Self {
-        self.port = port;
-        self
-    }
-
-    /// Starts it.
-    ///
-    /// # Panics
-    /// Where the address cannot be bound, or the key needs `openssl` and there is none.
-    pub(crate) fn start(self) -> ApiServer {
-        self.try_start().unwrap_or_else(|missing| panic!("{missing}"))
-    }
-
-    /// Starts it.
-    ///
-    /// # Errors
-    /// Where the key needs `openssl` and there is none.
-    pub(crate) fn try_start(self) -> Result<ApiServer, OpensslMissing> {
-        let authority = self.authority.unwrap_or_else(|| Arc::new(Authority::new()));
-        let issued = authority.issue(&self.leaf)?;
-        let tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(&self.tls_versions)
-            .expect("ring speaks TLS 1.2 and 1.3")
-            .with_no_client_auth()
-            .with_single_cert(issued.chain(), issued.key())
-            .expect("the key belongs to the certificate");
-
-        let listener = bind(SocketAddr::new(self.host, self.port));
-        let address = listener.local_addr().expect("a bound socket has an address");
-        let shared = Arc::new(Shared {
-            tls: Arc::new(tls),
-            cluster: Mutex::new(Cluster { objects: Objects::default(), access: Access::new(self.tokens) }),
-            faults: Mutex::default(),
-            requests: Mutex::default(),
-            doors: Doors::default(),
-        });
-        let acceptor = Mutex::new(Some(listen(&shared, listener)));
-        Ok(ApiServer { address, authority, shared, acceptor })
+impl Cluster {
+    /// What the watch of this connection does next.
+    fn next_step(&mut self, connection: usize, now: Instant) -> Step {
+        self.watches.next_step(connection, &self.objects, now)
     }
 }
 

@@ -6,6 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use super::history::{Event, History};
+
 /// The kinds that the server keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -56,42 +58,44 @@ impl ObjectRef {
 
     /// From `/api/v1/namespaces/{namespace}/{resource}/{name}`.
     pub(super) fn parse(path: &str) -> Option<Self> {
-        let mut parts = path.strip_prefix("/api/v1/namespaces/")?.split('/');
-        let (namespace, resource, name) = (parts.next()?, parts.next()?, parts.next()?);
-        let kind = Kind::ALL.into_iter().find(|kind| kind.resource() == resource)?;
-        let whole = parts.next().is_none() && !namespace.is_empty() && !name.is_empty();
-        whole.then(|| Self::new(kind, namespace, name))
+        let (collection, name) = path.rsplit_once('/')?;
+        let (kind, namespace) = parse_collection(collection)?;
+        (!name.is_empty()).then(|| Self::new(kind, namespace, name))
     }
+}
+
+/// Kind and namespace from `/api/v1/namespaces/{namespace}/{resource}`.
+pub(super) fn parse_collection(path: &str) -> Option<(Kind, &str)> {
+    let (namespace, resource) = path.strip_prefix("/api/v1/namespaces/")?.split_once('/')?;
+    let kind = Kind::ALL.into_iter().find(|kind| kind.resource() == resource)?;
+    (!namespace.is_empty()).then_some((kind, namespace))
 }
 
 /// What is there.
 #[derive(Default)]
 pub(super) struct Objects {
     objects: BTreeMap<ObjectRef, Value>,
-    /// Kept after a delete, so that no version comes twice.
-    versions: BTreeMap<ObjectRef, u64>,
+    history: History,
     raw: BTreeMap<String, String>,
 }
 
 impl Objects {
-    /// Adds or replaces; the resource version rises by one.
+    /// Adds or replaces; the cluster's resource version rises by one.
     pub(super) fn put(&mut self, reference: ObjectRef, mut object: Value) {
         self.raw.remove(&reference.path());
-        let version = self.versions.entry(reference.clone()).or_default();
-        *version += 1;
-
         object["apiVersion"] = json!("v1");
         object["kind"] = json!(reference.kind.name());
         let metadata = &mut object["metadata"];
         metadata["name"] = json!(reference.name);
         metadata["namespace"] = json!(reference.namespace);
-        metadata["resourceVersion"] = json!(version.to_string());
         if metadata["uid"].is_null() {
             metadata["uid"] = json!(uid(&reference));
         }
         if metadata["creationTimestamp"].is_null() {
             metadata["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
         }
+        let event = if self.objects.contains_key(&reference) { Event::Modified } else { Event::Added };
+        self.history.record(reference.clone(), event, &mut object);
         self.objects.insert(reference, object);
     }
 
@@ -100,8 +104,10 @@ impl Objects {
     }
 
     pub(super) fn delete(&mut self, reference: &ObjectRef) {
-        self.objects.remove(reference);
         self.raw.remove(&reference.path());
+        if let Some(mut last) = self.objects.remove(reference) {
+            self.history.record(reference.clone(), Event::Deleted, &mut last);
+        }
     }
 
     pub(super) fn get(&self, reference: &ObjectRef) -> Option<&Value> {
@@ -110,6 +116,14 @@ impl Objects {
 
     pub(super) fn raw(&self, path: &str) -> Option<&str> {
         self.raw.get(path).map(String::as_str)
+    }
+
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+
+    pub(super) fn compact(&mut self) {
+        self.history.compact();
     }
 
     pub(super) fn resource_version(&self, reference: &ObjectRef) -> Option<String> {

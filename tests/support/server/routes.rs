@@ -6,12 +6,35 @@ use serde_json::{Value, json};
 
 use super::http::{Answer, Request};
 use super::objects::{ObjectRef, metadata_only};
+use super::watch::Watch;
 use super::{Cluster, USER};
+
+/// What a request gets unless a fault spoils it.
+pub(super) enum Reply {
+    Whole(Answer),
+    Watch(Watch),
+}
+
+/// As in a Role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Verb {
+    Get,
+    Watch,
+}
+
+impl Verb {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Watch => "watch",
+        }
+    }
+}
 
 /// Who may read what.
 pub(super) struct Access {
     tokens: Vec<String>,
-    forbidden: BTreeSet<ObjectRef>,
+    forbidden: BTreeSet<(Verb, ObjectRef)>,
 }
 
 impl Access {
@@ -23,12 +46,17 @@ impl Access {
         self.tokens = tokens.iter().map(ToString::to_string).collect();
     }
 
-    pub(super) fn forbid(&mut self, object: ObjectRef) {
-        self.forbidden.insert(object);
+    pub(super) fn forbid(&mut self, verb: Verb, object: ObjectRef) {
+        self.forbidden.insert((verb, object));
     }
 
-    pub(super) fn allow(&mut self, object: &ObjectRef) {
-        self.forbidden.remove(object);
+    pub(super) fn allow(&mut self, verb: Verb, object: &ObjectRef) {
+        self.forbidden.remove(&(verb, object.clone()));
+    }
+
+    /// The refusal, where the object is forbidden.
+    fn check(&self, verb: Verb, object: &ObjectRef) -> Result<(), Answer> {
+        if self.forbidden.contains(&(verb, object.clone())) { Err(forbidden(verb, object)) } else { Ok(()) }
     }
 
     fn knows(&self, token: Option<&str>) -> bool {
@@ -36,33 +64,57 @@ impl Access {
     }
 }
 
-/// The answer that nothing has spoiled yet.
-pub(super) fn answer(cluster: &Cluster, request: &Request) -> Answer {
+/// The reply that nothing has spoiled yet.
+pub(super) fn reply(cluster: &Cluster, request: &Request) -> Reply {
     if !cluster.access.knows(request.bearer()) {
-        return status(401, "Unauthorized", None);
+        return Reply::Whole(status(401, "Unauthorized", None));
     }
-    let object = ObjectRef::parse(&request.path);
-    if let Some(object) = object.as_ref().filter(|object| cluster.access.forbidden.contains(object)) {
-        return forbidden(object);
-    }
-    if request.method != "GET" {
-        return status(405, "the server does not allow this method on the requested resource", None);
-    }
-    if let Some(text) = cluster.objects.raw(&request.path) {
-        return Answer::text(200, text);
-    }
-    let Some(object) = object else {
-        return status(404, "the server could not find the requested resource", None);
-    };
-    match cluster.objects.get(&object) {
-        Some(found) if wants_metadata_only(request) => Answer::json(200, &metadata_only(found)),
-        Some(found) => Answer::json(200, found),
-        None => not_found(&object),
+    match Watch::parse(request) {
+        None => Reply::Whole(get(cluster, request).unwrap_or_else(|refusal| refusal)),
+        Some(Err(message)) => Reply::Whole(status(400, &message, None)),
+        Some(Ok(watch)) => match may_start(cluster, request, &watch) {
+            Ok(()) => Reply::Watch(watch),
+            Err(refusal) => Reply::Whole(refusal),
+        },
     }
 }
 
+fn get(cluster: &Cluster, request: &Request) -> Result<Answer, Answer> {
+    let object = ObjectRef::parse(&request.path);
+    if let Some(object) = &object {
+        cluster.access.check(Verb::Get, object)?;
+    }
+    check_method(request)?;
+    if let Some(text) = cluster.objects.raw(&request.path) {
+        return Ok(Answer::text(200, text));
+    }
+    let object =
+        object.ok_or_else(|| status(404, "the server could not find the requested resource", None))?;
+    match cluster.objects.get(&object) {
+        Some(found) if wants_metadata_only(request) => Ok(Answer::json(200, &metadata_only(found))),
+        Some(found) => Ok(Answer::json(200, found)),
+        None => Err(not_found(&object)),
+    }
+}
+
+fn may_start(cluster: &Cluster, request: &Request, watch: &Watch) -> Result<(), Answer> {
+    cluster.access.check(Verb::Watch, &watch.object)?;
+    check_method(request)?;
+    match watch.expired(&cluster.objects) {
+        Some(message) if cluster.gone_as_status => Err(status(410, &message, None)),
+        _ => Ok(()),
+    }
+}
+
+fn check_method(request: &Request) -> Result<(), Answer> {
+    if request.method == "GET" {
+        return Ok(());
+    }
+    Err(status(405, "the server does not allow this method on the requested resource", None))
+}
+
 /// The first media type that the server can give decides, as in kube-apiserver.
-fn wants_metadata_only(request: &Request) -> bool {
+pub(super) fn wants_metadata_only(request: &Request) -> bool {
     let accept = request.header("accept").unwrap_or_default();
     let first = accept.split(',').find(|media| {
         let name = media.split(';').next().unwrap_or_default().trim();
@@ -77,11 +129,11 @@ fn not_found(object: &ObjectRef) -> Answer {
     status(404, &format!("{resource} \"{}\" not found", object.name), Some(object))
 }
 
-fn forbidden(object: &ObjectRef) -> Answer {
+fn forbidden(verb: Verb, object: &ObjectRef) -> Answer {
     let ObjectRef { kind, namespace, name } = object;
-    let resource = kind.resource();
+    let (verb, resource) = (verb.name(), kind.resource());
     let message = format!(
-        "{resource} \"{name}\" is forbidden: User \"{USER}\" cannot get resource \"{resource}\" in API group \"\" in the \
+        "{resource} \"{name}\" is forbidden: User \"{USER}\" cannot {verb} resource \"{resource}\" in API group \"\" in the \
          namespace \"{namespace}\""
     );
     status(403, &message, Some(object))
@@ -89,7 +141,16 @@ fn forbidden(object: &ObjectRef) -> Answer {
 
 /// A `Status` of the kind that clients read their reason from.
 pub(super) fn status(code: u16, message: &str, object: Option<&ObjectRef>) -> Answer {
-    let mut status = json!({
+    let mut status = status_object(code, message);
+    if let Some(object) = object {
+        status["details"] = json!({ "name": object.name, "kind": object.kind.resource() });
+    }
+    Answer::json(code, &status)
+}
+
+/// A `Status` without details.
+pub(super) fn status_object(code: u16, message: &str) -> Value {
+    json!({
         "kind": "Status",
         "apiVersion": "v1",
         "metadata": {},
@@ -97,11 +158,7 @@ pub(super) fn status(code: u16, message: &str, object: Option<&ObjectRef>) -> An
         "message": message,
         "reason": reason(code),
         "code": code,
-    });
-    if let Some(object) = object {
-        status["details"] = json!({ "name": object.name, "kind": object.kind.resource() });
-    }
-    Answer::json(code, &status)
+    })
 }
 
 /// `StatusReason` of apimachinery (`pkg/apis/meta/v1/types.go`).

@@ -1,0 +1,172 @@
+//! What is done after a rotation, as `.on-change` says it.
+
+use std::fmt;
+
+use crate::credential::path::{PathError, RelativePath};
+use crate::quote::Quoted;
+
+/// The longest URL, in bytes.
+const URL_LIMIT: usize = 2048;
+/// The longest name of a process, in bytes.
+const PROCESS_LIMIT: usize = 64;
+
+/// What is done after a rotation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OnChange {
+    /// A POST with a small JSON body, to an `http` URL.
+    Post(String),
+    /// A GET of an `http` URL.
+    Get(String),
+    /// A signal to the processes of a name.
+    Signal {
+        /// Which signal.
+        signal: SignalName,
+        /// Whose.
+        process: String,
+    },
+    /// A new modification time of a file at the top of the volume.
+    Touch(RelativePath),
+}
+
+/// The signals by which programs are told to read their configuration again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SignalName {
+    /// SIGHUP
+    Hup,
+    /// SIGINT
+    Int,
+    /// SIGQUIT
+    Quit,
+    /// SIGTERM
+    Term,
+    /// SIGUSR1
+    Usr1,
+    /// SIGUSR2
+    Usr2,
+    /// SIGWINCH
+    Winch,
+}
+
+impl SignalName {
+    const ALL: [(&'static str, Self); 7] = [
+        ("HUP", Self::Hup),
+        ("INT", Self::Int),
+        ("QUIT", Self::Quit),
+        ("TERM", Self::Term),
+        ("USR1", Self::Usr1),
+        ("USR2", Self::Usr2),
+        ("WINCH", Self::Winch),
+    ];
+
+    fn parse(text: &str) -> Option<Self> {
+        let name = text.strip_prefix("SIG").unwrap_or(text);
+        Self::ALL.iter().find(|(spelling, _)| *spelling == name).map(|(_, signal)| *signal)
+    }
+}
+
+impl OnChange {
+    /// Reads `POST URL`, `GET URL`, `signal NAME PROCESS` or `touch PATH`.
+    pub fn parse(text: &str) -> Result<Self, OnChangeError> {
+        let words: Vec<_> = text.split_whitespace().collect();
+        match words.as_slice() {
+            ["POST", url] => Ok(Self::Post(check_url(url)?)),
+            ["GET", url] => Ok(Self::Get(check_url(url)?)),
+            ["signal", signal, process] => {
+                let signal =
+                    SignalName::parse(signal).ok_or_else(|| OnChangeError::Signal((*signal).to_owned()))?;
+                let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'+');
+                if process.len() > PROCESS_LIMIT || !process.bytes().all(inner) {
+                    return Err(OnChangeError::Process((*process).to_owned()));
+                }
+                Ok(Self::Signal { signal, process: (*process).to_owned() })
+            }
+            ["touch", path] => {
+                let path = RelativePath::parse(path)?;
+                if path.parts().count() == 1 { Ok(Self::Touch(path)) } else { Err(OnChangeError::Deep) }
+            }
+            _ => Err(OnChangeError::Form(text.to_owned())),
+        }
+    }
+}
+
+fn check_url(url: &str) -> Result<String, OnChangeError> {
+    let host = url.strip_prefix("http://").and_then(|rest| rest.split(['/', '?', '#']).next());
+    let valid = url.len() <= URL_LIMIT
+        && url.bytes().all(|b| b.is_ascii_graphic())
+        && host.is_some_and(|host| !host.is_empty() && !host.contains('@'));
+    if valid { Ok(url.to_owned()) } else { Err(OnChangeError::Url(url.to_owned())) }
+}
+
+impl fmt::Display for OnChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Post(url) => write!(f, "POST {}", Quoted(url)),
+            Self::Get(url) => write!(f, "GET {}", Quoted(url)),
+            Self::Signal { signal, process } => write!(f, "signal {signal:?} to {process}"),
+            Self::Touch(path) => write!(f, "touch {path}"),
+        }
+    }
+}
+
+/// A wrong value of `.on-change`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum OnChangeError {
+    /// None of the four forms.
+    #[error("{} is none of: POST URL, GET URL, signal NAME PROCESS, touch PATH", Quoted(.0))]
+    Form(String),
+    /// A URL that cannot be asked.
+    #[error("{} is no http URL, such as http://localhost:8080/reload", Quoted(.0))]
+    Url(String),
+    /// An unknown signal.
+    #[error("{} is no signal that can be sent: HUP, INT, QUIT, TERM, USR1, USR2 or WINCH", Quoted(.0))]
+    Signal(String),
+    /// A name that no process has.
+    #[error("{} is no name of a process", Quoted(.0))]
+    Process(String),
+    /// A path that leaves the volume.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A path with folders.
+    #[error("touch takes a name at the top of the volume, without /")]
+    Deep,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_four_forms_are_read() {
+        for (text, shown) in [
+            ("POST http://localhost:8080/reload", "POST \"http://localhost:8080/reload\""),
+            (" GET  http://[::1]:9000 ", "GET \"http://[::1]:9000\""),
+            ("signal HUP nginx", "signal Hup to nginx"),
+            ("signal SIGUSR1 my-app.x", "signal Usr1 to my-app.x"),
+            ("touch reload", "touch reload"),
+        ] {
+            assert_eq!(OnChange::parse(text).unwrap().to_string(), shown);
+        }
+        for text in [
+            "",
+            "POST",
+            "post http://a",
+            "POST https://a",
+            "POST http://",
+            "POST http://user:test@a/",
+            "POST http:///x",
+            "POST ftp://a",
+            "POST http://a b",
+            "POST http://é",
+            "signal KILL app",
+            "signal 9 app",
+            "signal HUP",
+            "signal HUP ../x",
+            "touch ../x",
+            "touch a/b",
+            "touch /etc/passwd",
+            "exec rm",
+        ] {
+            assert!(OnChange::parse(text).is_err(), "{text}");
+        }
+    }
+}

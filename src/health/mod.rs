@@ -1,0 +1,257 @@
+//! How the sidecar is: whether its loops are alive, whether the first bundle is out, whether what is out is current, and
+//! what was counted on the way.
+//!
+//! The sidecar's threads report to one [`Health`]; [`listen`] answers probes and scrapes from it, [`metrics`] writes it
+//! down, [`probe`] asks. It holds numbers and the names of objects, and nothing of what is in them.
+
+pub mod listen;
+pub mod metrics;
+pub mod probe;
+mod request;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::kube::{self, Requests};
+use crate::object::ObjectRef;
+
+/// How much longer than it said a loop may take until it counts as wedged: a container may have little processor time.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// What the sidecar's threads report, for all of them.
+#[derive(Debug)]
+pub struct Health {
+    started: Instant,
+    requests: Arc<Requests>,
+    pulses: Mutex<Vec<Pulse>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The first bundle is out.
+    ready: bool,
+    /// What fails now, and since when.
+    failing: BTreeMap<Part, Instant>,
+    failures: [u64; Reason::ALL.len()],
+    swapped: u64,
+    unchanged: u64,
+    failed: u64,
+    last_success: Option<SystemTime>,
+    watch_restarts: u64,
+    rotations: metrics::Histogram,
+}
+
+/// What has to work for the files to be current.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The pod's annotations are read.
+    Annotations,
+    /// An object is there and its last version is read.
+    Source(ObjectRef),
+    /// An object's changes are told.
+    Watch(ObjectRef),
+    /// What was read is rendered and published.
+    Bundle,
+}
+
+/// Why something fails: the values of a label, so there are few.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The API server gave a clear answer, and it was no: also that there is no such object.
+    ApiRefused,
+    /// The API server could not be reached in time, or was too busy.
+    ApiUnreachable,
+    /// A source does not fill its credential.
+    Render,
+    /// The volume could not be written.
+    Volume,
+}
+
+impl Reason {
+    const ALL: [Self; 4] = [Self::ApiRefused, Self::ApiUnreachable, Self::Render, Self::Volume];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::ApiRefused => "api_refused",
+            Self::ApiUnreachable => "api_unreachable",
+            Self::Render => "render",
+            Self::Volume => "volume",
+        }
+    }
+}
+
+impl From<&kube::Error> for Reason {
+    fn from(error: &kube::Error) -> Self {
+        if error.is_refusal() { Self::ApiRefused } else { Self::ApiUnreachable }
+    }
+}
+
+/// One loop's sign of life.
+#[derive(Clone, Debug)]
+pub struct Pulse {
+    name: Arc<str>,
+    started: Instant,
+    /// When the next beat is due, in milliseconds from the start.
+    due: Arc<AtomicU64>,
+}
+
+impl Pulse {
+    /// The loop is alive, and will say so again `within` this time, give or take a margin.
+    pub fn beat(&self, within: Duration) {
+        let due = self.started.elapsed().saturating_add(within).saturating_add(MARGIN);
+        self.due.store(u64::try_from(due.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.started.elapsed().as_millis() > self.due.load(Ordering::Relaxed).into()
+    }
+}
+
+impl Health {
+    /// Nothing is out yet. `requests` counts the requests to the API server.
+    pub fn new(requests: Arc<Requests>) -> Self {
+        let started = Instant::now();
+        let failing = BTreeMap::from([(Part::Bundle, started)]);
+        let state = Mutex::new(State { failing, ..State::default() });
+        Self { started, requests, pulses: Mutex::default(), state }
+    }
+
+    /// A loop that must beat from now on, by its name.
+    pub fn pulse(&self, name: &str) -> Pulse {
+        let pulse = Pulse { name: name.into(), started: self.started, due: Arc::default() };
+        pulse.beat(Duration::ZERO);
+        self.pulses.lock().unwrap_or_else(PoisonError::into_inner).push(pulse.clone());
+        pulse
+    }
+
+    /// This part works.
+    pub fn works(&self, part: &Part) {
+        self.state().failing.remove(part);
+    }
+
+    /// This part failed, and may do so again.
+    pub fn fails(&self, part: Part, reason: Reason) {
+        let mut state = self.state();
+        state.failures[reason as usize] += 1;
+        state.failing.entry(part).or_insert_with(Instant::now);
+    }
+
+    /// A bundle was swapped in, so long after the change was noticed.
+    pub fn swapped(&self, took: Duration) {
+        let mut state = self.state();
+        state.swapped += 1;
+        if state.ready {
+            state.rotations.observe(took);
+        }
+        state.succeeded();
+    }
+
+    /// The volume holds the bundle already.
+    pub fn unchanged(&self) {
+        let mut state = self.state();
+        state.unchanged += 1;
+        state.succeeded();
+    }
+
+    /// The bundle could not be rendered or published.
+    pub fn not_published(&self, reason: Reason) {
+        self.fails(Part::Bundle, reason);
+        self.state().failed += 1;
+    }
+
+    /// A watch broke or ended early, and another is begun.
+    pub fn watch_restarts(&self) {
+        self.state().watch_restarts += 1;
+    }
+
+    /// Whether the first bundle is out.
+    fn is_ready(&self) -> bool {
+        self.state().ready
+    }
+
+    /// The loops that have not beaten in time.
+    fn wedged(&self) -> Vec<Arc<str>> {
+        let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        pulses.iter().filter(|pulse| pulse.is_overdue()).map(|pulse| Arc::clone(&pulse.name)).collect()
+    }
+
+    /// A thread that panicked with the lock held cannot have left anything half-made behind.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn succeeded(&mut self) {
+        self.ready = true;
+        self.last_success = Some(SystemTime::now());
+        self.failing.remove(&Part::Bundle);
+    }
+
+    /// How long the files may have been out of date.
+    fn staleness(&self) -> Duration {
+        self.failing.values().min().map(Instant::elapsed).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::{Kind, Namespace};
+
+    fn source(name: &str) -> Part {
+        Part::Source(ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), name).unwrap())
+    }
+
+    #[test]
+    fn staleness_lasts_from_the_first_failure_that_still_holds() {
+        let health = Health::new(Arc::default());
+        let since = |part: &Part| health.state().failing.get(part).copied();
+        assert!(since(&Part::Bundle).is_some(), "before the first bundle nothing is current");
+        health.swapped(Duration::ZERO);
+        assert_eq!(health.state().staleness(), Duration::ZERO);
+
+        health.fails(source("a"), Reason::ApiRefused);
+        let first = since(&source("a"));
+        std::thread::sleep(Duration::from_millis(1));
+        health.fails(source("a"), Reason::ApiRefused);
+        health.fails(source("b"), Reason::ApiUnreachable);
+        assert_eq!(since(&source("a")), first);
+        assert!(since(&source("b")) > first);
+        health.unchanged();
+        assert!(health.state().staleness() >= first.unwrap().elapsed() - Duration::from_millis(1));
+        health.works(&source("a"));
+        assert!(health.state().staleness() > Duration::ZERO);
+        health.works(&source("b"));
+        assert_eq!(health.state().staleness(), Duration::ZERO);
+    }
+
+    #[test]
+    fn readiness_comes_with_the_first_bundle_and_stays() {
+        for out in [|health: &Health| health.swapped(Duration::ZERO), Health::unchanged] {
+            let health = Health::new(Arc::default());
+            health.not_published(Reason::Volume);
+            assert!(!health.is_ready());
+            out(&health);
+            assert!(health.is_ready());
+            health.not_published(Reason::Render);
+            assert!(health.is_ready());
+        }
+    }
+
+    #[test]
+    fn a_loop_that_is_late_is_named() {
+        let health = Health::new(Arc::default());
+        let (late, _in_time) = (health.pulse("late"), health.pulse("in time"));
+        late.beat(Duration::MAX);
+        assert!(health.wedged().is_empty());
+        late.due.store(0, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(2));
+        assert_eq!(health.wedged(), ["late".into()]);
+        late.beat(Duration::ZERO);
+        assert!(health.wedged().is_empty());
+    }
+}

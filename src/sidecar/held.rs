@@ -1,0 +1,221 @@
+//! What the sidecar holds of each source, and when it is read again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+
+use crate::credential::Credential;
+use crate::health::{Health, Part, Pulse, Reason};
+use crate::kube::{Client, Deadline, Error, Object};
+use crate::object::ObjectRef;
+use crate::render::Sources;
+use crate::sidecar::{Attempt, Noticed, OnDelete};
+
+/// The sources of all credentials. What was read once is held until something newer is read.
+pub(super) struct Held {
+    sources: Sources,
+    states: BTreeMap<ObjectRef, State>,
+    on_delete: OnDelete,
+    /// The bound on one attempt to read an object.
+    timeout: Duration,
+    health: Arc<Health>,
+    pulse: Pulse,
+}
+
+struct State {
+    /// Whether all credentials that name it can do without.
+    optional: bool,
+    version: Option<String>,
+    attempt: Attempt,
+    /// Since when it may be another than what was read.
+    noticed: Option<Instant>,
+    /// Why it could not be read the last time.
+    failure: Option<String>,
+}
+
+impl Held {
+    /// Nothing yet of all that the credentials name; all is due to be read.
+    pub(super) fn new(
+        credentials: &[Credential],
+        on_delete: OnDelete,
+        timeout: Duration,
+        health: Arc<Health>,
+        pulse: Pulse,
+    ) -> Self {
+        let states = Self::states(credentials, |_| State::new());
+        Self { sources: Sources::new(), states, on_delete, timeout, health, pulse }
+    }
+
+    fn states(
+        credentials: &[Credential],
+        mut state: impl FnMut(&ObjectRef) -> State,
+    ) -> BTreeMap<ObjectRef, State> {
+        let mut states = BTreeMap::<_, State>::new();
+        for credential in credentials {
+            for object in &credential.sources {
+                let state =
+                    states.entry(object.clone()).or_insert_with(|| State { optional: true, ..state(object) });
+                state.optional &= credential.optional;
+            }
+        }
+        states
+    }
+
+    /// Goes over to other credentials. What they still name stays held, and what is new is read first: as long as that
+    /// fails, nothing changes.
+    ///
+    /// # Errors
+    /// Why a new object cannot be read.
+    pub(super) fn adopt(&mut self, credentials: &[Credential], client: &Client) -> Result<(), Error> {
+        let mut read = BTreeMap::new();
+        for (object, state) in Self::states(credentials, |_| State::new()) {
+            if self.sources.contains_key(&object) {
+                continue;
+            }
+            self.pulse.beat(self.timeout);
+            let found = match client.object(&object, Deadline::after(self.timeout)) {
+                Err(error) if state.optional && error.is_not_found() => None,
+                found => Some(found?),
+            };
+            read.insert(object, found);
+        }
+        let mut before = std::mem::take(&mut self.states);
+        let optional = |state: &State| state.optional;
+        let was_optional: BTreeMap<_, _> =
+            before.iter().map(|(object, state)| (object.clone(), optional(state))).collect();
+        self.states = Self::states(credentials, |object| before.remove(object).unwrap_or_else(State::new));
+        // What no credential names any more cannot be stale.
+        before.keys().for_each(|object| self.health.works(&Part::Source(object.clone())));
+        self.sources.retain(|object, _| self.states.contains_key(object));
+        for (object, state) in &mut self.states {
+            if was_optional.get(object).is_some_and(|was| *was != state.optional) {
+                state.attempt.at = Some(Instant::now());
+            }
+        }
+        for (object, found) in read {
+            if let Some(state) = self.states.get_mut(&object) {
+                state.attempt.succeeded();
+                state.version = found.as_ref().map(|found| found.version.clone());
+            }
+            self.sources.insert(object, found.map(|found| found.data));
+        }
+        Ok(())
+    }
+
+    /// The objects, each with the version that was read.
+    pub(super) fn versions(&self) -> impl Iterator<Item = (ObjectRef, Option<String>)> {
+        self.states.iter().map(|(object, state)| (object.clone(), state.version.clone()))
+    }
+
+    /// All sources, once each was read or found to be missing where it may be.
+    pub(super) fn sources(&self) -> Option<&Sources> {
+        (self.sources.len() == self.states.len()).then_some(&self.sources)
+    }
+
+    /// This object may have changed.
+    pub(super) fn expect(&mut self, change: &Noticed) {
+        if let Some(state) = self.states.get_mut(&change.object) {
+            state.attempt.at = Some(Instant::now());
+            state.noticed.get_or_insert(change.at);
+        }
+    }
+
+    /// Everything may have changed.
+    pub(super) fn expect_all(&mut self) {
+        self.states.values_mut().for_each(|state| state.attempt.at = Some(Instant::now()));
+    }
+
+    /// When the next object is due to be read.
+    pub(super) fn next_attempt(&self) -> Option<Instant> {
+        self.states.values().filter_map(|state| state.attempt.at).min()
+    }
+
+    /// Reads what is due; returns what has changed, and since when the first of it was expected.
+    pub(super) fn read_due(&mut self, client: &Client) -> (Vec<ObjectRef>, Option<Instant>) {
+        let due: BTreeSet<_> = self
+            .states
+            .iter()
+            .filter(|(_, state)| state.attempt.is_due())
+            .map(|(object, _)| object.clone())
+            .collect();
+        let (mut changed, mut first) = (Vec::new(), None);
+        for object in due {
+            self.pulse.beat(self.timeout);
+            let started = Instant::now();
+            let read = client.object(&object, Deadline::after(self.timeout));
+            if let Some(noticed) = self.take(&object, read, started) {
+                first = [first, Some(noticed)].into_iter().flatten().min();
+                changed.push(object);
+            }
+        }
+        (changed, first)
+    }
+
+    /// Holds what was read; if that is new, returns since when it was expected.
+    fn take(&mut self, object: &ObjectRef, read: Result<Object, Error>, started: Instant) -> Option<Instant> {
+        let state = self.states.get_mut(object)?;
+        let source = Part::Source(object.clone());
+        let noticed = state.noticed.unwrap_or(started);
+        match read {
+            Ok(Object { version, data }) => {
+                state.attempt.succeeded();
+                state.noticed = None;
+                self.health.works(&source);
+                if state.failure.take().is_some() {
+                    info!("{object} can be read again");
+                }
+                state.version = Some(version);
+                let changed = self.sources.get(object).and_then(Option::as_ref) != Some(&data);
+                self.sources.insert(object.clone(), Some(data));
+                changed.then_some(noticed)
+            }
+            Err(error) if error.is_not_found() => {
+                state.version = None;
+                let had = self.sources.get(object).is_some_and(Option::is_some);
+                let known = self.sources.contains_key(object);
+                let clear = had && self.on_delete == OnDelete::Clear;
+                if known || state.optional {
+                    // Its watch tells when it is made again; where there is none, it is asked for in turn.
+                    state.attempt.succeeded();
+                    state.noticed = None;
+                } else {
+                    state.attempt.failed(Duration::ZERO);
+                }
+                if clear || (state.optional && !had) {
+                    state.say(error.to_string());
+                    self.sources.insert(object.clone(), None);
+                    self.health.works(&source);
+                    return (clear || !known).then_some(noticed);
+                }
+                self.health.fails(source, Reason::from(&error));
+                let stay = if had { "; its files stay as they are (--on-delete keep)" } else { "" };
+                state.say(format!("{error}{stay}"));
+                None
+            }
+            Err(error) => {
+                state.attempt.failed(error.retry_after().unwrap_or_default());
+                self.health.fails(source, Reason::from(&error));
+                state.say(format!("{error}; the files stay as they are"));
+                None
+            }
+        }
+    }
+}
+
+impl State {
+    fn new() -> Self {
+        Self { optional: true, version: None, attempt: Attempt::now(), noticed: None, failure: None }
+    }
+
+    /// Says why it cannot be read: aloud where the reason is a new one.
+    fn say(&mut self, reason: String) {
+        if self.failure.as_deref() == Some(reason.as_str()) {
+            debug!("{reason}");
+        } else {
+            warn!("{reason}");
+            self.failure = Some(reason);
+        }
+    }
+}

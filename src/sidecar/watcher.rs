@@ -1,0 +1,187 @@
+//! One thread for one object: it watches, and says when the object may have changed. It never ends, whatever the line and
+//! the API server do, and never asks in a hot loop.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+
+use crate::backoff::Backoff;
+use crate::health::{Health, Part, Pulse, Reason};
+use crate::kube::{Cause, Change, Client, Error};
+use crate::object::ObjectRef;
+use crate::sidecar::{Follow, LONGEST_ASKED, LONGEST_DELAY, Noticed, jittered, pause};
+
+/// Enough for TLS and JSON; a thread's default would reserve eight times as much.
+const STACK: usize = 256 * 1024;
+/// How long a watch must last to count as one that worked.
+const GOOD_WATCH: Duration = Duration::from_secs(5);
+/// How much longer than a watch lasts its line may be silent, besides a tenth of that time.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Starts a thread that sends `object` through `changes` whenever it may have changed since `version`, until what is
+/// returned is set.
+///
+/// # Errors
+/// If there can be no thread.
+pub(super) fn start(
+    client: Arc<Client>,
+    object: ObjectRef,
+    version: Option<String>,
+    follow: Follow,
+    changes: Sender<Noticed>,
+    health: Arc<Health>,
+) -> io::Result<Arc<AtomicBool>> {
+    let ended = Arc::new(AtomicBool::new(false));
+    let pulse = health.pulse(&format!("watch of {object}"));
+    let thread = thread::Builder::new().name(format!("watch {}", object.name())).stack_size(STACK);
+    let told = Instant::now();
+    let said = String::new();
+    let watcher = Watcher {
+        client,
+        object,
+        version,
+        follow,
+        changes,
+        health,
+        pulse,
+        ended: Arc::clone(&ended),
+        told,
+        said,
+    };
+    thread.spawn(move || watcher.run()).map(|_| ended)
+}
+
+struct Watcher {
+    client: Arc<Client>,
+    object: ObjectRef,
+    /// The last version that is known; none where the present state must be read.
+    version: Option<String>,
+    follow: Follow,
+    changes: Sender<Noticed>,
+    health: Arc<Health>,
+    pulse: Pulse,
+    /// Set when nobody wants to know any more.
+    ended: Arc<AtomicBool>,
+    /// When it was last told that the object may have changed, or was known that it had not.
+    told: Instant,
+    /// The last reason that was told.
+    said: String,
+}
+
+impl Watcher {
+    fn run(mut self) {
+        let mut backoff = Backoff::up_to(LONGEST_DELAY);
+        // An API server that has just started may refuse what it will allow.
+        let mut refused = Backoff::up_to(self.follow.poll_interval);
+        while !self.ended.load(Ordering::Relaxed) {
+            let started = Instant::now();
+            let ended = self.watch();
+            // A watch that lasted was a good one, however it ended.
+            let lasted = started.elapsed() > GOOD_WATCH.min(self.follow.watch_timeout / 2);
+            if lasted {
+                backoff.reset();
+                refused.reset();
+            }
+            match ended {
+                Ok(()) if lasted => {}
+                Ok(()) => {
+                    self.health.watch_restarts();
+                    self.pause(backoff.delay());
+                }
+                Err(error) if error.is_forbidden() => {
+                    self.say(format!("{error}; it is read every {:?} instead", self.follow.poll_interval));
+                    // Nothing fails as long as it can be read.
+                    self.health.works(&self.part());
+                    self.pause(refused.delay());
+                    self.changed();
+                }
+                Err(error) => {
+                    if !matches!(error.cause, Cause::Unreachable { .. } | Cause::TimedOut { .. }) {
+                        // What was missed cannot be told: read it again.
+                        self.version = None;
+                    }
+                    let wait =
+                        backoff.delay().max(error.retry_after().unwrap_or_default().min(LONGEST_ASKED));
+                    self.health.fails(self.part(), Reason::from(&error));
+                    self.health.watch_restarts();
+                    self.say(format!("{error}; watching again"));
+                    // Where watches fail and reads do not, it is polled.
+                    if self.told.elapsed() > self.follow.poll_interval {
+                        self.changed();
+                    }
+                    self.pause(wait);
+                }
+            }
+        }
+        self.health.works(&self.part());
+    }
+
+    /// Watches until the watch ends.
+    fn watch(&mut self) -> Result<(), Error> {
+        let lifetime = jittered(self.follow.watch_timeout);
+        let (client, object) = (Arc::clone(&self.client), self.object.clone());
+        let silence = lifetime + lifetime / 10 + SILENCE;
+        self.pulse.beat(client.answer_timeout().saturating_add(silence));
+        let mut watch = client.watch(&object, self.version.as_deref(), lifetime, silence)?;
+        self.health.works(&self.part());
+        if !self.said.is_empty() {
+            info!("{object} is watched again");
+            self.said.clear();
+        }
+        // From now on changes are told; what happened before is read.
+        if self.version.is_none() {
+            self.changed();
+        }
+        let mut silent = true;
+        while !self.ended.load(Ordering::Relaxed) {
+            self.pulse.beat(silence);
+            let Some(change) = watch.receive()? else { break };
+            silent = false;
+            match change {
+                Change::Object { version } => {
+                    self.version = Some(version);
+                    self.changed();
+                }
+                Change::Bookmark { version } => {
+                    self.version = Some(version);
+                    self.told = Instant::now();
+                }
+            }
+        }
+        if silent {
+            // Not even a bookmark: the API server may not know the version, and wait until it does.
+            self.version = None;
+        }
+        debug!("the watch of {object} ended and is renewed");
+        Ok(())
+    }
+
+    fn changed(&mut self) {
+        self.told = Instant::now();
+        // Without a receiver the process is about to end.
+        let _ = self.changes.send(Noticed { object: self.object.clone(), at: Instant::now() });
+    }
+
+    fn part(&self) -> Part {
+        Part::Watch(self.object.clone())
+    }
+
+    fn pause(&self, time: Duration) {
+        self.pulse.beat(time);
+        pause(time);
+    }
+
+    fn say(&mut self, reason: String) {
+        if self.said == reason {
+            debug!("{reason}");
+        } else {
+            warn!("{reason}");
+            self.said = reason;
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! `sidecar` while the API server is killed, restarted, compacted or cut off: a cluster of the test's own is made for
+//! what the others would suffer from. For the cluster script only, as root.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::{env, fs, iter};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::kubectl::{Namespace, PATIENCE};
+use crate::scene::Scene;
+use crate::sidecar::{FIRST, Sidecar};
+use crate::support::run::{Running, poll_until, run};
+use crate::support::skip::require;
+
+fn script() -> Option<PathBuf> {
+    let script = env::var_os("PODCREDS_TEST_CLUSTER").map(PathBuf::from);
+    require("PODCREDS_TEST_CLUSTER, the script that starts a cluster,", script)
+}
+
+fn follower(namespace: Namespace) -> Scene {
+    let scene = Scene::of(namespace, &json!({"podcreds.io/db.secret": "db"}));
+    scene.namespace.grant_watch(&["db"]);
+    scene.namespace.put_secret("db", &[("username", "app"), ("password", FIRST)]);
+    scene
+}
+
+/// Runs a command that must succeed.
+fn succeed(mut command: Command, args: &[&str]) -> String {
+    command.args(args);
+    let said = format!("{command:?}");
+    let finished = run(command, PATIENCE);
+    assert_eq!(finished.code, Some(0), "{said}: {}", finished.stderr);
+    finished.stdout_text()
+}
+
+/// etcd and an API server that the test may kill. Gone when dropped.
+struct Cluster {
+    script: PathBuf,
+    home: TempDir,
+    port: u16,
+}
+
+impl Cluster {
+    /// What the script starts without a node, the last first.
+    const PARTS: [&str; 2] = ["kube-apiserver", "etcd"];
+
+    fn start() -> Option<Self> {
+        let script = script()?;
+        let home = tempfile::Builder::new().prefix("podcreds-cluster-").tempdir().unwrap();
+        let cluster = Self { script, home, port: free_ports() };
+        cluster.up();
+        Some(cluster)
+    }
+
+    /// Starts what is not running.
+    fn up(&self) {
+        let mut command = Command::new(&self.script);
+        command.env("CLUSTER_HOME", self.home.path()).env("CLUSTER_PORT", self.port.to_string());
+        succeed(command, &["up"]);
+    }
+
+    fn namespace(&self) -> Namespace {
+        Namespace::of(self.home.path().join("kubeconfig").as_os_str())
+    }
+
+    fn kill(&self, part: &str) {
+        let Ok(pid) = fs::read_to_string(self.home.path().join("pids").join(part)) else { return };
+        let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        let _ = kill_process(pid, Signal::KILL);
+        poll_until(PATIENCE, &format!("{part} is gone"), || test_kill_process(pid).is_err());
+    }
+
+    /// Forgets all versions before the present one.
+    fn compact(&self) {
+        let ask = |what: &str, request: Value| {
+            let url = format!("http://127.0.0.1:{}/v3/kv/{what}", self.port + 1);
+            let mut answer = ureq::post(&url).send(request.to_string()).unwrap();
+            serde_json::from_str::<Value>(&answer.body_mut().read_to_string().unwrap()).unwrap()
+        };
+        let present = ask("range", json!({"key": STANDARD.encode("any")}));
+        ask("compaction", json!({"revision": present["header"]["revision"], "physical": true}));
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Not by `cluster down`, which takes away the pod network that a cluster beside this one may have.
+        Self::PARTS.iter().for_each(|part| self.kill(part));
+    }
+}
+
+/// The first of some ports that follow each other and are free.
+fn free_ports() -> u16 {
+    let bases = iter::successors(Some(27_443_u16), |base| base.checked_add(10));
+    let is_free = |base: &u16| (*base..base + 4).all(|port| TcpListener::bind(("0.0.0.0", port)).is_ok());
+    bases.take(100).find(is_free).expect("four free ports")
+}
+
+#[test]
+fn an_api_server_that_is_killed_and_restarted_is_followed_on() {
+    let Some(cluster) = Cluster::start() else { return };
+    let scene = follower(cluster.namespace());
+    // An API server that has just started may refuse what it will allow a moment later.
+    let running = Running::start(scene.command("sidecar", &["--poll-interval", "500ms"]));
+    let mut sidecar = Sidecar::started(scene, running);
+    sidecar.follows("test-password-1");
+
+    cluster.kill("kube-apiserver");
+    sidecar.says("cannot be reached");
+    assert_eq!(sidecar.scene.read("db/password"), "test-password-1");
+    cluster.up();
+    sidecar.follows("test-password-2");
+    sidecar.says("is watched again");
+
+    // What it watched from is compacted away before it can ask again.
+    let before = sidecar.running.stderr().len();
+    sidecar.running.send(Signal::STOP);
+    cluster.kill("kube-apiserver");
+    cluster.up();
+    for password in ["test-password-3", "test-password-4"] {
+        sidecar.put_password(password);
+    }
+    // Another one, because this one remembers the changes that it made itself.
+    cluster.kill("kube-apiserver");
+    cluster.compact();
+    cluster.up();
+    sidecar.running.send(Signal::CONT);
+    sidecar.arrives("test-password-4");
+    let gone = "no longer has the version to watch from: too old resource version";
+    sidecar.waits("the version is gone", || sidecar.running.stderr()[before..].contains(gone));
+    sidecar.waits("it watches on", || sidecar.running.stderr()[before..].contains("is watched again"));
+    sidecar.follows("test-password-5");
+}
+
+/// A network namespace whose only way out is a line to this host, and on which the Service `kubernetes` leads to the API
+/// server. Gone when dropped.
+struct Island {
+    name: String,
+}
+
+impl Island {
+    /// Addresses for documentation (RFC 5737), from a block that the test makes sure is not in use here.
+    const BLOCK: &str = "198.51.100.";
+    const HOST: &str = "198.51.100.1";
+    const OWN: &str = "198.51.100.2";
+
+    fn new(service: &str, port: &str) -> Self {
+        let name = format!("podcreds{}", std::process::id());
+        let island = Self { name };
+        let (ours, theirs) = (&island.line(), "eth0");
+        let ip = |args: &str| succeed(Command::new("ip"), &args.split(' ').collect::<Vec<_>>());
+        let name = &island.name;
+        assert!(!ip("addr").contains(Self::BLOCK), "this machine has an address in {}0 itself", Self::BLOCK);
+        ip(&format!("netns add {name}"));
+        ip(&format!("link add {ours} type veth peer name {theirs} netns {name}"));
+        ip(&format!("addr add {}/30 dev {ours}", Self::HOST));
+        ip(&format!("link set {ours} up"));
+        ip(&format!("-n {name} addr add {}/30 dev {theirs}", Self::OWN));
+        ip(&format!("-n {name} link set {theirs} up"));
+        ip(&format!("-n {name} route add default via {}", Self::HOST));
+        let to = format!("{}:{port}", Self::HOST);
+        island.iptables(&format!(
+            "-t nat -A OUTPUT -d {service} -p tcp --dport 443 -j DNAT --to-destination {to}"
+        ));
+        island
+    }
+
+    /// This host's end of the line. Names of interfaces are short.
+    fn line(&self) -> String {
+        format!("pc{}", std::process::id())
+    }
+
+    fn enter(&self) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]);
+        command
+    }
+
+    fn iptables(&self, rule: &str) {
+        let mut command = self.enter();
+        command.arg("iptables");
+        succeed(command, &rule.split(' ').collect::<Vec<_>>());
+    }
+
+    /// From now on every packet vanishes, in both directions, and nobody is told.
+    fn cut(&self) {
+        self.iptables("-A INPUT -j DROP");
+        self.iptables("-A OUTPUT -j DROP");
+    }
+
+    fn mend(&self) {
+        self.iptables("-F INPUT");
+        self.iptables("-F OUTPUT");
+    }
+}
+
+impl Drop for Island {
+    fn drop(&mut self) {
+        // The name ends here, the rest with the last process in it; the line goes at once.
+        let _ = Command::new("ip").args(["link", "del", &self.line()]).status();
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+#[test]
+fn a_line_on_which_every_packet_vanishes_is_given_up_and_the_change_arrives_afterwards() {
+    if script().is_none() {
+        return;
+    }
+    let Some(namespace) = Namespace::new() else { return };
+    let mut scene = follower(namespace);
+    let service = scene.namespace.kubectl(&[
+        "-n",
+        "default",
+        "get",
+        "service/kubernetes",
+        "-o",
+        "jsonpath={.spec.clusterIP}",
+    ]);
+    let island = Island::new(&service, &scene.server.1);
+    scene.server = (service, "443".into());
+    let mut command = island.enter();
+    command.args([
+        env!("CARGO_BIN_EXE_podcreds"),
+        "sidecar",
+        "--watch-timeout",
+        "2s",
+        "--request-timeout",
+        "2s",
+    ]);
+    scene.pass(&mut command);
+    // For `ip`, which the environment of a pod does not lead to.
+    command.env("PATH", env::var_os("PATH").unwrap_or_default());
+    let running = Running::start(command);
+    let sidecar = Sidecar::started(scene, running);
+    sidecar.follows("test-password-1");
+
+    island.cut();
+    sidecar.put_password("test-password-2");
+    sidecar.says("did not answer in time");
+    assert_eq!(sidecar.scene.read("db/password"), "test-password-1");
+    island.mend();
+    sidecar.arrives("test-password-2");
+    sidecar.says("is watched again");
+    sidecar.follows("test-password-3");
+}

@@ -1,0 +1,333 @@
+//! `sidecar` against a real API server, as a process and in a real pod: every change arrives, whatever was taken away
+//! meanwhile and given back.
+
+use std::collections::BTreeSet;
+use std::io::{ErrorKind, Write, stderr};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fs, thread};
+
+use serde_json::{Value, json};
+use ureq::Agent;
+
+use crate::kubectl::{Namespace, PATIENCE};
+use crate::pods;
+use crate::scene::Scene;
+use crate::support::run::{Running, poll_until};
+
+pub(crate) const FIRST: &str = "test-password-0";
+
+/// A scene with a sidecar at work that follows the Secret `db`.
+pub(crate) struct Sidecar {
+    pub(crate) scene: Scene,
+    pub(crate) running: Running,
+}
+
+impl Sidecar {
+    /// Starts it and waits until its files are out.
+    fn start(scene: Scene, args: &[&str]) -> Self {
+        let running = Running::start(scene.command("sidecar", args));
+        Self::started(scene, running)
+    }
+
+    /// Waits until the files of one that was started are out.
+    pub(crate) fn started(scene: Scene, running: Running) -> Self {
+        let sidecar = Self { scene, running };
+        sidecar.arrives(FIRST);
+        sidecar
+    }
+
+    /// One with all rights that it needs.
+    fn with_rights(args: &[&str]) -> Option<Self> {
+        let scene = scene()?;
+        scene.namespace.grant_watch(&["db"]);
+        Some(Self::start(scene, args))
+    }
+
+    #[track_caller]
+    pub(crate) fn waits(&self, what: &str, condition: impl FnMut() -> bool) {
+        poll_until(PATIENCE, what, condition);
+    }
+
+    #[track_caller]
+    pub(crate) fn says(&self, text: &str) {
+        self.waits(&format!("it says {text:?}"), || self.running.stderr().contains(text));
+    }
+
+    pub(crate) fn put_password(&self, password: &str) {
+        put_password(&self.scene.namespace, password);
+    }
+
+    #[track_caller]
+    pub(crate) fn arrives(&self, password: &str) {
+        self.waits(password, || self.scene.read("db/password") == password);
+    }
+
+    #[track_caller]
+    pub(crate) fn follows(&self, password: &str) {
+        self.put_password(password);
+        self.arrives(password);
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = writeln!(stderr(), "--- the sidecar said\n{}", self.running.stderr());
+        }
+    }
+}
+
+fn put_password(namespace: &Namespace, password: &str) {
+    namespace.put_secret("db", &[("username", "app"), ("password", password)]);
+}
+
+/// The Secret `db`, and no right to it.
+fn scene() -> Option<Scene> {
+    let scene = Scene::new(&json!({"podcreds.io/db.secret": "db"}))?;
+    put_password(&scene.namespace, FIRST);
+    Some(scene)
+}
+
+/// The API server without a process for each request: kubectl answers for the rights, on loopback.
+struct Proxy {
+    running: Running,
+    agent: Agent,
+}
+
+impl Proxy {
+    fn new(namespace: &Namespace) -> Self {
+        let mut command = namespace.command();
+        command.args(["proxy", "--port=0"]);
+        Self { running: Running::start(command), agent: Agent::new_with_defaults() }
+    }
+
+    fn url(&self) -> String {
+        let mut url = String::new();
+        poll_until(PATIENCE, "kubectl proxy listens", || {
+            let said = String::from_utf8(self.running.stdout()).unwrap();
+            let line = said.lines().next().filter(|_| said.ends_with('\n'));
+            line.and_then(|line| line.rsplit(' ').next())
+                .map(|address| url = format!("http://{address}"))
+                .is_some()
+        });
+        url
+    }
+
+    fn patch(&self, url: &str, patch: &Value) {
+        let request = self.agent.patch(url).header("content-type", "application/merge-patch+json");
+        let answer = request.send(patch.to_string()).unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+}
+
+/// The bundle of one rotation.
+fn rotation(number: usize) -> (String, String) {
+    (format!("test-user-{number}"), format!("test-password-{number} ").repeat(800))
+}
+
+/// Reads the bundle that is current now, and says which rotation it is; none where it was swapped out and cleared away
+/// while it was read.
+fn read_bundle(volume: &Path) -> Option<usize> {
+    let current = || fs::read_link(volume.join("..data")).unwrap();
+    let version = current();
+    let read = |path: &str| fs::read_to_string(volume.join(&version).join(path));
+    let (user, password, json) = match (read("db/username"), read("db/password"), read("app.json")) {
+        (Ok(user), Ok(password), Ok(json)) => (user, password, json),
+        (user, password, json) => {
+            let error = [user.err(), password.err(), json.err()].into_iter().flatten().next().unwrap();
+            assert!(
+                error.kind() == ErrorKind::NotFound && current() != version,
+                "torn: {version:?}: {error}"
+            );
+            return None;
+        }
+    };
+    let number = user.strip_prefix("test-user-").and_then(|number| number.parse().ok());
+    let number = number.unwrap_or_else(|| panic!("torn: {version:?}: user {user:?}"));
+    assert!((user, password) == rotation(number), "mixed: {version:?}: the password is not of {number}");
+    let json: Value = serde_json::from_str(&json).expect("whole JSON");
+    let of_json = (json["username"].as_str().unwrap().into(), json["password"].as_str().unwrap().into());
+    assert!(of_json == rotation(number), "mixed: {version:?}: app.json is not of {number}");
+    Some(number)
+}
+
+#[test]
+fn a_reader_never_sees_a_torn_or_mixed_bundle_in_a_thousand_rotations() {
+    const ROTATIONS: usize = 1000;
+    let annotations = json!({
+        "podcreds.io/db.secret": "db", "podcreds.io/app.secret": "db", "podcreds.io/app.format": "json",
+    });
+    let Some(scene) = Scene::new(&annotations) else { return };
+    scene.namespace.grant_watch(&["db"]);
+    let (user, password) = rotation(0);
+    scene.namespace.put_secret("db", &[("username", &user), ("password", &password)]);
+    let mut running = Running::start(scene.command("sidecar", &[]));
+    let volume = scene.folder.volume();
+    poll_until(PATIENCE, "the first bundle is out", || volume.join("app.json").exists());
+
+    let proxy = Proxy::new(&scene.namespace);
+    let url = format!("{}/api/v1/namespaces/{}/secrets/db", proxy.url(), scene.namespace.name());
+    let done = AtomicBool::new(false);
+    let seen = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut seen, mut last) = (BTreeSet::new(), 0);
+            while !done.load(Ordering::Relaxed) {
+                if let Some(number) = read_bundle(&volume) {
+                    assert!(number >= last, "from {last} back to {number}");
+                    seen.insert(number);
+                    last = number;
+                }
+            }
+            seen
+        });
+        // Whatever happens, the reader ends.
+        let _end = OnDrop(|| done.store(true, Ordering::Relaxed));
+        for number in 1..=ROTATIONS {
+            let (user, password) = rotation(number);
+            proxy.patch(&url, &json!({"stringData": {"username": user, "password": password}}));
+            assert!(!reader.is_finished(), "the reader gave up: {:?}", reader.join());
+        }
+        poll_until(PATIENCE, "the last rotation arrives", || {
+            reader.is_finished() || read_bundle(&volume) == Some(ROTATIONS)
+        });
+        done.store(true, Ordering::Relaxed);
+        reader.join().expect("every bundle was whole")
+    });
+    assert!(running.is_alive());
+    assert!(seen.len() > ROTATIONS / 20, "the reader saw only {} of {ROTATIONS} rotations", seen.len());
+}
+
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+#[test]
+fn a_right_that_is_taken_away_keeps_the_files_and_given_back_brings_the_change() {
+    let Some(sidecar) = Sidecar::with_rights(&["--watch-timeout", "2s", "--poll-interval", "500ms"]) else {
+        return;
+    };
+    let namespace = &sidecar.scene.namespace;
+    sidecar.follows("test-password-1");
+    namespace.grant_watch(&["another"]);
+    sidecar.put_password("test-password-2");
+    sidecar.says("cannot get resource");
+    sidecar.says("cannot watch resource");
+    assert_eq!(sidecar.scene.read("db/password"), "test-password-1");
+    namespace.grant_watch(&["db"]);
+    sidecar.arrives("test-password-2");
+    sidecar.says("is watched again");
+    sidecar.follows("test-password-3");
+}
+
+#[test]
+fn without_the_right_to_watch_it_polls_and_says_so_once() {
+    let Some(scene) = scene() else { return };
+    scene.namespace.grant_least(&["db"]);
+    let sidecar = Sidecar::start(scene, &["--poll-interval", "200ms"]);
+    for password in ["test-password-1", "test-password-2", "test-password-3"] {
+        sidecar.follows(password);
+    }
+    let said = sidecar.running.stderr();
+    assert_eq!(said.matches("it is read every 200ms instead").count(), 1, "{said}");
+    assert_eq!(said.matches("verbs: [watch]").count(), 1, "{said}");
+    sidecar.scene.namespace.grant_watch(&["db"]);
+    sidecar.says("is watched again");
+    sidecar.follows("test-password-4");
+}
+
+#[test]
+fn a_deleted_secret_keeps_its_files_until_it_is_made_again() {
+    let Some(sidecar) = Sidecar::with_rights(&[]) else { return };
+    sidecar.scene.namespace.kubectl(&["delete", "secret", "db"]);
+    sidecar.says("its files stay as they are (--on-delete keep)");
+    assert_eq!(sidecar.scene.read("db/password"), FIRST);
+    sidecar.follows("test-password-1");
+    sidecar.follows("test-password-2");
+}
+
+#[test]
+fn a_deleted_secret_can_be_cleared_and_made_again() {
+    let Some(scene) = Scene::new(&json!({"podcreds.io/db.secret": "db", "podcreds.io/more.secret": "more"}))
+    else {
+        return;
+    };
+    put_password(&scene.namespace, FIRST);
+    scene.namespace.put_secret("more", &[("a", "1")]);
+    scene.namespace.grant_watch(&["db", "more"]);
+    let sidecar = Sidecar::start(scene, &["--on-delete", "clear"]);
+    sidecar.scene.namespace.kubectl(&["delete", "secret", "more"]);
+    sidecar.waits("its files are cleared", || !sidecar.scene.folder.volume().join("more").exists());
+    assert_eq!(sidecar.scene.read("db/password"), FIRST);
+    sidecar.follows("test-password-1");
+    sidecar.scene.namespace.put_secret("more", &[("a", "2")]);
+    sidecar.waits("it is made again", || sidecar.scene.read("more/a") == "2");
+}
+
+#[test]
+fn a_token_that_is_replaced_by_a_wrong_one_and_back_loses_no_change() {
+    let Some(sidecar) = Sidecar::with_rights(&["--watch-timeout", "2s"]) else { return };
+    let good = sidecar.scene.namespace.token();
+    sidecar.scene.folder.rotate_token("test-token-that-is-none");
+    sidecar.says("does not accept the token: Unauthorized");
+    sidecar.put_password("test-password-1");
+    assert_eq!(sidecar.scene.read("db/password"), FIRST);
+    sidecar.scene.folder.rotate_token(&good);
+    sidecar.arrives("test-password-1");
+    sidecar.follows("test-password-2");
+}
+
+#[test]
+fn a_token_that_ends_is_replaced_without_losing_a_change() {
+    let Some(scene) = scene() else { return };
+    scene.namespace.grant_watch(&["db"]);
+    scene.namespace.put_secret("anchor", &[]);
+    scene.folder.rotate_token(&scene.namespace.token_bound_to("anchor"));
+    let sidecar = Sidecar::start(scene, &["--watch-timeout", "2s"]);
+    // The token ends with the object that it is bound to, as it would when its time is over.
+    sidecar.scene.namespace.kubectl(&["delete", "secret", "anchor"]);
+    sidecar.says("does not accept the token: Unauthorized");
+    sidecar.put_password("test-password-1");
+    sidecar.scene.folder.rotate_token(&sidecar.scene.namespace.token());
+    sidecar.arrives("test-password-1");
+    sidecar.follows("test-password-2");
+}
+
+#[test]
+fn the_application_of_a_pod_sees_its_secret_change_and_the_pod_ends_when_it_is_told_to() {
+    const SCRIPT: &str = "trap 'exit 0' TERM; while :; do now=$(cat /podcreds/db/password); \
+        [ \"$now\" = \"$seen\" ] || echo \"$now\"; seen=$now; sleep 0.1; done";
+    let Some(namespace) = pods::namespace() else { return };
+    namespace.grant_watch(&["db"]);
+    put_password(&namespace, FIRST);
+    let mut pod = pods::pod(json!({"podcreds.io/db.secret": "db"}), 12_345, 23_456, SCRIPT);
+    let mut sidecar = pod["spec"]["initContainers"][0].clone();
+    sidecar["name"] = "sidecar".into();
+    sidecar["args"] = json!(["sidecar"]);
+    pods::push(&mut pod["spec"]["containers"], sidecar);
+    // Longer than the test waits: that it ends is then its own doing.
+    pod["spec"]["terminationGracePeriodSeconds"] = json!(2 * PATIENCE.as_secs());
+    namespace.put("v1", "Pod", "rotated", pod);
+    namespace.pod_status("rotated", "runs", |status| {
+        let statuses = status["containerStatuses"].as_array();
+        statuses.is_some_and(|all| all.iter().all(|container| container["ready"] == true))
+    });
+
+    let log = || namespace.kubectl(&["logs", "rotated", "-c", "app"]);
+    let mut expected = format!("{FIRST}\n");
+    poll_until(PATIENCE, "the application sees the first password", || log() == expected);
+    for password in ["test-password-1", "test-password-2"] {
+        put_password(&namespace, password);
+        expected.push_str(password);
+        expected.push('\n');
+        poll_until(PATIENCE, &format!("the application sees {password}"), || log() == expected);
+    }
+    namespace.kubectl(&["delete", "pod", "rotated", "--wait=false"]);
+    poll_until(PATIENCE, "the pod is gone", || {
+        namespace.kubectl(&["get", "pod", "rotated", "--ignore-not-found", "-o", "name"]).is_empty()
+    });
+}

@@ -1,0 +1,457 @@
+//! What the sidecar says of itself: probes, metrics, and clients that mean it no good.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
+
+use crate::support::run::{Finished, Running, poll_until, run};
+use crate::support::server::{Fault, Kind, Times};
+use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
+
+/// How long one answer may take; a client that is held up waits for seconds.
+const PROMPT: Duration = Duration::from_secs(2);
+
+/// A scene with a sidecar that can be asked.
+struct Asked {
+    scene: Scene,
+    running: Running,
+    address: SocketAddr,
+}
+
+impl Asked {
+    /// Starts it with these arguments, and waits until it listens.
+    fn start(scene: Scene, args: &[&str]) -> Self {
+        let mut command = scene.command(&["sidecar", "--listen", "127.0.0.1:0"]);
+        command.args(args);
+        let running = Running::start(command);
+        let mut address = None;
+        poll_until(HANGS, "it listens", || {
+            address = listening(&running);
+            address.is_some()
+        });
+        Self { scene, running, address: address.unwrap() }
+    }
+
+    /// With its first bundle out and its watches open.
+    fn ready(scene: Scene, args: &[&str]) -> Self {
+        let asked = Self::start(scene, args);
+        asked.waits("it is ready", || asked.status("/readyz") == 200);
+        asked.waits("its watch is open", || asked.scene.server.open_watches() > 0);
+        asked
+    }
+
+    #[track_caller]
+    fn waits(&self, what: &str, condition: impl FnMut() -> bool) {
+        poll_until(HANGS, &format!("{what}; it said:\n{}", self.running.stderr()), condition);
+    }
+
+    fn status(&self, path: &str) -> u16 {
+        status(&get(self.address, path))
+    }
+
+    /// The value of a metric, its labels with its name; zero where there is none.
+    fn metric(&self, name: &str) -> f64 {
+        let text = get(self.address, "/metrics");
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    fn failures(&self, reason: &str) -> f64 {
+        self.metric(&format!("podcreds_failures_total{{reason=\"{reason}\"}}"))
+    }
+
+    fn requests(&self, code: &str) -> f64 {
+        self.metric(&format!("podcreds_api_requests_total{{code=\"{code}\"}}"))
+    }
+
+    #[track_caller]
+    fn is_current(&self) {
+        self.waits("nothing is stale", || self.metric("podcreds_staleness_seconds") == 0.0);
+    }
+
+    /// Staleness is there and grows; readiness and liveness stay.
+    #[track_caller]
+    fn is_stale(&self) {
+        let stale = || self.metric("podcreds_staleness_seconds");
+        self.waits("something is stale", || stale() > 0.0);
+        let first = stale();
+        self.waits("it grows older", || stale() > first);
+        assert_eq!((self.status("/readyz"), self.status("/healthz")), (200, 200));
+    }
+
+    fn probe(&self) -> Finished {
+        self.probe_at(&self.address.to_string())
+    }
+
+    fn probe_at(&self, listen: &str) -> Finished {
+        run(self.scene.command(&["probe", "--listen", listen]), HANGS)
+    }
+}
+
+/// Where it says that it listens.
+fn listening(running: &Running) -> Option<SocketAddr> {
+    let said = running.stderr();
+    said.split_once("listening on ")?.1.split_once('\n')?.0.parse().ok()
+}
+
+/// All that comes back for these bytes.
+fn exchange(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PROMPT)).unwrap();
+    stream.write_all(request).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+fn get(address: SocketAddr, path: &str) -> String {
+    exchange(address, format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes())
+}
+
+fn status(answer: &str) -> u16 {
+    answer
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .unwrap_or_else(|| panic!("no status: {answer}"))
+}
+
+fn two_secrets() -> Scene {
+    let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
+    scene.server.put_secret("prod", "more", &[("a", b"1")]);
+    scene
+}
+
+#[test]
+fn it_is_ready_when_the_first_bundle_is_out_and_a_probe_says_so() {
+    let asked = Asked::start(Scene::new(&[("db.secret", "late")]), &[]);
+    asked.waits("the Secret is missed", || asked.failures("api_refused") > 0.0);
+    assert_eq!((asked.status("/readyz"), asked.status("/healthz")), (503, 200));
+    assert!(asked.metric("podcreds_staleness_seconds") > 0.0, "nothing is current before the first bundle");
+    assert_eq!(asked.metric("podcreds_last_success_timestamp_seconds"), 0.0);
+    let probed = asked.probe();
+    assert_code(&probed, 4);
+    assert_has(&probed.stderr, &["is not ready: 503", "the first files are not written yet"]);
+    assert_eq!(probed.stderr.lines().count(), 1);
+
+    asked.scene.server.put_secret("prod", "late", &[("password", PASSWORD.as_bytes())]);
+    asked.waits("it is ready", || asked.status("/readyz") == 200);
+    assert_eq!(asked.scene.read("db/password"), PASSWORD);
+    assert_code(&asked.probe(), 0);
+    asked.is_current();
+}
+
+#[test]
+fn a_probe_that_nobody_answers_fails_in_time() {
+    let asked = Asked::start(Scene::plain(), &[]);
+    // Somebody who takes connections and says nothing, and somebody who has gone.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (address, why) in [(silent.local_addr().unwrap(), "not in time"), (gone, "refused")] {
+        let probed = asked.probe_at(&address.to_string());
+        assert_code(&probed, 4);
+        assert_has(&probed.stderr, &["does not answer", why]);
+        assert!(probed.elapsed < Duration::from_secs(4), "{:?}", probed.elapsed);
+    }
+    assert_code(&asked.probe_at("off"), 2);
+    assert_code(&asked.probe_at("nonsense"), 2);
+}
+
+#[test]
+fn a_probe_that_fails_leaves_the_sidecars_last_words_alone() {
+    let scene = Scene::plain();
+    fs::write(scene.pod.termination_log(), "the sidecar's own").unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert_code(&run(scene.command(&["probe", "--listen", &gone.to_string()]), HANGS), 4);
+    assert_eq!(scene.pod.termination_message(), "the sidecar's own");
+}
+
+#[test]
+fn a_rotation_is_counted_and_measured() {
+    let asked = Asked::ready(Scene::plain(), &[]);
+    assert_eq!(asked.metric("podcreds_rotations_total"), 0.0, "the first bundle is no rotation");
+    let before = asked.metric("podcreds_last_success_timestamp_seconds");
+    asked.scene.put_password("test-password-1");
+    asked.waits("it is counted", || asked.metric("podcreds_rotations_total") == 1.0);
+    assert_eq!(asked.scene.read("db/password"), "test-password-1");
+    assert_eq!(asked.metric("podcreds_syncs_total{result=\"swapped\"}"), 2.0);
+    assert_eq!(asked.metric("podcreds_syncs_total{result=\"failed\"}"), 0.0);
+    assert!(asked.metric("podcreds_last_success_timestamp_seconds") > before);
+    assert_eq!(asked.metric("podcreds_rotation_duration_seconds_count"), 1.0);
+    let took = asked.metric("podcreds_rotation_duration_seconds_sum");
+    // Not before the wait for other changes is over.
+    assert!((0.005..HANGS.as_secs_f64()).contains(&took), "{took}");
+    // The pod, the Secret, its watch, and the Secret again.
+    assert_eq!(asked.requests("200"), 4.0);
+    assert_eq!(asked.requests("error"), 0.0);
+    asked.is_current();
+}
+
+#[test]
+fn what_init_has_written_makes_the_sidecar_ready() {
+    let scene = Scene::plain();
+    assert_code(&scene.init(&[]), 0);
+    let asked = Asked::ready(scene, &[]);
+    assert_eq!(asked.metric("podcreds_syncs_total{result=\"unchanged\"}"), 1.0);
+    assert_eq!(asked.metric("podcreds_syncs_total{result=\"swapped\"}"), 0.0);
+    asked.scene.put_password("test-password-1");
+    asked.waits("it is a rotation", || asked.metric("podcreds_rotations_total") == 1.0);
+}
+
+#[test]
+fn a_rotation_that_had_to_wait_for_the_api_server_is_measured_with_its_wait() {
+    let asked = Asked::ready(Scene::plain(), &[]);
+    asked.scene.server.forbid(Kind::Secret, "prod", "db");
+    asked.scene.put_password("test-password-1");
+    asked.is_stale();
+    let stale = asked.metric("podcreds_staleness_seconds");
+    asked.scene.server.allow(Kind::Secret, "prod", "db");
+    asked.waits("it is counted", || asked.metric("podcreds_rotations_total") == 1.0);
+    let took = asked.metric("podcreds_rotation_duration_seconds_sum");
+    assert!(took >= stale, "{took} s, after {stale} s of staleness");
+}
+
+#[test]
+fn a_refused_source_is_stale_until_it_is_read_again() {
+    let asked = Asked::ready(two_secrets(), &[]);
+    asked.is_current();
+    asked.scene.server.forbid(Kind::Secret, "prod", "more");
+    asked.scene.server.put_secret("prod", "more", &[("a", b"2")]);
+    asked.is_stale();
+    // What another source brings does not make it current.
+    asked.scene.put_password("test-password-1");
+    asked.waits("the other is followed", || asked.scene.read("db/password") == "test-password-1");
+    asked.is_stale();
+    assert!(asked.failures("api_refused") >= 1.0 && asked.requests("403") >= 1.0);
+    assert_eq!(asked.failures("api_unreachable"), 0.0);
+
+    asked.scene.server.allow(Kind::Secret, "prod", "more");
+    asked.is_current();
+    asked.waits("it is written", || asked.scene.read("more/a") == "2");
+}
+
+#[test]
+fn files_of_a_deleted_secret_are_stale_while_they_are_kept() {
+    let asked = Asked::ready(two_secrets(), &[]);
+    asked.waits("both watches are open", || asked.scene.server.open_watches() == 2);
+    asked.scene.server.delete(Kind::Secret, "prod", "more");
+    asked.is_stale();
+    assert_eq!((asked.failures("api_refused"), asked.requests("404")), (1.0, 1.0));
+    asked.scene.server.put_secret("prod", "more", &[("a", b"2")]);
+    asked.is_current();
+}
+
+#[test]
+fn files_of_a_deleted_secret_that_are_cleared_are_not_stale() {
+    let asked = Asked::ready(two_secrets(), &["--on-delete", "clear"]);
+    asked.waits("both watches are open", || asked.scene.server.open_watches() == 2);
+    asked.scene.server.delete(Kind::Secret, "prod", "more");
+    asked.waits("they are cleared", || asked.metric("podcreds_rotations_total") == 1.0);
+    assert_eq!(asked.failures("api_refused"), 0.0);
+    asked.is_current();
+}
+
+#[test]
+fn an_api_server_that_is_gone_makes_it_stale() {
+    let asked = Asked::ready(Scene::plain(), &[]);
+    asked.scene.server.stop();
+    asked.is_stale();
+    asked.waits("what fails is counted", || {
+        asked.failures("api_unreachable") > 1.0
+            && asked.requests("error") > 0.0
+            && asked.metric("podcreds_watch_restarts_total") > 1.0
+    });
+    asked.scene.server.start_again();
+    asked.is_current();
+}
+
+#[test]
+fn without_the_right_to_watch_it_is_current_as_long_as_it_can_read() {
+    let scene = Scene::plain();
+    scene.server.forbid_watch(Kind::Secret, "prod", "db");
+    let asked = Asked::start(scene, &["--poll-interval", "50ms"]);
+    asked.waits("it polls", || asked.requests("403") > 3.0);
+    asked.is_current();
+    assert_eq!(asked.failures("api_refused"), 0.0);
+    asked.scene.server.forbid(Kind::Secret, "prod", "db");
+    asked.is_stale();
+}
+
+#[test]
+fn what_cannot_be_rendered_or_written_is_stale_with_its_reason() {
+    let asked = Asked::ready(Scene::new(&[("db.secret", "db"), ("db.keys", "username,password")]), &[]);
+    asked.scene.server.put_secret("prod", "db", &[("username", b"app")]);
+    asked.is_stale();
+    assert_eq!(asked.failures("render"), 1.0);
+    asked.scene.put_password("test-password-1");
+    asked.is_current();
+
+    let volume = File::open(asked.scene.pod.volume()).unwrap();
+    flock(&volume, FlockOperation::LockExclusive).unwrap();
+    asked.scene.put_password("test-password-2");
+    asked.is_stale();
+    assert!(asked.failures("volume") >= 1.0);
+    assert!(asked.metric("podcreds_syncs_total{result=\"failed\"}") >= 2.0);
+    flock(&volume, FlockOperation::Unlock).unwrap();
+    asked.is_current();
+    assert_eq!(asked.scene.read("db/password"), "test-password-2");
+}
+
+#[test]
+fn metrics_name_nothing_that_is_secret() {
+    let asked = Asked::ready(Scene::plain(), &[]);
+    let text = get(asked.address, "/metrics");
+    assert_has(&text, &["Content-Type: text/plain; version=0.0.4", "podcreds_build_info{version=\""]);
+    for hidden in [PASSWORD, "test-token", "password", "prod", "\"db\"", "app-0"] {
+        assert!(!text.contains(hidden), "{hidden} is in\n{text}");
+    }
+}
+
+#[test]
+fn a_call_that_takes_long_is_no_sign_of_death() {
+    // Longer than the margin that every loop has.
+    let asked = Asked::ready(Scene::plain(), &["--request-timeout", "14s", "--timeout", "14s"]);
+    asked.scene.server.fail_on("/secrets/db", Fault::SilentHeader, Times::Once);
+    asked.scene.put_password("test-password-1");
+    asked.waits("the call is given up", || {
+        assert_eq!(asked.status("/healthz"), 200);
+        asked.running.stderr().contains("waiting for the first byte")
+    });
+    asked.waits("the change arrives", || asked.scene.read("db/password") == "test-password-1");
+}
+
+#[test]
+fn a_loop_that_hangs_turns_healthz_red_and_is_named() {
+    let asked = Asked::ready(Scene::plain(), &["--timeout", "1s"]);
+    assert_eq!(asked.status("/healthz"), 200);
+    // Whoever opens this waits without end.
+    let token = asked.scene.pod.service_account().join("token");
+    fs::remove_file(&token).unwrap();
+    mknodat(CWD, &token, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    asked.scene.put_password("test-password-1");
+    asked.waits("it is red", || asked.status("/healthz") == 503);
+    assert_has(&get(asked.address, "/healthz"), &["no sign of life: follower"]);
+    assert_eq!((asked.status("/readyz"), asked.status("/metrics")), (200, 200));
+}
+
+#[test]
+fn clients_that_say_nothing_or_drip_hold_up_no_other() {
+    let asked = Asked::ready(Scene::plain(), &[]);
+    let address = asked.address;
+    let mut silent: Vec<_> = (0..16).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let drip = TcpStream::connect(address).unwrap();
+    let mut dripping = drip.try_clone().unwrap();
+    let dripper = thread::spawn(move || {
+        for byte in "GET /metrics HTTP/1.1\r\nX: ".bytes().chain(std::iter::repeat(b'x')) {
+            if dripping.write_all(&[byte]).is_err() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    for _ in 0..50 {
+        assert_eq!(asked.status("/healthz"), 200);
+    }
+    // A crowd that comes at once.
+    silent.extend((0..200).map(|_| TcpStream::connect(address).unwrap()));
+    assert_eq!(asked.status("/healthz"), 200);
+    let _ = drip.shutdown(Shutdown::Both);
+    dripper.join().unwrap();
+}
+
+#[test]
+fn no_client_stays_for_longer_than_its_time() {
+    let asked = Asked::ready(Scene::plain(), &[]);
+    let connect = || {
+        let stream = TcpStream::connect(asked.address).unwrap();
+        stream.set_read_timeout(Some(HANGS)).unwrap();
+        stream
+    };
+    let started = Instant::now();
+    let (mut silent, mut dripping, mut deaf) = (connect(), connect(), connect());
+    deaf.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+    let mut drip = dripping.try_clone().unwrap();
+    let dripper = thread::spawn(move || {
+        while drip.write_all(b"G").is_ok() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    for stream in [&mut silent, &mut dripping] {
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.is_empty(), "{answer:?}");
+    }
+    let took = started.elapsed();
+    assert!((4.5..9.0).contains(&took.as_secs_f64()), "{took:?}");
+    dripper.join().unwrap();
+    // The one that did not read still finds its answer.
+    let mut answer = String::new();
+    deaf.read_to_string(&mut answer).unwrap();
+    assert_eq!(status(&answer), 200);
+}
+
+#[test]
+fn each_wrong_request_gets_its_answer() {
+    let asked = Asked::ready(Scene::plain(), &[]);
+    let long = format!("GET /metrics HTTP/1.1\r\nX: {}", "x".repeat(20_000));
+    let body = format!("POST /metrics HTTP/1.1\r\nContent-Length: 20000\r\n\r\n{}", "x".repeat(20_000));
+    for (request, code) in [
+        (long.as_bytes(), 431),
+        (body.as_bytes(), 405),
+        (b"GET /metrics\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01", 400),
+        (b"\0\0\0", 400),
+        (b"\xff\xfe / HTTP/1.1\r\n\r\n", 400),
+        (b"GET /../metrics HTTP/1.1\r\n\r\n", 404),
+    ] {
+        let answer = exchange(asked.address, request);
+        assert_eq!(status(&answer), code, "{answer}");
+        assert_has(&answer, &["\r\nConnection: close\r\n"]);
+    }
+    let head = exchange(asked.address, b"HEAD /healthz HTTP/1.1\r\n\r\n");
+    assert!(status(&head) == 200 && head.ends_with("\r\n\r\n"), "{head}");
+    // Cut off in the middle.
+    let mut cut = TcpStream::connect(asked.address).unwrap();
+    cut.write_all(b"GET /metrics HTT").unwrap();
+    cut.shutdown(Shutdown::Write).unwrap();
+    let mut answer = String::new();
+    cut.read_to_string(&mut answer).unwrap();
+    assert_eq!(status(&answer), 400);
+}
+
+#[test]
+fn an_address_that_cannot_be_bound_is_wrong_usage() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let scene = Scene::plain();
+    let finished = run(scene.command(&["sidecar", "--listen", &address]), HANGS);
+    assert_code(&finished, 2);
+    assert_has(&finished.stderr, &["--listen: ", &address, "in use"]);
+    assert!(scene.pod.termination_message().contains(&address));
+    assert_code(&run(scene.command(&["sidecar", "--listen", "localhost"]), HANGS), 2);
+}
+
+#[test]
+fn all_addresses_are_those_of_ipv4_too() {
+    let scene = Scene::plain();
+    let running = Running::start(scene.command(&["sidecar", "--listen", ":0"]));
+    let mut address = None;
+    poll_until(HANGS, "it listens", || {
+        address = listening(&running);
+        address.is_some()
+    });
+    let local = SocketAddr::from(([127, 0, 0, 1], address.unwrap().port()));
+    assert_eq!(status(&get(local, "/healthz")), 200);
+}
+
+#[test]
+fn off_is_off() {
+    let scene = Scene::plain();
+    let running = Running::start(scene.command(&["sidecar", "--listen", "off"]));
+    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    assert!(listening(&running).is_none());
+}

@@ -1,0 +1,117 @@
+//! How a server is to be, and its start.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Condvar, Mutex};
+
+use rustls::crypto::ring;
+use rustls::{ServerConfig, SupportedProtocolVersion};
+
+use super::super::pki::{Authority, Leaf, OpensslMissing};
+use super::listener::Doors;
+use super::objects::Objects;
+use super::routes::Access;
+use super::watches::Watches;
+use super::{ApiServer, Cluster, Shared, TOKEN, bind, listen};
+
+/// How a server is to be.
+pub(crate) struct Builder {
+    tls_versions: Vec<&'static SupportedProtocolVersion>,
+    leaf: Leaf,
+    authority: Option<Arc<Authority>>,
+    tokens: Vec<String>,
+    host: IpAddr,
+    port: u16,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            tls_versions: rustls::ALL_VERSIONS.to_vec(),
+            leaf: Leaf::default(),
+            authority: None,
+            tokens: vec![TOKEN.to_owned()],
+            host: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+        }
+    }
+}
+
+impl Builder {
+    /// Such as `&[&rustls::version::TLS12]`.
+    pub(crate) fn tls_versions(mut self, versions: &[&'static SupportedProtocolVersion]) -> Self {
+        self.tls_versions = versions.to_vec();
+        self
+    }
+
+    /// What its certificate says.
+    pub(crate) fn leaf(mut self, leaf: Leaf) -> Self {
+        self.leaf = leaf;
+        self
+    }
+
+    /// Signs with an authority that another server has already.
+    pub(crate) fn authority(mut self, authority: &Arc<Authority>) -> Self {
+        self.authority = Some(Arc::clone(authority));
+        self
+    }
+
+    /// Accepts this bearer token in place of [`TOKEN`].
+    pub(crate) fn token(mut self, token: &str) -> Self {
+        self.tokens = vec![token.to_owned()];
+        self
+    }
+
+    /// Listens on this address, `127.0.0.1` or `[::1]`.
+    pub(crate) fn bind(mut self, host: &str) -> Self {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        self.host = bare.parse().unwrap_or_else(|_| panic!("{host:?} is no IP address"));
+        self
+    }
+
+    /// Listens on this port, for a server that comes back; by default on any that is free.
+    pub(crate) fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    /// Where the address cannot be bound, or the key needs `openssl` and there is none.
+    pub(crate) fn start(self) -> ApiServer {
+        self.try_start().unwrap_or_else(|missing| panic!("{missing}"))
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// Where the key needs `openssl` and there is none.
+    pub(crate) fn try_start(self) -> Result<ApiServer, OpensslMissing> {
+        let authority = self.authority.unwrap_or_else(|| Arc::new(Authority::new()));
+        let issued = authority.issue(&self.leaf)?;
+        let tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&self.tls_versions)
+            .expect("ring speaks TLS 1.2 and 1.3")
+            .with_no_client_auth()
+            .with_single_cert(issued.chain(), issued.key())
+            .expect("the key belongs to the certificate");
+
+        let listener = bind(SocketAddr::new(self.host, self.port));
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let shared = Arc::new(Shared {
+            tls: Arc::new(tls),
+            cluster: Mutex::new(Cluster {
+                objects: Objects::default(),
+                access: Access::new(self.tokens),
+                watches: Watches::default(),
+                gone_as_status: false,
+            }),
+            changed: Condvar::default(),
+            faults: Mutex::default(),
+            requests: Mutex::default(),
+            doors: Doors::default(),
+        });
+        let acceptor = Mutex::new(Some(listen(&shared, listener)));
+        Ok(ApiServer { address, authority, shared, acceptor })
+    }
+}

@@ -1,0 +1,254 @@
+//! The watches that are open: what each is to send next. Decides only; `stream` sends.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::faults::WatchFault;
+use super::history::{Event, FellBehind};
+use super::objects::Objects;
+use super::watch::{Watch, error};
+
+/// The longest time between two bytes of a drip.
+const MAX_INTERVAL: Duration = Duration::from_secs(60 * 60);
+
+/// All watches, by the number of their connection.
+#[derive(Default)]
+pub(super) struct Watches {
+    streams: BTreeMap<usize, Stream>,
+    muted: bool,
+    stopped: bool,
+}
+
+/// What the thread of a watch does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Send the head of the answer.
+    Head,
+    /// Send these bytes as one chunk.
+    Send(Vec<u8>),
+    /// Send so many bytes, which start and end as told.
+    SendFilled { start: String, bytes: u64, end: &'static str },
+    /// Send the last chunk.
+    End,
+    /// FIN.
+    Close,
+    /// RST.
+    Reset,
+    /// Ask again when something has changed, and at this time.
+    Wait { until: Option<Instant> },
+}
+
+impl Watches {
+    /// Begins a watch.
+    pub(super) fn open(&mut self, connection: usize, watch: Watch, objects: &Objects) {
+        self.streams.insert(connection, Stream::new(watch, objects));
+    }
+
+    /// Forgets a watch whose thread is done with it.
+    pub(super) fn close(&mut self, connection: usize) {
+        self.streams.remove(&connection);
+    }
+
+    /// The connections of those that are served.
+    pub(super) fn connections(&self) -> Vec<usize> {
+        self.streams.iter().filter(|(_, stream)| !stream.dismissed).map(|(number, _)| *number).collect()
+    }
+
+    /// Ends the watches of these connections, which are broken already.
+    pub(super) fn dismiss(&mut self, connections: &[usize]) {
+        for number in connections {
+            if let Some(stream) = self.streams.get_mut(number) {
+                stream.dismissed = true;
+            }
+        }
+    }
+
+    /// Ends all watches, also those that are yet to come, until it is taken back.
+    pub(super) fn stop(&mut self, stopped: bool) {
+        self.stopped = stopped;
+    }
+
+    pub(super) fn mute(&mut self, muted: bool) {
+        self.muted = muted;
+    }
+
+    pub(super) fn spoil(&mut self, fault: &WatchFault) {
+        for stream in self.streams.values_mut() {
+            stream.faults.push_back(fault.clone());
+        }
+    }
+
+    pub(super) fn bookmark(&mut self, version: u64) {
+        for stream in self.streams.values_mut().filter(|stream| stream.watch.bookmarks) {
+            stream.bookmarks.push_back(version);
+        }
+    }
+
+    /// What the watch of this connection does next.
+    pub(super) fn next_step(&mut self, connection: usize, objects: &Objects, now: Instant) -> Step {
+        match self.streams.get_mut(&connection) {
+            Some(stream) if !stream.dismissed && !self.stopped => {
+                if self.muted {
+                    Step::Wait { until: None }
+                } else {
+                    stream.next_step(objects, now)
+                }
+            }
+            _ => Step::Close,
+        }
+    }
+}
+
+/// What a watch would send before it waits, and a bookmark: the whole answer that a fault spoils.
+pub(super) fn at_once(watch: Watch, objects: &Objects) -> Vec<u8> {
+    let mut stream = Stream::new(watch, objects);
+    stream.bookmarks.push_back(objects.history().version());
+    let mut body: Vec<u8> = stream.first.take().unwrap_or_default();
+    while let Ok(Some(line)) = stream.next_line(objects) {
+        body.extend(line);
+    }
+    body
+}
+
+/// One watch and how far it has got.
+struct Stream {
+    watch: Watch,
+    ends: Instant,
+    head_sent: bool,
+    /// Comes before anything else.
+    first: Option<Vec<u8>>,
+    /// No change up to this version is left to send.
+    position: u64,
+    /// The versions of bookmarks to come.
+    bookmarks: VecDeque<u64>,
+    faults: VecDeque<WatchFault>,
+    /// How the next event is to come.
+    drip_next: Option<Duration>,
+    drip: Option<Drip>,
+    /// The peer has left, or the server has broken the connection.
+    dismissed: bool,
+}
+
+/// A line on its way, a byte at a time.
+struct Drip {
+    left: VecDeque<u8>,
+    interval: Duration,
+    next: Instant,
+}
+
+impl Stream {
+    fn new(watch: Watch, objects: &Objects) -> Self {
+        let now = Instant::now();
+        let expired = watch.expired(objects);
+        // The watch cache has one event for who comes too late, and closes.
+        let ends = if expired.is_some() { now } else { now + watch.timeout };
+        let first = match (expired, watch.from) {
+            (Some(message), _) => Some(error(410, &message)),
+            (None, None) => watch.present(Event::Added, objects),
+            (None, Some(_)) => None,
+        };
+        Self {
+            ends,
+            head_sent: false,
+            first,
+            position: watch.from.unwrap_or(objects.history().version()),
+            bookmarks: VecDeque::new(),
+            faults: VecDeque::new(),
+            drip_next: None,
+            drip: None,
+            dismissed: false,
+            watch,
+        }
+    }
+
+    fn next_step(&mut self, objects: &Objects, now: Instant) -> Step {
+        if !self.head_sent {
+            self.head_sent = true;
+            return Step::Head;
+        }
+        while let Some(fault) = self.faults.pop_front() {
+            if let Some(step) = self.spoil(fault, objects, now) {
+                return step;
+            }
+        }
+        if let Some(step) = self.next_of_drip(now) {
+            return step;
+        }
+        if let Some(line) = self.first.take() {
+            return self.send(line, now);
+        }
+        if now >= self.ends {
+            return Step::End;
+        }
+        match self.next_line(objects) {
+            Ok(Some(line)) => self.send(line, now),
+            Ok(None) => Step::Wait { until: Some(self.ends) },
+            // kube-apiserver too ends the watch of who does not keep up.
+            Err(FellBehind) => Step::End,
+        }
+    }
+
+    /// `None` where the fault concerns what is sent later.
+    fn spoil(&mut self, fault: WatchFault, objects: &Objects, now: Instant) -> Option<Step> {
+        let version = objects.history().version();
+        match fault {
+            WatchFault::Reset => Some(Step::Reset),
+            WatchFault::Close => Some(Step::Close),
+            WatchFault::End => Some(Step::End),
+            WatchFault::BrokenLine => {
+                let whole = self.watch.present(Event::Modified, objects);
+                let mut line = whole.unwrap_or_else(|| self.watch.bookmark(version));
+                line.truncate(line.len() / 2);
+                line.push(b'\n');
+                Some(Step::Send(line))
+            }
+            WatchFault::OversizedLine { bytes } => {
+                let (start, end) = self.watch.around_filler(version);
+                Some(Step::SendFilled { start, bytes: bytes.saturating_add(1), end })
+            }
+            WatchFault::DripLine { interval } => {
+                self.drip_next = Some(interval.min(MAX_INTERVAL));
+                None
+            }
+            WatchFault::ErrorEvent { code, message } => {
+                self.first = Some(error(code, &message));
+                self.ends = now;
+                None
+            }
+        }
+    }
+
+    fn send(&mut self, line: Vec<u8>, now: Instant) -> Step {
+        let Some(interval) = self.drip_next.take() else { return Step::Send(line) };
+        self.drip = Some(Drip { left: line.into(), interval, next: now });
+        self.next_of_drip(now).unwrap_or(Step::Wait { until: Some(now) })
+    }
+
+    /// `None` where nothing drips.
+    fn next_of_drip(&mut self, now: Instant) -> Option<Step> {
+        let drip = self.drip.as_mut()?;
+        if now < drip.next {
+            return Some(Step::Wait { until: Some(drip.next) });
+        }
+        let Some(byte) = drip.left.pop_front() else {
+            self.drip = None;
+            return None;
+        };
+        drip.next = now + drip.interval;
+        Some(Step::Send(vec![byte]))
+    }
+
+    /// The next change or bookmark, in the order of their versions.
+    fn next_line(&mut self, objects: &Objects) -> Result<Option<Vec<u8>>, FellBehind> {
+        let bookmark = self.bookmarks.front().copied();
+        let change = objects.history().after(self.position, &self.watch.object)?;
+        if let Some(change) = change.filter(|change| bookmark.is_none_or(|version| change.version <= version))
+        {
+            self.position = change.version;
+            return Ok(Some(self.watch.event(change.event, &change.state)));
+        }
+        self.position = self.position.max(bookmark.unwrap_or(objects.history().version()));
+        self.bookmarks.pop_front();
+        Ok(bookmark.map(|version| self.watch.bookmark(version)))
+    }
+}
