@@ -8,13 +8,11 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::path::Path;
-use std::sync::Arc;
 use std::{env, fs};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use podcreds_bench::Pod;
 use serde::Deserialize;
-use ureq::Agent;
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
 /// All of a pod that podcreds asks for.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -28,48 +26,24 @@ struct Secret<'a> {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
     let folder = arguments.next().ok_or("usage: floor FOLDER SECRET…")?;
-    let account = env::var("PODCREDS_SERVICE_ACCOUNT_DIR")?;
-    let token = fs::read_to_string(format!("{account}/token"))?;
-    let authorization = format!("Bearer {}", token.trim());
-    let agent = agent(&fs::read(format!("{account}/ca.crt"))?)?;
-    let namespace = namespace_url()?;
-
-    let pod = format!("{namespace}/pods/{}", env::var("POD_NAME")?);
-    get(&agent, &pod, &authorization, METADATA)?;
+    let pod = Pod::from_env()?;
+    get(&pod, &format!("pods/{}", env::var("POD_NAME")?), METADATA)?;
     for name in arguments {
-        let body = get(&agent, &format!("{namespace}/secrets/{name}"), &authorization, "application/json")?;
+        let body = get(&pod, &format!("secrets/{name}"), "application/json")?;
         write(&Path::new(&folder).join(name), &serde_json::from_slice(&body)?)?;
     }
     Ok(())
 }
 
-fn agent(ca: &[u8]) -> Result<Agent, ureq::Error> {
-    let mut roots = Vec::new();
-    for item in parse_pem(ca) {
-        if let PemItem::Certificate(certificate) = item? {
-            roots.push(certificate);
-        }
-    }
-    let tls = TlsConfig::builder()
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .root_certs(RootCerts::new_with_certs(&roots))
-        .build();
-    let config =
-        Agent::config_builder().tls_config(tls).proxy(None).max_redirects(0).input_buffer_size(16384);
-    Ok(config.build().new_agent())
-}
-
-fn namespace_url() -> Result<String, env::VarError> {
-    let host = env::var("KUBERNETES_SERVICE_HOST")?;
-    let host = if host.contains(':') { format!("[{host}]") } else { host };
-    let port = env::var("KUBERNETES_SERVICE_PORT")?;
-    Ok(format!("https://{host}:{port}/api/v1/namespaces/{}", env::var("POD_NAMESPACE")?))
-}
-
 /// The whole body is read, which is what lets the connection serve the next request.
-fn get(agent: &Agent, url: &str, authorization: &str, accept: &str) -> Result<Vec<u8>, ureq::Error> {
-    let request = agent.get(url).header("Authorization", authorization).header("Accept", accept);
-    request.call()?.body_mut().read_to_vec()
+fn get(pod: &Pod, path: &str, accept: &str) -> Result<Vec<u8>, ureq::Error> {
+    let request = pod.agent.get(format!("{}/{path}", pod.namespace));
+    request
+        .header("Authorization", &pod.authorization)
+        .header("Accept", accept)
+        .call()?
+        .body_mut()
+        .read_to_vec()
 }
 
 fn write(folder: &Path, secret: &Secret) -> Result<(), Box<dyn Error>> {

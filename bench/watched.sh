@@ -1,0 +1,127 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # cluster.sh and the script that sources this set them
+# What the benchmarks of the sidecar share: Secrets that change, who may watch and who may change them, sidecars that
+# follow them, and what the kernel says of a process. Sourced after cluster.sh.
+
+# set_up COUNT…: one pod for each count, named after it, whose annotations name so many Secrets.
+set_up_watched() {
+    local count
+    # The kernel's own count of its processor time, in nanoseconds.
+    [[ -r /proc/self/schedstat ]] || die "this kernel does not count processor time in /proc/PID/schedstat"
+    {
+        watched_accounts
+        for count in "$@"; do watched_pod "$count"; done
+        for count in $(seq "$(max "$@")"); do watched_secret "s$count"; done
+    } >"$work/objects.yaml"
+    make_namespace "$work/objects.yaml"
+    make_account rotator "$work/rotator"
+    writer=("${pod[@]}")
+    make_account bench "$work/account"
+    wait_for rotate 1 s1
+}
+
+max() { printf '%s\n' "$@" | sort -n | tail -n 1; }
+
+watched_pod() {
+    local number
+    printf '%s\n' --- 'apiVersion: v1' 'kind: Pod' metadata: "  name: watches-$1" '  annotations:'
+    for number in $(seq "$1"); do printf '    podcreds.io/s%d.secret: s%d\n' "$number" "$number"; done
+    # The pod only has to be readable: no node matches, and no image is pulled.
+    cat <<'EOF'
+spec:
+  serviceAccountName: bench
+  automountServiceAccountToken: false
+  nodeSelector: {podcreds.io/bench: nowhere}
+  containers: [{name: none, image: "docker.io/local/none:none"}]
+EOF
+}
+
+watched_secret() {
+    cat <<EOF
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: $1}
+stringData: {username: test-$1, password: test-password-$1, host: $1.example, port: "5432", database: test}
+EOF
+}
+
+# `list` is what kube-rs needs besides; podcreds does without.
+watched_accounts() {
+    cat <<'EOF'
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: bench}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: rotator}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: bench}
+rules:
+  - {apiGroups: [""], resources: [pods], verbs: [get]}
+  - {apiGroups: [""], resources: [secrets], verbs: [get, list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: bench}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: bench}
+subjects: [{kind: ServiceAccount, name: bench}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: rotator}
+rules:
+  - {apiGroups: [""], resources: [secrets], verbs: [patch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: rotator}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: rotator}
+subjects: [{kind: ServiceAccount, name: rotator}]
+EOF
+}
+
+# rotate CHANGES SECRET [FILE]
+rotate() { env -i "${writer[@]}" "$rotate" "$@"; }
+
+# start_podcreds COUNT VOLUME [VARIABLE=VALUE…]: follows the Secrets of the pod of that count; sets `started_pid`.
+start_podcreds() {
+    local options=()
+    # Its port would be taken from others.
+    if [[ $("$podcreds" sidecar --help) == *--listen* ]]; then options+=(--listen off); fi
+    mkdir "$2"
+    start "$2.log" "POD_NAME=watches-$1" "PODCREDS_VOLUME=$2" "${@:3}" "$podcreds" sidecar "${options[@]}"
+}
+
+# start LOG [VARIABLE=VALUE…] COMMAND…: as a pod, in the background; `exec`, so that the number is the command's own.
+start() {
+    exec env -i "${pod[@]}" "${@:2}" 2>"$1" &
+    started_pid=$!
+    started+=("$started_pid")
+}
+
+# stop PID
+stop() {
+    kill "$1"
+    wait "$1" 2>/dev/null || true
+    # Its number may become another's.
+    local pid running=()
+    for pid in "${started[@]}"; do [[ $pid == "$1" ]] || running+=("$pid"); done
+    started=("${running[@]}")
+}
+
+# reading PID FIELD: `VmRSS` and its like are KiB.
+reading() {
+    case $2 in
+    Pss) awk '/^Pss:/ {print $2}' "/proc/$1/smaps_rollup" 2>/dev/null || echo - ;;
+    descriptors) find "/proc/$1/fd" -mindepth 1 | wc -l ;;
+    # Of all threads: nanoseconds, and how often one was given a processor.
+    cpu) cat "/proc/$1/task"/*/schedstat | awk '{sum += $1} END {printf "%d\n", sum}' ;;
+    turns) cat "/proc/$1/task"/*/schedstat | awk '{sum += $3} END {printf "%d\n", sum}' ;;
+    *) awk -v field="$2:" '$1 == field {print $2}' "/proc/$1/status" ;;
+    esac
+}
