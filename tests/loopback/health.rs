@@ -424,6 +424,20 @@ fn each_wrong_request_gets_its_answer() {
 }
 
 #[test]
+fn a_client_that_is_still_sending_gets_its_answer() {
+    let asked = Asked::ready(Scene::plain(), &[]);
+    let mut stream = TcpStream::connect(asked.address).unwrap();
+    stream.write_all(b"POST /metrics HTTP/1.1\r\nContent-Length: 20000\r\n\r\n").unwrap();
+    for _ in 0..20 {
+        stream.write_all(&[b'x'; 1000]).unwrap();
+        thread::sleep(Duration::from_millis(1));
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(status(&answer), 405);
+}
+
+#[test]
 fn an_address_that_cannot_be_bound_is_wrong_usage() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
