@@ -11,7 +11,9 @@ use crate::health::{Health, Part, Pulse, Reason};
 use crate::kube::{Client, Deadline, Error, Object};
 use crate::object::ObjectRef;
 use crate::render::Sources;
-use crate::sidecar::{Attempt, Noticed, OnDelete};
+use crate::sidecar::OnDelete;
+use crate::sidecar::timing::Attempt;
+use crate::sidecar::watcher::Noticed;
 
 /// The sources of all credentials. What was read once is held until something newer is read.
 pub(super) struct Held {

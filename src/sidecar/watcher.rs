@@ -14,7 +14,8 @@ use crate::backoff::Backoff;
 use crate::health::{Health, Part, Pulse, Reason};
 use crate::kube::{Cause, Change, Client, Error};
 use crate::object::ObjectRef;
-use crate::sidecar::{Follow, LONGEST_ASKED, LONGEST_DELAY, Noticed, jittered, pause};
+use crate::sidecar::Follow;
+use crate::sidecar::timing::{LONGEST_ASKED, LONGEST_DELAY, jittered, pause};
 
 /// Enough for TLS and JSON; a thread's default would reserve eight times as much.
 const STACK: usize = 256 * 1024;
@@ -22,6 +23,12 @@ const STACK: usize = 256 * 1024;
 const GOOD_WATCH: Duration = Duration::from_secs(5);
 /// How much longer than a watch lasts its line may be silent, besides a tenth of that time.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// An object that may have changed, and since when that is known.
+pub(super) struct Noticed {
+    pub(super) object: ObjectRef,
+    pub(super) at: Instant,
+}
 
 /// Starts a thread that sends `object` through `changes` whenever it may have changed since `version`, until what is
 /// returned is set.

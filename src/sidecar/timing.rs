@@ -1,0 +1,49 @@
+//! When things are tried, tried again, and done now and then.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::backoff::Backoff;
+
+/// The most that is waited between attempts at something that fails.
+pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// The longest that an API server can ask to be left alone.
+pub(super) const LONGEST_ASKED: Duration = Duration::from_secs(300);
+
+/// When something is tried, and tried again.
+pub(super) struct Attempt {
+    pub(super) at: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl Attempt {
+    pub(super) fn now() -> Self {
+        Self { at: Some(Instant::now()), backoff: Backoff::up_to(LONGEST_DELAY) }
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.at.is_some_and(|at| at <= Instant::now())
+    }
+
+    pub(super) fn succeeded(&mut self) {
+        self.at = None;
+        self.backoff.reset();
+    }
+
+    /// Tries again after a while: not before the API server wants to be asked. Returns how long that is.
+    pub(super) fn failed(&mut self, asked: Duration) -> Duration {
+        let wait = self.backoff.delay().max(asked.min(LONGEST_ASKED));
+        self.at = Some(Instant::now() + wait);
+        wait
+    }
+}
+
+/// A time around this one, so that many pods do not ask at once: a tenth more or less.
+pub(super) fn jittered(time: Duration) -> Duration {
+    time.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+/// Sleeps, where a thread has nothing else to do.
+pub(super) fn pause(time: Duration) {
+    thread::sleep(time);
+}
