@@ -53,6 +53,8 @@ impl Scene {
             .env("POD_NAME", "app-0")
             .env("PODCREDS_SERVICE_ACCOUNT_DIR", self.folder.service_account())
             .env("PODCREDS_VOLUME", self.folder.volume())
+            // Tests run side by side, and one port has room for one sidecar.
+            .env("PODCREDS_LISTEN", "off")
             .env("PODCREDS_TERMINATION_LOG", self.folder.termination_log());
     }
 
