@@ -84,9 +84,8 @@ impl Held {
             read.insert(object, found);
         }
         let mut before = std::mem::take(&mut self.states);
-        let optional = |state: &State| state.optional;
         let was_optional: BTreeMap<_, _> =
-            before.iter().map(|(object, state)| (object.clone(), optional(state))).collect();
+            before.iter().map(|(object, state)| (object.clone(), state.optional)).collect();
         self.states = Self::states(credentials, |object| before.remove(object).unwrap_or_else(State::new));
         // What no credential names any more cannot be stale.
         before.keys().for_each(|object| self.health.works(&Part::Source(object.clone())));
@@ -185,7 +184,9 @@ impl Held {
                 } else {
                     state.attempt.failed(Duration::ZERO);
                 }
-                if clear || (state.optional && !had) {
+                // What was cleared stays cleared, and is no failure.
+                let cleared = known && !had && self.on_delete == OnDelete::Clear;
+                if clear || cleared || (state.optional && !had) {
                     state.say(error.to_string());
                     self.sources.insert(object.clone(), None);
                     self.health.works(&source);

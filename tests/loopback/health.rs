@@ -256,6 +256,17 @@ fn files_of_a_deleted_secret_that_are_cleared_are_not_stale() {
 }
 
 #[test]
+fn what_was_cleared_is_not_stale_when_it_is_asked_for_again() {
+    let asked =
+        Asked::start(two_secrets(), &["--on-delete", "clear", "--sync", "poll", "--poll-interval", "100ms"]);
+    asked.waits("it is ready", || asked.status("/readyz") == 200);
+    asked.scene.server.delete(Kind::Secret, "prod", "more");
+    asked.waits("it is asked for again and again", || asked.requests("404") > 3.0);
+    assert_eq!(asked.failures("api_refused"), 0.0);
+    asked.is_current();
+}
+
+#[test]
 fn an_api_server_that_is_gone_makes_it_stale() {
     let asked = Asked::ready(Scene::plain(), &[]);
     asked.scene.server.stop();
