@@ -11,10 +11,12 @@
 
 pub mod annotations;
 pub mod backoff;
+pub mod bucket;
 pub mod bundle;
 pub mod cli;
 pub mod commands;
 pub mod credential;
+pub mod events;
 pub mod health;
 pub mod kube;
 pub mod notify;

@@ -7,7 +7,7 @@ use std::fmt;
 use crate::quote::Quoted;
 use crate::secret::SecretBytes;
 
-/// The kinds of objects that are read.
+/// The kinds of objects that are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// `v1 Pod`
@@ -16,6 +16,8 @@ pub enum Kind {
     Secret,
     /// `v1 ConfigMap`
     ConfigMap,
+    /// `v1 Event`
+    Event,
 }
 
 impl Kind {
@@ -25,6 +27,7 @@ impl Kind {
             Self::Pod => "pods",
             Self::Secret => "secrets",
             Self::ConfigMap => "configmaps",
+            Self::Event => "events",
         }
     }
 }
@@ -35,6 +38,7 @@ impl fmt::Display for Kind {
             Self::Pod => "Pod",
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
+            Self::Event => "Event",
         })
     }
 }
@@ -76,6 +80,15 @@ impl ObjectRef {
         } else {
             Err(NameError::new("name", name))
         }
+    }
+
+    /// Another object beside this one, with its name (cut where it is too long), a dot and a number in hexadecimal digits.
+    pub fn numbered(&self, kind: Kind, number: u128) -> Self {
+        let number = format!(".{number:x}");
+        // Names are ASCII.
+        let name = &self.name[..self.name.len().min(SUBDOMAIN_LIMIT - number.len())];
+        let name = format!("{}{number}", name.trim_end_matches(['.', '-']));
+        Self { kind, namespace: self.namespace.clone(), name }
     }
 
     /// Reads `[namespace/]name`; without a namespace it is `default`.
@@ -125,9 +138,12 @@ fn form(what: &str) -> &'static str {
     }
 }
 
+/// The longest DNS subdomain, in bytes.
+const SUBDOMAIN_LIMIT: usize = 253;
+
 /// Whether this is a DNS subdomain in the sense of Kubernetes: the form of most names, and of an annotation's prefix.
 pub fn is_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(is_subdomain_part)
+    text.len() <= SUBDOMAIN_LIMIT && text.split('.').all(is_subdomain_part)
 }
 
 fn is_label(text: &str) -> bool {
@@ -151,6 +167,18 @@ mod tests {
     fn a_reference_takes_the_default_namespace_or_names_one() {
         assert_eq!(secret("db").unwrap().to_string(), "Secret prod/db");
         assert_eq!(secret("other/db.v2").unwrap().to_string(), "Secret other/db.v2");
+    }
+
+    #[test]
+    fn a_numbered_name_is_a_name_whatever_it_was_made_of() {
+        let named = |name: &str| secret(name).unwrap().numbered(Kind::Event, 0x1f);
+        assert_eq!(named("db").to_string(), "Event prod/db.1f");
+        for name in
+            ["a".repeat(253), format!("{}.{}", "a".repeat(249), "b"), format!("{}-b", "a".repeat(249))]
+        {
+            let numbered = named(&name).name().to_owned();
+            assert!(is_subdomain(&numbered) && numbered.ends_with("a.1f"), "{numbered}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! volume. Each step ends before the next begins, so nothing is written that is not whole.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -69,13 +70,30 @@ pub struct Outcome {
     pub published: Published,
 }
 
+impl fmt::Display for Outcome {
+    /// How much it was.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        let Self { credentials, files, .. } = self;
+        write!(f, "{files} file{} of {credentials} credential{}", plural(*files), plural(*credentials))
+    }
+}
+
 /// Reads everything and publishes it.
 ///
 /// # Errors
 /// The first step that fails; the volume is then as it was.
 pub fn run(settings: &Settings, client: &Client, volume: &Volume) -> Result<Outcome, Error> {
     let Gathered { credentials, sources } = gather(settings, client)?;
-    let bundle = render(&credentials, &sources)?;
+    publish(&credentials, &sources, volume)
+}
+
+/// Renders everything and publishes it.
+///
+/// # Errors
+/// The first step that fails; the volume is then as it was.
+pub fn publish(credentials: &[Credential], sources: &Sources, volume: &Volume) -> Result<Outcome, Error> {
+    let bundle = render(credentials, sources)?;
     let published = volume.publish(&bundle)?;
     let is_written =
         |credential: &&Credential| credential.sources.iter().all(|object| sources[object].is_some());
@@ -188,8 +206,8 @@ fn fetch(client: &Client, credentials: &[Credential], deadline: Deadline) -> Res
     Ok(read.into_iter().map(|((object, _), data)| (object.clone(), data)).collect())
 }
 
-impl std::fmt::Display for AnnotationsFrom {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for AnnotationsFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pod { pod, .. } => pod.fmt(f),
             Self::File(path) => path.display().fmt(f),

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module at the top, and those that it may import.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("backoff", &[]),
+    ("bucket", &[]),
     ("quote", &[]),
     ("secret", &[]),
     ("object", &["quote", "secret"]),
@@ -17,10 +18,25 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("kube", &["backoff", "object", "quote", "secret"]),
     ("render", &["bundle", "credential", "object", "quote", "secret"]),
     ("volume", &["bundle", "credential", "quote", "secret"]),
-    ("notify", &["backoff", "credential", "volume"]),
     ("sync", &["annotations", "bundle", "credential", "kube", "object", "render", "volume"]),
     ("health", &["kube", "object", "quote"]),
-    ("sidecar", &["backoff", "credential", "health", "kube", "notify", "object", "render", "sync", "volume"]),
+    ("notify", &["backoff", "credential", "health", "volume"]),
+    ("events", &["backoff", "bucket", "health", "kube", "object", "quote"]),
+    (
+        "sidecar",
+        &[
+            "backoff",
+            "credential",
+            "events",
+            "health",
+            "kube",
+            "notify",
+            "object",
+            "render",
+            "sync",
+            "volume",
+        ],
+    ),
     ("commands", &["bundle", "credential", "kube", "render", "sync", "volume"]),
     ("cli", &["annotations", "commands", "health", "kube", "object", "quote", "sidecar", "sync"]),
 ];

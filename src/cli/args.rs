@@ -141,6 +141,31 @@ pub(super) struct SidecarArgs {
     #[arg(long, value_enum, default_value_t, env = "PODCREDS_ON_DELETE", hide_env_values = true)]
     pub(super) on_delete: OnDeleteArg,
 
+    /// How long something must fail until the log and an Event say that the files are stale
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "1m",
+        value_parser = duration,
+        env = "PODCREDS_STALE_AFTER",
+        hide_env_values = true
+    )]
+    pub(super) stale_after: Duration,
+
+    /// Record Events for the pod, which `kubectl describe pod` shows; needs the right to create and patch events
+    #[arg(
+        long,
+        action = ArgAction::SetTrue,
+        value_parser = BoolishValueParser::new(),
+        env = "PODCREDS_EVENTS",
+        hide_env_values = true
+    )]
+    pub(super) events: bool,
+
+    /// The pod's uid, for its Events [default: the API server is asked]
+    #[arg(long, value_name = "UID", env = "POD_UID", hide_env_values = true)]
+    pub(super) pod_uid: Option<String>,
+
     #[command(flatten)]
     pub(super) listen: ListenArgs,
 }

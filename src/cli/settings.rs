@@ -5,7 +5,7 @@ use crate::cli::failure::Failure;
 use crate::kube::{ClientConfig, in_cluster};
 use crate::object::{Kind, NameError, Namespace, ObjectRef, is_subdomain};
 use crate::quote::Quoted;
-use crate::sidecar::{self, Follow, OnDelete};
+use crate::sidecar::{self, EventsFor, Follow, OnDelete};
 use crate::sync::{AnnotationsFrom, Settings};
 
 /// Reads the settings of a pass and the way to the API server.
@@ -32,7 +32,10 @@ pub(super) fn of(args: &SourceArgs) -> Result<(Settings, ClientConfig), Failure>
     }
     let annotations = match &args.annotations_file {
         Some(path) => AnnotationsFrom::File(path.clone()),
-        None => pod(args, namespace.clone())?,
+        None => {
+            let (pod, named_by_host) = pod(args, namespace.clone())?;
+            AnnotationsFrom::Pod { pod, named_by_host }
+        }
     };
     let settings =
         Settings { annotations, prefix, namespace, allow_none: args.allow_none, timeout: args.timeout };
@@ -51,6 +54,13 @@ pub(super) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clien
         OnDeleteArg::Keep => OnDelete::Keep,
         OnDeleteArg::Clear => OnDelete::Clear,
     };
+    let events = match args.events {
+        true => {
+            let (pod, _) = pod(&args.source, sync.namespace.clone())?;
+            Some(EventsFor { pod, uid: given(args.pod_uid.as_deref()).map(str::to_owned) })
+        }
+        false => None,
+    };
     let TargetArgs { volume, grace } = &args.target;
     Ok((
         sidecar::Settings {
@@ -60,12 +70,15 @@ pub(super) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clien
             follow,
             on_delete,
             follow_annotations: args.follow_annotations,
+            stale_after: args.stale_after,
+            events,
         },
         client,
     ))
 }
 
-fn pod(args: &SourceArgs, namespace: Namespace) -> Result<AnnotationsFrom, Failure> {
+/// The pod, and whether its name is a guess.
+fn pod(args: &SourceArgs, namespace: Namespace) -> Result<(ObjectRef, bool), Failure> {
     let named = given(args.pod.as_deref());
     let name = match named {
         Some(name) => name.to_owned(),
@@ -73,7 +86,7 @@ fn pod(args: &SourceArgs, namespace: Namespace) -> Result<AnnotationsFrom, Failu
     };
     let flag = if named.is_some() { "--pod" } else { "the host name, taken because POD_NAME is not set" };
     let pod = ObjectRef::new(Kind::Pod, namespace, &name).map_err(|cause| wrong(flag, &cause))?;
-    Ok(AnnotationsFrom::Pod { pod, named_by_host: named.is_none() })
+    Ok((pod, named.is_none()))
 }
 
 /// An empty variable is how a manifest says nothing.

@@ -71,6 +71,20 @@ pub fn write(health: &Health) -> String {
     text.plain("podcreds_watch_restarts_total", state.watch_restarts);
 
     text.about(
+        "podcreds_notices_total",
+        "counter",
+        "Attempts to tell an application of a rotation (.on-change), by result.",
+    );
+    for (result, count) in [("told", state.notices.good), ("failed", state.notices.bad)] {
+        text.labelled("podcreds_notices_total", "result", result, count);
+    }
+
+    text.about("podcreds_events_total", "counter", "Events for the pod (--events), by what became of them.");
+    for (result, count) in [("recorded", state.events.good), ("dropped", state.events.bad)] {
+        text.labelled("podcreds_events_total", "result", result, count);
+    }
+
+    text.about(
         "podcreds_api_requests_total",
         "counter",
         "Requests to the API server, by HTTP status; error is one without an answer.",
@@ -109,6 +123,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::health::Part;
 
     /// What each sample says, its labels with its name.
     fn samples(text: &str) -> BTreeMap<&str, f64> {
@@ -145,12 +160,15 @@ mod tests {
     #[test]
     fn what_happened_is_counted() {
         let health = Health::new(Arc::default());
-        health.not_published(Reason::Render);
+        health.fails(Part::Bundle, Reason::Render);
+        health.not_published();
         health.swapped(Duration::from_secs(3));
         health.swapped(Duration::from_millis(20));
         health.swapped(Duration::from_secs(100));
         health.unchanged();
         health.watch_restarts();
+        [true, false, false].into_iter().for_each(|is_told| health.notice(is_told));
+        health.event(true);
         let text = write(&health);
         let samples = samples(&text);
         for (name, value) in [
@@ -167,6 +185,10 @@ mod tests {
             ("podcreds_rotation_duration_seconds_sum", 100.02),
             ("podcreds_rotation_duration_seconds_count", 2.0),
             ("podcreds_watch_restarts_total", 1.0),
+            ("podcreds_notices_total{result=\"told\"}", 1.0),
+            ("podcreds_notices_total{result=\"failed\"}", 2.0),
+            ("podcreds_events_total{result=\"recorded\"}", 1.0),
+            ("podcreds_events_total{result=\"dropped\"}", 0.0),
             ("podcreds_staleness_seconds", 0.0),
             ("podcreds_api_requests_total{code=\"error\"}", 0.0),
         ] {

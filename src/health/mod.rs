@@ -10,6 +10,7 @@ pub mod probe;
 mod request;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -41,7 +42,22 @@ struct State {
     failed: u64,
     last_success: Option<SystemTime>,
     watch_restarts: u64,
+    notices: Outcomes,
+    events: Outcomes,
     rotations: metrics::Histogram,
+}
+
+/// How often something came to a good end, and how often not.
+#[derive(Debug, Default)]
+struct Outcomes {
+    good: u64,
+    bad: u64,
+}
+
+impl Outcomes {
+    fn count(&mut self, is_good: bool) {
+        *(if is_good { &mut self.good } else { &mut self.bad }) += 1;
+    }
 }
 
 /// What has to work for the files to be current.
@@ -57,6 +73,17 @@ pub enum Part {
     Bundle,
 }
 
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Annotations => f.write_str("the pod's annotations"),
+            Self::Source(object) => write!(f, "{object}"),
+            Self::Watch(object) => write!(f, "the watch of {object}"),
+            Self::Bundle => f.write_str("the files"),
+        }
+    }
+}
+
 /// Why something fails: the values of a label, so there are few.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -64,6 +91,8 @@ pub enum Reason {
     ApiRefused,
     /// The API server could not be reached in time, or was too busy.
     ApiUnreachable,
+    /// Edited annotations are wrong.
+    Annotations,
     /// A source does not fill its credential.
     Render,
     /// The volume could not be written.
@@ -71,12 +100,14 @@ pub enum Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 4] = [Self::ApiRefused, Self::ApiUnreachable, Self::Render, Self::Volume];
+    const ALL: [Self; 5] =
+        [Self::ApiRefused, Self::ApiUnreachable, Self::Annotations, Self::Render, Self::Volume];
 
     fn label(self) -> &'static str {
         match self {
             Self::ApiRefused => "api_refused",
             Self::ApiUnreachable => "api_unreachable",
+            Self::Annotations => "annotations",
             Self::Render => "render",
             Self::Volume => "volume",
         }
@@ -156,15 +187,31 @@ impl Health {
         state.succeeded();
     }
 
-    /// The bundle could not be rendered or published.
-    pub fn not_published(&self, reason: Reason) {
-        self.fails(Part::Bundle, reason);
+    /// An attempt to publish failed.
+    pub fn not_published(&self) {
         self.state().failed += 1;
     }
 
     /// A watch broke or ended early, and another is begun.
     pub fn watch_restarts(&self) {
         self.state().watch_restarts += 1;
+    }
+
+    /// An application was told of a rotation, or could not be told this time.
+    pub fn notice(&self, is_told: bool) {
+        self.state().notices.count(is_told);
+    }
+
+    /// An Event was recorded, or left out.
+    pub fn event(&self, is_recorded: bool) {
+        self.state().events.count(is_recorded);
+    }
+
+    /// What fails now, and since when the first of it does; nothing before the first bundle, when there are no files yet.
+    pub fn stale(&self) -> Option<(Instant, Vec<Part>)> {
+        let state = self.state();
+        let since = state.failing.values().min().copied().filter(|_| state.ready)?;
+        Some((since, state.failing.keys().cloned().collect()))
     }
 
     /// Whether the first bundle is out.
@@ -233,11 +280,11 @@ mod tests {
     fn readiness_comes_with_the_first_bundle_and_stays() {
         for out in [|health: &Health| health.swapped(Duration::ZERO), Health::unchanged] {
             let health = Health::new(Arc::default());
-            health.not_published(Reason::Volume);
+            health.fails(Part::Bundle, Reason::Volume);
             assert!(!health.is_ready());
             out(&health);
             assert!(health.is_ready());
-            health.not_published(Reason::Render);
+            health.fails(Part::Bundle, Reason::Render);
             assert!(health.is_ready());
         }
     }

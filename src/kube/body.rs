@@ -45,6 +45,7 @@ struct Metadata {
     version: Option<String>,
     name: Option<String>,
     namespace: Option<String>,
+    uid: Option<String>,
     annotations: Option<BTreeMap<String, String>>,
 }
 
@@ -75,9 +76,18 @@ pub(super) fn status(body: &[u8]) -> Status {
 
 /// The annotations in a Pod or in its PartialObjectMetadata.
 pub(super) fn annotations(pod: &ObjectRef, body: &[u8]) -> Result<BTreeMap<String, String>, Cause> {
+    Ok(metadata(pod, body)?.annotations.unwrap_or_default())
+}
+
+/// The uid in a Pod or in its PartialObjectMetadata.
+pub(super) fn uid(pod: &ObjectRef, body: &[u8]) -> Result<String, Cause> {
+    metadata(pod, body)?.uid.ok_or_else(|| Cause::unreadable("it has no uid"))
+}
+
+fn metadata(pod: &ObjectRef, body: &[u8]) -> Result<Metadata, Cause> {
     let read: Pod = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
     check(pod, &["Pod", "PartialObjectMetadata"], &read.kind, &read.metadata)?;
-    Ok(read.metadata.annotations.unwrap_or_default())
+    Ok(read.metadata)
 }
 
 /// A Secret or ConfigMap: its version and its decoded content.

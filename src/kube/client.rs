@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 use ureq::config::Config;
-use ureq::http::{HeaderValue, Response, StatusCode, Uri};
+use ureq::http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Body};
+use ureq::{Agent, AsSendBody, Body};
 use zeroize::Zeroizing;
 
 use crate::kube::body::{self, Status};
@@ -38,11 +38,12 @@ const INPUT_BUFFER: usize = 16 * 1024;
 /// The send buffer of a connection: a request with its token. The default is 128 KiB, which a sidecar has for each watch.
 const OUTPUT_BUFFER: usize = 8 * 1024;
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 /// Only the metadata of a pod is asked for, and no spec with other people's environment variables in it. A server that
 /// does not know the form answers with the whole.
 /// Source: <https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches>
-const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+pub(super) const METADATA_ONLY: &str =
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
 /// For the API server's audit log.
 const USER_AGENT: &str = concat!("podcreds/", env!("CARGO_PKG_VERSION"));
@@ -72,6 +73,16 @@ pub struct Object {
     pub version: String,
     /// Its content.
     pub data: Data,
+}
+
+/// What is asked.
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    /// Path and query.
+    pub(super) path: &'a str,
+    pub(super) accept: &'a str,
+    /// What is sent, and its media type before it.
+    pub(super) content: Option<(&'static str, &'a [u8])>,
 }
 
 /// The bounds of one request.
@@ -156,7 +167,7 @@ impl Client {
         let bounds =
             Bounds { whole: None, phase: self.request_timeout, body: Some(silence), silence: Some(silence) };
         let open = || {
-            let response = self.send(&path, METADATA_ONLY, &bounds)?;
+            let response = self.send(&Call::get(&path, METADATA_ONLY), &bounds)?;
             match response.status() {
                 StatusCode::OK => Ok(Watch::new(object, &self.server, response.into_body())),
                 _ => Err(self.refusal(object, "watch", response)?),
@@ -166,7 +177,24 @@ impl Client {
     }
 
     /// The body of a successful answer.
-    fn get(&self, object: &ObjectRef, accept: &str, deadline: Deadline) -> Result<SecretBytes, Cause> {
+    pub(super) fn get(
+        &self,
+        object: &ObjectRef,
+        accept: &str,
+        deadline: Deadline,
+    ) -> Result<SecretBytes, Cause> {
+        let path = format!("{}/{}", collection(object), object.name());
+        self.exchange(object, "get", &Call::get(&path, accept), deadline)
+    }
+
+    /// One request and the body of its answer, if that is a success. `verb` is RBAC's.
+    pub(super) fn exchange(
+        &self,
+        object: &ObjectRef,
+        verb: &str,
+        call: &Call<'_>,
+        deadline: Deadline,
+    ) -> Result<SecretBytes, Cause> {
         let left = deadline.remaining();
         if left.is_zero() {
             return Err(Cause::OutOfTime { server: self.server.clone() });
@@ -174,14 +202,15 @@ impl Client {
         // A phase ends a little before the whole time does, so that the message can say which one it was.
         let bound = self.request_timeout.min(left - left / 10);
         let started = Instant::now();
-        let path = format!("{}/{}", collection(object), object.name());
         let bounds = Bounds { whole: Some(left), phase: bound, body: Some(bound), silence: None };
-        let response = self.send(&path, accept, &bounds)?;
-        if response.status() != StatusCode::OK {
-            return Err(self.refusal(object, "get", response)?);
+        let response = self.send(call, &bounds)?;
+        let status = response.status();
+        if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
+            return Err(self.refusal(object, verb, response)?);
         }
         let body = self.read(response.into_body())?;
-        debug!("GET {path}: 200 OK, {} bytes in {} ms", body.expose().len(), started.elapsed().as_millis());
+        let (method, path, took) = (&call.method, call.path, started.elapsed().as_millis());
+        debug!("{method} {path}: {status}, {} bytes in {took} ms", body.expose().len());
         Ok(body)
     }
 
@@ -206,26 +235,21 @@ impl Client {
         })
     }
 
-    fn send(&self, path: &str, accept: &str, bounds: &Bounds) -> Result<Response<Body>, Cause> {
+    fn send(&self, call: &Call<'_>, bounds: &Bounds) -> Result<Response<Body>, Cause> {
         let (agent, token) = self.identity().current();
         let bearer = Zeroizing::new(format!("Bearer {}", token.as_str()));
         let mut authorization =
             HeaderValue::from_str(&bearer).map_err(|_| Cause::unreadable("the token is no header value"))?;
         authorization.set_sensitive(true);
-        let answer = agent
-            .get(format!("{}{path}", self.server))
+        let request = Request::builder()
+            .method(&call.method)
+            .uri(format!("{}{}", self.server, call.path))
             .header("authorization", authorization)
-            .header("accept", accept)
-            .config()
-            .timeout_global(bounds.whole)
-            .timeout_resolve(Some(bounds.phase))
-            .timeout_connect(Some(CONNECT_TIMEOUT.min(bounds.phase)))
-            .timeout_send_request(Some(bounds.phase))
-            .timeout_recv_response(Some(bounds.phase))
-            .timeout_recv_body(bounds.body)
-            .timeout_per_read(bounds.silence)
-            .build()
-            .call();
+            .header("accept", call.accept);
+        let answer = match call.content {
+            None => run(&agent, request.body(()), bounds),
+            Some((kind, content)) => run(&agent, request.header("content-type", kind).body(content), bounds),
+        };
         self.requests.count(answer.as_ref().ok().map(|response| response.status().as_u16()));
         answer.map_err(|error| Cause::transport(&self.server, &error))
     }
@@ -291,8 +315,33 @@ fn agent(roots: &Roots) -> Agent {
     Agent::with_parts(config, DefaultConnector::new(), Addresses::default())
 }
 
+impl<'a> Call<'a> {
+    fn get(path: &'a str, accept: &'a str) -> Self {
+        Self { method: Method::GET, path, accept, content: None }
+    }
+}
+
+fn run<S: AsSendBody>(
+    agent: &Agent,
+    request: Result<Request<S>, ureq::http::Error>,
+    bounds: &Bounds,
+) -> Result<Response<Body>, ureq::Error> {
+    let request = agent
+        .configure_request(request?)
+        .timeout_global(bounds.whole)
+        .timeout_resolve(Some(bounds.phase))
+        .timeout_connect(Some(CONNECT_TIMEOUT.min(bounds.phase)))
+        .timeout_send_request(Some(bounds.phase))
+        .timeout_send_body(Some(bounds.phase))
+        .timeout_recv_response(Some(bounds.phase))
+        .timeout_recv_body(bounds.body)
+        .timeout_per_read(bounds.silence)
+        .build();
+    agent.run(request)
+}
+
 /// The path of all objects of this kind in its namespace.
-fn collection(object: &ObjectRef) -> String {
+pub(super) fn collection(object: &ObjectRef) -> String {
     format!("/api/v1/namespaces/{}/{}", object.namespace, object.kind.resource())
 }
 

@@ -176,8 +176,8 @@ impl Error {
 impl Cause {
     pub(super) fn forbidden(object: &ObjectRef, verb: &str, message: String) -> Self {
         let names = match object.kind {
-            // The names of a Deployment's pods cannot be known when its Role is written.
-            Kind::Pod => String::new(),
+            // The names of a Deployment's pods cannot be known when its Role is written, nor those of their Events.
+            Kind::Pod | Kind::Event => String::new(),
             Kind::Secret | Kind::ConfigMap => format!(", resourceNames: [{}]", object.name()),
         };
         let rule =

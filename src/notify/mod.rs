@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::backoff::Backoff;
 use crate::credential::{Credential, OnChange};
+use crate::health::Health;
 use crate::volume::Volume;
 
 /// The most that is waited between attempts.
@@ -39,6 +40,7 @@ pub struct Notice {
 /// All applications that are told.
 pub struct Notifier {
     slots: BTreeMap<OnChange, Arc<Slot>>,
+    health: Arc<Health>,
 }
 
 /// The notice that an application has not taken yet.
@@ -57,8 +59,8 @@ struct Content {
 
 impl Notifier {
     /// Starts a thread for each thing that the credentials want done. `volume` is where files are touched.
-    pub fn start(credentials: &[Credential], volume: &Path) -> Self {
-        let mut notifier = Self { slots: BTreeMap::new() };
+    pub fn start(credentials: &[Credential], volume: &Path, health: Arc<Health>) -> Self {
+        let mut notifier = Self { slots: BTreeMap::new(), health };
         notifier.adopt(credentials, volume);
         notifier
     }
@@ -75,7 +77,8 @@ impl Notifier {
         });
         for target in credentials.iter().filter_map(|credential| credential.on_change.as_ref()) {
             if !self.slots.contains_key(target) {
-                self.slots.insert(target.clone(), start(target.clone(), volume.to_owned()));
+                let slot = start(target.clone(), volume.to_owned(), Arc::clone(&self.health));
+                self.slots.insert(target.clone(), slot);
             }
         }
     }
@@ -130,14 +133,14 @@ impl Slot {
     }
 }
 
-fn start(target: OnChange, volume: PathBuf) -> Arc<Slot> {
+fn start(target: OnChange, volume: PathBuf, health: Arc<Health>) -> Arc<Slot> {
     let slot = Arc::new(Slot::default());
     let taken = Arc::clone(&slot);
     let name = target.to_string();
     let started = thread::Builder::new()
         .name("notify".into())
         .stack_size(STACK)
-        .spawn(move || tell(&taken, &target, &volume));
+        .spawn(move || tell(&taken, &target, &volume, &health));
     if let Err(error) = started {
         warn!("{name} will not be done: no thread can be started: {error}");
     }
@@ -145,11 +148,12 @@ fn start(target: OnChange, volume: PathBuf) -> Arc<Slot> {
 }
 
 /// Tells one application, until nobody wants that any more.
-fn tell(slot: &Slot, target: &OnChange, volume: &Path) {
+fn tell(slot: &Slot, target: &OnChange, volume: &Path, health: &Health) {
     let mut backoff = Backoff::up_to(LONGEST_DELAY);
     while let Some(mut notice) = slot.take() {
         let mut said = String::new();
         while let Err(reason) = attempt(target, &notice, volume) {
+            health.notice(false);
             let delay = backoff.delay();
             if said == reason {
                 debug!("{target}: {reason}");
@@ -164,6 +168,7 @@ fn tell(slot: &Slot, target: &OnChange, volume: &Path) {
             notice = slot.merge(notice, true);
         }
         backoff.reset();
+        health.notice(true);
         info!("{target}: done for version {}", notice.version);
     }
 }

@@ -9,15 +9,17 @@ use std::time::{Duration, Instant};
 use log::{info, warn};
 
 use crate::credential::{Credential, CredentialName};
-use crate::health::{Health, Pulse, Reason};
+use crate::events::What;
+use crate::health::{Part, Pulse, Reason};
 use crate::kube::{Client, Deadline};
 use crate::notify::{Notice, Notifier};
 use crate::object::{Kind, ObjectRef};
 use crate::sidecar::held::Held;
+use crate::sidecar::report::Report;
 use crate::sidecar::timing::{Attempt, jittered};
 use crate::sidecar::watcher::{self, Noticed};
-use crate::sidecar::{Follow, Settings};
-use crate::sync::{self, AnnotationsFrom, Error};
+use crate::sidecar::{self, Follow, Settings};
+use crate::sync::{self, AnnotationsFrom, Error, Outcome};
 use crate::volume::{Published, Volume};
 
 /// How long it is waited for another change after one, so that what is changed together is published together.
@@ -37,7 +39,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub(super) struct Follower<'a> {
     settings: &'a Settings,
     client: Arc<Client>,
-    health: &'a Arc<Health>,
+    report: Arc<Report>,
     pulse: Pulse,
     volume: Volume,
     credentials: Vec<Credential>,
@@ -56,9 +58,10 @@ pub(super) struct Follower<'a> {
     noticed: Option<Instant>,
     /// When everything is read again, where nothing is watched.
     poll_at: Option<Instant>,
-    /// When the annotations are read again, and why that failed the last time.
+    /// When the annotations are read again.
     annotations_at: Option<Instant>,
-    annotations_failure: String,
+    /// When it may have to be said that the files are stale.
+    stale_at: Option<Instant>,
     /// When versions that were swapped out have outlived their grace.
     clear_at: Option<Instant>,
 }
@@ -68,7 +71,7 @@ impl<'a> Follower<'a> {
     pub(super) fn start(
         settings: &'a Settings,
         client: Arc<Client>,
-        health: &'a Arc<Health>,
+        report: Arc<Report>,
         pulse: Pulse,
         volume: Volume,
         credentials: Vec<Credential>,
@@ -77,17 +80,17 @@ impl<'a> Follower<'a> {
             &credentials,
             settings.on_delete,
             settings.sync.timeout,
-            Arc::clone(health),
+            Arc::clone(&report),
             pulse.clone(),
         );
         let (changed, noticed) = held.read_due(&client);
 
-        let notifier = Notifier::start(&credentials, &settings.volume);
+        let notifier = Notifier::start(&credentials, &settings.volume, Arc::clone(&report.health));
         let (sender, changes) = mpsc::channel();
         let mut follower = Self {
             settings,
             client,
-            health,
+            report,
             pulse,
             volume,
             credentials,
@@ -100,7 +103,7 @@ impl<'a> Follower<'a> {
             noticed,
             poll_at: next_poll(settings.follow),
             annotations_at: None,
-            annotations_failure: String::new(),
+            stale_at: None,
             edited: BTreeSet::new(),
             watchers: BTreeMap::new(),
             // What an earlier run swapped out has its grace too.
@@ -116,6 +119,7 @@ impl<'a> Follower<'a> {
     /// Publishes what is due, and waits for what comes next.
     pub(super) fn turn(&mut self) {
         self.publish_if_due();
+        self.stale_at = self.report.tell_staleness();
         self.wait();
     }
 
@@ -138,9 +142,9 @@ impl<'a> Follower<'a> {
     }
 
     fn start_watcher(&mut self, object: ObjectRef, version: Option<String>) {
-        let (client, health) = (Arc::clone(&self.client), Arc::clone(self.health));
+        let (client, report) = (Arc::clone(&self.client), Arc::clone(&self.report));
         let (follow, changes) = (self.settings.follow, self.sender.clone());
-        match watcher::start(client, object.clone(), version, follow, changes, health) {
+        match watcher::start(client, object.clone(), version, follow, changes, report) {
             Ok(ended) => drop(self.watchers.insert(object, ended)),
             Err(error) => {
                 warn!("{object} cannot be watched: no thread can be started: {error}; everything is polled");
@@ -173,19 +177,21 @@ impl<'a> Follower<'a> {
         self.annotations_at = (!watched).then(|| Instant::now() + self.annotations_interval());
         self.pulse.beat(ANNOTATIONS_TIMEOUT);
         match sync::credentials(&self.settings.sync, &self.client, Deadline::after(ANNOTATIONS_TIMEOUT)) {
-            Ok(credentials) if credentials == self.credentials => self.annotations_failure.clear(),
+            Ok(credentials) if credentials == self.credentials => {
+                self.report.works(&Part::Annotations);
+            }
             Ok(credentials) => match self.held.adopt(&credentials, &self.client) {
                 Ok(()) => self.adopt(credentials),
-                Err(error) => self.keep_annotations(&error.to_string()),
+                Err(error) => self.keep_annotations(Reason::from(&error), &error.to_string()),
             },
             Err(Error::Unread { errors, .. }) => {
                 let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
-                self.keep_annotations(&said.join("\n  "));
+                self.keep_annotations(sidecar::reason(&errors), &said.join("\n  "));
             }
             // Only another edit can help.
             Err(error) => {
                 let at = self.annotations_at;
-                self.keep_annotations(&error.to_string());
+                self.keep_annotations(Reason::Annotations, &error.to_string());
                 self.annotations_at = at;
             }
         }
@@ -194,7 +200,7 @@ impl<'a> Follower<'a> {
     /// Goes over to credentials whose sources are held.
     fn adopt(&mut self, credentials: Vec<Credential>) {
         info!("the annotations have changed and are applied");
-        self.annotations_failure.clear();
+        self.report.works(&Part::Annotations);
         let is_new = |credential: &&Credential| !self.credentials.contains(credential);
         self.edited.extend(credentials.iter().filter(is_new).map(|credential| credential.name.clone()));
         self.notifier.adopt(&credentials, &self.settings.volume);
@@ -204,21 +210,25 @@ impl<'a> Follower<'a> {
     }
 
     /// Says why edited annotations are not applied, and tries again later.
-    fn keep_annotations(&mut self, reason: &str) {
+    fn keep_annotations(&mut self, reason: Reason, said: &str) {
         self.annotations_at = Some(Instant::now() + jittered(ANNOTATIONS_RETRY));
-        if reason != self.annotations_failure {
-            warn!("{reason}; the credentials stay as they are");
-            reason.clone_into(&mut self.annotations_failure);
-        }
+        let message = format!("{said}; the credentials stay as they are");
+        self.report.fails(Part::Annotations, reason, &message);
     }
 
     /// Waits for a change, or for the time of something that is due, and reads what may have changed.
     fn wait(&mut self) {
-        let due =
-            [self.poll_at, self.publish.at, self.clear_at, self.annotations_at, self.held.next_attempt()]
-                .into_iter()
-                .flatten()
-                .min();
+        let due = [
+            self.poll_at,
+            self.publish.at,
+            self.clear_at,
+            self.annotations_at,
+            self.stale_at,
+            self.held.next_attempt(),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         let wait =
             due.map_or(LONGEST_WAIT, |at| at.saturating_duration_since(Instant::now()).min(LONGEST_WAIT));
         self.pulse.beat(wait);
@@ -260,8 +270,16 @@ impl<'a> Follower<'a> {
     fn expect(&mut self, change: &Noticed) {
         match change.object.kind {
             Kind::Pod => self.annotations_at = Some(Instant::now()),
-            Kind::Secret | Kind::ConfigMap => self.held.expect(change),
+            _ => self.held.expect(change),
         }
+    }
+
+    /// The credentials that have changed since the last bundle.
+    fn changed_credentials(&self) -> impl Iterator<Item = &Credential> {
+        self.credentials.iter().filter(|credential| {
+            self.edited.contains(&credential.name)
+                || credential.sources.iter().any(|object| self.changed.contains(object))
+        })
     }
 
     /// Tells the applications whose credentials have changed.
@@ -272,11 +290,7 @@ impl<'a> Follower<'a> {
         };
         let namespace = self.settings.sync.namespace.to_string();
         let notice = Notice { credentials: BTreeSet::new(), pod, namespace, version };
-        let is_changed = |credential: &&Credential| {
-            self.edited.contains(&credential.name)
-                || credential.sources.iter().any(|object| self.changed.contains(object))
-        };
-        self.notifier.notify(self.credentials.iter().filter(is_changed), &notice);
+        self.notifier.notify(self.changed_credentials(), &notice);
     }
 
     fn publish_if_due(&mut self) {
@@ -291,32 +305,21 @@ impl<'a> Follower<'a> {
         // No bound of the files' own: a slow disk may take as long as a slow network.
         self.pulse.beat(self.settings.sync.timeout);
         let started = Instant::now();
-        let published = sync::render(&self.credentials, sources)
-            .and_then(|bundle| Ok((bundle.len(), self.volume.publish(&bundle)?)));
-        match published {
-            Ok((files, Published::Swapped { version, replaced })) => {
-                let (path, took) = (self.settings.volume.display(), started.elapsed().as_millis());
-                info!("wrote {files} files to {path} in {took} ms, as version {version}");
-                self.clear_at = Some(Instant::now() + self.settings.grace);
+        match sync::publish(&self.credentials, sources, &self.volume) {
+            Ok(outcome) => {
                 self.publish.succeeded();
-                self.health.swapped(self.noticed.take().unwrap_or(started).elapsed());
-                // Nobody has read anything before the first bundle.
-                if replaced {
-                    self.notify(version);
+                match &outcome.published {
+                    Published::Swapped { version, replaced } => {
+                        self.swapped(&outcome, version, *replaced, started);
+                    }
+                    Published::Unchanged => self.report.unchanged(),
                 }
-                self.changed.clear();
-                self.edited.clear();
-            }
-            Ok((_, Published::Unchanged)) => {
-                self.publish.succeeded();
                 self.noticed = None;
-                self.health.unchanged();
                 self.changed.clear();
                 self.edited.clear();
             }
             Err(error) => {
-                warn!("{error}; the files stay as they are");
-                self.health.not_published(reason(&error));
+                self.report.not_published(reason(&error), &format!("{error}; the files stay as they are"));
                 match error {
                     // Only a change of a source can help, and that makes publishing due again.
                     Error::Render(_) => self.publish.succeeded(),
@@ -327,6 +330,24 @@ impl<'a> Follower<'a> {
             }
         }
     }
+
+    /// Says that a bundle is out, and has applications told, unless it is the first one, which nobody has read before.
+    fn swapped(&mut self, outcome: &Outcome, version: &str, replaced: bool, started: Instant) {
+        let (path, took) = (self.settings.volume.display(), started.elapsed().as_millis());
+        info!("wrote {outcome} to {path} in {took} ms, as version {version}");
+        self.clear_at = Some(Instant::now() + self.settings.grace);
+        let names: Vec<_> =
+            self.changed_credentials().map(|credential| credential.name.to_string()).collect();
+        let (what, message) = match names.as_slice() {
+            _ if !replaced => (What::Written, format!("wrote {outcome} to {path}")),
+            [] => (What::Rotated, format!("wrote {outcome} to {path} for edited annotations")),
+            names => (What::Rotated, format!("rotated {}", names.join(", "))),
+        };
+        self.report.swapped(self.noticed.unwrap_or(started).elapsed(), what, &message);
+        if replaced {
+            self.notify(version.to_owned());
+        }
+    }
 }
 
 fn next_poll(follow: Follow) -> Option<Instant> {
@@ -335,7 +356,7 @@ fn next_poll(follow: Follow) -> Option<Instant> {
 
 fn reason(error: &Error) -> Reason {
     match error {
-        Error::Unread { errors, .. } => errors.first().map_or(Reason::ApiUnreachable, Reason::from),
+        Error::Unread { errors, .. } => sidecar::reason(errors),
         Error::Volume(_) | Error::Output(_) => Reason::Volume,
         _ => Reason::Render,
     }

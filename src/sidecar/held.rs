@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::info;
 
 use crate::credential::Credential;
-use crate::health::{Health, Part, Pulse, Reason};
+use crate::health::{Part, Pulse, Reason};
 use crate::kube::{Client, Deadline, Error, Object};
 use crate::object::ObjectRef;
 use crate::render::Sources;
 use crate::sidecar::OnDelete;
+use crate::sidecar::report::Report;
 use crate::sidecar::timing::Attempt;
 use crate::sidecar::watcher::Noticed;
 
@@ -22,7 +23,7 @@ pub(super) struct Held {
     on_delete: OnDelete,
     /// The bound on one attempt to read an object.
     timeout: Duration,
-    health: Arc<Health>,
+    report: Arc<Report>,
     pulse: Pulse,
 }
 
@@ -33,8 +34,6 @@ struct State {
     attempt: Attempt,
     /// Since when it may be another than what was read.
     noticed: Option<Instant>,
-    /// Why it could not be read the last time.
-    failure: Option<String>,
 }
 
 impl Held {
@@ -43,11 +42,11 @@ impl Held {
         credentials: &[Credential],
         on_delete: OnDelete,
         timeout: Duration,
-        health: Arc<Health>,
+        report: Arc<Report>,
         pulse: Pulse,
     ) -> Self {
         let states = Self::states(credentials, |_| State::new());
-        Self { sources: Sources::new(), states, on_delete, timeout, health, pulse }
+        Self { sources: Sources::new(), states, on_delete, timeout, report, pulse }
     }
 
     fn states(
@@ -88,7 +87,9 @@ impl Held {
             before.iter().map(|(object, state)| (object.clone(), state.optional)).collect();
         self.states = Self::states(credentials, |object| before.remove(object).unwrap_or_else(State::new));
         // What no credential names any more cannot be stale.
-        before.keys().for_each(|object| self.health.works(&Part::Source(object.clone())));
+        for object in before.keys() {
+            self.report.works(&Part::Source(object.clone()));
+        }
         self.sources.retain(|object, _| self.states.contains_key(object));
         for (object, state) in &mut self.states {
             if was_optional.get(object).is_some_and(|was| *was != state.optional) {
@@ -163,8 +164,7 @@ impl Held {
             Ok(Object { version, data }) => {
                 state.attempt.succeeded();
                 state.noticed = None;
-                self.health.works(&source);
-                if state.failure.take().is_some() {
+                if self.report.works(&source) {
                     info!("{object} can be read again");
                 }
                 state.version = Some(version);
@@ -187,20 +187,18 @@ impl Held {
                 // What was cleared stays cleared, and is no failure.
                 let cleared = known && !had && self.on_delete == OnDelete::Clear;
                 if clear || cleared || (state.optional && !had) {
-                    state.say(error.to_string());
+                    self.report.makes_do(&source, &error.to_string());
                     self.sources.insert(object.clone(), None);
-                    self.health.works(&source);
                     return (clear || !known).then_some(noticed);
                 }
-                self.health.fails(source, Reason::from(&error));
                 let stay = if had { "; its files stay as they are (--on-delete keep)" } else { "" };
-                state.say(format!("{error}{stay}"));
+                self.report.fails(source, Reason::from(&error), &format!("{error}{stay}"));
                 None
             }
             Err(error) => {
                 state.attempt.failed(error.retry_after().unwrap_or_default());
-                self.health.fails(source, Reason::from(&error));
-                state.say(format!("{error}; the files stay as they are"));
+                let message = format!("{error}; the files stay as they are");
+                self.report.fails(source, Reason::from(&error), &message);
                 None
             }
         }
@@ -209,16 +207,6 @@ impl Held {
 
 impl State {
     fn new() -> Self {
-        Self { optional: true, version: None, attempt: Attempt::now(), noticed: None, failure: None }
-    }
-
-    /// Says why it cannot be read: aloud where the reason is a new one.
-    fn say(&mut self, reason: String) {
-        if self.failure.as_deref() == Some(reason.as_str()) {
-            debug!("{reason}");
-        } else {
-            warn!("{reason}");
-            self.failure = Some(reason);
-        }
+        Self { optional: true, version: None, attempt: Attempt::now(), noticed: None }
     }
 }

@@ -6,6 +6,7 @@
 
 mod follower;
 mod held;
+mod report;
 mod timing;
 mod watcher;
 
@@ -14,12 +15,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use log::warn;
-
 use crate::credential::Credential;
+use crate::events::Events;
 use crate::health::{Health, Part, Pulse, Reason};
 use crate::kube::{self, Client, Deadline};
+use crate::object::ObjectRef;
 use crate::sidecar::follower::Follower;
+use crate::sidecar::report::Report;
 use crate::sidecar::timing::{Attempt, pause};
 use crate::sync::{self, Error};
 use crate::volume::Volume;
@@ -39,6 +41,19 @@ pub struct Settings {
     pub on_delete: OnDelete,
     /// Whether annotations that are edited after the start are applied.
     pub follow_annotations: bool,
+    /// How long something must fail until the files are called stale.
+    pub stale_after: Duration,
+    /// The pod that Events are recorded for; none for no Events.
+    pub events: Option<EventsFor>,
+}
+
+/// Whom Events are recorded for.
+#[derive(Clone, Debug)]
+pub struct EventsFor {
+    /// The pod.
+    pub pod: ObjectRef,
+    /// Its uid, where it need not be asked for.
+    pub uid: Option<String>,
 }
 
 /// How changes are noticed.
@@ -68,9 +83,16 @@ pub enum OnDelete {
 pub fn run(settings: &Settings, client: Client, health: &Arc<Health>) -> Result<Infallible, Error> {
     let volume = Volume::open(&settings.volume, settings.grace)?;
     let client = Arc::new(client);
+    let events = match settings.events.clone() {
+        Some(EventsFor { pod, uid }) => {
+            Events::start(Arc::clone(&client), pod, uid, settings.sync.timeout, Arc::clone(health))
+        }
+        None => Events::off(Arc::clone(health)),
+    };
+    let report = Arc::new(Report::new(Arc::clone(health), events, settings.stale_after));
     let pulse = health.pulse("follower");
-    let credentials = credentials(&settings.sync, &client, health, &pulse)?;
-    let mut follower = Follower::start(settings, client, health, pulse, volume, credentials);
+    let credentials = credentials(&settings.sync, &client, &report, &pulse)?;
+    let mut follower = Follower::start(settings, client, report, pulse, volume, credentials);
     loop {
         follower.turn();
     }
@@ -80,7 +102,7 @@ pub fn run(settings: &Settings, client: Client, health: &Arc<Health>) -> Result<
 fn credentials(
     settings: &sync::Settings,
     client: &Client,
-    health: &Health,
+    report: &Report,
     pulse: &Pulse,
 ) -> Result<Vec<Credential>, Error> {
     let mut attempt = Attempt::now();
@@ -89,17 +111,21 @@ fn credentials(
         match sync::credentials(settings, client, Deadline::after(settings.timeout)) {
             Err(Error::Unread { errors, .. }) => {
                 let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
-                warn!("{}; going on", said.join("\n  "));
-                health.fails(Part::Annotations, errors.first().map_or(Reason::ApiUnreachable, Reason::from));
+                let message = format!("{}; going on", said.join("\n  "));
+                report.fails(Part::Annotations, reason(&errors), &message);
                 let wait = attempt
                     .failed(errors.iter().filter_map(kube::Error::retry_after).max().unwrap_or_default());
                 pulse.beat(wait);
                 pause(wait);
             }
             result => {
-                health.works(&Part::Annotations);
+                report.works(&Part::Annotations);
                 return result;
             }
         }
     }
+}
+
+fn reason(errors: &[kube::Error]) -> Reason {
+    errors.first().map_or(Reason::ApiUnreachable, Reason::from)
 }

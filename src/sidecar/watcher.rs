@@ -8,13 +8,14 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::{debug, info};
 
 use crate::backoff::Backoff;
-use crate::health::{Health, Part, Pulse, Reason};
+use crate::health::{Part, Pulse, Reason};
 use crate::kube::{Cause, Change, Client, Error};
 use crate::object::ObjectRef;
 use crate::sidecar::Follow;
+use crate::sidecar::report::Report;
 use crate::sidecar::timing::{LONGEST_ASKED, LONGEST_DELAY, jittered, pause};
 
 /// Enough for TLS and JSON; a thread's default would reserve eight times as much.
@@ -41,25 +42,14 @@ pub(super) fn start(
     version: Option<String>,
     follow: Follow,
     changes: Sender<Noticed>,
-    health: Arc<Health>,
+    report: Arc<Report>,
 ) -> io::Result<Arc<AtomicBool>> {
     let ended = Arc::new(AtomicBool::new(false));
-    let pulse = health.pulse(&format!("watch of {object}"));
+    let pulse = report.health.pulse(&format!("watch of {object}"));
     let thread = thread::Builder::new().name(format!("watch {}", object.name())).stack_size(STACK);
     let told = Instant::now();
-    let said = String::new();
-    let watcher = Watcher {
-        client,
-        object,
-        version,
-        follow,
-        changes,
-        health,
-        pulse,
-        ended: Arc::clone(&ended),
-        told,
-        said,
-    };
+    let watcher =
+        Watcher { client, object, version, follow, changes, report, pulse, ended: Arc::clone(&ended), told };
     thread.spawn(move || watcher.run()).map(|_| ended)
 }
 
@@ -70,14 +60,12 @@ struct Watcher {
     version: Option<String>,
     follow: Follow,
     changes: Sender<Noticed>,
-    health: Arc<Health>,
+    report: Arc<Report>,
     pulse: Pulse,
     /// Set when nobody wants to know any more.
     ended: Arc<AtomicBool>,
     /// When it was last told that the object may have changed, or was known that it had not.
     told: Instant,
-    /// The last reason that was told.
-    said: String,
 }
 
 impl Watcher {
@@ -97,13 +85,14 @@ impl Watcher {
             match ended {
                 Ok(()) if lasted => {}
                 Ok(()) => {
-                    self.health.watch_restarts();
+                    self.report.health.watch_restarts();
                     self.pause(backoff.delay());
                 }
                 Err(error) if error.is_forbidden() => {
-                    self.say(format!("{error}; it is read every {:?} instead", self.follow.poll_interval));
                     // Nothing fails as long as it can be read.
-                    self.health.works(&self.part());
+                    let message =
+                        format!("{error}; it is read every {:?} instead", self.follow.poll_interval);
+                    self.report.makes_do(&self.part(), &message);
                     self.pause(refused.delay());
                     self.changed();
                 }
@@ -114,9 +103,9 @@ impl Watcher {
                     }
                     let wait =
                         backoff.delay().max(error.retry_after().unwrap_or_default().min(LONGEST_ASKED));
-                    self.health.fails(self.part(), Reason::from(&error));
-                    self.health.watch_restarts();
-                    self.say(format!("{error}; watching again"));
+                    let message = format!("{error}; watching again");
+                    self.report.fails(self.part(), Reason::from(&error), &message);
+                    self.report.health.watch_restarts();
                     // Where watches fail and reads do not, it is polled.
                     if self.told.elapsed() > self.follow.poll_interval {
                         self.changed();
@@ -125,7 +114,7 @@ impl Watcher {
                 }
             }
         }
-        self.health.works(&self.part());
+        self.report.works(&self.part());
     }
 
     /// Watches until the watch ends.
@@ -135,10 +124,8 @@ impl Watcher {
         let silence = lifetime + lifetime / 10 + SILENCE;
         self.pulse.beat(client.answer_timeout().saturating_add(silence));
         let mut watch = client.watch(&object, self.version.as_deref(), lifetime, silence)?;
-        self.health.works(&self.part());
-        if !self.said.is_empty() {
+        if self.report.works(&self.part()) {
             info!("{object} is watched again");
-            self.said.clear();
         }
         // From now on changes are told; what happened before is read.
         if self.version.is_none() {
@@ -181,14 +168,5 @@ impl Watcher {
     fn pause(&self, time: Duration) {
         self.pulse.beat(time);
         pause(time);
-    }
-
-    fn say(&mut self, reason: String) {
-        if self.said == reason {
-            debug!("{reason}");
-        } else {
-            warn!("{reason}");
-            self.said = reason;
-        }
     }
 }

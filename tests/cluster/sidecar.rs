@@ -251,6 +251,39 @@ fn a_deleted_secret_keeps_its_files_until_it_is_made_again() {
 }
 
 #[test]
+fn what_happens_is_shown_by_kubectl_describe_pod() {
+    let Some(scene) = scene() else { return };
+    let rule =
+        |resource: &str, verbs: &[&str]| json!({"apiGroups": [""], "resources": [resource], "verbs": verbs});
+    scene.namespace.grant(&json!([
+        rule("pods", &["get"]),
+        rule("secrets", &["get", "watch"]),
+        rule("events", &["create", "patch"]),
+    ]));
+    let sidecar = Sidecar::start(scene, &["--events", "--stale-after", "1s"]);
+    sidecar.follows("test-password-1");
+    sidecar.follows("test-password-2");
+    sidecar.scene.namespace.kubectl(&["delete", "secret", "db"]);
+    sidecar.says("out of date since");
+    sidecar.follows("test-password-3");
+    let described = || sidecar.scene.namespace.kubectl(&["describe", "pod", "app-0"]);
+    let expected = [
+        "Normal   CredentialsWritten",
+        "(x3 over ",
+        "rotated db",
+        "Warning  CredentialsFailed",
+        "its files stay as they are (--on-delete keep)",
+        "Warning  CredentialsStale",
+        "Normal   CredentialsCurrent",
+    ];
+    sidecar.waits("all is described", || {
+        let described = described();
+        expected.iter().all(|part| described.contains(part))
+    });
+    assert!(!described().contains("test-password"));
+}
+
+#[test]
 fn a_deleted_secret_can_be_cleared_and_made_again() {
     let Some(scene) = Scene::new(&json!({"podcreds.io/db.secret": "db", "podcreds.io/more.secret": "more"}))
     else {

@@ -6,6 +6,7 @@
 mod support;
 
 mod crash;
+mod events;
 mod faults;
 mod health;
 mod identity;

@@ -53,7 +53,7 @@ fn exchange(shared: &Shared, connection: &mut Connection) -> io::Result<After> {
         }
         let reply = match &fault {
             None => shared.reply(&request),
-            Some(_) => Reply::Whole(shared.whole_reply(&request)),
+            Some(fault) => Reply::Whole(shared.whole_reply(&request, fault)),
         };
         shared.requests().push(request);
 

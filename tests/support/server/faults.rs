@@ -52,6 +52,13 @@ pub(crate) enum Fault {
     Redirect(String),
 }
 
+impl Fault {
+    /// Whether the request was obeyed before its answer was spoiled.
+    pub(super) fn comes_after_the_work(&self) -> bool {
+        matches!(self, Self::TruncateBody | Self::Drip { .. })
+    }
+}
+
 /// How a watch that is open is spoiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WatchFault {

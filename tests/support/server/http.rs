@@ -153,6 +153,7 @@ pub(super) enum Framing {
 fn reason(code: u16) -> &'static str {
     match code {
         200 => "OK",
+        201 => "Created",
         307 => "Temporary Redirect",
         400 => "Bad Request",
         401 => "Unauthorized",

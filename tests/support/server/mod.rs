@@ -38,7 +38,8 @@ pub(crate) use self::http::Request;
 use self::listener::Doors;
 pub(crate) use self::objects::Kind;
 use self::objects::{ObjectRef, Objects};
-use self::routes::{Access, Reply, Verb};
+pub(crate) use self::routes::Verb;
+use self::routes::{Access, Reply};
 use self::watches::{Step, Watches};
 use super::pki::Authority;
 
@@ -146,6 +147,16 @@ impl ApiServer {
     /// Answers 403 to a get of this object, there or not; [`forbid_watch`](Self::forbid_watch) is for watches.
     pub(crate) fn forbid(&self, kind: Kind, namespace: &str, name: &str) {
         self.cluster().access.forbid(Verb::Get, ObjectRef::new(kind, namespace, name));
+    }
+
+    /// Answers 403 to this verb on every object of a kind.
+    pub(crate) fn forbid_kind(&self, verb: Verb, kind: Kind) {
+        self.cluster().access.forbid_kind(verb, kind);
+    }
+
+    /// Every object of a kind, as it is now, in order of name.
+    pub(crate) fn objects(&self, kind: Kind) -> Vec<serde_json::Value> {
+        self.cluster().objects.of(kind)
     }
 
     /// Takes [`forbid`](Self::forbid) back.
@@ -260,6 +271,9 @@ impl Shared {
     /// What the request gets; a watch is open from here on.
     fn reply(&self, request: &Request) -> Reply {
         let mut cluster = self.cluster();
+        if let Some(answer) = routes::write(&mut cluster, request) {
+            return Reply::Whole(answer);
+        }
         let reply = routes::reply(&cluster, request);
         if let Reply::Watch(watch) = &reply {
             let Cluster { objects, watches, .. } = &mut *cluster;
@@ -269,8 +283,12 @@ impl Shared {
     }
 
     /// The answer for a fault to spoil; of a watch, what it would send at once.
-    fn whole_reply(&self, request: &Request) -> Answer {
-        let cluster = self.cluster();
+    fn whole_reply(&self, request: &Request, fault: &Fault) -> Answer {
+        let mut cluster = self.cluster();
+        let written = if fault.comes_after_the_work() { routes::write(&mut cluster, request) } else { None };
+        if let Some(answer) = written {
+            return answer;
+        }
         match routes::reply(&cluster, request) {
             Reply::Whole(answer) => answer,
             Reply::Watch(watch) => Answer::json_lines(watches::at_once(watch, &cluster.objects)),

@@ -14,10 +14,11 @@ pub(crate) enum Kind {
     Pod,
     Secret,
     ConfigMap,
+    Event,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Pod, Self::Secret, Self::ConfigMap];
+    const ALL: [Self; 4] = [Self::Pod, Self::Secret, Self::ConfigMap, Self::Event];
 
     /// As in `kind:`.
     pub(super) fn name(self) -> &'static str {
@@ -25,6 +26,7 @@ impl Kind {
             Self::Pod => "Pod",
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
+            Self::Event => "Event",
         }
     }
 
@@ -34,6 +36,7 @@ impl Kind {
             Self::Pod => "pods",
             Self::Secret => "secrets",
             Self::ConfigMap => "configmaps",
+            Self::Event => "events",
         }
     }
 }
@@ -112,6 +115,15 @@ impl Objects {
 
     pub(super) fn get(&self, reference: &ObjectRef) -> Option<&Value> {
         self.objects.get(reference)
+    }
+
+    /// All objects of a kind, in order of name.
+    pub(super) fn of(&self, kind: Kind) -> Vec<Value> {
+        self.objects
+            .iter()
+            .filter(|(object, _)| object.kind == kind)
+            .map(|(_, found)| found.clone())
+            .collect()
     }
 
     pub(super) fn raw(&self, path: &str) -> Option<&str> {

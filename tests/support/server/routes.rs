@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::http::{Answer, Request};
-use super::objects::{ObjectRef, metadata_only};
+use super::objects::{Kind, ObjectRef, metadata_only, parse_collection};
 use super::watch::Watch;
 use super::{Cluster, USER};
 
@@ -17,9 +17,11 @@ pub(super) enum Reply {
 
 /// As in a Role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Verb {
+pub(crate) enum Verb {
     Get,
     Watch,
+    Create,
+    Patch,
 }
 
 impl Verb {
@@ -27,6 +29,8 @@ impl Verb {
         match self {
             Self::Get => "get",
             Self::Watch => "watch",
+            Self::Create => "create",
+            Self::Patch => "patch",
         }
     }
 }
@@ -35,11 +39,13 @@ impl Verb {
 pub(super) struct Access {
     tokens: Vec<String>,
     forbidden: BTreeSet<(Verb, ObjectRef)>,
+    /// For every object of the kind.
+    forbidden_kinds: BTreeSet<(Verb, Kind)>,
 }
 
 impl Access {
     pub(super) fn new(tokens: Vec<String>) -> Self {
-        Self { tokens, forbidden: BTreeSet::new() }
+        Self { tokens, forbidden: BTreeSet::new(), forbidden_kinds: BTreeSet::new() }
     }
 
     pub(super) fn accept(&mut self, tokens: &[&str]) {
@@ -50,13 +56,19 @@ impl Access {
         self.forbidden.insert((verb, object));
     }
 
+    pub(super) fn forbid_kind(&mut self, verb: Verb, kind: Kind) {
+        self.forbidden_kinds.insert((verb, kind));
+    }
+
     pub(super) fn allow(&mut self, verb: Verb, object: &ObjectRef) {
         self.forbidden.remove(&(verb, object.clone()));
     }
 
     /// The refusal, where the object is forbidden.
     fn check(&self, verb: Verb, object: &ObjectRef) -> Result<(), Answer> {
-        if self.forbidden.contains(&(verb, object.clone())) { Err(forbidden(verb, object)) } else { Ok(()) }
+        let is_forbidden = self.forbidden.contains(&(verb, object.clone()))
+            || self.forbidden_kinds.contains(&(verb, object.kind));
+        if is_forbidden { Err(forbidden(verb, object)) } else { Ok(()) }
     }
 
     fn knows(&self, token: Option<&str>) -> bool {
@@ -77,6 +89,45 @@ pub(super) fn reply(cluster: &Cluster, request: &Request) -> Reply {
             Err(refusal) => Reply::Whole(refusal),
         },
     }
+}
+
+/// Creates or patches an Event; none for anything that is no such request.
+pub(super) fn write(cluster: &mut Cluster, request: &Request) -> Option<Answer> {
+    let is_event = |kind: Kind| kind == Kind::Event && cluster.access.knows(request.bearer());
+    let written = match request.method.as_str() {
+        "POST" => {
+            let (_, namespace) = parse_collection(&request.path).filter(|(kind, _)| is_event(*kind))?;
+            let event: Value = serde_json::from_slice(&request.body).ok()?;
+            let object = ObjectRef::new(Kind::Event, namespace, event["metadata"]["name"].as_str()?);
+            create(cluster, object, event)
+        }
+        "PATCH" => {
+            let object = ObjectRef::parse(&request.path).filter(|object| is_event(object.kind))?;
+            patch(cluster, object, serde_json::from_slice(&request.body).ok()?)
+        }
+        _ => return None,
+    };
+    Some(written.unwrap_or_else(|refusal| refusal))
+}
+
+fn create(cluster: &mut Cluster, object: ObjectRef, event: Value) -> Result<Answer, Answer> {
+    cluster.access.check(Verb::Create, &object)?;
+    if cluster.objects.get(&object).is_some() {
+        return Err(status(409, &format!("events \"{}\" already exists", object.name), Some(&object)));
+    }
+    cluster.objects.put(object.clone(), event);
+    Ok(Answer::json(201, cluster.objects.get(&object).unwrap_or(&Value::Null)))
+}
+
+/// A merge patch (RFC 7386) of an Event, whose fields that are patched are all at its top.
+fn patch(cluster: &mut Cluster, object: ObjectRef, patch: Map<String, Value>) -> Result<Answer, Answer> {
+    cluster.access.check(Verb::Patch, &object)?;
+    let mut event = cluster.objects.get(&object).cloned().ok_or_else(|| not_found(&object))?;
+    for (field, value) in patch {
+        event[field] = value;
+    }
+    cluster.objects.put(object.clone(), event);
+    Ok(Answer::json(200, cluster.objects.get(&object).unwrap_or(&Value::Null)))
 }
 
 fn get(cluster: &Cluster, request: &Request) -> Result<Answer, Answer> {

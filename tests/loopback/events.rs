@@ -1,0 +1,210 @@
+//! Events on the pod: what happened is there to be read, few of them, and nothing depends on them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::support::run::{Running, poll_until};
+use crate::support::server::{Fault, Kind, Times, Verb};
+use crate::{HANGS, PASSWORD, Scene};
+
+/// A sidecar that records Events, with its first bundle out.
+fn sidecar(scene: &Scene, args: &[&str]) -> Running {
+    let running = Running::start(scene.command(&[&["sidecar", "--events"], args].concat()));
+    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    running
+}
+
+fn change(scene: &Scene, password: &str) {
+    scene.put_password(password);
+    poll_until(HANGS, password, || scene.read("db/password") == password);
+}
+
+fn recorded(scene: &Scene) -> Vec<Value> {
+    scene.server.objects(Kind::Event)
+}
+
+/// How often each reason and message was recorded.
+fn counts(scene: &Scene) -> BTreeMap<(String, String), u64> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let counted = recorded(scene)
+        .into_iter()
+        .map(|event| ((text(&event["reason"]), text(&event["message"])), event["count"].as_u64().unwrap()));
+    counted.collect()
+}
+
+#[track_caller]
+fn are_recorded(scene: &Scene, running: &Running, expected: &[(&str, &str, u64)]) {
+    let expected: BTreeMap<_, _> = expected
+        .iter()
+        .map(|(reason, message, count)| (((*reason).to_owned(), (*message).to_owned()), *count))
+        .collect();
+    poll_until(HANGS, &format!("{expected:?}, and not {:?}:\n{}", counts(scene), running.stderr()), || {
+        counts(scene) == expected
+    });
+}
+
+fn written(scene: &Scene) -> String {
+    format!("wrote 2 files of 1 credential to {}", scene.pod.volume().display())
+}
+
+#[test]
+fn what_happens_is_recorded_on_the_pod_and_what_happens_again_is_counted() {
+    let scene = Scene::plain();
+    let running = sidecar(&scene, &[]);
+    let written = written(&scene);
+    for password in ["test-password-1", "test-password-2", "test-password-3"] {
+        change(&scene, password);
+    }
+    let expected = [("CredentialsRotated", "rotated db", 3), ("CredentialsWritten", written.as_str(), 1)];
+    are_recorded(&scene, &running, &expected);
+    let events = recorded(&scene);
+    for event in &events {
+        let pod = &event["involvedObject"];
+        assert_eq!((&pod["kind"], &pod["apiVersion"]), (&"Pod".into(), &"v1".into()));
+        assert_eq!((&pod["namespace"], &pod["name"]), (&"prod".into(), &"app-0".into()));
+        assert_eq!(pod["uid"], scene.server.objects(Kind::Pod)[0]["metadata"]["uid"]);
+        assert_eq!((&event["type"], &event["source"]["component"]), (&"Normal".into(), &"podcreds".into()));
+        assert!(event["metadata"]["name"].as_str().unwrap().starts_with("app-0."));
+    }
+    let rotated = events.iter().find(|event| event["count"] == 3).unwrap();
+    assert!(rotated["firstTimestamp"].as_str() <= rotated["lastTimestamp"].as_str());
+    assert!(!serde_json::to_string(&events).unwrap().contains("test-password"));
+}
+
+#[test]
+fn after_init_nothing_is_written_and_nothing_recorded() {
+    let scene = Scene::plain();
+    scene.init(&[]);
+    let running = sidecar(&scene, &[]);
+    change(&scene, "test-password-1");
+    are_recorded(&scene, &running, &[("CredentialsRotated", "rotated db", 1)]);
+}
+
+#[test]
+fn a_failure_is_a_warning_with_its_reason() {
+    let scene = Scene::plain();
+    let running = sidecar(&scene, &[]);
+    scene.server.delete(Kind::Secret, "prod", "db");
+    let message = "Secret prod/db: secrets \"db\" not found; its files stay as they are (--on-delete keep)";
+    let written = written(&scene);
+    let expected = [("CredentialsFailed", message, 1), ("CredentialsWritten", written.as_str(), 1)];
+    are_recorded(&scene, &running, &expected);
+    let failed = recorded(&scene).into_iter().find(|event| event["reason"] == "CredentialsFailed").unwrap();
+    assert_eq!(failed["type"], "Warning");
+}
+
+#[test]
+fn files_that_are_stale_for_a_while_are_called_so_with_the_reason_until_they_are_current() {
+    let scene = Scene::plain();
+    let running = sidecar(&scene, &["--stale-after", "100ms"]);
+    scene.server.delete(Kind::Secret, "prod", "db");
+    let of = |reason: &str| recorded(&scene).into_iter().find(|event| event["reason"] == reason);
+    poll_until(HANGS, "it is called stale", || of("CredentialsStale").is_some());
+    let stale = of("CredentialsStale").unwrap();
+    let message = stale["message"].as_str().unwrap();
+    assert!(message.starts_with("the files may have been out of date since 20"), "{message}");
+    assert!(message.ends_with(", because of Secret prod/db"), "{message}");
+    assert_eq!(stale["type"], "Warning");
+    assert!(of("CredentialsCurrent").is_none(), "{}", running.stderr());
+    change(&scene, "test-password-1");
+    poll_until(HANGS, "it is called current", || of("CredentialsCurrent").is_some());
+    assert_eq!(running.stderr().matches("out of date since").count(), 1, "{}", running.stderr());
+}
+
+#[test]
+fn an_outage_is_recorded_when_it_is_over() {
+    let scene = Scene::plain();
+    let running = sidecar(&scene, &[]);
+    poll_until(HANGS, "the first Event is there", || recorded(&scene).len() == 1);
+    let fault = Fault::Status { code: 503, retry_after: None, message: "test".into() };
+    scene.server.fail_on("/", fault, Times::Always);
+    scene.server.drop_connections();
+    poll_until(HANGS, "it is said", || running.stderr().contains("answered 503"));
+    scene.server.clear_faults();
+    poll_until(HANGS, "it is recorded", || {
+        recorded(&scene).iter().any(|event| event["reason"] == "CredentialsFailed")
+    });
+}
+
+#[test]
+fn without_the_right_to_patch_each_time_is_an_event_of_its_own() {
+    let scene = Scene::plain();
+    scene.server.forbid_kind(Verb::Patch, Kind::Event);
+    let running = sidecar(&scene, &[]);
+    for password in ["test-password-1", "test-password-2", "test-password-3"] {
+        change(&scene, password);
+        let rotations =
+            || recorded(&scene).into_iter().filter(|event| event["reason"] == "CredentialsRotated");
+        let number: usize = password.trim_start_matches("test-password-").parse().unwrap();
+        poll_until(HANGS, &running.stderr(), || rotations().count() == number);
+        assert!(rotations().all(|event| event["count"] == 1));
+    }
+    let patches = scene.server.request_lines().iter().filter(|line| line.starts_with("PATCH")).count();
+    assert_eq!(patches, 1, "it does not ask again for what it may not do");
+}
+
+#[test]
+fn an_event_that_the_api_server_has_forgotten_is_created_again() {
+    let scene = Scene::plain();
+    let running = sidecar(&scene, &[]);
+    change(&scene, "test-password-1");
+    poll_until(HANGS, "both are there", || recorded(&scene).len() == 2);
+    for event in recorded(&scene) {
+        scene.server.delete(Kind::Event, "prod", event["metadata"]["name"].as_str().unwrap());
+    }
+    change(&scene, "test-password-2");
+    are_recorded(&scene, &running, &[("CredentialsRotated", "rotated db", 2)]);
+}
+
+#[test]
+fn without_the_right_to_create_them_it_is_said_once_and_nothing_else_changes() {
+    let scene = Scene::plain();
+    scene.server.forbid_kind(Verb::Create, Kind::Event);
+    let running = sidecar(&scene, &[]);
+    for password in ["test-password-1", "test-password-2"] {
+        change(&scene, password);
+    }
+    let asked = || scene.server.request_lines().iter().filter(|line| line.starts_with("POST")).count();
+    poll_until(HANGS, "each is tried once", || asked() == 3);
+    let rule = "{apiGroups: [\"\"], resources: [events], verbs: [create]}; the Event is left out";
+    poll_until(HANGS, "it is said", || running.stderr().contains(rule));
+    assert!(recorded(&scene).is_empty());
+}
+
+#[test]
+fn a_lost_answer_makes_no_second_event() {
+    let scene = Scene::plain();
+    // The API server has the Event, and its answer never arrives whole.
+    scene.server.fail_on("/events", Fault::TruncateBody, Times::Once);
+    let running = sidecar(&scene, &[]);
+    change(&scene, "test-password-1");
+    let written = written(&scene);
+    let expected = [("CredentialsRotated", "rotated db", 1), ("CredentialsWritten", written.as_str(), 1)];
+    are_recorded(&scene, &running, &expected);
+    let asked = scene.server.request_lines().iter().filter(|line| line.starts_with("POST")).count();
+    assert_eq!(asked, 3, "one is asked for twice");
+}
+
+#[test]
+fn a_pod_whose_uid_is_given_is_not_asked_for() {
+    let scene = Scene::plain();
+    let folder = tempfile::tempdir().unwrap();
+    let annotations = folder.path().join("annotations");
+    std::fs::write(&annotations, "podcreds.io/db.secret=\"db\"\n").unwrap();
+    let mut command = scene.command(&["sidecar", "--events", "--annotations-file"]);
+    command.arg(&annotations).env("POD_UID", "test-uid-1");
+    let running = Running::start(command);
+    poll_until(HANGS, "it is recorded", || recorded(&scene).len() == 1);
+    assert_eq!(recorded(&scene)[0]["involvedObject"]["uid"], "test-uid-1", "{}", running.stderr());
+    assert!(scene.server.request_lines().iter().all(|line| !line.contains("/pods/")));
+}
+
+#[test]
+fn events_are_not_recorded_unless_asked_for() {
+    let scene = Scene::plain();
+    let running = Running::start(scene.command(&["sidecar"]));
+    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    change(&scene, "test-password-1");
+    assert!(recorded(&scene).is_empty(), "{}", running.stderr());
+}
