@@ -109,6 +109,11 @@ fn files_that_are_stale_for_a_while_are_called_so_with_the_reason_until_they_are
     assert!(of("CredentialsCurrent").is_none(), "{}", running.stderr());
     change(&scene, "test-password-1");
     poll_until(HANGS, "it is called current", || of("CredentialsCurrent").is_some());
+    change(&scene, "test-password-2");
+    poll_until(HANGS, "both rotations are recorded", || {
+        of("CredentialsRotated").is_some_and(|rotated| rotated["count"] == 2)
+    });
+    assert_eq!(of("CredentialsCurrent").unwrap()["count"], 1);
     assert_eq!(running.stderr().matches("out of date since").count(), 1, "{}", running.stderr());
 }
 
@@ -184,6 +189,7 @@ fn a_lost_answer_makes_no_second_event() {
     are_recorded(&scene, &running, &expected);
     let asked = scene.server.request_lines().iter().filter(|line| line.starts_with("POST")).count();
     assert_eq!(asked, 3, "one is asked for twice");
+    assert!(!running.stderr().contains("left out"), "{}", running.stderr());
 }
 
 #[test]
