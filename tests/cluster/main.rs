@@ -19,6 +19,7 @@ mod support;
 
 mod apiserver;
 mod kubectl;
+mod notify;
 mod outages;
 mod pods;
 mod scene;

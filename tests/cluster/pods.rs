@@ -79,6 +79,25 @@ pub(crate) fn pod(annotations: Value, init_user: u32, app_user: u32, script: &st
     })
 }
 
+/// The same with an ordinary container beside the application that keeps the files current.
+pub(crate) fn pod_with_sidecar(annotations: Value, user: u32, app_user: u32, script: &str) -> Value {
+    let mut pod = pod(annotations, user, app_user, script);
+    let mut sidecar = pod["spec"]["initContainers"][0].clone();
+    sidecar["name"] = "sidecar".into();
+    sidecar["args"] = json!(["sidecar"]);
+    push(&mut pod["spec"]["containers"], sidecar);
+    pod
+}
+
+/// Starts the pod and waits until all its containers run.
+pub(crate) fn start(namespace: &Namespace, name: &str, pod: Value) {
+    namespace.put("v1", "Pod", name, pod);
+    namespace.pod_status(name, "runs", |status| {
+        let statuses = status["containerStatuses"].as_array();
+        statuses.is_some_and(|all| all.iter().all(|container| container["ready"] == true))
+    });
+}
+
 pub(crate) fn push(list: &mut Value, item: Value) {
     list.as_array_mut().expect("a list").push(item);
 }

@@ -78,7 +78,7 @@ impl Drop for Sidecar {
     }
 }
 
-fn put_password(namespace: &Namespace, password: &str) {
+pub(crate) fn put_password(namespace: &Namespace, password: &str) {
     namespace.put_secret("db", &[("username", "app"), ("password", password)]);
 }
 
@@ -337,18 +337,11 @@ fn the_application_of_a_pod_sees_its_secret_change_and_the_pod_ends_when_it_is_t
     let Some(namespace) = pods::namespace() else { return };
     namespace.grant_watch(&["db"]);
     put_password(&namespace, FIRST);
-    let mut pod = pods::pod(json!({"podcreds.io/db.secret": "db"}), 12_345, 23_456, SCRIPT);
-    let mut sidecar = pod["spec"]["initContainers"][0].clone();
-    sidecar["name"] = "sidecar".into();
-    sidecar["args"] = json!(["sidecar"]);
-    pods::push(&mut pod["spec"]["containers"], sidecar);
+    let annotations = json!({"podcreds.io/db.secret": "db"});
+    let mut pod = pods::pod_with_sidecar(annotations, 12_345, 23_456, SCRIPT);
     // Longer than the test waits: that it ends is then its own doing.
     pod["spec"]["terminationGracePeriodSeconds"] = json!(2 * PATIENCE.as_secs());
-    namespace.put("v1", "Pod", "rotated", pod);
-    namespace.pod_status("rotated", "runs", |status| {
-        let statuses = status["containerStatuses"].as_array();
-        statuses.is_some_and(|all| all.iter().all(|container| container["ready"] == true))
-    });
+    pods::start(&namespace, "rotated", pod);
 
     let log = || namespace.kubectl(&["logs", "rotated", "-c", "app"]);
     let mut expected = format!("{FIRST}\n");
