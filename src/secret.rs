@@ -83,9 +83,10 @@ impl SecretBuffer {
         utf8.zeroize();
     }
 
-    /// Takes the first line out, without its new line; none if there is no whole one.
-    pub fn take_line(&mut self) -> Option<Zeroizing<Vec<u8>>> {
-        let end = self.0.iter().position(|byte| *byte == b'\n')?;
+    /// Takes the first line out, without its new line; none if there is no whole one. It is known that none ends in the
+    /// first `searched` bytes.
+    pub fn take_line(&mut self, searched: usize) -> Option<Zeroizing<Vec<u8>>> {
+        let end = searched + self.0.get(searched..)?.iter().position(|byte| *byte == b'\n')?;
         let line = Zeroizing::new(self.0[..end].to_vec());
         let rest = Zeroizing::new(self.0[end + 1..].to_vec());
         self.0 = rest;
@@ -125,11 +126,12 @@ mod tests {
     fn lines_are_taken_one_by_one_and_only_whole() {
         let mut buffer = SecretBuffer::default();
         buffer.push(b"one\n\ntw");
-        assert_eq!(buffer.take_line().as_deref(), Some(&b"one".to_vec()));
-        assert_eq!(buffer.take_line().as_deref(), Some(&Vec::new()));
-        assert_eq!(buffer.take_line(), None);
+        assert_eq!(buffer.take_line(3).as_deref(), Some(&b"one".to_vec()));
+        assert_eq!(buffer.take_line(0).as_deref(), Some(&Vec::new()));
+        assert_eq!(buffer.take_line(0), None);
+        assert_eq!(buffer.take_line(2), None);
         buffer.push(b"o\n");
-        assert_eq!(buffer.take_line().as_deref(), Some(&b"two".to_vec()));
+        assert_eq!(buffer.take_line(2).as_deref(), Some(&b"two".to_vec()));
         assert!(buffer.is_empty());
     }
 

@@ -61,10 +61,13 @@ impl<'a> Watch<'a> {
 
     fn read_line(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, Cause> {
         let mut chunk = Zeroizing::new([0; CHUNK]);
+        // Each byte is looked at once, however small the pieces are that a line comes in.
+        let mut searched = 0;
         loop {
-            if let Some(line) = self.buffer.take_line() {
+            if let Some(line) = self.buffer.take_line(searched) {
                 return Ok(Some(line));
             }
+            searched = self.buffer.len();
             if self.buffer.len() > LINE_LIMIT {
                 return Err(Cause::TooLarge { limit: LINE_LIMIT });
             }
