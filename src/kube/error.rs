@@ -156,6 +156,7 @@ impl Error {
                 | Cause::Unauthorized { .. }
                 | Cause::Refused { .. }
                 | Cause::TooLarge { .. }
+                | Cause::Expired { .. }
         )
     }
 
