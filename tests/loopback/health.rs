@@ -1,25 +1,23 @@
 //! What the sidecar says of itself: probes, metrics, and clients that mean it no good.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{Read, Write, stderr};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 
+use crate::support::health::{Health, exchange, get, listening, status};
 use crate::support::run::{Finished, Running, poll_until, run};
 use crate::support::server::{Fault, Kind, Times};
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
-/// How long one answer may take; a client that is held up waits for seconds.
-const PROMPT: Duration = Duration::from_secs(2);
-
 /// A scene with a sidecar that can be asked.
-struct Asked {
-    scene: Scene,
-    running: Running,
-    address: SocketAddr,
+pub(crate) struct Asked {
+    pub(crate) scene: Scene,
+    pub(crate) running: Running,
+    pub(crate) health: Health,
 }
 
 impl Asked {
@@ -28,16 +26,12 @@ impl Asked {
         let mut command = scene.command(&["sidecar", "--listen", "127.0.0.1:0"]);
         command.args(args);
         let running = Running::start(command);
-        let mut address = None;
-        poll_until(HANGS, "it listens", || {
-            address = listening(&running);
-            address.is_some()
-        });
-        Self { scene, running, address: address.unwrap() }
+        let health = Health::of(&running, HANGS);
+        Self { scene, running, health }
     }
 
     /// With its first bundle out and its watches open.
-    fn ready(scene: Scene, args: &[&str]) -> Self {
+    pub(crate) fn ready(scene: Scene, args: &[&str]) -> Self {
         let asked = Self::start(scene, args);
         asked.waits("it is ready", || asked.status("/readyz") == 200);
         asked.waits("its watch is open", || asked.scene.server.open_watches() > 0);
@@ -50,14 +44,11 @@ impl Asked {
     }
 
     fn status(&self, path: &str) -> u16 {
-        status(&get(self.address, path))
+        self.health.status(path)
     }
 
-    /// The value of a metric, its labels with its name; zero where there is none.
     fn metric(&self, name: &str) -> f64 {
-        let text = get(self.address, "/metrics");
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().unwrap())
+        self.health.metrics().get(name)
     }
 
     fn failures(&self, reason: &str) -> f64 {
@@ -84,7 +75,7 @@ impl Asked {
     }
 
     fn probe(&self) -> Finished {
-        self.probe_at(&self.address.to_string())
+        self.probe_at(&self.health.address.to_string())
     }
 
     fn probe_at(&self, listen: &str) -> Finished {
@@ -92,32 +83,12 @@ impl Asked {
     }
 }
 
-/// Where it says that it listens.
-fn listening(running: &Running) -> Option<SocketAddr> {
-    let said = running.stderr();
-    said.split_once("listening on ")?.1.split_once('\n')?.0.parse().ok()
-}
-
-/// All that comes back for these bytes.
-fn exchange(address: SocketAddr, request: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PROMPT)).unwrap();
-    stream.write_all(request).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
-
-fn get(address: SocketAddr, path: &str) -> String {
-    exchange(address, format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes())
-}
-
-fn status(answer: &str) -> u16 {
-    answer
-        .split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok())
-        .unwrap_or_else(|| panic!("no status: {answer}"))
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = writeln!(stderr(), "--- the sidecar said\n{}", self.running.stderr());
+        }
+    }
 }
 
 fn two_secrets() -> Scene {
@@ -267,20 +238,6 @@ fn what_was_cleared_is_not_stale_when_it_is_asked_for_again() {
 }
 
 #[test]
-fn an_api_server_that_is_gone_makes_it_stale() {
-    let asked = Asked::ready(Scene::plain(), &[]);
-    asked.scene.server.stop();
-    asked.is_stale();
-    asked.waits("what fails is counted", || {
-        asked.failures("api_unreachable") > 1.0
-            && asked.requests("error") > 0.0
-            && asked.metric("podcreds_watch_restarts_total") > 1.0
-    });
-    asked.scene.server.start_again();
-    asked.is_current();
-}
-
-#[test]
 fn without_the_right_to_watch_it_is_current_as_long_as_it_can_read() {
     let scene = Scene::plain();
     scene.server.forbid_watch(Kind::Secret, "prod", "db");
@@ -315,7 +272,7 @@ fn what_cannot_be_rendered_or_written_is_stale_with_its_reason() {
 #[test]
 fn metrics_name_nothing_that_is_secret() {
     let asked = Asked::ready(Scene::plain(), &[]);
-    let text = get(asked.address, "/metrics");
+    let text = get(asked.health.address, "/metrics");
     assert_has(&text, &["Content-Type: text/plain; version=0.0.4", "podcreds_build_info{version=\""]);
     for hidden in [PASSWORD, "test-token", "password", "prod", "\"db\"", "app-0"] {
         assert!(!text.contains(hidden), "{hidden} is in\n{text}");
@@ -345,14 +302,14 @@ fn a_loop_that_hangs_turns_healthz_red_and_is_named() {
     mknodat(CWD, &token, FileType::Fifo, Mode::RWXU, 0).unwrap();
     asked.scene.put_password("test-password-1");
     asked.waits("it is red", || asked.status("/healthz") == 503);
-    assert_has(&get(asked.address, "/healthz"), &["no sign of life: follower"]);
+    assert_has(&get(asked.health.address, "/healthz"), &["no sign of life: follower"]);
     assert_eq!((asked.status("/readyz"), asked.status("/metrics")), (200, 200));
 }
 
 #[test]
 fn clients_that_say_nothing_or_drip_hold_up_no_other() {
     let asked = Asked::ready(Scene::plain(), &[]);
-    let address = asked.address;
+    let address = asked.health.address;
     let mut silent: Vec<_> = (0..16).map(|_| TcpStream::connect(address).unwrap()).collect();
     let drip = TcpStream::connect(address).unwrap();
     let mut dripping = drip.try_clone().unwrap();
@@ -378,7 +335,7 @@ fn clients_that_say_nothing_or_drip_hold_up_no_other() {
 fn no_client_stays_for_longer_than_its_time() {
     let asked = Asked::ready(Scene::plain(), &[]);
     let connect = || {
-        let stream = TcpStream::connect(asked.address).unwrap();
+        let stream = TcpStream::connect(asked.health.address).unwrap();
         stream.set_read_timeout(Some(HANGS)).unwrap();
         stream
     };
@@ -419,14 +376,14 @@ fn each_wrong_request_gets_its_answer() {
         (b"\xff\xfe / HTTP/1.1\r\n\r\n", 400),
         (b"GET /../metrics HTTP/1.1\r\n\r\n", 404),
     ] {
-        let answer = exchange(asked.address, request);
+        let answer = exchange(asked.health.address, request);
         assert_eq!(status(&answer), code, "{answer}");
         assert_has(&answer, &["\r\nConnection: close\r\n"]);
     }
-    let head = exchange(asked.address, b"HEAD /healthz HTTP/1.1\r\n\r\n");
+    let head = exchange(asked.health.address, b"HEAD /healthz HTTP/1.1\r\n\r\n");
     assert!(status(&head) == 200 && head.ends_with("\r\n\r\n"), "{head}");
     // Cut off in the middle.
-    let mut cut = TcpStream::connect(asked.address).unwrap();
+    let mut cut = TcpStream::connect(asked.health.address).unwrap();
     cut.write_all(b"GET /metrics HTT").unwrap();
     cut.shutdown(Shutdown::Write).unwrap();
     let mut answer = String::new();
@@ -437,7 +394,7 @@ fn each_wrong_request_gets_its_answer() {
 #[test]
 fn a_client_that_is_still_sending_gets_its_answer() {
     let asked = Asked::ready(Scene::plain(), &[]);
-    let mut stream = TcpStream::connect(asked.address).unwrap();
+    let mut stream = TcpStream::connect(asked.health.address).unwrap();
     stream.write_all(b"POST /metrics HTTP/1.1\r\nContent-Length: 20000\r\n\r\n").unwrap();
     for _ in 0..20 {
         stream.write_all(&[b'x'; 1000]).unwrap();
@@ -464,12 +421,8 @@ fn an_address_that_cannot_be_bound_is_wrong_usage() {
 fn all_addresses_are_those_of_ipv4_too() {
     let scene = Scene::plain();
     let running = Running::start(scene.command(&["sidecar", "--listen", ":0"]));
-    let mut address = None;
-    poll_until(HANGS, "it listens", || {
-        address = listening(&running);
-        address.is_some()
-    });
-    let local = SocketAddr::from(([127, 0, 0, 1], address.unwrap().port()));
+    let port = Health::of(&running, HANGS).address.port();
+    let local = SocketAddr::from(([127, 0, 0, 1], port));
     assert_eq!(status(&get(local, "/healthz")), 200);
 }
 

@@ -12,6 +12,7 @@ mod health;
 mod identity;
 mod init;
 mod notify;
+mod outages;
 mod secrecy;
 mod sidecar;
 mod volume;

@@ -1,12 +1,12 @@
-//! The sidecar: files that follow their Secrets, whatever the line and the API server do. Every fault is followed by a
-//! change that must arrive.
+//! The sidecar: files that follow their Secrets, whatever becomes of these, of rights, tokens and annotations. What goes
+//! wrong on the way for a while is in `outages`.
 
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::support::run::{Running, poll_until};
-use crate::support::server::{ApiServer, Fault, Kind, Times, WatchFault};
+use crate::support::server::{ApiServer, Fault, Kind, Times};
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
 /// A scene with a sidecar at work.
@@ -104,57 +104,6 @@ fn changes_that_come_together_become_one_version() {
     sidecar.waits("both are there", || sidecar.scene.read("more/a") == "2");
     let versions = sidecar.scene.names().iter().filter(|name| name.starts_with("..2")).count();
     assert_eq!(versions, 2, "{:?}", sidecar.scene.names());
-}
-
-#[test]
-fn whatever_happens_to_a_watch_the_next_change_is_followed() {
-    for fault in [
-        WatchFault::Reset,
-        WatchFault::Close,
-        WatchFault::End,
-        WatchFault::BrokenLine,
-        WatchFault::OversizedLine { bytes: 3 * 1024 * 1024 },
-        WatchFault::ErrorEvent { code: 410, message: "test: too old".into() },
-        WatchFault::ErrorEvent { code: 500, message: "test".into() },
-        WatchFault::DripLine { interval: Duration::from_millis(2) },
-    ] {
-        let sidecar = Sidecar::plain();
-        sidecar.scene.server.break_watches(fault.clone());
-        sidecar.scene.put_password("test-password-after");
-        poll_until(HANGS, &format!("{fault:?}: {}", sidecar.running.stderr()), || {
-            sidecar.scene.read("db/password") == "test-password-after"
-        });
-    }
-}
-
-#[test]
-fn what_changed_while_no_watch_was_open_is_not_missed() {
-    let sidecar = Sidecar::plain();
-    for compacted in [false, true] {
-        sidecar.scene.server.stop();
-        let password = format!("test-password-{compacted}");
-        sidecar.scene.put_password("test-password-between");
-        sidecar.scene.put_password(&password);
-        if compacted {
-            sidecar.scene.server.compact();
-        }
-        sidecar.scene.server.start_again();
-        sidecar.arrives(&password);
-        sidecar.is_watching();
-    }
-}
-
-#[test]
-fn a_line_that_has_gone_silent_is_given_up() {
-    let sidecar = Sidecar::start(Scene::plain(), &["--watch-timeout", "1s"]);
-    sidecar.is_watching();
-    sidecar.scene.server.mute_watches();
-    sidecar.scene.put_password("test-password-1");
-    // The line is dead for good: only another one can bring the change.
-    sidecar
-        .waits("the silent line is given up", || sidecar.running.stderr().contains("did not answer in time"));
-    sidecar.scene.server.unmute_watches();
-    sidecar.arrives("test-password-1");
 }
 
 #[test]

@@ -9,8 +9,10 @@
     reason = "support code fails as tests do, by panicking"
 )]
 
+pub(crate) mod health;
 pub(crate) mod pki;
 pub(crate) mod pod;
 pub(crate) mod run;
 pub(crate) mod server;
 pub(crate) mod skip;
+pub(crate) mod witness;

@@ -1,5 +1,6 @@
 //! Processes and conditions with a deadline: a test that would hang fails, and says what it saw.
 
+use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -25,12 +26,33 @@ pub(crate) fn run(command: Command, within: Duration) -> Finished {
 ///
 /// # Panics
 /// With `what`, when it does not hold `within` the time.
-pub(crate) fn poll_until(within: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn poll_until(within: Duration, what: &str, condition: impl FnMut() -> bool) {
+    poll_every(PAUSE, within, what, condition);
+}
+
+/// The same for what costs something to look at.
+pub(crate) fn poll_every(
+    interval: Duration,
+    within: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> bool,
+) {
     let deadline = Instant::now() + within;
     while !condition() {
         assert!(Instant::now() < deadline, "not within {within:?}: {what}");
-        thread::sleep(PAUSE);
+        thread::sleep(interval);
     }
+}
+
+/// The processor time that a process has taken so far, in all its threads, those that have ended too.
+pub(crate) fn cpu_time(pid: u32) -> Duration {
+    // USER_HZ, which is 100 wherever Kubernetes runs.
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
+    // After the name come the third field and those that follow; the name may hold anything (proc_pid_stat(5)).
+    let fields: Vec<_> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+    let ticks: u32 = fields[14 - 3..=15 - 3].iter().map(|field| field.parse::<u32>().unwrap()).sum();
+    TICK * ticks
 }
 
 /// How a process ended and what it printed.

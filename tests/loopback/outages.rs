@@ -1,0 +1,271 @@
+//! Outage by outage, for the sidecar: the files stay as they are, `/metrics` tells what is wrong while it is, hardly
+//! anything is done meanwhile, and afterwards a change arrives within [`RECOVERS`].
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::Scene;
+use crate::health::Asked;
+use crate::support::run::poll_until;
+use crate::support::server::{Fault, Kind, Times, WatchFault};
+use crate::support::witness::{RECOVERS, REFUSED, REQUESTS, UNREACHABLE, WATCH_RESTARTS, Witness, answered};
+
+/// Something that goes wrong for a while.
+struct Outage {
+    args: &'static [&'static str],
+    /// How often each loop asks with these arguments, whatever happens.
+    cadence: Duration,
+    begins: fn(&Scene),
+    /// For so long after it has shown.
+    lasts: Duration,
+    /// What counts it while it lasts.
+    counters: &'static [&'static str],
+    ends: fn(&Scene),
+    /// What else is counted when it ends.
+    afterwards: &'static [&'static str],
+}
+
+/// A line is given up soon, and what is not watched is read soon.
+const IMPATIENT: &[&str] = &["--watch-timeout", "1s", "--poll-interval", "1s", "--request-timeout", "1s"];
+
+impl Outage {
+    /// To be completed.
+    const ANY: Self = Self {
+        args: &["--request-timeout", "2s"],
+        cadence: Duration::from_secs(60),
+        begins: |_| (),
+        lasts: Duration::from_secs(1),
+        counters: &[UNREACHABLE, WATCH_RESTARTS],
+        ends: |_| (),
+        afterwards: &[],
+    };
+
+    /// All requests are spoiled in this way.
+    const fn of_all_requests(spoil: fn(&Scene)) -> Self {
+        Self { begins: spoil, ends: |scene| scene.server.clear_faults(), ..Self::ANY }
+    }
+
+    /// Goes through it, and returns how many requests came while it lasted, and how long that was.
+    #[track_caller]
+    fn passes(self) -> (usize, Duration) {
+        let sidecar = Asked::ready(Scene::plain(), self.args);
+        let server = &sidecar.scene.server;
+        let witness = Witness::new(&sidecar.health, self.cadence);
+        let (began, before) = (Instant::now(), server.requests().len());
+
+        (self.begins)(&sidecar.scene);
+        witness.tells(self.counters, self.lasts);
+        let lasted = (server.requests().len() - before, began.elapsed());
+        sidecar.scene.put_password("test-password-meanwhile");
+        (self.ends)(&sidecar.scene);
+
+        arrives(&sidecar, "test-password-meanwhile");
+        poll_until(RECOVERS, "it is watched again", || server.open_watches() == 1);
+        sidecar.scene.put_password("test-password-afterwards");
+        arrives(&sidecar, "test-password-afterwards");
+        assert_eq!(witness.ends(2), set(&[self.counters, self.afterwards].concat()));
+        counts_every_request(&sidecar);
+        lasted
+    }
+}
+
+fn set(counters: &[&str]) -> BTreeSet<String> {
+    counters.iter().map(|counter| (*counter).to_owned()).collect()
+}
+
+/// Every request that came is counted, with an answer or without.
+#[track_caller]
+fn counts_every_request(sidecar: &Asked) {
+    poll_until(RECOVERS, "every request is counted", || {
+        let metrics = sidecar.health.metrics();
+        let came = sidecar.scene.server.requests().len() as f64;
+        let counted: f64 = metrics.all(REQUESTS).map(|(_, count)| count).sum();
+        (counted - metrics.get(answered!("error"))..=counted).contains(&came)
+    });
+}
+
+#[track_caller]
+fn arrives(sidecar: &Asked, password: &str) {
+    poll_until(RECOVERS, password, || sidecar.scene.read("db/password") == password);
+}
+
+fn answer(scene: &Scene, code: u16, retry_after: Option<&str>) {
+    let retry_after = retry_after.map(str::to_owned);
+    scene.server.fail_on("", Fault::Status { code, retry_after, message: "test".into() }, Times::Always);
+    scene.server.drop_connections();
+}
+
+#[test]
+fn an_api_server_that_stops_and_starts_again() {
+    Outage {
+        begins: |scene| scene.server.stop(),
+        counters: &[UNREACHABLE, WATCH_RESTARTS, answered!("error")],
+        ends: |scene| scene.server.start_again(),
+        ..Outage::ANY
+    }
+    .passes();
+}
+
+#[test]
+fn versions_that_are_compacted_away_under_the_watch() {
+    Outage {
+        begins: |scene| scene.server.stop(),
+        counters: &[UNREACHABLE, WATCH_RESTARTS, answered!("error")],
+        ends: |scene| {
+            scene.server.compact();
+            scene.server.start_again();
+        },
+        afterwards: &[REFUSED],
+        ..Outage::ANY
+    }
+    .passes();
+}
+
+#[test]
+fn versions_that_are_compacted_away_and_answered_with_410() {
+    Outage {
+        begins: |scene| scene.server.stop(),
+        counters: &[UNREACHABLE, WATCH_RESTARTS, answered!("error")],
+        ends: |scene| {
+            scene.server.gone_as_status(true);
+            scene.server.compact();
+            scene.server.start_again();
+        },
+        afterwards: &[REFUSED, answered!("410")],
+        ..Outage::ANY
+    }
+    .passes();
+}
+
+#[test]
+fn a_token_that_expires_and_is_replaced() {
+    Outage {
+        begins: |scene| {
+            scene.server.accept_tokens(&["test-token-2"]);
+            scene.server.drop_connections();
+        },
+        counters: &[UNREACHABLE, REFUSED, WATCH_RESTARTS, answered!("401")],
+        ends: |scene| scene.pod.rotate_token("test-token-2"),
+        ..Outage::ANY
+    }
+    .passes();
+}
+
+#[test]
+fn rights_that_are_taken_away_and_given_back() {
+    Outage {
+        begins: |scene| {
+            scene.server.forbid(Kind::Secret, "prod", "db");
+            scene.server.forbid_watch(Kind::Secret, "prod", "db");
+            scene.server.drop_connections();
+        },
+        counters: &[UNREACHABLE, REFUSED, WATCH_RESTARTS, answered!("403")],
+        ends: |scene| {
+            scene.server.allow(Kind::Secret, "prod", "db");
+            scene.server.allow_watch(Kind::Secret, "prod", "db");
+        },
+        ..Outage::ANY
+    }
+    .passes();
+}
+
+#[test]
+fn a_secret_that_is_deleted_and_made_again() {
+    Outage {
+        begins: |scene| scene.server.delete(Kind::Secret, "prod", "db"),
+        counters: &[REFUSED, answered!("404")],
+        // By the change that has come already.
+        ends: |_| (),
+        ..Outage::ANY
+    }
+    .passes();
+}
+
+#[test]
+fn a_black_hole() {
+    Outage {
+        args: IMPATIENT,
+        cadence: Duration::from_millis(900),
+        begins: |scene| {
+            scene.server.mute_watches();
+            scene.server.pause_accept();
+        },
+        counters: &[UNREACHABLE, WATCH_RESTARTS, answered!("error")],
+        ends: |scene| {
+            scene.server.unmute_watches();
+            scene.server.resume_accept();
+        },
+        ..Outage::ANY
+    }
+    .passes();
+}
+
+#[test]
+fn a_line_that_drips() {
+    Outage {
+        args: IMPATIENT,
+        cadence: Duration::from_millis(900),
+        // Read at once, and no answer comes to its end.
+        ..Outage::of_all_requests(|scene| {
+            let drip = Fault::Drip { interval: Duration::from_millis(50) };
+            scene.server.fail_on("", drip, Times::Always);
+            scene.put_password("test-password-meanwhile");
+        })
+    }
+    .passes();
+}
+
+#[test]
+fn a_storm_of_429() {
+    Outage {
+        lasts: Duration::from_secs(5),
+        counters: &[UNREACHABLE, WATCH_RESTARTS, answered!("429")],
+        ..Outage::of_all_requests(|scene| answer(scene, 429, None))
+    }
+    .passes();
+}
+
+#[test]
+fn a_storm_of_429_that_asks_to_be_left_alone() {
+    let (requests, time) = Outage {
+        lasts: Duration::from_secs(5),
+        counters: &[UNREACHABLE, WATCH_RESTARTS, answered!("429")],
+        ..Outage::of_all_requests(|scene| answer(scene, 429, Some("1")))
+    }
+    .passes();
+    // A watch, and nothing is known of a change that would have to be read.
+    assert!(requests <= 1 + time.as_secs() as usize, "{requests} requests in {time:?}");
+}
+
+#[test]
+fn a_minute_of_500() {
+    Outage {
+        lasts: Duration::from_secs(60),
+        counters: &[UNREACHABLE, WATCH_RESTARTS, answered!("500")],
+        ..Outage::of_all_requests(|scene| answer(scene, 500, None))
+    }
+    .passes();
+}
+
+/// What passes at once is not stale for long enough to be seen, but counted.
+#[test]
+fn whatever_happens_to_a_watch_the_next_change_is_followed() {
+    for (fault, counters) in [
+        (WatchFault::Reset, [UNREACHABLE, WATCH_RESTARTS].as_slice()),
+        (WatchFault::Close, &[UNREACHABLE, WATCH_RESTARTS]),
+        (WatchFault::End, &[WATCH_RESTARTS]),
+        (WatchFault::BrokenLine, &[UNREACHABLE, WATCH_RESTARTS]),
+        (WatchFault::OversizedLine { bytes: 3 * 1024 * 1024 }, &[REFUSED, WATCH_RESTARTS]),
+        (WatchFault::ErrorEvent { code: 410, message: "test: too old".into() }, &[REFUSED, WATCH_RESTARTS]),
+        (WatchFault::ErrorEvent { code: 500, message: "test".into() }, &[UNREACHABLE, WATCH_RESTARTS]),
+        (WatchFault::DripLine { interval: Duration::from_millis(2) }, &[]),
+    ] {
+        let sidecar = Asked::ready(Scene::plain(), Outage::ANY.args);
+        let witness = Witness::new(&sidecar.health, Outage::ANY.cadence);
+        sidecar.scene.server.break_watches(fault.clone());
+        sidecar.scene.put_password("test-password-meanwhile");
+        arrives(&sidecar, "test-password-meanwhile");
+        assert_eq!(witness.ends(1), set(counters), "{fault:?}");
+        counts_every_request(&sidecar);
+    }
+}
