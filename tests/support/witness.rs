@@ -49,6 +49,11 @@ macro_rules! answered {
 }
 pub(crate) use answered;
 
+/// As [`Witness::ends`] tells of them.
+pub(crate) fn names(counters: &[&str]) -> BTreeSet<String> {
+    counters.iter().map(|counter| (*counter).to_owned()).collect()
+}
+
 /// Looks on from before a fault until after it.
 pub(crate) struct Witness<'a> {
     health: &'a Health,
@@ -79,13 +84,13 @@ impl<'a> Witness<'a> {
             now.get(STALENESS) > 0.0 && counters.iter().all(|counter| self.rise(&now, counter) > 0.0)
         });
         assert!(now.get(STALENESS) <= self.came.elapsed().as_secs_f64(), "it is older than the fault");
-        let (seen, first) = (Instant::now(), now.get(STALENESS));
+        let (seen, first, rotations) = (Instant::now(), now.get(STALENESS), now.get(ROTATIONS));
         poll_every(INTERVAL, time + RECOVERS, "the fault has lasted", || {
             let least = first + seen.elapsed().as_secs_f64();
             now = self.health.metrics();
             let (stale, most) = (now.get(STALENESS), self.came.elapsed().as_secs_f64());
             assert!((least..=most).contains(&stale), "stale for {stale} s, not {least} to {most}: {now:?}");
-            assert_eq!(self.rise(&now, ROTATIONS), 0.0, "nothing can have changed");
+            assert_eq!(now.get(ROTATIONS), rotations, "nothing can be known of a change");
             seen.elapsed() >= time
         });
         // Neither more processes nor a restart of this one would help.
