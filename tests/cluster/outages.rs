@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 use std::{env, fs, iter};
 
 use base64::Engine;
@@ -14,9 +15,10 @@ use tempfile::TempDir;
 
 use crate::kubectl::{Namespace, PATIENCE};
 use crate::scene::Scene;
-use crate::sidecar::{FIRST, Sidecar};
+use crate::sidecar::{FIRST, LASTS, Sidecar};
 use crate::support::run::{Running, poll_until, run};
 use crate::support::skip::require;
+use crate::support::witness::{REFUSED, UNREACHABLE, WATCH_RESTARTS, Witness, answered, names};
 
 fn script() -> Option<PathBuf> {
     let script = env::var_os("PODCREDS_TEST_CLUSTER").map(PathBuf::from);
@@ -107,18 +109,22 @@ fn an_api_server_that_is_killed_and_restarted_is_followed_on() {
     let Some(cluster) = Cluster::start() else { return };
     let scene = follower(cluster.namespace());
     // An API server that has just started may refuse what it will allow a moment later.
-    let running = Running::start(scene.command("sidecar", &["--poll-interval", "500ms"]));
-    let mut sidecar = Sidecar::started(scene, running);
+    let mut sidecar = Sidecar::start(scene, &["--poll-interval", "500ms"]);
+    let cadence = Duration::from_millis(250);
+    let witness = Witness::new(&sidecar.health, cadence);
     sidecar.follows("test-password-1");
 
     cluster.kill("kube-apiserver");
     sidecar.says("cannot be reached");
+    witness.tells(&[UNREACHABLE, WATCH_RESTARTS, answered!("error")], LASTS);
     assert_eq!(sidecar.scene.read("db/password"), "test-password-1");
     cluster.up();
     sidecar.follows("test-password-2");
     sidecar.says("is watched again");
+    witness.ends(2);
 
     // What it watched from is compacted away before it can ask again.
+    let witness = Witness::new(&sidecar.health, cadence);
     let before = sidecar.running.stderr().len();
     sidecar.running.send(Signal::STOP);
     cluster.kill("kube-apiserver");
@@ -136,6 +142,9 @@ fn an_api_server_that_is_killed_and_restarted_is_followed_on() {
     sidecar.waits("the version is gone", || sidecar.running.stderr()[before..].contains(gone));
     sidecar.waits("it watches on", || sidecar.running.stderr()[before..].contains("is watched again"));
     sidecar.follows("test-password-5");
+    // The line that broke, and the version that is gone; a new API server may have more to say.
+    let told = witness.ends(2);
+    assert!(told.is_superset(&names(&[UNREACHABLE, REFUSED, WATCH_RESTARTS])), "{told:?}");
 }
 
 /// A network namespace whose only way out is a line to this host, and on which the Service `kubernetes` leads to the API
@@ -188,8 +197,10 @@ impl Island {
         succeed(command, &rule.split(' ').collect::<Vec<_>>());
     }
 
-    /// From now on every packet vanishes, in both directions, and nobody is told.
-    fn cut(&self) {
+    /// From now on every packet vanishes, in both directions, and nobody is told; but who asks at this port gets through.
+    fn cut(&self, spared: u16) {
+        self.iptables(&format!("-A INPUT -p tcp --dport {spared} -j ACCEPT"));
+        self.iptables(&format!("-A OUTPUT -p tcp --sport {spared} -j ACCEPT"));
         self.iptables("-A INPUT -j DROP");
         self.iptables("-A OUTPUT -j DROP");
     }
@@ -229,6 +240,8 @@ fn a_line_on_which_every_packet_vanishes_is_given_up_and_the_change_arrives_afte
     command.args([
         env!("CARGO_BIN_EXE_podcreds"),
         "sidecar",
+        "--listen",
+        &format!("{}:0", Island::OWN),
         "--watch-timeout",
         "2s",
         "--request-timeout",
@@ -239,14 +252,18 @@ fn a_line_on_which_every_packet_vanishes_is_given_up_and_the_change_arrives_afte
     command.env("PATH", env::var_os("PATH").unwrap_or_default());
     let running = Running::start(command);
     let sidecar = Sidecar::started(scene, running);
+    let witness = Witness::new(&sidecar.health, Duration::from_secs(1));
     sidecar.follows("test-password-1");
 
-    island.cut();
+    island.cut(sidecar.health.address.port());
     sidecar.put_password("test-password-2");
     sidecar.says("did not answer in time");
+    let counters = [UNREACHABLE, WATCH_RESTARTS, answered!("error")];
+    witness.tells(&counters, LASTS);
     assert_eq!(sidecar.scene.read("db/password"), "test-password-1");
     island.mend();
     sidecar.arrives("test-password-2");
     sidecar.says("is watched again");
     sidecar.follows("test-password-3");
+    assert_eq!(witness.ends(3), names(&counters));
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write, stderr};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::{fs, thread};
 
 use serde_json::{Value, json};
@@ -13,26 +14,32 @@ use ureq::Agent;
 use crate::kubectl::{Namespace, PATIENCE};
 use crate::pods;
 use crate::scene::Scene;
+use crate::support::health::Health;
 use crate::support::run::{Running, poll_until};
+use crate::support::witness::{RECOVERS, REFUSED, WATCH_RESTARTS, Witness, answered, names};
 
+/// How long a fault goes on after it has shown.
+pub(crate) const LASTS: Duration = Duration::from_secs(3);
 pub(crate) const FIRST: &str = "test-password-0";
 
 /// A scene with a sidecar at work that follows the Secret `db`.
 pub(crate) struct Sidecar {
     pub(crate) scene: Scene,
     pub(crate) running: Running,
+    pub(crate) health: Health,
 }
 
 impl Sidecar {
     /// Starts it and waits until its files are out.
-    fn start(scene: Scene, args: &[&str]) -> Self {
-        let running = Running::start(scene.command("sidecar", args));
-        Self::started(scene, running)
+    pub(crate) fn start(scene: Scene, args: &[&str]) -> Self {
+        let command = scene.command("sidecar", &[&["--listen", "127.0.0.1:0"], args].concat());
+        Self::started(scene, Running::start(command))
     }
 
-    /// Waits until the files of one that was started are out.
+    /// Waits until the files of one that was started, and listens, are out.
     pub(crate) fn started(scene: Scene, running: Running) -> Self {
-        let sidecar = Self { scene, running };
+        let health = Health::of(&running, PATIENCE);
+        let sidecar = Self { scene, running, health };
         sidecar.arrives(FIRST);
         sidecar
     }
@@ -60,7 +67,7 @@ impl Sidecar {
 
     #[track_caller]
     pub(crate) fn arrives(&self, password: &str) {
-        self.waits(password, || self.scene.read("db/password") == password);
+        poll_until(RECOVERS, password, || self.scene.read("db/password") == password);
     }
 
     #[track_caller]
@@ -211,17 +218,21 @@ fn a_right_that_is_taken_away_keeps_the_files_and_given_back_brings_the_change()
     let Some(sidecar) = Sidecar::with_rights(&["--watch-timeout", "2s", "--poll-interval", "500ms"]) else {
         return;
     };
+    // Refused, it asks again after half of the poll interval on average.
+    let witness = Witness::new(&sidecar.health, Duration::from_millis(250));
     let namespace = &sidecar.scene.namespace;
     sidecar.follows("test-password-1");
     namespace.grant_watch(&["another"]);
     sidecar.put_password("test-password-2");
     sidecar.says("cannot get resource");
     sidecar.says("cannot watch resource");
+    witness.tells(&[REFUSED, answered!("403")], LASTS);
     assert_eq!(sidecar.scene.read("db/password"), "test-password-1");
     namespace.grant_watch(&["db"]);
     sidecar.arrives("test-password-2");
     sidecar.says("is watched again");
     sidecar.follows("test-password-3");
+    assert_eq!(witness.ends(3), names(&[REFUSED, answered!("403")]));
 }
 
 #[test]
@@ -243,11 +254,14 @@ fn without_the_right_to_watch_it_polls_and_says_so_once() {
 #[test]
 fn a_deleted_secret_keeps_its_files_until_it_is_made_again() {
     let Some(sidecar) = Sidecar::with_rights(&[]) else { return };
+    let witness = Witness::new(&sidecar.health, Duration::from_secs(60));
     sidecar.scene.namespace.kubectl(&["delete", "secret", "db"]);
     sidecar.says("its files stay as they are (--on-delete keep)");
+    witness.tells(&[REFUSED, answered!("404")], LASTS);
     assert_eq!(sidecar.scene.read("db/password"), FIRST);
     sidecar.follows("test-password-1");
     sidecar.follows("test-password-2");
+    assert_eq!(witness.ends(2), names(&[REFUSED, answered!("404")]));
 }
 
 #[test]
@@ -301,17 +315,26 @@ fn a_deleted_secret_can_be_cleared_and_made_again() {
     sidecar.waits("it is made again", || sidecar.scene.read("more/a") == "2");
 }
 
+/// The token of this sidecar stops to be one, and later it gets this one.
+fn loses_its_token(sidecar: &Sidecar, lose: impl FnOnce(&Scene), another: &str) {
+    const COUNTERS: &[&str] = &[REFUSED, WATCH_RESTARTS, answered!("401")];
+    let witness = Witness::new(&sidecar.health, Duration::from_secs(1));
+    lose(&sidecar.scene);
+    sidecar.says("does not accept the token: Unauthorized");
+    sidecar.put_password("test-password-1");
+    witness.tells(COUNTERS, LASTS);
+    assert_eq!(sidecar.scene.read("db/password"), FIRST);
+    sidecar.scene.folder.rotate_token(another);
+    sidecar.arrives("test-password-1");
+    sidecar.follows("test-password-2");
+    assert_eq!(witness.ends(2), names(COUNTERS));
+}
+
 #[test]
 fn a_token_that_is_replaced_by_a_wrong_one_and_back_loses_no_change() {
     let Some(sidecar) = Sidecar::with_rights(&["--watch-timeout", "2s"]) else { return };
     let good = sidecar.scene.namespace.token();
-    sidecar.scene.folder.rotate_token("test-token-that-is-none");
-    sidecar.says("does not accept the token: Unauthorized");
-    sidecar.put_password("test-password-1");
-    assert_eq!(sidecar.scene.read("db/password"), FIRST);
-    sidecar.scene.folder.rotate_token(&good);
-    sidecar.arrives("test-password-1");
-    sidecar.follows("test-password-2");
+    loses_its_token(&sidecar, |scene| scene.folder.rotate_token("test-token-that-is-none"), &good);
 }
 
 #[test]
@@ -321,13 +344,10 @@ fn a_token_that_ends_is_replaced_without_losing_a_change() {
     scene.namespace.put_secret("anchor", &[]);
     scene.folder.rotate_token(&scene.namespace.token_bound_to("anchor"));
     let sidecar = Sidecar::start(scene, &["--watch-timeout", "2s"]);
+    let another = sidecar.scene.namespace.token();
     // The token ends with the object that it is bound to, as it would when its time is over.
-    sidecar.scene.namespace.kubectl(&["delete", "secret", "anchor"]);
-    sidecar.says("does not accept the token: Unauthorized");
-    sidecar.put_password("test-password-1");
-    sidecar.scene.folder.rotate_token(&sidecar.scene.namespace.token());
-    sidecar.arrives("test-password-1");
-    sidecar.follows("test-password-2");
+    let end = |scene: &Scene| drop(scene.namespace.kubectl(&["delete", "secret", "anchor"]));
+    loses_its_token(&sidecar, end, &another);
 }
 
 #[test]
