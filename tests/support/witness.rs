@@ -35,7 +35,8 @@ pub(crate) const UNREACHABLE: &str = "podcreds_failures_total{reason=\"api_unrea
 pub(crate) const REQUESTS: &str = "podcreds_api_requests_total";
 const FAILURES: &str = "podcreds_failures_total";
 /// What no fault between here and the API server brings about.
-const UNTOUCHED: [&str; 3] = [
+const UNTOUCHED: [&str; 4] = [
+    "podcreds_failures_total{reason=\"annotations\"}",
     "podcreds_failures_total{reason=\"render\"}",
     "podcreds_failures_total{reason=\"volume\"}",
     "podcreds_syncs_total{result=\"failed\"}",
