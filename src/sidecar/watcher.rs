@@ -96,6 +96,13 @@ impl Watcher {
                     self.pause(refused.delay());
                     self.changed();
                 }
+                // Versions are kept for minutes only, so this is everyday: nothing fails, it is read again.
+                Err(error) if error.is_expired() => {
+                    debug!("{error}; reading it again");
+                    self.version = None;
+                    self.report.health.watch_restarts();
+                    self.pause(backoff.delay());
+                }
                 Err(error) => {
                     if !matches!(error.cause, Cause::Unreachable { .. } | Cause::TimedOut { .. }) {
                         // What was missed cannot be told: read it again.
