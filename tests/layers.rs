@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
     ("volume", &["bundle", "credential", "quote", "secret"]),
     ("sync", &["annotations", "bundle", "credential", "kube", "object", "render", "volume"]),
     ("health", &["kube", "object", "quote"]),
-    ("notify", &["backoff", "credential", "health", "volume"]),
+    ("notify", &["backoff", "credential", "health", "quote", "volume"]),
     ("events", &["backoff", "bucket", "health", "kube", "object", "quote"]),
     (
         "sidecar",

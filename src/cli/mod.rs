@@ -47,8 +47,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(()) => 0,
         Err(failure) => {
             let message = failure.to_string();
-            error!("{message}");
-            if !is_probe {
+            if is_probe {
+                // Without the time of a log line, so that the kubelet takes each failure for the same.
+                let _ = writeln!(io::stderr(), "{message}");
+            } else {
+                error!("{message}");
                 failure::write_termination_log(&last_words, &message);
             }
             failure.exit_code()

@@ -37,6 +37,17 @@ pub struct Credential {
     pub on_change: Option<OnChange>,
 }
 
+impl Credential {
+    /// Whether the file or folder at this path is its own, or holds something of it.
+    pub fn owns(&self, path: &str) -> bool {
+        let own = self.path.to_string();
+        let is_below = |inner: &str, outer: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        is_below(path, &own) || is_below(&own, path)
+    }
+}
+
 /// Which keys of the sources become fields.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Keys {

@@ -48,6 +48,11 @@ pub enum SignalName {
 }
 
 impl SignalName {
+    /// Its name without `SIG`.
+    fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(_, signal)| *signal == self).map_or("", |(name, _)| name)
+    }
+
     const ALL: [(&'static str, Self); 7] = [
         ("HUP", Self::Hup),
         ("INT", Self::Int),
@@ -102,7 +107,7 @@ impl fmt::Display for OnChange {
         match self {
             Self::Post(url) => write!(f, "POST {}", Quoted(url)),
             Self::Get(url) => write!(f, "GET {}", Quoted(url)),
-            Self::Signal { signal, process } => write!(f, "signal {signal:?} to {process}"),
+            Self::Signal { signal, process } => write!(f, "signal {} to {process}", signal.name()),
             Self::Touch(path) => write!(f, "touch {path}"),
         }
     }
@@ -140,8 +145,8 @@ mod tests {
         for (text, shown) in [
             ("POST http://localhost:8080/reload", "POST \"http://localhost:8080/reload\""),
             (" GET  http://[::1]:9000 ", "GET \"http://[::1]:9000\""),
-            ("signal HUP nginx", "signal Hup to nginx"),
-            ("signal SIGUSR1 my-app.x", "signal Usr1 to my-app.x"),
+            ("signal HUP nginx", "signal HUP to nginx"),
+            ("signal SIGUSR1 my-app.x", "signal USR1 to my-app.x"),
             ("touch reload", "touch reload"),
         ] {
             assert_eq!(OnChange::parse(text).unwrap().to_string(), shown);

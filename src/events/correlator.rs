@@ -12,7 +12,7 @@ use crate::events::{Happening, What};
 const BURST: u32 = 25;
 const INTERVAL: Duration = Duration::from_secs(300);
 /// How many of one kind may say something different within this time; others are combined.
-const DIFFERENT: usize = 10;
+const DIFFERENT: usize = 9;
 const SIMILAR_FOR: Duration = Duration::from_secs(600);
 /// How many are remembered, to be counted.
 const REMEMBERED: usize = 64;
@@ -30,7 +30,8 @@ pub(super) struct Known {
 
 /// What was recorded lately.
 pub(super) struct Correlator {
-    bucket: Bucket,
+    /// One for each kind, so that many of one do not keep out another.
+    buckets: [Bucket; What::COUNT],
     groups: Vec<Group>,
     /// By what it is, and by its message unless it is a combined one; the latest at the end.
     remembered: VecDeque<((What, Option<String>), Known)>,
@@ -45,12 +46,16 @@ struct Group {
 
 impl Correlator {
     pub(super) fn new(now: Instant) -> Self {
-        Self { bucket: Bucket::new(BURST, INTERVAL, now), groups: Vec::new(), remembered: VecDeque::new() }
+        Self {
+            buckets: std::array::from_fn(|_| Bucket::new(BURST, INTERVAL, now)),
+            groups: Vec::new(),
+            remembered: VecDeque::new(),
+        }
     }
 
     /// The Event for this: a new one, or with `counts` one that is there with its new count. None if there are too many.
     pub(super) fn take(&mut self, happening: &Happening, counts: bool, now: Instant) -> Option<Known> {
-        let Happening { what, message, at } = happening;
+        let Happening { what, message, at, .. } = happening;
         let is_combined = self.is_one_of_many(*what, message, now);
         let key = (*what, (!is_combined).then(|| message.clone()));
         let message = if is_combined { format!("{COMBINED}{message}") } else { message.clone() };
@@ -66,7 +71,7 @@ impl Correlator {
             self.remembered.pop_front();
         }
         self.remembered.push_back((key, known.clone()));
-        self.bucket.take(now).then_some(known)
+        self.buckets[*what as usize].take(now).then_some(known)
     }
 
     /// Whether this kind has said so many different things lately that one more is combined with others.
@@ -96,6 +101,7 @@ mod tests {
 
     fn happening(what: What, message: &str, second: u64) -> Happening {
         Happening {
+            until: Instant::now(),
             what,
             message: message.to_owned(),
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
@@ -124,13 +130,13 @@ mod tests {
             let now = start + Duration::from_secs(second);
             correlator.take(&happening(What::Failed, message, second), true, now).unwrap()
         };
-        for number in 0..10 {
+        for number in 0..9 {
             assert_eq!(take(&number.to_string(), 0).message, number.to_string());
         }
         assert_eq!(take("10", 600).message, format!("{COMBINED}10"));
         let combined = take("11", 1200);
         assert_eq!((combined.message, combined.count), (format!("{COMBINED}11"), 2));
-        assert_eq!(take("9", 1200).message, "9");
+        assert_eq!(take("8", 1200).message, "8");
         assert_eq!(take("12", 1801).message, "12");
     }
 

@@ -5,6 +5,7 @@
 
 mod correlator;
 
+use std::mem::{self, Discriminant};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
@@ -15,7 +16,7 @@ use log::{debug, warn};
 use crate::backoff::Backoff;
 use crate::events::correlator::{Correlator, Known};
 use crate::health::Health;
-use crate::kube::{Client, Deadline, Error, Event};
+use crate::kube::{Cause, Client, Deadline, Error, Event};
 use crate::object::{Kind, ObjectRef};
 use crate::quote::one_line;
 
@@ -27,6 +28,8 @@ const MESSAGE_LIMIT: usize = 1024;
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// How long is tried to record one. The API server itself forgets Events after an hour.
 const TRIED_FOR: Duration = Duration::from_secs(3600);
+/// How long it is not tried again to count Events where that is forbidden.
+const NO_PATCH_FOR: Duration = Duration::from_secs(600);
 /// Enough for TLS and JSON.
 const STACK: usize = 256 * 1024;
 
@@ -43,9 +46,15 @@ pub enum What {
     Stale,
     /// They are again.
     Current,
+    /// An application could not be told of a rotation for a while.
+    NotTold,
+    /// It was told after all.
+    Told,
 }
 
 impl What {
+    const COUNT: usize = 7;
+
     /// As one word, for `--field-selector reason=…`.
     pub fn reason(self) -> &'static str {
         match self {
@@ -54,11 +63,13 @@ impl What {
             Self::Failed => "CredentialsFailed",
             Self::Stale => "CredentialsStale",
             Self::Current => "CredentialsCurrent",
+            Self::NotTold => "ApplicationNotTold",
+            Self::Told => "ApplicationTold",
         }
     }
 
     fn is_warning(self) -> bool {
-        matches!(self, Self::Failed | Self::Stale)
+        matches!(self, Self::Failed | Self::Stale | Self::NotTold)
     }
 }
 
@@ -75,6 +86,8 @@ struct Happening {
     what: What,
     message: String,
     at: SystemTime,
+    /// When it is no longer tried to record it.
+    until: Instant,
 }
 
 impl Events {
@@ -98,8 +111,9 @@ impl Events {
             uid,
             timeout,
             correlator: Correlator::new(Instant::now()),
-            may_patch: true,
-            said: String::new(),
+            no_patch_until: None,
+            said: None,
+            said_too_many: false,
             health: Arc::clone(&health),
         };
         let thread = thread::Builder::new().name("events".into()).stack_size(STACK);
@@ -116,7 +130,10 @@ impl Events {
     pub fn record(&self, what: What, message: &str) {
         let Some(sender) = &self.sender else { return };
         let message = one_line(message, MESSAGE_LIMIT);
-        if sender.try_send(Happening { what, message, at: SystemTime::now() }).is_err() {
+        if sender
+            .try_send(Happening { what, message, at: SystemTime::now(), until: Instant::now() + TRIED_FOR })
+            .is_err()
+        {
             self.health.event(false);
         }
     }
@@ -129,20 +146,29 @@ struct Recorder {
     /// The bound on one attempt.
     timeout: Duration,
     correlator: Correlator,
-    /// Whether an Event that is there may be counted once more; otherwise each time is an Event of its own.
-    may_patch: bool,
-    /// Why none could be recorded the last time.
-    said: String,
+    /// Until when an Event that is there is not counted once more, because that is forbidden: each time is an Event of its
+    /// own.
+    no_patch_until: Option<Instant>,
+    /// Why none could be recorded the last time, without the names in it.
+    said: Option<Discriminant<Cause>>,
+    /// Whether it was said that there are too many.
+    said_too_many: bool,
     health: Arc<Health>,
 }
 
 impl Recorder {
     fn run(mut self, happenings: &Receiver<Happening>) {
         while let Ok(happening) = happenings.recv() {
-            let recorded = match self.correlator.take(&happening, self.may_patch, Instant::now()) {
-                Some(known) => self.record(happening.what, &known),
+            let recorded = match self.correlator.take(&happening, self.may_patch(), Instant::now()) {
+                Some(known) => {
+                    self.said_too_many = false;
+                    self.record(&happening, &known)
+                }
                 None => {
-                    debug!("too many Events: one less");
+                    if !self.said_too_many {
+                        warn!("too many Events with reason {}: some are left out", happening.what.reason());
+                    }
+                    self.said_too_many = true;
                     false
                 }
             };
@@ -151,23 +177,23 @@ impl Recorder {
     }
 
     /// Tries until it is recorded, or until that is of no use.
-    fn record(&mut self, what: What, known: &Known) -> bool {
-        let (started, mut backoff) = (Instant::now(), Backoff::up_to(LONGEST_DELAY));
+    fn record(&mut self, happening: &Happening, known: &Known) -> bool {
+        let mut backoff = Backoff::up_to(LONGEST_DELAY);
         loop {
-            let Err(error) = self.attempt(what, known) else {
-                self.said.clear();
+            let Err(error) = self.attempt(happening.what, known) else {
+                self.said = None;
                 return true;
             };
             let is_lost = error.is_forbidden() || error.is_not_found() || error.is_final();
-            let reason = error.to_string();
+            let reason = Some(mem::discriminant(&error.cause));
             if reason == self.said {
-                debug!("{reason}");
+                debug!("{error}");
             } else {
                 let rest = if is_lost { "the Event is left out" } else { "trying again" };
-                warn!("{reason}; {rest}");
+                warn!("{error}; {rest}");
                 self.said = reason;
             }
-            if is_lost || started.elapsed() > TRIED_FOR {
+            if is_lost || Instant::now() > happening.until {
                 return false;
             }
             thread::sleep(backoff.delay().max(error.retry_after().unwrap_or_default().min(TRIED_FOR)));
@@ -178,20 +204,22 @@ impl Recorder {
         if self.uid.is_none() {
             self.uid = Some(self.client.uid(&self.pod, self.deadline())?);
         }
-        if known.count > 1 && self.may_patch {
+        if known.count > 1 && self.may_patch() {
             let Known { count, last, message, .. } = known;
             match self.client.count_event(&self.name(known.first), *count, *last, message, self.deadline()) {
                 // The API server has forgotten it: it is created again, with its count.
                 Err(error) if error.is_not_found() => {}
                 Err(error) if error.is_forbidden() => {
-                    debug!("{error}; each time is an Event of its own");
-                    self.may_patch = false;
+                    if self.no_patch_until.is_none() {
+                        warn!("{error}; each time is an Event of its own");
+                    }
+                    self.no_patch_until = Some(Instant::now() + NO_PATCH_FOR);
                 }
                 counted => return counted,
             }
         }
         let anew = Known { count: 1, first: known.last, ..known.clone() };
-        let known = if self.may_patch { known } else { &anew };
+        let known = if self.may_patch() { known } else { &anew };
         let event = Event {
             object: &self.name(known.first),
             pod: &self.pod,
@@ -204,6 +232,10 @@ impl Recorder {
             last: known.last,
         };
         self.client.create_event(&event, self.deadline())
+    }
+
+    fn may_patch(&self) -> bool {
+        self.no_patch_until.is_none_or(|until| until < Instant::now())
     }
 
     fn deadline(&self) -> Deadline {

@@ -2,7 +2,7 @@
 //! Source: <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::fmt::{Display, Write};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::health::{Health, Reason};
 
@@ -40,7 +40,7 @@ pub fn write(health: &Health) -> String {
     text.about("podcreds_staleness_seconds", "gauge", "For how long the files may have been out of date: since the first failure that still holds, or since the start while there are none; 0 while they are current.");
     text.plain("podcreds_staleness_seconds", state.staleness().as_secs_f64());
 
-    text.about("podcreds_last_success_timestamp_seconds", "gauge", "When the files were last written, or found to be as they should, in Unix time; 0 before the first time.");
+    text.about("podcreds_last_success_timestamp_seconds", "gauge", "When an attempt to publish last found the files as they should be, or made them so, in Unix time; 0 before the first time.");
     text.plain("podcreds_last_success_timestamp_seconds", state.last_success.map_or(0.0, unix_time));
 
     text.about("podcreds_syncs_total", "counter", "Attempts to publish what was read, by result.");
@@ -78,6 +78,10 @@ pub fn write(health: &Health) -> String {
     for (result, count) in [("told", state.notices.good), ("failed", state.notices.bad)] {
         text.labelled("podcreds_notices_total", "result", result, count);
     }
+
+    text.about("podcreds_notice_delay_seconds", "gauge", "For how long an application could not be told of a rotation, the longest of all; 0 while all are told.");
+    let longest = state.untold.values().min().map(Instant::elapsed).unwrap_or_default();
+    text.plain("podcreds_notice_delay_seconds", longest.as_secs_f64());
 
     text.about("podcreds_events_total", "counter", "Events for the pod (--events), by what became of them.");
     for (result, count) in [("recorded", state.events.good), ("dropped", state.events.bad)] {
@@ -162,12 +166,14 @@ mod tests {
         let health = Health::new(Arc::default());
         health.fails(Part::Bundle, Reason::Render);
         health.not_published();
-        health.swapped(Duration::from_secs(3));
-        health.swapped(Duration::from_millis(20));
-        health.swapped(Duration::from_secs(100));
+        health.swapped(Duration::from_secs(3), false);
+        health.swapped(Duration::from_millis(20), true);
+        health.swapped(Duration::from_secs(100), true);
         health.unchanged();
         health.watch_restarts();
-        [true, false, false].into_iter().for_each(|is_told| health.notice(is_told));
+        health.not_told("test");
+        health.not_told("test");
+        health.told("test");
         health.event(true);
         let text = write(&health);
         let samples = samples(&text);
@@ -187,6 +193,7 @@ mod tests {
             ("podcreds_watch_restarts_total", 1.0),
             ("podcreds_notices_total{result=\"told\"}", 1.0),
             ("podcreds_notices_total{result=\"failed\"}", 2.0),
+            ("podcreds_notice_delay_seconds", 0.0),
             ("podcreds_events_total{result=\"recorded\"}", 1.0),
             ("podcreds_events_total{result=\"dropped\"}", 0.0),
             ("podcreds_staleness_seconds", 0.0),

@@ -10,6 +10,7 @@ pub mod probe;
 mod request;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,6 +44,8 @@ struct State {
     last_success: Option<SystemTime>,
     watch_restarts: u64,
     notices: Outcomes,
+    /// The applications that could not be told so far, and since when.
+    untold: BTreeMap<String, Instant>,
     events: Outcomes,
     rotations: metrics::Histogram,
 }
@@ -154,27 +157,33 @@ impl Health {
     pub fn pulse(&self, name: &str) -> Pulse {
         let pulse = Pulse { name: name.into(), started: self.started, due: Arc::default() };
         pulse.beat(Duration::ZERO);
-        self.pulses.lock().unwrap_or_else(PoisonError::into_inner).push(pulse.clone());
+        self.pulses().push(pulse.clone());
         pulse
     }
 
-    /// This part works.
-    pub fn works(&self, part: &Part) {
-        self.state().failing.remove(part);
+    /// This part works. Whether it did not before.
+    pub fn works(&self, part: &Part) -> bool {
+        self.state().failing.remove(part).is_some()
     }
 
-    /// This part failed, and may do so again.
-    pub fn fails(&self, part: Part, reason: Reason) {
+    /// This part failed, and may do so again. Whether it worked before.
+    pub fn fails(&self, part: Part, reason: Reason) -> bool {
         let mut state = self.state();
         state.failures[reason as usize] += 1;
-        state.failing.entry(part).or_insert_with(Instant::now);
+        match state.failing.entry(part) {
+            Entry::Vacant(entry) => {
+                entry.insert(Instant::now());
+                true
+            }
+            Entry::Occupied(_) => false,
+        }
     }
 
-    /// A bundle was swapped in, so long after the change was noticed.
-    pub fn swapped(&self, took: Duration) {
+    /// A bundle was swapped in, so long after the change was noticed. `replaced` if there was another before it.
+    pub fn swapped(&self, took: Duration, replaced: bool) {
         let mut state = self.state();
         state.swapped += 1;
-        if state.ready {
+        if replaced {
             state.rotations.observe(took);
         }
         state.succeeded();
@@ -197,9 +206,28 @@ impl Health {
         self.state().watch_restarts += 1;
     }
 
-    /// An application was told of a rotation, or could not be told this time.
-    pub fn notice(&self, is_told: bool) {
-        self.state().notices.count(is_told);
+    /// An application was told of a rotation.
+    pub fn told(&self, application: &str) {
+        let mut state = self.state();
+        state.notices.count(true);
+        state.untold.remove(application);
+    }
+
+    /// An application could not be told of a rotation this time.
+    pub fn not_told(&self, application: &str) {
+        let mut state = self.state();
+        state.notices.count(false);
+        state.untold.entry(application.to_owned()).or_insert_with(Instant::now);
+    }
+
+    /// Nobody wants this application told any more.
+    pub fn need_not_be_told(&self, application: &str) {
+        self.state().untold.remove(application);
+    }
+
+    /// The applications that could not be told so far, and since when.
+    pub fn untold(&self) -> BTreeMap<String, Instant> {
+        self.state().untold.clone()
     }
 
     /// An Event was recorded, or left out.
@@ -214,15 +242,27 @@ impl Health {
         Some((since, state.failing.keys().cloned().collect()))
     }
 
+    /// What fails, besides that nothing is written because of it.
+    fn waits_for(&self) -> Vec<Part> {
+        let state = self.state();
+        state.failing.keys().filter(|part| **part != Part::Bundle).cloned().collect()
+    }
+
     /// Whether the first bundle is out.
-    fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         self.state().ready
     }
 
     /// The loops that have not beaten in time.
     fn wedged(&self) -> Vec<Arc<str>> {
-        let pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
-        pulses.iter().filter(|pulse| pulse.is_overdue()).map(|pulse| Arc::clone(&pulse.name)).collect()
+        self.pulses().iter().filter(|pulse| pulse.is_overdue()).map(|pulse| Arc::clone(&pulse.name)).collect()
+    }
+
+    /// The pulses of the loops that there are: one that has ended has let go of its own.
+    fn pulses(&self) -> MutexGuard<'_, Vec<Pulse>> {
+        let mut pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
+        pulses.retain(|pulse| Arc::strong_count(&pulse.due) > 1);
+        pulses
     }
 
     /// A thread that panicked with the lock held cannot have left anything half-made behind.
@@ -258,7 +298,7 @@ mod tests {
         let health = Health::new(Arc::default());
         let since = |part: &Part| health.state().failing.get(part).copied();
         assert!(since(&Part::Bundle).is_some(), "before the first bundle nothing is current");
-        health.swapped(Duration::ZERO);
+        health.swapped(Duration::ZERO, false);
         assert_eq!(health.state().staleness(), Duration::ZERO);
 
         health.fails(source("a"), Reason::ApiRefused);
@@ -278,7 +318,7 @@ mod tests {
 
     #[test]
     fn readiness_comes_with_the_first_bundle_and_stays() {
-        for out in [|health: &Health| health.swapped(Duration::ZERO), Health::unchanged] {
+        for out in [|health: &Health| health.swapped(Duration::ZERO, false), Health::unchanged] {
             let health = Health::new(Arc::default());
             health.fails(Part::Bundle, Reason::Volume);
             assert!(!health.is_ready());
@@ -300,5 +340,8 @@ mod tests {
         assert_eq!(health.wedged(), ["late".into()]);
         late.beat(Duration::ZERO);
         assert!(health.wedged().is_empty());
+        late.due.store(0, Ordering::Relaxed);
+        drop(late);
+        assert!(health.wedged().is_empty(), "a loop that has ended is not late");
     }
 }

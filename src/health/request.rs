@@ -64,7 +64,7 @@ fn route(method: &str, path: &str, health: &Health) -> Vec<u8> {
     let (status, kind, body) = match path {
         "/metrics" => ("200 OK", EXPOSITION, metrics::write(health)),
         "/readyz" if health.is_ready() => ("200 OK", PLAIN, "ready\n".to_owned()),
-        "/readyz" => ("503 Service Unavailable", PLAIN, "the first files are not written yet\n".to_owned()),
+        "/readyz" => ("503 Service Unavailable", PLAIN, not_ready(health)),
         _ => match health.wedged().as_slice() {
             [] => ("200 OK", PLAIN, "alive\n".to_owned()),
             wedged => ("503 Service Unavailable", PLAIN, format!("no sign of life: {}\n", wedged.join(", "))),
@@ -81,6 +81,15 @@ fn respond(status: &str, kind: &str, more: &str, body: &str, only_head: bool) ->
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: no-store\r\n{more}Connection: close\r\n\r\n{body}"
     )
     .into_bytes()
+}
+
+/// What is waited for: names of objects, and nothing of what is in them.
+fn not_ready(health: &Health) -> String {
+    let waits: Vec<_> = health.waits_for().iter().map(ToString::to_string).collect();
+    match waits.as_slice() {
+        [] => "the first files are not written yet\n".to_owned(),
+        waits => format!("the first files are not written yet: waiting for {}\n", waits.join(", ")),
+    }
 }
 
 #[cfg(test)]

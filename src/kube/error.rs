@@ -181,6 +181,8 @@ impl Cause {
             Kind::Pod | Kind::Event => String::new(),
             Kind::Secret | Kind::ConfigMap => format!(", resourceNames: [{}]", object.name()),
         };
+        // Whoever creates Events counts them too.
+        let verb = if object.kind == Kind::Event { "create, patch" } else { verb };
         let rule =
             format!("{{apiGroups: [\"\"], resources: [{}]{names}, verbs: [{verb}]}}", object.kind.resource());
         let role = format!(

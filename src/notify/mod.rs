@@ -149,11 +149,12 @@ fn start(target: OnChange, volume: PathBuf, health: Arc<Health>) -> Arc<Slot> {
 
 /// Tells one application, until nobody wants that any more.
 fn tell(slot: &Slot, target: &OnChange, volume: &Path, health: &Health) {
+    let name = target.to_string();
     let mut backoff = Backoff::up_to(LONGEST_DELAY);
     while let Some(mut notice) = slot.take() {
         let mut said = String::new();
         while let Err(reason) = attempt(target, &notice, volume) {
-            health.notice(false);
+            health.not_told(&name);
             let delay = backoff.delay();
             if said == reason {
                 debug!("{target}: {reason}");
@@ -163,12 +164,13 @@ fn tell(slot: &Slot, target: &OnChange, volume: &Path, health: &Health) {
             }
             thread::sleep(delay);
             if slot.lock().gone {
+                health.need_not_be_told(&name);
                 return;
             }
             notice = slot.merge(notice, true);
         }
         backoff.reset();
-        health.notice(true);
+        health.told(&name);
         info!("{target}: done for version {}", notice.version);
     }
 }

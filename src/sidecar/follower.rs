@@ -2,22 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use crate::credential::{Credential, CredentialName};
-use crate::events::What;
+use crate::backoff::Backoff;
+use crate::credential::Credential;
 use crate::health::{Part, Pulse, Reason};
 use crate::kube::{Client, Deadline};
 use crate::notify::{Notice, Notifier};
 use crate::object::{Kind, ObjectRef};
 use crate::sidecar::held::Held;
 use crate::sidecar::report::Report;
-use crate::sidecar::timing::{Attempt, jittered};
-use crate::sidecar::watcher::{self, Noticed};
+use crate::sidecar::timing::{Attempt, LONGEST_DELAY, jittered};
+use crate::sidecar::watcher::{self, Interest, Told};
 use crate::sidecar::{self, Follow, Settings};
 use crate::sync::{self, AnnotationsFrom, Error, Outcome};
 use crate::volume::{Published, Volume};
@@ -30,8 +29,9 @@ const SETTLE_AT_MOST: Duration = Duration::from_millis(50);
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
 /// The bound on reading annotations again, during which no change of a source is followed.
 const ANNOTATIONS_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often edited annotations are tried again that name what cannot be read.
-const ANNOTATIONS_RETRY: Duration = Duration::from_secs(5);
+/// How many watches there may be, also those that nobody needs any more and that have not ended yet: twice as many as the
+/// annotations of a pod can name.
+const WATCHERS: usize = 256;
 /// The most that is waited for a change before the loop says that it lives.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -45,23 +45,21 @@ pub(super) struct Follower<'a> {
     credentials: Vec<Credential>,
     held: Held,
     /// Kept for watchers to come.
-    sender: Sender<Noticed>,
-    changes: Receiver<Noticed>,
+    sender: Sender<Told>,
+    told: Receiver<Told>,
     publish: Attempt,
     notifier: Notifier,
-    /// The objects that have changed since the last bundle was published, and when the first change was noticed.
-    changed: BTreeSet<ObjectRef>,
-    /// The credentials whose annotations have changed since then.
-    edited: BTreeSet<CredentialName>,
-    /// What is watched, each with what ends it.
-    watchers: BTreeMap<ObjectRef, Arc<AtomicBool>>,
+    /// What is watched, or was until lately.
+    watchers: BTreeMap<ObjectRef, Interest>,
+    /// When the first change was noticed that is not published.
     noticed: Option<Instant>,
     /// When everything is read again, where nothing is watched.
     poll_at: Option<Instant>,
     /// When the annotations are read again.
     annotations_at: Option<Instant>,
-    /// When it may have to be said that the files are stale.
-    stale_at: Option<Instant>,
+    annotations_backoff: Backoff,
+    /// When it may have to be said that something has lasted for too long.
+    delay_at: Option<Instant>,
     /// When versions that were swapped out have outlived their grace.
     clear_at: Option<Instant>,
 }
@@ -73,6 +71,7 @@ impl<'a> Follower<'a> {
         client: Arc<Client>,
         report: Arc<Report>,
         pulse: Pulse,
+        (sender, told): (Sender<Told>, Receiver<Told>),
         volume: Volume,
         credentials: Vec<Credential>,
     ) -> Self {
@@ -83,10 +82,8 @@ impl<'a> Follower<'a> {
             Arc::clone(&report),
             pulse.clone(),
         );
-        let (changed, noticed) = held.read_due(&client);
-
+        let noticed = held.read_due(&client);
         let notifier = Notifier::start(&credentials, &settings.volume, Arc::clone(&report.health));
-        let (sender, changes) = mpsc::channel();
         let mut follower = Self {
             settings,
             client,
@@ -96,15 +93,14 @@ impl<'a> Follower<'a> {
             credentials,
             held,
             sender,
-            changes,
+            told,
             publish: Attempt::now(),
             notifier,
-            changed: changed.into_iter().collect(),
             noticed,
             poll_at: next_poll(settings.follow),
             annotations_at: None,
-            stale_at: None,
-            edited: BTreeSet::new(),
+            annotations_backoff: Backoff::up_to(LONGEST_DELAY),
+            delay_at: None,
             watchers: BTreeMap::new(),
             // What an earlier run swapped out has its grace too.
             clear_at: Some(Instant::now() + settings.grace),
@@ -119,7 +115,7 @@ impl<'a> Follower<'a> {
     /// Publishes what is due, and waits for what comes next.
     pub(super) fn turn(&mut self) {
         self.publish_if_due();
-        self.stale_at = self.report.tell_staleness();
+        self.delay_at = self.report.tell_delays();
         self.wait();
     }
 
@@ -129,13 +125,14 @@ impl<'a> Follower<'a> {
             return;
         }
         let held: BTreeMap<_, _> = self.held.versions().collect();
-        self.watchers.retain(|object, ended| {
-            let keep = held.contains_key(object) || object.kind == Kind::Pod;
-            ended.store(!keep, Ordering::Relaxed);
-            keep
-        });
+        self.watchers.retain(|_, interest| !interest.has_ended());
+        let is_wanted = |object: &ObjectRef| held.contains_key(object) || object.kind == Kind::Pod;
+        self.watchers
+            .iter()
+            .filter(|(object, _)| !is_wanted(object))
+            .for_each(|(_, interest)| interest.drop_it());
         for (object, version) in held {
-            if !self.watchers.contains_key(&object) {
+            if !self.watchers.get(&object).is_some_and(Interest::take_up) {
                 self.start_watcher(object, version);
             }
         }
@@ -144,11 +141,13 @@ impl<'a> Follower<'a> {
     fn start_watcher(&mut self, object: ObjectRef, version: Option<String>) {
         let (client, report) = (Arc::clone(&self.client), Arc::clone(&self.report));
         let (follow, changes) = (self.settings.follow, self.sender.clone());
+        let is_pod = object.kind == Kind::Pod;
         match watcher::start(client, object.clone(), version, follow, changes, report) {
-            Ok(ended) => drop(self.watchers.insert(object, ended)),
+            Ok(interest) => drop(self.watchers.insert(object, interest)),
             Err(error) => {
                 warn!("{object} cannot be watched: no thread can be started: {error}; everything is polled");
-                self.poll_at = Some(Instant::now() + jittered(follow.poll_interval));
+                let at = Some(Instant::now() + jittered(follow.poll_interval));
+                *(if is_pod { &mut self.annotations_at } else { &mut self.poll_at }) = at;
             }
         }
     }
@@ -180,9 +179,13 @@ impl<'a> Follower<'a> {
             Ok(credentials) if credentials == self.credentials => {
                 self.report.works(&Part::Annotations);
             }
+            Ok(_) if self.watchers.len() >= WATCHERS => {
+                let said = "the annotations were edited too often: watches of what they named before have to end first";
+                self.keep_annotations(Reason::Annotations, said);
+            }
             Ok(credentials) => match self.held.adopt(&credentials, &self.client) {
                 Ok(()) => self.adopt(credentials),
-                Err(error) => self.keep_annotations(Reason::from(&error), &error.to_string()),
+                Err((reason, said)) => self.keep_annotations(reason, &said),
             },
             Err(Error::Unread { errors, .. }) => {
                 let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
@@ -200,9 +203,8 @@ impl<'a> Follower<'a> {
     /// Goes over to credentials whose sources are held.
     fn adopt(&mut self, credentials: Vec<Credential>) {
         info!("the annotations have changed and are applied");
+        self.annotations_backoff.reset();
         self.report.works(&Part::Annotations);
-        let is_new = |credential: &&Credential| !self.credentials.contains(credential);
-        self.edited.extend(credentials.iter().filter(is_new).map(|credential| credential.name.clone()));
         self.notifier.adopt(&credentials, &self.settings.volume);
         self.credentials = credentials;
         self.watch();
@@ -211,7 +213,7 @@ impl<'a> Follower<'a> {
 
     /// Says why edited annotations are not applied, and tries again later.
     fn keep_annotations(&mut self, reason: Reason, said: &str) {
-        self.annotations_at = Some(Instant::now() + jittered(ANNOTATIONS_RETRY));
+        self.annotations_at = Some(Instant::now() + self.annotations_backoff.delay());
         let message = format!("{said}; the credentials stay as they are");
         self.report.fails(Part::Annotations, reason, &message);
     }
@@ -223,7 +225,7 @@ impl<'a> Follower<'a> {
             self.publish.at,
             self.clear_at,
             self.annotations_at,
-            self.stale_at,
+            self.delay_at,
             self.held.next_attempt(),
         ]
         .into_iter()
@@ -232,8 +234,8 @@ impl<'a> Follower<'a> {
         let wait =
             due.map_or(LONGEST_WAIT, |at| at.saturating_duration_since(Instant::now()).min(LONGEST_WAIT));
         self.pulse.beat(wait);
-        match self.changes.recv_timeout(wait) {
-            Ok(change) => self.changed(&change),
+        match self.told.recv_timeout(wait) {
+            Ok(told) => self.settle(&told),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
         if self.poll_at.is_some_and(|at| at <= Instant::now()) {
@@ -243,10 +245,8 @@ impl<'a> Follower<'a> {
         if self.annotations_at.is_some_and(|at| at <= Instant::now()) {
             self.read_annotations();
         }
-        let (changed, noticed) = self.held.read_due(&self.client);
-        if !changed.is_empty() {
-            self.changed.extend(changed);
-            self.noticed = [self.noticed, noticed].into_iter().flatten().min();
+        if let Some(noticed) = self.held.read_due(&self.client) {
+            self.noticed = [self.noticed, Some(noticed)].into_iter().flatten().min();
             self.publish = Attempt::now();
         }
         if self.clear_at.is_some_and(|at| at <= Instant::now()) {
@@ -256,41 +256,36 @@ impl<'a> Follower<'a> {
     }
 
     /// Notes a change, and those that come with it.
-    fn changed(&mut self, change: &Noticed) {
-        self.expect(change);
+    fn settle(&mut self, told: &Told) {
+        self.expect(told);
         let settled = Instant::now() + SETTLE_AT_MOST;
         while Instant::now() < settled {
-            match self.changes.recv_timeout(SETTLE) {
-                Ok(change) => self.expect(&change),
+            match self.told.recv_timeout(SETTLE) {
+                Ok(told) => self.expect(&told),
                 Err(_) => return,
             }
         }
     }
 
-    fn expect(&mut self, change: &Noticed) {
-        match change.object.kind {
-            Kind::Pod => self.annotations_at = Some(Instant::now()),
-            _ => self.held.expect(change),
+    fn expect(&mut self, told: &Told) {
+        match told {
+            Told::Changed(change) if change.object.kind == Kind::Pod => {
+                self.annotations_at = Some(Instant::now());
+            }
+            Told::Changed(change) => self.held.expect(change),
+            Told::Health => {}
         }
     }
 
-    /// The credentials that have changed since the last bundle.
-    fn changed_credentials(&self) -> impl Iterator<Item = &Credential> {
-        self.credentials.iter().filter(|credential| {
-            self.edited.contains(&credential.name)
-                || credential.sources.iter().any(|object| self.changed.contains(object))
-        })
-    }
-
     /// Tells the applications whose credentials have changed.
-    fn notify(&self, version: String) {
+    fn notify(&self, changed: &[&Credential], version: String) {
         let pod = match &self.settings.sync.annotations {
             AnnotationsFrom::Pod { pod, .. } => Some(pod.name().to_owned()),
             AnnotationsFrom::File(_) => None,
         };
         let namespace = self.settings.sync.namespace.to_string();
         let notice = Notice { credentials: BTreeSet::new(), pod, namespace, version };
-        self.notifier.notify(self.changed_credentials(), &notice);
+        self.notifier.notify(changed.iter().copied(), &notice);
     }
 
     fn publish_if_due(&mut self) {
@@ -309,17 +304,25 @@ impl<'a> Follower<'a> {
             Ok(outcome) => {
                 self.publish.succeeded();
                 match &outcome.published {
-                    Published::Swapped { version, replaced } => {
-                        self.swapped(&outcome, version, *replaced, started);
+                    Published::Swapped { version, changed } => {
+                        self.clear_at = Some(Instant::now() + self.settings.grace);
+                        self.swapped(&outcome, version, changed.as_ref(), started);
                     }
-                    Published::Unchanged => self.report.unchanged(),
+                    Published::Unchanged => {
+                        if !self.report.health.is_ready() {
+                            let path = self.settings.volume.display();
+                            info!("{outcome} in {path} were current: nothing was written");
+                        }
+                        self.report.unchanged();
+                    }
                 }
                 self.noticed = None;
-                self.changed.clear();
-                self.edited.clear();
             }
             Err(error) => {
-                self.report.not_published(reason(&error), &format!("{error}; the files stay as they are"));
+                self.report.not_published(
+                    reason(&error),
+                    &format!("{error}; until this is mended the files stay as they are, those of other credentials too"),
+                );
                 match error {
                     // Only a change of a source can help, and that makes publishing due again.
                     Error::Render(_) => self.publish.succeeded(),
@@ -331,22 +334,41 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Says that a bundle is out, and has applications told, unless it is the first one, which nobody has read before.
-    fn swapped(&mut self, outcome: &Outcome, version: &str, replaced: bool, started: Instant) {
+    /// Says that a bundle is out, and has the applications told whose files have changed. Of the first one, nobody has
+    /// read anything before.
+    fn swapped(
+        &self,
+        outcome: &Outcome,
+        version: &str,
+        changed: Option<&BTreeSet<String>>,
+        started: Instant,
+    ) {
         let (path, took) = (self.settings.volume.display(), started.elapsed().as_millis());
-        info!("wrote {outcome} to {path} in {took} ms, as version {version}");
-        self.clear_at = Some(Instant::now() + self.settings.grace);
-        let names: Vec<_> =
-            self.changed_credentials().map(|credential| credential.name.to_string()).collect();
-        let (what, message) = match names.as_slice() {
-            _ if !replaced => (What::Written, format!("wrote {outcome} to {path}")),
-            [] => (What::Rotated, format!("wrote {outcome} to {path} for edited annotations")),
-            names => (What::Rotated, format!("rotated {}", names.join(", "))),
+        let written = format!("wrote {outcome} to {path}");
+        let owners = |credential: &&Credential| {
+            changed.is_some_and(|changed| changed.iter().any(|path| credential.owns(path)))
         };
-        self.report.swapped(self.noticed.unwrap_or(started).elapsed(), what, &message);
-        if replaced {
-            self.notify(version.to_owned());
-        }
+        let owners: Vec<_> = self.credentials.iter().filter(owners).collect();
+        let (cleared, rotated): (Vec<&Credential>, Vec<&Credential>) =
+            owners.iter().partition(|credential| self.held.lacks_a_source(credential));
+        let what: Vec<_> = [("rotated", rotated), ("cleared", cleared)]
+            .into_iter()
+            .filter(|(_, credentials)| !credentials.is_empty())
+            .map(|(what, credentials)| {
+                let names: Vec<_> =
+                    credentials.iter().map(|credential| credential.name.to_string()).collect();
+                format!("{what} {}", names.join(", "))
+            })
+            .collect();
+        let joined = what.join("; ");
+        let prefix = if what.is_empty() { String::new() } else { format!("{joined}: ") };
+        info!("{prefix}{written} in {took} ms, as version {version}");
+        self.report.swapped(
+            self.noticed.unwrap_or(started).elapsed(),
+            changed.is_some(),
+            if what.is_empty() { &written } else { &joined },
+        );
+        self.notify(&owners, version.to_owned());
     }
 }
 

@@ -15,6 +15,7 @@ use crate::sidecar::OnDelete;
 use crate::sidecar::report::Report;
 use crate::sidecar::timing::Attempt;
 use crate::sidecar::watcher::Noticed;
+use crate::sync;
 
 /// The sources of all credentials. What was read once is held until something newer is read.
 pub(super) struct Held {
@@ -68,8 +69,12 @@ impl Held {
     /// fails, nothing changes.
     ///
     /// # Errors
-    /// Why a new object cannot be read.
-    pub(super) fn adopt(&mut self, credentials: &[Credential], client: &Client) -> Result<(), Error> {
+    /// Why a new object cannot be read, or why nothing can be made of them all.
+    pub(super) fn adopt(
+        &mut self,
+        credentials: &[Credential],
+        client: &Client,
+    ) -> Result<(), (Reason, String)> {
         let mut read = BTreeMap::new();
         for (object, state) in Self::states(credentials, |_| State::new()) {
             if self.sources.contains_key(&object) {
@@ -78,10 +83,11 @@ impl Held {
             self.pulse.beat(self.timeout);
             let found = match client.object(&object, Deadline::after(self.timeout)) {
                 Err(error) if state.optional && error.is_not_found() => None,
-                found => Some(found?),
+                found => Some(found.map_err(|error| (Reason::from(&error), error.to_string()))?),
             };
             read.insert(object, found);
         }
+        self.check(credentials, &read).map_err(|error| (Reason::Annotations, error.to_string()))?;
         let mut before = std::mem::take(&mut self.states);
         let was_optional: BTreeMap<_, _> =
             before.iter().map(|(object, state)| (object.clone(), state.optional)).collect();
@@ -99,11 +105,30 @@ impl Held {
         for (object, found) in read {
             if let Some(state) = self.states.get_mut(&object) {
                 state.attempt.succeeded();
+                state.noticed = None;
+                self.report.works(&Part::Source(object.clone()));
                 state.version = found.as_ref().map(|found| found.version.clone());
             }
             self.sources.insert(object, found.map(|found| found.data));
         }
         Ok(())
+    }
+
+    /// Makes sure that the credentials can be rendered from what is held and what was read for them.
+    fn check(
+        &self,
+        credentials: &[Credential],
+        read: &BTreeMap<ObjectRef, Option<Object>>,
+    ) -> Result<(), sync::Error> {
+        let mut sources = self.sources.clone();
+        let data = |found: &Object| found.data.clone();
+        sources.extend(read.iter().map(|(object, found)| (object.clone(), found.as_ref().map(data))));
+        sync::render(credentials, &sources).map(drop)
+    }
+
+    /// Whether a source of this credential is known to be missing.
+    pub(super) fn lacks_a_source(&self, credential: &Credential) -> bool {
+        credential.sources.iter().any(|object| matches!(self.sources.get(object), Some(None)))
     }
 
     /// The objects, each with the version that was read.
@@ -119,14 +144,14 @@ impl Held {
     /// This object may have changed.
     pub(super) fn expect(&mut self, change: &Noticed) {
         if let Some(state) = self.states.get_mut(&change.object) {
-            state.attempt.at = Some(Instant::now());
+            state.attempt.expect();
             state.noticed.get_or_insert(change.at);
         }
     }
 
     /// Everything may have changed.
     pub(super) fn expect_all(&mut self) {
-        self.states.values_mut().for_each(|state| state.attempt.at = Some(Instant::now()));
+        self.states.values_mut().for_each(|state| state.attempt.expect());
     }
 
     /// When the next object is due to be read.
@@ -134,25 +159,22 @@ impl Held {
         self.states.values().filter_map(|state| state.attempt.at).min()
     }
 
-    /// Reads what is due; returns what has changed, and since when the first of it was expected.
-    pub(super) fn read_due(&mut self, client: &Client) -> (Vec<ObjectRef>, Option<Instant>) {
+    /// Reads what is due; if anything has changed, returns since when the first of it was expected.
+    pub(super) fn read_due(&mut self, client: &Client) -> Option<Instant> {
         let due: BTreeSet<_> = self
             .states
             .iter()
             .filter(|(_, state)| state.attempt.is_due())
             .map(|(object, _)| object.clone())
             .collect();
-        let (mut changed, mut first) = (Vec::new(), None);
+        let mut first = None;
         for object in due {
             self.pulse.beat(self.timeout);
             let started = Instant::now();
             let read = client.object(&object, Deadline::after(self.timeout));
-            if let Some(noticed) = self.take(&object, read, started) {
-                first = [first, Some(noticed)].into_iter().flatten().min();
-                changed.push(object);
-            }
+            first = [first, self.take(&object, read, started)].into_iter().flatten().min();
         }
-        (changed, first)
+        first
     }
 
     /// Holds what was read; if that is new, returns since when it was expected.
@@ -186,12 +208,18 @@ impl Held {
                 }
                 // What was cleared stays cleared, and is no failure.
                 let cleared = known && !had && self.on_delete == OnDelete::Clear;
-                if clear || cleared || (state.optional && !had) {
+                if clear {
+                    let message = format!("{error}; its files are cleared away (--on-delete clear)");
+                    self.report.cleared(&source, &message);
+                } else if cleared || (state.optional && !had) {
                     self.report.makes_do(&source, &error.to_string());
+                }
+                if clear || cleared || (state.optional && !had) {
                     self.sources.insert(object.clone(), None);
                     return (clear || !known).then_some(noticed);
                 }
-                let stay = if had { "; its files stay as they are (--on-delete keep)" } else { "" };
+                let stay =
+                    if had { "; its files stay as they are (--on-delete keep)" } else { "; waiting for it" };
                 self.report.fails(source, Reason::from(&error), &format!("{error}{stay}"));
                 None
             }

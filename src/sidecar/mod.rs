@@ -12,7 +12,7 @@ mod watcher;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use crate::credential::Credential;
@@ -89,10 +89,11 @@ pub fn run(settings: &Settings, client: Client, health: &Arc<Health>) -> Result<
         }
         None => Events::off(Arc::clone(health)),
     };
-    let report = Arc::new(Report::new(Arc::clone(health), events, settings.stale_after));
+    let (sender, told) = mpsc::channel();
+    let report = Arc::new(Report::new(Arc::clone(health), events, settings.stale_after, sender.clone()));
     let pulse = health.pulse("follower");
     let credentials = credentials(&settings.sync, &client, &report, &pulse)?;
-    let mut follower = Follower::start(settings, client, report, pulse, volume, credentials);
+    let mut follower = Follower::start(settings, client, report, pulse, (sender, told), volume, credentials);
     loop {
         follower.turn();
     }

@@ -1,6 +1,7 @@
 //! How it goes, told in one place, so that the log, the metrics and the Events say the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,6 +10,10 @@ use log::{debug, info, warn};
 
 use crate::events::{Events, What};
 use crate::health::{Health, Part, Reason};
+use crate::sidecar::watcher::Told;
+
+/// How many of the things that fail are named in one message.
+const NAMED: usize = 3;
 
 /// Told by all threads of the sidecar.
 pub(super) struct Report {
@@ -16,28 +21,45 @@ pub(super) struct Report {
     events: Events,
     /// How long something must fail until the files are called stale.
     stale_after: Duration,
-    told: Mutex<Told>,
+    /// Wakes the follower, which looks how it goes.
+    wake: Sender<Told>,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Told {
+struct State {
     /// What was said of each part since it last worked.
-    said: BTreeMap<Part, String>,
+    said: BTreeMap<Part, Said>,
     /// Since when the files were said to be stale.
     stale_since: Option<Instant>,
+    /// The applications of which it was said that they could not be told.
+    untold: BTreeSet<String>,
+}
+
+struct Said {
+    message: String,
+    reason: Option<Reason>,
+    is_recorded: bool,
 }
 
 impl Report {
-    pub(super) fn new(health: Arc<Health>, events: Events, stale_after: Duration) -> Self {
-        Self { health, events, stale_after, told: Mutex::default() }
+    pub(super) fn new(
+        health: Arc<Health>,
+        events: Events,
+        stale_after: Duration,
+        wake: Sender<Told>,
+    ) -> Self {
+        Self { health, events, stale_after, wake, state: Mutex::default() }
     }
 
     /// This part failed: each time counts, and what is new is said.
     pub(super) fn fails(&self, part: Part, reason: Reason, message: &str) {
-        if self.says(&part, message) {
-            self.events.record(What::Failed, message);
+        let is_watch = matches!(part, Part::Watch(_));
+        self.says(&part, Some(reason), message);
+        // The follower sees its own failures.
+        if self.health.fails(part, reason) && is_watch {
+            let _ = self.wake.send(Told::Health);
         }
-        self.health.fails(part, reason);
     }
 
     /// The bundle could not be rendered or published.
@@ -48,21 +70,29 @@ impl Report {
 
     /// This part works in another way than it should: once is enough to say so.
     pub(super) fn makes_do(&self, part: &Part, message: &str) {
-        self.says(part, message);
+        self.says(part, None, message);
         self.health.works(part);
     }
 
     /// This part works. Whether anything else had been said of it.
     pub(super) fn works(&self, part: &Part) -> bool {
-        self.health.works(part);
-        self.told().said.remove(part).is_some()
+        if self.health.works(part) && matches!(part, Part::Watch(_)) {
+            let _ = self.wake.send(Told::Health);
+        }
+        let mut state = self.state();
+        let Some(said) = state.said.remove(part) else { return false };
+        // Where the files were called stale, it is said that they no longer are.
+        if said.is_recorded && state.stale_since.is_none() {
+            self.events.record(What::Current, &format!("{part}: this works again"));
+        }
+        true
     }
 
-    /// A bundle was swapped in, so long after the change was noticed.
-    pub(super) fn swapped(&self, took: Duration, what: What, message: &str) {
+    /// A bundle was swapped in, so long after the change was noticed. `replaced` if there was another before it.
+    pub(super) fn swapped(&self, took: Duration, replaced: bool, message: &str) {
         self.works(&Part::Bundle);
-        self.health.swapped(took);
-        self.events.record(what, message);
+        self.health.swapped(took, replaced);
+        self.events.record(if replaced { What::Rotated } else { What::Written }, message);
     }
 
     /// The volume holds the bundle already.
@@ -71,25 +101,33 @@ impl Report {
         self.health.unchanged();
     }
 
-    /// Says so when the files have been stale for a while, and when they no longer are. Returns when to look again.
-    pub(super) fn tell_staleness(&self) -> Option<Instant> {
+    /// Files were cleared away, because their source is gone and that was asked for.
+    pub(super) fn cleared(&self, part: &Part, message: &str) {
+        self.makes_do(part, message);
+        self.events.record(What::Failed, message);
+    }
+
+    /// Says what has lasted for too long, and what no longer does: files that are stale, applications that cannot be told.
+    /// Returns when to look again.
+    pub(super) fn tell_delays(&self) -> Option<Instant> {
+        [self.tell_staleness(), self.tell_untold()].into_iter().flatten().min()
+    }
+
+    fn tell_staleness(&self) -> Option<Instant> {
         let stale = self.health.stale();
-        let mut told = self.told();
-        match (stale, told.stale_since) {
+        let mut state = self.state();
+        match (stale, state.stale_since) {
             (None, Some(since)) => {
-                told.stale_since = None;
+                state.stale_since = None;
                 let message = format!("the files are current again; they were not since {}", clock(since));
                 info!("{message}");
                 self.events.record(What::Current, &message);
             }
             (Some((since, failing)), None) if since.elapsed() >= self.stale_after => {
-                told.stale_since = Some(since);
-                let failing: Vec<_> = failing.iter().map(ToString::to_string).collect();
-                let message = format!(
-                    "the files may have been out of date since {}, because of {}",
-                    clock(since),
-                    failing.join(", ")
-                );
+                state.stale_since = Some(since);
+                let reasons = state.reasons(&failing);
+                let message =
+                    format!("the files may have been out of date since {}: {reasons}", clock(since));
                 warn!("{message}");
                 self.events.record(What::Stale, &message);
             }
@@ -99,22 +137,75 @@ impl Report {
         None
     }
 
-    /// Says what is new aloud, and the rest only to those who want to know all. Returns whether it is new.
-    fn says(&self, part: &Part, message: &str) -> bool {
-        let mut told = self.told();
-        let is_new = told.said.get(part).is_none_or(|said| said != message);
-        if is_new {
-            warn!("{message}");
-            told.said.insert(part.clone(), message.to_owned());
-        } else {
-            debug!("{message}");
+    fn tell_untold(&self) -> Option<Instant> {
+        let untold = self.health.untold();
+        let mut state = self.state();
+        let mut again = None;
+        for (application, since) in &untold {
+            if since.elapsed() < self.stale_after {
+                again = [again, Some(*since + self.stale_after)].into_iter().flatten().min();
+            } else if state.untold.insert(application.clone()) {
+                let message = format!("{application}: not possible since {}", clock(*since));
+                warn!("{message}");
+                self.events.record(What::NotTold, &message);
+            }
         }
-        is_new
+        state.untold.retain(|application| {
+            let waits = untold.contains_key(application);
+            if !waits {
+                self.events.record(What::Told, &format!("{application}: done"));
+            }
+            waits
+        });
+        again
+    }
+
+    /// Says what is new aloud, and the rest only to those who want to know all.
+    fn says(&self, part: &Part, reason: Option<Reason>, message: &str) {
+        let mut state = self.state();
+        let before = state.said.get(part);
+        if before.is_some_and(|said| said.message == message) {
+            debug!("{message}");
+        } else {
+            warn!("{message}");
+        }
+        let is_new = before.is_none_or(|said| said.message != message || !said.is_recorded);
+        let records = is_new && reason.is_some_and(|reason| state.is_worth_an_event(part, reason));
+        if records {
+            self.events.record(What::Failed, message);
+        }
+        let is_recorded = records || before.is_some_and(|said| said.is_recorded);
+        state.said.insert(part.clone(), Said { message: message.to_owned(), reason, is_recorded });
     }
 
     /// A thread that panicked with the lock held cannot have left anything half-made behind.
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A line that breaks once is everyday, and an API server that is away is one Event and not one for each object.
+    fn is_worth_an_event(&self, part: &Part, reason: Reason) -> bool {
+        let fails_again = self.said.contains_key(part);
+        let is_told = |(other, said): (&Part, &Said)| {
+            other != part && said.is_recorded && said.reason == Some(Reason::ApiUnreachable)
+        };
+        let is_known = reason == Reason::ApiUnreachable && self.said.iter().any(is_told);
+        !is_known && (fails_again || !matches!(part, Part::Watch(_)))
+    }
+
+    /// Why these parts fail, as far as there is room to say it.
+    fn reasons(&self, failing: &[Part]) -> String {
+        let named: Vec<_> = failing
+            .iter()
+            .take(NAMED)
+            .map(|part| self.said.get(part).map_or_else(|| part.to_string(), |said| said.message.clone()))
+            .collect();
+        match failing.len().saturating_sub(NAMED) {
+            0 => named.join("; "),
+            more => format!("{}; and {more} more", named.join("; ")),
+        }
     }
 }
 

@@ -13,27 +13,35 @@ pub(super) const LONGEST_ASKED: Duration = Duration::from_secs(300);
 /// When something is tried, and tried again.
 pub(super) struct Attempt {
     pub(super) at: Option<Instant>,
+    /// The API server does not want to be asked before.
+    not_before: Option<Instant>,
     backoff: Backoff,
 }
 
 impl Attempt {
     pub(super) fn now() -> Self {
-        Self { at: Some(Instant::now()), backoff: Backoff::up_to(LONGEST_DELAY) }
+        Self { at: Some(Instant::now()), not_before: None, backoff: Backoff::up_to(LONGEST_DELAY) }
     }
 
     pub(super) fn is_due(&self) -> bool {
         self.at.is_some_and(|at| at <= Instant::now())
     }
 
+    /// Tries as soon as that is allowed.
+    pub(super) fn expect(&mut self) {
+        self.at = Some(Instant::now()).max(self.not_before);
+    }
+
     pub(super) fn succeeded(&mut self) {
-        self.at = None;
+        (self.at, self.not_before) = (None, None);
         self.backoff.reset();
     }
 
     /// Tries again after a while: not before the API server wants to be asked. Returns how long that is.
     pub(super) fn failed(&mut self, asked: Duration) -> Duration {
-        let wait = self.backoff.delay().max(asked.min(LONGEST_ASKED));
-        self.at = Some(Instant::now() + wait);
+        let (now, asked) = (Instant::now(), asked.min(LONGEST_ASKED));
+        let wait = self.backoff.delay().max(asked);
+        (self.at, self.not_before) = (Some(now + wait), Some(now + asked));
         wait
     }
 }

@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,6 +25,14 @@ const GOOD_WATCH: Duration = Duration::from_secs(5);
 /// How much longer than a watch lasts its line may be silent, besides a tenth of that time.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// What the follower is told.
+pub(super) enum Told {
+    /// Something may have changed.
+    Changed(Noticed),
+    /// A watch has begun to fail or no longer does.
+    Health,
+}
+
 /// An object that may have changed, and since when that is known.
 pub(super) struct Noticed {
     pub(super) object: ObjectRef,
@@ -32,7 +40,7 @@ pub(super) struct Noticed {
 }
 
 /// Starts a thread that sends `object` through `changes` whenever it may have changed since `version`, until what is
-/// returned is set.
+/// returned says that nobody wants to know.
 ///
 /// # Errors
 /// If there can be no thread.
@@ -41,16 +49,62 @@ pub(super) fn start(
     object: ObjectRef,
     version: Option<String>,
     follow: Follow,
-    changes: Sender<Noticed>,
+    changes: Sender<Told>,
     report: Arc<Report>,
-) -> io::Result<Arc<AtomicBool>> {
-    let ended = Arc::new(AtomicBool::new(false));
+) -> io::Result<Interest> {
+    let interest = Interest(Arc::new(AtomicU8::new(WANTED)));
     let pulse = report.health.pulse(&format!("watch of {object}"));
     let thread = thread::Builder::new().name(format!("watch {}", object.name())).stack_size(STACK);
     let told = Instant::now();
-    let watcher =
-        Watcher { client, object, version, follow, changes, report, pulse, ended: Arc::clone(&ended), told };
-    thread.spawn(move || watcher.run()).map(|_| ended)
+    let watcher = Watcher {
+        client,
+        object,
+        version,
+        follow,
+        changes,
+        report,
+        pulse,
+        opened: None,
+        interest: interest.clone(),
+        told,
+    };
+    thread.spawn(move || watcher.run()).map(|_| interest)
+}
+
+/// Whether anybody wants to know of a watcher's object. A watcher hears only between two lines of its watch that nobody
+/// does, and until then it can be taken up again.
+#[derive(Clone)]
+pub(super) struct Interest(Arc<AtomicU8>);
+
+const WANTED: u8 = 0;
+const UNWANTED: u8 = 1;
+const ENDED: u8 = 2;
+
+impl Interest {
+    /// Nobody wants to know any more.
+    pub(super) fn drop_it(&self) {
+        self.exchange(WANTED, UNWANTED);
+    }
+
+    /// Somebody wants to know; whether there is still a watcher that tells.
+    pub(super) fn take_up(&self) -> bool {
+        self.exchange(UNWANTED, WANTED);
+        self.0.load(Ordering::Acquire) == WANTED
+    }
+
+    /// Whether the watcher has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.load(Ordering::Acquire) == ENDED
+    }
+
+    /// Asked by the watcher: whether it goes on. If not, it cannot be taken up again.
+    fn lasts(&self) -> bool {
+        !self.exchange(UNWANTED, ENDED) && !self.has_ended()
+    }
+
+    fn exchange(&self, from: u8, to: u8) -> bool {
+        self.0.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
 }
 
 struct Watcher {
@@ -59,11 +113,12 @@ struct Watcher {
     /// The last version that is known; none where the present state must be read.
     version: Option<String>,
     follow: Follow,
-    changes: Sender<Noticed>,
+    changes: Sender<Told>,
     report: Arc<Report>,
     pulse: Pulse,
-    /// Set when nobody wants to know any more.
-    ended: Arc<AtomicBool>,
+    /// When the last watch was opened; none if that failed.
+    opened: Option<Instant>,
+    interest: Interest,
     /// When it was last told that the object may have changed, or was known that it had not.
     told: Instant,
 }
@@ -73,16 +128,20 @@ impl Watcher {
         let mut backoff = Backoff::up_to(LONGEST_DELAY);
         // An API server that has just started may refuse what it will allow.
         let mut refused = Backoff::up_to(self.follow.poll_interval);
-        while !self.ended.load(Ordering::Relaxed) {
-            let started = Instant::now();
+        while self.interest.lasts() {
+            self.opened = None;
             let ended = self.watch();
             // A watch that lasted was a good one, however it ended.
-            let lasted = started.elapsed() > GOOD_WATCH.min(self.follow.watch_timeout / 2);
+            let lasted = self
+                .opened
+                .is_some_and(|opened| opened.elapsed() > GOOD_WATCH.min(self.follow.watch_timeout / 2));
             if lasted {
                 backoff.reset();
                 refused.reset();
             }
             match ended {
+                // Nobody wants to know why.
+                Err(_) if !self.interest.lasts() => {}
                 Ok(()) if lasted => {}
                 Ok(()) => {
                     self.report.health.watch_restarts();
@@ -91,7 +150,7 @@ impl Watcher {
                 Err(error) if error.is_forbidden() => {
                     // Nothing fails as long as it can be read.
                     let message =
-                        format!("{error}; it is read every {:?} instead", self.follow.poll_interval);
+                        format!("{error}; it is read at least every {:?} instead", self.follow.poll_interval);
                     self.report.makes_do(&self.part(), &message);
                     self.pause(refused.delay());
                     self.changed();
@@ -131,6 +190,7 @@ impl Watcher {
         let silence = lifetime + lifetime / 10 + SILENCE;
         self.pulse.beat(client.answer_timeout().saturating_add(silence));
         let mut watch = client.watch(&object, self.version.as_deref(), lifetime, silence)?;
+        self.opened = Some(Instant::now());
         if self.report.works(&self.part()) {
             info!("{object} is watched again");
         }
@@ -139,7 +199,7 @@ impl Watcher {
             self.changed();
         }
         let mut silent = true;
-        while !self.ended.load(Ordering::Relaxed) {
+        while self.interest.lasts() {
             self.pulse.beat(silence);
             let Some(change) = watch.receive()? else { break };
             silent = false;
@@ -165,7 +225,8 @@ impl Watcher {
     fn changed(&mut self) {
         self.told = Instant::now();
         // Without a receiver the process is about to end.
-        let _ = self.changes.send(Noticed { object: self.object.clone(), at: Instant::now() });
+        let noticed = Noticed { object: self.object.clone(), at: Instant::now() };
+        let _ = self.changes.send(Told::Changed(noticed));
     }
 
     fn part(&self) -> Part {

@@ -17,6 +17,7 @@ mod error;
 mod layout;
 mod tree;
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -56,8 +57,8 @@ pub enum Published {
     Swapped {
         /// The name of its folder.
         version: String,
-        /// Whether there was another before it.
-        replaced: bool,
+        /// The files in which it differs from the version before it, those that are gone too; none if there was none.
+        changed: Option<BTreeSet<String>>,
     },
 }
 
@@ -130,6 +131,7 @@ impl Volume {
         let published = if new_links.is_empty() && current.as_ref().is_some_and(holds) {
             Published::Unchanged
         } else {
+            let changed = current.as_ref().map(|current| tree::differences(root, current.as_str(), &folder));
             let version = match self.write(&folder, &new_links) {
                 // Room for what is needed now comes before the grace of what is not.
                 Err(Problem::Full) if self.clear_all_but(current.as_ref()) => {
@@ -138,7 +140,7 @@ impl Volume {
                 result => result?,
             };
             self.clear_leftovers(Some(&version));
-            Published::Swapped { version: version.to_string(), replaced: current.is_some() }
+            Published::Swapped { version: version.to_string(), changed }
         };
         let old_links = links.iter().map(String::as_str).filter(|name| !folder.has(name));
         layout::remove_links(root, old_links);

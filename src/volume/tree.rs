@@ -122,6 +122,46 @@ pub(super) fn holds(parent: BorrowedFd<'_>, name: &str, folder: &Folder<'_>) -> 
     same_folder(parent, name, folder).unwrap_or(false)
 }
 
+/// The files in which the folder of this name differs from what it should be, in no order: other content, another mode, not
+/// there, or there and not wanted.
+pub(super) fn differences(parent: BorrowedFd<'_>, name: &str, folder: &Folder<'_>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    differ(parent, name, folder, "", &mut found);
+    found
+}
+
+fn differ(
+    parent: BorrowedFd<'_>,
+    name: &str,
+    folder: &Folder<'_>,
+    prefix: &str,
+    found: &mut BTreeSet<String>,
+) {
+    let open = open_folder(parent, name).ok();
+    let entries = open.as_ref().and_then(|open| entries(open).ok()).unwrap_or_default();
+    for entry in entries.iter().filter_map(|entry| entry.to_str().ok()) {
+        if !folder.children.contains_key(entry) {
+            found.insert(format!("{prefix}{entry}"));
+        }
+    }
+    for (name, node) in &folder.children {
+        let path = format!("{prefix}{name}");
+        match (node, &open) {
+            (Node::Folder(folder), Some(open)) => {
+                differ(open.as_fd(), name, folder, &format!("{path}/"), found);
+            }
+            (Node::File { mode, content }, Some(open)) => {
+                if !same_file(open.as_fd(), name, *mode, content.expose()).unwrap_or(false) {
+                    found.insert(path);
+                }
+            }
+            (_, None) => {
+                found.insert(path);
+            }
+        }
+    }
+}
+
 fn same_folder(parent: BorrowedFd<'_>, name: &str, folder: &Folder<'_>) -> Result<bool, Errno> {
     let open = open_folder(parent, name)?;
     if fstat(&open)?.st_mode & FOLDER_BITS != folder.mode {

@@ -104,7 +104,7 @@ fn files_that_are_stale_for_a_while_are_called_so_with_the_reason_until_they_are
     let stale = of("CredentialsStale").unwrap();
     let message = stale["message"].as_str().unwrap();
     assert!(message.starts_with("the files may have been out of date since 20"), "{message}");
-    assert!(message.ends_with(", because of Secret prod/db"), "{message}");
+    assert!(message.contains(": Secret prod/db: secrets \"db\" not found; "), "{message}");
     assert_eq!(stale["type"], "Warning");
     assert!(of("CredentialsCurrent").is_none(), "{}", running.stderr());
     change(&scene, "test-password-1");
@@ -115,6 +115,105 @@ fn files_that_are_stale_for_a_while_are_called_so_with_the_reason_until_they_are
     });
     assert_eq!(of("CredentialsCurrent").unwrap()["count"], 1);
     assert_eq!(running.stderr().matches("out of date since").count(), 1, "{}", running.stderr());
+}
+
+#[test]
+fn a_short_failure_is_followed_by_the_event_that_it_is_over() {
+    let scene = Scene::plain();
+    let running = sidecar(&scene, &[]);
+    scene.server.delete(Kind::Secret, "prod", "db");
+    let has = |reason: &str| recorded(&scene).iter().any(|event| event["reason"] == reason);
+    poll_until(HANGS, "it is recorded", || has("CredentialsFailed"));
+    change(&scene, "test-password-1");
+    poll_until(HANGS, &format!("it is over: {}", running.stderr()), || has("CredentialsCurrent"));
+}
+
+#[test]
+fn of_an_outage_of_the_api_server_there_are_few_events_however_many_secrets_there_are() {
+    const SECRETS: usize = 40;
+    let names: Vec<_> = (0..SECRETS).map(|number| format!("s{number}")).collect();
+    let annotations: Vec<_> = names.iter().map(|name| (format!("{name}.secret"), name.as_str())).collect();
+    let annotations: Vec<_> = annotations.iter().map(|(word, name)| (word.as_str(), *name)).collect();
+    let scene = Scene::new(&[&annotations[..], &[("db.secret", "db")]].concat());
+    for name in &names {
+        scene.server.put_secret("prod", name, &[("a", b"1")]);
+    }
+    let running = sidecar(&scene, &["--stale-after", "1s", "--poll-interval", "500ms"]);
+    poll_until(HANGS, "all are watched", || scene.server.open_watches() == SECRETS + 1);
+    let fault = Fault::Status { code: 503, retry_after: None, message: "test".into() };
+    scene.server.fail_on("/", fault, Times::Always);
+    scene.server.drop_connections();
+    poll_until(HANGS, "it is called stale", || running.stderr().contains("out of date since"));
+    scene.server.clear_faults();
+    let count = |reason: &str| recorded(&scene).iter().filter(|event| event["reason"] == reason).count();
+    let over = || count("CredentialsStale") == 1 && count("CredentialsCurrent") >= 1;
+    poll_until(2 * HANGS, &format!("both are recorded: {}", running.stderr()), over);
+    assert!(count("CredentialsFailed") <= 3, "{:?}", counts(&scene));
+}
+
+#[test]
+fn staleness_is_said_at_once_when_only_a_watch_fails() {
+    let scene = Scene::plain();
+    let running = sidecar(&scene, &["--stale-after", "100ms", "--grace", "0s"]);
+    poll_until(HANGS, "it is watched", || scene.server.open_watches() == 1);
+    let fault = Fault::Status { code: 503, retry_after: None, message: "test".into() };
+    scene.server.fail_on("watch=true", fault, Times::Always);
+    scene.server.drop_connections();
+    poll_until(HANGS, "it is called stale", || running.stderr().contains("out of date since"));
+    scene.server.clear_faults();
+    poll_until(2 * HANGS, "it is watched again", || running.stderr().contains("is watched again"));
+    poll_until(HANGS, "it is called current", || running.stderr().contains("are current again"));
+}
+
+#[test]
+fn what_is_cleared_is_not_called_rotated() {
+    let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
+    scene.server.put_secret("prod", "more", &[("a", b"1")]);
+    let running = sidecar(&scene, &["--on-delete", "clear"]);
+    scene.server.delete(Kind::Secret, "prod", "more");
+    let written = format!("wrote 3 files of 2 credentials to {}", scene.pod.volume().display());
+    let gone = "Secret prod/more: secrets \"more\" not found; its files are cleared away (--on-delete clear)";
+    let expected = [
+        ("CredentialsFailed", gone, 1),
+        ("CredentialsRotated", "cleared more", 1),
+        ("CredentialsWritten", written.as_str(), 1),
+    ];
+    are_recorded(&scene, &running, &expected);
+}
+
+#[test]
+fn an_application_that_cannot_be_told_for_a_while_is_a_warning_until_it_is_told() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let scene = Scene::new(&[("db.secret", "db"), ("db.on-change", &format!("GET http://{address}/"))]);
+    let running = sidecar(&scene, &["--stale-after", "100ms", "--grace", "200ms"]);
+    poll_until(HANGS, "it is watched", || scene.server.open_watches() == 1);
+    change(&scene, "test-password-1");
+    let of = |reason: &str| recorded(&scene).into_iter().find(|event| event["reason"] == reason);
+    poll_until(HANGS, &format!("it is recorded: {}", running.stderr()), || {
+        of("ApplicationNotTold").is_some()
+    });
+    let event = of("ApplicationNotTold").unwrap();
+    let message = event["message"].as_str().unwrap();
+    assert!(message.starts_with(&format!("GET \"http://{address}/\": not possible since 20")), "{message}");
+    assert_eq!(event["type"], "Warning");
+}
+
+#[test]
+fn a_watch_that_nobody_needs_any_more_fails_in_silence() {
+    let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
+    scene.server.put_secret("prod", "more", &[("a", b"1")]);
+    let running = sidecar(&scene, &["--follow-annotations"]);
+    poll_until(HANGS, "all are watched", || scene.server.open_watches() == 3);
+    scene.annotate(&[("more.secret", "more")]);
+    poll_until(HANGS, "the edit is applied", || !scene.pod.volume().join("db").exists());
+    scene.server.drop_connections();
+    poll_until(HANGS, "the others are watched again", || {
+        running.stderr().contains("Secret prod/more is watched again")
+            && running.stderr().contains("Pod prod/app-0 is watched again")
+    });
+    assert!(!running.stderr().contains("WARN  Secret prod/db"), "{}", running.stderr());
 }
 
 #[test]
@@ -177,8 +276,9 @@ fn without_the_right_to_create_them_it_is_said_once_and_nothing_else_changes() {
     };
     let expected = ["\"CredentialsWritten\"", "\"CredentialsRotated\"", "\"CredentialsRotated\""];
     poll_until(HANGS, "each is tried once", || said() == expected);
-    let rule = "{apiGroups: [\"\"], resources: [events], verbs: [create]}; the Event is left out";
+    let rule = "{apiGroups: [\"\"], resources: [events], verbs: [create, patch]}; the Event is left out";
     poll_until(HANGS, "it is said", || running.stderr().contains(rule));
+    assert_eq!(running.stderr().matches(rule).count(), 1, "{}", running.stderr());
     assert!(recorded(&scene).is_empty());
 }
 
