@@ -16,6 +16,7 @@ pub mod bundle;
 pub mod cli;
 pub mod commands;
 pub mod credential;
+pub mod escape;
 pub mod events;
 pub mod health;
 pub mod kube;

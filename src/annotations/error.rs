@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::annotations::list::ListError;
 use crate::credential::{
-    Conflict, CredentialName, FieldName, FieldNameError, ModeError, OnChangeError, PathError, RelativePath,
+    Conflict, CredentialName, EngineError, FieldName, FieldNameError, ModeError, OnChangeError, PathError,
+    RelativePath,
 };
 use crate::object::NameError;
 use crate::quote::Quoted;
@@ -83,7 +84,7 @@ pub enum Problem {
     },
     /// A value of `.format`.
     #[error(
-        "{} is no format (files, env, dotenv, json, yaml, properties){}",
+        "{} is no format (files, env, dotenv, json, yaml, properties, uri, jdbc, libpq, pgpass, pgservice, mycnf){}",
         Quoted(format),
         suggest(*nearest)
     )]
@@ -137,6 +138,9 @@ pub enum Problem {
         /// The credential.
         other: CredentialName,
     },
+    /// `.engine`.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// `.file-mode`.
     #[error(transparent)]
     Mode(#[from] ModeError),

@@ -14,7 +14,7 @@ pub use error::{Error, Errors, Problem};
 
 use crate::annotations::vocabulary::{Word, nearest};
 use crate::credential::{
-    Credential, CredentialName, FieldName, FileMode, Format, Keys, OnChange, PathClaims, RelativePath,
+    Credential, CredentialName, Engine, FieldName, FileMode, Format, Keys, OnChange, PathClaims, RelativePath,
 };
 use crate::object::{Kind, Namespace, ObjectRef};
 use crate::secret::SecretBytes;
@@ -123,6 +123,7 @@ impl Group<'_> {
             .read(Word::Path, |text| read_path(text, format))
             .or_else(|| RelativePath::parse(&format.default_path(name)).ok());
         let mode = values.read(Word::FileMode, |text| Ok(FileMode::parse(text.trim())?));
+        let engine = values.read(Word::Engine, |text| Ok(Engine::parse(text.trim())?));
         let optional = values.read(Word::Optional, read_bool).unwrap_or(false);
         let on_change = values.read(Word::OnChange, |text| Ok(OnChange::parse(text)?));
         if let Some(field) = twice(&keys, &literals) {
@@ -142,6 +143,7 @@ impl Group<'_> {
             keys,
             literals,
             format,
+            engine,
             path: path?,
             mode,
             optional,

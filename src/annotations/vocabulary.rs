@@ -15,9 +15,10 @@ pub(super) enum Word {
     FileMode,
     Optional,
     OnChange,
+    Engine,
 }
 
-const WORDS: [(&str, Word); 9] = [
+const WORDS: [(&str, Word); 10] = [
     ("secret", Word::Secret),
     ("configmap", Word::Configmap),
     ("keys", Word::Keys),
@@ -27,13 +28,14 @@ const WORDS: [(&str, Word); 9] = [
     ("file-mode", Word::FileMode),
     ("optional", Word::Optional),
     ("on-change", Word::OnChange),
+    ("engine", Word::Engine),
 ];
 
 /// Words of the vocabulary that a later version brings: to ignore one would promise what does not happen.
-const LATER_WORDS: [&str; 5] = ["engine", "template", "template-from", "delimiters", "cluster"];
+const LATER_WORDS: [&str; 4] = ["template", "template-from", "delimiters", "cluster"];
 
 /// Formats that a later version brings.
-const LATER_FORMATS: [&str; 7] = ["uri", "jdbc", "libpq", "pgpass", "pgservice", "mycnf", "template"];
+const LATER_FORMATS: [&str; 1] = ["template"];
 
 impl Word {
     /// The word, as it stands after the dot.

@@ -1,11 +1,13 @@
 //! A credential as its annotations describe it: everything checked that can be checked without its values.
 //! Making one from text is the work of `annotations`, making files from one the work of `render`.
 
+mod engine;
 mod mode;
 mod name;
 mod on_change;
 mod path;
 
+pub use engine::{Engine, EngineError};
 pub use mode::{FileMode, ModeError};
 pub use name::{CredentialName, FieldName, FieldNameError};
 pub use on_change::{OnChange, OnChangeError, SignalName};
@@ -27,6 +29,8 @@ pub struct Credential {
     pub literals: Vec<(FieldName, SecretBytes)>,
     /// What is written.
     pub format: Format,
+    /// The database, where the annotations name it.
+    pub engine: Option<Engine>,
     /// The file, or for [`Format::Files`] the folder.
     pub path: RelativePath,
     /// The mode of its files; none means the volume's default.
@@ -72,17 +76,35 @@ pub enum Format {
     Yaml,
     /// A Java properties file.
     Properties,
+    /// A URI with the password in it.
+    Uri,
+    /// A JDBC URL with the password in it.
+    Jdbc,
+    /// A keyword/value connection string of libpq.
+    Libpq,
+    /// A password file of libpq.
+    Pgpass,
+    /// A connection service file of libpq.
+    Pgservice,
+    /// An option file of MySQL and MariaDB.
+    Mycnf,
 }
 
 impl Format {
     /// Every format, as `.format` spells it.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 12] = [
         ("files", Self::Files),
         ("env", Self::Env),
         ("dotenv", Self::Dotenv),
         ("json", Self::Json),
         ("yaml", Self::Yaml),
         ("properties", Self::Properties),
+        ("uri", Self::Uri),
+        ("jdbc", Self::Jdbc),
+        ("libpq", Self::Libpq),
+        ("pgpass", Self::Pgpass),
+        ("pgservice", Self::Pgservice),
+        ("mycnf", Self::Mycnf),
     ];
 
     /// Where a credential goes that has no `.path`.
@@ -93,6 +115,12 @@ impl Format {
             Self::Json => ".json",
             Self::Yaml => ".yaml",
             Self::Properties => ".properties",
+            Self::Uri => ".uri",
+            Self::Jdbc => ".jdbc",
+            Self::Libpq => ".libpq",
+            Self::Pgpass => ".pgpass",
+            Self::Pgservice => ".pgservice",
+            Self::Mycnf => ".cnf",
         };
         format!("{name}{ending}")
     }

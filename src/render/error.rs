@@ -4,6 +4,8 @@ use std::fmt;
 
 use crate::credential::{Conflict, CredentialName, FieldName, FieldNameError};
 use crate::object::ObjectRef;
+use crate::quote::Quoted;
+use crate::render::connection::Part;
 
 /// How many errors a message lists before it only counts them.
 pub(super) const LISTED_ERRORS: usize = 20;
@@ -111,6 +113,68 @@ pub enum Problem {
         /// What is in it.
         what: &'static str,
     },
+    /// A value that its reader cannot take.
+    #[error(
+        "the value of field {field} holds {what}, which this format cannot carry: leave it out with .keys"
+    )]
+    Refused {
+        /// The field.
+        field: FieldName,
+        /// What is in it.
+        what: &'static str,
+    },
+    /// A part of a connection that no field has.
+    #[error("there is no field {}; name it with .keys or .set: there {}", alternatives(*part), there_is(present))]
+    NoPart {
+        /// The part.
+        part: Part,
+        /// The fields that there are.
+        present: Vec<String>,
+    },
+    /// Neither annotation nor field says which database it is.
+    #[error("nothing says which database this is: add .engine, for example postgresql")]
+    NoEngine,
+    /// A field that names an unknown database; its value may be anything.
+    #[error(
+        "the value of field {field} is no engine that podcreds knows: add .engine, for example postgresql"
+    )]
+    UnknownEngine {
+        /// The field.
+        field: FieldName,
+    },
+    /// A part that cannot be one.
+    #[error("the value of field {field} is not {form}")]
+    BadPart {
+        /// The field.
+        field: FieldName,
+        /// What it should be.
+        form: &'static str,
+    },
+    /// More than one host for an address that has one.
+    #[error("there are several hosts, and this format has one for this engine")]
+    SeveralHosts,
+    /// A Unix socket in an address that has none.
+    #[error("the host is the path of a Unix socket, which this format cannot say for engine {engine}")]
+    NoSockets {
+        /// The engine.
+        engine: &'static str,
+    },
+    /// An option that this format cannot carry.
+    #[error("option {} holds {what}, which this format cannot carry", Quoted(name))]
+    BadOption {
+        /// Its name.
+        name: String,
+        /// What is in it.
+        what: &'static str,
+    },
+    /// An engine without such an address.
+    #[error("format {format} is not for engine {engine}")]
+    NotForEngine {
+        /// The format.
+        format: &'static str,
+        /// The engine.
+        engine: &'static str,
+    },
     /// A path that two credentials write.
     #[error(transparent)]
     Conflict(#[from] Conflict),
@@ -122,6 +186,25 @@ pub enum Problem {
         /// The bound.
         limit: usize,
     },
+}
+
+fn alternatives(part: Part) -> String {
+    match part.0 {
+        [name] => (*name).to_owned(),
+        [first, rest @ ..] => format!("{first} (or {})", rest.join(", ")),
+        [] => String::new(),
+    }
+}
+
+fn there_is(present: &[String]) -> String {
+    match present {
+        [] => "is none".to_owned(),
+        [one] => format!("is {one}"),
+        several => {
+            let more = several.len().saturating_sub(LISTED_KEYS);
+            format!("are {}", list(&several[..several.len() - more], more))
+        }
+    }
 }
 
 pub(super) fn names(sources: &[ObjectRef]) -> String {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::credential::{Credential, CredentialName, FieldName, Keys};
+use crate::escape::{Refused, Rule};
 use crate::object::{Data, ObjectRef};
 use crate::quote::one_line;
 use crate::render::error::{LISTED_KEYS, Problem, names};
-use crate::secret::SecretBytes;
+use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The content of every object that was asked for; none where an optional one is missing.
 pub type Sources = BTreeMap<ObjectRef, Option<Data>>;
@@ -102,6 +103,17 @@ pub(super) fn text<'a>(field: &FieldName, value: &'a SecretBytes) -> Result<&'a 
         .expose_text()
         .filter(|text| !text.contains('\0'))
         .ok_or_else(|| Problem::Binary { field: field.clone() })
+}
+
+/// Writes a field's value by a rule.
+pub(super) fn escaped(
+    rule: Rule,
+    field: &FieldName,
+    value: &SecretBytes,
+    out: &mut SecretBuffer,
+) -> Result<(), Problem> {
+    let text = value.expose_text().ok_or_else(|| Problem::Binary { field: field.clone() })?;
+    rule(text, out).map_err(|Refused(what)| Problem::Refused { field: field.clone(), what })
 }
 
 /// A field's name as the name of a variable: `[A-Za-z_][A-Za-z0-9_]*`.

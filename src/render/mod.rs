@@ -1,21 +1,29 @@
 //! From credentials and the content of their sources to a bundle. Pure: bytes in, files or every error out. A format is a
 //! module with one function that writes all fields; `files` is the one that makes a folder instead.
 
+mod connection;
 mod dotenv;
 mod env;
 mod error;
 mod fields;
+mod jdbc;
 mod json;
+mod libpq;
+mod mycnf;
 mod properties;
+mod uri;
 mod yaml;
 
 use std::collections::BTreeMap;
 
+pub use connection::Part;
 pub use error::{Error, Errors, Problem};
 pub use fields::{Omission, Sources, left_out};
 
 use crate::bundle::{Bundle, BundleFile};
 use crate::credential::{Credential, Format, PathClaims, RelativePath};
+use crate::render::connection::Connection;
+use crate::render::fields::Fields;
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The most bytes of a whole bundle: it is held in memory, and most volumes are memory too.
@@ -58,27 +66,46 @@ pub fn bundle(credentials: &[Credential], sources: &Sources) -> Result<Bundle, E
     if errors.is_empty() { Ok(bundle) } else { Err(Errors(errors)) }
 }
 
+/// How one file is written.
+enum Write {
+    /// From all fields, under their names.
+    Fields(fn(&Fields<'_>, &mut SecretBuffer) -> Result<(), Problem>),
+    /// From the parts of a connection.
+    Connection(fn(&Credential, &Fields<'_>, &Connection<'_>, &mut SecretBuffer) -> Result<(), Problem>),
+}
+
 /// The files of one credential: none if it is optional and has no source.
 fn files(
     credential: &Credential,
     sources: &Sources,
 ) -> Result<Vec<(RelativePath, SecretBytes)>, Vec<Problem>> {
     let Some(fields) = fields::collect(credential, sources)? else { return Ok(Vec::new()) };
-    let write = match credential.format {
+    let write: Write = match credential.format {
         Format::Files => {
             return Ok(fields
                 .iter()
                 .map(|(field, value)| (credential.path.join(field), (*value).clone()))
                 .collect());
         }
-        Format::Env => env::write,
-        Format::Dotenv => dotenv::write,
-        Format::Json => json::write,
-        Format::Yaml => yaml::write,
-        Format::Properties => properties::write,
+        Format::Env => Write::Fields(env::write),
+        Format::Dotenv => Write::Fields(dotenv::write),
+        Format::Json => Write::Fields(json::write),
+        Format::Yaml => Write::Fields(yaml::write),
+        Format::Properties => Write::Fields(properties::write),
+        Format::Uri => Write::Connection(uri::write),
+        Format::Jdbc => Write::Connection(jdbc::write),
+        Format::Libpq => Write::Connection(libpq::write),
+        Format::Pgpass => Write::Connection(libpq::write_pgpass),
+        Format::Pgservice => Write::Connection(libpq::write_pgservice),
+        Format::Mycnf => Write::Connection(mycnf::write),
     };
     let mut out = SecretBuffer::default();
-    write(&fields, &mut out).map_err(|problem| vec![problem])?;
+    let written = match write {
+        Write::Fields(write) => write(&fields, &mut out),
+        Write::Connection(write) => Connection::of(credential, &fields)
+            .and_then(|connection| write(credential, &fields, &connection, &mut out)),
+    };
+    written.map_err(|problem| vec![problem])?;
     Ok(vec![(credential.path.clone(), out.finish())])
 }
 

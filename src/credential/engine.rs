@@ -1,0 +1,115 @@
+//! The kinds of databases that have a URI or a JDBC URL.
+
+use crate::quote::Quoted;
+
+/// A database, as far as its addresses are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// PostgreSQL, and what speaks its protocol.
+    Postgresql,
+    /// MySQL.
+    Mysql,
+    /// MariaDB.
+    Mariadb,
+    /// MongoDB.
+    Mongodb,
+    /// MongoDB behind a DNS record that lists its servers.
+    MongodbSrv,
+    /// Redis and Valkey.
+    Redis,
+    /// The same over TLS.
+    Rediss,
+    /// RabbitMQ and other servers of AMQP 0-9-1.
+    Amqp,
+    /// The same over TLS.
+    Amqps,
+    /// Microsoft SQL Server.
+    Sqlserver,
+    /// ClickHouse.
+    Clickhouse,
+    /// Apache Cassandra.
+    Cassandra,
+    /// Oracle Database.
+    Oracle,
+}
+
+impl Engine {
+    /// Every spelling that is understood; the first of an engine is its own name.
+    pub const ALL: [(&'static str, Self); 19] = [
+        ("postgresql", Self::Postgresql),
+        ("postgres", Self::Postgresql),
+        ("pgsql", Self::Postgresql),
+        ("mysql", Self::Mysql),
+        ("mariadb", Self::Mariadb),
+        ("mongodb", Self::Mongodb),
+        ("mongo", Self::Mongodb),
+        ("mongodb+srv", Self::MongodbSrv),
+        ("redis", Self::Redis),
+        ("valkey", Self::Redis),
+        ("rediss", Self::Rediss),
+        ("amqp", Self::Amqp),
+        ("rabbitmq", Self::Amqp),
+        ("amqps", Self::Amqps),
+        ("sqlserver", Self::Sqlserver),
+        ("mssql", Self::Sqlserver),
+        ("clickhouse", Self::Clickhouse),
+        ("cassandra", Self::Cassandra),
+        ("oracle", Self::Oracle),
+    ];
+
+    /// The engine of this name, in any case.
+    ///
+    /// # Errors
+    /// For any other name.
+    pub fn parse(text: &str) -> Result<Self, EngineError> {
+        let known = Self::ALL.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        known.map(|(_, engine)| engine).ok_or_else(|| EngineError(text.to_owned()))
+    }
+
+    /// Its own name, which is the scheme of its URIs too.
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(_, engine)| *engine == self).map_or("", |(name, _)| name)
+    }
+
+    /// The port that it listens on unless somebody chose another; none where the address has none.
+    /// Source: the documentation of each engine.
+    pub fn default_port(self) -> Option<u16> {
+        match self {
+            Self::Postgresql => Some(5432),
+            Self::Mysql | Self::Mariadb => Some(3306),
+            Self::Mongodb => Some(27017),
+            Self::MongodbSrv => None,
+            Self::Redis | Self::Rediss => Some(6379),
+            Self::Amqp => Some(5672),
+            Self::Amqps => Some(5671),
+            Self::Sqlserver => Some(1433),
+            Self::Clickhouse => Some(9000),
+            Self::Cassandra => Some(9042),
+            Self::Oracle => Some(1521),
+        }
+    }
+}
+
+/// A name of no engine.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "{} is no engine (postgresql, mysql, mariadb, mongodb, mongodb+srv, redis, rediss, amqp, amqps, sqlserver, clickhouse, cassandra, oracle)",
+    Quoted(.0)
+)]
+pub struct EngineError(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_are_known_by_their_usual_names() {
+        for (name, engine) in Engine::ALL {
+            assert_eq!(Engine::parse(&name.to_uppercase()), Ok(engine));
+            assert_eq!(Engine::parse(engine.name()), Ok(engine));
+        }
+        assert_eq!(Engine::parse("Postgres").unwrap().name(), "postgresql");
+        let message = Engine::parse("db2").unwrap_err().to_string();
+        assert!(Engine::ALL.iter().all(|(_, engine)| message.contains(engine.name())), "{message}");
+    }
+}

@@ -1,0 +1,141 @@
+//! What libpq reads: a connection string (`libpq`), a password file (`pgpass`) and a connection service file
+//! (`pgservice`).
+//! Sources: <https://www.postgresql.org/docs/current/libpq-connect.html>,
+//! <https://www.postgresql.org/docs/current/libpq-pgpass.html>,
+//! <https://www.postgresql.org/docs/current/libpq-pgservice.html>
+
+use std::borrow::Cow;
+
+use crate::credential::Credential;
+use crate::escape;
+use crate::render::connection::{Connection, Given, PASSWORD, missing};
+use crate::render::error::Problem;
+use crate::render::fields::Fields;
+use crate::secret::SecretBuffer;
+
+/// The longest line of a service file, its line break not counted: libpq reads into a buffer of 1024 bytes.
+const SERVICE_LINE: usize = 1022;
+
+/// `host='…' port='…' dbname='…' user='…' password='…'`, without a new line at the end.
+pub(super) fn write(
+    _: &Credential,
+    _: &Fields<'_>,
+    connection: &Connection<'_>,
+    out: &mut SecretBuffer,
+) -> Result<(), Problem> {
+    for (index, Parameter { keyword, value, .. }) in parameters(connection)?.iter().enumerate() {
+        out.push_str(if index == 0 { "" } else { " " });
+        out.push_str(keyword);
+        out.push_str("=");
+        // What libpq refuses, `parameters` has refused.
+        let _ = escape::libpq(value, out);
+    }
+    Ok(())
+}
+
+/// `host:port:database:user:password` lines, one for each host, `*` where a part is not given.
+pub(super) fn write_pgpass(
+    _: &Credential,
+    fields: &Fields<'_>,
+    connection: &Connection<'_>,
+    out: &mut SecretBuffer,
+) -> Result<(), Problem> {
+    let password = connection.password.ok_or_else(|| missing(PASSWORD, fields))?;
+    let mut hosts: Vec<_> = connection.hosts.iter().map(|host| (host.name, host.port)).collect();
+    if hosts.is_empty() {
+        hosts.push(("*", connection.port));
+    }
+    for (host, port) in hosts {
+        // Names and addresses have nothing that is refused.
+        let _ = escape::pgpass(host, out);
+        out.push_str(":");
+        out.push_str(port.unwrap_or("*"));
+        for given in [connection.database, connection.username, Some(password)] {
+            out.push_str(":");
+            match given {
+                Some(given) => given.write(escape::pgpass, out)?,
+                None => out.push_str("*"),
+            }
+        }
+        out.push_str("\n");
+    }
+    Ok(())
+}
+
+/// A section, named after the credential, of `keyword=value` lines. The file knows no escapes: libpq cuts white space at
+/// the end of a line, and takes no long ones.
+pub(super) fn write_pgservice(
+    credential: &Credential,
+    _: &Fields<'_>,
+    connection: &Connection<'_>,
+    out: &mut SecretBuffer,
+) -> Result<(), Problem> {
+    out.push_str(&format!("[{}]\n", credential.name));
+    for parameter in parameters(connection)? {
+        let Parameter { keyword, value, .. } = &parameter;
+        if value.contains(['\n', '\r']) {
+            return Err(parameter.refused("a line break"));
+        }
+        // What C takes for white space.
+        if value.ends_with([' ', '\t', '\x0b', '\x0c']) {
+            return Err(parameter.refused("white space at its end"));
+        }
+        if keyword.len() + 1 + value.len() > SERVICE_LINE {
+            return Err(parameter.refused("more than about 1000 bytes"));
+        }
+        out.push_str(keyword);
+        out.push_str("=");
+        out.push_str(value);
+        out.push_str("\n");
+    }
+    Ok(())
+}
+
+/// A connection parameter.
+struct Parameter<'a> {
+    keyword: &'a str,
+    value: Cow<'a, str>,
+    /// Where the value comes from, unless it has the name of the keyword.
+    given: Option<Given<'a>>,
+}
+
+impl Parameter<'_> {
+    fn refused(&self, what: &'static str) -> Problem {
+        match self.given {
+            Some(given) => Problem::Refused { field: given.field.clone(), what },
+            None => Problem::BadOption { name: self.keyword.to_owned(), what },
+        }
+    }
+}
+
+/// Every parameter that is given. No value has a NUL.
+fn parameters<'a>(connection: &'a Connection<'a>) -> Result<Vec<Parameter<'a>>, Problem> {
+    let Connection { hosts, database, username, password, options, .. } = connection;
+    let mut parameters = Vec::new();
+    if !hosts.is_empty() {
+        let join = |part: fn(&_) -> &'a str| hosts.iter().map(part).collect::<Vec<_>>().join(",");
+        parameters.push(Parameter { keyword: "host", value: join(|host| host.name).into(), given: None });
+        if hosts.iter().any(|host| host.port.is_some()) {
+            let ports = join(|host| host.port.unwrap_or_default());
+            parameters.push(Parameter { keyword: "port", value: ports.into(), given: None });
+        }
+    } else if let Some(port) = connection.port {
+        parameters.push(Parameter { keyword: "port", value: port.into(), given: None });
+    }
+    for (keyword, given) in [("dbname", database), ("user", username), ("password", password)] {
+        if let Some(given) = given {
+            parameters.push(Parameter { keyword, value: given.text.into(), given: Some(*given) });
+        }
+    }
+    for (name, value) in options {
+        if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
+            return Err(Problem::BadOption {
+                name: name.clone(),
+                what: "a name that is no parameter of libpq",
+            });
+        }
+        let value = value.expose_text().unwrap_or_default();
+        parameters.push(Parameter { keyword: name, value: value.into(), given: None });
+    }
+    Ok(parameters)
+}

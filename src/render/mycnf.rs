@@ -1,0 +1,62 @@
+//! `mycnf`: an option file of MySQL and MariaDB for `--defaults-extra-file`.
+//! Sources: <https://dev.mysql.com/doc/refman/8.4/en/option-files.html>,
+//! <https://mariadb.com/docs/server/server-management/install-and-upgrade-mariadb/configuring-mariadb/configuring-mariadb-with-option-files>
+
+use crate::credential::Credential;
+use crate::escape::{self, Refused};
+use crate::render::connection::Connection;
+use crate::render::error::Problem;
+use crate::render::fields::Fields;
+use crate::secret::SecretBuffer;
+
+/// Writes the group that every client reads, and the database in the group of the command-line client alone: `mysqldump`
+/// and `mysqladmin` end with an error where they are given one.
+pub(super) fn write(
+    _: &Credential,
+    fields: &Fields<'_>,
+    connection: &Connection<'_>,
+    out: &mut SecretBuffer,
+) -> Result<(), Problem> {
+    out.push_str("[client]\n");
+    if !connection.hosts.is_empty() {
+        let host = connection.needs_one_host(fields)?;
+        let name = if host.is_socket() { "socket" } else { "host" };
+        option(name, host.name, out).map_err(|refused| bad(name, refused))?;
+        if let Some(port) = host.port.filter(|_| !host.is_socket()) {
+            option("port", port, out).map_err(|refused| bad("port", refused))?;
+        }
+    }
+    for (name, given) in [("user", connection.username), ("password", connection.password)] {
+        if let Some(given) = given {
+            out.push_str(name);
+            out.push_str("=");
+            given.write(escape::mycnf, out)?;
+            out.push_str("\n");
+        }
+    }
+    for (name, value) in &connection.options {
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
+            return Err(Problem::BadOption { name: name.clone(), what: "a name that is no option" });
+        }
+        let value = value.expose_text().unwrap_or_default();
+        option(name, value, out).map_err(|refused| bad(name, refused))?;
+    }
+    if let Some(database) = connection.database {
+        out.push_str("\n[mysql]\ndatabase=");
+        database.write(escape::mycnf, out)?;
+        out.push_str("\n");
+    }
+    Ok(())
+}
+
+fn option(name: &str, value: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
+    out.push_str(name);
+    out.push_str("=");
+    escape::mycnf(value, out)?;
+    out.push_str("\n");
+    Ok(())
+}
+
+fn bad(name: &str, Refused(what): Refused) -> Problem {
+    Problem::BadOption { name: name.to_owned(), what }
+}

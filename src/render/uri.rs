@@ -1,0 +1,147 @@
+//! `uri`: one URI with user and password in it, without a new line at the end. Every part is percent-encoded.
+//! Sources: RFC 3986; for what stands where, the documentation of each engine's clients, as docs/formats/uri.md lists it.
+
+use std::slice;
+
+use crate::credential::{Credential, Engine};
+use crate::escape::{Refused, percent};
+use crate::render::connection::{Connection, Given, Host};
+use crate::render::error::Problem;
+use crate::render::fields::Fields;
+use crate::secret::{SecretBuffer, SecretBytes};
+
+pub(super) fn write(
+    _: &Credential,
+    fields: &Fields<'_>,
+    connection: &Connection<'_>,
+    out: &mut SecretBuffer,
+) -> Result<(), Problem> {
+    let engine = connection.needs_engine()?;
+    if engine == Engine::Oracle {
+        return Err(Problem::NotForEngine { format: "uri", engine: engine.name() });
+    }
+    let hosts = match engine {
+        Engine::Postgresql
+        | Engine::Mongodb
+        | Engine::Amqp
+        | Engine::Amqps
+        | Engine::Clickhouse
+        | Engine::Cassandra => connection.needs_hosts(fields)?,
+        _ => slice::from_ref(connection.needs_one_host(fields)?),
+    };
+    let mut query = Query::default();
+    out.push_str(engine.name());
+    out.push_str("://");
+    user_info(connection, out)?;
+    for (index, host) in hosts.iter().enumerate() {
+        out.push_str(if index == 0 { "" } else { "," });
+        authority(engine, host, &mut query, out)?;
+    }
+    database(engine, connection.database, &mut query, out)?;
+    for (name, value) in &connection.options {
+        query.add(name, value);
+    }
+    query.write(out)
+}
+
+/// `user:password@`, with nothing where one is not given.
+fn user_info(connection: &Connection<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
+    let Connection { username, password, .. } = connection;
+    if let Some(username) = username {
+        username.write(percent, out)?;
+    }
+    if let Some(password) = password {
+        out.push_str(":");
+        password.write(percent, out)?;
+    }
+    if username.is_some() || password.is_some() {
+        out.push_str("@");
+    }
+    Ok(())
+}
+
+/// A host with its port, in the form that the engine's clients have for it.
+fn authority(
+    engine: Engine,
+    host: &Host<'_>,
+    query: &mut Query,
+    out: &mut SecretBuffer,
+) -> Result<(), Problem> {
+    if host.is_socket() {
+        return socket(engine, host, query, out);
+    }
+    if host.is_ipv6() {
+        out.push_str("[");
+        out.push_str(host.name);
+        out.push_str("]");
+    } else {
+        out.push_str(host.name);
+    }
+    // A DNS record says the ports of `mongodb+srv`, and a URI that says one is an error there.
+    if engine != Engine::MongodbSrv {
+        let default = engine.default_port().map(|port| port.to_string());
+        if let Some(port) = host.port.or(default.as_deref()) {
+            out.push_str(":");
+            out.push_str(port);
+        }
+    }
+    Ok(())
+}
+
+/// A Unix socket: libpq takes its folder for a host of the query, others a path in place of the host.
+fn socket(engine: Engine, host: &Host<'_>, query: &mut Query, out: &mut SecretBuffer) -> Result<(), Problem> {
+    match engine {
+        Engine::Postgresql => {
+            query.add("host", &host.name.into());
+            if let Some(port) = host.port {
+                query.add("port", &port.into());
+            }
+        }
+        Engine::Mysql | Engine::Mariadb | Engine::Mongodb => {
+            percent(host.name, out).map_err(|Refused(_)| Problem::NoSockets { engine: engine.name() })?;
+        }
+        _ => return Err(Problem::NoSockets { engine: engine.name() }),
+    }
+    Ok(())
+}
+
+/// The database: a path, or for SQL Server, whose path is an instance, a parameter.
+fn database(
+    engine: Engine,
+    database: Option<Given<'_>>,
+    query: &mut Query,
+    out: &mut SecretBuffer,
+) -> Result<(), Problem> {
+    match (engine, database) {
+        (Engine::Sqlserver, Some(database)) => query.add("database", &database.text.into()),
+        (_, Some(database)) => {
+            out.push_str("/");
+            database.write(percent, out)?;
+        }
+        // Its options stand behind a path, be it empty.
+        (Engine::Mongodb | Engine::MongodbSrv, None) => out.push_str("/"),
+        (_, None) => {}
+    }
+    Ok(())
+}
+
+/// What stands behind the `?`.
+#[derive(Default)]
+struct Query(Vec<(String, SecretBytes)>);
+
+impl Query {
+    fn add(&mut self, name: &str, value: &SecretBytes) {
+        self.0.push((name.to_owned(), value.clone()));
+    }
+
+    fn write(self, out: &mut SecretBuffer) -> Result<(), Problem> {
+        for (index, (name, value)) in self.0.iter().enumerate() {
+            let refused = |Refused(what)| Problem::BadOption { name: name.clone(), what };
+            out.push_str(if index == 0 { "?" } else { "&" });
+            percent(name, out).map_err(refused)?;
+            out.push_str("=");
+            percent(value.expose_text().unwrap_or_default(), out).map_err(refused)?;
+        }
+        Ok(())
+    }
+}
