@@ -144,6 +144,14 @@ pub enum Problem {
     /// `.file-mode`.
     #[error(transparent)]
     Mode(#[from] ModeError),
+    /// Another mode than that of a credential that writes the same file.
+    #[error("is another one than that of credential {other}, which adds to the same file {path}")]
+    OtherMode {
+        /// The file.
+        path: RelativePath,
+        /// The credential.
+        other: CredentialName,
+    },
     /// Neither `true` nor `false`.
     #[error("{} is neither \"true\" nor \"false\"", Quoted(text))]
     NotBoolean {

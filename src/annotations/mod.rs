@@ -122,7 +122,9 @@ impl Group<'_> {
         let path = values
             .read(Word::Path, |text| read_path(text, format))
             .or_else(|| RelativePath::parse(&format.default_path(name)).ok());
-        let mode = values.read(Word::FileMode, |text| Ok(FileMode::parse(text.trim())?));
+        let mode = values
+            .read(Word::FileMode, |text| Ok(FileMode::parse(text.trim())?))
+            .or_else(|| format.default_mode());
         let engine = values.read(Word::Engine, |text| Ok(Engine::parse(text.trim())?));
         let optional = values.read(Word::Optional, read_bool).unwrap_or(false);
         let on_change = values.read(Word::OnChange, |text| Ok(OnChange::parse(text)?));
@@ -215,7 +217,7 @@ fn twice<'a>(keys: &Keys, literals: &'a [(FieldName, SecretBytes)]) -> Option<&'
 
 fn check_paths(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>) {
     let mut claims = PathClaims::default();
-    for Credential { name, path, format, on_change, .. } in credentials {
+    for Credential { name, path, format, mode, on_change, .. } in credentials {
         // The same file may be touched for several credentials, but a bundle must not have it.
         if let Some(OnChange::Touch(touched)) = on_change
             && let Some(other) =
@@ -226,8 +228,14 @@ fn check_paths(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>
         }
         let claimed = match format {
             Format::Files => claims.folder(path, name),
+            format if format.has_entries() => claims.entries(path, *format, name),
             _ => claims.file(path, name),
         };
+        let shares = |other: &&Credential| other.path == *path && other.mode != *mode;
+        if let Some(other) = credentials.iter().find(shares).filter(|_| format.has_entries()) {
+            let problem = Problem::OtherMode { path: path.clone(), other: other.name.clone() };
+            errors.push(Error::new(&format!("{prefix}/{name}.file-mode"), problem));
+        }
         if let Err(conflict) = claimed {
             errors.push(Error::new(&format!("{prefix}/{name}.path"), conflict.into()));
         }

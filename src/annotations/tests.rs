@@ -53,6 +53,12 @@ fn each_format_has_its_usual_ending() {
         ("json", "db.json"),
         ("yaml", "db.yaml"),
         ("properties", "db.properties"),
+        ("uri", "db.uri"),
+        ("jdbc", "db.jdbc"),
+        ("libpq", "db.libpq"),
+        ("pgpass", "db.pgpass"),
+        ("pgservice", "db.pgservice"),
+        ("mycnf", "db.cnf"),
     ] {
         let read = read(&[("podcreds.io/db.secret", "db"), ("podcreds.io/db.format", format)]).unwrap();
         assert_eq!(read[0].path.to_string(), path, "{format}");
@@ -85,13 +91,11 @@ fn all_errors_are_reported_at_once_each_with_its_annotation() {
 #[test]
 fn what_a_later_version_brings_is_refused_with_not_yet() {
     for (word, value) in [
-        ("engine", "postgresql"),
         ("template", "{{ password }}"),
         ("template-from", "cm/key"),
         ("delimiters", "[[ ]]"),
         ("cluster", "hub"),
-        ("format", "pgpass"),
-        ("format", "uri"),
+        ("format", "template"),
         ("format", "template"),
     ] {
         assert!(errors_of(&[(word, value)]).contains("not yet"), "{word}: {value}");

@@ -107,6 +107,19 @@ impl Format {
         ("mycnf", Self::Mycnf),
     ];
 
+    /// Whether several credentials may write one file, each its own entries.
+    pub fn has_entries(self) -> bool {
+        matches!(self, Self::Pgpass | Self::Pgservice)
+    }
+
+    /// The mode that its readers insist on, whatever the volume is like.
+    pub fn default_mode(self) -> Option<FileMode> {
+        match self {
+            Self::Pgpass => Some(FileMode::OWNER),
+            _ => None,
+        }
+    }
+
     /// Where a credential goes that has no `.path`.
     pub fn default_path(self, name: &CredentialName) -> String {
         let ending = match self {

@@ -14,6 +14,9 @@ impl FileMode {
     /// The volume's group may read: where the pod sets `fsGroup`.
     pub const GROUP: Self = Self(0o440);
 
+    /// Only the owner may read: what libpq wants of a file with passwords.
+    pub const OWNER: Self = Self(0o600);
+
     /// Reads octal digits, with or without leading zeros or `0o`.
     pub fn parse(text: &str) -> Result<Self, ModeError> {
         let digits = text.strip_prefix("0o").unwrap_or(text);

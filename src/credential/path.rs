@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::credential::Format;
 use crate::credential::name::{CredentialName, FieldName};
 use crate::quote::{Quoted, is_shown};
 
@@ -84,6 +85,8 @@ pub struct PathClaims<'a> {
 enum Claim {
     File,
     Folder,
+    /// A file of this format, to which several credentials add.
+    Entries(Format),
 }
 
 impl fmt::Display for Claim {
@@ -91,6 +94,7 @@ impl fmt::Display for Claim {
         f.write_str(match self {
             Self::File => "file",
             Self::Folder => "folder",
+            Self::Entries(_) => "file of entries",
         })
     }
 }
@@ -100,6 +104,17 @@ impl<'a> PathClaims<'a> {
     pub fn file(&mut self, path: &RelativePath, owner: &'a CredentialName) -> Result<(), Conflict> {
         self.folders_above(path, owner)?;
         self.claim(&path.0, Claim::File, owner)
+    }
+
+    /// Notes a file to which others of the same format may add, and the folders above it.
+    pub fn entries(
+        &mut self,
+        path: &RelativePath,
+        format: Format,
+        owner: &'a CredentialName,
+    ) -> Result<(), Conflict> {
+        self.folders_above(path, owner)?;
+        self.claim(&path.0, Claim::Entries(format), owner)
     }
 
     /// Notes a folder and the folders above it.
@@ -118,7 +133,7 @@ impl<'a> PathClaims<'a> {
                 self.taken.insert(path.to_owned(), (claim, owner));
                 Ok(())
             }
-            Some((Claim::Folder, _)) if claim == Claim::Folder => Ok(()),
+            Some((other, _)) if claim == *other && claim != Claim::File => Ok(()),
             Some((other_claim, other)) => Err(Conflict {
                 path: path.to_owned(),
                 claim,
@@ -196,5 +211,17 @@ mod tests {
             assert!(claimed.is_err(), "{text}");
         }
         assert!(claims.file(&path("ab"), &two).is_ok());
+    }
+
+    #[test]
+    fn entries_of_one_format_may_share_a_file() {
+        let (one, two) = (CredentialName::parse("one").unwrap(), CredentialName::parse("two").unwrap());
+        let path = RelativePath::parse("a/pgpass").unwrap();
+        let mut claims = PathClaims::default();
+        claims.entries(&path, Format::Pgpass, &one).unwrap();
+        claims.entries(&path, Format::Pgpass, &two).unwrap();
+        assert!(claims.entries(&path, Format::Pgservice, &two).is_err());
+        assert!(claims.file(&path, &two).is_err());
+        assert!(claims.folder(&path, &two).is_err());
     }
 }

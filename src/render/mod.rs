@@ -15,13 +15,14 @@ mod uri;
 mod yaml;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 pub use connection::Part;
 pub use error::{Error, Errors, Problem};
 pub use fields::{Omission, Sources, left_out};
 
 use crate::bundle::{Bundle, BundleFile};
-use crate::credential::{Credential, Format, PathClaims, RelativePath};
+use crate::credential::{Credential, FileMode, Format, PathClaims, RelativePath};
 use crate::render::connection::Connection;
 use crate::render::fields::Fields;
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -48,8 +49,13 @@ pub fn bundle(credentials: &[Credential], sources: &Sources) -> Result<Bundle, E
             Ok(files) => {
                 for (path, content) in files {
                     size += content.expose().len();
-                    match claims.file(&path, &credential.name) {
-                        Ok(()) => drop(bundle.insert(path, BundleFile { content, mode: credential.mode })),
+                    let format = credential.format;
+                    let claimed = match format.has_entries() {
+                        true => claims.entries(&path, format, &credential.name),
+                        false => claims.file(&path, &credential.name),
+                    };
+                    match claimed {
+                        Ok(()) => add(&mut bundle, path, content, credential.mode),
                         Err(conflict) => errors.push(Error::new(&credential.name, conflict.into())),
                     }
                 }
@@ -64,6 +70,20 @@ pub fn bundle(credentials: &[Credential], sources: &Sources) -> Result<Bundle, E
         }
     }
     if errors.is_empty() { Ok(bundle) } else { Err(Errors(errors)) }
+}
+
+/// Adds a file, or to a file that is there: what claimed its path says that this may be.
+fn add(bundle: &mut Bundle, path: RelativePath, content: SecretBytes, mode: Option<FileMode>) {
+    match bundle.entry(path) {
+        Entry::Vacant(entry) => drop(entry.insert(BundleFile { content, mode })),
+        Entry::Occupied(mut entry) => {
+            let file = entry.get_mut();
+            let mut both = SecretBuffer::with_capacity(file.content.expose().len() + content.expose().len());
+            both.push(file.content.expose());
+            both.push(content.expose());
+            file.content = both.finish();
+        }
+    }
 }
 
 /// How one file is written.

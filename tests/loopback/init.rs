@@ -139,14 +139,14 @@ fn a_pod_without_annotations_is_an_error_unless_it_is_allowed() {
 #[test]
 fn every_wrong_annotation_is_named_at_once_and_no_secret_is_asked_for() {
     let scene =
-        Scene::new(&[("db.secert", "db"), ("x.secret", "X"), ("y.secret", "y"), ("y.format", "pgpass")]);
+        Scene::new(&[("db.secert", "db"), ("x.secret", "X"), ("y.secret", "y"), ("y.format", "pgpas")]);
     let finished = scene.init(&[]);
     assert_code(&finished, 2);
     let parts = [
         "3 wrong annotations:",
         "podcreds.io/db.secert: \"secert\" is no word that podcreds knows; did you mean \"secret\"?",
         "podcreds.io/x.secret: \"X\" is no name",
-        "podcreds.io/y.format: pgpass is not yet supported",
+        "podcreds.io/y.format: \"pgpas\" is no format",
     ];
     assert_has(&finished.stderr, &parts);
     assert_has(&scene.pod.termination_message(), &parts);
