@@ -91,19 +91,26 @@ fn after_init_it_changes_no_file() {
 
 #[test]
 fn changes_that_come_together_become_one_version() {
+    const ATTEMPTS: usize = 5;
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
     let sidecar = Sidecar::start(scene, &["--grace", "1h"]);
     sidecar.waits("two watches are open", || sidecar.scene.server.open_watches() == 2);
-    // Held back on the line, so that both arrive at once.
-    sidecar.scene.server.mute_watches();
-    sidecar.scene.put_password("test-password-1");
-    sidecar.scene.server.put_secret("prod", "more", &[("a", b"2")]);
-    sidecar.scene.server.unmute_watches();
-    sidecar.arrives("test-password-1");
-    sidecar.waits("both are there", || sidecar.scene.read("more/a") == "2");
-    let versions = sidecar.scene.names().iter().filter(|name| name.starts_with("..2")).count();
-    assert_eq!(versions, 2, "{:?}", sidecar.scene.names());
+    let versions = || sidecar.scene.names().iter().filter(|name| name.starts_with("..2")).count();
+    // On a machine that is busy, a thread may wait for its turn for longer than the sidecar waits for another change.
+    let together = (1..=ATTEMPTS).any(|attempt| {
+        let before = versions();
+        // Held back on the line, so that both arrive at once.
+        sidecar.scene.server.mute_watches();
+        let password = format!("test-password-{attempt}");
+        sidecar.scene.put_password(&password);
+        sidecar.scene.server.put_secret("prod", "more", &[("a", password.as_bytes())]);
+        sidecar.scene.server.unmute_watches();
+        sidecar.arrives(&password);
+        sidecar.waits("both are there", || sidecar.scene.read("more/a") == password);
+        versions() == before + 1
+    });
+    assert!(together, "{:?}", sidecar.scene.names());
 }
 
 #[test]
