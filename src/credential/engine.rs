@@ -34,12 +34,15 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// Every spelling that is understood; the first of an engine is its own name.
-    pub const ALL: [(&'static str, Self); 19] = [
+    /// Every spelling that is understood; the first of an engine is its own name. Those of Aurora are what AWS Secrets
+    /// Manager writes into `engine`.
+    pub const ALL: [(&'static str, Self); 21] = [
         ("postgresql", Self::Postgresql),
         ("postgres", Self::Postgresql),
         ("pgsql", Self::Postgresql),
+        ("aurora-postgresql", Self::Postgresql),
         ("mysql", Self::Mysql),
+        ("aurora-mysql", Self::Mysql),
         ("mariadb", Self::Mariadb),
         ("mongodb", Self::Mongodb),
         ("mongo", Self::Mongodb),

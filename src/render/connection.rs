@@ -1,7 +1,7 @@
 //! What a client needs to reach a database and log in: the fields of a credential under the names that the makers of
 //! Secrets give them.
 //! Sources: the Secrets of CloudNativePG, Crunchy's PGO, Zalando's operator, RabbitMQ's cluster operator, and the Service
-//! Binding Specification; docs/formats/README.md has the whole list.
+//! Binding Specification; docs/formats/secrets.md has the whole list.
 
 use crate::credential::{Credential, Engine, FieldName, Keys};
 use crate::escape::{Refused, Rule, unpercent};
@@ -20,14 +20,22 @@ pub(super) const PORT: Part = Part(&["port"]);
 pub(super) const DATABASE: Part = Part(&["database", "dbname", "db"]);
 pub(super) const ENGINE: Part = Part(&["engine", "type"]);
 pub(super) const OPTIONS: Part = Part(&["options"]);
+/// All in one: `connection_string` is what RabbitMQ's cluster operator calls it, the others MongoDB's operator.
+pub(super) const URI: Part =
+    Part(&["uri", "connection_string", "connectionString.standard", "connectionString.standardSrv"]);
 
 /// All of them: what has another name is an option, where the annotations name it.
-const PARTS: [Part; 7] = [USERNAME, PASSWORD, HOST, PORT, DATABASE, ENGINE, OPTIONS];
+const PARTS: [Part; 8] = [USERNAME, PASSWORD, HOST, PORT, DATABASE, ENGINE, OPTIONS, URI];
 /// Fields of a Service Binding that say where it comes from, and nothing that a client would be told.
 const ABOUT: [&str; 1] = ["provider"];
 
 impl Part {
-    fn is_named(self, field: &str) -> bool {
+    /// The name that it is looked for first.
+    pub(super) fn name(self) -> &'static str {
+        self.0.first().copied().unwrap_or_default()
+    }
+
+    pub(super) fn is_named(self, field: &str) -> bool {
         self.0.contains(&field)
     }
 }
@@ -133,24 +141,30 @@ pub(super) fn given<'a>(fields: &'a Fields<'a>, part: Part) -> Result<Option<Giv
     Ok(None)
 }
 
+/// The engine: the annotation's, that of a field, or that of the URI. A field names the service, and the URI beside it
+/// may say that this is reached by TLS.
 fn engine(credential: &Credential, fields: &Fields<'_>) -> Result<Option<Engine>, Problem> {
     if let Some(engine) = credential.engine {
         return Ok(Some(engine));
     }
-    match given(fields, ENGINE)? {
-        Some(given) => {
-            let known = Engine::parse(given.text.trim());
-            known.map(Some).map_err(|_| Problem::UnknownEngine { field: given.field.clone() })
-        }
-        None => {
-            let uri = given(fields, Part(&["uri"]))?.and_then(|uri| uri.text.split_once("://"));
-            Ok(uri.and_then(|(scheme, _)| Engine::parse(scheme).ok()))
-        }
-    }
+    let of_uri = uri(fields)?.map(|(_, engine)| engine);
+    let Some(given) = given(fields, ENGINE)? else { return Ok(of_uri) };
+    let named = Engine::parse(given.text.trim())
+        .map_err(|_| Problem::UnknownEngine { field: given.field.clone() })?;
+    Ok(match (named, of_uri) {
+        (Engine::Amqp, Some(Engine::Amqps)) | (Engine::Redis, Some(Engine::Rediss)) => of_uri,
+        _ => Some(named),
+    })
+}
+
+/// The URI that came with the other fields and its engine, if it is one of a database.
+pub(super) fn uri<'a>(fields: &'a Fields<'a>) -> Result<Option<(Given<'a>, Engine)>, Problem> {
+    let given = given(fields, URI)?;
+    Ok(given.and_then(|uri| Some((uri, Engine::parse(uri.text.trim().split_once("://")?.0).ok()?))))
 }
 
 /// Reads a list of hosts: `name`, `name:port`, an IPv6 address with or without brackets, or a path, between commas.
-fn hosts<'a>(given: Given<'a>, port: Option<&'a str>) -> Result<Vec<Host<'a>>, Problem> {
+pub(super) fn hosts<'a>(given: Given<'a>, port: Option<&'a str>) -> Result<Vec<Host<'a>>, Problem> {
     let bad = || Problem::BadPart {
         field: given.field.clone(),
         form: "a host name, an address or an absolute path, or several between commas",
@@ -167,7 +181,7 @@ fn hosts<'a>(given: Given<'a>, port: Option<&'a str>) -> Result<Vec<Host<'a>>, P
         let is_good = match name.as_bytes() {
             [] => false,
             [b'/', rest @ ..] => rest.iter().all(|b| (b' '..=b'~').contains(b)),
-            _ if name.contains(':') => name.parse::<std::net::Ipv6Addr>().is_ok(),
+            _ if name.contains(':') => name.parse::<core::net::Ipv6Addr>().is_ok(),
             bytes => bytes.iter().all(|b| is_plain(*b)),
         };
         if is_good { Ok(Host { name, port: own.or(port) }) } else { Err(bad()) }
@@ -183,19 +197,22 @@ fn check_port(given: Given<'_>) -> Result<(), Problem> {
     }
 }
 
-/// What `.set` and `.keys` name that is no part, and what the field `options` holds as the query of a URI.
-fn options(credential: &Credential, fields: &Fields<'_>) -> Result<Vec<(String, SecretBytes)>, Problem> {
+/// The fields that `.keys` and `.set` name.
+pub(super) fn named(credential: &Credential) -> impl Iterator<Item = &FieldName> {
     let listed = match &credential.keys {
         Keys::All => &[][..],
         Keys::Listed(keys) => keys,
     };
-    let named =
-        listed.iter().map(|(field, _)| field).chain(credential.literals.iter().map(|(field, _)| field));
+    listed.iter().map(|(field, _)| field).chain(credential.literals.iter().map(|(field, _)| field))
+}
+
+/// What `.set` and `.keys` name that is no part, and what the field `options` holds as the query of a URI.
+fn options(credential: &Credential, fields: &Fields<'_>) -> Result<Vec<(String, SecretBytes)>, Problem> {
     let is_option = |field: &&FieldName| {
         !PARTS.iter().any(|part| part.is_named(field.as_str())) && !ABOUT.contains(&field.as_str())
     };
     let mut options = Vec::new();
-    for field in named.filter(is_option) {
+    for field in named(credential).filter(is_option) {
         // One that is optional may be missing.
         if let Some(value) = fields.get(field) {
             text(field, value)?;

@@ -12,6 +12,7 @@ mod libpq;
 mod mycnf;
 mod properties;
 mod uri;
+mod uri_parts;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -122,8 +123,11 @@ fn files(
     let mut out = SecretBuffer::default();
     let written = match write {
         Write::Fields(write) => write(&fields, &mut out),
-        Write::Connection(write) => Connection::of(credential, &fields)
-            .and_then(|connection| write(credential, &fields, &connection, &mut out)),
+        Write::Connection(write) => uri_parts::missing(credential, &fields).and_then(|parts| {
+            let mut fields = fields.clone();
+            fields.extend(parts.iter().map(|(field, value)| (field.clone(), value)));
+            write(credential, &fields, &Connection::of(credential, &fields)?, &mut out)
+        }),
     };
     written.map_err(|problem| vec![problem])?;
     Ok(vec![(credential.path.clone(), out.finish())])
