@@ -16,6 +16,7 @@ pub mod bundle;
 pub mod cli;
 pub mod commands;
 pub mod credential;
+pub mod environment;
 pub mod escape;
 pub mod events;
 pub mod health;

@@ -106,8 +106,21 @@ pub fn publish(credentials: &[Credential], sources: &Sources, volume: &Volume) -
 /// # Errors
 /// Wrong annotations at once; what cannot be read when the time is up.
 pub fn gather(settings: &Settings, client: &Client) -> Result<Gathered, Error> {
+    gather_some(settings, client, |_| true)
+}
+
+/// Reads the annotations and what the credentials that are wanted name; the others are left out.
+///
+/// # Errors
+/// Wrong annotations at once, of all credentials; what cannot be read when the time is up.
+pub fn gather_some(
+    settings: &Settings,
+    client: &Client,
+    wanted: impl Fn(&Credential) -> bool,
+) -> Result<Gathered, Error> {
     let deadline = Deadline::after(settings.timeout);
-    let credentials = credentials(settings, client, deadline)?;
+    let mut credentials = credentials(settings, client, deadline)?;
+    credentials.retain(wanted);
     let sources = fetch(client, &credentials, deadline)?;
     left_out(&credentials, &sources).for_each(|omission| info!("{omission}"));
     Ok(Gathered { credentials, sources })

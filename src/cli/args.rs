@@ -11,9 +11,12 @@ use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueE
 use log::LevelFilter;
 
 use crate::annotations::DEFAULT_PREFIX;
+use crate::credential::{PathError, RelativePath};
 use crate::health::listen::Listen;
 use crate::kube::in_cluster::SERVICE_ACCOUNT_FOLDER;
 
+/// Where the volume is mounted.
+const VOLUME: &str = "/podcreds";
 /// Where the kubelet looks for a container's last words.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 /// The environment variable that names another place.
@@ -24,8 +27,9 @@ const EXIT_CODES: &str = "Exit codes:
   1  a defect of podcreds
   2  wrong usage, annotations or configuration
   3  the API server refused, or has no such object
-  4  the API server could not be reached in time, or the sidecar is not ready
-  5  the volume could not be written
+  4  the API server could not be reached in time, the sidecar is not ready, or exec found nothing written
+  5  the volume could not be written or read
+  126, 127  exec: CMD cannot be started, is not found
   130, 143  ended by SIGINT, SIGTERM; the sidecar ends with 0";
 
 /// Delivers database credentials to a pod as files.
@@ -82,6 +86,10 @@ pub(super) enum Command {
     Render(RenderArgs),
     /// Ask the sidecar of this container whether it is ready: an exec probe
     Probe(ProbeArgs),
+    /// Become CMD with the variables of env files in its environment: for applications that read no files
+    Exec(ExecArgs),
+    /// Copy this program into a volume, for an image that does not have it
+    Install(InstallArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -224,7 +232,7 @@ pub(super) struct TargetArgs {
     #[arg(
         long,
         value_name = "FOLDER",
-        default_value = "/podcreds",
+        default_value = VOLUME,
         env = "PODCREDS_VOLUME",
         hide_env_values = true
     )]
@@ -233,6 +241,42 @@ pub(super) struct TargetArgs {
     /// How long the version before the current one is kept for readers that are still in it
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, env = "PODCREDS_GRACE", hide_env_values = true)]
     pub(super) grace: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ExecArgs {
+    /// The folder to read: a volume that podcreds init or sidecar writes
+    #[arg(long, value_name = "FOLDER", default_value = VOLUME, env = "PODCREDS_VOLUME", hide_env_values = true)]
+    pub(super) volume: PathBuf,
+
+    /// A file to take variables from, relative to the volume; again, or with commas, for more [default: all that end in .env]
+    #[arg(
+        long = "env-file",
+        value_name = "FILE",
+        value_delimiter = ',',
+        value_parser = env_file,
+        env = "PODCREDS_ENV_FILES",
+        hide_env_values = true
+    )]
+    pub(super) env_files: Vec<RelativePath>,
+
+    /// Read annotations and Secrets as init does, and take the variables of all credentials of format env; no volume is needed
+    #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_RENDER", hide_env_values = true)]
+    pub(super) render: bool,
+
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+
+    /// The program to become, and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(super) command: Vec<OsString>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct InstallArgs {
+    /// Where to: a file, or a folder for a file `podcreds` in it; folders that are missing are made
+    #[arg(value_name = "PATH")]
+    pub(super) path: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -264,7 +308,7 @@ pub(super) struct SourceArgs {
     #[arg(long, value_name = "PREFIX", default_value = DEFAULT_PREFIX, env = "PODCREDS_ANNOTATION_PREFIX", hide_env_values = true)]
     pub(super) annotation_prefix: String,
 
-    /// Accept a pod that has no annotation for podcreds
+    /// Accept a pod that has no annotation for podcreds; with exec, also that an env file is missing
     #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_ALLOW_NONE", hide_env_values = true)]
     pub(super) allow_none: bool,
 
@@ -272,7 +316,7 @@ pub(super) struct SourceArgs {
     #[arg(long, value_name = "FOLDER", default_value = SERVICE_ACCOUNT_FOLDER, env = "PODCREDS_SERVICE_ACCOUNT_DIR", hide_env_values = true)]
     pub(super) service_account_dir: PathBuf,
 
-    /// How long to try to read everything, retries included
+    /// How long to try to read everything, retries included; exec waits as long for the first files
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = positive_duration, env = "PODCREDS_TIMEOUT", hide_env_values = true)]
     pub(super) timeout: Duration,
 
@@ -301,11 +345,17 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 /// Where the last words go, found before anything else is understood, because wrong usage has last words too.
 pub(super) fn termination_log(args: &[OsString]) -> PathBuf {
     const FLAG: &str = "--termination-log";
+    let args = own(args);
     let inline = |arg: &OsString| arg.to_str()?.strip_prefix(FLAG)?.strip_prefix('=').map(PathBuf::from);
     let next = args.iter().position(|arg| arg == FLAG).and_then(|at| args.get(at + 1)).map(PathBuf::from);
     let variable =
         || std::env::var_os(TERMINATION_LOG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
     next.or_else(|| args.iter().find_map(inline)).or_else(variable).unwrap_or_else(|| TERMINATION_LOG.into())
+}
+
+/// The arguments before `--`; those after it are another program's.
+fn own(args: &[OsString]) -> &[OsString] {
+    args.split(|arg| arg == "--").next().unwrap_or_default()
 }
 
 fn log_levels() -> impl TypedValueParser<Value = LevelFilter> {
@@ -317,12 +367,18 @@ fn log_levels() -> impl TypedValueParser<Value = LevelFilter> {
 pub(super) fn variable_of(error: &clap::Error, args: &[OsString]) -> Option<OsString> {
     let ContextValue::String(flag) = error.get(ContextKind::InvalidArg)? else { return None };
     let long = flag.split([' ', '=']).next()?;
-    let typed = args.iter().filter_map(|arg| arg.to_str()).any(|arg| arg.split('=').next() == Some(long));
+    let typed =
+        own(args).iter().filter_map(|arg| arg.to_str()).any(|arg| arg.split('=').next() == Some(long));
     let command = Args::command();
     let mut flags =
         command.get_subcommands().flat_map(clap::Command::get_arguments).chain(command.get_arguments());
     let named = flags.find(|arg| arg.get_long().is_some_and(|name| long.strip_prefix("--") == Some(name)))?;
     named.get_env().filter(|_| !typed).map(OsStr::to_owned)
+}
+
+/// A path in the volume; a list in a manifest may have spaces after its commas.
+fn env_file(text: &str) -> Result<RelativePath, PathError> {
+    RelativePath::parse(text.trim())
 }
 
 /// The longest time that a flag takes: beyond it clocks cannot add up.
@@ -365,9 +421,8 @@ mod tests {
     #[test]
     fn every_flag_has_a_variable() {
         for command in Args::command().get_subcommands() {
-            let own =
-                command.get_arguments().filter(|flag| !["help", "version"].contains(&flag.get_id().as_str()));
-            for flag in own {
+            let flags = command.get_arguments().filter(|arg| !arg.is_positional());
+            for flag in flags.filter(|flag| !["help", "version"].contains(&flag.get_id().as_str())) {
                 let variable = flag.get_env().and_then(|name| name.to_str());
                 assert!(variable.is_some_and(|name| name.starts_with("POD")), "--{}", flag.get_id());
             }
@@ -380,6 +435,10 @@ mod tests {
         assert_eq!(find(&["podcreds", "init", "--termination-log", "/a"]), PathBuf::from("/a"));
         assert_eq!(find(&["podcreds", "--wrong", "--termination-log=/b", "x"]), PathBuf::from("/b"));
         assert_eq!(find(&["podcreds", "init", "--termination-log"]), PathBuf::from(TERMINATION_LOG));
+        for theirs in [&["--termination-log=/c"][..], &["--termination-log", "/c"]] {
+            let args = [&["podcreds", "exec", "--", "app"], theirs].concat();
+            assert_eq!(find(&args), PathBuf::from(TERMINATION_LOG));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::cli::{DEFECT, USAGE};
+use crate::commands::{exec, install};
 use crate::health::{listen, probe};
 use crate::kube::in_cluster;
 use crate::sync;
@@ -16,6 +17,10 @@ const TERMINATION_MESSAGE_LIMIT: usize = 4096;
 const REFUSED: u8 = 3;
 const UNREACHABLE: u8 = 4;
 const VOLUME: u8 = 5;
+/// As POSIX has it for `sh` and `env`.
+/// Source: <https://pubs.opengroup.org/onlinepubs/9799919799/utilities/env.html#tag_20_38_14>
+const NOT_STARTED: u8 = 126;
+const NOT_FOUND: u8 = 127;
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +40,12 @@ pub(super) enum Failure {
     /// The sidecar's answer to a probe.
     #[error(transparent)]
     Probe(#[from] probe::Error),
+    /// Another program did not take our place.
+    #[error(transparent)]
+    Exec(#[from] exec::Error),
+    /// The program was not copied.
+    #[error(transparent)]
+    Install(#[from] install::Error),
     /// Signal handlers.
     #[error("cannot handle signals: {0}")]
     Signals(io::Error),
@@ -47,20 +58,35 @@ impl Failure {
             Self::Setting(_) | Self::InCluster(_) | Self::Listen(_) | Self::Probe(probe::Error::Off) => USAGE,
             Self::Probe(probe::Error::Silent { .. } | probe::Error::NotReady { .. }) => UNREACHABLE,
             Self::Signals(_) => DEFECT,
-            Self::Sync(error) => match error {
-                sync::Error::Annotations(_)
-                | sync::Error::None { .. }
-                | sync::Error::AnnotationsFile { .. }
-                | sync::Error::Downward { .. }
-                | sync::Error::Render(_) => USAGE,
-                // A clear no needs a person; what could not be reached may come back by itself.
-                sync::Error::Unread { errors, .. } if errors.iter().any(crate::kube::Error::is_refusal) => {
-                    REFUSED
-                }
-                sync::Error::Unread { .. } => UNREACHABLE,
-                sync::Error::Volume(_) | sync::Error::Output(_) => VOLUME,
+            Self::Sync(error) => of_sync(error),
+            Self::Exec(error) => match error {
+                exec::Error::Sync(error) => of_sync(error),
+                exec::Error::NoFiles { .. }
+                | exec::Error::NoFile { .. }
+                | exec::Error::Environment(_)
+                | exec::Error::NoCommand => USAGE,
+                exec::Error::Nothing { .. } => UNREACHABLE,
+                exec::Error::Volume(_) => VOLUME,
+                exec::Error::NotStarted { .. } => NOT_STARTED,
+                exec::Error::NotFound { .. } => NOT_FOUND,
             },
+            Self::Install(install::Error::Program(_)) => USAGE,
+            Self::Install(install::Error::Volume(_)) => VOLUME,
         }
+    }
+}
+
+fn of_sync(error: &sync::Error) -> u8 {
+    match error {
+        sync::Error::Annotations(_)
+        | sync::Error::None { .. }
+        | sync::Error::AnnotationsFile { .. }
+        | sync::Error::Downward { .. }
+        | sync::Error::Render(_) => USAGE,
+        // A clear no needs a person; what could not be reached may come back by itself.
+        sync::Error::Unread { errors, .. } if errors.iter().any(crate::kube::Error::is_refusal) => REFUSED,
+        sync::Error::Unread { .. } => UNREACHABLE,
+        sync::Error::Volume(_) | sync::Error::Output(_) => VOLUME,
     }
 }
 

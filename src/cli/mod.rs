@@ -17,9 +17,9 @@ use log::error;
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::cli::args::Command;
+use crate::cli::args::{Command, ExecArgs};
 use crate::cli::failure::Failure;
-use crate::commands;
+use crate::commands::{self, exec};
 use crate::health::{Health, listen, probe};
 use crate::kube::Client;
 use crate::sidecar;
@@ -39,8 +39,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => return usage(&error, &args, &last_words),
     };
     logging::start(args.log_level, args.log_format, std::env::var("RUST_LOG").ok().as_deref());
-    // Every mode is set as it should be, whatever umask the container's runtime gave us.
-    rustix::process::umask(Mode::empty());
+    // Every mode is set as it should be, whatever umask the container's runtime gave us. What exec becomes inherits it.
+    if !matches!(args.command, Command::Exec(_)) {
+        rustix::process::umask(Mode::empty());
+    }
     // A probe runs in the sidecar's container, whose last words are not its to write.
     let is_probe = matches!(args.command, Command::Probe(_));
     match execute(args.command) {
@@ -76,6 +78,16 @@ fn execute(command: Command) -> Result<(), Failure> {
             match sidecar::run(&settings, client, &health)? {}
         }
         Command::Probe(args) => Ok(probe::ask(args.listen.listen, args.timeout)?),
+        Command::Exec(args) => {
+            // A handler would undo that whoever started us ignores a signal, which CMD is to inherit. Any other process than
+            // the first of a container ends without.
+            if rustix::process::getpid().is_init() {
+                end_on_signals(|signal| 128 + signal)?;
+            }
+            exec(&args)
+        }
+        // It is done in milliseconds, so that no signal has to end it half-way.
+        Command::Install(install) => Ok(commands::install::run(&install.path)?),
         Command::Render(render) => {
             end_on_signals(|signal| 128 + signal)?;
             let (settings, client) = settings::of(&render.source)?;
@@ -86,6 +98,20 @@ fn execute(command: Command) -> Result<(), Failure> {
                 &mut io::stdout().lock(),
             )?)
         }
+    }
+}
+
+fn exec(args: &ExecArgs) -> Result<(), Failure> {
+    let ExecArgs { volume, env_files, render, source, command } = args;
+    let become_command = |from| {
+        let settings = exec::Settings { source: from, files: env_files, allow_none: source.allow_none };
+        match exec::run(&settings, command)? {}
+    };
+    if *render {
+        let (settings, client) = settings::of(source)?;
+        become_command(exec::Source::Rendered { settings: &settings, client: &Client::new(client) })
+    } else {
+        become_command(exec::Source::Volume { path: volume, timeout: source.timeout })
     }
 }
 

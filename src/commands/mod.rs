@@ -1,4 +1,6 @@
 //! What each command does with its settings.
 
+pub mod exec;
 pub mod init;
+pub mod install;
 pub mod render;

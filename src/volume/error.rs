@@ -51,6 +51,25 @@ pub enum Problem {
         /// Its name.
         name: String,
     },
+    /// A program would become part of the credentials.
+    #[error(
+        "what is at this place is written by podcreds from the annotations: install a program beside it, for example to bin/podcreds at the top of the volume"
+    )]
+    Published,
+    /// Something that is no program is where one should go.
+    #[error(
+        "{} is there and is no program, or no folder for one: remove it, or install to another path",
+        Quoted(name)
+    )]
+    InTheWay {
+        /// Its name.
+        name: String,
+    },
+    /// MS_NOEXEC
+    #[error(
+        "is mounted noexec, so that no program starts from there: install to a volume without that option"
+    )]
+    NoExec,
     /// Another process is writing.
     #[error(
         "another process holds the lock on it (flock): give each podcreds its own volume; what was there is unchanged"

@@ -2,6 +2,7 @@
 //! Source: the kubelet's `AtomicWriter`, <https://pkg.go.dev/k8s.io/kubernetes/pkg/volume/util#AtomicWriter>
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, SystemTime};
@@ -30,7 +31,7 @@ impl VersionName {
     }
 
     /// The name, if it has the form that podcreds gives.
-    fn parse(name: &str) -> Option<Self> {
+    pub(super) fn parse(name: &str) -> Option<Self> {
         let form = b"..0000_00_00_00_00_00.000000000";
         let fits =
             |(byte, form): (u8, &u8)| if *form == b'0' { byte.is_ascii_digit() } else { byte == *form };
@@ -82,6 +83,11 @@ pub(super) fn links(root: BorrowedFd<'_>) -> Result<BTreeSet<String>, Problem> {
 /// Whether this is a link `name -> ..data/name`: nobody else makes those.
 fn is_ours(root: BorrowedFd<'_>, name: &str) -> bool {
     readlinkat(root, name, Vec::new()).is_ok_and(|target| target.to_bytes() == target_of(name).as_bytes())
+}
+
+/// Whether this is a link through `..data`, wherever it leads.
+pub(super) fn is_published(folder: BorrowedFd<'_>, name: &OsStr) -> bool {
+    readlinkat(folder, name, Vec::new()).is_ok_and(|target| target.to_bytes().starts_with(b"..data/"))
 }
 
 /// Makes sure that nothing stands where links are to be made.

@@ -14,8 +14,10 @@
 //! Knows files, and nothing of Kubernetes.
 
 mod error;
+mod install;
 mod layout;
 mod tree;
+mod version;
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,6 +29,8 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
 use rustix::io::Errno;
 
 pub use error::{Error, Problem};
+pub use install::{Installed, install};
+pub use version::Version;
 
 use crate::bundle::Bundle;
 use crate::credential::{FileMode, RelativePath};
@@ -68,10 +72,8 @@ impl Volume {
     /// # Errors
     /// If it is not there, is no folder, or cannot be opened.
     pub fn open(path: &Path, grace: Duration) -> Result<Self, Error> {
-        let error = |errno| Error::new(path, Problem::of_open(errno));
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = open(path, flags, Mode::empty()).map_err(error)?;
-        let status = fstat(&root).map_err(error)?;
+        let root = open_root(path)?;
+        let status = fstat(&root).map_err(|errno| Error::new(path, Problem::of_open(errno)))?;
         let group_owned = Mode::from_raw_mode(status.st_mode).contains(Mode::SGID);
         let default_mode = if group_owned { FileMode::GROUP } else { FileMode::WORLD };
         Ok(Self { root, path: path.to_owned(), default_mode, grace })
@@ -218,6 +220,11 @@ impl Volume {
             }
         }
     }
+}
+
+fn open_root(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open(path, flags, Mode::empty()).map_err(|errno| Error::new(path, Problem::of_open(errno)))
 }
 
 #[cfg(test)]

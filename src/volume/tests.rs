@@ -331,3 +331,28 @@ fn a_reader_that_resolves_data_once_never_sees_a_mix() {
         }
     });
 }
+
+#[test]
+fn a_reader_sees_one_version_and_knows_when_it_is_no_longer_current() {
+    let read = |version: &Version, path: &str| {
+        let content = version.read(&RelativePath::parse(path).unwrap()).unwrap()?;
+        Some(content.expose_text().unwrap().to_owned())
+    };
+    let place = Place::with_grace(LONG);
+    let open = || Version::open(place.folder.path()).unwrap();
+    assert!(open().is_none());
+    place.publish(&[("a", "1"), ("b/c", "1")]).unwrap();
+    let version = open().unwrap();
+    assert_eq!(version.paths().unwrap().len(), 2);
+    assert_eq!(read(&version, "a").as_deref(), Some("1"));
+    assert!(version.is_current().unwrap());
+    place.publish(&[("a", "2"), ("b/c", "2")]).unwrap();
+    assert_eq!(read(&version, "b/c").as_deref(), Some("1"));
+    assert!(!version.is_current().unwrap());
+    for path in ["b", "b/d", "a/b", "none"] {
+        assert_eq!(read(&version, path), None, "{path}");
+    }
+    // What stands in a version and leads elsewhere was not written by podcreds.
+    symlink("/etc/hostname", place.path("..data/link")).unwrap();
+    assert!(open().unwrap().read(&RelativePath::parse("link").unwrap()).is_err());
+}

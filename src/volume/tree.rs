@@ -175,7 +175,7 @@ fn same_folder(parent: BorrowedFd<'_>, name: &str, folder: &Folder<'_>) -> Resul
     for (name, node) in &folder.children {
         let same = match node {
             Node::Folder(folder) => same_folder(open.as_fd(), name, folder)?,
-            Node::File { mode, content } => same_file(open.as_fd(), name, *mode, content.expose())?,
+            Node::File { mode, content } => same_file(open.as_fd(), *name, *mode, content.expose())?,
         };
         if !same {
             return Ok(false);
@@ -184,7 +184,13 @@ fn same_folder(parent: BorrowedFd<'_>, name: &str, folder: &Folder<'_>) -> Resul
     Ok(true)
 }
 
-fn same_file(parent: BorrowedFd<'_>, name: &str, mode: u32, content: &[u8]) -> Result<bool, Errno> {
+/// Whether this is a regular file of just this mode and content.
+pub(super) fn same_file(
+    parent: BorrowedFd<'_>,
+    name: impl Arg,
+    mode: u32,
+    content: &[u8],
+) -> Result<bool, Errno> {
     // Without NONBLOCK, a pipe that somebody put there would hold us up.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = openat(parent, name, flags, Mode::empty())?;
@@ -232,7 +238,8 @@ pub(super) fn entries(folder: impl AsFd) -> Result<Vec<CString>, Errno> {
     names.filter(|name| !name.as_ref().is_ok_and(|name| matches!(name.as_bytes(), b"." | b".."))).collect()
 }
 
-fn open_folder(parent: BorrowedFd<'_>, name: impl Arg) -> Result<OwnedFd, Errno> {
+/// Opens a folder that is no link to one.
+pub(super) fn open_folder(parent: BorrowedFd<'_>, name: impl Arg) -> Result<OwnedFd, Errno> {
     openat(
         parent,
         name,

@@ -1,0 +1,107 @@
+//! A program beside the credentials, so that a container whose image does not have it can start with it.
+//!
+//! The credentials are links through `..data` and folders that begin with `..`; a program is an ordinary file, which
+//! publishing never touches. One that would land among the credentials is refused.
+
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, StatVfsMountFlags, fstatvfs, renameat, statat, unlinkat};
+use rustix::io::Errno;
+
+use crate::volume::error::{Error, Problem};
+use crate::volume::layout::{self, VersionName};
+use crate::volume::{open_root, tree};
+
+/// Everybody may run it, whatever user the application has; nobody may change it.
+const MODE: u32 = 0o555;
+/// The mode of the folders above it that have to be made.
+const FOLDER_MODE: u32 = 0o755;
+
+/// Where a program was installed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether it had to be written; otherwise it was there already.
+    pub written: bool,
+}
+
+/// Puts a program at `path`, whole by one rename, and makes the folders above it that are missing. If `path` is a folder or
+/// ends with a slash, the program goes into it, as `name`. Counts on a umask of zero.
+///
+/// # Errors
+/// Why it could not be written; what was there before is unchanged.
+pub fn install(program: &[u8], name: &str, path: &Path) -> Result<Installed, Error> {
+    let is_folder = path.as_os_str().as_bytes().ends_with(b"/") || path.is_dir();
+    let path = if is_folder { path.join(name) } else { path.to_owned() };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let error = |problem| Error::new(folder, problem);
+    let name = path.file_name().ok_or_else(|| error(Problem::Missing))?;
+    if name.as_bytes().starts_with(b"..") || leads_into_version(folder) {
+        return Err(error(Problem::Published));
+    }
+    make_folders(folder).map_err(|errno| error(failed(errno, folder.as_os_str())))?;
+    let root = open_root(folder)?;
+    let written = write(root.as_fd(), name, program).map_err(error)?;
+    Ok(Installed { path, written })
+}
+
+fn write(folder: BorrowedFd<'_>, name: &OsStr, program: &[u8]) -> Result<bool, Problem> {
+    let failed = |errno| failed(errno, name);
+    if fstatvfs(folder).map_err(failed)?.f_flag.contains(StatVfsMountFlags::NOEXEC) {
+        return Err(Problem::NoExec);
+    }
+    if is_current(folder, name, program)? {
+        return Ok(false);
+    }
+    // Containers of one pod may install at the same time, all as process 1.
+    let next = format!(".podcreds-{:016x}", fastrand::u64(..));
+    tree::write_file(folder, &next, MODE, program)
+        .and_then(|()| renameat(folder, &next, folder, name))
+        .inspect_err(|_| {
+            let _ = unlinkat(folder, &next, AtFlags::empty());
+        })
+        .map_err(failed)?;
+    Ok(true)
+}
+
+/// Whether a folder is, or would be made, in a version: by its own name or by a link such as `db -> ..data/db`.
+fn leads_into_version(folder: &Path) -> bool {
+    let there = folder.ancestors().find_map(|folder| fs::canonicalize(Path::new(".").join(folder)).ok());
+    let is_version = |part: Component<'_>| part.as_os_str().to_str().and_then(VersionName::parse).is_some();
+    there.is_some_and(|there| there.components().any(is_version))
+}
+
+fn make_folders(folder: &Path) -> Result<(), Errno> {
+    let made = DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder);
+    made.map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))
+}
+
+/// Whether just this program is there. What else is there may be replaced, unless it is a credential's or a folder.
+fn is_current(folder: BorrowedFd<'_>, name: &OsStr, program: &[u8]) -> Result<bool, Problem> {
+    let status = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(status) => status,
+        Err(Errno::NOENT) => return Ok(false),
+        Err(errno) => return Err(failed(errno, name)),
+    };
+    match FileType::from_raw_mode(status.st_mode) {
+        FileType::Directory => Err(failed(Errno::ISDIR, name)),
+        FileType::Symlink if layout::is_published(folder, name) => Err(Problem::Published),
+        FileType::RegularFile => Ok(tree::same_file(folder, name, MODE, program).unwrap_or(false)),
+        _ => Ok(false),
+    }
+}
+
+fn failed(errno: Errno, name: &OsStr) -> Problem {
+    match errno {
+        Errno::EXIST | Errno::ISDIR | Errno::NOTDIR | Errno::LOOP => {
+            Problem::InTheWay { name: name.to_string_lossy().into_owned() }
+        }
+        errno => Problem::of("install a program", errno),
+    }
+}
