@@ -7,10 +7,12 @@ mod support;
 
 mod crash;
 mod events;
+mod exec;
 mod faults;
 mod health;
 mod identity;
 mod init;
+mod install;
 mod notify;
 mod outages;
 mod secrecy;

@@ -11,15 +11,15 @@ use crate::support::skip::require;
 use crate::{HANGS, PASSWORD, PODCREDS, Scene, assert_code, assert_has};
 
 /// A user and group that own nothing.
-const NOBODY: u32 = 65_532;
+pub(crate) const NOBODY: u32 = 65_532;
 
-fn root() -> Option<()> {
+pub(crate) fn root() -> Option<()> {
     require("root, to mount and to change users,", rustix::process::geteuid().is_root().then_some(()))
 }
 
 /// Runs a shell script as root in a mount namespace of its own, with `$podcreds` and `$volume`, and stops at the first
 /// line that fails.
-fn in_own_mounts(scene: &Scene, script: &str) -> Finished {
+pub(crate) fn in_own_mounts(scene: &Scene, script: &str) -> Finished {
     let pod = scene.command(&[]);
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-euc", script]);

@@ -1,0 +1,466 @@
+//! `podcreds exec`: what the program that it becomes finds, and what is said when it does not become one.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use rustix::process::Signal;
+
+use crate::support::run::{Finished, Running, poll_until, run};
+use crate::volume::{NOBODY, root};
+use crate::{HANGS, PASSWORD, PODCREDS, Scene, assert_code, assert_has};
+
+/// A credential of format env, and one of files that is none of exec's business.
+const ANNOTATIONS: [(&str, &str); 4] = [
+    ("db.secret", "db"),
+    ("db.format", "env"),
+    ("db.keys", "DB_USER=username, DB_PASSWORD=password"),
+    ("raw.secret", "other"),
+];
+
+/// Where the variables come from, as the first arguments.
+const SOURCES: [&[&str]; 2] = [&[], &["--render"]];
+
+fn scene() -> Scene {
+    let scene = Scene::new(&ANNOTATIONS);
+    scene.server.put_secret("prod", "other", &[("token", b"test-token-x")]);
+    scene
+}
+
+/// The same after `init`.
+fn published() -> Scene {
+    let scene = scene();
+    assert_code(&scene.init(&[]), 0);
+    scene
+}
+
+fn exec(scene: &Scene, flags: &[&str], program: &[&str]) -> Finished {
+    run(scene.command(&[&["exec"], flags, &["--"], program].concat()), HANGS)
+}
+
+/// Writes a version as podcreds does, makes it the current one, and removes the one before.
+fn publish(volume: &Path, number: u32, files: &[(&str, &str)]) {
+    let version = volume.join(format!("..2026_01_01_00_00_00.{number:09}"));
+    for (name, content) in files {
+        let file = version.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, content).unwrap();
+    }
+    let before = fs::read_link(volume.join("..data")).ok();
+    symlink(version.file_name().unwrap(), volume.join("..data_tmp")).unwrap();
+    fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+    if let Some(before) = before {
+        fs::remove_dir_all(volume.join(before)).unwrap();
+    }
+}
+
+#[test]
+fn the_variables_are_added_to_the_environment_and_win() {
+    let scene = scene();
+    let password = "it's a \"test\"\n$(touch x) \\ é ";
+    scene.put_password(password);
+    assert_code(&scene.init(&[]), 0);
+    let published = scene.names();
+    for source in SOURCES {
+        let mut command = scene.command(&[&["exec"], source, &["--", "/usr/bin/env", "-0"]].concat());
+        command.env("DB_PASSWORD", "old").env("INHERITED", "yes");
+        let before: Vec<_> = command
+            .get_envs()
+            .filter(|(name, _)| *name != "DB_PASSWORD")
+            .map(|(name, value)| format!("{}={}", name.to_str().unwrap(), value.unwrap().to_str().unwrap()))
+            .collect();
+        let finished = run(command, HANGS);
+        assert_code(&finished, 0);
+        assert_eq!(finished.stderr, "", "what the application says is all that is said");
+        let mut expected =
+            [&before[..], &["DB_USER=app".to_owned(), format!("DB_PASSWORD={password}")]].concat();
+        expected.sort();
+        let printed = finished.stdout_text();
+        let mut found: Vec<_> = printed.split_terminator('\0').collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{source:?}");
+        assert_eq!(scene.names(), published, "nothing is written");
+    }
+}
+
+#[test]
+fn the_volume_needs_neither_an_api_server_nor_a_service_account() {
+    let scene = published();
+    let before = scene.server.requests().len();
+    let mut command = scene.command(&["exec", "--", "/bin/sh", "-c", "echo $DB_PASSWORD"]);
+    for name in ["KUBERNETES_SERVICE_HOST", "PODCREDS_SERVICE_ACCOUNT_DIR", "POD_NAME", "POD_NAMESPACE"] {
+        command.env_remove(name);
+    }
+    let finished = run(command, HANGS);
+    assert_code(&finished, 0);
+    assert_eq!(finished.stdout_text().trim(), PASSWORD);
+    assert_eq!(scene.server.requests().len(), before);
+}
+
+#[test]
+fn rendered_it_asks_for_the_secrets_of_the_env_credentials_alone() {
+    let scene = scene();
+    let finished = exec(&scene, &["--render"], &["/bin/sh", "-c", "echo $DB_PASSWORD"]);
+    assert_code(&finished, 0);
+    assert_eq!(finished.stdout_text().trim(), PASSWORD);
+    assert_eq!(
+        scene.server.request_lines(),
+        ["GET /api/v1/namespaces/prod/pods/app-0", "GET /api/v1/namespaces/prod/secrets/db"]
+    );
+    assert!(scene.names().is_empty());
+}
+
+#[test]
+fn rendered_it_fails_as_init_does() {
+    let scene = Scene::new(&[("db.secret", "none"), ("db.format", "env")]);
+    let finished = exec(&scene, &["--render", "--timeout", "200ms"], &["/bin/true"]);
+    assert_code(&finished, 3);
+    assert_has(&finished.stderr, &["Secret prod/none: secrets \"none\" not found"]);
+    scene.annotate(&[("db.secret", "db"), ("db.format", "env"), ("db.keys", "PATH=password")]);
+    let finished = exec(&scene, &["--render"], &["/bin/true"]);
+    assert_code(&finished, 2);
+    assert_has(&finished.stderr, &["field PATH has the name of a variable that belongs to a shell"]);
+    assert_has(&scene.pod.termination_message(), &["field PATH has the name"]);
+}
+
+#[test]
+fn the_process_becomes_the_program_whose_signals_and_exit_code_are_its_own() {
+    let scene = published();
+    for source in SOURCES {
+        let script = "trap 'exit 42' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut running = Running::start(
+            scene.command(&[&["exec"], source, &["--", "/bin/sh", "-c", script, "name"]].concat()),
+        );
+        poll_until(HANGS, "the program runs", || !running.stdout().is_empty());
+        let proc = format!("/proc/{}", running.id());
+        assert_eq!(
+            fs::read_link(format!("{proc}/exe")).unwrap(),
+            fs::canonicalize("/bin/sh").unwrap(),
+            "no process stays in front of it"
+        );
+        let arguments = fs::read_to_string(format!("{proc}/cmdline")).unwrap();
+        assert_eq!(arguments, format!("/bin/sh\0-c\0{script}\0name\0"));
+        running.send(Signal::TERM);
+        assert_code(&running.wait(HANGS), 42);
+
+        assert_code(&exec(&scene, source, &["/bin/sh", "-c", "exit 7"]), 7);
+        assert_eq!(exec(&scene, source, &["/bin/sh", "-c", "kill -TERM $$"]).signal, Some(15));
+    }
+}
+
+/// What a program inherits beside its environment, as it sees it itself.
+const INHERITED: &str = "grep -E '^(Umask|Sig(Blk|Ign)|Uid|Groups|NoNewPrivs)' /proc/self/status; ls /proc/self/fd; pwd; ulimit -a; cat";
+
+#[test]
+fn all_else_that_a_process_inherits_is_handed_on_as_it_was() {
+    let scene = published();
+    let state = |program: &[&str], prelude: &str| {
+        let mut command = Command::new("/bin/sh");
+        let script = format!("{prelude}; umask 0027; exec \"$@\"");
+        command.args(["-c", &script, "sh"]).args(program).args(["/bin/sh", "-c", INHERITED]);
+        let pod = scene.command(&[]);
+        command.env_clear().envs(pod.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("PATH", "/usr/bin:/bin").current_dir("/usr");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"from the standard input\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let alone = state(&[], ":");
+    assert_has(&alone, &["Umask:\t0027", "/usr\n", "from the standard input"]);
+    for source in SOURCES {
+        let program = [&[PODCREDS, "exec"], source, &["--"]].concat();
+        assert_eq!(state(&program, ":"), alone, "{source:?}");
+        // Ignored by whoever started us, it stays so, but for SIGPIPE: Rust ignores it in every program.
+        assert_eq!(state(&program, "trap '' HUP INT TERM"), state(&[], "trap '' HUP INT TERM"), "{source:?}");
+        assert_eq!(state(&program, "trap '' PIPE"), alone, "{source:?}");
+    }
+}
+
+#[test]
+fn a_name_without_a_slash_is_looked_for_in_path() {
+    let scene = published();
+    let program = scene.pod.root().join("my-app");
+    fs::write(&program, "#!/bin/sh\necho $DB_PASSWORD $*\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = scene.command(&["exec", "--", "my-app", "--log-level", "--", "-x"]);
+    command.env("PATH", format!("/nowhere:{}", scene.pod.root().display()));
+    let finished = run(command, HANGS);
+    assert_code(&finished, 0);
+    assert_eq!(finished.stdout_text().trim(), format!("{PASSWORD} --log-level -- -x"));
+}
+
+#[test]
+fn a_program_that_cannot_be_started_is_told_from_one_that_is_not_there() {
+    let scene = published();
+    let file = |name: &str, content: &[u8], mode| {
+        let path = scene.pod.root().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    for (program, code, part) in [
+        ("none-such".to_owned(), 127, "program \"none-such\" is in no folder of PATH: write its path"),
+        ("/none/such".to_owned(), 127, "program \"/none/such\" is not there: correct the path after --"),
+        (file("orphan", b"#!/none/such\n", 0o755), 127, "is there, but not what it needs to start"),
+        (file("plain", b"#!/bin/sh\n", 0o644), 126, "may not be run by this process (uid "),
+        ("/".to_owned(), 126, "may not be run by this process"),
+    ] {
+        fs::write(scene.pod.termination_log(), "").unwrap();
+        let finished = exec(&scene, &[], &[&program]);
+        assert_code(&finished, code);
+        assert_has(&finished.stderr, &[part]);
+        assert_has(&scene.pod.termination_message(), &[part]);
+    }
+}
+
+#[test]
+fn a_variable_that_linux_does_not_take_is_named_without_its_value() {
+    let scene = scene();
+    scene.put_password(&PASSWORD.repeat(20_000));
+    assert_code(&scene.init(&[]), 0);
+    for source in SOURCES {
+        let finished = exec(&scene, source, &["/bin/true"]);
+        assert_code(&finished, 126);
+        let parts = ["too large: Linux takes 128 KiB", "is DB_PASSWORD, in file db.env", ".format files"];
+        assert_has(&finished.stderr, &parts);
+        assert!(!finished.stderr.contains(PASSWORD));
+    }
+}
+
+#[test]
+fn what_format_env_does_not_write_is_refused_by_file_and_line_and_nothing_is_started() {
+    let scene = Scene::new(&[]);
+    for (number, (content, line)) in [
+        (format!("password='{PASSWORD}'\n"), 1),
+        (format!("export A='a\nb'\nexport B={PASSWORD}\n"), 3),
+        (format!("export A='{PASSWORD}"), 1),
+        (format!("export A='a'\nexport B='{PASSWORD}'; touch x\n"), 2),
+        (format!("{{\"password\": \"{PASSWORD}\"}}"), 1),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        publish(&scene.pod.volume(), u32::try_from(number).unwrap(), &[("app/db.env", &content)]);
+        let finished = exec(&scene, &["--log-level", "debug"], &["/bin/sh", "-c", "echo started"]);
+        assert_code(&finished, 2);
+        assert_has(
+            &finished.stderr,
+            &[&format!("file app/db.env, line {line}: not as format env writes it")],
+        );
+        let said = finished.stderr + &scene.pod.termination_message();
+        assert!(!said.contains(PASSWORD) && finished.stdout.is_empty(), "{said}");
+    }
+}
+
+#[test]
+fn every_env_file_is_read_unless_some_are_named() {
+    let scene = Scene::new(&[
+        ("a.secret", "db"),
+        ("a.format", "env"),
+        ("a.keys", "A=username"),
+        ("b.secret", "db"),
+        ("b.format", "env"),
+        ("b.keys", "B=username"),
+        ("b.path", "app/b.env"),
+        ("c.secret", "db"),
+        ("c.format", "env"),
+        ("c.keys", "A=password"),
+        ("c.path", "c"),
+        ("d.secret", "db"),
+        ("d.format", "json"),
+    ]);
+    assert_code(&scene.init(&[]), 0);
+    let show = ["/bin/sh", "-c", "echo $A $B"];
+    assert_eq!(exec(&scene, &[], &show).stdout_text(), "app app\n");
+    for source in SOURCES {
+        for (flags, printed) in [
+            (&["--env-file", "app/b.env"][..], "app\n".to_owned()),
+            (&["--env-file", "c"], format!("{PASSWORD}\n")),
+            (&["--env-file", "c, app/b.env"], format!("{PASSWORD} app\n")),
+            (&["--env-file", "a.env", "--env-file", "app/b.env"], "app app\n".to_owned()),
+        ] {
+            let finished = exec(&scene, &[source, flags].concat(), &show);
+            assert_code(&finished, 0);
+            assert_eq!(finished.stdout_text(), printed, "{source:?} {flags:?}");
+        }
+        let mut by_variable = scene.command(&[&["exec"], source, &["--"], &show[..]].concat());
+        by_variable.env("PODCREDS_ENV_FILES", "a.env,app/b.env");
+        assert_eq!(run(by_variable, HANGS).stdout_text(), "app app\n");
+
+        let finished = exec(&scene, &[source, &["--env-file", "a.env,c"]].concat(), &show);
+        assert_code(&finished, 2);
+        assert_has(&finished.stderr, &["files a.env and c give variable A different values: rename one"]);
+        assert!(!finished.stderr.contains(PASSWORD));
+
+        for missing in ["none.env", "app", "a.env/x"] {
+            let flags = [source, &["--env-file", missing]].concat();
+            let finished = exec(&scene, &flags, &show);
+            assert_code(&finished, 2);
+            assert_has(&finished.stderr, &[&format!("has no env file {missing}: correct --env-file")]);
+            assert_code(&exec(&scene, &[&flags[..], &["--allow-none"]].concat(), &show), 0);
+        }
+    }
+    // Only the annotations tell that it is one.
+    assert_has(
+        &exec(&scene, &["--render"], &show).stderr,
+        &["files a.env and c give variable A different values"],
+    );
+}
+
+#[test]
+fn without_any_env_file_it_starts_only_if_that_is_allowed() {
+    let scene = Scene::plain();
+    assert_code(&scene.init(&[]), 0);
+    for source in SOURCES {
+        let finished = exec(&scene, source, &["/bin/echo", "started"]);
+        assert_code(&finished, 2);
+        assert_has(&finished.stderr, &["has no env file: give a credential .format env", "--allow-none"]);
+        let finished = exec(&scene, &[source, &["--allow-none"]].concat(), &["/bin/echo", "started"]);
+        assert_code(&finished, 0);
+        assert_eq!(finished.stdout_text(), "started\n");
+    }
+}
+
+#[test]
+fn the_first_files_are_waited_for_and_not_for_ever() {
+    let scene = scene();
+    let finished = exec(&scene, &["--timeout", "200ms"], &["/bin/true"]);
+    assert_code(&finished, 4);
+    assert_has(&finished.stderr, &["nothing was written to it in 0.2 s", "--render"]);
+    assert_has(&scene.pod.termination_message(), &["nothing was written to it"]);
+
+    let running = Running::start(scene.command(&["exec", "--", "/bin/sh", "-c", "echo $DB_PASSWORD"]));
+    poll_until(HANGS, "it waits", || running.stderr().contains("waiting for the first files in"));
+    assert_code(&scene.init(&[]), 0);
+    let finished = running.wait(HANGS);
+    assert_code(&finished, 0);
+    assert_eq!(finished.stdout_text().trim(), PASSWORD);
+
+    let mut waiting = Running::start(scene.command(&[
+        "exec",
+        "--volume",
+        scene.pod.root().to_str().unwrap(),
+        "--",
+        "/bin/true",
+    ]));
+    poll_until(HANGS, "it waits", || waiting.stderr().contains("waiting for the first files in"));
+    waiting.send(Signal::TERM);
+    assert_eq!(waiting.wait(HANGS).signal, Some(15));
+}
+
+#[test]
+fn as_the_first_process_of_a_container_it_ends_on_a_signal_while_it_waits() {
+    let Some(()) = root() else { return };
+    let scene = scene();
+    for source in SOURCES {
+        scene.server.pause_accept();
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child", PODCREDS, "exec", "--log-level", "debug"]);
+        command.args(source).args(["--", "/bin/true"]);
+        let pod = scene.command(&[]);
+        command.env_clear().envs(pod.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("PATH", "/usr/bin:/bin");
+        let running = Running::start(command);
+        let children = format!("/proc/{0}/task/{0}/children", running.id());
+        let mut child = None;
+        poll_until(HANGS, "it catches the signal", || {
+            child = fs::read_to_string(&children).ok().and_then(|pids| pids.trim().parse().ok());
+            child.is_some_and(|pid: i32| catches_term(pid))
+        });
+        let pid = rustix::process::Pid::from_raw(child.unwrap()).unwrap();
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        assert_code(&running.wait(HANGS), 143);
+    }
+}
+
+fn catches_term(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or("0");
+    u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (15 - 1)) != 0
+}
+
+#[test]
+fn a_volume_that_is_none_is_no_reason_to_wait() {
+    let scene = published();
+    let missing = exec(&scene, &["--volume", "/none/such"], &["/bin/true"]);
+    assert_code(&missing, 5);
+    assert_has(&missing.stderr, &["volume /none/such: is not there: mount"]);
+    fs::remove_file(scene.pod.volume().join("..data")).unwrap();
+    symlink("/etc", scene.pod.volume().join("..data")).unwrap();
+    let foreign = exec(&scene, &[], &["/bin/true"]);
+    assert_code(&foreign, 5);
+    assert_has(&foreign.stderr, &["\"..data\" is there and was not written by podcreds"]);
+}
+
+#[test]
+fn all_variables_are_of_one_version_however_fast_versions_follow_each_other() {
+    let scene = Scene::new(&[]);
+    let volume = scene.pod.volume();
+    let over = AtomicBool::new(false);
+    let version = |number: u32| {
+        let files: Vec<_> =
+            (0..8).map(|index| (format!("{index}.env"), format!("export V{index}='{number}'\n"))).collect();
+        let files: Vec<_> = files.iter().map(|(name, content)| (name.as_str(), content.as_str())).collect();
+        publish(&volume, number, &files);
+    };
+    version(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            (1..).take_while(|_| !over.load(Ordering::Relaxed)).for_each(version);
+        });
+        let results: Vec<_> = (0..40)
+            .map(|_| exec(&scene, &[], &["/bin/sh", "-c", "echo $V0 $V1 $V2 $V3 $V4 $V5 $V6 $V7"]))
+            .collect();
+        over.store(true, Ordering::Relaxed);
+        for finished in results {
+            assert_code(&finished, 0);
+            let printed = finished.stdout_text();
+            let numbers: Vec<_> = printed.split_whitespace().collect();
+            assert!(numbers.len() == 8 && numbers.iter().all(|number| number == &numbers[0]), "{printed}");
+        }
+    });
+}
+
+#[test]
+fn a_file_of_another_user_is_an_error_and_a_folder_of_his_is_passed_over() {
+    let Some(()) = root() else { return };
+    let scene = Scene::new(&[&ANNOTATIONS[..], &[("raw.file-mode", "0400"), ("raw.path", "raw/x")]].concat());
+    scene.server.put_secret("prod", "other", &[("token.env", b"test-token-x")]);
+    assert_code(&scene.init(&[]), 0);
+    fs::set_permissions(scene.pod.root(), fs::Permissions::from_mode(0o755)).unwrap();
+    // The program under test may be where only root can go.
+    let program = scene.pod.root().join("podcreds");
+    fs::copy(PODCREDS, &program).unwrap();
+    let as_nobody = || {
+        let mut command = Command::new(&program);
+        command.args([
+            "exec",
+            "--volume",
+            scene.pod.volume().to_str().unwrap(),
+            "--",
+            "/bin/sh",
+            "-c",
+            "echo $DB_USER",
+        ]);
+        command.uid(NOBODY).gid(NOBODY);
+        run(command, HANGS)
+    };
+    let finished = as_nobody();
+    assert_code(&finished, 0);
+    assert_eq!(finished.stdout_text(), "app\n");
+
+    scene.annotate(&[&ANNOTATIONS[..], &[("db.file-mode", "0400")]].concat());
+    scene.server.put_secret("prod", "other", &[("token", b"test-token-x")]);
+    assert_code(&scene.init(&[]), 0);
+    let finished = as_nobody();
+    assert_code(&finished, 5);
+    assert_has(&finished.stderr, &["this process (uid 65532) may not read files in it: set fsGroup"]);
+}

@@ -1,0 +1,240 @@
+//! `podcreds install`: the program beside the credentials, and neither in the other's way.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::run::{Finished, Running, poll_until, run};
+use crate::volume::{in_own_mounts, root};
+use crate::{HANGS, PASSWORD, PODCREDS, Scene, assert_code, assert_has};
+
+fn install(scene: &Scene, path: &str) -> Finished {
+    run(scene.command(&["install", path]), HANGS)
+}
+
+/// Installs to a path in the volume.
+fn install_in_volume(scene: &Scene, path: &str) -> Finished {
+    install(scene, &format!("{}/{path}", scene.pod.volume().display()))
+}
+
+#[track_caller]
+fn assert_installed(path: &Path) {
+    assert!(fs::read(path).unwrap() == fs::read(PODCREDS).unwrap(), "{} differs", path.display());
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o555);
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    fs::read_dir(folder).unwrap().map(|entry| crate::name_of(&entry.unwrap().path())).collect()
+}
+
+#[test]
+fn a_container_without_podcreds_starts_with_the_one_in_the_volume() {
+    let scene = Scene::new(&[("db.secret", "db"), ("db.format", "env")]);
+    assert_code(&scene.init(&[]), 0);
+    let finished = install_in_volume(&scene, "bin/podcreds");
+    assert_code(&finished, 0);
+    assert_has(&finished.stderr, &["installed ", "volume/bin/podcreds ("]);
+    let installed = scene.pod.volume().join("bin/podcreds");
+    assert_installed(&installed);
+    let mut command = scene.pod.command(&installed, &scene.server);
+    command.args(["exec", "--", "/bin/sh", "-c", "echo $password"]);
+    assert_eq!(run(command, HANGS).stdout_text().trim(), PASSWORD);
+}
+
+#[test]
+fn missing_folders_are_made_for_everybody_whatever_the_umask() {
+    let scene = Scene::plain();
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "umask 0077; exec \"$0\" install a/b/program", PODCREDS]);
+    command.current_dir(scene.pod.root());
+    assert_code(&run(command, HANGS), 0);
+    assert_installed(&scene.pod.root().join("a/b/program"));
+    for folder in ["a", "a/b"] {
+        assert_eq!(scene.pod.root().join(folder).metadata().unwrap().permissions().mode() & 0o777, 0o755);
+    }
+}
+
+#[test]
+fn a_folder_takes_it_in() {
+    let scene = Scene::plain();
+    let folder = scene.pod.root().join("folder");
+    fs::create_dir(&folder).unwrap();
+    symlink("folder", scene.pod.root().join("link")).unwrap();
+    assert_code(&install(&scene, "folder"), 0);
+    assert_installed(&folder.join("podcreds"));
+    assert_code(&install(&scene, "new/"), 0);
+    assert_installed(&scene.pod.root().join("new/podcreds"));
+    fs::remove_file(folder.join("podcreds")).unwrap();
+    assert_code(&install(&scene, "link"), 0);
+    assert_installed(&folder.join("podcreds"));
+}
+
+#[test]
+fn what_is_there_is_replaced_by_a_rename_unless_it_is_the_same() {
+    let scene = Scene::plain();
+    let path = scene.pod.volume().join("podcreds");
+    let inode = || path.metadata().unwrap().ino();
+    assert_code(&install_in_volume(&scene, ""), 0);
+    let first = inode();
+    let finished = install_in_volume(&scene, "podcreds");
+    assert_code(&finished, 0);
+    assert_has(&finished.stderr, &["is this program already: nothing was written"]);
+    assert_eq!(inode(), first);
+
+    // What an older program was started from stays as it is.
+    let old = fs::File::open(&path).unwrap();
+    for (content, mode) in [(b"an older one".to_vec(), 0o555), (fs::read(PODCREDS).unwrap(), 0o644)] {
+        let before = inode();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        assert_code(&install_in_volume(&scene, "podcreds"), 0);
+        assert_installed(&path);
+        assert_ne!(inode(), before);
+    }
+    assert_eq!(old.metadata().unwrap().ino(), first);
+    let elsewhere = scene.pod.root().join("elsewhere");
+    fs::write(&elsewhere, "untouched").unwrap();
+    fs::remove_file(&path).unwrap();
+    symlink(&elsewhere, &path).unwrap();
+    assert_code(&install_in_volume(&scene, "podcreds"), 0);
+    assert_installed(&path);
+    assert_eq!(fs::read_to_string(elsewhere).unwrap(), "untouched");
+    assert_eq!(names(&scene.pod.volume()), ["podcreds"], "nothing is left over");
+}
+
+#[test]
+fn several_at_the_same_time_leave_one_whole_program() {
+    let scene = Scene::plain();
+    let path = scene.pod.volume().join("bin");
+    let running: Vec<_> = (0..4)
+        .map(|_| Running::start(scene.command(&["install", path.join("podcreds").to_str().unwrap()])))
+        .collect();
+    running.into_iter().for_each(|running| assert_code(&running.wait(HANGS), 0));
+    assert_installed(&path.join("podcreds"));
+    assert_eq!(names(&path), ["podcreds"]);
+}
+
+#[test]
+fn init_and_sidecar_leave_the_program_alone() {
+    let scene = Scene::plain();
+    assert_code(&install_in_volume(&scene, "bin/podcreds"), 0);
+    let installed = scene.pod.volume().join("bin/podcreds");
+    let before = installed.metadata().unwrap();
+    for password in ["test-1", "test-2"] {
+        scene.put_password(password);
+        assert_code(&scene.init(&["--grace", "0s"]), 0);
+        assert_eq!(scene.read("db/password"), password);
+    }
+    let _sidecar = Running::start(scene.command(&["sidecar", "--grace", "0s"]));
+    for password in ["test-3", "test-4"] {
+        scene.put_password(password);
+        poll_until(HANGS, "the files follow", || scene.read("db/password") == password);
+    }
+    let after = installed.metadata().unwrap();
+    assert_eq!((after.ino(), after.ctime_nsec()), (before.ino(), before.ctime_nsec()));
+}
+
+#[test]
+fn a_credential_of_the_same_path_is_refused() {
+    for path in ["bin", "bin/db"] {
+        let scene = Scene::new(&[("db.secret", "db"), ("db.path", path)]);
+        assert_code(&install_in_volume(&scene, "bin/podcreds"), 0);
+        let finished = scene.init(&[]);
+        assert_code(&finished, 5);
+        assert_has(
+            &finished.stderr,
+            &["\"bin\" is there and was not written by podcreds", "choose another .path"],
+        );
+        assert_installed(&scene.pod.volume().join("bin/podcreds"));
+        assert_eq!(scene.names(), ["bin"]);
+    }
+}
+
+#[test]
+fn a_program_is_not_put_among_the_credentials() {
+    let scene = Scene::new(&[
+        ("bin.secret", "db"),
+        ("podcreds.secret", "db"),
+        ("podcreds.format", "env"),
+        ("podcreds.path", "podcreds"),
+    ]);
+    assert_code(&scene.init(&[]), 0);
+    let (names, files) = (scene.names(), scene.files());
+    let version = fs::read_link(scene.pod.volume().join("..data")).unwrap().to_str().unwrap().to_owned();
+    for path in [
+        "bin",
+        "bin/podcreds",
+        "bin/deeper/podcreds",
+        "bin/password",
+        "podcreds",
+        "",
+        "..data",
+        "..data/podcreds",
+        "..data/bin/deeper/",
+        "..data_tmp",
+        "..other",
+        &version,
+        &format!("{version}/x"),
+    ] {
+        let finished = install_in_volume(&scene, path);
+        assert_code(&finished, 5);
+        let part =
+            "what is at this place is written by podcreds from the annotations: install a program beside it";
+        assert_has(&finished.stderr, &[part]);
+        assert_has(&scene.pod.termination_message(), &[part]);
+        assert_eq!((scene.names(), scene.files()), (names.clone(), files.clone()), "{path}");
+    }
+    // What cannot be a folder.
+    let finished = install_in_volume(&scene, "podcreds/x");
+    assert_code(&finished, 5);
+    assert_eq!((scene.names(), scene.files()), (names, files));
+}
+
+#[test]
+fn something_else_in_its_place_is_an_error() {
+    let scene = Scene::plain();
+    fs::create_dir_all(scene.pod.volume().join("folder/podcreds")).unwrap();
+    fs::write(scene.pod.volume().join("file"), "").unwrap();
+    for (path, name) in [("folder", "podcreds"), ("file/podcreds", "file")] {
+        let finished = install_in_volume(&scene, path);
+        assert_code(&finished, 5);
+        assert_has(
+            &finished.stderr,
+            &[name, "\" is there and is no program, or no folder for one: remove it"],
+        );
+    }
+}
+
+#[test]
+fn a_volume_that_takes_no_program_says_why_and_nothing_is_left_over() {
+    let Some(()) = root() else { return };
+    for (options, part) in [
+        ("size=1m", "is full: raise the sizeLimit of its emptyDir"),
+        ("ro", "is read-only: leave readOnly out"),
+        ("noexec", "is mounted noexec, so that no program starts from there"),
+    ] {
+        let scene = Scene::plain();
+        let finished = in_own_mounts(
+            &scene,
+            &format!(
+                "mount -t tmpfs -o {options} none $volume
+                 code=0; $podcreds install $volume/podcreds || code=$?
+                 test $code = 5
+                 ls -A $volume"
+            ),
+        );
+        assert_code(&finished, 0);
+        assert_eq!(finished.stdout_text(), "", "{options}");
+        assert_has(&finished.stderr, &[part]);
+    }
+}
+
+#[test]
+fn a_path_is_needed() {
+    let scene = Scene::plain();
+    for args in [&["install"][..], &["install", ""]] {
+        assert_code(&run(scene.command(args), HANGS), 2);
+    }
+}
