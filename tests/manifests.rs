@@ -23,8 +23,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The folders that hold a `kustomization.yaml`.
-const EXAMPLES: [&str; 5] =
-    ["deploy", "deploy/annotations-file", "deploy/job", "deploy/native-sidecar", "deploy/sidecar"];
+const EXAMPLES: [&str; 6] =
+    ["deploy", "deploy/annotations-file", EXEC, "deploy/job", "deploy/native-sidecar", "deploy/sidecar"];
+
+/// The one whose application starts by way of podcreds, from the volume.
+const EXEC: &str = "deploy/exec";
 
 /// Where the image holds the binary.
 const BINARY: &str = "/bin/podcreds";
@@ -99,7 +102,8 @@ fn every_container_is_bounded_and_cannot_write_to_its_image() {
         }
         let volume =
             pod["spec"]["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "podcreds");
-        assert_eq!(volume.unwrap()["emptyDir"], json!({"medium": "Memory", "sizeLimit": "1Mi"}), "{example}");
+        let size = if example == EXEC { "8Mi" } else { "1Mi" };
+        assert_eq!(volume.unwrap()["emptyDir"], json!({"medium": "Memory", "sizeLimit": size}), "{example}");
         for (place, container) in pod_security::containers(pod) {
             assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true, "{example}: {place}");
             for bound in ["requests", "limits"] {
@@ -310,6 +314,7 @@ fn each_sidecar_runs_where_its_example_is_for() {
     for (example, kind, native, ordinary) in [
         ("deploy", "Deployment", 0, 0),
         ("deploy/annotations-file", "Deployment", 0, 0),
+        (EXEC, "Deployment", 0, 0),
         // Here an ordinary one would keep the Job from ending.
         ("deploy/job", "Job", 1, 0),
         ("deploy/native-sidecar", "Deployment", 1, 0),
@@ -352,6 +357,12 @@ fn the_examples_are_one_application() {
             assert!(whole.as_str().unwrap().starts_with(script), "{script}");
             app["args"][0] = whole;
         }
+        if let Some(command) = after_exec(&app["command"]) {
+            // It does the same and sources no file: its variables are there.
+            app["command"] = command.into();
+            let script = format!(". /podcreds/shop.env\n{}", app["args"][0].as_str().unwrap());
+            app["args"][0] = script.into();
+        }
         app
     };
     for example in EXAMPLES {
@@ -368,6 +379,40 @@ fn the_examples_are_one_application() {
                 let of_first = &spec_of_first["initContainers"][0][field];
                 assert_eq!(&container[field], of_first, "{example}: {place}: {field}");
             }
+        }
+    }
+}
+
+/// What `podcreds exec` becomes, where a container starts with that.
+fn after_exec(command: &Value) -> Option<Vec<Value>> {
+    let command = command.as_array()?;
+    let end = command.iter().position(|word| word == "--")?;
+    command[..end].contains(&"exec".into()).then(|| command[end + 1..].to_vec())
+}
+
+/// A container that starts with podcreds from the volume finds it where an init container has put it.
+#[test]
+fn what_starts_from_the_volume_was_installed_there() {
+    for example in EXAMPLES {
+        let Some(rendered) = render(example) else { return };
+        let documents = documents(&rendered);
+        let spec = &pod(&documents)["spec"];
+        let installed: Vec<_> = spec["initContainers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|container| container["args"][0] == "install")
+            .map(|container| (&container["args"][1], &container["volumeMounts"]))
+            .collect();
+        let app = &spec["containers"][0];
+        let starts_there = after_exec(&app["command"]).is_some();
+        assert_eq!(starts_there, example == EXEC, "{example}");
+        assert_eq!(installed.len(), usize::from(starts_there), "{example}");
+        for (path, mounts) in installed {
+            assert_eq!(*path, app["command"][0], "{example}");
+            let mount = &app["volumeMounts"][0];
+            assert_eq!((&mounts[0]["name"], &mounts[0]["mountPath"]), (&mount["name"], &mount["mountPath"]));
+            assert!(Path::new(path.as_str().unwrap()).starts_with(mount["mountPath"].as_str().unwrap()));
         }
     }
 }
