@@ -6,7 +6,8 @@ use std::{env, fs};
 
 use serde_json::{Value, json};
 
-use crate::kubectl::Namespace;
+use crate::kubectl::{Namespace, PATIENCE};
+use crate::support::run::poll_until;
 use crate::support::skip::require;
 
 const IMAGE: &str = "docker.io/local/podcreds:test";
@@ -238,6 +239,81 @@ fn the_example_for_users_comes_up() {
 #[test]
 fn the_example_with_an_annotations_file_comes_up() {
     deploy("deploy/annotations-file");
+}
+
+/// A pod whose application starts by way of podcreds from the volume: its image has none.
+fn pod_with_exec(command: &Value) -> Value {
+    let annotations = json!({
+        "podcreds.io/app.secret": "db",
+        "podcreds.io/app.format": "env",
+        "podcreds.io/app.keys": "APP_USER=username, APP_PASSWORD=password",
+    });
+    let mut pod = pod(annotations, 12_345, 23_456, "");
+    let mut install = pod["spec"]["initContainers"][0].clone();
+    install["name"] = "install".into();
+    install["args"] = json!(["install", "/podcreds/bin/podcreds"]);
+    push(&mut pod["spec"]["initContainers"], install);
+    pod["spec"]["containers"][0]["command"] = command.clone();
+    pod
+}
+
+/// How the application of a pod ended: its exit code and what it printed.
+fn end_of_app(namespace: &Namespace, name: &str) -> (i64, String) {
+    let status = namespace.pod_status(name, "ends", ended);
+    let terminated = &status["containerStatuses"][0]["state"]["terminated"];
+    let code = terminated["exitCode"].as_i64().unwrap_or_else(|| panic!("it ended: {status:#}"));
+    (code, namespace.kubectl(&["logs", name, "-c", "app"]))
+}
+
+#[test]
+fn an_application_without_podcreds_gets_its_variables_and_is_the_first_process() {
+    let Some(namespace) = namespace() else { return };
+    // As another user than podcreds, with the volume read-only.
+    let script = "echo $APP_USER \"$APP_PASSWORD\"; tr '\\0' ' ' < /proc/1/cmdline; exit 42";
+    let exec = json!(["/podcreds/bin/podcreds", "exec", "--", "sh", "-c", script]);
+    namespace.put("v1", "Pod", "exec", pod_with_exec(&exec));
+    let (code, printed) = end_of_app(&namespace, "exec");
+    assert_eq!(printed, format!("app it's a \"test\" $password\nsh -c {script} "));
+    assert_eq!(code, 42, "the container's exit code is the program's");
+}
+
+#[test]
+fn a_signal_for_the_container_is_the_programs() {
+    let Some(namespace) = namespace() else { return };
+    let script = "trap 'echo $APP_USER ends; exit 7' TERM; echo ready; while :; do sleep 0.1; done";
+    let exec = json!(["/podcreds/bin/podcreds", "exec", "--", "sh", "-c", script]);
+    start(&namespace, "signals", pod_with_exec(&exec));
+    poll_until(PATIENCE, "the trap is set", || {
+        namespace.kubectl(&["logs", "signals", "-c", "app"]).contains("ready")
+    });
+    // As the kubelet does it: to the first process of the container.
+    namespace.kubectl(&["exec", "signals", "-c", "app", "--", "kill", "-TERM", "1"]);
+    assert_eq!(end_of_app(&namespace, "signals"), (7, "ready\napp ends\n".to_owned()));
+}
+
+#[test]
+fn a_container_of_its_own_renders_its_variables_without_a_volume() {
+    let Some(namespace) = namespace() else { return };
+    let exec = json!([
+        "/podcreds/bin/podcreds",
+        "exec",
+        "--render",
+        "--",
+        "sh",
+        "-c",
+        "echo $APP_USER; ls /podcreds"
+    ]);
+    let mut pod = pod_with_exec(&exec);
+    let spec = &mut pod["spec"];
+    spec["initContainers"][0] = spec["initContainers"][1].take();
+    spec["initContainers"].as_array_mut().unwrap().truncate(1);
+    spec["containers"][0]["env"] = spec["initContainers"][0]["env"].clone();
+    assert_eq!(output(&namespace, "render", pod), "app\nbin\n");
+}
+
+#[test]
+fn the_example_with_exec_comes_up() {
+    deploy("deploy/exec");
 }
 
 #[test]
