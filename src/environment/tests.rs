@@ -32,6 +32,13 @@ fn rendered(secret: &BTreeMap<String, Vec<u8>>) -> BTreeMap<RelativePath, Secret
     bundle.into_iter().map(|(path, file)| (path, file.content)).collect()
 }
 
+/// One line of format `env`.
+fn line(name: &str, value: &str) -> String {
+    let mut quoted = SecretBuffer::default();
+    escape::shell(value, &mut quoted).unwrap();
+    format!("export {name}={}\n", quoted.finish().expose_text().unwrap())
+}
+
 #[test]
 fn the_variables_of_all_files_are_read() {
     let read = environment(&[
@@ -120,16 +127,18 @@ proptest! {
     }
 
     #[test]
-    fn what_is_read_is_what_format_env_writes_and_nothing_else(text in "((export |ex)?(A|B1|1|)(=|)('|'\\\\'')?[a\n=]{0,2}'?(\n|))*") {
+    fn what_is_read_is_just_what_format_env_writes(
+        values in prop::collection::vec("['x\n=]{0,3}", 1..3),
+        at in any::<prop::sample::Index>(),
+        removed in 0..3_usize,
+        inserted in prop::sample::select(vec!["", "'", "\\''", "\n", " ", "=", "x", "\\", "export "]),
+    ) {
+        let mut text: String = values.iter().enumerate().map(|(n, value)| line(&format!("A{n}"), value)).collect();
+        let at = at.index(text.len());
+        text.replace_range(at..(at + removed).min(text.len()), inserted);
         if let Ok(variables) = parse::variables(text.as_bytes()) {
-            let mut written = SecretBuffer::default();
-            for (name, value) in variables {
-                written.push_str(&format!("export {name}="));
-                escape::shell(value.expose_text().unwrap(), &mut written).unwrap();
-                written.push_str("\n");
-            }
-            let written = written.finish();
-            prop_assert_eq!(written.expose_text().unwrap(), text);
+            let lines = variables.iter().map(|(name, value)| line(name, value.expose_text().unwrap()));
+            prop_assert_eq!(lines.collect::<String>(), text);
         }
     }
 }
