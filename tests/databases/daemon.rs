@@ -66,6 +66,11 @@ fn id(which: &str, user: &str) -> u32 {
     run(command, HANGS).stdout_text().trim().parse().unwrap_or_else(|_| panic!("there is no user {user}"))
 }
 
+/// A port on loopback that nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// A server that answers. It is told to end when this is dropped.
 pub(crate) struct Daemon {
     /// Shared by the threads of a test, none of which uses it.
@@ -83,7 +88,7 @@ impl Daemon {
     ) -> Self {
         let mut said = String::new();
         for _ in 0..PORTS {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = free_port();
             let mut running = Running::start(command(port));
             let mut ended = false;
             poll_until(HANGS, "the server answers", || {

@@ -9,7 +9,7 @@ use crate::postgresql::Postgresql;
 use crate::support::run::run;
 use crate::support::skip::require;
 use crate::users::{User, with_hard_names, with_hard_passwords};
-use crate::{HANGS, all_log_in, program};
+use crate::{HANGS, all_log_in, answers_by_line, program};
 
 /// Where Debian keeps Java libraries.
 const JARS: &str = "/usr/share/java";
@@ -29,16 +29,8 @@ fn driver(jar: &str, package: &str) -> Option<Command> {
 #[track_caller]
 fn java_logs_in(mut java: Command, query: &str, files: &[(&User, PathBuf)]) {
     java.arg(query).args(files.iter().map(|(_, file)| file));
-    let finished = run(java, HANGS);
-    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-    let printed = finished.stdout_text();
-    let answers: Vec<_> = printed.lines().collect();
-    assert_eq!(answers.len(), files.len(), "{printed}{}", finished.stderr);
-    all_log_in("jdbc", files, |user, file| {
-        let (_, answer) = files.iter().zip(&answers).find(|((_, other), _)| other == file).unwrap();
-        let name: String = user.name.bytes().map(|byte| format!("{byte:02x}")).collect();
-        if **answer == name { Ok(user.name.clone()) } else { Err((**answer).to_owned()) }
-    });
+    let answers = answers_by_line(&run(java, HANGS), files);
+    all_log_in("jdbc", files, |_, file| answers[file].clone());
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod redis;
 mod rotation;
 mod users;
 
+use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -87,4 +88,24 @@ fn answer(finished: &Finished) -> Result<String, String> {
         Some(0) => Ok(printed.strip_suffix('\n').unwrap_or(&printed).to_owned()),
         code => Err(format!("code {code:?}: {}{printed}", finished.stderr)),
     }
+}
+
+/// What a program printed that logs in with many files: for each a line, of the hexadecimal digits of the name that it got in
+/// with, or of something else.
+#[track_caller]
+fn answers_by_line(
+    finished: &Finished,
+    files: &[(&User, PathBuf)],
+) -> BTreeMap<PathBuf, Result<String, String>> {
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let printed = finished.stdout_text();
+    assert_eq!(printed.lines().count(), files.len(), "{printed}{}", finished.stderr);
+    let answers = printed.lines().map(|line| name(line).ok_or_else(|| line.to_owned()));
+    files.iter().map(|(_, file)| file.clone()).zip(answers).collect()
+}
+
+fn name(hexadecimal: &str) -> Option<String> {
+    let digits = |at| u8::from_str_radix(hexadecimal.get(at..at + 2)?, 16).ok();
+    let bytes: Option<Vec<_>> = (0..hexadecimal.len()).step_by(2).map(digits).collect();
+    String::from_utf8(bytes?).ok()
 }
