@@ -286,6 +286,20 @@ fn the_jdbc_driver_of_mariadb_decodes_nothing() {
     assert!(message.contains("the value of field database holds a question mark"), "{message}");
 }
 
+#[test]
+fn a_database_that_is_a_dot_segment_is_in_no_uri() {
+    let database = |name: &str, engine: &str| {
+        let annotations = [("db.format", "uri"), ("db.engine", engine)];
+        render(&annotations, &[("host", b"h"), ("database", name.as_bytes())])
+    };
+    for name in [".", ".."] {
+        let message = database(name, "postgresql").unwrap_err();
+        assert!(message.contains("the value of field database holds dots alone"), "{message}");
+        assert!(database(name, "sqlserver").is_ok(), "there it is no path");
+    }
+    assert!(database("...", "postgresql").is_ok());
+}
+
 /// Any text that a text format must carry, with what is special in one of them more often than chance would have it.
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
