@@ -18,19 +18,22 @@ use crate::{HANGS, all_log_in, answers_by_line, program};
 /// Until both sides have agreed on a size, a frame has 4096 bytes (AMQP 0-9-1, 4.2.3), and name and password are in the first.
 const LONGEST: usize = 4000;
 
-/// Python with `pika`.
-fn python() -> Option<Command> {
+/// Python with `pika`, twice: to make users, and to log in as them.
+fn python() -> Option<[Command; 2]> {
     let python = env::var_os("PODCREDS_TEST_PYTHON").unwrap_or_else(|| "python3".into());
     let imported = Command::new(&python).args(["-c", "import pika"]).output();
     let there = imported.is_ok_and(|output| output.status.success());
     let what = "Python with pika (pip install -r tests/readers/requirements.txt)";
-    let mut command = Command::new(require(what, there.then_some(python))?);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/databases/amqp.py"));
-    Some(command)
+    let python = require(what, there.then_some(python))?;
+    Some(["define", "login"].map(|what| {
+        let mut command = Command::new(&python);
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/databases/amqp.py")).arg(what);
+        command
+    }))
 }
 
 /// The definitions of these users, which the server loads when it starts.
-fn definitions(mut python: Command, users: &[User], home: &Home) -> PathBuf {
+fn definitions(python: Command, users: &[User], home: &Home) -> PathBuf {
     let list: Vec<_> = users
         .iter()
         .map(|User { name, password, database }| {
@@ -39,7 +42,6 @@ fn definitions(mut python: Command, users: &[User], home: &Home) -> PathBuf {
         .collect();
     let (input, output) = (home.path().join("users.json"), home.path().join("definitions.json"));
     fs::write(&input, serde_json::to_vec(&list).unwrap()).unwrap();
-    python.arg("define");
     let finished = run_on(python, File::open(&input).unwrap(), HANGS);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     fs::write(&output, finished.stdout).unwrap();
@@ -92,13 +94,13 @@ fn start(users: &[User], python: Command) -> Option<(Daemon, Daemon, Home)> {
 
 #[test]
 fn pika_logs_in_with_every_password_by_a_uri() {
-    let (Some(mut login), Some(define)) = (python(), python()) else { return };
+    let Some([define, mut login]) = python() else { return };
     let mut users = [with_hard_passwords(), with_hard_names()].concat();
     users.retain(|user| user.password.len() <= LONGEST);
     let Some((server, _names, _home)) = start(&users, define) else { return };
     let mut uri = Written::new("uri", "amqp", server.port);
     let files = uri.write(&users, |_| None);
-    login.arg("login").args(files.iter().map(|(_, file)| file));
+    login.args(files.iter().map(|(_, file)| file));
     let answers = answers_by_line(&run(login, HANGS), &files);
     all_log_in("pika", &files, |_, file| answers[file].clone());
 }

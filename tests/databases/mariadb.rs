@@ -92,7 +92,7 @@ impl Mariadb {
     fn client(&self, name: &str, file: &Path, arguments: &[&str]) -> Finished {
         let mut command = Command::new(self.client.with_file_name(name));
         command.env_clear().env("LC_ALL", "C.UTF-8").env("HOME", self.home.path());
-        command.arg(option("defaults-file", file)).args(arguments);
+        command.arg(option("defaults-extra-file", file)).args(arguments);
         run(command, HANGS)
     }
 }
