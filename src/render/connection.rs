@@ -167,7 +167,7 @@ fn hosts<'a>(given: Given<'a>, port: Option<&'a str>) -> Result<Vec<Host<'a>>, P
         let is_good = match name.as_bytes() {
             [] => false,
             [b'/', rest @ ..] => rest.iter().all(|b| (b' '..=b'~').contains(b)),
-            _ if name.contains(':') => name.parse::<std::net::Ipv6Addr>().is_ok(),
+            _ if name.contains(':') => name.parse::<core::net::Ipv6Addr>().is_ok(),
             bytes => bytes.iter().all(|b| is_plain(*b)),
         };
         if is_good { Ok(Host { name, port: own.or(port) }) } else { Err(bad()) }
