@@ -10,6 +10,8 @@
 
 #[path = "readers/cases.rs"]
 mod cases;
+#[path = "readers/connections.rs"]
+mod connections;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -171,7 +173,7 @@ impl Files {
         let root = tempfile::Builder::new().prefix("podcreds-formats-").tempdir().unwrap();
         let mut cases = cases::values();
         cases.extend_from_slice(more);
-        cases.retain(|case| match render(format, case) {
+        cases.retain(|case| match render(&[("format", format)], case) {
             Ok((name, content)) => {
                 let folder = root.path().join(&case.name);
                 fs::create_dir(&folder).unwrap();
@@ -282,15 +284,16 @@ fn shown(value: Option<&[u8]>) -> String {
 }
 
 /// The name and content of the one file of a credential with these fields, or why there is none.
-fn render(format: &str, case: &Case) -> Result<(String, Vec<u8>), String> {
+fn render(annotations: &[(&str, &str)], case: &Case) -> Result<(String, Vec<u8>), String> {
     let namespace = Namespace::parse("prod").unwrap();
-    let annotations = [("db.secret", "db"), ("db.format", format)]
-        .map(|(word, value)| (format!("{DEFAULT_PREFIX}/{word}"), value.to_owned()));
-    let credentials = parse(&annotations.into(), DEFAULT_PREFIX, &namespace).unwrap();
+    let annotations = [&[("secret", "db")], annotations].concat();
+    let named =
+        annotations.iter().map(|(word, value)| (format!("{DEFAULT_PREFIX}/db.{word}"), (*value).to_owned()));
+    let credentials = parse(&named.collect(), DEFAULT_PREFIX, &namespace).unwrap();
     let secret = ObjectRef::new(Kind::Secret, namespace, "db").unwrap();
     let data = case.fields.iter().map(|(field, value)| (field.clone(), value.as_str().into())).collect();
     let files = bundle(&credentials, &Sources::from([(secret, Some(data))])).map_err(|e| e.to_string())?;
-    assert_eq!(files.len(), 1, "one file for {format}");
+    assert_eq!(files.len(), 1, "one file for {annotations:?}");
     let (path, file) = files.into_iter().next().unwrap();
     Ok((path.to_string(), file.content.expose().to_vec()))
 }

@@ -37,6 +37,7 @@ fn with_query(
     connection: &Connection<'_>,
     out: &mut SecretBuffer,
 ) -> Result<(), Problem> {
+    let rule = if engine == Engine::Mariadb { as_it_is } else { percent };
     out.push_str("jdbc:");
     out.push_str(engine.name());
     out.push_str("://");
@@ -46,7 +47,10 @@ fn with_query(
     }
     out.push_str("/");
     if let Some(database) = connection.database {
-        database.write(percent, out)?;
+        if engine == Engine::Mariadb && database.text.contains('?') {
+            return Err(Problem::Refused { field: database.field.clone(), what: "a question mark" });
+        }
+        database.write(rule, out)?;
     }
     let mut separator = "?";
     for (name, given) in [("user", connection.username), ("password", connection.password)] {
@@ -54,7 +58,7 @@ fn with_query(
             out.push_str(separator);
             out.push_str(name);
             out.push_str("=");
-            given.write(percent, out)?;
+            given.write(rule, out)?;
             separator = "&";
         }
     }
@@ -63,9 +67,22 @@ fn with_query(
         out.push_str(separator);
         percent(name, out).map_err(refused)?;
         out.push_str("=");
-        percent(value.expose_text().unwrap_or_default(), out).map_err(refused)?;
+        rule(value.expose_text().unwrap_or_default(), out).map_err(refused)?;
         separator = "&";
     }
+    Ok(())
+}
+
+/// MariaDB's driver, in all its versions, takes what stands between `&` and `&` as it is and decodes nothing
+/// (`UrlParser`, and `Configuration` since 3.0).
+fn as_it_is(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
+    if text.contains('&') {
+        return Err(Refused("an ampersand"));
+    }
+    if text.contains('\0') {
+        return Err(Refused("a NUL character"));
+    }
+    out.push_str(text);
     Ok(())
 }
 

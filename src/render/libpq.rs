@@ -13,8 +13,9 @@ use crate::render::error::Problem;
 use crate::render::fields::Fields;
 use crate::secret::SecretBuffer;
 
-/// The longest line of a service file, its line break not counted: libpq reads into a buffer of 1024 bytes.
-const SERVICE_LINE: usize = 1022;
+/// The longest line of a service file, its line break not counted: libpq reads into a buffer of 1024 bytes, and takes a line
+/// that fills it for one that is longer (`fe-connect.c`, `parseServiceFile`).
+const SERVICE_LINE: usize = 1021;
 
 /// `host='…' port='…' dbname='…' user='…' password='…'`, without a new line at the end.
 pub(super) fn write(

@@ -4,10 +4,14 @@
 
 use crate::credential::Credential;
 use crate::escape::{self, Refused};
-use crate::render::connection::Connection;
+use crate::render::connection::{Connection, Given};
 use crate::render::error::Problem;
 use crate::render::fields::Fields;
 use crate::secret::SecretBuffer;
+
+/// The longest line, its line break not counted: the clients read into a buffer of 4096 bytes, and go on with the rest as
+/// with a line of its own (`my_default.c`).
+const LINE: usize = 4094;
 
 /// Writes the group that every client reads, and the database in the group of the command-line client alone: `mysqldump`
 /// and `mysqladmin` end with an error where they are given one.
@@ -28,10 +32,7 @@ pub(super) fn write(
     }
     for (name, given) in [("user", connection.username), ("password", connection.password)] {
         if let Some(given) = given {
-            out.push_str(name);
-            out.push_str("=");
-            given.write(escape::mycnf, out)?;
-            out.push_str("\n");
+            option(name, given.text, out).map_err(|refused| cannot(given, refused))?;
         }
     }
     for (name, value) in &connection.options {
@@ -42,19 +43,27 @@ pub(super) fn write(
         option(name, value, out).map_err(|refused| bad(name, refused))?;
     }
     if let Some(database) = connection.database {
-        out.push_str("\n[mysql]\ndatabase=");
-        database.write(escape::mycnf, out)?;
-        out.push_str("\n");
+        out.push_str("\n[mysql]\n");
+        option("database", database.text, out).map_err(|refused| cannot(database, refused))?;
     }
     Ok(())
 }
 
+/// A line; what would not fit into one would be read as another option.
 fn option(name: &str, value: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
+    let start = out.len();
     out.push_str(name);
     out.push_str("=");
     escape::mycnf(value, out)?;
+    if out.len() - start > LINE {
+        return Err(Refused("more than about 4000 bytes"));
+    }
     out.push_str("\n");
     Ok(())
+}
+
+fn cannot(given: Given<'_>, Refused(what): Refused) -> Problem {
+    Problem::Refused { field: given.field.clone(), what }
 }
 
 fn bad(name: &str, Refused(what): Refused) -> Problem {

@@ -250,6 +250,56 @@ fn hidden_values_are_nowhere_in_what_is_shown() {
     assert_eq!(shown.content.expose_text(), Some(expected));
 }
 
+/// One connection in this format, with a password.
+fn connect(format: &str, engine: &str, password: &str) -> Result<String, String> {
+    let mut annotations = vec![("db.format", format)];
+    annotations.extend((!engine.is_empty()).then_some(("db.engine", engine)));
+    let secret = [("host", &b"h"[..]), ("password", password.as_bytes())];
+    let files = render(&annotations, &secret)?;
+    Ok(String::from_utf8(files.into_values().next().unwrap()).unwrap())
+}
+
+#[test]
+fn a_line_that_its_reader_would_cut_is_refused() {
+    // `password=`, and in an option file two quotes.
+    for (format, longest, said) in [
+        ("pgservice", 1021 - 9, "more than about 1000 bytes"),
+        ("mycnf", 4094 - 11, "more than about 4000 bytes"),
+    ] {
+        assert!(connect(format, "", &"a".repeat(longest)).is_ok(), "{format}");
+        let message = connect(format, "", &"a".repeat(longest + 1)).unwrap_err();
+        assert!(message.contains(&format!("field password holds {said}")), "{message}");
+    }
+    assert!(connect("mycnf", "", &"\\".repeat(2042)).is_err(), "it is the line that counts");
+}
+
+#[test]
+fn the_jdbc_driver_of_mariadb_decodes_nothing() {
+    let url = "jdbc:mariadb://h:3306/?password= é%41+#?/=\"";
+    assert_eq!(connect("jdbc", "mariadb", " é%41+#?/=\"").unwrap(), url);
+    let message = connect("jdbc", "mariadb", "a&b").unwrap_err();
+    assert!(message.contains("the value of field password holds an ampersand"), "{message}");
+    assert_eq!(connect("jdbc", "mysql", "a&b").unwrap(), "jdbc:mysql://h:3306/?password=a%26b");
+
+    let annotations = [("db.format", "jdbc"), ("db.engine", "mariadb")];
+    let message = render(&annotations, &[("host", b"h"), ("database", b"a?b")]).unwrap_err();
+    assert!(message.contains("the value of field database holds a question mark"), "{message}");
+}
+
+#[test]
+fn a_database_that_is_a_dot_segment_is_in_no_uri() {
+    let database = |name: &str, engine: &str| {
+        let annotations = [("db.format", "uri"), ("db.engine", engine)];
+        render(&annotations, &[("host", b"h"), ("database", name.as_bytes())])
+    };
+    for name in [".", ".."] {
+        let message = database(name, "postgresql").unwrap_err();
+        assert!(message.contains("the value of field database holds dots alone"), "{message}");
+        assert!(database(name, "sqlserver").is_ok(), "there it is no path");
+    }
+    assert!(database("...", "postgresql").is_ok());
+}
+
 /// Any text that a text format must carry, with what is special in one of them more often than chance would have it.
 fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![

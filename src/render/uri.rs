@@ -114,6 +114,10 @@ fn database(
 ) -> Result<(), Problem> {
     match (engine, database) {
         (Engine::Sqlserver, Some(database)) => query.add("database", &database.text.into()),
+        // Readers take such a path away, encoded or not (RFC 3986, section 5.2.4).
+        (_, Some(Given { field, text: "." | ".." })) => {
+            return Err(Problem::Refused { field: field.clone(), what: "dots alone" });
+        }
         (_, Some(database)) => {
             out.push_str("/");
             database.write(percent, out)?;

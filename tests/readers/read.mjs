@@ -12,7 +12,16 @@ import { parseEnv } from "node:util";
 const [format, folder] = process.argv.slice(2);
 const library = (name) => createRequire(import.meta.url)(join(process.env.PODCREDS_TEST_NODE_MODULES, name));
 
+// A URI as the URL Standard has it, which browsers, Node, Deno and Bun share.
+function whatwg(text) {
+  const url = new URL(text);
+  const [username, password, path] = [url.username, url.password, url.pathname.slice(1)].map(decodeURIComponent);
+  const { database = path, ...options } = Object.fromEntries(url.searchParams);
+  return { username, password, host: url.hostname, port: url.port, database, ...options };
+}
+
 function readers() {
+  if (format.startsWith("uri-")) return { "WHATWG URL": whatwg };
   switch (format) {
     case "json":
       return { "JSON.parse": JSON.parse };

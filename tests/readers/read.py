@@ -2,13 +2,15 @@
 
     read.py FORMAT FOLDER
 
-The file of a case is FOLDER/CASE/db.ENDING. Each line printed is a JSON object: `reader`, `case`, and either `fields`,
+FORMAT may be of an engine: uri-ENGINE, jdbc-ENGINE. The file of a case is FOLDER/CASE/db.ENDING. Each line printed is a JSON object: `reader`, `case`, and either `fields`,
 with values in base64, or `error`.
 """
 import base64
 import json
 import sys
 from pathlib import Path
+
+import connections
 
 
 def plain_json(path):
@@ -30,6 +32,8 @@ def pyyaml(loader):
 def readers(format):
     if format == "json":
         yield "Python json", plain_json
+    elif "-" in format:
+        yield from connections.readers(format)
     elif format == "dotenv":
         yield "python-dotenv", python_dotenv
     elif format == "yaml":

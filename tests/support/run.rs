@@ -1,6 +1,6 @@
 //! Processes and conditions with a deadline: a test that would hang fails, and says what it saw.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -20,6 +20,11 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// When it has not ended, or not closed its output, `within` the time: it is killed first, and what it printed is told.
 pub(crate) fn run(command: Command, within: Duration) -> Finished {
     Running::start(command).wait(within)
+}
+
+/// The same with this file as its input.
+pub(crate) fn run_on(command: Command, input: File, within: Duration) -> Finished {
+    Running::start_on(command, input.into()).wait(within)
 }
 
 /// Waits until `condition` holds.
@@ -86,8 +91,12 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts `command` with no input; its output is collected from now on.
-    pub(crate) fn start(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub(crate) fn start(command: Command) -> Self {
+        Self::start_on(command, Stdio::null())
+    }
+
+    fn start_on(mut command: Command, input: Stdio) -> Self {
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = Instant::now();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         let (sender, closed) = mpsc::channel();

@@ -1,0 +1,111 @@
+//! Real servers of Debian's packages, and their real clients: with the file that `podcreds init` wrote they log in, however
+//! hard the password is, and what a format cannot carry podcreds refuses by name. Each test starts a server of its own on
+//! loopback, without root's rights where the server wants none, and stops it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, also in the functions that it calls"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod amqp;
+mod daemon;
+mod files;
+mod jdbc;
+mod mariadb;
+mod postgresql;
+mod redis;
+mod rotation;
+mod users;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use support::run::Finished;
+use users::User;
+
+/// The program under test.
+const PODCREDS: &str = env!("CARGO_BIN_EXE_podcreds");
+/// Beyond this a client, a server that starts, or a run of podcreds hangs.
+const HANGS: Duration = Duration::from_secs(120);
+/// How many clients log in side by side.
+const SIDE_BY_SIDE: usize = 4;
+/// How many failures are told.
+const LISTED: usize = 10;
+
+/// A program on the path, or where Debian keeps what only an administrator starts.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/bin".into()])
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
+/// Fails unless each of these logs in: `log_in` returns what the server took it for, or what the client said.
+#[track_caller]
+fn all_log_in(
+    how: &str,
+    logins: &[(&User, PathBuf)],
+    log_in: impl Fn(&User, &Path) -> Result<String, String> + Sync,
+) {
+    let (failures, log_in) = (&Mutex::new(Vec::new()), &log_in);
+    thread::scope(|scope| {
+        for part in logins.chunks(logins.len().div_ceil(SIDE_BY_SIDE).max(1)) {
+            scope.spawn(move || {
+                for (user, file) in part {
+                    let failure = match log_in(user, file) {
+                        Ok(name) if name == user.name => continue,
+                        Ok(name) => format!("is {name:?}"),
+                        Err(message) => message,
+                    };
+                    failures.lock().unwrap().push(format!("{user:?}: {failure}"));
+                }
+            });
+        }
+    });
+    let failures = failures.lock().unwrap();
+    assert!(
+        failures.is_empty(),
+        "{how}: {} of {} do not log in\n{}",
+        failures.len(),
+        logins.len(),
+        failures[..failures.len().min(LISTED)].join("\n")
+    );
+}
+
+/// What a client printed, without the last line's end; or, if it failed, what it said.
+fn answer(finished: &Finished) -> Result<String, String> {
+    let printed = finished.stdout_text();
+    match finished.code {
+        Some(0) => Ok(printed.strip_suffix('\n').unwrap_or(&printed).to_owned()),
+        code => Err(format!("code {code:?}: {}{printed}", finished.stderr)),
+    }
+}
+
+/// What a program printed that logs in with many files: for each a line, of the hexadecimal digits of the name that it got in
+/// with, or of something else.
+#[track_caller]
+fn answers_by_line(
+    finished: &Finished,
+    files: &[(&User, PathBuf)],
+) -> BTreeMap<PathBuf, Result<String, String>> {
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let printed = finished.stdout_text();
+    assert_eq!(printed.lines().count(), files.len(), "{printed}{}", finished.stderr);
+    let answers = printed.lines().map(|line| name(line).ok_or_else(|| line.to_owned()));
+    files.iter().map(|(_, file)| file.clone()).zip(answers).collect()
+}
+
+fn name(hexadecimal: &str) -> Option<String> {
+    let digits = |at| u8::from_str_radix(hexadecimal.get(at..at + 2)?, 16).ok();
+    let bytes: Option<Vec<_>> = (0..hexadecimal.len()).step_by(2).map(digits).collect();
+    String::from_utf8(bytes?).ok()
+}

@@ -1,0 +1,153 @@
+//! MariaDB, with the clients that read its option files.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::daemon::{Daemon, Home};
+use crate::files::{Refusal, Written};
+use crate::support::run::{Finished, run, run_on};
+use crate::support::skip::require;
+use crate::users::{DATABASE, OPTION_FILE, User, with_hard_names, with_hard_passwords};
+use crate::{HANGS, all_log_in, answer, program};
+
+/// A server of a test needs neither a disk that keeps its word nor much memory.
+const SETTINGS: [&str; 6] = [
+    "--bind-address=127.0.0.1",
+    "--skip-name-resolve",
+    "--innodb-buffer-pool-size=8M",
+    "--innodb-log-file-size=4M",
+    "--innodb-flush-log-at-trx-commit=0",
+    "--character-set-server=utf8mb4",
+];
+
+/// A server with the users asked for; gone when this is dropped.
+pub(crate) struct Mariadb {
+    client: PathBuf,
+    daemon: Daemon,
+    home: Home,
+}
+
+impl Mariadb {
+    pub(crate) fn start(users: &[User]) -> Option<Self> {
+        let server = require("mariadb-server (mariadbd)", program("mariadbd"))?;
+        let install = require("mariadb-install-db", program("mariadb-install-db"))?;
+        let client = require("mariadb-client (mariadb)", program("mariadb"))?;
+        let home = Home::new("mysql")?;
+        let data = option("datadir", &home.path().join("data"));
+        let mut command = home.command(&install);
+        command
+            .arg("--no-defaults")
+            .arg(&data)
+            .args(["--skip-test-db", "--auth-root-authentication-method=normal"]);
+        let made = run(command, HANGS);
+        assert_eq!(made.code, Some(0), "{}", made.stderr);
+
+        let command = |port: u16| {
+            let mut command = home.command(&server);
+            command.args(["--no-defaults", &data, &format!("--port={port}")]).args(SETTINGS);
+            command.arg(option("socket", &home.path().join("socket")));
+            command.arg(option("pid-file", &home.path().join("pid")));
+            command
+        };
+        let daemon = Daemon::start(Signal::TERM, command, |_| {
+            let mut command = administrator(&client, &home);
+            command.args(["-e", "SELECT 1"]);
+            run(command, HANGS).code == Some(0)
+        });
+        let server = Self { client, daemon, home };
+        server.make(users);
+        Some(server)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.daemon.port
+    }
+
+    /// Runs statements as the administrator, from standard input: arguments can be seen by everybody.
+    fn administer(&self, statements: &str) {
+        let script = self.home.path().join("statements.sql");
+        fs::write(&script, statements).unwrap();
+        let finished = run_on(administrator(&self.client, &self.home), File::open(&script).unwrap(), HANGS);
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    }
+
+    fn make(&self, users: &[User]) {
+        let mut statements = format!("CREATE DATABASE {DATABASE};\n");
+        for User { name, password, database } in users {
+            let user = format!("{}@'127.0.0.1'", literal(name));
+            let quoted = format!("`{}`", database.replace('`', "``"));
+            statements += &format!("CREATE USER {user} IDENTIFIED BY {};\n", literal(password));
+            statements += &format!("CREATE DATABASE IF NOT EXISTS {quoted};\n");
+            // What stands there is a pattern.
+            let pattern = quoted.replace('\\', "\\\\");
+            statements += &format!("GRANT SELECT ON {pattern}.* TO {user};\n");
+        }
+        self.administer(&statements);
+    }
+
+    /// Runs one of its clients with an option file.
+    fn client(&self, name: &str, file: &Path, arguments: &[&str]) -> Finished {
+        let mut command = Command::new(self.client.with_file_name(name));
+        command.env_clear().env("LC_ALL", "C.UTF-8").env("HOME", self.home.path());
+        command.arg(option("defaults-extra-file", file)).args(arguments);
+        run(command, HANGS)
+    }
+}
+
+fn option(name: &str, path: &Path) -> String {
+    format!("--{name}={}", path.display())
+}
+
+fn administrator(client: &Path, home: &Home) -> Command {
+    let mut command = Command::new(client);
+    command.env_clear().args([
+        "--no-defaults",
+        "--binary-mode",
+        "--default-character-set=utf8mb4",
+        "-u",
+        "root",
+    ]);
+    command.arg(option("socket", &home.path().join("socket")));
+    command
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+#[test]
+fn mariadb_logs_in_with_every_password_by_an_option_file() {
+    let users = [with_hard_passwords(), with_hard_names()].concat();
+    let Some(server) = Mariadb::start(&users) else { return };
+    let mut mycnf = Written::new("mycnf", "mariadb", server.port());
+    let files = mycnf.write(&users, no_option_file_can_carry);
+    let query = ["--batch", "--raw", "--skip-column-names", "-e"];
+    all_log_in("mariadb", &files, |user, file| {
+        let arguments =
+            [&query[..], &["SELECT SUBSTRING_INDEX(CURRENT_USER(), '@127', 1), DATABASE()"]].concat();
+        let printed = answer(&server.client("mariadb", file, &arguments))?;
+        let (name, database) = printed.split_once('\t').ok_or_else(|| printed.clone())?;
+        // The group of the client alone has the database.
+        if database == user.database { Ok(name.to_owned()) } else { Err(printed.clone()) }
+    });
+    all_log_in("mariadb-dump", &files, |user, file| {
+        answer(&server.client("mariadb-dump", file, &["--compact", "--", &user.database]))
+            .map(|_| user.name.clone())
+    });
+    all_log_in("mariadb-admin", &files, |user, file| {
+        answer(&server.client("mariadb-admin", file, &["version"])).map(|_| user.name.clone())
+    });
+
+    // It is the password that lets them in.
+    let (_, file) = &files[0];
+    let wrong = server.client("mariadb", file, &["--password=b", "-e", "SELECT 1"]);
+    assert!(wrong.stderr.contains("Access denied"), "{}", wrong.stderr);
+}
+
+/// The clients read lines into a buffer of 4096 bytes, and take the rest for another option.
+fn no_option_file_can_carry(user: &User) -> Option<Refusal> {
+    (user.password.len() > OPTION_FILE).then_some(("password", "more than about 4000 bytes"))
+}

@@ -1,0 +1,205 @@
+//! PostgreSQL, with `psql` for the formats of libpq.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::daemon::{Daemon, Home};
+use crate::files::{Refusal, Written};
+use crate::support::run::{Finished, run, run_on};
+use crate::support::skip::require;
+use crate::users::{DATABASE, SERVICE_FILE, User, with_hard_names, with_hard_passwords};
+use crate::{HANGS, all_log_in, answer, program};
+
+/// Who may log in: the superuser by the socket, in a folder that nobody else enters; all others by password. That is SCRAM
+/// for whom the server has a verifier of SCRAM, also where it says `md5`, and `md5` for the others.
+const HBA: &str = "local all postgres trust\nhost all all 127.0.0.1/32 md5\n";
+/// A server of a test needs neither a disk that keeps its word nor much memory.
+const SETTINGS: [&str; 5] = [
+    "password_encryption=scram-sha-256",
+    "fsync=off",
+    "shared_buffers=16MB",
+    "max_connections=40",
+    "listen_addresses=127.0.0.1",
+];
+
+/// A cluster with the users asked for; gone when this is dropped.
+pub(crate) struct Postgresql {
+    pub(crate) psql: PathBuf,
+    daemon: Daemon,
+    home: Home,
+}
+
+impl Postgresql {
+    pub(crate) fn start(users: &[User]) -> Option<Self> {
+        let initdb = require("postgresql (initdb)", server_program("initdb"))?;
+        let psql = require("psql", program("psql"))?;
+        let home = Home::new("postgres")?;
+        let data = home.path().join("data");
+        let mut command = home.command(&initdb);
+        command.args([
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale",
+            "C.UTF-8",
+            "--no-sync",
+            "-D",
+        ]);
+        command.arg(&data);
+        let made = run(command, HANGS);
+        assert_eq!(made.code, Some(0), "{}", made.stderr);
+        fs::write(data.join("pg_hba.conf"), HBA).unwrap();
+
+        let postgres = initdb.with_file_name("postgres");
+        let command = |port: u16| {
+            let mut command = home.command(&postgres);
+            command.arg("-D").arg(&data).arg("-k").arg(home.path()).args(["-p", &port.to_string()]);
+            command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
+            command
+        };
+        // Immediate shutdown: there is nothing to keep.
+        let daemon = Daemon::start(Signal::QUIT, command, |port| {
+            run(administrator(&psql, &home, port), HANGS).code == Some(0)
+        });
+        let server = Self { psql, daemon, home };
+        server.make(users);
+        Some(server)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.daemon.port
+    }
+
+    /// Runs statements as the superuser. They come by standard input: arguments can be seen by everybody.
+    #[track_caller]
+    pub(crate) fn administer(&self, statements: &str) {
+        let script = self.home.path().join("statements.sql");
+        fs::write(&script, statements).unwrap();
+        let mut command = administrator(&self.psql, &self.home, self.port());
+        command.args(["-f", "-", "-v", "ON_ERROR_STOP=1"]);
+        let finished = run_on(command, File::open(&script).unwrap(), HANGS);
+        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    }
+
+    /// Lets somebody log in by MD5 from now on, for clients whose SCRAM cannot take the password.
+    pub(crate) fn without_scram(&self, User { name, password, .. }: &User) {
+        let (role, password) = (identifier(name), literal(password));
+        self.administer(&format!("SET password_encryption = md5; ALTER ROLE {role} PASSWORD {password};"));
+    }
+
+    fn make(&self, users: &[User]) {
+        let mut statements = format!("CREATE DATABASE {DATABASE};\n");
+        for User { name, password, database } in users {
+            let (role, password) = (identifier(name), literal(password));
+            statements += &format!("CREATE ROLE {role} LOGIN PASSWORD {password};\n");
+            if database != DATABASE {
+                statements += &format!("CREATE DATABASE {};\n", identifier(database));
+            }
+        }
+        self.administer(&statements);
+    }
+
+    /// Asks who it is, as the client that these settings make of `psql`.
+    pub(crate) fn asks(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
+        let mut command = Command::new(&self.psql);
+        command.env_clear().env("LC_ALL", "C.UTF-8").env("HOME", self.home.path());
+        command.envs(environment.iter().copied());
+        command.args(["-X", "-w", "-A", "-t", "-c", "SELECT current_user"]).args(arguments);
+        run(command, HANGS)
+    }
+}
+
+fn administrator(psql: &Path, home: &Home, port: u16) -> Command {
+    let mut command = Command::new(psql);
+    command.env_clear().env("LC_ALL", "C.UTF-8").args(["-X", "-q", "-U", "postgres", "-d", "postgres", "-h"]);
+    command.arg(home.path()).args(["-p", &port.to_string()]);
+    command
+}
+
+/// What Debian keeps off the path, by version; the newest.
+fn server_program(name: &str) -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
+    let found = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin").join(name)));
+    found.filter(|path| path.is_file()).max().or_else(|| program(name))
+}
+
+/// A string constant: with `standard_conforming_strings`, only the quote itself is doubled.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+fn identifier(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+fn read(file: &Path) -> String {
+    fs::read_to_string(file).unwrap()
+}
+
+/// All that `psql` is to log in as.
+fn users() -> Vec<User> {
+    [with_hard_passwords(), with_hard_names()].concat()
+}
+
+#[test]
+fn psql_logs_in_with_every_password_by_each_format_of_libpq() {
+    let users = users();
+    let Some(server) = Postgresql::start(&users) else { return };
+    let port = server.port().to_string();
+
+    let mut uri = Written::new("uri", "postgresql", server.port());
+    let files = uri.write(&users, |_| None);
+    all_log_in("uri", &files, |_, file| answer(&server.asks(&["-d", &read(file)], &[])));
+
+    let mut libpq = Written::new("libpq", "postgresql", server.port());
+    let files = libpq.write(&users, |_| None);
+    all_log_in("libpq", &files, |_, file| answer(&server.asks(&["-d", &read(file)], &[])));
+
+    let mut pgservice = Written::new("pgservice", "postgresql", server.port());
+    let files = pgservice.write(&users, no_service_file_can_carry);
+    all_log_in("pgservice", &files, |_, file| {
+        let section = file.file_name().unwrap().to_str().unwrap();
+        let environment = [("PGSERVICEFILE", file.to_str().unwrap()), ("PGSERVICE", section)];
+        answer(&server.asks(&[], &environment))
+    });
+
+    let mut pgpass = Written::new("pgpass", "postgresql", server.port());
+    let files = pgpass.write(&users, no_password_file_can_carry);
+    all_log_in("pgpass", &files, |user, file| {
+        let environment = [
+            ("PGHOST", "127.0.0.1"),
+            ("PGPORT", &port),
+            ("PGUSER", &user.name),
+            ("PGPASSFILE", file.to_str().unwrap()),
+            ("PGDATABASE", &user.database),
+        ];
+        answer(&server.asks(&[], &environment))
+    });
+
+    // It is the password that lets them in.
+    let wrong =
+        server.asks(&["-h", "127.0.0.1", "-p", &port, "-U", "u0", "-d", DATABASE], &[("PGPASSWORD", "b")]);
+    assert!(wrong.stderr.contains("password authentication failed"), "{}", wrong.stderr);
+}
+
+/// libpq cuts white space at the end of a line, and reads lines into a buffer of 1024 bytes (`parseServiceFile`).
+fn no_service_file_can_carry(user: &User) -> Option<Refusal> {
+    let parts = [("database", &user.database), ("username", &user.name), ("password", &user.password)];
+    parts.into_iter().find_map(|(field, value)| match value.as_str() {
+        value if value.contains(['\n', '\r']) => Some((field, "a line break")),
+        value if value.trim_ascii_end() != value => Some((field, "white space at its end")),
+        value if value.len() > SERVICE_FILE => Some((field, "more than about 1000 bytes")),
+        _ => None,
+    })
+}
+
+/// A line is one password, whatever stands in it.
+fn no_password_file_can_carry(user: &User) -> Option<Refusal> {
+    user.password.contains(['\n', '\r']).then_some(("password", "a line break"))
+}

@@ -1,0 +1,117 @@
+//! The users that every server has, and what is hard about them.
+
+/// Somebody who can log in.
+#[derive(Clone, Debug)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) password: String,
+    /// Where the user logs in, for servers that have databases by name.
+    pub(crate) database: String,
+}
+
+/// The least number of passwords, below which somebody has lost some.
+const AT_LEAST: usize = 90;
+/// What a line of a connection service file has room for behind `password=`: libpq wants it shorter than 1022 bytes.
+pub(crate) const SERVICE_FILE: usize = 1021 - 9;
+/// What a line of an option file has room for between the quotes behind `password=`: clients read 4094 bytes.
+pub(crate) const OPTION_FILE: usize = 4094 - 11;
+/// The database of all whose password is what is hard.
+pub(crate) const DATABASE: &str = "orders";
+/// All ASCII punctuation marks.
+const MARKS: &str = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
+
+const PASSWORDS: [&str; 57] = [
+    "a",
+    " ",
+    MARKS,
+    "~}|{`_^]\\[@?>=<;:/.-,+*)('&%$#\"!",
+    " a",
+    "a ",
+    "  a b  ",
+    "\ta\t",
+    "'",
+    "''",
+    "it's",
+    "'a'",
+    "\"\"",
+    "\"a\"",
+    "\"a",
+    "a'",
+    "`a`",
+    "'\"`\"'`'",
+    "a\\b",
+    "a\\",
+    "\\\\",
+    "\\\\\\",
+    "\\'",
+    "\\\"",
+    "\\n\\t\\s\\b\\0\\x41",
+    "%",
+    "%%",
+    "%41",
+    "100%",
+    "%zz",
+    "%2",
+    "a+b c",
+    "a@b@c",
+    "a:b:c",
+    "a/b//c",
+    "a#b",
+    "a # b",
+    "# a",
+    "; a",
+    "[client]",
+    "a=b",
+    "a&b=c",
+    "a?b",
+    "?a&password=b",
+    "$(touch made)",
+    "`touch made`",
+    "${HOME} $HOME $1 $$",
+    "a,b;c",
+    "{a}}b{",
+    "postgresql://a:b@c:1/d?e=f#g",
+    "host=a port='b'",
+    "a:b:*:d:\\e",
+    "é",
+    "Zürich déjà-vu",
+    "密碼 パスワード κωδικός",
+    "😀🔑",
+    "\u{a0}a\u{a0}",
+];
+
+/// What a line of a file cannot carry in itself.
+const LINES: [&str; 6] = ["a\nb", "a\n", "\na", "a\rb", "a\r\nb", "\n"];
+
+/// Users whose password is hard: every ASCII punctuation mark alone, and those above.
+pub(crate) fn with_hard_passwords() -> Vec<User> {
+    let marks = MARKS.chars().map(String::from);
+    let long = [
+        "abcdefghij".repeat(20),
+        "é#$'\"\\: ".repeat(25),
+        // The longest that a line of a service file has room for, and one more; the same of an option file.
+        "s".repeat(SERVICE_FILE),
+        "s".repeat(SERVICE_FILE + 1),
+        "o".repeat(OPTION_FILE),
+        "o".repeat(OPTION_FILE + 1),
+        "\\\"'".repeat(600),
+    ];
+    let passwords: Vec<_> =
+        PASSWORDS.into_iter().chain(LINES).map(str::to_owned).chain(marks).chain(long).collect();
+    assert!(passwords.len() >= AT_LEAST, "only {} passwords", passwords.len());
+    let user =
+        |(index, password)| User { name: format!("u{index}"), password, database: DATABASE.to_owned() };
+    passwords.into_iter().enumerate().map(user).collect()
+}
+
+/// Users whose name and database are hard too, made of the same text with a number, so that no two are alike.
+pub(crate) fn with_hard_names() -> Vec<User> {
+    let hard =
+        [" a ", "it's", "\"a\"", "a\\b", "a@b", "a:b/c", "100%41", "#a b", "a+b=c", "é密", "?a;b", "$(a)`b`"];
+    let user = |(index, text)| User {
+        name: format!("{text}{index}"),
+        password: format!("{text}-password"),
+        database: format!("{index}{text}."),
+    };
+    hard.into_iter().enumerate().map(user).collect()
+}
