@@ -151,7 +151,7 @@ fn differ(
                 differ(open.as_fd(), name, folder, &format!("{path}/"), found);
             }
             (Node::File { mode, content }, Some(open)) => {
-                if !same_file(open.as_fd(), name, *mode, content.expose()).unwrap_or(false) {
+                if !same_file(open.as_fd(), *name, *mode, content.expose()).unwrap_or(false) {
                     found.insert(path);
                 }
             }
