@@ -28,4 +28,5 @@ pub mod render;
 pub mod secret;
 pub mod sidecar;
 pub mod sync;
+pub mod template;
 pub mod volume;

@@ -1,0 +1,350 @@
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::escape::{RULES, Refused};
+use crate::secret::SecretBuffer;
+
+/// What no message may show.
+const MARKER: &str = "test-marker-5d1e";
+/// Beyond this a template is not bounded. It is no measurement: each of these ends in milliseconds where nothing else runs.
+const QUICKLY: Duration = Duration::from_secs(20);
+
+fn render(text: &str, fields: &[(&str, &[u8])]) -> Result<String, String> {
+    let values: Vec<_> = fields.iter().map(|(_, value)| SecretBytes::new(value.to_vec())).collect();
+    let fields = fields.iter().zip(&values).map(|((name, _), value)| (*name, value)).collect();
+    let made = Template::parse(text, &Delimiters::default()).and_then(|template| template.render(&fields));
+    made.map(|made| made.expose_text().unwrap().to_owned()).map_err(|error| error.to_string())
+}
+
+const PLAIN: &[(&str, &[u8])] =
+    &[("password", b"it's \"1\" & $x"), ("port", b"5432"), ("tls.crt", b"\xff\x00"), ("username", b"app")];
+
+#[test]
+fn a_template_is_filled_with_the_fields() {
+    for (text, expected) in [
+        ("u={{ username }}\n", "u=app\n"),
+        ("u={{ username }}", "u=app\n"),
+        ("u={{ username }}\n\n", "u=app\n\n"),
+        ("{# nothing #}", ""),
+        ("{{ fields.username }} {{ fields['username'] }} {{ fields['user' ~ 'name'] }}", "app app app\n"),
+        ("{{ fields[\"tls.crt\"] | b64encode }}", "/wA=\n"),
+        ("{{ username ~ ':' ~ port | b64encode }}", "app:NTQzMg==\n"),
+        ("{{ (username ~ ':' ~ port) | b64encode }}", "YXBwOjU0MzI=\n"),
+        ("{{ 'YXBw' | b64decode }} {{ 'YX\nBw\n' | b64decode }} {{ 'YQ' | b64decode }}", "app app a\n"),
+        ("{{ 'ab' | upper | lower }}{{ ' x\n' | trim }}", "abx\n"),
+        ("{{ 5432 }} {{ 1.5 }} {{ true }} {{ port == 5432 }}", "5432 1.5 true true\n"),
+        (
+            "{% if username == 'app' and not port != '5432' %}a{% elif x is defined %}b{% else %}c{% endif %}",
+            "a\n",
+        ),
+        ("{{ 'yes' if 'port' in fields else 'no' }}{{ 'x' if 'host' in fields }}", "yes\n"),
+        ("{{ 'p' in username }} {{ 'z' not in username }}", "true true\n"),
+        ("{{ host | default('localhost') }} {{ port | default('1') }}", "localhost 5432\n"),
+        ("{% if host is undefined %}{{ port is defined }}{% endif %}", "true\n"),
+        ("{% if host is defined %}{{ host }}{% endif %}-", "-\n"),
+        ("{{ '' or username }} {{ '' and username }}", "app \n"),
+        (
+            "{% for name in fields %}{{ name }}{{ ',' if not loop.last }}{% endfor %}",
+            "password,port,tls.crt,username\n",
+        ),
+        (
+            "{% for name, value in fields|items %}{{ loop.index }}/{{ loop.length }}={{ value | b64encode }};{% endfor %}",
+            "1/4=aXQncyAiMSIgJiAkeA==;2/4=NTQzMg==;3/4=/wA=;4/4=YXBw;\n",
+        ),
+        ("{% set a = username %}{% set a = a ~ a %}{{ a }}", "appapp\n"),
+        ("{% set a | json %}{{ password }}{% endset %}{{ a }}", "\"it's \\\"1\\\" & $x\"\n"),
+        ("{% set a = 'x' %}{% for n in fields %}{% set a = a ~ n %}{% endfor %}{{ a }}", "x\n"),
+        ("{% raw %}{{ x }}{% endraw %}", "{{ x }}\n"),
+        ("a  {{- username -}}  b", "aappb\n"),
+        ("\u{e9}\r\n{{ username }}\r\n", "\u{e9}\r\napp\r\n"),
+    ] {
+        assert_eq!(render(text, PLAIN).as_deref(), Ok(expected), "{text}");
+    }
+    assert_eq!(render("{% for n in fields %}x{% else %}none{% endfor %}", &[]).as_deref(), Ok("none\n"));
+}
+
+#[test]
+fn a_field_may_have_any_name() {
+    let fields: &[(&str, &[u8])] = &[("fields", b"a"), ("loop", b"b"), ("not", b"c"), ("1-x.y", b"d")];
+    let text = "{{ fields.fields }}{{ loop }}{{ fields['not'] }}{{ fields['1-x.y'] }}";
+    assert_eq!(render(text, fields).as_deref(), Ok("abcd\n"));
+}
+
+#[test]
+fn wrong_templates_are_told_with_line_and_column() {
+    for (text, part) in [
+        ("", "is empty"),
+        ("{{ username", "line 1, column 4: unexpected end of input"),
+        ("a\n\u{e9} {{ username | }}", "line 2, column 17: unexpected end of variable block"),
+        ("{{ 'a }}", "line 1, column 9: unexpected end of string"),
+        ("{# a", "unexpected end of comment"),
+        ("{% if a %}", "unexpected end of input"),
+        ("x\n{% include 'a' %}", "line 2, column 4: unknown statement include; there are if, for and set"),
+        ("{% macro a() %}{% endmacro %}", "unknown statement macro"),
+        ("{% extends 'a' %}", "unknown statement extends"),
+        ("{% import 'a' as b %}", "unknown statement import"),
+        (
+            "\n{{ user }}",
+            "line 2, column 4: there is no field \"user\"; there are password, port, tls.crt, username",
+        ),
+        ("{{ fields['a b'] }}", "line 1, column 4: there is no field \"a b\"; there are"),
+        ("{{ fields.user }}", "there is no field \"user\""),
+        ("{% if false %}{{ user }}{% endif %}", "there is no field \"user\""),
+        ("{{ fields[username] }}", "column 4: the value between the brackets is the name of no field"),
+        ("{% if host is defined %}{% endif %}{{ host }}", "line 1, column 39: there is no field \"host\""),
+        (
+            "{{ tls.crt }}",
+            "line 1, column 4: \"tls\" has no parts: for a field whose name has a dot, write fields[\"name.part\"]",
+        ),
+        (
+            "{{ username | urlencoded }}",
+            "line 1, column 15: there is no filter \"urlencoded\"; there are b64decode, b64encode, default, json, libpq, lower",
+        ),
+        ("{{ username is number }}", "there is no test \"number\""),
+        (
+            "{{ fields['tls.crt'] }}",
+            "column 4: the value of field \"tls.crt\" is binary, which only b64encode can write",
+        ),
+        ("{{ 'x' ~ fields['tls.crt'] }}", "the value of field \"tls.crt\" is binary"),
+        ("{{ fields['tls.crt'] | json }}", "the value of field \"tls.crt\" is binary"),
+        ("{% for n, v in fields|items %}{{ v }}{% endfor %}", "field \"v\" is binary"),
+        ("{{ fields }}", "fields is no text"),
+        ("{{ fields | json }}", "fields is no text"),
+        ("{{ password | b64decode }}", "column 15: the value is no base64"),
+        (
+            "{{ 'a\\nb' | pgpass }}",
+            "column 13: the value holds a line break, which pgpass has no way to write",
+        ),
+        ("{{ port + 1 }}", "arithmetic cannot be used here: values are text; ~ puts texts together"),
+        ("{{ -1 }}", "arithmetic cannot be used here"),
+        ("{{ port > 1 }}", "< and > cannot be used here"),
+        ("{{ 'a' < 'b' < 'c' }}", "< and > cannot be used here"),
+        ("{{ [1] }}", "a list cannot be used here"),
+        ("{{ (1, 2) }}", "a list cannot be used here"),
+        ("{{ {'a': 1} }}", "a map cannot be used here"),
+        ("{{ username[1:] }}", "a slice cannot be used here"),
+        ("{{ username[1] }}", "[ ] cannot be used here: only fields[\"name\"]"),
+        ("{{ range(9) }}", "a call cannot be used here: there are no functions"),
+        ("{{ username.upper() }}", "a call cannot be used here"),
+        ("{{ none }}", "none cannot be used here"),
+        ("{{ username | upper(1) }}", "( ) behind this filter cannot be used here"),
+        ("{{ host | default }}", "default with other than one value"),
+        ("{{ (username ~ port) | default('a') }}", "default behind anything but a field"),
+        ("{{ ('a' ~ port) is defined }}", "a test of anything but a field"),
+        ("{% for a in username %}{% endfor %}", "for over anything but the fields cannot be used here"),
+        ("{% for a, b in fields %}{% endfor %}", "this number of names"),
+        ("{% for a in fields|items %}{% endfor %}", "this number of names"),
+        ("{% for a in fields if a %}{% endfor %}", "write an if inside"),
+        ("{% for a in fields recursive %}{% endfor %}", "recursive cannot be used here"),
+        ("{% for a in fields %}{{ loop.cycle }}{% endfor %}", "it has first, last, index"),
+        ("{% for fields in fields %}{% endfor %}", "it is the name of all fields"),
+        ("{% set fields = 'a' %}", "it is the name of all fields"),
+        ("{% set a.b = 'a' %}", "set one name"),
+        ("{% with a = 1 %}{% endwith %}", "with cannot be used here"),
+        ("{% filter json %}{% endfilter %}", "write {% set text | json %}"),
+        ("{% autoescape true %}{% endautoescape %}", "autoescape cannot be used here"),
+        ("{% do a() %}", "do cannot be used here"),
+    ] {
+        let message = render(text, PLAIN).expect_err(text);
+        assert!(message.contains(part), "{text}\n{part}\nis not in\n{message}");
+        assert!(part == "is empty" || message.starts_with("line "), "{message}");
+    }
+}
+
+#[test]
+fn names_are_those_that_a_template_cannot_do_without() {
+    let text = "{{ b }}{{ a|json }}{{ fields['c.d'] }}{{ e|default(f) }}{% if g is defined %}{{ g }}{% endif %}\
+                {% if 'h' in fields %}{{ h }}{% endif %}{% set i = 'x' %}{{ i }}{% for j in fields %}{{ j }}{% endfor %}";
+    let template = Template::parse(text, &Delimiters::default()).unwrap();
+    assert_eq!(template.names().collect::<Vec<_>>(), ["a", "b", "c.d", "f"]);
+    let missing = template.missing(&BTreeSet::from(["a", "b", "f"]));
+    let said: Vec<_> = missing.iter().map(ToString::to_string).collect();
+    assert_eq!(said, ["line 1, column 23: there is no field \"c.d\"; there are a, b, f"]);
+    let many: Vec<_> = (0..30).map(|i| format!("f{i:02}")).collect();
+    let said = template.missing(&many.iter().map(String::as_str).collect())[0].to_string();
+    assert!(said.ends_with("f18, f19 and 10 more"), "{said}");
+}
+
+#[test]
+fn other_marks_leave_those_of_a_chart_alone() {
+    for (marks, text) in [
+        ("[[ ]]", "{{ .Values.x }}[% if true %][[ fields['username'] ]][% endif %][# no #]"),
+        ("<< >>", "{{ .Values.x }}<% if true %><< username >><% endif %><# no #>"),
+        ("${ }", "{{ .Values.x }}$% if true %}${ fields['username'] }$% endif %}$# no #}"),
+        ("[[ ]", "{{ .Values.x }}[[ fields['username'] ]"),
+    ] {
+        let template = Template::parse(text, &Delimiters::parse(marks).unwrap()).unwrap();
+        let username = SecretBytes::from("app");
+        let made = template.render(&Fields::from([("username", &username)])).unwrap();
+        assert_eq!(made.expose_text(), Some("{{ .Values.x }}app\n"), "{marks}");
+    }
+}
+
+#[test]
+fn a_filter_is_there_for_each_reader() {
+    for name in [
+        "urlencode",
+        "b64encode",
+        "b64decode",
+        "json",
+        "yaml",
+        "shell",
+        "pgpass",
+        "mycnf",
+        "properties",
+        "xml",
+    ] {
+        assert!(Template::parse(&format!("{{{{ a | {name} }}}}"), &Delimiters::default()).is_ok(), "{name}");
+    }
+    assert!(filters::names().is_sorted());
+}
+
+/// Templates that would take all memory, all time or all of the stack.
+fn hostile() -> Vec<String> {
+    let nested = |open: &str, inner: &str, close: &str, times| {
+        format!("{}{inner}{}", open.repeat(times), close.repeat(times))
+    };
+    let loops = |depth| nested("{% for n in fields %}", "{{ a }}", "{% endfor %}", depth);
+    vec![
+        // Nothing but work: each sets, compares or writes what was made before.
+        format!("{{% set b = a %}}{}", "{% set b = b ~ b %}".repeat(3000)),
+        format!("{{% set b = '\"' %}}{}", "{% set b = b | json %}".repeat(2000)),
+        format!("{{% set b = a %}}{}", "{% set b %}{{ b }}{{ b }}{% endset %}".repeat(1500)),
+        format!("{{{{ '\"'{} }}}}", "|json".repeat(90)),
+        format!("{{{{ a{} }}}}", "|b64encode".repeat(90)),
+        format!("{{% for n in fields %}}{}{{% endfor %}}", "{% if a == a %}{% endif %}".repeat(2000)),
+        format!("{{% for n in fields %}}{}{{% endfor %}}", "{% if a in a %}{% endif %}".repeat(2000)),
+        loops(2),
+        loops(10),
+        loops(140),
+        nested("{% for n in fields %}", "", "{% endfor %}", 100),
+        format!("{{% for n in fields %}}{}{{% endfor %}}", "x".repeat(60_000)),
+        format!("{{% for n in fields %}}{{% set b %}}{}{{% endset %}}{{% endfor %}}", "x".repeat(60_000)),
+        // The same that minijinja itself would have to do.
+        "{{ 'x' * 100000000 }}".to_owned(),
+        "{% for i in range(100000000) %}{% endfor %}".to_owned(),
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".to_owned(),
+        "{% for n in fields recursive %}{{ loop(fields) }}{% endfor %}".to_owned(),
+        "{% for n in fields %}{{ loop.cycle() }}{% endfor %}".to_owned(),
+        // One deeper for each word.
+        nested("(", "a", ")", 30_000).replace("((", "{{ (("),
+        format!("{{{{ {} }}}}", nested("(", "a", ")", 99)),
+        format!("{{{{ {}a }}}}", "not ".repeat(15_000)),
+        format!("{{{{ {}1 }}}}", "-".repeat(60_000)),
+        format!("{{{{ a{} }}}}", "~a".repeat(30_000)),
+        format!("{{{{ a{} }}}}", "|trim".repeat(12_000)),
+        format!("{{{{ a{} }}}}", ".a".repeat(30_000)),
+        format!("{{{{ a{} }}}}", " if a".repeat(12_000)),
+        format!("{{{{ {} }}}}", "[".repeat(60_000)),
+        format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(5_000)),
+        nested("{% if a %}", "", "{% endif %}", 3_000),
+        "{{".repeat(32_000),
+        "{%".repeat(32_000),
+        "{#".repeat(32_000),
+        "{% raw %}".repeat(7_000),
+    ]
+}
+
+#[test]
+fn what_would_take_all_memory_or_time_ends_with_an_error() {
+    let long = MARKER.repeat(2_500);
+    let names: Vec<_> = (0..2_000).map(|i| format!("f{i}")).collect();
+    let mut fields: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), b"x".as_slice())).collect();
+    fields.push(("a", long.as_bytes()));
+    for text in hostile() {
+        let started = Instant::now();
+        let shown = &text[..text.len().min(60)];
+        let message = render(&text, &fields).expect_err(shown);
+        assert!(started.elapsed() < QUICKLY, "{shown} took {:?}", started.elapsed());
+        assert!(message.len() < 600 && !message.contains(MARKER), "{shown}: {message}");
+    }
+    let text = "x".repeat(TEXT_LIMIT + 1);
+    assert_eq!(render(&text, &[]), Err("is longer than 65536 bytes".to_owned()));
+}
+
+#[test]
+fn as_deep_as_is_let_through_is_not_too_deep_for_a_small_stack() {
+    let deep = [
+        format!("{{{{ {}a }}}}", "not ".repeat(198)),
+        format!("{{{{ a{} }}}}", "~a".repeat(99)),
+        format!("{{{{ a{} }}}}", "|trim".repeat(99)),
+        format!("{{{{ {}a{} }}}}", "(".repeat(70), ")".repeat(70)),
+        format!("{{{{ {}a{} }}}}", "not (".repeat(65), ")".repeat(65)),
+        format!("{{% if a %}}{}{{% endif %}}", "{% elif a %}".repeat(99)),
+        format!("{}{}", "{% if a %}".repeat(140), "{% endif %}".repeat(140)),
+        format!("{}{}{}", "{% for n in fields %}".repeat(140), "a", "{% endfor %}".repeat(140)),
+    ];
+    let thread = std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn(move || {
+        for text in deep {
+            let made = render(&text, &[("a", b"x")]);
+            assert!(made.is_ok(), "{:.40}: {made:?}", text);
+        }
+    });
+    thread.unwrap().join().unwrap();
+}
+
+/// Templates that fail, each after it has had the value in hand.
+const FAILING: [&str; 14] = [
+    "{{ a | b64decode }}",
+    "{{ (a ~ '\n') | pgpass }}",
+    "{{ (a ~ '\\u0000') | shell }}",
+    "{{ (a ~ '\\u0001') | xml }}",
+    "{{ fields[a] }}",
+    "{{ a ~ binary }}",
+    "{{ binary | json }}",
+    "{{ a ~ fields }}",
+    "{% set b = a ~ a %}{% for n in fields %}{% for m in fields %}{% set c = b ~ fields[m] %}{% endfor %}{{ x }}{% endfor %}",
+    "{% if x is defined or a == a %}{{ x }}{% endif %}",
+    "{% for n, v in fields|items %}{{ fields[v] }}{% endfor %}",
+    "{% set b | b64decode %}{{ a }}!{% endset %}",
+    "{{ a in fields and fields in a }}{{ fields in a }}",
+    "{{ (a | upper | lower | json ~ '\n') | mycnf | pgpass }}{{ binary }}",
+];
+
+proptest! {
+    #[test]
+    fn each_filter_writes_what_its_rule_writes(value in any::<String>()) {
+        for (name, rule) in RULES {
+            let mut expected = SecretBuffer::default();
+            let expected = rule(&value, &mut expected).map(|()| expected.finish().expose_text().unwrap().to_owned());
+            let made = render(&format!("{{{{ password|{name} }}}}."), &[("password", value.as_bytes())]);
+            match expected {
+                Ok(expected) => prop_assert_eq!(made, Ok(format!("{expected}.\n"))),
+                Err(Refused(what)) => {
+                    let message = made.unwrap_err();
+                    prop_assert!(message.starts_with("line 1, column 13: the value holds ") && message.contains(what), "{}", message);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn base64_is_read_back(value in any::<Vec<u8>>()) {
+        let made = render("{{ a | b64encode | b64decode | b64encode }}", &[("a", &value)]).unwrap();
+        let once = render("{{ a | b64encode }}", &[("a", &value)]).unwrap();
+        prop_assert_eq!(made, once);
+    }
+
+    #[test]
+    fn no_failure_shows_a_value(around in "[a-z \n\"'\\\\$]{0,20}", which in 0..FAILING.len()) {
+        let value = format!("{around}{MARKER}{around}\n!");
+        let message = render(FAILING[which], &[("a", value.as_bytes()), ("binary", b"\xff")]).unwrap_err();
+        prop_assert!(!message.contains("marker") && !message.contains("MARKER"), "{}", message);
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(pieces in proptest::collection::vec(prop_oneof![
+        "\\PC{0,6}",
+        proptest::sample::select(vec![
+            "{{", "}}", "{%", "%}", "{#", "#}", "-", "if ", "elif ", "else ", "endif ", "for ", "in ", "endfor ", "set ",
+            "endset ", "fields", "|items", "loop", ".", "[", "]", "(", ")", "'", "\"", "~", "|json", "|default", "is defined",
+            " not ", " and ", "==", "a", "1", ",", "=", "{", "}", "raw", "endraw", "\n", " ", "\\",
+        ]).prop_map(str::to_owned),
+    ], 0..40)) {
+        let text = pieces.concat();
+        let message = render(&text, &[("a", MARKER.as_bytes())]);
+        prop_assert!(!message.is_err_and(|message| message.contains(MARKER)));
+    }
+}
