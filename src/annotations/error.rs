@@ -5,10 +5,11 @@ use std::fmt;
 use crate::annotations::list::ListError;
 use crate::credential::{
     Conflict, CredentialName, EngineError, FieldName, FieldNameError, ModeError, OnChangeError, PathError,
-    RelativePath,
+    RelativePath, TemplateKeyError,
 };
 use crate::object::NameError;
 use crate::quote::Quoted;
+use crate::template::{DelimitersError, TemplateError};
 
 /// How many errors a message lists before it only counts them.
 const LISTED_ERRORS: usize = 20;
@@ -84,7 +85,7 @@ pub enum Problem {
     },
     /// A value of `.format`.
     #[error(
-        "{} is no format (files, env, dotenv, json, yaml, properties, uri, jdbc, libpq, pgpass, pgservice, mycnf){}",
+        "{} is no format (files, env, dotenv, json, yaml, properties, uri, jdbc, libpq, pgpass, pgservice, mycnf, template){}",
         Quoted(format),
         suggest(*nearest)
     )]
@@ -94,10 +95,10 @@ pub enum Problem {
         /// The nearest format that exists.
         nearest: Option<&'static str>,
     },
-    /// A word or format that is planned.
+    /// A word that is planned.
     #[error("{what} is not yet supported by this version of podcreds")]
     NotYet {
-        /// The word or format.
+        /// The word.
         what: &'static str,
     },
     /// Neither `.secret` nor `.configmap`.
@@ -137,6 +138,21 @@ pub enum Problem {
         path: RelativePath,
         /// The credential.
         other: CredentialName,
+    },
+    /// `.template`.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// `.template-from`.
+    #[error(transparent)]
+    TemplateKey(#[from] TemplateKeyError),
+    /// `.delimiters`.
+    #[error(transparent)]
+    Delimiters(#[from] DelimitersError),
+    /// An annotation that does not go with another one, or not without it.
+    #[error("{problem}")]
+    Together {
+        /// What is wrong, and what would be right.
+        problem: &'static str,
     },
     /// `.engine`.
     #[error(transparent)]

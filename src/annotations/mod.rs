@@ -5,6 +5,7 @@
 mod downward;
 mod error;
 mod list;
+mod template;
 mod vocabulary;
 
 use std::collections::BTreeMap;
@@ -118,7 +119,7 @@ impl Group<'_> {
             .collect::<Vec<_>>();
         let keys = values.read(Word::Keys, read_keys).unwrap_or(Keys::All);
         let literals = values.read(Word::Set, read_literals).unwrap_or_default();
-        let format = values.read(Word::Format, vocabulary::parse_format).unwrap_or(Format::Files);
+        let (format, template) = template::read(&mut values, namespace, &keys, &literals);
         let path = values
             .read(Word::Path, |text| read_path(text, format))
             .or_else(|| RelativePath::parse(&format.default_path(name)).ok());
@@ -145,6 +146,7 @@ impl Group<'_> {
             keys,
             literals,
             format,
+            template,
             engine,
             path: path?,
             mode,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::credential::TemplateSource;
 
 fn read(annotations: &[(&str, &str)]) -> Result<Vec<Credential>, String> {
     let map = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -90,16 +91,7 @@ fn all_errors_are_reported_at_once_each_with_its_annotation() {
 
 #[test]
 fn what_a_later_version_brings_is_refused_with_not_yet() {
-    for (word, value) in [
-        ("template", "{{ password }}"),
-        ("template-from", "cm/key"),
-        ("delimiters", "[[ ]]"),
-        ("cluster", "hub"),
-        ("format", "template"),
-        ("format", "template"),
-    ] {
-        assert!(errors_of(&[(word, value)]).contains("not yet"), "{word}: {value}");
-    }
+    assert!(errors_of(&[("cluster", "hub")]).contains("not yet"));
 }
 
 #[test]
@@ -130,6 +122,65 @@ fn wrong_values_are_refused() {
     }
     assert!(errors_of(&[("keys", "a"), ("set", "a=1")]).contains("field a is given twice"));
     assert!(errors_of(&[("set", &"x".repeat(VALUE_LIMIT + 1))]).contains("longer than"));
+}
+
+#[test]
+fn a_template_is_a_format_of_its_own() {
+    let template = |annotations: &[(&str, &str)]| {
+        let all = [annotations, &[("podcreds.io/db.secret", "db")]].concat();
+        let [db] = read(&all).unwrap().try_into().unwrap();
+        assert_eq!((db.format, db.path.to_string().as_str()), (Format::Template, "db.txt"));
+        db
+    };
+    let db = template(&[("podcreds.io/db.template", "{{ password }}")]);
+    assert_eq!(db.objects().count(), 1);
+    let db = template(&[
+        ("podcreds.io/db.template", "{{ x }}[[ password ]]"),
+        ("podcreds.io/db.delimiters", "[[ ]]"),
+        ("podcreds.io/db.format", "template"),
+        ("podcreds.io/db.keys", "password"),
+    ]);
+    let Some(TemplateSource::Text(text)) = db.template else { panic!("{db:?}") };
+    assert_eq!(text.names().collect::<Vec<_>>(), ["password"]);
+    let db = template(&[("podcreds.io/db.template-from", "templates/db.conf")]);
+    let objects: Vec<_> = db.objects().map(ToString::to_string).collect();
+    assert_eq!(objects, ["Secret prod/db", "ConfigMap prod/templates"]);
+}
+
+#[test]
+fn wrong_templates_are_told_with_all_other_errors() {
+    for (annotations, parts) in [
+        (&[("template", "{{ a"), ("path", "/x")][..], &["db.template: line 1, column 4", "db.path"][..]),
+        (
+            &[("template", "a\n{{ b | jason }}")],
+            &["db.template: line 2, column 8: there is no filter \"jason\""],
+        ),
+        (
+            &[("template", "{{ a }}{{ b }}{{ c }}{{ d }}"), ("keys", "a"), ("set", "d=1")],
+            &[
+                "2 wrong",
+                "column 11: there is no field \"b\"; there are a, d",
+                "column 18: there is no field \"c\"",
+            ],
+        ),
+        (&[("template", "a"), ("format", "env")], &["db.format: is another one than template"]),
+        (&[("template-from", "a/b"), ("format", "env")], &["db.format: is another one than template"]),
+        (&[("template", "a"), ("template-from", "a/b")], &["db.template-from: there is .template too"]),
+        (&[("format", "template")], &["db.format: there is no template: add .template or .template-from"]),
+        (&[("delimiters", "[[ ]]")], &["db.delimiters: there is no template"]),
+        (
+            &[("template", "{{ a }"), ("delimiters", "[[")],
+            &["db.delimiters: \"[[\" is not an opening and a closing"],
+        ),
+        (&[("template-from", "a")], &["db.template-from: \"a\" is no key of a ConfigMap"]),
+        (&[("template", "")], &["db.template: is empty"]),
+        (&[("format", "templat")], &["did you mean \"template\"?"]),
+    ] {
+        let message = errors_of(annotations);
+        for part in parts {
+            assert!(message.contains(part), "{annotations:?}\n{part}\nis not in\n{message}");
+        }
+    }
 }
 
 #[test]

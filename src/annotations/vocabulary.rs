@@ -16,9 +16,12 @@ pub(super) enum Word {
     Optional,
     OnChange,
     Engine,
+    Template,
+    TemplateFrom,
+    Delimiters,
 }
 
-const WORDS: [(&str, Word); 10] = [
+const WORDS: [(&str, Word); 13] = [
     ("secret", Word::Secret),
     ("configmap", Word::Configmap),
     ("keys", Word::Keys),
@@ -29,13 +32,13 @@ const WORDS: [(&str, Word); 10] = [
     ("optional", Word::Optional),
     ("on-change", Word::OnChange),
     ("engine", Word::Engine),
+    ("template", Word::Template),
+    ("template-from", Word::TemplateFrom),
+    ("delimiters", Word::Delimiters),
 ];
 
 /// Words of the vocabulary that a later version brings: to ignore one would promise what does not happen.
-const LATER_WORDS: [&str; 4] = ["template", "template-from", "delimiters", "cluster"];
-
-/// Formats that a later version brings.
-const LATER_FORMATS: [&str; 1] = ["template"];
+const LATER_WORDS: [&str; 1] = ["cluster"];
 
 impl Word {
     /// The word, as it stands after the dot.
@@ -61,10 +64,7 @@ pub(super) fn parse_format(text: &str) -> Result<Format, Problem> {
     if let Some((_, format)) = Format::ALL.iter().find(|(spelling, _)| *spelling == text) {
         return Ok(*format);
     }
-    if let Some(what) = LATER_FORMATS.into_iter().find(|later| *later == text) {
-        return Err(Problem::NotYet { what });
-    }
-    let known = Format::ALL.iter().map(|(spelling, _)| *spelling).chain(LATER_FORMATS);
+    let known = Format::ALL.iter().map(|(spelling, _)| *spelling);
     Err(Problem::UnknownFormat { format: text.to_owned(), nearest: nearest(text, known) })
 }
 

@@ -6,12 +6,14 @@ mod mode;
 mod name;
 mod on_change;
 mod path;
+mod template;
 
 pub use engine::{Engine, EngineError};
 pub use mode::{FileMode, ModeError};
 pub use name::{CredentialName, FieldName, FieldNameError};
 pub use on_change::{OnChange, OnChangeError, SignalName};
 pub use path::{Conflict, PathClaims, PathError, RelativePath};
+pub use template::{TemplateKeyError, TemplateSource, parse_template_key};
 
 use crate::object::ObjectRef;
 use crate::secret::SecretBytes;
@@ -29,6 +31,8 @@ pub struct Credential {
     pub literals: Vec<(FieldName, SecretBytes)>,
     /// What is written.
     pub format: Format,
+    /// The template: there is one for [`Format::Template`], and for no other.
+    pub template: Option<TemplateSource>,
     /// The database, where the annotations name it.
     pub engine: Option<Engine>,
     /// The file, or for [`Format::Files`] the folder.
@@ -49,6 +53,19 @@ impl Credential {
             inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         is_below(path, &own) || is_below(&own, path)
+    }
+
+    /// Every object that it is made from: its sources, and the ConfigMap of its template.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectRef> {
+        self.sources.iter().chain(self.template_object())
+    }
+
+    /// The ConfigMap that its template is read from.
+    pub fn template_object(&self) -> Option<&ObjectRef> {
+        match &self.template {
+            Some(TemplateSource::ConfigMap { object, .. }) => Some(object),
+            Some(TemplateSource::Text(_)) | None => None,
+        }
     }
 }
 
@@ -88,11 +105,13 @@ pub enum Format {
     Pgservice,
     /// An option file of MySQL and MariaDB.
     Mycnf,
+    /// What a template makes of the fields.
+    Template,
 }
 
 impl Format {
     /// Every format, as `.format` spells it.
-    pub const ALL: [(&'static str, Self); 12] = [
+    pub const ALL: [(&'static str, Self); 13] = [
         ("files", Self::Files),
         ("env", Self::Env),
         ("dotenv", Self::Dotenv),
@@ -105,6 +124,7 @@ impl Format {
         ("pgpass", Self::Pgpass),
         ("pgservice", Self::Pgservice),
         ("mycnf", Self::Mycnf),
+        ("template", Self::Template),
     ];
 
     /// Whether several credentials may write one file, each its own entries.
@@ -134,6 +154,7 @@ impl Format {
             Self::Pgpass => ".pgpass",
             Self::Pgservice => ".pgservice",
             Self::Mycnf => ".cnf",
+            Self::Template => ".txt",
         };
         format!("{name}{ending}")
     }
