@@ -1,11 +1,12 @@
 //! One pass: annotations to credentials, credentials to the content of their sources, content to files, files to the
 //! volume. Each step ends before the next begins, so nothing is written that is not whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::time::Duration;
 
 use log::info;
@@ -15,7 +16,7 @@ use crate::bundle::Bundle;
 use crate::credential::{Credential, CredentialName};
 use crate::kube::{self, Cause, Client, Deadline, until_settled};
 use crate::object::{Namespace, ObjectRef};
-use crate::render::{self, Sources, left_out};
+use crate::render::{self, Omission, Sources, left_out};
 use crate::volume::{self, Published, Volume};
 
 /// The largest annotations file that is read, in bytes. A pod has at most 256 KiB of annotations; escapes make them longer.
@@ -95,8 +96,11 @@ pub fn run(settings: &Settings, client: &Client, volume: &Volume) -> Result<Outc
 pub fn publish(credentials: &[Credential], sources: &Sources, volume: &Volume) -> Result<Outcome, Error> {
     let bundle = render(credentials, sources)?;
     let published = volume.publish(&bundle)?;
-    let is_written =
-        |credential: &&Credential| credential.sources.iter().all(|object| sources[object].is_some());
+    let is_written = |credential: &&Credential| {
+        credential.objects().all(|object| sources[object].is_some())
+            && !left_out(slice::from_ref(credential), sources)
+                .any(|omission| matches!(omission, Omission::Template { .. }))
+    };
     let written = credentials.iter().filter(is_written).count();
     Ok(Outcome { credentials: written, files: bundle.len(), published })
 }
@@ -121,7 +125,11 @@ pub fn gather_some(
     let deadline = Deadline::after(settings.timeout);
     let mut credentials = credentials(settings, client, deadline)?;
     credentials.retain(wanted);
-    let sources = fetch(client, &credentials, deadline)?;
+    // A wrong template is told before any Secret is asked for.
+    let templates: BTreeSet<_> = credentials.iter().filter_map(Credential::template_object).collect();
+    let mut sources = fetch(client, &credentials, |object| templates.contains(object), deadline)?;
+    render::check_templates(&credentials, &sources)?;
+    sources.extend(fetch(client, &credentials, |object| !templates.contains(object), deadline)?);
     left_out(&credentials, &sources).for_each(|omission| info!("{omission}"));
     Ok(Gathered { credentials, sources })
 }
@@ -193,12 +201,17 @@ fn read_pod(
     Ok(read.into_iter().flat_map(|(_, annotations)| annotations).collect())
 }
 
-/// Reads each distinct object once.
-fn fetch(client: &Client, credentials: &[Credential], deadline: Deadline) -> Result<Sources, Error> {
+/// Reads each distinct object once, of those that are wanted.
+fn fetch(
+    client: &Client,
+    credentials: &[Credential],
+    is_wanted: impl Fn(&ObjectRef) -> bool,
+    deadline: Deadline,
+) -> Result<Sources, Error> {
     // An object is optional if it is for all that name it.
     let mut wanted = BTreeMap::new();
     for credential in credentials {
-        for object in &credential.sources {
+        for object in credential.objects().filter(|object| is_wanted(object)) {
             *wanted.entry(object).or_insert(true) &= credential.optional;
         }
     }
@@ -287,7 +300,7 @@ pub enum Error {
 }
 
 fn needed_by(credentials: &[Credential], object: &ObjectRef) -> Vec<CredentialName> {
-    let named = credentials.iter().filter(|credential| credential.sources.contains(object));
+    let named = credentials.iter().filter(|credential| credential.objects().any(|named| named == object));
     named.map(|credential| credential.name.clone()).collect()
 }
 

@@ -6,6 +6,7 @@ use crate::credential::{Conflict, CredentialName, FieldName, FieldNameError};
 use crate::object::ObjectRef;
 use crate::quote::Quoted;
 use crate::render::connection::Part;
+use crate::template::TemplateError;
 
 /// How many errors a message lists before it only counts them.
 pub(super) const LISTED_ERRORS: usize = 20;
@@ -175,6 +176,22 @@ pub enum Problem {
         /// The engine.
         engine: &'static str,
     },
+    /// What is wrong with a template, and where.
+    #[error("{}{cause}", template(from.as_ref()))]
+    Template {
+        /// The ConfigMap and its key, unless it is the annotation itself.
+        from: Option<(ObjectRef, FieldName)>,
+        /// What and where.
+        cause: TemplateError,
+    },
+    /// A template that is no text.
+    #[error("{object}, key {key}: the template is no text")]
+    BinaryTemplate {
+        /// The ConfigMap.
+        object: ObjectRef,
+        /// Its key.
+        key: FieldName,
+    },
     /// A path that two credentials write.
     #[error(transparent)]
     Conflict(#[from] Conflict),
@@ -186,6 +203,10 @@ pub enum Problem {
         /// The bound.
         limit: usize,
     },
+}
+
+fn template(from: Option<&(ObjectRef, FieldName)>) -> String {
+    from.map_or("the template: ".to_owned(), |(object, key)| format!("{object}, key {key}: "))
 }
 
 fn alternatives(part: Part) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::credential::{Credential, CredentialName, FieldName, Keys};
+use crate::credential::{Credential, CredentialName, FieldName, Keys, TemplateSource};
 use crate::escape::{Refused, Rule};
 use crate::object::{Data, ObjectRef};
 use crate::quote::one_line;
@@ -61,6 +61,15 @@ pub enum Omission<'a> {
         /// Where it was looked for.
         objects: &'a [ObjectRef],
     },
+    /// All of it, because its template is missing.
+    Template {
+        /// Its name.
+        name: &'a CredentialName,
+        /// The key that is missing.
+        key: &'a FieldName,
+        /// Where it was looked for.
+        object: &'a ObjectRef,
+    },
 }
 
 impl fmt::Display for Omission<'_> {
@@ -74,6 +83,9 @@ impl fmt::Display for Omission<'_> {
                 "credential {name} is written without field {field}: {} has no key {key} (.optional)",
                 names(objects)
             ),
+            Self::Template { name, key, object } => {
+                write!(f, "credential {name} is left out: {object} has no key {key} (.optional)")
+            }
         }
     }
 }
@@ -86,8 +98,13 @@ pub fn left_out<'a>(
     let held = |object: &ObjectRef| sources.get(object).and_then(Option::as_ref);
     credentials.iter().filter(|credential| credential.optional).flat_map(move |credential| {
         let Credential { name, sources: objects, keys, .. } = credential;
-        if let Some(object) = objects.iter().find(|object| held(object).is_none()) {
+        if let Some(object) = credential.objects().find(|object| held(object).is_none()) {
             return vec![Omission::Credential { name, object }];
+        }
+        if let Some(TemplateSource::ConfigMap { object, key, .. }) = &credential.template
+            && held(object).is_some_and(|data| !data.contains_key(key.as_str()))
+        {
+            return vec![Omission::Template { name, key, object }];
         }
         let Keys::Listed(keys) = keys else { return Vec::new() };
         let missing =
@@ -129,7 +146,7 @@ pub(super) fn variable(field: &FieldName) -> Result<&str, Problem> {
 }
 
 /// The most of a key that a message shows, in characters: all of a key that Kubernetes accepts.
-const KEY_SHOWN: usize = 253;
+pub(super) const KEY_SHOWN: usize = 253;
 
 /// Fields with where they come from, and what went wrong with the others.
 #[derive(Default)]

@@ -11,6 +11,7 @@ mod json;
 mod libpq;
 mod mycnf;
 mod properties;
+mod template;
 mod uri;
 mod uri_parts;
 mod yaml;
@@ -21,9 +22,10 @@ use std::collections::btree_map::Entry;
 pub use connection::Part;
 pub use error::{Error, Errors, Problem};
 pub use fields::{Omission, Sources, left_out};
+pub use template::check as check_templates;
 
 use crate::bundle::{Bundle, BundleFile};
-use crate::credential::{Credential, FileMode, Format, PathClaims, RelativePath};
+use crate::credential::{Credential, FileMode, Format, PathClaims, RelativePath, TemplateSource};
 use crate::render::connection::Connection;
 use crate::render::fields::Fields;
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -119,6 +121,10 @@ fn files(
         Format::Pgpass => Write::Connection(libpq::write_pgpass),
         Format::Pgservice => Write::Connection(libpq::write_pgservice),
         Format::Mycnf => Write::Connection(mycnf::write),
+        Format::Template => {
+            let content = template::render(credential, sources, &fields).map_err(|problem| vec![problem])?;
+            return Ok(content.map(|content| (credential.path.clone(), content)).into_iter().collect());
+        }
     };
     let mut out = SecretBuffer::default();
     let written = match write {
@@ -135,6 +141,12 @@ fn files(
 
 /// The same sources with every value replaced, so that what they are rendered to can be shown.
 pub fn hide(sources: &Sources, credentials: &mut [Credential], replacement: &str) -> Sources {
+    for credential in &mut *credentials {
+        // A template is no value, also where it lies among some.
+        if let Ok(Some(template)) = template::of(credential, sources) {
+            credential.template = Some(TemplateSource::Text(template.into_owned().for_stand_ins()));
+        }
+    }
     for (_, literal) in credentials.iter_mut().flat_map(|credential| &mut credential.literals) {
         *literal = replacement.into();
     }

@@ -56,7 +56,7 @@ impl Held {
     ) -> BTreeMap<ObjectRef, State> {
         let mut states = BTreeMap::<_, State>::new();
         for credential in credentials {
-            for object in &credential.sources {
+            for object in credential.objects() {
                 let state =
                     states.entry(object.clone()).or_insert_with(|| State { optional: true, ..state(object) });
                 state.optional &= credential.optional;
