@@ -139,14 +139,14 @@ fn a_pod_without_annotations_is_an_error_unless_it_is_allowed() {
 #[test]
 fn every_wrong_annotation_is_named_at_once_and_no_secret_is_asked_for() {
     let scene =
-        Scene::new(&[("db.secert", "db"), ("x.secret", "X"), ("y.secret", "y"), ("y.format", "pgpas")]);
+        Scene::new(&[("db.secert", "db"), ("x.secret", "X"), ("y.secret", "y"), ("y.cluster", "hub")]);
     let finished = scene.init(&[]);
     assert_code(&finished, 2);
     let parts = [
         "3 wrong annotations:",
         "podcreds.io/db.secert: \"secert\" is no word that podcreds knows; did you mean \"secret\"?",
         "podcreds.io/x.secret: \"X\" is no name",
-        "podcreds.io/y.format: \"pgpas\" is no format",
+        "podcreds.io/y.cluster: cluster is not yet supported",
     ];
     assert_has(&finished.stderr, &parts);
     assert_has(&scene.pod.termination_message(), &parts);
@@ -279,6 +279,8 @@ fn hostile_annotations_are_refused_and_nothing_is_written() {
     let deep = "a/".repeat(100_000) + "a";
     let long = "x".repeat(250_000);
     let many = (0..5_000).map(|i| format!("f{i}=k")).collect::<Vec<_>>().join(",");
+    let opened = "{% if a %}".repeat(6_000);
+    let named = format!("{{{{ {} }}}}", "a.".repeat(30_000));
     let quotes = "a=\"".to_owned() + &"\\\\".repeat(30_000);
     let names = ["a".repeat(41), "..".into(), "a/b".into(), "\u{1b}[2J".into(), "A".into(), "é".into()];
     let mut cases: Vec<Vec<(String, &str)>> =
@@ -303,7 +305,12 @@ fn hostile_annotations_are_refused_and_nothing_is_written() {
         ("set", many.as_str()),
         ("file-mode", "7777777777777777777777"),
         ("format", long.as_str()),
-        ("template", "{{ password }}"),
+        ("template", "{{ 'x' * 100000000 }}"),
+        ("template", "{{ a.b }}\u{1b}[31m{% x\u{1b} %}"),
+        ("template", opened.as_str()),
+        ("template", named.as_str()),
+        ("template-from", "../../secrets/db/password"),
+        ("delimiters", "\u{1b} \u{1b}"),
     ] {
         let source = (word != "secret").then(|| ("db.secret".to_owned(), "db"));
         cases.push([(format!("db.{word}"), value)].into_iter().chain(source).collect());

@@ -17,6 +17,7 @@ mod notify;
 mod outages;
 mod secrecy;
 mod sidecar;
+mod template;
 mod volume;
 
 use std::collections::BTreeMap;

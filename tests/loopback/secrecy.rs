@@ -12,13 +12,16 @@ use crate::{HANGS, PASSWORD, Scene};
 const LITERAL: &str = "test-literal-91c2";
 
 /// Annotations that fail after the Secret was read, each in its own way, and one that does not.
-const CREDENTIALS: [&[(&str, &str)]; 6] = [
+const CREDENTIALS: [&[(&str, &str)]; 9] = [
     &[("db.format", "env")],
     &[("db.keys", "none")],
     &[("db.set", "password=test-literal-91c2")],
     &[("db.format", "dotenv"), ("db.set", "x='test-literal-91c2${'")],
     &[("db.set", "x=\"test-literal-91c2")],
     &[("db.path", "mine/x")],
+    &[("db.template", "{{ password | b64decode }}")],
+    &[("db.template", "{% set a = password ~ username %}{{ fields[a] }}")],
+    &[("db.template", "{{ password }}{{ passwd }}")],
 ];
 
 fn faults() -> Vec<Option<Fault>> {
