@@ -183,6 +183,35 @@ fn other_marks_leave_those_of_a_chart_alone() {
 }
 
 #[test]
+fn the_page_shows_what_is_written() {
+    let page = include_str!("../../docs/formats/template.md");
+    let blocks: Vec<_> =
+        page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let template: String = blocks[0].split("template: |\n").nth(1).unwrap().replace("\n  ", "\n");
+    let fields: &[(&str, &[u8])] =
+        &[("host", b"db.prod"), ("password", br#"it's "1" \ $x"#), ("username", b"app")];
+    assert_eq!(render(template.trim_start(), fields).as_deref(), Ok(blocks[1]));
+
+    let value = br#"it's "1" & $x"#;
+    let rows = page
+        .split("becomes | for |")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| `"));
+    let mut shown = 0;
+    for row in rows {
+        let Some((filter, rest)) = row.split_once("` | `") else { continue };
+        let filter = filter.split('`').next().unwrap();
+        let expected = rest.split('`').next().unwrap();
+        assert_eq!(render(&format!("{{{{ v | {filter} }}}}"), &[("v", value)]), Ok(format!("{expected}\n")));
+        shown += 1;
+    }
+    assert_eq!(shown, RULES.len() + 1, "each rule, and base64");
+}
+
+#[test]
 fn a_filter_is_there_for_each_reader() {
     for name in [
         "urlencode",
