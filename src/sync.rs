@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::slice;
 use std::time::Duration;
 
-use log::info;
+use log::{info, warn};
 
 use crate::annotations::{self, DownwardError};
 use crate::bundle::Bundle;
@@ -148,6 +148,9 @@ pub fn credentials(
         AnnotationsFrom::Pod { pod, named_by_host } => read_pod(client, pod, *named_by_host, deadline)?,
     };
     let credentials = annotations::parse(&annotations, &settings.prefix, &settings.namespace)?;
+    for annotation in annotations::without_meaning(&annotations, &settings.prefix) {
+        warn!("{annotation} is about Vault and has no meaning here");
+    }
     if credentials.is_empty() && !settings.allow_none {
         let similar = annotations::similar_prefix(&annotations, &settings.prefix).map(str::to_owned);
         return Err(Error::None {

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::annotations::list::ListError;
 use crate::credential::{
     Conflict, CredentialName, EngineError, FieldName, FieldNameError, ModeError, OnChangeError, PathError,
-    RelativePath, TemplateKeyError,
+    RelativePath, TemplateKeyError, UriTemplateError,
 };
 use crate::object::NameError;
 use crate::quote::Quoted;
@@ -107,6 +107,23 @@ pub enum Problem {
         /// The credential.
         name: CredentialName,
     },
+    /// A role of Vault and no Secret.
+    #[error(
+        "has a role of Vault, which podcreds does not ask: add .secret to credential {name}, with the Secret that holds user and password"
+    )]
+    NoVault {
+        /// The credential.
+        name: CredentialName,
+    },
+    /// The name of no variable.
+    #[error("{} is no name of a variable: letters, digits and `_`, with commas between names", Quoted(text))]
+    NoVariable {
+        /// What stands there.
+        text: String,
+    },
+    /// A URI without its user.
+    #[error(transparent)]
+    Uri(#[from] UriTemplateError),
     /// The name of a Secret, ConfigMap or namespace.
     #[error(transparent)]
     Name(#[from] NameError),

@@ -4,6 +4,7 @@
 
 mod downward;
 mod error;
+mod injector;
 mod list;
 mod template;
 mod vocabulary;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 
 pub use downward::{DownwardError, parse as parse_downward_file};
 pub use error::{Error, Errors, Problem};
+pub use injector::{PREFIX as INJECTORS_PREFIX, without_meaning};
 
 use crate::annotations::vocabulary::{Word, nearest};
 use crate::credential::{
@@ -75,8 +77,11 @@ fn group<'a>(
     let mut groups = BTreeMap::<_, Group<'_>>::new();
     for (key, value) in annotations {
         let Some(rest) = key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')) else { continue };
+        if prefix == injector::PREFIX && injector::is_of_the_pod(rest) {
+            continue;
+        }
         let Some((name, word)) = rest.split_once('.') else {
-            let word = Word::parse(rest).map_or("secret", Word::as_str);
+            let word = Word::parse(rest, prefix).map_or("secret", Word::as_str);
             errors.push(Error::new(key, Problem::NoName { right: format!("{prefix}/<name>.{word}") }));
             continue;
         };
@@ -85,7 +90,7 @@ fn group<'a>(
             continue;
         };
         let group = groups.entry(name).or_default();
-        let problem = match Word::parse(word) {
+        let problem = match Word::parse(word, prefix) {
             Err(problem) => problem,
             Ok(_) if value.len() > VALUE_LIMIT => Problem::TooLong { limit: VALUE_LIMIT },
             Ok(word) => {
@@ -119,7 +124,11 @@ impl Group<'_> {
             .collect::<Vec<_>>();
         let keys = values.read(Word::Keys, read_keys).unwrap_or(Keys::All);
         let literals = values.read(Word::Set, read_literals).unwrap_or_default();
-        let (format, template) = template::read(&mut values, namespace, &keys, &literals);
+        let variables = injector::read(&mut values);
+        let (format, template) = match variables {
+            Some(_) => (Format::Env, None),
+            None => template::read(&mut values, namespace, &keys, &literals),
+        };
         let path = values
             .read(Word::Path, |text| read_path(text, format))
             .or_else(|| RelativePath::parse(&format.default_path(name)).ok());
@@ -135,7 +144,11 @@ impl Group<'_> {
 
         let names_source = [Word::Secret, Word::Configmap].iter().any(|word| self.words.contains_key(word));
         if !names_source && !self.broken {
-            errors.push(Error::new(&format!("{prefix}/{name}"), Problem::NoSource { name: name.clone() }));
+            let problem = match self.words.contains_key(&Word::Role) {
+                true => Problem::NoVault { name: name.clone() },
+                false => Problem::NoSource { name: name.clone() },
+            };
+            errors.push(Error::new(&format!("{prefix}/{name}"), problem));
         }
         if self.broken || errors.len() > before {
             return None;
@@ -147,6 +160,7 @@ impl Group<'_> {
             literals,
             format,
             template,
+            variables,
             engine,
             path: path?,
             mode,

@@ -1,5 +1,6 @@
 use super::*;
 use crate::credential::TemplateSource;
+use crate::credential::Variables;
 
 fn read(annotations: &[(&str, &str)]) -> Result<Vec<Credential>, String> {
     let map = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -230,4 +231,87 @@ fn another_prefix_can_be_used_and_a_near_miss_is_noticed() {
     assert!(parse(&map, DEFAULT_PREFIX, &namespace).unwrap().is_empty());
     assert_eq!(similar_prefix(&map, DEFAULT_PREFIX), Some("podcred.io"));
     assert_eq!(parse(&map, "podcred.io", &namespace).unwrap().len(), 1);
+}
+
+fn injected(annotations: &[(&str, &str)]) -> Result<Vec<Credential>, String> {
+    let named = |(key, value): &(&str, &str)| (format!("{INJECTORS_PREFIX}/{key}"), (*value).to_owned());
+    let map = annotations.iter().map(named).collect();
+    parse(&map, INJECTORS_PREFIX, &Namespace::parse("prod").unwrap()).map_err(|errors| errors.to_string())
+}
+
+fn names(names: &[&str]) -> Vec<FieldName> {
+    names.iter().map(|name| FieldName::parse(name).unwrap()).collect()
+}
+
+#[test]
+fn a_pod_annotated_for_vault_db_injector_needs_only_its_secrets_added() {
+    let read = injected(&[
+        ("cluster", "database"),
+        ("uuid", "0b1c"),
+        ("a.role", "app"),
+        ("a.secret", "db"),
+        ("b.role", "app"),
+        ("b.mode", "classic"),
+        ("b.env-key-dbuser", "PG_USER, PGUSER"),
+        ("b.env-key-dbpassword", "PG_PASS"),
+        ("b.secret", "other/db"),
+        ("c.mode", "uri"),
+        ("c.template", "postgresql://@db:5432/app?sslmode=require"),
+        ("c.env-key-uri", "DATABASE_URL,URL"),
+        ("c.secret", "db"),
+        ("d.secret", "db"),
+        ("d.format", "json"),
+    ])
+    .unwrap();
+    let [a, b, c, d] = read.as_slice() else { panic!("{read:?}") };
+    let classic = |user: &[&str], password: &[&str]| {
+        Some(Variables::Classic { user: names(user), password: names(password) })
+    };
+    assert_eq!(a.variables, classic(&["DBUSER"], &["DBPASSWORD"]));
+    assert_eq!(b.variables, classic(&["PG_USER", "PGUSER"], &["PG_PASS"]));
+    assert!(matches!(&c.variables, Some(Variables::Uri { names, .. }) if names.len() == 2));
+    assert!(
+        read[..3].iter().all(|credential| credential.format == Format::Env && credential.template.is_none())
+    );
+    assert_eq!((b.path.to_string().as_str(), d.format, &d.variables), ("b.env", Format::Json, &None));
+}
+
+#[test]
+fn wrong_words_of_vault_db_injector_are_said_with_what_to_write() {
+    for (annotations, part) in [
+        (
+            &[("a.role", "app")][..],
+            "/a: has a role of Vault, which podcreds does not ask: add .secret to credential a",
+        ),
+        (&[("a.secret", "db"), ("a.mode", "file")], "/a.mode: is neither classic nor uri"),
+        (
+            &[("a.secret", "db"), ("a.mode", "uri"), ("a.env-key-uri", "URL")],
+            "/a.template: is missing: write the URI",
+        ),
+        (
+            &[("a.secret", "db"), ("a.mode", "uri"), ("a.template", "pg://h")],
+            "/a.env-key-uri: is missing: write the name",
+        ),
+        (&[("a.secret", "db"), ("a.env-key-dbuser", "A-B")], "\"A-B\" is no name of a variable"),
+        (&[("a.secret", "db"), ("a.env-key-dbuser", ",")], "is no name of a variable"),
+        (
+            &[("a.secret", "db"), ("a.env-key-dbuser", "X"), ("a.env-key-dbpassword", "X")],
+            "field X is given twice",
+        ),
+        (&[("a.secret", "db"), ("a.env-key-dbusr", "X")], "did you mean \"env-key-dbuser\"?"),
+    ] {
+        let message = injected(annotations).unwrap_err();
+        assert!(message.contains(part), "{part}\nis not in\n{message}");
+    }
+    assert!(errors_of(&[("mode", "uri")]).contains("\"mode\" is no word"), "its words are for its prefix");
+}
+
+#[test]
+fn what_is_about_vault_has_no_meaning_and_is_named() {
+    let keys = ["cluster", "revoke-ttl", "a.role", "a.secret", "a.env-key-uri", "b.mode", "b.env-key-dbuser"];
+    let map = keys.map(|key| (format!("{INJECTORS_PREFIX}/{key}"), "uri".to_owned())).into();
+    let expected = ["a.env-key-uri", "a.role", "b.env-key-dbuser", "cluster", "revoke-ttl"];
+    let expected = expected.map(|key| format!("{INJECTORS_PREFIX}/{key}"));
+    assert_eq!(without_meaning(&map, INJECTORS_PREFIX), expected);
+    assert!(without_meaning(&map, DEFAULT_PREFIX).is_empty());
 }

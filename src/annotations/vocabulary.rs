@@ -1,6 +1,7 @@
 //! The words after the dot of an annotation's name, the names of formats, and the nearest right spelling of a wrong one.
 
 use crate::annotations::error::Problem;
+use crate::annotations::injector;
 use crate::credential::Format;
 
 /// A word after the dot that this version understands.
@@ -19,6 +20,11 @@ pub(super) enum Word {
     Template,
     TemplateFrom,
     Delimiters,
+    Mode,
+    EnvKeyDbuser,
+    EnvKeyDbpassword,
+    EnvKeyUri,
+    Role,
 }
 
 const WORDS: [(&str, Word); 13] = [
@@ -37,24 +43,39 @@ const WORDS: [(&str, Word); 13] = [
     ("delimiters", Word::Delimiters),
 ];
 
+/// Words of vault-db-injector, beside ours with its prefix.
+const INJECTORS_WORDS: [(&str, Word); 5] = [
+    ("mode", Word::Mode),
+    ("env-key-dbuser", Word::EnvKeyDbuser),
+    ("env-key-dbpassword", Word::EnvKeyDbpassword),
+    ("env-key-uri", Word::EnvKeyUri),
+    ("role", Word::Role),
+];
+
 /// Words of the vocabulary that a later version brings: to ignore one would promise what does not happen.
 const LATER_WORDS: [&str; 1] = ["cluster"];
 
 impl Word {
-    /// The word, as it stands after the dot.
-    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
-        if let Some((_, word)) = WORDS.iter().find(|(spelling, _)| *spelling == text) {
+    /// The word, as it stands after the dot of an annotation with this prefix.
+    pub(super) fn parse(text: &str, prefix: &str) -> Result<Self, Problem> {
+        let more: &[_] = if prefix == injector::PREFIX { &INJECTORS_WORDS } else { &[] };
+        let known = || WORDS.iter().chain(more);
+        if let Some((_, word)) = known().find(|(spelling, _)| *spelling == text) {
             return Ok(*word);
         }
         if let Some(what) = LATER_WORDS.into_iter().find(|later| *later == text) {
             return Err(Problem::NotYet { what });
         }
-        let known = WORDS.iter().map(|(spelling, _)| *spelling).chain(LATER_WORDS);
+        let known = known().map(|(spelling, _)| *spelling).chain(LATER_WORDS);
         Err(Problem::UnknownWord { word: text.to_owned(), nearest: nearest(text, known) })
     }
 
     pub(super) fn as_str(self) -> &'static str {
-        WORDS.iter().find(|(_, word)| *word == self).map_or("", |(spelling, _)| spelling)
+        WORDS
+            .iter()
+            .chain(&INJECTORS_WORDS)
+            .find(|(_, word)| *word == self)
+            .map_or("", |(spelling, _)| spelling)
     }
 }
 

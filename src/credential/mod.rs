@@ -7,6 +7,7 @@ mod name;
 mod on_change;
 mod path;
 mod template;
+mod variables;
 
 pub use engine::{Engine, EngineError};
 pub use mode::{FileMode, ModeError};
@@ -14,6 +15,7 @@ pub use name::{CredentialName, FieldName, FieldNameError};
 pub use on_change::{OnChange, OnChangeError, SignalName};
 pub use path::{Conflict, PathClaims, PathError, RelativePath};
 pub use template::{TemplateKeyError, TemplateSource, parse_template_key};
+pub use variables::{UriTemplate, UriTemplateError, Variables};
 
 use crate::object::ObjectRef;
 use crate::secret::SecretBytes;
@@ -33,6 +35,8 @@ pub struct Credential {
     pub format: Format,
     /// The template: there is one for [`Format::Template`], and for no other.
     pub template: Option<TemplateSource>,
+    /// The variables of an [`Format::Env`] file that are not the fields under their own names.
+    pub variables: Option<Variables>,
     /// The database, where the annotations name it.
     pub engine: Option<Engine>,
     /// The file, or for [`Format::Files`] the folder.

@@ -1,7 +1,7 @@
 //! Events on the pod itself, so that `kubectl describe pod` shows how its credentials are. Recorded in the background:
 //! nothing waits for them, and nothing fails because of them.
 //!
-//! What is recorded goes through a [`correlator`], which keeps many of a kind from becoming many objects.
+//! What is recorded goes through a correlator, which keeps many of a kind from becoming many objects.
 
 mod correlator;
 

@@ -14,6 +14,7 @@ mod properties;
 mod template;
 mod uri;
 mod uri_parts;
+mod variables;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ pub use fields::{Omission, Sources, left_out};
 pub use template::check as check_templates;
 
 use crate::bundle::{Bundle, BundleFile};
-use crate::credential::{Credential, FileMode, Format, PathClaims, RelativePath, TemplateSource};
+use crate::credential::{Credential, FileMode, Format, PathClaims, RelativePath, TemplateSource, Variables};
 use crate::render::connection::Connection;
 use crate::render::fields::Fields;
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -90,9 +91,11 @@ fn add(bundle: &mut Bundle, path: RelativePath, content: SecretBytes, mode: Opti
 }
 
 /// How one file is written.
-enum Write {
+enum Write<'a> {
     /// From all fields, under their names.
     Fields(fn(&Fields<'_>, &mut SecretBuffer) -> Result<(), Problem>),
+    /// From user and password.
+    Variables(&'a Variables),
     /// From the parts of a connection.
     Connection(fn(&Credential, &Fields<'_>, &Connection<'_>, &mut SecretBuffer) -> Result<(), Problem>),
 }
@@ -103,14 +106,17 @@ fn files(
     sources: &Sources,
 ) -> Result<Vec<(RelativePath, SecretBytes)>, Vec<Problem>> {
     let Some(fields) = fields::collect(credential, sources)? else { return Ok(Vec::new()) };
-    let write: Write = match credential.format {
+    let write = match credential.format {
         Format::Files => {
             return Ok(fields
                 .iter()
                 .map(|(field, value)| (credential.path.join(field), (*value).clone()))
                 .collect());
         }
-        Format::Env => Write::Fields(env::write),
+        Format::Env => match &credential.variables {
+            None => Write::Fields(env::write),
+            Some(variables) => Write::Variables(variables),
+        },
         Format::Dotenv => Write::Fields(dotenv::write),
         Format::Json => Write::Fields(json::write),
         Format::Yaml => Write::Fields(yaml::write),
@@ -129,6 +135,7 @@ fn files(
     let mut out = SecretBuffer::default();
     let written = match write {
         Write::Fields(write) => write(&fields, &mut out),
+        Write::Variables(variables) => variables::write(variables, &fields, &mut out),
         Write::Connection(write) => uri_parts::missing(credential, &fields).and_then(|parts| {
             let mut fields = fields.clone();
             fields.extend(parts.iter().map(|(field, value)| (field.clone(), value)));

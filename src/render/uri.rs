@@ -21,12 +21,9 @@ pub(super) fn write(
         return Err(Problem::NotForEngine { format: "uri", engine: engine.name() });
     }
     let hosts = match engine {
-        Engine::Postgresql
-        | Engine::Mongodb
-        | Engine::Amqp
-        | Engine::Amqps
-        | Engine::Clickhouse
-        | Engine::Cassandra => connection.needs_hosts(fields)?,
+        Engine::Postgresql | Engine::Mongodb | Engine::Clickhouse | Engine::Cassandra => {
+            connection.needs_hosts(fields)?
+        }
         _ => slice::from_ref(connection.needs_one_host(fields)?),
     };
     let mut query = Query::default();

@@ -353,3 +353,42 @@ fn an_answer_of_another_object_is_not_taken_for_the_one_that_was_asked_for() {
         assert!(scene.names().is_empty());
     }
 }
+
+#[test]
+fn a_pod_annotated_for_vault_db_injector_gets_its_variables() {
+    let scene = Scene::plain();
+    let prefix = "db-creds-injector.numberly.io";
+    let annotations = [
+        ("cluster", "database"),
+        ("classic.role", "orders"),
+        ("classic.mode", "classic"),
+        ("classic.env-key-dbuser", "PG_USER,PGUSER"),
+        ("classic.secret", "db"),
+        ("uri.role", "orders"),
+        ("uri.mode", "uri"),
+        ("uri.template", "postgresql://{{user}}:{{password}}@db.prod.svc:5432/orders?sslmode=require"),
+        ("uri.env-key-uri", "DATABASE_URL"),
+        ("uri.secret", "db"),
+    ];
+    let annotations: Vec<_> =
+        annotations.iter().map(|(name, value)| (format!("{prefix}/{name}"), *value)).collect();
+    let annotations: Vec<_> = annotations.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    scene.server.put_pod("prod", "app-0", &annotations);
+    // What else is in the Secret does not matter.
+    scene.server.put_secret(
+        "prod",
+        "db",
+        &[("user", b"app"), ("pass", b"it's@1"), ("type", b"unknown"), ("port", b"x")],
+    );
+    let finished = scene.init(&["--annotation-prefix", prefix]);
+    assert_code(&finished, 0);
+    assert_eq!(
+        scene.read("classic.env"),
+        "export DBPASSWORD='it'\\''s@1'\nexport PGUSER='app'\nexport PG_USER='app'\n"
+    );
+    let uri = "export DATABASE_URL='postgresql://app:it%27s%401@db.prod.svc:5432/orders?sslmode=require'\n";
+    assert_eq!(scene.read("uri.env"), uri);
+    for name in ["cluster", "classic.role", "uri.role"] {
+        assert_has(&finished.stderr, &[&format!("{prefix}/{name} is about Vault and has no meaning here")]);
+    }
+}

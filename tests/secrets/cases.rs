@@ -217,10 +217,7 @@ pub(crate) const CASES: &[Case] = &[
         ],
         files: &[
             ("uri", "mariadb://app:test%3Ap%40ss%2Fw%25rd%20%221%22@orders-mariadb:3306/orders"),
-            (
-                "jdbc",
-                "jdbc:mariadb://orders-mariadb:3306/orders?user=app&password=test%3Ap%40ss%2Fw%25rd%20%221%22",
-            ),
+            ("jdbc", "jdbc:mariadb://orders-mariadb:3306/orders?user=app&password=test:p@ss/w%rd \"1\""),
             (
                 "mycnf",
                 "[client]\nhost=\"orders-mariadb\"\nuser=\"app\"\npassword=\"test:p@ss/w%rd \\\"1\\\"\"\n\n[mysql]\ndatabase=\"orders\"\n",
@@ -248,10 +245,7 @@ pub(crate) const CASES: &[Case] = &[
         annotations: &[("engine", "mariadb")],
         files: &[
             ("uri", "mariadb://app:test%3Ap%40ss%2Fw%25rd%20%221%22@orders-mariadb:3306/orders"),
-            (
-                "jdbc",
-                "jdbc:mariadb://orders-mariadb:3306/orders?user=app&password=test%3Ap%40ss%2Fw%25rd%20%221%22",
-            ),
+            ("jdbc", "jdbc:mariadb://orders-mariadb:3306/orders?user=app&password=test:p@ss/w%rd \"1\""),
         ],
     },
     // The Secret has passwords alone.

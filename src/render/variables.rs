@@ -1,0 +1,48 @@
+//! `env` in the vocabulary of vault-db-injector: variables that get the user and the password, or a URI with both.
+
+use crate::credential::{FieldName, UriTemplate, Variables};
+use crate::escape::percent;
+use crate::render::connection::{Given, PASSWORD, Part, USERNAME, given, missing};
+use crate::render::env;
+use crate::render::error::Problem;
+use crate::render::fields::Fields;
+use crate::secret::{SecretBuffer, SecretBytes};
+
+/// Writes one line for each variable.
+pub(super) fn write(
+    variables: &Variables,
+    fields: &Fields<'_>,
+    out: &mut SecretBuffer,
+) -> Result<(), Problem> {
+    // Nothing else of the Secret matters, and nothing else of it can be wrong.
+    let part = |part: Part| given(fields, part)?.ok_or_else(|| missing(part, fields));
+    let (username, password) = (part(USERNAME)?, part(PASSWORD)?);
+    match variables {
+        Variables::Classic { user, password: names } => {
+            let (username, password) = (SecretBytes::from(username.text), SecretBytes::from(password.text));
+            env::write(&named(user, &username).chain(named(names, &password)).collect(), out)
+        }
+        Variables::Uri { names, uri } => {
+            let uri = with_user(uri, username, password)?;
+            env::write(&named(names, &uri).collect(), out)
+        }
+    }
+}
+
+fn named<'a>(
+    names: &'a [FieldName],
+    value: &'a SecretBytes,
+) -> impl Iterator<Item = (FieldName, &'a SecretBytes)> {
+    names.iter().map(move |name| (name.clone(), value))
+}
+
+fn with_user(uri: &UriTemplate, username: Given<'_>, password: Given<'_>) -> Result<SecretBytes, Problem> {
+    let mut out = SecretBuffer::default();
+    out.push_str(uri.scheme());
+    username.write(percent, &mut out)?;
+    out.push_str(":");
+    password.write(percent, &mut out)?;
+    out.push_str("@");
+    out.push_str(uri.rest());
+    Ok(out.finish())
+}
