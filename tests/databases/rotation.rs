@@ -64,8 +64,9 @@ impl Pod {
         let mut command = self.folder.command(Path::new(PODCREDS), &self.server);
         command.args(["sidecar", "--listen", "off"]);
         let running = Running::start(command);
-        poll_until(HANGS, &format!("a watch is open: {}", running.stderr()), || {
-            self.server.open_watches() == 1
+        let is_out = |format: &&str| self.folder.volume().join(format).exists();
+        poll_until(HANGS, &format!("a watch is open, the files are out: {}", running.stderr()), || {
+            self.server.open_watches() == 1 && FORMATS.iter().all(is_out)
         });
         running
     }
