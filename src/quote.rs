@@ -19,6 +19,18 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+/// Shows what text begins with, in double quotes: it ends before the first character that a name does not have, because what
+/// stands behind it may be a password that somebody put in the wrong place.
+pub struct Beginning<'a>(pub &'a str);
+
+impl fmt::Display for Beginning<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.0.find([':', '=', '@', '{', '\'', '"']).unwrap_or(self.0.len());
+        let (shown, rest) = self.0.split_at(end);
+        write!(f, "{}{}", Quoted(shown), if rest.is_empty() { "" } else { " …" })
+    }
+}
+
 /// A message from elsewhere as one line: what does not show as itself becomes a space, and it ends after `limit`
 /// characters.
 pub fn one_line(text: &str, limit: usize) -> String {
@@ -38,6 +50,8 @@ mod tests {
     fn foreign_text_stays_on_one_line_and_short() {
         assert_eq!(Quoted("a\nb\u{1b}[31m").to_string(), "\"a\\nb\\u{1b}[31m\"");
         assert_eq!(Quoted(&"x".repeat(1000)).to_string().chars().count(), SHOWN_CHARACTERS + 3);
+        assert_eq!(Beginning("postgresql://u:secret@h").to_string(), "\"postgresql\" …");
+        assert_eq!(Beginning("plain").to_string(), "\"plain\"");
         assert_eq!(one_line("two\nlines\u{1b}", 100), "two lines ");
         assert_eq!(one_line("abcdef", 3), "abc");
         assert_eq!(one_line("\u{202e}a\u{2028}\u{200b}é\"'\\", 100), " a  é\"'\\");

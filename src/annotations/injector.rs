@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::annotations::Values;
 use crate::annotations::error::Problem;
 use crate::annotations::vocabulary::Word;
-use crate::credential::{CredentialName, FieldName, UriTemplate, Variables};
+use crate::credential::{CredentialName, FieldName, UriTemplate, Variables, is_variable};
 
 /// What its annotations begin with.
 pub const PREFIX: &str = "db-creds-injector.numberly.io";
@@ -94,8 +94,7 @@ fn named(name: &str) -> Vec<FieldName> {
 fn variables(text: &str) -> Result<Vec<FieldName>, Problem> {
     let mut names = Vec::new();
     for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-        let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-        if !name.bytes().all(inner) || name.starts_with(|c: char| c.is_ascii_digit()) {
+        if !is_variable(name) {
             return Err(Problem::NoVariable { text: name.to_owned() });
         }
         let name = FieldName::parse(name)?;

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use crate::bundle::{Bundle, BundleFile};
 use crate::credential::FileMode;
 use crate::kube::Client;
-use crate::render::hide;
+use crate::render::hidden;
 use crate::sync::{self, Error, Gathered, Settings};
 
 /// What stands for every value that is not to be seen: the same for all, so that it tells no length.
@@ -16,12 +16,11 @@ const HIDDEN: &str = "********";
 /// # Errors
 /// As `init`, for all that can go wrong before the volume.
 pub fn run(settings: &Settings, client: &Client, reveal: bool, out: &mut dyn Write) -> Result<(), Error> {
-    let Gathered { mut credentials, sources } = sync::gather(settings, client)?;
+    let Gathered { credentials, sources } = sync::gather(settings, client)?;
     // The real values first: they may not fit their format, and this is where to say so.
     let mut bundle = sync::render(&credentials, &sources)?;
     if !reveal {
-        let hidden = hide(&sources, &mut credentials, HIDDEN);
-        bundle = sync::render(&credentials, &hidden)?;
+        bundle = hidden(&credentials, &sources, HIDDEN)?;
     }
     match print(&bundle, out) {
         // Whoever reads it has seen enough.

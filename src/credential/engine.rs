@@ -1,6 +1,6 @@
 //! The kinds of databases that have a URI or a JDBC URL.
 
-use crate::quote::Quoted;
+use crate::quote::Beginning;
 
 /// A database, as far as its addresses are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Engine {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "{} is no engine (postgresql, mysql, mariadb, mongodb, mongodb+srv, redis, rediss, amqp, amqps, sqlserver, clickhouse, cassandra, oracle)",
-    Quoted(.0)
+    Beginning(.0)
 )]
 pub struct EngineError(String);
 

@@ -7,6 +7,7 @@ mod name;
 mod on_change;
 mod path;
 mod template;
+mod variable;
 mod variables;
 
 pub use engine::{Engine, EngineError};
@@ -15,6 +16,7 @@ pub use name::{CredentialName, FieldName, FieldNameError};
 pub use on_change::{OnChange, OnChangeError, SignalName};
 pub use path::{Conflict, PathClaims, PathError, RelativePath};
 pub use template::{TemplateKeyError, TemplateSource, parse_template_key};
+pub use variable::{is_shells_own, is_variable};
 pub use variables::{UriTemplate, UriTemplateError, Variables};
 
 use crate::object::ObjectRef;

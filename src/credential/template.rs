@@ -2,7 +2,7 @@
 
 use crate::credential::name::{FieldName, FieldNameError};
 use crate::object::{Kind, NameError, Namespace, ObjectRef};
-use crate::quote::Quoted;
+use crate::quote::Beginning;
 use crate::template::{Delimiters, Template};
 
 /// Where the template of a credential comes from.
@@ -40,7 +40,7 @@ pub fn parse_template_key(
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TemplateKeyError {
     /// Not two or three parts.
-    #[error("{} is no key of a ConfigMap: write configmap/key or namespace/configmap/key", Quoted(.0))]
+    #[error("{} is no key of a ConfigMap: write configmap/key or namespace/configmap/key", Beginning(.0))]
     Form(String),
     /// A wrong name of the ConfigMap or its namespace.
     #[error(transparent)]

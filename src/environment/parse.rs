@@ -1,6 +1,8 @@
 //! The lines of an `env` file: `export NAME='value'`, the value in single quotes, a single quote in it as `'\''`. A shell
-//! reads much more than that; here all else is an error, because podcreds does not write it.
+//! reads much more than that; here all else is an error, because podcreds does not write it: so is a variable that format
+//! `env` refuses, such as `PATH` or `LD_PRELOAD`.
 
+use crate::credential::{is_shells_own, is_variable};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// Text that format `env` does not write.
@@ -27,7 +29,7 @@ pub(super) fn variables(text: &[u8]) -> Result<Vec<(String, SecretBytes)>, NotOu
 fn variable(text: &[u8]) -> Option<(&str, SecretBytes, &[u8])> {
     let text = text.strip_prefix(b"export ")?;
     let (name, mut rest) = text.split_at_checked(text.iter().position(|byte| *byte == b'=')?)?;
-    let name = std::str::from_utf8(name).ok().filter(|name| is_variable(name))?;
+    let name = std::str::from_utf8(name).ok().filter(|name| is_variable(name) && !is_shells_own(name))?;
     let mut value = SecretBuffer::default();
     rest = rest.strip_prefix(b"='")?;
     loop {
@@ -41,14 +43,11 @@ fn variable(text: &[u8]) -> Option<(&str, SecretBytes, &[u8])> {
                 value.push(b"'");
                 rest = after;
             }
-            None => return Some((name, value.finish(), after.strip_prefix(b"'\n")?)),
+            None => {
+                let value = value.finish();
+                value.expose_text()?;
+                return Some((name, value, after.strip_prefix(b"'\n")?));
+            }
         }
     }
-}
-
-/// `[A-Za-z_][A-Za-z0-9_]*`
-/// Source: <https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap03.html#tag_03_216>
-fn is_variable(name: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    !name.is_empty() && name.bytes().all(inner) && !name.starts_with(|c: char| c.is_ascii_digit())
 }

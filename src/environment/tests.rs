@@ -53,6 +53,8 @@ fn the_variables_of_all_files_are_read() {
 fn all_that_format_env_does_not_write_is_refused_with_its_line() {
     for wrong in [
         "A='x'\n",
+        "export PATH='/tmp'\n",
+        "export LD_PRELOAD='/tmp/x.so'\n",
         "export A=x\n",
         "export A=\"x\"\n",
         "export A='x'",

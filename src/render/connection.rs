@@ -52,7 +52,31 @@ pub(super) struct Connection<'a> {
     pub(super) port: Option<&'a str>,
     pub(super) database: Option<Given<'a>>,
     /// Names and values, in the order in which `.set` or `.keys` has them, then those of the field `options`.
-    pub(super) options: Vec<(String, SecretBytes)>,
+    pub(super) options: Vec<Parameter>,
+}
+
+/// An option.
+#[derive(Clone)]
+pub(super) struct Parameter {
+    pub(super) name: String,
+    pub(super) value: SecretBytes,
+    /// The field that holds its name too, which is then as secret as its value.
+    pub(super) from: Option<FieldName>,
+}
+
+impl Parameter {
+    /// Its value, which is text.
+    pub(super) fn text(&self) -> &str {
+        self.value.expose_text().unwrap_or_default()
+    }
+
+    /// That it cannot be written.
+    pub(super) fn refused(&self, Refused(what): Refused) -> Problem {
+        match &self.from {
+            Some(field) => Problem::Refused { field: field.clone(), what },
+            None => Problem::BadOption { name: self.name.clone(), what },
+        }
+    }
 }
 
 /// A part with the field that it came from.
@@ -207,33 +231,85 @@ pub(super) fn named(credential: &Credential) -> impl Iterator<Item = &FieldName>
 }
 
 /// What `.set` and `.keys` name that is no part, and what the field `options` holds as the query of a URI.
-fn options(credential: &Credential, fields: &Fields<'_>) -> Result<Vec<(String, SecretBytes)>, Problem> {
+fn options(credential: &Credential, fields: &Fields<'_>) -> Result<Vec<Parameter>, Problem> {
     let is_option = |field: &&FieldName| {
         !PARTS.iter().any(|part| part.is_named(field.as_str())) && !ABOUT.contains(&field.as_str())
     };
-    let mut options = Vec::new();
+    let mut options: Vec<Parameter> = Vec::new();
     for field in named(credential).filter(is_option) {
         // One that is optional may be missing.
         if let Some(value) = fields.get(field) {
             text(field, value)?;
-            options.push((field.to_string(), (*value).clone()));
+            options.push(Parameter { name: field.to_string(), value: (*value).clone(), from: None });
         }
     }
     if let Some(given) = given(fields, OPTIONS)? {
         let bad = || Problem::BadPart {
             field: given.field.clone(),
-            form: "options as in a URI, name=value&name=value",
+            form: "options as in a URI, name=value&name=value, none of them user, password, host, port or database",
         };
         for pair in given.text.trim().trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').ok_or_else(bad)?;
             let name =
                 unpercent(name).and_then(|name| Some(name.expose_text()?.to_owned())).ok_or_else(bad)?;
-            let value = unpercent(value).filter(|value| value.expose_text().is_some()).ok_or_else(bad)?;
-            if name.is_empty() || options.iter().any(|(other, _)| *other == name) {
+            let is_text = |value: &SecretBytes| value.expose_text().is_some_and(|text| !text.contains('\0'));
+            let value = unpercent(value).filter(is_text).ok_or_else(bad)?;
+            let is_taken = options.iter().any(|other| other.name == name) || is_reserved(&name);
+            if name.is_empty() || name.contains('\0') || is_taken {
                 return Err(bad());
             }
-            options.push((name, value));
+            options.push(Parameter { name, value, from: Some(given.field.clone()) });
         }
     }
     Ok(options)
+}
+
+/// Names by which an option would be another server, user or database than the one that the fields name.
+const RESERVED: [&str; 18] = [
+    "user",
+    "username",
+    "password",
+    "pass",
+    "host",
+    "hostname",
+    "hostaddr",
+    "endpoint",
+    "port",
+    "database",
+    "dbname",
+    "db",
+    "databasename",
+    "servername",
+    "portnumber",
+    "instancename",
+    "service",
+    "socket",
+];
+
+fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name.to_ascii_lowercase().as_str())
+}
+
+/// What stands for parts that are not to be seen, in the form that a part must have.
+const HIDDEN: &str = "hidden";
+
+impl<'a> Connection<'a> {
+    /// The same with every value replaced, so that what it is written to can be shown.
+    pub(super) fn hidden(mut self) -> Self {
+        for given in [&mut self.username, &mut self.password, &mut self.database].into_iter().flatten() {
+            given.text = HIDDEN;
+        }
+        for host in &mut self.hosts {
+            host.name = if host.is_socket() { "/hidden" } else { HIDDEN };
+            host.port = host.port.map(|_| "1");
+        }
+        self.port = self.port.map(|_| "1");
+        for option in &mut self.options {
+            option.value = HIDDEN.into();
+            if option.from.is_some() {
+                HIDDEN.clone_into(&mut option.name);
+            }
+        }
+        self
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::credential::{Credential, CredentialName, FieldName, Keys, TemplateSource};
+use crate::credential::{Credential, CredentialName, FieldName, Keys, TemplateSource, is_variable};
 use crate::escape::{Refused, Rule};
 use crate::object::{Data, ObjectRef};
 use crate::quote::one_line;
@@ -133,16 +133,10 @@ pub(super) fn escaped(
     rule(text, out).map_err(|Refused(what)| Problem::Refused { field: field.clone(), what })
 }
 
-/// A field's name as the name of a variable: `[A-Za-z_][A-Za-z0-9_]*`.
-/// Source: <https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap03.html#tag_03_216>
+/// A field's name as the name of a variable.
 pub(super) fn variable(field: &FieldName) -> Result<&str, Problem> {
     let name = field.as_str();
-    let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    if name.bytes().all(inner) && !name.starts_with(|c: char| c.is_ascii_digit()) {
-        Ok(name)
-    } else {
-        Err(Problem::NotAVariable { field: field.clone() })
-    }
+    if is_variable(name) { Ok(name) } else { Err(Problem::NotAVariable { field: field.clone() }) }
 }
 
 /// The most of a key that a message shows, in characters: all of a key that Kubernetes accepts.

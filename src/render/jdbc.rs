@@ -62,12 +62,11 @@ fn with_query(
             separator = "&";
         }
     }
-    for (name, value) in &connection.options {
-        let refused = |Refused(what)| Problem::BadOption { name: name.clone(), what };
+    for option in &connection.options {
         out.push_str(separator);
-        percent(name, out).map_err(refused)?;
+        percent(&option.name, out).map_err(|refused| option.refused(refused))?;
         out.push_str("=");
-        rule(value.expose_text().unwrap_or_default(), out).map_err(refused)?;
+        rule(option.text(), out).map_err(|refused| option.refused(refused))?;
         separator = "&";
     }
     Ok(())
@@ -97,11 +96,11 @@ fn sqlserver(host: &Host<'_>, connection: &Connection<'_>, out: &mut SecretBuffe
             property(name, given.text, out);
         }
     }
-    for (name, value) in options {
-        if !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Err(Problem::BadOption { name: name.clone(), what: "a name that is none" });
+    for option in options {
+        if !option.name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(option.refused(Refused("a name that is none")));
         }
-        property(name, value.expose_text().unwrap_or_default(), out);
+        property(&option.name, option.text(), out);
     }
     Ok(())
 }
@@ -136,18 +135,15 @@ fn oracle(host: &Host<'_>, connection: &Connection<'_>, out: &mut SecretBuffer) 
         plain(database, &['"', '/', '@', '?', ' '], "a character that this URL has no escape for", out)?;
     }
     let mut separator = "?";
-    for (name, value) in &connection.options {
-        let value = value.expose_text().unwrap_or_default();
-        if [name, value].iter().any(|text| text.contains(['?', '&', '=', '"', '@'])) {
-            return Err(Problem::BadOption {
-                name: name.clone(),
-                what: "a character that this URL has no escape for",
-            });
+    for option in &connection.options {
+        let is_refused = |c: char| c.is_control() || ['?', '&', '=', '"', '@'].contains(&c);
+        if option.name.contains(is_refused) || option.text().contains(is_refused) {
+            return Err(option.refused(Refused("a character that this URL has no escape for")));
         }
         out.push_str(separator);
-        out.push_str(name);
+        out.push_str(&option.name);
         out.push_str("=");
-        out.push_str(value);
+        out.push_str(option.text());
         separator = "&";
     }
     Ok(())

@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 
 use crate::credential::Credential;
-use crate::escape;
-use crate::render::connection::{Connection, Given, PASSWORD, missing};
+use crate::escape::{self, Refused};
+use crate::render::connection::{Connection, Given, PASSWORD, Parameter, missing};
 use crate::render::error::Problem;
 use crate::render::fields::Fields;
 use crate::secret::SecretBuffer;
@@ -24,12 +24,11 @@ pub(super) fn write(
     connection: &Connection<'_>,
     out: &mut SecretBuffer,
 ) -> Result<(), Problem> {
-    for (index, Parameter { keyword, value, .. }) in parameters(connection)?.iter().enumerate() {
+    for (index, parameter) in parameters(connection)?.iter().enumerate() {
         out.push_str(if index == 0 { "" } else { " " });
-        out.push_str(keyword);
+        out.push_str(parameter.keyword);
         out.push_str("=");
-        // What libpq refuses, `parameters` has refused.
-        let _ = escape::libpq(value, out);
+        escape::libpq(&parameter.value, out).map_err(|refused| parameter.refused(refused.0))?;
     }
     Ok(())
 }
@@ -54,6 +53,10 @@ pub(super) fn write_pgpass(
         for given in [connection.database, connection.username, Some(password)] {
             out.push_str(":");
             match given {
+                // Alone it would stand for any.
+                Some(given) if given.text == "*" => {
+                    return Err(Problem::Refused { field: given.field.clone(), what: "nothing but *" });
+                }
                 Some(given) => given.write(escape::pgpass, out)?,
                 None => out.push_str("*"),
             }
@@ -73,7 +76,7 @@ pub(super) fn write_pgservice(
 ) -> Result<(), Problem> {
     out.push_str(&format!("[{}]\n", credential.name));
     for parameter in parameters(connection)? {
-        let Parameter { keyword, value, .. } = &parameter;
+        let Keyword { keyword, value, .. } = &parameter;
         if value.contains(['\n', '\r']) {
             return Err(parameter.refused("a line break"));
         }
@@ -93,50 +96,54 @@ pub(super) fn write_pgservice(
 }
 
 /// A connection parameter.
-struct Parameter<'a> {
+struct Keyword<'a> {
     keyword: &'a str,
     value: Cow<'a, str>,
-    /// Where the value comes from, unless it has the name of the keyword.
+    /// Where the value comes from, unless it is an option or made of several.
     given: Option<Given<'a>>,
+    option: Option<&'a Parameter>,
 }
 
-impl Parameter<'_> {
+impl Keyword<'_> {
     fn refused(&self, what: &'static str) -> Problem {
-        match self.given {
-            Some(given) => Problem::Refused { field: given.field.clone(), what },
-            None => Problem::BadOption { name: self.keyword.to_owned(), what },
+        match (self.given, self.option) {
+            (Some(given), _) => Problem::Refused { field: given.field.clone(), what },
+            (None, Some(option)) => option.refused(Refused(what)),
+            (None, None) => Problem::BadOption { name: self.keyword.to_owned(), what },
         }
     }
 }
 
-/// Every parameter that is given. No value has a NUL.
-fn parameters<'a>(connection: &'a Connection<'a>) -> Result<Vec<Parameter<'a>>, Problem> {
+/// Every parameter that is given.
+fn parameters<'a>(connection: &'a Connection<'a>) -> Result<Vec<Keyword<'a>>, Problem> {
     let Connection { hosts, database, username, password, options, .. } = connection;
     let mut parameters = Vec::new();
     if !hosts.is_empty() {
         let join = |part: fn(&_) -> &'a str| hosts.iter().map(part).collect::<Vec<_>>().join(",");
-        parameters.push(Parameter { keyword: "host", value: join(|host| host.name).into(), given: None });
+        parameters.push(Keyword {
+            keyword: "host",
+            value: join(|host| host.name).into(),
+            given: None,
+            option: None,
+        });
         if hosts.iter().any(|host| host.port.is_some()) {
             let ports = join(|host| host.port.unwrap_or_default());
-            parameters.push(Parameter { keyword: "port", value: ports.into(), given: None });
+            parameters.push(Keyword { keyword: "port", value: ports.into(), given: None, option: None });
         }
     } else if let Some(port) = connection.port {
-        parameters.push(Parameter { keyword: "port", value: port.into(), given: None });
+        parameters.push(Keyword { keyword: "port", value: port.into(), given: None, option: None });
     }
     for (keyword, given) in [("dbname", database), ("user", username), ("password", password)] {
         if let Some(given) = given {
-            parameters.push(Parameter { keyword, value: given.text.into(), given: Some(*given) });
+            parameters.push(Keyword { keyword, value: given.text.into(), given: Some(*given), option: None });
         }
     }
-    for (name, value) in options {
-        if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
-            return Err(Problem::BadOption {
-                name: name.clone(),
-                what: "a name that is no parameter of libpq",
-            });
+    for option in options {
+        if !option.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
+            return Err(option.refused(Refused("a name that is no parameter of libpq")));
         }
-        let value = value.expose_text().unwrap_or_default();
-        parameters.push(Parameter { keyword: name, value: value.into(), given: None });
+        let value = option.text().into();
+        parameters.push(Keyword { keyword: &option.name, value, given: None, option: Some(option) });
     }
     Ok(parameters)
 }

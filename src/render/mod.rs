@@ -17,7 +17,6 @@ mod uri_parts;
 mod variables;
 mod yaml;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 pub use connection::Part;
@@ -26,7 +25,7 @@ pub use fields::{Omission, Sources, left_out};
 pub use template::check as check_templates;
 
 use crate::bundle::{Bundle, BundleFile};
-use crate::credential::{Credential, FileMode, Format, PathClaims, RelativePath, TemplateSource, Variables};
+use crate::credential::{Credential, FileMode, Format, PathClaims, RelativePath, Variables};
 use crate::render::connection::Connection;
 use crate::render::fields::Fields;
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -41,12 +40,28 @@ const FILE_LIMIT: usize = 10_000;
 /// # Errors
 /// Every reason why a credential cannot be rendered from these sources.
 pub fn bundle(credentials: &[Credential], sources: &Sources) -> Result<Bundle, Errors> {
+    render(credentials, sources, None)
+}
+
+/// Renders every credential with every value replaced, so that what is made of them can be shown.
+///
+/// # Errors
+/// As [`bundle`].
+pub fn hidden(credentials: &[Credential], sources: &Sources, replacement: &str) -> Result<Bundle, Errors> {
+    render(credentials, sources, Some(&replacement.into()))
+}
+
+fn render(
+    credentials: &[Credential],
+    sources: &Sources,
+    stand_in: Option<&SecretBytes>,
+) -> Result<Bundle, Errors> {
     let mut bundle = Bundle::new();
     let mut claims = PathClaims::default();
     let mut errors = Vec::new();
     let mut size = 0;
     for credential in credentials {
-        match files(credential, sources) {
+        match files(credential, sources, stand_in) {
             Err(problems) => {
                 errors.extend(problems.into_iter().map(|problem| Error::new(&credential.name, problem)));
             }
@@ -104,8 +119,11 @@ enum Write<'a> {
 fn files(
     credential: &Credential,
     sources: &Sources,
+    stand_in: Option<&SecretBytes>,
 ) -> Result<Vec<(RelativePath, SecretBytes)>, Vec<Problem>> {
-    let Some(fields) = fields::collect(credential, sources)? else { return Ok(Vec::new()) };
+    let Some(real) = fields::collect(credential, sources)? else { return Ok(Vec::new()) };
+    let shown = |value| stand_in.unwrap_or(value);
+    let fields: Fields<'_> = real.iter().map(|(field, value)| (field.clone(), shown(value))).collect();
     let write = match credential.format {
         Format::Files => {
             return Ok(fields
@@ -128,7 +146,8 @@ fn files(
         Format::Pgservice => Write::Connection(libpq::write_pgservice),
         Format::Mycnf => Write::Connection(mycnf::write),
         Format::Template => {
-            let content = template::render(credential, sources, &fields).map_err(|problem| vec![problem])?;
+            let content = template::render(credential, sources, &fields, stand_in.is_some())
+                .map_err(|problem| vec![problem])?;
             return Ok(content.map(|content| (credential.path.clone(), content)).into_iter().collect());
         }
     };
@@ -136,30 +155,17 @@ fn files(
     let written = match write {
         Write::Fields(write) => write(&fields, &mut out),
         Write::Variables(variables) => variables::write(variables, &fields, &mut out),
-        Write::Connection(write) => uri_parts::missing(credential, &fields).and_then(|parts| {
-            let mut fields = fields.clone();
+        // Its parts have forms, and so has what stands for them.
+        Write::Connection(write) => uri_parts::missing(credential, &real).and_then(|parts| {
+            let mut fields = real.clone();
             fields.extend(parts.iter().map(|(field, value)| (field.clone(), value)));
-            write(credential, &fields, &Connection::of(credential, &fields)?, &mut out)
+            let connection = Connection::of(credential, &fields)?;
+            let connection = if stand_in.is_some() { connection.hidden() } else { connection };
+            write(credential, &fields, &connection, &mut out)
         }),
     };
     written.map_err(|problem| vec![problem])?;
     Ok(vec![(credential.path.clone(), out.finish())])
-}
-
-/// The same sources with every value replaced, so that what they are rendered to can be shown.
-pub fn hide(sources: &Sources, credentials: &mut [Credential], replacement: &str) -> Sources {
-    for credential in &mut *credentials {
-        // A template is no value, also where it lies among some.
-        if let Ok(Some(template)) = template::of(credential, sources) {
-            credential.template = Some(TemplateSource::Text(template.into_owned().for_stand_ins()));
-        }
-    }
-    for (_, literal) in credentials.iter_mut().flat_map(|credential| &mut credential.literals) {
-        *literal = replacement.into();
-    }
-    let hidden =
-        |data: &BTreeMap<String, _>| data.keys().map(|key| (key.clone(), replacement.into())).collect();
-    sources.iter().map(|(object, data)| (object.clone(), data.as_ref().map(hidden))).collect()
 }
 
 #[cfg(test)]

@@ -29,18 +29,19 @@ pub(super) fn write(
         if let Some(port) = host.port.filter(|_| !host.is_socket()) {
             option("port", port, out).map_err(|refused| bad("port", refused))?;
         }
+    } else if let Some(port) = connection.port {
+        option("port", port, out).map_err(|refused| bad("port", refused))?;
     }
     for (name, given) in [("user", connection.username), ("password", connection.password)] {
         if let Some(given) = given {
             option(name, given.text, out).map_err(|refused| cannot(given, refused))?;
         }
     }
-    for (name, value) in &connection.options {
-        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
-            return Err(Problem::BadOption { name: name.clone(), what: "a name that is no option" });
+    for parameter in &connection.options {
+        if !parameter.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
+            return Err(parameter.refused(Refused("a name that is no option")));
         }
-        let value = value.expose_text().unwrap_or_default();
-        option(name, value, out).map_err(|refused| bad(name, refused))?;
+        option(&parameter.name, parameter.text(), out).map_err(|refused| parameter.refused(refused))?;
     }
     if let Some(database) = connection.database {
         out.push_str("\n[mysql]\n");

@@ -38,8 +38,12 @@ pub(super) fn render(
     credential: &Credential,
     sources: &Sources,
     fields: &Fields<'_>,
+    are_stand_ins: bool,
 ) -> Result<Option<SecretBytes>, Problem> {
-    let Some(template) = of(credential, sources)? else { return Ok(None) };
+    let Some(mut template) = of(credential, sources)? else { return Ok(None) };
+    if are_stand_ins {
+        template = Cow::Owned(template.into_owned().for_stand_ins());
+    }
     let fields = fields.iter().map(|(field, value)| (field.as_str(), *value)).collect();
     template.render(&fields).map(Some).map_err(|cause| wrong(credential, cause))
 }

@@ -189,13 +189,12 @@ fn hidden_values_stay_hidden_in_templates_and_make_none_fail() {
         (object(Kind::ConfigMap, "c"), Some(data(&[("t", text)]))),
     ]);
     for template in [("db.template", std::str::from_utf8(text).unwrap()), ("db.template-from", "c/t")] {
-        let mut credentials = credentials(&[("db.secret", "s"), template]);
+        let credentials = credentials(&[("db.secret", "s"), template]);
         let content = |bundle: Bundle| {
             String::from_utf8(bundle.into_values().next().unwrap().content.expose().to_vec()).unwrap()
         };
         assert_eq!(content(bundle(&credentials, &sources).unwrap()), "app app app /w==\n");
-        let hidden = hide(&sources, &mut credentials, "***");
-        assert_eq!(content(bundle(&credentials, &hidden).unwrap()), "*** *** *** Kioq\n");
+        assert_eq!(content(hidden(&credentials, &sources, "***").unwrap()), "*** *** *** Kioq\n");
     }
 }
 
@@ -324,14 +323,52 @@ fn a_bundle_has_a_bound_and_all_errors_are_counted() {
 
 #[test]
 fn hidden_values_are_nowhere_in_what_is_shown() {
-    let mut with_literal =
+    let with_literal =
         credentials(&[("db.secret", "s"), ("db.set", "x=test-literal"), ("db.format", "json")]);
     let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN)))]);
-    let hidden = hide(&sources, &mut with_literal, "********");
-    let shown = bundle(&with_literal, &hidden).unwrap().into_values().next().unwrap();
+    let shown = hidden(&with_literal, &sources, "********").unwrap().into_values().next().unwrap();
     let expected =
         "{\n  \"password\": \"********\",\n  \"username\": \"********\",\n  \"x\": \"********\"\n}\n";
     assert_eq!(shown.content.expose_text(), Some(expected));
+    let secret: &[(&str, &[u8])] = &[
+        ("username", b"test-1"),
+        ("password", b"test-2"),
+        ("host", b"test-3:6000,[::1]"),
+        ("port", b"7000"),
+        ("database", b"test-4"),
+        ("type", b"postgresql"),
+        ("options", b"application_name=test-5"),
+    ];
+    let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(secret)))]);
+    for (format, _) in Format::ALL.into_iter().filter(|(format, _)| !["template", "mycnf"].contains(format)) {
+        let shown = credentials(&[("db.secret", "s"), ("db.format", format), ("db.set", "sslmode=test-6")]);
+        bundle(&shown, &sources).unwrap_or_else(|errors| panic!("{format}: {errors}"));
+        let shown =
+            hidden(&shown, &sources, "********").unwrap_or_else(|errors| panic!("{format}: {errors}"));
+        for file in shown.values() {
+            let text = file.content.expose_text().unwrap();
+            assert!(!text.contains("test-") && !text.contains("00"), "{format}: {text}");
+        }
+    }
+}
+
+#[test]
+fn options_of_a_secret_are_no_other_server_and_no_other_user() {
+    for options in ["user=root", "a=1&HOST=evil", "databaseName=x", "socket=/x", "application_name=a%00b"] {
+        for format in ["uri", "jdbc", "libpq", "pgservice", "mycnf"] {
+            let annotations =
+                [("db.format", format), ("db.engine", "postgresql"), ("db.set", "host=good, username=ro")];
+            let message = render(&annotations, &[("options", options.as_bytes())]).unwrap_err();
+            assert!(message.contains("field options is not options as in a URI"), "{format}: {message}");
+        }
+    }
+    let message = render(&[("db.format", "libpq")], &[("options", b"test-name=1")]).unwrap_err();
+    assert!(message.contains("field options holds a name that is no parameter"), "{message}");
+    assert!(!message.contains("test-name"), "{message}");
+    let files = render(&[("db.format", "pgpass"), ("db.set", "username=*")], &[("password", b"p")]);
+    assert!(files.unwrap_err().contains("field username holds nothing but *"));
+    let files = render(&[("db.format", "mycnf"), ("db.set", "port=3307")], &[("password", b"p")]).unwrap();
+    assert_eq!(files.into_values().next().unwrap(), b"[client]\nport=\"3307\"\npassword=\"p\"\n");
 }
 
 /// One connection in this format, with a password.

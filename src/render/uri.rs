@@ -5,10 +5,10 @@ use std::slice;
 
 use crate::credential::{Credential, Engine};
 use crate::escape::{Refused, percent};
-use crate::render::connection::{Connection, Given, Host};
+use crate::render::connection::{Connection, Given, Host, Parameter};
 use crate::render::error::Problem;
 use crate::render::fields::Fields;
-use crate::secret::{SecretBuffer, SecretBytes};
+use crate::secret::SecretBuffer;
 
 pub(super) fn write(
     _: &Credential,
@@ -26,6 +26,9 @@ pub(super) fn write(
         }
         _ => slice::from_ref(connection.needs_one_host(fields)?),
     };
+    if hosts.len() > 1 && hosts.iter().any(Host::is_socket) {
+        return Err(Problem::SeveralHosts);
+    }
     let mut query = Query::default();
     out.push_str(engine.name());
     out.push_str("://");
@@ -35,9 +38,7 @@ pub(super) fn write(
         authority(engine, host, &mut query, out)?;
     }
     database(engine, connection.database, &mut query, out)?;
-    for (name, value) in &connection.options {
-        query.add(name, value);
-    }
+    query.0.extend(connection.options.iter().cloned());
     query.write(out)
 }
 
@@ -89,9 +90,9 @@ fn authority(
 fn socket(engine: Engine, host: &Host<'_>, query: &mut Query, out: &mut SecretBuffer) -> Result<(), Problem> {
     match engine {
         Engine::Postgresql => {
-            query.add("host", &host.name.into());
+            query.add("host", host.name);
             if let Some(port) = host.port {
-                query.add("port", &port.into());
+                query.add("port", port);
             }
         }
         Engine::Mysql | Engine::Mariadb | Engine::Mongodb => {
@@ -110,7 +111,7 @@ fn database(
     out: &mut SecretBuffer,
 ) -> Result<(), Problem> {
     match (engine, database) {
-        (Engine::Sqlserver, Some(database)) => query.add("database", &database.text.into()),
+        (Engine::Sqlserver, Some(database)) => query.add("database", database.text),
         // Readers take such a path away, encoded or not (RFC 3986, section 5.2.4).
         (_, Some(Given { field, text: "." | ".." })) => {
             return Err(Problem::Refused { field: field.clone(), what: "dots alone" });
@@ -128,20 +129,19 @@ fn database(
 
 /// What stands behind the `?`.
 #[derive(Default)]
-struct Query(Vec<(String, SecretBytes)>);
+struct Query(Vec<Parameter>);
 
 impl Query {
-    fn add(&mut self, name: &str, value: &SecretBytes) {
-        self.0.push((name.to_owned(), value.clone()));
+    fn add(&mut self, name: &str, value: &str) {
+        self.0.push(Parameter { name: name.to_owned(), value: value.into(), from: None });
     }
 
     fn write(self, out: &mut SecretBuffer) -> Result<(), Problem> {
-        for (index, (name, value)) in self.0.iter().enumerate() {
-            let refused = |Refused(what)| Problem::BadOption { name: name.clone(), what };
+        for (index, option) in self.0.iter().enumerate() {
             out.push_str(if index == 0 { "?" } else { "&" });
-            percent(name, out).map_err(refused)?;
+            percent(&option.name, out).map_err(|refused| option.refused(refused))?;
             out.push_str("=");
-            percent(value.expose_text().unwrap_or_default(), out).map_err(refused)?;
+            percent(option.text(), out).map_err(|refused| option.refused(refused))?;
         }
         Ok(())
     }

@@ -27,10 +27,23 @@ pub(super) fn missing(
     let mut missing = Vec::new();
     for (part, value) in read(uri, engine, credential).ok_or_else(bad)? {
         if given(fields, part)?.is_none() {
+            let value = if part == HOST && given(fields, PORT)?.is_some() {
+                without_ports(uri, &value)
+            } else {
+                value
+            };
             missing.push((FieldName::parse(part.name()).map_err(|_| bad())?, value));
         }
     }
     Ok(missing)
+}
+
+/// The hosts without their own ports, which a port that a field gives takes the place of.
+fn without_ports(uri: Given<'_>, value: &SecretBytes) -> SecretBytes {
+    let text = value.expose_text().unwrap_or_default();
+    let hosts = hosts(Given { text, ..uri }, None).unwrap_or_default();
+    let names: Vec<_> = hosts.iter().map(|host| host.name).collect();
+    names.join(",").as_str().into()
 }
 
 /// What a URI should be, for a message.

@@ -13,6 +13,7 @@ use crate::health::{Part, Pulse, Reason};
 use crate::kube::{Client, Deadline};
 use crate::notify::{Notice, Notifier};
 use crate::object::{Kind, ObjectRef};
+use crate::render::left_out;
 use crate::sidecar::held::Held;
 use crate::sidecar::report::Report;
 use crate::sidecar::timing::{Attempt, LONGEST_DELAY, jittered};
@@ -51,6 +52,8 @@ pub(super) struct Follower<'a> {
     notifier: Notifier,
     /// What is watched, or was until lately.
     watchers: BTreeMap<ObjectRef, Interest>,
+    /// What optional credentials were written without, the last time.
+    omitted: BTreeSet<String>,
     /// When the first change was noticed that is not published.
     noticed: Option<Instant>,
     /// When everything is read again, where nothing is watched.
@@ -102,6 +105,7 @@ impl<'a> Follower<'a> {
             annotations_backoff: Backoff::up_to(LONGEST_DELAY),
             delay_at: None,
             watchers: BTreeMap::new(),
+            omitted: BTreeSet::new(),
             // What an earlier run swapped out has its grace too.
             clear_at: Some(Instant::now() + settings.grace),
         };
@@ -303,6 +307,12 @@ impl<'a> Follower<'a> {
         match sync::publish(&self.credentials, sources, &self.volume) {
             Ok(outcome) => {
                 self.publish.succeeded();
+                let omitted =
+                    left_out(&self.credentials, sources).map(|omission| omission.to_string()).collect();
+                if self.omitted != omitted {
+                    omitted.difference(&self.omitted).for_each(|omission| info!("{omission}"));
+                    self.omitted = omitted;
+                }
                 match &outcome.published {
                     Published::Swapped { version, changed } => {
                         self.clear_at = Some(Instant::now() + self.settings.grace);

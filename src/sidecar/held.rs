@@ -128,7 +128,7 @@ impl Held {
 
     /// Whether a source of this credential is known to be missing.
     pub(super) fn lacks_a_source(&self, credential: &Credential) -> bool {
-        credential.sources.iter().any(|object| matches!(self.sources.get(object), Some(None)))
+        credential.objects().any(|object| matches!(self.sources.get(object), Some(None)))
     }
 
     /// The objects, each with the version that was read.

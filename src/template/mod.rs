@@ -23,6 +23,9 @@ use crate::template::tree::Statement;
 /// The longest text of a template, in bytes.
 pub const TEXT_LIMIT: usize = 64 * 1024;
 
+/// How many unknown names are told at once.
+const MISSING_LIMIT: usize = 20;
+
 /// The values that a template is filled with, by name.
 pub type Fields<'a> = BTreeMap<&'a str, &'a SecretBytes>;
 
@@ -52,10 +55,13 @@ impl Template {
         self.needed.keys().map(String::as_str)
     }
 
-    /// Every field that it cannot do without and that is not among these.
+    /// Fields that it cannot do without and that are not among these: the first ones, which are enough to mend it.
     pub fn missing(&self, known: &BTreeSet<&str>) -> Vec<TemplateError> {
         let unknown = self.needed.iter().filter(|(name, _)| !known.contains(name.as_str()));
-        unknown.map(|(name, at)| TemplateError::unknown_name(*at, name, known.iter().copied())).collect()
+        unknown
+            .take(MISSING_LIMIT)
+            .map(|(name, at)| TemplateError::unknown_name(*at, name, known.iter().copied()))
+            .collect()
     }
 
     /// Fills it with values. The text is written as it is, with a new line at the end if it has none; nothing stays nothing.
@@ -63,8 +69,8 @@ impl Template {
     /// # Errors
     /// The first name that is no field, value that cannot be written, or bound that is reached.
     pub fn render(&self, fields: &Fields<'_>) -> Result<SecretBytes, TemplateError> {
-        if let Some(error) = self.missing(&fields.keys().copied().collect()).into_iter().next() {
-            return Err(error);
+        if let Some((name, at)) = self.needed.iter().find(|(name, _)| !fields.contains_key(name.as_str())) {
+            return Err(TemplateError::unknown_name(*at, name, fields.keys().copied()));
         }
         render::render(&self.statements, fields, self.stand_ins)
     }

@@ -202,6 +202,8 @@ impl<'a> Renderer<'a> {
         let field = |name: &str| fields.get(name).map(|value| Value::Given(value.expose()));
         Ok(match &expression.kind {
             Kind::Name(name) => {
+                // Each scope that is looked through is a step.
+                self.steps += self.scopes.len();
                 let set = self.scopes.iter().rev().find_map(|scope| scope.get(name.as_str()));
                 set.cloned().or_else(|| field(name))
             }

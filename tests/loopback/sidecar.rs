@@ -325,6 +325,20 @@ fn an_edit_that_names_what_cannot_be_read_holds_nothing_up() {
 }
 
 #[test]
+fn what_is_left_out_is_said_once_each_time_that_it_is_another() {
+    let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "late"), ("more.optional", "true")]);
+    let sidecar = Sidecar::start(scene, &["--on-delete", "clear"]);
+    let said = "credential more is left out: there is no Secret prod/late (.optional)";
+    sidecar.waits("it is said", || sidecar.running.stderr().contains(said));
+    sidecar.follows("test-password-1");
+    assert_eq!(sidecar.running.stderr().matches(said).count(), 1);
+    sidecar.scene.server.put_secret("prod", "late", &[("a", b"1")]);
+    sidecar.waits("it is there", || sidecar.scene.read("more/a") == "1");
+    sidecar.scene.server.delete(Kind::Secret, "prod", "late");
+    sidecar.waits("it is said again", || sidecar.running.stderr().matches(said).count() == 2);
+}
+
+#[test]
 fn an_edit_that_cannot_be_rendered_holds_nothing_up() {
     let sidecar = Sidecar::start(Scene::plain(), &["--follow-annotations"]);
     sidecar.waits("the Secret and the pod are watched", || sidecar.scene.server.open_watches() == 2);
