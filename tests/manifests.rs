@@ -23,8 +23,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The folders that hold a `kustomization.yaml`.
-const EXAMPLES: [&str; 6] =
-    ["deploy", "deploy/annotations-file", EXEC, "deploy/job", "deploy/native-sidecar", "deploy/sidecar"];
+const EXAMPLES: [&str; 7] = [
+    "deploy",
+    "deploy/annotations-file",
+    EXEC,
+    "deploy/job",
+    "deploy/job-init",
+    "deploy/native-sidecar",
+    "deploy/sidecar",
+];
 
 /// The one whose application starts by way of podcreds, from the volume.
 const EXEC: &str = "deploy/exec";
@@ -317,6 +324,7 @@ fn each_sidecar_runs_where_its_example_is_for() {
         (EXEC, "Deployment", 0, 0),
         // Here an ordinary one would keep the Job from ending.
         ("deploy/job", "Job", 1, 0),
+        ("deploy/job-init", "Job", 0, 0),
         ("deploy/native-sidecar", "Deployment", 1, 0),
         ("deploy/sidecar", "Deployment", 0, 1),
     ] {
