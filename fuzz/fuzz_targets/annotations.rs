@@ -9,8 +9,24 @@ use podcreds::object::Namespace;
 
 /// Words that a random text would not find.
 const WORDS: [&str; 18] = [
-    "secret", "configmap", "keys", "set", "format", "path", "file-mode", "optional", "on-change", "engine", "template",
-    "template-from", "delimiters", "mode", "env-key-dbuser", "env-key-dbpassword", "env-key-uri", "role",
+    "secret",
+    "configmap",
+    "keys",
+    "set",
+    "format",
+    "path",
+    "file-mode",
+    "optional",
+    "on-change",
+    "engine",
+    "template",
+    "template-from",
+    "delimiters",
+    "mode",
+    "env-key-dbuser",
+    "env-key-dbpassword",
+    "env-key-uri",
+    "role",
 ];
 const INJECTOR: &str = "db-creds-injector.numberly.io";
 

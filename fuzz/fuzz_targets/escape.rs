@@ -22,7 +22,9 @@ fuzz_target!(|text: &str| {
 /// Whether this reader can take this text in no form.
 fn refuses(name: &str, text: &str) -> bool {
     match name {
-        "xml" => text.contains(|c: char| (c < ' ' && !"\t\n\r".contains(c)) || "\u{fffe}\u{ffff}".contains(c)),
+        "xml" => {
+            text.contains(|c: char| (c < ' ' && !"\t\n\r".contains(c)) || "\u{fffe}\u{ffff}".contains(c))
+        }
         "pgpass" => text.contains(['\0', '\n', '\r']),
         _ => text.contains('\0'),
     }

@@ -11,7 +11,8 @@ use podcreds::render::{self, Sources};
 use podcreds::secret::SecretBytes;
 
 /// Names that formats look for.
-const KEYS: [&str; 9] = ["username", "password", "host", "port", "database", "type", "options", "uri", "other"];
+const KEYS: [&str; 9] =
+    ["username", "password", "host", "port", "database", "type", "options", "uri", "other"];
 /// What no message may show.
 const MARK: &str = "test-mark-7f3a";
 
