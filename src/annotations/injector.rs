@@ -91,7 +91,7 @@ fn named(name: &str) -> Vec<FieldName> {
 }
 
 /// Reads names of variables between commas.
-fn variables(text: &str) -> Result<Vec<FieldName>, Problem> {
+pub(super) fn variables(text: &str) -> Result<Vec<FieldName>, Problem> {
     let mut names = Vec::new();
     for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         if !is_variable(name) {

@@ -129,9 +129,15 @@ impl Group<'_> {
             Some(_) => (Format::Env, None),
             None => template::read(&mut values, namespace, &keys, &literals),
         };
+        let exported = values.read(Word::Variable, injector::variables).unwrap_or_default();
+        if self.words.contains_key(&Word::Variable) && !format.is_one_text() {
+            let problem = "is for formats uri, jdbc and libpq: in format env, .keys names the variables";
+            values.push(Word::Variable, Problem::Together { problem });
+        }
+        let default_path = if exported.is_empty() { format } else { Format::Env }.default_path(name);
         let path = values
             .read(Word::Path, |text| read_path(text, format))
-            .or_else(|| RelativePath::parse(&format.default_path(name)).ok());
+            .or_else(|| RelativePath::parse(&default_path).ok());
         let mode = values
             .read(Word::FileMode, |text| Ok(FileMode::parse(text.trim())?))
             .or_else(|| format.default_mode());
@@ -161,6 +167,7 @@ impl Group<'_> {
             format,
             template,
             variables,
+            exported,
             engine,
             path: path?,
             mode,
@@ -247,7 +254,8 @@ fn check_paths(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>
             format if format.has_entries() => claims.entries(path, *format, name),
             _ => claims.file(path, name),
         };
-        let shares = |other: &&Credential| other.path == *path && other.mode != *mode;
+        let shares =
+            |other: &&Credential| other.path == *path && other.format == *format && other.mode != *mode;
         if let Some(other) = credentials.iter().find(shares).filter(|_| format.has_entries()) {
             let problem = Problem::OtherMode { path: path.clone(), other: other.name.clone() };
             errors.push(Error::new(&format!("{prefix}/{name}.file-mode"), problem));

@@ -315,3 +315,26 @@ fn what_is_about_vault_has_no_meaning_and_is_named() {
     assert_eq!(without_meaning(&map, INJECTORS_PREFIX), expected);
     assert!(without_meaning(&map, DEFAULT_PREFIX).is_empty());
 }
+
+#[test]
+fn a_variable_is_for_the_text_of_a_connection() {
+    let message = errors_of(&[("format", "env"), ("variable", "URL")]);
+    assert!(message.contains("db.variable: is for formats uri, jdbc and libpq"), "{message}");
+    let message = errors_of(&[("format", "uri"), ("variable", "A-B")]);
+    assert!(message.contains("\"A-B\" is no name of a variable"), "{message}");
+}
+
+#[test]
+fn two_formats_of_entries_cannot_share_a_file() {
+    let message = read(&[
+        ("podcreds.io/a.secret", "db"),
+        ("podcreds.io/a.format", "pgpass"),
+        ("podcreds.io/a.path", "x"),
+        ("podcreds.io/b.secret", "db"),
+        ("podcreds.io/b.format", "pgservice"),
+        ("podcreds.io/b.path", "x"),
+    ])
+    .unwrap_err();
+    let said = "wrong annotation: podcreds.io/b.path: needs \"x\" as a pgservice file, which credential a needs as a pgpass file";
+    assert!(message.starts_with(said), "{message}");
+}

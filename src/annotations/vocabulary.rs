@@ -17,6 +17,7 @@ pub(super) enum Word {
     Optional,
     OnChange,
     Engine,
+    Variable,
     Template,
     TemplateFrom,
     Delimiters,
@@ -27,7 +28,7 @@ pub(super) enum Word {
     Role,
 }
 
-const WORDS: [(&str, Word); 13] = [
+const WORDS: [(&str, Word); 14] = [
     ("secret", Word::Secret),
     ("configmap", Word::Configmap),
     ("keys", Word::Keys),
@@ -38,6 +39,7 @@ const WORDS: [(&str, Word); 13] = [
     ("optional", Word::Optional),
     ("on-change", Word::OnChange),
     ("engine", Word::Engine),
+    ("variable", Word::Variable),
     ("template", Word::Template),
     ("template-from", Word::TemplateFrom),
     ("delimiters", Word::Delimiters),

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use clap::error::ErrorKind;
 use log::error;
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -138,6 +139,12 @@ fn usage(error: &clap::Error, args: &[OsString], last_words: &Path) -> u8 {
     let mut message = error.to_string();
     if let Some(variable) = args::variable_of(error, args) {
         let note = format!("The value comes from the environment variable {}.", variable.display());
+        let _ = writeln!(io::stderr(), "{note}");
+        message = format!("{}\n{note}", message.trim_end());
+    }
+    let is_exec = args.iter().any(|arg| arg == "exec") && !args.iter().any(|arg| arg == "--");
+    if is_exec && matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument) {
+        let note = "Write -- before the program: podcreds exec -- PROGRAM ARGUMENTS";
         let _ = writeln!(io::stderr(), "{note}");
         message = format!("{}\n{note}", message.trim_end());
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 use rustix::io::Errno;
 
-use crate::credential::{Format, RelativePath};
+use crate::credential::RelativePath;
 use crate::environment::{self, Environment};
 use crate::kube::Client;
 use crate::quote::Quoted;
@@ -138,7 +138,7 @@ fn files_of(version: &Version, wanted: &[RelativePath]) -> Result<Files, volume:
 
 fn render(settings: &sync::Settings, client: &Client, wanted: &[RelativePath]) -> Result<Files, Error> {
     let gathered = sync::gather_some(settings, client, |credential| {
-        credential.format == Format::Env && (wanted.is_empty() || wanted.contains(&credential.path))
+        credential.is_environment() && (wanted.is_empty() || wanted.contains(&credential.path))
     })?;
     let bundle = sync::render(&gathered.credentials, &gathered.sources)?;
     Ok(bundle.into_iter().map(|(path, file)| (path, file.content)).collect())

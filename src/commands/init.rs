@@ -23,7 +23,7 @@ pub fn run(settings: &Settings, client: &Client, path: &Path, grace: Duration) -
             info!("wrote {outcome} to {path} in {took} ms, as version {version}")
         }
         Published::Unchanged => {
-            info!("{outcome} in {path} were current after {took} ms: nothing was written")
+            info!("{path} is current after {took} ms, with {outcome}: nothing was written")
         }
     }
     Ok(())

@@ -39,6 +39,8 @@ pub struct Credential {
     pub template: Option<TemplateSource>,
     /// The variables of an [`Format::Env`] file that are not the fields under their own names.
     pub variables: Option<Variables>,
+    /// The variables of an `env` file that get the text of this format, in place of a file with it; none for that file.
+    pub exported: Vec<FieldName>,
     /// The database, where the annotations name it.
     pub engine: Option<Engine>,
     /// The file, or for [`Format::Files`] the folder.
@@ -52,6 +54,11 @@ pub struct Credential {
 }
 
 impl Credential {
+    /// Whether what is written is an `env` file.
+    pub fn is_environment(&self) -> bool {
+        self.format == Format::Env || !self.exported.is_empty()
+    }
+
     /// Whether the file or folder at this path is its own, or holds something of it.
     pub fn owns(&self, path: &str) -> bool {
         let own = self.path.to_string();
@@ -132,6 +139,16 @@ impl Format {
         ("mycnf", Self::Mycnf),
         ("template", Self::Template),
     ];
+
+    /// Whether it is one text without an end of line, which a variable can hold too.
+    pub fn is_one_text(self) -> bool {
+        matches!(self, Self::Uri | Self::Jdbc | Self::Libpq)
+    }
+
+    /// Its name, as `.format` spells it.
+    pub fn name(self) -> &'static str {
+        Self::ALL.into_iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name)
+    }
 
     /// Whether several credentials may write one file, each its own entries.
     pub fn has_entries(self) -> bool {

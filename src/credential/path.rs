@@ -91,11 +91,11 @@ enum Claim {
 
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::File => "file",
-            Self::Folder => "folder",
-            Self::Entries(_) => "file of entries",
-        })
+        match self {
+            Self::File => f.write_str("file"),
+            Self::Folder => f.write_str("folder"),
+            Self::Entries(format) => write!(f, "{} file", format.name()),
+        }
     }
 }
 

@@ -81,7 +81,7 @@ pub enum Problem {
     },
     /// Bytes in a text format.
     #[error(
-        "the value of field {field} is binary, which this format cannot carry: leave it out with .keys, or use format files"
+        "the value of field {field} is binary, which this format cannot carry: take another format, or leave the field out with .keys, or use format files"
     )]
     Binary {
         /// The field.
@@ -98,7 +98,7 @@ pub enum Problem {
     },
     /// A field whose name is a variable that shells compute or act upon.
     #[error(
-        "field {field} has the name of a variable that belongs to a shell: rename it with .keys, for example DB_{field}={field}"
+        "field {field} has the name of a variable that belongs to a shell: rename it with .keys, for example DB_{field}=<its key>"
     )]
     ShellsOwn {
         /// The field.
@@ -116,7 +116,7 @@ pub enum Problem {
     },
     /// A value that its reader cannot take.
     #[error(
-        "the value of field {field} holds {what}, which this format cannot carry: leave it out with .keys"
+        "the value of field {field} holds {what}, which this format cannot carry: take another format, or leave the field out with .keys"
     )]
     Refused {
         /// The field.

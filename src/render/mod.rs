@@ -164,8 +164,12 @@ fn files(
             write(credential, &fields, &connection, &mut out)
         }),
     };
-    written.map_err(|problem| vec![problem])?;
-    Ok(vec![(credential.path.clone(), out.finish())])
+    let text = written.map(|()| out.finish());
+    let content = text.and_then(|text| match credential.exported.as_slice() {
+        [] => Ok(text),
+        names => variables::export(names, &text),
+    });
+    Ok(vec![(credential.path.clone(), content.map_err(|problem| vec![problem])?)])
 }
 
 #[cfg(test)]

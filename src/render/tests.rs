@@ -255,7 +255,7 @@ fn variables_that_belong_to_a_shell_are_refused_in_env() {
     ] {
         let message = render(&[("db.format", "env")], &[(name, b"x[$(touch made)0]")]).unwrap_err();
         assert!(
-            message.contains(&format!("rename it with .keys, for example DB_{name}={name}")),
+            message.contains(&format!("rename it with .keys, for example DB_{name}=<its key>")),
             "{message}"
         );
         assert!(render(&[("db.format", "dotenv")], &[(name, b"x")]).is_ok(), "{name}");
@@ -617,7 +617,10 @@ fn parts_are_found_under_their_usual_names_and_what_is_empty_is_not_given() {
     let fields: &[(&str, &[u8])] =
         &[("user", b"u"), ("pass", b"p"), ("endpoint", b"h"), ("db", b"d"), ("port", b"")];
     assert_eq!(uri("mariadb", fields).as_deref(), Ok("mariadb://u:p@h:3306/d"));
-    assert_eq!(uri("redis", &[("password", b"p"), ("host", b"h")]).as_deref(), Ok("redis://:p@h:6379"));
+    assert_eq!(
+        uri("redis", &[("password", b"p"), ("host", b"h")]).as_deref(),
+        Ok("redis://default:p@h:6379")
+    );
     let message = uri("mariadb", &[("hostess", b"h")]).unwrap_err();
     assert!(
         message.contains("there is no field host (or hostname, endpoint); name it with .keys or .set"),
@@ -697,4 +700,16 @@ fn what_a_format_for_databases_cannot_carry_is_an_error() {
     assert!(message.contains("field password holds a double quote"), "{message}");
     let message = render(&[("db.format", "pgpass")], &[("host", b"h")]).unwrap_err();
     assert!(message.contains("there is no field password (or pass)"), "{message}");
+}
+
+#[test]
+fn the_text_of_a_connection_can_be_a_variable() {
+    let annotations =
+        [("db.format", "uri"), ("db.engine", "postgresql"), ("db.variable", "DATABASE_URL, URL")];
+    let files = render(&annotations, &[("host", b"h"), ("user", b"app"), ("pass", b"it's")]).unwrap();
+    let (path, content) = files.into_iter().next().unwrap();
+    assert_eq!(path, "db.env");
+    let uri = "postgresql://app:it%27s@h:5432";
+    let expected = format!("export DATABASE_URL='{uri}'\nexport URL='{uri}'\n");
+    assert_eq!(String::from_utf8(content).unwrap(), expected);
 }

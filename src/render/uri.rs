@@ -32,7 +32,7 @@ pub(super) fn write(
     let mut query = Query::default();
     out.push_str(engine.name());
     out.push_str("://");
-    user_info(connection, out)?;
+    user_info(engine, connection, out)?;
     for (index, host) in hosts.iter().enumerate() {
         out.push_str(if index == 0 { "" } else { "," });
         authority(engine, host, &mut query, out)?;
@@ -43,10 +43,15 @@ pub(super) fn write(
 }
 
 /// `user:password@`, with nothing where one is not given.
-fn user_info(connection: &Connection<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
+fn user_info(engine: Engine, connection: &Connection<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
     let Connection { username, password, .. } = connection;
-    if let Some(username) = username {
-        username.write(percent, out)?;
+    match username {
+        Some(username) => username.write(percent, out)?,
+        // Its clients differ in what no user means; this is the one that a password alone is for (Redis 6 and later).
+        None if password.is_some() && matches!(engine, Engine::Redis | Engine::Rediss) => {
+            out.push_str("default")
+        }
+        None => {}
     }
     if let Some(password) = password {
         out.push_str(":");

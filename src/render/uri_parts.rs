@@ -255,7 +255,8 @@ mod tests {
             engine in prop::sample::select(vec!["postgresql", "mysql", "mongodb", "redis", "amqp"]),
             username in "[ -~é]{0,12}",
             password in "[ -~é\n]{0,12}",
-            database in "[ -~é]{0,12}",
+            // Dots alone are refused: a reader takes them for steps of a path.
+            database in "[ -~é]{0,12}".prop_filter("dots", |text| ![".", ".."].contains(&text.as_str())),
             option in "[ -~é]{0,12}",
         ) {
             let secret = [

@@ -29,6 +29,13 @@ pub(super) fn write(
     }
 }
 
+/// An `env` file in which each of these variables has this text.
+pub(super) fn export(names: &[FieldName], text: &SecretBytes) -> Result<SecretBytes, Problem> {
+    let mut out = SecretBuffer::default();
+    env::write(&named(names, text).collect(), &mut out)?;
+    Ok(out.finish())
+}
+
 fn named<'a>(
     names: &'a [FieldName],
     value: &'a SecretBytes,

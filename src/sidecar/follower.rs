@@ -321,7 +321,7 @@ impl<'a> Follower<'a> {
                     Published::Unchanged => {
                         if !self.report.health.is_ready() {
                             let path = self.settings.volume.display();
-                            info!("{outcome} in {path} were current: nothing was written");
+                            info!("{path} is current, with {outcome}: nothing was written");
                         }
                         self.report.unchanged();
                     }

@@ -65,6 +65,22 @@ fn redis_cli_logs_in_with_every_password_by_a_uri() {
         });
     }
 
+    // A password alone is that of the user `default`.
+    let password = "it's \"1\" \\ $x@/:%#";
+    let set = ask(daemon.port, &["ACL", "SETUSER", "default", "resetpass", &format!(">{password}")]);
+    assert_eq!(set.as_deref(), Some("+OK"));
+    let alone = [User { name: "default".to_owned(), password: password.to_owned(), ..users[0].clone() }];
+    let mut uri = Written::new("uri", "redis", daemon.port)
+        .annotate("keys", "password")
+        .annotate("set", &format!("host=127.0.0.1, port={}", daemon.port));
+    let files = uri.write(&alone, |_| None);
+    all_log_in("with a password alone", &files, |_, file| {
+        let mut command = Command::new(&client);
+        command.env_clear().args(["--no-auth-warning", "-u", &fs::read_to_string(file).unwrap()]);
+        command.args(["ACL", "WHOAMI"]);
+        answer(&run(command, HANGS))
+    });
+
     // It is the password that lets them in.
     let wrong = ask(daemon.port, &["AUTH", "u0", "b"]).unwrap();
     assert!(wrong.starts_with("-WRONGPASS"), "{wrong}");

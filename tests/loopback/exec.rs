@@ -116,6 +116,23 @@ fn rendered_it_asks_for_the_secrets_of_the_env_credentials_alone() {
 }
 
 #[test]
+fn a_connection_in_a_variable_is_taken_from_the_volume_and_rendered() {
+    let words = [
+        ("db.secret", "db"),
+        ("db.format", "uri"),
+        ("db.engine", "postgresql"),
+        ("db.set", "host=h"),
+        ("db.variable", "DATABASE_URL"),
+    ];
+    let scene = Scene::new(&words);
+    let show = ["/bin/sh", "-c", "echo $DATABASE_URL"];
+    let expected = format!("postgresql://app:{PASSWORD}@h:5432\n");
+    assert_eq!(exec(&scene, &["--render"], &show).stdout_text(), expected);
+    assert_code(&scene.init(&[]), 0);
+    assert_eq!(exec(&scene, &[], &show).stdout_text(), expected);
+}
+
+#[test]
 fn rendered_it_fails_as_init_does() {
     let scene = Scene::new(&[("db.secret", "none"), ("db.format", "env")]);
     let finished = exec(&scene, &["--render", "--timeout", "200ms"], &["/bin/true"]);

@@ -266,12 +266,12 @@ pub(crate) const CASES: &[Case] = &[
             ("keys", "password=redis-password"),
             ("set", "host=orders-redis-master"),
         ],
-        files: &[("uri", "redis://:test%3Ap%40ss%2Fw%25rd%20%221%22@orders-redis-master:6379")],
+        files: &[("uri", "redis://default:test%3Ap%40ss%2Fw%25rd%20%221%22@orders-redis-master:6379")],
     },
     Case {
         fixture: "bitnami-redis-svcbind",
         annotations: &[],
-        files: &[("uri", "redis://:test%3Ap%40ss%2Fw%25rd%20%221%22@orders-redis-master:6379")],
+        files: &[("uri", "redis://default:test%3Ap%40ss%2Fw%25rd%20%221%22@orders-redis-master:6379")],
     },
     // The Secret has the password and the cookie alone.
     Case {
