@@ -31,6 +31,20 @@ impl fmt::Display for Beginning<'_> {
     }
 }
 
+/// How many errors a message lists before it only counts them.
+const LISTED: usize = 20;
+
+/// Writes errors a line each, the first ones.
+pub fn list(f: &mut fmt::Formatter<'_>, errors: &[impl fmt::Display]) -> fmt::Result {
+    for (index, error) in errors.iter().take(LISTED).enumerate() {
+        write!(f, "{}{error}", if index == 0 { "" } else { "\n  " })?;
+    }
+    match errors.len().saturating_sub(LISTED) {
+        0 => Ok(()),
+        more => write!(f, "\n  and {more} more"),
+    }
+}
+
 /// A message from elsewhere as one line: what does not show as itself becomes a space, and it ends after `limit`
 /// characters.
 pub fn one_line(text: &str, limit: usize) -> String {

@@ -16,7 +16,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
     ("template", &["escape", "quote", "secret"]),
     ("credential", &["object", "quote", "secret", "template"]),
     ("bundle", &["credential", "secret"]),
-    ("environment", &["credential", "secret"]),
+    ("environment", &["credential", "quote", "secret"]),
     ("annotations", &["credential", "object", "quote", "secret", "template"]),
     ("kube", &["backoff", "object", "quote", "secret"]),
     ("render", &["bundle", "credential", "escape", "object", "quote", "secret", "template"]),

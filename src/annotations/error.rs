@@ -8,11 +8,8 @@ use crate::credential::{
     RelativePath, TemplateKeyError, UriTemplateError,
 };
 use crate::object::NameError;
-use crate::quote::Quoted;
+use crate::quote::{Quoted, list};
 use crate::template::{DelimitersError, TemplateError};
-
-/// How many errors a message lists before it only counts them.
-const LISTED_ERRORS: usize = 20;
 
 /// Every error of a pod's annotations: at least one.
 #[derive(Debug, thiserror::Error)]
@@ -22,13 +19,9 @@ impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {
             [error] => return write!(f, "wrong annotation: {error}"),
-            errors => write!(f, "{} wrong annotations:", errors.len())?,
+            errors => write!(f, "{} wrong annotations:\n  ", errors.len())?,
         }
-        self.0.iter().take(LISTED_ERRORS).try_for_each(|error| write!(f, "\n  {error}"))?;
-        match self.0.len().saturating_sub(LISTED_ERRORS) {
-            0 => Ok(()),
-            more => write!(f, "\n  and {more} more"),
-        }
+        list(f, &self.0)
     }
 }
 

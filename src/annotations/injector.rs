@@ -7,11 +7,9 @@ use std::collections::BTreeMap;
 
 use crate::annotations::Values;
 use crate::annotations::error::Problem;
-use crate::annotations::vocabulary::Word;
+use crate::annotations::vocabulary::{INJECTORS_PREFIX, Word};
 use crate::credential::{CredentialName, FieldName, UriTemplate, Variables, is_variable};
 
-/// What its annotations begin with.
-pub const PREFIX: &str = "db-creds-injector.numberly.io";
 /// Its annotations that are of the whole pod, and of Vault: they mean nothing where there is none.
 const OF_THE_POD: [&str; 4] = ["cluster", "mode", "role", "uuid"];
 /// What the variables are called where the annotations do not say.
@@ -35,7 +33,7 @@ pub fn without_meaning(annotations: &BTreeMap<String, String>, prefix: &str) -> 
             .is_some_and(|mode| mode.trim().eq_ignore_ascii_case("uri"))
     };
     let is_empty = |key: &&String| {
-        let Some(rest) = strip(key).filter(|_| prefix == PREFIX) else { return false };
+        let Some(rest) = strip(key).filter(|_| prefix == INJECTORS_PREFIX) else { return false };
         match rest.split_once('.') {
             None => is_of_the_pod(&rest),
             Some((name, word)) if CredentialName::parse(name).is_some() => match word {
@@ -53,7 +51,7 @@ pub fn without_meaning(annotations: &BTreeMap<String, String>, prefix: &str) -> 
 /// The variables that a credential asks for. None where it says a format in our own words.
 pub(super) fn read(values: &mut Values<'_>) -> Option<Variables> {
     let of_ours = [Word::Format, Word::TemplateFrom, Word::Delimiters];
-    if values.prefix != PREFIX || of_ours.iter().any(|word| values.words.contains_key(word)) {
+    if values.prefix != INJECTORS_PREFIX || of_ours.iter().any(|word| values.words.contains_key(word)) {
         return None;
     }
     let mode = values.words.get(&Word::Mode).map_or("classic", |mode| mode.trim());

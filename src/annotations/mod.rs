@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 
 pub use downward::{DownwardError, parse as parse_downward_file};
 pub use error::{Error, Errors, Problem};
-pub use injector::{PREFIX as INJECTORS_PREFIX, without_meaning};
+pub use injector::without_meaning;
+pub use vocabulary::INJECTORS_PREFIX;
 
 use crate::annotations::vocabulary::{Word, nearest};
 use crate::credential::{
@@ -77,7 +78,7 @@ fn group<'a>(
     let mut groups = BTreeMap::<_, Group<'_>>::new();
     for (key, value) in annotations {
         let Some(rest) = key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')) else { continue };
-        if prefix == injector::PREFIX && injector::is_of_the_pod(rest) {
+        if prefix == INJECTORS_PREFIX && injector::is_of_the_pod(rest) {
             continue;
         }
         let Some((name, word)) = rest.split_once('.') else {

@@ -1,7 +1,6 @@
 //! The words after the dot of an annotation's name, the names of formats, and the nearest right spelling of a wrong one.
 
 use crate::annotations::error::Problem;
-use crate::annotations::injector;
 use crate::credential::Format;
 
 /// A word after the dot that this version understands.
@@ -45,6 +44,9 @@ const WORDS: [(&str, Word); 14] = [
     ("delimiters", Word::Delimiters),
 ];
 
+/// What the annotations of vault-db-injector begin with.
+pub const INJECTORS_PREFIX: &str = "db-creds-injector.numberly.io";
+
 /// Words of vault-db-injector, beside ours with its prefix.
 const INJECTORS_WORDS: [(&str, Word); 5] = [
     ("mode", Word::Mode),
@@ -60,7 +62,7 @@ const LATER_WORDS: [&str; 1] = ["cluster"];
 impl Word {
     /// The word, as it stands after the dot of an annotation with this prefix.
     pub(super) fn parse(text: &str, prefix: &str) -> Result<Self, Problem> {
-        let more: &[_] = if prefix == injector::PREFIX { &INJECTORS_WORDS } else { &[] };
+        let more: &[_] = if prefix == INJECTORS_PREFIX { &INJECTORS_WORDS } else { &[] };
         let known = || WORDS.iter().chain(more);
         if let Some((_, word)) = known().find(|(spelling, _)| *spelling == text) {
             return Ok(*word);

@@ -6,10 +6,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::credential::RelativePath;
+use crate::quote::list as list_errors;
 use crate::secret::SecretBytes;
-
-/// How many errors a message lists before it only counts them.
-const LISTED_ERRORS: usize = 20;
 
 /// Variables, each with the file that sets it.
 #[derive(Debug, Default)]
@@ -83,13 +81,7 @@ pub struct Errors(pub Vec<Error>);
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, error) in self.0.iter().take(LISTED_ERRORS).enumerate() {
-            write!(f, "{}{error}", if index == 0 { "" } else { "\n  " })?;
-        }
-        match self.0.len().saturating_sub(LISTED_ERRORS) {
-            0 => Ok(()),
-            more => write!(f, "\n  and {more} more"),
-        }
+        list_errors(f, &self.0)
     }
 }
 

@@ -4,12 +4,10 @@ use std::fmt;
 
 use crate::credential::{Conflict, CredentialName, FieldName, FieldNameError};
 use crate::object::ObjectRef;
-use crate::quote::Quoted;
-use crate::render::connection::Part;
+use crate::quote::{Quoted, list as list_errors};
+use crate::render::part::Part;
 use crate::template::TemplateError;
 
-/// How many errors a message lists before it only counts them.
-pub(super) const LISTED_ERRORS: usize = 20;
 /// How many keys of an object are listed to help find the right one.
 pub(super) const LISTED_KEYS: usize = 20;
 
@@ -19,13 +17,7 @@ pub struct Errors(pub Vec<Error>);
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, error) in self.0.iter().take(LISTED_ERRORS).enumerate() {
-            write!(f, "{}{error}", if index == 0 { "" } else { "\n  " })?;
-        }
-        match self.0.len().saturating_sub(LISTED_ERRORS) {
-            0 => Ok(()),
-            more => write!(f, "\n  and {more} more"),
-        }
+        list_errors(f, &self.0)
     }
 }
 

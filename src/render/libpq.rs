@@ -8,9 +8,10 @@ use std::borrow::Cow;
 
 use crate::credential::Credential;
 use crate::escape::{self, Refused};
-use crate::render::connection::{Connection, Given, PASSWORD, Parameter, missing};
+use crate::render::connection::{Connection, Given, Parameter, missing};
 use crate::render::error::Problem;
 use crate::render::fields::Fields;
+use crate::render::part::PASSWORD;
 use crate::secret::SecretBuffer;
 
 /// The longest line of a service file, its line break not counted: libpq reads into a buffer of 1024 bytes, and takes a line

@@ -10,6 +10,7 @@ mod jdbc;
 mod json;
 mod libpq;
 mod mycnf;
+mod part;
 mod properties;
 mod template;
 mod uri;
@@ -19,9 +20,9 @@ mod yaml;
 
 use std::collections::btree_map::Entry;
 
-pub use connection::Part;
 pub use error::{Error, Errors, Problem};
 pub use fields::{Omission, Sources, left_out};
+pub use part::Part;
 pub use template::check as check_templates;
 
 use crate::bundle::{Bundle, BundleFile};

@@ -7,11 +7,10 @@
 
 use crate::credential::{Credential, Engine, FieldName};
 use crate::escape::unpercent;
-use crate::render::connection::{
-    DATABASE, Given, HOST, OPTIONS, PASSWORD, PORT, Part, USERNAME, given, hosts, named, uri,
-};
+use crate::render::connection::{Given, given, hosts, named, uri};
 use crate::render::error::Problem;
 use crate::render::fields::Fields;
+use crate::render::part::{DATABASE, HOST, OPTIONS, PASSWORD, PORT, Part, USERNAME};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The parts that only the URI gives, each under its first name.

@@ -2,10 +2,11 @@
 
 use crate::credential::{FieldName, UriTemplate, Variables};
 use crate::escape::percent;
-use crate::render::connection::{Given, PASSWORD, Part, USERNAME, given, missing};
+use crate::render::connection::{Given, given, missing};
 use crate::render::env;
 use crate::render::error::Problem;
 use crate::render::fields::Fields;
+use crate::render::part::{PASSWORD, Part, USERNAME};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// Writes one line for each variable.

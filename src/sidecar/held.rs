@@ -14,7 +14,7 @@ use crate::render::Sources;
 use crate::sidecar::OnDelete;
 use crate::sidecar::report::Report;
 use crate::sidecar::timing::Attempt;
-use crate::sidecar::watcher::Noticed;
+use crate::sidecar::told::Noticed;
 use crate::sync;
 
 /// The sources of all credentials. What was read once is held until something newer is read.

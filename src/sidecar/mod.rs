@@ -8,6 +8,7 @@ mod follower;
 mod held;
 mod report;
 mod timing;
+mod told;
 mod watcher;
 
 use std::convert::Infallible;

@@ -10,7 +10,7 @@ use log::{debug, info, warn};
 
 use crate::events::{Events, What};
 use crate::health::{Health, Part, Reason};
-use crate::sidecar::watcher::Told;
+use crate::sidecar::told::Told;
 
 /// How many of the things that fail are named in one message.
 const NAMED: usize = 3;

@@ -17,6 +17,7 @@ use crate::object::ObjectRef;
 use crate::sidecar::Follow;
 use crate::sidecar::report::Report;
 use crate::sidecar::timing::{LONGEST_ASKED, LONGEST_DELAY, jittered, pause};
+use crate::sidecar::told::{Noticed, Told};
 
 /// Enough for TLS and JSON; a thread's default would reserve eight times as much.
 const STACK: usize = 256 * 1024;
@@ -24,20 +25,6 @@ const STACK: usize = 256 * 1024;
 const GOOD_WATCH: Duration = Duration::from_secs(5);
 /// How much longer than a watch lasts its line may be silent, besides a tenth of that time.
 const SILENCE: Duration = Duration::from_secs(1);
-
-/// What the follower is told.
-pub(super) enum Told {
-    /// Something may have changed.
-    Changed(Noticed),
-    /// A watch has begun to fail or no longer does.
-    Health,
-}
-
-/// An object that may have changed, and since when that is known.
-pub(super) struct Noticed {
-    pub(super) object: ObjectRef,
-    pub(super) at: Instant,
-}
 
 /// Starts a thread that sends `object` through `changes` whenever it may have changed since `version`, until what is
 /// returned says that nobody wants to know.
