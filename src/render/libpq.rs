@@ -51,7 +51,7 @@ pub(super) fn write_pgpass(
         let _ = escape::pgpass(host, out);
         out.push_str(":");
         out.push_str(port.unwrap_or("*"));
-        for given in [connection.database, connection.username, Some(password)] {
+        for given in [connection.database, connection.username] {
             out.push_str(":");
             match given {
                 // Alone it would stand for any.
@@ -62,6 +62,8 @@ pub(super) fn write_pgpass(
                 None => out.push_str("*"),
             }
         }
+        out.push_str(":");
+        password.write(escape::pgpass, out)?;
         out.push_str("\n");
     }
     Ok(())
