@@ -16,6 +16,7 @@ use crate::object::{Kind, ObjectRef};
 use crate::render::left_out;
 use crate::sidecar::held::Held;
 use crate::sidecar::report::Report;
+use crate::sidecar::rotation::Rotation;
 use crate::sidecar::timing::{Attempt, LONGEST_DELAY, jittered};
 use crate::sidecar::told::Told;
 use crate::sidecar::watcher::{self, Interest};
@@ -283,14 +284,14 @@ impl<'a> Follower<'a> {
     }
 
     /// Tells the applications whose credentials have changed.
-    fn notify(&self, changed: &[&Credential], version: String) {
+    fn notify(&self, rotation: &Rotation<'_>, version: String) {
         let pod = match &self.settings.sync.annotations {
             AnnotationsFrom::Pod { pod, .. } => Some(pod.name().to_owned()),
             AnnotationsFrom::File(_) => None,
         };
         let namespace = self.settings.sync.namespace.to_string();
         let notice = Notice { credentials: BTreeSet::new(), pod, namespace, version };
-        self.notifier.notify(changed.iter().copied(), &notice);
+        self.notifier.notify(rotation.credentials(), &notice);
     }
 
     fn publish_if_due(&mut self) {
@@ -356,30 +357,16 @@ impl<'a> Follower<'a> {
     ) {
         let (path, took) = (self.settings.volume.display(), started.elapsed().as_millis());
         let written = format!("wrote {outcome} to {path}");
-        let owners = |credential: &&Credential| {
-            changed.is_some_and(|changed| changed.iter().any(|path| credential.owns(path)))
+        let latency = self.noticed.unwrap_or(started).elapsed();
+        let Some(changed) = changed else {
+            info!("{written} in {took} ms, as version {version}");
+            return self.report.swapped(latency, false, &written);
         };
-        let owners: Vec<_> = self.credentials.iter().filter(owners).collect();
-        let (cleared, rotated): (Vec<&Credential>, Vec<&Credential>) =
-            owners.iter().partition(|credential| self.held.lacks_a_source(credential));
-        let what: Vec<_> = [("rotated", rotated), ("cleared", cleared)]
-            .into_iter()
-            .filter(|(_, credentials)| !credentials.is_empty())
-            .map(|(what, credentials)| {
-                let names: Vec<_> =
-                    credentials.iter().map(|credential| credential.name.to_string()).collect();
-                format!("{what} {}", names.join(", "))
-            })
-            .collect();
-        let joined = what.join("; ");
-        let prefix = if what.is_empty() { String::new() } else { format!("{joined}: ") };
-        info!("{prefix}{written} in {took} ms, as version {version}");
-        self.report.swapped(
-            self.noticed.unwrap_or(started).elapsed(),
-            changed.is_some(),
-            if what.is_empty() { &written } else { &joined },
-        );
-        self.notify(&owners, version.to_owned());
+        let is_cleared = |credential: &Credential| self.held.lacks_a_source(credential);
+        let rotation = Rotation::of(&self.credentials, changed, is_cleared);
+        info!("{rotation}: {written} in {took} ms, as version {version}");
+        self.report.swapped(latency, true, &rotation.to_string());
+        self.notify(&rotation, version.to_owned());
     }
 }
 

@@ -7,6 +7,7 @@
 mod follower;
 mod held;
 mod report;
+mod rotation;
 mod timing;
 mod told;
 mod watcher;
