@@ -61,7 +61,10 @@ fn a_second_run_writes_nothing() {
     let before = (scene.names(), scene.pod.volume().metadata().unwrap().mtime_nsec());
     let finished = scene.init(&[]);
     assert_code(&finished, 0);
-    assert_has(&finished.stderr, &["2 files of 1 credential in", "nothing was written"]);
+    assert_has(
+        &finished.stderr,
+        &["is current after ", ", with 2 files of 1 credential: nothing was written"],
+    );
     assert_eq!((scene.names(), scene.pod.volume().metadata().unwrap().mtime_nsec()), before);
 }
 
