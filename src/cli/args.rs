@@ -1,16 +1,15 @@
-//! What was typed. Each flag has an environment variable; the flag wins.
+//! What can be typed. Each flag has an environment variable; the flag wins.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::Resettable;
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
-use clap::error::{ContextKind, ContextValue};
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
 use crate::annotations::DEFAULT_PREFIX;
+use crate::cli::duration::{duration, positive_duration, whole_seconds};
 use crate::credential::{PathError, RelativePath};
 use crate::health::listen::Listen;
 use crate::kube::in_cluster::SERVICE_ACCOUNT_FOLDER;
@@ -18,9 +17,9 @@ use crate::kube::in_cluster::SERVICE_ACCOUNT_FOLDER;
 /// Where the volume is mounted.
 const VOLUME: &str = "/podcreds";
 /// Where the kubelet looks for a container's last words.
-const TERMINATION_LOG: &str = "/dev/termination-log";
+pub(super) const TERMINATION_LOG: &str = "/dev/termination-log";
 /// The environment variable that names another place.
-const TERMINATION_LOG_VARIABLE: &str = "PODCREDS_TERMINATION_LOG";
+pub(super) const TERMINATION_LOG_VARIABLE: &str = "PODCREDS_TERMINATION_LOG";
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -64,7 +63,7 @@ pub(super) struct Args {
     pub(super) log_format: LogFormat,
 
     /// Where the last message of a failure goes too, if the file exists
-    // Read by `termination_log`, which understands it in wrong arguments too; here for the help.
+    // Read by `typed::termination_log`, which understands it in wrong arguments too; here for the help.
     #[arg(long = "termination-log", global = true, help_heading = "Messages", value_name = "FILE", default_value = TERMINATION_LOG, env = TERMINATION_LOG_VARIABLE, hide_env_values = true)]
     pub(super) _termination_log: PathBuf,
 }
@@ -325,55 +324,9 @@ pub(super) struct SourceArgs {
     pub(super) request_timeout: Duration,
 }
 
-/// Reads the arguments, the program's name first, and the environment. A variable that is empty counts as one that is not
-/// set: that is how a manifest or a chart says nothing.
-///
-/// # Errors
-/// What is wrong with them, or the help or version that was asked for.
-pub(super) fn parse(args: &[OsString]) -> Result<Args, clap::Error> {
-    let matches = without_empty_variables(Args::command()).try_get_matches_from(args)?;
-    Args::from_arg_matches(&matches)
-}
-
-fn without_empty_variables(command: clap::Command) -> clap::Command {
-    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    command
-        .mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg })
-        .mut_subcommands(without_empty_variables)
-}
-
-/// Where the last words go, found before anything else is understood, because wrong usage has last words too.
-pub(super) fn termination_log(args: &[OsString]) -> PathBuf {
-    const FLAG: &str = "--termination-log";
-    let args = own(args);
-    let inline = |arg: &OsString| arg.to_str()?.strip_prefix(FLAG)?.strip_prefix('=').map(PathBuf::from);
-    let next = args.iter().position(|arg| arg == FLAG).and_then(|at| args.get(at + 1)).map(PathBuf::from);
-    let variable =
-        || std::env::var_os(TERMINATION_LOG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-    next.or_else(|| args.iter().find_map(inline)).or_else(variable).unwrap_or_else(|| TERMINATION_LOG.into())
-}
-
-/// The arguments before `--`; those after it are another program's.
-fn own(args: &[OsString]) -> &[OsString] {
-    args.split(|arg| arg == "--").next().unwrap_or_default()
-}
-
 fn log_levels() -> impl TypedValueParser<Value = LevelFilter> {
     let levels = PossibleValuesParser::new(["off", "error", "warn", "info", "debug"]);
     levels.map(|level| level.parse().unwrap_or(LevelFilter::Info))
-}
-
-/// The variable that a wrong value came from, if it was none of the arguments.
-pub(super) fn variable_of(error: &clap::Error, args: &[OsString]) -> Option<OsString> {
-    let ContextValue::String(flag) = error.get(ContextKind::InvalidArg)? else { return None };
-    let long = flag.split([' ', '=']).next()?;
-    let typed =
-        own(args).iter().filter_map(|arg| arg.to_str()).any(|arg| arg.split('=').next() == Some(long));
-    let command = Args::command();
-    let mut flags =
-        command.get_subcommands().flat_map(clap::Command::get_arguments).chain(command.get_arguments());
-    let named = flags.find(|arg| arg.get_long().is_some_and(|name| long.strip_prefix("--") == Some(name)))?;
-    named.get_env().filter(|_| !typed).map(OsStr::to_owned)
 }
 
 /// A path in the volume; a list in a manifest may have spaces after its commas.
@@ -381,36 +334,10 @@ fn env_file(text: &str) -> Result<RelativePath, PathError> {
     RelativePath::parse(text.trim())
 }
 
-/// The longest time that a flag takes: beyond it clocks cannot add up.
-const LONGEST_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
-
-/// A time that may be zero.
-fn duration(text: &str) -> Result<Duration, String> {
-    if humantime::parse_duration(text) == Ok(Duration::ZERO) {
-        Ok(Duration::ZERO)
-    } else {
-        positive_duration(text)
-    }
-}
-
-/// A time that the API server is asked for, which counts in seconds.
-fn whole_seconds(text: &str) -> Result<Duration, String> {
-    positive_duration(text).and_then(|time| {
-        if time < Duration::from_secs(1) { Err("must be a second or longer".to_owned()) } else { Ok(time) }
-    })
-}
-
-fn positive_duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("must be longer than zero".to_owned()),
-        Ok(duration) if duration > LONGEST_DURATION => Err("must not be longer than a year".to_owned()),
-        Ok(duration) => Ok(duration),
-        Err(error) => Err(format!("{error}; write 500ms, 10s or 1m30s")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
@@ -426,26 +353,6 @@ mod tests {
                 let variable = flag.get_env().and_then(|name| name.to_str());
                 assert!(variable.is_some_and(|name| name.starts_with("POD")), "--{}", flag.get_id());
             }
-        }
-    }
-
-    #[test]
-    fn the_place_of_the_last_words_is_found_in_any_arguments() {
-        let find = |args: &[&str]| termination_log(&args.iter().map(OsString::from).collect::<Vec<_>>());
-        assert_eq!(find(&["podcreds", "init", "--termination-log", "/a"]), PathBuf::from("/a"));
-        assert_eq!(find(&["podcreds", "--wrong", "--termination-log=/b", "x"]), PathBuf::from("/b"));
-        assert_eq!(find(&["podcreds", "init", "--termination-log"]), PathBuf::from(TERMINATION_LOG));
-        for theirs in [&["--termination-log=/c"][..], &["--termination-log", "/c"]] {
-            let args = [&["podcreds", "exec", "--", "app"], theirs].concat();
-            assert_eq!(find(&args), PathBuf::from(TERMINATION_LOG));
-        }
-    }
-
-    #[test]
-    fn durations_are_read_and_zero_is_no_timeout() {
-        assert_eq!(positive_duration("1m30s"), Ok(Duration::from_secs(90)));
-        for text in ["0s", "", "-1s", "10", "1x"] {
-            assert!(positive_duration(text).is_err(), "{text}");
         }
     }
 }

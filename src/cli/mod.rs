@@ -1,10 +1,12 @@
-//! The command line: what was typed (`args`), what it means (`settings`), what is said about it (`logging`,
+//! The command line: what can be typed (`args`, `duration`), what was (`typed`), what it means (`settings`), what is said about it (`logging`,
 //! `failure`). The environment is read here and nowhere else.
 
 mod args;
+mod duration;
 mod failure;
 mod logging;
 mod settings;
+mod typed;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -34,8 +36,8 @@ const USAGE: u8 = 2;
 /// Takes over the process: its umask, its handling of SIGTERM and SIGINT, and its logger.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<_> = args.into_iter().collect();
-    let last_words = args::termination_log(&args);
-    let args = match args::parse(&args) {
+    let last_words = typed::termination_log(&args);
+    let args = match typed::parse(&args) {
         Ok(args) => args,
         Err(error) => return usage(&error, &args, &last_words),
     };
@@ -137,7 +139,7 @@ fn usage(error: &clap::Error, args: &[OsString], last_words: &Path) -> u8 {
         return 0;
     }
     let mut message = error.to_string();
-    if let Some(variable) = args::variable_of(error, args) {
+    if let Some(variable) = typed::variable_of(error, args) {
         let note = format!("The value comes from the environment variable {}.", variable.display());
         let _ = writeln!(io::stderr(), "{note}");
         message = format!("{}\n{note}", message.trim_end());
@@ -158,5 +160,5 @@ pub fn report_defect(location: Option<&Location<'_>>) {
     let message = format!("podcreds has a defect at {place}: please report it with this line");
     let _ = writeln!(io::stderr(), "{message}");
     let args: Vec<_> = std::env::args_os().collect();
-    failure::write_termination_log(&args::termination_log(&args), &message);
+    failure::write_termination_log(&typed::termination_log(&args), &message);
 }

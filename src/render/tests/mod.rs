@@ -1,0 +1,252 @@
+//! What becomes of credentials, whatever their format; each file below is about some formats.
+
+mod databases;
+mod read_back;
+mod templates;
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::annotations::{DEFAULT_PREFIX, parse};
+use crate::credential::FieldName;
+use crate::object::{Data, Kind, Namespace, ObjectRef};
+
+fn object(kind: Kind, name: &str) -> ObjectRef {
+    ObjectRef::parse(kind, name, &Namespace::parse("prod").unwrap()).unwrap()
+}
+
+fn credentials(annotations: &[(&str, &str)]) -> Vec<Credential> {
+    let named = |(word, value): &(&str, &str)| (format!("{DEFAULT_PREFIX}/{word}"), (*value).to_owned());
+    parse(&annotations.iter().map(named).collect(), DEFAULT_PREFIX, &Namespace::parse("prod").unwrap())
+        .unwrap()
+}
+
+fn data(entries: &[(&str, &[u8])]) -> Data {
+    entries.iter().map(|(key, value)| ((*key).to_owned(), SecretBytes::new(value.to_vec()))).collect()
+}
+
+/// Renders one credential `db` from Secret `s` and returns its files by path, or its errors.
+fn render(
+    annotations: &[(&str, &str)],
+    secret: &[(&str, &[u8])],
+) -> Result<BTreeMap<String, Vec<u8>>, String> {
+    let all = [&[("db.secret", "s")], annotations].concat();
+    let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(secret)))]);
+    let bundle = bundle(&credentials(&all), &sources).map_err(|errors| errors.to_string())?;
+    Ok(bundle.into_iter().map(|(path, file)| (path.to_string(), file.content.expose().to_vec())).collect())
+}
+
+fn one_file(format: &str, secret: &[(&str, &[u8])]) -> String {
+    let files = render(&[("db.format", format)], secret).unwrap();
+    assert_eq!(files.len(), 1);
+    String::from_utf8(files.into_values().next().unwrap()).unwrap()
+}
+
+const PLAIN: &[(&str, &[u8])] = &[("username", b"app"), ("password", b"it's a \"test\"\n")];
+
+#[test]
+fn each_format_writes_what_its_page_shows() {
+    for (format, expected) in [
+        ("env", "export password='it'\\''s a \"test\"\n'\nexport username='app'\n"),
+        ("json", "{\n  \"password\": \"it's a \\\"test\\\"\\n\",\n  \"username\": \"app\"\n}\n"),
+        ("yaml", "password: \"it's a \\\"test\\\"\\n\"\nusername: \"app\"\n"),
+        ("properties", "password=it's a \"test\"\\n\nusername=app\n"),
+    ] {
+        assert_eq!(one_file(format, PLAIN), expected, "{format}");
+    }
+    assert_eq!(one_file("dotenv", &[("A", b"it's"), ("B", b"x\ny \"#")]), "A=\"it's\"\nB='x\ny \"#'\n");
+}
+
+#[test]
+fn files_are_byte_for_byte() {
+    let files = render(&[], &[("a", b"\0\xff\n"), ("b", b"")]).unwrap();
+    assert_eq!((files["db/a"].as_slice(), files["db/b"].as_slice()), (&b"\0\xff\n"[..], &b""[..]));
+}
+
+#[test]
+fn an_empty_source_is_an_empty_document() {
+    for (format, expected) in
+        [("env", ""), ("dotenv", ""), ("json", "{}\n"), ("yaml", "{}\n"), ("properties", "")]
+    {
+        assert_eq!(one_file(format, &[]), expected, "{format}");
+    }
+    assert!(render(&[], &[]).unwrap().is_empty());
+}
+
+#[test]
+fn keys_choose_and_rename_and_literals_are_added() {
+    let annotations = [("db.keys", "USER=username"), ("db.set", "HOST=db.prod"), ("db.format", "env")];
+    assert_eq!(render(&annotations, PLAIN).unwrap()["db.env"], b"export HOST='db.prod'\nexport USER='app'\n");
+}
+
+#[test]
+fn one_secret_can_have_a_key_under_two_names() {
+    let files = render(&[("db.keys", "a=username,b=username")], PLAIN).unwrap();
+    assert_eq!((files["db/a"].as_slice(), files["db/b"].as_slice()), (&b"app"[..], &b"app"[..]));
+}
+
+#[test]
+fn a_missing_key_is_an_error_that_lists_the_keys_there_are() {
+    let message = render(&[("db.keys", "passwd")], PLAIN).unwrap_err();
+    assert_eq!(message, "credential db: Secret prod/s has no key passwd; it has password, username");
+    let files = render(&[("db.keys", "passwd, username"), ("db.optional", "true")], PLAIN).unwrap();
+    assert_eq!(files.into_keys().collect::<Vec<_>>(), ["db/username"]);
+}
+
+#[test]
+fn a_field_from_two_sources_is_an_error() {
+    let message = render(&[("db.set", "username=x")], PLAIN).unwrap_err();
+    assert!(
+        message.contains("field username comes from Secret prod/s and from the annotation .set"),
+        "{message}"
+    );
+
+    let both = credentials(&[("db.secret", "s"), ("db.configmap", "c"), ("db.keys", "host,password")]);
+    let sources = |host: &[(&str, &[u8])]| {
+        Sources::from([
+            (object(Kind::Secret, "s"), Some(data(&[("password", b"x"), ("host", b"a")]))),
+            (object(Kind::ConfigMap, "c"), Some(data(host))),
+        ])
+    };
+    assert_eq!(bundle(&both, &sources(&[("port", b"1")])).unwrap().len(), 2);
+    assert!(bundle(&both, &sources(&[("host", b"b")])).is_err());
+}
+
+#[test]
+fn an_optional_credential_without_its_source_has_no_files() {
+    let optional = credentials(&[("db.secret", "s"), ("db.set", "host=x"), ("db.optional", "true")]);
+    assert!(bundle(&optional, &Sources::from([(object(Kind::Secret, "s"), None)])).unwrap().is_empty());
+}
+
+#[test]
+fn what_is_left_out_is_told() {
+    let optional = credentials(&[
+        ("a.secret", "s"),
+        ("a.keys", "username,passwd"),
+        ("a.optional", "true"),
+        ("b.secret", "none"),
+        ("b.optional", "true"),
+        ("c.secret", "s"),
+    ]);
+    let sources =
+        Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN))), (object(Kind::Secret, "none"), None)]);
+    let told: Vec<_> = left_out(&optional, &sources).map(|omission| omission.to_string()).collect();
+    assert_eq!(
+        told,
+        [
+            "credential a is written without field passwd: Secret prod/s has no key passwd (.optional)",
+            "credential b is left out: there is no Secret prod/none (.optional)",
+        ]
+    );
+}
+
+#[test]
+fn what_a_format_cannot_carry_is_an_error() {
+    for format in ["env", "dotenv", "json", "yaml", "properties"] {
+        let message = render(&[("db.format", format)], &[("a", b"test-\xff")]).unwrap_err();
+        assert!(message.contains("field a is binary") && !message.contains("test-"), "{format}: {message}");
+    }
+    for format in ["env", "dotenv"] {
+        let message = render(&[("db.format", format)], &[("a", b"\0")]).unwrap_err();
+        assert!(message.contains("binary") || message.contains("a NUL character"), "{message}");
+        let message = render(&[("db.format", format)], &[("tls.crt", b"x")]).unwrap_err();
+        assert!(message.contains("rename it with .keys, for example TLS_CRT=tls.crt"), "{message}");
+    }
+    for value in ["a\rb", "${a}", "$(a)", "a\\\\b", "a\\", "'\"", "'$a", "'`", "'\\"] {
+        let message = render(&[("db.format", "dotenv")], &[("a", value.as_bytes())]).unwrap_err();
+        assert!(message.contains("dotenv libraries read differently"), "{value}: {message}");
+    }
+}
+
+#[test]
+fn variables_that_belong_to_a_shell_are_refused_in_env() {
+    for name in [
+        "RANDOM",
+        "OPTIND",
+        "UID",
+        "PATH",
+        "IFS",
+        "_",
+        "LD_PRELOAD",
+        "BASH_ENV",
+        "USERNAME",
+        "KSHUID",
+        "path",
+    ] {
+        let message = render(&[("db.format", "env")], &[(name, b"x[$(touch made)0]")]).unwrap_err();
+        assert!(
+            message.contains(&format!("rename it with .keys, for example DB_{name}=<its key>")),
+            "{message}"
+        );
+        assert!(render(&[("db.format", "dotenv")], &[(name, b"x")]).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn keys_that_kubernetes_would_refuse_are_refused() {
+    for key in ["../x", "a/b", "..", "a\nb"] {
+        let message = render(&[], &[(key, b"test-password")]).unwrap_err();
+        assert!(message.contains("is no key") && !message.contains("test-password"), "{message}");
+    }
+}
+
+#[test]
+fn a_file_of_one_credential_cannot_stand_in_for_anothers() {
+    let two =
+        credentials(&[("a.secret", "s"), ("b.secret", "s"), ("b.path", "a/username"), ("b.format", "json")]);
+    let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN)))]);
+    let message = bundle(&two, &sources).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "credential b: needs \"a/username\" as a file, which credential a needs as a file: give one of them another .path"
+    );
+}
+
+#[test]
+fn a_bundle_has_a_bound_on_its_files_and_a_message_on_its_keys() {
+    let many: Vec<_> = (0..=FILE_LIMIT).map(|i| format!("k{i}")).collect();
+    let secret: Vec<_> = many.iter().map(|key| (key.as_str(), &b""[..])).collect();
+    assert!(render(&[], &secret).unwrap_err().contains("more than 10000 files together"));
+    let message = render(&[("db.keys", "none")], &secret).unwrap_err();
+    assert!(message.contains(" and 9981 more") && message.len() < 500, "{message}");
+}
+
+#[test]
+fn a_bundle_has_a_bound_and_all_errors_are_counted() {
+    let large = vec![b'x'; BUNDLE_LIMIT];
+    assert!(render(&[], &[("a", &large), ("b", b"x")]).unwrap_err().contains("more than 33554432 bytes"));
+    let keys: Vec<_> = (0..30).map(|i| format!("k{i}")).collect();
+    let message = render(&[("db.keys", &keys.join(","))], PLAIN).unwrap_err();
+    assert!(message.ends_with("and 10 more"), "{message}");
+}
+
+#[test]
+fn hidden_values_are_nowhere_in_what_is_shown() {
+    let with_literal =
+        credentials(&[("db.secret", "s"), ("db.set", "x=test-literal"), ("db.format", "json")]);
+    let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN)))]);
+    let shown = hidden(&with_literal, &sources, "********").unwrap().into_values().next().unwrap();
+    let expected =
+        "{\n  \"password\": \"********\",\n  \"username\": \"********\",\n  \"x\": \"********\"\n}\n";
+    assert_eq!(shown.content.expose_text(), Some(expected));
+    let secret: &[(&str, &[u8])] = &[
+        ("username", b"test-1"),
+        ("password", b"test-2"),
+        ("host", b"test-3:6000,[::1]"),
+        ("port", b"7000"),
+        ("database", b"test-4"),
+        ("type", b"postgresql"),
+        ("options", b"application_name=test-5"),
+    ];
+    let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(secret)))]);
+    for (format, _) in Format::ALL.into_iter().filter(|(format, _)| !["template", "mycnf"].contains(format)) {
+        let shown = credentials(&[("db.secret", "s"), ("db.format", format), ("db.set", "sslmode=test-6")]);
+        bundle(&shown, &sources).unwrap_or_else(|errors| panic!("{format}: {errors}"));
+        let shown =
+            hidden(&shown, &sources, "********").unwrap_or_else(|errors| panic!("{format}: {errors}"));
+        for file in shown.values() {
+            let text = file.content.expose_text().unwrap();
+            assert!(!text.contains("test-") && !text.contains("00"), "{format}: {text}");
+        }
+    }
+}

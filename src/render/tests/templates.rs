@@ -1,0 +1,86 @@
+//! Format `template`: where a template comes from, and what it makes.
+
+use super::*;
+
+/// Renders credential `db` from Secret `s` with a template in ConfigMap `c` under `t`.
+fn render_from(annotations: &[(&str, &str)], config: Option<&[(&str, &[u8])]>) -> Result<Vec<u8>, String> {
+    let all = [&[("db.secret", "s"), ("db.template-from", "c/t")], annotations].concat();
+    let sources = Sources::from([
+        (object(Kind::Secret, "s"), Some(data(PLAIN))),
+        (object(Kind::ConfigMap, "c"), config.map(data)),
+    ]);
+    let credentials = credentials(&all);
+    let checked = check_templates(&credentials, &sources).map_err(|errors| errors.to_string());
+    let bundle = bundle(&credentials, &sources).map_err(|errors| errors.to_string());
+    if let (Err(checked), Err(rendered)) = (&checked, &bundle) {
+        assert_eq!(checked, rendered);
+    }
+    checked?;
+    Ok(bundle?.into_values().next().map(|file| file.content.expose().to_vec()).unwrap_or_default())
+}
+
+#[test]
+fn a_template_in_an_annotation_makes_one_file() {
+    let files = render(&[("db.template", "{{ username }}:{{ password | json }}")], PLAIN).unwrap();
+    assert_eq!(files["db.txt"], b"app:\"it's a \\\"test\\\"\\n\"\n");
+    let message = render(&[("db.template", "\n{{ passwd }}")], PLAIN).unwrap_err();
+    assert_eq!(
+        message,
+        "credential db: the template: line 2, column 4: there is no field \"passwd\"; there are password, username"
+    );
+}
+
+#[test]
+fn a_template_in_a_config_map_is_no_source_of_fields() {
+    let config: &[(&str, &[u8])] = &[("t", b"{% for n in fields %}{{ n }} {% endfor %}"), ("other", b"x")];
+    assert_eq!(render_from(&[], Some(config)).unwrap(), b"password username \n");
+    for (annotations, config, expected) in [
+        (
+            &[][..],
+            &[("t", b"\n {{ x".as_slice())][..],
+            "ConfigMap prod/c, key t: line 2, column 5: unexpected end",
+        ),
+        (&[], &[("t", b"{{ x }}")], "ConfigMap prod/c, key t: line 1, column 4: there is no field \"x\""),
+        (&[("db.keys", "username")], &[("t", b"{{ password }}")], "no field \"password\"; there is username"),
+        (&[], &[("t", b"\xff")], "ConfigMap prod/c, key t: the template is no text"),
+        (&[], &[("u", b"")], "ConfigMap prod/c has no key t; it has u"),
+    ] {
+        let message = render_from(annotations, Some(config)).unwrap_err();
+        assert!(message.contains(expected), "{expected}\nis not in\n{message}");
+    }
+}
+
+#[test]
+fn an_optional_credential_without_its_template_has_no_file() {
+    let optional = [("db.optional", "true")];
+    for config in [None, Some(&[("u", b"".as_slice())][..])] {
+        assert_eq!(render_from(&optional, config).unwrap(), b"", "{config:?}");
+    }
+    let credentials =
+        credentials(&[("db.secret", "s"), ("db.template-from", "c/t"), ("db.optional", "true")]);
+    let sources = Sources::from([
+        (object(Kind::Secret, "s"), Some(data(PLAIN))),
+        (object(Kind::ConfigMap, "c"), Some(data(&[]))),
+    ]);
+    let told: Vec<_> = left_out(&credentials, &sources).map(|omission| omission.to_string()).collect();
+    assert_eq!(told, ["credential db is left out: ConfigMap prod/c has no key t (.optional)"]);
+}
+
+#[test]
+fn hidden_values_stay_hidden_in_templates_and_make_none_fail() {
+    let text = b"{{ username }} {{ b64 | b64decode }} {{ fields[which] }} {{ raw | b64encode }}".as_slice();
+    let secret: &[(&str, &[u8])] =
+        &[("username", b"app"), ("b64", b"YXBw"), ("which", b"username"), ("raw", b"\xff")];
+    let sources = Sources::from([
+        (object(Kind::Secret, "s"), Some(data(secret))),
+        (object(Kind::ConfigMap, "c"), Some(data(&[("t", text)]))),
+    ]);
+    for template in [("db.template", std::str::from_utf8(text).unwrap()), ("db.template-from", "c/t")] {
+        let credentials = credentials(&[("db.secret", "s"), template]);
+        let content = |bundle: Bundle| {
+            String::from_utf8(bundle.into_values().next().unwrap().content.expose().to_vec()).unwrap()
+        };
+        assert_eq!(content(bundle(&credentials, &sources).unwrap()), "app app app /w==\n");
+        assert_eq!(content(hidden(&credentials, &sources, "***").unwrap()), "*** *** *** Kioq\n");
+    }
+}

@@ -1,0 +1,250 @@
+//! Expressions: what stands between the marks of a value, behind `if` and behind `set`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minijinja::machinery::Span;
+use minijinja::machinery::ast::{self, BinOpKind, CallArg, CompareOpKind, Expr, UnaryOpKind};
+use minijinja::value::ValueKind;
+
+use crate::template::error::{Position, Problem, TemplateError};
+use crate::template::filters;
+use crate::template::tree::{Choice, Comparison, Expression, Filter, Kind, LoopPart};
+
+/// The name of all fields.
+pub(super) const FIELDS: &str = "fields";
+
+/// Goes over what the parser made, and notes which names it uses.
+#[derive(Default)]
+pub(super) struct Reader {
+    pub(super) used: BTreeMap<String, Position>,
+    pub(super) excused: BTreeSet<String>,
+    /// In how many loops it is.
+    pub(super) loops: usize,
+}
+
+impl Reader {
+    fn boxed(&mut self, expr: &Expr<'_>) -> Result<Box<Expression>, TemplateError> {
+        self.expression(expr).map(Box::new)
+    }
+
+    fn pair(
+        &mut self,
+        left: &Expr<'_>,
+        right: &Expr<'_>,
+    ) -> Result<Box<(Expression, Expression)>, TemplateError> {
+        Ok(Box::new((self.expression(left)?, self.expression(right)?)))
+    }
+
+    pub(super) fn expression(&mut self, expr: &Expr<'_>) -> Result<Expression, TemplateError> {
+        let kind = match expr {
+            Expr::Const(constant) => constant_kind(constant, constant.span())?,
+            Expr::Var(var) if var.id == FIELDS => Kind::Fields,
+            Expr::Var(var) => {
+                self.uses(var.id, var.span());
+                Kind::Name(var.id.to_owned())
+            }
+            Expr::GetAttr(attr) => self.part(&attr.expr, attr.name, attr.span())?,
+            Expr::GetItem(item) => match (&item.expr, &item.subscript_expr) {
+                (Expr::Var(var), Expr::Const(name)) if var.id == FIELDS && name.value.as_str().is_some() => {
+                    let name = name.value.as_str().unwrap_or_default();
+                    self.uses(name, item.span());
+                    Kind::Field(name.to_owned())
+                }
+                (Expr::Var(var), name) if var.id == FIELDS => Kind::Item(self.boxed(name)?),
+                (other, _) => return unsupported(other.span(), "[ ]", "only fields[\"name\"] has them"),
+            },
+            Expr::UnaryOp(op) => match op.op {
+                UnaryOpKind::Not => Kind::Not(self.boxed(&op.expr)?),
+                UnaryOpKind::Neg => return arithmetic(op.span()),
+            },
+            Expr::BinOp(op) => self.operation(op)?,
+            Expr::Compare(chain) => {
+                let first = self.boxed(&chain.expr)?;
+                let mut rest = Vec::new();
+                for ast::CompareOp { op, expr: right } in &chain.ops {
+                    rest.push((comparison(*op, right.span())?, self.expression(right)?));
+                }
+                Kind::Compare(first, rest)
+            }
+            Expr::IfExpr(choice) => Kind::Choice(Box::new(Choice {
+                condition: self.expression(&choice.test_expr)?,
+                then: self.expression(&choice.true_expr)?,
+                otherwise: choice.false_expr.as_ref().map(|expr| self.expression(expr)).transpose()?,
+            })),
+            Expr::Filter(filtered) => self.filtered(filtered, filtered.span())?,
+            Expr::Test(test) => self.test(test, test.span())?,
+            Expr::Slice(other) => return unsupported(other.span(), "a slice", "values are taken whole"),
+            Expr::Call(other) => {
+                return unsupported(other.span(), "a call", "there are no functions; filters stand behind |");
+            }
+            Expr::List(other) => return unsupported(other.span(), "a list", "values are text"),
+            Expr::Tuple(other) => return unsupported(other.span(), "a list", "values are text"),
+            Expr::Map(other) => return unsupported(other.span(), "a map", "values are text"),
+        };
+        Ok(Expression { at: position(expr), kind })
+    }
+
+    /// `fields.name`, and what a loop knows of itself.
+    fn part(&mut self, of: &Expr<'_>, part: &str, span: Span) -> Result<Kind, TemplateError> {
+        match of {
+            Expr::Var(var) if var.id == FIELDS => {
+                self.uses(part, span);
+                Ok(Kind::Field(part.to_owned()))
+            }
+            Expr::Var(var) if var.id == "loop" && self.loops > 0 => {
+                match LoopPart::ALL.iter().find(|(name, _)| *name == part) {
+                    Some((_, part)) => Ok(Kind::Loop(*part)),
+                    None => {
+                        unsupported(span, "this part of loop", "it has first, last, index, index0 and length")
+                    }
+                }
+            }
+            Expr::Var(var) => {
+                Err(TemplateError::at(var.span().into(), Problem::NoParts { name: var.id.to_owned() }))
+            }
+            other => unsupported(other.span(), "a dot", "only fields.name has one"),
+        }
+    }
+
+    fn operation(&mut self, op: &ast::BinOp<'_>) -> Result<Kind, TemplateError> {
+        let compared = match op.op {
+            BinOpKind::ScAnd => return Ok(Kind::And(self.pair(&op.left, &op.right)?)),
+            BinOpKind::ScOr => return Ok(Kind::Or(self.pair(&op.left, &op.right)?)),
+            BinOpKind::Concat => {
+                let mut left = self.expression(&op.left)?;
+                let right = self.expression(&op.right)?;
+                if let Kind::Join(texts) = &mut left.kind {
+                    texts.push(right);
+                    return Ok(left.kind);
+                }
+                return Ok(Kind::Join(vec![left, right]));
+            }
+            BinOpKind::Eq => CompareOpKind::Eq,
+            BinOpKind::Ne => CompareOpKind::Ne,
+            BinOpKind::In => CompareOpKind::In,
+            BinOpKind::Lt | BinOpKind::Lte | BinOpKind::Gt | BinOpKind::Gte => CompareOpKind::Lt,
+            BinOpKind::Add
+            | BinOpKind::Sub
+            | BinOpKind::Mul
+            | BinOpKind::Div
+            | BinOpKind::FloorDiv
+            | BinOpKind::Rem
+            | BinOpKind::Pow => return arithmetic(op.right.span()),
+        };
+        let comparison = comparison(compared, op.right.span())?;
+        if let (Comparison::In, Expr::Const(name), Expr::Var(var)) = (comparison, &op.left, &op.right)
+            && var.id == FIELDS
+        {
+            self.excused.extend(name.value.as_str().map(str::to_owned));
+        }
+        Ok(Kind::Compare(self.boxed(&op.left)?, vec![(comparison, self.expression(&op.right)?)]))
+    }
+
+    fn filtered(&mut self, filtered: &ast::Filter<'_>, span: Span) -> Result<Kind, TemplateError> {
+        let Some(value) = &filtered.expr else {
+            return unsupported(span, "a filter without a value", "a filter stands behind a value and |");
+        };
+        if filtered.name != "default" {
+            return Ok(Kind::Filtered(self.boxed(value)?, filter(filtered, span)?));
+        }
+        let [CallArg::Pos(other)] = filtered.args.as_slice() else {
+            return unsupported(span, "default with other than one value", "write default(\"text\")");
+        };
+        let pair = self.pair(value, other)?;
+        self.excuse(&pair.0, span, "default behind anything but a field")?;
+        Ok(Kind::Default(pair))
+    }
+
+    fn test(&mut self, test: &ast::Test<'_>, span: Span) -> Result<Kind, TemplateError> {
+        if !test.args.is_empty() {
+            return unsupported(span, "a test with a value", "compare with == or !=");
+        }
+        let tested = self.boxed(&test.expr)?;
+        self.excuse(&tested, span, "a test of anything but a field")?;
+        let (at, is_defined) = (tested.at, Kind::IsDefined(tested));
+        match test.name {
+            "defined" => Ok(is_defined),
+            "undefined" => Ok(Kind::Not(Box::new(Expression { at, kind: is_defined }))),
+            name => Err(TemplateError::at(span.into(), Problem::UnknownTest { name: name.to_owned() })),
+        }
+    }
+
+    /// A field that may be missing, because the template looks whether it is there.
+    fn excuse(
+        &mut self,
+        expression: &Expression,
+        span: Span,
+        what: &'static str,
+    ) -> Result<(), TemplateError> {
+        match &expression.kind {
+            Kind::Name(name) | Kind::Field(name) => {
+                self.excused.insert(name.clone());
+                Ok(())
+            }
+            Kind::Item(_) => Ok(()),
+            _ => unsupported(span, what, "everything else is always there"),
+        }
+    }
+
+    fn uses(&mut self, name: &str, span: Span) {
+        self.used.entry(name.to_owned()).or_insert_with(|| span.into());
+    }
+}
+
+fn arithmetic<T>(span: Span) -> Result<T, TemplateError> {
+    unsupported(span, "arithmetic", "values are text; ~ puts texts together")
+}
+
+fn comparison(op: CompareOpKind, span: Span) -> Result<Comparison, TemplateError> {
+    match op {
+        CompareOpKind::Eq => Ok(Comparison::Equal),
+        CompareOpKind::Ne => Ok(Comparison::Different),
+        CompareOpKind::In => Ok(Comparison::In),
+        CompareOpKind::NotIn => Ok(Comparison::NotIn),
+        CompareOpKind::Lt | CompareOpKind::Lte | CompareOpKind::Gt | CompareOpKind::Gte => {
+            unsupported(span, "< and >", "values are text, which has no order here; there are ==, != and in")
+        }
+    }
+}
+
+/// A number is text, in its shortest form: the parser keeps no other.
+fn constant_kind(constant: &ast::Const, span: Span) -> Result<Kind, TemplateError> {
+    match constant.value.kind() {
+        ValueKind::Bool => Ok(Kind::Truth(constant.value.is_true())),
+        ValueKind::String => Ok(Kind::Text(constant.value.as_str().unwrap_or_default().into())),
+        ValueKind::Number => Ok(Kind::Text(constant.value.to_string().as_str().into())),
+        _ => unsupported(span, "none", "write \"\", or test with is defined"),
+    }
+}
+
+/// Where an expression begins. The parser's own span of some begins at the sign before it.
+fn position(expr: &Expr<'_>) -> Position {
+    match expr {
+        Expr::BinOp(op) => position(&op.left),
+        Expr::Compare(chain) => position(&chain.expr),
+        Expr::IfExpr(choice) => position(&choice.true_expr),
+        Expr::Test(test) => position(&test.expr),
+        other => other.span().into(),
+    }
+}
+
+/// A filter that takes nothing but its value.
+pub(super) fn filter(filter: &ast::Filter<'_>, span: Span) -> Result<Filter, TemplateError> {
+    let Some(name) = filters::find(filter.name) else {
+        let problem = Problem::UnknownFilter { name: filter.name.to_owned(), known: filters::names() };
+        return Err(TemplateError::at(span.into(), problem));
+    };
+    if filter.args.is_empty() {
+        Ok(Filter { at: span.into(), name })
+    } else {
+        unsupported(span, "( ) behind this filter", "it takes nothing but the value before |")
+    }
+}
+
+pub(super) fn unsupported<T>(
+    span: Span,
+    what: &'static str,
+    instead: &'static str,
+) -> Result<T, TemplateError> {
+    Err(TemplateError::at(span.into(), Problem::Unsupported { what, instead }))
+}
