@@ -16,6 +16,8 @@ pub enum Kind {
     Secret,
     /// `v1 ConfigMap`
     ConfigMap,
+    /// `v1 Service`
+    Service,
     /// `v1 Event`
     Event,
 }
@@ -27,6 +29,7 @@ impl Kind {
             Self::Pod => "pods",
             Self::Secret => "secrets",
             Self::ConfigMap => "configmaps",
+            Self::Service => "services",
             Self::Event => "events",
         }
     }
@@ -38,6 +41,7 @@ impl fmt::Display for Kind {
             Self::Pod => "Pod",
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
+            Self::Service => "Service",
             Self::Event => "Event",
         })
     }
@@ -61,9 +65,42 @@ impl fmt::Display for Namespace {
     }
 }
 
-/// One object, by its kind, namespace and name.
+/// The id of a cluster in the clusters file: what `.cluster` names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClusterId(String);
+
+impl ClusterId {
+    /// Checks the id: at most 63 of `A-Z a-z 0-9 - _ .`, with a letter or digit at both ends, as Kubernetes has it for the
+    /// value of a label.
+    /// Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+        let bytes = text.as_bytes();
+        if text.len() <= 63 && bytes.iter().copied().all(inner) && ends(bytes.first()) && ends(bytes.last()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError::new("id of a cluster", text))
+        }
+    }
+
+    /// The id itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One object, by its cluster, kind, namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectRef {
+    /// In which cluster it is; none for the pod's own.
+    pub cluster: Option<ClusterId>,
     /// What it is.
     pub kind: Kind,
     /// Where it is.
@@ -76,7 +113,7 @@ impl ObjectRef {
     /// Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>
     pub fn new(kind: Kind, namespace: Namespace, name: &str) -> Result<Self, NameError> {
         if is_subdomain(name) {
-            Ok(Self { kind, namespace, name: name.to_owned() })
+            Ok(Self { cluster: None, kind, namespace, name: name.to_owned() })
         } else {
             Err(NameError::new("name", name))
         }
@@ -88,7 +125,7 @@ impl ObjectRef {
         // Names are ASCII.
         let name = &self.name[..self.name.len().min(SUBDOMAIN_LIMIT - number.len())];
         let name = format!("{}{number}", name.trim_end_matches(['.', '-']));
-        Self { kind, namespace: self.namespace.clone(), name }
+        Self { cluster: self.cluster.clone(), kind, namespace: self.namespace.clone(), name }
     }
 
     /// Reads `[namespace/]name`; without a namespace it is `default`.
@@ -101,6 +138,12 @@ impl ObjectRef {
         }
     }
 
+    /// The object of this kind and name in another cluster; none means the pod's own.
+    #[must_use]
+    pub fn in_cluster(self, cluster: Option<ClusterId>) -> Self {
+        Self { cluster, ..self }
+    }
+
     /// The object's name.
     pub fn name(&self) -> &str {
         &self.name
@@ -109,7 +152,11 @@ impl ObjectRef {
 
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        write!(f, "{} {}/{}", self.kind, self.namespace, self.name)?;
+        match &self.cluster {
+            Some(cluster) => write!(f, " of cluster {cluster}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -134,6 +181,9 @@ fn form(what: &str) -> &'static str {
     match what {
         "reference" => "write name or namespace/name",
         "name" => "lower-case letters, digits, `-` and `.`, with a letter or digit at both ends",
+        "id of a cluster" => {
+            "letters, digits, `-`, `_` and `.`, at most 63, with a letter or digit at both ends"
+        }
         _ => "lower-case letters, digits and `-`, with a letter or digit at both ends",
     }
 }
@@ -167,6 +217,17 @@ mod tests {
     fn a_reference_takes_the_default_namespace_or_names_one() {
         assert_eq!(secret("db").unwrap().to_string(), "Secret prod/db");
         assert_eq!(secret("other/db.v2").unwrap().to_string(), "Secret other/db.v2");
+    }
+
+    #[test]
+    fn an_object_of_another_cluster_is_another_object_and_says_so() {
+        let hub = ClusterId::parse("hub.eu-1").unwrap();
+        let there = secret("db").unwrap().in_cluster(Some(hub));
+        assert_eq!(there.to_string(), "Secret prod/db of cluster hub.eu-1");
+        assert_ne!(there, secret("db").unwrap());
+        for wrong in ["", "-a", "a.", "a b", "a/b", "ä", &"a".repeat(64)] {
+            assert!(ClusterId::parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

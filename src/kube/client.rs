@@ -170,10 +170,10 @@ impl Client {
             let response = self.send(&Call::get(&path, METADATA_ONLY), &bounds)?;
             match response.status() {
                 StatusCode::OK => Ok(Watch::new(object, &self.server, response.into_body())),
-                _ => Err(self.refusal(object, "watch", response)?),
+                _ => Err(self.refusal(response)?),
             }
         };
-        open().map_err(|cause| Error::new(object, cause))
+        open().map_err(|cause| Error::new(object, cause.of_watch().with_remedy(object, "watch")))
     }
 
     /// The body of a successful answer.
@@ -187,7 +187,30 @@ impl Client {
         self.exchange(object, "get", &Call::get(&path, accept), deadline)
     }
 
-    /// One request and the body of its answer, if that is a success. `verb` is RBAC's.
+    /// Reads anything that the API server has, whole or its metadata alone: the body of a successful answer to
+    /// `GET` of this path and query.
+    ///
+    /// # Errors
+    /// If this attempt fails. A missing right comes without the rule that would grant it: only the caller knows it.
+    pub fn read_path(
+        &self,
+        path: &str,
+        metadata_only: bool,
+        deadline: Deadline,
+    ) -> Result<SecretBytes, Cause> {
+        self.ask(&Call::get(path, if metadata_only { METADATA_ONLY } else { JSON }), deadline)
+    }
+
+    /// Sends JSON to this path by `POST`, as for a review: the body of a successful answer.
+    ///
+    /// # Errors
+    /// As [`Client::read_path`].
+    pub fn post_path(&self, path: &str, content: &str, deadline: Deadline) -> Result<SecretBytes, Cause> {
+        let content = Some((JSON, content.as_bytes()));
+        self.ask(&Call { method: Method::POST, path, accept: JSON, content }, deadline)
+    }
+
+    /// One request about an object and the body of its answer, if that is a success. `verb` is RBAC's.
     pub(super) fn exchange(
         &self,
         object: &ObjectRef,
@@ -195,6 +218,10 @@ impl Client {
         call: &Call<'_>,
         deadline: Deadline,
     ) -> Result<SecretBytes, Cause> {
+        self.ask(call, deadline).map_err(|cause| cause.with_remedy(object, verb))
+    }
+
+    fn ask(&self, call: &Call<'_>, deadline: Deadline) -> Result<SecretBytes, Cause> {
         let left = deadline.remaining();
         if left.is_zero() {
             return Err(Cause::OutOfTime { server: self.server.clone() });
@@ -206,7 +233,7 @@ impl Client {
         let response = self.send(call, &bounds)?;
         let status = response.status();
         if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
-            return Err(self.refusal(object, verb, response)?);
+            return Err(self.refusal(response)?);
         }
         let body = self.read(response.into_body())?;
         let (method, path, took) = (&call.method, call.path, started.elapsed().as_millis());
@@ -215,21 +242,20 @@ impl Client {
     }
 
     /// What an answer means that is no success.
-    fn refusal(&self, object: &ObjectRef, verb: &str, response: Response<Body>) -> Result<Cause, Cause> {
+    fn refusal(&self, response: Response<Body>) -> Result<Cause, Cause> {
         let status = response.status().as_u16();
         let retry_after = retry_after(&response);
         let Status { message, is_not_found } = body::status(self.read(response.into_body())?.expose());
-        debug!("{verb} {object}: {status}");
+        debug!("the API server answered {status}: {message}");
         Ok(match status {
             300..=399 => Cause::Redirected { server: self.server.clone(), status },
             401 => {
                 self.identity().token.read_again();
                 Cause::Unauthorized { message }
             }
-            403 => Cause::forbidden(object, verb, message),
+            403 => Cause::Forbidden { message, remedy: None },
             404 if is_not_found => Cause::NotFound { message },
             404 => Cause::unreadable("404 without the reason NotFound, as from a proxy"),
-            410 if verb == "watch" => Cause::Expired { message },
             408 | 429 | 500.. => Cause::Busy { status, message, retry_after },
             status => Cause::Refused { status, message },
         })

@@ -24,11 +24,13 @@ pub struct ClientConfig {
     pub request_timeout: Duration,
 }
 
-/// The address of an API server.
+/// The address of an API server: always HTTPS, with a path where it stands behind another server (Rancher's, for one).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     host: String,
     port: u16,
+    /// Empty, or a path that begins with a slash and does not end with one.
+    path: String,
 }
 
 impl Server {
@@ -38,17 +40,49 @@ impl Server {
             port.parse().ok().filter(|port| *port != 0).ok_or_else(|| ServerError::Port(port.to_owned()))?;
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         match bare.parse() {
-            Ok(IpAddr::V4(address)) if bare == host => Ok(Self { host: address.to_string(), port }),
-            Ok(IpAddr::V6(address)) => Ok(Self { host: format!("[{address}]"), port }),
-            _ if is_dns_name(host) => Ok(Self { host: host.to_owned(), port }),
+            Ok(IpAddr::V4(address)) if bare == host => Ok(Self::at(address.to_string(), port)),
+            Ok(IpAddr::V6(address)) => Ok(Self::at(format!("[{address}]"), port)),
+            _ if is_dns_name(host) => Ok(Self::at(host.to_owned(), port)),
             _ => Err(ServerError::Host(host.to_owned())),
         }
+    }
+
+    /// Reads an address as a kubeconfig has it: `https://host`, `https://host:port`, or one of them with a path. The port
+    /// is 443 where none is given.
+    ///
+    /// # Errors
+    /// If it is another thing. HTTP without TLS is: a token would go over the line in the clear.
+    pub fn parse_url(url: &str) -> Result<Self, ServerError> {
+        let rest = match url.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => rest,
+            Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => return Err(ServerError::Plain),
+            _ => return Err(ServerError::Scheme),
+        };
+        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let path = path.trim_end_matches('/');
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/%:@!$&'()*+,;=".contains(&b);
+        if !path.bytes().all(is_plain) {
+            return Err(ServerError::Path);
+        }
+        // What stands before an @ may be a password.
+        if authority.contains('@') {
+            return Err(ServerError::User);
+        }
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port),
+            _ => (authority, "443"),
+        };
+        Ok(Self { path: path.to_owned(), ..Self::parse(host, port)? })
+    }
+
+    fn at(host: String, port: u16) -> Self {
+        Self { host, port, path: String::new() }
     }
 }
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "https://{}:{}", self.host, self.port)
+        write!(f, "https://{}:{}{}", self.host, self.port, self.path)
     }
 }
 
@@ -67,6 +101,20 @@ pub enum ServerError {
     /// The port.
     #[error("{} is no port", Quoted(.0))]
     Port(String),
+    /// HTTP without TLS.
+    #[error(
+        "an address with http:// is refused: a token would go over the line in the clear; write https://"
+    )]
+    Plain,
+    /// No URL.
+    #[error("is no address of an API server: write https://host:port")]
+    Scheme,
+    /// A user in the URL.
+    #[error("an address with a user in it is refused: write https://host:port")]
+    User,
+    /// Something that is no path of a URL.
+    #[error("what follows the port is no path: write https://host:port or https://host:port/path")]
+    Path,
 }
 
 /// The certificates that an API server's own must lead to.
@@ -148,6 +196,35 @@ mod tests {
             ("host", "tcp://10.0.0.1:443"),
         ] {
             assert!(Server::parse(host, port).is_err(), "{host} {port}");
+        }
+    }
+
+    #[test]
+    fn urls_of_kubeconfigs_are_read() {
+        for (url, read) in [
+            ("https://10.0.0.1:6443", "https://10.0.0.1:6443"),
+            ("HTTPS://api.example.com", "https://api.example.com:443"),
+            ("https://api.example.com:6443/", "https://api.example.com:6443"),
+            ("https://[fd00::1]", "https://[fd00::1]:443"),
+            ("https://[fd00::1]:6443", "https://[fd00::1]:6443"),
+            (
+                "https://rancher.example.com/k8s/clusters/c-m-1",
+                "https://rancher.example.com:443/k8s/clusters/c-m-1",
+            ),
+        ] {
+            assert_eq!(Server::parse_url(url).unwrap().to_string(), read, "{url}");
+        }
+        for (url, error) in [
+            ("http://10.0.0.1:8080", ServerError::Plain),
+            ("10.0.0.1:6443", ServerError::Scheme),
+            ("", ServerError::Scheme),
+            ("https://test-user:test-password@h", ServerError::User),
+            ("https://h:1/a?b=c", ServerError::Path),
+            ("https://h:1/a b", ServerError::Path),
+            ("https://", ServerError::Host(String::new())),
+            ("https://h:x", ServerError::Port("x".into())),
+        ] {
+            assert_eq!(Server::parse_url(url).unwrap_err(), error, "{url}");
         }
     }
 

@@ -19,12 +19,12 @@ pub struct Error {
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
     /// 403.
-    #[error("forbidden: {message}; {remedy}")]
+    #[error("forbidden: {message}{}", remedy.iter().map(|remedy| format!("; {remedy}")).collect::<String>())]
     Forbidden {
         /// The API server's.
         message: String,
-        /// Which rule is missing, and where.
-        remedy: String,
+        /// Which rule is missing, and where, if that is known.
+        remedy: Option<String>,
     },
     /// 404.
     #[error("{message}")]
@@ -175,11 +175,13 @@ impl Error {
 }
 
 impl Cause {
-    pub(super) fn forbidden(object: &ObjectRef, verb: &str, message: String) -> Self {
+    /// Says which rule would grant `verb` on this object, if that is what is missing.
+    pub(super) fn with_remedy(self, object: &ObjectRef, verb: &str) -> Self {
+        let Self::Forbidden { message, .. } = self else { return self };
         let names = match object.kind {
             // The names of a Deployment's pods cannot be known when its Role is written, nor those of their Events.
             Kind::Pod | Kind::Event => String::new(),
-            Kind::Secret | Kind::ConfigMap => format!(", resourceNames: [{}]", object.name()),
+            Kind::Secret | Kind::ConfigMap | Kind::Service => format!(", resourceNames: [{}]", object.name()),
         };
         // Whoever creates Events counts them too.
         let verb = if object.kind == Kind::Event { "create, patch" } else { verb };
@@ -189,7 +191,15 @@ impl Cause {
             "a Role in namespace {}, bound to the pod's service account by a RoleBinding there",
             object.namespace
         );
-        Self::Forbidden { message, remedy: format!("{role}, needs the rule {rule}") }
+        Self::Forbidden { message, remedy: Some(format!("{role}, needs the rule {rule}")) }
+    }
+
+    /// The same of a watch, for which 410 says that the version is too old.
+    pub(super) fn of_watch(self) -> Self {
+        match self {
+            Self::Refused { status: 410, message } => Self::Expired { message },
+            other => other,
+        }
     }
 
     pub(super) fn unreadable(reason: impl Into<String>) -> Self {
