@@ -49,13 +49,13 @@ impl fmt::Display for Kind {
 
 /// The name of a namespace: a DNS label.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Namespace(String);
+pub struct Namespace(Box<str>);
 
 impl Namespace {
     /// Checks the name by RFC 1123 as Kubernetes does: at most 63 of `a-z 0-9 -`, no `-` at the ends.
     /// Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        if is_label(text) { Ok(Self(text.to_owned())) } else { Err(NameError::new("namespace", text)) }
+        if is_label(text) { Ok(Self(text.into())) } else { Err(NameError::new("namespace", text)) }
     }
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for Namespace {
 
 /// The id of a cluster in the clusters file: what `.cluster` names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ClusterId(String);
+pub struct ClusterId(Box<str>);
 
 impl ClusterId {
     /// Checks the id: at most 63 of `A-Z a-z 0-9 - _ .`, with a letter or digit at both ends, as Kubernetes has it for the
@@ -78,7 +78,7 @@ impl ClusterId {
         let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
         let bytes = text.as_bytes();
         if text.len() <= 63 && bytes.iter().copied().all(inner) && ends(bytes.first()) && ends(bytes.last()) {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             Err(NameError::new("id of a cluster", text))
         }
@@ -105,7 +105,7 @@ pub struct ObjectRef {
     pub kind: Kind,
     /// Where it is.
     pub namespace: Namespace,
-    name: String,
+    name: Box<str>,
 }
 
 impl ObjectRef {
@@ -113,7 +113,7 @@ impl ObjectRef {
     /// Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>
     pub fn new(kind: Kind, namespace: Namespace, name: &str) -> Result<Self, NameError> {
         if is_subdomain(name) {
-            Ok(Self { cluster: None, kind, namespace, name: name.to_owned() })
+            Ok(Self { cluster: None, kind, namespace, name: name.into() })
         } else {
             Err(NameError::new("name", name))
         }
@@ -125,7 +125,7 @@ impl ObjectRef {
         // Names are ASCII.
         let name = &self.name[..self.name.len().min(SUBDOMAIN_LIMIT - number.len())];
         let name = format!("{}{number}", name.trim_end_matches(['.', '-']));
-        Self { cluster: self.cluster.clone(), kind, namespace: self.namespace.clone(), name }
+        Self { cluster: self.cluster.clone(), kind, namespace: self.namespace.clone(), name: name.into() }
     }
 
     /// Reads `[namespace/]name`; without a namespace it is `default`.

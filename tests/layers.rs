@@ -18,7 +18,7 @@ const LAYERS: [(&str, &[&str]); 21] = [
     ("bundle", &["credential", "secret"]),
     ("environment", &["credential", "quote", "secret"]),
     ("annotations", &["credential", "object", "quote", "secret", "template"]),
-    ("kube", &["backoff", "object", "quote", "secret"]),
+    ("kube", &["backoff", "bucket", "object", "quote", "secret"]),
     ("render", &["bundle", "credential", "escape", "object", "quote", "secret", "template"]),
     ("volume", &["bundle", "credential", "quote", "secret"]),
     ("sync", &["annotations", "bundle", "credential", "kube", "object", "render", "volume"]),

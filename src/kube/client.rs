@@ -2,41 +2,36 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use log::debug;
-use ureq::config::Config;
-use ureq::http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use log::{debug, warn};
+use ureq::http::{HeaderMap, Method, Request, Response, StatusCode};
 use ureq::{Agent, AsSendBody, Body};
 use zeroize::Zeroizing;
 
+use crate::kube::agent::Line;
 use crate::kube::body::{self, Status};
-use crate::kube::config::{ClientConfig, Roots, Server};
+use crate::kube::config::{ClientConfig, Trust};
 use crate::kube::error::{Cause, Error};
 use crate::kube::followed::Followed;
+use crate::kube::identity::Identity;
+use crate::kube::limits::Limiter;
 use crate::kube::requests::Requests;
 use crate::kube::retry::Deadline;
-use crate::kube::token::{Token, TokenFile};
+use crate::kube::roots::Roots;
+use crate::kube::server::Server;
 use crate::kube::watch::Watch;
 use crate::object::{Data, ObjectRef};
 use crate::secret::{SecretBuffer, SecretBytes};
 
-/// The bound on TCP and TLS together.
+/// The bound on TCP, a proxy and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest answer that is read, in bytes. etcd holds objects of 1.5 MiB; a pod's metadata may come with its
 /// `managedFields`.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
 /// The bytes that are read at once.
 const CHUNK: usize = 8 * 1024;
-/// The receive buffer of a connection: a TLS record.
-const INPUT_BUFFER: usize = 16 * 1024;
-/// The send buffer of a connection: a request with its token. The default is 128 KiB, which a sidecar has for each watch.
-const OUTPUT_BUFFER: usize = 8 * 1024;
 
 pub(super) const JSON: &str = "application/json";
 /// Only the metadata of a pod is asked for, and no spec with other people's environment variables in it. A server that
@@ -45,24 +40,24 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const METADATA_ONLY: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 
-/// For the API server's audit log.
-const USER_AGENT: &str = concat!("podcreds/", env!("CARGO_PKG_VERSION"));
-
 /// A client of one API server, for any number of threads. Requests share kept-alive connections.
 #[derive(Debug)]
 pub struct Client {
     server: Server,
     request_timeout: Duration,
-    identity: Mutex<Identity>,
+    limiter: Limiter,
+    way: Mutex<Way>,
     requests: Arc<Requests>,
 }
 
-/// What the kubelet replaces while the client lives.
+/// What may change while the client lives.
 #[derive(Debug)]
-struct Identity {
-    token: TokenFile,
-    roots: Followed<Roots>,
-    /// Made for these roots; others need another.
+struct Way {
+    identity: Identity,
+    /// Which certificates are trusted; without, any.
+    roots: Option<Followed<Roots>>,
+    line: Line,
+    /// Made for these roots and this certificate; others need another.
     agent: Agent,
 }
 
@@ -100,10 +95,32 @@ struct Bounds {
 impl Client {
     /// Prepares the client; nothing is connected yet.
     pub fn new(config: ClientConfig) -> Self {
-        let ClientConfig { server, request_timeout, token, mut roots } = config;
-        let agent = agent(&roots.current().0);
-        let identity = Mutex::new(Identity { token, roots, agent });
-        Self { server, request_timeout, identity, requests: Arc::default() }
+        Self::counted(config, Arc::default())
+    }
+
+    /// The same, with its requests counted here.
+    pub fn counted(config: ClientConfig, requests: Arc<Requests>) -> Self {
+        let ClientConfig { server, server_name, trust, mut identity, proxy, request_timeout, limits } =
+            config;
+        let mut roots = match trust {
+            Trust::Roots(roots) => Some(roots),
+            Trust::Anybody => {
+                warn!(
+                    "the certificate of {server} is not verified (insecure-skip-tls-verify): whoever stands between can read and change everything, the token too"
+                );
+                None
+            }
+        };
+        let line = Line::new(&server, server_name.as_ref(), proxy);
+        let trusted = roots.as_mut().map(|roots| roots.current().0);
+        let agent = line.agent(trusted.as_ref(), identity.certificate().0);
+        let way = Mutex::new(Way { identity, roots, line, agent });
+        Self { server, request_timeout, limiter: Limiter::new(limits), way, requests }
+    }
+
+    /// Who is asked.
+    pub fn server(&self) -> &Server {
+        &self.server
     }
 
     /// What counts this client's requests.
@@ -111,9 +128,9 @@ impl Client {
         Arc::clone(&self.requests)
     }
 
-    /// The bound on a request up to its answer's header: name, connection, sending and first byte.
+    /// The bound on a request up to its answer's header: its turn, name, connection, sending and first byte.
     pub fn answer_timeout(&self) -> Duration {
-        self.request_timeout.saturating_mul(4)
+        self.request_timeout.saturating_mul(5)
     }
 
     /// Reads a pod's annotations.
@@ -167,6 +184,7 @@ impl Client {
         let bounds =
             Bounds { whole: None, phase: self.request_timeout, body: Some(silence), silence: Some(silence) };
         let open = || {
+            self.limiter.wait(self.request_timeout).map_err(|wait| self.limited(wait))?;
             let response = self.send(&Call::get(&path, METADATA_ONLY), &bounds)?;
             match response.status() {
                 StatusCode::OK => Ok(Watch::new(object, &self.server, response.into_body())),
@@ -222,6 +240,7 @@ impl Client {
     }
 
     fn ask(&self, call: &Call<'_>, deadline: Deadline) -> Result<SecretBytes, Cause> {
+        self.limiter.wait(deadline.remaining()).map_err(|wait| self.limited(wait))?;
         let left = deadline.remaining();
         if left.is_zero() {
             return Err(Cause::OutOfTime { server: self.server.clone() });
@@ -250,8 +269,9 @@ impl Client {
         Ok(match status {
             300..=399 => Cause::Redirected { server: self.server.clone(), status },
             401 => {
-                self.identity().token.read_again();
-                Cause::Unauthorized { message }
+                let identity = &mut self.way().identity;
+                identity.is_refused();
+                Cause::Unauthorized { what: identity.what(), message }
             }
             403 => Cause::Forbidden { message, remedy: None },
             404 if is_not_found => Cause::NotFound { message },
@@ -262,16 +282,13 @@ impl Client {
     }
 
     fn send(&self, call: &Call<'_>, bounds: &Bounds) -> Result<Response<Body>, Cause> {
-        let (agent, token) = self.identity().current();
-        let bearer = Zeroizing::new(format!("Bearer {}", token.as_str()));
-        let mut authorization =
-            HeaderValue::from_str(&bearer).map_err(|_| Cause::unreadable("the token is no header value"))?;
-        authorization.set_sensitive(true);
-        let request = Request::builder()
-            .method(&call.method)
-            .uri(format!("{}{}", self.server, call.path))
-            .header("authorization", authorization)
-            .header("accept", call.accept);
+        let (agent, headers) = self.way().current()?;
+        let mut request =
+            Request::builder().method(&call.method).uri(format!("{}{}", self.server, call.path));
+        if let Some(known) = request.headers_mut() {
+            *known = headers;
+        }
+        let request = request.header("accept", call.accept);
         let answer = match call.content {
             None => run(&agent, request.body(()), bounds),
             Some((kind, content)) => run(&agent, request.header("content-type", kind).body(content), bounds),
@@ -301,44 +318,27 @@ impl Client {
         }
     }
 
+    fn limited(&self, wait: Duration) -> Cause {
+        Cause::Limited { server: self.server.clone(), wait }
+    }
+
     /// A thread that panicked with the lock held cannot have left anything half-made behind.
-    fn identity(&self) -> MutexGuard<'_, Identity> {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
+    fn way(&self) -> MutexGuard<'_, Way> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Identity {
-    /// The agent and the token for the files as they are now.
-    fn current(&mut self) -> (Agent, Token) {
-        let (roots, changed) = self.roots.current();
-        if changed {
-            self.agent = agent(&roots);
+impl Way {
+    /// The agent, and the headers that say who we are, for the files as they are now.
+    fn current(&mut self) -> Result<(Agent, HeaderMap), Cause> {
+        let headers = self.identity.headers().map_err(Cause::unreadable)?;
+        let roots = self.roots.as_mut().map(Followed::current);
+        let (certificate, is_new) = self.identity.certificate();
+        if is_new || roots.as_ref().is_some_and(|(_, changed)| *changed) {
+            self.agent = self.line.agent(roots.as_ref().map(|(roots, _)| roots), certificate);
         }
-        (self.agent.clone(), self.token.current().0)
+        Ok((self.agent.clone(), headers))
     }
-}
-
-/// An agent that trusts these roots.
-fn agent(roots: &Roots) -> Agent {
-    let roots: Vec<_> =
-        roots.certificates().iter().map(|der| Certificate::from_der(der).to_owned()).collect();
-    let tls = TlsConfig::builder()
-        .root_certs(RootCerts::new_with_certs(&roots))
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .build();
-    let config = Agent::config_builder()
-        .tls_config(tls)
-        .https_only(true)
-        // The default takes HTTPS_PROXY, which is not for the cluster's own address.
-        .proxy(None)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .http_status_as_error(false)
-        .user_agent(USER_AGENT)
-        .input_buffer_size(INPUT_BUFFER)
-        .output_buffer_size(OUTPUT_BUFFER)
-        .build();
-    Agent::with_parts(config, DefaultConnector::new(), Addresses::default())
 }
 
 impl<'a> Call<'a> {
@@ -369,31 +369,6 @@ fn run<S: AsSendBody>(
 /// The path of all objects of this kind in its namespace.
 pub(super) fn collection(object: &ObjectRef) -> String {
     format!("/api/v1/namespaces/{}/{}", object.namespace, object.kind.resource())
-}
-
-/// Takes an address as it is; ureq's own resolver starts a thread for it wherever there is a bound on time.
-#[derive(Debug, Default)]
-struct Addresses {
-    names: DefaultResolver,
-}
-
-impl Resolver for Addresses {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        match (host.parse::<IpAddr>(), uri.port_u16()) {
-            (Ok(address), Some(port)) => {
-                let mut resolved = self.empty();
-                resolved.push(SocketAddr::new(address, port));
-                Ok(resolved)
-            }
-            _ => self.names.resolve(uri, config, timeout),
-        }
-    }
 }
 
 /// `Retry-After` in seconds, the only form that Kubernetes sends.

@@ -1,246 +1,67 @@
 //! All that a client needs to know of a cluster, checked before the first connection.
 
-use std::fmt;
-use std::net::IpAddr;
 use std::time::Duration;
 
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::ServerName;
 
 use crate::kube::followed::Followed;
-use crate::kube::token::TokenFile;
-use crate::quote::Quoted;
+use crate::kube::identity::Identity;
+use crate::kube::limits::Limits;
+use crate::kube::proxy::Proxy;
+use crate::kube::roots::Roots;
+use crate::kube::server::Server;
 
 /// One cluster and the way into it.
 #[derive(Debug)]
 pub struct ClientConfig {
     /// Where the API server is.
     pub server: Server,
+    /// The name that its certificate must have; none for that of the address.
+    pub server_name: Option<TlsName>,
     /// Which certificates it may show.
-    pub roots: Followed<Roots>,
+    pub trust: Trust,
     /// Who we are.
-    pub token: TokenFile,
+    pub identity: Identity,
+    /// What stands between it and us.
+    pub proxy: Option<Proxy>,
     /// The bound on each phase of a request: sending it, the first byte of the answer, the rest of it.
     pub request_timeout: Duration,
+    /// How often it is asked; none for as often as there is something to ask.
+    pub limits: Option<Limits>,
 }
 
-/// The address of an API server: always HTTPS, with a path where it stands behind another server (Rancher's, for one).
+/// Which certificates an API server may show.
+#[derive(Debug)]
+pub enum Trust {
+    /// Those that lead to one of these.
+    Roots(Followed<Roots>),
+    /// Any: whoever stands between may read and change everything.
+    Anybody,
+}
+
+/// A name or address that a certificate can have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server {
-    host: String,
-    port: u16,
-    /// Empty, or a path that begins with a slash and does not end with one.
-    path: String,
-}
+pub struct TlsName(String);
 
-impl Server {
-    /// Checks a host (an IPv4 or IPv6 address with or without brackets, or a DNS name) and a port.
-    pub fn parse(host: &str, port: &str) -> Result<Self, ServerError> {
-        let port =
-            port.parse().ok().filter(|port| *port != 0).ok_or_else(|| ServerError::Port(port.to_owned()))?;
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        match bare.parse() {
-            Ok(IpAddr::V4(address)) if bare == host => Ok(Self::at(address.to_string(), port)),
-            Ok(IpAddr::V6(address)) => Ok(Self::at(format!("[{address}]"), port)),
-            _ if is_dns_name(host) => Ok(Self::at(host.to_owned(), port)),
-            _ => Err(ServerError::Host(host.to_owned())),
-        }
-    }
-
-    /// Reads an address as a kubeconfig has it: `https://host`, `https://host:port`, or one of them with a path. The port
-    /// is 443 where none is given.
+impl TlsName {
+    /// Checks the name.
     ///
     /// # Errors
-    /// If it is another thing. HTTP without TLS is: a token would go over the line in the clear.
-    pub fn parse_url(url: &str) -> Result<Self, ServerError> {
-        let rest = match url.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => rest,
-            Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => return Err(ServerError::Plain),
-            _ => return Err(ServerError::Scheme),
-        };
-        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        let path = path.trim_end_matches('/');
-        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/%:@!$&'()*+,;=".contains(&b);
-        if !path.bytes().all(is_plain) {
-            return Err(ServerError::Path);
+    /// If it is neither a DNS name nor an address.
+    pub fn parse(text: &str) -> Result<Self, TlsNameError> {
+        match ServerName::try_from(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(_) => Err(TlsNameError),
         }
-        // What stands before an @ may be a password.
-        if authority.contains('@') {
-            return Err(ServerError::User);
-        }
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.contains(']') => (host, port),
-            _ => (authority, "443"),
-        };
-        Ok(Self { path: path.to_owned(), ..Self::parse(host, port)? })
     }
 
-    fn at(host: String, port: u16) -> Self {
-        Self { host, port, path: String::new() }
+    /// The name as the host of a URL.
+    pub(super) fn as_host(&self) -> String {
+        if self.0.contains(':') { format!("[{}]", self.0) } else { self.0.clone() }
     }
 }
 
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "https://{}:{}{}", self.host, self.port, self.path)
-    }
-}
-
-fn is_dns_name(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    let label = |label: &str| !label.is_empty() && label.len() <= 63 && label.bytes().all(inner);
-    text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
-}
-
-/// An address that leads nowhere.
+/// What no certificate can be for.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ServerError {
-    /// The host.
-    #[error("{} is no IP address or DNS name", Quoted(.0))]
-    Host(String),
-    /// The port.
-    #[error("{} is no port", Quoted(.0))]
-    Port(String),
-    /// HTTP without TLS.
-    #[error(
-        "an address with http:// is refused: a token would go over the line in the clear; write https://"
-    )]
-    Plain,
-    /// No URL.
-    #[error("is no address of an API server: write https://host:port")]
-    Scheme,
-    /// A user in the URL.
-    #[error("an address with a user in it is refused: write https://host:port")]
-    User,
-    /// Something that is no path of a URL.
-    #[error("what follows the port is no path: write https://host:port or https://host:port/path")]
-    Path,
-}
-
-/// The certificates that an API server's own must lead to.
-#[derive(Clone, Debug)]
-pub struct Roots(Vec<CertificateDer<'static>>);
-
-impl Roots {
-    /// Reads one or several PEM certificates. Other PEM blocks are passed over.
-    ///
-    /// # Errors
-    /// If there is none, or one that cannot be read: a certificate that is silently left out would look like a wrong
-    /// server later.
-    pub fn parse(pem: &[u8]) -> Result<Self, RootsError> {
-        let certificates = rustls_pemfile::certs(&mut &*pem)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| RootsError::Pem(error.to_string()))?;
-        if certificates.is_empty() {
-            return Err(RootsError::None);
-        }
-        let mut store = RootCertStore::empty();
-        for (index, certificate) in certificates.iter().enumerate() {
-            store
-                .add(certificate.clone())
-                .map_err(|error| RootsError::Certificate { number: index + 1, reason: error.to_string() })?;
-        }
-        Ok(Self(certificates))
-    }
-
-    /// The certificates, in the order of the file.
-    pub fn certificates(&self) -> &[CertificateDer<'static>] {
-        &self.0
-    }
-}
-
-/// A bundle of certificates that cannot be used.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum RootsError {
-    /// Nothing in it.
-    #[error("holds no PEM certificate (-----BEGIN CERTIFICATE-----)")]
-    None,
-    /// Broken PEM.
-    #[error("is broken PEM: {0}")]
-    Pem(String),
-    /// Broken DER, or a certificate that cannot be a root.
-    #[error("holds a certificate (number {number}) that cannot be read: {reason}")]
-    Certificate {
-        /// Counted from 1.
-        number: usize,
-        /// What rustls says.
-        reason: String,
-    },
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn servers_are_addresses_or_names() {
-        for (host, port, url) in [
-            ("10.0.0.1", "443", "https://10.0.0.1:443"),
-            ("fd00::1", "6443", "https://[fd00::1]:6443"),
-            ("[fd00::1]", "6443", "https://[fd00::1]:6443"),
-            ("kubernetes.default.svc", "443", "https://kubernetes.default.svc:443"),
-        ] {
-            assert_eq!(Server::parse(host, port).unwrap().to_string(), url);
-        }
-        for (host, port) in [
-            ("", "443"),
-            ("a b", "443"),
-            ("[10.0.0.1]", "443"),
-            ("fd00::1%eth0", "443"),
-            ("user@host", "443"),
-            ("host/path", "443"),
-            ("host:1", "443"),
-            ("host", ""),
-            ("host", "0"),
-            ("host", "65536"),
-            ("host", "tcp://10.0.0.1:443"),
-        ] {
-            assert!(Server::parse(host, port).is_err(), "{host} {port}");
-        }
-    }
-
-    #[test]
-    fn urls_of_kubeconfigs_are_read() {
-        for (url, read) in [
-            ("https://10.0.0.1:6443", "https://10.0.0.1:6443"),
-            ("HTTPS://api.example.com", "https://api.example.com:443"),
-            ("https://api.example.com:6443/", "https://api.example.com:6443"),
-            ("https://[fd00::1]", "https://[fd00::1]:443"),
-            ("https://[fd00::1]:6443", "https://[fd00::1]:6443"),
-            (
-                "https://rancher.example.com/k8s/clusters/c-m-1",
-                "https://rancher.example.com:443/k8s/clusters/c-m-1",
-            ),
-        ] {
-            assert_eq!(Server::parse_url(url).unwrap().to_string(), read, "{url}");
-        }
-        for (url, error) in [
-            ("http://10.0.0.1:8080", ServerError::Plain),
-            ("10.0.0.1:6443", ServerError::Scheme),
-            ("", ServerError::Scheme),
-            ("https://test-user:test-password@h", ServerError::User),
-            ("https://h:1/a?b=c", ServerError::Path),
-            ("https://h:1/a b", ServerError::Path),
-            ("https://", ServerError::Host(String::new())),
-            ("https://h:x", ServerError::Port("x".into())),
-        ] {
-            assert_eq!(Server::parse_url(url).unwrap_err(), error, "{url}");
-        }
-    }
-
-    #[test]
-    fn every_certificate_must_be_readable() {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        let two = format!("# a comment\n{pem}\n{pem}");
-        assert_eq!(Roots::parse(two.as_bytes()).unwrap().certificates().len(), 2);
-        assert_eq!(Roots::parse(b"").unwrap_err(), RootsError::None);
-        assert_eq!(Roots::parse(b"garbage \xff\0").unwrap_err(), RootsError::None);
-        let cut = &pem[..pem.len() / 2];
-        assert!(matches!(Roots::parse(cut.as_bytes()), Err(RootsError::Pem(_) | RootsError::None)));
-        let empty = format!("{pem}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-        assert!(matches!(Roots::parse(empty.as_bytes()), Err(RootsError::Certificate { number: 2, .. })));
-    }
-}
+#[error("is neither a DNS name nor an address, which a certificate could be for")]
+pub struct TlsNameError;

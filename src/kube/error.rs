@@ -3,8 +3,13 @@
 
 use std::time::Duration;
 
-use crate::kube::config::Server;
+use crate::kube::server::Server;
 use crate::object::{Kind, ObjectRef};
+use crate::quote::one_line;
+
+/// How many names of a certificate are shown, and in how many characters.
+const NAMES: usize = 5;
+const NAMES_SHOWN: usize = 300;
 
 /// One object that could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +38,10 @@ pub enum Cause {
         message: String,
     },
     /// 401, also with the token read again.
-    #[error("the API server does not accept the token: {message}")]
+    #[error("the API server does not accept {what}: {message}")]
     Unauthorized {
+        /// What was shown to it.
+        what: &'static str,
         /// The API server's.
         message: String,
     },
@@ -95,6 +102,17 @@ pub enum Cause {
     OutOfTime {
         /// Who was asked.
         server: Server,
+    },
+    /// The client's own limit leaves no room in time.
+    #[error(
+        "{server} was not asked: the limit of requests (qps, burst) has room in {:.1} s only, which is too late; raise it",
+        wait.as_secs_f64()
+    )]
+    Limited {
+        /// Who was not asked.
+        server: Server,
+        /// How long it would have taken.
+        wait: Duration,
     },
     /// An answer beyond its bound.
     #[error("the answer is larger than {limit} bytes")]
@@ -217,6 +235,9 @@ impl Cause {
                 Some(error) => Self::Tls { server, reason: tls_reason(error) },
                 None => Self::Unreachable { server, reason: error.to_string() },
             },
+            ureq::Error::ConnectProxyFailed(reason) => {
+                Self::Unreachable { server, reason: format!("the proxy lets nobody through: {reason}") }
+            }
             ureq::Error::HostNotFound => Self::Unreachable { server, reason: "its name is not known".into() },
             ureq::Error::Protocol(error) => Self::unreadable(format!("broken HTTP: {error}")),
             ureq::Error::LargeResponseHeader(..) => Self::unreadable("its header is too large"),
@@ -241,7 +262,7 @@ fn tls_reason(error: &rustls::Error) -> String {
     match certificate {
         // Authorities often have one and the same name; then only the signature tells them apart.
         Certificate::UnknownIssuer | Certificate::BadSignature => {
-            "its certificate is signed by none of those in ca.crt".into()
+            "its certificate is signed by none of those in ca.crt (or certificate-authority)".into()
         }
         Certificate::Expired | Certificate::ExpiredContext { .. } => {
             "its certificate has expired, or the clock of this machine is wrong".into()
@@ -249,8 +270,14 @@ fn tls_reason(error: &rustls::Error) -> String {
         Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
             "its certificate is not valid yet, or the clock of this machine is wrong".into()
         }
-        Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
-            "its certificate is for another name or address".into()
+        Certificate::NotValidForNameContext { presented, .. } => {
+            let names = one_line(&presented.iter().take(NAMES).cloned().collect::<Vec<_>>().join(", "), NAMES_SHOWN);
+            format!("its certificate is for another name or address; it is for {names}")
+        }
+        Certificate::NotValidForName => "its certificate is for another name or address".into(),
+        // A server that shows an authority's own certificate, as tools for self-signed ones make it.
+        Certificate::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "its certificate is that of an authority itself (self-signed): give it one that the authority has signed".into()
         }
         _ => error.to_string(),
     }

@@ -1,5 +1,5 @@
 //! A file that changes under us: the kubelet replaces a token before it expires, and a CA bundle when the cluster's
-//! authority changes.
+//! authority changes. What stands in a kubeconfig itself has the same form and never changes.
 
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -15,10 +15,16 @@ const FILE_LIMIT: usize = 1024 * 1024;
 
 /// What a file holds, read again when it looks different.
 pub struct Followed<T> {
+    /// None for what was in no file of its own.
+    file: Option<Source<T>>,
+    content: T,
+}
+
+/// The file, and how it is read.
+struct Source<T> {
     path: PathBuf,
     parse: fn(&[u8]) -> Result<T, String>,
     stamp: Stamp,
-    content: T,
 }
 
 impl<T: Clone> Followed<T> {
@@ -28,22 +34,31 @@ impl<T: Clone> Followed<T> {
     /// If the file cannot be read, is empty, or `parse` refuses it.
     pub fn open(path: PathBuf, parse: fn(&[u8]) -> Result<T, String>) -> Result<Self, FileError> {
         let (stamp, content) = read(&path, parse)?;
-        Ok(Self { path, parse, stamp, content })
+        Ok(Self { file: Some(Source { path, parse, stamp }), content })
+    }
+
+    /// What never changes.
+    pub fn fixed(content: T) -> Self {
+        Self { file: None, content }
     }
 
     /// The content as it is now, and whether it is another than the last time. While the file cannot be read, the last
     /// content is used on, because it may still be good.
     pub fn current(&mut self) -> (T, bool) {
-        let seen = std::fs::metadata(&self.path).ok().map(|metadata| Stamp::of(&metadata));
-        let changed = seen.as_ref() != Some(&self.stamp) && self.read_again();
+        let looks_different = self.file.as_ref().is_some_and(|file| {
+            let seen = std::fs::metadata(&file.path).ok().map(|metadata| Stamp::of(&metadata));
+            seen.as_ref() != Some(&file.stamp)
+        });
+        let changed = looks_different && self.read_again();
         (self.content.clone(), changed)
     }
 
     /// Reads the file again, however it looks; says whether that was possible.
     pub fn read_again(&mut self) -> bool {
-        match read(&self.path, self.parse) {
+        let Some(file) = &mut self.file else { return false };
+        match read(&file.path, file.parse) {
             Ok((stamp, content)) => {
-                (self.stamp, self.content) = (stamp, content);
+                (file.stamp, self.content) = (stamp, content);
                 true
             }
             Err(error) => {
@@ -56,7 +71,8 @@ impl<T: Clone> Followed<T> {
 
 impl<T> fmt::Debug for Followed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Followed").field("path", &self.path).finish_non_exhaustive()
+        let path = self.file.as_ref().map(|file| &file.path);
+        f.debug_struct("Followed").field("path", &path).finish_non_exhaustive()
     }
 }
 
@@ -188,8 +204,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_no_file_never_changes() {
+        let mut fixed = Followed::fixed("test-1".to_owned());
+        assert!(!fixed.read_again());
+        assert_eq!(fixed.current(), ("test-1".to_owned(), false));
+    }
+
+    #[test]
     fn debug_hides_the_content() {
         assert!(!format!("{:?}", Scene::new("test-1").file).contains("test-1"));
+        assert!(!format!("{:?}", Followed::fixed("test-1".to_owned())).contains("test-1"));
     }
 
     #[test]

@@ -4,8 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::kube::config::{ClientConfig, Roots, Server, ServerError};
-use crate::kube::followed::{FileError, Followed, read_text};
+use crate::kube::config::{ClientConfig, Trust};
+use crate::kube::followed::{FileError, read_text};
+use crate::kube::identity::Identity;
+use crate::kube::roots::Roots;
+use crate::kube::server::{Server, ServerError};
 use crate::kube::token;
 use crate::object::{NameError, Namespace};
 
@@ -29,10 +32,17 @@ pub fn load(
     let host = variable("KUBERNETES_SERVICE_HOST", host)?;
     let port = variable("KUBERNETES_SERVICE_PORT", port)?;
     let server = Server::parse(&host, &port)?;
-    let parse = |bytes: &[u8]| Roots::parse(bytes).map_err(|error| error.to_string());
-    let roots = Followed::open(folder.join("ca.crt"), parse)?;
+    let roots = Roots::open(folder.join("ca.crt"))?;
     let token = token::open(folder.join("token"))?;
-    Ok(ClientConfig { server, roots, token, request_timeout })
+    Ok(ClientConfig {
+        server,
+        server_name: None,
+        trust: Trust::Roots(roots),
+        identity: Identity { token: Some(token), ..Identity::default() },
+        proxy: None,
+        request_timeout,
+        limits: None,
+    })
 }
 
 /// Reads the pod's namespace from the folder.

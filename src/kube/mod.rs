@@ -3,24 +3,39 @@
 //! [`in_cluster`] makes a [`ClientConfig`] from what a pod has mounted. Another way in (a kubeconfig) makes the same
 //! configuration; there is one [`Client`].
 
+mod agent;
 mod body;
+mod certificate;
 mod client;
 mod config;
 mod error;
 mod event;
 mod followed;
+mod identity;
 pub mod in_cluster;
+mod limits;
+mod pem;
+mod proxy;
 mod requests;
 mod retry;
-mod token;
+mod roots;
+mod server;
+pub mod token;
 mod watch;
 
+pub use certificate::{CertificateError, ClientCertificate};
 pub use client::{Client, Object};
-pub use config::{ClientConfig, Roots, RootsError, Server, ServerError};
+pub use config::{ClientConfig, TlsName, TlsNameError, Trust};
 pub use error::{Cause, Error};
 pub use event::Event;
 pub use followed::{FileError, Followed};
+pub use identity::{CertificateFiles, Identity, Impersonation, ImpersonationError, Material, MaterialError};
+pub use limits::Limits;
+pub use pem::PemError;
+pub use proxy::{Proxy, ProxyError, is_direct};
 pub use requests::{RequestCounts, Requests};
 pub use retry::{Deadline, until_settled};
+pub use roots::{Roots, RootsError};
+pub use server::{Server, ServerError};
 pub use token::{Token, TokenFile};
 pub use watch::{Change, Watch};

@@ -19,11 +19,15 @@ pub type Token = Zeroizing<String>;
 ///
 /// # Errors
 /// If the file cannot be read, is empty, or holds what no token can be.
-pub(super) fn open(path: PathBuf) -> Result<TokenFile, FileError> {
+pub fn open(path: PathBuf) -> Result<TokenFile, FileError> {
     Followed::open(path, parse)
 }
 
-fn parse(bytes: &[u8]) -> Result<Token, String> {
+/// Checks a token.
+///
+/// # Errors
+/// What is wrong with it, without showing it.
+pub fn parse(bytes: &[u8]) -> Result<Token, String> {
     let token = bytes.trim_ascii();
     match std::str::from_utf8(token) {
         _ if token.len() > TOKEN_LIMIT => Err("is larger than any token".to_owned()),

@@ -7,8 +7,8 @@ use std::io::{ErrorKind, Read};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::kube::config::Server;
 use crate::kube::error::{Cause, Error};
+use crate::kube::server::Server;
 use crate::object::ObjectRef;
 use crate::quote::one_line;
 use crate::secret::SecretBuffer;

@@ -1,0 +1,253 @@
+//! Who we are to an API server: a token, a client certificate, what a plugin says, and whom we stand for. Files are read again
+//! when they change; while they cannot be read, what they held last is used on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use log::warn;
+use ureq::http::header::HeaderName;
+use ureq::http::{HeaderMap, HeaderValue};
+use zeroize::Zeroizing;
+
+use crate::kube::certificate::{CertificateError, ClientCertificate};
+use crate::kube::followed::{FileError, Followed};
+use crate::kube::token::{Token, TokenFile};
+use crate::secret::SecretBytes;
+
+/// What says who we are. All of it may be there, and nothing: then only what anybody may read can be read.
+#[derive(Debug, Default)]
+pub struct Identity {
+    /// A bearer token.
+    pub token: Option<TokenFile>,
+    /// A client certificate.
+    pub certificate: Option<CertificateFiles>,
+    /// For whom we act.
+    pub impersonation: Option<Impersonation>,
+}
+
+impl Identity {
+    /// The headers of a request that say who we are.
+    pub(super) fn headers(&mut self) -> Result<HeaderMap, &'static str> {
+        let mut headers = self.impersonation.as_ref().map(|who| who.0.clone()).unwrap_or_default();
+        if let Some(token) = &mut self.token {
+            headers.insert("authorization", bearer(&token.current().0)?);
+        }
+        Ok(headers)
+    }
+
+    /// The client certificate as it is now, and whether it is another than the last time.
+    pub(super) fn certificate(&mut self) -> (Option<&ClientCertificate>, bool) {
+        match &mut self.certificate {
+            Some(files) => {
+                let changed = files.read_if_changed();
+                (Some(&files.pair), changed)
+            }
+            None => (None, false),
+        }
+    }
+
+    /// The API server does not know us: what was read before may be too old.
+    pub(super) fn is_refused(&mut self) {
+        if let Some(token) = &mut self.token {
+            token.read_again();
+        }
+    }
+
+    /// What an API server refuses that does not know us.
+    pub(super) fn what(&self) -> &'static str {
+        match (&self.token, &self.certificate) {
+            (Some(_), _) => "the token",
+            (None, Some(_)) => "the client certificate",
+            (None, None) => "a request without any credentials",
+        }
+    }
+}
+
+fn bearer(token: &Token) -> Result<HeaderValue, &'static str> {
+    let text = Zeroizing::new(format!("Bearer {}", token.as_str()));
+    let mut value = HeaderValue::from_str(&text).map_err(|_| "the token is no header value")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A client certificate and its key, each in a file or where it was found.
+#[derive(Debug)]
+pub struct CertificateFiles {
+    certificate: Followed<Arc<SecretBytes>>,
+    key: Followed<Arc<SecretBytes>>,
+    pair: ClientCertificate,
+}
+
+/// PEM, or the file that holds it.
+#[derive(Clone, Debug)]
+pub enum Material {
+    /// The PEM itself.
+    Inline(SecretBytes),
+    /// Where it is.
+    File(PathBuf),
+}
+
+impl Material {
+    fn open(self) -> Result<Followed<Arc<SecretBytes>>, FileError> {
+        match self {
+            Self::Inline(pem) => Ok(Followed::fixed(Arc::new(pem))),
+            Self::File(path) => Followed::open(path, |bytes| Ok(Arc::new(SecretBytes::new(bytes.to_vec())))),
+        }
+    }
+}
+
+impl CertificateFiles {
+    /// Reads both for the first time.
+    ///
+    /// # Errors
+    /// If one cannot be read or they do not belong together.
+    pub fn open(certificate: Material, key: Material) -> Result<Self, MaterialError> {
+        let (mut certificate, mut key) = (certificate.open()?, key.open()?);
+        let pair = ClientCertificate::parse(certificate.current().0.expose(), key.current().0.expose())?;
+        Ok(Self { certificate, key, pair })
+    }
+
+    fn read_if_changed(&mut self) -> bool {
+        let (certificate, certificate_changed) = self.certificate.current();
+        let (key, key_changed) = self.key.current();
+        if !certificate_changed && !key_changed {
+            return false;
+        }
+        match ClientCertificate::parse(certificate.expose(), key.expose()) {
+            Ok(pair) => {
+                self.pair = pair;
+                true
+            }
+            // One of them is new, and the other follows.
+            Err(error) => {
+                warn!("{error}; going on with what was there before");
+                false
+            }
+        }
+    }
+}
+
+/// Why a client certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MaterialError {
+    /// A file.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// What is in them.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+}
+
+/// For whom we act, if the API server lets us.
+/// Source: <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation>
+#[derive(Clone, Debug)]
+pub struct Impersonation(HeaderMap);
+
+impl Impersonation {
+    /// This user, with these groups and further attributes.
+    ///
+    /// # Errors
+    /// If one of them cannot be said in a header.
+    pub fn new<'a>(
+        user: &str,
+        uid: Option<&str>,
+        groups: impl IntoIterator<Item = &'a str>,
+        extra: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, ImpersonationError> {
+        let value = |text: &str| HeaderValue::from_str(text).map_err(|_| ImpersonationError);
+        let mut headers = HeaderMap::new();
+        headers.insert("impersonate-user", value(user)?);
+        if let Some(uid) = uid {
+            headers.insert("impersonate-uid", value(uid)?);
+        }
+        for group in groups {
+            headers.append("impersonate-group", value(group)?);
+        }
+        for (key, text) in extra {
+            let name = HeaderName::from_bytes(format!("impersonate-extra-{}", escape(key)).as_bytes());
+            headers.append(name.map_err(|_| ImpersonationError)?, value(text)?);
+        }
+        Ok(Self(headers))
+    }
+}
+
+/// A key of an attribute as part of the name of a header: what no token of HTTP has is written in percents, as client-go does.
+fn escape(key: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"!#$&'*+-.^_`|~".contains(&b);
+    key.bytes().map(|b| if is_plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+/// Somebody whom no header can name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("holds characters that no header can carry")]
+pub struct ImpersonationError;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn pem(name: &str) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(vec![name.into()]).unwrap().self_signed(&key).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn a_certificate_that_is_replaced_is_taken_once_its_key_is_there_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let (at, put) = (
+            |name: &str| folder.path().join(name),
+            |name: &str, text: &str| {
+                fs::write(folder.path().join("new"), text).unwrap();
+                fs::rename(folder.path().join("new"), folder.path().join(name)).unwrap();
+            },
+        );
+        let ((certificate, key), (next, next_key)) = (pem("one"), pem("two"));
+        put("tls.crt", &certificate);
+        put("tls.key", &key);
+        let opened =
+            CertificateFiles::open(Material::File(at("tls.crt")), Material::File(at("tls.key"))).unwrap();
+        let first = opened.pair.shown().certs()[0].der().to_vec();
+        let mut identity = Identity { certificate: Some(opened), ..Identity::default() };
+        assert!(!identity.certificate().1);
+        put("tls.crt", &next);
+        let (kept, changed) = identity.certificate();
+        assert!(!changed && kept.unwrap().shown().certs()[0].der() == first);
+        put("tls.key", &next_key);
+        let (taken, changed) = identity.certificate();
+        assert!(changed && taken.unwrap().shown().certs()[0].der() != first);
+    }
+
+    #[test]
+    fn impersonation_is_said_as_client_go_says_it() {
+        let who = Impersonation::new(
+            "jane",
+            Some("7"),
+            ["a", "b c"],
+            [("example.com/team", "x"), ("example.com/team", "y")],
+        );
+        let headers = who.unwrap().0;
+        let all = |name: &str| {
+            headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (all("impersonate-user"), all("impersonate-uid")),
+            (vec!["jane".to_owned()], vec!["7".to_owned()])
+        );
+        assert_eq!(all("impersonate-group"), ["a", "b c"]);
+        assert_eq!(all("impersonate-extra-example.com%2fteam"), ["x", "y"]);
+        assert_eq!(Impersonation::new("a\nb", None, [], []).unwrap_err(), ImpersonationError);
+    }
+
+    #[test]
+    fn the_header_of_a_token_is_marked_so_that_nothing_shows_it() {
+        let token = Followed::fixed(Zeroizing::new("test-token-1".to_owned()));
+        let mut identity = Identity { token: Some(token), ..Identity::default() };
+        let headers = identity.headers().unwrap();
+        assert_eq!(headers["authorization"], "Bearer test-token-1");
+        assert!(!format!("{headers:?} {identity:?}").contains("test-token-1"));
+    }
+}
