@@ -31,7 +31,7 @@ fn env(annotations: &[(&str, &str)], ports: &[(&str, &str)]) -> Result<String, S
     Ok(render_with(&all, &[("username", b"app")], ports)?.remove("db.env").unwrap())
 }
 
-const SEVERAL: &[(&str, &str)] = &[("5433", "1"), ("metrics", "9187"), ("sql", "5432")];
+const SEVERAL: &[(&str, &str)] = &[("9187", "1"), ("metrics", "9187"), ("sql", "5432")];
 
 #[test]
 fn a_secret_with_user_and_password_alone_makes_a_whole_uri() {
@@ -47,8 +47,8 @@ fn the_port_is_the_one_of_that_name_or_number_or_the_only_one() {
         ("d", &[("sql", "5432")], "5432"),
         ("d:6432", &[("", "6432")], "6432"),
         ("d:sql", SEVERAL, "5432"),
-        ("d:9187", SEVERAL, "9187"),
-        ("d:5433", SEVERAL, "1"),
+        ("d:5432", SEVERAL, "5432"),
+        ("d:9187", SEVERAL, "1"),
     ] {
         let expected = format!("export host='db.prod.svc'\nexport port='{port}'\nexport username='app'\n");
         assert_eq!(env(&[("db.service", chosen)], ports), Ok(expected), "{chosen}");
@@ -62,10 +62,10 @@ fn a_choice_that_cannot_be_made_is_an_error_that_lists_the_names() {
         (
             "d",
             SEVERAL,
-            "Service prod/d has the ports 5433, metrics, sql: choose one in .service, for example prod/d:5433",
+            "Service prod/d has the ports 9187, metrics, sql: choose one in .service, for example prod/d:9187",
         ),
-        ("d:pg", SEVERAL, "Service prod/d has no port \"pg\"; it has 5433, metrics, sql"),
-        ("d:5434", SEVERAL, "Service prod/d has no port \"5434\"; it has 5433, metrics, sql"),
+        ("d:pg", SEVERAL, "Service prod/d has no port \"pg\"; it has 9187, metrics, sql"),
+        ("d:5434", SEVERAL, "Service prod/d has no port \"5434\"; it has 9187, metrics, sql"),
         (
             "d:pg",
             &[("", "6432")],
