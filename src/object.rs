@@ -1,5 +1,5 @@
-//! Which Kubernetes object is meant, and what a Secret or ConfigMap holds. Names are valid by construction, so that
-//! they can stand in a URL path as they are.
+//! Which Kubernetes object is meant, and what a Secret, ConfigMap or Service holds. Names are valid by construction, so
+//! that they can stand in a URL path as they are.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -160,8 +160,15 @@ impl fmt::Display for ObjectRef {
     }
 }
 
-/// What a Secret or ConfigMap holds: bytes under keys.
+/// What a Secret or ConfigMap holds: bytes under keys. Of a Service it is the host under [`SERVICE_HOST`], and the number of
+/// each port under [`SERVICE_PORT`] and the port's name.
 pub type Data = BTreeMap<String, SecretBytes>;
+
+/// The key of a Service's host.
+pub const SERVICE_HOST: &str = "host";
+/// What the key of a Service's port begins with; behind it stands the port's name, if it has one. No name has a slash in
+/// it, so that no port can be taken for the host or for another port.
+pub const SERVICE_PORT: &str = "port/";
 
 /// A name that Kubernetes would not accept.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -196,7 +203,9 @@ pub fn is_subdomain(text: &str) -> bool {
     text.len() <= SUBDOMAIN_LIMIT && text.split('.').all(is_subdomain_part)
 }
 
-fn is_label(text: &str) -> bool {
+/// Whether this is a DNS label in the sense of Kubernetes: the form of a namespace's name, and of the name of a Service's
+/// port.
+pub fn is_label(text: &str) -> bool {
     text.len() <= 63 && is_subdomain_part(text)
 }
 

@@ -8,9 +8,10 @@ use podcreds::annotations::{DEFAULT_PREFIX, parse, similar_prefix};
 use podcreds::object::Namespace;
 
 /// Words that a random text would not find.
-const WORDS: [&str; 18] = [
+const WORDS: [&str; 19] = [
     "secret",
     "configmap",
+    "service",
     "keys",
     "set",
     "format",

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::annotations::list::ListError;
 use crate::credential::{
     Conflict, CredentialName, EngineError, FieldName, FieldNameError, ModeError, OnChangeError, PathError,
-    RelativePath, TemplateKeyError, UriTemplateError,
+    RelativePath, ServicePortError, TemplateKeyError, UriTemplateError,
 };
 use crate::object::NameError;
 use crate::quote::{Quoted, list};
@@ -94,8 +94,8 @@ pub enum Problem {
         /// The word.
         what: &'static str,
     },
-    /// Neither `.secret` nor `.configmap`.
-    #[error("names no source: add .secret or .configmap to credential {name} (.set alone is none)")]
+    /// Neither `.secret` nor `.configmap` nor `.service`.
+    #[error("names no source: add .secret, .configmap or .service to credential {name} (.set alone is none)")]
     NoSource {
         /// The credential.
         name: CredentialName,
@@ -120,6 +120,9 @@ pub enum Problem {
     /// The name of a Secret, ConfigMap or namespace.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// `.service`.
+    #[error(transparent)]
+    Service(#[from] ServicePortError),
     /// The name of a field or key.
     #[error(transparent)]
     Field(#[from] FieldNameError),

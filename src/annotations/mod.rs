@@ -18,7 +18,8 @@ pub use vocabulary::INJECTORS_PREFIX;
 
 use crate::annotations::vocabulary::{Word, nearest};
 use crate::credential::{
-    Credential, CredentialName, Engine, FieldName, FileMode, Format, Keys, OnChange, PathClaims, RelativePath,
+    Credential, CredentialName, Engine, FieldName, FileMode, Format, Keys, OnChange, PathClaims,
+    RelativePath, ServicePort,
 };
 use crate::object::{Kind, Namespace, ObjectRef};
 use crate::secret::SecretBytes;
@@ -123,6 +124,7 @@ impl Group<'_> {
                 values.read(word, |text| Ok(ObjectRef::parse(kind, text.trim(), namespace)?))
             })
             .collect::<Vec<_>>();
+        let service = values.read(Word::Service, |text| Ok(ServicePort::parse(text.trim(), namespace)?));
         let keys = values.read(Word::Keys, read_keys).unwrap_or(Keys::All);
         let literals = values.read(Word::Set, read_literals).unwrap_or_default();
         let variables = injector::read(&mut values);
@@ -149,7 +151,8 @@ impl Group<'_> {
             values.push(Word::Set, Problem::Twice { field: field.clone() });
         }
 
-        let names_source = [Word::Secret, Word::Configmap].iter().any(|word| self.words.contains_key(word));
+        let of_sources = [Word::Secret, Word::Configmap, Word::Service];
+        let names_source = of_sources.iter().any(|word| self.words.contains_key(word));
         if !names_source && !self.broken {
             let problem = match self.words.contains_key(&Word::Role) {
                 true => Problem::NoVault { name: name.clone() },
@@ -163,6 +166,7 @@ impl Group<'_> {
         Some(Credential {
             name: name.clone(),
             sources,
+            service,
             keys,
             literals,
             format,

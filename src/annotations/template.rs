@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::annotations::Values;
 use crate::annotations::error::Problem;
 use crate::annotations::vocabulary::{self, Word};
-use crate::credential::{FieldName, Format, Keys, TemplateSource, parse_template_key};
+use crate::credential::{FieldName, Format, Keys, ServicePort, TemplateSource, parse_template_key};
 use crate::object::Namespace;
 use crate::secret::SecretBytes;
 use crate::template::{Delimiters, Template};
@@ -46,9 +46,12 @@ pub(super) fn read(
         delimiters => delimiters.unwrap_or_default(),
     };
     let text = values.read(Word::Template, |text| Ok(Template::parse(text, &delimiters)?));
-    if let (Some(template), Keys::Listed(keys)) = (&text, keys) {
-        let fields = keys.iter().map(|(field, _)| field).chain(literals.iter().map(|(field, _)| field));
-        let fields: BTreeSet<_> = fields.map(FieldName::as_str).collect();
+    if let (Some(template), Keys::Listed(listed)) = (&text, keys) {
+        let fields = listed.iter().map(|(field, _)| field).chain(literals.iter().map(|(field, _)| field));
+        let mut fields: BTreeSet<_> = fields.map(FieldName::as_str).collect();
+        if has(values, Word::Service) {
+            fields.extend(ServicePort::own_fields(keys));
+        }
         template.missing(&fields).into_iter().for_each(|error| values.push(Word::Template, error.into()));
     }
     let key = values.read(Word::TemplateFrom, |text| Ok(parse_template_key(text.trim(), namespace)?));

@@ -30,6 +30,7 @@ fn every_word_is_read() {
     let read = read(&[
         ("podcreds.io/db.secret", "creds/postgres"),
         ("podcreds.io/db.configmap", "postgres"),
+        ("podcreds.io/db.service", "infra/postgres:sql"),
         ("podcreds.io/db.keys", "DBUSER=username\nDBPASSWORD=password,"),
         ("podcreds.io/db.set", "SSL='verify, full'"),
         ("podcreds.io/db.format", "env"),
@@ -41,6 +42,9 @@ fn every_word_is_read() {
     let [db] = read.as_slice() else { panic!("{read:?}") };
     let sources: Vec<_> = db.sources.iter().map(ToString::to_string).collect();
     assert_eq!(sources, ["Secret creds/postgres", "ConfigMap prod/postgres"]);
+    let objects: Vec<_> = db.objects().map(ToString::to_string).collect();
+    assert_eq!(objects[2..], ["Service infra/postgres"]);
+    assert_eq!(db.service.as_ref().unwrap().port.as_deref(), Some("sql"));
     assert_eq!(db.literals[0].1.expose(), b"verify, full");
     assert_eq!((db.path.to_string().as_str(), db.mode.map(FileMode::bits)), ("app/db.env", Some(0o400)));
     assert!(db.optional && matches!(&db.keys, Keys::Listed(keys) if keys.len() == 2));
@@ -81,7 +85,7 @@ fn all_errors_are_reported_at_once_each_with_its_annotation() {
         "5 wrong annotations:",
         "podcreds.io/a.secert: \"secert\" is no word that podcreds knows; did you mean \"secret\"?",
         "podcreds.io/b.secret: \"Bad_Name\" is no name",
-        "podcreds.io/c: names no source: add .secret or .configmap to credential c (.set",
+        "podcreds.io/c: names no source: add .secret, .configmap or .service to credential c (.set",
         "podcreds.io/secret: names no credential: write podcreds.io/<name>.secret",
         "podcreds.io/DB.secret: \"DB\" is no name of a credential",
     ] {
@@ -114,6 +118,8 @@ fn wrong_values_are_refused() {
         ("on-change", "touch db", "touches db, which credential db writes"),
         ("optional", "yes", "neither \"true\" nor \"false\""),
         ("configmap", "a/b/c", "write name or namespace/name"),
+        ("service", "a/b/c", "write name or namespace/name"),
+        ("service", "db:", "names no port behind its colon"),
     ] {
         let message = errors_of(&[(word, value)]);
         assert!(
@@ -146,6 +152,17 @@ fn a_template_is_a_format_of_its_own() {
     let db = template(&[("podcreds.io/db.template-from", "templates/db.conf")]);
     let objects: Vec<_> = db.objects().map(ToString::to_string).collect();
     assert_eq!(objects, ["Secret prod/db", "ConfigMap prod/templates"]);
+    template(&[
+        ("podcreds.io/db.template", "{{ PGHOST }}:{{ port }}"),
+        ("podcreds.io/db.service", "postgres"),
+        ("podcreds.io/db.keys", "PGHOST=host"),
+    ]);
+}
+
+#[test]
+fn a_service_alone_is_a_source() {
+    let read = read(&[("podcreds.io/db.service", "postgres")]).unwrap();
+    assert!(read[0].sources.is_empty() && read[0].objects().count() == 1);
 }
 
 #[test]
@@ -163,6 +180,10 @@ fn wrong_templates_are_told_with_all_other_errors() {
                 "column 11: there is no field \"b\"; there are a, d",
                 "column 18: there is no field \"c\"",
             ],
+        ),
+        (
+            &[("template", "{{ host }}{{ port }}"), ("keys", "PGHOST=host"), ("service", "postgres")],
+            &["column 4: there is no field \"host\"; there are PGHOST, port"],
         ),
         (&[("template", "a"), ("format", "env")], &["db.format: is another one than template"]),
         (&[("template-from", "a/b"), ("format", "env")], &["db.format: is another one than template"]),

@@ -8,6 +8,7 @@ use crate::credential::Format;
 pub(super) enum Word {
     Secret,
     Configmap,
+    Service,
     Keys,
     Set,
     Format,
@@ -27,9 +28,10 @@ pub(super) enum Word {
     Role,
 }
 
-const WORDS: [(&str, Word); 14] = [
+const WORDS: [(&str, Word); 15] = [
     ("secret", Word::Secret),
     ("configmap", Word::Configmap),
+    ("service", Word::Service),
     ("keys", Word::Keys),
     ("set", Word::Set),
     ("format", Word::Format),

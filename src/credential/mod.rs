@@ -6,6 +6,7 @@ mod mode;
 mod name;
 mod on_change;
 mod path;
+mod service;
 mod template;
 mod variable;
 mod variables;
@@ -15,6 +16,7 @@ pub use mode::{FileMode, ModeError};
 pub use name::{CredentialName, FieldName, FieldNameError};
 pub use on_change::{OnChange, OnChangeError, SignalName};
 pub use path::{Conflict, PathClaims, PathError, RelativePath};
+pub use service::{SERVICE_FIELDS, ServicePort, ServicePortError};
 pub use template::{TemplateKeyError, TemplateSource, parse_template_key};
 pub use variable::{is_shells_own, is_variable};
 pub use variables::{UriTemplate, UriTemplateError, Variables};
@@ -27,8 +29,10 @@ use crate::secret::SecretBytes;
 pub struct Credential {
     /// Its name, the part before the dot in `podcreds.io/<name>.<word>`.
     pub name: CredentialName,
-    /// The Secret, the ConfigMap, or both: at least one.
+    /// The Secret, the ConfigMap, or both: at least one, unless there is a Service.
     pub sources: Vec<ObjectRef>,
+    /// The Service that gives host and port.
+    pub service: Option<ServicePort>,
     /// Which keys of the sources become fields.
     pub keys: Keys,
     /// Fields given in the annotations themselves. Somebody may have put a password there, so they are secret too.
@@ -70,7 +74,12 @@ impl Credential {
 
     /// Every object that it is made from: its sources, and the ConfigMap of its template.
     pub fn objects(&self) -> impl Iterator<Item = &ObjectRef> {
-        self.sources.iter().chain(self.template_object())
+        self.source_objects().chain(self.template_object())
+    }
+
+    /// Every object that gives it fields.
+    pub fn source_objects(&self) -> impl Iterator<Item = &ObjectRef> {
+        self.sources.iter().chain(self.service.as_ref().map(|service| &service.object))
     }
 
     /// The ConfigMap that its template is read from.

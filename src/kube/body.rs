@@ -1,6 +1,8 @@
 //! The shapes of the API's answers, as far as they are used.
 //! Source: <https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.34/>
 
+mod service;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -90,8 +92,11 @@ fn metadata(pod: &ObjectRef, body: &[u8]) -> Result<Metadata, Cause> {
     Ok(read.metadata)
 }
 
-/// A Secret or ConfigMap: its version and its decoded content.
+/// A Secret, ConfigMap or Service: its version and its decoded content.
 pub(super) fn object(object: &ObjectRef, body: &[u8]) -> Result<(String, Data), Cause> {
+    if object.kind == Kind::Service {
+        return service::read(object, body);
+    }
     let content: Content<'_> = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
     check(object, &[&object.kind.to_string()], &content.kind, &content.metadata)?;
     let plain = content.data.unwrap_or_default();

@@ -52,9 +52,7 @@ pub enum Problem {
         more: usize,
     },
     /// A field that two sources give.
-    #[error(
-        "field {field} comes from {first} and from {second}: leave it out with .keys, or make two credentials of it"
-    )]
+    #[error("field {field} comes from {first} and from {second}: {remedy}")]
     TwoSources {
         /// The field.
         field: FieldName,
@@ -62,6 +60,32 @@ pub enum Problem {
         first: String,
         /// The other.
         second: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A port of `.service` that the Service does not have.
+    #[error("{service} has no port {}; it has {}", Quoted(port), ports(present))]
+    NoPort {
+        /// The Service.
+        service: ObjectRef,
+        /// The name or number that was asked for.
+        port: String,
+        /// The names of the ports that are there; that of a port without a name is empty.
+        present: Vec<String>,
+    },
+    /// A Service with several ports, of which `.service` names none.
+    #[error(
+        "{service} has the ports {}: choose one in .service, for example {}/{}:{}",
+        ports(present),
+        service.namespace,
+        service.name(),
+        present.first().map_or("", String::as_str)
+    )]
+    WhichPort {
+        /// The Service.
+        service: ObjectRef,
+        /// The names of its ports.
+        present: Vec<String>,
     },
     /// A key that cannot be a field, which Kubernetes itself would not accept.
     #[error("{object}: {cause}")]
@@ -220,8 +244,19 @@ fn there_is(present: &[String]) -> String {
     }
 }
 
-pub(super) fn names(sources: &[ObjectRef]) -> String {
-    sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+pub(super) fn names<'a>(sources: impl IntoIterator<Item = &'a ObjectRef>) -> String {
+    sources.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+}
+
+/// The names of a Service's ports; only a port that is alone may have none.
+fn ports(present: &[String]) -> String {
+    match present {
+        [name] if name.is_empty() => "one without a name, which is meant where none is asked for".to_owned(),
+        names => {
+            let more = names.len().saturating_sub(LISTED_KEYS);
+            list(&names[..names.len() - more], more)
+        }
+    }
 }
 
 fn list(keys: &[String], more: usize) -> String {

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::credential::{Credential, CredentialName, FieldName, Keys, TemplateSource, is_variable};
+use crate::credential::{
+    Credential, CredentialName, FieldName, Keys, ServicePort, TemplateSource, is_variable,
+};
 use crate::escape::{Refused, Rule};
-use crate::object::{Data, ObjectRef};
+use crate::object::{Data, Kind, ObjectRef};
 use crate::quote::one_line;
 use crate::render::error::{LISTED_KEYS, Problem, names};
+use crate::render::service;
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The content of every object that was asked for; none where an optional one is missing.
@@ -15,6 +18,9 @@ pub type Sources = BTreeMap<ObjectRef, Option<Data>>;
 
 /// The values of one credential, in order of field name.
 pub(super) type Fields<'a> = BTreeMap<FieldName, &'a SecretBytes>;
+
+/// What a source holds that can become a field, by key.
+pub(super) type Entries<'a> = BTreeMap<&'a str, &'a SecretBytes>;
 
 /// Collects the fields; nothing if the credential is optional and one of its sources is missing.
 pub(super) fn collect<'a>(
@@ -24,20 +30,44 @@ pub(super) fn collect<'a>(
     let mut found = Vec::new();
     for object in &credential.sources {
         match sources.get(object) {
-            Some(Some(data)) => found.push((object, data)),
+            Some(Some(data)) => found.push((object, entries(data))),
             // Fetching has failed already where this is not optional.
             Some(None) | None => return Ok(None),
         }
     }
     let mut picked = Picked::default();
+    if let Some(service) = &credential.service {
+        let Some(Some(data)) = sources.get(&service.object) else { return Ok(None) };
+        let (mut given, problem) = service::entries(service, data);
+        if let Some(problem) = problem.filter(|problem| !(credential.optional && is_missing(problem))) {
+            picked.problems.push(problem);
+            // Nothing is written, so any value will do to tell what else is wrong, and not this once more.
+            given.extend(data.values().next().map(|value| ("port", value)));
+        }
+        found.push((&service.object, given));
+    }
     match &credential.keys {
         Keys::All => picked.all(&found),
-        Keys::Listed(keys) => picked.listed(keys, &found, credential.optional),
+        Keys::Listed(keys) => {
+            picked.listed(keys, &found, credential.optional);
+            if credential.service.is_some() {
+                picked.own_of_service(&credential.keys, &found);
+            }
+        }
     }
     for (field, value) in &credential.literals {
-        picked.add(field.clone(), "the annotation .set".to_owned(), value);
+        picked.add(field.clone(), Source::Literal, value);
     }
     picked.finish()
+}
+
+/// Whether it is about a port that is not there, which is like a missing key.
+fn is_missing(problem: &Problem) -> bool {
+    matches!(problem, Problem::NoPort { .. })
+}
+
+fn entries(data: &Data) -> Entries<'_> {
+    data.iter().map(|(key, value)| (key.as_str(), value)).collect()
 }
 
 /// Something of an optional credential that is not written.
@@ -59,7 +89,14 @@ pub enum Omission<'a> {
         /// The key that is missing.
         key: &'a FieldName,
         /// Where it was looked for.
-        objects: &'a [ObjectRef],
+        objects: Vec<&'a ObjectRef>,
+    },
+    /// Its field `port`.
+    Port {
+        /// Its name.
+        name: &'a CredentialName,
+        /// The Service, and the port that it does not have.
+        service: &'a ServicePort,
     },
     /// All of it, because its template is missing.
     Template {
@@ -81,7 +118,12 @@ impl fmt::Display for Omission<'_> {
             Self::Field { name, field, key, objects } => write!(
                 f,
                 "credential {name} is written without field {field}: {} has no key {key} (.optional)",
-                names(objects)
+                names(objects.iter().copied())
+            ),
+            Self::Port { name, service: ServicePort { object, port } } => write!(
+                f,
+                "credential {name} is written without the port: {object} has no port {} (.optional)",
+                port.as_deref().unwrap_or_default()
             ),
             Self::Template { name, key, object } => {
                 write!(f, "credential {name} is left out: {object} has no key {key} (.optional)")
@@ -97,7 +139,7 @@ pub fn left_out<'a>(
 ) -> impl Iterator<Item = Omission<'a>> {
     let held = |object: &ObjectRef| sources.get(object).and_then(Option::as_ref);
     credentials.iter().filter(|credential| credential.optional).flat_map(move |credential| {
-        let Credential { name, sources: objects, keys, .. } = credential;
+        let Credential { name, keys, .. } = credential;
         if let Some(object) = credential.objects().find(|object| held(object).is_none()) {
             return vec![Omission::Credential { name, object }];
         }
@@ -106,11 +148,24 @@ pub fn left_out<'a>(
         {
             return vec![Omission::Template { name, key, object }];
         }
-        let Keys::Listed(keys) = keys else { return Vec::new() };
-        let missing =
-            |key: &FieldName| !objects.iter().filter_map(held).any(|data| data.contains_key(key.as_str()));
-        let fields = keys.iter().filter(|(_, key)| missing(key));
-        fields.map(|(field, key)| Omission::Field { name, field, key, objects }).collect()
+        let mut found: Vec<_> = credential.sources.iter().filter_map(held).map(entries).collect();
+        let mut omissions = Vec::new();
+        if let Some(service) = &credential.service
+            && let Some(data) = held(&service.object)
+        {
+            let (given, problem) = service::entries(service, data);
+            found.push(given);
+            omissions.extend(problem.filter(is_missing).map(|_| Omission::Port { name, service }));
+        }
+        let Keys::Listed(keys) = keys else { return omissions };
+        let missing = |key: &FieldName| !found.iter().any(|entries| entries.contains_key(key.as_str()));
+        omissions.extend(keys.iter().filter(|(_, key)| missing(key)).map(|(field, key)| Omission::Field {
+            name,
+            field,
+            key,
+            objects: credential.source_objects().collect(),
+        }));
+        omissions
     })
 }
 
@@ -142,36 +197,75 @@ pub(super) fn variable(field: &FieldName) -> Result<&str, Problem> {
 /// The most of a key that a message shows, in characters: all of a key that Kubernetes accepts.
 pub(super) const KEY_SHOWN: usize = 253;
 
+/// Where a field comes from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Object(&'a ObjectRef),
+    Literal,
+}
+
+impl Source<'_> {
+    fn is_service(self) -> bool {
+        matches!(self, Self::Object(object) if object.kind == Kind::Service)
+    }
+}
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(object) => object.fmt(f),
+            Self::Literal => f.write_str("the annotation .set"),
+        }
+    }
+}
+
+/// What to do about a field that a Service gives too.
+const OTHER_THAN_SERVICE: &str = "a Service gives its host and port without being asked, so name in .keys what is wanted of the others, and leave this out there and in .set";
+
 /// Fields with where they come from, and what went wrong with the others.
 #[derive(Default)]
 struct Picked<'a> {
-    fields: BTreeMap<FieldName, (String, &'a SecretBytes)>,
+    fields: BTreeMap<FieldName, (Source<'a>, &'a SecretBytes)>,
     problems: Vec<Problem>,
 }
 
 impl<'a> Picked<'a> {
-    fn all(&mut self, found: &[(&'a ObjectRef, &'a Data)]) {
-        for (object, data) in found {
-            for (key, value) in *data {
-                match FieldName::parse(key) {
-                    Ok(field) => self.add(field, object.to_string(), value),
-                    Err(cause) => self.problems.push(Problem::BadKey { object: (*object).clone(), cause }),
-                }
+    fn all(&mut self, found: &[(&'a ObjectRef, Entries<'a>)]) {
+        for (object, entries) in found {
+            entries.iter().for_each(|(key, value)| self.take(object, key, value));
+        }
+    }
+
+    /// What a Service gives without being asked for it.
+    fn own_of_service(&mut self, keys: &Keys, found: &[(&'a ObjectRef, Entries<'a>)]) {
+        for (object, entries) in found.iter().filter(|(object, _)| object.kind == Kind::Service) {
+            for key in ServicePort::own_fields(keys) {
+                entries.get(key).into_iter().for_each(|value| self.take(object, key, value));
             }
+        }
+    }
+
+    /// Takes a key under its own name.
+    fn take(&mut self, object: &'a ObjectRef, key: &str, value: &'a SecretBytes) {
+        match FieldName::parse(key) {
+            Ok(field) => self.add(field, Source::Object(object), value),
+            Err(cause) => self.problems.push(Problem::BadKey { object: object.clone(), cause }),
         }
     }
 
     fn listed(
         &mut self,
         keys: &[(FieldName, FieldName)],
-        found: &[(&'a ObjectRef, &'a Data)],
+        found: &[(&'a ObjectRef, Entries<'a>)],
         optional: bool,
     ) {
         for (field, key) in keys {
-            let mut holders =
-                found.iter().filter_map(|(object, data)| Some((object, data.get(key.as_str())?))).peekable();
+            let mut holders = found
+                .iter()
+                .filter_map(|(object, entries)| Some((object, entries.get(key.as_str())?)))
+                .peekable();
             if holders.peek().is_none() && !optional {
-                let present = found.iter().flat_map(|(_, data)| data.keys());
+                let present = found.iter().flat_map(|(_, entries)| entries.keys());
                 self.problems.push(Problem::NoKey {
                     sources: found.iter().map(|(object, _)| (*object).clone()).collect(),
                     key: key.clone(),
@@ -180,15 +274,20 @@ impl<'a> Picked<'a> {
                 });
             }
             for (object, value) in holders {
-                self.add(field.clone(), object.to_string(), value);
+                self.add(field.clone(), Source::Object(object), value);
             }
         }
     }
 
-    fn add(&mut self, field: FieldName, source: String, value: &'a SecretBytes) {
+    fn add(&mut self, field: FieldName, source: Source<'a>, value: &'a SecretBytes) {
         match self.fields.get(&field) {
             Some((first, _)) => {
-                self.problems.push(Problem::TwoSources { field, first: first.clone(), second: source });
+                let remedy = match first.is_service() || source.is_service() {
+                    true => OTHER_THAN_SERVICE,
+                    false => "leave it out with .keys, or make two credentials of it",
+                };
+                let (first, second) = (first.to_string(), source.to_string());
+                self.problems.push(Problem::TwoSources { field, first, second, remedy });
             }
             None => drop(self.fields.insert(field, (source, value))),
         }

@@ -12,6 +12,7 @@ mod libpq;
 mod mycnf;
 mod part;
 mod properties;
+mod service;
 mod template;
 mod uri;
 mod uri_parts;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::credential::{Credential, FieldName, Keys, TemplateSource};
+use crate::credential::{Credential, FieldName, Keys, ServicePort, TemplateSource};
 use crate::object::{Data, ObjectRef};
 use crate::quote::one_line;
 use crate::render::error::{Error, Errors, LISTED_KEYS, Problem};
@@ -23,7 +23,9 @@ pub fn check(credentials: &[Credential], sources: &Sources) -> Result<(), Errors
             (Ok(Some(template)), Keys::Listed(keys)) => {
                 let fields = keys.iter().map(|(field, _)| field);
                 let fields = fields.chain(credential.literals.iter().map(|(field, _)| field));
-                let missing = template.missing(&fields.map(FieldName::as_str).collect());
+                let of_service =
+                    credential.service.iter().flat_map(|_| ServicePort::own_fields(&credential.keys));
+                let missing = template.missing(&fields.map(FieldName::as_str).chain(of_service).collect());
                 missing.into_iter().map(|cause| wrong(credential, cause)).collect()
             }
             (Ok(_), _) => Vec::new(),

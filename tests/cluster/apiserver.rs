@@ -88,6 +88,58 @@ fn config_maps_and_other_namespaces_are_read() {
 }
 
 #[test]
+fn a_service_gives_host_and_port_and_is_followed() {
+    let annotations = json!({
+        "podcreds.io/db.secret": "db",
+        "podcreds.io/db.service": "orders:postgres",
+        "podcreds.io/db.format": "uri",
+        "podcreds.io/db.engine": "postgresql",
+        "podcreds.io/db.set": "database=orders",
+        "podcreds.io/headless.service": "headless",
+        "podcreds.io/external.service": "external",
+    });
+    let Some(scene) = Scene::new(&annotations) else { return };
+    scene.namespace.put_secret("db", &[("username", "app"), ("password", "test-password")]);
+    let put = |name: &str, spec: Value| scene.namespace.put("v1", "Service", name, json!({"spec": spec}));
+    let ports = |postgres: u16| json!({"ports": [{"name": "postgres", "port": postgres}, {"name": "metrics", "port": 9187, "targetPort": "m"}]});
+    put("orders", ports(5432));
+    put("headless", json!({"clusterIP": "None", "ports": [{"port": 6379}]}));
+    put("external", json!({"type": "ExternalName", "externalName": "db.example.com"}));
+    let grant = |verbs: &[&str]| {
+        let services = ["orders", "headless", "external"];
+        scene.namespace.grant(&json!([
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]},
+            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["db"], "verbs": verbs},
+            {"apiGroups": [""], "resources": ["services"], "resourceNames": services, "verbs": verbs},
+        ]));
+    };
+    let uri = |port: u16| {
+        format!("postgresql://app:test-password@orders.{}.svc:{port}/orders", scene.namespace.name())
+    };
+
+    scene.namespace.grant_least(&["db"]);
+    let finished = scene.init(&["--timeout", "1s"]);
+    assert_eq!(finished.code, Some(3), "{}", finished.stderr);
+    let rule = "{apiGroups: [\"\"], resources: [services], resourceNames: [orders], verbs: [get]}";
+    assert!(finished.stderr.contains(rule), "{}", finished.stderr);
+
+    grant(&["get", "watch"]);
+    let running = Running::start(scene.command("sidecar", &[]));
+    let waits = |what: &str, condition: &mut dyn FnMut() -> bool| {
+        poll_until(PATIENCE, &format!("{what}; it said:\n{}", running.stderr()), condition);
+    };
+    waits("the first bundle is out", &mut || scene.read("db.uri") == uri(5432));
+    assert_eq!(scene.read("headless/host"), format!("headless.{}.svc", scene.namespace.name()));
+    assert_eq!(
+        (scene.read("headless/port"), scene.read("external/host")),
+        ("6379".into(), "db.example.com".into())
+    );
+    assert!(!scene.folder.volume().join("external/port").exists());
+    put("orders", ports(6432));
+    waits("the port is followed", &mut || scene.read("db.uri") == uri(6432));
+}
+
+#[test]
 fn a_missing_right_is_named_with_the_api_servers_own_words_and_waited_for() {
     let Some(scene) = Scene::new(&json!({"podcreds.io/db.secret": "db"})) else { return };
     scene.namespace.put_secret("db", &[("password", "test-password")]);

@@ -16,6 +16,7 @@ mod install;
 mod notify;
 mod outages;
 mod secrecy;
+mod service;
 mod sidecar;
 mod template;
 mod volume;

@@ -2,6 +2,7 @@
 
 mod databases;
 mod read_back;
+mod services;
 mod templates;
 
 use std::collections::BTreeMap;

@@ -123,6 +123,11 @@ impl ApiServer {
         self.put_object(Kind::ConfigMap, namespace, name, objects::configmap(data, binary_data));
     }
 
+    /// Puts a Service of type ClusterIP with these ports; one without a name has an empty one.
+    pub(crate) fn put_service(&self, namespace: &str, name: &str, ports: &[(&str, u16)]) {
+        self.put_object(Kind::Service, namespace, name, objects::service(ports));
+    }
+
     /// Puts any object, and watches see it. Kind, name, namespace and resource version are the server's to set; uid and
     /// creation time too, unless they are given.
     pub(crate) fn put_object(&self, kind: Kind, namespace: &str, name: &str, object: serde_json::Value) {

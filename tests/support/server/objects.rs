@@ -14,11 +14,12 @@ pub(crate) enum Kind {
     Pod,
     Secret,
     ConfigMap,
+    Service,
     Event,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Pod, Self::Secret, Self::ConfigMap, Self::Event];
+    const ALL: [Self; 5] = [Self::Pod, Self::Secret, Self::ConfigMap, Self::Service, Self::Event];
 
     /// As in `kind:`.
     pub(super) fn name(self) -> &'static str {
@@ -26,6 +27,7 @@ impl Kind {
             Self::Pod => "Pod",
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
+            Self::Service => "Service",
             Self::Event => "Event",
         }
     }
@@ -36,6 +38,7 @@ impl Kind {
             Self::Pod => "pods",
             Self::Secret => "secrets",
             Self::ConfigMap => "configmaps",
+            Self::Service => "services",
             Self::Event => "events",
         }
     }
@@ -178,6 +181,26 @@ pub(super) fn configmap(data: &[(&str, &str)], binary_data: &[(&str, &[u8])]) ->
     insert_unless_empty(&mut configmap, "data", texts(data));
     insert_unless_empty(&mut configmap, "binaryData", base64(binary_data));
     configmap
+}
+
+pub(super) fn service(ports: &[(&str, u16)]) -> Value {
+    let port = |(name, port): &(&str, u16)| {
+        let mut entry = json!({ "protocol": "TCP", "port": port, "targetPort": port });
+        if !name.is_empty() {
+            entry["name"] = json!(name);
+        }
+        entry
+    };
+    json!({
+        "metadata": {},
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": "10.96.0.7",
+            "ports": ports.iter().map(port).collect::<Vec<_>>(),
+            "selector": { "app": "db" },
+        },
+        "status": { "loadBalancer": {} },
+    })
 }
 
 /// Go's `omitempty`: an empty map is left out.

@@ -1,0 +1,42 @@
+//! What a Service gives a credential: its host, and the port that was chosen.
+
+use crate::credential::ServicePort;
+use crate::object::{Data, SERVICE_HOST, SERVICE_PORT};
+use crate::quote::one_line;
+use crate::render::error::Problem;
+use crate::render::fields::{Entries, KEY_SHOWN};
+
+/// Reads host and port, and says what is wrong with the choice of the port. A Service without any is only wrong where one
+/// is asked for.
+pub(super) fn entries<'a>(service: &ServicePort, data: &'a Data) -> (Entries<'a>, Option<Problem>) {
+    let mut given = Entries::new();
+    if let Some(host) = data.get(SERVICE_HOST) {
+        given.insert("host", host);
+    }
+    let ports: Vec<_> =
+        data.iter().filter_map(|(key, number)| Some((key.strip_prefix(SERVICE_PORT)?, number))).collect();
+    let present = || ports.iter().map(|(name, _)| one_line(name, KEY_SHOWN)).collect();
+    let object = || service.object.clone();
+    let chosen = match (&service.port, ports.as_slice()) {
+        (None, []) => return (given, None),
+        (None, [(_, number)]) => Ok(*number),
+        (None, _) => Err(Problem::WhichPort { service: object(), present: present() }),
+        (Some(port), ports) => {
+            // A name can look like a number, and a name is what Kubernetes knows a port by.
+            let named = ports.iter().find(|(name, _)| name == port);
+            let numbered = || ports.iter().find(|(_, number)| number.expose() == port.as_bytes());
+            named.or_else(numbered).map(|(_, number)| *number).ok_or_else(|| Problem::NoPort {
+                service: object(),
+                port: port.clone(),
+                present: present(),
+            })
+        }
+    };
+    match chosen {
+        Ok(number) => {
+            given.insert("port", number);
+            (given, None)
+        }
+        Err(problem) => (given, Some(problem)),
+    }
+}

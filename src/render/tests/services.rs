@@ -1,0 +1,169 @@
+//! What a Service gives beside a Secret.
+
+use super::*;
+use crate::object::{SERVICE_HOST, SERVICE_PORT};
+
+/// A Service as it is held once it was read.
+fn service(ports: &[(&str, &str)]) -> Data {
+    let ports = ports.iter().map(|(name, number)| (format!("{SERVICE_PORT}{name}"), (*number).into()));
+    [(SERVICE_HOST.to_owned(), "db.prod.svc".into())].into_iter().chain(ports).collect()
+}
+
+/// The files of a credential `db`, from Secret `s` and Service `d`; or its errors.
+fn render_with(
+    annotations: &[(&str, &str)],
+    secret: &[(&str, &[u8])],
+    ports: &[(&str, &str)],
+) -> Result<BTreeMap<String, String>, String> {
+    let all = [&[("db.secret", "s"), ("db.service", "d")], annotations].concat();
+    let sources = Sources::from([
+        (object(Kind::Secret, "s"), Some(data(secret))),
+        (object(Kind::Service, "d"), Some(service(ports))),
+    ]);
+    let bundle = bundle(&credentials(&all), &sources).map_err(|errors| errors.to_string())?;
+    let text = |file: BundleFile| file.content.expose_text().unwrap().to_owned();
+    Ok(bundle.into_iter().map(|(path, file)| (path.to_string(), text(file))).collect())
+}
+
+/// What `env` makes of Secret and Service.
+fn env(annotations: &[(&str, &str)], ports: &[(&str, &str)]) -> Result<String, String> {
+    let all = [&[("db.format", "env")], annotations].concat();
+    Ok(render_with(&all, &[("username", b"app")], ports)?.remove("db.env").unwrap())
+}
+
+const SEVERAL: &[(&str, &str)] = &[("9187", "1"), ("metrics", "9187"), ("sql", "5432")];
+
+#[test]
+fn a_secret_with_user_and_password_alone_makes_a_whole_uri() {
+    let annotations = [("db.format", "uri"), ("db.engine", "postgresql"), ("db.set", "database=orders")];
+    let files = render_with(&annotations, PLAIN, &[("", "6432")]).unwrap();
+    assert_eq!(files["db.uri"], "postgresql://app:it%27s%20a%20%22test%22%0A@db.prod.svc:6432/orders");
+}
+
+#[test]
+fn the_port_is_the_one_of_that_name_or_number_or_the_only_one() {
+    for (chosen, ports, port) in [
+        ("d", &[("", "6432")][..], "6432"),
+        ("d", &[("sql", "5432")], "5432"),
+        ("d:6432", &[("", "6432")], "6432"),
+        ("d:sql", SEVERAL, "5432"),
+        ("d:5432", SEVERAL, "5432"),
+        ("d:9187", SEVERAL, "1"),
+    ] {
+        let expected = format!("export host='db.prod.svc'\nexport port='{port}'\nexport username='app'\n");
+        assert_eq!(env(&[("db.service", chosen)], ports), Ok(expected), "{chosen}");
+    }
+    assert_eq!(env(&[], &[]).unwrap(), "export host='db.prod.svc'\nexport username='app'\n");
+}
+
+#[test]
+fn a_choice_that_cannot_be_made_is_an_error_that_lists_the_names() {
+    for (chosen, ports, said) in [
+        (
+            "d",
+            SEVERAL,
+            "Service prod/d has the ports 9187, metrics, sql: choose one in .service, for example prod/d:9187",
+        ),
+        ("d:pg", SEVERAL, "Service prod/d has no port \"pg\"; it has 9187, metrics, sql"),
+        ("d:5434", SEVERAL, "Service prod/d has no port \"5434\"; it has 9187, metrics, sql"),
+        (
+            "d:pg",
+            &[("", "6432")],
+            "Service prod/d has no port \"pg\"; it has one without a name, which is meant",
+        ),
+        ("d:pg", &[], "Service prod/d has no port \"pg\"; it has none"),
+    ] {
+        let message = env(&[("db.service", chosen)], ports).unwrap_err();
+        assert!(message.starts_with(&format!("credential db: {said}")), "{message}");
+        // Told once, with what else is wrong.
+        let message = env(&[("db.service", chosen), ("db.keys", "PGPORT=port, passwd")], ports).unwrap_err();
+        assert!(message.contains(said) && message.contains("has no key passwd"), "{message}");
+        assert_eq!(message.lines().count(), 2, "{message}");
+    }
+}
+
+#[test]
+fn keys_rename_what_a_service_gives_and_leave_nothing_of_it_out() {
+    for (keys, expected) in [
+        ("username", "export host='db.prod.svc'\nexport port='5432'\nexport username='app'\n"),
+        ("PGHOST=host, PGPORT=port", "export PGHOST='db.prod.svc'\nexport PGPORT='5432'\n"),
+        ("A=port, B=port", "export A='5432'\nexport B='5432'\nexport host='db.prod.svc'\n"),
+    ] {
+        assert_eq!(env(&[("db.keys", keys)], &[("sql", "5432")]).unwrap(), expected, "{keys}");
+    }
+    let message = env(&[("db.keys", "PGPORT=port")], &[]).unwrap_err();
+    assert_eq!(
+        message,
+        "credential db: Secret prod/s and Service prod/d has no key port; it has username, host"
+    );
+}
+
+#[test]
+fn a_field_of_a_secret_and_a_service_is_an_error_that_says_what_helps() {
+    let secret: &[(&str, &[u8])] = &[("host", b"old"), ("password", b"x")];
+    for annotations in [&[][..], &[("db.keys", "host, password")], &[("db.keys", "password, host=password")]]
+    {
+        let message = render_with(annotations, secret, &[]).unwrap_err();
+        let said = "field host comes from Secret prod/s and from Service prod/d: a Service gives its host";
+        assert!(message.contains(said), "{message}");
+    }
+    let message = render_with(&[("db.keys", "password"), ("db.set", "port=1")], secret, &[("", "5432")]);
+    let said = "field port comes from Service prod/d and from the annotation .set: a Service gives its host";
+    assert!(message.unwrap_err().contains(said));
+    let helped = render_with(&[("db.keys", "password"), ("db.set", "port=1")], secret, &[]).unwrap();
+    assert_eq!((helped["db/host"].as_str(), helped["db/port"].as_str()), ("db.prod.svc", "1"));
+}
+
+#[test]
+fn what_of_an_optional_service_is_missing_is_left_out_and_told() {
+    let optional =
+        |service| credentials(&[("db.secret", "s"), ("db.service", service), ("db.optional", "true")]);
+    let sources = |service| {
+        Sources::from([
+            (object(Kind::Secret, "s"), Some(data(&[("password", b"x")]))),
+            (object(Kind::Service, "d"), service),
+        ])
+    };
+    for (chosen, held, files, told) in [
+        ("d", None, 0, "credential db is left out: there is no Service prod/d (.optional)"),
+        (
+            "d:pg",
+            Some(service(SEVERAL)),
+            2,
+            "credential db is written without the port: Service prod/d has no port pg (.optional)",
+        ),
+    ] {
+        let (credentials, sources) = (optional(chosen), sources(held));
+        assert_eq!(bundle(&credentials, &sources).unwrap().len(), files);
+        let said: Vec<_> = left_out(&credentials, &sources).map(|omission| omission.to_string()).collect();
+        assert_eq!(said, [told]);
+    }
+    let (credentials, sources) = (optional("d"), sources(Some(service(SEVERAL))));
+    assert!(bundle(&credentials, &sources).is_err(), "what is ambiguous is not missing");
+    assert_eq!(left_out(&credentials, &sources).count(), 0);
+    let keys = [("db.secret", "s"), ("db.service", "d"), ("db.keys", "P=port"), ("db.optional", "true")];
+    let sources = Sources::from([
+        (object(Kind::Secret, "s"), Some(data(&[]))),
+        (object(Kind::Service, "d"), Some(service(&[]))),
+    ]);
+    let credentials = super::credentials(&keys);
+    let said: Vec<_> = left_out(&credentials, &sources).map(|omission| omission.to_string()).collect();
+    let told = "credential db is written without field P: Secret prod/s and Service prod/d has no key port (.optional)";
+    assert_eq!(said, [told]);
+}
+
+#[test]
+fn a_template_of_a_config_map_may_name_what_a_service_gives() {
+    let base = [("db.secret", "s"), ("db.service", "d"), ("db.template-from", "c/t"), ("db.keys", "H=host")];
+    let sources = |template: &[u8]| {
+        Sources::from([
+            (object(Kind::ConfigMap, "c"), Some(data(&[("t", template)]))),
+            (object(Kind::Secret, "s"), Some(data(&[]))),
+            (object(Kind::Service, "d"), Some(service(&[("", "1")]))),
+        ])
+    };
+    let credentials = credentials(&base);
+    assert!(check_templates(&credentials, &sources(b"{{ H }}:{{ port }}")).is_ok());
+    let message = check_templates(&credentials, &sources(b"{{ host }}")).unwrap_err().to_string();
+    assert!(message.contains("there is no field \"host\"; there are H, port"), "{message}");
+}
