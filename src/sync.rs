@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use log::{info, warn};
 
-use crate::annotations::{self, DownwardError};
+use crate::annotations::{self, DownwardError, Scope};
 use crate::bundle::Bundle;
+use crate::clusters::Clusters;
 use crate::credential::{Credential, CredentialName};
 use crate::kube::{self, Cause, Client, Deadline, until_settled};
-use crate::object::{Namespace, ObjectRef};
+use crate::object::ObjectRef;
 use crate::render::{self, Omission, Sources, left_out};
 use crate::volume::{self, Published, Volume};
 
@@ -29,8 +30,8 @@ pub struct Settings {
     pub annotations: AnnotationsFrom,
     /// Which of them are ours.
     pub prefix: String,
-    /// Where a source is looked for that names no namespace.
-    pub namespace: Namespace,
+    /// Where sources are looked for.
+    pub scope: Scope,
     /// Whether a pod without any annotation of ours is fine.
     pub allow_none: bool,
     /// The bound on reading all objects, retries included.
@@ -84,8 +85,8 @@ impl fmt::Display for Outcome {
 ///
 /// # Errors
 /// The first step that fails; the volume is then as it was.
-pub fn run(settings: &Settings, client: &Client, volume: &Volume) -> Result<Outcome, Error> {
-    let Gathered { credentials, sources } = gather(settings, client)?;
+pub fn run(settings: &Settings, clusters: &Clusters, volume: &Volume) -> Result<Outcome, Error> {
+    let Gathered { credentials, sources } = gather(settings, clusters)?;
     publish(&credentials, &sources, volume)
 }
 
@@ -94,7 +95,21 @@ pub fn run(settings: &Settings, client: &Client, volume: &Volume) -> Result<Outc
 /// # Errors
 /// The first step that fails; the volume is then as it was.
 pub fn publish(credentials: &[Credential], sources: &Sources, volume: &Volume) -> Result<Outcome, Error> {
-    let bundle = render(credentials, sources)?;
+    publish_with(credentials, sources, Bundle::new(), volume)
+}
+
+/// The same, with files of other credentials beside it.
+///
+/// # Errors
+/// As [`publish`].
+pub fn publish_with(
+    credentials: &[Credential],
+    sources: &Sources,
+    files: Bundle,
+    volume: &Volume,
+) -> Result<Outcome, Error> {
+    let mut bundle = render(credentials, sources)?;
+    bundle.extend(files);
     let published = volume.publish(&bundle)?;
     let is_written = |credential: &&Credential| {
         credential.objects().all(|object| sources[object].is_some())
@@ -109,8 +124,8 @@ pub fn publish(credentials: &[Credential], sources: &Sources, volume: &Volume) -
 ///
 /// # Errors
 /// Wrong annotations at once; what cannot be read when the time is up.
-pub fn gather(settings: &Settings, client: &Client) -> Result<Gathered, Error> {
-    gather_some(settings, client, |_| true)
+pub fn gather(settings: &Settings, clusters: &Clusters) -> Result<Gathered, Error> {
+    gather_some(settings, clusters, |_| true)
 }
 
 /// Reads the annotations and what the credentials that are wanted name; the others are left out.
@@ -119,17 +134,17 @@ pub fn gather(settings: &Settings, client: &Client) -> Result<Gathered, Error> {
 /// Wrong annotations at once, of all credentials; what cannot be read when the time is up.
 pub fn gather_some(
     settings: &Settings,
-    client: &Client,
+    clusters: &Clusters,
     wanted: impl Fn(&Credential) -> bool,
 ) -> Result<Gathered, Error> {
     let deadline = Deadline::after(settings.timeout);
-    let mut credentials = credentials(settings, client, deadline)?;
+    let mut credentials = credentials(settings, clusters, deadline)?;
     credentials.retain(wanted);
     // A wrong template is told before any Secret is asked for.
     let templates: BTreeSet<_> = credentials.iter().filter_map(Credential::template_object).collect();
-    let mut sources = fetch(client, &credentials, |object| templates.contains(object), deadline)?;
+    let mut sources = fetch(clusters, &credentials, |object| templates.contains(object), deadline)?;
     render::check_templates(&credentials, &sources)?;
-    sources.extend(fetch(client, &credentials, |object| !templates.contains(object), deadline)?);
+    sources.extend(fetch(clusters, &credentials, |object| !templates.contains(object), deadline)?);
     left_out(&credentials, &sources).for_each(|omission| info!("{omission}"));
     Ok(Gathered { credentials, sources })
 }
@@ -140,14 +155,16 @@ pub fn gather_some(
 /// Wrong annotations at once; what cannot be read when the time is up.
 pub fn credentials(
     settings: &Settings,
-    client: &Client,
+    clusters: &Clusters,
     deadline: Deadline,
 ) -> Result<Vec<Credential>, Error> {
     let annotations = match &settings.annotations {
         AnnotationsFrom::File(path) => read_file(path)?,
-        AnnotationsFrom::Pod { pod, named_by_host } => read_pod(client, pod, *named_by_host, deadline)?,
+        AnnotationsFrom::Pod { pod, named_by_host } => {
+            read_pod(clusters.own(), pod, *named_by_host, deadline)?
+        }
     };
-    let credentials = annotations::parse(&annotations, &settings.prefix, &settings.namespace)?;
+    let credentials = annotations::parse(&annotations, &settings.prefix, &settings.scope)?;
     for annotation in annotations::without_meaning(&annotations, &settings.prefix) {
         warn!("{annotation} is about Vault and has no meaning here");
     }
@@ -206,7 +223,7 @@ fn read_pod(
 
 /// Reads each distinct object once, of those that are wanted.
 fn fetch(
-    client: &Client,
+    clusters: &Clusters,
     credentials: &[Credential],
     is_wanted: impl Fn(&ObjectRef) -> bool,
     deadline: Deadline,
@@ -219,7 +236,7 @@ fn fetch(
         }
     }
     let read = until_settled(wanted, deadline, |(object, optional)| {
-        match client.object(object, deadline).map(|object| object.data) {
+        match clusters.object(object, deadline).map(|object| object.data) {
             Err(error) if *optional && error.is_not_found() => Ok(None),
             result => result.map(Some),
         }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module at the top, and those that it may import.
-const LAYERS: [(&str, &[&str]); 21] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     ("backoff", &[]),
     ("bucket", &[]),
     ("quote", &[]),
@@ -21,7 +21,8 @@ const LAYERS: [(&str, &[&str]); 21] = [
     ("kube", &["backoff", "bucket", "object", "quote", "secret"]),
     ("render", &["bundle", "credential", "escape", "object", "quote", "secret", "template"]),
     ("volume", &["bundle", "credential", "quote", "secret"]),
-    ("sync", &["annotations", "bundle", "credential", "kube", "object", "render", "volume"]),
+    ("clusters", &["kube", "object"]),
+    ("sync", &["annotations", "bundle", "clusters", "credential", "kube", "object", "render", "volume"]),
     ("health", &["kube", "object", "quote"]),
     ("notify", &["backoff", "credential", "health", "quote", "volume"]),
     ("events", &["backoff", "bucket", "health", "kube", "object", "quote"]),
@@ -29,6 +30,8 @@ const LAYERS: [(&str, &[&str]); 21] = [
         "sidecar",
         &[
             "backoff",
+            "bundle",
+            "clusters",
             "credential",
             "events",
             "health",
@@ -42,11 +45,33 @@ const LAYERS: [(&str, &[&str]); 21] = [
     ),
     (
         "commands",
-        &["bundle", "credential", "environment", "kube", "quote", "render", "secret", "sync", "volume"],
+        &[
+            "bundle",
+            "clusters",
+            "credential",
+            "environment",
+            "kube",
+            "quote",
+            "render",
+            "secret",
+            "sync",
+            "volume",
+        ],
     ),
     (
         "cli",
-        &["annotations", "commands", "credential", "health", "kube", "object", "quote", "sidecar", "sync"],
+        &[
+            "annotations",
+            "clusters",
+            "commands",
+            "credential",
+            "health",
+            "kube",
+            "object",
+            "quote",
+            "sidecar",
+            "sync",
+        ],
     ),
 ];
 

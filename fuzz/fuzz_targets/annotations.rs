@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use podcreds::annotations::{DEFAULT_PREFIX, parse, similar_prefix};
+use podcreds::annotations::{DEFAULT_PREFIX, Scope, parse, similar_prefix};
 use podcreds::object::Namespace;
 
 /// Words that a random text would not find.
@@ -43,7 +43,7 @@ fuzz_target!(|entries: Vec<(bool, u8, &str, &str)>| {
             })
             .collect();
         let _ = similar_prefix(&annotations, prefix);
-        match parse(&annotations, prefix, &namespace) {
+        match parse(&annotations, prefix, &Scope::own(namespace.clone())) {
             Ok(credentials) => {
                 for credential in credentials {
                     let path = credential.path.to_string();

@@ -88,11 +88,15 @@ pub enum Problem {
         /// The nearest format that exists.
         nearest: Option<&'static str>,
     },
-    /// A word that is planned.
-    #[error("{what} is not yet supported by this version of podcreds")]
-    NotYet {
-        /// The word.
-        what: &'static str,
+    /// A value of `.cluster`.
+    #[error("{}{}", Quoted(id), unknown_cluster(nearest.as_deref(), *has_clusters))]
+    UnknownCluster {
+        /// What stands there.
+        id: String,
+        /// The nearest id that there is.
+        nearest: Option<String>,
+        /// Whether there is any.
+        has_clusters: bool,
     },
     /// Neither `.secret` nor `.configmap` nor `.service`.
     #[error("names no source: add .secret, .configmap or .service to credential {name} (.set alone is none)")]
@@ -203,6 +207,13 @@ pub enum Problem {
     },
 }
 
-fn suggest(nearest: Option<&'static str>) -> String {
+fn unknown_cluster(nearest: Option<&str>, has_clusters: bool) -> String {
+    match has_clusters {
+        true => format!(" is no cluster of the clusters file{}", suggest(nearest)),
+        false => " is a cluster that nothing describes: name a clusters file with --clusters".to_owned(),
+    }
+}
+
+fn suggest(nearest: Option<&str>) -> String {
     nearest.map(|word| format!("; did you mean {}?", Quoted(word))).unwrap_or_default()
 }

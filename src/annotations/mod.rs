@@ -6,6 +6,7 @@ mod downward;
 mod error;
 mod injector;
 mod list;
+mod scope;
 mod template;
 mod vocabulary;
 
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 pub use downward::{DownwardError, parse as parse_downward_file};
 pub use error::{Error, Errors, Problem};
 pub use injector::without_meaning;
+pub use scope::Scope;
 pub use vocabulary::INJECTORS_PREFIX;
 
 use crate::annotations::vocabulary::{Word, nearest};
@@ -21,29 +23,29 @@ use crate::credential::{
     Credential, CredentialName, Engine, FieldName, FileMode, Format, Keys, OnChange, PathClaims,
     RelativePath, ServicePort,
 };
-use crate::object::{Kind, Namespace, ObjectRef};
+use crate::object::{Kind, ObjectRef};
 use crate::secret::SecretBytes;
 
 /// The prefix of podcreds' own annotations, without the slash.
 pub const DEFAULT_PREFIX: &str = "podcreds.io";
 
 /// The most credentials of a pod.
-const CREDENTIAL_LIMIT: usize = 64;
+const CREDENTIAL_LIMIT: usize = 128;
 /// The longest value of one annotation, in bytes.
 const VALUE_LIMIT: usize = 64 * 1024;
 
 /// The annotations of one credential, by word.
 type Words<'a> = BTreeMap<Word, &'a str>;
 
-/// Reads every credential that annotations with this prefix describe, in order of name. `namespace` is where a source
-/// is looked for that names none. Annotations with another prefix are ignored.
+/// Reads every credential that annotations with this prefix describe, in order of name. `scope` says where a source is looked
+/// for. Annotations with another prefix are ignored.
 ///
 /// # Errors
 /// Every wrong annotation, each with its name and what would be right.
 pub fn parse(
     annotations: &BTreeMap<String, String>,
     prefix: &str,
-    namespace: &Namespace,
+    scope: &Scope,
 ) -> Result<Vec<Credential>, Errors> {
     let mut errors = Vec::new();
     let groups = group(annotations, prefix, &mut errors);
@@ -52,7 +54,7 @@ pub fn parse(
         return Err(Errors(errors));
     }
     let credentials: Vec<_> =
-        groups.iter().filter_map(|(name, group)| group.read(prefix, name, namespace, &mut errors)).collect();
+        groups.iter().filter_map(|(name, group)| group.read(prefix, name, scope, &mut errors)).collect();
     check_paths(prefix, &credentials, &mut errors);
     if errors.is_empty() { Ok(credentials) } else { Err(Errors(errors)) }
 }
@@ -112,25 +114,32 @@ impl Group<'_> {
         &self,
         prefix: &str,
         name: &CredentialName,
-        namespace: &Namespace,
+        scope: &Scope,
         errors: &mut Vec<Error>,
     ) -> Option<Credential> {
         let before = errors.len();
         let mut values = Values { prefix, name, words: &self.words, errors };
 
+        let cluster = values.read(Word::Cluster, |text| scope.cluster(text.trim()));
+        let namespace = scope.place(cluster.as_ref());
+
         let sources = [(Word::Secret, Kind::Secret), (Word::Configmap, Kind::ConfigMap)]
             .into_iter()
             .filter_map(|(word, kind)| {
-                values.read(word, |text| Ok(ObjectRef::parse(kind, text.trim(), namespace)?))
+                values.read(word, |text| {
+                    Ok(ObjectRef::parse(kind, text.trim(), namespace)?.in_cluster(cluster.clone()))
+                })
             })
             .collect::<Vec<_>>();
-        let service = values.read(Word::Service, |text| Ok(ServicePort::parse(text.trim(), namespace)?));
+        let service = values.read(Word::Service, |text| {
+            Ok(ServicePort::parse(text.trim(), namespace)?.in_cluster(cluster.clone()))
+        });
         let keys = values.read(Word::Keys, read_keys).unwrap_or(Keys::All);
         let literals = values.read(Word::Set, read_literals).unwrap_or_default();
         let variables = injector::read(&mut values);
         let (format, template) = match variables {
             Some(_) => (Format::Env, None),
-            None => template::read(&mut values, namespace, &keys, &literals),
+            None => template::read(&mut values, &scope.namespace, &keys, &literals),
         };
         let exported = values.read(Word::Variable, injector::variables).unwrap_or_default();
         if self.words.contains_key(&Word::Variable) && !format.is_one_text() {

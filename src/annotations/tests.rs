@@ -1,10 +1,12 @@
 use super::*;
 use crate::credential::TemplateSource;
 use crate::credential::Variables;
+use crate::object::Namespace;
 
 fn read(annotations: &[(&str, &str)]) -> Result<Vec<Credential>, String> {
     let map = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    parse(&map, DEFAULT_PREFIX, &Namespace::parse("prod").unwrap()).map_err(|errors| errors.to_string())
+    parse(&map, DEFAULT_PREFIX, &Scope::own(Namespace::parse("prod").unwrap()))
+        .map_err(|errors| errors.to_string())
 }
 
 /// The errors of one credential `db` that has a source and these annotations.
@@ -249,15 +251,16 @@ fn numbers_have_bounds() {
 fn another_prefix_can_be_used_and_a_near_miss_is_noticed() {
     let map = BTreeMap::from([("podcred.io/db.secret".to_owned(), "s".to_owned())]);
     let namespace = Namespace::parse("prod").unwrap();
-    assert!(parse(&map, DEFAULT_PREFIX, &namespace).unwrap().is_empty());
+    assert!(parse(&map, DEFAULT_PREFIX, &Scope::own(namespace.clone())).unwrap().is_empty());
     assert_eq!(similar_prefix(&map, DEFAULT_PREFIX), Some("podcred.io"));
-    assert_eq!(parse(&map, "podcred.io", &namespace).unwrap().len(), 1);
+    assert_eq!(parse(&map, "podcred.io", &Scope::own(namespace.clone())).unwrap().len(), 1);
 }
 
 fn injected(annotations: &[(&str, &str)]) -> Result<Vec<Credential>, String> {
     let named = |(key, value): &(&str, &str)| (format!("{INJECTORS_PREFIX}/{key}"), (*value).to_owned());
     let map = annotations.iter().map(named).collect();
-    parse(&map, INJECTORS_PREFIX, &Namespace::parse("prod").unwrap()).map_err(|errors| errors.to_string())
+    parse(&map, INJECTORS_PREFIX, &Scope::own(Namespace::parse("prod").unwrap()))
+        .map_err(|errors| errors.to_string())
 }
 
 fn names(names: &[&str]) -> Vec<FieldName> {

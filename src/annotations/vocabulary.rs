@@ -21,6 +21,7 @@ pub(super) enum Word {
     Template,
     TemplateFrom,
     Delimiters,
+    Cluster,
     Mode,
     EnvKeyDbuser,
     EnvKeyDbpassword,
@@ -28,7 +29,7 @@ pub(super) enum Word {
     Role,
 }
 
-const WORDS: [(&str, Word); 15] = [
+const WORDS: [(&str, Word); 16] = [
     ("secret", Word::Secret),
     ("configmap", Word::Configmap),
     ("service", Word::Service),
@@ -44,6 +45,7 @@ const WORDS: [(&str, Word); 15] = [
     ("template", Word::Template),
     ("template-from", Word::TemplateFrom),
     ("delimiters", Word::Delimiters),
+    ("cluster", Word::Cluster),
 ];
 
 /// What the annotations of vault-db-injector begin with.
@@ -58,9 +60,6 @@ const INJECTORS_WORDS: [(&str, Word); 5] = [
     ("role", Word::Role),
 ];
 
-/// Words of the vocabulary that a later version brings: to ignore one would promise what does not happen.
-const LATER_WORDS: [&str; 1] = ["cluster"];
-
 impl Word {
     /// The word, as it stands after the dot of an annotation with this prefix.
     pub(super) fn parse(text: &str, prefix: &str) -> Result<Self, Problem> {
@@ -69,10 +68,7 @@ impl Word {
         if let Some((_, word)) = known().find(|(spelling, _)| *spelling == text) {
             return Ok(*word);
         }
-        if let Some(what) = LATER_WORDS.into_iter().find(|later| *later == text) {
-            return Err(Problem::NotYet { what });
-        }
-        let known = known().map(|(spelling, _)| *spelling).chain(LATER_WORDS);
+        let known = known().map(|(spelling, _)| *spelling);
         Err(Problem::UnknownWord { word: text.to_owned(), nearest: nearest(text, known) })
     }
 

@@ -83,6 +83,9 @@ fn of_sync(error: &sync::Error) -> u8 {
         | sync::Error::AnnotationsFile { .. }
         | sync::Error::Downward { .. }
         | sync::Error::Render(_) => USAGE,
+        sync::Error::Unread { errors, .. } if errors.iter().any(crate::kube::Error::is_configuration) => {
+            USAGE
+        }
         // A clear no needs a person; what could not be reached may come back by itself.
         sync::Error::Unread { errors, .. } if errors.iter().any(crate::kube::Error::is_refusal) => REFUSED,
         sync::Error::Unread { .. } => UNREACHABLE,

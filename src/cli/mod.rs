@@ -24,7 +24,6 @@ use crate::cli::args::{Command, ExecArgs};
 use crate::cli::failure::Failure;
 use crate::commands::{self, exec};
 use crate::health::{Health, listen, probe};
-use crate::kube::Client;
 use crate::sidecar;
 
 /// The exit code of a defect of ours.
@@ -68,17 +67,16 @@ fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Init(init) => {
             end_on_signals(|signal| 128 + signal)?;
-            let (settings, client) = settings::of(&init.source)?;
-            Ok(commands::init::run(&settings, &Client::new(client), &init.target.volume, init.target.grace)?)
+            let (settings, clusters) = settings::of(&init.source)?;
+            Ok(commands::init::run(&settings, &clusters, &init.target.volume, init.target.grace)?)
         }
         Command::Sidecar(sidecar) => {
             // For a sidecar, being told to end is the right end: a Job whose containers end so has succeeded.
             end_on_signals(|_| 0)?;
-            let (settings, client) = settings::of_sidecar(&sidecar)?;
-            let client = Client::new(client);
-            let health = Arc::new(Health::new(client.requests()));
+            let (settings, clusters) = settings::of_sidecar(&sidecar)?;
+            let health = Arc::new(Health::new(clusters.own().requests()));
             listen::start(sidecar.listen.listen, Arc::clone(&health))?;
-            match sidecar::run(&settings, client, &health)? {}
+            match sidecar::run(settings, clusters, &health)? {}
         }
         Command::Probe(args) => Ok(probe::ask(args.listen.listen, args.timeout)?),
         Command::Exec(args) => {
@@ -93,13 +91,8 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Install(install) => Ok(commands::install::run(&install.path)?),
         Command::Render(render) => {
             end_on_signals(|signal| 128 + signal)?;
-            let (settings, client) = settings::of(&render.source)?;
-            Ok(commands::render::run(
-                &settings,
-                &Client::new(client),
-                render.reveal,
-                &mut io::stdout().lock(),
-            )?)
+            let (settings, clusters) = settings::of(&render.source)?;
+            Ok(commands::render::run(&settings, &clusters, render.reveal, &mut io::stdout().lock())?)
         }
     }
 }
@@ -111,8 +104,8 @@ fn exec(args: &ExecArgs) -> Result<(), Failure> {
         match exec::run(&settings, command)? {}
     };
     if *render {
-        let (settings, client) = settings::of(source)?;
-        become_command(exec::Source::Rendered { settings: &settings, client: &Client::new(client) })
+        let (settings, clusters) = settings::of(source)?;
+        become_command(exec::Source::Rendered { settings: &settings, clusters: &clusters })
     } else {
         become_command(exec::Source::Volume { path: volume, timeout: source.timeout })
     }

@@ -1,15 +1,19 @@
 //! What was typed, and what the environment adds, as validated settings.
 
+use std::collections::BTreeMap;
+
+use crate::annotations::Scope;
 use crate::cli::args::{OnDeleteArg, SidecarArgs, SourceArgs, SyncBy, TargetArgs};
 use crate::cli::failure::Failure;
-use crate::kube::{ClientConfig, in_cluster};
+use crate::clusters::Clusters;
+use crate::kube::{Client, in_cluster};
 use crate::object::{Kind, NameError, Namespace, ObjectRef, is_subdomain};
 use crate::quote::Quoted;
 use crate::sidecar::{self, EventsFor, Follow, OnDelete};
 use crate::sync::{AnnotationsFrom, Settings};
 
 /// Reads the settings of a pass and the way to the API server.
-pub(super) fn of(args: &SourceArgs) -> Result<(Settings, ClientConfig), Failure> {
+pub(super) fn of(args: &SourceArgs) -> Result<(Settings, Clusters), Failure> {
     let folder = &args.service_account_dir;
     // What is not UTF-8 is no address either, and is shown as what it looks like.
     let variable = |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
@@ -37,17 +41,24 @@ pub(super) fn of(args: &SourceArgs) -> Result<(Settings, ClientConfig), Failure>
             AnnotationsFrom::Pod { pod, named_by_host }
         }
     };
-    let settings =
-        Settings { annotations, prefix, namespace, allow_none: args.allow_none, timeout: args.timeout };
-    Ok((settings, client))
+    let settings = Settings {
+        annotations,
+        prefix,
+        scope: Scope::own(namespace),
+        allow_none: args.allow_none,
+        timeout: args.timeout,
+    };
+    let clusters = Clusters::new(Client::new(client), BTreeMap::new());
+    Ok((settings, clusters))
 }
 
 /// Reads the settings of a sidecar and the way to the API server.
-pub(super) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, ClientConfig), Failure> {
-    let (sync, client) = of(&args.source)?;
+pub(super) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Failure> {
+    let (sync, clusters) = of(&args.source)?;
     let follow = Follow {
         watch: args.sync == SyncBy::Watch,
         poll_interval: args.poll_interval,
+        resync: None,
         watch_timeout: args.watch_timeout,
     };
     let on_delete = match args.on_delete {
@@ -56,7 +67,7 @@ pub(super) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clien
     };
     let events = match args.events {
         true => {
-            let (pod, _) = pod(&args.source, sync.namespace.clone())?;
+            let (pod, _) = pod(&args.source, sync.scope.namespace.clone())?;
             Some(EventsFor { pod, uid: given(args.pod_uid.as_deref()).map(str::to_owned) })
         }
         false => None,
@@ -73,7 +84,7 @@ pub(super) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clien
             stale_after: args.stale_after,
             events,
         },
-        client,
+        clusters,
     ))
 }
 

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 use rustix::io::Errno;
 
+use crate::clusters::Clusters;
 use crate::credential::RelativePath;
 use crate::environment::{self, Environment};
-use crate::kube::Client;
 use crate::quote::Quoted;
 use crate::secret::SecretBytes;
 use crate::sync;
@@ -47,7 +47,7 @@ pub enum Source<'a> {
         /// Those of `init`.
         settings: &'a sync::Settings,
         /// The way to the API server.
-        client: &'a Client,
+        clusters: &'a Clusters,
     },
 }
 
@@ -72,7 +72,7 @@ pub fn run(settings: &Settings<'_>, command: &[OsString]) -> Result<Infallible, 
     let Settings { source, files: wanted, allow_none } = settings;
     let files = match source {
         Source::Volume { path, timeout } => await_files(path, *timeout, wanted)?,
-        Source::Rendered { settings, client } => render(settings, client, wanted)?,
+        Source::Rendered { settings, clusters } => render(settings, clusters, wanted)?,
     };
     if !allow_none {
         if let Some(file) = wanted.iter().find(|file| !files.contains_key(file)) {
@@ -136,8 +136,8 @@ fn files_of(version: &Version, wanted: &[RelativePath]) -> Result<Files, volume:
     Ok(files)
 }
 
-fn render(settings: &sync::Settings, client: &Client, wanted: &[RelativePath]) -> Result<Files, Error> {
-    let gathered = sync::gather_some(settings, client, |credential| {
+fn render(settings: &sync::Settings, clusters: &Clusters, wanted: &[RelativePath]) -> Result<Files, Error> {
+    let gathered = sync::gather_some(settings, clusters, |credential| {
         credential.is_environment() && (wanted.is_empty() || wanted.contains(&credential.path))
     })?;
     let bundle = sync::render(&gathered.credentials, &gathered.sources)?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use log::info;
 
-use crate::kube::Client;
+use crate::clusters::Clusters;
 use crate::sync::{self, Error, Settings};
 use crate::volume::{Published, Volume};
 
@@ -13,10 +13,10 @@ use crate::volume::{Published, Volume};
 ///
 /// # Errors
 /// Why it was not written; what was there before is unchanged.
-pub fn run(settings: &Settings, client: &Client, path: &Path, grace: Duration) -> Result<(), Error> {
+pub fn run(settings: &Settings, clusters: &Clusters, path: &Path, grace: Duration) -> Result<(), Error> {
     let started = Instant::now();
     let volume = Volume::open(path, grace)?;
-    let outcome = sync::run(settings, client, &volume)?;
+    let outcome = sync::run(settings, clusters, &volume)?;
     let (path, took) = (path.display(), started.elapsed().as_millis());
     match &outcome.published {
         Published::Swapped { version, .. } => {

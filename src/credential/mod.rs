@@ -25,7 +25,7 @@ use crate::object::ObjectRef;
 use crate::secret::SecretBytes;
 
 /// A named group of annotations: where its fields come from and the one output that they become.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     /// Its name, the part before the dot in `podcreds.io/<name>.<word>`.
     pub name: CredentialName,
@@ -92,7 +92,7 @@ impl Credential {
 }
 
 /// Which keys of the sources become fields.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keys {
     /// All, under their own names.
     All,

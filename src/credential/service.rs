@@ -1,14 +1,14 @@
 //! The Service that a credential takes host and port from.
 
 use crate::credential::Keys;
-use crate::object::{Kind, NameError, Namespace, ObjectRef, is_label};
+use crate::object::{ClusterId, Kind, NameError, Namespace, ObjectRef, is_label};
 use crate::quote::Beginning;
 
 /// What a Service gives, under the names by which `.keys` can rename it.
 pub const SERVICE_FIELDS: [&str; 2] = ["host", "port"];
 
 /// A Service, and which of its ports is meant.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
     /// The Service.
     pub object: ObjectRef,
@@ -30,6 +30,12 @@ impl ServicePort {
         }
         let object = ObjectRef::parse(Kind::Service, object, default)?;
         Ok(Self { object, port: port.map(str::to_owned) })
+    }
+
+    /// The same of a Service in another cluster; none means the pod's own.
+    #[must_use]
+    pub fn in_cluster(self, cluster: Option<ClusterId>) -> Self {
+        Self { object: self.object.in_cluster(cluster), ..self }
     }
 
     /// Which fields it gives under their own names: those that `.keys` does not name.

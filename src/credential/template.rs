@@ -6,7 +6,7 @@ use crate::quote::Beginning;
 use crate::template::{Delimiters, Template};
 
 /// Where the template of a credential comes from.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TemplateSource {
     /// The annotation itself.
     Text(Template),

@@ -5,7 +5,7 @@ use crate::credential::FieldName;
 use crate::quote::Quoted;
 
 /// What an `env` file holds instead of the fields under their own names.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Variables {
     /// `.mode: classic`: each of these variables gets the user or the password.
     Classic {
@@ -24,7 +24,7 @@ pub enum Variables {
 }
 
 /// A URI into which user and password are put, in place of what may stand there.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UriTemplate {
     /// With the `//`.
     scheme: String,

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::annotations::{self, DEFAULT_PREFIX};
+use crate::annotations::{self, DEFAULT_PREFIX, Scope};
 use crate::escape;
 use crate::object::{Kind, Namespace, ObjectRef};
 use crate::render;
@@ -25,7 +25,8 @@ fn rendered(secret: &BTreeMap<String, Vec<u8>>) -> BTreeMap<RelativePath, Secret
     let namespace = Namespace::parse("prod").unwrap();
     let annotations = [("db.secret", "s"), ("db.format", "env")]
         .map(|(word, value)| (format!("{DEFAULT_PREFIX}/{word}"), value.to_owned()));
-    let credentials = annotations::parse(&annotations.into(), DEFAULT_PREFIX, &namespace).unwrap();
+    let credentials =
+        annotations::parse(&annotations.into(), DEFAULT_PREFIX, &Scope::own(namespace.clone())).unwrap();
     let data = secret.iter().map(|(key, value)| (key.clone(), SecretBytes::new(value.clone()))).collect();
     let object = ObjectRef::parse(Kind::Secret, "s", &namespace).unwrap();
     let bundle = render::bundle(&credentials, &[(object, Some(data))].into()).unwrap();

@@ -100,11 +100,19 @@ pub enum Reason {
     Render,
     /// The volume could not be written.
     Volume,
+    /// What describes a cluster cannot be used.
+    Configuration,
 }
 
 impl Reason {
-    const ALL: [Self; 5] =
-        [Self::ApiRefused, Self::ApiUnreachable, Self::Annotations, Self::Render, Self::Volume];
+    const ALL: [Self; 6] = [
+        Self::ApiRefused,
+        Self::ApiUnreachable,
+        Self::Annotations,
+        Self::Render,
+        Self::Volume,
+        Self::Configuration,
+    ];
 
     fn label(self) -> &'static str {
         match self {
@@ -113,13 +121,18 @@ impl Reason {
             Self::Annotations => "annotations",
             Self::Render => "render",
             Self::Volume => "volume",
+            Self::Configuration => "configuration",
         }
     }
 }
 
 impl From<&kube::Error> for Reason {
     fn from(error: &kube::Error) -> Self {
-        if error.is_refusal() { Self::ApiRefused } else { Self::ApiUnreachable }
+        match error.is_refusal() {
+            true => Self::ApiRefused,
+            false if error.is_configuration() => Self::Configuration,
+            false => Self::ApiUnreachable,
+        }
     }
 }
 

@@ -114,6 +114,12 @@ pub enum Cause {
         /// How long it would have taken.
         wait: Duration,
     },
+    /// What describes the cluster cannot be used, so that nobody could be asked.
+    #[error("the cluster cannot be asked: {reason}")]
+    Configuration {
+        /// What is wrong, where, and what to do.
+        reason: String,
+    },
     /// An answer beyond its bound.
     #[error("the answer is larger than {limit} bytes")]
     TooLarge {
@@ -142,7 +148,18 @@ impl Error {
 
     /// Whether trying again cannot help: all that is refused by a rule of the protocol and not by the cluster's state.
     pub fn is_final(&self) -> bool {
-        matches!(self.cause, Cause::Refused { .. } | Cause::Redirected { .. } | Cause::TooLarge { .. })
+        matches!(
+            self.cause,
+            Cause::Refused { .. }
+                | Cause::Redirected { .. }
+                | Cause::TooLarge { .. }
+                | Cause::Configuration { .. }
+        )
+    }
+
+    /// Whether nobody was asked, because what describes the cluster is wrong.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self.cause, Cause::Configuration { .. })
     }
 
     /// Whether the API server said that there is no such object.

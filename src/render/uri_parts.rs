@@ -131,7 +131,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::annotations::{DEFAULT_PREFIX, parse};
+    use crate::annotations::{DEFAULT_PREFIX, Scope, parse};
     use crate::object::{Kind, Namespace, ObjectRef};
     use crate::render::{Sources, bundle};
 
@@ -143,7 +143,7 @@ mod tests {
             .chain(&[("secret", "s")])
             .map(|(word, value)| (format!("{DEFAULT_PREFIX}/db.{word}"), (*value).to_owned()))
             .collect();
-        let credentials = parse(&annotations, DEFAULT_PREFIX, &namespace).unwrap();
+        let credentials = parse(&annotations, DEFAULT_PREFIX, &Scope::own(namespace)).unwrap();
         let data = secret.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
         let secret = ObjectRef::new(Kind::Secret, namespace, "s").unwrap();
         let files =

@@ -1,8 +1,9 @@
 //! The one loop: it waits for what has changed, reads it, renders and publishes, and has applications told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -10,11 +11,13 @@ use log::{info, warn};
 use crate::backoff::Backoff;
 use crate::credential::Credential;
 use crate::health::{Part, Pulse, Reason};
-use crate::kube::{Client, Deadline};
 use crate::notify::{Notice, Notifier};
 use crate::object::{Kind, ObjectRef};
 use crate::render::left_out;
-use crate::sidecar::held::Held;
+use crate::sidecar::edits::{self, Edit, Look};
+use crate::sidecar::held::{Held, Progress};
+use crate::sidecar::kept::{self, Kept};
+use crate::sidecar::reading::Reader;
 use crate::sidecar::report::Report;
 use crate::sidecar::rotation::Rotation;
 use crate::sidecar::timing::{Attempt, LONGEST_DELAY, jittered};
@@ -30,25 +33,21 @@ const SETTLE: Duration = Duration::from_millis(2);
 const SETTLE_AT_MOST: Duration = Duration::from_millis(50);
 /// How often an annotations file is looked at, where it is followed.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
-/// The bound on reading annotations again, during which no change of a source is followed.
-const ANNOTATIONS_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many watches there may be, also those that nobody needs any more and that have not ended yet: twice as many as the
 /// annotations of a pod can name.
-const WATCHERS: usize = 256;
+const WATCHERS: usize = 768;
 /// The most that is waited for a change before the loop says that it lives.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The loop's state between two waits.
-pub(super) struct Follower<'a> {
-    settings: &'a Settings,
-    client: Arc<Client>,
+pub(super) struct Follower {
+    settings: Arc<Settings>,
+    reader: Reader,
     report: Arc<Report>,
     pulse: Pulse,
     volume: Volume,
-    credentials: Vec<Credential>,
+    credentials: Arc<Vec<Credential>>,
     held: Held,
-    /// Kept for watchers to come.
-    sender: Sender<Told>,
     told: Receiver<Told>,
     publish: Attempt,
     notifier: Notifier,
@@ -58,10 +57,12 @@ pub(super) struct Follower<'a> {
     omitted: BTreeSet<String>,
     /// When the first change was noticed that is not published.
     noticed: Option<Instant>,
-    /// When everything is read again, where nothing is watched.
+    /// When everything is read again, watched or not.
     poll_at: Option<Instant>,
     /// When the annotations are read again.
     annotations_at: Option<Instant>,
+    /// Whether they are being read.
+    looking: bool,
     annotations_backoff: Backoff,
     /// When it may have to be said that something has lasted for too long.
     delay_at: Option<Instant>,
@@ -69,52 +70,45 @@ pub(super) struct Follower<'a> {
     clear_at: Option<Instant>,
 }
 
-impl<'a> Follower<'a> {
-    /// Reads every source once, and has changes told from then on.
+impl Follower {
+    /// Has every source read, and changes told from then on.
     pub(super) fn start(
-        settings: &'a Settings,
-        client: Arc<Client>,
+        settings: Arc<Settings>,
+        reader: Reader,
         report: Arc<Report>,
         pulse: Pulse,
-        (sender, told): (Sender<Told>, Receiver<Told>),
+        told: Receiver<Told>,
         volume: Volume,
         credentials: Vec<Credential>,
     ) -> Self {
-        let mut held = Held::new(
-            &credentials,
-            settings.on_delete,
-            settings.sync.timeout,
-            Arc::clone(&report),
-            pulse.clone(),
-        );
-        let noticed = held.read_due(&client);
+        let held = Held::new(&credentials, settings.on_delete, Arc::clone(&report));
         let notifier = Notifier::start(&credentials, &settings.volume, Arc::clone(&report.health));
         let mut follower = Self {
-            settings,
-            client,
+            reader,
             report,
             pulse,
             volume,
-            credentials,
+            credentials: Arc::new(credentials),
             held,
-            sender,
             told,
             publish: Attempt::now(),
             notifier,
-            noticed,
+            noticed: None,
             poll_at: next_poll(settings.follow),
             annotations_at: None,
+            looking: false,
             annotations_backoff: Backoff::up_to(LONGEST_DELAY),
             delay_at: None,
             watchers: BTreeMap::new(),
             omitted: BTreeSet::new(),
             // What an earlier run swapped out has its grace too.
             clear_at: Some(Instant::now() + settings.grace),
+            settings,
         };
-        follower.watch();
-        if settings.follow_annotations {
+        if follower.settings.follow_annotations {
             follower.follow_annotations();
         }
+        follower.read_due();
         follower
     }
 
@@ -145,10 +139,10 @@ impl<'a> Follower<'a> {
     }
 
     fn start_watcher(&mut self, object: ObjectRef, version: Option<String>) {
-        let (client, report) = (Arc::clone(&self.client), Arc::clone(&self.report));
-        let (follow, changes) = (self.settings.follow, self.sender.clone());
+        let (clusters, report) = (Arc::clone(&self.reader.clusters), Arc::clone(&self.report));
+        let (follow, changes) = (self.settings.follow, self.reader.told.clone());
         let is_pod = object.kind == Kind::Pod;
-        match watcher::start(client, object.clone(), version, follow, changes, report) {
+        match watcher::start(clusters, object.clone(), version, follow, changes, report) {
             Ok(interest) => drop(self.watchers.insert(object, interest)),
             Err(error) => {
                 warn!("{object} cannot be watched: no thread can be started: {error}; everything is polled");
@@ -175,44 +169,51 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Reads the annotations again and goes over to what they say now; while they are wrong, nothing changes.
-    fn read_annotations(&mut self) {
+    /// Has the annotations read again.
+    fn look_at_annotations(&mut self) {
         let watched = matches!(self.settings.sync.annotations, AnnotationsFrom::Pod { .. })
             && self.settings.follow.watch;
         self.annotations_at = (!watched).then(|| Instant::now() + self.annotations_interval());
-        self.pulse.beat(ANNOTATIONS_TIMEOUT);
-        match sync::credentials(&self.settings.sync, &self.client, Deadline::after(ANNOTATIONS_TIMEOUT)) {
-            Ok(credentials) if credentials == self.credentials => {
-                self.report.works(&Part::Annotations);
-            }
-            Ok(_) if self.watchers.len() >= WATCHERS => {
+        match edits::look(&self.reader, &self.settings, &self.credentials, self.held.objects()) {
+            Ok(()) => self.looking = true,
+            Err(error) => self.keep_annotations(
+                Reason::ApiUnreachable,
+                &format!("the annotations cannot be read: no thread can be started: {error}"),
+            ),
+        }
+    }
+
+    /// Goes over to what the annotations say now; while they are wrong, nothing changes.
+    fn looked(&mut self, look: Look) {
+        self.looking = false;
+        match look {
+            Look::Unchanged => drop(self.report.works(&Part::Annotations)),
+            Look::Edited(_) if self.watchers.len() >= WATCHERS => {
                 let said = "the annotations were edited too often: watches of what they named before have to end first";
                 self.keep_annotations(Reason::Annotations, said);
             }
-            Ok(credentials) => match self.held.adopt(&credentials, &self.client) {
-                Ok(()) => self.adopt(credentials),
-                Err((reason, said)) => self.keep_annotations(reason, &said),
-            },
-            Err(Error::Unread { errors, .. }) => {
-                let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
-                self.keep_annotations(sidecar::reason(&errors), &said.join("\n  "));
-            }
-            // Only another edit can help.
-            Err(error) => {
+            Look::Edited(edit) => self.adopt(edit),
+            Look::Failed { reason, said, is_final } => {
                 let at = self.annotations_at;
-                self.keep_annotations(Reason::Annotations, &error.to_string());
-                self.annotations_at = at;
+                self.keep_annotations(reason, &said);
+                if is_final {
+                    self.annotations_at = at;
+                }
             }
         }
     }
 
-    /// Goes over to credentials whose sources are held.
-    fn adopt(&mut self, credentials: Vec<Credential>) {
+    /// Goes over to credentials whose sources were read.
+    fn adopt(&mut self, edit: Edit) {
+        let credentials = match self.held.adopt(edit) {
+            Ok(credentials) => credentials,
+            Err(error) => return self.keep_annotations(Reason::Annotations, &error.to_string()),
+        };
         info!("the annotations have changed and are applied");
         self.annotations_backoff.reset();
         self.report.works(&Part::Annotations);
         self.notifier.adopt(&credentials, &self.settings.volume);
-        self.credentials = credentials;
+        self.credentials = Arc::new(credentials);
         self.watch();
         self.publish = Attempt::now();
     }
@@ -224,13 +225,13 @@ impl<'a> Follower<'a> {
         self.report.fails(Part::Annotations, reason, &message);
     }
 
-    /// Waits for a change, or for the time of something that is due, and reads what may have changed.
+    /// Waits for a change, or for the time of something that is due, and has read what may have changed.
     fn wait(&mut self) {
         let due = [
             self.poll_at,
             self.publish.at,
             self.clear_at,
-            self.annotations_at,
+            self.annotations_at.filter(|_| !self.looking),
             self.delay_at,
             self.held.next_attempt(),
         ]
@@ -241,46 +242,68 @@ impl<'a> Follower<'a> {
             due.map_or(LONGEST_WAIT, |at| at.saturating_duration_since(Instant::now()).min(LONGEST_WAIT));
         self.pulse.beat(wait);
         match self.told.recv_timeout(wait) {
-            Ok(told) => self.settle(&told),
+            Ok(told) => self.settle(told),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
         }
         if self.poll_at.is_some_and(|at| at <= Instant::now()) {
             self.held.expect_all();
-            self.poll_at = Some(Instant::now() + jittered(self.settings.follow.poll_interval));
+            self.poll_at = next_poll(self.settings.follow);
         }
-        if self.annotations_at.is_some_and(|at| at <= Instant::now()) {
-            self.read_annotations();
+        if self.annotations_at.is_some_and(|at| at <= Instant::now()) && !self.looking {
+            self.look_at_annotations();
         }
-        if let Some(noticed) = self.held.read_due(&self.client) {
-            self.noticed = [self.noticed, Some(noticed)].into_iter().flatten().min();
-            self.publish = Attempt::now();
-        }
+        self.read_due();
         if self.clear_at.is_some_and(|at| at <= Instant::now()) {
             self.volume.clear();
             self.clear_at = None;
         }
     }
 
-    /// Notes a change, and those that come with it.
-    fn settle(&mut self, told: &Told) {
-        self.expect(told);
+    /// Has read what is due, of each cluster by itself.
+    fn read_due(&mut self) {
+        for (cluster, wanted) in self.held.begin_reads() {
+            if let Err(error) = self.reader.start(cluster.clone(), wanted.clone()) {
+                self.held.cannot_read(&cluster, &wanted, &error);
+            }
+        }
+    }
+
+    /// Takes what is told. What changes together is told together, so after a change it is waited for others.
+    fn settle(&mut self, told: Told) {
+        let mut waits = self.take(told);
         let settled = Instant::now() + SETTLE_AT_MOST;
-        while Instant::now() < settled {
+        while waits && Instant::now() < settled {
             match self.told.recv_timeout(SETTLE) {
-                Ok(told) => self.expect(&told),
+                Ok(told) => waits = self.take(told),
                 Err(_) => return,
             }
         }
     }
 
-    fn expect(&mut self, told: &Told) {
+    /// Takes one thing that is told; says whether another of its kind may come right after.
+    fn take(&mut self, told: Told) -> bool {
         match told {
             Told::Changed(change) if change.object.kind == Kind::Pod => {
                 self.annotations_at = Some(Instant::now());
+                return true;
             }
-            Told::Changed(change) => self.held.expect(change),
+            Told::Changed(change) => {
+                self.held.expect(&change);
+                return true;
+            }
+            Told::Read(batch) => {
+                let had_all = self.held.progress();
+                let noticed = self.held.take(batch);
+                if noticed.is_some() || self.held.progress() != had_all {
+                    self.noticed = [self.noticed, noticed].into_iter().flatten().min();
+                    self.publish = Attempt::now();
+                }
+                self.watch();
+            }
+            Told::Looked(look) => self.looked(*look),
             Told::Health => {}
         }
+        false
     }
 
     /// Tells the applications whose credentials have changed.
@@ -289,7 +312,7 @@ impl<'a> Follower<'a> {
             AnnotationsFrom::Pod { pod, .. } => Some(pod.name().to_owned()),
             AnnotationsFrom::File(_) => None,
         };
-        let namespace = self.settings.sync.namespace.to_string();
+        let namespace = self.settings.sync.scope.namespace.to_string();
         let notice = Notice { credentials: BTreeSet::new(), pod, namespace, version };
         self.notifier.notify(rotation.credentials(), &notice);
     }
@@ -298,19 +321,34 @@ impl<'a> Follower<'a> {
         if !self.publish.is_due() {
             return;
         }
-        let Some(sources) = self.held.sources() else {
-            // A source that was never read: reading it makes publishing due again.
-            self.publish.succeeded();
-            return;
-        };
+        self.publish.begin();
         // No bound of the files' own: a slow disk may take as long as a slow network.
         self.pulse.beat(self.settings.sync.timeout);
         let started = Instant::now();
-        match sync::publish(&self.credentials, sources, &self.volume) {
+        let sources = self.held.sources();
+        let published = match self.held.progress() {
+            Progress::Complete => sync::publish(&self.credentials, sources, &self.volume),
+            Progress::Lacks => {
+                let lacks = |credential: &Credential| self.held.lacks(credential);
+                match kept::keep(&self.credentials, lacks, &self.settings.volume) {
+                    Ok(Some(Kept { others, files })) => {
+                        sync::publish_with(&others, sources, files, &self.volume)
+                    }
+                    // An application starts with all of its credentials or not at all.
+                    Ok(None) => return,
+                    Err(error) => Err(error.into()),
+                }
+            }
+            // Reading it makes publishing due again.
+            Progress::Waits => return,
+        };
+        match published {
             Ok(outcome) => {
                 self.publish.succeeded();
-                let omitted =
-                    left_out(&self.credentials, sources).map(|omission| omission.to_string()).collect();
+                let sources = self.held.sources();
+                let known = self.credentials.iter().filter(|credential| !self.held.lacks(credential));
+                let omitted = known.flat_map(|credential| left_out(slice::from_ref(credential), sources));
+                let omitted = omitted.map(|omission| omission.to_string()).collect();
                 if self.omitted != omitted {
                     omitted.difference(&self.omitted).for_each(|omission| info!("{omission}"));
                     self.omitted = omitted;
@@ -370,8 +408,10 @@ impl<'a> Follower<'a> {
     }
 }
 
+/// When everything is read again: in turn where nothing is watched, else as often as that is wanted besides.
 fn next_poll(follow: Follow) -> Option<Instant> {
-    (!follow.watch).then(|| Instant::now() + jittered(follow.poll_interval))
+    let interval = if follow.watch { follow.resync } else { Some(follow.poll_interval) };
+    interval.map(|interval| Instant::now() + jittered(interval))
 }
 
 fn reason(error: &Error) -> Reason {

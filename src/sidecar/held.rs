@@ -1,17 +1,20 @@
 //! What the sidecar holds of each source, and when it is read again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::info;
 
 use crate::credential::Credential;
-use crate::health::{Part, Pulse, Reason};
-use crate::kube::{Client, Deadline, Error, Object};
-use crate::object::ObjectRef;
+use crate::health::{Part, Reason};
+use crate::kube::Object;
+use crate::object::{ClusterId, ObjectRef};
 use crate::render::Sources;
 use crate::sidecar::OnDelete;
+use crate::sidecar::edits::Edit;
+use crate::sidecar::reading::{Batch, Read, Wanted};
 use crate::sidecar::report::Report;
 use crate::sidecar::timing::Attempt;
 use crate::sidecar::told::Noticed;
@@ -21,11 +24,10 @@ use crate::sync;
 pub(super) struct Held {
     sources: Sources,
     states: BTreeMap<ObjectRef, State>,
+    /// The clusters whose objects are being read.
+    reading: BTreeSet<Option<ClusterId>>,
     on_delete: OnDelete,
-    /// The bound on one attempt to read an object.
-    timeout: Duration,
     report: Arc<Report>,
-    pulse: Pulse,
 }
 
 struct State {
@@ -33,21 +35,28 @@ struct State {
     optional: bool,
     version: Option<String>,
     attempt: Attempt,
+    /// Whether an attempt to read it has come to an end.
+    attempted: bool,
     /// Since when it may be another than what was read.
     noticed: Option<Instant>,
 }
 
+/// How much is held of all that the credentials name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Something is not read yet, and its first attempt is still to end.
+    Waits,
+    /// Something could not be read so far.
+    Lacks,
+    /// All of it.
+    Complete,
+}
+
 impl Held {
     /// Nothing yet of all that the credentials name; all is due to be read.
-    pub(super) fn new(
-        credentials: &[Credential],
-        on_delete: OnDelete,
-        timeout: Duration,
-        report: Arc<Report>,
-        pulse: Pulse,
-    ) -> Self {
+    pub(super) fn new(credentials: &[Credential], on_delete: OnDelete, report: Arc<Report>) -> Self {
         let states = Self::states(credentials, |_| State::new());
-        Self { sources: Sources::new(), states, on_delete, timeout, report, pulse }
+        Self { sources: Sources::new(), states, reading: BTreeSet::new(), on_delete, report }
     }
 
     fn states(
@@ -65,33 +74,17 @@ impl Held {
         states
     }
 
-    /// Goes over to other credentials. What they still name stays held, and what is new is read first: as long as that
-    /// fails, nothing changes.
+    /// Goes over to other credentials. What they still name stays held, and what is new was read: otherwise nothing changes.
     ///
     /// # Errors
-    /// Why a new object cannot be read, or why nothing can be made of them all.
-    pub(super) fn adopt(
-        &mut self,
-        credentials: &[Credential],
-        client: &Client,
-    ) -> Result<(), (Reason, String)> {
-        let mut read = BTreeMap::new();
-        for (object, state) in Self::states(credentials, |_| State::new()) {
-            if self.sources.contains_key(&object) {
-                continue;
-            }
-            self.pulse.beat(self.timeout);
-            let found = match client.object(&object, Deadline::after(self.timeout)) {
-                Err(error) if state.optional && error.is_not_found() => None,
-                found => Some(found.map_err(|error| (Reason::from(&error), error.to_string()))?),
-            };
-            read.insert(object, found);
-        }
-        self.check(credentials, &read).map_err(|error| (Reason::Annotations, error.to_string()))?;
+    /// Why nothing can be made of them all.
+    pub(super) fn adopt(&mut self, edit: Edit) -> Result<Vec<Credential>, sync::Error> {
+        let Edit { credentials, read } = edit;
+        self.check(&credentials, &read)?;
         let mut before = std::mem::take(&mut self.states);
         let was_optional: BTreeMap<_, _> =
             before.iter().map(|(object, state)| (object.clone(), state.optional)).collect();
-        self.states = Self::states(credentials, |object| before.remove(object).unwrap_or_else(State::new));
+        self.states = Self::states(&credentials, |object| before.remove(object).unwrap_or_else(State::new));
         // What no credential names any more cannot be stale.
         for object in before.keys() {
             self.report.works(&Part::Source(object.clone()));
@@ -104,14 +97,15 @@ impl Held {
         }
         for (object, found) in read {
             if let Some(state) = self.states.get_mut(&object) {
+                state.attempt.begin();
                 state.attempt.succeeded();
-                state.noticed = None;
+                (state.attempted, state.noticed) = (true, None);
                 self.report.works(&Part::Source(object.clone()));
                 state.version = found.as_ref().map(|found| found.version.clone());
             }
             self.sources.insert(object, found.map(|found| found.data));
         }
-        Ok(())
+        Ok(credentials)
     }
 
     /// Makes sure that the credentials can be rendered from what is held and what was read for them.
@@ -131,14 +125,36 @@ impl Held {
         credential.objects().any(|object| matches!(self.sources.get(object), Some(None)))
     }
 
-    /// The objects, each with the version that was read.
+    /// The objects of which it is known whether they can be read, each with the version that was read.
     pub(super) fn versions(&self) -> impl Iterator<Item = (ObjectRef, Option<String>)> {
-        self.states.iter().map(|(object, state)| (object.clone(), state.version.clone()))
+        let attempted = self.states.iter().filter(|(_, state)| state.attempted);
+        attempted.map(|(object, state)| (object.clone(), state.version.clone()))
     }
 
-    /// All sources, once each was read or found to be missing where it may be.
-    pub(super) fn sources(&self) -> Option<&Sources> {
-        (self.sources.len() == self.states.len()).then_some(&self.sources)
+    /// How much there is.
+    pub(super) fn progress(&self) -> Progress {
+        if self.sources.len() == self.states.len() {
+            Progress::Complete
+        } else if self.states.values().all(|state| state.attempted) {
+            Progress::Lacks
+        } else {
+            Progress::Waits
+        }
+    }
+
+    /// What was read, or found to be missing where it may be.
+    pub(super) fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
+    /// Whether a source of this credential was never read.
+    pub(super) fn lacks(&self, credential: &Credential) -> bool {
+        credential.objects().any(|object| !self.sources.contains_key(object))
+    }
+
+    /// What is held, by name.
+    pub(super) fn objects(&self) -> BTreeSet<ObjectRef> {
+        self.sources.keys().cloned().collect()
     }
 
     /// This object may have changed.
@@ -154,38 +170,54 @@ impl Held {
         self.states.values_mut().for_each(|state| state.attempt.expect());
     }
 
-    /// When the next object is due to be read.
+    /// When the next object is due to be read, of a cluster where nothing is being read.
     pub(super) fn next_attempt(&self) -> Option<Instant> {
-        self.states.values().filter_map(|state| state.attempt.at).min()
+        let free = self.states.iter().filter(|(object, _)| !self.reading.contains(&object.cluster));
+        free.filter_map(|(_, state)| state.attempt.at).min()
     }
 
-    /// Reads what is due; if anything has changed, returns since when the first of it was expected.
-    pub(super) fn read_due(&mut self, client: &Client) -> Option<Instant> {
-        let due: BTreeSet<_> = self
-            .states
-            .iter()
-            .filter(|(_, state)| state.attempt.is_due())
-            .map(|(object, _)| object.clone())
-            .collect();
-        let mut first = None;
-        for object in due {
-            self.pulse.beat(self.timeout);
-            let started = Instant::now();
-            let read = client.object(&object, Deadline::after(self.timeout));
-            first = [first, self.take(&object, read, started)].into_iter().flatten().min();
+    /// What is due to be read, by cluster. It is being read from now on.
+    pub(super) fn begin_reads(&mut self) -> BTreeMap<Option<ClusterId>, Vec<Wanted>> {
+        let mut due = BTreeMap::<_, Vec<_>>::new();
+        for (object, state) in &mut self.states {
+            if state.attempt.is_due() && !self.reading.contains(&object.cluster) {
+                state.attempt.begin();
+                let wanted = Wanted { object: object.clone(), noticed: state.noticed.take() };
+                due.entry(object.cluster.clone()).or_default().push(wanted);
+            }
         }
-        first
+        self.reading.extend(due.keys().cloned());
+        due
     }
 
-    /// Holds what was read; if that is new, returns since when it was expected.
-    fn take(&mut self, object: &ObjectRef, read: Result<Object, Error>, started: Instant) -> Option<Instant> {
+    /// Holds what was read; if anything has changed, returns since when the first of it was expected.
+    pub(super) fn take(&mut self, Batch { cluster, reads }: Batch) -> Option<Instant> {
+        self.reading.remove(&cluster);
+        reads.into_iter().filter_map(|read| self.take_one(read)).min()
+    }
+
+    /// Nothing could be read, for want of a thread.
+    pub(super) fn cannot_read(&mut self, cluster: &Option<ClusterId>, wanted: &[Wanted], cause: &io::Error) {
+        self.reading.remove(cluster);
+        for Wanted { object, noticed } in wanted {
+            let Some(state) = self.states.get_mut(object) else { continue };
+            state.attempt.failed(Duration::ZERO);
+            state.noticed = state.noticed.or(*noticed);
+            let message = format!("{object} cannot be read: no thread can be started: {cause}");
+            self.report.fails(Part::Source(object.clone()), Reason::ApiUnreachable, &message);
+        }
+    }
+
+    /// Holds one object; if it is new, returns since when it was expected.
+    fn take_one(&mut self, Read { object, since, started, result }: Read) -> Option<Instant> {
+        let object = &object;
         let state = self.states.get_mut(object)?;
+        state.attempted = true;
         let source = Part::Source(object.clone());
-        let noticed = state.noticed.unwrap_or(started);
-        match read {
+        let noticed = since.unwrap_or(started);
+        match result {
             Ok(Object { version, data }) => {
                 state.attempt.succeeded();
-                state.noticed = None;
                 if self.report.works(&source) {
                     info!("{object} can be read again");
                 }
@@ -202,9 +234,9 @@ impl Held {
                 if known || state.optional {
                     // Its watch tells when it is made again; where there is none, it is asked for in turn.
                     state.attempt.succeeded();
-                    state.noticed = None;
                 } else {
                     state.attempt.failed(Duration::ZERO);
+                    state.noticed = since.or(state.noticed);
                 }
                 // What was cleared stays cleared, and is no failure.
                 let cleared = known && !had && self.on_delete == OnDelete::Clear;
@@ -225,6 +257,7 @@ impl Held {
             }
             Err(error) => {
                 state.attempt.failed(error.retry_after().unwrap_or_default());
+                state.noticed = since.or(state.noticed);
                 let message = format!("{error}; the files stay as they are");
                 self.report.fails(source, Reason::from(&error), &message);
                 None
@@ -235,6 +268,6 @@ impl Held {
 
 impl State {
     fn new() -> Self {
-        Self { optional: true, version: None, attempt: Attempt::now(), noticed: None }
+        Self { optional: true, version: None, attempt: Attempt::now(), attempted: false, noticed: None }
     }
 }

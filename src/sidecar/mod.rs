@@ -1,11 +1,14 @@
 //! The long-running mode: credentials that follow their sources.
 //!
-//! One thread for each source says that it has changed (`watcher`); this one reads what has changed, renders and
-//! publishes, through the same code as `init`. What it holds of each source is in `held`: a source that cannot be read
-//! keeps what it last held, and holds up no other.
+//! One thread for each source says that it has changed (`watcher`); this one has it read in the background (`reading`), renders
+//! and publishes, through the same code as `init`. What it holds of each source is in `held`: a source that cannot be read
+//! keeps what it last held, and holds up no other; nor does a cluster that does not answer.
 
+mod edits;
 mod follower;
 mod held;
+mod kept;
+mod reading;
 mod report;
 mod rotation;
 mod timing;
@@ -17,12 +20,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use crate::clusters::Clusters;
 use crate::credential::Credential;
 use crate::events::Events;
 use crate::health::{Health, Part, Pulse, Reason};
-use crate::kube::{self, Client, Deadline};
+use crate::kube::{self, Deadline};
 use crate::object::ObjectRef;
 use crate::sidecar::follower::Follower;
+use crate::sidecar::reading::Reader;
 use crate::sidecar::report::Report;
 use crate::sidecar::timing::{Attempt, pause};
 use crate::sync::{self, Error};
@@ -65,6 +70,8 @@ pub struct Follow {
     pub watch: bool,
     /// How often sources are read that are not watched.
     pub poll_interval: Duration,
+    /// How often everything is read besides, where it is watched.
+    pub resync: Option<Duration>,
     /// How long one watch lasts before the next; a line that is silent for longer is dead.
     pub watch_timeout: Duration,
 }
@@ -82,20 +89,22 @@ pub enum OnDelete {
 ///
 /// # Errors
 /// A volume that is not there, or annotations that are wrong. All that may pass is waited out.
-pub fn run(settings: &Settings, client: Client, health: &Arc<Health>) -> Result<Infallible, Error> {
+pub fn run(settings: Settings, clusters: Clusters, health: &Arc<Health>) -> Result<Infallible, Error> {
     let volume = Volume::open(&settings.volume, settings.grace)?;
-    let client = Arc::new(client);
+    let (settings, clusters) = (Arc::new(settings), Arc::new(clusters));
     let events = match settings.events.clone() {
         Some(EventsFor { pod, uid }) => {
-            Events::start(Arc::clone(&client), pod, uid, settings.sync.timeout, Arc::clone(health))
+            Events::start(Arc::clone(clusters.own()), pod, uid, settings.sync.timeout, Arc::clone(health))
         }
         None => Events::off(Arc::clone(health)),
     };
     let (sender, told) = mpsc::channel();
     let report = Arc::new(Report::new(Arc::clone(health), events, settings.stale_after, sender.clone()));
     let pulse = health.pulse("follower");
-    let credentials = credentials(&settings.sync, &client, &report, &pulse)?;
-    let mut follower = Follower::start(settings, client, report, pulse, (sender, told), volume, credentials);
+    let credentials = credentials(&settings.sync, &clusters, &report, &pulse)?;
+    let reader =
+        Reader { clusters, timeout: settings.sync.timeout, health: Arc::clone(health), told: sender };
+    let mut follower = Follower::start(settings, reader, report, pulse, told, volume, credentials);
     loop {
         follower.turn();
     }
@@ -104,14 +113,14 @@ pub fn run(settings: &Settings, client: Client, health: &Arc<Health>) -> Result<
 /// Reads the pod's annotations, however long it takes until they can be read.
 fn credentials(
     settings: &sync::Settings,
-    client: &Client,
+    clusters: &Clusters,
     report: &Report,
     pulse: &Pulse,
 ) -> Result<Vec<Credential>, Error> {
     let mut attempt = Attempt::now();
     loop {
         pulse.beat(settings.timeout);
-        match sync::credentials(settings, client, Deadline::after(settings.timeout)) {
+        match sync::credentials(settings, clusters, Deadline::after(settings.timeout)) {
             Err(Error::Unread { errors, .. }) => {
                 let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
                 let message = format!("{}; going on", said.join("\n  "));

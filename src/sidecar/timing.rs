@@ -27,13 +27,18 @@ impl Attempt {
         self.at.is_some_and(|at| at <= Instant::now())
     }
 
+    /// It is being tried from now on: what is asked for meanwhile is another attempt.
+    pub(super) fn begin(&mut self) {
+        self.at = None;
+    }
+
     /// Tries as soon as that is allowed.
     pub(super) fn expect(&mut self) {
         self.at = Some(Instant::now()).max(self.not_before);
     }
 
     pub(super) fn succeeded(&mut self) {
-        (self.at, self.not_before) = (None, None);
+        self.not_before = None;
         self.backoff.reset();
     }
 

@@ -11,16 +11,16 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 
 use crate::backoff::Backoff;
+use crate::clusters::Clusters;
 use crate::health::{Part, Pulse, Reason};
-use crate::kube::{Cause, Change, Client, Error};
+use crate::kube::{Cause, Change, Error};
 use crate::object::ObjectRef;
 use crate::sidecar::Follow;
+use crate::sidecar::reading::STACK;
 use crate::sidecar::report::Report;
 use crate::sidecar::timing::{LONGEST_ASKED, LONGEST_DELAY, jittered, pause};
 use crate::sidecar::told::{Noticed, Told};
 
-/// Enough for TLS and JSON; a thread's default would reserve eight times as much.
-const STACK: usize = 256 * 1024;
 /// How long a watch must last to count as one that worked.
 const GOOD_WATCH: Duration = Duration::from_secs(5);
 /// How much longer than a watch lasts its line may be silent, besides a tenth of that time.
@@ -32,7 +32,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// # Errors
 /// If there can be no thread.
 pub(super) fn start(
-    client: Arc<Client>,
+    clusters: Arc<Clusters>,
     object: ObjectRef,
     version: Option<String>,
     follow: Follow,
@@ -44,7 +44,7 @@ pub(super) fn start(
     let thread = thread::Builder::new().name(format!("watch {}", object.name())).stack_size(STACK);
     let told = Instant::now();
     let watcher = Watcher {
-        client,
+        clusters,
         object,
         version,
         follow,
@@ -95,7 +95,7 @@ impl Interest {
 }
 
 struct Watcher {
-    client: Arc<Client>,
+    clusters: Arc<Clusters>,
     object: ObjectRef,
     /// The last version that is known; none where the present state must be read.
     version: Option<String>,
@@ -173,7 +173,9 @@ impl Watcher {
     /// Watches until the watch ends.
     fn watch(&mut self) -> Result<(), Error> {
         let lifetime = jittered(self.follow.watch_timeout);
-        let (client, object) = (Arc::clone(&self.client), self.object.clone());
+        let object = self.object.clone();
+        let client = self.clusters.client(object.cluster.as_ref());
+        let client = client.map_err(|cause| Error::new(&object, cause))?;
         let silence = lifetime + lifetime / 10 + SILENCE;
         self.pulse.beat(client.answer_timeout().saturating_add(silence));
         let mut watch = client.watch(&object, self.version.as_deref(), lifetime, silence)?;

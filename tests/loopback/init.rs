@@ -149,7 +149,7 @@ fn every_wrong_annotation_is_named_at_once_and_no_secret_is_asked_for() {
         "3 wrong annotations:",
         "podcreds.io/db.secert: \"secert\" is no word that podcreds knows; did you mean \"secret\"?",
         "podcreds.io/x.secret: \"X\" is no name",
-        "podcreds.io/y.cluster: cluster is not yet supported",
+        "podcreds.io/y.cluster: \"hub\" is a cluster that nothing describes: name a clusters file with --clusters",
     ];
     assert_has(&finished.stderr, &parts);
     assert_has(&scene.pod.termination_message(), &parts);

@@ -8,7 +8,7 @@ mod templates;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::annotations::{DEFAULT_PREFIX, parse};
+use crate::annotations::{DEFAULT_PREFIX, Scope, parse};
 use crate::credential::FieldName;
 use crate::object::{Data, Kind, Namespace, ObjectRef};
 
@@ -18,8 +18,12 @@ fn object(kind: Kind, name: &str) -> ObjectRef {
 
 fn credentials(annotations: &[(&str, &str)]) -> Vec<Credential> {
     let named = |(word, value): &(&str, &str)| (format!("{DEFAULT_PREFIX}/{word}"), (*value).to_owned());
-    parse(&annotations.iter().map(named).collect(), DEFAULT_PREFIX, &Namespace::parse("prod").unwrap())
-        .unwrap()
+    parse(
+        &annotations.iter().map(named).collect(),
+        DEFAULT_PREFIX,
+        &Scope::own(Namespace::parse("prod").unwrap()),
+    )
+    .unwrap()
 }
 
 fn data(entries: &[(&str, &[u8])]) -> Data {

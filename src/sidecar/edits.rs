@@ -1,0 +1,106 @@
+//! Annotations that are edited after the start: they are read in the background, and with them what they name anew, so that an
+//! edit which names something that cannot be read holds up no rotation.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::credential::Credential;
+use crate::health::Reason;
+use crate::kube::{Deadline, Object};
+use crate::object::ObjectRef;
+use crate::sidecar::reading::{Reader, STACK};
+use crate::sidecar::told::Told;
+use crate::sidecar::{self, Settings};
+use crate::sync::{self, Error};
+
+/// The bound on reading annotations again.
+const ANNOTATIONS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What came of a look at the annotations.
+pub(super) enum Look {
+    /// They say what they said before.
+    Unchanged,
+    /// They say something else, and all that they name anew could be read.
+    Edited(Edit),
+    /// They, or something that they name, could not be read: why, and whether only another edit can help.
+    Failed {
+        /// For the metrics.
+        reason: Reason,
+        /// For people.
+        said: String,
+        /// Whether trying again is of no use.
+        is_final: bool,
+    },
+}
+
+/// Other credentials, and the objects among theirs that were not held; none where an optional one is missing.
+pub(super) struct Edit {
+    pub(super) credentials: Vec<Credential>,
+    pub(super) read: BTreeMap<ObjectRef, Option<Object>>,
+}
+
+/// Reads the annotations, and tells what they say. `known` are the credentials as they are, `held` the objects that need not be
+/// read.
+///
+/// # Errors
+/// If there can be no thread.
+pub(super) fn look(
+    reader: &Reader,
+    settings: &Arc<Settings>,
+    known: &Arc<Vec<Credential>>,
+    held: BTreeSet<ObjectRef>,
+) -> io::Result<()> {
+    let (reader, settings, known) = (reader.clone(), Arc::clone(settings), Arc::clone(known));
+    let pulse = reader.health.pulse("annotations");
+    let thread = thread::Builder::new().name("annotations".into()).stack_size(STACK);
+    let read = move || {
+        pulse.beat(ANNOTATIONS_TIMEOUT);
+        let deadline = Deadline::after(ANNOTATIONS_TIMEOUT);
+        let look = match sync::credentials(&settings.sync, &reader.clusters, deadline) {
+            Ok(credentials) if credentials == *known => Look::Unchanged,
+            Ok(credentials) => read_new(&reader, credentials, &held, || pulse.beat(reader.timeout)),
+            Err(Error::Unread { errors, .. }) => {
+                let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
+                Look::Failed { reason: sidecar::reason(&errors), said: said.join("\n  "), is_final: false }
+            }
+            Err(error) => {
+                Look::Failed { reason: Reason::Annotations, said: error.to_string(), is_final: true }
+            }
+        };
+        // Without a receiver the process is about to end.
+        let _ = reader.told.send(Told::Looked(Box::new(look)));
+    };
+    thread.spawn(read).map(drop)
+}
+
+fn read_new(
+    reader: &Reader,
+    credentials: Vec<Credential>,
+    held: &BTreeSet<ObjectRef>,
+    beat: impl Fn(),
+) -> Look {
+    // An object is optional if it is for all that name it.
+    let mut wanted = BTreeMap::new();
+    for credential in &credentials {
+        for object in credential.objects().filter(|object| !held.contains(object)) {
+            *wanted.entry(object.clone()).or_insert(true) &= credential.optional;
+        }
+    }
+    let mut read = BTreeMap::new();
+    for (object, optional) in wanted {
+        beat();
+        let found = match reader.clusters.object(&object, Deadline::after(reader.timeout)) {
+            Ok(found) => Some(found),
+            Err(error) if optional && error.is_not_found() => None,
+            Err(error) => {
+                let reason = Reason::from(&error);
+                return Look::Failed { reason, said: error.to_string(), is_final: false };
+            }
+        };
+        read.insert(object, found);
+    }
+    Look::Edited(Edit { credentials, read })
+}

@@ -1,0 +1,49 @@
+//! The files of credentials that cannot be read yet, after a restart: what an earlier run wrote of them stays, and the others go
+//! on.
+
+use std::path::Path;
+
+use crate::bundle::{Bundle, BundleFile};
+use crate::credential::Credential;
+use crate::volume::{Error, Version};
+
+/// The credentials that can be rendered, and the files of the others as they are.
+pub(super) struct Kept {
+    pub(super) others: Vec<Credential>,
+    pub(super) files: Bundle,
+}
+
+/// Finds in the volume at `path` the files of the credentials that lack something. None if there are none of one of them: then an
+/// earlier run has not written it.
+///
+/// # Errors
+/// If the volume cannot be read.
+pub(super) fn keep(
+    credentials: &[Credential],
+    lacks: impl Fn(&Credential) -> bool,
+    path: &Path,
+) -> Result<Option<Kept>, Error> {
+    let Some(version) = Version::open(path)? else { return Ok(None) };
+    let written = version.paths()?;
+    // Those that add to a file of one that lacks something stay as that file is.
+    let shares = |credential: &Credential| {
+        credentials.iter().any(|other| other.path == credential.path && lacks(other))
+    };
+    let (lacking, others): (Vec<_>, Vec<_>) = credentials.iter().partition(|credential| shares(credential));
+    let mut files = Bundle::new();
+    for credential in lacking {
+        let before = files.len();
+        for path in written.iter().filter(|path| credential.owns(&path.to_string())) {
+            if let Some(content) = version.read(path)? {
+                files.insert(path.clone(), BundleFile { content, mode: credential.mode });
+            }
+        }
+        let shared = files.keys().any(|path| credential.owns(&path.to_string()));
+        if files.len() == before && !shared {
+            return Ok(None);
+        }
+    }
+    // What was replaced meanwhile may have been cleared while it was read.
+    let is_whole = version.is_current()?;
+    Ok(is_whole.then(|| Kept { others: others.into_iter().cloned().collect(), files }))
+}

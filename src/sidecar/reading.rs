@@ -1,0 +1,75 @@
+//! Objects are read in the background, those of each cluster by themselves: a cluster that does not answer holds up what comes
+//! from it and nothing else. A thread lives as long as its reads: what is idle costs nothing.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::clusters::Clusters;
+use crate::health::Health;
+use crate::kube::{Deadline, Error, Object};
+use crate::object::{ClusterId, ObjectRef};
+use crate::sidecar::told::Told;
+
+/// Enough for TLS and JSON; a thread's default would reserve eight times as much.
+pub(super) const STACK: usize = 256 * 1024;
+
+/// An object to read, and since when it may be another than what is held.
+#[derive(Clone)]
+pub(super) struct Wanted {
+    pub(super) object: ObjectRef,
+    pub(super) noticed: Option<Instant>,
+}
+
+/// What was read of one cluster, none for the pod's own.
+pub(super) struct Batch {
+    pub(super) cluster: Option<ClusterId>,
+    pub(super) reads: Vec<Read>,
+}
+
+/// One object, since when it was expected, and what came of reading it.
+pub(super) struct Read {
+    pub(super) object: ObjectRef,
+    pub(super) since: Option<Instant>,
+    pub(super) started: Instant,
+    pub(super) result: Result<Object, Error>,
+}
+
+/// What reading needs.
+#[derive(Clone)]
+pub(super) struct Reader {
+    pub(super) clusters: Arc<Clusters>,
+    /// The bound on one object.
+    pub(super) timeout: Duration,
+    pub(super) health: Arc<Health>,
+    pub(super) told: Sender<Told>,
+}
+
+impl Reader {
+    /// Reads these objects of one cluster, and tells what they are when all are read.
+    ///
+    /// # Errors
+    /// If there can be no thread.
+    pub(super) fn start(&self, cluster: Option<ClusterId>, wanted: Vec<Wanted>) -> io::Result<()> {
+        let reader = self.clone();
+        let pulse = self.health.pulse(&match &cluster {
+            Some(id) => format!("reads of cluster {id}"),
+            None => "reads".to_owned(),
+        });
+        let thread = thread::Builder::new().name("read".into()).stack_size(STACK);
+        let read = move || {
+            let mut reads = Vec::with_capacity(wanted.len());
+            for Wanted { object, noticed } in wanted {
+                pulse.beat(reader.timeout);
+                let started = Instant::now();
+                let result = reader.clusters.object(&object, Deadline::after(reader.timeout));
+                reads.push(Read { object, since: noticed, started, result });
+            }
+            // Without a receiver the process is about to end.
+            let _ = reader.told.send(Told::Read(Batch { cluster, reads }));
+        };
+        thread.spawn(read).map(drop)
+    }
+}
