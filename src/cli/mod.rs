@@ -74,7 +74,7 @@ fn execute(command: Command) -> Result<(), Failure> {
             // For a sidecar, being told to end is the right end: a Job whose containers end so has succeeded.
             end_on_signals(|_| 0)?;
             let (settings, clusters) = settings::of_sidecar(&sidecar)?;
-            let health = Arc::new(Health::new(clusters.own().requests()));
+            let health = Arc::new(Health::new(settings::health(&clusters)));
             listen::start(sidecar.listen.listen, Arc::clone(&health))?;
             match sidecar::run(settings, clusters, &health)? {}
         }

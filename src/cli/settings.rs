@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::annotations::Scope;
 use crate::cli::args::{OnDeleteArg, SidecarArgs, SourceArgs, SyncBy, TargetArgs};
 use crate::cli::failure::Failure;
-use crate::clusters::Clusters;
+use crate::clusters::{Clusters, Labels};
+use crate::health;
 use crate::kube::{Client, in_cluster};
 use crate::object::{Kind, NameError, Namespace, ObjectRef, is_subdomain};
 use crate::quote::Quoted;
@@ -86,6 +87,21 @@ pub(super) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clust
         },
         clusters,
     ))
+}
+
+/// The clusters, as the metrics call them.
+pub(super) fn health(clusters: &Clusters) -> Vec<health::Cluster> {
+    let own = health::Cluster { requests: clusters.own().requests(), ..health::Cluster::default() };
+    let others = clusters.others().iter().map(|(id, member)| {
+        let Labels { name, environment, region } = member.labels().clone();
+        let labels = [("name", name), ("environment", environment), ("region", region)];
+        health::Cluster {
+            id: Some(id.clone()),
+            labels: labels.into_iter().filter_map(|(label, value)| Some((label, value?))).collect(),
+            requests: member.requests(),
+        }
+    });
+    std::iter::once(own).chain(others).collect()
 }
 
 /// The pod, and whether its name is a guess.

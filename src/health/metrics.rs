@@ -4,7 +4,8 @@
 use std::fmt::{Display, Write};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::health::{Health, Reason};
+use crate::health::{Cluster, Health, Reason};
+use crate::object::ClusterId;
 
 /// The upper bounds of the histogram's buckets, in seconds.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
@@ -30,7 +31,7 @@ impl Histogram {
 
 /// The text of all metrics.
 pub fn write(health: &Health) -> String {
-    let requests = health.requests.counts();
+    let clusters: Vec<_> = health.clusters.iter().map(|it| (it, it.requests.counts())).collect();
     let state = health.state();
     let mut text = Text(String::with_capacity(4096));
 
@@ -39,6 +40,21 @@ pub fn write(health: &Health) -> String {
 
     text.about("podcreds_staleness_seconds", "gauge", "For how long the files may have been out of date: since the first failure that still holds, or since the start while there are none; 0 while they are current.");
     text.plain("podcreds_staleness_seconds", state.staleness().as_secs_f64());
+
+    // Where there is only the pod's own, the figures above are its.
+    if clusters.len() > 1 {
+        text.about("podcreds_cluster_info", "gauge", "A cluster that sources are read from, with what the clusters file calls it; always 1. The pod's own has an empty id.");
+        for (Cluster { id, labels, .. }, _) in &clusters {
+            let labels = labels.iter().map(|(name, value)| (*name, value.as_str()));
+            let all: Vec<_> = [("cluster", name(id.as_ref()))].into_iter().chain(labels).collect();
+            text.labelled_all("podcreds_cluster_info", &all, 1);
+        }
+        text.about("podcreds_cluster_staleness_seconds", "gauge", "For how long what comes from a cluster may have been out of date: since the first failure that still holds; 0 while it is current.");
+        for (Cluster { id, .. }, _) in &clusters {
+            let staleness = state.staleness_of(id.as_ref()).as_secs_f64();
+            text.labelled("podcreds_cluster_staleness_seconds", "cluster", name(id.as_ref()), staleness);
+        }
+    }
 
     text.about("podcreds_last_success_timestamp_seconds", "gauge", "When an attempt to publish last found the files as they should be, or made them so, in Unix time; 0 before the first time.");
     text.plain("podcreds_last_success_timestamp_seconds", state.last_success.map_or(0.0, unix_time));
@@ -91,12 +107,17 @@ pub fn write(health: &Health) -> String {
     text.about(
         "podcreds_api_requests_total",
         "counter",
-        "Requests to the API server, by HTTP status; error is one without an answer.",
+        "Requests to the API server, by HTTP status, error for one without an answer, and by cluster, for another than the pod's own.",
     );
-    for (status, count) in &requests.by_status {
-        text.labelled("podcreds_api_requests_total", "code", status, count);
+    for (Cluster { id, .. }, requests) in &clusters {
+        let of = id.as_ref().map(|id| ("cluster", id.as_str()));
+        let mut sample = |code: &str, count: &u64| {
+            let labels: Vec<_> = [("code", code)].into_iter().chain(of).collect();
+            text.labelled_all("podcreds_api_requests_total", &labels, count);
+        };
+        requests.by_status.iter().for_each(|(status, count)| sample(&status.to_string(), count));
+        sample("error", &requests.unanswered);
     }
-    text.labelled("podcreds_api_requests_total", "code", "error", requests.unanswered);
     text.0
 }
 
@@ -104,7 +125,12 @@ fn unix_time(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// Lines of the format. Names, help and label values are our own words and numbers: nothing in them has to be escaped.
+/// The value of the label `cluster`. An empty one is the same as none.
+fn name(id: Option<&ClusterId>) -> &str {
+    id.map(ClusterId::as_str).unwrap_or_default()
+}
+
+/// Lines of the format. Names and help are our own words: nothing in them has to be escaped.
 struct Text(String);
 
 impl Text {
@@ -117,17 +143,26 @@ impl Text {
     }
 
     fn labelled(&mut self, name: &str, label: &str, is: impl Display, value: impl Display) {
-        let _ = writeln!(self.0, "{name}{{{label}=\"{is}\"}} {value}");
+        self.labelled_all(name, &[(label, &is.to_string())], value);
+    }
+
+    fn labelled_all(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let labels: Vec<_> =
+            labels.iter().map(|(label, is)| format!("{label}=\"{}\"", escaped(is))).collect();
+        let _ = writeln!(self.0, "{name}{{{}}} {value}", labels.join(","));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
     use std::sync::Arc;
 
     use super::*;
     use crate::health::Part;
+    use crate::object::{Kind, Namespace, ObjectRef};
 
     /// What each sample says, its labels with its name.
     fn samples(text: &str) -> BTreeMap<&str, f64> {
@@ -140,7 +175,7 @@ mod tests {
 
     #[test]
     fn every_sample_stands_under_its_help_and_type() {
-        let text = write(&Health::new(Arc::default()));
+        let text = write(&Health::new(vec![Cluster::default()]));
         assert!(text.ends_with('\n'));
         let mut family = "";
         let mut lines = text.lines();
@@ -162,8 +197,32 @@ mod tests {
     }
 
     #[test]
+    fn each_cluster_has_its_own_staleness_and_requests() {
+        let hub = ClusterId::parse("hub").unwrap();
+        let labels = vec![("name", "The \"Hub\"".to_owned()), ("region", "eu".to_owned())];
+        let clusters =
+            vec![Cluster::default(), Cluster { id: Some(hub.clone()), labels, requests: Arc::default() }];
+        let health = Health::new(clusters);
+        health.unchanged();
+        let secret = ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), "db").unwrap();
+        health.fails(Part::Source(secret.in_cluster(Some(hub))), Reason::ApiUnreachable);
+        std::thread::sleep(Duration::from_millis(1));
+        let text = write(&health);
+        let samples = samples(&text);
+        assert_eq!(samples["podcreds_cluster_info{cluster=\"\"}"], 1.0);
+        assert_eq!(
+            samples["podcreds_cluster_info{cluster=\"hub\",name=\"The \\\"Hub\\\"\",region=\"eu\"}"],
+            1.0
+        );
+        assert_eq!(samples["podcreds_cluster_staleness_seconds{cluster=\"\"}"], 0.0);
+        assert!(samples["podcreds_cluster_staleness_seconds{cluster=\"hub\"}"] > 0.0);
+        assert!(samples["podcreds_staleness_seconds"] > 0.0);
+        assert_eq!(samples["podcreds_api_requests_total{code=\"error\",cluster=\"hub\"}"], 0.0);
+    }
+
+    #[test]
     fn what_happened_is_counted() {
-        let health = Health::new(Arc::default());
+        let health = Health::new(vec![Cluster::default()]);
         health.fails(Part::Bundle, Reason::Render);
         health.not_published();
         health.swapped(Duration::from_secs(3), false);

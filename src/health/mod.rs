@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::kube::{self, Requests};
-use crate::object::ObjectRef;
+use crate::object::{ClusterId, ObjectRef};
 
 /// How much longer than it said a loop may take until it counts as wedged: a container may have little processor time.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -26,9 +26,21 @@ const MARGIN: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Health {
     started: Instant,
-    requests: Arc<Requests>,
+    /// The pod's own cluster first.
+    clusters: Vec<Cluster>,
     pulses: Mutex<Vec<Pulse>>,
     state: Mutex<State>,
+}
+
+/// A cluster that is asked.
+#[derive(Debug, Default)]
+pub struct Cluster {
+    /// Its id; none for the pod's own.
+    pub id: Option<ClusterId>,
+    /// How people call it: names of labels and their values.
+    pub labels: Vec<(&'static str, String)>,
+    /// What counts the requests to it.
+    pub requests: Arc<Requests>,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +86,17 @@ pub enum Part {
     Watch(ObjectRef),
     /// What was read is rendered and published.
     Bundle,
+}
+
+impl Part {
+    /// Whether it is this cluster, none for the pod's own, that it comes from.
+    fn is_of(&self, cluster: Option<&ClusterId>) -> bool {
+        match self {
+            Self::Source(object) | Self::Watch(object) => object.cluster.as_ref() == cluster,
+            Self::Annotations => cluster.is_none(),
+            Self::Bundle => false,
+        }
+    }
 }
 
 impl fmt::Display for Part {
@@ -158,12 +181,12 @@ impl Pulse {
 }
 
 impl Health {
-    /// Nothing is out yet. `requests` counts the requests to the API server.
-    pub fn new(requests: Arc<Requests>) -> Self {
+    /// Nothing is out yet. The pod's own cluster comes first.
+    pub fn new(clusters: Vec<Cluster>) -> Self {
         let started = Instant::now();
         let failing = BTreeMap::from([(Part::Bundle, started)]);
         let state = Mutex::new(State { failing, ..State::default() });
-        Self { started, requests, pulses: Mutex::default(), state }
+        Self { started, clusters, pulses: Mutex::default(), state }
     }
 
     /// A loop that must beat from now on, by its name.
@@ -295,6 +318,12 @@ impl State {
     fn staleness(&self) -> Duration {
         self.failing.values().min().map(Instant::elapsed).unwrap_or_default()
     }
+
+    /// How long what comes from one cluster may have been.
+    fn staleness_of(&self, cluster: Option<&ClusterId>) -> Duration {
+        let failing = self.failing.iter().filter(|(part, _)| part.is_of(cluster));
+        failing.map(|(_, since)| since).min().map(Instant::elapsed).unwrap_or_default()
+    }
 }
 
 #[cfg(test)]
@@ -308,7 +337,7 @@ mod tests {
 
     #[test]
     fn staleness_lasts_from_the_first_failure_that_still_holds() {
-        let health = Health::new(Arc::default());
+        let health = Health::new(Vec::new());
         let since = |part: &Part| health.state().failing.get(part).copied();
         assert!(since(&Part::Bundle).is_some(), "before the first bundle nothing is current");
         health.swapped(Duration::ZERO, false);
@@ -332,7 +361,7 @@ mod tests {
     #[test]
     fn readiness_comes_with_the_first_bundle_and_stays() {
         for out in [|health: &Health| health.swapped(Duration::ZERO, false), Health::unchanged] {
-            let health = Health::new(Arc::default());
+            let health = Health::new(Vec::new());
             health.fails(Part::Bundle, Reason::Volume);
             assert!(!health.is_ready());
             out(&health);
@@ -344,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_loop_that_is_late_is_named() {
-        let health = Health::new(Arc::default());
+        let health = Health::new(Vec::new());
         let (late, _in_time) = (health.pulse("late"), health.pulse("in time"));
         late.beat(Duration::MAX);
         assert!(health.wedged().is_empty());

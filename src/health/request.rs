@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn each_request_gets_its_status() {
-        let health = Health::new(Arc::default());
+        let health = Health::new(Vec::new());
         let long = "x".repeat(HEADER_LIMIT);
         for (received, status) in [
             ("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", "200"),
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_length_is_that_of_the_body_also_where_only_the_head_is_asked_for() {
-        let health = Health::new(Arc::default());
+        let health = Health::new(Vec::new());
         let of = |method| ask(&health, &format!("{method} /healthz HTTP/1.1\r\n\r\n")).unwrap();
         assert!(of("GET").ends_with("\r\n\r\nalive\n") && of("GET").contains("Content-Length: 6\r\n"));
         assert!(of("HEAD").ends_with("\r\n\r\n") && of("HEAD").contains("Content-Length: 6\r\n"));
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_wedged_loop_turns_healthz_red_and_is_named() {
-        let health = Health::new(Arc::default());
+        let health = Health::new(Vec::new());
         let pulse = health.pulse("follower");
         let asked = || ask(&health, "GET /healthz HTTP/1.1\r\n\r\n").unwrap();
         assert!(asked().starts_with("HTTP/1.1 200 "));
