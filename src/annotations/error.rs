@@ -8,7 +8,7 @@ use crate::credential::{
     RelativePath, TemplateKeyError, UriTemplateError,
 };
 use crate::object::NameError;
-use crate::quote::{Quoted, list};
+use crate::quote::{Quoted, list, suggest};
 use crate::template::{DelimitersError, TemplateError};
 
 /// Every error of a pod's annotations: at least one.
@@ -198,8 +198,4 @@ pub enum Problem {
         /// The bound.
         limit: usize,
     },
-}
-
-fn suggest(nearest: Option<&'static str>) -> String {
-    nearest.map(|word| format!("; did you mean {}?", Quoted(word))).unwrap_or_default()
 }

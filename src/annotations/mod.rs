@@ -16,11 +16,12 @@ pub use error::{Error, Errors, Problem};
 pub use injector::without_meaning;
 pub use vocabulary::INJECTORS_PREFIX;
 
-use crate::annotations::vocabulary::{Word, nearest};
+use crate::annotations::vocabulary::Word;
 use crate::credential::{
     Credential, CredentialName, Engine, FieldName, FileMode, Format, Keys, OnChange, PathClaims, RelativePath,
 };
 use crate::object::{Kind, Namespace, ObjectRef};
+use crate::quote::nearest;
 use crate::secret::SecretBytes;
 
 /// The prefix of podcreds' own annotations, without the slash.
