@@ -94,10 +94,7 @@ fn no_message_shows_a_value() {
     let node = parse(b"token: test-secret\nnumber: 123456").unwrap();
     assert!(!format!("{node:?}").contains("test-secret") && !format!("{node:?}").contains("123456"));
     let found = problems("{token:test-secret}", |fields| fields.only(&["token"]));
-    assert_eq!(
-        found,
-        ["line 1, column 2: the document: key \"token\" … is unknown; did you mean \"token\"?"]
-    );
+    assert_eq!(found, ["line 1, column 2: the document: key \"token\" … is unknown"]);
 }
 
 #[test]
