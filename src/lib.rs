@@ -22,6 +22,7 @@ pub mod escape;
 pub mod events;
 pub mod health;
 pub mod kube;
+pub mod kubeconfig;
 pub mod notify;
 pub mod object;
 pub mod quote;

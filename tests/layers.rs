@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module at the top, and those that it may import.
-const LAYERS: [(&str, &[&str]); 23] = [
+const LAYERS: [(&str, &[&str]); 24] = [
     ("backoff", &[]),
     ("bucket", &[]),
     ("duration", &[]),
@@ -21,6 +21,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
     ("environment", &["credential", "quote", "secret"]),
     ("annotations", &["credential", "object", "quote", "secret", "template"]),
     ("kube", &["backoff", "object", "quote", "secret"]),
+    ("kubeconfig", &["kube", "object", "quote", "secret", "yaml"]),
     ("render", &["bundle", "credential", "escape", "object", "quote", "secret", "template"]),
     ("volume", &["bundle", "credential", "quote", "secret"]),
     ("sync", &["annotations", "bundle", "credential", "kube", "object", "render", "volume"]),

@@ -34,6 +34,12 @@ impl<'a> Place<'a> {
         Self { node, at, path, problems }
     }
 
+    /// A lack at the same place.
+    #[must_use]
+    pub fn nothing(&self) -> Self {
+        Self::new(None, self.at, self.path.clone(), self.problems)
+    }
+
     /// Where it stands; if it is absent, where the mapping begins that lacks it.
     pub fn at(&self) -> Position {
         self.at
