@@ -14,6 +14,7 @@ pub mod backoff;
 pub mod bucket;
 pub mod bundle;
 pub mod cli;
+pub mod clusters;
 pub mod commands;
 pub mod credential;
 pub mod duration;

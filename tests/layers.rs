@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module at the top, and those that it may import.
-const LAYERS: [(&str, &[&str]); 24] = [
+const LAYERS: [(&str, &[&str]); 25] = [
     ("backoff", &[]),
     ("bucket", &[]),
     ("duration", &[]),
@@ -22,6 +22,7 @@ const LAYERS: [(&str, &[&str]); 24] = [
     ("annotations", &["credential", "object", "quote", "secret", "template"]),
     ("kube", &["backoff", "object", "quote", "secret"]),
     ("kubeconfig", &["kube", "object", "quote", "secret", "yaml"]),
+    ("clusters", &["duration", "kube", "kubeconfig", "object", "quote", "secret", "yaml"]),
     ("render", &["bundle", "credential", "escape", "object", "quote", "secret", "template"]),
     ("volume", &["bundle", "credential", "quote", "secret"]),
     ("sync", &["annotations", "bundle", "credential", "kube", "object", "render", "volume"]),

@@ -56,8 +56,7 @@ impl<'a> Place<'a> {
     }
 
     /// Notes it if nothing stands here; an empty text is nothing.
-    #[must_use]
-    pub fn required(self) -> Self {
+    pub fn required(&self) -> &Self {
         let is_empty =
             self.node.is_none_or(|node| matches!(&node.value, Value::Text(text) if text.expose().is_empty()));
         if is_empty {
@@ -69,6 +68,17 @@ impl<'a> Place<'a> {
     /// Text that may be shown. An empty one counts as absent, as it does for kubectl.
     pub fn string(&self) -> Option<String> {
         self.text().and_then(SecretBytes::expose_text).map(str::to_owned)
+    }
+
+    /// Text that may be shown, of a form that people may take for another type: `example` is one. An empty one counts as absent.
+    pub fn string_such_as(&self, example: &str) -> Option<String> {
+        match &self.node?.value {
+            Value::Text(_) => self.string(),
+            _ => {
+                self.report(format!("must be text such as {example}"));
+                None
+            }
+        }
     }
 
     /// Text that may not be shown. An empty one counts as absent.

@@ -1,0 +1,3 @@
+//! The clusters that a credential can come from, beside the pod's own.
+
+pub mod file;
