@@ -98,7 +98,7 @@ fn read(document: &Place<'_>, path: &Path) -> Option<ClustersFile> {
         items.iter().take(CLUSTER_LIMIT).filter_map(|item| entry(item, &reader, &mut seen)).collect();
     Some(ClustersFile {
         clusters,
-        default_namespace: parsed(&top.get("default_namespace"), |text| Namespace::parse(text)),
+        default_namespace: parsed(&top.get("default_namespace"), Namespace::parse),
         resync_period: time(&top.get("resync_period")),
     })
 }
@@ -111,7 +111,7 @@ fn entry(item: &Place<'_>, reader: &Reader, seen: &mut BTreeMap<ClusterId, Posit
         Some(id) => fields.named(&format!("id {}", Quoted(&id))),
         None => fields,
     };
-    let id = parsed(&given, |text| ClusterId::parse(text));
+    let id = parsed(&given, ClusterId::parse);
     if let Some(id) = &id
         && let Some(first) = seen.insert(id.clone(), given.at())
     {

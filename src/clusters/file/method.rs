@@ -111,13 +111,13 @@ impl Reader {
         match method.as_str() {
             "kubeconfig" => {
                 let context = fields.get("kubeconfig_context").string();
-                let path = self.path(&fields.get("kubeconfig_path").required());
+                let path = self.path(fields.get("kubeconfig_path").required());
                 Some(Method::Kubeconfig { path: path?, context })
             }
             "in_cluster" => Some(Method::InCluster),
             "service_account" => {
                 let (server, tls) = self.server(fields);
-                let token_file = self.path(&fields.get("service_account_token_file").required());
+                let token_file = self.path(fields.get("service_account_token_file").required());
                 Some(Method::ServiceAccount { server: server?, token_file: token_file?, tls })
             }
             _ => {
@@ -129,7 +129,7 @@ impl Reader {
     }
 
     fn server(&self, fields: &Fields<'_>) -> (Option<Server>, Tls) {
-        let server = parsed(&fields.get("api_server_url").required(), |url| Server::parse_url(url));
+        let server = parsed(fields.get("api_server_url").required(), Server::parse_url);
         (server, fields.get("tls_config").fields().map(|fields| self.tls(&fields)).unwrap_or_default())
     }
 
