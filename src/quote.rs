@@ -1,4 +1,5 @@
-//! How a name or value that somebody else wrote is shown in a message: short, on one line, without control characters.
+//! How a name or value that somebody else wrote is shown in a message: short, on one line, without control characters; and
+//! which word was meant by a misspelt one.
 
 use std::fmt;
 
@@ -56,6 +57,27 @@ pub fn is_shown(c: char) -> bool {
     matches!(c, '\'' | '"' | '\\') || c.escape_debug().len() == 1
 }
 
+/// The most characters of a wrong word that are compared, and the most edits between it and the right one.
+const COMPARED_CHARACTERS: usize = 64;
+const EDITS: usize = 2;
+
+/// The candidate that `text` is most probably a misspelling of.
+pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let text: String = text.chars().take(COMPARED_CHARACTERS).collect::<String>().to_ascii_lowercase();
+    candidates
+        .into_iter()
+        .filter(|candidate| candidate.len() <= COMPARED_CHARACTERS)
+        .map(|candidate| (strsim::osa_distance(&text, candidate), candidate))
+        .filter(|(edits, candidate)| *edits <= EDITS && *edits < candidate.len())
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// Ends a message with the spelling that is probably meant, if one is known.
+pub fn suggest(nearest: Option<&str>) -> String {
+    nearest.map(|word| format!("; did you mean {}?", Quoted(word))).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +91,15 @@ mod tests {
         assert_eq!(one_line("two\nlines\u{1b}", 100), "two lines ");
         assert_eq!(one_line("abcdef", 3), "abc");
         assert_eq!(one_line("\u{202e}a\u{2028}\u{200b}é\"'\\", 100), " a  é\"'\\");
+    }
+
+    #[test]
+    fn a_misspelt_word_finds_the_nearest_one_and_a_strange_word_none() {
+        let words = ["token", "token_file", "id"];
+        assert_eq!(nearest("Tokne", words), Some("token"));
+        assert_eq!(nearest("token-file", words), Some("token_file"));
+        assert_eq!(nearest("x", words), None);
+        assert_eq!(suggest(Some("id")), "; did you mean \"id\"?");
+        assert_eq!(suggest(None), "");
     }
 }

@@ -8,7 +8,7 @@ use crate::credential::{
     RelativePath, ServicePortError, TemplateKeyError, UriTemplateError,
 };
 use crate::object::NameError;
-use crate::quote::{Quoted, list};
+use crate::quote::{Quoted, list, suggest};
 use crate::template::{DelimitersError, TemplateError};
 
 /// Every error of a pod's annotations: at least one.
@@ -212,8 +212,4 @@ fn unknown_cluster(nearest: Option<&str>, has_clusters: bool) -> String {
         true => format!(" is no cluster of the clusters file{}", suggest(nearest)),
         false => " is a cluster that nothing describes: name a clusters file with --clusters".to_owned(),
     }
-}
-
-fn suggest(nearest: Option<&str>) -> String {
-    nearest.map(|word| format!("; did you mean {}?", Quoted(word))).unwrap_or_default()
 }

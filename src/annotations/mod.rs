@@ -18,12 +18,13 @@ pub use injector::without_meaning;
 pub use scope::Scope;
 pub use vocabulary::INJECTORS_PREFIX;
 
-use crate::annotations::vocabulary::{Word, nearest};
+use crate::annotations::vocabulary::Word;
 use crate::credential::{
     Credential, CredentialName, Engine, FieldName, FileMode, Format, Keys, OnChange, PathClaims,
     RelativePath, ServicePort,
 };
 use crate::object::{Kind, ObjectRef};
+use crate::quote::nearest;
 use crate::secret::SecretBytes;
 
 /// The prefix of podcreds' own annotations, without the slash.

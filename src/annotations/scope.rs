@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::annotations::error::Problem;
-use crate::annotations::vocabulary::nearest;
 use crate::object::{ClusterId, Namespace};
+use crate::quote::nearest;
 
 /// Where a source is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
-//! The words after the dot of an annotation's name, the names of formats, and the nearest right spelling of a wrong one.
+//! The words after the dot of an annotation's name, and the names of formats.
 
 use crate::annotations::error::Problem;
 use crate::credential::Format;
+use crate::quote::nearest;
 
 /// A word after the dot that this version understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,20 +90,4 @@ pub(super) fn parse_format(text: &str) -> Result<Format, Problem> {
     }
     let known = Format::ALL.iter().map(|(spelling, _)| *spelling);
     Err(Problem::UnknownFormat { format: text.to_owned(), nearest: nearest(text, known) })
-}
-
-/// The most characters of a wrong word that are compared, and the most edits between it and the right one.
-const COMPARED_CHARACTERS: usize = 64;
-const EDITS: usize = 2;
-
-/// The candidate that `text` is most probably a misspelling of.
-pub(super) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let text: String = text.chars().take(COMPARED_CHARACTERS).collect::<String>().to_ascii_lowercase();
-    candidates
-        .into_iter()
-        .filter(|candidate| candidate.len() <= COMPARED_CHARACTERS)
-        .map(|candidate| (strsim::osa_distance(&text, candidate), candidate))
-        .filter(|(edits, candidate)| *edits <= EDITS && *edits < candidate.len())
-        .min()
-        .map(|(_, candidate)| candidate)
 }

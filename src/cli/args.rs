@@ -9,8 +9,8 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
 use crate::annotations::DEFAULT_PREFIX;
-use crate::cli::duration::{duration, positive_duration, whole_seconds};
 use crate::credential::{PathError, RelativePath};
+use crate::duration::{duration, positive_duration, whole_seconds};
 use crate::health::listen::Listen;
 use crate::kube::in_cluster::SERVICE_ACCOUNT_FOLDER;
 

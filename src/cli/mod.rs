@@ -1,8 +1,7 @@
-//! The command line: what can be typed (`args`, `duration`), what was (`typed`), what it means (`settings`), what is said about it (`logging`,
+//! The command line: what can be typed (`args`), what was (`typed`), what it means (`settings`), what is said about it (`logging`,
 //! `failure`). The environment is read here and nowhere else.
 
 mod args;
-mod duration;
 mod failure;
 mod logging;
 mod settings;

@@ -1,6 +1,7 @@
 //! The clusters that sources are read from: the pod's own, and those that a clusters file names. Each has a client of its own,
 //! with its own limits and state, made when it is first needed.
 
+pub mod file;
 mod pool;
 
-pub use pool::{Clusters, Labels, Member, Open};
+pub use pool::{Clusters, Member, Open};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use log::info;
 
+use crate::clusters::file::Labels;
 use crate::kube::{Cause, Client, ClientConfig, Deadline, Error, Object, Requests};
 use crate::object::{ClusterId, ObjectRef};
 
@@ -26,17 +27,6 @@ pub struct Member {
     open: Open,
     requests: Arc<Requests>,
     client: Mutex<Option<Arc<Client>>>,
-}
-
-/// How people call a cluster: shown in logs and metrics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Labels {
-    /// A name for people.
-    pub name: Option<String>,
-    /// Such as `prod`.
-    pub environment: Option<String>,
-    /// Such as `us-east-1`.
-    pub region: Option<String>,
 }
 
 impl Clusters {
@@ -111,15 +101,6 @@ impl Member {
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Member").field("labels", &self.labels).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Display for Labels {
-    /// In parentheses after the id, with a space before; nothing where there are none.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let given: Vec<_> =
-            [&self.name, &self.environment, &self.region].into_iter().flatten().map(String::as_str).collect();
-        if given.is_empty() { Ok(()) } else { write!(f, " ({})", given.join(", ")) }
     }
 }
 

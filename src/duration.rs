@@ -1,12 +1,12 @@
-//! Times on the command line: `500ms`, `10s`, `1m30s`.
+//! Times as people write them, on the command line and in the clusters file: `500ms`, `10s`, `1m30s`.
 
 use std::time::Duration;
 
-/// The longest time that a flag takes: beyond it clocks cannot add up.
+/// The longest time that is taken: beyond it clocks cannot add up.
 const LONGEST_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// A time that may be zero.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+/// Reads a time that may be zero.
+pub fn duration(text: &str) -> Result<Duration, String> {
     if humantime::parse_duration(text) == Ok(Duration::ZERO) {
         Ok(Duration::ZERO)
     } else {
@@ -14,15 +14,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A time that the API server is asked for, which counts in seconds.
-pub(super) fn whole_seconds(text: &str) -> Result<Duration, String> {
+/// Reads a time that the API server is asked for, which counts in seconds.
+pub fn whole_seconds(text: &str) -> Result<Duration, String> {
     positive_duration(text).and_then(|time| {
         if time < Duration::from_secs(1) { Err("must be a second or longer".to_owned()) } else { Ok(time) }
     })
 }
 
-/// A time that is not zero.
-pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
+/// Reads a time that is not zero.
+pub fn positive_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("must be longer than zero".to_owned()),
         Ok(duration) if duration > LONGEST_DURATION => Err("must not be longer than a year".to_owned()),

@@ -1,0 +1,41 @@
+//! What is wrong with the values of a document: all of it, each with its place.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use crate::yaml::Position;
+
+/// One value that is wrong, missing or unknown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it stands, or where the mapping begins that lacks it.
+    pub at: Position,
+    /// The way to it, as in `users[0].user.token`; empty for the document itself.
+    pub path: String,
+    /// What is wrong, and what would be right; no value.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = if self.path.is_empty() { "the document" } else { &self.path };
+        write!(f, "{}: {path}: {}", self.at, self.text)
+    }
+}
+
+/// Where a reader puts what it finds wrong, while it goes on.
+#[derive(Debug, Default)]
+pub struct Problems(RefCell<Vec<Problem>>);
+
+impl Problems {
+    pub(super) fn add(&self, at: Position, path: &str, text: String) {
+        self.0.borrow_mut().push(Problem { at, path: path.to_owned(), text });
+    }
+
+    /// All that was found, in the order of the document.
+    pub fn into_vec(self) -> Vec<Problem> {
+        let mut found = self.0.into_inner();
+        found.sort_by_key(|problem| problem.at);
+        found
+    }
+}

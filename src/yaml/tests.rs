@@ -1,0 +1,210 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::tree::{DEPTH_LIMIT, NODE_LIMIT};
+use super::*;
+
+fn as_json(text: &str) -> serde_json::Value {
+    let (node, problems) = (parse(text.as_bytes()).unwrap(), Problems::default());
+    Place::document(&node, &problems).json().unwrap_or_default()
+}
+
+fn refusal(text: &str) -> String {
+    parse(text.as_bytes()).unwrap_err().to_string()
+}
+
+/// What a reader of the text finds wrong.
+fn problems(text: &str, read: impl FnOnce(&Fields<'_>)) -> Vec<String> {
+    let (node, problems) = (parse(text.as_bytes()).unwrap(), Problems::default());
+    read(&Place::document(&node, &problems).fields().unwrap());
+    problems.into_vec().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn block_and_flow_yaml_and_json_are_one_tree() {
+    let tree = json!({"a": [1, -2, 0.5], "b": {"c": "x y", "d": true, "e": null}, "f": "1"});
+    for text in [
+        "a:\n- 1\n- -2\n- .5\nb:\n  c: x y\n  d: yes\n  e:\nf: '1'\n",
+        "---\n# comment\n{a: [1, -2, .5], b: {c: x y, d: on, e: ~}, f: !!str 1}\n...\n",
+        "{\"a\":[1,-2,0.5],\"b\":{\"c\":\"x y\",\"d\":true,\"e\":null},\"f\":\"1\"}",
+        "{\n\t\"a\":\t[1, -2, 0.5],\n\t\"b\": {\"c\": \"\\u0078 y\", \"d\": true, \"e\": null},\r\n\t\"f\": \"1\"\n}\n",
+        "\u{feff}a: [1, -2, 0.5]\nb: {c: \"x\\\n  \\ y\", d: True, e: Null}\nf: ! 1\n",
+    ] {
+        assert_eq!(as_json(text), tree, "{text}");
+    }
+    for text in ["", "\n", "# nothing\n", "---\n", "---\n...\n", "~"] {
+        assert_eq!(as_json(text), json!(null), "{text:?}");
+    }
+    assert_eq!(
+        as_json("a: |\n  one\n  two\nb: >-\n  one\n  two\n"),
+        json!({"a": "one\ntwo\n", "b": "one two"})
+    );
+}
+
+#[test]
+fn aliases_and_merge_keys_are_resolved() {
+    assert_eq!(
+        as_json("a: &x {k: 1}\nb: *x\nc: [*x, *x]\n*n : &n 1\n".replace("*n : &n 1\n", "").as_str()),
+        json!({"a": {"k": 1}, "b": {"k": 1}, "c": [{"k": 1}, {"k": 1}]})
+    );
+    assert_eq!(
+        as_json("a: &x {k: 1, l: 2}\nb: &y {l: 3, m: 4}\nc:\n  <<: [*x, *y]\n  k: 5\n"),
+        json!({"a": {"k": 1, "l": 2}, "b": {"l": 3, "m": 4}, "c": {"k": 5, "l": 2, "m": 4}})
+    );
+    assert_eq!(as_json("'<<': 1"), json!({"<<": 1}));
+    assert!(refusal("a: &x {k: 1}\nb:\n  k: 2\n  <<: *x\n").starts_with("line 4, column 3: a merge key"));
+    assert!(refusal("<<: 1").contains("merge key"));
+    assert!(refusal("a: &x [*x]").starts_with("line 1, column 8: an alias (*) stands inside"));
+    assert!(refusal("a: *x").contains("unknown anchor"));
+}
+
+#[test]
+fn what_stands_twice_is_refused_with_both_places() {
+    assert_eq!(
+        refusal("a: 1\nb: 2\na: 3\n"),
+        "line 3, column 1: key \"a\" stands there twice, first at line 1, column 1"
+    );
+    assert!(refusal("x: {1: a, 1: b}").contains("twice"));
+    assert!(refusal("a: 1\n---\nb: 1\n").starts_with("line 2, column 1: starts a second document"));
+}
+
+#[test]
+fn no_message_shows_a_value() {
+    for text in [
+        "a: @test-secret",
+        "a: `test-secret",
+        "a: %test-secret",
+        "a: 'test-secret",
+        "a: \"test-secret\\q\"",
+        "a:\n\ttest-secret: b",
+        "a: [test-secret",
+        "a: test-secret: b",
+        "a: &x test-secret\nb: *test-secret",
+        "a: !test-secret b",
+        "%TAG test-secret",
+        "a: {password:test-secret, password:test-secret}",
+        "? [test-secret]\n: b",
+        "- test-secret\nb: c",
+        "a: test-secret\n b: c",
+    ] {
+        let error = parse(text.as_bytes()).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("test-secret"), "{text:?}: {error}");
+        assert!(error.at.line >= 1 && error.at.column >= 1, "{text:?}: {error}");
+    }
+    let node = parse(b"token: test-secret\nnumber: 123456").unwrap();
+    assert!(!format!("{node:?}").contains("test-secret") && !format!("{node:?}").contains("123456"));
+    let found = problems("{token:test-secret}", |fields| fields.only(&["token"]));
+    assert_eq!(found, ["line 1, column 2: the document: key \"token\" … is unknown"]);
+}
+
+#[test]
+fn what_grows_is_bounded() {
+    assert!(refusal(&" ".repeat(TEXT_LIMIT + 1)).contains("larger than"));
+    assert!(parse(" ".repeat(TEXT_LIMIT).as_bytes()).is_ok());
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    assert!(parse(nested(DEPTH_LIMIT).as_bytes()).is_ok());
+    assert!(refusal(&nested(DEPTH_LIMIT + 1)).contains("nested deeper"));
+    let dashes = format!("{}a", "- ".repeat(DEPTH_LIMIT + 1));
+    assert!(refusal(&dashes).contains("nested deeper"));
+    assert!(refusal(&format!("[{}]", "1,".repeat(NODE_LIMIT))).contains("values"));
+
+    // Aliases of aliases: a billion nodes, a gigabyte, and nesting that no bracket shows.
+    let mut bomb = "a0: &a0 [x]\n".to_owned();
+    for level in 1..10 {
+        let repeated = format!("*a{},", level - 1).repeat(10);
+        bomb += &format!("a{level}: &a{level} [{repeated}]\n");
+    }
+    assert!(refusal(&bomb).contains("values"));
+    let wide = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), "*a,".repeat(10_000));
+    assert!(refusal(&wide).contains("repeat more than"));
+    let mut deep = "a0: &a0 [x]\n".to_owned();
+    for level in 1..=DEPTH_LIMIT {
+        deep += &format!("a{level}: &a{level} [*a{}]\n", level - 1);
+    }
+    assert!(refusal(&deep).contains("nested deeper"));
+}
+
+#[test]
+fn text_that_is_no_utf8_is_refused_with_its_line() {
+    assert_eq!(parse(b"a: 1\nb: \xff").unwrap_err().to_string(), "line 2, column 1: is not UTF-8 text");
+}
+
+#[test]
+fn every_wrong_value_is_found_with_its_path_and_place() {
+    let text =
+        "token: 12\nflag: 'true'\nlist: a\nmap: [1]\nnumber: x\nwhole: -1\nusers:\n- user: {as: yes}\n- 1\n";
+    let found = problems(text, |fields| {
+        assert_eq!(fields.get("token").string(), None);
+        assert_eq!(fields.get("flag").boolean(), None);
+        assert!(fields.get("list").items().is_empty());
+        assert!(fields.get("map").fields().is_none());
+        assert_eq!(fields.get("number").number(), None);
+        assert_eq!(fields.get("whole").whole_number(), None);
+        for user in fields.get("users").items() {
+            if let Some(user) = user.fields().and_then(|entry| entry.get("user").fields()) {
+                assert_eq!(user.get("as").string(), None);
+            }
+        }
+        assert_eq!(fields.get("absent").required().string(), None);
+    });
+    assert_eq!(
+        found,
+        [
+            "line 1, column 1: absent: is missing",
+            "line 1, column 8: token: must be text, not a number: put it in quotes",
+            "line 2, column 7: flag: must be true or false, not text: write it without quotes",
+            "line 3, column 7: list: must be a list, not text",
+            "line 4, column 6: map: must be a mapping, not a list",
+            "line 5, column 9: number: must be a number, not text: write it without quotes",
+            "line 6, column 8: whole: must be a whole number that is not negative",
+            "line 8, column 14: users[0].user.as: must be text, not true or false: put it in quotes",
+            "line 9, column 3: users[1]: must be a mapping, not a number",
+        ]
+    );
+}
+
+#[test]
+fn null_and_empty_texts_count_as_absent() {
+    let found = problems("a: null\nb: ''\nc:\nd: [null, '', x]\n", |fields| {
+        assert!(fields.get("a").is_absent());
+        assert_eq!(fields.get("b").string(), None);
+        assert!(fields.get("b").secret().is_none());
+        assert!(fields.get("c").fields().is_none() && fields.get("c").items().is_empty());
+        assert_eq!(fields.get("d").strings(), ["", "", "x"]);
+    });
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn unknown_keys_are_named_with_what_was_meant() {
+    let found = problems("id: a\ntls_confg: {}\nqps: 1\n", |fields| {
+        fields.only(&["id", "tls_config", "qps"]);
+        fields.without(&["qps"], "is for others");
+    });
+    assert_eq!(
+        found,
+        [
+            "line 2, column 1: the document: key \"tls_confg\" is unknown; did you mean \"tls_config\"?",
+            "line 3, column 1: qps: is for others",
+        ]
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "[ \\t\\n\\-:,?!&*<>|@`%'\"\\\\#{}\\[\\]a0~.é\u{feff}]{0,60}") {
+        let _ = parse(text.as_bytes());
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = parse(&bytes);
+    }
+
+    #[test]
+    fn any_json_reads_back_the_same(texts in proptest::collection::vec("[^\u{0}-\u{1f}\u{7f}-\u{9f}\u{fffe}\u{ffff}]{0,20}", 0..5), number in any::<i64>()) {
+        let value = json!({"texts": texts, "number": number, "inner": {"none": null, "yes": true}});
+        prop_assert_eq!(as_json(&value.to_string()), value.clone());
+        prop_assert_eq!(as_json(&serde_json::to_string_pretty(&value).unwrap()), value);
+    }
+}
