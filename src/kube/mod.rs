@@ -10,6 +10,7 @@ mod error;
 mod event;
 mod followed;
 pub mod in_cluster;
+mod plugin;
 mod requests;
 mod retry;
 mod token;
@@ -20,6 +21,9 @@ pub use config::{ClientConfig, Roots, RootsError, Server, ServerError};
 pub use error::{Cause, Error};
 pub use event::Event;
 pub use followed::{FileError, Followed};
+pub use plugin::{
+    AnswerError, Interactive, Plugin, PluginCredential, PluginError, PluginProblem, PluginVersion,
+};
 pub use requests::{RequestCounts, Requests};
 pub use retry::{Deadline, until_settled};
 pub use token::{Token, TokenFile};

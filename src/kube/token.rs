@@ -23,7 +23,11 @@ pub(super) fn open(path: PathBuf) -> Result<TokenFile, FileError> {
     Followed::open(path, parse)
 }
 
-fn parse(bytes: &[u8]) -> Result<Token, String> {
+/// Reads a token without the white space around it.
+///
+/// # Errors
+/// What is wrong with it, without a byte of it.
+pub(super) fn parse(bytes: &[u8]) -> Result<Token, String> {
     let token = bytes.trim_ascii();
     match std::str::from_utf8(token) {
         _ if token.len() > TOKEN_LIMIT => Err("is larger than any token".to_owned()),
