@@ -15,6 +15,7 @@ mod identity;
 pub mod in_cluster;
 mod limits;
 mod pem;
+mod plugin;
 mod proxy;
 mod requests;
 mod retry;
@@ -32,6 +33,9 @@ pub use followed::{FileError, Followed};
 pub use identity::{CertificateFiles, Identity, Impersonation, ImpersonationError, Material, MaterialError};
 pub use limits::Limits;
 pub use pem::PemError;
+pub use plugin::{
+    AnswerError, Interactive, Plugin, PluginCredential, PluginError, PluginProblem, PluginVersion,
+};
 pub use proxy::{Proxy, ProxyError, is_direct};
 pub use requests::{RequestCounts, Requests};
 pub use retry::{Deadline, until_settled};
