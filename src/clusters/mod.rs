@@ -2,6 +2,8 @@
 //! with its own limits and state, made when it is first needed.
 
 pub mod file;
+mod open;
 mod pool;
 
+pub use open::{Pod, members};
 pub use pool::{Clusters, Member, Open};

@@ -100,8 +100,7 @@ impl Client {
 
     /// The same, with its requests counted here.
     pub fn counted(config: ClientConfig, requests: Arc<Requests>) -> Self {
-        let ClientConfig { server, server_name, trust, mut identity, proxy, request_timeout, limits } =
-            config;
+        let ClientConfig { server, server_name, trust, identity, proxy, request_timeout, limits } = config;
         let mut roots = match trust {
             Trust::Roots(roots) => Some(roots),
             Trust::Anybody => {
@@ -113,7 +112,7 @@ impl Client {
         };
         let line = Line::new(&server, server_name.as_ref(), proxy);
         let trusted = roots.as_mut().map(|roots| roots.current().0);
-        let agent = line.agent(trusted.as_ref(), identity.certificate().0);
+        let agent = line.agent(trusted.as_ref(), identity.certificate());
         let way = Mutex::new(Way { identity, roots, line, agent });
         Self { server, request_timeout, limiter: Limiter::new(limits), way, requests }
     }
@@ -331,11 +330,11 @@ impl Client {
 impl Way {
     /// The agent, and the headers that say who we are, for the files as they are now.
     fn current(&mut self) -> Result<(Agent, HeaderMap), Cause> {
-        let headers = self.identity.headers().map_err(Cause::unreadable)?;
+        let (headers, certificate_changed) = self.identity.headers()?;
         let roots = self.roots.as_mut().map(Followed::current);
-        let (certificate, is_new) = self.identity.certificate();
-        if is_new || roots.as_ref().is_some_and(|(_, changed)| *changed) {
-            self.agent = self.line.agent(roots.as_ref().map(|(roots, _)| roots), certificate);
+        if certificate_changed || roots.as_ref().is_some_and(|(_, changed)| *changed) {
+            let roots = roots.as_ref().map(|(roots, _)| roots);
+            self.agent = self.line.agent(roots, self.identity.certificate());
         }
         Ok((self.agent.clone(), headers))
     }

@@ -120,6 +120,12 @@ pub enum Cause {
         /// What is wrong, where, and what to do.
         reason: String,
     },
+    /// A credential plugin gave nothing to show who we are.
+    #[error("{reason}")]
+    Plugin {
+        /// Which one, and why.
+        reason: String,
+    },
     /// An answer beyond its bound.
     #[error("the answer is larger than {limit} bytes")]
     TooLarge {

@@ -10,7 +10,9 @@ use ureq::http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
 use crate::kube::certificate::{CertificateError, ClientCertificate};
+use crate::kube::error::Cause;
 use crate::kube::followed::{FileError, Followed};
+use crate::kube::given::PluginIdentity;
 use crate::kube::token::{Token, TokenFile};
 use crate::secret::SecretBytes;
 
@@ -21,29 +23,32 @@ pub struct Identity {
     pub token: Option<TokenFile>,
     /// A client certificate.
     pub certificate: Option<CertificateFiles>,
+    /// A program that gives a token or a certificate: asked where there is no token.
+    pub plugin: Option<PluginIdentity>,
     /// For whom we act.
     pub impersonation: Option<Impersonation>,
 }
 
 impl Identity {
-    /// The headers of a request that say who we are.
-    pub(super) fn headers(&mut self) -> Result<HeaderMap, &'static str> {
+    /// The headers of a request that say who we are, and whether another client certificate goes with them than the last time.
+    pub(super) fn headers(&mut self) -> Result<(HeaderMap, bool), Cause> {
         let mut headers = self.impersonation.as_ref().map(|who| who.0.clone()).unwrap_or_default();
+        let mut changed = self.certificate.as_mut().is_some_and(CertificateFiles::read_if_changed);
         if let Some(token) = &mut self.token {
             headers.insert("authorization", bearer(&token.current().0)?);
+        } else if let Some(plugin) = &mut self.plugin {
+            changed |= plugin.renew()?;
+            if let Some(token) = plugin.token() {
+                headers.insert("authorization", bearer(token)?);
+            }
         }
-        Ok(headers)
+        Ok((headers, changed))
     }
 
-    /// The client certificate as it is now, and whether it is another than the last time.
-    pub(super) fn certificate(&mut self) -> (Option<&ClientCertificate>, bool) {
-        match &mut self.certificate {
-            Some(files) => {
-                let changed = files.read_if_changed();
-                (Some(&files.pair), changed)
-            }
-            None => (None, false),
-        }
+    /// The client certificate. A plugin's counts where no other was named.
+    pub(super) fn certificate(&self) -> Option<&ClientCertificate> {
+        let named = self.certificate.as_ref().map(|files| &files.pair);
+        named.or_else(|| self.plugin.as_ref()?.certificate())
     }
 
     /// The API server does not know us: what was read before may be too old.
@@ -51,21 +56,26 @@ impl Identity {
         if let Some(token) = &mut self.token {
             token.read_again();
         }
+        if let Some(plugin) = &mut self.plugin {
+            plugin.forget();
+        }
     }
 
     /// What an API server refuses that does not know us.
     pub(super) fn what(&self) -> &'static str {
-        match (&self.token, &self.certificate) {
-            (Some(_), _) => "the token",
-            (None, Some(_)) => "the client certificate",
-            (None, None) => "a request without any credentials",
+        match (&self.token, &self.plugin, &self.certificate) {
+            (Some(_), _, _) => "the token",
+            (None, Some(_), _) => "what the credential plugin gave",
+            (None, None, Some(_)) => "the client certificate",
+            (None, None, None) => "a request without any credentials",
         }
     }
 }
 
-fn bearer(token: &Token) -> Result<HeaderValue, &'static str> {
+fn bearer(token: &Token) -> Result<HeaderValue, Cause> {
     let text = Zeroizing::new(format!("Bearer {}", token.as_str()));
-    let mut value = HeaderValue::from_str(&text).map_err(|_| "the token is no header value")?;
+    let mut value =
+        HeaderValue::from_str(&text).map_err(|_| Cause::unreadable("the token is no header value"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -212,13 +222,15 @@ mod tests {
             CertificateFiles::open(Material::File(at("tls.crt")), Material::File(at("tls.key"))).unwrap();
         let first = opened.pair.shown().certs()[0].der().to_vec();
         let mut identity = Identity { certificate: Some(opened), ..Identity::default() };
-        assert!(!identity.certificate().1);
+        assert!(!identity.headers().unwrap().1);
         put("tls.crt", &next);
-        let (kept, changed) = identity.certificate();
-        assert!(!changed && kept.unwrap().shown().certs()[0].der() == first);
+        assert!(!identity.headers().unwrap().1);
+        let kept = identity.certificate();
+        assert!(kept.unwrap().shown().certs()[0].der() == first);
         put("tls.key", &next_key);
-        let (taken, changed) = identity.certificate();
-        assert!(changed && taken.unwrap().shown().certs()[0].der() != first);
+        assert!(identity.headers().unwrap().1);
+        let taken = identity.certificate();
+        assert!(taken.unwrap().shown().certs()[0].der() != first);
     }
 
     #[test]
@@ -246,7 +258,7 @@ mod tests {
     fn the_header_of_a_token_is_marked_so_that_nothing_shows_it() {
         let token = Followed::fixed(Zeroizing::new("test-token-1".to_owned()));
         let mut identity = Identity { token: Some(token), ..Identity::default() };
-        let headers = identity.headers().unwrap();
+        let (headers, _) = identity.headers().unwrap();
         assert_eq!(headers["authorization"], "Bearer test-token-1");
         assert!(!format!("{headers:?} {identity:?}").contains("test-token-1"));
     }

@@ -81,7 +81,6 @@ impl Plugin {
     ///
     /// # Errors
     /// If it cannot be run, fails, takes too long, or prints something else than a credential.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what calls it comes with the kubeconfig"))]
     pub(super) fn run(&self, timeout: Duration) -> Result<PluginCredential, PluginError> {
         self.run_at(io::stdin().is_terminal(), Deadline::after(timeout))
             .map_err(|problem| PluginError::new(&self.command, problem))

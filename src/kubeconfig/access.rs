@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::kube::Server;
+use crate::kube::{Material, Server};
 use crate::kubeconfig::exec::Exec;
 use crate::object::Namespace;
 use crate::secret::SecretBytes;
@@ -23,7 +23,7 @@ pub struct Access {
     pub insecure: bool,
     /// The certificates that the server's must lead to; none for those of the system. Never with `insecure`.
     pub authority: Option<Material>,
-    /// The proxy to go through; it begins with `http://`, `https://` or `socks5://`, and may hold a password.
+    /// The proxy to go through; it begins with `http://` or `https://`, or is refused when it is opened, and may hold a password.
     pub proxy_url: Option<SecretBytes>,
     /// The bearer token. It wins over `exec`.
     pub token: Option<SecretBytes>,
@@ -37,13 +37,24 @@ pub struct Access {
     pub impersonate: Option<Impersonation>,
 }
 
-/// Where PEM comes from.
-#[derive(Clone, Debug)]
-pub enum Material {
-    /// The PEM itself; its base64 is decoded.
-    Inline(SecretBytes),
-    /// The absolute path of a file that holds it.
-    File(PathBuf),
+impl Access {
+    /// The way to this server of somebody who says nothing of himself.
+    pub fn anonymous(server: Server) -> Self {
+        Self {
+            context: None,
+            namespace: None,
+            server,
+            server_name: None,
+            insecure: false,
+            authority: None,
+            proxy_url: None,
+            token: None,
+            token_file: None,
+            client_certificate: None,
+            exec: None,
+            impersonate: None,
+        }
+    }
 }
 
 /// Whom to act as.

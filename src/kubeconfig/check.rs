@@ -1,11 +1,10 @@
 //! Whether the selected entries make sense, and what they come to.
 
 use crate::kube::Server;
+use crate::kube::{Interactive, Material, PluginVersion};
 use crate::kubeconfig::entries::{Cluster, Context, Origin, Pair, RawExec, User};
 use crate::kubeconfig::error::Defect;
-use crate::kubeconfig::{
-    Access, Error, Exec, ExecCluster, ExecVersion, Impersonation, InteractiveMode, Kind, Material, Unusable,
-};
+use crate::kubeconfig::{Access, Error, Exec, ExecCluster, Impersonation, Kind, Unusable};
 use crate::object::Namespace;
 use crate::secret::SecretBytes;
 
@@ -167,8 +166,8 @@ fn exec(
     report: &mut impl FnMut(Defect),
 ) -> Option<Exec> {
     let version = match raw.version.as_deref() {
-        Some("client.authentication.k8s.io/v1") => Some(ExecVersion::V1),
-        Some("client.authentication.k8s.io/v1beta1") => Some(ExecVersion::V1Beta1),
+        Some("client.authentication.k8s.io/v1") => Some(PluginVersion::V1),
+        Some("client.authentication.k8s.io/v1beta1") => Some(PluginVersion::V1Beta1),
         Some(other) => {
             report(Defect::ExecVersion(other.to_owned()));
             None
@@ -179,18 +178,18 @@ fn exec(
         }
     };
     let interactive = match raw.interactive.as_deref() {
-        Some("Never") => Some(InteractiveMode::Never),
-        Some("IfAvailable") => Some(InteractiveMode::IfAvailable),
-        Some("Always") => Some(InteractiveMode::Always),
+        Some("Never") => Some(Interactive::Never),
+        Some("IfAvailable") => Some(Interactive::IfAvailable),
+        Some("Always") => Some(Interactive::Always),
         Some(other) => {
             report(Defect::Interactive(other.to_owned()));
             None
         }
-        None if version == Some(ExecVersion::V1) => {
+        None if version == Some(PluginVersion::V1) => {
             report(Defect::NoInteractive);
             None
         }
-        None => Some(InteractiveMode::IfAvailable),
+        None => Some(Interactive::IfAvailable),
     };
     if raw.command.is_none() {
         report(Defect::NoExec("command"));

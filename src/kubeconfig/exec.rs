@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::kubeconfig::access::Material;
+use crate::kube::{Interactive, Material, PluginVersion};
 use crate::secret::SecretBytes;
 
 /// A program that prints an `ExecCredential`, and how it is run.
@@ -16,9 +16,9 @@ pub struct Exec {
     /// Variables that it gets beside those of this process.
     pub env: Vec<(String, SecretBytes)>,
     /// The version that it is asked in and must answer in.
-    pub version: ExecVersion,
+    pub version: PluginVersion,
     /// Whether it may ask a person.
-    pub interactive: InteractiveMode,
+    pub interactive: Interactive,
     /// What a person can do if the program is not there. From elsewhere: it may have several lines and control characters.
     pub install_hint: Option<String>,
     /// The cluster, where the program wants to know it (`provideClusterInfo`).
@@ -58,34 +58,4 @@ impl fmt::Debug for ExecCluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExecCluster").field("server", &self.server).finish_non_exhaustive()
     }
-}
-
-/// A version of `client.authentication.k8s.io`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExecVersion {
-    /// `client.authentication.k8s.io/v1`
-    V1,
-    /// `client.authentication.k8s.io/v1beta1`
-    V1Beta1,
-}
-
-impl ExecVersion {
-    /// What stands in `apiVersion`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::V1 => "client.authentication.k8s.io/v1",
-            Self::V1Beta1 => "client.authentication.k8s.io/v1beta1",
-        }
-    }
-}
-
-/// Whether a program may ask a person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InteractiveMode {
-    /// It never does.
-    Never,
-    /// It does where there is a terminal, and works without one.
-    IfAvailable,
-    /// It has to.
-    Always,
 }

@@ -11,17 +11,19 @@ mod entries;
 mod error;
 mod exec;
 mod load;
+mod open;
 mod parse;
 mod select;
 
 #[cfg(test)]
 mod tests;
 
-pub use access::{Access, Impersonation, Material};
+pub use access::{Access, Impersonation};
 use entries::Entries;
 pub use entries::{File, Kubeconfig};
 pub use error::{Error, Kind, Unusable};
-pub use exec::{Exec, ExecCluster, ExecVersion, InteractiveMode};
+pub use exec::{Exec, ExecCluster};
 pub use load::{Named, load, merge};
+pub use open::{OpenError, Proxies, Surroundings};
 pub use parse::parse;
 pub use select::Wanted;

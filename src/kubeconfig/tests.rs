@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::*;
+use crate::kube::{Interactive, Material, PluginVersion};
 
 /// A kubeconfig with one context, and these lines of its cluster and its user.
 fn with(cluster: &str, user: &str) -> String {
@@ -117,7 +118,7 @@ fn exec_plugins_are_read_with_their_cluster() {
         "{shown}"
     );
     let exec = access.exec.unwrap();
-    assert_eq!((exec.version, exec.interactive), (ExecVersion::V1, InteractiveMode::Never));
+    assert_eq!((exec.version, exec.interactive), (PluginVersion::V1, Interactive::Never));
     assert_eq!(exec.args, ["--a", "test-argument"]);
     let env: Vec<_> = exec.env.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
     assert_eq!(env, [("A", &b"test-value"[..]), ("B", b"")]);
@@ -127,11 +128,11 @@ fn exec_plugins_are_read_with_their_cluster() {
     assert_eq!(path(cluster.authority.as_ref()), Path::new("/etc/k/ca.crt"));
     assert_eq!(cluster.proxy_url.unwrap().expose(), b"socks5://p:1");
     assert_eq!(cluster.config.unwrap(), serde_json::json!({"audience": "test-audience", "size": 16}));
-    assert_eq!(exec.version.as_str(), "client.authentication.k8s.io/v1");
+    assert_eq!(exec.version.name(), "client.authentication.k8s.io/v1");
 
     let access = user("exec: {command: get, apiVersion: client.authentication.k8s.io/v1beta1}").unwrap();
     let exec = access.exec.unwrap();
-    assert_eq!((exec.version, exec.interactive), (ExecVersion::V1Beta1, InteractiveMode::IfAvailable));
+    assert_eq!((exec.version, exec.interactive), (PluginVersion::V1Beta1, Interactive::IfAvailable));
     assert!(exec.cluster.is_none() && exec.args.is_empty() && exec.env.is_empty());
 }
 
