@@ -1,7 +1,7 @@
 use super::*;
 use crate::credential::TemplateSource;
 use crate::credential::Variables;
-use crate::object::Namespace;
+use crate::object::{ClusterId, Namespace};
 
 fn read(annotations: &[(&str, &str)]) -> Result<Vec<Credential>, String> {
     let map = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -97,8 +97,36 @@ fn all_errors_are_reported_at_once_each_with_its_annotation() {
 }
 
 #[test]
-fn what_a_later_version_brings_is_refused_with_not_yet() {
-    assert!(errors_of(&[("cluster", "hub")]).contains("not yet"));
+fn sources_of_another_cluster_are_looked_for_there_and_its_template_here() {
+    let hub = ClusterId::parse("hub").unwrap();
+    let scope = Scope {
+        namespace: Namespace::parse("prod").unwrap(),
+        clusters: BTreeMap::from([(hub.clone(), Namespace::parse("shared").unwrap())]),
+    };
+    let parse = |cluster: &str| {
+        let words = [
+            ("secret", "db"),
+            ("configmap", "other/db"),
+            ("service", "db:5432"),
+            ("template-from", "templates/t"),
+            ("cluster", cluster),
+        ];
+        let map = words.map(|(word, value)| (format!("podcreds.io/db.{word}"), value.to_owned())).into();
+        parse(&map, DEFAULT_PREFIX, &scope).map_err(|errors| errors.to_string())
+    };
+    let objects: Vec<_> = parse("hub").unwrap()[0].objects().map(ToString::to_string).collect();
+    for object in [
+        "Secret shared/db of cluster hub",
+        "ConfigMap other/db of cluster hub",
+        "Service shared/db of cluster hub",
+        "ConfigMap prod/templates",
+    ] {
+        assert!(objects.contains(&object.to_owned()), "{object}: {objects:?}");
+    }
+    let wrong = parse("hbu").unwrap_err();
+    assert!(wrong.ends_with("\"hbu\" is no cluster of the clusters file; did you mean \"hub\"?"), "{wrong}");
+    assert!(errors_of(&[("cluster", "hub")]).contains("name a clusters file with --clusters"));
+    assert!(errors_of(&[("cluster", "a b")]).contains("is no id of a cluster"));
 }
 
 #[test]
@@ -241,7 +269,7 @@ fn two_credentials_cannot_write_one_path() {
 fn numbers_have_bounds() {
     let many: Vec<_> = (0..=CREDENTIAL_LIMIT).map(|i| (format!("podcreds.io/c{i}.secret"), "s")).collect();
     let many: Vec<_> = many.iter().map(|(key, value)| (key.as_str(), *value)).collect();
-    assert!(read(&many).unwrap_err().contains("more than 64 credentials"));
+    assert!(read(&many).unwrap_err().contains("more than 128 credentials"));
     let wrong: Vec<_> = (0..100).map(|i| (format!("podcreds.io/c{i}.x"), "s")).collect();
     let wrong: Vec<_> = wrong.iter().map(|(key, value)| (key.as_str(), *value)).collect();
     assert!(read(&wrong[..50]).unwrap_err().ends_with("and 30 more"));

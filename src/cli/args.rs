@@ -9,6 +9,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
 use crate::annotations::DEFAULT_PREFIX;
+use crate::clusters::file;
 use crate::credential::{PathError, RelativePath};
 use crate::duration::{duration, positive_duration, whole_seconds};
 use crate::health::listen::Listen;
@@ -20,6 +21,9 @@ const VOLUME: &str = "/podcreds";
 pub(super) const TERMINATION_LOG: &str = "/dev/termination-log";
 /// The environment variable that names another place.
 pub(super) const TERMINATION_LOG_VARIABLE: &str = "PODCREDS_TERMINATION_LOG";
+
+/// The smallest limit of requests: one in a quarter of an hour.
+const MIN_QPS: f64 = 0.001;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -311,6 +315,9 @@ pub(super) struct SourceArgs {
     #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_ALLOW_NONE", hide_env_values = true)]
     pub(super) allow_none: bool,
 
+    #[command(flatten)]
+    pub(super) access: AccessArgs,
+
     /// Where token, ca.crt and namespace are mounted
     #[arg(long, value_name = "FOLDER", default_value = SERVICE_ACCOUNT_FOLDER, env = "PODCREDS_SERVICE_ACCOUNT_DIR", hide_env_values = true)]
     pub(super) service_account_dir: PathBuf,
@@ -322,6 +329,46 @@ pub(super) struct SourceArgs {
     /// How long one request may take to send, to get its first byte, and to get the rest
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = positive_duration, env = "PODCREDS_REQUEST_TIMEOUT", hide_env_values = true)]
     pub(super) request_timeout: Duration,
+}
+
+/// Which clusters are asked, and as whom.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Clusters")]
+pub(super) struct AccessArgs {
+    /// The kubeconfig to read; KUBECONFIG may name several [default: the pod's own service account, outside of a pod ~/.kube/config]
+    #[arg(long, value_name = "FILE", env = "PODCREDS_KUBECONFIG", hide_env_values = true)]
+    pub(super) kubeconfig: Option<PathBuf>,
+
+    /// The context of the kubeconfig [default: its current one]
+    #[arg(long, value_name = "NAME", env = "PODCREDS_CONTEXT", hide_env_values = true)]
+    pub(super) context: Option<String>,
+
+    /// The cluster of the kubeconfig [default: that of the context]
+    #[arg(long, value_name = "NAME", env = "PODCREDS_CLUSTER_NAME", hide_env_values = true)]
+    pub(super) cluster_name: Option<String>,
+
+    /// The user of the kubeconfig [default: that of the context]
+    #[arg(long, value_name = "NAME", env = "PODCREDS_USER", hide_env_values = true)]
+    pub(super) user: Option<String>,
+
+    /// The file that describes other clusters, for `.cluster` annotations
+    #[arg(long, value_name = "FILE", env = "PODCREDS_CLUSTERS", hide_env_values = true)]
+    pub(super) clusters: Option<PathBuf>,
+
+    /// The most requests a second to the API server, on average; 0 for no limit [default: 0]
+    #[arg(long, value_name = "NUMBER", value_parser = qps, env = "PODCREDS_QPS", hide_env_values = true)]
+    pub(super) qps: Option<f64>,
+
+    /// The most requests at once, where --qps limits them
+    #[arg(long, value_name = "NUMBER", default_value_t = file::DEFAULT_BURST, value_parser = clap::value_parser!(u32).range(1..), env = "PODCREDS_BURST", hide_env_values = true)]
+    pub(super) burst: u32,
+}
+
+fn qps(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(qps) if qps == 0.0 || (MIN_QPS..=f64::MAX).contains(&qps) => Ok(qps),
+        _ => Err(format!("must be 0, for no limit, or a number from {MIN_QPS} on")),
+    }
 }
 
 fn log_levels() -> impl TypedValueParser<Value = LevelFilter> {

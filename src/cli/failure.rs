@@ -5,9 +5,11 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::cli::{DEFECT, USAGE};
+use crate::clusters;
 use crate::commands::{exec, install};
 use crate::health::{listen, probe};
 use crate::kube::in_cluster;
+use crate::kubeconfig;
 use crate::sync;
 
 /// The most that the kubelet takes from a termination message, in bytes.
@@ -31,6 +33,15 @@ pub(super) enum Failure {
     /// The service account.
     #[error(transparent)]
     InCluster(#[from] in_cluster::Error),
+    /// A kubeconfig.
+    #[error("{0}")]
+    Kubeconfig(Box<kubeconfig::Error>),
+    /// What a kubeconfig names.
+    #[error("kubeconfig: {0}")]
+    Open(String),
+    /// The clusters file.
+    #[error(transparent)]
+    Clusters(#[from] clusters::file::Error),
     /// A pass.
     #[error(transparent)]
     Sync(#[from] sync::Error),
@@ -51,11 +62,23 @@ pub(super) enum Failure {
     Signals(io::Error),
 }
 
+impl From<kubeconfig::Error> for Failure {
+    fn from(error: kubeconfig::Error) -> Self {
+        Self::Kubeconfig(Box::new(error))
+    }
+}
+
 impl Failure {
     /// The exit code that the documentation promises.
     pub(super) fn exit_code(&self) -> u8 {
         match self {
-            Self::Setting(_) | Self::InCluster(_) | Self::Listen(_) | Self::Probe(probe::Error::Off) => USAGE,
+            Self::Setting(_)
+            | Self::InCluster(_)
+            | Self::Kubeconfig(_)
+            | Self::Open(_)
+            | Self::Clusters(_)
+            | Self::Listen(_)
+            | Self::Probe(probe::Error::Off) => USAGE,
             Self::Probe(probe::Error::Silent { .. } | probe::Error::NotReady { .. }) => UNREACHABLE,
             Self::Signals(_) => DEFECT,
             Self::Sync(error) => of_sync(error),

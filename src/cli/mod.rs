@@ -1,6 +1,7 @@
 //! The command line: what can be typed (`args`), what was (`typed`), what it means (`settings`), what is said about it (`logging`,
 //! `failure`). The environment is read here and nowhere else.
 
+mod access;
 mod args;
 mod failure;
 mod logging;
@@ -66,8 +67,8 @@ fn execute(command: Command) -> Result<(), Failure> {
     match command {
         Command::Init(init) => {
             end_on_signals(|signal| 128 + signal)?;
-            let (settings, clusters) = settings::of(&init.source)?;
-            Ok(commands::init::run(&settings, &clusters, &init.target.volume, init.target.grace)?)
+            let (settings, found) = settings::of(&init.source)?;
+            Ok(commands::init::run(&settings, &found.clusters, &init.target.volume, init.target.grace)?)
         }
         Command::Sidecar(sidecar) => {
             // For a sidecar, being told to end is the right end: a Job whose containers end so has succeeded.
@@ -90,8 +91,8 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Install(install) => Ok(commands::install::run(&install.path)?),
         Command::Render(render) => {
             end_on_signals(|signal| 128 + signal)?;
-            let (settings, clusters) = settings::of(&render.source)?;
-            Ok(commands::render::run(&settings, &clusters, render.reveal, &mut io::stdout().lock())?)
+            let (settings, found) = settings::of(&render.source)?;
+            Ok(commands::render::run(&settings, &found.clusters, render.reveal, &mut io::stdout().lock())?)
         }
     }
 }
@@ -103,8 +104,8 @@ fn exec(args: &ExecArgs) -> Result<(), Failure> {
         match exec::run(&settings, command)? {}
     };
     if *render {
-        let (settings, clusters) = settings::of(source)?;
-        become_command(exec::Source::Rendered { settings: &settings, clusters: &clusters })
+        let (settings, found) = settings::of(source)?;
+        become_command(exec::Source::Rendered { settings: &settings, clusters: &found.clusters })
     } else {
         become_command(exec::Source::Volume { path: volume, timeout: source.timeout })
     }

@@ -1,34 +1,21 @@
 //! What was typed, and what the environment adds, as validated settings.
 
-use std::collections::BTreeMap;
-
 use crate::annotations::Scope;
+use crate::cli::access::{self, Found};
 use crate::cli::args::{OnDeleteArg, SidecarArgs, SourceArgs, SyncBy, TargetArgs};
 use crate::cli::failure::Failure;
 use crate::clusters::Clusters;
 use crate::clusters::file::Labels;
 use crate::health;
-use crate::kube::{Client, in_cluster};
 use crate::object::{Kind, NameError, Namespace, ObjectRef, is_subdomain};
 use crate::quote::Quoted;
 use crate::sidecar::{self, EventsFor, Follow, OnDelete};
 use crate::sync::{AnnotationsFrom, Settings};
 
 /// Reads the settings of a pass and the way to the API server.
-pub(super) fn of(args: &SourceArgs) -> Result<(Settings, Clusters), Failure> {
-    let folder = &args.service_account_dir;
-    // What is not UTF-8 is no address either, and is shown as what it looks like.
-    let variable = |name| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-    let client = in_cluster::load(
-        folder,
-        variable("KUBERNETES_SERVICE_HOST").as_deref(),
-        variable("KUBERNETES_SERVICE_PORT").as_deref(),
-        args.request_timeout,
-    )?;
-    let namespace = match given(args.namespace.as_deref()) {
-        Some(name) => Namespace::parse(name).map_err(|cause| wrong("--namespace", &cause))?,
-        None => in_cluster::namespace(folder)?,
-    };
+pub(super) fn of(args: &SourceArgs) -> Result<(Settings, Found), Failure> {
+    let found = access::find(args)?;
+    let scope = Scope { namespace: found.namespace.clone(), clusters: access::namespaces(&found) };
     let prefix = args.annotation_prefix.trim_end_matches('/').to_owned();
     if !is_subdomain(&prefix) {
         return Err(Failure::Setting(format!(
@@ -39,28 +26,22 @@ pub(super) fn of(args: &SourceArgs) -> Result<(Settings, Clusters), Failure> {
     let annotations = match &args.annotations_file {
         Some(path) => AnnotationsFrom::File(path.clone()),
         None => {
-            let (pod, named_by_host) = pod(args, namespace.clone())?;
+            let (pod, named_by_host) = pod(args, scope.namespace.clone())?;
             AnnotationsFrom::Pod { pod, named_by_host }
         }
     };
-    let settings = Settings {
-        annotations,
-        prefix,
-        scope: Scope::own(namespace),
-        allow_none: args.allow_none,
-        timeout: args.timeout,
-    };
-    let clusters = Clusters::new(Client::new(client), BTreeMap::new());
-    Ok((settings, clusters))
+    let settings =
+        Settings { annotations, prefix, scope, allow_none: args.allow_none, timeout: args.timeout };
+    Ok((settings, found))
 }
 
 /// Reads the settings of a sidecar and the way to the API server.
 pub(super) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Failure> {
-    let (sync, clusters) = of(&args.source)?;
+    let (sync, found) = of(&args.source)?;
     let follow = Follow {
         watch: args.sync == SyncBy::Watch,
         poll_interval: args.poll_interval,
-        resync: None,
+        resync: found.resync,
         watch_timeout: args.watch_timeout,
     };
     let on_delete = match args.on_delete {
@@ -86,7 +67,7 @@ pub(super) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clust
             stale_after: args.stale_after,
             events,
         },
-        clusters,
+        found.clusters,
     ))
 }
 

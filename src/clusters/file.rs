@@ -16,6 +16,7 @@ pub use method::{Method, Tls, TokenFrom};
 
 use crate::clusters::file::method::Reader;
 use crate::duration::positive_duration;
+use crate::kubeconfig;
 use crate::object::{ClusterId, Namespace};
 use crate::quote::{Quoted, is_shown};
 use crate::yaml::{self, Fields, Place, Position, Problems};
@@ -75,6 +76,15 @@ impl fmt::Display for Labels {
             [&self.name, &self.environment, &self.region].into_iter().flatten().map(String::as_str).collect();
         if given.is_empty() { Ok(()) } else { write!(f, " ({})", given.join(", ")) }
     }
+}
+
+/// Reads a clusters file.
+///
+/// # Errors
+/// If it cannot be read, or as [`parse`].
+pub fn load(path: &Path) -> Result<ClustersFile, Error> {
+    let text = kubeconfig::read_text(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
+    parse(&text, path)
 }
 
 /// Reads the text of a clusters file, YAML or JSON. Relative paths in it are read against the folder of `path`.

@@ -60,7 +60,7 @@ pub fn namespace(folder: &Path) -> Result<Namespace, Error> {
 pub enum Error {
     /// No API server is named.
     #[error(
-        "{variable} is not set: the kubelet sets it in every pod; outside of one, podcreds has no API server to ask"
+        "{variable} is not set: the kubelet sets it in every pod; outside of one, name a kubeconfig with --kubeconfig or KUBECONFIG, or have one at ~/.kube/config"
     )]
     NotInPod {
         /// The variable.

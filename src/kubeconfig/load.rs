@@ -66,11 +66,18 @@ fn add<T>(all: &mut BTreeMap<String, T>, new: BTreeMap<String, T>) {
 }
 
 fn read(path: &Path) -> Result<File, Error> {
-    let failed = |cause| Error::Read { path: path.to_owned(), cause };
-    let file = std::fs::File::open(path).map_err(failed)?;
+    parse(&read_text(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?, path)
+}
+
+/// Reads a file of YAML, up to a byte more than is parsed: that is told there.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read_text(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = std::fs::File::open(path)?;
     // Room for all that is expected, so that no copy is left behind by growing.
     let expected = file.metadata().map_or(0, |metadata| usize::try_from(metadata.len()).unwrap_or(0));
     let mut text = Zeroizing::new(Vec::with_capacity(expected.min(TEXT_LIMIT) + 1));
-    file.take(TEXT_LIMIT as u64 + 1).read_to_end(&mut text).map_err(failed)?;
-    parse(&text, path)
+    file.take(TEXT_LIMIT as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
 }

@@ -23,7 +23,7 @@ use entries::Entries;
 pub use entries::{File, Kubeconfig};
 pub use error::{Error, Kind, Unusable};
 pub use exec::{Exec, ExecCluster};
-pub use load::{Named, load, merge};
+pub use load::{Named, load, merge, read_text};
 pub use open::{OpenError, Proxies, Surroundings};
 pub use parse::parse;
 pub use select::Wanted;

@@ -1,6 +1,7 @@
 //! What can be wrong with a clusters file. Tokens are never shown.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 use crate::quote::list;
@@ -9,6 +10,13 @@ use crate::yaml::{Problem, SyntaxError};
 /// A clusters file that cannot be used.
 #[derive(Debug)]
 pub enum Error {
+    /// It cannot be read.
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
     /// It is no YAML.
     Syntax {
         /// Its path.
@@ -30,6 +38,9 @@ impl std::error::Error for Error {}
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Read { path, cause } => {
+                write!(f, "clusters file {} cannot be read: {cause}", path.display())
+            }
             Self::Syntax { path, cause } => write!(f, "clusters file {}: {cause}", path.display()),
             Self::Values { path, problems } => {
                 write!(f, "clusters file {}: ", path.display())?;

@@ -1,0 +1,144 @@
+//! The way to the API server that the flags and the environment name, and to other clusters.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::PathBuf;
+
+use crate::cli::args::{AccessArgs, SourceArgs};
+use crate::cli::failure::Failure;
+use crate::clusters::{self, Clusters, Pod, file};
+use crate::kube::{Client, ClientConfig, Limits, in_cluster};
+use crate::kubeconfig::{self, Named, Proxies, Surroundings, Wanted};
+use crate::object::{ClusterId, Namespace};
+use crate::secret::SecretBytes;
+
+/// How often everything is read besides the watches, where there is a clusters file that does not say.
+const RESYNC: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// The clusters, and what is known with them.
+pub(super) struct Found {
+    pub(super) clusters: Clusters,
+    /// The namespace that comes with the way in.
+    pub(super) namespace: Namespace,
+    /// The namespace of sources in each other cluster, where the clusters file says.
+    pub(super) default_namespace: Option<Namespace>,
+    /// How often everything is read besides the watches.
+    pub(super) resync: Option<std::time::Duration>,
+    /// Whether the way in is that of the pod that this runs in.
+    pub(super) in_cluster: bool,
+}
+
+/// Finds the way in: a kubeconfig that is named, else the pod's own, else the kubeconfig in the home folder, as kubectl does.
+pub(super) fn find(args: &SourceArgs) -> Result<Found, Failure> {
+    let pod = Pod {
+        folder: args.service_account_dir.clone(),
+        host: variable("KUBERNETES_SERVICE_HOST"),
+        port: variable("KUBERNETES_SERVICE_PORT"),
+    };
+    let limits = limits(&args.access);
+    let proxies = proxies();
+    let named = named(&args.access, pod.host.is_some())?;
+    let in_cluster = named.is_none();
+    let (config, namespace) = match named {
+        None => {
+            let (host, port) = (pod.host.as_deref(), pod.port.as_deref());
+            let config = in_cluster::load(&pod.folder, host, port, args.request_timeout)?;
+            // A namespace that is named need not be mounted.
+            let namespace = match given_namespace(args)? {
+                Some(namespace) => namespace,
+                None => in_cluster::namespace(&pod.folder)?,
+            };
+            (ClientConfig { limits, ..config }, namespace)
+        }
+        Some(named) => {
+            let AccessArgs { context, cluster_name, user, .. } = &args.access;
+            let wanted =
+                Wanted { context: context.clone(), cluster: cluster_name.clone(), user: user.clone() };
+            let access = kubeconfig::load(&named)?.select(&wanted)?;
+            let of_context = access.namespace.clone();
+            let surroundings =
+                Surroundings { request_timeout: args.request_timeout, limits, proxies: proxies.clone() };
+            let config = access.open(&surroundings).map_err(|error| Failure::Open(error.to_string()))?;
+            let namespace = match given_namespace(args)? {
+                Some(namespace) => namespace,
+                None => of_context.map_or_else(default_namespace, Ok)?,
+            };
+            (config, namespace)
+        }
+    };
+    let own = Client::new(config);
+    let Some(path) = &args.access.clusters else {
+        let clusters = Clusters::new(own, BTreeMap::new());
+        return Ok(Found { clusters, namespace, default_namespace: None, resync: None, in_cluster });
+    };
+    let file = file::load(path)?;
+    let (default_namespace, resync) = (file.default_namespace.clone(), file.resync_period);
+    let others = clusters::members(file, &pod, &proxies, args.request_timeout);
+    let clusters = Clusters::new(own, others);
+    let resync = Some(resync.unwrap_or(RESYNC));
+    Ok(Found { clusters, namespace, default_namespace, resync, in_cluster })
+}
+
+/// The default namespace of sources in each other cluster.
+pub(super) fn namespaces(found: &Found) -> BTreeMap<ClusterId, Namespace> {
+    let namespace = found.default_namespace.as_ref().unwrap_or(&found.namespace);
+    found.clusters.others().keys().map(|id| (id.clone(), namespace.clone())).collect()
+}
+
+/// The kubeconfig that is to be read; none in a pod, unless one is named.
+fn named(args: &AccessArgs, in_pod: bool) -> Result<Option<Named>, Failure> {
+    if let Some(path) = &args.kubeconfig {
+        return Ok(Some(Named::File(path.clone())));
+    }
+    if let Some(list) = env::var_os("KUBECONFIG").filter(|list| !list.is_empty()) {
+        return Ok(Some(Named::List(env::split_paths(&list).collect())));
+    }
+    let flags =
+        [("--context", &args.context), ("--cluster-name", &args.cluster_name), ("--user", &args.user)];
+    let flag = flags.into_iter().find(|(_, value)| value.is_some());
+    if in_pod {
+        return match flag {
+            Some((flag, _)) => Err(Failure::Setting(format!(
+                "{flag} is for a kubeconfig, and in a pod none is read unless it is named: add --kubeconfig"
+            ))),
+            None => Ok(None),
+        };
+    }
+    let home = env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let usual = home.map(|home| home.join(".kube").join("config"));
+    // Without any, the message is of the pod that this is not.
+    Ok(usual.filter(|path| flag.is_some() || path.exists()).map(|path| Named::List(vec![path])))
+}
+
+fn limits(args: &AccessArgs) -> Option<Limits> {
+    let qps = args.qps.filter(|qps| *qps > 0.0)?;
+    Some(Limits { qps, burst: args.burst })
+}
+
+/// The variables that kubectl obeys, in either spelling.
+/// Source: <https://pkg.go.dev/net/http#ProxyFromEnvironment>
+fn proxies() -> Proxies {
+    let either = |upper, lower| variable(upper).or_else(|| variable(lower));
+    Proxies {
+        https: either("HTTPS_PROXY", "https_proxy").map(|url| SecretBytes::new(url.into_bytes())),
+        except: either("NO_PROXY", "no_proxy").unwrap_or_default(),
+    }
+}
+
+fn given_namespace(args: &SourceArgs) -> Result<Option<Namespace>, Failure> {
+    let given = args.namespace.as_deref().filter(|name| !name.is_empty());
+    let parse =
+        |name| Namespace::parse(name).map_err(|cause| Failure::Setting(format!("--namespace: {cause}")));
+    given.map(parse).transpose()
+}
+
+/// kubectl's namespace where nothing names another.
+fn default_namespace() -> Result<Namespace, Failure> {
+    Namespace::parse("default").map_err(|cause| Failure::Setting(cause.to_string()))
+}
+
+/// A variable that is not empty. What is not UTF-8 is no address either, and is shown as what it looks like.
+fn variable(name: &str) -> Option<String> {
+    let value = env::var_os(name).filter(|value| !value.is_empty())?;
+    Some(value.to_string_lossy().into_owned())
+}
