@@ -1,0 +1,347 @@
+//! Credentials of several clusters in one pod: each cluster fails, goes stale and comes back by itself.
+
+use std::fs;
+use std::process::Command;
+
+use crate::support::health::Health;
+use crate::support::run::{Finished, Running, poll_until, run};
+use crate::support::server::{ApiServer, Fault, Times};
+use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
+
+/// The pod's own cluster with the Secret `db`, and the cluster `hub` with a Secret `db` of its own.
+struct Two {
+    own: Scene,
+    hub: ApiServer,
+}
+
+const HUB: &str = "podcreds_cluster_staleness_seconds{cluster=\"hub\"}";
+const OWN: &str = "podcreds_cluster_staleness_seconds{cluster=\"\"}";
+/// A request is given up soon, and what is not watched is read soon.
+const IMPATIENT: &[&str] = &["--request-timeout", "1s", "--poll-interval", "1s", "--watch-timeout", "2s"];
+/// No request is given up while the test lasts.
+const PATIENT: &[&str] = &["--request-timeout", "25s"];
+
+impl Two {
+    fn new() -> Self {
+        let own = Scene::new(&[("db.secret", "db"), ("far.secret", "shared/db"), ("far.cluster", "hub")]);
+        let two = Self { own, hub: ApiServer::start() };
+        two.put_hub_password(PASSWORD);
+        two.describe(&two.hub_entry("hub", "hub-ca.crt"));
+        fs::write(two.own.pod.root().join("hub-ca.crt"), two.hub.authority().pem()).unwrap();
+        fs::write(two.own.pod.root().join("hub-token"), "test-token-1").unwrap();
+        two
+    }
+
+    fn hub_entry(&self, id: &str, ca: &str) -> String {
+        format!(
+            "- id: {id}\n  name: The Hub\n  region: eu-1\n  auth_method: service_account\n  api_server_url: {}\n  \
+             service_account_token_file: hub-token\n  tls_config: {{ca_file: {ca}}}\n",
+            self.hub.url()
+        )
+    }
+
+    /// Writes the clusters file.
+    fn describe(&self, entries: &str) {
+        fs::write(self.own.pod.root().join("clusters.yaml"), format!("clusters:\n{entries}")).unwrap();
+    }
+
+    fn put_hub_password(&self, password: &str) {
+        self.hub.put_secret("shared", "db", &[("username", b"far"), ("password", password.as_bytes())]);
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.own.command(args);
+        command.env("PODCREDS_CLUSTERS", self.own.pod.root().join("clusters.yaml"));
+        command
+    }
+
+    fn init(&self, args: &[&str]) -> Finished {
+        run(self.command(&[&["init"], args].concat()), HANGS)
+    }
+
+    fn sidecar(self, args: &[&str]) -> Sidecar {
+        let arguments = [&["sidecar", "--listen", "127.0.0.1:0"], args].concat();
+        let running = Running::start(self.command(&arguments));
+        let health = Health::of(&running, HANGS);
+        Sidecar { two: self, running, health }
+    }
+}
+
+struct Sidecar {
+    two: Two,
+    running: Running,
+    health: Health,
+}
+
+impl Sidecar {
+    /// With both clusters' files out, and both watched.
+    fn ready(two: Two, args: &[&str]) -> Self {
+        let sidecar = two.sidecar(args);
+        sidecar.waits("both are out", || {
+            sidecar.two.own.read("db/password") == PASSWORD && sidecar.two.own.read("far/username") == "far"
+        });
+        let watches = || (sidecar.two.own.server.open_watches(), sidecar.two.hub.open_watches());
+        sidecar.waits("both are watched", || watches() == (1, 1));
+        sidecar
+    }
+
+    #[track_caller]
+    fn waits(&self, what: &str, condition: impl FnMut() -> bool) {
+        poll_until(HANGS * 2, &format!("{what}; it said:\n{}", self.running.stderr()), condition);
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        self.health.metrics().get(name)
+    }
+
+    #[track_caller]
+    fn own_follows(&self, password: &str) {
+        self.two.own.put_password(password);
+        self.waits(password, || self.two.own.read("db/password") == password);
+    }
+
+    #[track_caller]
+    fn hub_follows(&self, password: &str) {
+        self.two.put_hub_password(password);
+        self.waits(password, || self.two.own.read("far/password") == password);
+    }
+}
+
+#[test]
+fn init_reads_each_source_from_its_cluster() {
+    let two = Two::new();
+    assert_code(&two.init(&[]), 0);
+    assert_eq!((two.own.read("db/username"), two.own.read("far/username")), ("app".into(), "far".into()));
+    assert_eq!(two.hub.request_lines(), ["GET /api/v1/namespaces/shared/secrets/db"]);
+    assert_eq!(two.hub.requests()[0].header("authorization"), Some("Bearer test-token-1"));
+    assert!(two.own.server.request_lines().iter().all(|line| !line.contains("/shared/")));
+}
+
+#[test]
+fn a_cluster_that_no_credential_names_is_not_connected_to() {
+    let two = Two::new();
+    two.own.annotate(&[("db.secret", "db")]);
+    two.describe(&two.hub_entry("hub", "missing-ca.crt"));
+    assert_code(&two.init(&[]), 0);
+    assert_eq!(two.hub.connections(), 0);
+}
+
+#[test]
+fn init_names_the_cluster_that_it_cannot_reach_or_use() {
+    let two = Two::new();
+    two.hub.stop();
+    let finished = two.init(&["--timeout", "1s"]);
+    assert_code(&finished, 4);
+    assert_has(&finished.stderr, &["credential far: Secret shared/db of cluster hub: ", "cannot be reached"]);
+    assert!(two.own.names().is_empty(), "a bundle is whole or not at all");
+
+    two.describe(&two.hub_entry("hub", "missing-ca.crt"));
+    let finished = two.init(&[]);
+    assert_code(&finished, 2);
+    assert_has(
+        &finished.stderr,
+        &["of cluster hub: the cluster cannot be asked: ", "missing-ca.crt cannot be read"],
+    );
+
+    two.own.annotate(&[("db.secret", "db"), ("db.cluster", "hbu")]);
+    let finished = two.init(&[]);
+    assert_code(&finished, 2);
+    assert_has(
+        &finished.stderr,
+        &["podcreds.io/db.cluster: \"hbu\" is no cluster of the clusters file; did you mean \"hub\"?"],
+    );
+}
+
+/// Goes through an outage of the hub: the own cluster's credentials rotate on, the metrics tell which is stale, and what
+/// changed meanwhile arrives afterwards.
+#[track_caller]
+fn passes_an_outage_of_the_hub(begins: fn(&ApiServer), ends: fn(&ApiServer)) {
+    let sidecar = Sidecar::ready(Two::new(), IMPATIENT);
+    assert_eq!((sidecar.metric(OWN), sidecar.metric(HUB)), (0.0, 0.0));
+    begins(&sidecar.two.hub);
+    sidecar.waits("the hub is stale", || sidecar.metric(HUB) > 0.0);
+    for number in 0..10 {
+        sidecar.own_follows(&format!("test-password-{number}"));
+        assert_eq!(sidecar.metric(OWN), 0.0);
+    }
+    assert_eq!(sidecar.two.own.read("far/password"), PASSWORD);
+    assert_eq!((sidecar.health.status("/readyz"), sidecar.health.status("/healthz")), (200, 200));
+    sidecar.two.put_hub_password("test-password-meanwhile");
+    ends(&sidecar.two.hub);
+    sidecar.waits("it catches up", || sidecar.two.own.read("far/password") == "test-password-meanwhile");
+    sidecar.waits("nothing is stale", || sidecar.metric("podcreds_staleness_seconds") == 0.0);
+    sidecar.hub_follows("test-password-afterwards");
+}
+
+#[test]
+fn a_cluster_that_is_stopped_goes_stale_alone() {
+    passes_an_outage_of_the_hub(ApiServer::stop, ApiServer::start_again);
+}
+
+#[test]
+fn a_cluster_that_never_answers_goes_stale_alone() {
+    passes_an_outage_of_the_hub(
+        |hub| {
+            hub.fail_on("", Fault::SilentHeader, Times::Always);
+            hub.drop_connections();
+        },
+        ApiServer::clear_faults,
+    );
+}
+
+#[test]
+fn a_cluster_that_refuses_the_token_goes_stale_alone() {
+    passes_an_outage_of_the_hub(
+        |hub| {
+            hub.accept_tokens(&[]);
+            hub.drop_connections();
+        },
+        |hub| hub.accept_tokens(&["test-token-1"]),
+    );
+}
+
+/// How often the hub's Secret was asked for.
+fn reads(hub: &ApiServer) -> usize {
+    hub.request_lines().iter().filter(|line| line.ends_with("/secrets/db")).count()
+}
+
+#[test]
+fn a_read_that_hangs_holds_up_no_other_cluster() {
+    let sidecar = Sidecar::ready(Two::new(), PATIENT);
+    let before = reads(&sidecar.two.hub);
+    sidecar.two.hub.fail_on("/shared/secrets/db", Fault::SilentHeader, Times::Once);
+    sidecar.two.put_hub_password("test-password-far");
+    sidecar.waits("the hub is asked", || reads(&sidecar.two.hub) == before + 1);
+    for number in 0..10 {
+        sidecar.own_follows(&format!("test-password-{number}"));
+    }
+    let said = sidecar.running.stderr();
+    assert!(!said.contains("hub: https"), "all of them came while the hub's answer was waited for: {said}");
+    sidecar.waits("the hub's change arrives", || sidecar.two.own.read("far/password") == "test-password-far");
+}
+
+#[test]
+fn the_others_rotate_on_while_the_own_cluster_is_down() {
+    let sidecar = Sidecar::ready(Two::new(), IMPATIENT);
+    sidecar.two.own.server.fail_on("", Fault::SilentHeader, Times::Always);
+    sidecar.two.own.server.drop_connections();
+    sidecar.waits("the own cluster is stale", || sidecar.metric(OWN) > 0.0);
+    for number in 0..10 {
+        sidecar.hub_follows(&format!("test-password-{number}"));
+    }
+    assert_eq!(sidecar.metric(HUB), 0.0);
+    sidecar.two.own.server.clear_faults();
+    sidecar.own_follows("test-password-afterwards");
+    sidecar.waits("nothing is stale", || sidecar.metric("podcreds_staleness_seconds") == 0.0);
+}
+
+#[test]
+fn after_a_restart_the_files_of_a_cluster_that_is_down_stay_and_the_others_go_on() {
+    let sidecar = Sidecar::ready(Two::new(), IMPATIENT);
+    let Sidecar { two, running, .. } = sidecar;
+    drop(running);
+    two.hub.stop();
+    two.own.put_password("test-password-meanwhile");
+    let sidecar = two.sidecar(IMPATIENT);
+    sidecar.waits("the own cluster's change arrives", || {
+        sidecar.two.own.read("db/password") == "test-password-meanwhile"
+    });
+    assert_eq!(sidecar.two.own.read("far/password"), PASSWORD);
+    assert!(sidecar.metric(HUB) > 0.0);
+    sidecar.own_follows("test-password-1");
+    assert_eq!(sidecar.two.own.read("far/password"), PASSWORD);
+    sidecar.two.put_hub_password("test-password-2");
+    sidecar.two.hub.start_again();
+    sidecar.waits("the hub's change arrives", || sidecar.two.own.read("far/password") == "test-password-2");
+}
+
+#[test]
+fn the_first_bundle_waits_for_every_cluster() {
+    let two = Two::new();
+    two.hub.stop();
+    let sidecar = two.sidecar(IMPATIENT);
+    sidecar.waits("the hub is missed", || sidecar.metric(HUB) > 0.0);
+    sidecar.waits("the own Secret is watched", || sidecar.two.own.server.open_watches() == 1);
+    assert_eq!(sidecar.health.status("/readyz"), 503);
+    assert!(sidecar.two.own.names().is_empty());
+    sidecar.two.hub.start_again();
+    sidecar.waits("it is ready", || sidecar.health.status("/readyz") == 200);
+    assert_eq!(
+        (sidecar.two.own.read("db/username"), sidecar.two.own.read("far/username")),
+        ("app".into(), "far".into())
+    );
+}
+
+#[test]
+fn what_a_cluster_lacks_is_told_and_taken_once_it_is_there() {
+    let two = Two::new();
+    let ca = two.own.pod.root().join("hub-ca.crt");
+    let pem = fs::read(&ca).unwrap();
+    fs::remove_file(&ca).unwrap();
+    let sidecar = two.sidecar(IMPATIENT);
+    sidecar.waits("it is told", || sidecar.running.stderr().contains("hub-ca.crt cannot be read"));
+    sidecar
+        .waits("it is counted", || sidecar.metric("podcreds_failures_total{reason=\"configuration\"}") > 0.0);
+    fs::write(&ca, pem).unwrap();
+    sidecar.waits("it is ready", || sidecar.health.status("/readyz") == 200);
+    sidecar.hub_follows("test-password-1");
+    assert_has(&sidecar.running.stderr(), &["cluster hub (The Hub, eu-1) is https://127.0.0.1:"]);
+}
+
+#[test]
+fn an_edit_that_names_a_cluster_which_is_down_holds_up_nothing() {
+    let two = Two::new();
+    two.own.annotate(&[("db.secret", "db")]);
+    two.hub.fail_on("", Fault::SilentHeader, Times::Always);
+    let sidecar = two.sidecar(&[PATIENT, &["--follow-annotations"]].concat());
+    sidecar.waits("the first file is out", || sidecar.two.own.read("db/password") == PASSWORD);
+    sidecar.waits("Secret and pod are watched", || sidecar.two.own.server.open_watches() == 2);
+    let edited = [("db.secret", "db"), ("far.secret", "shared/db"), ("far.cluster", "hub")];
+    sidecar.two.own.annotate(&edited);
+    sidecar.waits("the hub is asked", || sidecar.two.hub.requests().len() == 1);
+    sidecar.own_follows("test-password-1");
+    let said = sidecar.running.stderr();
+    assert!(!said.contains("hub: https"), "it came while the hub's answer was waited for: {said}");
+    sidecar.two.hub.clear_faults();
+    sidecar.two.hub.drop_connections();
+    sidecar.waits("the edit is applied", || sidecar.two.own.read("far/password") == PASSWORD);
+}
+
+#[test]
+fn everything_is_read_again_in_the_resync_period() {
+    let two = Two::new();
+    let entries = two.hub_entry("hub", "hub-ca.crt");
+    two.describe(&format!("{entries}resync_period: 200ms\n"));
+    let sidecar = Sidecar::ready(two, IMPATIENT);
+    sidecar
+        .waits("both are read again", || reads(&sidecar.two.hub) > 3 && reads(&sidecar.two.own.server) > 3);
+    assert_eq!(sidecar.metric("podcreds_rotations_total"), 0.0);
+}
+
+#[test]
+fn a_hundred_clusters_are_followed_in_one_sidecar() {
+    const CLUSTERS: usize = 100;
+    let two = Two::new();
+    let mut entries = String::new();
+    let mut annotations = vec![("db.secret".to_owned(), "db".to_owned())];
+    for number in 0..CLUSTERS {
+        entries.push_str(&two.hub_entry(&format!("c{number}"), "hub-ca.crt"));
+        annotations.push((format!("f{number}.secret"), format!("shared/s{number}")));
+        annotations.push((format!("f{number}.cluster"), format!("c{number}")));
+        two.hub.put_secret("shared", &format!("s{number}"), &[("password", PASSWORD.as_bytes())]);
+    }
+    two.describe(&entries);
+    let named: Vec<_> = annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    two.own.annotate(&named);
+    let sidecar = two.sidecar(PATIENT);
+    let last = format!("f{}/password", CLUSTERS - 1);
+    sidecar.waits("all are out", || sidecar.two.own.read(&last) == PASSWORD);
+    sidecar.waits("all are watched", || sidecar.two.hub.open_watches() == CLUSTERS);
+    sidecar.two.hub.put_secret("shared", "s42", &[("password", b"test-password-1")]);
+    sidecar.waits("a change arrives", || sidecar.two.own.read("f42/password") == "test-password-1");
+    // Each has connections of its own, and says how it is.
+    let metrics = sidecar.health.metrics();
+    assert_eq!(metrics.all("podcreds_cluster_staleness_seconds").count(), CLUSTERS + 1);
+    // The Secret, its watch, and the Secret again.
+    assert!(metrics.get("podcreds_api_requests_total{code=\"200\",cluster=\"c42\"}") >= 3.0);
+}
