@@ -18,6 +18,8 @@
 mod support;
 
 mod apiserver;
+mod clusters;
+mod killable;
 mod kubectl;
 mod notify;
 mod outages;
