@@ -91,6 +91,7 @@ fn no_message_shows_a_value() {
         assert!(!format!("{error} {error:?}").contains("test-secret"), "{text:?}: {error}");
         assert!(error.at.line >= 1 && error.at.column >= 1, "{text:?}: {error}");
     }
+    assert!(refusal("a: @test-secret").ends_with("a value that begins with @, ` or % needs quotes"));
     let node = parse(b"token: test-secret\nnumber: 123456").unwrap();
     assert!(!format!("{node:?}").contains("test-secret") && !format!("{node:?}").contains("123456"));
     let found = problems("{token:test-secret}", |fields| fields.only(&["token"]));

@@ -239,6 +239,8 @@ fn a_file_names_one_to_a_hundred_clusters() {
         problems(&many(CLUSTER_LIMIT + 1)),
         ["line 1, column 11: clusters: must name at most 100 clusters, not 101"]
     );
+    // Those beyond are not looked at.
+    assert_eq!(problems(&many(CLUSTER_LIMIT + 1).replace("c100", "c0")).len(), 1);
     for text in ["clusters: []", "{}", "clusters:"] {
         assert!(problems(text)[0].ends_with("clusters: must name at least one cluster"), "{text}");
     }
