@@ -20,6 +20,7 @@ pub mod environment;
 pub mod escape;
 pub mod events;
 pub mod health;
+pub mod inspect;
 pub mod kube;
 pub mod notify;
 pub mod object;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module at the top, and those that it may import.
-const LAYERS: [(&str, &[&str]); 21] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     ("backoff", &[]),
     ("bucket", &[]),
     ("quote", &[]),
@@ -40,13 +40,36 @@ const LAYERS: [(&str, &[&str]); 21] = [
             "volume",
         ],
     ),
+    ("inspect", &["annotations", "credential", "kube", "object", "quote", "secret"]),
     (
         "commands",
-        &["bundle", "credential", "environment", "kube", "quote", "render", "secret", "sync", "volume"],
+        &[
+            "bundle",
+            "credential",
+            "environment",
+            "inspect",
+            "kube",
+            "quote",
+            "render",
+            "secret",
+            "sync",
+            "volume",
+        ],
     ),
     (
         "cli",
-        &["annotations", "commands", "credential", "health", "kube", "object", "quote", "sidecar", "sync"],
+        &[
+            "annotations",
+            "commands",
+            "credential",
+            "health",
+            "inspect",
+            "kube",
+            "object",
+            "quote",
+            "sidecar",
+            "sync",
+        ],
     ),
 ];
 

@@ -12,6 +12,7 @@ use crate::annotations::DEFAULT_PREFIX;
 use crate::cli::duration::{duration, positive_duration, whole_seconds};
 use crate::credential::{PathError, RelativePath};
 use crate::health::listen::Listen;
+use crate::inspect::{Target, TargetError};
 use crate::kube::in_cluster::SERVICE_ACCOUNT_FOLDER;
 
 /// Where the volume is mounted.
@@ -89,6 +90,8 @@ pub(super) enum Command {
     Exec(ExecArgs),
     /// Copy this program into a volume, for an image that does not have it
     Install(InstallArgs),
+    /// Show what a pod hangs on, or which clusters there are, as far as the rights reach
+    Inspect(InspectArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -286,6 +289,43 @@ pub(super) struct RenderArgs {
     /// Show the values; in a pod they are then in its log
     #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_REVEAL", hide_env_values = true)]
     pub(super) reveal: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct InspectArgs {
+    /// `NAME` of a pod, `KIND/NAME` of a pod or of what owns pods (deploy/app), or `clusters` [default: the own pod]
+    #[arg(value_name = "[KIND/]NAME", value_parser = Subject::parse)]
+    pub(super) subject: Option<Subject>,
+
+    /// How it is written; table is for clusters, and tree, dot and mermaid are for the others [default: tree or table]
+    #[arg(long, short, value_enum, value_name = "FORMAT", env = "PODCREDS_OUTPUT", hide_env_values = true)]
+    pub(super) output: Option<OutputArg>,
+
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+}
+
+/// What is inspected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Clusters,
+    Object(Target),
+}
+
+impl Subject {
+    /// A pod that is called `clusters` is `pod/clusters`.
+    fn parse(text: &str) -> Result<Self, TargetError> {
+        if text == "clusters" { Ok(Self::Clusters) } else { Target::parse(text).map(Self::Object) }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum OutputArg {
+    Tree,
+    Json,
+    Dot,
+    Mermaid,
+    Table,
 }
 
 /// Whose annotations are read, and how the API server is asked.

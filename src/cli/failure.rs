@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::cli::{DEFECT, USAGE};
-use crate::commands::{exec, install};
+use crate::commands::{exec, inspect, install};
 use crate::health::{listen, probe};
 use crate::kube::in_cluster;
 use crate::sync;
@@ -46,6 +46,9 @@ pub(super) enum Failure {
     /// The program was not copied.
     #[error(transparent)]
     Install(#[from] install::Error),
+    /// What was asked about cannot be read.
+    #[error(transparent)]
+    Inspect(#[from] inspect::Error),
     /// Signal handlers.
     #[error("cannot handle signals: {0}")]
     Signals(io::Error),
@@ -72,6 +75,9 @@ impl Failure {
             },
             Self::Install(install::Error::Program(_)) => USAGE,
             Self::Install(install::Error::Volume(_)) => VOLUME,
+            Self::Inspect(inspect::Error::Object(error)) if error.is_refusal() => REFUSED,
+            Self::Inspect(inspect::Error::Object(_) | inspect::Error::NoCluster) => UNREACHABLE,
+            Self::Inspect(inspect::Error::Output(_)) => VOLUME,
         }
     }
 }

@@ -1,7 +1,11 @@
 //! What was typed, and what the environment adds, as validated settings.
 
-use crate::cli::args::{OnDeleteArg, SidecarArgs, SourceArgs, SyncBy, TargetArgs};
+use crate::cli::args::{
+    InspectArgs, OnDeleteArg, OutputArg, SidecarArgs, SourceArgs, Subject, SyncBy, TargetArgs,
+};
 use crate::cli::failure::Failure;
+use crate::commands::inspect::{ClustersFormat, Inquiry};
+use crate::inspect::{Format, Question, Target};
 use crate::kube::{ClientConfig, in_cluster};
 use crate::object::{Kind, NameError, Namespace, ObjectRef, is_subdomain};
 use crate::quote::Quoted;
@@ -75,6 +79,49 @@ pub(super) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clien
         },
         client,
     ))
+}
+
+/// Reads what is inspected and how it is written, and the way to the API server.
+pub(super) fn of_inspect(mut args: InspectArgs) -> Result<(Inquiry, ClientConfig), Failure> {
+    // Where it is not asked about, the own pod needs no name: that of a host may be none of a pod.
+    match &args.subject {
+        Some(Subject::Object(target)) => args.source.pod = Some(target.name().to_owned()),
+        Some(Subject::Clusters) => args.source.pod = Some("clusters".to_owned()),
+        None => {}
+    }
+    let (settings, client) = of(&args.source)?;
+    let unfit = |what: &str, formats: &str| {
+        Err(Failure::Setting(format!("--output: {what} are written as {formats}")))
+    };
+    let target = match args.subject {
+        Some(Subject::Clusters) => {
+            let format = match args.output {
+                None | Some(OutputArg::Table) => ClustersFormat::Table,
+                Some(OutputArg::Json) => ClustersFormat::Json,
+                Some(_) => return unfit("clusters", "table or json"),
+            };
+            return Ok((Inquiry::Clusters { format, timeout: settings.timeout }, client));
+        }
+        Some(Subject::Object(target)) => Some(target),
+        None => None,
+    };
+    let format = match args.output {
+        None | Some(OutputArg::Tree) => Format::Tree,
+        Some(OutputArg::Json) => Format::Json,
+        Some(OutputArg::Dot) => Format::Dot,
+        Some(OutputArg::Mermaid) => Format::Mermaid,
+        Some(OutputArg::Table) => return unfit("objects", "tree, json, dot or mermaid"),
+    };
+    let (target, named_by_host) = match target {
+        Some(target) => (target, false),
+        None => {
+            let (pod, named_by_host) = pod(&args.source, settings.namespace.clone())?;
+            (Target::pod(&pod), named_by_host)
+        }
+    };
+    let Settings { prefix, namespace, timeout, .. } = settings;
+    let question = Question { target, namespace, named_by_host, prefix, timeout };
+    Ok((Inquiry::Object { question, format }, client))
 }
 
 /// The pod, and whether its name is a guess.

@@ -1,0 +1,303 @@
+//! Reads what an object hangs on, as far as the rights reach: each distinct object once, one after the other, over one
+//! connection. What is refused is written down, and the walk goes on.
+//!
+//! `owners` climbs, `owned` descends, `spec` looks at all that a pod's spec and our annotations name, `account` asks what
+//! the service account may read.
+
+mod account;
+mod owned;
+mod owners;
+mod spec;
+
+use serde::de::DeserializeOwned;
+
+use crate::inspect::api::{self, Annotated, Claim, Metadata, NodeObject, Partial, Phased, Pod, Workload};
+use crate::inspect::graph::{Detail, Graph, Index, ObjectId, Refusal, State};
+use crate::inspect::kind::Kind;
+use crate::inspect::{Error, Question};
+use crate::kube::{Cause, Client, Deadline};
+use crate::object::is_subdomain;
+use crate::secret::SecretBytes;
+
+/// The most requests of a walk. Whoever writes the spec of a pod must not make us ask for ever.
+const REQUEST_LIMIT: usize = 500;
+
+/// Answers the question.
+///
+/// # Errors
+/// If the object that was asked about cannot be read; for all others there is a refusal in the graph.
+pub(super) fn walk(client: &Client, question: &Question) -> Result<Graph, Error> {
+    let deadline = Deadline::after(question.timeout);
+    let namespace = question.namespace.to_string();
+    let mut walk = Walk { client, question, deadline, namespace, requests: 0, graph: Graph::default() };
+    match question.target.kind {
+        Kind::Pod => walk.pod()?,
+        kind => walk.workload(kind)?,
+    }
+    Ok(walk.graph)
+}
+
+/// A walk that is under way.
+struct Walk<'a> {
+    client: &'a Client,
+    question: &'a Question,
+    deadline: Deadline,
+    /// Of the object that was asked about.
+    namespace: String,
+    requests: usize,
+    graph: Graph,
+}
+
+/// An object that was read.
+trait Shape: DeserializeOwned {
+    fn metadata(&self) -> &Metadata;
+
+    /// What it says of itself.
+    fn details(&self) -> Vec<Detail>;
+}
+
+impl Walk<'_> {
+    fn pod(&mut self) -> Result<(), Error> {
+        let id = self.target();
+        let body = self.body(&id, Kind::Pod, None, false);
+        let parsed = body.and_then(|body| {
+            let pod: Pod = self.check(&id, api::parse(&body)?)?;
+            let annotated: Annotated = api::parse(&body)?;
+            Ok((pod, annotated.metadata.of(&self.question.prefix)))
+        });
+        let (pod, annotations) = parsed.map_err(|cause| self.fatal(&id, cause))?;
+        let root = self.graph.put(id);
+        self.set(root, &pod);
+        self.climb(root, pod.metadata.owners(), 0);
+        self.spec(root, Some(&pod.metadata.name), &pod.spec, &annotations);
+        Ok(())
+    }
+
+    fn workload(&mut self, kind: Kind) -> Result<(), Error> {
+        let id = self.target();
+        let read = self.read::<Workload>(&id, kind, None, false);
+        let mut workload = read.map_err(|cause| self.fatal(&id, cause))?;
+        let root = self.graph.put(id);
+        self.set(root, &workload);
+        self.climb(root, workload.metadata.owners(), 0);
+        self.descend(root, kind, &workload);
+        if let Some(mut template) = workload.spec.template() {
+            let annotations = template.annotations(&self.question.prefix);
+            self.spec(root, None, &template.spec, &annotations);
+        }
+        Ok(())
+    }
+
+    fn target(&self) -> ObjectId {
+        ObjectId::new(self.question.target.kind, Some(&self.namespace), self.question.target.name())
+    }
+
+    /// Looks at an object that others name, unless it was looked at before, and returns its node, and the object where it
+    /// was read for the first time.
+    fn look<T: Shape>(&mut self, id: ObjectId, kind: Kind, api_version: Option<&str>) -> (Index, Option<T>) {
+        let known = self.graph.find(&id).filter(|index| self.graph.nodes[*index].state != State::Named);
+        if let Some(index) = known {
+            return (index, None);
+        }
+        let metadata_only = !matches!(kind, Kind::Node | Kind::PersistentVolumeClaim);
+        let read = self.read::<T>(&id, kind, api_version, metadata_only);
+        let index = self.graph.put(id);
+        match read {
+            Ok(object) => {
+                self.graph.nodes[index].state = State::Exists;
+                (index, Some(object))
+            }
+            Err(Cause::NotFound { .. }) => {
+                self.graph.nodes[index].state = State::Missing;
+                (index, None)
+            }
+            Err(cause) => {
+                self.graph.nodes[index].state = State::Unread;
+                let id = self.graph.nodes[index].id.clone();
+                self.refuse("get", &id, kind, cause);
+                (index, None)
+            }
+        }
+    }
+
+    /// Looks at an object of which nothing else matters than what it says of itself.
+    fn note<T: Shape>(&mut self, kind: Kind, namespace: Option<&str>, name: &str) -> Index {
+        let (index, object) = self.look::<T>(ObjectId::new(kind, namespace, name), kind, None);
+        if let Some(object) = object {
+            self.set(index, &object);
+        }
+        index
+    }
+
+    fn set(&mut self, index: Index, object: &impl Shape) {
+        let deleting = object.metadata().is_deleting().then_some(Detail::Deleting);
+        let node = &mut self.graph.nodes[index];
+        node.state = State::Exists;
+        node.details = object.details().into_iter().chain(deleting).collect();
+    }
+
+    fn read<T: Shape>(
+        &mut self,
+        id: &ObjectId,
+        kind: Kind,
+        api_version: Option<&str>,
+        metadata_only: bool,
+    ) -> Result<T, Cause> {
+        let body = self.body(id, kind, api_version, metadata_only)?;
+        self.check(id, api::parse(&body)?)
+    }
+
+    /// The answer of the first version of the API that has the object.
+    fn body(
+        &mut self,
+        id: &ObjectId,
+        kind: Kind,
+        api_version: Option<&str>,
+        metadata_only: bool,
+    ) -> Result<SecretBytes, Cause> {
+        // What is no name cannot be one of an object, and must not get into a path.
+        if !is_subdomain(&id.name) {
+            return Err(Cause::NotFound { message: "no object can have this name".to_owned() });
+        }
+        let mut missing = None;
+        for version in kind.versions(api_version) {
+            let path = format!("{}/{}", kind.collection(&version, id.namespace.as_deref()), id.name);
+            self.count()?;
+            match self.client.read_path(&path, metadata_only, self.deadline) {
+                Err(cause @ Cause::NotFound { .. }) => missing = Some(cause),
+                // A server that does not have this version answers 404 without a `Status`.
+                Err(cause @ Cause::Unreadable { .. }) => missing = missing.or(Some(cause)),
+                answer => return answer,
+            }
+        }
+        Err(missing
+            .unwrap_or_else(|| Cause::Unreadable { reason: "no version of its API is known".to_owned() }))
+    }
+
+    /// Counts a request, if there may be another one.
+    fn count(&mut self) -> Result<(), Cause> {
+        if self.requests == REQUEST_LIMIT {
+            let message = format!("not asked for, after {REQUEST_LIMIT} requests");
+            return Err(Cause::Refused { status: 429, message });
+        }
+        self.requests += 1;
+        Ok(())
+    }
+
+    /// An answer that belongs to another request, because a proxy lost count, must not be taken for this one.
+    fn check<T: Shape>(&self, id: &ObjectId, object: T) -> Result<T, Cause> {
+        let Metadata { name, namespace, .. } = object.metadata();
+        if *name == id.name && *namespace == id.namespace {
+            Ok(object)
+        } else {
+            Err(Cause::Unreadable { reason: "it is another object".to_owned() })
+        }
+    }
+
+    /// Writes down what could not be read.
+    fn refuse(&mut self, verb: &str, id: &ObjectId, kind: Kind, cause: Cause) {
+        let what = format!("{verb} {id}");
+        let remedy = || remedy(kind, id.namespace.as_deref(), Some(&id.name), verb, ASKER);
+        self.push_refusal(what, cause, remedy);
+    }
+
+    fn push_refusal(&mut self, what: String, cause: Cause, remedy: impl FnOnce() -> String) {
+        let remedy = matches!(cause, Cause::Forbidden { .. }).then(remedy);
+        self.graph.refusals.push(Refusal { what, reason: cause.to_string(), remedy });
+    }
+
+    fn fatal(&self, id: &ObjectId, cause: Cause) -> Error {
+        let kind = self.question.target.kind;
+        let hint = match &cause {
+            Cause::Forbidden { .. } => {
+                Some(remedy(kind, id.namespace.as_deref(), Some(&id.name), "get", ASKER))
+            }
+            Cause::NotFound { .. } if self.question.named_by_host => Some(NAMED_BY_HOST.to_owned()),
+            _ => None,
+        };
+        Error { object: id.to_string(), cause, hint }
+    }
+}
+
+/// Whose rights the walk has.
+const ASKER: &str = "the account that asks";
+
+const NAMED_BY_HOST: &str = "the name was taken from the host name: name a pod, or set POD_NAME from the field metadata.name in the manifest";
+
+/// What grants these verbs to somebody.
+fn remedy(kind: Kind, namespace: Option<&str>, name: Option<&str>, verbs: &str, whom: &str) -> String {
+    let rule = kind.rule(name, verbs);
+    match namespace {
+        Some(namespace) => {
+            format!(
+                "a Role in namespace {namespace}, bound to {whom} by a RoleBinding there, needs the rule {rule}"
+            )
+        }
+        None => cluster_remedy(&rule, whom),
+    }
+}
+
+fn cluster_remedy(rule: &str, whom: &str) -> String {
+    format!("a ClusterRole, bound to {whom} by a ClusterRoleBinding, needs the rule {rule}")
+}
+
+impl Shape for Partial {
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn details(&self) -> Vec<Detail> {
+        Vec::new()
+    }
+}
+
+impl Shape for Pod {
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn details(&self) -> Vec<Detail> {
+        phase(&self.status).into_iter().collect()
+    }
+}
+
+impl Shape for Workload {
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn details(&self) -> Vec<Detail> {
+        Vec::new()
+    }
+}
+
+impl Shape for Claim {
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn details(&self) -> Vec<Detail> {
+        let volume = given(self.spec.volume_name.as_ref()).map(Detail::Volume);
+        phase(&self.status).into_iter().chain(volume).collect()
+    }
+}
+
+impl Shape for NodeObject {
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn details(&self) -> Vec<Detail> {
+        let ready = self.status.is_ready().map(Detail::Ready);
+        ready.into_iter().chain(given(self.status.kubelet()).map(Detail::Kubelet)).collect()
+    }
+}
+
+fn phase(status: &Phased) -> Option<Detail> {
+    given(status.phase.as_ref()).map(Detail::Phase)
+}
+
+/// Go writes an empty text where it has none.
+fn given(text: Option<&String>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).cloned()
+}
