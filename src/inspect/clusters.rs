@@ -93,9 +93,10 @@ fn is_answer(cause: &Cause) -> bool {
 }
 
 /// Counts all objects of the cluster without reading them: the first, and what the API server says of the rest.
+/// Lists of metadata do not say it before Kubernetes 1.21, so the first comes whole.
 /// Source: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/list-meta/>
 fn count(client: &Client, resource: &str, deadline: Deadline) -> Result<u64, String> {
-    let read = client.read_list(&format!("/api/v1/{resource}?limit=1"), deadline);
+    let read = client.read_path(&format!("/api/v1/{resource}?limit=1"), false, deadline);
     let page: Page = read.and_then(|body| api::parse(&body)).map_err(|cause| {
         let rule = format!("{{apiGroups: [\"\"], resources: [{resource}], verbs: [list]}}");
         let remedy = format!(

@@ -16,7 +16,7 @@ pub(super) fn render(graph: &Graph) -> String {
     }
     text.push_str("digraph podcreds {\n  rankdir=LR;\n  node [shape=box];\n");
     for (index, node) in graph.nodes.iter().enumerate() {
-        let remarks = graph.remarks(index, false);
+        let remarks = graph.remarks(index);
         let mut label = quoted(&node.id.to_string());
         if !remarks.is_empty() {
             // The line break of a label.
@@ -24,8 +24,8 @@ pub(super) fn render(graph: &Graph) -> String {
         }
         let style = match node.state {
             State::Exists => "",
-            State::Missing => ", color=red",
-            State::Unread | State::Named => ", style=dashed",
+            State::Missing if !graph.is_optional(index) => ", color=red",
+            State::Missing | State::Unread | State::Named => ", style=dashed",
         };
         let _ = writeln!(text, "  n{index} [label=\"{label}\"{style}];");
     }

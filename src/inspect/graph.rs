@@ -274,12 +274,18 @@ impl Graph {
         self.edges.iter().filter(move |edge| edge.from == index)
     }
 
+    /// Whether all that use an object let it be missing.
+    pub fn is_optional(&self, index: Index) -> bool {
+        let mut uses = self.edges.iter().filter(|edge| edge.to == index && edge.relation == Relation::Uses);
+        uses.clone().next().is_some() && uses.all(|edge| edge.optional)
+    }
+
     /// What is said of a node beside its name: whether it is there, if that is not as it should be, and what was seen.
-    pub fn remarks(&self, index: Index, optional: bool) -> String {
+    pub fn remarks(&self, index: Index) -> String {
         let Node { state, details, id } = &self.nodes[index];
         let state = match state {
             State::Exists => None,
-            State::Missing if optional => Some("missing, optional".to_owned()),
+            State::Missing if self.is_optional(index) => Some("missing, optional".to_owned()),
             State::Missing => Some("missing".to_owned()),
             State::Unread => Some("could not be read".to_owned()),
             State::Named if id.cluster.is_some() => Some("not looked at".to_owned()),

@@ -10,15 +10,15 @@ use crate::quote::is_shown;
 pub(super) fn render(graph: &Graph) -> String {
     let mut text = String::from("flowchart LR\n");
     for (index, node) in graph.nodes.iter().enumerate() {
-        let remarks = graph.remarks(index, false);
+        let remarks = graph.remarks(index);
         let mut label = quoted(&node.id.to_string());
         if !remarks.is_empty() {
             let _ = write!(label, "<br/>{}", quoted(&remarks));
         }
         let class = match node.state {
             State::Exists => "",
-            State::Missing => ":::missing",
-            State::Unread | State::Named => ":::unread",
+            State::Missing if !graph.is_optional(index) => ":::missing",
+            State::Missing | State::Unread | State::Named => ":::unseen",
         };
         let _ = writeln!(text, "  n{index}[\"{label}\"]{class}");
     }
@@ -33,7 +33,7 @@ pub(super) fn render(graph: &Graph) -> String {
     for (index, more) in graph.more.iter().enumerate() {
         let _ = writeln!(text, "  n{} --- m{index}[\"{}\"]", more.of, quoted(&more.to_string()));
     }
-    text.push_str("  classDef missing stroke:#c00\n  classDef unread stroke-dasharray:4\n");
+    text.push_str("  classDef missing stroke:#c00\n  classDef unseen stroke-dasharray:4\n");
     for line in graph.problems.iter().cloned().chain(graph.refusals.iter().map(ToString::to_string)) {
         // A comment is a line of its own; with braces in it older versions take it for a directive.
         let line: String = line

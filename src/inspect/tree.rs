@@ -20,7 +20,7 @@ pub(super) fn render(graph: &Graph) -> String {
     let Some(root) = graph.nodes.first() else { return String::new() };
     let mut tree =
         Tree { graph, home: root.id.namespace.as_deref(), seen: BTreeSet::new(), text: String::new() };
-    let line = format!("{}{}", root.id, in_brackets(&graph.remarks(0, false)));
+    let line = format!("{}{}", root.id, in_brackets(&graph.remarks(0)));
     tree.line("", &line);
     tree.branches(0, "");
     tree.section("wrong annotations:", graph.problems.iter().map(String::as_str));
@@ -63,7 +63,7 @@ impl Tree<'_> {
         let remarks = match edge.access {
             // What it is like stands where it is used.
             Some(_) => String::new(),
-            None => in_brackets(&self.graph.remarks(edge.to, edge.optional)),
+            None => in_brackets(&self.graph.remarks(edge.to)),
         };
         let mut line = format!("{} {}{remarks}", edge.words(), self.name(id));
         if !edge.by.is_empty() {

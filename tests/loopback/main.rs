@@ -12,6 +12,7 @@ mod faults;
 mod health;
 mod identity;
 mod init;
+mod inspect;
 mod install;
 mod notify;
 mod outages;

@@ -164,14 +164,15 @@ impl Walk<'_> {
             let path = format!("{}/{}", kind.collection(&version, id.namespace.as_deref()), id.name);
             self.count()?;
             match self.client.read_path(&path, metadata_only, self.deadline) {
-                Err(cause @ Cause::NotFound { .. }) => missing = Some(cause),
-                // A server that does not have this version answers 404 without a `Status`.
-                Err(cause @ Cause::Unreadable { .. }) => missing = missing.or(Some(cause)),
+                // Of a version that it does not have, the API server says that it does not find "the requested resource".
+                Err(Cause::NotFound { message }) if missing.is_none() || message.contains(&id.name) => {
+                    missing = Some(message);
+                }
+                Err(Cause::NotFound { .. }) => {}
                 answer => return answer,
             }
         }
-        Err(missing
-            .unwrap_or_else(|| Cause::Unreadable { reason: "no version of its API is known".to_owned() }))
+        Err(Cause::NotFound { message: missing.unwrap_or_default() })
     }
 
     /// Counts a request, if there may be another one.
