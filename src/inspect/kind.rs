@@ -30,6 +30,8 @@ pub enum Kind {
     Secret,
     /// `v1 ConfigMap`
     ConfigMap,
+    /// `v1 Service`
+    Service,
     /// `v1 PersistentVolumeClaim`
     PersistentVolumeClaim,
 }
@@ -72,6 +74,7 @@ impl Kind {
             Self::ServiceAccount => ("ServiceAccount", "serviceaccounts", "", &["v1"], "sa", true),
             Self::Secret => ("Secret", "secrets", "", &["v1"], "secret", true),
             Self::ConfigMap => ("ConfigMap", "configmaps", "", &["v1"], "cm", true),
+            Self::Service => ("Service", "services", "", &["v1"], "svc", true),
             Self::PersistentVolumeClaim => {
                 ("PersistentVolumeClaim", "persistentvolumeclaims", "", &["v1"], "pvc", true)
             }

@@ -157,6 +157,32 @@ fn json_has_the_documented_shape() {
 }
 
 #[test]
+fn objects_that_look_alike_have_different_ids() {
+    let mut graph = Graph::default();
+    for (cluster, group, kind, namespace, name) in [
+        (None, "b", "A", None, "x"),
+        (None, "", "A.b", None, "x"),
+        (None, "", "A", Some("b"), "x"),
+        (None, "", "A", None, "b/x"),
+        (None, "", "A", None, "b%2Fx"),
+        (Some("hub"), "", "A", None, "x"),
+        (None, "", "hub:A", None, "x"),
+    ] {
+        graph.put(ObjectId {
+            cluster: cluster.and_then(|cluster| ClusterId::parse(cluster).ok()),
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        });
+    }
+    let document: Value = serde_json::from_str(&Format::Json.render(&graph)).unwrap();
+    let nodes = document["nodes"].as_array().unwrap();
+    let ids: std::collections::BTreeSet<_> = nodes.iter().map(|node| node["id"].as_str().unwrap()).collect();
+    assert_eq!((ids.len(), nodes.len()), (7, 7), "{ids:?}");
+}
+
+#[test]
 fn dot_and_mermaid_show_every_node_and_edge() {
     let graph = graph();
     let dot = Format::Dot.render(&graph);

@@ -18,6 +18,7 @@
 mod support;
 
 mod apiserver;
+mod inspect;
 mod kubectl;
 mod notify;
 mod outages;

@@ -319,6 +319,26 @@ fn an_owner_of_another_kind_is_named_and_one_of_another_uid_is_missing() {
 }
 
 #[test]
+fn what_two_owners_have_in_common_is_asked_for_once() {
+    let scene = scene();
+    let mut set = metadata("app-2");
+    set["ownerReferences"] = owner("apps/v1", "Deployment", "app");
+    put(&scene.server, &format!("{APPS}/replicasets/app-2"), set, json!({}));
+    let both: Vec<_> =
+        ["app-1", "app-2"].iter().map(|name| owner("apps/v1", "ReplicaSet", name)[0].take()).collect();
+    let pod = json!({"metadata": {"ownerReferences": both}, "spec": {"containers": []}});
+    scene.server.put_object(Kind::Pod, "prod", "app-0", pod);
+    assert_has(
+        &tree(&scene, &[]),
+        &[
+            "├── owned by ReplicaSet app-1\n│   └── owned by Deployment app\n├── owned by ReplicaSet app-2\n│   └── owned by Deployment app\n",
+        ],
+    );
+    let asked = format!("GET {APPS}/deployments/app");
+    assert_eq!(scene.server.request_lines().iter().filter(|line| **line == asked).count(), 1);
+}
+
+#[test]
 fn a_deployment_shows_what_it_owns_and_what_its_template_uses() {
     let scene = scene();
     let server = &scene.server;
@@ -582,13 +602,13 @@ fn a_dead_cluster_holds_up_no_other() {
             in_cluster::load(&pod.service_account(), host, Some(&port), Duration::from_secs(60)).unwrap();
         Arc::new(Client::new(config))
     };
-    let clusters = [
-        ("dead".to_owned(), client("127.0.0.1", hole.address().port())),
-        ("alive".to_owned(), client("127.0.0.1", server.address().port())),
-    ];
-    // The dead one takes all its time; the other has answered long before, which its own time shows.
-    let reports = survey(&clusters, Duration::from_millis(500));
-    assert_eq!(reports.iter().map(|report| report.name.as_str()).collect::<Vec<_>>(), ["dead", "alive"]);
+    // Each dead one takes nine tenths of the time that is left: one after the other, none would be left for the last.
+    let dead = ["a", "b", "c", "d"].map(|name| (name.to_owned(), client("127.0.0.1", hole.address().port())));
+    let alive = ("alive".to_owned(), client("127.0.0.1", server.address().port()));
+    let clusters: Vec<_> = dead.into_iter().chain([alive]).collect();
+    let reports = survey(&clusters, Duration::from_secs(1));
+    let names: Vec<_> = reports.iter().map(|report| report.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "c", "d", "alive"]);
     assert_has(reports[0].answered.as_ref().unwrap_err(), &["did not answer"]);
-    assert_eq!(reports[1].answered.as_ref().unwrap().version.as_deref(), Ok("v1.34.1"));
+    assert_eq!(reports[4].answered.as_ref().unwrap().version.as_deref(), Ok("v1.34.1"));
 }

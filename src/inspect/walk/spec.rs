@@ -104,6 +104,7 @@ fn add(used: &mut Used, kind: Kind, id: ObjectId, place: String, optional: bool)
 fn word(credential: &Credential, object: &ObjectRef) -> &'static str {
     match object.kind {
         object::Kind::Secret => "secret",
+        object::Kind::Service => "service",
         _ if credential.sources.contains(object) => "configmap",
         _ => "template-from",
     }
@@ -113,7 +114,8 @@ fn identify(object: &ObjectRef) -> Option<(Kind, ObjectId)> {
     let kind = match object.kind {
         object::Kind::Secret => Kind::Secret,
         object::Kind::ConfigMap => Kind::ConfigMap,
-        object::Kind::Pod | object::Kind::Service | object::Kind::Event => return None,
+        object::Kind::Service => Kind::Service,
+        object::Kind::Pod | object::Kind::Event => return None,
     };
     let id = ObjectId::new(kind, Some(&object.namespace.to_string()), object.name());
     Some((kind, ObjectId { cluster: object.cluster.clone(), ..id }))
