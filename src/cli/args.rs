@@ -294,7 +294,7 @@ pub(super) struct RenderArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct InspectArgs {
     /// `NAME` of a pod, `KIND/NAME` of a pod or of what owns pods (deploy/app), or `clusters` [default: the own pod]
-    #[arg(value_name = "[KIND/]NAME", value_parser = Subject::parse)]
+    #[arg(value_name = "KIND/NAME", value_parser = Subject::parse)]
     pub(super) subject: Option<Subject>,
 
     /// How it is written; table is for clusters, and tree, dot and mermaid are for the others [default: tree or table]

@@ -81,7 +81,7 @@ pub struct Error {
     /// Which.
     pub object: String,
     /// Why.
-    pub cause: Cause,
+    pub cause: Box<Cause>,
     /// What to do about it, if that is known.
     pub hint: Option<String>,
 }
@@ -90,7 +90,7 @@ impl Error {
     /// Whether the API server gave a clear answer, and it was no.
     pub fn is_refusal(&self) -> bool {
         matches!(
-            self.cause,
+            *self.cause,
             Cause::Forbidden { .. }
                 | Cause::NotFound { .. }
                 | Cause::Unauthorized { .. }

@@ -216,7 +216,7 @@ impl Walk<'_> {
             Cause::NotFound { .. } if self.question.named_by_host => Some(NAMED_BY_HOST.to_owned()),
             _ => None,
         };
-        Error { object: id.to_string(), cause, hint }
+        Error { object: id.to_string(), cause: Box::new(cause), hint }
     }
 }
 
