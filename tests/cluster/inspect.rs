@@ -99,6 +99,16 @@ fn scene(account: &str) -> Option<Scene> {
     Some(Scene { namespace, folder, server: (host, port) })
 }
 
+/// The rules of the Role in `docs/inspect.md`.
+fn documented_rules() -> Value {
+    let page = include_str!("../../docs/inspect.md");
+    let role = page.split("kind: Role\n").nth(1).and_then(|role| role.split("---").next()).expect("a Role");
+    let rules = role.split_once("rules:\n").expect("its rules").1;
+    let rules: Value = yaml_serde::from_str(rules).expect("they are YAML");
+    assert_eq!(rules.as_array().map(Vec::len), Some(6));
+    rules
+}
+
 fn inspect(scene: &Scene, args: &[&str]) -> Finished {
     run(scene.command("inspect", args), PATIENCE)
 }
@@ -118,7 +128,7 @@ fn with_all_rights_everything_is_shown_and_the_rights_of_another_account() {
     let Scene { namespace, .. } = &scene;
     let name = namespace.name();
     // The right to look, and to ask about the rights of others; those of the pod's own account are fewer.
-    namespace.grant(&json!([{"apiGroups": ["", "apps"], "resources": ["*"], "verbs": ["get", "list"]}]));
+    namespace.grant(&documented_rules());
     let _bound = Bound::new(namespace, "system:auth-delegator");
     let api = "rbac.authorization.k8s.io";
     let rules =
@@ -190,8 +200,7 @@ fn with_the_rights_of_a_plain_pod_each_refusal_is_named() {
 fn a_cron_job_and_its_jobs_are_found_in_every_version_of_kubernetes() {
     let Some(scene) = scene("app") else { return };
     let Scene { namespace, .. } = &scene;
-    let everything = json!([{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]);
-    namespace.grant(&everything);
+    namespace.grant(&documented_rules());
     let has = namespace.kubectl(&["get", "--raw", "/apis/batch/v1"]).contains("\"cronjobs\"");
     let api = if has { "batch/v1" } else { "batch/v1beta1" };
     let mut template = json!({"spec": pod_spec("app")});

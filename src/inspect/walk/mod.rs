@@ -7,13 +7,13 @@
 mod account;
 mod owned;
 mod owners;
+mod shape;
 mod spec;
 
-use serde::de::DeserializeOwned;
-
-use crate::inspect::api::{self, Annotated, Claim, Metadata, NodeObject, Partial, Phased, Pod, Workload};
+use crate::inspect::api::{self, Annotated, Metadata, Pod, Workload};
 use crate::inspect::graph::{Detail, Graph, Index, ObjectId, Refusal, State};
 use crate::inspect::kind::Kind;
+use crate::inspect::walk::shape::Shape;
 use crate::inspect::{Error, Question};
 use crate::kube::{Cause, Client, Deadline};
 use crate::object::is_subdomain;
@@ -46,14 +46,6 @@ struct Walk<'a> {
     namespace: String,
     requests: usize,
     graph: Graph,
-}
-
-/// An object that was read.
-trait Shape: DeserializeOwned {
-    fn metadata(&self) -> &Metadata;
-
-    /// What it says of itself.
-    fn details(&self) -> Vec<Detail>;
 }
 
 impl Walk<'_> {
@@ -240,65 +232,4 @@ fn remedy(kind: Kind, namespace: Option<&str>, name: Option<&str>, verbs: &str, 
 
 fn cluster_remedy(rule: &str, whom: &str) -> String {
     format!("a ClusterRole, bound to {whom} by a ClusterRoleBinding, needs the rule {rule}")
-}
-
-impl Shape for Partial {
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    fn details(&self) -> Vec<Detail> {
-        Vec::new()
-    }
-}
-
-impl Shape for Pod {
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    fn details(&self) -> Vec<Detail> {
-        phase(&self.status).into_iter().collect()
-    }
-}
-
-impl Shape for Workload {
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    fn details(&self) -> Vec<Detail> {
-        Vec::new()
-    }
-}
-
-impl Shape for Claim {
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    fn details(&self) -> Vec<Detail> {
-        let volume = given(self.spec.volume_name.as_ref()).map(Detail::Volume);
-        phase(&self.status).into_iter().chain(volume).collect()
-    }
-}
-
-impl Shape for NodeObject {
-    fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    fn details(&self) -> Vec<Detail> {
-        let ready = self.status.is_ready().map(Detail::Ready);
-        ready.into_iter().chain(given(self.status.kubelet()).map(Detail::Kubelet)).collect()
-    }
-}
-
-fn phase(status: &Phased) -> Option<Detail> {
-    given(status.phase.as_ref()).map(Detail::Phase)
-}
-
-/// Go writes an empty text where it has none.
-fn given(text: Option<&String>) -> Option<String> {
-    text.filter(|text| !text.is_empty()).cloned()
 }
