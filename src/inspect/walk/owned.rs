@@ -38,17 +38,14 @@ impl Walk<'_> {
             }
             Kind::CronJob => {
                 let jobs: Vec<_> = self.children(root, uid, Kind::Job, "").into_iter().collect();
-                let names = |jobs: &[(String, Index)]| {
+                let mut pods = Vec::new();
+                for jobs in jobs.chunks(JOBS_AT_ONCE) {
                     let names: Vec<_> =
-                        jobs.iter().map(|(_, index)| self.graph.nodes[*index].id.name.clone()).collect();
-                    selector::any_of(JOB_NAME, &names.iter().map(String::as_str).collect::<Vec<_>>())
-                };
-                let selected: Vec<_> =
-                    jobs.chunks(JOBS_AT_ONCE).map(|jobs| (jobs.to_vec(), names(jobs))).collect();
-                selected
-                    .into_iter()
-                    .flat_map(|(jobs, names)| self.grandchildren(&jobs.into_iter().collect(), &names))
-                    .collect()
+                        jobs.iter().map(|(_, job)| self.graph.nodes[*job].id.name.as_str()).collect();
+                    let selector = selector::any_of(JOB_NAME, &names);
+                    pods.extend(self.grandchildren(&jobs.iter().cloned().collect(), &selector));
+                }
+                pods
             }
             _ => self.children(root, uid, Kind::Pod, &selector).into_values().collect(),
         };
