@@ -22,6 +22,7 @@ pub mod environment;
 pub mod escape;
 pub mod events;
 pub mod health;
+pub mod inspect;
 pub mod kube;
 pub mod kubeconfig;
 pub mod notify;

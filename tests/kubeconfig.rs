@@ -22,8 +22,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use podcreds::kube::Material;
 use podcreds::kube::Roots;
-use podcreds::kubeconfig::{Access, Material, Named, Wanted, load};
+use podcreds::kubeconfig::{Access, Named, Wanted, load};
 
 use cases::{CASES, Case};
 use kubectl::Kubectl;

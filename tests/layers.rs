@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module at the top, and those that it may import.
-const LAYERS: [(&str, &[&str]); 25] = [
+const LAYERS: [(&str, &[&str]); 26] = [
     ("backoff", &[]),
     ("bucket", &[]),
     ("duration", &[]),
@@ -46,6 +46,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
             "volume",
         ],
     ),
+    ("inspect", &["annotations", "clusters", "credential", "kube", "object", "quote", "secret"]),
     (
         "commands",
         &[
@@ -53,7 +54,9 @@ const LAYERS: [(&str, &[&str]); 25] = [
             "clusters",
             "credential",
             "environment",
+            "inspect",
             "kube",
+            "object",
             "quote",
             "render",
             "secret",
@@ -70,6 +73,7 @@ const LAYERS: [(&str, &[&str]); 25] = [
             "credential",
             "duration",
             "health",
+            "inspect",
             "kube",
             "kubeconfig",
             "object",

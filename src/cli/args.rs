@@ -13,6 +13,7 @@ use crate::clusters::file;
 use crate::credential::{PathError, RelativePath};
 use crate::duration::{duration, positive_duration, whole_seconds};
 use crate::health::listen::Listen;
+use crate::inspect::{Target, TargetError};
 use crate::kube::in_cluster::SERVICE_ACCOUNT_FOLDER;
 
 /// Where the volume is mounted.
@@ -93,6 +94,8 @@ pub(super) enum Command {
     Exec(ExecArgs),
     /// Copy this program into a volume, for an image that does not have it
     Install(InstallArgs),
+    /// Show what a pod hangs on, or which clusters there are, as far as the rights reach
+    Inspect(InspectArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -290,6 +293,53 @@ pub(super) struct RenderArgs {
     /// Show the values; in a pod they are then in its log
     #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_REVEAL", hide_env_values = true)]
     pub(super) reveal: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct InspectArgs {
+    /// `NAME` of a pod, `KIND/NAME` of a pod or of what owns pods (deploy/app), or `clusters` [default: the own pod]
+    #[arg(value_name = "KIND/NAME", value_parser = Subject::parse)]
+    pub(super) subject: Option<Subject>,
+
+    /// How it is written; table is for clusters, and tree, dot and mermaid are for the others [default: tree or table]
+    #[arg(long, short, value_enum, value_name = "FORMAT", env = "PODCREDS_OUTPUT", hide_env_values = true)]
+    pub(super) output: Option<OutputArg>,
+
+    /// The cluster of the clusters file that is asked; again, or with commas, for more with `clusters` [default: the own one, and with `clusters` all]
+    #[arg(
+        long = "cluster",
+        value_name = "ID",
+        value_delimiter = ',',
+        env = "PODCREDS_CLUSTER",
+        hide_env_values = true
+    )]
+    pub(super) cluster_ids: Vec<String>,
+
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+}
+
+/// What is inspected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Subject {
+    Clusters,
+    Object(Target),
+}
+
+impl Subject {
+    /// A pod that is called `clusters` is `pod/clusters`.
+    fn parse(text: &str) -> Result<Self, TargetError> {
+        if text == "clusters" { Ok(Self::Clusters) } else { Target::parse(text).map(Self::Object) }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum OutputArg {
+    Tree,
+    Json,
+    Dot,
+    Mermaid,
+    Table,
 }
 
 /// Whose annotations are read, and how the API server is asked.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::cli::{DEFECT, USAGE};
 use crate::clusters;
-use crate::commands::{exec, install};
+use crate::commands::{exec, inspect, install};
 use crate::health::{listen, probe};
 use crate::kube::in_cluster;
 use crate::kubeconfig;
@@ -57,6 +57,9 @@ pub(super) enum Failure {
     /// The program was not copied.
     #[error(transparent)]
     Install(#[from] install::Error),
+    /// What was asked about cannot be read.
+    #[error(transparent)]
+    Inspect(#[from] inspect::Error),
     /// Signal handlers.
     #[error("cannot handle signals: {0}")]
     Signals(io::Error),
@@ -95,6 +98,10 @@ impl Failure {
             },
             Self::Install(install::Error::Program(_)) => USAGE,
             Self::Install(install::Error::Volume(_)) => VOLUME,
+            Self::Inspect(inspect::Error::Object(error)) if error.is_configuration() => USAGE,
+            Self::Inspect(inspect::Error::Object(error)) if error.is_refusal() => REFUSED,
+            Self::Inspect(inspect::Error::Object(_) | inspect::Error::NoCluster) => UNREACHABLE,
+            Self::Inspect(inspect::Error::Output(_)) => VOLUME,
         }
     }
 }

@@ -20,7 +20,7 @@ use log::error;
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::cli::args::{Command, ExecArgs};
+use crate::cli::args::{Command, ExecArgs, InspectArgs};
 use crate::cli::failure::Failure;
 use crate::commands::{self, exec};
 use crate::health::{Health, listen, probe};
@@ -94,7 +94,16 @@ fn execute(command: Command) -> Result<(), Failure> {
             let (settings, found) = settings::of(&render.source)?;
             Ok(commands::render::run(&settings, &found.clusters, render.reveal, &mut io::stdout().lock())?)
         }
+        Command::Inspect(args) => {
+            end_on_signals(|signal| 128 + signal)?;
+            inspect(args)
+        }
     }
+}
+
+fn inspect(args: InspectArgs) -> Result<(), Failure> {
+    let (inquiry, clusters) = settings::of_inspect(args)?;
+    Ok(commands::inspect::run(&inquiry, &clusters, &mut io::stdout().lock())?)
 }
 
 fn exec(args: &ExecArgs) -> Result<(), Failure> {

@@ -2,13 +2,17 @@
 
 use crate::annotations::Scope;
 use crate::cli::access::{self, Found};
-use crate::cli::args::{OnDeleteArg, SidecarArgs, SourceArgs, SyncBy, TargetArgs};
+use crate::cli::args::{
+    InspectArgs, OnDeleteArg, OutputArg, SidecarArgs, SourceArgs, Subject, SyncBy, TargetArgs,
+};
 use crate::cli::failure::Failure;
 use crate::clusters::Clusters;
 use crate::clusters::file::Labels;
+use crate::commands::inspect::{ClustersFormat, Inquiry};
 use crate::health;
-use crate::object::{Kind, NameError, Namespace, ObjectRef, is_subdomain};
-use crate::quote::Quoted;
+use crate::inspect::{Format, Question, Target};
+use crate::object::{ClusterId, Kind, NameError, Namespace, ObjectRef, is_subdomain};
+use crate::quote::{Quoted, nearest, suggest};
 use crate::sidecar::{self, EventsFor, Follow, OnDelete};
 use crate::sync::{AnnotationsFrom, Settings};
 
@@ -84,6 +88,80 @@ pub(super) fn health(clusters: &Clusters) -> Vec<health::Cluster> {
         }
     });
     std::iter::once(own).chain(others).collect()
+}
+
+/// Reads what is inspected and how it is written, and the way to the API server.
+pub(super) fn of_inspect(mut args: InspectArgs) -> Result<(Inquiry, Clusters), Failure> {
+    // Where it is not asked about, the own pod needs no name: that of a host may be none of a pod.
+    match &args.subject {
+        Some(Subject::Object(target)) => args.source.pod = Some(target.name().to_owned()),
+        Some(Subject::Clusters) => args.source.pod = Some("clusters".to_owned()),
+        None => {}
+    }
+    let (settings, found) = of(&args.source)?;
+    let wanted = wanted(&args.cluster_ids, &found)?;
+    let unfit = |what: &str, formats: &str| {
+        Err(Failure::Setting(format!("--output: {what} are written as {formats}")))
+    };
+    let target = match args.subject {
+        Some(Subject::Clusters) => {
+            let format = match args.output {
+                None | Some(OutputArg::Table) => ClustersFormat::Table,
+                Some(OutputArg::Json) => ClustersFormat::Json,
+                Some(_) => return unfit("clusters", "table or json"),
+            };
+            let own = if found.in_cluster { "in-cluster" } else { "kubeconfig" }.to_owned();
+            let inquiry = Inquiry::Clusters { wanted, own, format, timeout: settings.timeout };
+            return Ok((inquiry, found.clusters));
+        }
+        Some(Subject::Object(target)) => Some(target),
+        None => None,
+    };
+    let format = match args.output {
+        None | Some(OutputArg::Tree) => Format::Tree,
+        Some(OutputArg::Json) => Format::Json,
+        Some(OutputArg::Dot) => Format::Dot,
+        Some(OutputArg::Mermaid) => Format::Mermaid,
+        Some(OutputArg::Table) => return unfit("objects", "tree, json, dot or mermaid"),
+    };
+    let (target, named_by_host) = match target {
+        Some(target) => (target, false),
+        None => {
+            let (pod, named_by_host) = pod(&args.source, settings.scope.namespace.clone())?;
+            (Target::pod(&pod), named_by_host)
+        }
+    };
+    let cluster = match wanted.as_slice() {
+        [] => None,
+        [cluster] => Some(cluster.clone()),
+        _ => return Err(Failure::Setting("--cluster: an object is in one cluster: name one".to_owned())),
+    };
+    let Settings { prefix, mut scope, timeout, .. } = settings;
+    // In another cluster, a namespace that nobody named is that of its entry.
+    if given(args.source.namespace.as_deref()).is_none()
+        && let Some(namespace) = cluster.as_ref().and_then(|cluster| scope.clusters.get(cluster))
+    {
+        scope.namespace = namespace.clone();
+    }
+    let question = Question { target, cluster, scope, named_by_host, prefix, timeout };
+    Ok((Inquiry::Object { question, format }, found.clusters))
+}
+
+/// The clusters that were named, which must be in the clusters file.
+fn wanted(named: &[String], found: &Found) -> Result<Vec<ClusterId>, Failure> {
+    let known = found.clusters.others();
+    let wanted = |name: &String| match known.keys().find(|id| id.as_str() == name) {
+        Some(id) => Ok(id.clone()),
+        None => {
+            let nearest = nearest(name, known.keys().map(ClusterId::as_str));
+            Err(Failure::Setting(format!(
+                "--cluster: {} is no cluster of the clusters file (--clusters){}",
+                Quoted(name),
+                suggest(nearest)
+            )))
+        }
+    };
+    named.iter().map(wanted).collect()
 }
 
 /// The pod, and whether its name is a guess.

@@ -2,5 +2,6 @@
 
 pub mod exec;
 pub mod init;
+pub mod inspect;
 pub mod install;
 pub mod render;

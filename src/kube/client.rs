@@ -39,6 +39,9 @@ pub(super) const JSON: &str = "application/json";
 /// Source: <https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches>
 pub(super) const METADATA_ONLY: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
+/// The same of a list.
+const LIST_OF_METADATA: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
 /// A client of one API server, for any number of threads. Requests share kept-alive connections.
 #[derive(Debug)]
@@ -216,6 +219,15 @@ impl Client {
         deadline: Deadline,
     ) -> Result<SecretBytes, Cause> {
         self.ask(&Call::get(path, if metadata_only { METADATA_ONLY } else { JSON }), deadline)
+    }
+
+    /// Reads the metadata of the objects of a list: the body of a successful answer to `GET` of this path and query. Lists
+    /// have a form of their own, and a server answers 406 to the other one.
+    ///
+    /// # Errors
+    /// As [`Client::read_path`].
+    pub fn read_list(&self, path: &str, deadline: Deadline) -> Result<SecretBytes, Cause> {
+        self.ask(&Call::get(path, LIST_OF_METADATA), deadline)
     }
 
     /// Sends JSON to this path by `POST`, as for a review: the body of a successful answer.

@@ -19,6 +19,7 @@ mod support;
 
 mod apiserver;
 mod clusters;
+mod inspect;
 mod killable;
 mod kubectl;
 mod notify;

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use podcreds::kube::Server;
-use podcreds::kubeconfig::{Access, InteractiveMode, Material};
+use podcreds::kube::{Interactive, Material};
+use podcreds::kubeconfig::Access;
 
 /// What we select. What is not there has no key; the text of a certificate's file stands for its path, if it is there.
 pub(crate) fn normalised(access: &Access) -> Value {
@@ -17,15 +18,15 @@ pub(crate) fn normalised(access: &Access) -> Value {
         let env: Vec<_> =
             exec.env.iter().map(|(name, value)| json!([name, secret(value.expose())])).collect();
         let interactive = match exec.interactive {
-            InteractiveMode::Never => "Never",
-            InteractiveMode::IfAvailable => "IfAvailable",
-            InteractiveMode::Always => "Always",
+            Interactive::Never => "Never",
+            Interactive::IfAvailable => "IfAvailable",
+            Interactive::Always => "Always",
         };
         without_nothing(json!({
             "command": last(&exec.command),
             "args": exec.args,
             "env": env,
-            "version": exec.version.as_str(),
+            "version": exec.version.name(),
             "interactive": interactive,
             "hint": exec.install_hint,
             "cluster": exec.cluster.is_some(),

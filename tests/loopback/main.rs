@@ -13,6 +13,7 @@ mod faults;
 mod health;
 mod identity;
 mod init;
+mod inspect;
 mod install;
 mod notify;
 mod outages;

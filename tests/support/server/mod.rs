@@ -15,6 +15,7 @@ mod history;
 mod http;
 mod listener;
 mod objects;
+mod reviews;
 mod routes;
 mod socket;
 mod stream;
@@ -157,6 +158,11 @@ impl ApiServer {
     /// Answers 403 to this verb on every object of a kind.
     pub(crate) fn forbid_kind(&self, verb: Verb, kind: Kind) {
         self.cluster().access.forbid_kind(verb, kind);
+    }
+
+    /// Answers 403 to every request of this path.
+    pub(crate) fn refuse(&self, path: &str) {
+        self.cluster().access.refuse(path);
     }
 
     /// Every object of a kind, as it is now, in order of name.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::http::{Answer, Request};
 use super::objects::{Kind, ObjectRef, metadata_only, parse_collection};
 use super::watch::Watch;
-use super::{Cluster, USER};
+use super::{Cluster, USER, reviews};
 
 /// What a request gets unless a fault spoils it.
 pub(super) enum Reply {
@@ -41,11 +41,17 @@ pub(super) struct Access {
     forbidden: BTreeSet<(Verb, ObjectRef)>,
     /// For every object of the kind.
     forbidden_kinds: BTreeSet<(Verb, Kind)>,
+    refused_paths: BTreeSet<String>,
 }
 
 impl Access {
     pub(super) fn new(tokens: Vec<String>) -> Self {
-        Self { tokens, forbidden: BTreeSet::new(), forbidden_kinds: BTreeSet::new() }
+        Self {
+            tokens,
+            forbidden: BTreeSet::new(),
+            forbidden_kinds: BTreeSet::new(),
+            refused_paths: BTreeSet::new(),
+        }
     }
 
     pub(super) fn accept(&mut self, tokens: &[&str]) {
@@ -60,18 +66,26 @@ impl Access {
         self.forbidden_kinds.insert((verb, kind));
     }
 
+    pub(super) fn refuse(&mut self, path: &str) {
+        self.refused_paths.insert(path.to_owned());
+    }
+
+    pub(super) fn refuses(&self, request: &Request) -> bool {
+        self.refused_paths.contains(&request.path)
+    }
+
     pub(super) fn allow(&mut self, verb: Verb, object: &ObjectRef) {
         self.forbidden.remove(&(verb, object.clone()));
     }
 
     /// The refusal, where the object is forbidden.
-    fn check(&self, verb: Verb, object: &ObjectRef) -> Result<(), Answer> {
+    pub(super) fn check(&self, verb: Verb, object: &ObjectRef) -> Result<(), Answer> {
         let is_forbidden = self.forbidden.contains(&(verb, object.clone()))
             || self.forbidden_kinds.contains(&(verb, object.kind));
         if is_forbidden { Err(forbidden(verb, object)) } else { Ok(()) }
     }
 
-    fn knows(&self, token: Option<&str>) -> bool {
+    pub(super) fn knows(&self, token: Option<&str>) -> bool {
         token.is_some_and(|token| self.tokens.iter().any(|known| known == token))
     }
 }
@@ -80,6 +94,9 @@ impl Access {
 pub(super) fn reply(cluster: &Cluster, request: &Request) -> Reply {
     if !cluster.access.knows(request.bearer()) {
         return Reply::Whole(status(401, "Unauthorized", None));
+    }
+    if cluster.access.refuses(request) {
+        return Reply::Whole(refused(request));
     }
     match Watch::parse(request) {
         None => Reply::Whole(get(cluster, request).unwrap_or_else(|refusal| refusal)),
@@ -91,8 +108,11 @@ pub(super) fn reply(cluster: &Cluster, request: &Request) -> Reply {
     }
 }
 
-/// Creates or patches an Event; none for anything that is no such request.
+/// Creates or patches an Event, or reviews a right; none for anything that is no such request.
 pub(super) fn write(cluster: &mut Cluster, request: &Request) -> Option<Answer> {
+    if let Some(answer) = reviews::answer(&cluster.access, request) {
+        return Some(answer);
+    }
     let is_event = |kind: Kind| kind == Kind::Event && cluster.access.knows(request.bearer());
     let written = match request.method.as_str() {
         "POST" => {
@@ -188,6 +208,13 @@ fn forbidden(verb: Verb, object: &ObjectRef) -> Answer {
          namespace \"{namespace}\""
     );
     status(403, &message, Some(object))
+}
+
+/// What is said of a whole path.
+fn refused(request: &Request) -> Answer {
+    let Request { path, .. } = request;
+    let message = format!("\"{path}\" is forbidden: User \"{USER}\" cannot read or write it");
+    status(403, &message, None)
 }
 
 /// A `Status` of the kind that clients read their reason from.

@@ -1,0 +1,78 @@
+//! A graph as JSON, in a shape that stays: `docs/inspect.md` has it.
+
+use serde_json::{Value, json};
+
+use crate::inspect::graph::{Detail, Edge, Graph, Index, Node, ObjectId, Relation};
+use crate::inspect::selector::encode;
+
+/// Writes one JSON object.
+pub(super) fn render(graph: &Graph) -> String {
+    let id = |index: Index| id(&graph.nodes[index].id);
+    let edge = |edge: &Edge| {
+        let mut value = json!({
+            "from": id(edge.from),
+            "to": id(edge.to),
+            "relation": edge.relation.name(),
+            "by": edge.by,
+        });
+        if edge.relation == Relation::Uses {
+            value["optional"] = json!(edge.optional);
+        }
+        if let Some(access) = &edge.access {
+            value["allowed"] = json!(access.allowed);
+            value["denied"] = json!(access.denied);
+            value["remedy"] = json!(access.remedy);
+        }
+        value
+    };
+    let document = json!({
+        "root": graph.nodes.first().map(|_| id(0)),
+        "nodes": graph.nodes.iter().map(node).collect::<Vec<_>>(),
+        "edges": graph.edges.iter().map(edge).collect::<Vec<_>>(),
+        "more": graph.more.iter().map(|more| json!({"of": id(more.of), "kind": more.kind.name()})).collect::<Vec<_>>(),
+        "refusals": graph.refusals.iter().map(|refusal| json!({
+            "what": refusal.what, "reason": refusal.reason, "remedy": refusal.remedy,
+        })).collect::<Vec<_>>(),
+        "problems": graph.problems,
+    });
+    format!("{document:#}\n")
+}
+
+fn node(node: &Node) -> Value {
+    let Node { id: object, state, details } = node;
+    let mut value = json!({
+        "id": id(object),
+        "group": object.group,
+        "kind": object.kind,
+        "namespace": object.namespace,
+        "name": object.name,
+        "state": state.word(),
+    });
+    if let Some(cluster) = &object.cluster {
+        value["cluster"] = json!(cluster.as_str());
+    }
+    for detail in details {
+        let (key, detail) = match detail {
+            Detail::Phase(phase) => ("phase", json!(phase)),
+            Detail::Volume(volume) => ("volume", json!(volume)),
+            Detail::Ready(ready) => ("ready", json!(ready)),
+            Detail::Kubelet(version) => ("kubelet", json!(version)),
+            Detail::Deleting => ("deleting", json!(true)),
+        };
+        value[key] = detail;
+    }
+    value
+}
+
+/// `[CLUSTER:]KIND[.GROUP]/[NAMESPACE/]NAME`, each part percent-encoded where it holds what no name of Kubernetes does, so
+/// that no two objects have one id.
+fn id(object: &ObjectId) -> String {
+    let ObjectId { cluster, group, kind, namespace, name } = object;
+    let cluster =
+        cluster.as_ref().map(|cluster| format!("{}:", encode(cluster.as_str()))).unwrap_or_default();
+    // A dot would stand for the group that follows.
+    let kind = encode(kind).replace('.', "%2E");
+    let group = if group.is_empty() { String::new() } else { format!(".{}", encode(group)) };
+    let namespace = namespace.as_ref().map(|namespace| format!("{}/", encode(namespace))).unwrap_or_default();
+    format!("{cluster}{kind}{group}/{namespace}{}", encode(name))
+}

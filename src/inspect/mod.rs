@@ -1,0 +1,113 @@
+//! `podcreds inspect`: what a pod, or an owner of pods, hangs on, as far as the rights reach. And which clusters there are.
+//!
+//! `walk` reads, through `api` and `uses`, into the pure `graph`; `tree`, `json`, `dot` and `mermaid` write it, each with one
+//! function from a graph to text. No value is asked for or kept: of Secrets and ConfigMaps the metadata alone is read.
+
+mod api;
+pub mod clusters;
+mod dot;
+mod graph;
+mod json;
+mod kind;
+mod mermaid;
+mod selector;
+mod target;
+mod tree;
+mod uses;
+mod walk;
+
+use std::time::Duration;
+
+pub use graph::{Access, Detail, Edge, Graph, Index, More, Node, ObjectId, Refusal, Relation, State};
+pub use kind::Kind;
+pub use target::{Target, TargetError};
+
+use crate::annotations::Scope;
+use crate::clusters::Clusters;
+use crate::kube::Cause;
+use crate::object::ClusterId;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// About which object.
+    pub target: Target,
+    /// In which cluster it is; none for the own one.
+    pub cluster: Option<ClusterId>,
+    /// In which namespace it is, and where what its annotations name is looked for.
+    pub scope: Scope,
+    /// Whether its name is a guess: host names are cut and can be set.
+    pub named_by_host: bool,
+    /// Which annotations are ours.
+    pub prefix: String,
+    /// The bound on all requests together.
+    pub timeout: Duration,
+}
+
+/// The forms of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Tree,
+    /// For programs.
+    Json,
+    /// For Graphviz.
+    Dot,
+    /// For Markdown.
+    Mermaid,
+}
+
+impl Format {
+    /// Writes a graph, ended by a new line.
+    pub fn render(self, graph: &Graph) -> String {
+        match self {
+            Self::Tree => tree::render(graph),
+            Self::Json => json::render(graph),
+            Self::Dot => dot::render(graph),
+            Self::Mermaid => mermaid::render(graph),
+        }
+    }
+}
+
+/// Reads what the object hangs on. Each request is made once: what is refused is in the graph, with the rule that would
+/// allow it.
+///
+/// # Errors
+/// If the object itself cannot be read.
+pub fn inspect(clusters: &Clusters, question: &Question) -> Result<Graph, Error> {
+    walk::walk(clusters, question)
+}
+
+/// Why the object that was asked about could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{object}: {cause}{}", hint.iter().map(|hint| format!("; {hint}")).collect::<String>())]
+pub struct Error {
+    /// Which.
+    pub object: String,
+    /// Why.
+    pub cause: Box<Cause>,
+    /// What to do about it, if that is known.
+    pub hint: Option<String>,
+}
+
+impl Error {
+    /// Whether nobody was asked, because what describes the cluster is wrong.
+    pub fn is_configuration(&self) -> bool {
+        matches!(*self.cause, Cause::Configuration { .. })
+    }
+
+    /// Whether the API server gave a clear answer, and it was no.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            *self.cause,
+            Cause::Forbidden { .. }
+                | Cause::NotFound { .. }
+                | Cause::Unauthorized { .. }
+                | Cause::Refused { .. }
+                | Cause::TooLarge { .. }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

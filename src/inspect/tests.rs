@@ -1,0 +1,312 @@
+//! The forms of output: what they look like, and that no name breaks out of them.
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::graph::{Access, Detail, Graph, More, ObjectId, Refusal, Relation, State};
+use super::{Format, Kind};
+use crate::object::ClusterId;
+use crate::quote::is_shown;
+
+/// A pod with one of everything.
+fn graph() -> Graph {
+    let mut graph = Graph::default();
+    let id = |kind, name: &str| ObjectId::new(kind, Some("prod"), name);
+    let mut put = |id: ObjectId, state, details: &[Detail]| {
+        let index = graph.put(id);
+        graph.nodes[index].state = state;
+        graph.nodes[index].details = details.to_vec();
+        index
+    };
+    let pod =
+        put(id(Kind::Pod, "app-0"), State::Exists, &[Detail::Phase("Running".into()), Detail::Deleting]);
+    let set = put(id(Kind::ReplicaSet, "app"), State::Exists, &[]);
+    let rollout = put(
+        ObjectId {
+            cluster: None,
+            group: "argoproj.io".into(),
+            kind: "Rollout".into(),
+            namespace: None,
+            name: "app".into(),
+        },
+        State::Named,
+        &[],
+    );
+    let node = put(
+        ObjectId::new(Kind::Node, None, "node-1"),
+        State::Exists,
+        &[Detail::Ready(false), Detail::Kubelet("v1.20.2".into())],
+    );
+    let account = put(id(Kind::ServiceAccount, "app"), State::Unread, &[]);
+    let secret = put(id(Kind::Secret, "db"), State::Exists, &[]);
+    let missing = put(id(Kind::Secret, "tls"), State::Missing, &[]);
+    let optional = put(ObjectId::new(Kind::ConfigMap, Some("other"), "extra"), State::Missing, &[]);
+    let hub = ObjectId { cluster: ClusterId::parse("hub").ok(), ..id(Kind::Secret, "db") };
+    let hub = put(hub, State::Named, &[]);
+    let claim = put(
+        id(Kind::PersistentVolumeClaim, "data"),
+        State::Exists,
+        &[Detail::Phase("Bound".into()), Detail::Volume("pv-1".into())],
+    );
+    graph.connect(pod, Relation::OwnedBy, set);
+    graph.connect(set, Relation::OwnedBy, rollout);
+    graph.connect(pod, Relation::RunsOn, node);
+    graph.connect(pod, Relation::RunsAs, account);
+    for (to, by) in [
+        (
+            secret,
+            vec![
+                "annotation podcreds.io/db.secret",
+                "env A of container app",
+                "env B of container app",
+                "env C of container app",
+                "env D of container app",
+            ],
+        ),
+        (missing, vec!["volume certs"]),
+        (optional, vec!["envFrom of container app"]),
+        (hub, vec!["annotation podcreds.io/hub.secret"]),
+        (claim, vec!["volume data"]),
+    ] {
+        let edge = graph.connect(pod, Relation::Uses, to);
+        edge.by = by.into_iter().map(str::to_owned).collect();
+        edge.optional = to == optional;
+    }
+    graph.connect(account, Relation::MayRead, secret).access = Some(Access {
+        allowed: vec!["get"],
+        denied: vec!["watch"],
+        remedy: Some("needs the rule {…}".into()),
+    });
+    graph.more.push(More { of: set, kind: Kind::Pod });
+    graph.refusals.push(Refusal {
+        what: "get ServiceAccount prod/app".into(),
+        reason: "forbidden: test".into(),
+        remedy: Some("needs the rule {…}".into()),
+    });
+    graph.problems.push("podcreds.io/x.secert: test".into());
+    graph
+}
+
+#[test]
+fn a_tree_shows_what_hangs_on_what() {
+    let expected = "\
+Pod prod/app-0 (Running, being deleted)
+├── owned by ReplicaSet app
+│   ├── owned by Rollout app
+│   └── perhaps more of kind Pod: the list goes on
+├── runs on Node node-1 (not ready, kubelet v1.20.2)
+├── runs as ServiceAccount app (could not be read)
+│   └── may get, may not watch Secret db: needs the rule {…}
+├── uses Secret db: annotation podcreds.io/db.secret, env A of container app, env B of container app, env C of container app and 1 more
+├── uses Secret tls (missing): volume certs
+├── uses ConfigMap other/extra (missing, optional): envFrom of container app
+├── uses Secret prod/db of cluster hub (not looked at): annotation podcreds.io/hub.secret
+└── uses PersistentVolumeClaim data (Bound, volume pv-1): volume data
+
+wrong annotations:
+  podcreds.io/x.secert: test
+
+could not be read:
+  get ServiceAccount prod/app: forbidden: test; needs the rule {…}
+";
+    assert_eq!(Format::Tree.render(&graph()), expected);
+}
+
+#[test]
+fn what_owns_itself_is_shown_once() {
+    let mut graph = Graph::default();
+    let id = |name: &str| ObjectId::new(Kind::Job, Some("prod"), name);
+    let (a, b) = (graph.put(id("a")), graph.put(id("b")));
+    graph.connect(a, Relation::OwnedBy, b);
+    graph.connect(b, Relation::OwnedBy, a);
+    assert_eq!(Format::Tree.render(&graph), "Job prod/a\n└── owned by Job b\n    └── owned by Job a\n");
+}
+
+#[test]
+fn json_has_the_documented_shape() {
+    let document: Value = serde_json::from_str(&Format::Json.render(&graph())).unwrap();
+    assert_eq!(document["root"], "Pod/prod/app-0");
+    let node = |id: &str| document["nodes"].as_array().unwrap().iter().find(|node| node["id"] == id).unwrap();
+    assert_eq!(
+        *node("Pod/prod/app-0"),
+        serde_json::json!({
+            "id": "Pod/prod/app-0", "group": "", "kind": "Pod", "namespace": "prod", "name": "app-0", "state": "exists",
+            "phase": "Running", "deleting": true,
+        })
+    );
+    assert_eq!(node("Rollout.argoproj.io/app")["namespace"], Value::Null);
+    assert_eq!(node("Node/node-1")["ready"], false);
+    assert_eq!(node("PersistentVolumeClaim/prod/data")["volume"], "pv-1");
+    assert_eq!(node("hub:Secret/prod/db")["cluster"], "hub");
+    let edges = document["edges"].as_array().unwrap();
+    let edge = |to: &str, relation: &str| {
+        edges.iter().find(|edge| edge["to"] == to && edge["relation"] == relation).unwrap()
+    };
+    assert_eq!(
+        *edge("ConfigMap/other/extra", "uses"),
+        serde_json::json!({
+            "from": "Pod/prod/app-0", "to": "ConfigMap/other/extra", "relation": "uses",
+            "by": ["envFrom of container app"], "optional": true,
+        })
+    );
+    assert_eq!(edge("Secret/prod/db", "may_read")["denied"], serde_json::json!(["watch"]));
+    assert_eq!(edge("Secret/prod/db", "uses")["by"].as_array().unwrap().len(), 5);
+    assert_eq!(document["more"], serde_json::json!([{"of": "ReplicaSet.apps/prod/app", "kind": "Pod"}]));
+    assert_eq!(document["refusals"][0]["what"], "get ServiceAccount prod/app");
+    assert_eq!(document["problems"], serde_json::json!(["podcreds.io/x.secert: test"]));
+}
+
+#[test]
+fn objects_that_look_alike_have_different_ids() {
+    let mut graph = Graph::default();
+    for (cluster, group, kind, namespace, name) in [
+        (None, "b", "A", None, "x"),
+        (None, "", "A.b", None, "x"),
+        (None, "", "A", Some("b"), "x"),
+        (None, "", "A", None, "b/x"),
+        (None, "", "A", None, "b%2Fx"),
+        (Some("hub"), "", "A", None, "x"),
+        (None, "", "hub:A", None, "x"),
+    ] {
+        graph.put(ObjectId {
+            cluster: cluster.and_then(|cluster| ClusterId::parse(cluster).ok()),
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        });
+    }
+    let document: Value = serde_json::from_str(&Format::Json.render(&graph)).unwrap();
+    let nodes = document["nodes"].as_array().unwrap();
+    let ids: std::collections::BTreeSet<_> = nodes.iter().map(|node| node["id"].as_str().unwrap()).collect();
+    assert_eq!((ids.len(), nodes.len()), (7, 7), "{ids:?}");
+}
+
+#[test]
+fn dot_and_mermaid_show_every_node_and_edge() {
+    let graph = graph();
+    let dot = Format::Dot.render(&graph);
+    for line in [
+        "// get ServiceAccount prod/app: forbidden: test; needs the rule {…}",
+        "  n0 [label=\"Pod prod/app-0\\nRunning, being deleted\"];",
+        "  n2 [label=\"Rollout app\", style=dashed];",
+        "  n6 [label=\"Secret prod/tls\\nmissing\", color=red];",
+        "  n7 [label=\"ConfigMap other/extra\\nmissing, optional\", style=dashed];",
+        "  n0 -> n6 [label=\"uses\\nvolume certs\"];",
+        "  n4 -> n5 [label=\"may get, may not watch\"];",
+        "  n1 -> m0;",
+    ] {
+        assert!(dot.lines().any(|other| other == line), "{line}\nis not in\n{dot}");
+    }
+    let mermaid = Format::Mermaid.render(&graph);
+    for line in [
+        "  n0[\"Pod prod/app-0<br/>Running, being deleted\"]",
+        "  n2[\"Rollout app\"]:::unseen",
+        "  n6[\"Secret prod/tls<br/>missing\"]:::missing",
+        "  n0 -->|\"uses<br/>volume certs\"| n6",
+        "  n0 -.->|\"uses<br/>envFrom of container app\"| n7",
+        "  n1 --- m0[\"perhaps more of kind Pod#58; the list goes on\"]",
+        "  %% get ServiceAccount prod/app: forbidden: test; needs the rule …",
+    ] {
+        assert!(mermaid.lines().any(|other| other == line), "{line}\nis not in\n{mermaid}");
+    }
+}
+
+/// Two objects that hang together by a place, all of whose names are this text.
+fn named(text: &str) -> Graph {
+    let mut graph = Graph::default();
+    let id = |kind: &str| ObjectId {
+        cluster: None,
+        group: text.to_owned(),
+        kind: kind.to_owned(),
+        namespace: Some(text.to_owned()),
+        name: text.to_owned(),
+    };
+    let (from, to) = (graph.put(id(&format!("{text}x"))), graph.put(id(text)));
+    graph.nodes[to].details = vec![Detail::Phase(text.to_owned()), Detail::Volume(text.to_owned())];
+    graph.connect(from, Relation::Uses, to).by = vec![text.to_owned()];
+    graph.refusals.push(Refusal { what: text.to_owned(), reason: text.to_owned(), remedy: None });
+    graph.problems.push(text.to_owned());
+    graph
+}
+
+/// How text is shown that must stay on its line.
+fn shown(text: &str) -> String {
+    text.chars().map(|c| if is_shown(c) { c } else { ' ' }).collect()
+}
+
+/// Reads a label of the DOT language up to its closing quote, and returns the rest too.
+fn dot_label(text: &str) -> (String, &str) {
+    let mut label = String::new();
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return (label.replace("&amp;", "&"), &text[at + 1..]),
+            '\\' => match chars.next().expect("an escape is whole").1 {
+                'n' => label.push('\n'),
+                c @ ('"' | '\\') => label.push(c),
+                other => panic!("\\{other} is another escape"),
+            },
+            // Anything else with & would be an entity.
+            '&' => {
+                assert!(text[at..].starts_with("&amp;"), "{text}");
+                label.push(c);
+            }
+            c => label.push(c),
+        }
+    }
+    panic!("no end in {text}");
+}
+
+/// Reads a label of Mermaid up to its closing quote, and returns the rest too.
+fn mermaid_label(text: &str) -> (String, &str) {
+    let (label, rest) = text.split_once('"').expect("a label ends");
+    let mut read = String::new();
+    for line in label.split("<br/>") {
+        let mut parts = line.split('#');
+        read.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            let (number, plain) = part.split_once(';').expect("an entity ends");
+            read.push(char::from_u32(number.parse().unwrap()).unwrap());
+            read.push_str(plain);
+        }
+        assert!(!line.contains(['<', '>', '&', '|', '[', ']', '`', '\\']), "{line}");
+        read.push('\n');
+    }
+    (read.trim_end_matches('\n').to_owned(), rest)
+}
+
+proptest! {
+    #[test]
+    fn no_name_breaks_out_of_any_form(text in "(\\PC|[\"\\\\&#;|`<>{}\\[\\]\\n\\r\u{1b}\u{202e}%/:. -]){1,40}") {
+        let graph = named(&text);
+        let plain = shown(&text);
+        let label = format!("{plain} {plain}/{plain}\n{plain}, volume {plain}");
+        let place = format!("uses\n{plain}");
+
+        let tree = Format::Tree.render(&graph);
+        prop_assert_eq!(tree.lines().count(), 2 + 3 + 3, "{}", tree);
+        prop_assert!(tree.chars().all(|c| c == '\n' || is_shown(c)));
+
+        let json: Value = serde_json::from_str(&Format::Json.render(&graph)).unwrap();
+        prop_assert_eq!(json["nodes"][1]["name"].as_str(), Some(text.as_str()));
+        prop_assert_eq!(json["edges"][0]["by"][0].as_str(), Some(text.as_str()));
+        prop_assert!(json["nodes"][0]["id"] != json["nodes"][1]["id"]);
+
+        let dot = Format::Dot.render(&graph);
+        let lines: Vec<_> = dot.lines().collect();
+        prop_assert!(lines[0].starts_with("// ") && lines[1].starts_with("// "));
+        prop_assert_eq!(lines.len(), 9);
+        prop_assert_eq!(dot_label(lines[6].strip_prefix("  n1 [label=\"").unwrap()), (label.clone(), ", style=dashed];"));
+        prop_assert_eq!(dot_label(lines[7].strip_prefix("  n0 -> n1 [label=\"").unwrap()), (place.clone(), "];"));
+
+        let mermaid = Format::Mermaid.render(&graph);
+        let lines: Vec<_> = mermaid.lines().collect();
+        prop_assert_eq!(lines.len(), 8);
+        prop_assert_eq!(mermaid_label(lines[2].strip_prefix("  n1[\"").unwrap()), (label, "]:::unseen"));
+        prop_assert_eq!(mermaid_label(lines[3].strip_prefix("  n0 -->|\"").unwrap()), (place, "| n1"));
+        prop_assert!(lines[6].starts_with("  %% ") && lines[7].starts_with("  %% "));
+        let has_braces = lines[6].contains(['{', '}']);
+        prop_assert!(!has_braces);
+    }
+}

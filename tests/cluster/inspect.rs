@@ -1,0 +1,244 @@
+//! `inspect` against a real API server: with all rights, with those of a plain pod, and about the rights of others.
+
+use serde_json::{Value, json};
+
+use crate::kubectl::{Namespace, PATIENCE};
+use crate::scene::Scene;
+use crate::support::pod::PodFolder;
+use crate::support::run::{Finished, run};
+
+/// The value of an environment variable in the pod's spec.
+const VARIABLE: &str = "test-variable-5c1d";
+
+/// A ClusterRole for the service account `app` of a namespace, gone when dropped.
+struct Bound<'a> {
+    namespace: &'a Namespace,
+}
+
+impl<'a> Bound<'a> {
+    fn new(namespace: &'a Namespace, role: &str) -> Self {
+        let api = "rbac.authorization.k8s.io";
+        namespace.apply(&json!({
+            "apiVersion": format!("{api}/v1"),
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": namespace.name()},
+            "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": role},
+            "subjects": [{"kind": "ServiceAccount", "name": "app", "namespace": namespace.name()}],
+        }));
+        Self { namespace }
+    }
+}
+
+impl Drop for Bound<'_> {
+    fn drop(&mut self) {
+        let _ =
+            self.namespace.command().args(["delete", "clusterrolebinding", self.namespace.name()]).output();
+    }
+}
+
+fn owner(namespace: &Namespace, api_version: &str, kind: &str, name: &str) -> Value {
+    let uid = namespace.get(&format!("{kind}/{name}"))["metadata"]["uid"].take();
+    json!([{"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "controller": true}])
+}
+
+fn pod_spec(account: &str) -> Value {
+    json!({
+        "serviceAccountName": account,
+        "automountServiceAccountToken": false,
+        // It is never scheduled, so that all is as it was put.
+        "nodeSelector": {"podcreds.io/no-such-node": "true"},
+        "volumes": [
+            {"name": "certs", "secret": {"secretName": "tls"}},
+            {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
+        ],
+        "containers": [{
+            "name": "app",
+            "image": "docker.io/local/none:none",
+            "env": [
+                {"name": "PLAIN", "value": VARIABLE},
+                {"name": "HOST", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "host"}}},
+                {"name": "EXTRA", "valueFrom": {"secretKeyRef": {"name": "extra", "key": "x", "optional": true}}},
+            ],
+        }],
+    })
+}
+
+/// A Deployment with a ReplicaSet and the pod `app-0`, which runs as this account, and what they use.
+fn scene(account: &str) -> Option<Scene> {
+    let namespace = Namespace::new()?;
+    namespace.put_secret("db", &[("username", "app"), ("password", "test-password")]);
+    namespace.put("v1", "ConfigMap", "settings", json!({"data": {"host": "db"}}));
+    let storage = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    namespace.put("v1", "PersistentVolumeClaim", "data", json!({ "spec": storage }));
+    if account != "app" {
+        namespace.put("v1", "ServiceAccount", account, json!({}));
+    }
+    let metadata = json!({
+        "labels": {"app": "app"},
+        "annotations": {"podcreds.io/db.secret": "db", "podcreds.io/db.configmap": "settings"},
+    });
+    let selector = json!({"matchLabels": {"app": "app"}});
+    let template = json!({"metadata": metadata, "spec": pod_spec(account)});
+    // Where there are controllers, they find all done and nothing to begin.
+    let spec = json!({"replicas": 1, "paused": true, "selector": selector, "template": template});
+    namespace.put("apps/v1", "Deployment", "app", json!({ "spec": spec }));
+    let metadata_of_set = json!({"labels": {"app": "app"}, "ownerReferences": owner(&namespace, "apps/v1", "Deployment", "app")});
+    let spec = json!({"replicas": 1, "selector": selector, "template": template});
+    let pod = |owner: Value| {
+        let mut metadata = metadata.clone();
+        metadata["ownerReferences"] = owner;
+        json!({"metadata": metadata, "spec": pod_spec(account)})
+    };
+    // The pod comes first, for a ReplicaSet to find it.
+    namespace.put("v1", "Pod", "app-0", pod(json!([])));
+    namespace.put("apps/v1", "ReplicaSet", "app-1", json!({"metadata": metadata_of_set, "spec": spec}));
+    namespace.put("v1", "Pod", "app-0", pod(owner(&namespace, "apps/v1", "ReplicaSet", "app-1")));
+
+    let (host, port, ca) = namespace.server();
+    let folder = PodFolder::with(&ca, &namespace.token(), namespace.name());
+    Some(Scene { namespace, folder, server: (host, port) })
+}
+
+/// The rules of the Role in `docs/inspect.md`.
+fn documented_rules() -> Value {
+    let page = include_str!("../../docs/inspect.md");
+    let role = page.split("kind: Role\n").nth(1).and_then(|role| role.split("---").next()).expect("a Role");
+    let rules = role.split_once("rules:\n").expect("its rules").1;
+    let rules: Value = yaml_serde::from_str(rules).expect("they are YAML");
+    assert_eq!(rules.as_array().map(Vec::len), Some(6));
+    rules
+}
+
+fn inspect(scene: &Scene, args: &[&str]) -> Finished {
+    run(scene.command("inspect", args), PATIENCE)
+}
+
+#[track_caller]
+fn text(scene: &Scene, args: &[&str]) -> String {
+    let finished = inspect(scene, args);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let text = finished.stdout_text();
+    assert!(!text.contains(VARIABLE) && !text.contains("test-password"), "{text}");
+    text
+}
+
+#[test]
+fn with_all_rights_everything_is_shown_and_the_rights_of_another_account() {
+    let Some(scene) = scene("worker") else { return };
+    let Scene { namespace, .. } = &scene;
+    let name = namespace.name();
+    // The right to look, and to ask about the rights of others; those of the pod's own account are fewer.
+    namespace.grant(&documented_rules());
+    let _bound = Bound::new(namespace, "system:auth-delegator");
+    let api = "rbac.authorization.k8s.io";
+    let rules =
+        json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["db"], "verbs": ["get"]}]);
+    namespace.put(&format!("{api}/v1"), "Role", "worker", json!({ "rules": rules }));
+    let binding = json!({
+        "roleRef": {"apiGroup": api, "kind": "Role", "name": "worker"},
+        "subjects": [{"kind": "ServiceAccount", "name": "worker", "namespace": name}],
+    });
+    namespace.put(&format!("{api}/v1"), "RoleBinding", "worker", binding);
+
+    let remedy = format!(
+        "a Role in namespace {name}, bound to the pod's service account by a RoleBinding there, needs the rule"
+    );
+    let used = format!(
+        "\
+├── runs as ServiceAccount worker
+│   ├── may get, may not watch Secret db: {remedy} {{apiGroups: [\"\"], resources: [secrets], resourceNames: [db], verbs: [get, watch]}}
+│   └── may not get or watch ConfigMap settings: {remedy} {{apiGroups: [\"\"], resources: [configmaps], resourceNames: [settings], verbs: [get, watch]}}
+├── uses Secret db: annotation podcreds.io/db.secret
+├── uses Secret extra (missing, optional): env EXTRA of container app
+├── uses Secret tls (missing): volume certs
+├── uses ConfigMap settings: env HOST of container app, annotation podcreds.io/db.configmap
+└── uses PersistentVolumeClaim data (Pending): volume data
+"
+    );
+    assert_eq!(
+        text(&scene, &[]),
+        format!(
+            "Pod {name}/app-0 (Pending)\n├── owned by ReplicaSet app-1\n│   └── owned by Deployment app\n{used}"
+        )
+    );
+    assert_eq!(
+        text(&scene, &["deploy/app"]),
+        format!("Deployment {name}/app\n├── owns ReplicaSet app-1\n│   └── owns Pod app-0\n{used}")
+    );
+}
+
+#[test]
+fn with_the_rights_of_a_plain_pod_each_refusal_is_named() {
+    let Some(scene) = scene("app") else { return };
+    scene.namespace.grant_least(&["db"]);
+    let text = text(&scene, &[]);
+    for part in [
+        "├── owned by ReplicaSet app-1 (could not be read)\n",
+        "├── runs as ServiceAccount app (could not be read)\n",
+        "│   ├── may get, may not watch Secret db: ",
+        "│   └── may not get or watch ConfigMap settings: ",
+        "├── uses Secret db: annotation podcreds.io/db.secret\n",
+        "└── uses PersistentVolumeClaim data (could not be read): volume data\n",
+        "needs the rule {apiGroups: [apps], resources: [replicasets], verbs: [get]}\n",
+        "needs the rule {apiGroups: [\"\"], resources: [serviceaccounts], resourceNames: [app], verbs: [get]}\n",
+        "needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [extra], verbs: [get]}\n",
+        "needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [tls], verbs: [get]}\n",
+        "needs the rule {apiGroups: [\"\"], resources: [configmaps], resourceNames: [settings], verbs: [get]}\n",
+        "needs the rule {apiGroups: [\"\"], resources: [persistentvolumeclaims], resourceNames: [data], verbs: [get]}\n",
+    ] {
+        assert!(text.contains(part), "{part}\nis not in\n{text}");
+    }
+    assert_eq!(text.lines().filter(|line| line.starts_with("  get ")).count(), 6, "{text}");
+
+    let finished = inspect(&scene, &["deploy/app"]);
+    assert_eq!(finished.code, Some(3), "{}", finished.stderr);
+    let rule = "{apiGroups: [apps], resources: [deployments], resourceNames: [app], verbs: [get]}";
+    assert!(finished.stderr.contains(rule), "{}", finished.stderr);
+}
+
+#[test]
+fn a_cron_job_and_its_jobs_are_found_in_every_version_of_kubernetes() {
+    let Some(scene) = scene("app") else { return };
+    let Scene { namespace, .. } = &scene;
+    namespace.grant(&documented_rules());
+    let has = namespace.kubectl(&["get", "--raw", "/apis/batch/v1"]).contains("\"cronjobs\"");
+    let api = if has { "batch/v1" } else { "batch/v1beta1" };
+    let mut template = json!({"spec": pod_spec("app")});
+    template["spec"]["restartPolicy"] = "Never".into();
+    let job = json!({"parallelism": 0, "template": template});
+    let spec = json!({"schedule": "0 0 1 1 *", "suspend": true, "jobTemplate": {"spec": job}});
+    namespace.put(api, "CronJob", "tidy", json!({ "spec": spec }));
+    let metadata = json!({"ownerReferences": owner(namespace, api, "CronJob", "tidy")});
+    namespace.put("batch/v1", "Job", "tidy-1", json!({"metadata": metadata, "spec": job}));
+    let down = text(&scene, &["cj/tidy"]);
+    assert!(
+        down.starts_with(&format!("CronJob {}/tidy\n├── owns Job tidy-1\n├── runs as", namespace.name())),
+        "{down}"
+    );
+    let up = text(&scene, &["job/tidy-1"]);
+    assert!(up.contains("├── owned by CronJob tidy\n"), "{up}");
+    let finished = inspect(&scene, &["cj/none"]);
+    assert_eq!(finished.code, Some(3), "{}", finished.stderr);
+    assert!(finished.stderr.contains("cronjobs.batch \"none\" not found"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_survey_agrees_with_kubectl() {
+    let Some(scene) = scene("app") else { return };
+    let refused = text(&scene, &["clusters"]);
+    assert!(
+        refused.contains("needs the rule {apiGroups: [\"\"], resources: [nodes], verbs: [list]}"),
+        "{refused}"
+    );
+    let Scene { namespace, .. } = &scene;
+    let _bound = Bound::new(namespace, "cluster-admin");
+    let survey: Value = serde_json::from_str(&text(&scene, &["clusters", "-o", "json"])).unwrap();
+    let cluster = &survey["clusters"][0];
+    let read = |path| serde_json::from_str::<Value>(&namespace.kubectl(&["get", "--raw", path])).unwrap();
+    assert_eq!(cluster["version"], read("/version")["gitVersion"]);
+    let nodes = read("/api/v1/nodes")["items"].as_array().map(Vec::len);
+    assert_eq!(cluster["nodes"].as_u64(), nodes.map(|nodes| nodes as u64));
+    // Other tests make and remove namespaces meanwhile; four are always there, and this test's own.
+    assert!(cluster["namespaces"].as_u64().is_some_and(|count| count >= 5), "{survey}");
+    assert_eq!(cluster["refusals"], json!([]));
+}

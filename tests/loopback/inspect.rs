@@ -1,0 +1,614 @@
+//! What `inspect` reads and says, as far as the rights reach, and what it never shows.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use podcreds::inspect::clusters::survey;
+use podcreds::kube::{Client, in_cluster};
+use serde_json::{Value, json};
+
+use crate::support::pod::PodFolder;
+use crate::support::run::{Finished, run};
+use crate::support::server::{ApiServer, BlackHole, Fault, Kind, TOKEN, Times, Verb};
+use crate::support::skip::require;
+use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
+
+/// The value of an environment variable in the pod's spec.
+const VARIABLE: &str = "test-variable-5c1d";
+/// The value of somebody else's annotation.
+const FOREIGN: &str = "test-annotation-e0b8";
+
+const APPS: &str = "/apis/apps/v1/namespaces/prod";
+const CORE: &str = "/api/v1/namespaces/prod";
+const REVIEW: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+const OWN_REVIEW: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+
+fn owner(api_version: &str, kind: &str, name: &str) -> Value {
+    json!([{"apiVersion": api_version, "kind": kind, "name": name, "uid": format!("uid-{name}"), "controller": true}])
+}
+
+/// Metadata of an object with a uid that is known.
+fn metadata(name: &str) -> Value {
+    json!({"name": name, "namespace": "prod", "uid": format!("uid-{name}")})
+}
+
+fn put(server: &ApiServer, path: &str, metadata: Value, rest: Value) {
+    let mut object = rest;
+    object["metadata"] = metadata;
+    server.put_raw(path, &object.to_string());
+}
+
+fn pod_spec() -> Value {
+    json!({
+        "serviceAccountName": "app",
+        "nodeName": "node-1",
+        "volumes": [
+            {"name": "certs", "secret": {"secretName": "tls"}},
+            {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
+        ],
+        "containers": [{
+            "name": "app",
+            "env": [
+                {"name": "PLAIN", "value": VARIABLE},
+                {"name": "USER", "valueFrom": {"secretKeyRef": {"name": "db", "key": "username"}}},
+                {"name": "EXTRA", "valueFrom": {"secretKeyRef": {"name": "extra", "key": "x", "optional": true}}},
+            ],
+        }],
+    })
+}
+
+fn annotations() -> Value {
+    json!({
+        "podcreds.io/db.secret": "db",
+        "podcreds.io/db.configmap": "settings",
+        "podcreds.io/db.set": "options=test-literal",
+        "example.com/note": FOREIGN,
+    })
+}
+
+/// A pod of a Deployment, on a node, with all that it uses but the Secret `tls`.
+fn scene() -> Scene {
+    let scene = Scene::plain();
+    let server = &scene.server;
+    server.put_object(
+        Kind::Pod,
+        "prod",
+        "app-0",
+        json!({
+            "metadata": {"annotations": annotations(), "ownerReferences": owner("apps/v1", "ReplicaSet", "app-1")},
+            "spec": pod_spec(),
+            "status": {"phase": "Running"},
+        }),
+    );
+    let mut set = metadata("app-1");
+    set["ownerReferences"] = owner("apps/v1", "Deployment", "app");
+    put(server, &format!("{APPS}/replicasets/app-1"), set, json!({}));
+    put(server, &format!("{APPS}/deployments/app"), metadata("app"), json!({}));
+    let status = json!({
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "nodeInfo": {"kubeletVersion": "v1.34.1"},
+    });
+    put(server, "/api/v1/nodes/node-1", json!({"name": "node-1"}), json!({ "status": status }));
+    put(server, &format!("{CORE}/serviceaccounts/app"), metadata("app"), json!({}));
+    let claim = json!({"spec": {"volumeName": "pv-1"}, "status": {"phase": "Bound"}});
+    put(server, &format!("{CORE}/persistentvolumeclaims/data"), metadata("data"), claim);
+    server.put_configmap("prod", "settings", &[("host", "db")], &[]);
+    scene
+}
+
+fn inspect(scene: &Scene, args: &[&str]) -> Finished {
+    run(scene.command(&[&["inspect"], args].concat()), HANGS)
+}
+
+/// The tree of a run that succeeds.
+#[track_caller]
+fn tree(scene: &Scene, args: &[&str]) -> String {
+    let finished = inspect(scene, args);
+    assert_code(&finished, 0);
+    finished.stdout_text()
+}
+
+#[test]
+fn a_pod_shows_its_owners_its_node_its_account_and_what_it_uses() {
+    let scene = scene();
+    let expected = "\
+Pod prod/app-0 (Running)
+├── owned by ReplicaSet app-1
+│   └── owned by Deployment app
+├── runs on Node node-1 (ready, kubelet v1.34.1)
+├── runs as ServiceAccount app
+│   ├── may get and watch Secret db
+│   └── may get and watch ConfigMap settings
+├── uses Secret db: env USER of container app, annotation podcreds.io/db.secret
+├── uses Secret extra (missing, optional): env EXTRA of container app
+├── uses Secret tls (missing): volume certs
+├── uses ConfigMap settings: annotation podcreds.io/db.configmap
+└── uses PersistentVolumeClaim data (Bound, volume pv-1): volume data
+";
+    assert_eq!(tree(&scene, &[]), expected);
+}
+
+#[test]
+fn each_object_is_asked_for_once_and_no_secret_by_its_content() {
+    let scene = scene();
+    tree(&scene, &[]);
+    let expected = [
+        "GET /api/v1/namespaces/prod/pods/app-0",
+        "GET /apis/apps/v1/namespaces/prod/replicasets/app-1",
+        "GET /apis/apps/v1/namespaces/prod/deployments/app",
+        "GET /api/v1/nodes/node-1",
+        "GET /api/v1/namespaces/prod/serviceaccounts/app",
+        "GET /api/v1/namespaces/prod/secrets/db",
+        "GET /api/v1/namespaces/prod/secrets/extra",
+        "GET /api/v1/namespaces/prod/secrets/tls",
+        "GET /api/v1/namespaces/prod/configmaps/settings",
+        "GET /api/v1/namespaces/prod/persistentvolumeclaims/data",
+        "POST /apis/authorization.k8s.io/v1/subjectaccessreviews",
+        "POST /apis/authorization.k8s.io/v1/subjectaccessreviews",
+        "POST /apis/authorization.k8s.io/v1/subjectaccessreviews",
+        "POST /apis/authorization.k8s.io/v1/subjectaccessreviews",
+    ];
+    assert_eq!(scene.server.request_lines(), expected);
+    let requests = scene.server.requests();
+    for request in requests.iter().filter(|r| r.path.contains("/secrets/") || r.path.contains("/configmaps/"))
+    {
+        assert!(request.header("accept").unwrap().starts_with("application/json;as=PartialObjectMetadata;"));
+    }
+    let review: Value = serde_json::from_slice(&requests[11].body).unwrap();
+    assert_eq!(
+        review["spec"],
+        json!({
+            "user": "system:serviceaccount:prod:app",
+            "groups": ["system:serviceaccounts", "system:serviceaccounts:prod", "system:authenticated"],
+            "resourceAttributes":
+                {"namespace": "prod", "verb": "watch", "group": "", "resource": "secrets", "name": "db"},
+        })
+    );
+}
+
+#[test]
+fn each_refusal_is_a_line_with_its_rule_and_none_is_fatal() {
+    let scene = scene();
+    scene.server.forbid_kind(Verb::Get, Kind::Secret);
+    scene.server.forbid_kind(Verb::Watch, Kind::ConfigMap);
+    for path in [
+        &format!("{APPS}/replicasets/app-1"),
+        "/api/v1/nodes/node-1",
+        &format!("{CORE}/serviceaccounts/app"),
+        &format!("{CORE}/persistentvolumeclaims/data"),
+    ] {
+        scene.server.refuse(path);
+    }
+    let tree = tree(&scene, &[]);
+    let role =
+        "a Role in namespace prod, bound to the account that asks by a RoleBinding there, needs the rule";
+    let account =
+        "a Role in namespace prod, bound to the pod's service account by a RoleBinding there, needs the rule";
+    assert_has(
+        &tree,
+        &[
+            "owned by ReplicaSet app-1 (could not be read)\n",
+            "runs on Node node-1 (could not be read)\n",
+            &format!(
+                "may watch, may not get Secret db: {account} {{apiGroups: [\"\"], resources: [secrets], resourceNames: [db], verbs: [get, watch]}}\n"
+            ),
+            "may get, may not watch ConfigMap settings: ",
+            "uses Secret tls (could not be read): volume certs\n",
+            "\ncould not be read:\n  get ReplicaSet prod/app-1: forbidden: ",
+            &format!("; {role} {{apiGroups: [apps], resources: [replicasets], verbs: [get]}}\n"),
+            "; a ClusterRole, bound to the account that asks by a ClusterRoleBinding, needs the rule {apiGroups: [\"\"], resources: [nodes], verbs: [get]}\n",
+            &format!(
+                "; {role} {{apiGroups: [\"\"], resources: [serviceaccounts], resourceNames: [app], verbs: [get]}}\n"
+            ),
+            &format!(
+                "; {role} {{apiGroups: [\"\"], resources: [secrets], resourceNames: [tls], verbs: [get]}}\n"
+            ),
+            "  get PersistentVolumeClaim prod/data: forbidden: ",
+        ],
+    );
+    assert_eq!(tree.lines().filter(|line| line.starts_with("  get ")).count(), 7, "{tree}");
+}
+
+#[test]
+fn an_account_that_may_not_ask_about_others_asks_about_itself() {
+    let scene = scene();
+    scene.server.refuse(REVIEW);
+    assert_has(
+        &tree(&scene, &[]),
+        &["may get and watch Secret db\n", "may get and watch ConfigMap settings\n"],
+    );
+    let lines = scene.server.request_lines();
+    let count = |path: &str| lines.iter().filter(|line| **line == format!("POST {path}")).count();
+    assert_eq!((count(REVIEW), count(OWN_REVIEW)), (1, 4));
+}
+
+#[test]
+fn what_the_asking_account_may_is_not_said_of_another() {
+    let scene = scene();
+    let mut spec = pod_spec();
+    spec["serviceAccountName"] = "other".into();
+    let pod = json!({"metadata": {"annotations": annotations()}, "spec": spec});
+    scene.server.put_object(Kind::Pod, "prod", "other-0", pod);
+    scene.server.refuse(REVIEW);
+    let tree = tree(&scene, &["other-0"]);
+    assert_has(
+        &tree,
+        &[
+            "runs as ServiceAccount other (missing)\n",
+            "  review the rights of ServiceAccount prod/other: forbidden: ",
+            "needs the rule {apiGroups: [authorization.k8s.io], resources: [subjectaccessreviews], verbs: [create]}\n",
+        ],
+    );
+    assert!(
+        !tree.contains("may get") && !scene.server.request_lines().iter().any(|l| l.ends_with(OWN_REVIEW))
+    );
+}
+
+#[test]
+fn an_object_that_cannot_be_read_itself_is_an_error() {
+    let scene = scene();
+    scene.server.refuse(&format!("{APPS}/deployments/app"));
+    let finished = inspect(&scene, &["deploy/app"]);
+    assert_code(&finished, 3);
+    let rule = "{apiGroups: [apps], resources: [deployments], resourceNames: [app], verbs: [get]}";
+    assert_has(&finished.stderr, &["Deployment prod/app: forbidden: ", rule]);
+    assert_has(&scene.pod.termination_message(), &[rule]);
+    assert_eq!(finished.stdout_text(), "");
+
+    let finished = inspect(&scene, &["none"]);
+    assert_code(&finished, 3);
+    assert_has(&finished.stderr, &["Pod prod/none: pods \"none\" not found"]);
+    assert!(!finished.stderr.contains("host name"), "{}", finished.stderr);
+
+    let mut command = scene.command(&["inspect"]);
+    command.env_remove("POD_NAME");
+    let finished = run(command, HANGS);
+    assert_code(&finished, 3);
+    assert_has(&finished.stderr, &["not found; the name was taken from the host name"]);
+
+    scene.server.stop();
+    let finished = inspect(&scene, &[]);
+    assert_code(&finished, 4);
+    assert_has(&finished.stderr, &["Pod prod/app-0: https://127.0.0.1:", "cannot be reached"]);
+}
+
+#[test]
+fn what_fails_in_another_way_is_told_too() {
+    let scene = scene();
+    let fault = Fault::Status { code: 500, retry_after: None, message: "test".into() };
+    scene.server.fail_on("/nodes/", fault, Times::Always);
+    scene.server.fail_on("/serviceaccounts/", Fault::Body("[]".into()), Times::Always);
+    let other = json!({"metadata": {"name": "other", "namespace": "prod"}}).to_string();
+    scene.server.fail_on("/secrets/tls", Fault::Body(other), Times::Always);
+    assert_has(
+        &tree(&scene, &[]),
+        &[
+            "  get Node node-1: the API server answered 500: test\n",
+            "  get ServiceAccount prod/app: the answer is not what an API server sends: its JSON has another shape",
+            "  get Secret prod/tls: the answer is not what an API server sends: it is another object\n",
+        ],
+    );
+}
+
+#[test]
+fn an_owner_of_another_kind_is_named_and_one_of_another_uid_is_missing() {
+    let scene = scene();
+    let put_pod = |owner: Value| {
+        let pod =
+            json!({"metadata": {"ownerReferences": owner}, "spec": {"nodeName": "node-1", "containers": []}});
+        scene.server.put_object(Kind::Pod, "prod", "app-0", pod);
+    };
+    put_pod(owner("argoproj.io/v1alpha1", "Rollout", "app"));
+    assert_has(&tree(&scene, &[]), &["├── owned by Rollout app\n├── runs on Node node-1 (ready"]);
+    // The pod of a file on the node: its owner is where it runs.
+    put_pod(owner("v1", "Node", "node-1"));
+    assert_has(
+        &tree(&scene, &[]),
+        &["├── owned by Node node-1 (ready, kubelet v1.34.1)\n├── runs on Node node-1 (ready"],
+    );
+    let mut old = owner("apps/v1", "ReplicaSet", "app-1");
+    old[0]["uid"] = "uid-before".into();
+    put_pod(old);
+    assert_has(&tree(&scene, &[]), &["├── owned by ReplicaSet app-1 (missing)\n├── runs on"]);
+    // A path that leads elsewhere is not taken.
+    put_pod(owner("apps/v1", "ReplicaSet", "../../nodes"));
+    assert_has(&tree(&scene, &[]), &["├── owned by ReplicaSet ../../nodes (missing)\n"]);
+    assert!(!scene.server.request_lines().iter().any(|line| line.contains("..")));
+}
+
+#[test]
+fn what_two_owners_have_in_common_is_asked_for_once() {
+    let scene = scene();
+    let mut set = metadata("app-2");
+    set["ownerReferences"] = owner("apps/v1", "Deployment", "app");
+    put(&scene.server, &format!("{APPS}/replicasets/app-2"), set, json!({}));
+    let both: Vec<_> =
+        ["app-1", "app-2"].iter().map(|name| owner("apps/v1", "ReplicaSet", name)[0].take()).collect();
+    let pod = json!({"metadata": {"ownerReferences": both}, "spec": {"containers": []}});
+    scene.server.put_object(Kind::Pod, "prod", "app-0", pod);
+    assert_has(
+        &tree(&scene, &[]),
+        &[
+            "├── owned by ReplicaSet app-1\n│   └── owned by Deployment app\n├── owned by ReplicaSet app-2\n│   └── owned by Deployment app\n",
+        ],
+    );
+    let asked = format!("GET {APPS}/deployments/app");
+    assert_eq!(scene.server.request_lines().iter().filter(|line| **line == asked).count(), 1);
+}
+
+#[test]
+fn a_deployment_shows_what_it_owns_and_what_its_template_uses() {
+    let scene = scene();
+    let server = &scene.server;
+    let labels = json!({"matchLabels": {"app": "app"}});
+    let template = json!({"metadata": {"annotations": annotations()}, "spec": pod_spec()});
+    let spec = json!({"spec": {"selector": labels, "template": template}});
+    put(server, &format!("{APPS}/deployments/app"), metadata("app"), spec);
+    let owned = |name: &str, owner: Value| {
+        let mut metadata = metadata(name);
+        metadata["ownerReferences"] = owner;
+        json!({ "metadata": metadata })
+    };
+    let sets = json!({"items": [
+        owned("app-1", owner("apps/v1", "Deployment", "app")),
+        owned("app-2", owner("apps/v1", "Deployment", "app")),
+        owned("stranger", owner("apps/v1", "Deployment", "stranger")),
+    ]});
+    server.put_raw(&format!("{APPS}/replicasets"), &sets.to_string());
+    let mut going = owned("app-1-b", owner("apps/v1", "ReplicaSet", "app-1"));
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    let pods = json!({"items": [
+        owned("app-1-a", owner("apps/v1", "ReplicaSet", "app-1")),
+        going,
+        owned("stranger-a", owner("apps/v1", "ReplicaSet", "stranger")),
+        owned("orphan", json!(null)),
+    ], "metadata": {"continue": "abc/+="}});
+    server.put_raw(&format!("{CORE}/pods"), &pods.to_string());
+    let expected = "\
+Deployment prod/app
+├── owns ReplicaSet app-1
+│   ├── owns Pod app-1-a
+│   ├── owns Pod app-1-b (being deleted)
+│   └── perhaps more of kind Pod: the list goes on
+├── owns ReplicaSet app-2
+│   └── perhaps more of kind Pod: the list goes on
+├── runs on Node node-1 (ready, kubelet v1.34.1)
+├── runs as ServiceAccount app
+│   ├── may get and watch Secret db
+";
+    let tree = tree(&scene, &["deployment/app"]);
+    assert!(tree.starts_with(expected), "{tree}");
+    assert_has(&tree, &["├── uses Secret db: env USER of container app, annotation podcreds.io/db.secret\n"]);
+    let lists: Vec<_> = server.request_lines().into_iter().filter(|line| line.contains("limit=")).collect();
+    let pods = format!("GET {CORE}/pods?limit=100&labelSelector=app%3Dapp");
+    let mut expected =
+        vec![format!("GET {APPS}/replicasets?limit=100&labelSelector=app%3Dapp"), pods.clone()];
+    expected.extend(vec![format!("{pods}&continue=abc%2F%2B%3D"); 4]);
+    assert_eq!(lists, expected);
+}
+
+#[test]
+fn a_list_that_is_refused_is_named_with_its_rule() {
+    let scene = scene();
+    put(&scene.server, &format!("{APPS}/deployments/app"), metadata("app"), json!({"spec": {}}));
+    scene.server.refuse(&format!("{APPS}/replicasets"));
+    assert_has(
+        &tree(&scene, &["deploy/app"]),
+        &[
+            "  list replicasets of namespace prod: forbidden: ",
+            "{apiGroups: [apps], resources: [replicasets], verbs: [list]}\n",
+        ],
+    );
+}
+
+#[test]
+fn a_cron_job_is_found_in_both_versions_of_its_api_with_its_jobs_and_their_pods() {
+    for version in ["v1", "v1beta1"] {
+        let scene = scene();
+        let server = &scene.server;
+        let spec = json!({"jobTemplate": {"spec": {"template": {"spec": pod_spec()}}}});
+        let path = format!("/apis/batch/{version}/namespaces/prod/cronjobs/tidy");
+        put(server, &path, metadata("tidy"), json!({ "spec": spec }));
+        let mut job = metadata("tidy-1");
+        job["ownerReferences"] = owner(&format!("batch/{version}"), "CronJob", "tidy");
+        let jobs = json!({"items": [{"metadata": job}, {"metadata": metadata("other")}]});
+        server.put_raw("/apis/batch/v1/namespaces/prod/jobs", &jobs.to_string());
+        put(server, "/apis/batch/v1/namespaces/prod/jobs/tidy-1", job, json!({"spec": {}}));
+        let mut pod = metadata("tidy-1-a");
+        pod["ownerReferences"] = owner("batch/v1", "Job", "tidy-1");
+        server.put_raw(&format!("{CORE}/pods"), &json!({"items": [{"metadata": pod}]}).to_string());
+        let down = tree(&scene, &["cj/tidy"]);
+        let expected = "CronJob prod/tidy\n├── owns Job tidy-1\n│   └── owns Pod tidy-1-a\n├── runs on";
+        assert!(down.starts_with(expected), "{down}");
+        assert_has(&down, &["uses Secret tls (missing): volume certs\n"]);
+        let pods = format!("GET {CORE}/pods?limit=100&labelSelector=job-name%20in%20%28tidy-1%29");
+        assert!(server.request_lines().contains(&pods), "{:?}", server.request_lines());
+        assert_has(&tree(&scene, &["job/tidy-1"]), &["├── owned by CronJob tidy\n"]);
+    }
+}
+
+#[test]
+fn the_pods_of_a_stateful_set_show_the_claims_of_its_templates() {
+    let scene = scene();
+    let server = &scene.server;
+    let spec = json!({
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {"spec": {"containers": []}},
+        "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}],
+    });
+    put(server, &format!("{APPS}/statefulsets/web"), metadata("web"), json!({ "spec": spec }));
+    let mut pod = metadata("web-0");
+    pod["ownerReferences"] = owner("apps/v1", "StatefulSet", "web");
+    server.put_raw(&format!("{CORE}/pods"), &json!({"items": [{"metadata": pod}]}).to_string());
+    let claim = json!({"status": {"phase": "Pending"}});
+    put(server, &format!("{CORE}/persistentvolumeclaims/data-web-0"), metadata("data-web-0"), claim);
+    assert_has(
+        &tree(&scene, &["sts/web"]),
+        &[
+            "├── owns Pod web-0\n│   └── uses PersistentVolumeClaim data-web-0 (Pending): volume data (volumeClaimTemplates)\n",
+        ],
+    );
+}
+
+#[test]
+fn wrong_annotations_are_told_and_the_rest_is_shown() {
+    let scene = scene();
+    let annotations = json!({"podcreds.io/db.secert": "db", "podcreds.io/web.format": "files"});
+    let pod = json!({"metadata": {"annotations": annotations}, "spec": pod_spec()});
+    scene.server.put_object(Kind::Pod, "prod", "app-0", pod);
+    assert_has(
+        &tree(&scene, &[]),
+        &[
+            "uses Secret db: env USER",
+            "\nwrong annotations:\n  podcreds.io/db.secert: \"secert\" is no word",
+            "\n  podcreds.io/web: names no source",
+        ],
+    );
+}
+
+#[test]
+fn no_value_and_no_token_is_shown_in_any_form_or_log() {
+    let scene = scene();
+    let mut template = json!({"metadata": {"annotations": annotations()}, "spec": pod_spec()});
+    template["spec"]["containers"][0]["command"] = json!([VARIABLE]);
+    let spec = json!({"spec": {"selector": {}, "template": template}});
+    put(&scene.server, &format!("{APPS}/deployments/app"), metadata("app"), spec);
+    // A server that gives more than it was asked for, and one that gives nonsense.
+    let data = json!({"password": PASSWORD});
+    let annotated = |name: &str| json!({"name": name, "namespace": "prod", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": PASSWORD}});
+    put(&scene.server, &format!("{CORE}/secrets/tls"), annotated("tls"), json!({ "data": data }));
+    put(&scene.server, &format!("{CORE}/secrets/extra"), json!(PASSWORD), json!({ "data": data }));
+    for subject in ["app-0", "deploy/app", "clusters"] {
+        for output in ["tree", "json", "dot", "mermaid", "table"] {
+            let mut command = scene.command(&["inspect", subject, "-o", output]);
+            command.env("RUST_LOG", "trace,ureq=trace,rustls=trace");
+            let finished = run(command, HANGS);
+            let said =
+                format!("{}{}{}", finished.stdout_text(), finished.stderr, scene.pod.termination_message());
+            for secret in [PASSWORD, TOKEN, VARIABLE, FOREIGN, "test-literal"] {
+                assert!(!said.contains(secret), "{subject} {output}: {secret} in {said}");
+            }
+            assert!(
+                finished.code == Some(2)
+                    || said.contains("prod/db")
+                    || said.contains("Secret db")
+                    || subject == "clusters",
+                "{said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_forms_of_output_belong_to_what_is_asked() {
+    let scene = scene();
+    for (args, part) in [
+        (&["-o", "table"][..], "--output: objects are written as tree, json, dot or mermaid"),
+        (&["clusters", "-o", "dot"], "--output: clusters are written as table or json"),
+        (&["secret/db"], "\"secret\" is no kind that can be inspected: write pod, deployment"),
+        (&["pod/A"], "\"A\" is no name of an object"),
+    ] {
+        let finished = inspect(&scene, args);
+        assert_code(&finished, 2);
+        assert_has(&finished.stderr, &[part]);
+    }
+    let document: Value = serde_json::from_str(&tree(&scene, &["pod/app-0", "-o", "json"])).unwrap();
+    assert_eq!(document["root"], "Pod/prod/app-0");
+    assert!(tree(&scene, &["-o", "mermaid"]).starts_with("flowchart LR\n  n0[\"Pod prod/app-0"));
+    // A host whose name is none of a pod asks about others.
+    let mut command = scene.command(&["inspect", "deploy/app"]);
+    command.env("POD_NAME", "No_Pod");
+    put(&scene.server, &format!("{APPS}/deployments/app"), metadata("app"), json!({"spec": {}}));
+    assert_code(&run(command, HANGS), 0);
+}
+
+#[test]
+fn graphviz_reads_every_name() {
+    let version = Command::new("dot").arg("-V").stderr(Stdio::null()).status();
+    let Some(_) = require("dot, of Graphviz,", version.ok()) else { return };
+    let scene = scene();
+    let name = "a\"];\\n9 [label=\"&lt;b\\N\n<i>\u{1b}é#35;`";
+    let volume = json!({"name": name, "secret": {"secretName": name}});
+    let pod = json!({"spec": {"volumes": [volume], "containers": []}});
+    scene.server.put_object(Kind::Pod, "prod", "app-0", pod);
+    let text = tree(&scene, &["-o", "dot"]);
+    let mut dot =
+        Command::new("dot").arg("-Tsvg").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    dot.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = dot.wait_with_output().unwrap();
+    assert!(output.status.success(), "{text}");
+    let svg = String::from_utf8(output.stdout).unwrap();
+    let shown = "a&quot;];\\n9 [label=&quot;&amp;lt;b\\N &lt;i&gt; é#35;`";
+    let svg = svg.replace("&#45;", "-").replace("&#160;", " ");
+    assert_has(&svg, &[&format!(">Secret prod/{shown}</text>"), &format!(">volume {shown}</text>")]);
+    assert_eq!(svg.matches("class=\"node\"").count(), 3, "{svg}");
+}
+
+#[test]
+fn a_survey_says_how_a_cluster_does_and_what_it_does_not_say() {
+    let scene = scene();
+    let server = &scene.server;
+    server.put_raw("/version", r#"{"major": "1", "minor": "34", "gitVersion": "v1.34.1"}"#);
+    server.put_raw("/api/v1/nodes", r#"{"items": [{"metadata": {"name": "a"}}], "metadata": {"continue": "x", "remainingItemCount": 41}}"#);
+    server.put_raw("/api/v1/namespaces", r#"{"items": [], "metadata": {}}"#);
+    let table = tree(&scene, &["clusters"]);
+    let rows: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0], ["NAME", "SERVER", "VERSION", "LATENCY", "NODES", "NAMESPACES"]);
+    assert_eq!(rows[1][..3], ["default", server.url().as_str(), "v1.34.1"]);
+    assert_eq!((rows[1][4..].to_vec(), rows.len()), (vec!["ms", "42", "0"], 2));
+    let lines = server.request_lines();
+    assert_eq!(lines, ["GET /version", "GET /api/v1/nodes?limit=1", "GET /api/v1/namespaces?limit=1"]);
+
+    server.refuse("/api/v1/nodes");
+    server.put_raw(
+        "/api/v1/namespaces",
+        r#"{"items": [{"metadata": {"name": "a"}}], "metadata": {"continue": "x"}}"#,
+    );
+    let document: Value = serde_json::from_str(&tree(&scene, &["clusters", "-o", "json"])).unwrap();
+    let cluster = &document["clusters"][0];
+    assert_eq!(cluster["reachable"], true);
+    assert_eq!((&cluster["nodes"], &cluster["namespaces"]), (&Value::Null, &Value::Null));
+    assert!(cluster["latency_ms"].as_f64().unwrap() > 0.0);
+    assert_eq!(cluster["refusals"][0]["what"], "nodes");
+    let rule = "needs the rule {apiGroups: [\"\"], resources: [nodes], verbs: [list]}";
+    assert_has(cluster["refusals"][0]["reason"].as_str().unwrap(), &["forbidden: ", rule]);
+    assert_has(
+        &tree(&scene, &["clusters"]),
+        &["\n\ndefault: nodes: forbidden: ", "\ndefault: namespaces: the API server does not say how many"],
+    );
+}
+
+#[test]
+fn a_cluster_that_cannot_be_reached_is_told_with_its_reason() {
+    let scene = scene();
+    scene.server.stop();
+    let finished = inspect(&scene, &["clusters"]);
+    assert_code(&finished, 4);
+    assert_has(&finished.stdout_text(), &["unreachable", "\ndefault: unreachable: https://127.0.0.1:"]);
+    assert_has(&finished.stderr, &["no cluster can be reached"]);
+}
+
+#[test]
+fn a_dead_cluster_holds_up_no_other() {
+    let server = ApiServer::start();
+    server.put_raw("/version", r#"{"gitVersion": "v1.34.1"}"#);
+    let pod = PodFolder::new(&server);
+    let hole = BlackHole::start();
+    let client = |host: &str, port: u16| {
+        let (host, port) = (Some(host), port.to_string());
+        let config =
+            in_cluster::load(&pod.service_account(), host, Some(&port), Duration::from_secs(60)).unwrap();
+        Ok(Arc::new(Client::new(config)))
+    };
+    // Each dead one takes nine tenths of the time that is left: one after the other, none would be left for the last.
+    let dead = ["a", "b", "c", "d"].map(|name| (name.to_owned(), client("127.0.0.1", hole.address().port())));
+    let alive = ("alive".to_owned(), client("127.0.0.1", server.address().port()));
+    let clusters: Vec<_> = dead.into_iter().chain([alive]).collect();
+    let reports = survey(&clusters, Duration::from_secs(1));
+    let names: Vec<_> = reports.iter().map(|report| report.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "c", "d", "alive"]);
+    assert_has(reports[0].answered.as_ref().unwrap_err(), &["did not answer"]);
+    assert_eq!(reports[4].answered.as_ref().unwrap().version.as_deref(), Ok("v1.34.1"));
+}

@@ -1,0 +1,29 @@
+//! Reviews of rights: the answer is what the access rules of the test say, whoever is asked about.
+
+use serde_json::{Value, json};
+
+use super::http::{Answer, Request};
+use super::objects::{ObjectRef, parse_collection};
+use super::routes::{Access, Verb};
+
+const REVIEWS: [&str; 2] = [
+    "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+    "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+];
+
+/// The answer to a review; none for another request, and for one that is refused.
+pub(super) fn answer(access: &Access, request: &Request) -> Option<Answer> {
+    let is_review = request.method == "POST" && REVIEWS.contains(&request.path.as_str());
+    if !is_review || access.refuses(request) || !access.knows(request.bearer()) {
+        return None;
+    }
+    let mut review: Value = serde_json::from_slice(&request.body).ok()?;
+    let attributes = &review["spec"]["resourceAttributes"];
+    let text = |field: &str| attributes[field].as_str();
+    let collection = format!("/api/v1/namespaces/{}/{}", text("namespace")?, text("resource")?);
+    let (kind, namespace) = parse_collection(&collection)?;
+    let verb = if text("verb")? == "watch" { Verb::Watch } else { Verb::Get };
+    let allowed = access.check(verb, &ObjectRef::new(kind, namespace, text("name")?)).is_ok();
+    review["status"] = json!({ "allowed": allowed });
+    Some(Answer::json(201, &review))
+}
