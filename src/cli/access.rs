@@ -24,8 +24,8 @@ pub(super) struct Found {
     pub(super) default_namespace: Option<Namespace>,
     /// How often everything is read besides the watches.
     pub(super) resync: Option<std::time::Duration>,
-    /// Whether the way in is that of the pod that this runs in.
-    pub(super) in_cluster: bool,
+    /// What the cluster is called: by the context of its kubeconfig.
+    pub(super) name: String,
 }
 
 /// Finds the way in: a kubeconfig that is named, else the pod's own, else the kubeconfig in the home folder, as kubectl does.
@@ -38,8 +38,7 @@ pub(super) fn find(args: &SourceArgs) -> Result<Found, Failure> {
     let limits = limits(&args.access);
     let proxies = proxies();
     let named = named(&args.access, pod.host.is_some())?;
-    let in_cluster = named.is_none();
-    let (config, namespace) = match named {
+    let (config, namespace, name) = match named {
         None => {
             let (host, port) = (pod.host.as_deref(), pod.port.as_deref());
             let config = in_cluster::load(&pod.folder, host, port, args.request_timeout)?;
@@ -48,7 +47,7 @@ pub(super) fn find(args: &SourceArgs) -> Result<Found, Failure> {
                 Some(namespace) => namespace,
                 None => in_cluster::namespace(&pod.folder)?,
             };
-            (ClientConfig { limits, ..config }, namespace)
+            (ClientConfig { limits, ..config }, namespace, "in-cluster".to_owned())
         }
         Some(named) => {
             let AccessArgs { context, cluster_name, user, .. } = &args.access;
@@ -56,6 +55,7 @@ pub(super) fn find(args: &SourceArgs) -> Result<Found, Failure> {
                 Wanted { context: context.clone(), cluster: cluster_name.clone(), user: user.clone() };
             let access = kubeconfig::load(&named)?.select(&wanted)?;
             let of_context = access.namespace.clone();
+            let name = access.context.clone().unwrap_or_else(|| "kubeconfig".to_owned());
             let surroundings =
                 Surroundings { request_timeout: args.request_timeout, limits, proxies: proxies.clone() };
             let config = access.open(&surroundings).map_err(|error| Failure::Open(error.to_string()))?;
@@ -63,20 +63,20 @@ pub(super) fn find(args: &SourceArgs) -> Result<Found, Failure> {
                 Some(namespace) => namespace,
                 None => of_context.map_or_else(default_namespace, Ok)?,
             };
-            (config, namespace)
+            (config, namespace, name)
         }
     };
     let own = Client::new(config);
     let Some(path) = &args.access.clusters else {
         let clusters = Clusters::new(own, BTreeMap::new());
-        return Ok(Found { clusters, namespace, default_namespace: None, resync: None, in_cluster });
+        return Ok(Found { clusters, namespace, default_namespace: None, resync: None, name });
     };
     let file = file::load(path)?;
     let (default_namespace, resync) = (file.default_namespace.clone(), file.resync_period);
     let others = clusters::members(file, &pod, &proxies, args.request_timeout);
     let clusters = Clusters::new(own, others);
     let resync = Some(resync.unwrap_or(RESYNC));
-    Ok(Found { clusters, namespace, default_namespace, resync, in_cluster })
+    Ok(Found { clusters, namespace, default_namespace, resync, name })
 }
 
 /// The default namespace of sources in each other cluster.

@@ -110,8 +110,7 @@ pub(super) fn of_inspect(mut args: InspectArgs) -> Result<(Inquiry, Clusters), F
                 Some(OutputArg::Json) => ClustersFormat::Json,
                 Some(_) => return unfit("clusters", "table or json"),
             };
-            let own = if found.in_cluster { "in-cluster" } else { "kubeconfig" }.to_owned();
-            let inquiry = Inquiry::Clusters { wanted, own, format, timeout: settings.timeout };
+            let inquiry = Inquiry::Clusters { wanted, own: found.name, format, timeout: settings.timeout };
             return Ok((inquiry, found.clusters));
         }
         Some(Subject::Object(target)) => Some(target),

@@ -318,6 +318,73 @@ fn everything_is_read_again_in_the_resync_period() {
     assert_eq!(sidecar.metric("podcreds_rotations_total"), 0.0);
 }
 
+fn inspect(two: &Two, args: &[&str]) -> Finished {
+    run(two.command(&[&["inspect"], args].concat()), HANGS)
+}
+
+#[test]
+fn inspect_looks_at_what_a_pod_has_in_another_cluster() {
+    let two = Two::new();
+    let finished = inspect(&two, &[]);
+    assert_code(&finished, 0);
+    let said = finished.stdout_text();
+    assert_has(
+        &said,
+        &["uses Secret db", "Secret shared/db of cluster hub", "annotation podcreds.io/far.secret"],
+    );
+    assert!(!said.contains("Secret shared/db of cluster hub (missing)"), "{said}");
+    assert_eq!(two.hub.request_lines(), ["GET /api/v1/namespaces/shared/secrets/db"]);
+    assert_has(two.hub.requests()[0].header("accept").unwrap(), &["as=PartialObjectMetadata"]);
+
+    two.hub.stop();
+    let finished = inspect(&two, &["-o", "json"]);
+    assert_code(&finished, 0);
+    assert_has(&finished.stdout_text(), &["get Secret shared/db of cluster hub", "cannot be reached"]);
+
+    let finished = inspect(&two, &["--cluster", "hbu"]);
+    assert_code(&finished, 2);
+    assert_has(
+        &finished.stderr,
+        &["\"hbu\" is no cluster of the clusters file (--clusters); did you mean \"hub\"?"],
+    );
+}
+
+#[test]
+fn inspect_takes_the_pod_of_another_cluster() {
+    let two = Two::new();
+    two.hub.put_pod("prod", "far-0", &[("podcreds.io/x.secret", "shared/db")]);
+    let finished = inspect(&two, &["--cluster", "hub", "far-0"]);
+    assert_code(&finished, 0);
+    assert_has(&finished.stdout_text(), &["Pod prod/far-0", "Secret shared/db"]);
+    assert_eq!(two.own.server.connections(), 0);
+}
+
+#[test]
+fn inspect_clusters_tells_of_all_or_of_those_that_are_named() {
+    let two = Two::new();
+    for server in [&two.own.server, &two.hub] {
+        server.put_raw("/version", r#"{"gitVersion": "v1.34.1"}"#);
+    }
+    two.describe(&[two.hub_entry("hub", "hub-ca.crt"), two.hub_entry("lost", "missing-ca.crt")].concat());
+    let names = |args: &[&str]| {
+        let finished = inspect(&two, &[&["clusters", "-o", "json"], args].concat());
+        let document: serde_json::Value = serde_json::from_str(&finished.stdout_text()).unwrap();
+        let rows = document["clusters"].as_array().unwrap().clone();
+        let row =
+            |row: &serde_json::Value| (row["name"].as_str().unwrap().to_owned(), row["reachable"] == true);
+        (finished.code, rows.iter().map(row).collect::<Vec<_>>())
+    };
+    let hub = ("hub (The Hub, eu-1)".to_owned(), true);
+    let lost = ("lost (The Hub, eu-1)".to_owned(), false);
+    assert_eq!(names(&[]), (Some(0), vec![("in-cluster".to_owned(), true), hub.clone(), lost.clone()]));
+    assert_eq!(names(&["--cluster", "hub"]), (Some(0), vec![hub]));
+    assert_eq!(names(&["--cluster", "lost"]), (Some(4), vec![lost]));
+    assert_has(
+        &inspect(&two, &["clusters"]).stdout_text(),
+        &["lost (The Hub, eu-1): unreachable: ", "missing-ca.crt cannot be read"],
+    );
+}
+
 #[test]
 fn a_hundred_clusters_are_followed_in_one_sidecar() {
     const CLUSTERS: usize = 100;

@@ -556,7 +556,7 @@ fn a_survey_says_how_a_cluster_does_and_what_it_does_not_say() {
     let table = tree(&scene, &["clusters"]);
     let rows: Vec<Vec<_>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0], ["NAME", "SERVER", "VERSION", "LATENCY", "NODES", "NAMESPACES"]);
-    assert_eq!(rows[1][..3], ["default", server.url().as_str(), "v1.34.1"]);
+    assert_eq!(rows[1][..3], ["in-cluster", server.url().as_str(), "v1.34.1"]);
     assert_eq!((rows[1][4..].to_vec(), rows.len()), (vec!["ms", "42", "0"], 2));
     let lines = server.request_lines();
     assert_eq!(lines, ["GET /version", "GET /api/v1/nodes?limit=1", "GET /api/v1/namespaces?limit=1"]);
@@ -576,7 +576,10 @@ fn a_survey_says_how_a_cluster_does_and_what_it_does_not_say() {
     assert_has(cluster["refusals"][0]["reason"].as_str().unwrap(), &["forbidden: ", rule]);
     assert_has(
         &tree(&scene, &["clusters"]),
-        &["\n\ndefault: nodes: forbidden: ", "\ndefault: namespaces: the API server does not say how many"],
+        &[
+            "\n\nin-cluster: nodes: forbidden: ",
+            "\nin-cluster: namespaces: the API server does not say how many",
+        ],
     );
 }
 
@@ -586,7 +589,7 @@ fn a_cluster_that_cannot_be_reached_is_told_with_its_reason() {
     scene.server.stop();
     let finished = inspect(&scene, &["clusters"]);
     assert_code(&finished, 4);
-    assert_has(&finished.stdout_text(), &["unreachable", "\ndefault: unreachable: https://127.0.0.1:"]);
+    assert_has(&finished.stdout_text(), &["unreachable", "\nin-cluster: unreachable: https://127.0.0.1:"]);
     assert_has(&finished.stderr, &["no cluster can be reached"]);
 }
 
