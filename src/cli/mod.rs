@@ -41,9 +41,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         Err(error) => return usage(&error, &args, &last_words),
     };
     logging::start(args.log_level, args.log_format, std::env::var("RUST_LOG").ok().as_deref());
-    // Every mode is set as it should be, whatever umask the container's runtime gave us. What exec becomes inherits it.
-    if !matches!(args.command, Command::Exec(_)) {
-        rustix::process::umask(Mode::empty());
+    // Whatever umask the container's runtime gave us: the volume sets each mode itself, and `install` makes folders for
+    // everybody. A credential plugin inherits it, and what that keeps for later is for its user alone. So does what exec
+    // becomes, which is to find what we were given.
+    match args.command {
+        Command::Exec(_) => {}
+        Command::Install(_) => drop(rustix::process::umask(Mode::empty())),
+        _ => drop(rustix::process::umask(Mode::RWXG | Mode::RWXO)),
     }
     // A probe runs in the sidecar's container, whose last words are not its to write.
     let is_probe = matches!(args.command, Command::Probe(_));

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::support::run::{Finished, run};
+use crate::support::run::{Finished, Running, poll_until, run};
 use crate::support::skip::require;
 use crate::{HANGS, PASSWORD, PODCREDS, Scene, assert_code, assert_has};
 
@@ -153,6 +153,20 @@ fn a_volume_of_another_user_is_said_with_what_to_set() {
         &["this process (uid 65532) may not make folders in it: set fsGroup"],
     );
     assert_eq!(scene.read("db/password"), PASSWORD);
+}
+
+/// A credential plugin of a kubeconfig is such a program, and keeps tokens.
+#[test]
+fn what_other_programs_that_it_runs_write_is_for_its_user_alone() {
+    let scene = Scene::plain();
+    let mut command = Command::new("sh");
+    command.args(["-c", "umask 000; exec \"$0\" sidecar", PODCREDS]);
+    command.envs(scene.command(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let running = Running::start(command);
+    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    let status = fs::read_to_string(format!("/proc/{}/status", running.id())).unwrap();
+    assert_has(&status, &["\nUmask:\t0077\n"]);
+    assert_eq!(fs::metadata(scene.pod.volume().join("db/password")).unwrap().mode() & 0o777, 0o444);
 }
 
 #[test]
