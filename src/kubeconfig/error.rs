@@ -148,7 +148,7 @@ pub(super) enum Defect {
     )]
     Basic,
     #[error(
-        "auth-provider {} is not supported, and since 1.26 kubectl has it no more: {}",
+        "auth-provider {} is not supported: {}",
         Quoted(.0),
         instead_of(.0)
     )]
@@ -175,9 +175,11 @@ pub(super) enum Defect {
 fn instead_of(provider: &str) -> &'static str {
     match provider {
         "gcp" => {
-            "install gke-gcloud-auth-plugin and run `gcloud container clusters get-credentials`, which writes exec"
+            "kubectl too has it no more since 1.26; install gke-gcloud-auth-plugin and run `gcloud container clusters get-credentials`, which writes exec"
         }
-        "azure" => "install kubelogin and run `kubelogin convert-kubeconfig`, which writes exec",
+        "azure" => {
+            "kubectl too has it no more since 1.26; install kubelogin and run `kubelogin convert-kubeconfig`, which writes exec"
+        }
         "oidc" => "use an exec plugin such as kubelogin (kubectl oidc-login), or a token",
         _ => "use exec, a token or a client certificate",
     }

@@ -1,6 +1,6 @@
 //! Which files are read, and how several become one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -29,9 +29,11 @@ pub fn load(named: &Named) -> Result<Kubeconfig, Error> {
         Named::File(path) => return Ok(merge(vec![read(path)?])),
         Named::List(paths) => paths,
     };
-    let mut seen = HashSet::new();
     let (mut files, mut missing) = (Vec::new(), Vec::new());
-    for path in paths.iter().filter(|path| !path.as_os_str().is_empty() && seen.insert(path.as_path())) {
+    for (index, path) in paths.iter().enumerate() {
+        if path.as_os_str().is_empty() || paths[..index].contains(path) {
+            continue;
+        }
         match read(path) {
             Ok(file) => files.push(file),
             Err(Error::Read { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {

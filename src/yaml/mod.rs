@@ -5,6 +5,7 @@
 //! number. Scalars are secrets from the first: a kubeconfig is full of them. No message holds any text of a document but the
 //! names of keys.
 
+mod entries;
 mod fields;
 mod problem;
 mod scalar;

@@ -5,6 +5,9 @@ use std::fmt;
 
 use crate::yaml::Position;
 
+/// The most problems that are kept. A message lists far fewer.
+const PROBLEM_LIMIT: usize = 1000;
+
 /// One value that is wrong, missing or unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -29,13 +32,17 @@ pub struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
     pub(super) fn add(&self, at: Position, path: &str, text: String) {
-        self.0.borrow_mut().push(Problem { at, path: path.to_owned(), text });
+        let mut found = self.0.borrow_mut();
+        if found.len() == PROBLEM_LIMIT {
+            return;
+        }
+        // There are few; to sort them at the end would be 20 KB of code.
+        let place = found.partition_point(|problem| problem.at <= at);
+        found.insert(place, Problem { at, path: path.to_owned(), text });
     }
 
     /// All that was found, in the order of the document.
     pub fn into_vec(self) -> Vec<Problem> {
-        let mut found = self.0.into_inner();
-        found.sort_by_key(|problem| problem.at);
-        found
+        self.0.into_inner()
     }
 }

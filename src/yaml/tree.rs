@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
-use crate::quote::Beginning;
 use crate::secret::SecretBytes;
+use crate::yaml::entries::Entries;
 use crate::yaml::scalar::resolve;
 use crate::yaml::syntax::Fault;
-use crate::yaml::{Key, Node, Position, SyntaxError, TEXT_LIMIT, Value};
+use crate::yaml::{Node, Position, SyntaxError, TEXT_LIMIT, Value};
 
 /// The deepest nesting. A kubeconfig has 7 levels, and an extension some more.
 pub(super) const DEPTH_LIMIT: usize = 64;
@@ -80,22 +80,6 @@ enum Inside {
     Map(Entries),
 }
 
-#[derive(Default)]
-struct Entries {
-    own: Vec<(Key, Node)>,
-    /// Where each own key stands.
-    seen: BTreeMap<String, Position>,
-    /// Entries of mappings that are merged into this one; those that come first count.
-    merged: Vec<(Key, Node)>,
-    /// The key whose value is next.
-    next: Option<MapKey>,
-}
-
-enum MapKey {
-    Own(Key),
-    Merge(Position),
-}
-
 impl Tree {
     fn take(&mut self, event: Event<'_>, at: Position) -> Result<(), SyntaxError> {
         match event {
@@ -161,12 +145,8 @@ impl Tree {
     /// Whether `<<` is a merge key here: where a key is due.
     fn merges(&mut self, at: Position) -> Result<bool, SyntaxError> {
         match self.open.last_mut() {
-            Some(Open { inside: Inside::Map(entries), .. }) if entries.next.is_none() => {
-                // kubectl lets a later merge win over an earlier key, other readers do not.
-                if !entries.own.is_empty() || !entries.merged.is_empty() {
-                    return Err(Fault::Merge.at(at));
-                }
-                entries.next = Some(MapKey::Merge(at));
+            Some(Open { inside: Inside::Map(entries), .. }) if entries.wants_key() => {
+                entries.merge(at)?;
                 Ok(true)
             }
             _ => Ok(false),
@@ -187,7 +167,9 @@ impl Tree {
         if self.open.len() == DEPTH_LIMIT {
             return Err(Fault::TooDeep.at(at));
         }
-        if let Some(Open { inside: Inside::Map(Entries { next: None, .. }), .. }) = self.open.last() {
+        if let Some(Open { inside: Inside::Map(entries), .. }) = self.open.last()
+            && entries.wants_key()
+        {
             return Err(Fault::Key.at(at));
         }
         self.open.push(Open { at, anchor, inside });
@@ -220,48 +202,6 @@ impl Tree {
             return Err(Fault::TooMany.at(at));
         }
         if self.repeated > TEXT_LIMIT { Err(Fault::Repeated.at(at)) } else { Ok(()) }
-    }
-}
-
-impl Entries {
-    fn take(&mut self, node: Node) -> Result<(), SyntaxError> {
-        match self.next.take() {
-            None => self.next = Some(MapKey::Own(self.key(node)?)),
-            Some(MapKey::Own(key)) => self.own.push((key, node)),
-            Some(MapKey::Merge(at)) => {
-                let sources = if let Value::List(items) = node.value { items } else { vec![node] };
-                for source in sources {
-                    let Value::Map(entries) = source.value else { return Err(Fault::Merge.at(at)) };
-                    self.merged.extend(entries);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn key(&mut self, node: Node) -> Result<Key, SyntaxError> {
-        let at = node.at;
-        let text = match &node.value {
-            Value::Text(text) | Value::Number(text) => text.expose_text().unwrap_or_default(),
-            Value::Bool(true) => "true",
-            Value::Bool(false) => "false",
-            Value::Null => "null",
-            Value::List(_) | Value::Map(_) => return Err(Fault::Key.at(at)),
-        };
-        match self.seen.insert(text.to_owned(), at) {
-            Some(first) => Err(Fault::Twice(Beginning(text).to_string(), first).at(at)),
-            None => Ok(Key { text: text.to_owned(), at }),
-        }
-    }
-
-    fn finish(mut self) -> Vec<(Key, Node)> {
-        for (key, node) in self.merged {
-            if !self.seen.contains_key(&key.text) {
-                self.seen.insert(key.text.clone(), key.at);
-                self.own.push((key, node));
-            }
-        }
-        self.own
     }
 }
 
