@@ -1,24 +1,18 @@
 //! `sidecar` while the API server is killed, restarted, compacted or cut off: a cluster of the test's own is made for
 //! what the others would suffer from. For the cluster script only, as root.
 
-use std::net::TcpListener;
-use std::path::PathBuf;
+use std::env;
 use std::process::Command;
 use std::time::Duration;
-use std::{env, fs, iter};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use rustix::process::Signal;
+use serde_json::json;
 
 use crate::killable::{Cluster, script, succeed};
-use crate::kubectl::{Namespace, PATIENCE};
+use crate::kubectl::Namespace;
 use crate::scene::Scene;
 use crate::sidecar::{FIRST, LASTS, Sidecar};
-use crate::support::run::{Running, poll_until, run};
-use crate::support::skip::require;
+use crate::support::run::Running;
 use crate::support::witness::{UNREACHABLE, WATCH_RESTARTS, Witness, answered, names};
 
 fn follower(namespace: Namespace) -> Scene {
