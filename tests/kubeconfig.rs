@@ -184,7 +184,7 @@ fn kubectl_selects_the_same_of_every_fixture() {
     let Some(kubectl) = Kubectl::find() else { return };
     for (name, _) in expected().into_iter().filter(|(name, _)| *name != "kubeadm") {
         let path = fixture(name);
-        let theirs = kubectl.view(&[path.clone()], None).unwrap();
+        let theirs = kubectl.view(std::slice::from_ref(&path), None).unwrap();
         assert_eq!(normalised(&select(&path)), of_kubectl(&theirs), "{name}");
     }
 }

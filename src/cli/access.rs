@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::env;
 use std::path::PathBuf;
 
-use crate::cli::args::{AccessArgs, SourceArgs};
 use crate::cli::failure::Failure;
+use crate::cli::source::{AccessArgs, SourceArgs};
 use crate::clusters::{self, Clusters, Pod, file};
 use crate::kube::{Client, ClientConfig, Limits, in_cluster};
 use crate::kubeconfig::{self, Named, Proxies, Surroundings, Wanted};

@@ -1,4 +1,4 @@
-//! The command line: what can be typed (`args`), what was (`typed`), what it means (`settings`), what is said about it (`logging`,
+//! The command line: what can be typed (`args`, `source`), what was (`typed`), what it means (`settings`), what is said about it (`logging`,
 //! `failure`). The environment is read here and nowhere else.
 
 mod access;
@@ -6,6 +6,7 @@ mod args;
 mod failure;
 mod logging;
 mod settings;
+mod source;
 mod typed;
 
 use std::ffi::OsString;

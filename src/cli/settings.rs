@@ -2,10 +2,9 @@
 
 use crate::annotations::Scope;
 use crate::cli::access::{self, Found};
-use crate::cli::args::{
-    InspectArgs, OnDeleteArg, OutputArg, SidecarArgs, SourceArgs, Subject, SyncBy, TargetArgs,
-};
+use crate::cli::args::{InspectArgs, OnDeleteArg, OutputArg, SidecarArgs, Subject, SyncBy, TargetArgs};
 use crate::cli::failure::Failure;
+use crate::cli::source::SourceArgs;
 use crate::clusters::Clusters;
 use crate::clusters::file::Labels;
 use crate::commands::inspect::{ClustersFormat, Inquiry};

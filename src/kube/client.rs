@@ -15,6 +15,7 @@ use crate::kube::body::{self, Status};
 use crate::kube::config::{ClientConfig, Trust};
 use crate::kube::error::{Cause, Error};
 use crate::kube::followed::Followed;
+use crate::kube::given::PluginIdentity;
 use crate::kube::identity::Identity;
 use crate::kube::limits::Limiter;
 use crate::kube::requests::Requests;
@@ -48,6 +49,8 @@ const LIST_OF_METADATA: &str =
 pub struct Client {
     server: Server,
     request_timeout: Duration,
+    /// The bound on a credential plugin; zero where there is none.
+    plugin_timeout: Duration,
     limiter: Limiter,
     way: Mutex<Way>,
     requests: Arc<Requests>,
@@ -64,7 +67,7 @@ struct Way {
     agent: Agent,
 }
 
-/// What a Secret or ConfigMap held, and in which version.
+/// What a Secret, ConfigMap or Service held, and in which version.
 #[derive(Debug)]
 pub struct Object {
     /// Its `resourceVersion`.
@@ -116,8 +119,9 @@ impl Client {
         let line = Line::new(&server, server_name.as_ref(), proxy);
         let trusted = roots.as_mut().map(|roots| roots.current().0);
         let agent = line.agent(trusted.as_ref(), identity.certificate());
+        let plugin_timeout = identity.plugin.as_ref().map(PluginIdentity::timeout).unwrap_or_default();
         let way = Mutex::new(Way { identity, roots, line, agent });
-        Self { server, request_timeout, limiter: Limiter::new(limits), way, requests }
+        Self { server, request_timeout, plugin_timeout, limiter: Limiter::new(limits), way, requests }
     }
 
     /// Who is asked.
@@ -130,9 +134,10 @@ impl Client {
         Arc::clone(&self.requests)
     }
 
-    /// The bound on a request up to its answer's header: its turn, name, connection, sending and first byte.
+    /// The bound on a request up to its answer's header: its turn, a credential plugin if there is one, name, connection,
+    /// sending and first byte.
     pub fn answer_timeout(&self) -> Duration {
-        self.request_timeout.saturating_mul(5)
+        self.request_timeout.saturating_mul(5).saturating_add(self.plugin_timeout)
     }
 
     /// Reads a pod's annotations.
@@ -148,7 +153,7 @@ impl Client {
         read().map_err(|cause| Error::new(pod, cause))
     }
 
-    /// Reads a Secret or ConfigMap.
+    /// Reads a Secret, a ConfigMap or a Service.
     ///
     /// # Errors
     /// If this attempt fails; [`Error::is_final`] says whether another may succeed.

@@ -34,15 +34,19 @@ impl PluginIdentity {
         Self { plugin, given: None }
     }
 
+    /// The bound on running it.
+    pub(super) fn timeout(&self) -> Duration {
+        let may_ask = self.plugin.interactive != Interactive::Never && io::stdin().is_terminal();
+        if may_ask { INTERACTIVE_TIMEOUT } else { TIMEOUT }
+    }
+
     /// Runs the plugin, unless what it gave still holds. Whether it was run.
     pub(super) fn renew(&mut self) -> Result<bool, Cause> {
         let holds = |given: &Given| given.expires.is_none_or(|end| end > SystemTime::now());
         if self.given.as_ref().is_some_and(holds) {
             return Ok(false);
         }
-        let may_ask = self.plugin.interactive != Interactive::Never && io::stdin().is_terminal();
-        let timeout = if may_ask { INTERACTIVE_TIMEOUT } else { TIMEOUT };
-        let answer = self.plugin.run(timeout).map_err(|error| {
+        let answer = self.plugin.run(self.timeout()).map_err(|error| {
             let reason = error.to_string();
             match error.problem {
                 PluginProblem::NotFound { .. }

@@ -62,7 +62,8 @@ impl Reader {
         let read = move || {
             let mut reads = Vec::with_capacity(wanted.len());
             for Wanted { object, noticed } in wanted {
-                pulse.beat(reader.timeout);
+                // Before the request, its cluster's client may have to be made, and a credential plugin be run.
+                pulse.beat(reader.timeout.saturating_mul(2));
                 let started = Instant::now();
                 let result = reader.clusters.object(&object, Deadline::after(reader.timeout));
                 reads.push(Read { object, since: noticed, started, result });

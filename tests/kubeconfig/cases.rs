@@ -247,7 +247,6 @@ pub(crate) const CASES: &[Case] = &[
         list: &["b"],
         context: Some("w"),
         refused: Some("there is no context \"w\""),
-        ..ORDINARY
     },
     Case {
         name: "a cluster that is not there",

@@ -1,7 +1,8 @@
 //! The one loop: it waits for what has changed, reads it, renders and publishes, and has applications told.
 
+mod publish;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::slice;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -11,21 +12,18 @@ use log::{info, warn};
 use crate::backoff::Backoff;
 use crate::credential::Credential;
 use crate::health::{Part, Pulse, Reason};
-use crate::notify::{Notice, Notifier};
+use crate::notify::Notifier;
 use crate::object::{Kind, ObjectRef};
-use crate::render::left_out;
 use crate::sidecar::edits::{self, Edit, Look};
-use crate::sidecar::held::{Held, Progress};
-use crate::sidecar::kept::{self, Kept};
+use crate::sidecar::held::Held;
 use crate::sidecar::reading::Reader;
 use crate::sidecar::report::Report;
-use crate::sidecar::rotation::Rotation;
 use crate::sidecar::timing::{Attempt, LONGEST_DELAY, jittered};
 use crate::sidecar::told::Told;
 use crate::sidecar::watcher::{self, Interest};
-use crate::sidecar::{self, Follow, Settings};
-use crate::sync::{self, AnnotationsFrom, Error, Outcome};
-use crate::volume::{Published, Volume};
+use crate::sidecar::{Follow, Settings};
+use crate::sync::AnnotationsFrom;
+use crate::volume::Volume;
 
 /// How long it is waited for another change after one, so that what is changed together is published together.
 const SETTLE: Duration = Duration::from_millis(2);
@@ -305,119 +303,10 @@ impl Follower {
         }
         false
     }
-
-    /// Tells the applications whose credentials have changed.
-    fn notify(&self, rotation: &Rotation<'_>, version: String) {
-        let pod = match &self.settings.sync.annotations {
-            AnnotationsFrom::Pod { pod, .. } => Some(pod.name().to_owned()),
-            AnnotationsFrom::File(_) => None,
-        };
-        let namespace = self.settings.sync.scope.namespace.to_string();
-        let notice = Notice { credentials: BTreeSet::new(), pod, namespace, version };
-        self.notifier.notify(rotation.credentials(), &notice);
-    }
-
-    fn publish_if_due(&mut self) {
-        if !self.publish.is_due() {
-            return;
-        }
-        self.publish.begin();
-        // No bound of the files' own: a slow disk may take as long as a slow network.
-        self.pulse.beat(self.settings.sync.timeout);
-        let started = Instant::now();
-        let sources = self.held.sources();
-        let published = match self.held.progress() {
-            Progress::Complete => sync::publish(&self.credentials, sources, &self.volume),
-            Progress::Lacks => {
-                let lacks = |credential: &Credential| self.held.lacks(credential);
-                match kept::keep(&self.credentials, lacks, &self.settings.volume) {
-                    Ok(Some(Kept { others, files })) => {
-                        sync::publish_with(&others, sources, files, &self.volume)
-                    }
-                    // An application starts with all of its credentials or not at all.
-                    Ok(None) => return,
-                    Err(error) => Err(error.into()),
-                }
-            }
-            // Reading it makes publishing due again.
-            Progress::Waits => return,
-        };
-        match published {
-            Ok(outcome) => {
-                self.publish.succeeded();
-                let sources = self.held.sources();
-                let known = self.credentials.iter().filter(|credential| !self.held.lacks(credential));
-                let omitted = known.flat_map(|credential| left_out(slice::from_ref(credential), sources));
-                let omitted = omitted.map(|omission| omission.to_string()).collect();
-                if self.omitted != omitted {
-                    omitted.difference(&self.omitted).for_each(|omission| info!("{omission}"));
-                    self.omitted = omitted;
-                }
-                match &outcome.published {
-                    Published::Swapped { version, changed } => {
-                        self.clear_at = Some(Instant::now() + self.settings.grace);
-                        self.swapped(&outcome, version, changed.as_ref(), started);
-                    }
-                    Published::Unchanged => {
-                        if !self.report.health.is_ready() {
-                            let path = self.settings.volume.display();
-                            info!("{path} is current, with {outcome}: nothing was written");
-                        }
-                        self.report.unchanged();
-                    }
-                }
-                self.noticed = None;
-            }
-            Err(error) => {
-                self.report.not_published(
-                    reason(&error),
-                    &format!("{error}; until this is mended the files stay as they are, those of other credentials too"),
-                );
-                match error {
-                    // Only a change of a source can help, and that makes publishing due again.
-                    Error::Render(_) => self.publish.succeeded(),
-                    _ => {
-                        self.publish.failed(Duration::ZERO);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Says that a bundle is out, and has the applications told whose files have changed. Of the first one, nobody has
-    /// read anything before.
-    fn swapped(
-        &self,
-        outcome: &Outcome,
-        version: &str,
-        changed: Option<&BTreeSet<String>>,
-        started: Instant,
-    ) {
-        let (path, took) = (self.settings.volume.display(), started.elapsed().as_millis());
-        let written = format!("wrote {outcome} to {path}");
-        let latency = self.noticed.unwrap_or(started).elapsed();
-        let Some(changed) = changed else {
-            info!("{written} in {took} ms, as version {version}");
-            return self.report.swapped(latency, false, &written);
-        };
-        let is_cleared = |credential: &Credential| self.held.lacks_a_source(credential);
-        let rotation = Rotation::of(&self.credentials, changed, is_cleared);
-        info!("{rotation}: {written} in {took} ms, as version {version}");
-        self.report.swapped(latency, true, &rotation.to_string());
-        self.notify(&rotation, version.to_owned());
-    }
 }
 
 /// When everything is read again: in turn where nothing is watched, else as often as that is wanted besides.
 fn next_poll(follow: Follow) -> Option<Instant> {
     let interval = if follow.watch { follow.resync } else { Some(follow.poll_interval) };
     interval.map(|interval| Instant::now() + jittered(interval))
-}
-
-fn reason(error: &Error) -> Reason {
-    match error {
-        Error::Unread { errors, .. } => sidecar::reason(errors),
-        Error::Volume(_) | Error::Output(_) => Reason::Volume,
-        _ => Reason::Render,
-    }
 }

@@ -1,0 +1,130 @@
+//! What the loop does with what it holds: renders and publishes it, and has the applications told.
+
+use std::collections::BTreeSet;
+use std::slice;
+use std::time::{Duration, Instant};
+
+use log::info;
+
+use crate::credential::Credential;
+use crate::health::Reason;
+use crate::notify::Notice;
+use crate::render::left_out;
+use crate::sidecar;
+use crate::sidecar::follower::Follower;
+use crate::sidecar::held::Progress;
+use crate::sidecar::kept::{self, Kept};
+use crate::sidecar::rotation::Rotation;
+use crate::sync::{self, AnnotationsFrom, Error, Outcome};
+use crate::volume::Published;
+
+impl Follower {
+    /// Tells the applications whose credentials have changed.
+    fn notify(&self, rotation: &Rotation<'_>, version: String) {
+        let pod = match &self.settings.sync.annotations {
+            AnnotationsFrom::Pod { pod, .. } => Some(pod.name().to_owned()),
+            AnnotationsFrom::File(_) => None,
+        };
+        let namespace = self.settings.sync.scope.namespace.to_string();
+        let notice = Notice { credentials: BTreeSet::new(), pod, namespace, version };
+        self.notifier.notify(rotation.credentials(), &notice);
+    }
+
+    pub(super) fn publish_if_due(&mut self) {
+        if !self.publish.is_due() {
+            return;
+        }
+        self.publish.begin();
+        // No bound of the files' own: a slow disk may take as long as a slow network.
+        self.pulse.beat(self.settings.sync.timeout);
+        let started = Instant::now();
+        let sources = self.held.sources();
+        let published = match self.held.progress() {
+            Progress::Complete => sync::publish(&self.credentials, sources, &self.volume),
+            Progress::Lacks => {
+                let lacks = |credential: &Credential| self.held.lacks(credential);
+                match kept::keep(&self.credentials, lacks, &self.settings.volume) {
+                    Ok(Some(Kept { others, files })) => {
+                        sync::publish_with(&others, sources, files, &self.volume)
+                    }
+                    // An application starts with all of its credentials or not at all.
+                    Ok(None) => return,
+                    Err(error) => Err(error.into()),
+                }
+            }
+            // Reading it makes publishing due again.
+            Progress::Waits => return,
+        };
+        match published {
+            Ok(outcome) => {
+                self.publish.succeeded();
+                let sources = self.held.sources();
+                let known = self.credentials.iter().filter(|credential| !self.held.lacks(credential));
+                let omitted = known.flat_map(|credential| left_out(slice::from_ref(credential), sources));
+                let omitted = omitted.map(|omission| omission.to_string()).collect();
+                if self.omitted != omitted {
+                    omitted.difference(&self.omitted).for_each(|omission| info!("{omission}"));
+                    self.omitted = omitted;
+                }
+                match &outcome.published {
+                    Published::Swapped { version, changed } => {
+                        self.clear_at = Some(Instant::now() + self.settings.grace);
+                        self.swapped(&outcome, version, changed.as_ref(), started);
+                    }
+                    Published::Unchanged => {
+                        if !self.report.health.is_ready() {
+                            let path = self.settings.volume.display();
+                            info!("{path} is current, with {outcome}: nothing was written");
+                        }
+                        self.report.unchanged();
+                    }
+                }
+                self.noticed = None;
+            }
+            Err(error) => {
+                self.report.not_published(
+                    reason(&error),
+                    &format!("{error}; until this is mended the files stay as they are, those of other credentials too"),
+                );
+                match error {
+                    // Only a change of a source can help, and that makes publishing due again.
+                    Error::Render(_) => self.publish.succeeded(),
+                    _ => {
+                        self.publish.failed(Duration::ZERO);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says that a bundle is out, and has the applications told whose files have changed. Of the first one, nobody has
+    /// read anything before.
+    fn swapped(
+        &self,
+        outcome: &Outcome,
+        version: &str,
+        changed: Option<&BTreeSet<String>>,
+        started: Instant,
+    ) {
+        let (path, took) = (self.settings.volume.display(), started.elapsed().as_millis());
+        let written = format!("wrote {outcome} to {path}");
+        let latency = self.noticed.unwrap_or(started).elapsed();
+        let Some(changed) = changed else {
+            info!("{written} in {took} ms, as version {version}");
+            return self.report.swapped(latency, false, &written);
+        };
+        let is_cleared = |credential: &Credential| self.held.lacks_a_source(credential);
+        let rotation = Rotation::of(&self.credentials, changed, is_cleared);
+        info!("{rotation}: {written} in {took} ms, as version {version}");
+        self.report.swapped(latency, true, &rotation.to_string());
+        self.notify(&rotation, version.to_owned());
+    }
+}
+
+fn reason(error: &Error) -> Reason {
+    match error {
+        Error::Unread { errors, .. } => sidecar::reason(errors),
+        Error::Volume(_) | Error::Output(_) => Reason::Volume,
+        _ => Reason::Render,
+    }
+}
