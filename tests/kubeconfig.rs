@@ -244,7 +244,7 @@ fn kubectl_looks_for_files_and_commands_where_we_do() {
     for user in ["token", "command"] {
         let wanted = Wanted { user: Some(user.to_owned()), ..Wanted::default() };
         let access = load(&Named::File(path.clone())).unwrap().select(&wanted).unwrap();
-        let ours = access.token_file.or(access.exec.map(|exec| exec.command)).unwrap();
+        let ours = access.token_file.or(access.exec.map(|exec| exec.plugin.command)).unwrap();
         assert!(ours.starts_with(folder.path()), "{}", ours.display());
         let asked = kubectl.asks(&path, &[("--user", Some(user))]);
         assert!(asked.contains(&format!("{}: no such file", ours.display())), "{user}: {asked}");

@@ -1,7 +1,7 @@
 //! Whether the selected entries make sense, and what they come to.
 
 use crate::kube::Server;
-use crate::kube::{Interactive, Material, PluginVersion};
+use crate::kube::{Interactive, Material, Plugin, PluginVersion};
 use crate::kubeconfig::entries::{Cluster, Context, Origin, Pair, RawExec, User};
 use crate::kubeconfig::error::Defect;
 use crate::kubeconfig::{Access, Error, Exec, ExecCluster, Impersonation, Kind, Unusable};
@@ -207,12 +207,15 @@ fn exec(
         }
     }
     Some(Exec {
-        command: raw.command.clone()?,
-        args: raw.args.clone(),
-        env: raw.env.clone(),
-        version: version?,
-        interactive: interactive?,
-        install_hint: raw.install_hint.clone(),
+        plugin: Plugin {
+            command: raw.command.clone()?,
+            args: raw.args.clone(),
+            env: raw.env.clone(),
+            version: version?,
+            interactive: interactive?,
+            install_hint: raw.install_hint.clone(),
+            cluster: None,
+        },
         cluster: raw.provide_cluster.then(|| ExecCluster {
             server: cluster.server.clone().unwrap_or_default(),
             server_name: cluster.server_name.clone(),

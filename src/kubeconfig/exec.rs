@@ -2,38 +2,17 @@
 //! Source: <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins>
 
 use std::fmt;
-use std::path::PathBuf;
 
-use crate::kube::{Interactive, Material, PluginVersion};
+use crate::kube::{Material, Plugin};
 use crate::secret::SecretBytes;
 
-/// A program that prints an `ExecCredential`, and how it is run.
+/// A program that prints an `ExecCredential`, and what it wants to know.
+#[derive(Debug)]
 pub struct Exec {
-    /// An absolute path, or a name without a slash that is looked for in `PATH`.
-    pub command: PathBuf,
-    /// Its arguments. They may be secrets.
-    pub args: Vec<String>,
-    /// Variables that it gets beside those of this process.
-    pub env: Vec<(String, SecretBytes)>,
-    /// The version that it is asked in and must answer in.
-    pub version: PluginVersion,
-    /// Whether it may ask a person.
-    pub interactive: Interactive,
-    /// What a person can do if the program is not there. From elsewhere: it may have several lines and control characters.
-    pub install_hint: Option<String>,
+    /// How it is run. Its command is an absolute path, or a name without a slash; it is not told the cluster yet.
+    pub plugin: Plugin,
     /// The cluster, where the program wants to know it (`provideClusterInfo`).
     pub cluster: Option<ExecCluster>,
-}
-
-impl fmt::Debug for Exec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exec")
-            .field("command", &self.command)
-            .field("version", &self.version)
-            .field("interactive", &self.interactive)
-            .field("cluster", &self.cluster)
-            .finish_non_exhaustive()
-    }
 }
 
 /// What goes into `spec.cluster` of the `ExecCredential` that the program gets.

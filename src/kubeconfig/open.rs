@@ -112,9 +112,8 @@ fn bearer(file: Option<&Path>, inline: Option<SecretBytes>) -> Result<Option<Tok
 }
 
 fn plugin(exec: Exec) -> Result<Plugin, OpenError> {
-    let Exec { command, args, env, version, interactive, install_hint, cluster } = exec;
-    let cluster = cluster.map(cluster_info).transpose()?;
-    Ok(Plugin { command, args, env, version, interactive, install_hint, cluster })
+    let cluster = exec.cluster.map(cluster_info).transpose()?;
+    Ok(Plugin { cluster, ..exec.plugin })
 }
 
 /// What a plugin is told of the cluster.

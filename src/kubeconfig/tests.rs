@@ -118,22 +118,25 @@ fn exec_plugins_are_read_with_their_cluster() {
         "{shown}"
     );
     let exec = access.exec.unwrap();
-    assert_eq!((exec.version, exec.interactive), (PluginVersion::V1, Interactive::Never));
-    assert_eq!(exec.args, ["--a", "test-argument"]);
-    let env: Vec<_> = exec.env.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
+    assert_eq!((exec.plugin.version, exec.plugin.interactive), (PluginVersion::V1, Interactive::Never));
+    assert_eq!(exec.plugin.args, ["--a", "test-argument"]);
+    let env: Vec<_> = exec.plugin.env.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
     assert_eq!(env, [("A", &b"test-value"[..]), ("B", b"")]);
-    assert_eq!(exec.install_hint.as_deref(), Some("install it"));
+    assert_eq!(exec.plugin.install_hint.as_deref(), Some("install it"));
     let cluster = exec.cluster.unwrap();
     assert_eq!(cluster.server, "https://10.0.0.1:6443");
     assert_eq!(path(cluster.authority.as_ref()), Path::new("/etc/k/ca.crt"));
     assert_eq!(cluster.proxy_url.unwrap().expose(), b"socks5://p:1");
     assert_eq!(cluster.config.unwrap(), serde_json::json!({"audience": "test-audience", "size": 16}));
-    assert_eq!(exec.version.name(), "client.authentication.k8s.io/v1");
+    assert_eq!(exec.plugin.version.name(), "client.authentication.k8s.io/v1");
 
     let access = user("exec: {command: get, apiVersion: client.authentication.k8s.io/v1beta1}").unwrap();
     let exec = access.exec.unwrap();
-    assert_eq!((exec.version, exec.interactive), (PluginVersion::V1Beta1, Interactive::IfAvailable));
-    assert!(exec.cluster.is_none() && exec.args.is_empty() && exec.env.is_empty());
+    assert_eq!(
+        (exec.plugin.version, exec.plugin.interactive),
+        (PluginVersion::V1Beta1, Interactive::IfAvailable)
+    );
+    assert!(exec.cluster.is_none() && exec.plugin.args.is_empty() && exec.plugin.env.is_empty());
 }
 
 #[test]

@@ -16,19 +16,19 @@ pub(crate) fn normalised(access: &Access) -> Value {
     let secret = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let exec = access.exec.as_ref().map(|exec| {
         let env: Vec<_> =
-            exec.env.iter().map(|(name, value)| json!([name, secret(value.expose())])).collect();
-        let interactive = match exec.interactive {
+            exec.plugin.env.iter().map(|(name, value)| json!([name, secret(value.expose())])).collect();
+        let interactive = match exec.plugin.interactive {
             Interactive::Never => "Never",
             Interactive::IfAvailable => "IfAvailable",
             Interactive::Always => "Always",
         };
         without_nothing(json!({
-            "command": last(&exec.command),
-            "args": exec.args,
+            "command": last(&exec.plugin.command),
+            "args": exec.plugin.args,
             "env": env,
-            "version": exec.version.name(),
+            "version": exec.plugin.version.name(),
             "interactive": interactive,
-            "hint": exec.install_hint,
+            "hint": exec.plugin.install_hint,
             "cluster": exec.cluster.is_some(),
         }))
     });
