@@ -23,7 +23,10 @@ fuzz_target!(|input: (u8, u8, Vec<(u8, bool, &[u8])>)| {
     let namespace = Namespace::parse("prod").expect("a namespace");
     let annotations = [("secret", "s"), ("format", format), ("engine", engine)]
         .map(|(word, value)| (format!("{DEFAULT_PREFIX}/db.{word}"), value.to_owned()));
-    let Ok(credentials) = parse(&BTreeMap::from(annotations), DEFAULT_PREFIX, &Scope::own(namespace.clone())) else { return };
+    let Ok(credentials) = parse(&BTreeMap::from(annotations), DEFAULT_PREFIX, &Scope::own(namespace.clone()))
+    else {
+        return;
+    };
     let data = values.into_iter().map(|(key, is_marked, value)| {
         let marked = if is_marked { [MARK.as_bytes(), value].concat() } else { value.to_vec() };
         (KEYS[usize::from(key) % KEYS.len()].to_owned(), SecretBytes::new(marked))

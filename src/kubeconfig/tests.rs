@@ -92,14 +92,14 @@ fn relative_paths_are_read_from_the_folder_of_their_file() {
     assert_eq!(path(access.authority.as_ref()), Path::new("/etc/ca.crt"));
     assert_eq!(path(Some(&certificate)), Path::new("/etc/k/pki/a.crt"));
     assert_eq!(path(Some(&key)), Path::new("/b.key"));
-    assert_eq!(access.exec.unwrap().command, Path::new("/etc/k/get"));
+    assert_eq!(access.exec.unwrap().plugin.command, Path::new("/etc/k/get"));
 
     let text = with("", "exec: {command: aws, apiVersion: client.authentication.k8s.io/v1beta1}");
-    assert_eq!(select(&text).unwrap().exec.unwrap().command, Path::new("aws"));
+    assert_eq!(select(&text).unwrap().exec.unwrap().plugin.command, Path::new("aws"));
     // A file that was named without a folder is in the working folder, and its command still no name for PATH.
     let text = with("", "exec: {command: ./get, apiVersion: client.authentication.k8s.io/v1beta1}");
     let access = merge(vec![parse(text.as_bytes(), Path::new("config")).unwrap()]).select(&Wanted::default());
-    assert!(access.unwrap().exec.unwrap().command.is_absolute());
+    assert!(access.unwrap().exec.unwrap().plugin.command.is_absolute());
 }
 
 #[test]
