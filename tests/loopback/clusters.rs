@@ -318,6 +318,36 @@ fn everything_is_read_again_in_the_resync_period() {
     assert_eq!(sidecar.metric("podcreds_rotations_total"), 0.0);
 }
 
+#[test]
+fn each_cluster_has_a_limit_of_its_own() {
+    let two = Two::new();
+    two.own.annotate(&[
+        ("db.secret", "db"),
+        ("far.secret", "shared/db"),
+        ("far.cluster", "hub"),
+        ("more.secret", "shared/more"),
+        ("more.cluster", "hub"),
+    ]);
+    two.hub.put_secret("shared", "more", &[("a", b"1")]);
+    // A second request would have its turn after a quarter of an hour.
+    let limited = format!("{}  qps: 0.001\n  burst: 1\n", two.hub_entry("hub", "hub-ca.crt"));
+    two.describe(&limited);
+    let finished = two.init(&["--timeout", "2s"]);
+    assert_code(&finished, 4);
+    assert_has(
+        &finished.stderr,
+        &["of cluster hub: ", "was not asked: the limit of requests (qps, burst) has room in "],
+    );
+    assert_eq!(two.hub.requests().len(), 1);
+
+    two.describe(&format!("{}  qps: 0.001\n  burst: 2\n", two.hub_entry("hub", "hub-ca.crt")));
+    assert_code(&two.init(&[]), 0);
+    // The own cluster's limit is a flag.
+    let finished = two.init(&["--qps", "0.001", "--burst", "1", "--timeout", "2s"]);
+    assert_code(&finished, 4);
+    assert_has(&finished.stderr, &["Secret prod/db: ", "raise it"]);
+}
+
 fn inspect(two: &Two, args: &[&str]) -> Finished {
     run(two.command(&[&["inspect"], args].concat()), HANGS)
 }
