@@ -1,5 +1,5 @@
-//! Objects are read in the background, those of each cluster by themselves: a cluster that does not answer holds up what comes
-//! from it and nothing else. A thread lives as long as its reads: what is idle costs nothing.
+//! Objects of several clusters are read in the background, those of each by themselves: a cluster that does not answer holds up
+//! what comes from it and nothing else. A thread lives as long as its reads: what is idle costs nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::clusters::Clusters;
-use crate::health::Health;
+use crate::health::{Health, Pulse};
 use crate::kube::{Deadline, Error, Object};
 use crate::object::{ClusterId, ObjectRef};
 use crate::sidecar::told::Told;
@@ -48,11 +48,20 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Reads these objects of one cluster, and tells what they are when all are read.
+    /// Has these objects of one cluster read, and told what they are when all are read. Where there is no other cluster that
+    /// could be held up, they are read at once and returned: that saves the way to another thread and back.
     ///
     /// # Errors
     /// If there can be no thread.
-    pub(super) fn start(&self, cluster: Option<ClusterId>, wanted: Vec<Wanted>) -> io::Result<()> {
+    pub(super) fn start(
+        &self,
+        cluster: Option<ClusterId>,
+        wanted: Vec<Wanted>,
+        pulse: &Pulse,
+    ) -> io::Result<Option<Batch>> {
+        if self.clusters.others().is_empty() {
+            return Ok(Some(self.read(cluster, wanted, pulse)));
+        }
         let reader = self.clone();
         let pulse = self.health.pulse(&match &cluster {
             Some(id) => format!("reads of cluster {id}"),
@@ -60,17 +69,20 @@ impl Reader {
         });
         let thread = thread::Builder::new().name("read".into()).stack_size(STACK);
         let read = move || {
-            let mut reads = Vec::with_capacity(wanted.len());
-            for Wanted { object, noticed } in wanted {
-                // Before the request, its cluster's client may have to be made, and a credential plugin be run.
-                pulse.beat(reader.timeout.saturating_mul(2));
-                let started = Instant::now();
-                let result = reader.clusters.object(&object, Deadline::after(reader.timeout));
-                reads.push(Read { object, since: noticed, started, result });
-            }
             // Without a receiver the process is about to end.
-            let _ = reader.told.send(Told::Read(Batch { cluster, reads }));
+            let _ = reader.told.send(Told::Read(reader.read(cluster, wanted, &pulse)));
         };
-        thread.spawn(read).map(drop)
+        thread.spawn(read).map(|_| None)
+    }
+
+    fn read(&self, cluster: Option<ClusterId>, wanted: Vec<Wanted>, pulse: &Pulse) -> Batch {
+        let read = |Wanted { object, noticed }| {
+            // Before the request, its cluster's client may have to be made, and a credential plugin be run.
+            pulse.beat(self.timeout.saturating_mul(2));
+            let started = Instant::now();
+            let result = self.clusters.object(&object, Deadline::after(self.timeout));
+            Read { object, since: noticed, started, result }
+        };
+        Batch { cluster, reads: wanted.into_iter().map(read).collect() }
     }
 }

@@ -304,7 +304,7 @@ fn a_loop_that_hangs_turns_healthz_red_and_is_named() {
     mknodat(CWD, &token, FileType::Fifo, Mode::RWXU, 0).unwrap();
     asked.scene.put_password("test-password-1");
     asked.waits("it is red", || asked.status("/healthz") == 503);
-    assert_has(&get(asked.health.address, "/healthz"), &["no sign of life: reads"]);
+    assert_has(&get(asked.health.address, "/healthz"), &["no sign of life: follower"]);
     assert_eq!((asked.status("/readyz"), asked.status("/metrics")), (200, 200));
 }
 

@@ -260,8 +260,10 @@ impl Follower {
     /// Has read what is due, of each cluster by itself.
     fn read_due(&mut self) {
         for (cluster, wanted) in self.held.begin_reads() {
-            if let Err(error) = self.reader.start(cluster.clone(), wanted.clone()) {
-                self.held.cannot_read(&cluster, &wanted, &error);
+            match self.reader.start(cluster.clone(), wanted.clone(), &self.pulse) {
+                Ok(Some(batch)) => drop(self.take(Told::Read(batch))),
+                Ok(None) => {}
+                Err(error) => self.held.cannot_read(&cluster, &wanted, &error),
             }
         }
     }
