@@ -281,7 +281,13 @@ fn phase(timeout: ureq::Timeout) -> &'static str {
 
 fn tls_reason(error: &rustls::Error) -> String {
     use rustls::CertificateError as Certificate;
-    let rustls::Error::InvalidCertificate(certificate) = error else { return error.to_string() };
+    let certificate = match error {
+        rustls::Error::InvalidCertificate(certificate) => certificate,
+        rustls::Error::InvalidMessage(_) => {
+            return "what answers there speaks no TLS: see whether host and port are right".into();
+        }
+        _ => return error.to_string(),
+    };
     match certificate {
         // Authorities often have one and the same name; then only the signature tells them apart.
         Certificate::UnknownIssuer | Certificate::BadSignature => {
@@ -294,8 +300,11 @@ fn tls_reason(error: &rustls::Error) -> String {
             "its certificate is not valid yet, or the clock of this machine is wrong".into()
         }
         Certificate::NotValidForNameContext { presented, .. } => {
-            let names = one_line(&presented.iter().take(NAMES).cloned().collect::<Vec<_>>().join(", "), NAMES_SHOWN);
-            format!("its certificate is for another name or address; it is for {names}")
+            let names: Vec<_> = presented.iter().take(NAMES).map(|name| bare(name)).collect();
+            format!(
+                "its certificate is for another name or address; it is for {}: use one of these, or name it with tls-server-name",
+                one_line(&names.join(", "), NAMES_SHOWN)
+            )
         }
         Certificate::NotValidForName => "its certificate is for another name or address".into(),
         // A server that shows an authority's own certificate, as tools for self-signed ones make it.
@@ -304,4 +313,10 @@ fn tls_reason(error: &rustls::Error) -> String {
         }
         _ => error.to_string(),
     }
+}
+
+/// A name of a certificate, which rustls gives as `DnsName("api.example.com")` or `IpAddress(10.0.0.1)`.
+fn bare(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    inner.trim_matches('"')
 }
