@@ -17,10 +17,12 @@ use crate::kube::error::{Cause, Error};
 use crate::kube::followed::Followed;
 use crate::kube::identity::Identity;
 use crate::kube::limits::Limiter;
+use crate::kube::proxy::Proxy;
 use crate::kube::requests::Requests;
 use crate::kube::retry::Deadline;
 use crate::kube::roots::Roots;
 use crate::kube::server::Server;
+use crate::kube::transport;
 use crate::kube::watch::Watch;
 use crate::object::{Data, ObjectRef};
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -46,6 +48,7 @@ pub struct Client {
     server: Server,
     request_timeout: Duration,
     limiter: Limiter,
+    proxy: Option<Proxy>,
     way: Mutex<Way>,
     requests: Arc<Requests>,
 }
@@ -110,11 +113,11 @@ impl Client {
                 None
             }
         };
-        let line = Line::new(&server, server_name.as_ref(), proxy);
+        let line = Line::new(&server, server_name.as_ref(), proxy.clone());
         let trusted = roots.as_mut().map(|roots| roots.current().0);
         let agent = line.agent(trusted.as_ref(), identity.certificate());
         let way = Mutex::new(Way { identity, roots, line, agent });
-        Self { server, request_timeout, limiter: Limiter::new(limits), way, requests }
+        Self { server, request_timeout, limiter: Limiter::new(limits), proxy, way, requests }
     }
 
     /// Who is asked.
@@ -293,7 +296,7 @@ impl Client {
             Some((kind, content)) => run(&agent, request.header("content-type", kind).body(content), bounds),
         };
         self.requests.count(answer.as_ref().ok().map(|response| response.status().as_u16()));
-        answer.map_err(|error| Cause::transport(&self.server, &error))
+        answer.map_err(|error| transport::cause(&self.server, self.proxy.as_ref(), &error))
     }
 
     fn read(&self, body: Body) -> Result<SecretBytes, Cause> {
@@ -312,7 +315,13 @@ impl Client {
                 }
                 Ok(count) => buffer.push(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Cause::transport(&self.server, &ureq::Error::from(error))),
+                Err(error) => {
+                    return Err(transport::cause(
+                        &self.server,
+                        self.proxy.as_ref(),
+                        &ureq::Error::from(error),
+                    ));
+                }
             }
         }
     }

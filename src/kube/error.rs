@@ -5,11 +5,6 @@ use std::time::Duration;
 
 use crate::kube::server::Server;
 use crate::object::{Kind, ObjectRef};
-use crate::quote::one_line;
-
-/// How many names of a certificate are shown, and in how many characters.
-const NAMES: usize = 5;
-const NAMES_SHOWN: usize = 300;
 
 /// One object that could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -246,77 +241,4 @@ impl Cause {
     pub(super) fn unreadable(reason: impl Into<String>) -> Self {
         Self::Unreadable { reason: reason.into() }
     }
-
-    /// What became of the connection.
-    pub(super) fn transport(server: &Server, error: &ureq::Error) -> Self {
-        let server = server.clone();
-        match error {
-            ureq::Error::Timeout(ureq::Timeout::Global) => Self::OutOfTime { server },
-            ureq::Error::Timeout(timeout) => Self::TimedOut { server, phase: phase(*timeout) },
-            ureq::Error::Rustls(error) => Self::Tls { server, reason: tls_reason(error) },
-            ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-                Some(error) => Self::Tls { server, reason: tls_reason(error) },
-                None => Self::Unreachable { server, reason: error.to_string() },
-            },
-            ureq::Error::ConnectProxyFailed(reason) => {
-                Self::Unreachable { server, reason: format!("the proxy lets nobody through: {reason}") }
-            }
-            ureq::Error::HostNotFound => Self::Unreachable { server, reason: "its name is not known".into() },
-            ureq::Error::Protocol(error) => Self::unreadable(format!("broken HTTP: {error}")),
-            ureq::Error::LargeResponseHeader(..) => Self::unreadable("its header is too large"),
-            other => Self::Unreachable { server, reason: other.to_string() },
-        }
-    }
-}
-
-fn phase(timeout: ureq::Timeout) -> &'static str {
-    match timeout {
-        ureq::Timeout::Resolve => "resolving its name",
-        ureq::Timeout::Connect => "connecting",
-        ureq::Timeout::SendRequest => "sending the request",
-        ureq::Timeout::RecvResponse => "waiting for the first byte",
-        _ => "reading the answer",
-    }
-}
-
-fn tls_reason(error: &rustls::Error) -> String {
-    use rustls::CertificateError as Certificate;
-    let certificate = match error {
-        rustls::Error::InvalidCertificate(certificate) => certificate,
-        rustls::Error::InvalidMessage(_) => {
-            return "what answers there speaks no TLS: see whether host and port are right".into();
-        }
-        _ => return error.to_string(),
-    };
-    match certificate {
-        // Authorities often have one and the same name; then only the signature tells them apart.
-        Certificate::UnknownIssuer | Certificate::BadSignature => {
-            "its certificate is signed by none of those in ca.crt (or certificate-authority)".into()
-        }
-        Certificate::Expired | Certificate::ExpiredContext { .. } => {
-            "its certificate has expired, or the clock of this machine is wrong".into()
-        }
-        Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
-            "its certificate is not valid yet, or the clock of this machine is wrong".into()
-        }
-        Certificate::NotValidForNameContext { presented, .. } => {
-            let names: Vec<_> = presented.iter().take(NAMES).map(|name| bare(name)).collect();
-            format!(
-                "its certificate is for another name or address; it is for {}: use one of these, or name it with tls-server-name",
-                one_line(&names.join(", "), NAMES_SHOWN)
-            )
-        }
-        Certificate::NotValidForName => "its certificate is for another name or address".into(),
-        // A server that shows an authority's own certificate, as tools for self-signed ones make it.
-        Certificate::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
-            "its certificate is that of an authority itself (self-signed): give it one that the authority has signed".into()
-        }
-        _ => error.to_string(),
-    }
-}
-
-/// A name of a certificate, which rustls gives as `DnsName("api.example.com")` or `IpAddress(10.0.0.1)`.
-fn bare(name: &str) -> &str {
-    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
-    inner.trim_matches('"')
 }
