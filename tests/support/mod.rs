@@ -11,6 +11,7 @@
 
 pub(crate) mod health;
 pub(crate) mod home;
+pub(crate) mod openssl;
 pub(crate) mod pki;
 pub(crate) mod pod;
 pub(crate) mod run;

@@ -57,9 +57,14 @@ impl Authority {
         self.root.pem()
     }
 
+    /// Its private key in PEM (PKCS#8).
+    pub(crate) fn key_pem(&self) -> String {
+        self.root.key().serialize_pem()
+    }
+
     /// Its own certificate, as a server shows it that has been set up in a hurry.
     pub(crate) fn own(&self) -> Issued {
-        let key = KeyPair::from_pem(&self.root.key().serialize_pem()).expect("a key that was just written");
+        let key = KeyPair::from_pem(&self.key_pem()).expect("a key that was just written");
         Issued { certificate: self.root.der().clone(), certificate_pem: self.pem(), above: Vec::new(), key }
     }
 

@@ -3,19 +3,21 @@
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::Path;
 use std::thread;
 
 use serde_json::json;
 
 use super::Outside;
 use crate::support::home::{base64, text};
+use crate::support::openssl::{self, KeyForm, X509};
 use crate::support::pki::{Authority, Issued, Leaf};
-use crate::support::server::ApiServer;
+use crate::support::run::Finished;
+use crate::support::server::{ApiServer, TOKEN};
+use crate::support::skip::require;
 use crate::{PASSWORD, assert_code, assert_has};
 
 /// Reads the Secret from a server with this certificate, which the kubeconfig's authority has to lead to.
-fn shown(issued: Issued, trusted: &str) -> (Outside, crate::Finished) {
+fn shown(issued: Issued, trusted: &str) -> (Outside, Finished) {
     let outside = Outside::of(ApiServer::builder().shows(issued).start());
     outside.enters(&json!({"server": outside.server.url(), "certificate-authority-data": base64(trusted)}));
     let finished = outside.init(&[]);
@@ -236,7 +238,7 @@ fn a_server_that_speaks_no_tls_or_nothing_at_all_is_named() {
             "speaks no TLS",
         ),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "speaks no TLS"),
-        (b"", "closed the connection"),
+        (b"", "the connection was closed in the middle"),
     ] {
         let url = format!("https://127.0.0.1:{}", says(words));
         outside.enters(&outside.cluster(&json!({"server": url})));
@@ -270,5 +272,32 @@ fn a_client_key_that_is_of_another_certificate_is_told_before_anybody_is_asked()
         assert_has(&finished.stderr, &["kubeconfig: ", said]);
     }
     assert_eq!(outside.server.connections(), 0);
-    assert!(Path::new(&outside.home.path("none.crt")).parent().is_some());
+}
+
+#[test]
+fn a_client_certificate_may_be_of_any_version_and_with_any_form_of_key() {
+    if require("openssl", openssl::found()).is_none() {
+        return;
+    }
+    let outside = Outside::new();
+    let authority = Authority::named("clients");
+    let paths =
+        (&*outside.home.put("ca.crt", &authority.pem()), &*outside.home.put("ca.key", &authority.key_pem()));
+    for form in [KeyForm::Pkcs8, KeyForm::Pkcs1, KeyForm::Sec1] {
+        for version in [X509::Version1, X509::Version3] {
+            let client = || openssl::client(paths, "/CN=jane", form, version);
+            let ((certificate, key), (other, _)) = (client(), client());
+            let user = |certificate: &str| {
+                let [certificate, key] = [certificate, &key].map(base64);
+                json!({"token": TOKEN, "client-certificate-data": certificate, "client-key-data": key})
+            };
+            outside.enters_as(&outside.cluster(&json!({})), &user(&certificate));
+            let finished = outside.init(&[]);
+            assert_eq!(finished.code, Some(0), "{form:?} {version:?}: {}", finished.stderr);
+            outside.enters_as(&outside.cluster(&json!({})), &user(&other));
+            let finished = outside.init(&[]);
+            assert_eq!(finished.code, Some(2), "{form:?} {version:?}: {}", finished.stderr);
+            assert_has(&finished.stderr, &["the client key is not that of the client certificate"]);
+        }
+    }
 }
