@@ -71,6 +71,12 @@ impl Home {
         command
     }
 
+    /// Takes away all that the program wrote.
+    pub(crate) fn clear(&self) {
+        fs::remove_dir_all(self.volume()).unwrap();
+        fs::create_dir(self.volume()).unwrap();
+    }
+
     /// What the program wrote.
     pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.volume().join(path)).unwrap_or_else(|error| format!("{error:?}"))

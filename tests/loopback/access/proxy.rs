@@ -99,7 +99,7 @@ fn a_watch_lasts_through_the_proxy_and_comes_back_after_it() {
     outside.goes_through(&format!("http://127.0.0.1:{}", proxy.port));
     let sidecar = outside.sidecar(&["--poll-interval", "200ms"]);
     let waits = |what: &str, condition: &mut dyn FnMut() -> bool| {
-        poll_until(HANGS, &format!("{what}; it said:\n{}", sidecar.stderr()), condition);
+        poll_until(HANGS, what, condition);
     };
     waits("the first bundle is out", &mut || outside.read() == PASSWORD);
     let watches = || outside.server.request_lines().iter().filter(|line| line.contains("watch=true")).count();

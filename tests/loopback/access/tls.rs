@@ -134,8 +134,7 @@ fn of_150_authorities_any_will_do() {
         outside.enters(&cluster);
         assert_code(&outside.init(&[]), 0);
         assert_eq!(outside.read(), PASSWORD);
-        fs::remove_dir_all(outside.home.volume()).unwrap();
-        fs::create_dir(outside.home.volume()).unwrap();
+        outside.home.clear();
     }
 
     outside.enters(&json!({"server": outside.server.url(), "certificate-authority": "bundle.crt"}));
