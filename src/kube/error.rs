@@ -214,6 +214,11 @@ impl Cause {
     /// Says which rule would grant `verb` on this object, if that is what is missing.
     pub(super) fn with_remedy(self, object: &ObjectRef, verb: &str) -> Self {
         let Self::Forbidden { message, .. } = self else { return self };
+        // Who may act for whom is not a matter of the object.
+        if message.contains(" cannot impersonate ") {
+            let remedy = "the kubeconfig names somebody to act for (as, as-groups), which takes a ClusterRole with the verb impersonate on users, groups, and userextras of authentication.k8s.io, bound to that user by a ClusterRoleBinding";
+            return Self::Forbidden { message, remedy: Some(remedy.to_owned()) };
+        }
         let names = match object.kind {
             // The names of a Deployment's pods cannot be known when its Role is written, nor those of their Events.
             Kind::Pod | Kind::Event => String::new(),
@@ -224,7 +229,7 @@ impl Cause {
         let rule =
             format!("{{apiGroups: [\"\"], resources: [{}]{names}, verbs: [{verb}]}}", object.kind.resource());
         let role = format!(
-            "a Role in namespace {}, bound to the pod's service account by a RoleBinding there",
+            "a Role in namespace {}, bound to that user or service account by a RoleBinding there",
             object.namespace
         );
         Self::Forbidden { message, remedy: Some(format!("{role}, needs the rule {rule}")) }

@@ -67,7 +67,8 @@ fn whom_a_kubeconfig_acts_as_is_whom_the_api_server_sees() {
     person.is(&acts);
     let refused =
         format!("users \"{jane}\" is forbidden: User \"{}\" cannot impersonate", person.namespace.user());
-    person.fails(&[], 3, &[&refused]);
+    let finished = person.fails(&[], 3, &[&refused, "a ClusterRole with the verb impersonate"]);
+    assert!(!finished.stderr.contains("resourceNames: [db]"), "{}", finished.stderr);
 
     let name = person.user("impersonates");
     let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}, "rules": [
