@@ -2,7 +2,7 @@
 //! for it too, but that takes no client certificate of X.509 version 1, which openssl makes unless it is told otherwise, and
 //! does not tell the errors of a proxy from those of a server.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -89,7 +89,9 @@ impl Tls {
                 name.map_err(|_| ureq::Error::Tls("no certificate could be for this host"))?.to_owned()
             }
         };
-        let mut connection = ClientConnection::new(self.config.clone()?, name)?;
+        let connection = self.config.clone().and_then(|config| ClientConnection::new(config, name));
+        // As rustls itself hands its errors through what reads and writes.
+        let mut connection = connection.map_err(io::Error::other)?;
         let mut socket = TransportAdapter::new(transport, Arc::clone(&details.current_time));
         socket.set_timeout(left(details));
         connection.complete_io(&mut socket)?;

@@ -35,7 +35,6 @@ pub(super) fn cause(server: &Server, proxy: Option<&Proxy>, error: &ureq::Error)
     match error {
         ureq::Error::Timeout(ureq::Timeout::Global) => Cause::OutOfTime { server },
         ureq::Error::Timeout(timeout) => Cause::TimedOut { server, phase: phase(*timeout, proxy.is_some()) },
-        ureq::Error::Rustls(error) => Cause::Tls { server, reason: tls_reason(error) },
         ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(error) => Cause::Tls { server, reason: tls_reason(error) },
             None if error.kind() == io::ErrorKind::UnexpectedEof => {
