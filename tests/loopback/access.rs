@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::home::{Home, base64, kubeconfig};
 use crate::support::run::{Finished, Running, run};
 use crate::support::server::{ApiServer, NAMESPACE, TOKEN};
-use crate::{HANGS, PASSWORD, PODCREDS};
+use crate::{HANGS, PASSWORD, PODCREDS, assert_code, assert_has};
 
 /// A cluster with the Secret `db`, and a home folder of somebody who may read it.
 struct Outside {
@@ -51,12 +51,20 @@ impl Outside {
         self.home.put_kubeconfig("config", &kubeconfig(cluster, user, NAMESPACE));
     }
 
-    /// Runs `init` with that kubeconfig. Whoever cannot get in has tried more than once by then.
+    /// Runs `init` with that kubeconfig.
     fn init(&self, args: &[&str]) -> Finished {
-        let mut command = self.home.command(PODCREDS, "init", &[&["--kubeconfig", "config"], args].concat());
-        command.env("PODCREDS_TIMEOUT", "300ms");
-        let finished = run(command, HANGS);
+        let args = [&["--kubeconfig", "config"], args].concat();
+        let finished = run(self.home.command(PODCREDS, "init", &args), HANGS);
         assert!(!finished.stderr.contains(TOKEN) && !finished.stderr.contains(PASSWORD), "{finished:?}");
+        finished
+    }
+
+    /// The same where it cannot get in, which it has tried more than once by then.
+    #[track_caller]
+    fn fails(&self, args: &[&str], parts: &[&str]) -> Finished {
+        let finished = self.init(&[&["--timeout", "300ms"], args].concat());
+        assert_code(&finished, 4);
+        assert_has(&finished.stderr, parts);
         finished
     }
 

@@ -6,7 +6,7 @@ use super::{Person, says};
 use crate::kubectl::PATIENCE;
 use crate::sidecar::FIRST;
 use crate::support::home::text;
-use crate::support::run::run;
+use crate::support::run::{Running, run};
 
 #[test]
 fn a_token_is_taken_from_the_kubeconfig_or_from_a_file_that_it_names() {
@@ -80,8 +80,9 @@ fn whom_a_kubeconfig_acts_as_is_whom_the_api_server_sees() {
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
         "subjects": [{"kind": "ServiceAccount", "name": "app", "namespace": person.namespace.name()}]});
     let _impersonates = person.for_a_while(&[role, binding]);
-    // Until its caches have the new rule, the API server goes on as before.
-    person.fails(&["--timeout", "2s"], 3, &[&format!("User \"{jane}\" cannot get resource \"secrets\"")]);
+    let asks = Running::start(person.home.command(super::PODCREDS, "init", &[]));
+    says(&asks, &format!("User \"{jane}\" cannot get resource \"secrets\""));
+    drop(asks);
     person.lets("Group", &team);
     person.reads(&[]);
     person.lets("User", &jane);

@@ -87,7 +87,7 @@ fn a_plugin_is_run_again_when_what_it_gave_has_ended_and_not_before() {
     person.lets("ServiceAccount", "app");
     let token = person.namespace.token();
     person.asks(V1, SCRIPT);
-    person.answers(V1, &json!({"token": token, "expirationTimestamp": in_seconds(3)}));
+    person.answers(V1, &json!({"token": token, "expirationTimestamp": in_seconds(10)}));
     let _sidecar = person.follows();
     assert_eq!(person.asked().len(), 1);
     person.answers(V1, &json!({"token": token, "expirationTimestamp": in_seconds(3600)}));

@@ -12,7 +12,7 @@ use crate::{HANGS, PASSWORD, PODCREDS, assert_code, assert_has};
 /// Runs `init` with these variables beside the home folder.
 fn init(home: &Home, args: &[&str], variables: &[(&str, &str)]) -> Finished {
     let mut command = home.command(PODCREDS, "init", args);
-    command.env("PODCREDS_TIMEOUT", "300ms").envs(variables.iter().copied());
+    command.envs(variables.iter().copied());
     run(command, HANGS)
 }
 

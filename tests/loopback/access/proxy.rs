@@ -137,8 +137,7 @@ fn a_proxy_that_asks_who_comes_is_told() {
 
     for user in ["", "test-user:test-secret-2@", "other:test-secret%2D1@", "test-user@"] {
         outside.goes_through(&format!("http://{user}127.0.0.1:{}", proxy.port));
-        let finished = outside.init(&["--log-level", "debug"]);
-        assert_code(&finished, 4);
+        let finished = outside.fails(&["--log-level", "debug"], &[]);
         let said = format!("the proxy 127.0.0.1:{} wants a user and password that it knows (", proxy.port);
         assert_has(&finished.stderr, &[&said, "http://user:password@host:port"]);
         assert!(!finished.stderr.contains(PROXY_PASSWORD), "{}", finished.stderr);
@@ -150,15 +149,12 @@ fn a_proxy_that_is_down_or_lets_nobody_through_is_named() {
     let outside = Outside::new();
     let port = free_port();
     outside.goes_through(&format!("http://{USER}@127.0.0.1:{port}"));
-    let finished = outside.init(&[]);
-    assert_code(&finished, 4);
     let said = format!("on the way through the proxy 127.0.0.1:{port}: Connection refused");
-    assert_has(&finished.stderr, &[&outside.server.url(), &said]);
+    let finished = outside.fails(&[], &[&outside.server.url(), &said]);
     assert!(!finished.stderr.contains(PROXY_PASSWORD), "{}", finished.stderr);
 
     outside.goes_through("http://no-such-proxy.invalid:3128");
-    let finished = outside.init(&[]);
-    assert_code(&finished, 4);
+    let finished = outside.fails(&[], &[]);
     assert_has(
         &finished.stderr,
         &["on the way through the proxy no-such-proxy.invalid:3128: failed to lookup address information"],
@@ -166,16 +162,12 @@ fn a_proxy_that_is_down_or_lets_nobody_through_is_named() {
 
     let silent = crate::support::server::BlackHole::start();
     outside.goes_through(&format!("http://{}", silent.address()));
-    let finished = outside.init(&["--request-timeout", "100ms"]);
-    assert_code(&finished, 4);
-    assert_has(&finished.stderr, &["did not answer in time (connecting through the proxy)"]);
+    let said = "did not answer in time (connecting through the proxy)";
+    outside.fails(&["--request-timeout", "100ms"], &[said]);
 
     for (proxy, said) in [
         ("socks5://test-user:test-secret@127.0.0.1:1", "a proxy with socks5 is not supported"),
-        (
-            "ftp://test-user:test-secret@127.0.0.1:1",
-            "proxy-url must begin with http://, https:// or socks5://",
-        ),
+        ("ftp://test-user:test-secret@127.0.0.1:1", "proxy-url must begin with http:// or https://"),
         ("http://test-secret @127.0.0.1:1", "is no URL of a proxy"),
     ] {
         outside.goes_through(proxy);
@@ -187,17 +179,14 @@ fn a_proxy_that_is_down_or_lets_nobody_through_is_named() {
 
     let Some(proxy) = tinyproxy(&outside, "ConnectPort 443") else { return };
     outside.goes_through(&format!("http://127.0.0.1:{}", proxy.port));
-    let finished = outside.init(&[]);
-    assert_code(&finished, 4);
     let said = format!("the proxy 127.0.0.1:{} does not let this host or port through (403)", proxy.port);
-    assert_has(&finished.stderr, &[&said]);
+    outside.fails(&[], &[&said]);
 
     // A server behind it that is down.
     let Some(proxy) = tinyproxy(&outside, "") else { return };
     outside.server.stop();
     outside.goes_through(&format!("http://127.0.0.1:{}", proxy.port));
-    let finished = outside.init(&[]);
-    assert_code(&finished, 4);
+    let finished = outside.fails(&[], &[]);
     assert_has(&finished.stderr, &[&format!("the proxy 127.0.0.1:{} gets no connection (50", proxy.port)]);
 }
 
@@ -229,10 +218,8 @@ fn a_proxy_may_be_spoken_to_in_tls() {
 
     let Some(other) = stunnel(&outside, &Authority::new(), proxy.port) else { return };
     outside.goes_through(&format!("https://{USER}@127.0.0.1:{}", other.port));
-    let finished = outside.init(&[]);
-    assert_code(&finished, 4);
     let said = format!("the proxy 127.0.0.1:{}: its certificate is signed by none of those", other.port);
-    assert_has(&finished.stderr, &[&said]);
+    outside.fails(&[], &[&said]);
 }
 
 /// A proxy that connects to one server whatever it is asked for, and notes that.
@@ -281,7 +268,7 @@ fn the_proxy_of_the_environment_is_for_servers_elsewhere_and_that_of_the_kubecon
         let mut cluster = outside.cluster(&json!({"server": "https://api.test.invalid:6443"}));
         cluster.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         outside.home.put_kubeconfig("config", &kubeconfig(&cluster, &json!({"token": TOKEN}), NAMESPACE));
-        let args = ["--kubeconfig", "config", "--log-level", "debug", "--timeout", "300ms"];
+        let args = ["--kubeconfig", "config", "--log-level", "debug"];
         let mut command = outside.home.command(PODCREDS, "init", &args);
         command.envs(variables.iter().copied());
         let finished = run(command, HANGS);
@@ -306,7 +293,7 @@ fn the_proxy_of_the_environment_is_for_servers_elsewhere_and_that_of_the_kubecon
         &[("HTTPS_PROXY", url.as_str()), ("no_proxy", "*")],
         &[("HTTP_PROXY", url.as_str()), ("ALL_PROXY", url.as_str())],
     ] {
-        let finished = init(&json!({}), variables);
+        let finished = init(&json!({}), &[variables, &[("PODCREDS_TIMEOUT", "300ms")]].concat());
         assert_code(&finished, 4);
         assert_has(
             &finished.stderr,

@@ -11,17 +11,15 @@ use super::Outside;
 use crate::support::home::{base64, text};
 use crate::support::openssl::{self, KeyForm, X509};
 use crate::support::pki::{Authority, Issued, Leaf};
-use crate::support::run::Finished;
 use crate::support::server::{ApiServer, TOKEN};
 use crate::support::skip::require;
 use crate::{PASSWORD, assert_code, assert_has};
 
-/// Reads the Secret from a server with this certificate, which the kubeconfig's authority has to lead to.
-fn shown(issued: Issued, trusted: &str) -> (Outside, Finished) {
+/// A server with this certificate, which the kubeconfig's authority has to lead to.
+fn shown(issued: Issued, trusted: &str) -> Outside {
     let outside = Outside::of(ApiServer::builder().shows(issued).start());
     outside.enters(&json!({"server": outside.server.url(), "certificate-authority-data": base64(trusted)}));
-    let finished = outside.init(&[]);
-    (outside, finished)
+    outside
 }
 
 #[test]
@@ -79,9 +77,8 @@ fn a_certificate_that_does_not_prove_who_the_server_is_is_told_with_what_is_wron
             ["its certificate is signed by none of those", "", "", ""],
         ),
     ] {
-        let (outside, finished) = shown(issued, &trusted);
-        assert_code(&finished, 4);
-        assert_has(&finished.stderr, &["no secure connection to https://127.0.0.1:"]);
+        let outside = shown(issued, &trusted);
+        let finished = outside.fails(&[], &["no secure connection to https://127.0.0.1:"]);
         assert_has(&finished.stderr, &parts);
         assert!(outside.server.requests().is_empty(), "{parts:?}");
     }
@@ -103,8 +100,8 @@ fn a_certificate_that_leads_to_the_authority_is_enough_however_it_does() {
         // A server without any authority, which the kubeconfig names itself.
         (self_signed, trusted),
     ] {
-        let (outside, finished) = shown(issued, &trusted);
-        assert_code(&finished, 0);
+        let outside = shown(issued, &trusted);
+        assert_code(&outside.init(&[]), 0);
         assert_eq!(outside.read(), PASSWORD);
     }
 }
@@ -139,9 +136,7 @@ fn of_150_authorities_any_will_do() {
 
     outside.enters(&json!({"server": outside.server.url(), "certificate-authority": "bundle.crt"}));
     outside.home.put("bundle.crt", &bundle(None).concat());
-    let finished = outside.init(&[]);
-    assert_code(&finished, 4);
-    assert_has(&finished.stderr, &["its certificate is signed by none of those in"]);
+    outside.fails(&[], &["its certificate is signed by none of those in"]);
 }
 
 #[test]
@@ -186,16 +181,14 @@ fn the_name_of_the_certificate_may_be_another_than_that_of_the_address() {
         outside.enters(&outside.cluster(&json!({"tls-server-name": name})));
         assert_code(&outside.init(&[]), 0);
     }
-    for (name, code, said) in [
-        ("example.com", 4, "its certificate is for another name or address"),
-        ("127.0.0.1", 4, "its certificate is for another name or address"),
-        ("a b", 2, "tls-server-name is neither a DNS name nor an address"),
-    ] {
+    for name in ["example.com", "127.0.0.1"] {
         outside.enters(&outside.cluster(&json!({"tls-server-name": name})));
-        let finished = outside.init(&[]);
-        assert_code(&finished, code);
-        assert_has(&finished.stderr, &[said]);
+        outside.fails(&[], &["its certificate is for another name or address"]);
     }
+    outside.enters(&outside.cluster(&json!({"tls-server-name": "a b"})));
+    let finished = outside.init(&[]);
+    assert_code(&finished, 2);
+    assert_has(&finished.stderr, &["tls-server-name is neither a DNS name nor an address"]);
 }
 
 #[test]
@@ -241,9 +234,7 @@ fn a_server_that_speaks_no_tls_or_nothing_at_all_is_named() {
     ] {
         let url = format!("https://127.0.0.1:{}", says(words));
         outside.enters(&outside.cluster(&json!({"server": url})));
-        let finished = outside.init(&[]);
-        assert_code(&finished, 4);
-        assert_has(&finished.stderr, &[&url, said]);
+        outside.fails(&[], &[&url, said]);
     }
 }
 
