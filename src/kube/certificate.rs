@@ -1,17 +1,19 @@
 //! A client certificate with its key: who we are, to an API server that looks at it in the handshake.
 
 use std::fmt;
+use std::sync::Arc;
 
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::ring;
-use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys};
-use ureq::tls::{Certificate, ClientCert, PrivateKey};
+use rustls::pki_types::CertificateDer;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{Error, RootCertStore};
 
 use crate::kube::pem;
 
 /// A certificate, those between it and its authority, and the key: they belong together.
 #[derive(Clone)]
-pub struct ClientCertificate(ClientCert);
+pub struct ClientCertificate(Arc<CertifiedKey>);
 
 impl ClientCertificate {
     /// Reads both from PEM. The key may be PKCS#8, PKCS#1 or SEC1.
@@ -24,23 +26,41 @@ impl ClientCertificate {
         let unusable =
             || CertificateError::Key("holds a private key of a kind that cannot be used".to_owned());
         let read = pem::private_key(key).map_err(|error| CertificateError::Key(error.to_string()))?;
-        let shown = ClientCert::new_with_certs(
-            &chain.iter().map(|der| Certificate::from_der(der).to_owned()).collect::<Vec<_>>(),
-            PrivateKey::from_pem(key).map_err(|_| unusable())?,
-        );
         let key = ring::default_provider().key_provider.load_private_key(read).map_err(|_| unusable())?;
-        match CertifiedKey::new(chain, key).keys_match() {
-            // A kind of key that does not tell its public half is left to the server.
-            Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(Self(shown)),
-            Err(Error::InconsistentKeys(_)) => Err(CertificateError::Mismatch),
-            Err(error) => Err(CertificateError::Certificate(format!("cannot be read: {error}"))),
+        // A kind of key that does not tell its public half is left to the server.
+        if let (Some(ours), Some(certificate)) = (key.public_key(), chain.first()) {
+            let theirs = public_key(certificate)
+                .map_err(|error| CertificateError::Certificate(format!("cannot be read: {error}")))?;
+            if !is_sequence_of(&ours, &theirs) {
+                return Err(CertificateError::Mismatch);
+            }
         }
+        Ok(Self(Arc::new(CertifiedKey::new(chain, key))))
     }
 
-    /// As ureq takes it.
-    pub(super) fn shown(&self) -> ClientCert {
-        self.0.clone()
+    #[cfg(test)]
+    pub(super) fn end_entity(&self) -> Vec<u8> {
+        self.0.cert[0].to_vec()
     }
+
+    /// As rustls takes it.
+    pub(super) fn resolver(&self) -> Arc<dyn ResolvesClientCert> {
+        Arc::new(SingleCertAndKey::from(Arc::clone(&self.0)))
+    }
+}
+
+/// The public key of a certificate, as it stands in its sequence. A root may be of X.509 version 1, and so may a client's
+/// certificate, which openssl makes unless it is told otherwise: it is read as if it were a root.
+fn public_key(certificate: &CertificateDer<'static>) -> Result<Vec<u8>, Error> {
+    let mut store = RootCertStore::empty();
+    store.add(certificate.clone())?;
+    Ok(store.roots.first().map(|root| root.subject_public_key_info.to_vec()).unwrap_or_default())
+}
+
+/// Whether this is a DER sequence of that content, which is what its tag and its length stand before.
+fn is_sequence_of(sequence: &[u8], content: &[u8]) -> bool {
+    const LONGEST_HEADER: usize = 4;
+    !content.is_empty() && sequence.ends_with(content) && sequence.len() - content.len() <= LONGEST_HEADER
 }
 
 impl fmt::Debug for ClientCertificate {

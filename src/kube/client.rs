@@ -18,10 +18,12 @@ use crate::kube::followed::Followed;
 use crate::kube::given::PluginIdentity;
 use crate::kube::identity::Identity;
 use crate::kube::limits::Limiter;
+use crate::kube::proxy::Proxy;
 use crate::kube::requests::Requests;
 use crate::kube::retry::Deadline;
 use crate::kube::roots::Roots;
 use crate::kube::server::Server;
+use crate::kube::transport;
 use crate::kube::watch::Watch;
 use crate::object::{Data, ObjectRef};
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -52,6 +54,7 @@ pub struct Client {
     /// The bound on a credential plugin; zero where there is none.
     plugin_timeout: Duration,
     limiter: Limiter,
+    proxy: Option<Proxy>,
     way: Mutex<Way>,
     requests: Arc<Requests>,
 }
@@ -116,12 +119,13 @@ impl Client {
                 None
             }
         };
-        let line = Line::new(&server, server_name.as_ref(), proxy);
+        let line = Line::new(&server, server_name.as_ref(), proxy.clone());
         let trusted = roots.as_mut().map(|roots| roots.current().0);
         let agent = line.agent(trusted.as_ref(), identity.certificate());
         let plugin_timeout = identity.plugin.as_ref().map(PluginIdentity::timeout).unwrap_or_default();
         let way = Mutex::new(Way { identity, roots, line, agent });
-        Self { server, request_timeout, plugin_timeout, limiter: Limiter::new(limits), way, requests }
+        let limiter = Limiter::new(limits);
+        Self { server, request_timeout, plugin_timeout, limiter, proxy, way, requests }
     }
 
     /// Who is asked.
@@ -310,7 +314,7 @@ impl Client {
             Some((kind, content)) => run(&agent, request.header("content-type", kind).body(content), bounds),
         };
         self.requests.count(answer.as_ref().ok().map(|response| response.status().as_u16()));
-        answer.map_err(|error| Cause::transport(&self.server, &error))
+        answer.map_err(|error| transport::cause(&self.server, self.proxy.as_ref(), &error))
     }
 
     fn read(&self, body: Body) -> Result<SecretBytes, Cause> {
@@ -329,7 +333,13 @@ impl Client {
                 }
                 Ok(count) => buffer.push(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Cause::transport(&self.server, &ureq::Error::from(error))),
+                Err(error) => {
+                    return Err(transport::cause(
+                        &self.server,
+                        self.proxy.as_ref(),
+                        &ureq::Error::from(error),
+                    ));
+                }
             }
         }
     }

@@ -41,7 +41,7 @@ pub enum Trust {
 
 /// A name or address that a certificate can have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsName(String);
+pub struct TlsName(pub(super) ServerName<'static>);
 
 impl TlsName {
     /// Checks the name.
@@ -49,15 +49,7 @@ impl TlsName {
     /// # Errors
     /// If it is neither a DNS name nor an address.
     pub fn parse(text: &str) -> Result<Self, TlsNameError> {
-        match ServerName::try_from(text) {
-            Ok(_) => Ok(Self(text.to_owned())),
-            Err(_) => Err(TlsNameError),
-        }
-    }
-
-    /// The name as the host of a URL.
-    pub(super) fn as_host(&self) -> String {
-        if self.0.contains(':') { format!("[{}]", self.0) } else { self.0.clone() }
+        ServerName::try_from(text.to_owned()).map(Self).map_err(|_| TlsNameError)
     }
 }
 

@@ -5,11 +5,6 @@ use std::time::Duration;
 
 use crate::kube::server::Server;
 use crate::object::{Kind, ObjectRef};
-use crate::quote::one_line;
-
-/// How many names of a certificate are shown, and in how many characters.
-const NAMES: usize = 5;
-const NAMES_SHOWN: usize = 300;
 
 /// One object that could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -219,6 +214,11 @@ impl Cause {
     /// Says which rule would grant `verb` on this object, if that is what is missing.
     pub(super) fn with_remedy(self, object: &ObjectRef, verb: &str) -> Self {
         let Self::Forbidden { message, .. } = self else { return self };
+        // Who may act for whom is not a matter of the object.
+        if message.contains(" cannot impersonate ") {
+            let remedy = "the kubeconfig names somebody to act for (as, as-groups), which takes a ClusterRole with the verb impersonate on users, groups, and userextras of authentication.k8s.io, bound to that user by a ClusterRoleBinding";
+            return Self::Forbidden { message, remedy: Some(remedy.to_owned()) };
+        }
         let names = match object.kind {
             // The names of a Deployment's pods cannot be known when its Role is written, nor those of their Events.
             Kind::Pod | Kind::Event => String::new(),
@@ -229,7 +229,7 @@ impl Cause {
         let rule =
             format!("{{apiGroups: [\"\"], resources: [{}]{names}, verbs: [{verb}]}}", object.kind.resource());
         let role = format!(
-            "a Role in namespace {}, bound to the pod's service account by a RoleBinding there",
+            "a Role in namespace {}, bound to that user or service account by a RoleBinding there",
             object.namespace
         );
         Self::Forbidden { message, remedy: Some(format!("{role}, needs the rule {rule}")) }
@@ -245,63 +245,5 @@ impl Cause {
 
     pub(super) fn unreadable(reason: impl Into<String>) -> Self {
         Self::Unreadable { reason: reason.into() }
-    }
-
-    /// What became of the connection.
-    pub(super) fn transport(server: &Server, error: &ureq::Error) -> Self {
-        let server = server.clone();
-        match error {
-            ureq::Error::Timeout(ureq::Timeout::Global) => Self::OutOfTime { server },
-            ureq::Error::Timeout(timeout) => Self::TimedOut { server, phase: phase(*timeout) },
-            ureq::Error::Rustls(error) => Self::Tls { server, reason: tls_reason(error) },
-            ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-                Some(error) => Self::Tls { server, reason: tls_reason(error) },
-                None => Self::Unreachable { server, reason: error.to_string() },
-            },
-            ureq::Error::ConnectProxyFailed(reason) => {
-                Self::Unreachable { server, reason: format!("the proxy lets nobody through: {reason}") }
-            }
-            ureq::Error::HostNotFound => Self::Unreachable { server, reason: "its name is not known".into() },
-            ureq::Error::Protocol(error) => Self::unreadable(format!("broken HTTP: {error}")),
-            ureq::Error::LargeResponseHeader(..) => Self::unreadable("its header is too large"),
-            other => Self::Unreachable { server, reason: other.to_string() },
-        }
-    }
-}
-
-fn phase(timeout: ureq::Timeout) -> &'static str {
-    match timeout {
-        ureq::Timeout::Resolve => "resolving its name",
-        ureq::Timeout::Connect => "connecting",
-        ureq::Timeout::SendRequest => "sending the request",
-        ureq::Timeout::RecvResponse => "waiting for the first byte",
-        _ => "reading the answer",
-    }
-}
-
-fn tls_reason(error: &rustls::Error) -> String {
-    use rustls::CertificateError as Certificate;
-    let rustls::Error::InvalidCertificate(certificate) = error else { return error.to_string() };
-    match certificate {
-        // Authorities often have one and the same name; then only the signature tells them apart.
-        Certificate::UnknownIssuer | Certificate::BadSignature => {
-            "its certificate is signed by none of those in ca.crt (or certificate-authority)".into()
-        }
-        Certificate::Expired | Certificate::ExpiredContext { .. } => {
-            "its certificate has expired, or the clock of this machine is wrong".into()
-        }
-        Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
-            "its certificate is not valid yet, or the clock of this machine is wrong".into()
-        }
-        Certificate::NotValidForNameContext { presented, .. } => {
-            let names = one_line(&presented.iter().take(NAMES).cloned().collect::<Vec<_>>().join(", "), NAMES_SHOWN);
-            format!("its certificate is for another name or address; it is for {names}")
-        }
-        Certificate::NotValidForName => "its certificate is for another name or address".into(),
-        // A server that shows an authority's own certificate, as tools for self-signed ones make it.
-        Certificate::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
-            "its certificate is that of an authority itself (self-signed): give it one that the authority has signed".into()
-        }
-        _ => error.to_string(),
     }
 }

@@ -220,17 +220,17 @@ mod tests {
         put("tls.key", &key);
         let opened =
             CertificateFiles::open(Material::File(at("tls.crt")), Material::File(at("tls.key"))).unwrap();
-        let first = opened.pair.shown().certs()[0].der().to_vec();
+        let first = opened.pair.end_entity();
         let mut identity = Identity { certificate: Some(opened), ..Identity::default() };
         assert!(!identity.headers().unwrap().1);
         put("tls.crt", &next);
         assert!(!identity.headers().unwrap().1);
         let kept = identity.certificate();
-        assert!(kept.unwrap().shown().certs()[0].der() == first);
+        assert_eq!(kept.unwrap().end_entity(), first);
         put("tls.key", &next_key);
         assert!(identity.headers().unwrap().1);
         let taken = identity.certificate();
-        assert!(taken.unwrap().shown().certs()[0].der() != first);
+        assert_ne!(taken.unwrap().end_entity(), first);
     }
 
     #[test]

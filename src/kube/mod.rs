@@ -22,7 +22,9 @@ mod requests;
 mod retry;
 mod roots;
 mod server;
+mod tls;
 pub mod token;
+mod transport;
 mod watch;
 
 pub use certificate::{CertificateError, ClientCertificate};

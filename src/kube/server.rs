@@ -66,9 +66,9 @@ impl Server {
         self.0.host.trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// The host as it stands in a URL.
-    pub(super) fn url_host(&self) -> &str {
-        &self.0.host
+    /// Host and port as they stand in the URL.
+    pub(super) fn authority(&self) -> String {
+        format!("{}:{}", self.0.host, self.0.port)
     }
 
     /// The port.

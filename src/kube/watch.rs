@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::kube::error::{Cause, Error};
 use crate::kube::server::Server;
+use crate::kube::transport;
 use crate::object::ObjectRef;
 use crate::quote::one_line;
 use crate::secret::SecretBuffer;
@@ -76,7 +77,7 @@ impl<'a> Watch<'a> {
                 Ok(0) => return Err(Cause::unreadable("a watch ended in the middle of a line")),
                 Ok(count) => self.buffer.push(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Cause::transport(self.server, &ureq::Error::from(error))),
+                Err(error) => return Err(transport::cause(self.server, None, &ureq::Error::from(error))),
             }
         }
     }

@@ -133,7 +133,7 @@ pub(super) enum Defect {
     NoServer,
     #[error("server: {0}")]
     Server(#[from] ServerError),
-    #[error("proxy-url must begin with http://, https:// or socks5://")]
+    #[error("proxy-url must begin with http:// or https://")]
     Proxy,
     #[error("insecure-skip-tls-verify does not go with a certificate authority: remove one of them")]
     InsecureWithAuthority,

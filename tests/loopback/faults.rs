@@ -106,7 +106,7 @@ fn a_right_that_is_missing_is_named_as_the_rule_that_grants_it() {
         &scene.pod.termination_message(),
         &[
             "Secret prod/db: forbidden: secrets \"db\" is forbidden: User \"system:serviceaccount:prod:app\"",
-            "a Role in namespace prod, bound to the pod's service account by a RoleBinding there, needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [db], verbs: [get]}",
+            "a Role in namespace prod, bound to that user or service account by a RoleBinding there, needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [db], verbs: [get]}",
         ],
     );
     scene.server.forbid(Kind::Pod, "prod", "app-0");

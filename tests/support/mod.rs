@@ -10,6 +10,8 @@
 )]
 
 pub(crate) mod health;
+pub(crate) mod home;
+pub(crate) mod openssl;
 pub(crate) mod pki;
 pub(crate) mod pod;
 pub(crate) mod run;

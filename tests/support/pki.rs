@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
@@ -16,24 +16,56 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A self-signed root, as a cluster's `ca.crt` holds it.
 pub(crate) struct Authority {
     root: CertifiedIssuer<'static, KeyPair>,
+    /// Itself and those above it, where it is no root: what a server sends beside its own certificate.
+    above: Vec<CertificateDer<'static>>,
+}
+
+fn authority(name: &str) -> CertificateParams {
+    // For the addresses that servers have here, as in a certificate that is both.
+    let mut params = CertificateParams::new(Leaf::default().names).expect("subject alternative names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
 }
 
 impl Authority {
     /// A new root with an ECDSA P-256 key. All are called `kubernetes`, as kubeadm calls them, and differ by key: to a
     /// client that trusts another one, the signature is wrong.
     pub(crate) fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "kubernetes");
+        Self::named("kubernetes")
+    }
+
+    /// The same with another name.
+    pub(crate) fn named(name: &str) -> Self {
         let key = KeyPair::generate().expect("ring makes P-256 keys");
-        Self { root: CertifiedIssuer::self_signed(params, key).expect("a root signs itself") }
+        let root = CertifiedIssuer::self_signed(authority(name), key).expect("a root signs itself");
+        Self { root, above: Vec::new() }
+    }
+
+    /// An authority that this one has signed: what it issues comes with its own certificate.
+    pub(crate) fn intermediate(&self, name: &str) -> Self {
+        let key = KeyPair::generate().expect("ring makes P-256 keys");
+        let root = CertifiedIssuer::signed_by(authority(name), key, &self.root).expect("an authority signs");
+        let above = [root.der().clone()].into_iter().chain(self.above.clone()).collect();
+        Self { root, above }
     }
 
     /// The root certificate in PEM.
     pub(crate) fn pem(&self) -> String {
         self.root.pem()
+    }
+
+    /// Its private key in PEM (PKCS#8).
+    pub(crate) fn key_pem(&self) -> String {
+        self.root.key().serialize_pem()
+    }
+
+    /// Its own certificate, as a server shows it that has been set up in a hurry.
+    pub(crate) fn own(&self) -> Issued {
+        let key = KeyPair::from_pem(&self.key_pem()).expect("a key that was just written");
+        Issued { certificate: self.root.der().clone(), certificate_pem: self.pem(), above: Vec::new(), key }
     }
 
     /// Signs a server certificate.
@@ -42,16 +74,8 @@ impl Authority {
     /// Only for an RSA key, where no `openssl` is there to make one.
     pub(crate) fn issue(&self, leaf: &Leaf) -> Result<Issued, OpensslMissing> {
         let key = leaf.key.generate()?;
-        let mut params = CertificateParams::new(leaf.names.clone()).expect("subject alternative names");
-        params.not_before = rcgen::date_time_ymd(1970, 1, 1) + since_epoch(leaf.not_before);
-        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since_epoch(leaf.not_after);
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        params.use_authority_key_identifier_extension = true;
-        let certificate = params.signed_by(&key, &self.root).expect("the root signs a leaf");
-        Ok(Issued { certificate_pem: certificate.pem(), certificate: certificate.der().clone(), key })
+        let certificate = leaf.params().signed_by(&key, &self.root).expect("the root signs a leaf");
+        Ok(Issued::new(&certificate, &self.above, key))
     }
 }
 
@@ -87,6 +111,31 @@ impl Leaf {
     /// For these names and addresses only.
     pub(crate) fn named(names: &[&str]) -> Self {
         Self { names: names.iter().map(ToString::to_string).collect(), ..Self::default() }
+    }
+
+    /// Valid from tomorrow on.
+    pub(crate) fn not_yet_valid() -> Self {
+        let now = SystemTime::now();
+        Self { not_before: now + DAY, not_after: now + 2 * DAY, ..Self::default() }
+    }
+
+    /// Signs itself, with a P-256 key: no authority, and none knows it.
+    pub(crate) fn self_signed(&self) -> Issued {
+        let key = KeyPair::generate().expect("ring makes P-256 keys");
+        let certificate = self.params().self_signed(&key).expect("a leaf signs itself");
+        Issued::new(&certificate, &[], key)
+    }
+
+    fn params(&self) -> CertificateParams {
+        let mut params = CertificateParams::new(self.names.clone()).expect("subject alternative names");
+        params.not_before = rcgen::date_time_ymd(1970, 1, 1) + since_epoch(self.not_before);
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since_epoch(self.not_after);
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, "kube-apiserver");
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        params
     }
 
     /// With a key of this kind.
@@ -147,13 +196,24 @@ impl std::error::Error for OpensslMissing {}
 pub(crate) struct Issued {
     certificate: CertificateDer<'static>,
     certificate_pem: String,
+    above: Vec<CertificateDer<'static>>,
     key: KeyPair,
 }
 
 impl Issued {
-    /// The chain that a server sends: the leaf alone.
+    fn new(certificate: &Certificate, above: &[CertificateDer<'static>], key: KeyPair) -> Self {
+        let (pem, der) = (certificate.pem(), certificate.der().clone());
+        Self { certificate: der, certificate_pem: pem, above: above.to_vec(), key }
+    }
+
+    /// The chain that a server sends: the leaf, and what stands between it and the root.
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
-        vec![self.certificate.clone()]
+        [self.certificate.clone()].into_iter().chain(self.above.clone()).collect()
+    }
+
+    /// The same without what stands between.
+    pub(crate) fn alone(self) -> Self {
+        Self { above: Vec::new(), ..self }
     }
 
     /// The private key, for rustls.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use rustls::crypto::ring;
 use rustls::{ServerConfig, SupportedProtocolVersion};
 
-use super::super::pki::{Authority, Leaf, OpensslMissing};
+use super::super::pki::{Authority, Issued, Leaf, OpensslMissing};
 use super::listener::Doors;
 use super::objects::Objects;
 use super::routes::Access;
@@ -17,6 +17,7 @@ use super::{ApiServer, Cluster, Shared, TOKEN, bind, listen};
 pub(crate) struct Builder {
     tls_versions: Vec<&'static SupportedProtocolVersion>,
     leaf: Leaf,
+    issued: Option<Issued>,
     authority: Option<Arc<Authority>>,
     tokens: Vec<String>,
     host: IpAddr,
@@ -28,6 +29,7 @@ impl Default for Builder {
         Self {
             tls_versions: rustls::ALL_VERSIONS.to_vec(),
             leaf: Leaf::default(),
+            issued: None,
             authority: None,
             tokens: vec![TOKEN.to_owned()],
             host: Ipv4Addr::LOCALHOST.into(),
@@ -46,6 +48,12 @@ impl Builder {
     /// What its certificate says.
     pub(crate) fn leaf(mut self, leaf: Leaf) -> Self {
         self.leaf = leaf;
+        self
+    }
+
+    /// Shows this certificate in place of one that its authority signs.
+    pub(crate) fn shows(mut self, issued: Issued) -> Self {
+        self.issued = Some(issued);
         self
     }
 
@@ -88,7 +96,10 @@ impl Builder {
     /// Where the key needs `openssl` and there is none.
     pub(crate) fn try_start(self) -> Result<ApiServer, OpensslMissing> {
         let authority = self.authority.unwrap_or_else(|| Arc::new(Authority::new()));
-        let issued = authority.issue(&self.leaf)?;
+        let issued = match self.issued {
+            Some(issued) => issued,
+            None => authority.issue(&self.leaf)?,
+        };
         let tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&self.tls_versions)
             .expect("ring speaks TLS 1.2 and 1.3")
