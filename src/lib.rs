@@ -27,6 +27,7 @@ pub mod kube;
 pub mod kubeconfig;
 pub mod notify;
 pub mod object;
+pub mod ordered;
 pub mod quote;
 pub mod render;
 pub mod secret;

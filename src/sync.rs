@@ -1,7 +1,7 @@
 //! One pass: annotations to credentials, credentials to the content of their sources, content to files, files to the
 //! volume. Each step ends before the next begins, so nothing is written that is not whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -17,6 +17,7 @@ use crate::clusters::Clusters;
 use crate::credential::{Credential, CredentialName};
 use crate::kube::{self, Cause, Client, Deadline, until_settled};
 use crate::object::ObjectRef;
+use crate::ordered;
 use crate::render::{self, Omission, Sources, left_out};
 use crate::volume::{self, Published, Volume};
 
@@ -141,7 +142,7 @@ pub fn gather_some(
     let mut credentials = credentials(settings, clusters, deadline)?;
     credentials.retain(wanted);
     // A wrong template is told before any Secret is asked for.
-    let templates: BTreeSet<_> = credentials.iter().filter_map(Credential::template_object).collect();
+    let templates = ordered::set(credentials.iter().filter_map(Credential::template_object));
     let mut sources = fetch(clusters, &credentials, |object| templates.contains(object), deadline)?;
     render::check_templates(&credentials, &sources)?;
     sources.extend(fetch(clusters, &credentials, |object| !templates.contains(object), deadline)?);
@@ -218,7 +219,7 @@ fn read_pod(
         };
         Error::Unread { errors, needed_by: Vec::new(), hint, waited: deadline.waited() }
     })?;
-    Ok(read.into_iter().flat_map(|(_, annotations)| annotations).collect())
+    Ok(ordered::map(read.into_iter().flat_map(|(_, annotations)| annotations)))
 }
 
 /// Reads each distinct object once, of those that are wanted.
@@ -249,7 +250,7 @@ fn fetch(
         let needed_by = errors.iter().map(|error| needed_by(credentials, error.object())).collect();
         Error::Unread { errors, needed_by, hint, waited: deadline.waited() }
     })?;
-    Ok(read.into_iter().map(|((object, _), data)| (object.clone(), data)).collect())
+    Ok(ordered::map(read.into_iter().map(|((object, _), data)| (object.clone(), data))))
 }
 
 impl fmt::Display for AnnotationsFrom {

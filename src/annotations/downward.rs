@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::ordered;
 use crate::quote::Quoted;
 
 /// Reads the file's text.
@@ -11,11 +12,10 @@ use crate::quote::Quoted;
 /// # Errors
 /// The number of the first line (from 1) that the kubelet would not have written, and what is wrong with it.
 pub fn parse(text: &str) -> Result<BTreeMap<String, String>, DownwardError> {
-    text.lines()
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty())
-        .map(|(index, line)| entry(line).map_err(|problem| DownwardError { line: index + 1, problem }))
-        .collect()
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
+    ordered::try_map(
+        lines.map(|(index, line)| entry(line).map_err(|problem| DownwardError { line: index + 1, problem })),
+    )
 }
 
 fn entry(line: &str) -> Result<(String, String), Problem> {

@@ -10,6 +10,7 @@ use crate::clusters::{self, Clusters, Pod, file};
 use crate::kube::{Client, ClientConfig, Limits, in_cluster};
 use crate::kubeconfig::{self, Named, Proxies, Surroundings, Wanted};
 use crate::object::{ClusterId, Namespace};
+use crate::ordered;
 use crate::secret::SecretBytes;
 
 /// How often everything is read besides the watches, where there is a clusters file that does not say.
@@ -82,7 +83,7 @@ pub(super) fn find(args: &SourceArgs) -> Result<Found, Failure> {
 /// The default namespace of sources in each other cluster.
 pub(super) fn namespaces(found: &Found) -> BTreeMap<ClusterId, Namespace> {
     let namespace = found.default_namespace.as_ref().unwrap_or(&found.namespace);
-    found.clusters.others().keys().map(|id| (id.clone(), namespace.clone())).collect()
+    ordered::map(found.clusters.others().keys().map(|id| (id.clone(), namespace.clone())))
 }
 
 /// The kubeconfig that is to be read; none in a pod, unless one is named.

@@ -9,6 +9,7 @@ use crate::clusters::pool::{Member, Open};
 use crate::kube::{ClientConfig, Limits, Server, in_cluster};
 use crate::kubeconfig::{self, Access, Named, Proxies, Surroundings, Wanted};
 use crate::object::ClusterId;
+use crate::ordered;
 
 /// The pod's own way into its cluster, for entries that take it too.
 #[derive(Clone, Debug)]
@@ -39,7 +40,7 @@ pub fn members(
         let open: Open = Box::new(move || config(&method, &pod, &surroundings));
         (id, Member::new(labels, open))
     };
-    file.clusters.into_iter().map(member).collect()
+    ordered::map(file.clusters.into_iter().map(member))
 }
 
 fn config(method: &Method, pod: &Pod, surroundings: &Surroundings) -> Result<ClientConfig, String> {

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use crate::clusters::Clusters;
 use crate::credential::RelativePath;
 use crate::environment::{self, Environment};
+use crate::ordered;
 use crate::quote::Quoted;
 use crate::secret::SecretBytes;
 use crate::sync;
@@ -141,7 +142,7 @@ fn render(settings: &sync::Settings, clusters: &Clusters, wanted: &[RelativePath
         credential.is_environment() && (wanted.is_empty() || wanted.contains(&credential.path))
     })?;
     let bundle = sync::render(&gathered.credentials, &gathered.sources)?;
-    Ok(bundle.into_iter().map(|(path, file)| (path, file.content)).collect())
+    Ok(ordered::map(bundle.into_iter().map(|(path, file)| (path, file.content))))
 }
 
 impl fmt::Display for Source<'_> {

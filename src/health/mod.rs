@@ -18,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::kube::{self, Requests};
 use crate::object::{ClusterId, ObjectRef};
+use crate::ordered;
 
 /// How much longer than it said a loop may take until it counts as wedged: a container may have little processor time.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -184,7 +185,7 @@ impl Health {
     /// Nothing is out yet. The pod's own cluster comes first.
     pub fn new(clusters: Vec<Cluster>) -> Self {
         let started = Instant::now();
-        let failing = BTreeMap::from([(Part::Bundle, started)]);
+        let failing = ordered::map([(Part::Bundle, started)]);
         let state = Mutex::new(State { failing, ..State::default() });
         Self { started, clusters, pulses: Mutex::default(), state }
     }

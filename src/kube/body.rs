@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::kube::error::Cause;
 use crate::object::{Data, Kind, ObjectRef};
+use crate::ordered;
 use crate::quote::{Quoted, one_line};
 use crate::secret::SecretBytes;
 
@@ -101,15 +102,14 @@ pub(super) fn object(object: &ObjectRef, body: &[u8]) -> Result<(String, Data), 
     check(object, &[&object.kind.to_string()], &content.kind, &content.metadata)?;
     let plain = content.data.unwrap_or_default();
     let encoded = content.binary_data.unwrap_or_default();
-    let data: Result<Data, Cause> = match object.kind {
-        Kind::Secret => plain.into_iter().map(decode).collect(),
-        _ => plain
-            .into_iter()
-            .map(|(key, text)| Ok((key, (&*text.0).into())))
-            .chain(encoded.into_iter().map(decode))
-            .collect(),
+    let data = match object.kind {
+        Kind::Secret => ordered::try_map(plain.into_iter().map(decode))?,
+        _ => {
+            let plain = plain.into_iter().map(|(key, text)| Ok((key, (&*text.0).into())));
+            ordered::try_map(plain.chain(encoded.into_iter().map(decode)))?
+        }
     };
-    Ok((content.metadata.version.unwrap_or_default(), data?))
+    Ok((content.metadata.version.unwrap_or_default(), data))
 }
 
 /// Makes sure that an answer is of the object that was asked for: one that belongs to another request, because a proxy

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::kubeconfig::Error;
 use crate::kubeconfig::entries::{Cluster, Context, Entries, File, Hidden, Origin, Pair, RawExec, User};
+use crate::ordered;
 use crate::quote::Quoted;
 use crate::secret::{SecretBuffer, SecretBytes};
 use crate::yaml::{self, Fields, Place, Problems};
@@ -96,7 +97,7 @@ impl Reader {
             act_as: get("as").string(),
             act_as_uid: get("as-uid").string(),
             act_as_groups: get("as-groups").strings(),
-            act_as_extra: extra.into_iter().map(|(key, values)| (key, values.strings())).collect(),
+            act_as_extra: ordered::map(extra.into_iter().map(|(key, values)| (key, values.strings()))),
         }
     }
 

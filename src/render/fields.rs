@@ -8,6 +8,7 @@ use crate::credential::{
 };
 use crate::escape::{Refused, Rule};
 use crate::object::{Data, Kind, ObjectRef};
+use crate::ordered;
 use crate::quote::one_line;
 use crate::render::error::{LISTED_KEYS, Problem, names};
 use crate::render::service;
@@ -67,7 +68,7 @@ fn is_missing(problem: &Problem) -> bool {
 }
 
 fn entries(data: &Data) -> Entries<'_> {
-    data.iter().map(|(key, value)| (key.as_str(), value)).collect()
+    ordered::map(data.iter().map(|(key, value)| (key.as_str(), value)))
 }
 
 /// Something of an optional credential that is not written.
@@ -295,7 +296,7 @@ impl<'a> Picked<'a> {
 
     fn finish(self) -> Result<Option<Fields<'a>>, Vec<Problem>> {
         if self.problems.is_empty() {
-            Ok(Some(self.fields.into_iter().map(|(field, (_, value))| (field, value)).collect()))
+            Ok(Some(ordered::map(self.fields.into_iter().map(|(field, (_, value))| (field, value)))))
         } else {
             Err(self.problems)
         }

@@ -28,6 +28,7 @@ pub use template::check as check_templates;
 
 use crate::bundle::{Bundle, BundleFile};
 use crate::credential::{Credential, FileMode, Format, PathClaims, RelativePath, Variables};
+use crate::ordered;
 use crate::render::connection::Connection;
 use crate::render::fields::Fields;
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -125,7 +126,7 @@ fn files(
 ) -> Result<Vec<(RelativePath, SecretBytes)>, Vec<Problem>> {
     let Some(real) = fields::collect(credential, sources)? else { return Ok(Vec::new()) };
     let shown = |value| stand_in.unwrap_or(value);
-    let fields: Fields<'_> = real.iter().map(|(field, value)| (field.clone(), shown(value))).collect();
+    let fields = ordered::map(real.iter().map(|(field, value)| (field.clone(), shown(value))));
     let write = match credential.format {
         Format::Files => {
             return Ok(fields

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::credential::{Credential, FieldName, Keys, ServicePort, TemplateSource};
 use crate::object::{Data, ObjectRef};
+use crate::ordered;
 use crate::quote::one_line;
 use crate::render::error::{Error, Errors, LISTED_KEYS, Problem};
 use crate::render::fields::{Fields, KEY_SHOWN, Sources};
@@ -25,7 +26,8 @@ pub fn check(credentials: &[Credential], sources: &Sources) -> Result<(), Errors
                 let fields = fields.chain(credential.literals.iter().map(|(field, _)| field));
                 let of_service =
                     credential.service.iter().flat_map(|_| ServicePort::own_fields(&credential.keys));
-                let missing = template.missing(&fields.map(FieldName::as_str).chain(of_service).collect());
+                let missing =
+                    template.missing(&ordered::set(fields.map(FieldName::as_str).chain(of_service)));
                 missing.into_iter().map(|cause| wrong(credential, cause)).collect()
             }
             (Ok(_), _) => Vec::new(),
@@ -46,7 +48,7 @@ pub(super) fn render(
     if are_stand_ins {
         template = Cow::Owned(template.into_owned().for_stand_ins());
     }
-    let fields = fields.iter().map(|(field, value)| (field.as_str(), *value)).collect();
+    let fields = ordered::map(fields.iter().map(|(field, value)| (field.as_str(), *value)));
     template.render(&fields).map(Some).map_err(|cause| wrong(credential, cause))
 }
 

@@ -2,6 +2,7 @@
 
 use crate::credential::{FieldName, UriTemplate, Variables};
 use crate::escape::percent;
+use crate::ordered;
 use crate::render::connection::{Given, given, missing};
 use crate::render::env;
 use crate::render::error::Problem;
@@ -21,11 +22,11 @@ pub(super) fn write(
     match variables {
         Variables::Classic { user, password: names } => {
             let (username, password) = (SecretBytes::from(username.text), SecretBytes::from(password.text));
-            env::write(&named(user, &username).chain(named(names, &password)).collect(), out)
+            env::write(&ordered::map(named(user, &username).chain(named(names, &password))), out)
         }
         Variables::Uri { names, uri } => {
             let uri = with_user(uri, username, password)?;
-            env::write(&named(names, &uri).collect(), out)
+            env::write(&ordered::map(named(names, &uri)), out)
         }
     }
 }
@@ -33,7 +34,7 @@ pub(super) fn write(
 /// An `env` file in which each of these variables has this text.
 pub(super) fn export(names: &[FieldName], text: &SecretBytes) -> Result<SecretBytes, Problem> {
     let mut out = SecretBuffer::default();
-    env::write(&named(names, text).collect(), &mut out)?;
+    env::write(&ordered::map(named(names, text)), &mut out)?;
     Ok(out.finish())
 }
 

@@ -11,6 +11,7 @@ use crate::credential::Credential;
 use crate::health::{Part, Reason};
 use crate::kube::Object;
 use crate::object::{ClusterId, ObjectRef};
+use crate::ordered;
 use crate::render::Sources;
 use crate::sidecar::OnDelete;
 use crate::sidecar::edits::Edit;
@@ -82,8 +83,8 @@ impl Held {
         let Edit { credentials, read } = edit;
         self.check(&credentials, &read)?;
         let mut before = std::mem::take(&mut self.states);
-        let was_optional: BTreeMap<_, _> =
-            before.iter().map(|(object, state)| (object.clone(), state.optional)).collect();
+        let was_optional =
+            ordered::map(before.iter().map(|(object, state)| (object.clone(), state.optional)));
         self.states = Self::states(&credentials, |object| before.remove(object).unwrap_or_else(State::new));
         // What no credential names any more cannot be stale.
         for object in before.keys() {
@@ -154,7 +155,7 @@ impl Held {
 
     /// What is held, by name.
     pub(super) fn objects(&self) -> BTreeSet<ObjectRef> {
-        self.sources.keys().cloned().collect()
+        ordered::set(self.sources.keys().cloned())
     }
 
     /// This object may have changed.

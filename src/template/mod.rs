@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use delimiters::{Delimiters, DelimitersError};
 pub use error::{Position, Problem, TemplateError};
 
+use crate::ordered;
 use crate::secret::SecretBytes;
 use crate::template::tree::Statement;
 
@@ -46,7 +47,7 @@ impl Template {
     /// For text that is empty or longer than [`TEXT_LIMIT`], for wrong syntax, and for what these templates do not have.
     pub fn parse(text: &str, delimiters: &Delimiters) -> Result<Self, TemplateError> {
         let parse::Parsed { statements, used, excused } = parse::parse(text, delimiters)?;
-        let needed = used.into_iter().filter(|(name, _)| !excused.contains(name)).collect();
+        let needed = ordered::map(used.into_iter().filter(|(name, _)| !excused.contains(name)));
         Ok(Self { statements, needed, stand_ins: false })
     }
 

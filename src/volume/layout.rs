@@ -13,6 +13,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::ordered;
 use crate::volume::error::Problem;
 use crate::volume::tree;
 
@@ -73,11 +74,8 @@ pub(super) fn current(root: BorrowedFd<'_>) -> Result<Option<VersionName>, Probl
 /// The names of the links at the top of the volume that podcreds made.
 pub(super) fn links(root: BorrowedFd<'_>) -> Result<BTreeSet<String>, Problem> {
     let names = tree::entries(root).map_err(|errno| Problem::of("list files", errno))?;
-    Ok(names
-        .into_iter()
-        .filter_map(|name| name.into_string().ok())
-        .filter(|name| is_ours(root, name))
-        .collect())
+    let names = names.into_iter().filter_map(|name| name.into_string().ok());
+    Ok(ordered::set(names.filter(|name| is_ours(root, name))))
 }
 
 /// Whether this is a link `name -> ..data/name`: nobody else makes those.
@@ -159,8 +157,7 @@ pub(super) fn versions(root: BorrowedFd<'_>) -> Vec<VersionName> {
             .is_ok_and(|status| FileType::from_raw_mode(status.st_mode) == FileType::Directory)
     };
     let names = tree::entries(root).unwrap_or_default();
-    let versions: BTreeSet<_> =
-        names.iter().filter_map(|name| VersionName::parse(name.to_str().ok()?)).collect();
+    let versions = ordered::set(names.iter().filter_map(|name| VersionName::parse(name.to_str().ok()?)));
     versions.into_iter().filter(is_folder).collect()
 }
 

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::bundle::Bundle;
 use crate::credential::FileMode;
+use crate::ordered;
 use crate::secret::SecretBytes;
 use crate::volume::error::Problem;
 
@@ -167,7 +168,7 @@ fn same_folder(parent: BorrowedFd<'_>, name: &str, folder: &Folder<'_>) -> Resul
     if fstat(&open)?.st_mode & FOLDER_BITS != folder.mode {
         return Ok(false);
     }
-    let found: BTreeSet<_> = entries(&open)?.into_iter().collect();
+    let found = ordered::set(entries(&open)?);
     let wanted = folder.children.keys().map(|name| name.as_bytes());
     if !found.iter().map(|name| name.as_bytes()).eq(wanted) {
         return Ok(false);

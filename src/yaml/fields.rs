@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::ordered;
 use crate::quote::{Beginning, Quoted, nearest, suggest};
 use crate::secret::SecretBytes;
 use crate::yaml::scalar::{integer, number};
@@ -160,9 +161,11 @@ impl<'a> Place<'a> {
         let fields = self.fields();
         let entries = fields.iter().flat_map(|fields| fields.entries);
         let path = |key: &Key| format!("{}[{}]", self.path, Quoted(&key.text));
-        entries
-            .map(|(key, node)| (key.text.clone(), Self::new(Some(node), node.at, path(key), self.problems)))
-            .collect()
+        ordered::map(
+            entries.map(|(key, node)| {
+                (key.text.clone(), Self::new(Some(node), node.at, path(key), self.problems))
+            }),
+        )
     }
 
     /// Whatever stands there, as JSON.
@@ -244,6 +247,11 @@ fn json(node: &Node) -> serde_json::Value {
         },
         Value::Text(text) => text.expose_text().unwrap_or_default().into(),
         Value::List(items) => items.iter().map(json).collect(),
-        Value::Map(entries) => entries.iter().map(|(key, node)| (key.text.clone(), json(node))).collect(),
+        Value::Map(entries) => {
+            // As `ordered` has it.
+            let mut object = serde_json::Map::new();
+            object.extend(entries.iter().map(|(key, node)| (key.text.clone(), json(node))));
+            object.into()
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::inspect::kind::Kind;
 use crate::inspect::selector;
 use crate::inspect::walk::{ASKER, Walk, remedy};
 use crate::kube::Cause;
+use crate::ordered;
 
 /// How many objects one answer has. Metadata with its `managedFields` and annotations takes some KiB, and an answer is
 /// bounded.
@@ -43,7 +44,7 @@ impl Walk<'_> {
                     let names: Vec<_> =
                         jobs.iter().map(|(_, job)| self.graph.nodes[*job].id.name.as_str()).collect();
                     let selector = selector::any_of(JOB_NAME, &names);
-                    pods.extend(self.grandchildren(&jobs.iter().cloned().collect(), &selector));
+                    pods.extend(self.grandchildren(&ordered::map(jobs.iter().cloned()), &selector));
                 }
                 pods
             }
@@ -74,7 +75,7 @@ impl Walk<'_> {
             self.graph.more.push(More { of: owner, kind });
         }
         let owned = listed.objects.into_iter().filter(|object| object.metadata.is_owned_by(uid));
-        owned.map(|object| (object.metadata.uid.clone(), self.own(owner, kind, object))).collect()
+        ordered::map(owned.map(|object| (object.metadata.uid.clone(), self.own(owner, kind, object))))
     }
 
     /// The pods that any of these own.

@@ -14,6 +14,7 @@ use crate::credential::Credential;
 use crate::health::{Part, Pulse, Reason};
 use crate::notify::Notifier;
 use crate::object::{Kind, ObjectRef};
+use crate::ordered;
 use crate::sidecar::edits::{self, Edit, Look};
 use crate::sidecar::held::Held;
 use crate::sidecar::reading::Reader;
@@ -122,7 +123,7 @@ impl Follower {
         if !self.settings.follow.watch {
             return;
         }
-        let held: BTreeMap<_, _> = self.held.versions().collect();
+        let held = ordered::map(self.held.versions());
         self.watchers.retain(|_, interest| !interest.has_ended());
         let is_wanted = |object: &ObjectRef| held.contains_key(object) || object.kind == Kind::Pod;
         self.watchers

@@ -9,6 +9,7 @@ use log::info;
 use crate::credential::Credential;
 use crate::health::Reason;
 use crate::notify::Notice;
+use crate::ordered;
 use crate::render::left_out;
 use crate::sidecar;
 use crate::sidecar::follower::Follower;
@@ -61,7 +62,7 @@ impl Follower {
                 let sources = self.held.sources();
                 let known = self.credentials.iter().filter(|credential| !self.held.lacks(credential));
                 let omitted = known.flat_map(|credential| left_out(slice::from_ref(credential), sources));
-                let omitted = omitted.map(|omission| omission.to_string()).collect();
+                let omitted = ordered::set(omitted.map(|omission| omission.to_string()));
                 if self.omitted != omitted {
                     omitted.difference(&self.omitted).for_each(|omission| info!("{omission}"));
                     self.omitted = omitted;
