@@ -42,17 +42,6 @@ struct State {
     noticed: Option<Instant>,
 }
 
-/// How much is held of all that the credentials name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// Something is not read yet, and its first attempt is still to end.
-    Waits,
-    /// Something could not be read so far.
-    Lacks,
-    /// All of it.
-    Complete,
-}
-
 impl Held {
     /// Nothing yet of all that the credentials name; all is due to be read.
     pub(super) fn new(credentials: &[Credential], on_delete: OnDelete, report: Arc<Report>) -> Self {
@@ -132,15 +121,9 @@ impl Held {
         attempted.map(|(object, state)| (object.clone(), state.version.clone()))
     }
 
-    /// How much there is.
-    pub(super) fn progress(&self) -> Progress {
-        if self.sources.len() == self.states.len() {
-            Progress::Complete
-        } else if self.states.values().all(|state| state.attempted) {
-            Progress::Lacks
-        } else {
-            Progress::Waits
-        }
+    /// Whether all that the credentials name was read, or found to be missing where it may be.
+    pub(super) fn is_complete(&self) -> bool {
+        self.sources.len() == self.states.len()
     }
 
     /// What was read, or found to be missing where it may be.

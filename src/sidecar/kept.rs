@@ -13,8 +13,8 @@ pub(super) struct Kept {
     pub(super) files: Bundle,
 }
 
-/// Finds in the volume at `path` the files of the credentials that lack something. None if there are none of one of them: then an
-/// earlier run has not written it.
+/// Finds in the volume at `path` the files of the credentials that lack something. None if there are none of one of them, because
+/// no earlier run has written it, or if all lack something, so that there is nothing new.
 ///
 /// # Errors
 /// If the volume cannot be read.
@@ -30,6 +30,9 @@ pub(super) fn keep(
         credentials.iter().any(|other| other.path == credential.path && lacks(other))
     };
     let (lacking, others): (Vec<_>, Vec<_>) = credentials.iter().partition(|credential| shares(credential));
+    if others.is_empty() {
+        return Ok(None);
+    }
     let mut files = Bundle::new();
     for credential in lacking {
         let before = files.len();

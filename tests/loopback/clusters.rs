@@ -256,6 +256,22 @@ fn after_a_restart_the_files_of_a_cluster_that_is_down_stay_and_the_others_go_on
 }
 
 #[test]
+fn after_a_restart_a_cluster_that_never_answers_holds_up_no_change_of_another() {
+    let sidecar = Sidecar::ready(Two::new(), PATIENT);
+    let Sidecar { two, running, .. } = sidecar;
+    drop(running);
+    two.hub.fail_on("", Fault::SilentHeader, Times::Always);
+    two.own.put_password("test-password-1");
+    let sidecar = two.sidecar(PATIENT);
+    sidecar.waits("the own cluster's change arrives", || {
+        sidecar.two.own.read("db/password") == "test-password-1"
+    });
+    assert_eq!(sidecar.two.own.read("far/password"), PASSWORD);
+    let said = sidecar.running.stderr();
+    assert!(!said.contains("hub: https"), "it came while the hub's answer was waited for: {said}");
+}
+
+#[test]
 fn the_first_bundle_waits_for_every_cluster() {
     let two = Two::new();
     two.hub.stop();

@@ -293,10 +293,8 @@ impl Follower {
                 return true;
             }
             Told::Read(batch) => {
-                let had_all = self.held.progress();
-                let noticed = self.held.take(batch);
-                if noticed.is_some() || self.held.progress() != had_all {
-                    self.noticed = [self.noticed, noticed].into_iter().flatten().min();
+                if let Some(noticed) = self.held.take(batch) {
+                    self.noticed = [self.noticed, Some(noticed)].into_iter().flatten().min();
                     self.publish = Attempt::now();
                 }
                 self.watch();

@@ -13,7 +13,6 @@ use crate::ordered;
 use crate::render::left_out;
 use crate::sidecar;
 use crate::sidecar::follower::Follower;
-use crate::sidecar::held::Progress;
 use crate::sidecar::kept::{self, Kept};
 use crate::sidecar::rotation::Rotation;
 use crate::sync::{self, AnnotationsFrom, Error, Outcome};
@@ -40,21 +39,16 @@ impl Follower {
         self.pulse.beat(self.settings.sync.timeout);
         let started = Instant::now();
         let sources = self.held.sources();
-        let published = match self.held.progress() {
-            Progress::Complete => sync::publish(&self.credentials, sources, &self.volume),
-            Progress::Lacks => {
-                let lacks = |credential: &Credential| self.held.lacks(credential);
-                match kept::keep(&self.credentials, lacks, &self.settings.volume) {
-                    Ok(Some(Kept { others, files })) => {
-                        sync::publish_with(&others, sources, files, &self.volume)
-                    }
-                    // An application starts with all of its credentials or not at all.
-                    Ok(None) => return,
-                    Err(error) => Err(error.into()),
-                }
+        let published = if self.held.is_complete() {
+            sync::publish(&self.credentials, sources, &self.volume)
+        } else {
+            let lacks = |credential: &Credential| self.held.lacks(credential);
+            match kept::keep(&self.credentials, lacks, &self.settings.volume) {
+                Ok(Some(Kept { others, files })) => sync::publish_with(&others, sources, files, &self.volume),
+                // An application starts with all of its credentials or not at all. What is read next makes publishing due again.
+                Ok(None) => return,
+                Err(error) => Err(error.into()),
             }
-            // Reading it makes publishing due again.
-            Progress::Waits => return,
         };
         match published {
             Ok(outcome) => {
