@@ -322,9 +322,12 @@ impl Client {
         if announced > BODY_LIMIT as u64 {
             return Err(Cause::TooLarge { limit: BODY_LIMIT });
         }
-        let mut buffer = SecretBuffer::with_capacity(usize::try_from(announced).unwrap_or(0).max(CHUNK));
+        // All of it is overwritten in the end, byte by byte: a small answer has small buffers. One of unknown length is most often
+        // a list.
+        let room = usize::try_from(announced).ok().filter(|room| *room > 0).unwrap_or(CHUNK);
+        let mut buffer = SecretBuffer::with_capacity(room);
         let mut reader = body.into_reader();
-        let mut chunk = Zeroizing::new([0; CHUNK]);
+        let mut chunk = Zeroizing::new(vec![0; room.min(CHUNK)]);
         loop {
             match reader.read(chunk.as_mut_slice()) {
                 Ok(0) => return Ok(buffer.finish()),
