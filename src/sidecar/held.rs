@@ -69,7 +69,9 @@ impl Held {
     /// # Errors
     /// Why nothing can be made of them all.
     pub(super) fn adopt(&mut self, edit: Edit) -> Result<Vec<Credential>, sync::Error> {
-        let Edit { credentials, read } = edit;
+        let Edit { credentials, mut read } = edit;
+        // What was read for itself meanwhile is newer, or will be read again.
+        read.retain(|object, _| !self.sources.contains_key(object));
         self.check(&credentials, &read)?;
         let mut before = std::mem::take(&mut self.states);
         let was_optional =
@@ -87,9 +89,12 @@ impl Held {
         }
         for (object, found) in read {
             if let Some(state) = self.states.get_mut(&object) {
-                state.attempt.begin();
+                // What was due before is still to be read: it may have been told of a change since then.
+                if !was_optional.contains_key(&object) {
+                    state.attempt.begin();
+                }
                 state.attempt.succeeded();
-                (state.attempted, state.noticed) = (true, None);
+                state.attempted = true;
                 self.report.works(&Part::Source(object.clone()));
                 state.version = found.as_ref().map(|found| found.version.clone());
             }
@@ -253,5 +258,69 @@ impl Held {
 impl State {
     fn new() -> Self {
         Self { optional: true, version: None, attempt: Attempt::now(), attempted: false, noticed: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::annotations::{self, Scope};
+    use crate::events::Events;
+    use crate::health::Health;
+    use crate::object::Namespace;
+    use crate::secret::SecretBytes;
+
+    fn credentials() -> Vec<Credential> {
+        let named = BTreeMap::from([("podcreds.io/db.secret".to_owned(), "db".to_owned())]);
+        annotations::parse(&named, "podcreds.io", &Scope::own(Namespace::parse("prod").unwrap())).unwrap()
+    }
+
+    fn held(credentials: &[Credential]) -> Held {
+        let health = Arc::new(Health::new(Vec::new()));
+        let events = Events::off(Arc::clone(&health));
+        let report = Report::new(health, events, Duration::ZERO, mpsc::channel().0);
+        Held::new(credentials, OnDelete::Keep, Arc::new(report))
+    }
+
+    fn version(version: &str) -> Object {
+        let data = BTreeMap::from([("password".to_owned(), SecretBytes::from(version))]);
+        Object { version: version.to_owned(), data }
+    }
+
+    fn edit(credentials: &[Credential], object: &ObjectRef, read: &str) -> Edit {
+        Edit {
+            credentials: credentials.to_vec(),
+            read: BTreeMap::from([(object.clone(), Some(version(read)))]),
+        }
+    }
+
+    #[test]
+    fn an_edit_brings_back_nothing_older_than_what_was_read_while_it_was_looked_at() {
+        let credentials = credentials();
+        let object = credentials[0].objects().next().unwrap().clone();
+        let mut held = held(&credentials);
+        let [wanted] = &held.begin_reads().remove(&None).unwrap()[..] else { panic!("one object is due") };
+        let edit = edit(&credentials, &wanted.object, "1");
+        let read =
+            Read { object: object.clone(), since: None, started: Instant::now(), result: Ok(version("2")) };
+        assert!(held.take(Batch { cluster: None, reads: vec![read] }).is_some());
+        held.adopt(edit).unwrap();
+        assert_eq!(held.sources()[&object].as_ref().unwrap()["password"].expose(), b"2");
+        assert_eq!(held.versions().next().unwrap().1.as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn a_change_that_is_told_while_an_edit_is_looked_at_is_read() {
+        let credentials = credentials();
+        let object = credentials[0].objects().next().unwrap().clone();
+        let mut held = held(&credentials);
+        let due = held.begin_reads();
+        held.cannot_read(&None, &due[&None], &io::Error::other("test"));
+        let edit = edit(&credentials, &object, "1");
+        held.expect(&Noticed { object, at: Instant::now() });
+        held.adopt(edit).unwrap();
+        assert_eq!(held.begin_reads()[&None].len(), 1);
     }
 }
