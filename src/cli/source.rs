@@ -11,9 +11,6 @@ use crate::clusters::file;
 use crate::duration::positive_duration;
 use crate::kube::in_cluster::SERVICE_ACCOUNT_FOLDER;
 
-/// The smallest limit of requests: one in a quarter of an hour.
-const MIN_QPS: f64 = 0.001;
-
 /// Whose annotations are read, and how the API server is asked.
 #[derive(Debug, clap::Args)]
 pub(super) struct SourceArgs {
@@ -88,8 +85,8 @@ pub(super) struct AccessArgs {
 
 fn qps(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(qps) if qps == 0.0 || (MIN_QPS..=f64::MAX).contains(&qps) => Ok(qps),
-        _ => Err(format!("must be 0, for no limit, or a number from {MIN_QPS} on")),
+        Ok(qps) if qps == 0.0 || (file::MIN_QPS..=f64::MAX).contains(&qps) => Ok(qps),
+        _ => Err(format!("must be 0, for no limit, or a number from {} on", file::MIN_QPS)),
     }
 }
 

@@ -27,6 +27,8 @@ pub const CLUSTER_LIMIT: usize = 100;
 const LABEL_LIMIT: usize = 128;
 /// Requests a second on average where the file does not say.
 pub const DEFAULT_QPS: f64 = 20.0;
+/// The smallest limit of requests a second: one in a quarter of an hour.
+pub const MIN_QPS: f64 = 0.001;
 /// Requests at once where the file does not say.
 pub const DEFAULT_BURST: u32 = 40;
 
@@ -151,8 +153,8 @@ fn entry(item: &Place<'_>, reader: &Reader, seen: &mut BTreeMap<ClusterId, Posit
 fn limits(fields: &Fields<'_>) -> (Option<f64>, u32) {
     let place = fields.get("qps");
     let qps = place.number().unwrap_or(DEFAULT_QPS);
-    if qps < 0.0 {
-        place.report("must be 0, which is no limit, or more");
+    if qps != 0.0 && qps < MIN_QPS {
+        place.report(format!("must be 0, which is no limit, or {MIN_QPS} and more"));
     }
     let place = fields.get("burst");
     let burst = place.whole_number().map_or(Some(DEFAULT_BURST), |number| u32::try_from(number).ok());

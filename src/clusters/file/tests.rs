@@ -208,7 +208,8 @@ fn what_does_not_go_together_is_refused() {
 #[test]
 fn limits_and_times_are_checked() {
     for (keys, problem) in [
-        ("qps: -1", ".qps: must be 0, which is no limit, or more"),
+        ("qps: -1", ".qps: must be 0, which is no limit, or 0.001 and more"),
+        ("qps: 1e-300", ".qps: must be 0, which is no limit, or 0.001 and more"),
         ("qps: .inf", ".qps: must be a finite number"),
         ("burst: 0", ".burst: must be a whole number from 1 to 4294967295"),
         ("burst: 1.5", ".burst: must be a whole number that is not negative"),
