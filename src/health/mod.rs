@@ -92,10 +92,14 @@ pub enum Part {
 impl Part {
     /// Whether it is this cluster, none for the pod's own, that it comes from.
     fn is_of(&self, cluster: Option<&ClusterId>) -> bool {
+        *self != Self::Bundle && self.cluster() == cluster
+    }
+
+    /// The cluster that it comes from; none for the pod's own, and for what comes from all.
+    pub fn cluster(&self) -> Option<&ClusterId> {
         match self {
-            Self::Source(object) | Self::Watch(object) => object.cluster.as_ref() == cluster,
-            Self::Annotations => cluster.is_none(),
-            Self::Bundle => false,
+            Self::Source(object) | Self::Watch(object) => object.cluster.as_ref(),
+            Self::Annotations | Self::Bundle => None,
         }
     }
 }

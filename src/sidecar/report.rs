@@ -189,7 +189,10 @@ impl State {
     fn is_worth_an_event(&self, part: &Part, reason: Reason) -> bool {
         let fails_again = self.said.contains_key(part);
         let is_told = |(other, said): (&Part, &Said)| {
-            other != part && said.is_recorded && said.reason == Some(Reason::ApiUnreachable)
+            other != part
+                && other.cluster() == part.cluster()
+                && said.is_recorded
+                && said.reason == Some(Reason::ApiUnreachable)
         };
         let is_known = reason == Reason::ApiUnreachable && self.said.iter().any(is_told);
         !is_known && (fails_again || !matches!(part, Part::Watch(_)))
@@ -212,4 +215,29 @@ impl State {
 /// A moment as the clock on the wall showed it, if it was not set since.
 fn clock(moment: Instant) -> humantime::Rfc3339Timestamp {
     format_rfc3339_seconds(SystemTime::now().checked_sub(moment.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::{ClusterId, Kind, Namespace, ObjectRef};
+
+    #[test]
+    fn each_api_server_that_is_away_is_one_event() {
+        let source = |name: &str, cluster: Option<&str>| {
+            let object = ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), name).unwrap();
+            Part::Source(object.in_cluster(cluster.map(|id| ClusterId::parse(id).unwrap())))
+        };
+        let mut state = State::default();
+        let mut is_told = |part: Part| {
+            let is_recorded = state.is_worth_an_event(&part, Reason::ApiUnreachable);
+            let said = Said { message: "test".to_owned(), reason: Some(Reason::ApiUnreachable), is_recorded };
+            state.said.insert(part, said);
+            is_recorded
+        };
+        assert!(is_told(source("a", None)));
+        assert!(!is_told(source("b", None)));
+        assert!(is_told(source("a", Some("hub"))));
+        assert!(!is_told(source("b", Some("hub"))));
+    }
 }
