@@ -14,7 +14,8 @@ pub(super) struct Kept {
 }
 
 /// Finds in the volume at `path` the files of the credentials that lack something. None if there are none of one of them, because
-/// no earlier run has written it, or if all lack something, so that there is nothing new.
+/// no earlier run has written it, or if all lack something, so that there is nothing new. One that is optional may have been left
+/// out.
 ///
 /// # Errors
 /// If the volume cannot be read.
@@ -42,7 +43,7 @@ pub(super) fn keep(
             }
         }
         let shared = files.keys().any(|path| credential.owns(&path.to_string()));
-        if files.len() == before && !shared {
+        if files.len() == before && !shared && !credential.optional {
             return Ok(None);
         }
     }

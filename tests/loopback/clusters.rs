@@ -272,6 +272,24 @@ fn after_a_restart_a_cluster_that_never_answers_holds_up_no_change_of_another() 
 }
 
 #[test]
+fn after_a_restart_an_optional_credential_without_files_holds_up_nothing() {
+    let two = Two::new();
+    two.own.annotate(&[
+        ("db.secret", "db"),
+        ("far.secret", "shared/none"),
+        ("far.cluster", "hub"),
+        ("far.optional", "true"),
+    ]);
+    let sidecar = two.sidecar(IMPATIENT);
+    sidecar.waits("the first file is out", || sidecar.two.own.read("db/password") == PASSWORD);
+    let Sidecar { two, running, .. } = sidecar;
+    drop(running);
+    two.hub.stop();
+    let sidecar = two.sidecar(IMPATIENT);
+    sidecar.own_follows("test-password-1");
+}
+
+#[test]
 fn the_first_bundle_waits_for_every_cluster() {
     let two = Two::new();
     two.hub.stop();
