@@ -138,6 +138,11 @@ impl Client {
         Arc::clone(&self.requests)
     }
 
+    /// The bound on waiting for a credential plugin, whoever else waits for it; zero where there is none.
+    pub fn plugin_timeout(&self) -> Duration {
+        self.plugin_timeout
+    }
+
     /// The bound on a request up to its answer's header: its turn, a credential plugin if there is one, name, connection,
     /// sending and first byte.
     pub fn answer_timeout(&self) -> Duration {
@@ -302,7 +307,8 @@ impl Client {
     }
 
     fn send(&self, call: &Call<'_>, bounds: &Bounds) -> Result<Response<Body>, Cause> {
-        let (agent, headers) = self.way().current()?;
+        let asked = Instant::now();
+        let (agent, headers) = self.way().current(asked)?;
         let mut request =
             Request::builder().method(&call.method).uri(format!("{}{}", self.server, call.path));
         if let Some(known) = request.headers_mut() {
@@ -359,8 +365,8 @@ impl Client {
 
 impl Way {
     /// The agent, and the headers that say who we are, for the files as they are now.
-    fn current(&mut self) -> Result<(Agent, HeaderMap), Cause> {
-        let (headers, certificate_changed) = self.identity.headers()?;
+    fn current(&mut self, asked: Instant) -> Result<(Agent, HeaderMap), Cause> {
+        let (headers, certificate_changed) = self.identity.headers(asked)?;
         let roots = self.roots.as_mut().map(Followed::current);
         if certificate_changed || roots.as_ref().is_some_and(|(_, changed)| *changed) {
             let roots = roots.as_ref().map(|(roots, _)| roots);

@@ -1,7 +1,7 @@
 //! What a credential plugin gave, kept until it expires or the API server refuses it.
 
 use std::io::{self, IsTerminal};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::debug;
 
@@ -20,6 +20,22 @@ const INTERACTIVE_TIMEOUT: Duration = Duration::from_secs(600);
 pub struct PluginIdentity {
     plugin: Plugin,
     given: Option<Given>,
+    failed: Option<Failed>,
+}
+
+/// Why the last run failed, for all who waited for it.
+#[derive(Debug)]
+struct Failed {
+    at: Instant,
+    is_configuration: bool,
+    reason: String,
+}
+
+impl Failed {
+    fn cause(&self) -> Cause {
+        let reason = self.reason.clone();
+        if self.is_configuration { Cause::Configuration { reason } } else { Cause::Plugin { reason } }
+    }
 }
 
 struct Given {
@@ -31,7 +47,7 @@ struct Given {
 impl PluginIdentity {
     /// Nothing is run yet.
     pub fn new(plugin: Plugin) -> Self {
-        Self { plugin, given: None }
+        Self { plugin, given: None, failed: None }
     }
 
     /// The bound on running it.
@@ -40,21 +56,26 @@ impl PluginIdentity {
         if may_ask { INTERACTIVE_TIMEOUT } else { TIMEOUT }
     }
 
-    /// Runs the plugin, unless what it gave still holds. Whether it was run.
-    pub(super) fn renew(&mut self) -> Result<bool, Cause> {
+    /// Runs the plugin, unless what it gave still holds. Whether it was run. One that has failed after it was `asked` for is not
+    /// run again for each who waited meanwhile: with one that hangs, the last of them would wait for hours.
+    pub(super) fn renew(&mut self, asked: Instant) -> Result<bool, Cause> {
         let holds = |given: &Given| given.expires.is_none_or(|end| end > SystemTime::now());
         if self.given.as_ref().is_some_and(holds) {
             return Ok(false);
         }
+        if let Some(failed) = self.failed.as_ref().filter(|failed| failed.at >= asked) {
+            return Err(failed.cause());
+        }
         let answer = self.plugin.run(self.timeout()).map_err(|error| {
             let reason = error.to_string();
-            match error.problem {
+            let is_configuration = matches!(
+                error.problem,
                 PluginProblem::NotFound { .. }
-                | PluginProblem::NotExecutable
-                | PluginProblem::NoTerminal
-                | PluginProblem::TooLarge => Cause::Configuration { reason },
-                _ => Cause::Plugin { reason },
-            }
+                    | PluginProblem::NotExecutable
+                    | PluginProblem::NoTerminal
+                    | PluginProblem::TooLarge
+            );
+            self.failed.insert(Failed { at: Instant::now(), is_configuration, reason }).cause()
         })?;
         let certificate = answer.certificate.map(|(certificate, key)| {
             let read = ClientCertificate::parse(certificate.expose(), key.expose());
@@ -86,5 +107,35 @@ impl PluginIdentity {
 impl std::fmt::Debug for Given {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Given").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::kube::plugin::PluginVersion;
+
+    #[test]
+    fn a_run_that_failed_counts_for_all_who_waited_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let runs = folder.path().join("runs");
+        let plugin = Plugin {
+            command: "sh".into(),
+            args: vec!["-c".into(), format!("echo >> {}; exit 1", runs.display())],
+            env: Vec::new(),
+            version: PluginVersion::V1,
+            interactive: Interactive::Never,
+            install_hint: None,
+            cluster: None,
+        };
+        let mut identity = PluginIdentity::new(plugin);
+        let mut renew = |asked| {
+            assert!(matches!(identity.renew(asked), Err(Cause::Plugin { .. })));
+            fs::read_to_string(&runs).unwrap().lines().count()
+        };
+        let asked = Instant::now();
+        assert_eq!([renew(asked), renew(asked), renew(Instant::now())], [1, 1, 2]);
     }
 }

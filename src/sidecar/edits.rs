@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::credential::Credential;
-use crate::health::Reason;
+use crate::health::{Pulse, Reason};
 use crate::kube::{Deadline, Object};
 use crate::object::ObjectRef;
 use crate::sidecar::reading::{Reader, STACK};
@@ -57,11 +57,11 @@ pub(super) fn look(
     let pulse = reader.health.pulse("annotations");
     let thread = thread::Builder::new().name("annotations".into()).stack_size(STACK);
     let read = move || {
-        pulse.beat(ANNOTATIONS_TIMEOUT);
+        pulse.beat(ANNOTATIONS_TIMEOUT.saturating_add(reader.clusters.own().plugin_timeout()));
         let deadline = Deadline::after(ANNOTATIONS_TIMEOUT);
         let look = match sync::credentials(&settings.sync, &reader.clusters, deadline) {
             Ok(credentials) if credentials == *known => Look::Unchanged,
-            Ok(credentials) => read_new(&reader, credentials, &held, || pulse.beat(reader.timeout)),
+            Ok(credentials) => read_new(&reader, credentials, &held, &pulse),
             Err(Error::Unread { errors, .. }) => {
                 let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
                 Look::Failed { reason: sidecar::reason(&errors), said: said.join("\n  "), is_final: false }
@@ -80,7 +80,7 @@ fn read_new(
     reader: &Reader,
     credentials: Vec<Credential>,
     held: &BTreeSet<ObjectRef>,
-    beat: impl Fn(),
+    pulse: &Pulse,
 ) -> Look {
     // An object is optional if it is for all that name it.
     let mut wanted = BTreeMap::new();
@@ -91,8 +91,7 @@ fn read_new(
     }
     let mut read = BTreeMap::new();
     for (object, optional) in wanted {
-        beat();
-        let found = match reader.clusters.object(&object, Deadline::after(reader.timeout)) {
+        let found = match reader.object(&object, pulse) {
             Ok(found) => Some(found),
             Err(error) if optional && error.is_not_found() => None,
             Err(error) => {

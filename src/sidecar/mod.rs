@@ -119,7 +119,7 @@ fn credentials(
 ) -> Result<Vec<Credential>, Error> {
     let mut attempt = Attempt::now();
     loop {
-        pulse.beat(settings.timeout);
+        pulse.beat(settings.timeout.saturating_add(clusters.own().plugin_timeout()));
         match sync::credentials(settings, clusters, Deadline::after(settings.timeout)) {
             Err(Error::Unread { errors, .. }) => {
                 let said: Vec<_> = errors.iter().map(ToString::to_string).collect();

@@ -77,12 +77,19 @@ impl Reader {
 
     fn read(&self, cluster: Option<ClusterId>, wanted: Vec<Wanted>, pulse: &Pulse) -> Batch {
         let read = |Wanted { object, noticed }| {
-            // Before the request, its cluster's client may have to be made, and a credential plugin be run.
-            pulse.beat(self.timeout.saturating_mul(2));
             let started = Instant::now();
-            let result = self.clusters.object(&object, Deadline::after(self.timeout));
+            let result = self.object(&object, pulse);
             Read { object, since: noticed, started, result }
         };
         Batch { cluster, reads: wanted.into_iter().map(read).collect() }
+    }
+
+    /// Reads one object. Before the request, its cluster's client may have to be made, and a credential plugin be run.
+    pub(super) fn object(&self, object: &ObjectRef, pulse: &Pulse) -> Result<Object, Error> {
+        pulse.beat(self.timeout);
+        let client = self.clusters.client(object.cluster.as_ref());
+        let client = client.map_err(|cause| Error::new(object, cause))?;
+        pulse.beat(self.timeout.saturating_mul(2).saturating_add(client.plugin_timeout()));
+        client.object(object, Deadline::after(self.timeout))
     }
 }
