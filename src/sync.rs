@@ -162,7 +162,7 @@ pub fn credentials(
     let annotations = match &settings.annotations {
         AnnotationsFrom::File(path) => read_file(path)?,
         AnnotationsFrom::Pod { pod, named_by_host } => {
-            read_pod(clusters.own(), pod, *named_by_host, deadline)?
+            read_pod(&clusters.own(), pod, *named_by_host, deadline)?
         }
     };
     let credentials = annotations::parse(&annotations, &settings.prefix, &settings.scope)?;

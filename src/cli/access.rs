@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use crate::cli::failure::Failure;
 use crate::cli::source::{AccessArgs, SourceArgs};
-use crate::clusters::{self, Clusters, Pod, file};
-use crate::kube::{Client, ClientConfig, Limits, in_cluster};
+use crate::clusters::file::{self, Labels};
+use crate::clusters::{self, Clusters, Member, Pod};
+use crate::kube::{Cause, ClientConfig, Limits, in_cluster};
 use crate::kubeconfig::{self, Named, Proxies, Surroundings, Wanted};
 use crate::object::{ClusterId, Namespace};
 use crate::ordered;
@@ -39,44 +40,51 @@ pub(super) fn find(args: &SourceArgs) -> Result<Found, Failure> {
     let limits = limits(&args.access);
     let proxies = proxies();
     let named = named(&args.access, pod.host.is_some())?;
-    let (config, namespace, name) = match named {
+    let request_timeout = args.request_timeout;
+    let (own, namespace, name) = match named {
         None => {
-            let (host, port) = (pod.host.as_deref(), pod.port.as_deref());
-            let config = in_cluster::load(&pod.folder, host, port, args.request_timeout)?;
-            // A namespace that is named need not be mounted.
-            let namespace = match given_namespace(args)? {
-                Some(namespace) => namespace,
-                None => in_cluster::namespace(&pod.folder)?,
+            let (found, pod) = (given_namespace(args)?, pod.clone());
+            // The address and the token are looked for first: without them this is no pod.
+            let load = move || {
+                let (host, port) = (pod.host.as_deref(), pod.port.as_deref());
+                let config = in_cluster::load(&pod.folder, host, port, request_timeout);
+                config.map(|config| ClientConfig { limits, ..config }).map_err(|error| error.to_string())
             };
-            (ClientConfig { limits, ..config }, namespace, "in-cluster".to_owned())
+            let own = Member::new(Labels::default(), Box::new(load), Vec::new());
+            (own, found, "in-cluster".to_owned())
         }
         Some(named) => {
             let AccessArgs { context, cluster_name, user, .. } = &args.access;
             let wanted =
                 Wanted { context: context.clone(), cluster: cluster_name.clone(), user: user.clone() };
             let access = kubeconfig::load(&named)?.select(&wanted)?;
-            let of_context = access.namespace.clone();
             let name = access.context.clone().unwrap_or_else(|| "kubeconfig".to_owned());
-            let surroundings =
-                Surroundings { request_timeout: args.request_timeout, limits, proxies: proxies.clone() };
-            let config = access.open(&surroundings).map_err(|error| Failure::Open(error.to_string()))?;
             let namespace = match given_namespace(args)? {
                 Some(namespace) => namespace,
-                None => of_context.map_or_else(default_namespace, Ok)?,
+                None => access.namespace.map_or_else(default_namespace, Ok)?,
             };
-            (config, namespace, name)
+            let surroundings = Surroundings { request_timeout, limits, proxies: proxies.clone() };
+            let files = named.files().to_vec();
+            let open = move || kubeconfig::open(&named, &wanted, &surroundings);
+            (Member::new(Labels::default(), Box::new(open), files), Some(namespace), name)
         }
     };
-    let own = Client::new(config);
-    let Some(path) = &args.access.clusters else {
-        let clusters = Clusters::new(own, BTreeMap::new());
-        return Ok(Found { clusters, namespace, default_namespace: None, resync: None, name });
+    let (file, others) = match &args.access.clusters {
+        None => (None, BTreeMap::new()),
+        Some(path) => {
+            let mut file = file::load(path)?;
+            let found = (file.default_namespace.take(), file.resync_period.unwrap_or(RESYNC));
+            (Some(found), clusters::members(file, &pod, &proxies, request_timeout))
+        }
     };
-    let file = file::load(path)?;
-    let (default_namespace, resync) = (file.default_namespace.clone(), file.resync_period);
-    let others = clusters::members(file, &pod, &proxies, args.request_timeout);
-    let clusters = Clusters::new(own, others);
-    let resync = Some(resync.unwrap_or(RESYNC));
+    let clusters = Clusters::new(own, others).map_err(|cause| match cause {
+        Cause::Configuration { reason } => Failure::Open(reason),
+        other => Failure::Open(other.to_string()),
+    })?;
+    // A namespace that is named need not be mounted.
+    let namespace = namespace.map_or_else(|| in_cluster::namespace(&pod.folder), Ok)?;
+    let (default_namespace, resync) =
+        file.map_or((None, None), |(namespace, resync)| (namespace, Some(resync)));
     Ok(Found { clusters, namespace, default_namespace, resync, name })
 }
 

@@ -36,8 +36,8 @@ pub(super) enum Failure {
     /// A kubeconfig.
     #[error("{0}")]
     Kubeconfig(Box<kubeconfig::Error>),
-    /// What a kubeconfig names.
-    #[error("kubeconfig: {0}")]
+    /// What describes the own cluster.
+    #[error("{0}")]
     Open(String),
     /// The clusters file.
     #[error(transparent)]

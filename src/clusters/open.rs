@@ -37,8 +37,12 @@ pub fn members(
             proxies: proxies.clone(),
         };
         let pod = pod.clone();
+        let files = match &method {
+            Method::Kubeconfig { path, .. } => vec![path.clone()],
+            _ => Vec::new(),
+        };
         let open: Open = Box::new(move || config(&method, &pod, &surroundings));
-        (id, Member::new(labels, open))
+        (id, Member::new(labels, open, files))
     };
     ordered::map(file.clusters.into_iter().map(member))
 }
@@ -52,13 +56,8 @@ fn config(method: &Method, pod: &Pod, surroundings: &Surroundings) -> Result<Cli
             return config.map(|config| ClientConfig { limits, ..config }).map_err(|error| error.to_string());
         }
         Method::Kubeconfig { path, context } => {
-            let kubeconfig =
-                kubeconfig::load(&Named::File(path.clone())).map_err(|error| error.to_string())?;
             let wanted = Wanted { context: context.clone(), ..Wanted::default() };
-            let access = kubeconfig.select(&wanted).map_err(|error| error.to_string())?;
-            return access
-                .open(surroundings)
-                .map_err(|error| format!("kubeconfig {}: {error}", path.display()));
+            return kubeconfig::open(&Named::File(path.clone()), &wanted, surroundings);
         }
         Method::ServiceAccount { server, token_file, tls } => {
             Access { token_file: Some(token_file.clone()), ..access(server, tls) }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use log::info;
+use log::{info, warn};
 
 use crate::clusters::file::Labels;
-use crate::kube::{Cause, Client, ClientConfig, Deadline, Error, Object, Requests};
+use crate::kube::{Cause, Client, ClientConfig, Deadline, Error, Object, Requests, Stamp};
 use crate::object::{ClusterId, ObjectRef};
 
 /// What makes the configuration of a cluster, when it is first needed and again after that has failed: reads the files that it
@@ -17,27 +18,42 @@ pub type Open = Box<dyn Fn() -> Result<ClientConfig, String> + Send + Sync>;
 /// Every cluster that can be asked.
 #[derive(Debug)]
 pub struct Clusters {
-    own: Arc<Client>,
+    own: Member,
+    /// The first client of the own cluster.
+    first: Arc<Client>,
     others: BTreeMap<ClusterId, Member>,
 }
 
-/// A cluster that is not the pod's own.
+/// A cluster, with its client once there is one.
 pub struct Member {
     labels: Labels,
     open: Open,
+    /// The kubeconfigs that `open` reads: when one of them changes, the client is made anew.
+    files: Vec<PathBuf>,
     requests: Arc<Requests>,
-    client: Mutex<Option<Arc<Client>>>,
+    made: Mutex<Option<Made>>,
+}
+
+/// A client, and how the kubeconfigs looked that it was made of.
+struct Made {
+    client: Arc<Client>,
+    stamps: Vec<Option<Stamp>>,
 }
 
 impl Clusters {
-    /// The pod's own cluster, and these.
-    pub fn new(own: Client, others: BTreeMap<ClusterId, Member>) -> Self {
-        Self { own: Arc::new(own), others }
+    /// The pod's own cluster, whose client is made at once, and these, whose clients are made when they are needed.
+    ///
+    /// # Errors
+    /// Why there can be no client of the own cluster.
+    pub fn new(own: Member, others: BTreeMap<ClusterId, Member>) -> Result<Self, Cause> {
+        let first = own.client(None)?;
+        Ok(Self { own, first, others })
     }
 
     /// The pod's own cluster.
-    pub fn own(&self) -> &Arc<Client> {
-        &self.own
+    pub fn own(&self) -> Arc<Client> {
+        // There is a client, so this never fails.
+        self.own.client(None).unwrap_or_else(|_| Arc::clone(&self.first))
     }
 
     /// The others.
@@ -50,9 +66,9 @@ impl Clusters {
     /// # Errors
     /// [`Cause::Configuration`] if what its entry names cannot be read or used; it is tried again the next time.
     pub fn client(&self, cluster: Option<&ClusterId>) -> Result<Arc<Client>, Cause> {
-        let Some(id) = cluster else { return Ok(Arc::clone(&self.own)) };
+        let Some(id) = cluster else { return Ok(self.own()) };
         match self.others.get(id) {
-            Some(member) => member.client(id),
+            Some(member) => member.client(cluster),
             None => Err(Cause::Configuration { reason: format!("there is no cluster {id}") }),
         }
     }
@@ -68,9 +84,9 @@ impl Clusters {
 }
 
 impl Member {
-    /// A cluster that is opened in this way.
-    pub fn new(labels: Labels, open: Open) -> Self {
-        Self { labels, open, requests: Arc::default(), client: Mutex::default() }
+    /// A cluster that is opened in this way, and again when one of these kubeconfigs changes.
+    pub fn new(labels: Labels, open: Open, files: Vec<PathBuf>) -> Self {
+        Self { labels, open, files, requests: Arc::default(), made: Mutex::default() }
     }
 
     /// How people call it.
@@ -83,18 +99,33 @@ impl Member {
         Arc::clone(&self.requests)
     }
 
-    /// Its client, made now if there is none yet. Whoever comes meanwhile waits for it.
-    fn client(&self, id: &ClusterId) -> Result<Arc<Client>, Cause> {
+    /// Its client, made now if there is none yet. Whoever comes meanwhile waits for it. While a kubeconfig that has changed cannot
+    /// be used, the client that was made of the one before is used on.
+    fn client(&self, id: Option<&ClusterId>) -> Result<Arc<Client>, Cause> {
         // A thread that panicked with the lock held cannot have left anything half-made behind.
-        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = &*client {
-            return Ok(Arc::clone(client));
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps: Vec<_> = self.files.iter().map(|file| Stamp::at(file)).collect();
+        if let Some(made) = &*made
+            && made.stamps == stamps
+        {
+            return Ok(Arc::clone(&made.client));
         }
-        let config = (self.open)().map_err(|reason| Cause::Configuration { reason })?;
-        info!("cluster {id}{} is {}", self.labels, config.server);
-        let made = Arc::new(Client::counted(config, self.requests()));
-        *client = Some(Arc::clone(&made));
-        Ok(made)
+        match ((self.open)(), made.as_mut()) {
+            (Ok(config), _) => {
+                if let Some(id) = id {
+                    info!("cluster {id}{} is {}", self.labels, config.server);
+                }
+                let client = Arc::new(Client::counted(config, self.requests()));
+                *made = Some(Made { client: Arc::clone(&client), stamps });
+                Ok(client)
+            }
+            (Err(reason), Some(before)) => {
+                warn!("{reason}; going on with what was there before");
+                before.stamps = stamps;
+                Ok(Arc::clone(&before.client))
+            }
+            (Err(reason), None) => Err(Cause::Configuration { reason }),
+        }
     }
 }
 
@@ -137,8 +168,9 @@ mod tests {
         let hub = ClusterId::parse("hub").unwrap();
         let labels = Labels { region: Some("eu".into()), name: Some("The Hub".into()), ..Labels::default() };
         assert_eq!(labels.to_string(), " (The Hub, eu)");
-        let others = BTreeMap::from([(hub.clone(), Member::new(labels, open))]);
-        let clusters = Clusters::new(Client::new(config()), others);
+        let others = BTreeMap::from([(hub.clone(), Member::new(labels, open, Vec::new()))]);
+        let own = Member::new(Labels::default(), Box::new(|| Ok(config())), Vec::new());
+        let clusters = Clusters::new(own, others).unwrap();
         assert_eq!(opened.load(Ordering::SeqCst), 0);
         assert!(
             matches!(clusters.client(Some(&hub)), Err(Cause::Configuration { reason }) if reason == "test")
@@ -147,6 +179,6 @@ mod tests {
         assert!(Arc::ptr_eq(&client, &clusters.client(Some(&hub)).unwrap()));
         assert_eq!(opened.load(Ordering::SeqCst), 2);
         assert!(clusters.client(Some(&ClusterId::parse("other").unwrap())).is_err());
-        assert!(Arc::ptr_eq(&clusters.client(None).unwrap(), clusters.own()));
+        assert!(Arc::ptr_eq(&clusters.client(None).unwrap(), &clusters.own()));
     }
 }

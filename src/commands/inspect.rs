@@ -1,7 +1,6 @@
 //! `podcreds inspect`: shows what a pod hangs on, or how the clusters do.
 
 use std::io::{self, ErrorKind, Write};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clusters::Clusters;
@@ -56,7 +55,7 @@ pub fn run(inquiry: &Inquiry, clusters: &Clusters, out: &mut dyn Write) -> Resul
             let others = others.filter(|(id, _)| wanted.is_empty() || wanted.contains(id));
             let others =
                 others.map(|(id, member)| (format!("{id}{}", member.labels()), clusters.client(Some(id))));
-            let first = wanted.is_empty().then(|| (own.clone(), Ok(Arc::clone(clusters.own()))));
+            let first = wanted.is_empty().then(|| (own.clone(), Ok(clusters.own())));
             let named: Vec<_> = first.into_iter().chain(others).collect();
             let reports = survey(&named, *timeout);
             let text = match format {

@@ -72,6 +72,17 @@ impl Credential {
         is_below(path, &own) || is_below(&own, path)
     }
 
+    /// Whether a file at this path can have been written for it.
+    pub fn writes(&self, path: &RelativePath) -> bool {
+        match self.format {
+            Format::Files => path
+                .to_string()
+                .strip_prefix(&self.path.to_string())
+                .is_some_and(|rest| rest.starts_with('/')),
+            _ => *path == self.path,
+        }
+    }
+
     /// Every object that it is made from: its sources, and the ConfigMap of its template.
     pub fn objects(&self) -> impl Iterator<Item = &ObjectRef> {
         self.source_objects().chain(self.template_object())

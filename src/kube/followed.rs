@@ -45,10 +45,8 @@ impl<T: Clone> Followed<T> {
     /// The content as it is now, and whether it is another than the last time. While the file cannot be read, the last
     /// content is used on, because it may still be good.
     pub fn current(&mut self) -> (T, bool) {
-        let looks_different = self.file.as_ref().is_some_and(|file| {
-            let seen = std::fs::metadata(&file.path).ok().map(|metadata| Stamp::of(&metadata));
-            seen.as_ref() != Some(&file.stamp)
-        });
+        let looks_different =
+            self.file.as_ref().is_some_and(|file| Stamp::at(&file.path).as_ref() != Some(&file.stamp));
         let changed = looks_different && self.read_again();
         (self.content.clone(), changed)
     }
@@ -77,8 +75,8 @@ impl<T> fmt::Debug for Followed<T> {
 }
 
 /// What changes when a file is replaced or written.
-#[derive(PartialEq, Eq)]
-struct Stamp {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
     device: u64,
     inode: u64,
     modified: (i64, i64),
@@ -86,6 +84,11 @@ struct Stamp {
 }
 
 impl Stamp {
+    /// That of the file at this path as it is now; none if there is none.
+    pub fn at(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
+    }
+
     fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),

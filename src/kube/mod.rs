@@ -32,7 +32,7 @@ pub use client::{Client, Object};
 pub use config::{ClientConfig, TlsName, TlsNameError, Trust};
 pub use error::{Cause, Error};
 pub use event::Event;
-pub use followed::{FileError, Followed};
+pub use followed::{FileError, Followed, Stamp};
 pub use given::PluginIdentity;
 pub use identity::{CertificateFiles, Identity, Impersonation, ImpersonationError, Material, MaterialError};
 pub use limits::Limits;

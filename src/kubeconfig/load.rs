@@ -20,6 +20,16 @@ pub enum Named {
     List(Vec<PathBuf>),
 }
 
+impl Named {
+    /// All of them.
+    pub fn files(&self) -> &[PathBuf] {
+        match self {
+            Self::File(path) => std::slice::from_ref(path),
+            Self::List(paths) => paths,
+        }
+    }
+}
+
 /// Reads the files and merges them.
 ///
 /// # Errors

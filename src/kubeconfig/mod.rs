@@ -24,6 +24,6 @@ pub use entries::{File, Kubeconfig};
 pub use error::{Error, Kind, Unusable};
 pub use exec::{Exec, ExecCluster};
 pub use load::{Named, load, merge, read_text};
-pub use open::{OpenError, Proxies, Surroundings};
+pub use open::{OpenError, Proxies, Surroundings, open};
 pub use parse::parse;
 pub use select::Wanted;

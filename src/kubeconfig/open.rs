@@ -14,7 +14,7 @@ use crate::kube::{
     Material, MaterialError, Plugin, PluginIdentity, Proxy, ProxyError, Roots, RootsError, Server, TlsName,
     TlsNameError, TokenFile, Trust, is_direct, token,
 };
-use crate::kubeconfig::{Access, Exec, ExecCluster};
+use crate::kubeconfig::{Access, Exec, ExecCluster, Named, Wanted, load};
 use crate::secret::SecretBytes;
 
 /// What a client's configuration needs beside the kubeconfig.
@@ -46,6 +46,17 @@ impl Proxies {
         let proxy = Proxy::parse(url.expose_text().unwrap_or_default());
         proxy.map(Some).map_err(|cause| OpenError::Proxy { named_by: "the variable HTTPS_PROXY", cause })
     }
+}
+
+/// Reads kubeconfigs, and what they name, for the configuration of a client.
+///
+/// # Errors
+/// What is wrong, in which file, and what to do.
+pub fn open(named: &Named, wanted: &Wanted, surroundings: &Surroundings) -> Result<ClientConfig, String> {
+    let kubeconfig = load(named).map_err(|error| error.to_string())?;
+    let access = kubeconfig.select(wanted).map_err(|error| error.to_string())?;
+    let files: Vec<_> = named.files().iter().map(|path| path.display().to_string()).collect();
+    access.open(surroundings).map_err(|error| format!("kubeconfig {}: {error}", files.join(", ")))
 }
 
 impl Access {

@@ -28,6 +28,8 @@ pub(super) struct Held {
     /// The clusters whose objects are being read.
     reading: BTreeSet<Option<ClusterId>>,
     on_delete: OnDelete,
+    /// Whether an earlier run has published in this volume.
+    restarted: bool,
     report: Arc<Report>,
 }
 
@@ -44,9 +46,14 @@ struct State {
 
 impl Held {
     /// Nothing yet of all that the credentials name; all is due to be read.
-    pub(super) fn new(credentials: &[Credential], on_delete: OnDelete, report: Arc<Report>) -> Self {
+    pub(super) fn new(
+        credentials: &[Credential],
+        on_delete: OnDelete,
+        restarted: bool,
+        report: Arc<Report>,
+    ) -> Self {
         let states = Self::states(credentials, |_| State::new());
-        Self { sources: Sources::new(), states, reading: BTreeSet::new(), on_delete, report }
+        Self { sources: Sources::new(), states, reading: BTreeSet::new(), on_delete, restarted, report }
     }
 
     fn states(
@@ -219,8 +226,10 @@ impl Held {
                 state.version = None;
                 let had = self.sources.get(object).is_some_and(Option::is_some);
                 let known = self.sources.contains_key(object);
-                let clear = had && self.on_delete == OnDelete::Clear;
-                if known || state.optional {
+                // After a restart, an object that is gone was deleted or cleared before.
+                let gone = !known && self.restarted;
+                let clear = (had || gone) && self.on_delete == OnDelete::Clear;
+                if known || clear || state.optional {
                     // Its watch tells when it is made again; where there is none, it is asked for in turn.
                     state.attempt.succeeded();
                 } else {
@@ -281,7 +290,7 @@ mod tests {
         let health = Arc::new(Health::new(Vec::new()));
         let events = Events::off(Arc::clone(&health));
         let report = Report::new(health, events, Duration::ZERO, mpsc::channel().0);
-        Held::new(credentials, OnDelete::Keep, Arc::new(report))
+        Held::new(credentials, OnDelete::Keep, false, Arc::new(report))
     }
 
     fn version(version: &str) -> Object {

@@ -37,12 +37,12 @@ pub(super) fn keep(
     let mut files = Bundle::new();
     for credential in lacking {
         let before = files.len();
-        for path in written.iter().filter(|path| credential.owns(&path.to_string())) {
+        for path in written.iter().filter(|path| credential.writes(path)) {
             if let Some(content) = version.read(path)? {
                 files.insert(path.clone(), BundleFile { content, mode: credential.mode });
             }
         }
-        let shared = files.keys().any(|path| credential.owns(&path.to_string()));
+        let shared = files.keys().any(|path| credential.writes(path));
         if files.len() == before && !shared && !credential.optional {
             return Ok(None);
         }

@@ -94,7 +94,7 @@ pub fn run(settings: Settings, clusters: Clusters, health: &Arc<Health>) -> Resu
     let (settings, clusters) = (Arc::new(settings), Arc::new(clusters));
     let events = match settings.events.clone() {
         Some(EventsFor { pod, uid }) => {
-            Events::start(Arc::clone(clusters.own()), pod, uid, settings.sync.timeout, Arc::clone(health))
+            Events::start(clusters.own(), pod, uid, settings.sync.timeout, Arc::clone(health))
         }
         None => Events::off(Arc::clone(health)),
     };

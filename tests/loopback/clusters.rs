@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::support::health::Health;
 use crate::support::run::{Finished, Running, poll_until, run};
-use crate::support::server::{ApiServer, Fault, Times};
+use crate::support::server::{ApiServer, Fault, Kind, Times};
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
 /// The pod's own cluster with the Secret `db`, and the cluster `hub` with a Secret `db` of its own.
@@ -287,6 +287,80 @@ fn after_a_restart_an_optional_credential_without_files_holds_up_nothing() {
     two.hub.stop();
     let sidecar = two.sidecar(IMPATIENT);
     sidecar.own_follows("test-password-1");
+}
+
+#[test]
+fn a_kubeconfig_that_is_replaced_is_read_again() {
+    let two = Two::new();
+    let put = |token: &str| {
+        let root = two.own.pod.root();
+        let kubeconfig = format!(
+            "current-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: '{}', certificate-authority: hub-ca.crt}}}}]\n\
+             users: [{{name: u, user: {{token: {token}}}}}]\n",
+            two.hub.url()
+        );
+        fs::write(root.join("new"), kubeconfig).unwrap();
+        fs::rename(root.join("new"), root.join("hub.kubeconfig")).unwrap();
+    };
+    put("test-token-1");
+    two.describe("- id: hub\n  auth_method: kubeconfig\n  kubeconfig_path: hub.kubeconfig\n");
+    let running = Running::start(two.command(&[&["sidecar"], IMPATIENT].concat()));
+    let arrives = |password: &str| {
+        poll_until(HANGS, password, || two.own.read("far/password") == password);
+    };
+    arrives(PASSWORD);
+    put("test-token-2");
+    two.hub.accept_tokens(&["test-token-2"]);
+    two.hub.drop_connections();
+    two.put_hub_password("test-password-1");
+    arrives("test-password-1");
+    // One that cannot be used leaves what was read before.
+    fs::write(two.own.pod.root().join("hub.kubeconfig"), "users: test-token-3").unwrap();
+    two.hub.drop_connections();
+    two.put_hub_password("test-password-2");
+    arrives("test-password-2");
+    poll_until(HANGS, "it is told", || running.stderr().contains("going on with what was there before"));
+    assert!(!running.stderr().contains("test-token"), "{}", running.stderr());
+}
+
+#[test]
+fn what_was_deleted_while_the_sidecar_was_away_is_cleared_and_holds_up_no_other() {
+    let clear = [IMPATIENT, &["--on-delete", "clear"]].concat();
+    let Sidecar { two, running, .. } = Sidecar::ready(Two::new(), &clear);
+    drop(running);
+    two.hub.delete(Kind::Secret, "shared", "db");
+    // Another run begins with what the one before has cleared.
+    let mut two = two;
+    for password in ["test-password-1", "test-password-2"] {
+        let sidecar = two.sidecar(&clear);
+        sidecar.waits("it is ready", || sidecar.health.status("/readyz") == 200);
+        sidecar.own_follows(password);
+        assert!(!sidecar.two.own.files().contains_key("far/password"));
+        let Sidecar { two: after, running, .. } = sidecar;
+        drop(running);
+        two = after;
+    }
+    let sidecar = two.sidecar(&clear);
+    sidecar.waits("it is ready", || sidecar.health.status("/readyz") == 200);
+    sidecar.hub_follows("test-password-3");
+}
+
+#[test]
+fn an_optional_credential_without_files_holds_up_nothing_after_a_restart() {
+    let two = Two::new();
+    two.own.annotate(&[
+        ("db.secret", "db"),
+        ("far.secret", "shared/none"),
+        ("far.cluster", "hub"),
+        ("far.optional", "true"),
+    ]);
+    let sidecar = two.sidecar(IMPATIENT);
+    sidecar.waits("the first file is out", || sidecar.two.own.read("db/password") == PASSWORD);
+    let Sidecar { two, running, .. } = sidecar;
+    drop(running);
+    two.hub.stop();
+    two.sidecar(IMPATIENT).own_follows("test-password-1");
 }
 
 #[test]

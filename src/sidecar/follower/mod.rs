@@ -24,7 +24,7 @@ use crate::sidecar::told::Told;
 use crate::sidecar::watcher::{self, Interest};
 use crate::sidecar::{Follow, Settings};
 use crate::sync::AnnotationsFrom;
-use crate::volume::Volume;
+use crate::volume::{Version, Volume};
 
 /// How long it is waited for another change after one, so that what is changed together is published together.
 const SETTLE: Duration = Duration::from_millis(2);
@@ -32,8 +32,8 @@ const SETTLE: Duration = Duration::from_millis(2);
 const SETTLE_AT_MOST: Duration = Duration::from_millis(50);
 /// How often an annotations file is looked at, where it is followed.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
-/// How many watches there may be, also those that nobody needs any more and that have not ended yet: twice as many as the
-/// annotations of a pod can name.
+/// How many watches there may be when others are begun, also those that nobody needs any more and that have not ended yet: half
+/// as many again as the annotations of a pod can name.
 const WATCHERS: usize = 768;
 /// The most that is waited for a change before the loop says that it lives.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -80,7 +80,8 @@ impl Follower {
         volume: Volume,
         credentials: Vec<Credential>,
     ) -> Self {
-        let held = Held::new(&credentials, settings.on_delete, Arc::clone(&report));
+        let restarted = matches!(Version::open(&settings.volume), Ok(Some(_)));
+        let held = Held::new(&credentials, settings.on_delete, restarted, Arc::clone(&report));
         let notifier = Notifier::start(&credentials, &settings.volume, Arc::clone(&report.health));
         let mut follower = Self {
             reader,

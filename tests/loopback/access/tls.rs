@@ -259,7 +259,7 @@ fn a_client_key_that_is_of_another_certificate_is_told_before_anybody_is_asked()
         outside.enters_as(&outside.cluster(&json!({})), &user);
         let finished = outside.init(&[]);
         assert_code(&finished, 2);
-        assert_has(&finished.stderr, &["kubeconfig: ", said]);
+        assert_has(&finished.stderr, &["kubeconfig config: ", said]);
     }
     assert_eq!(outside.server.connections(), 0);
 }
