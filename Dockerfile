@@ -5,7 +5,8 @@
 #     docker buildx build --platform linux/amd64,linux/arm64 --tag registry.example.com/podcreds:0.1.0 --push .
 #
 # The compiler runs on the builder's own platform and writes code for the other one, so nothing is emulated. rust-lld
-# links with the C runtime that rustc brings for musl; only ring's C and assembly need a C compiler for the platform.
+# (.cargo/config.toml) links with the C runtime that rustc brings for musl; only ring's C and assembly need a C compiler for
+# the platform.
 # On the platform's own builder the gcc that is there already provides that package.
 
 FROM --platform=$BUILDPLATFORM rust:1-bookworm AS amd64
@@ -23,7 +24,7 @@ WORKDIR /src
 COPY . .
 # Locked, because the two platforms may be built at the same time.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
-    RUSTFLAGS="-C linker=rust-lld" cargo build --release --locked --bin podcreds \
+    cargo build --release --locked --bin podcreds \
     && cp target/$CARGO_BUILD_TARGET/release/podcreds /podcreds
 
 FROM scratch

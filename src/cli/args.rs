@@ -8,6 +8,7 @@ use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
+use crate::cli::deferred::Deferred;
 use crate::cli::source::SourceArgs;
 use crate::credential::{PathError, RelativePath};
 use crate::duration::{duration, positive_duration, whole_seconds};
@@ -78,19 +79,19 @@ pub(super) enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Write every credential once and exit: an init container
-    Init(InitArgs),
+    Init(Deferred<InitArgs>),
     /// Write every credential and keep them current: a sidecar
-    Sidecar(SidecarArgs),
+    Sidecar(Deferred<SidecarArgs>),
     /// Print what init would write, values hidden
-    Render(RenderArgs),
+    Render(Deferred<RenderArgs>),
     /// Ask the sidecar of this container whether it is ready: an exec probe
-    Probe(ProbeArgs),
+    Probe(Deferred<ProbeArgs>),
     /// Become CMD with the variables of env files in its environment: for applications that read no files
-    Exec(ExecArgs),
+    Exec(Deferred<ExecArgs>),
     /// Copy this program into a volume, for an image that does not have it
-    Install(InstallArgs),
+    Install(Deferred<InstallArgs>),
     /// Show what a pod hangs on, or which clusters there are, as far as the rights reach
-    Inspect(InspectArgs),
+    Inspect(Deferred<InspectArgs>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -360,7 +361,9 @@ mod tests {
 
     #[test]
     fn every_flag_has_a_variable() {
-        for command in Args::command().get_subcommands() {
+        let mut args = Args::command();
+        args.build();
+        for command in args.get_subcommands() {
             let flags = command.get_arguments().filter(|arg| !arg.is_positional());
             for flag in flags.filter(|flag| !["help", "version"].contains(&flag.get_id().as_str())) {
                 let variable = flag.get_env().and_then(|name| name.to_str());

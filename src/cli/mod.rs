@@ -3,6 +3,7 @@
 
 mod access;
 mod args;
+mod deferred;
 mod failure;
 mod logging;
 mod settings;
@@ -22,6 +23,7 @@ use rustix::fs::Mode;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::args::{Command, ExecArgs, InspectArgs};
+use crate::cli::deferred::Deferred;
 use crate::cli::failure::Failure;
 use crate::commands::{self, exec};
 use crate::health::{Health, listen, probe};
@@ -70,12 +72,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 
 fn execute(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Init(init) => {
+        Command::Init(Deferred(init)) => {
             end_on_signals(|signal| 128 + signal)?;
             let (settings, found) = settings::of(&init.source)?;
             Ok(commands::init::run(&settings, &found.clusters, &init.target.volume, init.target.grace)?)
         }
-        Command::Sidecar(sidecar) => {
+        Command::Sidecar(Deferred(sidecar)) => {
             // For a sidecar, being told to end is the right end: a Job whose containers end so has succeeded.
             end_on_signals(|_| 0)?;
             let (settings, clusters) = settings::of_sidecar(&sidecar)?;
@@ -83,8 +85,8 @@ fn execute(command: Command) -> Result<(), Failure> {
             listen::start(sidecar.listen.listen, Arc::clone(&health))?;
             match sidecar::run(settings, clusters, &health)? {}
         }
-        Command::Probe(args) => Ok(probe::ask(args.listen.listen, args.timeout)?),
-        Command::Exec(args) => {
+        Command::Probe(Deferred(args)) => Ok(probe::ask(args.listen.listen, args.timeout)?),
+        Command::Exec(Deferred(args)) => {
             // A handler would undo that whoever started us ignores a signal, which CMD is to inherit. Any other process than
             // the first of a container ends without.
             if rustix::process::getpid().is_init() {
@@ -93,13 +95,13 @@ fn execute(command: Command) -> Result<(), Failure> {
             exec(&args)
         }
         // It is done in milliseconds, so that no signal has to end it half-way.
-        Command::Install(install) => Ok(commands::install::run(&install.path)?),
-        Command::Render(render) => {
+        Command::Install(Deferred(install)) => Ok(commands::install::run(&install.path)?),
+        Command::Render(Deferred(render)) => {
             end_on_signals(|signal| 128 + signal)?;
             let (settings, found) = settings::of(&render.source)?;
             Ok(commands::render::run(&settings, &found.clusters, render.reveal, &mut io::stdout().lock())?)
         }
-        Command::Inspect(args) => {
+        Command::Inspect(Deferred(args)) => {
             end_on_signals(|signal| 128 + signal)?;
             inspect(args)
         }

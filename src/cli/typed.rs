@@ -3,27 +3,19 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::args::{Args, TERMINATION_LOG, TERMINATION_LOG_VARIABLE};
+use crate::cli::deferred::without_empty_variables;
 
-/// Reads the arguments, the program's name first, and the environment. A variable that is empty counts as one that is not
-/// set: that is how a manifest or a chart says nothing.
+/// Reads the arguments, the program's name first, and the environment.
 ///
 /// # Errors
 /// What is wrong with them, or the help or version that was asked for.
 pub(super) fn parse(args: &[OsString]) -> Result<Args, clap::Error> {
     let matches = without_empty_variables(Args::command()).try_get_matches_from(args)?;
     Args::from_arg_matches(&matches)
-}
-
-fn without_empty_variables(command: clap::Command) -> clap::Command {
-    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    command
-        .mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg })
-        .mut_subcommands(without_empty_variables)
 }
 
 /// Where the last words go, found before anything else is understood, because wrong usage has last words too.
@@ -48,7 +40,8 @@ pub(super) fn variable_of(error: &clap::Error, args: &[OsString]) -> Option<OsSt
     let long = flag.split([' ', '=']).next()?;
     let typed =
         own(args).iter().filter_map(|arg| arg.to_str()).any(|arg| arg.split('=').next() == Some(long));
-    let command = Args::command();
+    let mut command = Args::command();
+    command.build();
     let mut flags =
         command.get_subcommands().flat_map(clap::Command::get_arguments).chain(command.get_arguments());
     let named = flags.find(|arg| arg.get_long().is_some_and(|name| long.strip_prefix("--") == Some(name)))?;
