@@ -16,6 +16,10 @@ set_up_watched() {
     make_namespace "$work/objects.yaml"
     make_account rotator "$work/rotator"
     writer=("${pod[@]}")
+    if [[ -n $before ]]; then
+        make_account before "$work/account-before"
+        pod_of_before=("${pod[@]}")
+    fi
     make_account bench "$work/account"
     wait_for rotate 1 s1
 }
@@ -46,13 +50,22 @@ stringData: {username: test-$1, password: test-password-$1, host: $1.example, po
 EOF
 }
 
-# `list` is what kube-rs needs besides; podcreds does without.
+# `list` is what kube-rs needs besides; podcreds does without. What is measured beside it has an account of its own, for the
+# API server's audit log.
 watched_accounts() {
     cat <<'EOF'
 ---
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: bench}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: before}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: kube-rs}
 ---
 apiVersion: v1
 kind: ServiceAccount
@@ -69,7 +82,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {name: bench}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: bench}
-subjects: [{kind: ServiceAccount, name: bench}]
+subjects: [{kind: ServiceAccount, name: bench}, {kind: ServiceAccount, name: before}, {kind: ServiceAccount, name: kube-rs}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -95,6 +108,12 @@ start_podcreds() {
     if [[ $("$podcreds" sidecar --help) == *--listen* ]]; then options+=(--listen off); fi
     mkdir "$2"
     start "$2.log" "POD_NAME=watches-$1" "PODCREDS_VOLUME=$2" "${@:3}" "$podcreds" sidecar "${options[@]}"
+}
+
+# The same, with the podcreds that is measured beside it.
+start_before() {
+    local podcreds=$before pod=("${pod_of_before[@]}")
+    start_podcreds "$@"
 }
 
 # start LOG [VARIABLE=VALUE…] COMMAND…: as a pod, in the background; `exec`, so that the number is the command's own.
