@@ -89,8 +89,11 @@ build_podcreds() {
     fi
 }
 
+# build_release MANIFEST [OPTION…]: all its programs, unless options say which.
 build_release() {
-    cargo build --quiet --locked --release --bins --target "$target" --manifest-path "$1"
+    local options=("${@:2}")
+    ((${#options[@]} > 0)) || options=(--bins)
+    cargo build --quiet --locked --release "${options[@]}" --target "$target" --manifest-path "$1"
     built=$(cargo metadata --no-deps --format-version 1 --manifest-path "$1" | jq -r .target_directory)/$target/release
 }
 
@@ -149,7 +152,7 @@ print_versions() {
 # audited FROM USER EXPRESSION [TO]
 audited() {
     local to=${4:-$(size "$AUDIT_LOG")}
-    tail -c "+$(($1 + 1))" "$AUDIT_LOG" | head -c "$((to - $1))" | jq -Rrn --arg user "$2" "
+    head -c "$to" "$AUDIT_LOG" | tail -c "+$(($1 + 1))" | jq -Rrn --arg user "$2" "
         [inputs | fromjson? | select(.user.username == \$user)] | unique_by(.auditID) | map($3)
         | if . == [] then \"none found for \(\$user)\" else group_by(.)[] | \"\(.[0]) \(length)\" end"
 }

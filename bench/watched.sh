@@ -3,17 +3,22 @@
 # What the benchmarks of the sidecar share: Secrets that change, who may watch and who may change them, sidecars that
 # follow them, and what the kernel says of a process. Sourced after cluster.sh.
 
-# set_up COUNT…: one pod for each count, named after it, whose annotations name so many Secrets.
+# set_up_watched COUNT…: one pod for each count, named after it, whose annotations name so many Secrets.
 set_up_watched() {
     local count
-    # The kernel's own count of its processor time, in nanoseconds.
-    [[ -r /proc/self/schedstat ]] || die "this kernel does not count processor time in /proc/PID/schedstat"
     {
         watched_accounts
         for count in "$@"; do watched_pod "$count"; done
         for count in $(seq "$(max "$@")"); do watched_secret "s$count"; done
     } >"$work/objects.yaml"
-    make_namespace "$work/objects.yaml"
+    make_watched "$work/objects.yaml"
+}
+
+# make_watched OBJECTS: makes them, and the accounts that watch and change them.
+make_watched() {
+    # The kernel's own count of its processor time, in nanoseconds.
+    [[ -r /proc/self/schedstat ]] || die "this kernel does not count processor time in /proc/PID/schedstat"
+    make_namespace "$1"
     make_account rotator "$work/rotator"
     writer=("${pod[@]}")
     if [[ -n $before ]]; then
@@ -28,8 +33,15 @@ max() { printf '%s\n' "$@" | sort -n | tail -n 1; }
 
 watched_pod() {
     local number
-    printf '%s\n' --- 'apiVersion: v1' 'kind: Pod' metadata: "  name: watches-$1" '  annotations:'
-    for number in $(seq "$1"); do printf '    podcreds.io/s%d.secret: s%d\n' "$number" "$number"; done
+    pod_manifest "watches-$1" < <(
+        for number in $(seq "$1"); do printf '    podcreds.io/s%d.secret: s%d\n' "$number" "$number"; done
+    )
+}
+
+# pod_manifest NAME: with the annotations of the standard input.
+pod_manifest() {
+    printf '%s\n' --- 'apiVersion: v1' 'kind: Pod' metadata: "  name: $1" '  annotations:'
+    cat
     # The pod only has to be readable: no node matches, and no image is pulled.
     cat <<'EOF'
 spec:
@@ -103,11 +115,16 @@ rotate() { env -i "${writer[@]}" "$rotate" "$@"; }
 
 # start_podcreds COUNT VOLUME [VARIABLE=VALUE…]: follows the Secrets of the pod of that count; sets `started_pid`.
 start_podcreds() {
+    mkdir "$2"
+    start_sidecar "watches-$1" "$2" "${@:3}"
+}
+
+# start_sidecar POD VOLUME [VARIABLE=VALUE…]
+start_sidecar() {
     local options=()
     # Its port would be taken from others.
     if [[ $("$podcreds" sidecar --help) == *--listen* ]]; then options+=(--listen off); fi
-    mkdir "$2"
-    start "$2.log" "POD_NAME=watches-$1" "PODCREDS_VOLUME=$2" "${@:3}" "$podcreds" sidecar "${options[@]}"
+    start "$2.log" "POD_NAME=$1" "PODCREDS_VOLUME=$2" "${@:3}" "$podcreds" sidecar "${options[@]}"
 }
 
 # The same, with the podcreds that is measured beside it.
