@@ -146,8 +146,8 @@ print_versions() {
         jq -r '"kubectl \(.clientVersion.gitVersion)", "API server \(.serverVersion.gitVersion)"'
 }
 
-# What the requests of a user were about, between two lengths of the audit log: each kind with its number. A watch is in the
-# log when it begins and again when it ends.
+# What the requests of a user were about, between two lengths of the audit log: each kind with its number. A watch is counted
+# once, whether the log has its begin, its end or both.
 #
 # audited FROM USER EXPRESSION [TO]
 audited() {
