@@ -165,7 +165,7 @@ in_lines='
     def padded(width): tostring | . + " " * ([width - length, 1] | max);
     def line(what; value; target; met):
         (what | padded(34)) + (value | padded(12)) + (target | padded(12)) + (if met then "met" else "missed" end);
-    def hundredths: . * 100 | round / 100;'
+    def hundredths: . * 100 | round / 100 + 0;'
 
 # For jq: what many values come to; the percentile is that of the nearest rank.
 # shellcheck disable=SC2034 # the scripts that source this use it

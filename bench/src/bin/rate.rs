@@ -57,7 +57,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Reads the Secret as podcreds does.
-fn reader(qps: Option<f64>, secret: &str) -> Result<impl Fn() -> Result<usize, String> + Sync, Box<dyn Error>> {
+fn reader(
+    qps: Option<f64>,
+    secret: &str,
+) -> Result<impl Fn() -> Result<usize, String> + Sync, Box<dyn Error>> {
     let variable = |name| env::var(name);
     let (host, port) = (variable("KUBERNETES_SERVICE_HOST")?, variable("KUBERNETES_SERVICE_PORT")?);
     let account = variable("PODCREDS_SERVICE_ACCOUNT_DIR")?;
@@ -81,10 +84,12 @@ struct Secret<'a> {
 fn read_bare(pod: &Pod, secret: &str) -> Result<usize, String> {
     let read = || -> Result<usize, Box<dyn Error>> {
         let request = pod.agent.get(format!("{}/secrets/{secret}", pod.namespace));
-        let request = request.header("Authorization", &pod.authorization).header("Accept", "application/json");
+        let request =
+            request.header("Authorization", &pod.authorization).header("Accept", "application/json");
         let body = request.call()?.body_mut().read_to_vec()?;
         let Secret { data } = serde_json::from_slice(&body)?;
-        let decoded = data.values().map(|value| BASE64_STANDARD.decode(value)).collect::<Result<Vec<_>, _>>()?;
+        let decoded =
+            data.values().map(|value| BASE64_STANDARD.decode(value)).collect::<Result<Vec<_>, _>>()?;
         Ok(decoded.len())
     };
     read().map_err(|error| error.to_string())
@@ -163,6 +168,9 @@ fn cpu() -> Duration {
 /// The largest resident size so far.
 fn peak_kib() -> Result<u64, Box<dyn Error>> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("/proc/self/status has no VmHWM")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .ok_or("/proc/self/status has no VmHWM")?;
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
