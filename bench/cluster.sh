@@ -1,9 +1,10 @@
 # shellcheck shell=bash
 # What the benchmarks share: a namespace of their own on the cluster that KUBECONFIG names, what a pod in it finds, and
-# builds. Sourced; sets `here`, `target`, `namespace`, `work`, and with its functions `kubectl`, `pod` and `built`.
+# builds. Sourced; sets `here`, `target`, `namespace`, `work`, `before`, `in_lines`, `in_summary`, and with its functions `kubectl`, `pod` and `built`.
 #
 #   KUBECTL=FILE      the kubectl to set up with
 #   PODCREDS=FILE     measures this podcreds instead of building one
+#   BEFORE=FILE       an earlier podcreds, to measure it beside
 export LC_ALL=C # a decimal point is a point
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -12,6 +13,7 @@ namespace=podcreds-bench-$$-$RANDOM
 # In memory, as a volume for credentials should be: a disk's file system has costs of its own, which depend on what was
 # deleted there a moment ago.
 work=$(mktemp -d -p "$([[ -w /dev/shm ]] && echo /dev/shm || echo "${TMPDIR:-/tmp}")")
+before=${BEFORE:-}
 # What clean_up ends: processes that were started here.
 started=()
 
@@ -37,6 +39,7 @@ clean_up() {
 
 check_prerequisites() {
     local tool
+    [[ -z $before || -x $before ]] || die "BEFORE=$before is no program"
     kubectl=$(command -v "${KUBECTL:-kubectl}") || die "no kubectl: install it, or name one with KUBECTL"
     for tool in cargo jq; do
         command -v "$tool" >/dev/null || die "no $tool: install it"
@@ -86,8 +89,11 @@ build_podcreds() {
     fi
 }
 
+# build_release MANIFEST [OPTION…]: all its programs, unless options say which.
 build_release() {
-    cargo build --quiet --locked --release --bins --target "$target" --manifest-path "$1"
+    local options=("${@:2}")
+    ((${#options[@]} > 0)) || options=(--bins)
+    cargo build --quiet --locked --release "${options[@]}" --target "$target" --manifest-path "$1"
     built=$(cargo metadata --no-deps --format-version 1 --manifest-path "$1" | jq -r .target_directory)/$target/release
 }
 
@@ -140,4 +146,31 @@ print_versions() {
         jq -r '"kubectl \(.clientVersion.gitVersion)", "API server \(.serverVersion.gitVersion)"'
 }
 
+# What the requests of a user were about, between two lengths of the audit log: each kind with its number. A watch is counted
+# once, whether the log has its begin, its end or both.
+#
+# audited FROM USER EXPRESSION [TO]
+audited() {
+    local to=${4:-$(size "$AUDIT_LOG")}
+    head -c "$to" "$AUDIT_LOG" | tail -c "+$(($1 + 1))" | jq -Rrn --arg user "$2" "
+        [inputs | fromjson? | select(.user.username == \$user)] | unique_by(.auditID) | map($3)
+        | if . == [] then \"none found for \(\$user)\" else group_by(.)[] | \"\(.[0]) \(length)\" end"
+}
+
 size() { stat --dereference --format %s "$1"; }
+
+# For jq: a line of a table of targets.
+# shellcheck disable=SC2034 # the scripts that source this use it
+in_lines='
+    def padded(width): tostring | . + " " * ([width - length, 1] | max);
+    def line(what; value; target; met):
+        (what | padded(34)) + (value | padded(12)) + (target | padded(12)) + (if met then "met" else "missed" end);
+    def hundredths: . * 100 | round / 100 + 0;'
+
+# For jq: what many values come to; the percentile is that of the nearest rank.
+# shellcheck disable=SC2034 # the scripts that source this use it
+in_summary='
+    def summary:
+        sort as $sorted
+        | def at(percent): $sorted[[($sorted | length) * percent / 100 | ceil - 1, 0] | max];
+        {min: at(0), median: at(50), p99: at(99), max: at(100)};'

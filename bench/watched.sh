@@ -3,19 +3,28 @@
 # What the benchmarks of the sidecar share: Secrets that change, who may watch and who may change them, sidecars that
 # follow them, and what the kernel says of a process. Sourced after cluster.sh.
 
-# set_up COUNT…: one pod for each count, named after it, whose annotations name so many Secrets.
+# set_up_watched COUNT…: one pod for each count, named after it, whose annotations name so many Secrets.
 set_up_watched() {
     local count
-    # The kernel's own count of its processor time, in nanoseconds.
-    [[ -r /proc/self/schedstat ]] || die "this kernel does not count processor time in /proc/PID/schedstat"
     {
         watched_accounts
         for count in "$@"; do watched_pod "$count"; done
         for count in $(seq "$(max "$@")"); do watched_secret "s$count"; done
     } >"$work/objects.yaml"
-    make_namespace "$work/objects.yaml"
+    make_watched "$work/objects.yaml"
+}
+
+# make_watched OBJECTS: makes them, and the accounts that watch and change them.
+make_watched() {
+    # The kernel's own count of its processor time, in nanoseconds.
+    [[ -r /proc/self/schedstat ]] || die "this kernel does not count processor time in /proc/PID/schedstat"
+    make_namespace "$1"
     make_account rotator "$work/rotator"
     writer=("${pod[@]}")
+    if [[ -n $before ]]; then
+        make_account before "$work/account-before"
+        pod_of_before=("${pod[@]}")
+    fi
     make_account bench "$work/account"
     wait_for rotate 1 s1
 }
@@ -24,8 +33,15 @@ max() { printf '%s\n' "$@" | sort -n | tail -n 1; }
 
 watched_pod() {
     local number
-    printf '%s\n' --- 'apiVersion: v1' 'kind: Pod' metadata: "  name: watches-$1" '  annotations:'
-    for number in $(seq "$1"); do printf '    podcreds.io/s%d.secret: s%d\n' "$number" "$number"; done
+    pod_manifest "watches-$1" < <(
+        for number in $(seq "$1"); do printf '    podcreds.io/s%d.secret: s%d\n' "$number" "$number"; done
+    )
+}
+
+# pod_manifest NAME: with the annotations of the standard input.
+pod_manifest() {
+    printf '%s\n' --- 'apiVersion: v1' 'kind: Pod' metadata: "  name: $1" '  annotations:'
+    cat
     # The pod only has to be readable: no node matches, and no image is pulled.
     cat <<'EOF'
 spec:
@@ -46,13 +62,22 @@ stringData: {username: test-$1, password: test-password-$1, host: $1.example, po
 EOF
 }
 
-# `list` is what kube-rs needs besides; podcreds does without.
+# `list` is what kube-rs needs besides; podcreds does without. What is measured beside it has an account of its own, for the
+# API server's audit log.
 watched_accounts() {
     cat <<'EOF'
 ---
 apiVersion: v1
 kind: ServiceAccount
 metadata: {name: bench}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: before}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: kube-rs}
 ---
 apiVersion: v1
 kind: ServiceAccount
@@ -69,7 +94,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata: {name: bench}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: bench}
-subjects: [{kind: ServiceAccount, name: bench}]
+subjects: [{kind: ServiceAccount, name: bench}, {kind: ServiceAccount, name: before}, {kind: ServiceAccount, name: kube-rs}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -90,11 +115,22 @@ rotate() { env -i "${writer[@]}" "$rotate" "$@"; }
 
 # start_podcreds COUNT VOLUME [VARIABLE=VALUE…]: follows the Secrets of the pod of that count; sets `started_pid`.
 start_podcreds() {
+    mkdir "$2"
+    start_sidecar "watches-$1" "$2" "${@:3}"
+}
+
+# start_sidecar POD VOLUME [VARIABLE=VALUE…]
+start_sidecar() {
     local options=()
     # Its port would be taken from others.
     if [[ $("$podcreds" sidecar --help) == *--listen* ]]; then options+=(--listen off); fi
-    mkdir "$2"
-    start "$2.log" "POD_NAME=watches-$1" "PODCREDS_VOLUME=$2" "${@:3}" "$podcreds" sidecar "${options[@]}"
+    start "$2.log" "POD_NAME=$1" "PODCREDS_VOLUME=$2" "${@:3}" "$podcreds" sidecar "${options[@]}"
+}
+
+# The same, with the podcreds that is measured beside it.
+start_before() {
+    local podcreds=$before pod=("${pod_of_before[@]}")
+    start_podcreds "$@"
 }
 
 # start LOG [VARIABLE=VALUE…] COMMAND…: as a pod, in the background; `exec`, so that the number is the command's own.
