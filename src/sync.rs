@@ -37,6 +37,8 @@ pub struct Settings {
     pub allow_none: bool,
     /// The bound on reading all objects, retries included.
     pub timeout: Duration,
+    /// Which errors end it at once.
+    pub gives_up: fn(&kube::Error) -> bool,
 }
 
 /// Where a pod's annotations are read.
@@ -143,9 +145,16 @@ pub fn gather_some(
     credentials.retain(wanted);
     // A wrong template is told before any Secret is asked for.
     let templates = ordered::set(credentials.iter().filter_map(Credential::template_object));
-    let mut sources = fetch(clusters, &credentials, |object| templates.contains(object), deadline)?;
+    let mut sources =
+        fetch(clusters, &credentials, |object| templates.contains(object), deadline, settings.gives_up)?;
     render::check_templates(&credentials, &sources)?;
-    sources.extend(fetch(clusters, &credentials, |object| !templates.contains(object), deadline)?);
+    sources.extend(fetch(
+        clusters,
+        &credentials,
+        |object| !templates.contains(object),
+        deadline,
+        settings.gives_up,
+    )?);
     left_out(&credentials, &sources).for_each(|omission| info!("{omission}"));
     Ok(Gathered { credentials, sources })
 }
@@ -162,7 +171,7 @@ pub fn credentials(
     let annotations = match &settings.annotations {
         AnnotationsFrom::File(path) => read_file(path)?,
         AnnotationsFrom::Pod { pod, named_by_host } => {
-            read_pod(&clusters.own(), pod, *named_by_host, deadline)?
+            read_pod(&clusters.own(), pod, *named_by_host, deadline, settings.gives_up)?
         }
     };
     let credentials = annotations::parse(&annotations, &settings.prefix, &settings.scope)?;
@@ -205,8 +214,9 @@ fn read_pod(
     pod: &ObjectRef,
     named_by_host: bool,
     deadline: Deadline,
+    gives_up: fn(&kube::Error) -> bool,
 ) -> Result<BTreeMap<String, String>, Error> {
-    let read = until_settled([pod], deadline, |pod| client.annotations(pod, deadline));
+    let read = until_settled([pod], deadline, gives_up, |pod| client.annotations(pod, deadline));
     let read = read.map_err(|errors| {
         let hint = match errors.first().map(|error| &error.cause) {
             Some(Cause::NotFound { .. }) if named_by_host => Some(
@@ -228,6 +238,7 @@ fn fetch(
     credentials: &[Credential],
     is_wanted: impl Fn(&ObjectRef) -> bool,
     deadline: Deadline,
+    gives_up: fn(&kube::Error) -> bool,
 ) -> Result<Sources, Error> {
     // An object is optional if it is for all that name it.
     let mut wanted = BTreeMap::new();
@@ -236,7 +247,7 @@ fn fetch(
             *wanted.entry(object).or_insert(true) &= credential.optional;
         }
     }
-    let read = until_settled(wanted, deadline, |(object, optional)| {
+    let read = until_settled(wanted, deadline, gives_up, |(object, optional)| {
         match clusters.object(object, deadline).map(|object| object.data) {
             Err(error) if *optional && error.is_not_found() => Ok(None),
             result => result.map(Some),

@@ -100,6 +100,7 @@ impl Failure {
             Self::Install(install::Error::Volume(_)) => VOLUME,
             Self::Inspect(inspect::Error::Object(error)) if error.is_configuration() => USAGE,
             Self::Inspect(inspect::Error::Object(error)) if error.is_refusal() => REFUSED,
+            Self::Inspect(inspect::Error::NotLetIn) => REFUSED,
             Self::Inspect(inspect::Error::Object(_) | inspect::Error::NoCluster) => UNREACHABLE,
             Self::Inspect(inspect::Error::Output(_)) => VOLUME,
         }

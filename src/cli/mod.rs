@@ -27,7 +27,9 @@ use crate::cli::deferred::Deferred;
 use crate::cli::failure::Failure;
 use crate::commands::{self, exec};
 use crate::health::{Health, listen, probe};
+use crate::kube;
 use crate::sidecar;
+use crate::sync;
 
 /// The exit code of a defect of ours.
 pub const DEFECT: u8 = 1;
@@ -99,6 +101,8 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Render(Deferred(render)) => {
             end_on_signals(|signal| 128 + signal)?;
             let (settings, found) = settings::of(&render.source)?;
+            // Somebody looks on.
+            let settings = sync::Settings { gives_up: kube::Error::wants_a_person, ..settings };
             Ok(commands::render::run(&settings, &found.clusters, render.reveal, &mut io::stdout().lock())?)
         }
         Command::Inspect(Deferred(args)) => {

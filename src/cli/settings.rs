@@ -10,6 +10,7 @@ use crate::clusters::file::Labels;
 use crate::commands::inspect::{ClustersFormat, Inquiry};
 use crate::health;
 use crate::inspect::{Format, Question, Target};
+use crate::kube;
 use crate::object::{ClusterId, Kind, NameError, Namespace, ObjectRef, is_subdomain};
 use crate::quote::{Quoted, nearest, suggest};
 use crate::sidecar::{self, EventsFor, Follow, OnDelete};
@@ -33,8 +34,14 @@ pub(super) fn of(args: &SourceArgs) -> Result<(Settings, Found), Failure> {
             AnnotationsFrom::Pod { pod, named_by_host }
         }
     };
-    let settings =
-        Settings { annotations, prefix, scope, allow_none: args.allow_none, timeout: args.timeout };
+    let settings = Settings {
+        annotations,
+        prefix,
+        scope,
+        allow_none: args.allow_none,
+        timeout: args.timeout,
+        gives_up: kube::Error::is_final,
+    };
     Ok((settings, found))
 }
 
@@ -150,6 +157,10 @@ fn wanted(named: &[String], found: &Found) -> Result<Vec<ClusterId>, Failure> {
     let known = found.clusters.others();
     let wanted = |name: &String| match known.keys().find(|id| id.as_str() == name) {
         Some(id) => Ok(id.clone()),
+        None if known.is_empty() => Err(Failure::Setting(format!(
+            "--cluster: nothing describes {}: name a clusters file with --clusters",
+            Quoted(name)
+        ))),
         None => {
             let nearest = nearest(name, known.keys().map(ClusterId::as_str));
             Err(Failure::Setting(format!(

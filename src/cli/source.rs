@@ -18,7 +18,7 @@ pub(super) struct SourceArgs {
     #[arg(long, value_name = "NAME", env = "POD_NAME", hide_env_values = true)]
     pub(super) pod: Option<String>,
 
-    /// The pod's namespace [default: that of the service account]
+    /// The pod's namespace [default: that of the service account, or of the kubeconfig's context]
     #[arg(long, short, value_name = "NAME", env = "POD_NAMESPACE", hide_env_values = true)]
     pub(super) namespace: Option<String>,
 

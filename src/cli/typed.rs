@@ -38,13 +38,17 @@ fn own(args: &[OsString]) -> &[OsString] {
 pub(super) fn variable_of(error: &clap::Error, args: &[OsString]) -> Option<OsString> {
     let ContextValue::String(flag) = error.get(ContextKind::InvalidArg)? else { return None };
     let long = flag.split([' ', '=']).next()?;
-    let typed =
-        own(args).iter().filter_map(|arg| arg.to_str()).any(|arg| arg.split('=').next() == Some(long));
     let mut command = Args::command();
     command.build();
     let mut flags =
         command.get_subcommands().flat_map(clap::Command::get_arguments).chain(command.get_arguments());
     let named = flags.find(|arg| arg.get_long().is_some_and(|name| long.strip_prefix("--") == Some(name)))?;
+    let short = named.get_short().map(|short| format!("-{short}"));
+    let is_it = |arg: &str| {
+        let is_short = |short: &String| arg.starts_with(short) && !arg.starts_with("--");
+        arg.split('=').next() == Some(long) || short.as_ref().is_some_and(is_short)
+    };
+    let typed = own(args).iter().filter_map(|arg| arg.to_str()).any(is_it);
     named.get_env().filter(|_| !typed).map(OsStr::to_owned)
 }
 

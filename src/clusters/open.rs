@@ -53,7 +53,9 @@ fn config(method: &Method, pod: &Pod, surroundings: &Surroundings) -> Result<Cli
             let Surroundings { request_timeout, limits, .. } = *surroundings;
             let config =
                 in_cluster::load(&pod.folder, pod.host.as_deref(), pod.port.as_deref(), request_timeout);
-            return config.map(|config| ClientConfig { limits, ..config }).map_err(|error| error.to_string());
+            return config
+                .map(|config| ClientConfig { limits, ..config })
+                .map_err(|error| format!("auth_method in_cluster is for pods: {error}"));
         }
         Method::Kubeconfig { path, context } => {
             let wanted = Wanted { context: context.clone(), ..Wanted::default() };

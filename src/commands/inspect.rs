@@ -4,7 +4,8 @@ use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
 use crate::clusters::Clusters;
-use crate::inspect::clusters::{json, survey, table};
+use crate::clusters::file::Labels;
+use crate::inspect::clusters::{ClusterReport, Named, json, survey, table};
 use crate::inspect::{self, Format, Question};
 use crate::object::ClusterId;
 
@@ -53,9 +54,13 @@ pub fn run(inquiry: &Inquiry, clusters: &Clusters, out: &mut dyn Write) -> Resul
         Inquiry::Clusters { wanted, own, format, timeout } => {
             let others = clusters.others().iter();
             let others = others.filter(|(id, _)| wanted.is_empty() || wanted.contains(id));
-            let others =
-                others.map(|(id, member)| (format!("{id}{}", member.labels()), clusters.client(Some(id))));
-            let first = wanted.is_empty().then(|| (own.clone(), Ok(clusters.own())));
+            let others = others.map(|(id, member)| Named {
+                id: id.to_string(),
+                labels: member.labels().clone(),
+                client: clusters.client(Some(id)),
+            });
+            let own = || Named { id: own.clone(), labels: Labels::default(), client: Ok(clusters.own()) };
+            let first = wanted.is_empty().then(own);
             let named: Vec<_> = first.into_iter().chain(others).collect();
             let reports = survey(&named, *timeout);
             let text = match format {
@@ -63,7 +68,11 @@ pub fn run(inquiry: &Inquiry, clusters: &Clusters, out: &mut dyn Write) -> Resul
                 ClustersFormat::Json => json(&reports),
             };
             print(&text, out)?;
-            if reports.iter().all(|report| report.answered.is_err()) { Err(Error::NoCluster) } else { Ok(()) }
+            match reports.iter().all(|report| report.answered.is_err()) {
+                true => Err(Error::NoCluster),
+                false if !reports.iter().any(ClusterReport::is_let_in) => Err(Error::NotLetIn),
+                false => Ok(()),
+            }
         }
     }
 }
@@ -85,6 +94,9 @@ pub enum Error {
     /// All are dead.
     #[error("no cluster can be reached; the report says why")]
     NoCluster,
+    /// Those that answer tell nothing.
+    #[error("no cluster lets us in; the report says why")]
+    NotLetIn,
     /// The standard output.
     #[error("cannot write to the standard output: {0}")]
     Output(io::Error),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::clusters::file::Labels;
 use crate::inspect::api::{self, Page, Version};
 use crate::kube::{Cause, Client, Deadline};
 use crate::quote::one_line;
@@ -19,12 +20,29 @@ const CELL_LIMIT: usize = 100;
 /// How a cluster does.
 #[derive(Debug)]
 pub struct ClusterReport {
-    /// What it is called here.
-    pub name: String,
+    /// Its id in the clusters file, or the name of the own one.
+    pub id: String,
+    /// What people call it.
+    pub labels: Labels,
     /// The address of its API server.
     pub server: String,
     /// What it answered, or why it did not.
     pub answered: Result<Answered, String>,
+}
+
+impl ClusterReport {
+    /// Whether it told anything but that it does not know us.
+    pub fn is_let_in(&self) -> bool {
+        let said = |answered: &Answered| {
+            answered.version.is_ok() || answered.nodes.is_ok() || answered.namespaces.is_ok()
+        };
+        self.answered.as_ref().is_ok_and(said)
+    }
+
+    /// Its id, with what people call it.
+    fn name(&self) -> String {
+        format!("{}{}", self.id, self.labels)
+    }
 }
 
 /// What a cluster answered.
@@ -40,8 +58,15 @@ pub struct Answered {
     pub namespaces: Result<u64, String>,
 }
 
-/// A cluster to ask: what it is called, and its client or why there is none.
-pub type Named = (String, Result<Arc<Client>, Cause>);
+/// A cluster to ask.
+pub struct Named {
+    /// Its id in the clusters file, or the name of the own one.
+    pub id: String,
+    /// What people call it.
+    pub labels: Labels,
+    /// Its client, or why there is none.
+    pub client: Result<Arc<Client>, Cause>,
+}
 
 /// Asks each cluster, all at the same time, each within the time. The reports come in the order of the clusters.
 pub fn survey(named: &[Named], timeout: Duration) -> Vec<ClusterReport> {
@@ -51,15 +76,19 @@ pub fn survey(named: &[Named], timeout: Duration) -> Vec<ClusterReport> {
             let client = Arc::clone(client);
             thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || ask(&client, deadline))
         };
-        let started: Vec<_> = named.iter().map(|(_, client)| client.as_ref().map(start)).collect();
+        let started: Vec<_> = named.iter().map(|it| it.client.as_ref().map(start)).collect();
         let answers = started.into_iter().map(|started| match started {
             Ok(Ok(thread)) => thread.join().unwrap_or_else(|_| Err("asking it ended early".to_owned())),
             Ok(Err(error)) => Err(format!("no thread could be started to ask it: {error}")),
             Err(cause) => Err(cause.to_string()),
         });
-        let report = |((name, client), answered): (&Named, _)| ClusterReport {
-            name: name.clone(),
-            server: client.as_ref().map_or_else(|_| "-".to_owned(), |client| client.server().to_string()),
+        let report = |(named, answered): (&Named, _)| ClusterReport {
+            id: named.id.clone(),
+            labels: named.labels.clone(),
+            server: named
+                .client
+                .as_ref()
+                .map_or_else(|_| "-".to_owned(), |client| client.server().to_string()),
             answered,
         };
         named.iter().zip(answers).map(report).collect()
@@ -135,7 +164,7 @@ pub fn table(reports: &[ClusterReport]) -> String {
         text.push('\n');
     }
     for (report, (what, why)) in said {
-        let _ = writeln!(text, "{}: {what}: {}", one_line(&report.name, CELL_LIMIT), one_line(why, 2000));
+        let _ = writeln!(text, "{}: {what}: {}", one_line(&report.name(), CELL_LIMIT), one_line(why, 2000));
     }
     text
 }
@@ -152,7 +181,7 @@ fn row(report: &ClusterReport) -> [String; 6] {
             number(namespaces),
         ],
     };
-    [cell(&report.name), cell(&report.server), version, latency, nodes, namespaces]
+    [cell(&report.name()), cell(&report.server), version, latency, nodes, namespaces]
 }
 
 /// What a cluster did not say, and why.
@@ -175,11 +204,14 @@ pub fn json(reports: &[ClusterReport]) -> String {
         let refusals: Vec<Value> =
             failures(report).map(|(what, reason)| json!({"what": what, "reason": reason})).collect();
         json!({
-            "name": report.name,
+            "id": report.id,
+            "name": report.labels.name,
+            "environment": report.labels.environment,
+            "region": report.labels.region,
             "server": report.server,
             "reachable": answered.is_some(),
             "version": answered.and_then(|answered| answered.version.as_ref().ok()),
-            "latency_ms": answered.map(|answered| answered.latency.as_secs_f64() * 1000.0),
+            "latency_ms": answered.map(|answered| (answered.latency.as_secs_f64() * 1e6).round() / 1e3),
             "nodes": answered.and_then(|answered| answered.nodes.as_ref().ok()),
             "namespaces": answered.and_then(|answered| answered.namespaces.as_ref().ok()),
             "refusals": refusals,

@@ -308,7 +308,7 @@ impl Client {
 
     fn send(&self, call: &Call<'_>, bounds: &Bounds) -> Result<Response<Body>, Cause> {
         let asked = Instant::now();
-        let (agent, headers) = self.way().current(asked)?;
+        let (agent, headers) = self.way().current(asked, bounds.whole)?;
         let mut request =
             Request::builder().method(&call.method).uri(format!("{}{}", self.server, call.path));
         if let Some(known) = request.headers_mut() {
@@ -365,8 +365,8 @@ impl Client {
 
 impl Way {
     /// The agent, and the headers that say who we are, for the files as they are now.
-    fn current(&mut self, asked: Instant) -> Result<(Agent, HeaderMap), Cause> {
-        let (headers, certificate_changed) = self.identity.headers(asked)?;
+    fn current(&mut self, asked: Instant, within: Option<Duration>) -> Result<(Agent, HeaderMap), Cause> {
+        let (headers, certificate_changed) = self.identity.headers(asked, within)?;
         let roots = self.roots.as_mut().map(Followed::current);
         if certificate_changed || roots.as_ref().is_some_and(|(_, changed)| *changed) {
             let roots = roots.as_ref().map(|(roots, _)| roots);

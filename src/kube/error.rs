@@ -158,6 +158,12 @@ impl Error {
         )
     }
 
+    /// Whether somebody has to do something about it: what may mend itself where many start at once, a person at a terminal does
+    /// not wait for.
+    pub fn wants_a_person(&self) -> bool {
+        self.is_final() || self.is_refusal() || matches!(self.cause, Cause::Tls { .. })
+    }
+
     /// Whether nobody was asked, because what describes the cluster is wrong.
     pub fn is_configuration(&self) -> bool {
         matches!(self.cause, Cause::Configuration { .. })
@@ -214,6 +220,10 @@ impl Cause {
     /// Says which rule would grant `verb` on this object, if that is what is missing.
     pub(super) fn with_remedy(self, object: &ObjectRef, verb: &str) -> Self {
         let Self::Forbidden { message, .. } = self else { return self };
+        if message.contains("User \"system:anonymous\"") {
+            let remedy = "nobody is logged in: give the kubeconfig's user a token, a client certificate or an exec plugin";
+            return Self::Forbidden { message, remedy: Some(remedy.to_owned()) };
+        }
         // Who may act for whom is not a matter of the object.
         if message.contains(" cannot impersonate ") {
             let remedy = "the kubeconfig names somebody to act for (as, as-groups), which takes a ClusterRole with the verb impersonate on users, groups, and userextras of authentication.k8s.io, bound to that user by a ClusterRoleBinding";

@@ -18,6 +18,8 @@ pub struct Followed<T> {
     /// None for what was in no file of its own.
     file: Option<Source<T>>,
     content: T,
+    /// Why it could not be read the last time, which is said once.
+    said: String,
 }
 
 /// The file, and how it is read.
@@ -34,12 +36,12 @@ impl<T: Clone> Followed<T> {
     /// If the file cannot be read, is empty, or `parse` refuses it.
     pub fn open(path: PathBuf, parse: fn(&[u8]) -> Result<T, String>) -> Result<Self, FileError> {
         let (stamp, content) = read(&path, parse)?;
-        Ok(Self { file: Some(Source { path, parse, stamp }), content })
+        Ok(Self { file: Some(Source { path, parse, stamp }), content, said: String::new() })
     }
 
     /// What never changes.
     pub fn fixed(content: T) -> Self {
-        Self { file: None, content }
+        Self { file: None, content, said: String::new() }
     }
 
     /// The content as it is now, and whether it is another than the last time. While the file cannot be read, the last
@@ -57,10 +59,15 @@ impl<T: Clone> Followed<T> {
         match read(&file.path, file.parse) {
             Ok((stamp, content)) => {
                 (file.stamp, self.content) = (stamp, content);
+                self.said.clear();
                 true
             }
             Err(error) => {
-                warn!("{error}; going on with what it held before");
+                let reason = error.to_string();
+                if reason != self.said {
+                    warn!("{reason}; going on with what it held before");
+                    self.said = reason;
+                }
                 false
             }
         }

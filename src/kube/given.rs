@@ -58,7 +58,7 @@ impl PluginIdentity {
 
     /// Runs the plugin, unless what it gave still holds. Whether it was run. One that has failed after it was `asked` for is not
     /// run again for each who waited meanwhile: with one that hangs, the last of them would wait for hours.
-    pub(super) fn renew(&mut self, asked: Instant) -> Result<bool, Cause> {
+    pub(super) fn renew(&mut self, asked: Instant, within: Option<Duration>) -> Result<bool, Cause> {
         let holds = |given: &Given| given.expires.is_none_or(|end| end > SystemTime::now());
         if self.given.as_ref().is_some_and(holds) {
             return Ok(false);
@@ -66,17 +66,18 @@ impl PluginIdentity {
         if let Some(failed) = self.failed.as_ref().filter(|failed| failed.at >= asked) {
             return Err(failed.cause());
         }
-        let answer = self.plugin.run(self.timeout()).map_err(|error| {
-            let reason = error.to_string();
-            let is_configuration = matches!(
-                error.problem,
-                PluginProblem::NotFound { .. }
-                    | PluginProblem::NotExecutable
-                    | PluginProblem::NoTerminal
-                    | PluginProblem::TooLarge
-            );
-            self.failed.insert(Failed { at: Instant::now(), is_configuration, reason }).cause()
-        })?;
+        let answer =
+            self.plugin.run(self.timeout().min(within.unwrap_or(Duration::MAX))).map_err(|error| {
+                let reason = error.to_string();
+                let is_configuration = matches!(
+                    error.problem,
+                    PluginProblem::NotFound { .. }
+                        | PluginProblem::NotExecutable
+                        | PluginProblem::NoTerminal
+                        | PluginProblem::TooLarge
+                );
+                self.failed.insert(Failed { at: Instant::now(), is_configuration, reason }).cause()
+            })?;
         let certificate = answer.certificate.map(|(certificate, key)| {
             let read = ClientCertificate::parse(certificate.expose(), key.expose());
             read.map_err(|error| Cause::Plugin { reason: format!("the credential plugin's answer: {error}") })
@@ -132,7 +133,7 @@ mod tests {
         };
         let mut identity = PluginIdentity::new(plugin);
         let mut renew = |asked| {
-            assert!(matches!(identity.renew(asked), Err(Cause::Plugin { .. })));
+            assert!(matches!(identity.renew(asked, None), Err(Cause::Plugin { .. })));
             fs::read_to_string(&runs).unwrap().lines().count()
         };
         let asked = Instant::now();

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::warn;
 use ureq::http::header::HeaderName;
@@ -32,14 +32,18 @@ pub struct Identity {
 
 impl Identity {
     /// The headers of a request that say who we are, and whether another client certificate goes with them than the last time.
-    /// They were `asked` for at that time; since then somebody else may have had them made.
-    pub(super) fn headers(&mut self, asked: Instant) -> Result<(HeaderMap, bool), Cause> {
+    /// They were `asked` for at that time; since then somebody else may have had them made. A plugin has no longer than `within`.
+    pub(super) fn headers(
+        &mut self,
+        asked: Instant,
+        within: Option<Duration>,
+    ) -> Result<(HeaderMap, bool), Cause> {
         let mut headers = self.impersonation.as_ref().map(|who| who.0.clone()).unwrap_or_default();
         let mut changed = self.certificate.as_mut().is_some_and(CertificateFiles::read_if_changed);
         if let Some(token) = &mut self.token {
             headers.insert("authorization", bearer(&token.current().0)?);
         } else if let Some(plugin) = &mut self.plugin {
-            changed |= plugin.renew(asked)?;
+            changed |= plugin.renew(asked, within)?;
             if let Some(token) = plugin.token() {
                 headers.insert("authorization", bearer(token)?);
             }
@@ -224,13 +228,13 @@ mod tests {
             CertificateFiles::open(Material::File(at("tls.crt")), Material::File(at("tls.key"))).unwrap();
         let first = opened.pair.end_entity();
         let mut identity = Identity { certificate: Some(opened), ..Identity::default() };
-        assert!(!identity.headers(Instant::now()).unwrap().1);
+        assert!(!identity.headers(Instant::now(), None).unwrap().1);
         put("tls.crt", &next);
-        assert!(!identity.headers(Instant::now()).unwrap().1);
+        assert!(!identity.headers(Instant::now(), None).unwrap().1);
         let kept = identity.certificate();
         assert_eq!(kept.unwrap().end_entity(), first);
         put("tls.key", &next_key);
-        assert!(identity.headers(Instant::now()).unwrap().1);
+        assert!(identity.headers(Instant::now(), None).unwrap().1);
         let taken = identity.certificate();
         assert_ne!(taken.unwrap().end_entity(), first);
     }
@@ -260,7 +264,7 @@ mod tests {
     fn the_header_of_a_token_is_marked_so_that_nothing_shows_it() {
         let token = Followed::fixed(Zeroizing::new("test-token-1".to_owned()));
         let mut identity = Identity { token: Some(token), ..Identity::default() };
-        let (headers, _) = identity.headers(Instant::now()).unwrap();
+        let (headers, _) = identity.headers(Instant::now(), None).unwrap();
         assert_eq!(headers["authorization"], "Bearer test-token-1");
         assert!(!format!("{headers:?} {identity:?}").contains("test-token-1"));
     }

@@ -56,13 +56,14 @@ impl Deadline {
 
 /// Asks for every item until each has an answer. Those that failed are tried again together, round by round, until all
 /// have succeeded, one has failed for good, or no other round fits before the deadline. Answers come in the order of the
-/// items.
+/// items. `gives_up` says for which errors there is no other round: [`Error::is_final`], or more.
 ///
 /// # Errors
 /// The last error of every item that has none.
 pub fn until_settled<K, V>(
     items: impl IntoIterator<Item = K>,
     deadline: Deadline,
+    gives_up: fn(&Error) -> bool,
     mut ask: impl FnMut(&K) -> Result<V, Error>,
 ) -> Result<Vec<(K, V)>, Vec<Error>> {
     let mut slots: Vec<Slot<K, V>> = items.into_iter().map(|item| Slot::new(item)).collect();
@@ -83,7 +84,7 @@ pub fn until_settled<K, V>(
             break;
         }
         let delay = deadline.fit(backoff.delay(), errors().filter_map(Error::retry_after).max());
-        let Some(delay) = delay.filter(|_| !errors().any(Error::is_final)) else {
+        let Some(delay) = delay.filter(|_| !errors().any(gives_up)) else {
             return Err(slots.into_iter().filter_map(|slot| slot.answer?.err()).collect());
         };
         for slot in &mut slots {
@@ -139,10 +140,15 @@ mod tests {
     #[test]
     fn only_what_failed_is_asked_again() {
         let mut asked = Vec::new();
-        let answers = until_settled(["a", "b", "c"], Deadline::after(Duration::from_secs(20)), |item| {
-            asked.push(*item);
-            if *item == "b" && asked.len() < 5 { Err(busy(None)) } else { Ok(asked.len()) }
-        });
+        let answers = until_settled(
+            ["a", "b", "c"],
+            Deadline::after(Duration::from_secs(20)),
+            Error::is_final,
+            |item| {
+                asked.push(*item);
+                if *item == "b" && asked.len() < 5 { Err(busy(None)) } else { Ok(asked.len()) }
+            },
+        );
         assert_eq!(answers.unwrap(), [("a", 1), ("b", 5), ("c", 3)]);
         assert_eq!(asked, ["a", "b", "c", "b", "b"]);
     }
@@ -150,30 +156,33 @@ mod tests {
     #[test]
     fn a_final_error_ends_it_after_its_round_and_all_errors_are_returned() {
         let mut asked = 0;
-        let errors = until_settled(["a", "b"], Deadline::after(Duration::from_secs(20)), |item| {
-            asked += 1;
-            let last = Cause::Refused { status: 400, message: String::new() };
-            Err::<(), _>(if *item == "a" { error(last) } else { busy(None) })
-        });
+        let errors =
+            until_settled(["a", "b"], Deadline::after(Duration::from_secs(20)), Error::is_final, |item| {
+                asked += 1;
+                let last = Cause::Refused { status: 400, message: String::new() };
+                Err::<(), _>(if *item == "a" { error(last) } else { busy(None) })
+            });
         assert_eq!((errors.unwrap_err().len(), asked), (2, 2));
     }
 
     #[test]
     fn a_wait_beyond_the_deadline_is_not_begun() {
         let asked = Some(Duration::from_secs(3600));
-        let errors =
-            until_settled(["a"], Deadline::after(Duration::from_secs(20)), |_| Err::<(), _>(busy(asked)));
+        let errors = until_settled(["a"], Deadline::after(Duration::from_secs(20)), Error::is_final, |_| {
+            Err::<(), _>(busy(asked))
+        });
         assert_eq!(errors.unwrap_err().len(), 1);
     }
 
     #[test]
     fn a_reason_that_was_given_is_kept_when_the_time_is_up() {
         let mut asked = 0;
-        let errors = until_settled(["a", "b"], Deadline::after(Duration::from_millis(100)), |_| {
-            asked += 1;
-            let server = Server::parse("10.0.0.1", "443").unwrap();
-            Err::<(), _>(if asked > 2 { error(Cause::OutOfTime { server }) } else { busy(None) })
-        });
+        let errors =
+            until_settled(["a", "b"], Deadline::after(Duration::from_millis(100)), Error::is_final, |_| {
+                asked += 1;
+                let server = Server::parse("10.0.0.1", "443").unwrap();
+                Err::<(), _>(if asked > 2 { error(Cause::OutOfTime { server }) } else { busy(None) })
+            });
         assert!(
             asked > 2 && errors.unwrap_err().iter().all(|error| matches!(error.cause, Cause::Busy { .. }))
         );

@@ -96,7 +96,7 @@ fn tls_reason(error: &rustls::Error) -> String {
     match certificate {
         // Authorities often have one and the same name; then only the signature tells them apart.
         Certificate::UnknownIssuer | Certificate::BadSignature => {
-            "its certificate is signed by none of those in ca.crt (or certificate-authority)".into()
+            "its certificate is signed by none of the authorities that are trusted (ca.crt, certificate-authority, ca_file)".into()
         }
         Certificate::Expired | Certificate::ExpiredContext { .. } => {
             "its certificate has expired, or the clock of this machine is wrong".into()

@@ -11,6 +11,8 @@ use crate::volume::{Error, Version};
 pub(super) struct Kept {
     pub(super) others: Vec<Credential>,
     pub(super) files: Bundle,
+    /// How many credentials these files are of.
+    pub(super) kept: usize,
 }
 
 /// Finds in the volume at `path` the files of the credentials that lack something. None if there are none of one of them, because
@@ -35,6 +37,7 @@ pub(super) fn keep(
         return Ok(None);
     }
     let mut files = Bundle::new();
+    let kept = lacking.len();
     for credential in lacking {
         let before = files.len();
         for path in written.iter().filter(|path| credential.writes(path)) {
@@ -49,5 +52,5 @@ pub(super) fn keep(
     }
     // What was replaced meanwhile may have been cleared while it was read.
     let is_whole = version.is_current()?;
-    Ok(is_whole.then(|| Kept { others: others.into_iter().cloned().collect(), files }))
+    Ok(is_whole.then(|| Kept { others: others.into_iter().cloned().collect(), files, kept }))
 }

@@ -13,7 +13,7 @@ use log::{debug, info};
 use crate::backoff::Backoff;
 use crate::clusters::Clusters;
 use crate::health::{Part, Pulse, Reason};
-use crate::kube::{Cause, Change, Error};
+use crate::kube::{Change, Error};
 use crate::object::ObjectRef;
 use crate::sidecar::Follow;
 use crate::sidecar::reading::STACK;
@@ -150,10 +150,9 @@ impl Watcher {
                     self.pause(backoff.delay());
                 }
                 Err(error) => {
-                    if !matches!(error.cause, Cause::Unreachable { .. } | Cause::TimedOut { .. }) {
-                        // What was missed cannot be told: read it again.
-                        self.version = None;
-                    }
+                    // What was missed cannot be told: read it again. A server that comes back may also have older versions than
+                    // before (it was restored, or is another one), and would say nothing until it has reached ours.
+                    self.version = None;
                     let wait =
                         backoff.delay().max(error.retry_after().unwrap_or_default().min(LONGEST_ASKED));
                     let message = format!("{error}; watching again");

@@ -509,11 +509,11 @@ fn inspect_clusters_tells_of_all_or_of_those_that_are_named() {
         let document: serde_json::Value = serde_json::from_str(&finished.stdout_text()).unwrap();
         let rows = document["clusters"].as_array().unwrap().clone();
         let row =
-            |row: &serde_json::Value| (row["name"].as_str().unwrap().to_owned(), row["reachable"] == true);
+            |row: &serde_json::Value| (row["id"].as_str().unwrap().to_owned(), row["reachable"] == true);
         (finished.code, rows.iter().map(row).collect::<Vec<_>>())
     };
-    let hub = ("hub (The Hub, eu-1)".to_owned(), true);
-    let lost = ("lost (The Hub, eu-1)".to_owned(), false);
+    let hub = ("hub".to_owned(), true);
+    let lost = ("lost".to_owned(), false);
     assert_eq!(names(&[]), (Some(0), vec![("in-cluster".to_owned(), true), hub.clone(), lost.clone()]));
     assert_eq!(names(&["--cluster", "hub"]), (Some(0), vec![hub]));
     assert_eq!(names(&["--cluster", "lost"]), (Some(4), vec![lost]));
@@ -521,6 +521,37 @@ fn inspect_clusters_tells_of_all_or_of_those_that_are_named() {
         &inspect(&two, &["clusters"]).stdout_text(),
         &["lost (The Hub, eu-1): unreachable: ", "missing-ca.crt cannot be read"],
     );
+}
+
+#[test]
+fn inspect_clusters_tells_those_that_do_not_let_us_in_from_those_that_are_down() {
+    let two = Two::new();
+    for server in [&two.own.server, &two.hub] {
+        server.accept_tokens(&[]);
+    }
+    let finished = inspect(&two, &["clusters"]);
+    assert_code(&finished, 3);
+    assert_has(&finished.stdout_text(), &["does not accept the token"]);
+    assert_has(&finished.stderr, &["no cluster lets us in"]);
+}
+
+#[test]
+fn a_cluster_that_comes_back_with_older_versions_is_followed() {
+    let two = Two::new();
+    for number in 0..20 {
+        two.put_hub_password(&format!("test-password-{number}"));
+    }
+    two.put_hub_password(PASSWORD);
+    let sidecar = Sidecar::ready(two, PATIENT);
+    // Another one takes its place: its versions begin anew, and its certificate is the same.
+    sidecar.two.hub.stop();
+    let (authority, port) = (sidecar.two.hub.authority(), sidecar.two.hub.address().port());
+    let again = ApiServer::builder().authority(authority).port(port).start();
+    again.put_secret("shared", "db", &[("username", b"far"), ("password", b"test-password-1")]);
+    sidecar.waits("what it has is read", || sidecar.two.own.read("far/password") == "test-password-1");
+    sidecar.waits("it is watched", || again.open_watches() == 1);
+    again.put_secret("shared", "db", &[("username", b"far"), ("password", b"test-password-2")]);
+    sidecar.waits("its change arrives", || sidecar.two.own.read("far/password") == "test-password-2");
 }
 
 #[test]

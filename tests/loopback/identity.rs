@@ -147,6 +147,11 @@ fn a_server_that_cannot_prove_who_it_is_gets_no_token() {
     scene.pod.replace_ca(&Authority::new().pem());
     let finished = scene.init(&["--timeout", "300ms"]);
     assert_code(&finished, 4);
-    assert_has(&finished.stderr, &["its certificate is signed by none of those in ca.crt"]);
+    assert_has(
+        &finished.stderr,
+        &[
+            "its certificate is signed by none of the authorities that are trusted (ca.crt, certificate-authority, ca_file)",
+        ],
+    );
     assert!(scene.server.requests().is_empty());
 }

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use podcreds::inspect::clusters::survey;
+use podcreds::clusters::file::Labels;
+use podcreds::inspect::clusters::{Named, survey};
 use podcreds::kube::{Client, in_cluster};
 use serde_json::{Value, json};
 
@@ -606,11 +607,16 @@ fn a_dead_cluster_holds_up_no_other() {
         Ok(Arc::new(Client::new(config)))
     };
     // Each dead one takes nine tenths of the time that is left: one after the other, none would be left for the last.
-    let dead = ["a", "b", "c", "d"].map(|name| (name.to_owned(), client("127.0.0.1", hole.address().port())));
-    let alive = ("alive".to_owned(), client("127.0.0.1", server.address().port()));
+    let named = |id: &str, port| Named {
+        id: id.to_owned(),
+        labels: Labels::default(),
+        client: client("127.0.0.1", port),
+    };
+    let dead = ["a", "b", "c", "d"].map(|id| named(id, hole.address().port()));
+    let alive = named("alive", server.address().port());
     let clusters: Vec<_> = dead.into_iter().chain([alive]).collect();
     let reports = survey(&clusters, Duration::from_secs(1));
-    let names: Vec<_> = reports.iter().map(|report| report.name.as_str()).collect();
+    let names: Vec<_> = reports.iter().map(|report| report.id.as_str()).collect();
     assert_eq!(names, ["a", "b", "c", "d", "alive"]);
     assert_has(reports[0].answered.as_ref().unwrap_err(), &["did not answer"]);
     assert_eq!(reports[4].answered.as_ref().unwrap().version.as_deref(), Ok("v1.34.1"));

@@ -63,6 +63,9 @@ impl Walk<'_> {
             Ok(credentials) => credentials,
             Err(errors) => {
                 self.graph.problems.extend(errors.0.iter().map(ToString::to_string));
+                let rest =
+                    "what the annotations name is not shown, nor the rights on it, until they are right";
+                self.graph.problems.push(rest.to_owned());
                 return Vec::new();
             }
         };

@@ -44,7 +44,10 @@ impl Follower {
         } else {
             let lacks = |credential: &Credential| self.held.lacks(credential);
             match kept::keep(&self.credentials, lacks, &self.settings.volume) {
-                Ok(Some(Kept { others, files })) => sync::publish_with(&others, sources, files, &self.volume),
+                Ok(Some(Kept { others, files, kept })) => {
+                    let published = sync::publish_with(&others, sources, files, &self.volume);
+                    published.map(|outcome| Outcome { credentials: outcome.credentials + kept, ..outcome })
+                }
                 // An application starts with all of its credentials or not at all. What is read next makes publishing due again.
                 Ok(None) => return,
                 Err(error) => Err(error.into()),

@@ -218,7 +218,8 @@ fn a_proxy_may_be_spoken_to_in_tls() {
 
     let Some(other) = stunnel(&outside, &Authority::new(), proxy.port) else { return };
     outside.goes_through(&format!("https://{USER}@127.0.0.1:{}", other.port));
-    let said = format!("the proxy 127.0.0.1:{}: its certificate is signed by none of those", other.port);
+    let said =
+        format!("the proxy 127.0.0.1:{}: its certificate is signed by none of the authorities", other.port);
     outside.fails(&[], &[&said]);
 }
 

@@ -49,17 +49,17 @@ fn a_certificate_that_does_not_prove_who_the_server_is_is_told_with_what_is_wron
         (
             self_signed,
             root.pem(),
-            ["its certificate is signed by none of those", "certificate-authority", "", ""],
+            ["its certificate is signed by none of the authorities", "certificate-authority", "", ""],
         ),
         (
             issue(&Leaf::default()),
             Authority::new().pem(),
-            ["its certificate is signed by none of those", "", "", ""],
+            ["its certificate is signed by none of the authorities", "", "", ""],
         ),
         (
             issue(&Leaf::default()),
             Authority::named("other").pem(),
-            ["its certificate is signed by none of those", "", "", ""],
+            ["its certificate is signed by none of the authorities", "", "", ""],
         ),
         (
             own,
@@ -74,7 +74,7 @@ fn a_certificate_that_does_not_prove_who_the_server_is_is_told_with_what_is_wron
         (
             between.issue(&Leaf::default()).unwrap().alone(),
             root.pem(),
-            ["its certificate is signed by none of those", "", "", ""],
+            ["its certificate is signed by none of the authorities", "", "", ""],
         ),
     ] {
         let outside = shown(issued, &trusted);
@@ -136,7 +136,7 @@ fn of_150_authorities_any_will_do() {
 
     outside.enters(&json!({"server": outside.server.url(), "certificate-authority": "bundle.crt"}));
     outside.home.put("bundle.crt", &bundle(None).concat());
-    outside.fails(&[], &["its certificate is signed by none of those in"]);
+    outside.fails(&[], &["its certificate is signed by none of the authorities"]);
 }
 
 #[test]
