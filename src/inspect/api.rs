@@ -7,12 +7,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use crate::inspect::uses::PodSpec;
+use crate::inspect::uses::{List, PodSpec};
 use crate::kube::Cause;
 use crate::secret::SecretBytes;
-
-/// A list that the API may leave out or send as null.
-pub(super) type List<T> = Option<Vec<T>>;
 
 /// Any object, by its metadata.
 #[derive(Deserialize)]

@@ -6,8 +6,10 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::inspect::api::List;
 use crate::inspect::kind::Kind;
+
+/// A list that the API may leave out or send as null.
+pub(super) type List<T> = Option<Vec<T>>;
 
 /// The spec of a pod, without all that is none of ours: images, commands, the values of variables.
 #[derive(Default, Deserialize)]

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 use ureq::http::{HeaderMap, Method, Request, Response, StatusCode};
-use ureq::{Agent, AsSendBody, Body};
+use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
 use crate::kube::agent::Line;
 use crate::kube::body::{self, Status};
+use crate::kube::call::{Bounds, Call, JSON, LIST_OF_METADATA, METADATA_ONLY, collection, retry_after, run};
 use crate::kube::config::{ClientConfig, Trust};
 use crate::kube::error::{Cause, Error};
 use crate::kube::followed::Followed;
@@ -28,23 +29,11 @@ use crate::kube::watch::Watch;
 use crate::object::{Data, ObjectRef};
 use crate::secret::{SecretBuffer, SecretBytes};
 
-/// The bound on TCP, a proxy and TLS together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest answer that is read, in bytes. etcd holds objects of 1.5 MiB; a pod's metadata may come with its
 /// `managedFields`.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
 /// The bytes that are read at once.
 const CHUNK: usize = 8 * 1024;
-
-pub(super) const JSON: &str = "application/json";
-/// Only the metadata of a pod is asked for, and no spec with other people's environment variables in it. A server that
-/// does not know the form answers with the whole.
-/// Source: <https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches>
-pub(super) const METADATA_ONLY: &str =
-    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
-/// The same of a list.
-const LIST_OF_METADATA: &str =
-    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
 /// A client of one API server, for any number of threads. Requests share kept-alive connections.
 #[derive(Debug)]
@@ -77,28 +66,6 @@ pub struct Object {
     pub version: String,
     /// Its content.
     pub data: Data,
-}
-
-/// What is asked.
-pub(super) struct Call<'a> {
-    pub(super) method: Method,
-    /// Path and query.
-    pub(super) path: &'a str,
-    pub(super) accept: &'a str,
-    /// What is sent, and its media type before it.
-    pub(super) content: Option<(&'static str, &'a [u8])>,
-}
-
-/// The bounds of one request.
-struct Bounds {
-    /// Of all of it.
-    whole: Option<Duration>,
-    /// Of each phase up to the answer's header.
-    phase: Duration,
-    /// Of the whole body.
-    body: Option<Duration>,
-    /// Of the silence between two pieces of the body.
-    silence: Option<Duration>,
 }
 
 impl Client {
@@ -374,40 +341,4 @@ impl Way {
         }
         Ok((self.agent.clone(), headers))
     }
-}
-
-impl<'a> Call<'a> {
-    fn get(path: &'a str, accept: &'a str) -> Self {
-        Self { method: Method::GET, path, accept, content: None }
-    }
-}
-
-fn run<S: AsSendBody>(
-    agent: &Agent,
-    request: Result<Request<S>, ureq::http::Error>,
-    bounds: &Bounds,
-) -> Result<Response<Body>, ureq::Error> {
-    let request = agent
-        .configure_request(request?)
-        .timeout_global(bounds.whole)
-        .timeout_resolve(Some(bounds.phase))
-        .timeout_connect(Some(CONNECT_TIMEOUT.min(bounds.phase)))
-        .timeout_send_request(Some(bounds.phase))
-        .timeout_send_body(Some(bounds.phase))
-        .timeout_recv_response(Some(bounds.phase))
-        .timeout_recv_body(bounds.body)
-        .timeout_per_read(bounds.silence)
-        .build();
-    agent.run(request)
-}
-
-/// The path of all objects of this kind in its namespace.
-pub(super) fn collection(object: &ObjectRef) -> String {
-    format!("/api/v1/namespaces/{}/{}", object.namespace, object.kind.resource())
-}
-
-/// `Retry-After` in seconds, the only form that Kubernetes sends.
-fn retry_after(response: &Response<Body>) -> Option<Duration> {
-    let value = response.headers().get("retry-after")?.to_str().ok()?;
-    value.trim().parse().ok().map(Duration::from_secs)
 }

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use ureq::http::Method;
 
 use crate::kube::body;
-use crate::kube::client::{Call, Client, JSON, METADATA_ONLY, collection};
+use crate::kube::call::{Call, JSON, METADATA_ONLY, collection};
+use crate::kube::client::Client;
 use crate::kube::error::{Cause, Error};
 use crate::kube::retry::Deadline;
 use crate::object::ObjectRef;

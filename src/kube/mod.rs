@@ -5,6 +5,7 @@
 
 mod agent;
 mod body;
+mod call;
 mod certificate;
 mod client;
 mod config;

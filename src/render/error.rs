@@ -11,6 +11,9 @@ use crate::template::TemplateError;
 /// How many keys of an object are listed to help find the right one.
 pub(super) const LISTED_KEYS: usize = 20;
 
+/// The most of a key that a message shows, in characters: all of a key that Kubernetes accepts.
+pub(super) const KEY_SHOWN: usize = 253;
+
 /// Every reason why a bundle cannot be rendered: at least one.
 #[derive(Debug, thiserror::Error)]
 pub struct Errors(pub Vec<Error>);

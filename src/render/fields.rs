@@ -10,8 +10,8 @@ use crate::escape::{Refused, Rule};
 use crate::object::{Data, Kind, ObjectRef};
 use crate::ordered;
 use crate::quote::one_line;
-use crate::render::error::{LISTED_KEYS, Problem, names};
-use crate::render::service;
+use crate::render::error::{KEY_SHOWN, LISTED_KEYS, Problem, names};
+use crate::render::service::{self, Entries};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The content of every object that was asked for; none where an optional one is missing.
@@ -19,9 +19,6 @@ pub type Sources = BTreeMap<ObjectRef, Option<Data>>;
 
 /// The values of one credential, in order of field name.
 pub(super) type Fields<'a> = BTreeMap<FieldName, &'a SecretBytes>;
-
-/// What a source holds that can become a field, by key.
-pub(super) type Entries<'a> = BTreeMap<&'a str, &'a SecretBytes>;
 
 /// Collects the fields; nothing if the credential is optional and one of its sources is missing.
 pub(super) fn collect<'a>(
@@ -194,9 +191,6 @@ pub(super) fn variable(field: &FieldName) -> Result<&str, Problem> {
     let name = field.as_str();
     if is_variable(name) { Ok(name) } else { Err(Problem::NotAVariable { field: field.clone() }) }
 }
-
-/// The most of a key that a message shows, in characters: all of a key that Kubernetes accepts.
-pub(super) const KEY_SHOWN: usize = 253;
 
 /// Where a field comes from.
 #[derive(Clone, Copy)]

@@ -1,10 +1,15 @@
 //! What a Service gives a credential: its host, and the port that was chosen.
 
+use std::collections::BTreeMap;
+
 use crate::credential::ServicePort;
 use crate::object::{Data, SERVICE_HOST, SERVICE_PORT};
 use crate::quote::one_line;
-use crate::render::error::Problem;
-use crate::render::fields::{Entries, KEY_SHOWN};
+use crate::render::error::{KEY_SHOWN, Problem};
+use crate::secret::SecretBytes;
+
+/// What a source holds that can become a field, by key.
+pub(super) type Entries<'a> = BTreeMap<&'a str, &'a SecretBytes>;
 
 /// Reads host and port, and says what is wrong with the choice of the port. A Service without any is only wrong where one
 /// is asked for.

@@ -6,8 +6,9 @@ use crate::credential::{Credential, FieldName, Keys, ServicePort, TemplateSource
 use crate::object::{Data, ObjectRef};
 use crate::ordered;
 use crate::quote::one_line;
+use crate::render::error::KEY_SHOWN;
 use crate::render::error::{Error, Errors, LISTED_KEYS, Problem};
-use crate::render::fields::{Fields, KEY_SHOWN, Sources};
+use crate::render::fields::{Fields, Sources};
 use crate::secret::SecretBytes;
 use crate::template::{Template, TemplateError};
 

@@ -9,38 +9,15 @@ use std::time::Duration;
 
 use crate::credential::Credential;
 use crate::health::{Pulse, Reason};
-use crate::kube::{Deadline, Object};
+use crate::kube::Deadline;
 use crate::object::ObjectRef;
 use crate::sidecar::reading::{Reader, STACK};
-use crate::sidecar::told::Told;
+use crate::sidecar::told::{Edit, Look, Told};
 use crate::sidecar::{self, Settings};
 use crate::sync::{self, Error};
 
 /// The bound on reading annotations again.
 const ANNOTATIONS_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What came of a look at the annotations.
-pub(super) enum Look {
-    /// They say what they said before.
-    Unchanged,
-    /// They say something else, and all that they name anew could be read.
-    Edited(Edit),
-    /// They, or something that they name, could not be read: why, and whether only another edit can help.
-    Failed {
-        /// For the metrics.
-        reason: Reason,
-        /// For people.
-        said: String,
-        /// Whether trying again is of no use.
-        is_final: bool,
-    },
-}
-
-/// Other credentials, and the objects among theirs that were not held; none where an optional one is missing.
-pub(super) struct Edit {
-    pub(super) credentials: Vec<Credential>,
-    pub(super) read: BTreeMap<ObjectRef, Option<Object>>,
-}
 
 /// Reads the annotations, and tells what they say. `known` are the credentials as they are, `held` the objects that need not be
 /// read.

@@ -14,11 +14,10 @@ use crate::object::{ClusterId, ObjectRef};
 use crate::ordered;
 use crate::render::Sources;
 use crate::sidecar::OnDelete;
-use crate::sidecar::edits::Edit;
-use crate::sidecar::reading::{Batch, Read, Wanted};
+use crate::sidecar::reading::Wanted;
 use crate::sidecar::report::Report;
 use crate::sidecar::timing::Attempt;
-use crate::sidecar::told::Noticed;
+use crate::sidecar::told::{Batch, Edit, Noticed, Read};
 use crate::sync;
 
 /// The sources of all credentials. What was read once is held until something newer is read.

@@ -11,7 +11,7 @@ use crate::clusters::Clusters;
 use crate::health::{Health, Pulse};
 use crate::kube::{Deadline, Error, Object};
 use crate::object::{ClusterId, ObjectRef};
-use crate::sidecar::told::Told;
+use crate::sidecar::told::{Batch, Read, Told};
 
 /// Enough for TLS and JSON; a thread's default would reserve eight times as much.
 pub(super) const STACK: usize = 256 * 1024;
@@ -21,20 +21,6 @@ pub(super) const STACK: usize = 256 * 1024;
 pub(super) struct Wanted {
     pub(super) object: ObjectRef,
     pub(super) noticed: Option<Instant>,
-}
-
-/// What was read of one cluster, none for the pod's own.
-pub(super) struct Batch {
-    pub(super) cluster: Option<ClusterId>,
-    pub(super) reads: Vec<Read>,
-}
-
-/// One object, since when it was expected, and what came of reading it.
-pub(super) struct Read {
-    pub(super) object: ObjectRef,
-    pub(super) since: Option<Instant>,
-    pub(super) started: Instant,
-    pub(super) result: Result<Object, Error>,
 }
 
 /// What reading needs.

@@ -28,6 +28,11 @@ use crate::secret::SecretBytes;
 /// The longest text that is read, in bytes: a thousand clusters with certificates of their own.
 pub const TEXT_LIMIT: usize = 1024 * 1024;
 
+/// The deepest nesting. A kubeconfig has 7 levels, and an extension some more.
+const DEPTH_LIMIT: usize = 64;
+/// The most values of a document, counted again wherever an alias repeats them.
+const NODE_LIMIT: usize = 200_000;
+
 /// Where something begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {

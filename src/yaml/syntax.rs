@@ -23,9 +23,9 @@ pub(super) enum Fault {
     Grammar(String),
     #[error("starts a second document: write one a file")]
     SecondDocument,
-    #[error("is nested deeper than {} levels", super::tree::DEPTH_LIMIT)]
+    #[error("is nested deeper than {} levels", super::DEPTH_LIMIT)]
     TooDeep,
-    #[error("holds more than {} values, those that aliases repeat among them", super::tree::NODE_LIMIT)]
+    #[error("holds more than {} values, those that aliases repeat among them", super::NODE_LIMIT)]
     TooMany,
     #[error("aliases (*) repeat more than {TEXT_LIMIT} bytes")]
     Repeated,

@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::tree::{DEPTH_LIMIT, NODE_LIMIT};
 use super::*;
 
 fn as_json(text: &str) -> serde_json::Value {

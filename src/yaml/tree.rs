@@ -9,12 +9,7 @@ use crate::secret::SecretBytes;
 use crate::yaml::entries::Entries;
 use crate::yaml::scalar::resolve;
 use crate::yaml::syntax::Fault;
-use crate::yaml::{Node, Position, SyntaxError, TEXT_LIMIT, Value};
-
-/// The deepest nesting. A kubeconfig has 7 levels, and an extension some more.
-pub(super) const DEPTH_LIMIT: usize = 64;
-/// The most values of a document, counted again wherever an alias repeats them.
-pub(super) const NODE_LIMIT: usize = 200_000;
+use crate::yaml::{DEPTH_LIMIT, NODE_LIMIT, Node, Position, SyntaxError, TEXT_LIMIT, Value};
 
 /// Reads the one document of a text. An empty text is a document that is null.
 ///
