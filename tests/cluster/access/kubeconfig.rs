@@ -52,7 +52,7 @@ fn without_credentials_the_api_server_is_asked_as_nobody() {
     person.fails(
         &[],
         3,
-        &["Secret ", "User \"system:anonymous\" cannot get resource \"secrets\"", "resourceNames: [db]"],
+        &["Secret ", "User \"system:anonymous\" cannot get resource \"secrets\"", "nobody is logged in"],
     );
     person.lets("User", "system:anonymous");
     person.reads(&[]);
