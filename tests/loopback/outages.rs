@@ -118,19 +118,16 @@ fn versions_that_are_compacted_away_under_the_watch() {
 }
 
 #[test]
-fn versions_that_are_compacted_away_and_answered_with_410() {
-    Outage {
-        begins: |scene| scene.server.stop(),
-        counters: &[UNREACHABLE, WATCH_RESTARTS, answered!("error")],
-        ends: |scene| {
-            scene.server.gone_as_status(true);
-            scene.server.compact();
-            scene.server.start_again();
-        },
-        afterwards: &[answered!("410")],
-        ..Outage::ANY
-    }
-    .passes();
+fn a_version_that_is_gone_when_a_watch_is_renewed_is_read_again_and_no_failure() {
+    let sidecar = Asked::ready(Scene::plain(), &["--watch-timeout", "1s"]);
+    let gone = Fault::Status { code: 410, retry_after: None, message: "test".into() };
+    sidecar.scene.server.fail_on("watch=true", gone, Times::Once);
+    let metrics = || sidecar.health.metrics();
+    poll_until(RECOVERS, "it was answered with 410", || metrics().get(answered!("410")) == 1.0);
+    sidecar.scene.put_password("test-password-afterwards");
+    arrives(&sidecar, "test-password-afterwards");
+    assert_eq!((metrics().get(UNREACHABLE), metrics().get(REFUSED)), (0.0, 0.0));
+    assert!(metrics().get(WATCH_RESTARTS) >= 1.0);
 }
 
 #[test]
