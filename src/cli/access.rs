@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::cli::failure::Failure;
 use crate::cli::source::{AccessArgs, SourceArgs};
@@ -15,7 +16,7 @@ use crate::ordered;
 use crate::secret::SecretBytes;
 
 /// How often everything is read besides the watches, where there is a clusters file that does not say.
-const RESYNC: std::time::Duration = std::time::Duration::from_secs(600);
+const RESYNC: Duration = Duration::from_secs(600);
 
 /// The clusters, and what is known with them.
 pub(super) struct Found {
@@ -25,7 +26,7 @@ pub(super) struct Found {
     /// The namespace of sources in each other cluster, where the clusters file says.
     pub(super) default_namespace: Option<Namespace>,
     /// How often everything is read besides the watches.
-    pub(super) resync: Option<std::time::Duration>,
+    pub(super) resync: Option<Duration>,
     /// What the cluster is called: by the context of its kubeconfig.
     pub(super) name: String,
 }
