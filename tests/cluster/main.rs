@@ -7,6 +7,7 @@
 //! | `KUBECONFIG` | a cluster that they may make namespaces in |
 //! | `PODCREDS_TEST_LOAD_IMAGE` | an executable, called as `… BINARY TAG`, that makes an image of the static binary and brings it to the nodes |
 //! | `PODCREDS_TEST_BINARY` | the static binary |
+//! | `PODCREDS_TEST_IMAGE` | the name of that image; default `docker.io/local/podcreds:test` |
 //! | `PODCREDS_TEST_APP_IMAGE` | a busybox on the nodes; default `docker.io/local/busybox:test` |
 //! | `PODCREDS_TEST_AUDIT_LOG` | the API server's audit log, as JSON lines |
 //! | `PODCREDS_TEST_CLUSTER` | the script that started the cluster, for tests that start one of their own or cut its network; needs root |

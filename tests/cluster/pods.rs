@@ -10,21 +10,25 @@ use crate::kubectl::{Namespace, PATIENCE};
 use crate::support::run::poll_until;
 use crate::support::skip::require;
 
-const IMAGE: &str = "docker.io/local/podcreds:test";
+/// The image of the binary on the nodes, named by `PODCREDS_TEST_IMAGE`.
+fn image_name() -> String {
+    env::var("PODCREDS_TEST_IMAGE").unwrap_or_else(|_| "docker.io/local/podcreds:test".to_owned())
+}
 
-/// Brings the image to the nodes once, unless it cannot be had.
-fn image() -> Option<&'static str> {
+/// Loads the image onto the nodes once and returns its name; `None` means the test is skipped.
+fn image() -> Option<String> {
     static LOADED: OnceLock<()> = OnceLock::new();
     env::var_os("KUBECONFIG")?;
     let load = env::var_os("PODCREDS_TEST_LOAD_IMAGE");
     let load = require("PODCREDS_TEST_LOAD_IMAGE, which brings an image to the nodes,", load)?;
     let binary = require("PODCREDS_TEST_BINARY, the static binary,", env::var_os("PODCREDS_TEST_BINARY"))?;
     LOADED.get_or_init(|| {
+        let image = image_name();
         let status =
-            Command::new(&load).arg(&binary).arg(IMAGE).status().expect("the loading command starts");
-        assert!(status.success(), "{load:?} {binary:?} {IMAGE}: {status}");
+            Command::new(&load).arg(&binary).arg(&image).status().expect("the loading command starts");
+        assert!(status.success(), "{load:?} {binary:?} {image}: {status}");
     });
-    Some(IMAGE)
+    Some(image_name())
 }
 
 fn app_image() -> String {
@@ -61,7 +65,7 @@ pub(crate) fn pod(annotations: Value, init_user: u32, app_user: u32, script: &st
             "volumes": [{"name": "credentials", "emptyDir": {"medium": "Memory", "sizeLimit": "8Mi"}}],
             "initContainers": [{
                 "name": "podcreds",
-                "image": IMAGE,
+                "image": image_name(),
                 "imagePullPolicy": "Never",
                 "args": ["init"],
                 "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
@@ -216,7 +220,7 @@ fn deploy(folder: &str) {
     assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
     let manifest = String::from_utf8(rendered.stdout).unwrap();
     let replace = |line: &str| match line.trim_start().trim_start_matches("- ").strip_prefix("image: ") {
-        Some(image) if image.starts_with("podcreds:") => line.replace(image, IMAGE),
+        Some(image) if image.starts_with("podcreds:") => line.replace(image, &image_name()),
         Some(image) => line.replace(image, &app_image()),
         None => line.to_owned(),
     };
