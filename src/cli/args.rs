@@ -230,7 +230,7 @@ pub(super) enum OnDeleteArg {
 /// Where the files go.
 #[derive(Debug, clap::Args)]
 pub(super) struct TargetArgs {
-    /// The folder to write: a volume that the application mounts too
+    /// The directory to write: a volume that the application mounts too
     #[arg(
         long,
         value_name = "FOLDER",
@@ -240,14 +240,27 @@ pub(super) struct TargetArgs {
     )]
     pub(super) volume: PathBuf,
 
-    /// How long the version before the current one is kept for readers that are still in it
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration, env = "PODCREDS_GRACE", hide_env_values = true)]
-    pub(super) grace: Duration,
+    /// How long the previous version of a directory is kept for readers that are still in it [default: 10s for sidecar; 0s for init, which runs before there are readers]
+    #[arg(long, value_name = "DURATION", value_parser = duration, env = "PODCREDS_GRACE", hide_env_values = true)]
+    pub(super) grace: Option<Duration>,
+}
+
+impl TargetArgs {
+    /// The grace of a sidecar, beside which applications read.
+    pub(super) fn sidecar_grace(&self) -> Duration {
+        self.grace.unwrap_or(Duration::from_secs(10))
+    }
+
+    /// The grace of an init container: it runs before the application, also when the pod's sandbox was restarted, and the
+    /// old password must not stay in the volume.
+    pub(super) fn init_grace(&self) -> Duration {
+        self.grace.unwrap_or_default()
+    }
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ExecArgs {
-    /// The folder to read: a volume that podcreds init or sidecar writes
+    /// The directory to read: a volume that podcreds init or sidecar writes
     #[arg(long, value_name = "FOLDER", default_value = VOLUME, env = "PODCREDS_VOLUME", hide_env_values = true)]
     pub(super) volume: PathBuf,
 

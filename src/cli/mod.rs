@@ -77,7 +77,12 @@ fn execute(command: Command) -> Result<(), Failure> {
         Command::Init(Deferred(init)) => {
             end_on_signals(|signal| 128 + signal)?;
             let (settings, found) = settings::of(&init.source)?;
-            Ok(commands::init::run(&settings, &found.clusters, &init.target.volume, init.target.grace)?)
+            Ok(commands::init::run(
+                &settings,
+                &found.clusters,
+                &init.target.volume,
+                init.target.init_grace(),
+            )?)
         }
         Command::Sidecar(Deferred(sidecar)) => {
             // For a sidecar, being told to end is the right end: a Job whose containers end so has succeeded.

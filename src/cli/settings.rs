@@ -2,7 +2,7 @@
 
 use crate::annotations::Scope;
 use crate::cli::access::{self, Found};
-use crate::cli::args::{InspectArgs, OnDeleteArg, OutputArg, SidecarArgs, Subject, SyncBy, TargetArgs};
+use crate::cli::args::{InspectArgs, OnDeleteArg, OutputArg, SidecarArgs, Subject, SyncBy};
 use crate::cli::failure::Failure;
 use crate::cli::source::SourceArgs;
 use crate::clusters::Clusters;
@@ -65,12 +65,11 @@ pub(super) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clust
         }
         false => None,
     };
-    let TargetArgs { volume, grace } = &args.target;
     Ok((
         sidecar::Settings {
             sync,
-            volume: volume.clone(),
-            grace: *grace,
+            volume: args.target.volume.clone(),
+            grace: args.target.sidecar_grace(),
             follow,
             on_delete,
             follow_annotations: args.follow_annotations,

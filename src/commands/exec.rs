@@ -107,9 +107,9 @@ fn await_files(path: &Path, timeout: Duration, wanted: &[RelativePath]) -> Resul
     }
 }
 
-/// The env files in the volume; `None` if nothing was published in it yet.
+/// The env files in the volume; `None` if the first publication has not ended yet.
 fn read(path: &Path, wanted: &[RelativePath]) -> Result<Option<Files>, Error> {
-    let Some(reader) = Reader::open(path)? else { return Ok(None) };
+    let Some(reader) = Reader::open(path)?.filter(Reader::is_complete) else { return Ok(None) };
     let files = match wanted {
         [] => reader.read(|path| path.to_string().ends_with(ENDING))?,
         wanted => reader.read(|path| wanted.contains(path))?,

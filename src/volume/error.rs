@@ -124,7 +124,9 @@ impl Problem {
 
     /// Why something in the volume could not be done.
     pub(super) fn of(operation: &'static str, errno: Errno) -> Self {
-        Self::with_remedy(operation, errno, || "run both containers as one user".to_owned())
+        Self::with_remedy(operation, errno, || {
+            "set fsGroup in the pod's securityContext, or run both containers as one user".to_owned()
+        })
     }
 
     /// Why nothing could be created in the volume's own directory.

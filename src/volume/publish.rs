@@ -29,6 +29,8 @@ pub(super) struct Publication<'a> {
     before: Option<Record>,
     record: Record,
     desired: &'a Directory<'a>,
+    /// What is to be recorded of the bundle.
+    paths: BTreeSet<String>,
     version: VersionName,
     steps: Vec<Step<'a>>,
     /// Paths in the record that the bundle does not have, innermost first.
@@ -66,6 +68,7 @@ impl<'a> Publication<'a> {
             record: before.clone().unwrap_or_default(),
             before,
             desired,
+            paths: desired.recorded_paths(),
             version,
             steps: Vec::new(),
             removals: Vec::new(),
@@ -220,13 +223,14 @@ impl<'a> Publication<'a> {
 
     fn find_removals(&mut self) -> Result<(), Problem> {
         let failed = |errno| Problem::of("read directories", errno);
-        let desired = self.desired.recorded_paths();
+        let desired = &self.paths;
         // Innermost first: a directory's path sorts before the paths in it.
         let gone = self.record.paths.iter().filter(|path| !desired.contains(*path)).rev();
-        self.removals = gone.cloned().collect();
+        let mut removals: Vec<_> = gone.cloned().collect();
         let earlier_links = earlier::links(self.root).map_err(failed)?;
         let is_gone = |name: &String| !desired.contains(name) && !desired.contains(&format!("{name}/"));
-        self.removals.extend(earlier_links.into_iter().filter(is_gone));
+        removals.extend(earlier_links.into_iter().filter(is_gone));
+        self.removals = removals;
         let mut before = reader::paths(self.root, &self.record).map_err(failed)?;
         if let Some(version) = earlier::open(self.root).map_err(failed)? {
             before.extend(earlier::paths(version.as_fd()).map_err(failed)?);
@@ -241,15 +245,24 @@ impl<'a> Publication<'a> {
     /// # Errors
     /// If there is no room, for example. Then [`State::clear_staging`] and [`tidy`] remove what was written.
     pub(super) fn prepare(&self) -> Result<(), Problem> {
+        let failed = |errno| Problem::of("write files", errno);
+        if self.adds_names() {
+            let both = self.record.paths.union(&self.paths).cloned();
+            let record = Record { paths: ordered::set(both), incomplete: true };
+            self.state.prepare_record(&record).map_err(failed)?;
+        }
         if self.steps.is_empty() {
             return Ok(());
         }
-        let staging = self.state.make_staging().map_err(|errno| Problem::of("make directories", errno))?;
+        let staging = self.state.make_staging().map_err(failed)?;
         for (index, step) in self.steps.iter().enumerate() {
-            self.prepare_step(staging.as_fd(), &index.to_string(), step)
-                .map_err(|errno| Problem::of("write files", errno))?;
+            self.prepare_step(staging.as_fd(), &index.to_string(), step).map_err(failed)?;
         }
         Ok(())
+    }
+
+    fn adds_names(&self) -> bool {
+        !self.paths.is_subset(&self.record.paths)
     }
 
     fn prepare_step(&self, staging: BorrowedFd<'_>, staged: &str, step: &Step<'_>) -> Result<(), Errno> {
@@ -283,11 +296,9 @@ impl<'a> Publication<'a> {
     /// If a rename fails: each entry is then old or new.
     pub(super) fn commit(&self) -> Result<(), Problem> {
         let failed = |errno| Problem::of("replace files", errno);
-        let paths = self.desired.recorded_paths();
-        let adds_names = !paths.is_subset(&self.record.paths);
-        if adds_names {
-            let both = self.record.paths.union(&paths).cloned();
-            self.save(&Record { paths: ordered::set(both), incomplete: true })?;
+        // What is about to appear is recorded before it does.
+        if self.adds_names() {
+            self.state.commit_record().map_err(failed)?;
         }
         for (index, step) in self.steps.iter().enumerate() {
             self.commit_step(&index.to_string(), step).map_err(failed)?;
@@ -295,15 +306,13 @@ impl<'a> Publication<'a> {
         for path in &self.removals {
             self.remove(path).map_err(|errno| Problem::of("remove files", errno))?;
         }
-        let record = Record { paths, incomplete: false };
-        if adds_names || self.before.as_ref() != Some(&record) {
-            self.save(&record)?;
+        let record = Record { paths: self.paths.clone(), incomplete: false };
+        if self.adds_names() || self.before.as_ref() != Some(&record) {
+            // First, because it makes room.
+            self.state.clear_staging().map_err(failed)?;
+            self.state.prepare_record(&record).and_then(|()| self.state.commit_record()).map_err(failed)?;
         }
         Ok(())
-    }
-
-    fn save(&self, record: &Record) -> Result<(), Problem> {
-        self.state.save(record).map_err(|errno| Problem::of("write files", errno))
     }
 
     fn commit_step(&self, staged: &str, step: &Step<'_>) -> Result<(), Errno> {

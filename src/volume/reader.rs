@@ -33,7 +33,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Opens the volume at `path`; `None` if nothing was published in it yet, or the first publication has not ended.
+    /// Opens the volume at `path`; `None` if nothing was published in it yet.
     ///
     /// # Errors
     /// If the volume does not exist, is not a directory, cannot be read, or is not one of podcreds.
@@ -50,11 +50,13 @@ impl Reader {
             Err(Errno::NOENT) => None,
             Err(errno) => return Err(failed(errno)),
         };
-        let published = match &record {
-            Some(record) => !record.incomplete,
-            None => directory::current(root.as_fd()).is_some(),
-        };
+        let published = record.is_some() || directory::current(root.as_fd()).is_some();
         Ok(published.then(|| Self { root, record, path: path.to_owned() }))
+    }
+
+    /// Whether the last publication has ended. If not, files that it adds may be missing yet.
+    pub fn is_complete(&self) -> bool {
+        self.record.as_ref().is_none_or(|record| !record.incomplete)
     }
 
     /// Reads the files whose path is wanted. Directories that this process may not enter are passed over: they hold files for

@@ -24,6 +24,17 @@ const NEXT_RECORD: &str = "record.next";
 #[derive(Debug)]
 pub(super) struct State(OwnedFd);
 
+/// The lock, until it is dropped or the process ends.
+#[derive(Debug)]
+pub(super) struct Lock(OwnedFd);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that was forked meanwhile has the file open until it becomes another program.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 impl State {
     /// Opens the directory; `None` if nothing was published in this volume yet.
     ///
@@ -59,17 +70,16 @@ impl State {
         }
     }
 
-    /// Takes the lock, until the file is closed, also by the end of the process. Two processes that publish into one volume
-    /// would undo each other's work. `None` on a file system without locks.
+    /// Takes the lock. Two processes that publish into one volume would undo each other's work. A file system without locks is
+    /// used without.
     ///
     /// # Errors
-    /// If another process has it.
-    pub(super) fn lock(&self) -> Result<Option<OwnedFd>, Problem> {
+    /// If another process holds it.
+    pub(super) fn lock(&self) -> Result<Lock, Problem> {
         let file = self.open_lock().map_err(|errno| Problem::of("lock files", errno))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => Err(Problem::Locked),
-            Ok(()) => Ok(Some(file)),
-            Err(_) => Ok(None),
+            Ok(()) | Err(_) => Ok(Lock(file)),
         }
     }
 
@@ -92,12 +102,16 @@ impl State {
         })
     }
 
-    /// Replaces the record.
-    pub(super) fn save(&self, record: &Record) -> Result<(), Errno> {
+    /// Writes a record beside the current one.
+    pub(super) fn prepare_record(&self, record: &Record) -> Result<(), Errno> {
         let state = self.0.as_fd();
         tree::remove_file(state, NEXT_RECORD)?;
-        tree::write_file(state, NEXT_RECORD, record::MODE, record.to_text().as_bytes())?;
-        renameat(state, NEXT_RECORD, state, record::NAME)
+        tree::write_file(state, NEXT_RECORD, record::MODE, record.to_text().as_bytes())
+    }
+
+    /// Replaces the record by the one that was prepared.
+    pub(super) fn commit_record(&self) -> Result<(), Errno> {
+        renameat(&self.0, NEXT_RECORD, &self.0, record::NAME)
     }
 
     /// Makes the directory in which entries are prepared.
@@ -112,6 +126,10 @@ impl State {
 
     /// Removes what was prepared and not put in place, and what was exchanged for it.
     pub(super) fn clear_staging(&self) -> Result<(), Errno> {
-        tree::remove(self.0.as_fd(), STAGING)
+        let state = self.0.as_fd();
+        if tree::entry(state, NEXT_RECORD)?.is_some() {
+            tree::remove_file(state, NEXT_RECORD)?;
+        }
+        tree::remove(state, STAGING)
     }
 }

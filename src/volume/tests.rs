@@ -545,13 +545,15 @@ fn a_reader_finds_what_was_published() {
 }
 
 #[test]
-fn a_reader_waits_until_the_first_publication_has_ended() {
+fn a_reader_knows_whether_the_last_publication_has_ended() {
     let place = Place::new();
     place.publish(&[("a", "1")]).unwrap();
     let state = State::open(place.volume.root.as_fd()).unwrap().unwrap();
     let record = Record { incomplete: true, ..state.record().unwrap().unwrap() };
-    state.save(&record).unwrap();
-    assert!(Reader::open(place.directory.path()).unwrap().is_none());
+    state.prepare_record(&record).unwrap();
+    state.commit_record().unwrap();
+    let is_complete = || Reader::open(place.directory.path()).unwrap().unwrap().is_complete();
+    assert!(!is_complete());
     assert!(matches!(place.publish(&[("a", "1")]), Ok(Published::Swapped { .. })));
-    assert!(Reader::open(place.directory.path()).unwrap().is_some());
+    assert!(is_complete());
 }

@@ -1,5 +1,5 @@
-//! The process is killed at every one of its system calls in turn while it publishes. After each death the volume holds
-//! the whole old bundle or the whole new one, and the next run completes the new one and clears what is left over.
+//! The process is killed at every one of its system calls in turn while it publishes. After each death every directory and
+//! every file at the top is old or new, and the next run completes the new bundle and clears what the dead one left.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -55,8 +55,8 @@ fn calls(scene: &Scene) -> Vec<(String, usize)> {
         let Some((name, _)) = line.split_once('(') else { continue };
         let count = counts.entry(name).or_default();
         *count += 1;
-        // The lock is the first step of publishing.
-        publishing |= name == "flock";
+        // podcreds' own directory is looked for when the volume is opened, before anything is written.
+        publishing |= line.contains("\"..podcreds\"");
         if publishing && name != "exit_group" {
             calls.push((name.to_owned(), *count));
         }
@@ -75,13 +75,38 @@ fn restore(scene: &Scene) {
     assert_code(&scene.init(&["--grace", "0s"]), 0);
 }
 
-fn leftovers(scene: &Scene, current: &Path) -> Vec<String> {
-    let other = |name: &String| name.starts_with("..") && name != "..data" && Path::new(name) != current;
-    scene.names().into_iter().filter(other).collect()
+/// Everything in the volume that an application does not look for: what begins with two dots, but for the current versions,
+/// and podcreds' own lock and record.
+fn leftovers(scene: &Scene) -> Vec<String> {
+    let mut found = Vec::new();
+    for directory in ["", "db", "new", "kind", "old", "..podcreds"] {
+        let path = scene.pod.volume().join(directory);
+        let Ok(entries) = fs::read_dir(&path) else { continue };
+        let current = fs::read_link(path.join("..data")).unwrap_or_default();
+        for entry in entries {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let known =
+                ["..data", "..podcreds", "lock", "record"].contains(&&*name) || Path::new(&name) == current;
+            if !known && (name.starts_with("..") || directory == "..podcreds") {
+                found.push(format!("{directory}/{name}"));
+            }
+        }
+    }
+    found
+}
+
+/// The files of one entry at the top.
+fn entry(files: &Files, name: &str) -> Files {
+    let is_of = |path: &String| path == name || path.starts_with(&format!("{name}/"));
+    files
+        .iter()
+        .filter(|(path, _)| is_of(path))
+        .map(|(path, content)| (path.clone(), content.clone()))
+        .collect()
 }
 
 #[test]
-fn killed_at_any_system_call_the_volume_holds_the_old_bundle_or_the_new_one() {
+fn killed_at_any_system_call_each_entry_is_old_or_new_and_the_next_run_completes_it() {
     let strace = Command::new("strace").arg("-V").output().ok();
     let Some(_) = require("strace", strace) else { return };
     let scene = Scene::new(&[]);
@@ -91,9 +116,9 @@ fn killed_at_any_system_call_the_volume_holds_the_old_bundle_or_the_new_one() {
     put(&scene, true);
     let calls = calls(&scene);
     let new: Files = scene.files();
-    assert!(old != new && calls.len() > 40, "{calls:?}");
+    assert!(old != new && calls.len() > 100, "{calls:?}");
 
-    let (mut kept, mut swapped) = (0, 0);
+    let (mut kept, mut mixed, mut swapped) = (0, 0, 0);
     for (name, count) in calls {
         restore(&scene);
         put(&scene, true);
@@ -101,18 +126,25 @@ fn killed_at_any_system_call_the_volume_holds_the_old_bundle_or_the_new_one() {
         let died = traced(&scene, &["-e", &inject]);
         assert_eq!((died.code, died.signal), (None, Some(SIGKILL)), "{inject}: {}", died.stderr);
         let files = scene.files();
-        assert!(files == old || files == new, "{inject}: {:?}", files.keys());
-        if files == old {
-            kept += 1
-        } else {
-            swapped += 1
+        for top in ["db", "kind", "new", "old"] {
+            let found = entry(&files, top);
+            assert!(
+                found == entry(&old, top) || found == entry(&new, top),
+                "{inject}: {top}: {:?}",
+                found.keys()
+            );
         }
-
-        assert_code(&scene.init(&["--grace", "0s"]), 0);
+        match () {
+            () if files == old => kept += 1,
+            () if files == new => swapped += 1,
+            () => mixed += 1,
+        }
         assert_code(&scene.init(&["--grace", "0s"]), 0);
         assert_eq!(scene.files(), new, "{inject}: the next run completes it");
-        let current = fs::read_link(scene.pod.volume().join("..data")).unwrap();
-        assert_eq!(leftovers(&scene, &current), [""; 0], "{inject}");
+        assert_eq!(leftovers(&scene), [""; 0], "{inject}");
     }
-    assert!(kept > 0 && swapped > 0, "{kept} deaths before the swap, {swapped} after it");
+    assert!(
+        kept > 0 && mixed > 0 && swapped > 0,
+        "{kept} deaths before, {mixed} amid, {swapped} after the renames"
+    );
 }

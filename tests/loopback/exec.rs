@@ -2,13 +2,17 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
+use podcreds::bundle::BundleFile;
+use podcreds::credential::RelativePath;
+use podcreds::volume::Volume;
 use rustix::process::Signal;
 
 use crate::support::run::{Finished, Running, poll_until, run};
@@ -43,20 +47,12 @@ fn exec(scene: &Scene, flags: &[&str], program: &[&str]) -> Finished {
     run(scene.command(&[&["exec"], flags, &["--"], program].concat()), HANGS)
 }
 
-/// Writes a version as podcreds does, makes it the current one, and removes the one before.
-fn publish(volume: &Path, number: u32, files: &[(&str, &str)]) {
-    let version = volume.join(format!("..2026_01_01_00_00_00.{number:09}"));
-    for (name, content) in files {
-        let file = version.join(name);
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(file, content).unwrap();
-    }
-    let before = fs::read_link(volume.join("..data")).ok();
-    symlink(version.file_name().unwrap(), volume.join("..data_tmp")).unwrap();
-    fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
-    if let Some(before) = before {
-        fs::remove_dir_all(volume.join(before)).unwrap();
-    }
+/// Publishes files as podcreds does, and keeps no earlier version.
+fn publish(volume: &Path, files: &[(&str, &str)]) {
+    let file = |(path, content): &(&str, &str)| {
+        (RelativePath::parse(path).unwrap(), BundleFile { content: (*content).into(), mode: None })
+    };
+    Volume::open(volume, Duration::ZERO).unwrap().publish(&files.iter().map(file).collect()).unwrap();
 }
 
 #[test]
@@ -255,17 +251,14 @@ fn a_variable_that_linux_does_not_take_is_named_without_its_value() {
 #[test]
 fn what_format_env_does_not_write_is_refused_by_file_and_line_and_nothing_is_started() {
     let scene = Scene::new(&[]);
-    for (number, (content, line)) in [
+    for (content, line) in [
         (format!("password='{PASSWORD}'\n"), 1),
         (format!("export A='a\nb'\nexport B={PASSWORD}\n"), 3),
         (format!("export A='{PASSWORD}"), 1),
         (format!("export A='a'\nexport B='{PASSWORD}'; touch x\n"), 2),
         (format!("{{\"password\": \"{PASSWORD}\"}}"), 1),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        publish(&scene.pod.volume(), u32::try_from(number).unwrap(), &[("app/db.env", &content)]);
+    ] {
+        publish(&scene.pod.volume(), &[("app/db.env", &content)]);
         let finished = exec(&scene, &["--log-level", "debug"], &["/bin/sh", "-c", "echo started"]);
         assert_code(&finished, 2);
         assert_has(
@@ -405,28 +398,33 @@ fn catches_term(pid: i32) -> bool {
 }
 
 #[test]
-fn a_volume_that_is_none_is_no_reason_to_wait() {
+fn a_volume_that_cannot_be_read_ends_it_at_once() {
     let scene = published();
     let missing = exec(&scene, &["--volume", "/none/such"], &["/bin/true"]);
     assert_code(&missing, 5);
-    assert_has(&missing.stderr, &["volume /none/such: is not there: mount"]);
-    fs::remove_file(scene.pod.volume().join("..data")).unwrap();
-    symlink("/etc", scene.pod.volume().join("..data")).unwrap();
-    let foreign = exec(&scene, &[], &["/bin/true"]);
-    assert_code(&foreign, 5);
-    assert_has(&foreign.stderr, &["\"..data\" is there and was not written by podcreds"]);
+    assert_has(&missing.stderr, &["volume /none/such: does not exist: mount"]);
+    let record = scene.pod.volume().join("..podcreds/record");
+    fs::remove_file(&record).unwrap();
+    fs::write(&record, "other").unwrap();
+    let damaged = exec(&scene, &[], &["/bin/true"]);
+    assert_code(&damaged, 5);
+    assert_has(&damaged.stderr, &["\"..podcreds/record\" is damaged"]);
 }
 
 #[test]
-fn all_variables_are_of_one_version_however_fast_versions_follow_each_other() {
+fn the_variables_of_a_directory_are_of_one_version_however_fast_versions_follow_each_other() {
     let scene = Scene::new(&[]);
     let volume = scene.pod.volume();
     let over = AtomicBool::new(false);
     let version = |number: u32| {
-        let files: Vec<_> =
-            (0..8).map(|index| (format!("{index}.env"), format!("export V{index}='{number}'\n"))).collect();
-        let files: Vec<_> = files.iter().map(|(name, content)| (name.as_str(), content.as_str())).collect();
-        publish(&volume, number, &files);
+        let files: Vec<_> = (0..8)
+            .map(|index| (format!("app/{index}.env"), format!("export V{index}='{number}'\n")))
+            .collect();
+        let mut files: Vec<_> =
+            files.iter().map(|(name, content)| (name.as_str(), content.as_str())).collect();
+        let file = format!("export V8='{}'\n", number.to_string().repeat(5000));
+        files.push(("top.env", &file));
+        publish(&volume, &files);
     };
     version(0);
     thread::scope(|scope| {
@@ -434,14 +432,16 @@ fn all_variables_are_of_one_version_however_fast_versions_follow_each_other() {
             (1..).take_while(|_| !over.load(Ordering::Relaxed)).for_each(version);
         });
         let results: Vec<_> = (0..40)
-            .map(|_| exec(&scene, &[], &["/bin/sh", "-c", "echo $V0 $V1 $V2 $V3 $V4 $V5 $V6 $V7"]))
+            .map(|_| exec(&scene, &[], &["/bin/sh", "-c", "echo $V0 $V1 $V2 $V3 $V4 $V5 $V6 $V7 $V8"]))
             .collect();
         over.store(true, Ordering::Relaxed);
         for finished in results {
             assert_code(&finished, 0);
             let printed = finished.stdout_text();
             let numbers: Vec<_> = printed.split_whitespace().collect();
-            assert!(numbers.len() == 8 && numbers.iter().all(|number| number == &numbers[0]), "{printed}");
+            let (in_directory, at_top) = (&numbers[..8], numbers[8]);
+            assert!(in_directory.iter().all(|number| number == &numbers[0]), "{printed}");
+            assert_eq!(at_top.len() % 5000, 0, "a file at the top is whole");
         }
     });
 }

@@ -260,7 +260,7 @@ fn what_cannot_be_rendered_or_written_is_stale_with_its_reason() {
     asked.scene.put_password("test-password-1");
     asked.is_current();
 
-    let volume = File::open(asked.scene.pod.volume()).unwrap();
+    let volume = File::open(asked.scene.pod.volume().join("..podcreds/lock")).unwrap();
     flock(&volume, FlockOperation::LockExclusive).unwrap();
     asked.scene.put_password("test-password-2");
     asked.is_stale();

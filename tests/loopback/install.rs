@@ -145,10 +145,10 @@ fn a_credential_of_the_same_path_is_refused() {
         assert_code(&finished, 5);
         assert_has(
             &finished.stderr,
-            &["\"bin\" is there and was not written by podcreds", "choose another .path"],
+            &["\"bin\" exists, belongs to uid 0 and was not written by podcreds", "choose another .path"],
         );
         assert_installed(&scene.pod.volume().join("bin/podcreds"));
-        assert_eq!(scene.names(), ["bin"]);
+        assert_eq!(scene.names(), ["..podcreds", "bin"]);
     }
 }
 
@@ -162,7 +162,7 @@ fn a_program_is_not_put_among_the_credentials() {
     ]);
     assert_code(&scene.init(&[]), 0);
     let (names, files) = (scene.names(), scene.files());
-    let version = fs::read_link(scene.pod.volume().join("..data")).unwrap().to_str().unwrap().to_owned();
+    let version = fs::read_link(scene.pod.volume().join("bin/..data")).unwrap().to_str().unwrap().to_owned();
     for path in [
         "bin",
         "bin/podcreds",
@@ -170,13 +170,15 @@ fn a_program_is_not_put_among_the_credentials() {
         "bin/password",
         "podcreds",
         "",
-        "..data",
+        "bin/..data/podcreds",
+        "bin/..data/deeper/",
+        "bin/..data_tmp",
         "..data/podcreds",
-        "..data/bin/deeper/",
-        "..data_tmp",
+        "..podcreds",
+        "..podcreds/podcreds",
         "..other",
-        &version,
-        &format!("{version}/x"),
+        &format!("bin/{version}"),
+        &format!("bin/{version}/x"),
     ] {
         let finished = install_in_volume(&scene, path);
         assert_code(&finished, 5);

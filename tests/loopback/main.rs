@@ -103,7 +103,13 @@ impl Scene {
         fs::read_to_string(self.pod.volume().join(path)).unwrap_or_else(|error| format!("{error:?}"))
     }
 
-    /// What is in the volume, links and versions too.
+    /// How many versions a directory of the volume has.
+    fn versions(&self, directory: &str) -> usize {
+        let entries = fs::read_dir(self.pod.volume().join(directory)).unwrap();
+        entries.filter(|entry| name_of(&entry.as_ref().unwrap().path()).starts_with("..2")).count()
+    }
+
+    /// What is at the top of the volume, names that begin with two dots too.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.pod.volume()).unwrap();
         let mut names: Vec<_> = entries.map(|entry| name_of(&entry.unwrap().path())).collect();
@@ -118,8 +124,8 @@ fn name_of(path: &Path) -> String {
 
 fn collect(path: &PathBuf, name: &str, files: &mut BTreeMap<String, Vec<u8>>) {
     if path.is_dir() {
-        for entry in fs::read_dir(path).unwrap() {
-            let entry = entry.unwrap().path();
+        let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        for entry in entries.filter(|path| !name_of(path).starts_with("..")) {
             collect(&entry, &format!("{name}/{}", name_of(&entry)), files);
         }
     } else if let Ok(content) = fs::read(path) {

@@ -77,7 +77,7 @@ fn an_application_is_told_by_post_after_a_rotation_and_not_after_the_first_bundl
     let (line, body) = told.recv_timeout(HANGS).unwrap();
     assert_eq!(line, "POST /reload HTTP/1.1");
     let body: Value = serde_json::from_str(&body).unwrap();
-    let version = fs::read_link(scene.pod.volume().join("..data")).unwrap();
+    let version = fs::read_link(scene.pod.volume().join("db/..data")).unwrap();
     assert_eq!(body["credentials"], serde_json::json!(["db"]));
     assert_eq!((&body["pod"], &body["namespace"]), (&"app-0".into(), &"prod".into()));
     assert_eq!(body["version"], version.to_str().unwrap());

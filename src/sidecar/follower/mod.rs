@@ -80,7 +80,8 @@ impl Follower {
         volume: Volume,
         credentials: Vec<Credential>,
     ) -> Self {
-        let restarted = matches!(volume::Reader::open(&settings.volume), Ok(Some(_)));
+        let restarted =
+            matches!(volume::Reader::open(&settings.volume), Ok(Some(reader)) if reader.is_complete());
         let held = Held::new(&credentials, settings.on_delete, restarted, Arc::clone(&report));
         let notifier = Notifier::start(&credentials, &settings.volume, Arc::clone(&report.health));
         let mut follower = Self {

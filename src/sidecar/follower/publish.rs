@@ -107,7 +107,8 @@ impl Follower {
         let (path, took) = (self.settings.volume.display(), started.elapsed().as_millis());
         let written = format!("wrote {outcome} to {path}");
         let latency = self.noticed.unwrap_or(started).elapsed();
-        let Some(changed) = changed else {
+        // Directories whose layout or mode was mended, with the files of before, are not a rotation.
+        let Some(changed) = changed.filter(|changed| !changed.is_empty()) else {
             info!("{written} in {took} ms, as version {version}");
             return self.report.swapped(latency, false, &written);
         };
