@@ -33,7 +33,7 @@ use support::pki::{Authority, KeyKind, Leaf};
 use support::pod::PodFolder;
 use support::run::{Running, poll_until, run};
 use support::server::{ApiServer, BlackHole, Fault, Kind, TOKEN, Times, WatchFault};
-use support::skip::{REQUIRE, require};
+use support::skip::{REQUIRE, require, skip};
 
 /// For what happens at once; generous, so that a busy machine fails no test.
 const SOON: Duration = Duration::from_secs(20);
@@ -1113,4 +1113,18 @@ fn what_is_missing_skips_a_test_unless_all_is_required() {
     let mut strict = again();
     strict.env(REQUIRE, "all");
     assert_ne!(run(strict, SOON).code, Some(0));
+}
+
+#[test]
+fn what_the_cluster_lacks_skips_a_test_though_all_is_required() {
+    if env::var_os(PROBE).is_some() {
+        skip("the cluster is a unicorn");
+        return;
+    }
+    let name = "what_the_cluster_lacks_skips_a_test_though_all_is_required";
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.args(["--exact", name]).env(PROBE, "1").env(REQUIRE, "all");
+    let skipped = run(command, SOON);
+    assert_eq!(skipped.code, Some(0), "{}", skipped.stderr);
+    assert_eq!(skipped.stderr, format!("skipped: {name}: the cluster is a unicorn\n"));
 }
