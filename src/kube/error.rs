@@ -272,3 +272,40 @@ fn object_rule(object: &ObjectRef, verb: &str) -> String {
         object.kind.resource()
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Namespace;
+
+    fn remedy(message: &str) -> String {
+        let namespace = Namespace::parse("prod").unwrap();
+        let secret = ObjectRef::new(Kind::Secret, namespace, "db").unwrap();
+        let cause =
+            Cause::Forbidden { message: message.to_owned(), remedy: None }.with_remedy(&secret, "get");
+        let Cause::Forbidden { remedy, .. } = cause else { panic!("{cause}") };
+        remedy.unwrap()
+    }
+
+    #[test]
+    fn missing_impersonation_asks_for_the_rule_that_every_version_takes() {
+        let users = "needs the rule {apiGroups: [\"\"], resources: [users], verbs: [impersonate]}";
+        let extras = "needs the rule {apiGroups: [\"authentication.k8s.io\"], resources: [userextras/KEY], verbs: [impersonate]}";
+        let narrower =
+            "impersonate:user-info in apiGroup authentication.k8s.io and impersonate-on:user-info:VERB";
+        for (denied, rule, names_mode) in [
+            (r#"cannot impersonate resource "users" in API group """#, users, false),
+            (
+                r#"cannot impersonate resource "userextras/foo" in API group "authentication.k8s.io""#,
+                extras,
+                false,
+            ),
+            (r#"cannot impersonate-on:user-info:get resource "secrets" in API group """#, users, true),
+        ] {
+            let remedy = remedy(&format!("x is forbidden: User \"a\" {denied}"));
+            assert!(remedy.contains(rule), "{remedy}");
+            assert_eq!(remedy.contains(narrower), names_mode, "{remedy}");
+            assert!(!remedy.contains("resourceNames"), "{remedy}");
+        }
+    }
+}
