@@ -19,6 +19,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use base64::Engine;
@@ -60,6 +61,10 @@ const PORTABLE: [&str; 12] = [
     "url",
     "large",
 ];
+/// How a refusal of `envfile` names its reader or its limit.
+const NOT_FOR_KUBELET: [&str; 2] = ["the kubelet", "the most that Linux takes for a variable"];
+/// The least number of cases that `envfile` must not refuse: about a third of the random values hold a single quote.
+const FOR_KUBELET_AT_LEAST: usize = 350;
 /// How many mismatches a failure lists.
 const LISTED: usize = 10;
 /// How much of a value a failure shows, in characters.
@@ -128,6 +133,37 @@ fn dotenv_refuses_few_values() {
 }
 
 #[test]
+fn envfile_is_read_by_the_kubelets_parser() {
+    let Some(kubelet) = kubelet() else { return };
+    Files::write("envfile", &[cases::variables(), cases::odd_names()]).read_by(kubelet, &["kubelet"]);
+}
+
+#[test]
+fn envfile_refuses_only_what_the_kubelets_parser_changes() {
+    let Some(mut kubelet) = kubelet() else { return };
+    let files = Files::write("envfile", &[]);
+    assert!(files.cases.len() >= FOR_KUBELET_AT_LEAST, "only {} cases are written", files.cases.len());
+    // What podcreds refuses, written by the rule for all other values. More than 128 KiB is Linux' limit, not the parser's.
+    let is_written = |case: &Case| files.cases.iter().any(|other| other.name == case.name);
+    let root = tempfile::tempdir().unwrap();
+    let mut refused = cases::values();
+    refused.retain(|case| !is_written(case) && case.fields["VALUE"].len() < 128 * 1024 - "VALUE=\0".len());
+    assert!(refused.len() > 10, "{} cases are refused", refused.len());
+    for case in &refused {
+        let folder = root.path().join(&case.name);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("db.envfile"), format!("VALUE='{}'\n", case.fields["VALUE"])).unwrap();
+    }
+    kubelet.arg("envfile").arg(root.path());
+    let answers = answers(kubelet);
+    assert_eq!(answers.len(), refused.len());
+    for case in &refused {
+        let answer = answers.iter().find(|answer| answer.case == case.name).unwrap();
+        assert_ne!(answer.mismatches(case), [""; 0], "case {} is read back unchanged", case.name);
+    }
+}
+
+#[test]
 fn json_is_read_by_python() {
     let Some(python) = python("json") else { return };
     Files::write("json", &[cases::nul(), cases::odd_names()]).read_by(python, &["Python json"]);
@@ -168,7 +204,7 @@ struct Files {
 }
 
 impl Files {
-    /// Every case of one value, and `more`; what `dotenv` refuses as not portable is left out.
+    /// Every case of one value, and `more`, without those that `dotenv` and `envfile` refuse because of their readers.
     fn write(format: &'static str, more: &[Case]) -> Self {
         let root = tempfile::Builder::new().prefix("podcreds-formats-").tempdir().unwrap();
         let mut cases = cases::values();
@@ -181,11 +217,12 @@ impl Files {
                 true
             }
             Err(refusal) => {
-                assert!(
-                    format == "dotenv" && refusal.ends_with(NOT_PORTABLE),
-                    "{format}, case {}: {refusal}",
-                    case.name
-                );
+                let is_expected = match format {
+                    "dotenv" => refusal.ends_with(NOT_PORTABLE),
+                    "envfile" => NOT_FOR_KUBELET.iter().any(|reason| refusal.contains(reason)),
+                    _ => false,
+                };
+                assert!(is_expected, "{format}, case {}: {refusal}", case.name);
                 false
             }
         });
@@ -195,11 +232,7 @@ impl Files {
     /// Runs a program of `tests/readers/` that prints a line of JSON for each reader and case.
     fn read_by(&self, mut program: Command, readers: &[&str]) {
         program.arg(self.format).arg(self.root.path());
-        let finished = run(program, HANGS);
-        assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-        let lines = finished.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let answers: Vec<Answer> = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();
-        self.check(readers, &answers);
+        self.check(readers, &answers(program));
     }
 
     /// Each of these readers must have read each case, and found what went in.
@@ -227,6 +260,14 @@ impl Files {
             wrong.iter().take(LISTED).cloned().collect::<Vec<_>>().join("\n")
         );
     }
+}
+
+/// What a program of `tests/readers/` prints.
+fn answers(program: Command) -> Vec<Answer> {
+    let finished = run(program, HANGS);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    let lines = finished.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
 }
 
 /// What one reader made of one case.
@@ -370,6 +411,24 @@ fn node_with_modules() -> Option<Command> {
     let mut command = node()?;
     command.env(NODE_MODULES, modules);
     Some(command)
+}
+
+/// The parser of Kubernetes' own source, from the cache of Go modules: nothing is downloaded.
+fn kubelet() -> Option<Command> {
+    static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let build = || {
+        let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kubelet-reader");
+        let mut build = Command::new(find("go")?);
+        build
+            .args(["build", "-o"])
+            .arg(&binary)
+            .arg(".")
+            .current_dir(reader("kubelet"))
+            .env("GOPROXY", "off");
+        build.output().is_ok_and(|output| output.status.success()).then_some(binary)
+    };
+    let what = "go with k8s.io/kubernetes (go mod download, in tests/readers/kubelet)";
+    require(what, BUILT.get_or_init(build).as_ref()).map(Command::new)
 }
 
 /// Java with its compiler, which `java Read.java` needs.

@@ -23,15 +23,19 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The folders that hold a `kustomization.yaml`.
-const EXAMPLES: [&str; 7] = [
+const EXAMPLES: [&str; 8] = [
     "deploy",
     "deploy/annotations-file",
+    ENV,
     EXEC,
     "deploy/job",
     "deploy/job-init",
     "deploy/native-sidecar",
     "deploy/sidecar",
 ];
+
+/// The one whose application gets its variables from the kubelet.
+const ENV: &str = "deploy/env";
 
 /// The one whose application starts by way of podcreds, from the volume.
 const EXEC: &str = "deploy/exec";
@@ -46,6 +50,10 @@ const HEALTH_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 /// The first Kubernetes that has native sidecars without being asked for them.
 /// <https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/>
 const FIRST_WITH_NATIVE_SIDECARS: &str = "1.29";
+
+/// The first Kubernetes that has `fileKeyRef` by default.
+/// <https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-via-file/>
+const FIRST_WITH_FILE_KEY_REF: &str = "1.35";
 
 #[test]
 fn every_kustomization_is_an_example_under_test() {
@@ -71,7 +79,11 @@ fn every_field_is_known_to_the_kubernetes_schema() {
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
-        let oldest = if has_native_sidecar(pod(&documents)) { FIRST_WITH_NATIVE_SIDECARS } else { "oldest" };
+        let oldest = match example {
+            ENV => FIRST_WITH_FILE_KEY_REF,
+            _ if has_native_sidecar(pod(&documents)) => FIRST_WITH_NATIVE_SIDECARS,
+            _ => "oldest",
+        };
         let output = validate(&python, &rendered, &["newest", oldest]);
         assert!(output.status.success(), "{example}:\n{}", String::from_utf8_lossy(&output.stderr));
         let passed = String::from_utf8(output.stdout).unwrap();
@@ -321,6 +333,7 @@ fn each_sidecar_runs_where_its_example_is_for() {
     for (example, kind, native, ordinary) in [
         ("deploy", "Deployment", 0, 0),
         ("deploy/annotations-file", "Deployment", 0, 0),
+        (ENV, "Deployment", 1, 0),
         (EXEC, "Deployment", 0, 0),
         // Here an ordinary one would keep the Job from ending.
         ("deploy/job", "Job", 1, 0),
@@ -371,6 +384,14 @@ fn the_examples_are_one_application() {
             let script = format!(". /podcreds/shop.env\n{}", app["args"][0].as_str().unwrap());
             app["args"][0] = script.into();
         }
+        if let Some(env) = app["env"].as_array() {
+            // Its variables come from the file without a mount.
+            assert!(!env.is_empty() && app["volumeMounts"].is_null());
+            let script = format!(". /podcreds/shop.env\n{}", app["args"][0].as_str().unwrap());
+            app["args"][0] = script.into();
+            app.as_object_mut().unwrap().remove("env");
+            app["volumeMounts"] = pod(&first)["spec"]["containers"][0]["volumeMounts"].clone();
+        }
         app
     };
     for example in EXAMPLES {
@@ -379,7 +400,13 @@ fn the_examples_are_one_application() {
         assert_eq!(the(&documents, "Secret"), the(&first, "Secret"), "{example}");
         assert_eq!(app(&documents), app(&first), "{example}");
         let (template, template_of_first) = (pod(&documents), pod(&first));
-        assert_eq!(template["metadata"], template_of_first["metadata"], "{example}");
+        let mut metadata = template["metadata"].clone();
+        if example == ENV {
+            let format = &mut metadata["annotations"]["podcreds.io/shop.format"];
+            assert_eq!(format.take(), "envfile");
+            *format = "env".into();
+        }
+        assert_eq!(metadata, template_of_first["metadata"], "{example}");
         let (spec, spec_of_first) = (&template["spec"], &template_of_first["spec"]);
         assert_eq!(spec["securityContext"], spec_of_first["securityContext"], "{example}");
         for (place, container) in podcreds_containers(template) {
@@ -389,6 +416,25 @@ fn the_examples_are_one_application() {
             }
         }
     }
+}
+
+/// A reference to a path or key that podcreds does not write keeps the container from starting.
+#[test]
+fn every_variable_from_a_file_is_one_that_the_annotations_write() {
+    let Some(rendered) = render(ENV) else { return };
+    let documents = documents(&rendered);
+    let template = pod(&documents);
+    let keys = template["metadata"]["annotations"]["podcreds.io/shop.keys"].as_str().unwrap();
+    let fields: Vec<_> = keys.split(',').map(|entry| entry.trim().split_once('=').unwrap().0).collect();
+    let env = template["spec"]["containers"][0]["env"].as_array().unwrap();
+    let expected: Vec<_> = fields
+        .iter()
+        .map(|field| {
+            let file = json!({"volumeName": "podcreds", "path": "shop.envfile", "key": field});
+            json!({"name": field, "valueFrom": {"fileKeyRef": file}})
+        })
+        .collect();
+    assert_eq!(*env, expected);
 }
 
 /// What `podcreds exec` becomes, where a container starts with that.

@@ -78,12 +78,24 @@ pub enum Problem {
     },
     /// A value of `.format`.
     #[error(
-        "{} is no format (files, env, dotenv, json, yaml, properties, uri, jdbc, libpq, pgpass, pgservice, mycnf, template){}",
+        "{} is no format (files, env, dotenv, envfile, json, yaml, properties, uri, jdbc, libpq, pgpass, pgservice, mycnf, template){}",
         Quoted(format),
         suggest(*nearest)
     )]
     UnknownFormat {
         /// What stands there.
+        format: String,
+        /// The nearest format that exists.
+        nearest: Option<&'static str>,
+    },
+    /// A value of `.variable-format`.
+    #[error(
+        "{} is not a format that sets variables (env, dotenv, envfile){}",
+        Quoted(format),
+        suggest(*nearest)
+    )]
+    UnknownVariableFormat {
+        /// The value.
         format: String,
         /// The nearest format that exists.
         nearest: Option<&'static str>,

@@ -20,7 +20,7 @@ pub use vocabulary::INJECTORS_PREFIX;
 
 use crate::annotations::vocabulary::Word;
 use crate::credential::{
-    Credential, CredentialName, Engine, FieldName, FileMode, Format, Keys, OnChange, PathClaims,
+    Credential, CredentialName, Engine, Exported, FieldName, FileMode, Format, Keys, OnChange, PathClaims,
     RelativePath, ServicePort,
 };
 use crate::object::{Kind, ObjectRef};
@@ -142,12 +142,9 @@ impl Group<'_> {
             Some(_) => (Format::Env, None),
             None => template::read(&mut values, &scope.namespace, &keys, &literals),
         };
-        let exported = values.read(Word::Variable, injector::variables).unwrap_or_default();
-        if self.words.contains_key(&Word::Variable) && !format.is_one_text() {
-            let problem = "is for formats uri, jdbc and libpq: in format env, .keys names the variables";
-            values.push(Word::Variable, Problem::Together { problem });
-        }
-        let default_path = if exported.is_empty() { format } else { Format::Env }.default_path(name);
+        let exported = read_exported(&mut values, format);
+        let file_format = exported.as_ref().map_or(format, |exported| exported.file.format());
+        let default_path = file_format.default_path(name);
         let path = values
             .read(Word::Path, |text| read_path(text, format))
             .or_else(|| RelativePath::parse(&default_path).ok());
@@ -209,6 +206,23 @@ impl Values<'_> {
     fn push(&mut self, word: Word, problem: Problem) {
         self.errors.push(Error::new(&format!("{}/{}.{}", self.prefix, self.name, word.as_str()), problem));
     }
+}
+
+/// Reads `.variable` and `.variable-format`.
+fn read_exported(values: &mut Values<'_>, format: Format) -> Option<Exported> {
+    let has = |values: &Values<'_>, word| values.words.contains_key(&word);
+    let names = values.read(Word::Variable, injector::variables);
+    let file = values.read(Word::VariableFormat, vocabulary::parse_variable_format);
+    if has(values, Word::Variable) && !format.is_one_text() {
+        let problem = "is for formats uri, jdbc and libpq: in formats env, dotenv and envfile, .keys names the variables";
+        values.push(Word::Variable, Problem::Together { problem });
+    }
+    if has(values, Word::VariableFormat) && !has(values, Word::Variable) {
+        let problem =
+            "is missing .variable, which names the variable for the text: add it, or leave this out";
+        values.push(Word::VariableFormat, Problem::Together { problem });
+    }
+    Some(Exported { names: names?, file: file.unwrap_or_default() })
 }
 
 fn read_keys(text: &str) -> Result<Keys, Problem> {

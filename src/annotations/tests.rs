@@ -58,6 +58,7 @@ fn each_format_has_its_usual_ending() {
         ("files", "db"),
         ("env", "db.env"),
         ("dotenv", "db.env"),
+        ("envfile", "db.envfile"),
         ("json", "db.json"),
         ("yaml", "db.yaml"),
         ("properties", "db.properties"),
@@ -372,8 +373,38 @@ fn what_is_about_vault_has_no_meaning_and_is_named() {
 fn a_variable_is_for_the_text_of_a_connection() {
     let message = errors_of(&[("format", "env"), ("variable", "URL")]);
     assert!(message.contains("db.variable: is for formats uri, jdbc and libpq"), "{message}");
+    for format in ["dotenv", "envfile"] {
+        let message = errors_of(&[("format", format), ("variable", "URL")]);
+        assert!(
+            message.contains("in formats env, dotenv and envfile, .keys names the variables"),
+            "{message}"
+        );
+    }
     let message = errors_of(&[("format", "uri"), ("variable", "A-B")]);
     assert!(message.contains("\"A-B\" is no name of a variable"), "{message}");
+}
+
+#[test]
+fn the_format_of_a_variables_file_needs_a_variable() {
+    let read = |annotations: &[(&str, &str)]| {
+        let named = |(word, value): &(&str, &str)| (format!("podcreds.io/db.{word}"), (*value).to_owned());
+        let all = [&[("secret", "db"), ("format", "uri"), ("variable", "URL")], annotations].concat();
+        let scope = Scope::own(Namespace::parse("prod").unwrap());
+        parse(&all.iter().map(named).collect(), DEFAULT_PREFIX, &scope).unwrap().remove(0)
+    };
+    for (format, path, is_environment) in
+        [("env", "db.env", true), ("dotenv", "db.env", false), ("envfile", "db.envfile", false)]
+    {
+        let db = read(&[("variable-format", format)]);
+        assert_eq!((db.path.to_string().as_str(), db.is_environment()), (path, is_environment), "{format}");
+    }
+    assert_eq!(read(&[("variable-format", "envfile"), ("path", "app/x")]).path.to_string(), "app/x");
+    let message = errors_of(&[("format", "uri"), ("variable-format", "envfile")]);
+    assert!(message.contains("db.variable-format: is missing .variable"), "{message}");
+    let message = errors_of(&[("format", "uri"), ("variable", "URL"), ("variable-format", "env-file")]);
+    assert!(message.contains("\"env-file\" is not a format that sets variables (env, dotenv, envfile); did you mean \"envfile\"?"), "{message}");
+    let message = errors_of(&[("format", "uri"), ("variable", "URL"), ("variable-format", "json")]);
+    assert!(message.contains("(env, dotenv, envfile)"), "{message}");
 }
 
 #[test]

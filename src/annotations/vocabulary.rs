@@ -1,7 +1,7 @@
 //! The words after the dot of an annotation's name, and the names of formats.
 
 use crate::annotations::error::Problem;
-use crate::credential::Format;
+use crate::credential::{Format, VariableFile};
 use crate::quote::nearest;
 
 /// A word after the dot that this version understands.
@@ -19,6 +19,7 @@ pub(super) enum Word {
     OnChange,
     Engine,
     Variable,
+    VariableFormat,
     Template,
     TemplateFrom,
     Delimiters,
@@ -30,7 +31,7 @@ pub(super) enum Word {
     Role,
 }
 
-const WORDS: [(&str, Word); 16] = [
+const WORDS: [(&str, Word); 17] = [
     ("secret", Word::Secret),
     ("configmap", Word::Configmap),
     ("service", Word::Service),
@@ -43,6 +44,7 @@ const WORDS: [(&str, Word); 16] = [
     ("on-change", Word::OnChange),
     ("engine", Word::Engine),
     ("variable", Word::Variable),
+    ("variable-format", Word::VariableFormat),
     ("template", Word::Template),
     ("template-from", Word::TemplateFrom),
     ("delimiters", Word::Delimiters),
@@ -90,4 +92,15 @@ pub(super) fn parse_format(text: &str) -> Result<Format, Problem> {
     }
     let known = Format::ALL.iter().map(|(spelling, _)| *spelling);
     Err(Problem::UnknownFormat { format: text.to_owned(), nearest: nearest(text, known) })
+}
+
+/// Reads a value of `.variable-format`.
+pub(super) fn parse_variable_format(text: &str) -> Result<VariableFile, Problem> {
+    let text = text.trim();
+    let known = VariableFile::ALL.into_iter().map(|file| (file.format().name(), file));
+    if let Some((_, file)) = known.clone().find(|(spelling, _)| *spelling == text) {
+        return Ok(file);
+    }
+    let nearest = nearest(text, known.map(|(spelling, _)| spelling));
+    Err(Problem::UnknownVariableFormat { format: text.to_owned(), nearest })
 }

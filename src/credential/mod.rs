@@ -43,8 +43,8 @@ pub struct Credential {
     pub template: Option<TemplateSource>,
     /// The variables of an [`Format::Env`] file that are not the fields under their own names.
     pub variables: Option<Variables>,
-    /// The variables of an `env` file that get the text of this format, in place of a file with it; none for that file.
-    pub exported: Vec<FieldName>,
+    /// The variables that get the text of this format; `None` means a file with the text alone.
+    pub exported: Option<Exported>,
     /// The database, where the annotations name it.
     pub engine: Option<Engine>,
     /// The file, or for [`Format::Files`] the folder.
@@ -60,7 +60,14 @@ pub struct Credential {
 impl Credential {
     /// Whether what is written is an `env` file.
     pub fn is_environment(&self) -> bool {
-        self.format == Format::Env || !self.exported.is_empty()
+        let sets = |exported: &Exported| exported.file == VariableFile::Env;
+        self.format == Format::Env || self.exported.as_ref().is_some_and(sets)
+    }
+
+    /// Whether the kubelet is to read what is written.
+    pub fn is_for_kubelet(&self) -> bool {
+        let sets = |exported: &Exported| exported.file == VariableFile::Envfile;
+        self.format == Format::Envfile || self.exported.as_ref().is_some_and(sets)
     }
 
     /// Whether the file or folder at this path is its own, or holds something of it.
@@ -102,6 +109,41 @@ impl Credential {
     }
 }
 
+/// Variables that a file sets to the text of a format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// At least one.
+    pub names: Vec<FieldName>,
+    /// The kind of file.
+    pub file: VariableFile,
+}
+
+/// A file that sets variables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VariableFile {
+    /// As [`Format::Env`].
+    #[default]
+    Env,
+    /// As [`Format::Dotenv`].
+    Dotenv,
+    /// As [`Format::Envfile`].
+    Envfile,
+}
+
+impl VariableFile {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Env, Self::Dotenv, Self::Envfile];
+
+    /// The format that writes fields to such a file.
+    pub fn format(self) -> Format {
+        match self {
+            Self::Env => Format::Env,
+            Self::Dotenv => Format::Dotenv,
+            Self::Envfile => Format::Envfile,
+        }
+    }
+}
+
 /// Which keys of the sources become fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Keys {
@@ -120,6 +162,8 @@ pub enum Format {
     Env,
     /// `NAME='value'` lines for dotenv libraries.
     Dotenv,
+    /// `NAME='value'` lines for the kubelet (`fileKeyRef`).
+    Envfile,
     /// A JSON object of strings.
     Json,
     /// A YAML mapping of strings.
@@ -144,10 +188,11 @@ pub enum Format {
 
 impl Format {
     /// Every format, as `.format` spells it.
-    pub const ALL: [(&'static str, Self); 13] = [
+    pub const ALL: [(&'static str, Self); 14] = [
         ("files", Self::Files),
         ("env", Self::Env),
         ("dotenv", Self::Dotenv),
+        ("envfile", Self::Envfile),
         ("json", Self::Json),
         ("yaml", Self::Yaml),
         ("properties", Self::Properties),
@@ -188,6 +233,8 @@ impl Format {
         let ending = match self {
             Self::Files => "",
             Self::Env | Self::Dotenv => ".env",
+            // `podcreds exec` reads what ends in `.env`.
+            Self::Envfile => ".envfile",
             Self::Json => ".json",
             Self::Yaml => ".yaml",
             Self::Properties => ".properties",

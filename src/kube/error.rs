@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::kube::server::Server;
+use crate::kube::server_messages::Denial;
 use crate::object::{Kind, ObjectRef};
 
 /// One object that could not be read.
@@ -217,32 +218,16 @@ impl Error {
 }
 
 impl Cause {
-    /// Says which rule would grant `verb` on this object, if that is what is missing.
+    /// Adds the rule that grants `verb` on this object, if a missing right is the cause.
     pub(super) fn with_remedy(self, object: &ObjectRef, verb: &str) -> Self {
         let Self::Forbidden { message, .. } = self else { return self };
-        if message.contains("User \"system:anonymous\"") {
-            let remedy = "nobody is logged in: give the kubeconfig's user a token, a client certificate or an exec plugin";
-            return Self::Forbidden { message, remedy: Some(remedy.to_owned()) };
-        }
-        // Who may act for whom is not a matter of the object.
-        if message.contains(" cannot impersonate ") {
-            let remedy = "the kubeconfig names somebody to act for (as, as-groups), which takes a ClusterRole with the verb impersonate on users, groups, and userextras of authentication.k8s.io, bound to that user by a ClusterRoleBinding";
-            return Self::Forbidden { message, remedy: Some(remedy.to_owned()) };
-        }
-        let names = match object.kind {
-            // The names of a Deployment's pods cannot be known when its Role is written, nor those of their Events.
-            Kind::Pod | Kind::Event => String::new(),
-            Kind::Secret | Kind::ConfigMap | Kind::Service => format!(", resourceNames: [{}]", object.name()),
+        let remedy = match Denial::parse(&message) {
+            Denial::Anonymous => "the request carries no credentials: give the kubeconfig's user a token, a client certificate or an exec plugin".to_owned(),
+            // Who may impersonate whom is independent of the object.
+            Denial::Impersonation { resource, mode } => impersonation_rule(resource, mode),
+            Denial::Object => object_rule(object, verb),
         };
-        // Whoever creates Events counts them too.
-        let verb = if object.kind == Kind::Event { "create, patch" } else { verb };
-        let rule =
-            format!("{{apiGroups: [\"\"], resources: [{}]{names}, verbs: [{verb}]}}", object.kind.resource());
-        let role = format!(
-            "a Role in namespace {}, bound to that user or service account by a RoleBinding there",
-            object.namespace
-        );
-        Self::Forbidden { message, remedy: Some(format!("{role}, needs the rule {rule}")) }
+        Self::Forbidden { message, remedy: Some(remedy) }
     }
 
     /// The same of a watch, for which 410 says that the version is too old.
@@ -255,5 +240,72 @@ impl Cause {
 
     pub(super) fn unreadable(reason: impl Into<String>) -> Self {
         Self::Unreadable { reason: reason.into() }
+    }
+}
+
+/// The rule that every version takes; constrained impersonation (KEP-5284) is a narrower choice beside it.
+fn impersonation_rule(resource: &str, mode: Option<&str>) -> String {
+    let group = if matches!(resource, "uids" | "userextras") { "authentication.k8s.io" } else { "" };
+    let resource = if resource == "userextras" { "userextras/KEY" } else { resource };
+    let mut rule = format!(
+        "the kubeconfig impersonates another user (as): a ClusterRole, bound to that user or service account by a ClusterRoleBinding, needs the rule {{apiGroups: [\"{group}\"], resources: [{resource}], verbs: [impersonate]}}; as-groups needs the same for groups, and as-uid and as-user-extra for uids and userextras/KEY in apiGroup authentication.k8s.io"
+    );
+    if let Some(mode) = mode {
+        rule.push_str(&format!(
+            "; or, narrower, the verbs impersonate:{mode} in apiGroup authentication.k8s.io and impersonate-on:{mode}:VERB on the object"
+        ));
+    }
+    rule
+}
+
+fn object_rule(object: &ObjectRef, verb: &str) -> String {
+    let names = match object.kind {
+        // The names of a Deployment's pods cannot be known when its Role is written, nor those of their Events.
+        Kind::Pod | Kind::Event => String::new(),
+        Kind::Secret | Kind::ConfigMap | Kind::Service => format!(", resourceNames: [{}]", object.name()),
+    };
+    // The account that creates Events counts them too.
+    let verb = if object.kind == Kind::Event { "create, patch" } else { verb };
+    format!(
+        "a Role in namespace {}, bound to that user or service account by a RoleBinding there, needs the rule {{apiGroups: [\"\"], resources: [{}]{names}, verbs: [{verb}]}}",
+        object.namespace,
+        object.kind.resource()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Namespace;
+
+    fn remedy(message: &str) -> String {
+        let namespace = Namespace::parse("prod").unwrap();
+        let secret = ObjectRef::new(Kind::Secret, namespace, "db").unwrap();
+        let cause =
+            Cause::Forbidden { message: message.to_owned(), remedy: None }.with_remedy(&secret, "get");
+        let Cause::Forbidden { remedy, .. } = cause else { panic!("{cause}") };
+        remedy.unwrap()
+    }
+
+    #[test]
+    fn missing_impersonation_asks_for_the_rule_that_every_version_takes() {
+        let users = "needs the rule {apiGroups: [\"\"], resources: [users], verbs: [impersonate]}";
+        let extras = "needs the rule {apiGroups: [\"authentication.k8s.io\"], resources: [userextras/KEY], verbs: [impersonate]}";
+        let narrower =
+            "impersonate:user-info in apiGroup authentication.k8s.io and impersonate-on:user-info:VERB";
+        for (denied, rule, names_mode) in [
+            (r#"cannot impersonate resource "users" in API group """#, users, false),
+            (
+                r#"cannot impersonate resource "userextras/foo" in API group "authentication.k8s.io""#,
+                extras,
+                false,
+            ),
+            (r#"cannot impersonate-on:user-info:get resource "secrets" in API group """#, users, true),
+        ] {
+            let remedy = remedy(&format!("x is forbidden: User \"a\" {denied}"));
+            assert!(remedy.contains(rule), "{remedy}");
+            assert_eq!(remedy.contains(narrower), names_mode, "{remedy}");
+            assert!(!remedy.contains("resourceNames"), "{remedy}");
+        }
     }
 }

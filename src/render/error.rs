@@ -133,6 +133,16 @@ pub enum Problem {
         /// What is in it.
         what: &'static str,
     },
+    /// A value that the kubelet cannot read from an env file, or reads as another one.
+    #[error("the value of field {field} {what}: {remedy}")]
+    NotForKubelet {
+        /// The field.
+        field: FieldName,
+        /// What is wrong with it.
+        what: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// A value that its reader cannot take.
     #[error(
         "the value of field {field} holds {what}, which this format cannot carry: take another format, or leave the field out with .keys"

@@ -18,9 +18,10 @@ use crate::secret::SecretBuffer;
 /// that fills it for one that is longer (`fe-connect.c`, `parseServiceFile`).
 const SERVICE_LINE: usize = 1021;
 
-/// `host='…' port='…' dbname='…' user='…' password='…'`, without a new line at the end.
+/// `host='…' port='…' dbname='…' user='…' password='…'`, without a new line at the end. Where the kubelet is to read it, no value is
+/// in quotes, because a single quote ends the variable's value.
 pub(super) fn write(
-    _: &Credential,
+    credential: &Credential,
     _: &Fields<'_>,
     connection: &Connection<'_>,
     out: &mut SecretBuffer,
@@ -29,9 +30,25 @@ pub(super) fn write(
         out.push_str(if index == 0 { "" } else { " " });
         out.push_str(parameter.keyword);
         out.push_str("=");
-        escape::libpq(&parameter.value, out).map_err(|refused| parameter.refused(refused.0))?;
+        if !credential.is_for_kubelet() {
+            escape::libpq(&parameter.value, out).map_err(|refused| parameter.refused(refused.0))?;
+            continue;
+        }
+        if parameter.value.is_empty() {
+            return Err(parameter.refused("nothing"));
+        }
+        if !parameter.value.bytes().all(is_plain) {
+            return Err(parameter.refused("a character that a connection string needs single quotes for"));
+        }
+        out.push_str(&parameter.value);
     }
     Ok(())
+}
+
+/// Whether every reader takes this byte as it is without quotes. libpq asks the locale for white space, so that some take a byte
+/// beyond ASCII for a blank; other drivers know no backslash outside quotes.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'\'' | b'\\')
 }
 
 /// `host:port:database:user:password` lines, one for each host, `*` where a part is not given.

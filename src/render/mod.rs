@@ -4,6 +4,7 @@
 mod connection;
 mod dotenv;
 mod env;
+mod envfile;
 mod error;
 mod fields;
 mod jdbc;
@@ -139,6 +140,7 @@ fn files(
             Some(variables) => Write::Variables(variables),
         },
         Format::Dotenv => Write::Fields(dotenv::write),
+        Format::Envfile => Write::Fields(envfile::write),
         Format::Json => Write::Fields(json::write),
         Format::Yaml => Write::Fields(yaml::write),
         Format::Properties => Write::Fields(properties::write),
@@ -168,9 +170,9 @@ fn files(
         }),
     };
     let text = written.map(|()| out.finish());
-    let content = text.and_then(|text| match credential.exported.as_slice() {
-        [] => Ok(text),
-        names => variables::export(names, &text),
+    let content = text.and_then(|text| match &credential.exported {
+        None => Ok(text),
+        Some(exported) => variables::export(exported, &text),
     });
     Ok(vec![(credential.path.clone(), content.map_err(|problem| vec![problem])?)])
 }

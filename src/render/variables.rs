@@ -1,13 +1,13 @@
 //! `env` in the vocabulary of vault-db-injector: variables that get the user and the password, or a URI with both.
 
-use crate::credential::{FieldName, UriTemplate, Variables};
+use crate::credential::{Exported, FieldName, UriTemplate, VariableFile, Variables};
 use crate::escape::percent;
 use crate::ordered;
 use crate::render::connection::{Given, given, missing};
-use crate::render::env;
 use crate::render::error::Problem;
 use crate::render::fields::Fields;
 use crate::render::part::{PASSWORD, Part, USERNAME};
+use crate::render::{dotenv, env, envfile};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// Writes one line for each variable.
@@ -31,10 +31,15 @@ pub(super) fn write(
     }
 }
 
-/// An `env` file in which each of these variables has this text.
-pub(super) fn export(names: &[FieldName], text: &SecretBytes) -> Result<SecretBytes, Problem> {
+/// A file that sets each of these variables to this text.
+pub(super) fn export(exported: &Exported, text: &SecretBytes) -> Result<SecretBytes, Problem> {
+    let write = match exported.file {
+        VariableFile::Env => env::write,
+        VariableFile::Dotenv => dotenv::write,
+        VariableFile::Envfile => envfile::write,
+    };
     let mut out = SecretBuffer::default();
-    env::write(&ordered::map(named(names, text)), &mut out)?;
+    write(&ordered::map(named(&exported.names, text)), &mut out)?;
     Ok(out.finish())
 }
 

@@ -22,6 +22,7 @@ mod support;
 mod access;
 mod apiserver;
 mod clusters;
+mod envfile;
 mod inspect;
 mod killable;
 mod kubectl;

@@ -7,7 +7,7 @@ use std::{env, fs};
 use serde_json::{Value, json};
 
 use crate::kubectl::{Namespace, PATIENCE};
-use crate::requirements::node;
+use crate::requirements::{node, since};
 use crate::support::run::poll_until;
 use crate::support::skip::require;
 
@@ -315,6 +315,13 @@ fn a_container_of_its_own_renders_its_variables_without_a_volume() {
     spec["initContainers"].as_array_mut().unwrap().truncate(1);
     spec["containers"][0]["env"] = spec["initContainers"][0]["env"].clone();
     assert_eq!(output(&namespace, "render", pod), "app\nbin\n");
+}
+
+#[test]
+fn the_example_with_variables_from_a_file_comes_up() {
+    if since(35, "variables from files").is_some() {
+        deploy("deploy/env");
+    }
 }
 
 #[test]

@@ -19,7 +19,6 @@ use crate::support::skip::{require, skip};
 ///     return;
 /// }
 /// ```
-#[allow(dead_code, reason = "remove this line with the first test that calls it")]
 pub(crate) fn since(minor: u32, feature: &str) -> Option<()> {
     let version = version()?;
     if version < minor {

@@ -12,11 +12,12 @@ use crate::{HANGS, PASSWORD, Scene};
 const LITERAL: &str = "test-literal-91c2";
 
 /// Annotations that fail after the Secret was read, each in its own way, and one that does not.
-const CREDENTIALS: [&[(&str, &str)]; 9] = [
+const CREDENTIALS: [&[(&str, &str)]; 10] = [
     &[("db.format", "env")],
     &[("db.keys", "none")],
     &[("db.set", "password=test-literal-91c2")],
     &[("db.format", "dotenv"), ("db.set", "x='test-literal-91c2${'")],
+    &[("db.format", "envfile"), ("db.set", "x=\"test-literal-91c2'\"")],
     &[("db.set", "x=\"test-literal-91c2")],
     &[("db.path", "mine/x")],
     &[("db.template", "{{ password | b64decode }}")],

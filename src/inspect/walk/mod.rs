@@ -18,7 +18,7 @@ use crate::inspect::graph::{Detail, Graph, Index, ObjectId, Refusal, State};
 use crate::inspect::kind::Kind;
 use crate::inspect::walk::shape::Shape;
 use crate::inspect::{Error, Question};
-use crate::kube::{Cause, Client, Deadline};
+use crate::kube::{Cause, Client, Deadline, names_object};
 use crate::object::is_subdomain;
 use crate::secret::SecretBytes;
 
@@ -171,8 +171,8 @@ impl Walk<'_> {
             let path = format!("{}/{}", kind.collection(&version, id.namespace.as_deref()), id.name);
             self.count()?;
             match client.read_path(&path, metadata_only, self.deadline) {
-                // Of a version that it does not have, the API server says that it does not find "the requested resource".
-                Err(Cause::NotFound { message }) if missing.is_none() || message.contains(&id.name) => {
+                // The reason of the version that has the object counts.
+                Err(Cause::NotFound { message }) if missing.is_none() || names_object(&message, &id.name) => {
                     missing = Some(message);
                 }
                 Err(Cause::NotFound { .. }) => {}

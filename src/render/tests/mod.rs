@@ -1,6 +1,7 @@
 //! What becomes of credentials, whatever their format; each file below is about some formats.
 
 mod databases;
+mod envfile;
 mod read_back;
 mod services;
 mod templates;
@@ -147,7 +148,7 @@ fn what_is_left_out_is_told() {
 
 #[test]
 fn what_a_format_cannot_carry_is_an_error() {
-    for format in ["env", "dotenv", "json", "yaml", "properties"] {
+    for format in ["env", "dotenv", "envfile", "json", "yaml", "properties"] {
         let message = render(&[("db.format", format)], &[("a", b"test-\xff")]).unwrap_err();
         assert!(message.contains("field a is binary") && !message.contains("test-"), "{format}: {message}");
     }
