@@ -176,6 +176,18 @@ pub(super) struct SidecarArgs {
     #[arg(long, value_name = "UID", env = "POD_UID", hide_env_values = true)]
     pub(super) pod_uid: Option<String>,
 
+    /// Exit with this code, 6 to 125, after a rotation: for a restart rule of the kubelet that restarts the whole pod in place
+    // Below are our own exit codes, above those that shells and container runtimes report for commands that cannot be
+    // started and for signals: with one of them, a rule could not tell a rotation from a failure.
+    #[arg(
+        long,
+        value_name = "CODE",
+        value_parser = clap::value_parser!(u8).range(6..=125),
+        env = "PODCREDS_EXIT_ON_CHANGE",
+        hide_env_values = true
+    )]
+    pub(super) exit_on_change: Option<u8>,
+
     #[command(flatten)]
     pub(super) listen: ListenArgs,
 }
