@@ -29,6 +29,7 @@ const EXIT_CODES: &str = "Exit codes:
   3  the API server refused, or has no such object
   4  the API server could not be reached in time, the sidecar is not ready, or exec found nothing written
   5  the volume could not be written or read
+  6 to 125  sidecar: a rotation, with --exit-on-change
   126, 127  exec: CMD cannot be started, is not found
   130, 143  ended by SIGINT, SIGTERM; the sidecar ends with 0";
 

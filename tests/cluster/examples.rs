@@ -91,6 +91,19 @@ fn the_native_sidecar_example_comes_up_and_its_requests_add_to_those_of_the_appl
     });
 }
 
+#[test]
+fn the_example_with_an_image_volume_comes_up() {
+    if since(35, "image volumes").is_none() {
+        return;
+    }
+    let Some(objects) = render("deploy/exec-image-volume") else { return };
+    let Some(namespace) = Namespace::new() else { return };
+    apply(&namespace, &objects);
+    let status = ["rollout", "status", "deployment/app", "--timeout", "110s"];
+    assert!(namespace.kubectl(&status).contains("successfully rolled out"));
+    assert_eq!(namespace.kubectl(&["logs", "deployment/app", "-c", "app"]), PRINTED);
+}
+
 /// The pod of an example's Job once the Job has this condition, which comes when the pod has ended.
 fn ended_pod(namespace: &Namespace, job: &str, condition: &str) -> Value {
     poll_until(PATIENCE, &format!("{} {job} is {condition}", namespace.name()), || {
