@@ -6,15 +6,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::PoisonError;
-use std::{env, ffi::OsStr};
+use std::time::Duration;
+use std::{env, ffi::OsStr, thread};
 
-use rustix::process::{Pid, Signal, getuid, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, getuid, kill_process};
 
-use crate::kubectl::{KUBELET, PATIENCE};
+use crate::certificates::Certified;
+use crate::kubectl::{KUBELET, Namespace, PATIENCE};
 use crate::native::{self, READER, Reader, run_of};
-use crate::sidecar::put_password;
+use crate::sidecar::{FIRST, put_password};
 use crate::support::run::poll_until;
 use crate::support::skip::require;
+
+/// A kubelet has nothing to finish: it ends in milliseconds, and the node is not to miss it for long.
+const ENDS: Duration = Duration::from_secs(10);
 
 /// The kubelet of the cluster script.
 struct Kubelet {
@@ -23,16 +28,25 @@ struct Kubelet {
 }
 
 impl Kubelet {
-    /// Finds it beside the kubeconfig; `None` means that the test is skipped.
-    fn find() -> Option<Self> {
+    /// Finds it beside the kubeconfig, for one test at a time, also of suites that share the node; `None` means that the test is
+    /// skipped.
+    fn find() -> Option<(Self, File)> {
+        let lock = Self::beside_kubeconfig()
+            .map(|found| File::create(found.home.join("pids/.kubelet-test")).unwrap());
+        let lock =
+            require("a kubelet that runs as a process of this machine and that root may restart", lock)?;
+        lock.lock().unwrap();
+        // The test before may have started another one.
+        Some((Self::beside_kubeconfig().expect("the kubelet is still there"), lock))
+    }
+
+    fn beside_kubeconfig() -> Option<Self> {
         let home = env::var_os("KUBECONFIG").and_then(|path| Some(Path::new(&path).parent()?.to_owned()));
-        let found = home.filter(|_| getuid().is_root()).and_then(|home| {
-            let pid = fs::read_to_string(home.join("pids/kubelet")).ok()?;
-            let pid = Pid::from_raw(pid.trim().parse().ok()?)?;
-            let name = fs::read_to_string(proc(pid, "comm")).ok()?;
-            (name.trim() == "kubelet").then_some(Self { home, pid })
-        });
-        require("a kubelet that runs as a process of this machine and that root may restart", found)
+        let home = home.filter(|_| getuid().is_root())?;
+        let pid = fs::read_to_string(home.join("pids/kubelet")).ok()?;
+        let pid = Pid::from_raw(pid.trim().parse().ok()?)?;
+        let name = fs::read_to_string(proc(pid, "comm")).ok()?;
+        (name.trim() == "kubelet").then_some(Self { home, pid })
     }
 
     /// Ends it, calls `meanwhile`, and starts it again with the same arguments and environment.
@@ -59,7 +73,8 @@ impl Kubelet {
         let started = Started { command, pid_file: self.home.join("pids/kubelet") };
 
         kill_process(self.pid, Signal::TERM).unwrap();
-        poll_until(PATIENCE, "the kubelet has ended", || test_kill_process(self.pid).is_err());
+        // A zombie has no executable.
+        poll_until(ENDS, "the kubelet has ended", || fs::read_link(proc(self.pid, "exe")).is_err());
         meanwhile();
         drop(started);
     }
@@ -73,9 +88,10 @@ struct Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // It is to outlive this process.
-        let child = self.command.spawn().expect("the kubelet starts");
+        // It is to outlive this process; if another test ends it before that, it must not stay as a zombie.
+        let mut child = self.command.spawn().expect("the kubelet starts");
         fs::write(&self.pid_file, format!("{}\n", child.id())).expect("the cluster script finds it");
+        thread::spawn(move || child.wait());
     }
 }
 
@@ -83,29 +99,30 @@ fn proc(pid: Pid, file: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{}/{file}", pid.as_raw_nonzero()))
 }
 
+/// Restarts the kubelet, calls `meanwhile` while there is none, and waits until kubectl can ask it about this pod again. Other tests
+/// of the suite wait for the kubelet in place of finding it gone.
+fn restart(kubelet: Kubelet, namespace: &Namespace, pod: &str, meanwhile: impl FnOnce()) {
+    let pause = KUBELET.write().unwrap_or_else(PoisonError::into_inner);
+    kubelet.restart(meanwhile);
+    // The kubelet listens before it knows its pods again.
+    poll_until(PATIENCE, "the kubelet knows its pods again", || {
+        let logs = ["logs", pod, "-c", "app", "-n", namespace.name()];
+        namespace.command().args(logs).output().unwrap().status.success()
+    });
+    drop(pause);
+}
+
 /// <https://github.com/kubernetes/kubernetes/pull/137146>: after a kubelet restart, 1.35.0 did not start a crashed application again.
 #[test]
 fn a_kubelet_that_restarts_leaves_both_containers_alone_and_starts_a_crashed_application_again() {
-    let Some(kubelet) = Kubelet::find() else { return };
-    // One at a time, also of suites that share the node.
-    let lock = File::create(kubelet.home.join("pids/.kubelet-test")).unwrap();
-    lock.lock().unwrap();
-    let Some(kubelet) = Kubelet::find() else { return };
+    let Some((kubelet, _lock)) = Kubelet::find() else { return };
     let Some(namespace) = native::namespace() else { return };
     let mut reader = Reader::start(namespace, "kubelet", native::pod(READER));
     let status = reader.status();
     let (app, sidecar) = (run_of(&status, "app"), run_of(&status, "podcreds"));
 
-    // The kubelet listens before it knows its pods again.
-    let answers = || {
-        let logs = ["logs", reader.pod, "-c", "app", "-n", reader.namespace.name()];
-        reader.namespace.command().args(logs).output().unwrap().status.success()
-    };
-    // Other tests wait for the kubelet in place of finding it gone.
-    let pause = KUBELET.write().unwrap_or_else(PoisonError::into_inner);
-    kubelet.restart(|| put_password(&reader.namespace, "test-password-1"));
-    poll_until(PATIENCE, "the kubelet answers again", answers);
-    drop(pause);
+    // The sidecar needs no kubelet to follow a rotation.
+    restart(kubelet, &reader.namespace, reader.pod, || put_password(&reader.namespace, "test-password-1"));
     reader.expect("test-password-1");
     reader.follows("test-password-2");
     let status = reader.status();
@@ -114,4 +131,21 @@ fn a_kubelet_that_restarts_leaves_both_containers_alone_and_starts_a_crashed_app
     reader.namespace.kubectl(&["exec", reader.pod, "-c", "app", "--", "kill", "-TERM", "1"]);
     let status = reader.restarts("app", &app);
     assert_eq!(run_of(&status, "podcreds"), sidecar, "the sidecar has not restarted");
+}
+
+/// A kubelet forgets the keys of pod certificates when it restarts, and requests new ones at once. Otherwise the shortest time
+/// until a renewal is ten minutes.
+#[test]
+fn a_renewed_pod_certificate_is_followed() {
+    let Some((kubelet, _lock)) = Kubelet::find() else { return };
+    let Some(mut certified) = Certified::start() else { return };
+    certified.sees(FIRST, "first");
+    let sidecar = |certified: &Certified| run_of(&certified.namespace.get("pod/app")["status"], "podcreds");
+    let before = sidecar(&certified);
+
+    restart(kubelet, &certified.namespace, "app", || {});
+    certified.sign_for("second");
+    put_password(&certified.namespace, "test-password-1");
+    certified.sees("test-password-1", "second");
+    assert_eq!(sidecar(&certified), before, "the sidecar has not restarted");
 }

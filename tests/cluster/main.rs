@@ -12,6 +12,9 @@
 //! | `PODCREDS_TEST_AUDIT_LOG` | the API server's audit log, as JSON lines |
 //! | `PODCREDS_TEST_CLUSTER` | the script that started the cluster, for tests that start one of their own or cut its network; needs root |
 //!
+//! Beside the kubeconfig of that script lie the process id of the kubelet (`pids/kubelet`), which a test restarts as root, and the
+//! key of the authority for clients (`pki/ca.key`), with which one signs pod certificates. Elsewhere these tests are skipped.
+//!
 //! Without the first, all are skipped; without a binary and a way to load it, those with pods; without the last, the outages.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -20,6 +23,7 @@ mod support;
 
 mod access;
 mod apiserver;
+mod certificates;
 mod clusters;
 mod examples;
 mod inspect;
@@ -31,5 +35,6 @@ mod notify;
 mod outages;
 mod pods;
 mod requirements;
+mod restart_rules;
 mod scene;
 mod sidecar;
