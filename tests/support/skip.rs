@@ -22,8 +22,13 @@ pub(crate) fn require<T>(what: &str, found: Option<T>) -> Option<T> {
 }
 
 /// Reports that the test is skipped, as a line of standard error that `.ci/run` reads. The test itself must return.
+///
+/// # Panics
+///
+/// On another thread than the test's own, because libtest names that one after the test.
 pub(crate) fn skip(reason: &str) {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let thread = std::thread::current();
+    let test = thread.name().expect("a test is skipped on its own thread");
     // Not by a macro: libtest shows what those print only of tests that fail. In one piece: other tests write as well.
     let _ = stderr().write_all(format!("skipped: {test}: {reason}\n").as_bytes());
 }
