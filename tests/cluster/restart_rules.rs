@@ -41,7 +41,7 @@ fn the_example_with_a_restart_rule_restarts_all_containers_at_each_rotation_and_
         secret["stringData"]["password"] = password.as_str().into();
         examples::apply(&namespace, std::slice::from_ref(&secret));
         let mut last = Value::Null;
-        poll_until(PATIENCE, &format!("all containers run again: {last:#}"), || {
+        poll_until(PATIENCE, "all containers run again", || {
             last = pod();
             let status = &last["status"];
             let restarted = |container| run_of(status, container).1 == i64::try_from(rotation).unwrap();
