@@ -23,14 +23,20 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The folders that hold a `kustomization.yaml`.
+<<<<<<< HEAD
 const EXAMPLES: [&str; 8] = [
+=======
+const EXAMPLES: [&str; 9] = [
+>>>>>>> wt-native
     "deploy",
     "deploy/annotations-file",
     ENV,
     EXEC,
+    IMAGE_VOLUME,
     "deploy/job",
     "deploy/job-init",
     "deploy/native-sidecar",
+    RESTART_RULE,
     "deploy/sidecar",
 ];
 
@@ -39,6 +45,12 @@ const ENV: &str = "deploy/env";
 
 /// The one whose application starts by way of podcreds, from the volume.
 const EXEC: &str = "deploy/exec";
+
+/// The one whose application starts by way of podcreds, from podcreds' image.
+const IMAGE_VOLUME: &str = "deploy/exec-image-volume";
+
+/// The one whose sidecar has the whole pod restarted.
+const RESTART_RULE: &str = "deploy/restart-all-containers";
 
 /// Where the image holds the binary.
 const BINARY: &str = "/bin/podcreds";
@@ -51,9 +63,23 @@ const HEALTH_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 /// <https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/>
 const FIRST_WITH_NATIVE_SIDECARS: &str = "1.29";
 
+<<<<<<< HEAD
 /// The first Kubernetes that has `fileKeyRef` by default.
 /// <https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-via-file/>
 const FIRST_WITH_FILE_KEY_REF: &str = "1.35";
+=======
+/// The oldest Kubernetes that an example is for: `oldest` of those that the validator knows, or a version.
+fn oldest(example: &str, pod: &Value) -> &'static str {
+    match example {
+        // <https://kubernetes.io/docs/tasks/configure-pod-container/image-volumes/>
+        IMAGE_VOLUME => "1.35",
+        // <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-all-containers>
+        RESTART_RULE => "1.36",
+        _ if has_native_sidecar(pod) => FIRST_WITH_NATIVE_SIDECARS,
+        _ => "oldest",
+    }
+}
+>>>>>>> wt-native
 
 #[test]
 fn every_kustomization_is_an_example_under_test() {
@@ -79,12 +105,16 @@ fn every_field_is_known_to_the_kubernetes_schema() {
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
+<<<<<<< HEAD
         let oldest = match example {
             ENV => FIRST_WITH_FILE_KEY_REF,
             _ if has_native_sidecar(pod(&documents)) => FIRST_WITH_NATIVE_SIDECARS,
             _ => "oldest",
         };
         let output = validate(&python, &rendered, &["newest", oldest]);
+=======
+        let output = validate(&python, &rendered, &["newest", oldest(example, pod(&documents))]);
+>>>>>>> wt-native
         assert!(output.status.success(), "{example}:\n{}", String::from_utf8_lossy(&output.stderr));
         let passed = String::from_utf8(output.stdout).unwrap();
         assert_eq!(passed.lines().count(), 2 * documents.len(), "{example}: two schemas each\n{passed}");
@@ -235,8 +265,17 @@ fn image_and_manifests_carry_the_version_of_the_crate() {
         for (place, container) in &containers {
             assert_eq!(container["image"], format!("podcreds:{version}"), "{example}: {place}");
         }
+        let references: Vec<_> = pod(&documents)["spec"]["volumes"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|volume| volume["image"]["reference"].as_str())
+            .collect();
+        assert_eq!(references.len(), usize::from(example == IMAGE_VOLUME), "{example}");
+        assert!(references.iter().all(|reference| *reference == format!("podcreds:{version}")), "{example}");
         // Also where the manifest is applied without kustomize.
         let manifest = workload_file(example);
+        assert_eq!(manifest.matches(&format!("reference: podcreds:{version}\n")).count(), references.len());
         let images: Vec<_> = manifest.lines().filter(|line| line.contains("image: podcreds")).collect();
         assert_eq!(images.len(), containers.len(), "{example}");
         for image in images {
@@ -335,10 +374,12 @@ fn each_sidecar_runs_where_its_example_is_for() {
         ("deploy/annotations-file", "Deployment", 0, 0),
         (ENV, "Deployment", 1, 0),
         (EXEC, "Deployment", 0, 0),
+        (IMAGE_VOLUME, "Deployment", 0, 0),
         // Here an ordinary one would keep the Job from ending.
         ("deploy/job", "Job", 1, 0),
         ("deploy/job-init", "Job", 0, 0),
         ("deploy/native-sidecar", "Deployment", 1, 0),
+        (RESTART_RULE, "Deployment", 1, 0),
         ("deploy/sidecar", "Deployment", 0, 1),
     ] {
         let Some(rendered) = render(example) else { return };
@@ -384,6 +425,7 @@ fn the_examples_are_one_application() {
             let script = format!(". /podcreds/shop.env\n{}", app["args"][0].as_str().unwrap());
             app["args"][0] = script.into();
         }
+<<<<<<< HEAD
         if let Some(env) = app["env"].as_array() {
             // Its variables come from the file without a mount.
             assert!(!env.is_empty() && app["volumeMounts"].is_null());
@@ -392,6 +434,10 @@ fn the_examples_are_one_application() {
             app.as_object_mut().unwrap().remove("env");
             app["volumeMounts"] = pod(&first)["spec"]["containers"][0]["volumeMounts"].clone();
         }
+=======
+        // The example whose program lies in an image mounts that as well.
+        without(&mut app["volumeMounts"], |mount| mount["name"] == "podcreds-image");
+>>>>>>> wt-native
         app
     };
     for example in EXAMPLES {
@@ -459,6 +505,14 @@ fn what_starts_from_the_volume_was_installed_there() {
             .map(|container| (&container["args"][1], &container["volumeMounts"]))
             .collect();
         let app = &spec["containers"][0];
+        if example == IMAGE_VOLUME {
+            let mounts = app["volumeMounts"].as_array().unwrap();
+            let mount = mounts.iter().find(|mount| mount["name"] == "podcreds-image").unwrap();
+            let path = format!("{}{BINARY}", mount["mountPath"].as_str().unwrap());
+            assert_eq!(app["command"][0], path, "the binary lies in the image as in podcreds' own container");
+            assert!(after_exec(&app["command"]).is_some() && installed.is_empty());
+            continue;
+        }
         let starts_there = after_exec(&app["command"]).is_some();
         assert_eq!(starts_there, example == EXEC, "{example}");
         assert_eq!(installed.len(), usize::from(starts_there), "{example}");
@@ -467,6 +521,27 @@ fn what_starts_from_the_volume_was_installed_there() {
             let mount = &app["volumeMounts"][0];
             assert_eq!((&mounts[0]["name"], &mounts[0]["mountPath"]), (&mount["name"], &mount["mountPath"]));
             assert!(Path::new(path.as_str().unwrap()).starts_with(mount["mountPath"].as_str().unwrap()));
+        }
+    }
+}
+
+/// A rule for another code would have podcreds alone restarted.
+#[test]
+fn the_restart_rule_is_for_the_code_that_podcreds_exits_with() {
+    for example in EXAMPLES {
+        let Some(rendered) = render(example) else { return };
+        let documents = documents(&rendered);
+        for (place, container) in podcreds_containers(pod(&documents)) {
+            let args = container["args"].as_array().unwrap().iter().filter_map(Value::as_str);
+            let codes: Vec<_> = args.filter_map(|arg| arg.strip_prefix("--exit-on-change=")).collect();
+            let rules = container["restartPolicyRules"].as_array().map(Vec::as_slice).unwrap_or_default();
+            assert_eq!(codes.len(), usize::from(example == RESTART_RULE), "{example}: {place}");
+            assert_eq!(rules.len(), codes.len(), "{example}: {place}");
+            for (code, rule) in codes.iter().zip(rules) {
+                let values = json!([code.parse::<u8>().unwrap()]);
+                let exit_codes = json!({"operator": "In", "values": values});
+                assert_eq!(*rule, json!({"action": "RestartAllContainers", "exitCodes": exit_codes}));
+            }
         }
     }
 }

@@ -29,6 +29,7 @@ const EXIT_CODES: &str = "Exit codes:
   3  the API server refused, or has no such object
   4  the API server could not be reached in time, the sidecar is not ready, or exec found nothing written
   5  the volume could not be written or read
+  6 to 125  sidecar: a rotation, with --exit-on-change
   126, 127  exec: CMD cannot be started, is not found
   130, 143  ended by SIGINT, SIGTERM; the sidecar ends with 0";
 
@@ -175,6 +176,18 @@ pub(super) struct SidecarArgs {
     /// The pod's uid, for its Events [default: the API server is asked]
     #[arg(long, value_name = "UID", env = "POD_UID", hide_env_values = true)]
     pub(super) pod_uid: Option<String>,
+
+    /// Exit with this code, 6 to 125, after a rotation: for a restart rule of the kubelet that restarts the whole pod in place
+    // Below are our own exit codes, above those that shells and container runtimes report for commands that cannot be
+    // started and for signals: with one of them, a rule could not tell a rotation from a failure.
+    #[arg(
+        long,
+        value_name = "CODE",
+        value_parser = clap::value_parser!(u8).range(6..=125),
+        env = "PODCREDS_EXIT_ON_CHANGE",
+        hide_env_values = true
+    )]
+    pub(super) exit_on_change: Option<u8>,
 
     #[command(flatten)]
     pub(super) listen: ListenArgs,

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::error::ErrorKind;
-use log::error;
+use log::{error, info};
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -28,7 +28,7 @@ use crate::cli::failure::Failure;
 use crate::commands::{self, exec};
 use crate::health::{Health, listen, probe};
 use crate::kube;
-use crate::sidecar;
+use crate::sidecar::{self, Exit};
 use crate::sync;
 
 /// The exit code of a defect of ours.
@@ -56,8 +56,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     }
     // A probe runs in the sidecar's container, whose last words are not its to write.
     let is_probe = matches!(args.command, Command::Probe(_));
-    match execute(args.command) {
-        Ok(()) => 0,
+    match execute(args.command, &last_words) {
+        Ok(code) => code,
         Err(failure) => {
             let message = failure.to_string();
             if is_probe {
@@ -72,17 +72,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     }
 }
 
-fn execute(command: Command) -> Result<(), Failure> {
+/// Runs a command and returns the exit code of its success.
+fn execute(command: Command, last_words: &Path) -> Result<u8, Failure> {
     match command {
         Command::Init(Deferred(init)) => {
             end_on_signals(|signal| 128 + signal)?;
             let (settings, found) = settings::of(&init.source)?;
-            Ok(commands::init::run(
-                &settings,
-                &found.clusters,
-                &init.target.volume,
-                init.target.init_grace(),
-            )?)
+            commands::init::run(&settings, &found.clusters, &init.target.volume, init.target.init_grace())?;
         }
         Command::Sidecar(Deferred(sidecar)) => {
             // For a sidecar, being told to end is the right end: a Job whose containers end so has succeeded.
@@ -90,31 +86,36 @@ fn execute(command: Command) -> Result<(), Failure> {
             let (settings, clusters) = settings::of_sidecar(&sidecar)?;
             let health = Arc::new(Health::new(settings::health(&clusters)));
             listen::start(sidecar.listen.listen, Arc::clone(&health))?;
-            match sidecar::run(settings, clusters, &health)? {}
+            let Exit { code, reason } = sidecar::run(settings, clusters, &health)?;
+            let message = format!("{reason}; exiting with code {code} (--exit-on-change)");
+            info!("{message}");
+            failure::write_termination_log(last_words, &message);
+            return Ok(code);
         }
-        Command::Probe(Deferred(args)) => Ok(probe::ask(args.listen.listen, args.timeout)?),
+        Command::Probe(Deferred(args)) => probe::ask(args.listen.listen, args.timeout)?,
         Command::Exec(Deferred(args)) => {
             // A handler would undo that whoever started us ignores a signal, which CMD is to inherit. Any other process than
             // the first of a container ends without.
             if rustix::process::getpid().is_init() {
                 end_on_signals(|signal| 128 + signal)?;
             }
-            exec(&args)
+            exec(&args)?;
         }
         // It is done in milliseconds, so that no signal has to end it half-way.
-        Command::Install(Deferred(install)) => Ok(commands::install::run(&install.path)?),
+        Command::Install(Deferred(install)) => commands::install::run(&install.path)?,
         Command::Render(Deferred(render)) => {
             end_on_signals(|signal| 128 + signal)?;
             let (settings, found) = settings::of(&render.source)?;
             // Somebody looks on.
             let settings = sync::Settings { gives_up: kube::Error::wants_a_person, ..settings };
-            Ok(commands::render::run(&settings, &found.clusters, render.reveal, &mut io::stdout().lock())?)
+            commands::render::run(&settings, &found.clusters, render.reveal, &mut io::stdout().lock())?;
         }
         Command::Inspect(Deferred(args)) => {
             end_on_signals(|signal| 128 + signal)?;
-            inspect(args)
+            inspect(args)?;
         }
     }
+    Ok(0)
 }
 
 fn inspect(args: InspectArgs) -> Result<(), Failure> {

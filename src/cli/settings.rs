@@ -74,6 +74,7 @@ pub(super) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clust
             on_delete,
             follow_annotations: args.follow_annotations,
             stale_after: args.stale_after,
+            exit_on_change: args.exit_on_change,
             events,
         },
         found.clusters,

@@ -15,10 +15,11 @@ mod timing;
 mod told;
 mod watcher;
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
+
+use log::warn;
 
 use crate::clusters::Clusters;
 use crate::credential::Credential;
@@ -52,6 +53,17 @@ pub struct Settings {
     pub stale_after: Duration,
     /// The pod that Events are recorded for; none for no Events.
     pub events: Option<EventsFor>,
+    /// The exit code after a rotation; `None` means that the sidecar follows the next one.
+    pub exit_on_change: Option<u8>,
+}
+
+/// How a sidecar with [`Settings::exit_on_change`] ends.
+#[derive(Debug)]
+pub struct Exit {
+    /// The exit code.
+    pub code: u8,
+    /// Which credentials have rotated.
+    pub reason: String,
 }
 
 /// Whom Events are recorded for.
@@ -85,11 +97,12 @@ pub enum OnDelete {
     Clear,
 }
 
-/// Writes every credential and keeps them current, and reports to `health`. Returns only if it cannot begin.
+/// Writes every credential and keeps them current, and reports to `health`. Returns only if it cannot begin, or after a rotation
+/// if [`Settings::exit_on_change`] is set.
 ///
 /// # Errors
 /// A volume that is not there, or annotations that are wrong. All that may pass is waited out.
-pub fn run(settings: Settings, clusters: Clusters, health: &Arc<Health>) -> Result<Infallible, Error> {
+pub fn run(settings: Settings, clusters: Clusters, health: &Arc<Health>) -> Result<Exit, Error> {
     let volume = Volume::open(&settings.volume, settings.grace)?;
     let (settings, clusters) = (Arc::new(settings), Arc::new(clusters));
     let events = match settings.events.clone() {
@@ -102,11 +115,21 @@ pub fn run(settings: Settings, clusters: Clusters, health: &Arc<Health>) -> Resu
     let report = Arc::new(Report::new(Arc::clone(health), events, settings.stale_after, sender.clone()));
     let pulse = health.pulse("follower");
     let credentials = credentials(&settings.sync, &clusters, &report, &pulse)?;
+    if settings.exit_on_change.is_some()
+        && let Some(credential) = credentials.iter().find(|credential| credential.on_change.is_some())
+    {
+        let name = &credential.name;
+        warn!(
+            "credential {name}: .on-change has no effect with --exit-on-change, which ends podcreds after a rotation"
+        );
+    }
     let reader =
         Reader { clusters, timeout: settings.sync.timeout, health: Arc::clone(health), told: sender };
     let mut follower = Follower::start(settings, reader, report, pulse, told, volume, credentials);
     loop {
-        follower.turn();
+        if let Some(exit) = follower.turn() {
+            return Ok(exit);
+        }
     }
 }
 

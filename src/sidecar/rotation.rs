@@ -25,6 +25,11 @@ impl<'a> Rotation<'a> {
         Self { rotated, cleared }
     }
 
+    /// Whether an application has something new to read. It would not start again where its files were cleared away.
+    pub(super) fn has_new_files(&self) -> bool {
+        !self.rotated.is_empty()
+    }
+
     /// All of them.
     pub(super) fn credentials(&self) -> impl Iterator<Item = &'a Credential> {
         self.rotated.iter().chain(&self.cleared).copied()

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,6 +14,9 @@ use crate::support::run::poll_until;
 
 /// Beyond this a pod has not started, or the API server not answered.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Held for reading while kubectl asks the kubelet (`exec`, `logs`), and for writing by the test that restarts the kubelet.
+pub(crate) static KUBELET: RwLock<()> = RwLock::new(());
 
 /// A namespace with a service account `app`, gone when dropped.
 pub(crate) struct Namespace {
@@ -126,6 +130,8 @@ impl Namespace {
     }
 
     fn run(&self, args: &[&str], input: &[u8]) -> String {
+        let asks_kubelet = ["exec", "logs"].iter().any(|subcommand| args.contains(subcommand));
+        let _kubelet = asks_kubelet.then(|| KUBELET.read().unwrap_or_else(PoisonError::into_inner));
         let output = self.output(args, input);
         assert!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("kubectl prints text")

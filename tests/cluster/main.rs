@@ -14,6 +14,9 @@
 //!
 //! Without the first, all tests are skipped; without a binary and a way to load it, those with pods; without the last, the
 //! outages. [`requirements`] skips the tests that the cluster is too old for, or that need a node where the cluster has none.
+//!
+//! Beside the kubeconfig of that script lie the process id of the kubelet (`pids/kubelet`), which a test restarts as root, and the
+//! key of the authority for clients (`pki/ca.key`), with which one signs pod certificates. Elsewhere these tests are skipped.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
@@ -21,14 +24,19 @@ mod support;
 
 mod access;
 mod apiserver;
+mod certificates;
 mod clusters;
 mod envfile;
+mod examples;
 mod inspect;
 mod killable;
 mod kubectl;
+mod kubelet;
+mod native;
 mod notify;
 mod outages;
 mod pods;
 mod requirements;
+mod restart_rules;
 mod scene;
 mod sidecar;

@@ -12,12 +12,12 @@ use crate::support::run::poll_until;
 use crate::support::skip::require;
 
 /// The image of the binary on the nodes, named by `PODCREDS_TEST_IMAGE`.
-fn image_name() -> String {
+pub(crate) fn image_name() -> String {
     env::var("PODCREDS_TEST_IMAGE").unwrap_or_else(|_| "docker.io/local/podcreds:test".to_owned())
 }
 
 /// Loads the image onto the nodes once and returns its name; `None` means the test is skipped.
-fn image() -> Option<String> {
+pub(crate) fn image() -> Option<String> {
     static LOADED: OnceLock<()> = OnceLock::new();
     node()?;
     let load = env::var_os("PODCREDS_TEST_LOAD_IMAGE");
@@ -32,7 +32,7 @@ fn image() -> Option<String> {
     Some(image_name())
 }
 
-fn app_image() -> String {
+pub(crate) fn app_image() -> String {
     env::var("PODCREDS_TEST_APP_IMAGE").unwrap_or_else(|_| "docker.io/local/busybox:test".to_owned())
 }
 

@@ -10,6 +10,7 @@ mod clusters;
 mod crash;
 mod events;
 mod exec;
+mod exit_on_change;
 mod faults;
 mod health;
 mod identity;

@@ -130,6 +130,8 @@ fn volume_types(pod: &Value) -> Vec<String> {
         "downwardAPI",
         "emptyDir",
         "ephemeral",
+        // Since 1.33: <https://github.com/kubernetes/kubernetes/pull/130394>
+        "image",
         "persistentVolumeClaim",
         "projected",
         "secret",

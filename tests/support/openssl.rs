@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use super::run::run;
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The form of a private key in PEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,4 +77,46 @@ pub(crate) fn client(
         X509::Version3 => &["-extfile", "extensions"],
     };
     (openssl(&[&sign, extensions].concat()), key)
+}
+
+/// A certificate that was issued for a request, with its times in RFC 3339.
+pub(crate) struct Issued {
+    pub(crate) certificate: String,
+    pub(crate) not_before: String,
+    /// Half-way.
+    pub(crate) refresh: String,
+    pub(crate) not_after: String,
+}
+
+/// Issues a client certificate for the key of a PKCS#10 request (DER) and this user, whatever subject the request has.
+pub(crate) fn issue(authority: (&Path, &Path), request: &[u8], user: &str) -> Issued {
+    let directory =
+        tempfile::Builder::new().prefix("podcreds-test-").tempdir().expect("a temporary directory");
+    let (now, hour) = (SystemTime::now(), Duration::from_secs(60 * 60));
+    let rfc3339 = |time| humantime::format_rfc3339_seconds(time).to_string();
+    let [not_before, refresh, not_after] = [now, now + 12 * hour, now + 23 * hour].map(rfc3339);
+    // 20261129030000Z, as `openssl ca` takes it.
+    let compact = |time: &str| time.replace(['-', ':', 'T'], "");
+    let (ca, ca_key) = authority;
+    let config = format!(
+        "[ca]\ndefault_ca = test\n[test]\ndatabase = index\nnew_certs_dir = .\nrand_serial = yes\ncertificate = {}\nprivate_key = {}\n\
+         default_md = sha256\npolicy = any\nx509_extensions = client\nunique_subject = no\n[any]\ncommonName = supplied\n\
+         [client]\nextendedKeyUsage = clientAuth\n",
+        ca.display(),
+        ca_key.display()
+    );
+    for (name, content) in [("config", config.as_bytes()), ("index", b""), ("request", request)] {
+        fs::write(directory.path().join(name), content).unwrap();
+    }
+    let subject = format!("/CN={user}");
+    let mut command = Command::new("openssl");
+    command.args([
+        "ca", "-batch", "-notext", "-config", "config", "-inform", "DER", "-in", "request", "-out", "issued",
+    ]);
+    command.args(["-subj", &subject, "-startdate", &compact(&not_before), "-enddate", &compact(&not_after)]);
+    command.current_dir(directory.path());
+    let finished = run(command, PATIENCE);
+    assert_eq!(finished.code, Some(0), "openssl ca: {}", finished.stderr);
+    let certificate = fs::read_to_string(directory.path().join("issued")).unwrap();
+    Issued { certificate, not_before, refresh, not_after }
 }

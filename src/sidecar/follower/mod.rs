@@ -22,7 +22,7 @@ use crate::sidecar::report::Report;
 use crate::sidecar::timing::{Attempt, LONGEST_DELAY, jittered};
 use crate::sidecar::told::{Edit, Look, Told};
 use crate::sidecar::watcher::{self, Interest};
-use crate::sidecar::{Follow, Settings};
+use crate::sidecar::{Exit, Follow, Settings};
 use crate::sync::AnnotationsFrom;
 use crate::volume::{self, Volume};
 
@@ -67,6 +67,8 @@ pub(super) struct Follower {
     delay_at: Option<Instant>,
     /// When versions that were swapped out have outlived their grace.
     clear_at: Option<Instant>,
+    /// How the sidecar ends, once it does.
+    exit: Option<Exit>,
 }
 
 impl Follower {
@@ -104,6 +106,7 @@ impl Follower {
             omitted: BTreeSet::new(),
             // What an earlier run swapped out has its grace too.
             clear_at: Some(Instant::now() + settings.grace),
+            exit: None,
             settings,
         };
         if follower.settings.follow_annotations {
@@ -113,11 +116,15 @@ impl Follower {
         follower
     }
 
-    /// Publishes what is due, and waits for what comes next.
-    pub(super) fn turn(&mut self) {
+    /// Publishes what is due, and waits for what comes next. Returns how the sidecar ends, if it does.
+    pub(super) fn turn(&mut self) -> Option<Exit> {
         self.publish_if_due();
+        if self.exit.is_some() {
+            return self.exit.take();
+        }
         self.delay_at = self.report.tell_delays();
         self.wait();
+        None
     }
 
     /// Starts a watch of each object that is held, and ends those of others.

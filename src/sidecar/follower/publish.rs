@@ -11,10 +11,10 @@ use crate::health::Reason;
 use crate::notify::Notice;
 use crate::ordered;
 use crate::render::left_out;
-use crate::sidecar;
 use crate::sidecar::follower::Follower;
 use crate::sidecar::kept::{self, Kept};
 use crate::sidecar::rotation::Rotation;
+use crate::sidecar::{self, Exit};
 use crate::sync::{self, AnnotationsFrom, Error, Outcome};
 use crate::volume::Published;
 
@@ -67,7 +67,7 @@ impl Follower {
                 match &outcome.published {
                     Published::Swapped { version, changed } => {
                         self.clear_at = Some(Instant::now() + self.settings.grace);
-                        self.swapped(&outcome, version, changed.as_ref(), started);
+                        self.exit = self.swapped(&outcome, version, changed.as_ref(), started);
                     }
                     Published::Unchanged => {
                         if !self.report.health.is_ready() {
@@ -95,28 +95,35 @@ impl Follower {
         }
     }
 
-    /// Says that a bundle is out, and has the applications told whose files have changed. Of the first one, nobody has
-    /// read anything before.
+    /// Reports that a bundle is out, and notifies the applications whose files have changed, or returns how the sidecar ends in
+    /// place of that. No application has read anything before the first bundle, so neither happens after it.
     fn swapped(
         &self,
         outcome: &Outcome,
         version: &str,
         changed: Option<&BTreeSet<String>>,
         started: Instant,
-    ) {
+    ) -> Option<Exit> {
         let (path, took) = (self.settings.volume.display(), started.elapsed().as_millis());
         let written = format!("wrote {outcome} to {path}");
         let latency = self.noticed.unwrap_or(started).elapsed();
         // Directories whose layout or mode was mended, with the files of before, are not a rotation.
         let Some(changed) = changed.filter(|changed| !changed.is_empty()) else {
             info!("{written} in {took} ms, as version {version}");
-            return self.report.swapped(latency, false, &written);
+            self.report.swapped(latency, false, &written);
+            return None;
         };
         let is_cleared = |credential: &Credential| self.held.lacks_a_source(credential);
         let rotation = Rotation::of(&self.credentials, changed, is_cleared);
         info!("{rotation}: {written} in {took} ms, as version {version}");
         self.report.swapped(latency, true, &rotation.to_string());
-        self.notify(&rotation, version.to_owned());
+        match self.settings.exit_on_change {
+            Some(code) if rotation.has_new_files() => Some(Exit { code, reason: rotation.to_string() }),
+            _ => {
+                self.notify(&rotation, version.to_owned());
+                None
+            }
+        }
     }
 }
 

@@ -1,0 +1,151 @@
+//! A node whose kubelet restarts. Containers run on meanwhile, so other tests notice at most a pause. For a cluster of the cluster
+//! script only, whose kubelet is a process of this machine, as root.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::{env, ffi::OsStr, thread};
+
+use rustix::process::{Pid, Signal, getuid, kill_process};
+
+use crate::certificates::Certified;
+use crate::kubectl::{KUBELET, Namespace, PATIENCE};
+use crate::native::{self, READER, Reader, run_of};
+use crate::sidecar::{FIRST, put_password};
+use crate::support::run::poll_until;
+use crate::support::skip::require;
+
+/// A kubelet has nothing to finish: it ends in milliseconds, and the node is not to miss it for long.
+const ENDS: Duration = Duration::from_secs(10);
+
+/// The kubelet of the cluster script.
+struct Kubelet {
+    home: PathBuf,
+    pid: Pid,
+}
+
+impl Kubelet {
+    /// Finds it beside the kubeconfig, for one test at a time, also of suites that share the node; `None` means that the test is
+    /// skipped.
+    fn find() -> Option<(Self, File)> {
+        let lock = Self::beside_kubeconfig()
+            .map(|found| File::create(found.home.join("pids/.kubelet-test")).unwrap());
+        let lock =
+            require("a kubelet that runs as a process of this machine and that root may restart", lock)?;
+        lock.lock().unwrap();
+        // The test before may have started another one.
+        Some((Self::beside_kubeconfig().expect("the kubelet is still there"), lock))
+    }
+
+    fn beside_kubeconfig() -> Option<Self> {
+        let home = env::var_os("KUBECONFIG").and_then(|path| Some(Path::new(&path).parent()?.to_owned()));
+        let home = home.filter(|_| getuid().is_root())?;
+        let pid = fs::read_to_string(home.join("pids/kubelet")).ok()?;
+        let pid = Pid::from_raw(pid.trim().parse().ok()?)?;
+        let name = fs::read_to_string(proc(pid, "comm")).ok()?;
+        (name.trim() == "kubelet").then_some(Self { home, pid })
+    }
+
+    /// Ends it, calls `meanwhile`, and starts it again with the same arguments and environment.
+    fn restart(self, meanwhile: impl FnOnce()) {
+        let parts = |file: &str| -> Vec<Vec<u8>> {
+            let content = fs::read(proc(self.pid, file)).unwrap();
+            content.split(|byte| *byte == 0).filter(|part| !part.is_empty()).map(<[u8]>::to_vec).collect()
+        };
+        let (arguments, environment) = (parts("cmdline"), parts("environ"));
+        let binary = fs::read_link(proc(self.pid, "exe")).unwrap();
+        let mut command = Command::new("setsid");
+        command.current_dir(fs::read_link(proc(self.pid, "cwd")).unwrap());
+        command
+            .arg(binary)
+            .args(arguments[1..].iter().map(|argument| OsStr::from_bytes(argument)))
+            .env_clear();
+        for variable in &environment {
+            let equals = variable.iter().position(|byte| *byte == b'=').expect("NAME=value");
+            let (name, value) = variable.split_at(equals);
+            command.env(OsStr::from_bytes(name), OsStr::from_bytes(&value[1..]));
+        }
+        let log = OpenOptions::new().append(true).open(self.home.join("log/kubelet")).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let started = Started { command, pid_file: self.home.join("pids/kubelet") };
+
+        kill_process(self.pid, Signal::TERM).unwrap();
+        // A zombie has no executable.
+        poll_until(ENDS, "the kubelet has ended", || fs::read_link(proc(self.pid, "exe")).is_err());
+        meanwhile();
+        drop(started);
+    }
+}
+
+/// Starts the kubelet when dropped, also by a panic: the node is not the test's own.
+struct Started {
+    command: Command,
+    pid_file: PathBuf,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // It is to outlive this process; if another test ends it before that, it must not stay as a zombie.
+        let mut child = self.command.spawn().expect("the kubelet starts");
+        fs::write(&self.pid_file, format!("{}\n", child.id())).expect("the cluster script finds it");
+        thread::spawn(move || child.wait());
+    }
+}
+
+fn proc(pid: Pid, file: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/{file}", pid.as_raw_nonzero()))
+}
+
+/// Restarts the kubelet, calls `meanwhile` while there is none, and waits until kubectl can ask it about this pod again. Other tests
+/// of the suite wait for the kubelet in place of finding it gone.
+fn restart(kubelet: Kubelet, namespace: &Namespace, pod: &str, meanwhile: impl FnOnce()) {
+    let pause = KUBELET.write().unwrap_or_else(PoisonError::into_inner);
+    kubelet.restart(meanwhile);
+    // The kubelet listens before it knows its pods again.
+    poll_until(PATIENCE, "the kubelet knows its pods again", || {
+        let logs = ["logs", pod, "-c", "app", "-n", namespace.name()];
+        namespace.command().args(logs).output().unwrap().status.success()
+    });
+    drop(pause);
+}
+
+/// <https://github.com/kubernetes/kubernetes/pull/137146>: after a kubelet restart, 1.35.0 did not start a crashed application again.
+#[test]
+fn a_kubelet_that_restarts_leaves_both_containers_alone_and_starts_a_crashed_application_again() {
+    let Some((kubelet, _lock)) = Kubelet::find() else { return };
+    let Some(namespace) = native::namespace() else { return };
+    let mut reader = Reader::start(namespace, "kubelet", native::pod(READER));
+    let status = reader.status();
+    let (app, sidecar) = (run_of(&status, "app"), run_of(&status, "podcreds"));
+
+    // The sidecar needs no kubelet to follow a rotation.
+    restart(kubelet, &reader.namespace, reader.pod, || put_password(&reader.namespace, "test-password-1"));
+    reader.expect("test-password-1");
+    reader.follows("test-password-2");
+    let status = reader.status();
+    assert_eq!((run_of(&status, "app"), run_of(&status, "podcreds")), (app.clone(), sidecar.clone()));
+
+    reader.namespace.kubectl(&["exec", reader.pod, "-c", "app", "--", "kill", "-TERM", "1"]);
+    let status = reader.restarts("app", &app);
+    assert_eq!(run_of(&status, "podcreds"), sidecar, "the sidecar has not restarted");
+}
+
+/// A kubelet forgets the keys of pod certificates when it restarts, and requests new ones at once. Otherwise the shortest time
+/// until a renewal is ten minutes.
+#[test]
+fn a_renewed_pod_certificate_is_followed() {
+    let Some((kubelet, _lock)) = Kubelet::find() else { return };
+    let Some(mut certified) = Certified::start() else { return };
+    certified.sees(FIRST, "first");
+    let sidecar = |certified: &Certified| run_of(&certified.namespace.get("pod/app")["status"], "podcreds");
+    let before = sidecar(&certified);
+
+    restart(kubelet, &certified.namespace, "app", || {});
+    certified.sign_for("second");
+    put_password(&certified.namespace, "test-password-1");
+    certified.sees("test-password-1", "second");
+    assert_eq!(sidecar(&certified), before, "the sidecar has not restarted");
+}

@@ -1,0 +1,61 @@
+//! `sidecar --exit-on-change` with a restart rule of the kubelet: a rotation restarts all containers of the pod in place.
+
+use serde_json::{Value, json};
+
+use crate::examples::{self, PRINTED, pod_of};
+use crate::kubectl::{Namespace, PATIENCE};
+use crate::native::{is_running, log, of_container, run_of};
+use crate::pods;
+use crate::requirements::since;
+use crate::support::run::poll_until;
+
+/// What the application prints when its password is that long.
+fn printed(length: usize) -> String {
+    PRINTED.replace("29", &length.to_string())
+}
+
+#[test]
+fn the_example_with_a_restart_rule_restarts_all_containers_at_each_rotation_and_at_nothing_else() {
+    if since(36, "RestartAllContainers rules").is_none() {
+        return;
+    }
+    let Some(mut objects) = examples::render("deploy/restart-all-containers") else { return };
+    let Some(namespace) = Namespace::new() else { return };
+    let spec = &mut examples::find(&mut objects, "Deployment")["spec"]["template"]["spec"];
+    // An init container of the user's own, which takes part in the restart.
+    let mut setup = spec["containers"][0].clone();
+    setup["name"] = "setup".into();
+    setup["args"] = json!(["cat /podcreds/shop.env"]);
+    pods::push(&mut spec["initContainers"], setup);
+    let mut secret = examples::find(&mut objects, "Secret").clone();
+    examples::apply(&namespace, &objects);
+    let pod = || pod_of(&namespace, "app.kubernetes.io/name=app").expect("the Deployment keeps its pod");
+    let status = ["rollout", "status", "deployment/app", "--timeout", "110s"];
+    assert!(namespace.kubectl(&status).contains("successfully rolled out"));
+    let first = pod();
+    let name = first["metadata"]["name"].as_str().unwrap();
+    assert_eq!(log(&namespace, name, "app"), PRINTED);
+
+    for rotation in 1..=2 {
+        let password = "p".repeat(30 + rotation);
+        secret["stringData"]["password"] = password.as_str().into();
+        examples::apply(&namespace, std::slice::from_ref(&secret));
+        let mut last = Value::Null;
+        poll_until(PATIENCE, "all containers run again", || {
+            last = pod();
+            let status = &last["status"];
+            let restarted = |container| run_of(status, container).1 == i64::try_from(rotation).unwrap();
+            ["podcreds", "setup", "app"].iter().all(|container| restarted(container))
+                && is_running(status, "app")
+                && log(&namespace, name, "app") == printed(password.len())
+        });
+        for kept in ["/metadata/uid", "/status/podIP", "/spec/nodeName"] {
+            assert_eq!(last.pointer(kept), first.pointer(kept), "{kept}");
+        }
+        // The kubelet keeps no exit code, message or log of the containers that it has replaced.
+        for container in ["podcreds", "setup", "app"] {
+            let ended = &of_container(&last["status"], container)["lastState"]["terminated"];
+            assert_eq!(ended["reason"], "RestartingAllContainers", "{container}: {ended}");
+        }
+    }
+}
