@@ -22,7 +22,7 @@ fn spring_cloud_bindings_finds_exactly_the_bindings_through_rotations() {
         ("top.format", "json"),
     ];
     let scene = Scene::start(&annotations, "bindings/db/type");
-    let root = scene.path("bindings/..data");
+    let root = scene.path("bindings");
     for rotation in 0..2 {
         scene.rotate(&password(rotation));
         scene.waits("the new password is there", || {

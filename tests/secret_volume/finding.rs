@@ -11,8 +11,8 @@ use crate::support::run::run;
 use crate::{HANGS, Scene, password, tools};
 
 /// What lies at the top of a podcreds volume beside the credentials.
-const LOCK: &str = ".podcreds.lock";
-/// A credential's directory, one with nested credentials, and the root.
+const OWN: &str = "..podcreds";
+/// A credential's directory, one above those of two credentials, and the root.
 const DIRECTORIES: [&str; 3] = ["db", "conf", ""];
 
 #[test]
@@ -78,7 +78,7 @@ struct Answer {
     error: Option<String>,
 }
 
-/// A credential with a directory of its own, two that share one, and one that is a file at the top.
+/// A credential with a directory of its own, two below one directory, and one that is a file at the top.
 fn scene() -> Scene {
     let annotations = [
         ("db.secret", "db"),
@@ -89,8 +89,7 @@ fn scene() -> Scene {
         ("top.secret", "db"),
         ("top.template", "{{ password }}\n"),
     ];
-    let scene =
-        Scene::start(&annotations, "top.txt").and_mounts("db", &[""]).and_mounts("conf", &["app", "web"]);
+    let scene = Scene::start(&annotations, "top.txt").beside(&["db", "conf/app", "conf/web"]);
     fs::write(scene.reference_path("top.txt"), password(0) + "\n").unwrap();
     scene
 }
@@ -137,11 +136,12 @@ fn finds_the_same(mut program: Command, readers: &[&str]) {
     assert!(left.is_empty(), "the test does not expect {left:?}");
 }
 
-/// The same names for version directories, and no lock.
+/// The same names for version directories, without podcreds' own directory.
 fn comparable(files: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let named = |path: String| {
         let names = path.split('/').map(|name| if name.starts_with("..2") { "..VERSION" } else { name });
         names.collect::<Vec<_>>().join("/")
     };
-    files.into_iter().filter(|(path, _)| path != LOCK).map(|(path, text)| (named(path), text)).collect()
+    let is_own = |path: &str| path.split('/').next() == Some(OWN);
+    files.into_iter().filter(|(path, _)| !is_own(path)).map(|(path, text)| (named(path), text)).collect()
 }

@@ -61,14 +61,23 @@ impl Scene {
 
     /// The credential `db`, with a directory of its own, and the Secret volume `db`.
     fn plain() -> Self {
-        Self::start(&[("db.secret", "db")], "db/password").and_mounts("db", &[""])
+        Self::start(&[("db.secret", "db")], "db/password").beside(&["db"])
     }
 
-    /// Mounts a Secret volume at `name` below the reference's root, with the Secret's keys in these directories.
-    fn and_mounts(mut self, name: &str, directories: &[&'static str]) -> Self {
-        let volume = SecretVolume::mount(&self.reference_path(name), directories);
-        volume.publish(&password(0));
-        self.reference.push(volume);
+    /// Two credentials whose directories lie below one, and the same with Secret volumes.
+    fn nested() -> Self {
+        let annotations =
+            [("one.secret", "db"), ("one.path", "conf/app"), ("two.secret", "db"), ("two.path", "conf/web")];
+        Self::start(&annotations, "conf/web/password").beside(&["conf/app", "conf/web"])
+    }
+
+    /// Mounts Secret volumes at these paths below the reference's root.
+    fn beside(mut self, mounts: &[&str]) -> Self {
+        for mount in mounts {
+            let volume = SecretVolume::mount(&self.reference_path(mount));
+            volume.publish(&password(0));
+            self.reference.push(volume);
+        }
         self
     }
 

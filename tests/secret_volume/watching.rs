@@ -41,10 +41,10 @@ fn a_watch_of_node_on_a_credentials_directory_sees_rotations() {
 }
 
 #[test]
-fn a_watch_of_node_on_the_directory_of_nested_credentials_sees_rotations() {
+fn a_watch_of_node_on_the_directory_of_a_nested_credential_sees_rotations() {
     let Some(node) = tools::node() else { return };
-    let watch = |root: PathBuf| with(&node, &[root.join("conf"), root.join("conf/web/password")]);
-    let scene = nested();
+    let watch = |root: PathBuf| with(&node, &[root.join("conf/web"), root.join("conf/web/password")]);
+    let scene = Scene::nested();
     follow(&scene, [watch(scene.path("")), watch(scene.reference_path(""))]);
 }
 
@@ -63,10 +63,10 @@ fn inotify_sees_data_renamed_in_a_credentials_directory() {
 }
 
 #[test]
-fn inotify_sees_data_renamed_in_the_directory_of_nested_credentials() {
-    let scene = nested();
+fn inotify_sees_data_renamed_in_the_directory_of_a_nested_credential() {
+    let scene = Scene::nested();
     let watched =
-        [scene.path("conf"), scene.reference_path("conf")].map(|path| (path, "..data", "app/password"));
+        [scene.path("conf/app"), scene.reference_path("conf/app")].map(|path| (path, "..data", "password"));
     each_rotation_is_one_rename(&scene, &watched);
 }
 
@@ -80,13 +80,6 @@ fn inotify_sees_a_file_at_the_top_renamed() {
 fn file_at_the_top() -> Scene {
     let template = "{{ fields[\"config.json\"] }}";
     Scene::start(&[("top.secret", "db"), ("top.template", template), ("top.path", "top.json")], "top.json")
-}
-
-/// Two credentials below one directory.
-fn nested() -> Scene {
-    let annotations =
-        [("one.secret", "db"), ("one.path", "conf/app"), ("two.secret", "db"), ("two.path", "conf/web")];
-    Scene::start(&annotations, "conf/web/password").and_mounts("conf", &["app", "web"])
 }
 
 /// The same command with more arguments.
