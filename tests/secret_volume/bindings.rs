@@ -10,8 +10,9 @@ use crate::{HANGS, Scene, password, tools};
 
 #[test]
 fn spring_cloud_bindings_finds_exactly_the_bindings_through_rotations() {
-    let Some(java) = tools::java() else { return };
-    drop(java);
+    if tools::java().is_none() {
+        return;
+    }
     let annotations = [
         ("db.secret", "db"),
         ("db.path", "bindings/db"),
@@ -30,6 +31,16 @@ fn spring_cloud_bindings_finds_exactly_the_bindings_through_rotations() {
         });
         assert_eq!(bindings(&root), json!({"db/type": "postgresql", "db/password": password(rotation)}));
     }
+}
+
+#[test]
+fn the_top_of_the_volume_is_not_a_binding_root() {
+    if tools::java().is_none() {
+        return;
+    }
+    let scene = Scene::start(&[("db.secret", "db"), ("db.set", "type=postgresql")], "db/type");
+    let refusal = bindings(&scene.path(""));
+    assert!(refusal.as_str().is_some_and(|error| error.contains("..podcreds has no type")), "{refusal}");
 }
 
 /// What the library finds in this root: the text of each file, or why there is none.

@@ -35,7 +35,7 @@ fn viper_follows_a_file_at_the_top() {
 #[test]
 fn a_watch_of_node_on_a_credentials_directory_sees_rotations() {
     let Some(node) = tools::node() else { return };
-    let watch = |root: PathBuf| with(&node, &[root.join("db"), root.join("db/password")]);
+    let watch = |root: PathBuf| with(&node, &[root.join("db"), "..data".into(), root.join("db/password")]);
     let scene = Scene::plain();
     follow(&scene, [watch(scene.path("")), watch(scene.reference_path(""))]);
 }
@@ -43,7 +43,9 @@ fn a_watch_of_node_on_a_credentials_directory_sees_rotations() {
 #[test]
 fn a_watch_of_node_on_the_directory_of_a_nested_credential_sees_rotations() {
     let Some(node) = tools::node() else { return };
-    let watch = |root: PathBuf| with(&node, &[root.join("conf/web"), root.join("conf/web/password")]);
+    let watch = |root: PathBuf| {
+        with(&node, &[root.join("conf/web"), "..data".into(), root.join("conf/web/password")])
+    };
     let scene = Scene::nested();
     follow(&scene, [watch(scene.path("")), watch(scene.reference_path(""))]);
 }
@@ -52,7 +54,7 @@ fn a_watch_of_node_on_the_directory_of_a_nested_credential_sees_rotations() {
 fn a_watch_of_node_on_the_volume_sees_rotations_of_a_file_at_the_top() {
     let Some(node) = tools::node() else { return };
     let scene = file_at_the_top();
-    follow(&scene, [with(&node, &[scene.path(""), scene.path("top.json")])]);
+    follow(&scene, [with(&node, &[scene.path(""), "top.json".into(), scene.path("top.json")])]);
 }
 
 #[test]
