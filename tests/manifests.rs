@@ -23,11 +23,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The folders that hold a `kustomization.yaml`.
-<<<<<<< HEAD
-const EXAMPLES: [&str; 8] = [
-=======
-const EXAMPLES: [&str; 9] = [
->>>>>>> wt-native
+const EXAMPLES: [&str; 10] = [
     "deploy",
     "deploy/annotations-file",
     ENV,
@@ -63,23 +59,22 @@ const HEALTH_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 /// <https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/>
 const FIRST_WITH_NATIVE_SIDECARS: &str = "1.29";
 
-<<<<<<< HEAD
 /// The first Kubernetes that has `fileKeyRef` by default.
 /// <https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-via-file/>
 const FIRST_WITH_FILE_KEY_REF: &str = "1.35";
-=======
+
 /// The oldest Kubernetes that an example is for: `oldest` of those that the validator knows, or a version.
 fn oldest(example: &str, pod: &Value) -> &'static str {
     match example {
         // <https://kubernetes.io/docs/tasks/configure-pod-container/image-volumes/>
         IMAGE_VOLUME => "1.35",
+        ENV => FIRST_WITH_FILE_KEY_REF,
         // <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-all-containers>
         RESTART_RULE => "1.36",
         _ if has_native_sidecar(pod) => FIRST_WITH_NATIVE_SIDECARS,
         _ => "oldest",
     }
 }
->>>>>>> wt-native
 
 #[test]
 fn every_kustomization_is_an_example_under_test() {
@@ -105,16 +100,7 @@ fn every_field_is_known_to_the_kubernetes_schema() {
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
-<<<<<<< HEAD
-        let oldest = match example {
-            ENV => FIRST_WITH_FILE_KEY_REF,
-            _ if has_native_sidecar(pod(&documents)) => FIRST_WITH_NATIVE_SIDECARS,
-            _ => "oldest",
-        };
-        let output = validate(&python, &rendered, &["newest", oldest]);
-=======
         let output = validate(&python, &rendered, &["newest", oldest(example, pod(&documents))]);
->>>>>>> wt-native
         assert!(output.status.success(), "{example}:\n{}", String::from_utf8_lossy(&output.stderr));
         let passed = String::from_utf8(output.stdout).unwrap();
         assert_eq!(passed.lines().count(), 2 * documents.len(), "{example}: two schemas each\n{passed}");
@@ -425,7 +411,6 @@ fn the_examples_are_one_application() {
             let script = format!(". /podcreds/shop.env\n{}", app["args"][0].as_str().unwrap());
             app["args"][0] = script.into();
         }
-<<<<<<< HEAD
         if let Some(env) = app["env"].as_array() {
             // Its variables come from the file without a mount.
             assert!(!env.is_empty() && app["volumeMounts"].is_null());
@@ -434,10 +419,8 @@ fn the_examples_are_one_application() {
             app.as_object_mut().unwrap().remove("env");
             app["volumeMounts"] = pod(&first)["spec"]["containers"][0]["volumeMounts"].clone();
         }
-=======
         // The example whose program lies in an image mounts that as well.
         without(&mut app["volumeMounts"], |mount| mount["name"] == "podcreds-image");
->>>>>>> wt-native
         app
     };
     for example in EXAMPLES {
