@@ -27,5 +27,7 @@ mod kubectl;
 mod notify;
 mod outages;
 mod pods;
+mod requirements;
 mod scene;
 mod sidecar;
+mod volume;
