@@ -1,7 +1,6 @@
 //! `podcreds exec`: becomes another program that has the credentials in its environment, for applications that read no
 //! files. No process stays behind: signals and the exit code are that program's own.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -21,17 +20,13 @@ use crate::credential::RelativePath;
 use crate::environment::{self, Environment};
 use crate::ordered;
 use crate::quote::Quoted;
-use crate::secret::SecretBytes;
 use crate::sync;
-use crate::volume::{self, Version};
+use crate::volume::{self, Files, Reader};
 
 /// Between two looks at a volume that holds nothing yet.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// What the name of an `env` file ends with, unless its credential has a `.path`.
 const ENDING: &str = ".env";
-
-/// Env files by path.
-type Files = BTreeMap<RelativePath, SecretBytes>;
 
 /// Where the variables come from.
 #[derive(Debug)]
@@ -92,7 +87,7 @@ pub fn run(settings: &Settings<'_>, command: &[OsString]) -> Result<Infallible, 
     Err(Error::of_exec(program, cause, &environment))
 }
 
-/// Reads the files of one version of a volume; waits for the first.
+/// Reads the env files in a volume, and waits until there is a first publication.
 fn await_files(path: &Path, timeout: Duration, wanted: &[RelativePath]) -> Result<Files, Error> {
     let started = Instant::now();
     let mut said = false;
@@ -112,29 +107,14 @@ fn await_files(path: &Path, timeout: Duration, wanted: &[RelativePath]) -> Resul
     }
 }
 
-/// The files of the version that the volume holds now; none if it holds none, or another one when all were read.
+/// The env files in the volume; `None` if nothing was published in it yet.
 fn read(path: &Path, wanted: &[RelativePath]) -> Result<Option<Files>, Error> {
-    let Some(version) = Version::open(path)? else { return Ok(None) };
-    let files = files_of(&version, wanted);
-    // First, because a version that is cleared meanwhile may fail to be read.
-    if !version.is_current()? {
-        return Ok(None);
-    }
-    Ok(Some(files?))
-}
-
-fn files_of(version: &Version, wanted: &[RelativePath]) -> Result<Files, volume::Error> {
-    let paths = match wanted {
-        [] => version.paths()?.into_iter().filter(|path| path.to_string().ends_with(ENDING)).collect(),
-        wanted => wanted.to_vec(),
+    let Some(reader) = Reader::open(path)? else { return Ok(None) };
+    let files = match wanted {
+        [] => reader.read(|path| path.to_string().ends_with(ENDING))?,
+        wanted => reader.read(|path| wanted.contains(path))?,
     };
-    let mut files = Files::new();
-    for path in paths {
-        if let Some(content) = version.read(&path)? {
-            files.insert(path, content);
-        }
-    }
-    Ok(files)
+    Ok(Some(files))
 }
 
 fn render(settings: &sync::Settings, clusters: &Clusters, wanted: &[RelativePath]) -> Result<Files, Error> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::bundle::{Bundle, BundleFile};
 use crate::credential::Credential;
-use crate::volume::{Error, Version};
+use crate::volume::{Error, Reader};
 
 /// The credentials that can be rendered, and the files of the others as they are.
 pub(super) struct Kept {
@@ -26,8 +26,7 @@ pub(super) fn keep(
     lacks: impl Fn(&Credential) -> bool,
     path: &Path,
 ) -> Result<Option<Kept>, Error> {
-    let Some(version) = Version::open(path)? else { return Ok(None) };
-    let written = version.paths()?;
+    let Some(reader) = Reader::open(path)? else { return Ok(None) };
     // Those that add to a file of one that lacks something stay as that file is.
     let shares = |credential: &Credential| {
         credentials.iter().any(|other| other.path == credential.path && lacks(other))
@@ -39,18 +38,12 @@ pub(super) fn keep(
     let mut files = Bundle::new();
     let kept = lacking.len();
     for credential in lacking {
-        let before = files.len();
-        for path in written.iter().filter(|path| credential.writes(path)) {
-            if let Some(content) = version.read(path)? {
-                files.insert(path.clone(), BundleFile { content, mode: credential.mode });
-            }
+        for (path, content) in reader.read(|path| credential.writes(path))? {
+            files.insert(path, BundleFile { content, mode: credential.mode });
         }
-        let shared = files.keys().any(|path| credential.writes(path));
-        if files.len() == before && !shared && !credential.optional {
+        if !credential.optional && !files.keys().any(|path| credential.writes(path)) {
             return Ok(None);
         }
     }
-    // What was replaced meanwhile may have been cleared while it was read.
-    let is_whole = version.is_current()?;
-    Ok(is_whole.then(|| Kept { others: others.into_iter().cloned().collect(), files, kept }))
+    Ok(Some(Kept { others: others.into_iter().cloned().collect(), files, kept }))
 }

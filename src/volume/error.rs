@@ -1,8 +1,11 @@
 //! Why a volume could not be written, and what mounts one that can.
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, Stat, fstat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use crate::quote::Quoted;
 
@@ -24,10 +27,10 @@ impl Error {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Problem {
     /// ENOENT
-    #[error("is not there: mount an emptyDir volume at this path, or name another with --volume")]
+    #[error("does not exist: mount an emptyDir volume at this path, or name another with --volume")]
     Missing,
     /// ENOTDIR
-    #[error("is no folder: mount an emptyDir volume at this path, or name another with --volume")]
+    #[error("is not a directory: mount an emptyDir volume at this path, or name another with --volume")]
     NotAFolder,
     /// EROFS
     #[error("is read-only: leave readOnly out of this container's volumeMount; what was there is unchanged")]
@@ -36,19 +39,43 @@ pub enum Problem {
     #[error("is full: raise the sizeLimit of its emptyDir; what was there is unchanged")]
     Full,
     /// EACCES and EPERM
-    #[error(
-        "this process (uid {uid}) may not {operation} in it: set fsGroup in the pod's securityContext, or run both containers as one user; what was there is unchanged"
-    )]
+    #[error("this process (uid {uid}) may not {operation} in it: {remedy}; what was there is unchanged")]
     NotAllowed {
         /// What was tried.
         operation: &'static str,
-        /// Who tried.
+        /// The user of this process.
+        uid: u32,
+        /// What to set.
+        remedy: String,
+    },
+    /// The volume was written by another user.
+    #[error(
+        "podcreds wrote it as uid {owner} and runs as uid {uid} now, which may not replace those files: give both containers one runAsUser; what was there is unchanged"
+    )]
+    OtherUser {
+        /// The user who wrote it.
+        owner: u32,
+        /// The user of this process.
         uid: u32,
     },
-    /// Somebody else's entry is where one of ours should go.
-    #[error("{} is there and was not written by podcreds: remove it, or choose another .path", Quoted(name))]
+    /// Something of others is where podcreds is to write.
+    #[error(
+        "{} exists, belongs to uid {owner} and was not written by podcreds: remove it, or choose another .path; what was there is unchanged",
+        Quoted(name)
+    )]
     Foreign {
-        /// Its name.
+        /// Its path in the volume.
+        name: String,
+        /// The user it belongs to.
+        owner: u32,
+    },
+    /// podcreds' own record is not readable as one.
+    #[error(
+        "{} is damaged: it was changed by another process, or written by a newer podcreds; start with an empty volume",
+        Quoted(name)
+    )]
+    Damaged {
+        /// Its path in the volume.
         name: String,
     },
     /// A program would become part of the credentials.
@@ -97,13 +124,65 @@ impl Problem {
 
     /// Why something in the volume could not be done.
     pub(super) fn of(operation: &'static str, errno: Errno) -> Self {
+        Self::with_remedy(operation, errno, || "run both containers as one user".to_owned())
+    }
+
+    /// Why nothing could be created in the volume's own directory.
+    pub(super) fn of_writing(root: BorrowedFd<'_>, operation: &'static str, errno: Errno) -> Self {
+        Self::with_remedy(operation, errno, || match fstat(root) {
+            Ok(status) => remedy(&status),
+            Err(_) => "set fsGroup in the pod's securityContext".to_owned(),
+        })
+    }
+
+    /// The volume was written by another user.
+    pub(super) fn other_user(owner: u32) -> Self {
+        Self::OtherUser { owner, uid: geteuid().as_raw() }
+    }
+
+    fn with_remedy(operation: &'static str, errno: Errno, remedy: impl FnOnce() -> String) -> Self {
         match errno {
             Errno::ROFS => Self::ReadOnly,
             Errno::NOSPC | Errno::DQUOT => Self::Full,
             Errno::ACCESS | Errno::PERM => {
-                Self::NotAllowed { operation, uid: rustix::process::geteuid().as_raw() }
+                Self::NotAllowed { operation, uid: geteuid().as_raw(), remedy: remedy() }
             }
             errno => Self::Io { operation, errno },
         }
+    }
+}
+
+/// What gives this process the right to write to a volume: `fsGroup` does if the group may write or will be set, and where
+/// the volume has a group of its own already it is the mode that keeps the group out.
+fn remedy(status: &Stat) -> String {
+    let mode = Mode::from_raw_mode(status.st_mode);
+    let (owner, group, bits) = (status.st_uid, status.st_gid, status.st_mode & 0o7777);
+    let belongs = format!("it belongs to uid {owner} and gid {group} with mode {bits:04o}");
+    if mode.contains(Mode::SGID) && !mode.contains(Mode::WGRP) {
+        format!("{belongs}, so that its group may not write: give the volume's directory mode 2770")
+    } else {
+        format!("{belongs}: set fsGroup in the pod's securityContext, or run podcreds as uid {owner}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn the_remedy_fits_the_mode_of_the_volume() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = std::fs::File::open(directory.path()).unwrap();
+        let remedy = |mode| {
+            rustix::fs::fchmod(&root, Mode::from_raw_mode(mode)).unwrap();
+            Problem::of_writing(root.as_fd(), "make directories", Errno::ACCESS).to_string()
+        };
+        assert!(remedy(0o755).contains("with mode 0755: set fsGroup in the pod's securityContext, or run"));
+        assert!(
+            remedy(0o2750).contains("with mode 2750, so that its group may not write: give the volume's")
+        );
+        assert!(!remedy(0o2750).contains("fsGroup"));
     }
 }

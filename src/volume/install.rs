@@ -1,7 +1,7 @@
 //! A program beside the credentials, so that a container whose image does not have it can start with it.
 //!
-//! The credentials are links through `..data` and folders that begin with `..`; a program is an ordinary file, which
-//! publishing never touches. One that would land among the credentials is refused.
+//! Publishing never touches a file that it did not write. A program that would land among the credentials is refused: in a
+//! directory that podcreds wrote, in place of a file that it wrote, or at a name that begins with `..`.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
@@ -14,8 +14,8 @@ use rustix::fs::{AtFlags, FileType, StatVfsMountFlags, fstatvfs, renameat, stata
 use rustix::io::Errno;
 
 use crate::volume::error::{Error, Problem};
-use crate::volume::layout::{self, VersionName};
-use crate::volume::{open_root, tree};
+use crate::volume::record::Record;
+use crate::volume::{directory, open_root, state, tree};
 
 /// Everybody may run it, whatever user the application has; nobody may change it.
 const MODE: u32 = 0o555;
@@ -42,7 +42,7 @@ pub fn install(program: &[u8], name: &str, path: &Path) -> Result<Installed, Err
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let error = |problem| Error::new(folder, problem);
     let name = path.file_name().ok_or_else(|| error(Problem::Missing))?;
-    if name.as_bytes().starts_with(b"..") || leads_into_version(folder) {
+    if name.as_bytes().starts_with(b"..") || is_published(folder) {
         return Err(error(Problem::Published));
     }
     make_folders(folder).map_err(|errno| error(failed(errno, folder.as_os_str())))?;
@@ -70,11 +70,37 @@ fn write(folder: BorrowedFd<'_>, name: &OsStr, program: &[u8]) -> Result<bool, P
     Ok(true)
 }
 
-/// Whether a folder is, or would be made, in a version: by its own name or by a link such as `db -> ..data/db`.
-fn leads_into_version(folder: &Path) -> bool {
-    let there = folder.ancestors().find_map(|folder| fs::canonicalize(Path::new(".").join(folder)).ok());
-    let is_version = |part: Component<'_>| part.as_os_str().to_str().and_then(VersionName::parse).is_some();
-    there.is_some_and(|there| there.components().any(is_version))
+/// Whether a directory is, or would be made, where podcreds publishes.
+fn is_published(directory: &Path) -> bool {
+    let is_own_name =
+        |part: Component<'_>| matches!(part, Component::Normal(name) if name.as_bytes().starts_with(b".."));
+    if directory.components().any(is_own_name) {
+        return true;
+    }
+    let existing = directory.ancestors().find_map(|path| fs::canonicalize(Path::new(".").join(path)).ok());
+    existing.is_some_and(|existing| existing.components().any(is_own_name) || is_in_published(&existing))
+}
+
+/// Whether an existing directory is one that podcreds published, or lies in one: between it and the top of the volume, which
+/// has podcreds' own directory, there is a `..data`.
+fn is_in_published(directory: &Path) -> bool {
+    let mut published = false;
+    for path in directory.ancestors() {
+        let Ok(open) = open_root(path) else { continue };
+        if matches!(tree::entry(open.as_fd(), state::NAME), Ok(Some(_))) {
+            return published;
+        }
+        published |= directory::current(open.as_fd()).is_some();
+    }
+    false
+}
+
+/// Whether podcreds published this name at the top of a volume.
+fn is_published_file(root: BorrowedFd<'_>, name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    let record = tree::open_directory(root, state::NAME).and_then(|state| Record::load(state.as_fd()));
+    let recorded = record.ok().flatten().is_some_and(|record| record.has_file(name));
+    recorded || directory::is_published(root, name)
 }
 
 fn make_folders(folder: &Path) -> Result<(), Errno> {
@@ -91,7 +117,7 @@ fn is_current(folder: BorrowedFd<'_>, name: &OsStr, program: &[u8]) -> Result<bo
     };
     match FileType::from_raw_mode(status.st_mode) {
         FileType::Directory => Err(failed(Errno::ISDIR, name)),
-        FileType::Symlink if layout::is_published(folder, name) => Err(Problem::Published),
+        _ if is_published_file(folder, name) => Err(Problem::Published),
         FileType::RegularFile => Ok(tree::same_file(folder, name, MODE, program).unwrap_or(false)),
         _ => Ok(false),
     }

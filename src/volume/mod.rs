@@ -1,46 +1,52 @@
-//! The folder that podcreds writes and the application reads, laid out as the kubelet lays out a Secret volume:
+//! The volume that podcreds writes and the application reads:
 //!
 //! ```text
-//! db      -> ..data/db
-//! ..data  -> ..2026_11_20_17_40_01.123456789
-//! ..2026_11_20_17_40_01.123456789/db/password
+//! x.env                                a regular file, put in place by a rename
+//! db/                                  a directory, laid out as a Secret volume
+//! db/password                          -> ..data/password
+//! db/..data                            -> ..2026_11_20_17_40_01.123456789
+//! db/..2026_11_20_17_40_01.123456789/  one version of its files
+//! ..podcreds/                          podcreds' own: lock, record, and what is being prepared
 //! ```
 //!
-//! A version is never changed once `..data` leads to it. Whoever resolves `..data` once sees one version; whoever opens
-//! a path sees the old version or the new one, at every instant and after a crash at any instruction, because links for
-//! new names are made before the swap, when they lead nowhere, and those of old names removed after it, when they lead
-//! nowhere again. Everything is opened relative to the volume's own folder, one part at a time, without following links.
+//! No link lies at the top: in a directory that is sticky and world-writable, as a Memory volume is, the kernel follows a
+//! link only for the user who made it (docs/decisions/volume-layout.md). Each directory and each file at the top changes at
+//! once, and what the bundle does not change is not written. Everything is opened relative to the volume's own directory, one
+//! part at a time, without following links.
 //!
 //! Knows files, and nothing of Kubernetes.
 
+mod desired;
+mod directory;
+mod earlier;
 mod error;
 mod install;
-mod layout;
+mod publish;
+mod reader;
+mod record;
+mod state;
 mod tree;
-mod version;
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use log::warn;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstat, open};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, fstat, open, utimensat};
 
 pub use error::{Error, Problem};
 pub use install::{Installed, install};
-pub use version::Version;
+pub use reader::{Files, Reader};
 
 use crate::bundle::Bundle;
 use crate::credential::{FileMode, RelativePath};
-use crate::volume::layout::VersionName;
-use crate::volume::tree::Folder;
-
-/// The most versions before the current one that are kept for their grace.
-const KEPT_VERSIONS: usize = 500;
-/// How many names are tried for a version.
-const NAME_ATTEMPTS: u64 = 100;
+use crate::volume::desired::Directory;
+use crate::volume::directory::VersionName;
+use crate::volume::publish::Publication;
+use crate::volume::record::Record;
+use crate::volume::state::State;
+use crate::volume::tree::Kind;
 
 /// An open volume.
 #[derive(Debug)]
@@ -48,7 +54,7 @@ pub struct Volume {
     root: OwnedFd,
     path: PathBuf,
     default_mode: FileMode,
-    /// How long the version before a swap is kept, for readers that are still in it.
+    /// How long the version of a directory before the current one is kept, for readers that are still in it.
     grace: Duration,
 }
 
@@ -57,168 +63,126 @@ pub struct Volume {
 pub enum Published {
     /// The volume holds this bundle already: no file was written.
     Unchanged,
-    /// The bundle was written and swapped in.
+    /// What differed was written and put in place.
     Swapped {
-        /// The name of its folder.
+        /// The name of this publication, and of the version of each directory that it changed.
         version: String,
-        /// The files in which it differs from the version before it, those that are gone too; none if there was none.
+        /// The files that differ from those before, removed ones too; `None` if nothing was published before.
         changed: Option<BTreeSet<String>>,
     },
 }
 
 impl Volume {
-    /// Opens the folder at `path`. The version before a swap is kept for `grace`.
+    /// Opens the directory at `path`. The version of a directory before the current one is kept for `grace`.
     ///
     /// # Errors
-    /// If it is not there, is no folder, or cannot be opened.
+    /// If it does not exist, is not a directory, cannot be opened, or was written by podcreds as another user.
     pub fn open(path: &Path, grace: Duration) -> Result<Self, Error> {
         let root = open_root(path)?;
         let status = fstat(&root).map_err(|errno| Error::new(path, Problem::of_open(errno)))?;
         let group_owned = Mode::from_raw_mode(status.st_mode).contains(Mode::SGID);
         let default_mode = if group_owned { FileMode::GROUP } else { FileMode::WORLD };
+        State::open(root.as_fd()).map_err(|problem| Error::new(path, problem))?;
         Ok(Self { root, path: path.to_owned(), default_mode, grace })
     }
 
-    /// Makes the bundle what the volume holds: whole, by one rename, or not at all.
+    /// Makes the volume hold this bundle. Each directory and each file at the top is replaced at once, directories first.
     ///
     /// # Errors
-    /// Why it could not be written. What the volume held before, it still holds.
+    /// Why it could not be written. What the volume held before, it still holds, but for errors of the file system while
+    /// entries are put in place: then each entry is old or new.
     pub fn publish(&self, bundle: &Bundle) -> Result<Published, Error> {
-        self.lock()?;
-        let published = self.publish_locked(bundle).map_err(|problem| Error::new(&self.path, problem));
-        // Also released when the process ends, however it ends.
-        let _ = flock(&self.root, FlockOperation::Unlock);
-        published
+        self.publish_locked(bundle).map_err(|problem| Error::new(&self.path, problem))
     }
 
-    /// Gives a file at the top of the volume a new modification time, and makes it if it is not there.
+    fn publish_locked(&self, bundle: &Bundle) -> Result<Published, Problem> {
+        let root = self.root.as_fd();
+        let desired = Directory::from_bundle(bundle, self.default_mode);
+        let state = State::open_or_make(root)?;
+        let _lock = state.lock()?;
+        let before = state.record()?;
+        let record = before.clone().unwrap_or_default();
+        self.tidy(&state, &record, self.grace);
+        let published_before = before.is_some() || earlier::open(root).is_ok_and(|open| open.is_some());
+
+        let version = next_version(root, &record)?;
+        let plan = Publication::plan(root, &state, before, &desired, version.clone())?;
+        if plan.is_empty() {
+            return Ok(Published::Unchanged);
+        }
+        let mut prepared = plan.prepare();
+        // Room for what is needed now comes before the grace of what is not.
+        if let Err(Problem::Full) = prepared {
+            self.tidy(&state, &record, Duration::ZERO);
+            prepared = plan.prepare();
+        }
+        let committed = prepared.and_then(|()| plan.commit());
+        let record = state.record().ok().flatten().unwrap_or(record);
+        self.tidy(&state, &record, self.grace);
+        committed?;
+        let changed = published_before.then(|| plan.into_changed());
+        Ok(Published::Swapped { version: version.to_string(), changed })
+    }
+
+    /// Removes what no reader needs: what an interrupted publication left, and versions that have outlived the grace.
+    fn tidy(&self, state: &State, record: &Record, grace: Duration) {
+        let root = self.root.as_fd();
+        let result = state
+            .clear_staging()
+            .and_then(|()| publish::tidy(root, record, grace))
+            .and_then(|()| earlier::clear(root));
+        if let Err(errno) = result {
+            warn!("volume {}: old versions cannot be removed: {errno}", self.path.display());
+        }
+    }
+
+    /// Gives a file at the top of the volume a new modification time, and creates it if it does not exist.
     ///
     /// # Errors
     /// If something else is in its place, or the volume cannot be written.
     pub fn touch(&self, path: &RelativePath) -> Result<(), Error> {
         let name = path.to_string();
-        layout::touch(self.root.as_fd(), &name, self.default_mode.bits())
+        touch(self.root.as_fd(), &name, self.default_mode.bits())
             .map_err(|problem| Error::new(&self.path, problem))
     }
 
-    /// Removes the versions that have outlived their grace since they were swapped out.
+    /// Removes the versions that have outlived their grace since they were replaced.
     pub fn clear(&self) {
-        if self.lock().is_ok() {
-            if let Ok(current) = layout::current(self.root.as_fd()) {
-                self.clear_leftovers(current.as_ref());
-            }
-            let _ = flock(&self.root, FlockOperation::Unlock);
+        let Ok(Some(state)) = State::open(self.root.as_fd()) else { return };
+        let Ok(_lock) = state.lock() else { return };
+        if let Ok(Some(record)) = state.record() {
+            self.tidy(&state, &record, self.grace);
         }
     }
+}
 
-    /// Two processes that publish into one volume would undo each other's work: the second is told so. A file system
-    /// without locks is used without.
-    fn lock(&self) -> Result<(), Error> {
-        match flock(&self.root, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => Err(Error::new(&self.path, Problem::Locked)),
-            Ok(()) | Err(_) => Ok(()),
-        }
+/// A name for new versions: by the clock, and after all that exist, so that versions are in order if the clock was set back.
+fn next_version(root: BorrowedFd<'_>, record: &Record) -> Result<VersionName, Problem> {
+    let mut newest = None;
+    for path in record.directories() {
+        let Ok(open) = tree::open_path(root, path) else { continue };
+        let versions =
+            directory::versions(open.as_fd()).map_err(|errno| Problem::of("read directories", errno))?;
+        newest = newest.max(versions.into_iter().next_back());
     }
+    let now = VersionName::new(SystemTime::now());
+    Ok(match newest {
+        Some(newest) if newest >= now => VersionName::new(newest.time() + Duration::from_nanos(1)),
+        _ => now,
+    })
+}
 
-    fn publish_locked(&self, bundle: &Bundle) -> Result<Published, Problem> {
-        let root = self.root.as_fd();
-        let folder = Folder::of(bundle, self.default_mode);
-        let current = layout::current(root)?;
-        let links = layout::links(root)?;
-        let new_links: Vec<_> = folder.names().filter(|name| !links.contains(*name)).collect();
-        layout::check_foreign(root, new_links.iter().copied())?;
-        self.clear_leftovers(current.as_ref());
-
-        let holds = |current: &VersionName| tree::holds(root, current.as_str(), &folder);
-        let published = if new_links.is_empty() && current.as_ref().is_some_and(holds) {
-            Published::Unchanged
-        } else {
-            let changed = current.as_ref().map(|current| tree::differences(root, current.as_str(), &folder));
-            let version = match self.write(&folder, &new_links) {
-                // Room for what is needed now comes before the grace of what is not.
-                Err(Problem::Full) if self.clear_all_but(current.as_ref()) => {
-                    self.write(&folder, &new_links)?
-                }
-                result => result?,
-            };
-            self.clear_leftovers(Some(&version));
-            Published::Swapped { version: version.to_string(), changed }
-        };
-        let old_links = links.iter().map(String::as_str).filter(|name| !folder.has(name));
-        layout::remove_links(root, old_links);
-        Ok(published)
-    }
-
-    /// Writes a version beside the current one and swaps it in. If that fails, nothing of it is left.
-    fn write(&self, folder: &Folder<'_>, new_links: &[&str]) -> Result<VersionName, Problem> {
-        let root = self.root.as_fd();
-        let (version, made) = self.make_version(folder)?;
-        let result = tree::fill(made.as_fd(), folder)
-            .and_then(|()| layout::make_links(root, new_links))
-            .and_then(|()| layout::swap(root, &version));
-        if let Err(problem) = result {
-            layout::remove_links(root, new_links.iter().copied());
-            self.remove(version.as_str());
-            return Err(problem);
+/// Gives a regular file a new modification time; creates it, empty, if it does not exist.
+fn touch(root: BorrowedFd<'_>, name: &str, mode: u32) -> Result<(), Problem> {
+    let failed = |errno| Problem::of_writing(root, "touch files", errno);
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let times = Timestamps { last_access: now, last_modification: now };
+    match tree::entry(root, name).map_err(failed)? {
+        Some(entry) if entry.kind == Kind::File => {
+            utimensat(root, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)
         }
-        Ok(version)
-    }
-
-    /// Makes the folder of a new version. A name that is taken, because the clock stands or went back, is passed over.
-    fn make_version(&self, folder: &Folder<'_>) -> Result<(VersionName, OwnedFd), Problem> {
-        let mut errno = Errno::EXIST;
-        for attempt in 0..NAME_ATTEMPTS {
-            let version = VersionName::new(SystemTime::now() + Duration::from_nanos(attempt));
-            match tree::make(self.root.as_fd(), version.as_str(), folder) {
-                Ok(made) => return Ok((version, made)),
-                Err(Errno::EXIST) => {}
-                Err(other) => {
-                    errno = other;
-                    break;
-                }
-            }
-        }
-        Err(Problem::of("make folders", errno))
-    }
-
-    /// Removes the versions that nobody should be reading: those that were never current, and those that have not been for
-    /// longer than the grace. However fast bundles follow each other, only some of the latest are kept.
-    fn clear_leftovers(&self, current: Option<&VersionName>) {
-        let now = SystemTime::now();
-        let versions = layout::versions(self.root.as_fd());
-        // A version was current until the one after it came.
-        let successors = versions.iter().skip(1);
-        for (kept, (version, successor)) in versions.iter().zip(successors).rev().enumerate() {
-            let was_current = current.is_some_and(|current| version < current);
-            if !was_current || successor.age(now) >= self.grace || kept >= KEPT_VERSIONS {
-                self.remove_unless(version, current);
-            }
-        }
-        if let Some(newest) = versions.last() {
-            self.remove_unless(newest, current);
-        }
-    }
-
-    /// Removes all versions but one; says whether there were any.
-    fn clear_all_but(&self, current: Option<&VersionName>) -> bool {
-        let versions = layout::versions(self.root.as_fd());
-        versions.iter().for_each(|version| self.remove_unless(version, current));
-        versions.len() > usize::from(current.is_some())
-    }
-
-    fn remove_unless(&self, version: &VersionName, current: Option<&VersionName>) {
-        if Some(version) != current {
-            self.remove(version.as_str());
-        }
-    }
-
-    fn remove(&self, version: &str) {
-        match tree::remove(self.root.as_fd(), version) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(errno) => {
-                warn!("{}/{version} is left over and cannot be removed: {errno}", self.path.display())
-            }
-        }
+        Some(entry) => Err(Problem::Foreign { name: name.to_owned(), owner: entry.owner }),
+        None => tree::write_file(root, name, mode, b"").map_err(failed),
     }
 }
 

@@ -1,25 +1,26 @@
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::bundle::BundleFile;
-use crate::credential::RelativePath;
+use crate::secret::SecretBytes;
+use crate::volume::directory::KEPT_VERSIONS;
 
 const LONG: Duration = Duration::from_secs(3600);
 
 struct Place {
-    folder: TempDir,
+    directory: TempDir,
     volume: Volume,
 }
 
 impl Place {
     fn with_grace(grace: Duration) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let volume = Volume::open(folder.path(), grace).unwrap();
-        Self { folder, volume }
+        let directory = tempfile::tempdir().unwrap();
+        let volume = Volume::open(directory.path(), grace).unwrap();
+        Self { directory, volume }
     }
 
     fn new() -> Self {
@@ -27,7 +28,7 @@ impl Place {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn read(&self, name: &str) -> String {
@@ -38,18 +39,45 @@ impl Place {
         self.volume.publish(&bundle(files)).map_err(|error| error.to_string())
     }
 
-    /// Every name at the top, sorted; a version as `..version`.
-    fn names(&self) -> Vec<String> {
+    /// The paths of files that a publication changed.
+    fn changed(&self, files: &[(&str, &str)]) -> Vec<String> {
+        match self.publish(files) {
+            Ok(Published::Swapped { changed, .. }) => changed.unwrap().into_iter().collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Every name in a directory of the volume, sorted; a version as `..version`.
+    fn names_in(&self, directory: &str) -> Vec<String> {
         let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
         let short = |name: String| if name.starts_with("..2") { "..version".to_owned() } else { name };
-        let mut names: Vec<_> =
-            fs::read_dir(self.folder.path()).unwrap().map(|entry| short(name(entry.unwrap()))).collect();
+        let entries = fs::read_dir(self.path(directory)).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| short(name(entry.unwrap()))).collect();
         names.sort();
         names
     }
 
+    fn names(&self) -> Vec<String> {
+        self.names_in("")
+    }
+
     fn mode(&self, name: &str) -> u32 {
         fs::metadata(self.path(name)).unwrap().mode() & 0o7777
+    }
+
+    /// What podcreds 0.1 left: one version of the whole volume, with links to it at the top.
+    fn lay_as_podcreds_0_1(&self, files: &[(&str, &str)]) {
+        let version = "..2026_01_01_00_00_00.000000000";
+        for (path, content) in files {
+            let path = self.path(&format!("{version}/{path}"));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, PermissionsExt::from_mode(0o444)).unwrap();
+        }
+        for name in self.names_in(version) {
+            symlink(format!("..data/{name}"), self.path(&name)).unwrap();
+        }
+        symlink(version, self.path("..data")).unwrap();
     }
 }
 
@@ -63,42 +91,106 @@ fn bundle(files: &[(&str, &str)]) -> Bundle {
 }
 
 #[test]
-fn the_layout_is_the_kubelets() {
+fn a_directory_has_the_layout_of_a_secret_volume_and_no_link_lies_at_the_top() {
     let place = Place::new();
     assert!(matches!(place.publish(&[("db/user", "a"), ("x.env", "b")]), Ok(Published::Swapped { .. })));
-    assert_eq!(place.names(), ["..data", "..version", "db", "x.env"]);
-    assert_eq!(fs::read_link(place.path("db")).unwrap(), Path::new("..data/db"));
-    let target = fs::read_link(place.path("..data")).unwrap();
-    assert!(target.to_str().unwrap().starts_with("..20") && place.path("..data").is_dir());
+    assert_eq!(place.names(), ["..podcreds", "db", "x.env"]);
+    for name in place.names() {
+        assert!(!place.path(&name).is_symlink(), "{name}");
+    }
+    assert_eq!(place.names_in("db"), ["..data", "..version", "user"]);
+    assert_eq!(fs::read_link(place.path("db/user")).unwrap(), Path::new("..data/user"));
+    let target = fs::read_link(place.path("db/..data")).unwrap();
+    assert!(target.to_str().unwrap().starts_with("..20") && place.path("db/..data").is_dir());
     assert_eq!((place.read("db/user"), place.read("x.env")), ("a".into(), "b".into()));
 }
 
+/// A binding root must hold nothing but bindings: <https://github.com/spring-cloud/spring-cloud-bindings>.
 #[test]
-fn a_new_bundle_replaces_the_old_one_whole() {
+fn a_directory_of_directories_holds_nothing_else() {
     let place = Place::new();
-    place.publish(&[("old", "1"), ("both/a", "1"), ("kind", "file")]).unwrap();
-    place.publish(&[("new", "2"), ("both/b", "2"), ("kind/a", "folder")]).unwrap();
-    // Without a grace the version before the last swap goes with the next run.
-    place.publish(&[("new", "2"), ("both/b", "2"), ("kind/a", "folder")]).unwrap();
-    assert_eq!(place.names(), ["..data", "..version", "both", "kind", "new"]);
-    assert_eq!(place.read("kind/a"), "folder");
-    assert!(!place.path("both/a").exists());
+    place.publish(&[("bindings/db/user", "a"), ("bindings/cache/user", "b")]).unwrap();
+    assert_eq!(place.names_in("bindings"), ["cache", "db"]);
+    assert_eq!(place.names_in("bindings/db"), ["..data", "..version", "user"]);
+    assert_eq!(
+        place.changed(&[("bindings/db/user", "a"), ("bindings/cache/user", "c")]),
+        ["bindings/cache/user"]
+    );
+}
+
+#[test]
+fn a_new_bundle_replaces_what_differs() {
+    let place = Place::new();
+    place.publish(&[("old", "1"), ("both/a", "1"), ("gone/a/b", "1"), ("same/a", "1")]).unwrap();
+    let same = fs::read_link(place.path("same/..data")).unwrap();
+    let changed = place.changed(&[("new", "2"), ("both/b", "2"), ("same/a", "1")]);
+    assert_eq!(changed, ["both/a", "both/b", "gone/a/b", "new", "old"]);
+    assert_eq!(place.names(), ["..podcreds", "both", "new", "same"]);
+    assert_eq!(place.names_in("both"), ["..data", "..version", "b"]);
+    assert_eq!(fs::read_link(place.path("same/..data")).unwrap(), same, "what is the same is not written");
+}
+
+/// Each of these publishes a name as something else than before, at the top and below.
+#[test]
+fn a_file_becomes_a_directory_and_back() {
+    for prefix in ["", "conf/"] {
+        let at = |path: &str| format!("{prefix}{path}");
+        let shapes = [
+            vec![at("x")],
+            vec![at("x/a")],
+            vec![at("x/a"), at("x/b/c")],
+            vec![at("x/b/c")],
+            vec![at("x/a/b")],
+        ];
+        for (from, before) in shapes.iter().enumerate() {
+            for (to, after) in shapes.iter().enumerate() {
+                let place = Place::new();
+                let files = |paths: &[String], content| {
+                    paths.iter().map(|path| (path.clone(), content)).collect::<Vec<_>>()
+                };
+                for (paths, content) in [(before, "1"), (after, "2")] {
+                    let files = files(paths, content);
+                    let files: Vec<_> =
+                        files.iter().map(|(path, content)| (path.as_str(), *content)).collect();
+                    place.publish(&files).unwrap();
+                    files.iter().for_each(|(path, content)| {
+                        assert_eq!(place.read(path), *content, "{prefix} {from} {to}")
+                    });
+                    assert_eq!(place.publish(&files), Ok(Published::Unchanged), "{prefix} {from} {to}");
+                }
+                let mut found = Vec::new();
+                list(place.directory.path(), "", &mut found);
+                assert_eq!(&found, after, "{prefix} {from} {to}: nothing else is left");
+            }
+        }
+    }
+}
+
+/// The files that a reader finds below a directory, names that begin with two dots left out.
+fn list(directory: &Path, prefix: &str, found: &mut Vec<String>) {
+    let mut entries: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        match name.starts_with("..") {
+            true => {}
+            false if path.is_dir() => list(&path, &format!("{prefix}{name}/"), found),
+            false => found.push(format!("{prefix}{name}")),
+        }
+    }
 }
 
 #[test]
 fn an_unchanged_bundle_is_not_written_again() {
     let place = Place::new();
     place.publish(&[("a/b", "1"), ("c@0400", "2")]).unwrap();
-    let before = (
-        fs::read_link(place.path("..data")).unwrap(),
-        fs::metadata(place.folder.path()).unwrap().mtime_nsec(),
-    );
+    let state = || {
+        let times = ["", "a", "..podcreds", "c"].map(|name| fs::metadata(place.path(name)).unwrap());
+        times.map(|status| (status.mtime(), status.mtime_nsec(), status.ino()))
+    };
+    let before = state();
     assert_eq!(place.publish(&[("a/b", "1"), ("c@0400", "2")]), Ok(Published::Unchanged));
-    let after = (
-        fs::read_link(place.path("..data")).unwrap(),
-        fs::metadata(place.folder.path()).unwrap().mtime_nsec(),
-    );
-    assert_eq!(before, after);
+    assert_eq!(before, state());
 }
 
 #[test]
@@ -106,210 +198,302 @@ fn any_difference_is_seen() {
     let place = Place::new();
     let files = [("a/b", "1"), ("c", "22")];
     type Damage = (&'static str, fn(&Place));
-    let damage: [Damage; 7] = [
+    let damage: [Damage; 12] = [
         ("content", |place| fs::write(place.path("c"), "33").unwrap()),
         ("length", |place| fs::write(place.path("c"), "222").unwrap()),
         ("mode", |place| fs::set_permissions(place.path("c"), PermissionsExt::from_mode(0o400)).unwrap()),
-        ("folder mode", |place| {
+        ("a file less", |place| fs::remove_file(place.path("c")).unwrap()),
+        ("directory mode", |place| {
             fs::set_permissions(place.path("a"), PermissionsExt::from_mode(0o700)).unwrap()
         }),
-        ("one file more", |place| fs::write(place.path("a/x"), "").unwrap()),
-        ("one file less", |place| fs::remove_file(place.path("a/b")).unwrap()),
-        ("a link for a file", |place| {
-            fs::remove_file(place.path("a/b")).unwrap();
-            symlink("../c", place.path("a/b")).unwrap();
+        ("version mode", |place| {
+            fs::set_permissions(place.path("a/..data"), PermissionsExt::from_mode(0o700)).unwrap()
+        }),
+        ("one file more in a version", |place| fs::write(place.path("a/..data/x"), "").unwrap()),
+        ("one file less in a version", |place| fs::remove_file(place.path("a/..data/b")).unwrap()),
+        ("a link less", |place| fs::remove_file(place.path("a/b")).unwrap()),
+        ("no version", |place| fs::remove_file(place.path("a/..data")).unwrap()),
+        ("no directory", |place| fs::remove_dir_all(place.path("a")).unwrap()),
+        ("a link for a file in a version", |place| {
+            fs::remove_file(place.path("a/..data/b")).unwrap();
+            symlink("../../c", place.path("a/..data/b")).unwrap();
         }),
     ];
     for (what, damage) in damage {
         place.publish(&files).unwrap();
-        // As root or owner, modes do not keep the test from writing.
+        // As its owner, the test could not write to the file otherwise.
         fs::set_permissions(place.path("c"), PermissionsExt::from_mode(0o644)).unwrap();
         damage(&place);
-        fs::set_permissions(
-            place.path("c"),
-            PermissionsExt::from_mode(if what == "mode" { 0o400 } else { 0o444 }),
-        )
-        .unwrap();
+        if place.path("c").exists() && what != "mode" {
+            fs::set_permissions(place.path("c"), PermissionsExt::from_mode(0o444)).unwrap();
+        }
         assert!(matches!(place.publish(&files), Ok(Published::Swapped { .. })), "{what}");
         assert_eq!((place.read("a/b"), place.read("c")), ("1".into(), "22".into()), "{what}");
+        assert_eq!(place.publish(&files), Ok(Published::Unchanged), "{what}");
     }
 }
 
 #[test]
 fn modes_come_from_the_volume_or_the_credential() {
     let place = Place::new();
-    place.publish(&[("a/b", "1"), ("c@0600", "2"), ("d/e@0400", "3")]).unwrap();
+    place.publish(&[("a/b", "1"), ("c@0600", "2"), ("d/e@0400", "3"), ("f/g/h", "4")]).unwrap();
     assert_eq!(["a/b", "c", "d/e"].map(|name| place.mode(name)), [0o444, 0o600, 0o400]);
-    assert_eq!(["a", "d", "..data"].map(|name| place.mode(name)), [0o755, 0o700, 0o755]);
+    assert_eq!(
+        ["a", "a/..data", "d", "f", "f/g"].map(|name| place.mode(name)),
+        [0o755, 0o755, 0o700, 0o755, 0o755]
+    );
+    assert_eq!(
+        ["..podcreds", "..podcreds/lock", "..podcreds/record"].map(|name| place.mode(name)),
+        [0o755, 0o600, 0o444]
+    );
 
     let shared = tempfile::tempdir().unwrap();
     fs::set_permissions(shared.path(), PermissionsExt::from_mode(0o2777)).unwrap();
-    let place = Place { volume: Volume::open(shared.path(), LONG).unwrap(), folder: shared };
+    let place = Place { volume: Volume::open(shared.path(), LONG).unwrap(), directory: shared };
     place.publish(&[("a/b", "1")]).unwrap();
-    assert_eq!(["a/b", "a", "..data"].map(|name| place.mode(name)), [0o440, 0o2750, 0o2750]);
-    place.publish(&[("a/b", "1"), ("c@0444", "2")]).unwrap();
-    assert_eq!(place.mode("..data"), 0o2755, "a file for everybody must be reachable by everybody");
+    assert_eq!(["a/b", "a", "a/..data"].map(|name| place.mode(name)), [0o440, 0o2750, 0o2750]);
+    place.publish(&[("a/b", "1"), ("a/c@0444", "2")]).unwrap();
+    assert_eq!(place.mode("a"), 0o2755, "a file for all must be reachable by all");
+    place.publish(&[("a/b", "1")]).unwrap();
+    assert_eq!(place.mode("a"), 0o2750);
 }
 
 #[test]
 fn a_reader_in_the_old_version_can_finish() {
     let place = Place::with_grace(LONG);
-    place.publish(&[("user", "1"), ("password", "1")]).unwrap();
-    let old = fs::canonicalize(place.path("..data")).unwrap();
-    place.publish(&[("user", "2"), ("password", "2")]).unwrap();
-    place.publish(&[("user", "2"), ("password", "2")]).unwrap();
+    place.publish(&[("db/user", "1"), ("db/password", "1"), ("x", "1")]).unwrap();
+    let old = fs::canonicalize(place.path("db/..data")).unwrap();
+    place.publish(&[("db/user", "2"), ("db/password", "2"), ("x", "1")]).unwrap();
+    place.publish(&[("db/user", "2"), ("db/password", "2"), ("x", "2")]).unwrap();
     assert_eq!(fs::read_to_string(old.join("password")).unwrap(), "1");
-    assert_eq!(place.names(), ["..data", "..version", "..version", "password", "user"]);
+    assert_eq!(place.names_in("db"), ["..data", "..version", "..version", "password", "user"]);
 }
 
 #[test]
-fn leftovers_are_cleared_and_nothing_else() {
-    let place = Place::new();
-    fs::create_dir_all(place.path("..2026_01_01_00_00_00.000000000/a/b")).unwrap();
-    fs::write(place.path("..2026_01_01_00_00_00.000000000/a/b/c"), "x").unwrap();
-    symlink("..2026_01_01_00_00_00.000000000", place.path("..data_tmp")).unwrap();
+fn what_a_killed_run_left_is_cleared_and_nothing_else() {
+    let place = Place::with_grace(LONG);
+    place.publish(&[("db/a", "1")]).unwrap();
+    fs::create_dir_all(place.path("db/..2999_01_01_00_00_00.000000000/a/b")).unwrap();
+    fs::write(place.path("db/..2999_01_01_00_00_00.000000000/a/b/c"), "x").unwrap();
+    symlink("..2999_01_01_00_00_00.000000000", place.path("db/..data_tmp")).unwrap();
+    symlink("..data/new", place.path("db/new")).unwrap();
+    fs::create_dir_all(place.path("..podcreds/new/0")).unwrap();
+    fs::write(place.path("..podcreds/new/1"), "x").unwrap();
+    fs::write(place.path("..podcreds/record.next"), "x").unwrap();
+    // These are not podcreds'.
     fs::create_dir(place.path("..mine")).unwrap();
     fs::write(place.path("mine"), "x").unwrap();
-    symlink("elsewhere/link", place.path("link")).unwrap();
-    place.publish(&[("a", "1")]).unwrap();
-    assert_eq!(place.names(), ["..data", "..mine", "..version", "a", "link", "mine"]);
+    fs::write(place.path("db/mine"), "x").unwrap();
+    symlink("elsewhere/link", place.path("db/link")).unwrap();
+    assert_eq!(place.publish(&[("db/a", "1")]), Ok(Published::Unchanged));
+    place.publish(&[("db/a", "1"), ("e", "1")]).unwrap();
+    assert_eq!(place.names(), ["..mine", "..podcreds", "db", "e", "mine"]);
+    assert_eq!(place.names_in("db"), ["..data", "..version", "a", "link", "mine"]);
+    assert_eq!(place.names_in("..podcreds"), ["lock", "record"]);
 }
 
 #[test]
 fn versions_do_not_pile_up_however_fast_they_follow() {
     let place = Place::with_grace(LONG);
     let last = KEPT_VERSIONS + 10;
-    (0..=last).for_each(|n| drop(place.publish(&[("a", &n.to_string())])));
-    assert_eq!(place.names().len(), 3 + KEPT_VERSIONS);
-    assert_eq!(place.read("a"), last.to_string());
+    (0..=last).for_each(|n| drop(place.publish(&[("db/a", &n.to_string())])));
+    assert_eq!(place.names_in("db").len(), 3 + KEPT_VERSIONS);
+    assert_eq!(place.read("db/a"), last.to_string());
 }
 
 #[test]
-fn unfinished_versions_go_at_once_and_without_a_grace_old_ones_too() {
-    let place = Place::with_grace(LONG);
-    place.publish(&[("a", "1")]).unwrap();
-    // Newer than the current one, so it was never swapped in.
-    fs::create_dir(place.path("..2999_01_01_00_00_00.000000000")).unwrap();
-    place.publish(&[("a", "1")]).unwrap();
-    assert_eq!(place.names(), ["..data", "..version", "a"]);
-
+fn without_a_grace_the_old_version_goes_at_once() {
     let place = Place::new();
-    place.publish(&[("a", "1")]).unwrap();
-    place.publish(&[("a", "2")]).unwrap();
-    assert_eq!(place.names(), ["..data", "..version", "a"]);
+    place.publish(&[("db/a", "1")]).unwrap();
+    place.publish(&[("db/a", "2")]).unwrap();
+    assert_eq!(place.names_in("db"), ["..data", "..version", "a"]);
 }
 
 #[test]
-fn a_name_that_is_taken_is_passed_over_and_kept() {
+fn versions_are_in_order_if_the_clock_was_set_back() {
     let place = Place::with_grace(LONG);
-    let files = bundle(&[("a", "1")]);
-    let folder = Folder::of(&files, FileMode::WORLD);
-    let (first, _) = place.volume.make_version(&folder).unwrap();
-    for nanosecond in 1..50_u64 {
-        let taken = VersionName::new(SystemTime::now() + Duration::from_nanos(nanosecond));
-        let _ = tree::make(place.volume.root.as_fd(), taken.as_str(), &folder);
-    }
-    let (second, _) = place.volume.make_version(&folder).unwrap();
-    assert!(second > first && place.path(first.as_str()).is_dir());
-    assert_eq!(tree::make(place.volume.root.as_fd(), first.as_str(), &folder).unwrap_err(), Errno::EXIST);
+    place.publish(&[("db/a", "1")]).unwrap();
+    // The current version was made in a time that is still to come.
+    let current = fs::read_link(place.path("db/..data")).unwrap();
+    fs::rename(place.path("db").join(current), place.path("db/..2999_01_01_00_00_00.000000000")).unwrap();
+    fs::remove_file(place.path("db/..data")).unwrap();
+    symlink("..2999_01_01_00_00_00.000000000", place.path("db/..data")).unwrap();
+    place.publish(&[("db/a", "2")]).unwrap();
+    let current = fs::read_link(place.path("db/..data")).unwrap();
+    assert_eq!(current, Path::new("..2999_01_01_00_00_00.000000001"));
+    assert_eq!(place.read("db/..2999_01_01_00_00_00.000000000/a"), "1", "the old one has its grace");
 }
 
 #[test]
-fn a_leftover_that_is_a_link_leads_nowhere() {
+fn a_leftover_that_is_a_link_is_not_followed() {
     let (place, outside) = (Place::new(), tempfile::tempdir().unwrap());
+    place.publish(&[("db/a", "1")]).unwrap();
     fs::write(outside.path().join("keep"), "x").unwrap();
-    symlink(outside.path(), place.path("..2026_01_01_00_00_00.000000000")).unwrap();
-    fs::create_dir(place.path("..2026_01_01_00_00_00.000000001")).unwrap();
-    symlink(outside.path(), place.path("..2026_01_01_00_00_00.000000001/in")).unwrap();
-    place.publish(&[("a", "1")]).unwrap();
+    symlink(outside.path(), place.path("db/..2026_01_01_00_00_00.000000000")).unwrap();
+    fs::create_dir(place.path("db/..2026_01_01_00_00_00.000000001")).unwrap();
+    symlink(outside.path(), place.path("db/..2026_01_01_00_00_00.000000001/in")).unwrap();
+    symlink(outside.path(), place.path("..podcreds/new")).unwrap();
+    place.publish(&[("db/a", "2")]).unwrap();
     assert!(outside.path().join("keep").exists());
-    assert!(!place.path("..2026_01_01_00_00_00.000000001").exists());
+    assert_eq!(place.names_in("db"), ["..data", "..version", "a"]);
 }
 
 #[test]
 fn what_podcreds_did_not_write_is_never_touched() {
     let outside = tempfile::tempdir().unwrap();
     type Plant = (&'static str, fn(&Path, &Path));
-    let plant: [Plant; 4] = [
+    let plant: [Plant; 5] = [
         ("a file", |path, _| fs::write(path, "mine").unwrap()),
-        ("a folder", |path, _| fs::create_dir(path).unwrap()),
-        ("a link that leads out", |path, outside| symlink(outside, path).unwrap()),
+        ("a directory", |path, _| fs::create_dir(path).unwrap()),
+        ("a link out of the volume", |path, outside| symlink(outside, path).unwrap()),
         ("a link to another name", |path, _| symlink("..data/other", path).unwrap()),
+        ("a FIFO", |path, _| {
+            rustix::fs::mkfifoat(rustix::fs::CWD, path, Mode::RUSR).unwrap();
+        }),
     ];
     for (what, plant) in plant {
-        for name in ["db", "..data", "..data_tmp"] {
-            // A link of that name is what a run leaves that was killed.
-            if name == "..data_tmp" && what.starts_with("a link") {
-                continue;
-            }
+        for (before, name) in
+            [("", "db"), ("", "x.env"), ("", "conf"), ("conf/other", "conf/app"), ("conf/other", "conf/x")]
+        {
             let place = Place::new();
+            if !before.is_empty() {
+                place.publish(&[(before, "1")]).unwrap();
+            }
+            let names = place.names();
             plant(&place.path(name), outside.path());
-            let message = place.publish(&[("db/user", "1")]).unwrap_err();
-            assert!(message.contains("was not written by podcreds"), "{what} {name}: {message}");
-            assert_eq!(place.names(), [name], "{what}");
+            let wanted = [("db/user", "2"), ("x.env", "2"), ("conf/app/user", "2"), ("conf/x", "2")];
+            let message = place.publish(&wanted).unwrap_err();
+            assert!(
+                message.contains(&format!("{name:?} exists, belongs to uid ")),
+                "{what} {name}: {message}"
+            );
+            assert!(place.names().len() <= names.len() + 2, "{what} {name}: {:?}", place.names());
             assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0, "{what} {name}");
         }
     }
 }
 
 #[test]
-fn a_version_that_leads_out_is_not_followed() {
-    let (place, outside) = (Place::new(), tempfile::tempdir().unwrap());
-    fs::create_dir(outside.path().join("db")).unwrap();
-    fs::write(outside.path().join("db/user"), "theirs").unwrap();
-    symlink(outside.path(), place.path("..2026_01_01_00_00_00.000000000")).unwrap();
-    symlink("..2026_01_01_00_00_00.000000000", place.path("..data")).unwrap();
-    place.publish(&[("db/user", "ours")]).unwrap();
-    assert_eq!(place.read("db/user"), "ours");
-    assert_eq!(fs::read_to_string(outside.path().join("db/user")).unwrap(), "theirs");
+fn what_another_user_put_in_the_way_is_reported_with_its_owner() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let place = Place::new();
+    place.publish(&[("db/user", "1"), ("x.env", "1")]).unwrap();
+    for name in ["db", "x.env"] {
+        chown(place.path(name), Some(1234), None).unwrap();
+        let message = place.publish(&[("db/user", "2"), ("x.env", "2")]).unwrap_err();
+        assert!(message.contains(&format!("{name:?} exists, belongs to uid 1234")), "{message}");
+        chown(place.path(name), Some(0), None).unwrap();
+    }
+    chown(place.path("..podcreds"), Some(1234), None).unwrap();
+    let message = Volume::open(place.directory.path(), LONG).unwrap_err().to_string();
+    assert!(message.contains("podcreds wrote it as uid 1234 and runs as uid 0 now"), "{message}");
 }
 
 #[test]
-fn a_failure_leaves_the_old_bundle_and_no_traces() {
+fn a_directory_keeps_what_others_put_into_it() {
+    let place = Place::new();
+    place.publish(&[("db/user", "1")]).unwrap();
+    fs::write(place.path("db/mine"), "x").unwrap();
+    let message = place.publish(&[("db", "2")]).unwrap_err();
+    assert!(message.contains("\"db/mine\" exists"), "{message}");
+    place.publish(&[]).unwrap();
+    assert_eq!((place.names_in("db"), place.read("db/mine")), (vec!["mine".to_owned()], "x".into()));
+    assert_eq!(place.publish(&[]), Ok(Published::Unchanged));
+}
+
+#[test]
+fn a_version_that_leads_out_is_not_followed() {
+    let (place, outside) = (Place::new(), tempfile::tempdir().unwrap());
+    place.publish(&[("db/user", "1")]).unwrap();
+    fs::write(outside.path().join("user"), "theirs").unwrap();
+    fs::remove_file(place.path("db/..data")).unwrap();
+    symlink(outside.path(), place.path("db/..2026_01_01_00_00_00.000000000")).unwrap();
+    symlink("..2026_01_01_00_00_00.000000000", place.path("db/..data")).unwrap();
+    place.publish(&[("db/user", "ours")]).unwrap();
+    assert_eq!(place.read("db/user"), "ours");
+    assert_eq!(fs::read_to_string(outside.path().join("user")).unwrap(), "theirs");
+}
+
+#[test]
+fn a_failure_leaves_what_was_there_and_no_traces() {
+    let place = Place::new();
+    place.publish(&[("a", "1"), ("db/a", "1")]).unwrap();
+    let before = (place.names(), place.names_in("db"), place.names_in("..podcreds"));
+    fs::write(place.path("b"), "mine").unwrap();
+    assert!(place.publish(&[("a", "2"), ("b", "2"), ("db/a", "2"), ("db/c", "2")]).is_err());
+    fs::remove_file(place.path("b")).unwrap();
+    assert_eq!((place.names(), place.names_in("db"), place.names_in("..podcreds")), before);
+    assert_eq!((place.read("a"), place.read("db/a")), ("1".into(), "1".into()));
+}
+
+#[test]
+fn a_damaged_record_is_reported() {
     let place = Place::new();
     place.publish(&[("a", "1")]).unwrap();
-    let before = place.names();
-    fs::write(place.path("b"), "mine").unwrap();
-    assert!(place.publish(&[("a", "2"), ("b", "2"), ("c", "2")]).is_err());
-    fs::remove_file(place.path("b")).unwrap();
-    assert_eq!((place.names(), place.read("a")), (before, "1".into()));
+    fs::remove_file(place.path("..podcreds/record")).unwrap();
+    fs::write(place.path("..podcreds/record"), "other\n").unwrap();
+    assert!(place.publish(&[("a", "2")]).unwrap_err().contains("\"..podcreds/record\" is damaged"));
+    assert!(Reader::open(place.directory.path()).is_err());
+    assert_eq!(place.read("a"), "1");
 }
 
 #[test]
 fn two_writers_do_not_mix() {
     let place = Place::new();
-    let other = Volume::open(place.folder.path(), LONG).unwrap();
-    other.lock().unwrap();
+    place.publish(&[]).unwrap();
+    let state = State::open(place.volume.root.as_fd()).unwrap().unwrap();
+    let lock = state.lock().unwrap();
     assert!(place.publish(&[("a", "1")]).unwrap_err().contains("another process holds the lock"));
-    drop(other);
+    drop(lock);
     assert!(place.publish(&[("a", "1")]).is_ok());
 }
 
 #[test]
-fn a_missing_volume_and_a_file_for_a_volume_are_said() {
-    let folder = tempfile::tempdir().unwrap();
+fn a_missing_volume_and_a_file_for_a_volume_are_reported() {
+    let directory = tempfile::tempdir().unwrap();
     let message = |path: &Path| Volume::open(path, LONG).unwrap_err().to_string();
-    assert!(message(&folder.path().join("none")).contains("is not there: mount an emptyDir"));
-    fs::write(folder.path().join("file"), "").unwrap();
-    assert!(message(&folder.path().join("file")).contains("is no folder"));
+    assert!(message(&directory.path().join("none")).contains("does not exist: mount an emptyDir"));
+    fs::write(directory.path().join("file"), "").unwrap();
+    assert!(message(&directory.path().join("file")).contains("is not a directory"));
 }
 
 #[test]
 fn an_empty_bundle_clears_the_volume() {
     let place = Place::new();
-    place.publish(&[("a", "1")]).unwrap();
+    assert!(matches!(place.publish(&[]), Ok(Published::Swapped { changed: None, .. })));
+    place.publish(&[("a", "1"), ("b/c/d", "1")]).unwrap();
     place.publish(&[]).unwrap();
-    place.publish(&[]).unwrap();
-    assert_eq!(place.names(), ["..data", "..version"]);
+    assert_eq!(place.names(), ["..podcreds"]);
+    assert_eq!(place.publish(&[]), Ok(Published::Unchanged));
+}
+
+#[test]
+fn what_podcreds_0_1_left_is_taken_over() {
+    let place = Place::new();
+    let files = [("db/user", "1"), ("x.env", "1"), ("conf/app/a", "1"), ("gone", "1")];
+    place.lay_as_podcreds_0_1(&files);
+    // The same content is not a rotation, and a file that no credential writes any more is removed.
+    assert_eq!(place.changed(&files[..3]), ["gone"]);
+    assert_eq!(place.names(), ["..podcreds", "conf", "db", "x.env"]);
+    assert!(["conf", "db", "x.env"].iter().all(|name| !place.path(name).is_symlink()));
+    assert_eq!(["db/user", "x.env", "conf/app/a"].map(|path| place.read(path)), ["1", "1", "1"]);
+    assert_eq!(place.publish(&files[..3]), Ok(Published::Unchanged));
+
+    let place = Place::new();
+    place.lay_as_podcreds_0_1(&files);
+    assert_eq!(place.changed(&[("db", "2"), ("x.env/a", "2"), ("conf/app/a", "2")]).len(), 6);
+    assert_eq!(["db", "x.env/a", "conf/app/a"].map(|path| place.read(path)), ["2", "2", "2"]);
+    assert_eq!(place.names(), ["..podcreds", "conf", "db", "x.env"]);
 }
 
 #[test]
 fn a_reader_that_resolves_data_once_never_sees_a_mix() {
     let place = Place::with_grace(LONG);
-    let files = |n: &str| [("user", n.repeat(3)), ("password", n.repeat(5000))];
     let publish = |n: &str| {
-        let files = files(n);
-        place.publish(&[(files[0].0, &files[0].1), (files[1].0, &files[1].1)]).unwrap()
+        let (user, password) = (n.repeat(3), n.repeat(5000));
+        place.publish(&[("db/user", &user), ("db/password", &password), ("x", &password)]).unwrap()
     };
     publish("0");
     let done = AtomicBool::new(false);
@@ -320,39 +504,54 @@ fn a_reader_that_resolves_data_once_never_sees_a_mix() {
         });
         let mut seen = 0;
         while !done.load(Ordering::Relaxed) || seen == 0 {
-            let version = fs::canonicalize(place.path("..data")).unwrap();
+            let version = fs::canonicalize(place.path("db/..data")).unwrap();
             let (user, password) = (
                 fs::read_to_string(version.join("user")).unwrap(),
                 fs::read_to_string(version.join("password")).unwrap(),
             );
             let n = &user[..1];
             assert_eq!((user.as_str(), password.as_str()), (n.repeat(3).as_str(), n.repeat(5000).as_str()));
+            let file = fs::read_to_string(place.path("x")).unwrap();
+            assert_eq!(file, file[..1].repeat(5000));
             seen += 1;
         }
     });
 }
 
 #[test]
-fn a_reader_sees_one_version_and_knows_when_it_is_no_longer_current() {
-    let read = |version: &Version, path: &str| {
-        let content = version.read(&RelativePath::parse(path).unwrap()).unwrap()?;
-        Some(content.expose_text().unwrap().to_owned())
+fn a_reader_finds_what_was_published() {
+    let read = |place: &Place| {
+        let reader = Reader::open(place.directory.path()).unwrap()?;
+        let files = reader.read(|path| path.to_string() != "unwanted").unwrap();
+        let text = |(path, content): (RelativePath, SecretBytes)| {
+            format!("{path}={}", content.expose_text().unwrap())
+        };
+        Some(files.into_iter().map(text).collect::<Vec<_>>())
     };
-    let place = Place::with_grace(LONG);
-    let open = || Version::open(place.folder.path()).unwrap();
-    assert!(open().is_none());
-    place.publish(&[("a", "1"), ("b/c", "1")]).unwrap();
-    let version = open().unwrap();
-    assert_eq!(version.paths().unwrap().len(), 2);
-    assert_eq!(read(&version, "a").as_deref(), Some("1"));
-    assert!(version.is_current().unwrap());
-    place.publish(&[("a", "2"), ("b/c", "2")]).unwrap();
-    assert_eq!(read(&version, "b/c").as_deref(), Some("1"));
-    assert!(!version.is_current().unwrap());
-    for path in ["b", "b/d", "a/b", "none"] {
-        assert_eq!(read(&version, path), None, "{path}");
-    }
-    // What stands in a version and leads elsewhere was not written by podcreds.
-    symlink("/etc/hostname", place.path("..data/link")).unwrap();
-    assert!(open().unwrap().read(&RelativePath::parse("link").unwrap()).is_err());
+    let place = Place::new();
+    assert_eq!(read(&place), None);
+    fs::write(place.path("mine"), "x").unwrap();
+    place.publish(&[("a", "1"), ("b/c", "1"), ("b/d/e", "1"), ("unwanted", "1")]).unwrap();
+    assert_eq!(read(&place).unwrap(), ["a=1", "b/c=1", "b/d/e=1"]);
+    // A link in a version or at the top was not written by podcreds.
+    symlink("/etc/hostname", place.path("b/..data/link")).unwrap();
+    fs::remove_file(place.path("a")).unwrap();
+    symlink("/etc/hostname", place.path("a")).unwrap();
+    assert_eq!(read(&place).unwrap(), ["b/c=1", "b/d/e=1"]);
+
+    let place = Place::new();
+    place.lay_as_podcreds_0_1(&[("a", "1"), ("b/c", "1")]);
+    assert_eq!(read(&place).unwrap(), ["a=1", "b/c=1"]);
+}
+
+#[test]
+fn a_reader_waits_until_the_first_publication_has_ended() {
+    let place = Place::new();
+    place.publish(&[("a", "1")]).unwrap();
+    let state = State::open(place.volume.root.as_fd()).unwrap().unwrap();
+    let record = Record { incomplete: true, ..state.record().unwrap().unwrap() };
+    state.save(&record).unwrap();
+    assert!(Reader::open(place.directory.path()).unwrap().is_none());
+    assert!(matches!(place.publish(&[("a", "1")]), Ok(Published::Swapped { .. })));
+    assert!(Reader::open(place.directory.path()).unwrap().is_some());
 }

@@ -1,106 +1,106 @@
-//! One version: a folder of files as it should be, written, compared with what is there, or removed. Every step opens one
-//! part of a path relative to the folder above it and follows no link, so that nobody who can write to the volume can
-//! lead a step out of it.
+//! Steps on single files and directories. Every step opens one part of a path relative to the directory above it and follows
+//! no link, so that a process that can write to the volume cannot lead a step out of it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fchmod, fstat, mkdirat, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, mkdirat, openat, readlinkat,
+    renameat_with, statat, unlinkat,
+};
 use rustix::io::{Errno, read, retry_on_intr, write as write_bytes};
 use rustix::path::Arg;
 use zeroize::Zeroizing;
 
-use crate::bundle::Bundle;
-use crate::credential::FileMode;
-use crate::ordered;
-use crate::secret::SecretBytes;
-use crate::volume::error::Problem;
-
 /// The mode bits of a file that are compared.
 const FILE_BITS: u32 = 0o7777;
-/// The mode bits of a folder that are compared. The kernel adds set-group-id to folders by itself.
-const FOLDER_BITS: u32 = 0o777;
-/// How deep a leftover is followed; deeper than any path of a bundle.
+/// How deep [`remove`] descends; deeper than any path of a bundle.
 const DEPTH_LIMIT: usize = 16;
 
-/// A folder as it should be.
-#[derive(Default)]
-pub(super) struct Folder<'a> {
-    mode: u32,
-    children: BTreeMap<&'a str, Node<'a>>,
+/// What a name in a directory stands for, links not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Directory,
+    File,
+    Link,
+    /// A FIFO, a socket or a device.
+    Special,
 }
 
-enum Node<'a> {
-    Folder(Folder<'a>),
-    File { mode: u32, content: &'a SecretBytes },
+/// Kind and owner of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) kind: Kind,
+    pub(super) owner: u32,
 }
 
-impl<'a> Folder<'a> {
-    /// The whole version. A folder can be entered by everybody who may read a file below it.
-    pub(super) fn of(bundle: &'a Bundle, default_mode: FileMode) -> Self {
-        let mut root = Self { mode: default_mode.folder_bits(), ..Self::default() };
-        for (path, file) in bundle {
-            let mode = file.mode.unwrap_or(default_mode);
-            let parts: Vec<_> = path.parts().collect();
-            root.insert(&parts, Node::File { mode: mode.bits(), content: &file.content }, mode.folder_bits());
-        }
-        root
+impl Entry {
+    pub(super) fn of(status: &Stat) -> Self {
+        let kind = match FileType::from_raw_mode(status.st_mode) {
+            FileType::Directory => Kind::Directory,
+            FileType::RegularFile => Kind::File,
+            FileType::Symlink => Kind::Link,
+            _ => Kind::Special,
+        };
+        Self { kind, owner: status.st_uid }
     }
 
-    fn insert(&mut self, parts: &[&'a str], file: Node<'a>, folder_mode: u32) {
-        self.mode |= folder_mode;
-        match parts {
-            [] => {}
-            [name] => drop(self.children.insert(name, file)),
-            [name, rest @ ..] => {
-                if let Node::Folder(folder) =
-                    self.children.entry(name).or_insert_with(|| Node::Folder(Self::default()))
-                {
-                    folder.insert(rest, file, folder_mode);
-                }
-            }
-        }
-    }
-
-    /// The names at its top.
-    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> {
-        self.children.keys().copied()
-    }
-
-    /// Whether this name is at its top.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.children.contains_key(name)
+    /// Whether this process created the entry, or one of the same user.
+    pub(super) fn is_own(self) -> bool {
+        self.owner == rustix::process::geteuid().as_raw()
     }
 }
 
-/// Fills an empty folder. Modes are set before content.
-pub(super) fn fill(parent: BorrowedFd<'_>, folder: &Folder<'_>) -> Result<(), Problem> {
-    for (name, node) in &folder.children {
-        match node {
-            Node::Folder(folder) => {
-                let made = make(parent, name, folder).map_err(|errno| Problem::of("make folders", errno))?;
-                fill(made.as_fd(), folder)?;
-            }
-            Node::File { mode, content } => write_file(parent, name, *mode, content.expose())
-                .map_err(|errno| Problem::of("write files", errno))?,
-        }
+/// The entry of this name; `None` if there is none.
+pub(super) fn entry(parent: BorrowedFd<'_>, name: impl Arg) -> Result<Option<Entry>, Errno> {
+    match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(status) => Ok(Some(Entry::of(&status))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
     }
-    Ok(())
 }
 
-/// Makes a folder that is not there yet, with its mode and still empty.
-pub(super) fn make(parent: BorrowedFd<'_>, name: &str, folder: &Folder<'_>) -> Result<OwnedFd, Errno> {
+/// Where a link leads; `None` if there is no link of this name, or its target is not text.
+pub(super) fn link_target(parent: BorrowedFd<'_>, name: impl Arg) -> Option<String> {
+    readlinkat(parent, name, Vec::new()).ok()?.into_string().ok()
+}
+
+/// Opens a directory. A link to one is an error.
+pub(super) fn open_directory(parent: BorrowedFd<'_>, name: impl Arg) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(parent, name, flags, Mode::empty())
+}
+
+/// Opens the directory at a relative path, one part at a time.
+pub(super) fn open_path(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
+    let mut open = root.try_clone_to_owned().map_err(|_| Errno::MFILE)?;
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        open = open_directory(open.as_fd(), part)?;
+    }
+    Ok(open)
+}
+
+/// Creates an empty directory with this mode, whatever the umask.
+pub(super) fn make_directory(parent: BorrowedFd<'_>, name: &str, mode: u32) -> Result<OwnedFd, Errno> {
     mkdirat(parent, name, Mode::RWXU)?;
-    let mode = folder.mode;
-    let folder = open_folder(parent, name)?;
-    // Where the volume hands its group down, the folder goes on to do so.
-    let inherited = Mode::from_raw_mode(fstat(&folder)?.st_mode) & Mode::SGID;
-    fchmod(&folder, Mode::from_raw_mode(mode) | inherited)?;
-    Ok(folder)
+    let made = open_directory(parent, name)?;
+    set_directory_mode(made.as_fd(), mode)?;
+    Ok(made)
 }
 
-/// Writes a file that is not there yet.
+/// Sets the permissions of a directory and keeps its set-group-id bit: where the volume hands its group down, so do the
+/// directories in it.
+pub(super) fn set_directory_mode(directory: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
+    let inherited = Mode::from_raw_mode(fstat(directory)?.st_mode) & Mode::SGID;
+    fchmod(directory, Mode::from_raw_mode(mode) | inherited)
+}
+
+/// The permissions of a directory, without set-group-id and sticky.
+pub(super) fn directory_mode(directory: BorrowedFd<'_>) -> Result<u32, Errno> {
+    Ok(fstat(directory)?.st_mode & 0o777)
+}
+
+/// Creates a file that does not exist yet. Its mode is set before its content.
 pub(super) fn write_file(
     parent: BorrowedFd<'_>,
     name: &str,
@@ -117,87 +117,26 @@ pub(super) fn write_file(
     Ok(())
 }
 
-/// Whether the folder of this name is just as it should be: the same entries, modes and bytes. What cannot be read is
-/// not as it should be.
-pub(super) fn holds(parent: BorrowedFd<'_>, name: &str, folder: &Folder<'_>) -> bool {
-    same_folder(parent, name, folder).unwrap_or(false)
+/// Opens a file for reading. A link is an error, and a FIFO in its place does not block.
+pub(super) fn open_file(parent: BorrowedFd<'_>, name: impl Arg) -> Result<OwnedFd, Errno> {
+    openat(
+        parent,
+        name,
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
-/// The files in which the folder of this name differs from what it should be, in no order: other content, another mode, not
-/// there, or there and not wanted.
-pub(super) fn differences(parent: BorrowedFd<'_>, name: &str, folder: &Folder<'_>) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    differ(parent, name, folder, "", &mut found);
-    found
-}
-
-fn differ(
-    parent: BorrowedFd<'_>,
-    name: &str,
-    folder: &Folder<'_>,
-    prefix: &str,
-    found: &mut BTreeSet<String>,
-) {
-    let open = open_folder(parent, name).ok();
-    let entries = open.as_ref().and_then(|open| entries(open).ok()).unwrap_or_default();
-    for entry in entries.iter().filter_map(|entry| entry.to_str().ok()) {
-        if !folder.children.contains_key(entry) {
-            found.insert(format!("{prefix}{entry}"));
-        }
-    }
-    for (name, node) in &folder.children {
-        let path = format!("{prefix}{name}");
-        match (node, &open) {
-            (Node::Folder(folder), Some(open)) => {
-                differ(open.as_fd(), name, folder, &format!("{path}/"), found);
-            }
-            (Node::File { mode, content }, Some(open)) => {
-                if !same_file(open.as_fd(), *name, *mode, content.expose()).unwrap_or(false) {
-                    found.insert(path);
-                }
-            }
-            (_, None) => {
-                found.insert(path);
-            }
-        }
-    }
-}
-
-fn same_folder(parent: BorrowedFd<'_>, name: &str, folder: &Folder<'_>) -> Result<bool, Errno> {
-    let open = open_folder(parent, name)?;
-    if fstat(&open)?.st_mode & FOLDER_BITS != folder.mode {
-        return Ok(false);
-    }
-    let found = ordered::set(entries(&open)?);
-    let wanted = folder.children.keys().map(|name| name.as_bytes());
-    if !found.iter().map(|name| name.as_bytes()).eq(wanted) {
-        return Ok(false);
-    }
-    for (name, node) in &folder.children {
-        let same = match node {
-            Node::Folder(folder) => same_folder(open.as_fd(), name, folder)?,
-            Node::File { mode, content } => same_file(open.as_fd(), *name, *mode, content.expose())?,
-        };
-        if !same {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// Whether this is a regular file of just this mode and content.
+/// Whether this is a regular file of exactly this mode and content.
 pub(super) fn same_file(
     parent: BorrowedFd<'_>,
     name: impl Arg,
     mode: u32,
     content: &[u8],
 ) -> Result<bool, Errno> {
-    // Without NONBLOCK, a pipe that somebody put there would hold us up.
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = openat(parent, name, flags, Mode::empty())?;
+    let file = open_file(parent, name)?;
     let status = fstat(&file)?;
-    let regular = FileType::from_raw_mode(status.st_mode) == FileType::RegularFile;
-    if !regular
+    if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile
         || status.st_mode & FILE_BITS != mode
         || u64::try_from(status.st_size) != Ok(content.len() as u64)
     {
@@ -215,36 +154,77 @@ pub(super) fn same_file(
     }
 }
 
-/// Removes a folder and all that is in it.
+/// Exchanges two entries in one step; `false` where the file system cannot.
+pub(super) fn exchange(
+    from: BorrowedFd<'_>,
+    name: &str,
+    to: BorrowedFd<'_>,
+    other: &str,
+) -> Result<bool, Errno> {
+    match renameat_with(from, name, to, other, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(true),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Removes what is not a directory, if it exists.
+pub(super) fn remove_file(parent: BorrowedFd<'_>, name: impl Arg) -> Result<(), Errno> {
+    match unlinkat(parent, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Removes an empty directory; `false` if there is something in it.
+pub(super) fn remove_directory(parent: BorrowedFd<'_>, name: &str) -> Result<bool, Errno> {
+    match unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Removes an entry, a directory with everything in it.
 pub(super) fn remove(parent: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
-    remove_below(parent, name, DEPTH_LIMIT)
+    match remove_below(parent, name, DEPTH_LIMIT) {
+        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::NOTDIR | Errno::LOOP) => remove_file(parent, name),
+        result => result,
+    }
 }
 
 fn remove_below(parent: BorrowedFd<'_>, name: impl Arg + Copy, depth: usize) -> Result<(), Errno> {
-    let depth = depth.checked_sub(1).ok_or(Errno::LOOP)?;
-    let folder = open_folder(parent, name)?;
-    for name in entries(&folder)? {
-        match unlinkat(&folder, name.as_c_str(), AtFlags::empty()) {
-            // Linux says ISDIR, POSIX says PERM.
-            Err(Errno::ISDIR | Errno::PERM) => remove_below(folder.as_fd(), name.as_c_str(), depth)?,
+    let depth = depth.checked_sub(1).ok_or(Errno::NAMETOOLONG)?;
+    let directory = open_directory(parent, name)?;
+    for name in entries(&directory)? {
+        match unlinkat(&directory, name.as_c_str(), AtFlags::empty()) {
+            // Linux reports ISDIR, POSIX specifies PERM.
+            Err(Errno::ISDIR | Errno::PERM) => remove_below(directory.as_fd(), name.as_c_str(), depth)?,
             result => result?,
         }
     }
     unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
 
-/// The names in a folder, without `.` and `..`.
-pub(super) fn entries(folder: impl AsFd) -> Result<Vec<CString>, Errno> {
-    let names = Dir::read_from(folder)?.map(|entry| Ok(entry?.file_name().to_owned()));
-    names.filter(|name| !name.as_ref().is_ok_and(|name| matches!(name.as_bytes(), b"." | b".."))).collect()
+/// The names in a directory, without `.` and `..`.
+pub(super) fn entries(directory: impl AsFd) -> Result<Vec<CString>, Errno> {
+    entries_where(directory, |_| true)
 }
 
-/// Opens a folder that is no link to one.
-pub(super) fn open_folder(parent: BorrowedFd<'_>, name: impl Arg) -> Result<OwnedFd, Errno> {
-    openat(
-        parent,
-        name,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
+/// The names in a directory that fit, without `.` and `..`. Names that do not fit take no memory: another process may have
+/// put any number of them there.
+pub(super) fn entries_where(
+    directory: impl AsFd,
+    fits: impl Fn(&[u8]) -> bool,
+) -> Result<Vec<CString>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !matches!(name.to_bytes(), b"." | b"..") && fits(name.to_bytes()) {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }

@@ -24,7 +24,7 @@ use crate::sidecar::told::{Edit, Look, Told};
 use crate::sidecar::watcher::{self, Interest};
 use crate::sidecar::{Follow, Settings};
 use crate::sync::AnnotationsFrom;
-use crate::volume::{Version, Volume};
+use crate::volume::{self, Volume};
 
 /// How long it is waited for another change after one, so that what is changed together is published together.
 const SETTLE: Duration = Duration::from_millis(2);
@@ -80,7 +80,7 @@ impl Follower {
         volume: Volume,
         credentials: Vec<Credential>,
     ) -> Self {
-        let restarted = matches!(Version::open(&settings.volume), Ok(Some(_)));
+        let restarted = matches!(volume::Reader::open(&settings.volume), Ok(Some(_)));
         let held = Held::new(&credentials, settings.on_delete, restarted, Arc::clone(&report));
         let notifier = Notifier::start(&credentials, &settings.volume, Arc::clone(&report.health));
         let mut follower = Self {

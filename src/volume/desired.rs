@@ -1,0 +1,74 @@
+//! A bundle as the tree of directories and files that the volume should hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::bundle::Bundle;
+use crate::credential::FileMode;
+use crate::ordered;
+use crate::secret::SecretBytes;
+
+/// A directory as it should be.
+#[derive(Default)]
+pub(super) struct Directory<'a> {
+    pub(super) mode: u32,
+    /// The files in it, by name.
+    pub(super) files: BTreeMap<&'a str, File<'a>>,
+    /// The directories in it, by name. No name is also a file's.
+    pub(super) directories: BTreeMap<&'a str, Directory<'a>>,
+}
+
+/// A file as it should be.
+pub(super) struct File<'a> {
+    pub(super) mode: u32,
+    pub(super) content: &'a SecretBytes,
+}
+
+impl<'a> Directory<'a> {
+    /// The whole volume. A directory can be entered and listed by all who may read a file below it.
+    pub(super) fn from_bundle(bundle: &'a Bundle, default_mode: FileMode) -> Self {
+        let mut root = Self::default();
+        for (path, file) in bundle {
+            let mode = file.mode.unwrap_or(default_mode);
+            let parts: Vec<_> = path.parts().collect();
+            let file = File { mode: mode.bits(), content: &file.content };
+            root.insert(&parts, file, mode.folder_bits());
+        }
+        root
+    }
+
+    fn insert(&mut self, parts: &[&'a str], file: File<'a>, directory_mode: u32) {
+        self.mode |= directory_mode;
+        match parts {
+            [] => {}
+            [name] => drop(self.files.insert(name, file)),
+            [name, rest @ ..] => {
+                self.directories.entry(name).or_default().insert(rest, file, directory_mode);
+            }
+        }
+    }
+
+    /// What is recorded of this tree: the path of each directory, with a slash at the end, and the files at the top.
+    pub(super) fn recorded_paths(&self) -> BTreeSet<String> {
+        let mut paths = ordered::set(self.files.keys().map(|name| (*name).to_owned()));
+        self.add_directories("", &mut paths);
+        paths
+    }
+
+    fn add_directories(&self, prefix: &str, paths: &mut BTreeSet<String>) {
+        for (name, directory) in &self.directories {
+            let path = format!("{prefix}{name}/");
+            directory.add_directories(&path, paths);
+            paths.insert(path);
+        }
+    }
+
+    /// All files in and below this directory, each with its path behind `prefix`.
+    pub(super) fn all_files(&self, prefix: &str) -> Vec<(String, &File<'a>)> {
+        let mut files: Vec<_> =
+            self.files.iter().map(|(name, file)| (format!("{prefix}{name}"), file)).collect();
+        for (name, directory) in &self.directories {
+            files.extend(directory.all_files(&format!("{prefix}{name}/")));
+        }
+        files
+    }
+}

@@ -1,0 +1,295 @@
+//! One directory of credential files, laid out as the kubelet lays out a Secret volume:
+//!
+//! ```text
+//! db/password                        -> ..data/password
+//! db/..data                          -> ..2026_11_20_17_40_01.123456789
+//! db/..2026_11_20_17_40_01.123456789/password
+//! ```
+//!
+//! A version never changes once `..data` leads to it. A reader that resolves `..data` once sees one version; a reader that
+//! opens a path sees the old version or the new one, at every instant and after a crash at any instruction: links for new
+//! names are made before the swap, when they lead nowhere, and links of old names are removed after it, when they lead
+//! nowhere again.
+//!
+//! Source: the kubelet's `AtomicWriter`, <https://pkg.go.dev/k8s.io/kubernetes/pkg/volume/util#AtomicWriter>
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{renameat, symlinkat};
+use rustix::io::Errno;
+
+use crate::ordered;
+use crate::volume::desired::{Directory, File};
+use crate::volume::tree::{self, Kind};
+
+/// The link to the current version, and the name under which the next one is made.
+pub(super) const DATA: &str = "..data";
+pub(super) const NEXT_DATA: &str = "..data_tmp";
+/// How many earlier versions of a directory are kept for their grace at most.
+pub(super) const KEPT_VERSIONS: usize = 500;
+
+/// The name of a version's directory: `..2026_11_20_17_40_01.123456789`, its time in UTC.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct VersionName(String);
+
+impl VersionName {
+    pub(super) fn new(now: SystemTime) -> Self {
+        let time = humantime::format_rfc3339_nanos(now).to_string();
+        Self(format!("..{}", time.trim_end_matches('Z').replace(['-', 'T', ':'], "_")))
+    }
+
+    /// The name, if it has the form that podcreds gives.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let form = b"..0000_00_00_00_00_00.000000000";
+        let fits =
+            |(byte, form): (u8, &u8)| if *form == b'0' { byte.is_ascii_digit() } else { byte == *form };
+        let valid = name.len() == form.len() && name.bytes().zip(form).all(fits);
+        valid.then(|| Self(name.to_owned()))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The time in the name.
+    pub(super) fn time(&self) -> SystemTime {
+        // `..2026_11_20_17_40_01.123456789` is `2026-11-20T17:40:01.123456789Z`.
+        let (day, time) = (self.0[2..12].replace('_', "-"), self.0[13..].replace('_', ":"));
+        humantime::parse_rfc3339(&format!("{day}T{time}Z")).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// How long ago the version was made; zero if the clock was set back since.
+    fn age(&self, now: SystemTime) -> Duration {
+        now.duration_since(self.time()).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for VersionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The version that `..data` leads to, if there is one.
+pub(super) fn current(directory: BorrowedFd<'_>) -> Option<VersionName> {
+    VersionName::parse(&tree::link_target(directory, DATA)?)
+}
+
+/// Opens the current version; `None` if there is none.
+pub(super) fn open_current(directory: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
+    let Some(version) = current(directory) else { return Ok(None) };
+    tree::open_directory(directory, version.as_str()).map(Some)
+}
+
+/// Whether this is a link `name -> ..data/name`.
+pub(super) fn is_published(directory: BorrowedFd<'_>, name: &str) -> bool {
+    tree::link_target(directory, name).as_deref() == Some(target_of(name).as_str())
+}
+
+fn target_of(name: &str) -> String {
+    format!("{DATA}/{name}")
+}
+
+/// Versions that exist, current or not, oldest first.
+pub(super) fn versions(directory: BorrowedFd<'_>) -> Result<BTreeSet<VersionName>, Errno> {
+    let names = tree::entries_where(directory, |name| name.starts_with(b"..2"))?;
+    Ok(ordered::set(names.iter().filter_map(|name| VersionName::parse(name.to_str().ok()?))))
+}
+
+/// What is at a name where a file of a directory should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Free,
+    /// The file's link.
+    Published,
+    /// Something else.
+    Taken,
+}
+
+pub(super) fn place(directory: BorrowedFd<'_>, name: &str) -> Result<Place, Errno> {
+    Ok(match tree::entry(directory, name)? {
+        None => Place::Free,
+        Some(entry) if entry.kind == Kind::Link && is_published(directory, name) => Place::Published,
+        Some(_) => Place::Taken,
+    })
+}
+
+/// The files in which the current version differs from what it should be: other content, another mode, missing, or extra.
+pub(super) fn differences(
+    directory: BorrowedFd<'_>,
+    files: &BTreeMap<&str, File<'_>>,
+) -> Result<BTreeSet<String>, Errno> {
+    let mut found = BTreeSet::new();
+    let version = match open_current(directory) {
+        Ok(Some(version)) => version,
+        Ok(None) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+            found.extend(files.keys().map(|name| (*name).to_owned()));
+            return Ok(found);
+        }
+        Err(errno) => return Err(errno),
+    };
+    for (name, file) in files {
+        let same = tree::same_file(version.as_fd(), *name, file.mode, file.content.expose());
+        if !same.unwrap_or(false) {
+            found.insert((*name).to_owned());
+        }
+    }
+    let names = tree::entries(&version)?;
+    let names = names.iter().map(|name| name.to_string_lossy());
+    found.extend(names.filter(|name| !files.contains_key(name.as_ref())).map(|name| name.into_owned()));
+    Ok(found)
+}
+
+/// Writes a version beside the current one, and the links of names that are new. Nothing changes for readers yet.
+pub(super) fn prepare(
+    directory: BorrowedFd<'_>,
+    version: &VersionName,
+    desired: &Directory<'_>,
+) -> Result<(), Errno> {
+    let made = tree::make_directory(directory, version.as_str(), desired.mode)?;
+    for (name, file) in &desired.files {
+        tree::write_file(made.as_fd(), name, file.mode, file.content.expose())?;
+    }
+    for name in desired.files.keys() {
+        if place(directory, name)? == Place::Free {
+            symlinkat(target_of(name), directory, *name)?;
+        }
+    }
+    tree::remove_file(directory, NEXT_DATA)?;
+    symlinkat(version.as_str(), directory, NEXT_DATA)
+}
+
+/// Makes the version that was prepared the current one.
+pub(super) fn swap(directory: BorrowedFd<'_>) -> Result<(), Errno> {
+    renameat(directory, NEXT_DATA, directory, DATA)
+}
+
+/// Creates the link of one file under another name, for a rename into place.
+pub(super) fn make_link(parent: BorrowedFd<'_>, name: &str, file: &str) -> Result<(), Errno> {
+    symlinkat(target_of(file), parent, name)
+}
+
+/// Removes what nothing leads to: links of files that the current version does not have, versions that were never current,
+/// and versions that were replaced longer ago than the grace.
+pub(super) fn tidy(directory: BorrowedFd<'_>, grace: Duration) -> Result<(), Errno> {
+    let current = current(directory);
+    let files = match current.as_ref().map(|version| tree::open_directory(directory, version.as_str())) {
+        Some(Ok(version)) => ordered::set(tree::entries(version)?),
+        None | Some(Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => BTreeSet::new(),
+        Some(Err(errno)) => return Err(errno),
+    };
+    let mut versions = BTreeSet::new();
+    for name in tree::entries(directory)? {
+        let Ok(text) = name.to_str() else { continue };
+        if let Some(version) = VersionName::parse(text) {
+            versions.insert(version);
+        } else if text == NEXT_DATA || (!files.contains(&name) && is_published(directory, text)) {
+            tree::remove_file(directory, text)?;
+        }
+    }
+    for version in expired(&versions, current.as_ref(), grace, SystemTime::now()) {
+        tree::remove(directory, version.as_str())?;
+    }
+    Ok(())
+}
+
+/// The versions that no reader should be using: those that were never current, and those that were replaced longer ago than
+/// the grace. A version was current until the next one was made. However fast versions follow each other, only some of the
+/// latest are kept.
+fn expired<'a>(
+    versions: &'a BTreeSet<VersionName>,
+    current: Option<&VersionName>,
+    grace: Duration,
+    now: SystemTime,
+) -> Vec<&'a VersionName> {
+    let mut successor: Option<&VersionName> = None;
+    let mut kept = 0;
+    let mut expired = Vec::new();
+    for version in versions.iter().rev() {
+        let was_current = current.is_some_and(|current| version < current);
+        let in_grace = successor.is_some_and(|successor| successor.age(now) < grace);
+        if was_current && in_grace && kept < KEPT_VERSIONS {
+            kept += 1;
+        } else if Some(version) != current {
+            expired.push(version);
+        }
+        successor = Some(version);
+    }
+    expired
+}
+
+/// Takes away everything that podcreds put into a directory. All its files disappear in one step, with `..data`.
+pub(super) fn clear(directory: BorrowedFd<'_>) -> Result<(), Errno> {
+    if current(directory).is_some() {
+        tree::remove_file(directory, DATA)?;
+    }
+    tidy(directory, Duration::ZERO)
+}
+
+/// The name of something in a directory that podcreds did not put there; directories below it are `known` or not.
+pub(super) fn foreign(
+    directory: BorrowedFd<'_>,
+    known: impl Fn(&str) -> bool,
+) -> Result<Option<String>, Errno> {
+    for name in tree::entries(directory)? {
+        let text = name.to_string_lossy();
+        let own = matches!(text.as_ref(), DATA | NEXT_DATA)
+            || VersionName::parse(&text).is_some()
+            || is_published(directory, &text)
+            || known(&text);
+        if !own {
+            return Ok(Some(text.into_owned()));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::new(1_795_196_400 + seconds, 5)
+    }
+
+    #[test]
+    fn version_names_are_recognised_and_nothing_else_is() {
+        let name = VersionName::new(at(1));
+        assert_eq!(name.as_str(), "..2026_11_20_17_40_01.000000005");
+        assert_eq!(
+            (name.time(), name.age(at(3)), name.age(at(0))),
+            (at(1), Duration::from_secs(2), Duration::ZERO)
+        );
+        assert_eq!(VersionName::parse(name.as_str()), Some(name));
+        for other in [
+            "..data",
+            "..2026_11_20_17_40_01.12345678",
+            "..2026-11-20_17_40_01.123456789",
+            "../../../etc/passwd",
+        ] {
+            assert_eq!(VersionName::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_version_expires_a_grace_after_its_successor_was_made() {
+        let names = [1, 2, 10, 20].map(|seconds| VersionName::new(at(seconds)));
+        let versions = BTreeSet::from(names.clone());
+        let [first, second, current, unfinished] = &names;
+        let expired = |grace, now| expired(&versions, Some(current), Duration::from_secs(grace), at(now));
+        // The first was replaced at 2, the second at 10; what is newer than the current one never was current.
+        assert_eq!(expired(5, 6), [unfinished]);
+        assert_eq!(expired(5, 8), [unfinished, first]);
+        assert_eq!(expired(5, 15), [unfinished, second, first]);
+        assert_eq!(expired(0, 0), [unfinished, second, first]);
+    }
+
+    #[test]
+    fn without_a_current_version_all_are_unfinished() {
+        let versions = BTreeSet::from([1, 2].map(|seconds| VersionName::new(at(seconds))));
+        assert_eq!(expired(&versions, None, Duration::from_secs(3600), at(3)).len(), 2);
+    }
+}

@@ -1,0 +1,100 @@
+//! What podcreds 0.1 laid: one version of the whole volume, with links to it at the top.
+//!
+//! ```text
+//! db      -> ..data/db
+//! ..data  -> ..2026_11_20_17_40_01.123456789
+//! ..2026_11_20_17_40_01.123456789/db/password
+//! ```
+//!
+//! A publication takes these links over as its own files, and [`clear`] removes the version once no link needs it.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+
+use crate::ordered;
+use crate::volume::desired::File;
+use crate::volume::directory::{self, DATA, NEXT_DATA};
+use crate::volume::tree::{self, Kind};
+
+/// How deep directories are listed; deeper than any path of a bundle.
+const DEPTH_LIMIT: usize = 16;
+
+/// Opens the current version, if there is one of this user's.
+pub(super) fn open(root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
+    if tree::entry(root, DATA)?.is_none_or(|entry| !entry.is_own()) {
+        return Ok(None);
+    }
+    match directory::open_current(root) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        result => result,
+    }
+}
+
+/// Whether the version has exactly this file at this path.
+pub(super) fn holds(root: BorrowedFd<'_>, path: &str, file: &File<'_>) -> bool {
+    let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+    let Ok(Some(version)) = open(root) else { return false };
+    let Ok(parent) = tree::open_path(version.as_fd(), parent) else { return false };
+    tree::same_file(parent.as_fd(), name, file.mode, file.content.expose()).unwrap_or(false)
+}
+
+/// The names of the links at the top.
+pub(super) fn links(root: BorrowedFd<'_>) -> Result<BTreeSet<String>, Errno> {
+    if open(root)?.is_none() {
+        return Ok(BTreeSet::new());
+    }
+    let names = tree::entries_where(root, |name| !name.starts_with(b".."))?;
+    let names = names.into_iter().filter_map(|name| name.into_string().ok());
+    let is_own = |name: &str| matches!(tree::entry(root, name), Ok(Some(entry)) if entry.is_own());
+    Ok(ordered::set(names.filter(|name| directory::is_published(root, name) && is_own(name))))
+}
+
+/// The paths of the files in a version. Directories that this process may not enter are passed over: they hold files for
+/// another user.
+pub(super) fn paths(version: BorrowedFd<'_>) -> Result<Vec<String>, Errno> {
+    let mut paths = Vec::new();
+    collect(version, "", DEPTH_LIMIT, &mut paths)?;
+    Ok(paths)
+}
+
+fn collect(
+    directory: BorrowedFd<'_>,
+    prefix: &str,
+    depth: usize,
+    paths: &mut Vec<String>,
+) -> Result<(), Errno> {
+    let depth = depth.checked_sub(1).ok_or(Errno::NAMETOOLONG)?;
+    for name in tree::entries(directory)? {
+        // Every name that podcreds gives is text.
+        let Ok(name) = name.to_str() else { continue };
+        let path = format!("{prefix}{name}");
+        match tree::entry(directory, name)? {
+            Some(entry) if entry.kind == Kind::Directory => match tree::open_directory(directory, name) {
+                Ok(inner) => collect(inner.as_fd(), &format!("{path}/"), depth, paths)?,
+                Err(Errno::ACCESS) => {}
+                Err(errno) => return Err(errno),
+            },
+            _ => paths.push(path),
+        }
+    }
+    Ok(())
+}
+
+/// Removes the versions, unless a link still leads there.
+pub(super) fn clear(root: BorrowedFd<'_>) -> Result<(), Errno> {
+    if !links(root)?.is_empty() {
+        return Ok(());
+    }
+    let is_own = |name: &str| matches!(tree::entry(root, name), Ok(Some(entry)) if entry.is_own());
+    for version in directory::versions(root)?.iter().filter(|version| is_own(version.as_str())) {
+        tree::remove(root, version.as_str())?;
+    }
+    for name in [NEXT_DATA, DATA] {
+        if is_own(name) && tree::link_target(root, name).is_some() {
+            tree::remove_file(root, name)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,392 @@
+//! One publication: compares what the volume holds with what it should hold, prepares everything that differs beside it, and
+//! then puts each entry in place by one rename.
+//!
+//! Whatever can fail for want of room or rights happens while preparing, when nothing has changed for readers. Directories
+//! are put in place before the files at the top, so that a URL that names a certificate finds it; what the bundle no longer
+//! has is removed last. After a crash each directory and each file is old or new, and the next publication does the rest.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::fs::renameat;
+use rustix::io::Errno;
+
+use crate::ordered;
+use crate::volume::desired::{Directory, File};
+use crate::volume::directory::{self, Place, VersionName};
+use crate::volume::error::Problem;
+use crate::volume::record::Record;
+use crate::volume::state::State;
+use crate::volume::tree::{self, Kind};
+use crate::volume::{earlier, reader};
+
+/// A publication that has been planned.
+pub(super) struct Publication<'a> {
+    root: BorrowedFd<'a>,
+    state: &'a State,
+    /// What earlier publications left; `None` if there was none.
+    before: Option<Record>,
+    record: Record,
+    desired: &'a Directory<'a>,
+    version: VersionName,
+    steps: Vec<Step<'a>>,
+    /// Paths in the record that the bundle does not have, innermost first.
+    removals: Vec<String>,
+    changed: BTreeSet<String>,
+}
+
+/// Something that differs.
+enum Step<'a> {
+    /// A directory gets a new version.
+    Update { path: String, desired: &'a Directory<'a> },
+    /// A directory is built aside and put in place, with everything in it.
+    Create { path: String, desired: &'a Directory<'a>, replaces: bool },
+    /// The link of a file takes the place of a directory, after the directory above got its version.
+    Link { path: String, name: &'a str },
+    /// A file at the top is written aside and put in place.
+    File { name: &'a str, file: &'a File<'a>, replaces_directory: bool },
+}
+
+impl<'a> Publication<'a> {
+    /// Compares the volume with what it should hold. Changes nothing.
+    ///
+    /// # Errors
+    /// If something that podcreds did not publish is in the way, or the volume cannot be read.
+    pub(super) fn plan(
+        root: BorrowedFd<'a>,
+        state: &'a State,
+        before: Option<Record>,
+        desired: &'a Directory<'a>,
+        version: VersionName,
+    ) -> Result<Self, Problem> {
+        let mut plan = Self {
+            root,
+            state,
+            record: before.clone().unwrap_or_default(),
+            before,
+            desired,
+            version,
+            steps: Vec::new(),
+            removals: Vec::new(),
+            changed: BTreeSet::new(),
+        };
+        plan.directories(root, "", desired)?;
+        plan.files_at_top()?;
+        plan.find_removals()?;
+        Ok(plan)
+    }
+
+    /// Whether the volume holds the bundle already.
+    pub(super) fn is_empty(&self) -> bool {
+        let complete = self.before.as_ref().is_some_and(|record| !record.incomplete);
+        complete && self.steps.is_empty() && self.removals.is_empty()
+    }
+
+    /// The files that differ.
+    pub(super) fn into_changed(self) -> BTreeSet<String> {
+        self.changed
+    }
+
+    fn directories(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        prefix: &str,
+        desired: &'a Directory<'a>,
+    ) -> Result<(), Problem> {
+        for (name, directory) in &desired.directories {
+            let path = format!("{prefix}{name}/");
+            let replaces = match look(parent, name)? {
+                None => false,
+                Some(entry) if !entry.is_own() => return Err(foreign(&path, entry.owner)),
+                Some(entry) if entry.kind == Kind::Directory && self.record.has_directory(&path) => {
+                    let open = tree::open_directory(parent, *name)
+                        .map_err(|errno| Problem::of("open directories", errno))?;
+                    self.directories(open.as_fd(), &path, directory)?;
+                    self.update(open.as_fd(), path, directory)?;
+                    continue;
+                }
+                Some(entry) if self.is_published_file(parent, prefix, name, entry.kind) => true,
+                Some(entry) => return Err(foreign(&path, entry.owner)),
+            };
+            let files = directory.all_files(&path);
+            let is_new = |(path, file): &(String, &File<'_>)| !earlier::holds(self.root, path, file);
+            self.changed.extend(files.into_iter().filter(is_new).map(|(path, _)| path));
+            self.steps.push(Step::Create { path, desired: directory, replaces });
+        }
+        Ok(())
+    }
+
+    /// Whether podcreds published a file of this name in this directory.
+    fn is_published_file(&self, parent: BorrowedFd<'_>, prefix: &str, name: &str, kind: Kind) -> bool {
+        match kind {
+            // In a directory, or at the top as versions of podcreds before 0.2 did.
+            Kind::Link => directory::is_published(parent, name),
+            Kind::File => prefix.is_empty() && self.record.has_file(name),
+            Kind::Directory | Kind::Special => false,
+        }
+    }
+
+    fn update(
+        &mut self,
+        open: BorrowedFd<'_>,
+        path: String,
+        desired: &'a Directory<'a>,
+    ) -> Result<(), Problem> {
+        let failed = |errno| Problem::of("read directories", errno);
+        let mut complete = tree::directory_mode(open).map_err(failed)? == desired.mode;
+        let mut links = Vec::new();
+        for name in desired.files.keys() {
+            match directory::place(open, name).map_err(failed)? {
+                Place::Published => {}
+                Place::Free => complete = false,
+                Place::Taken => {
+                    let taken = format!("{path}{name}");
+                    let entry = look(open, name)?;
+                    let was_directory = entry.is_some_and(|entry| {
+                        entry.is_own()
+                            && entry.kind == Kind::Directory
+                            && self.record.has_directory(&format!("{taken}/"))
+                    });
+                    if !was_directory {
+                        return Err(foreign(&taken, entry.map_or(0, |entry| entry.owner)));
+                    }
+                    self.check_only_own(open, name, &format!("{taken}/"))?;
+                    complete = false;
+                    links.push(Step::Link { path: taken, name });
+                }
+            }
+        }
+        let differences = directory::differences(open, &desired.files).map_err(failed)?;
+        let version_mode = match directory::open_current(open) {
+            Ok(Some(version)) => tree::directory_mode(version.as_fd()).map_err(failed)?,
+            _ => desired.mode,
+        };
+        if !complete || !differences.is_empty() || version_mode != desired.mode {
+            self.changed.extend(differences.into_iter().map(|name| format!("{path}{name}")));
+            // After the directories that take the place of links, and before the links that need the version.
+            self.steps.push(Step::Update { path, desired });
+            self.steps.extend(links);
+        }
+        Ok(())
+    }
+
+    fn files_at_top(&mut self) -> Result<(), Problem> {
+        for (name, file) in &self.desired.files {
+            let name: &str = name;
+            let replaces_directory = match look(self.root, name)? {
+                None => false,
+                Some(entry) if !entry.is_own() => return Err(foreign(name, entry.owner)),
+                Some(entry) if self.is_published_file(self.root, "", name, entry.kind) => {
+                    let same = tree::same_file(self.root, name, file.mode, file.content.expose());
+                    if same.unwrap_or(false) {
+                        continue;
+                    }
+                    false
+                }
+                Some(entry)
+                    if entry.kind == Kind::Directory && self.record.has_directory(&format!("{name}/")) =>
+                {
+                    self.check_only_own(self.root, name, &format!("{name}/"))?;
+                    true
+                }
+                Some(entry) => return Err(foreign(name, entry.owner)),
+            };
+            if !earlier::holds(self.root, name, file) {
+                self.changed.insert(name.to_owned());
+            }
+            self.steps.push(Step::File { name, file, replaces_directory });
+        }
+        Ok(())
+    }
+
+    /// A directory that is to disappear must hold nothing but what podcreds put there.
+    fn check_only_own(&self, parent: BorrowedFd<'_>, name: &str, path: &str) -> Result<(), Problem> {
+        let failed = |errno| Problem::of("read directories", errno);
+        let open = tree::open_directory(parent, name).map_err(failed)?;
+        let known = |name: &str| self.record.has_directory(&format!("{path}{name}/"));
+        if let Some(name) = directory::foreign(open.as_fd(), known).map_err(failed)? {
+            let entry = look(open.as_fd(), &name)?;
+            return Err(foreign(&format!("{path}{name}"), entry.map_or(0, |entry| entry.owner)));
+        }
+        for inner in self.record.directories() {
+            let inner_name = inner.strip_prefix(path).and_then(|rest| rest.strip_suffix('/'));
+            if let Some(inner_name) = inner_name.filter(|name| !name.is_empty() && !name.contains('/')) {
+                self.check_only_own(open.as_fd(), inner_name, inner)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn find_removals(&mut self) -> Result<(), Problem> {
+        let failed = |errno| Problem::of("read directories", errno);
+        let desired = self.desired.recorded_paths();
+        // Innermost first: a directory's path sorts before the paths in it.
+        let gone = self.record.paths.iter().filter(|path| !desired.contains(*path)).rev();
+        self.removals = gone.cloned().collect();
+        let earlier_links = earlier::links(self.root).map_err(failed)?;
+        let is_gone = |name: &String| !desired.contains(name) && !desired.contains(&format!("{name}/"));
+        self.removals.extend(earlier_links.into_iter().filter(is_gone));
+        let mut before = reader::paths(self.root, &self.record).map_err(failed)?;
+        if let Some(version) = earlier::open(self.root).map_err(failed)? {
+            before.extend(earlier::paths(version.as_fd()).map_err(failed)?);
+        }
+        let after = ordered::set(self.desired.all_files("").into_iter().map(|(path, _)| path));
+        self.changed.extend(before.into_iter().filter(|path| !after.contains(path)));
+        Ok(())
+    }
+
+    /// Writes everything that is new beside what is there. Nothing changes for readers.
+    ///
+    /// # Errors
+    /// If there is no room, for example. Then [`State::clear_staging`] and [`tidy`] remove what was written.
+    pub(super) fn prepare(&self) -> Result<(), Problem> {
+        if self.steps.is_empty() {
+            return Ok(());
+        }
+        let staging = self.state.make_staging().map_err(|errno| Problem::of("make directories", errno))?;
+        for (index, step) in self.steps.iter().enumerate() {
+            self.prepare_step(staging.as_fd(), &index.to_string(), step)
+                .map_err(|errno| Problem::of("write files", errno))?;
+        }
+        Ok(())
+    }
+
+    fn prepare_step(&self, staging: BorrowedFd<'_>, staged: &str, step: &Step<'_>) -> Result<(), Errno> {
+        match step {
+            Step::Update { path, desired } => {
+                if desired.files.is_empty() {
+                    return Ok(());
+                }
+                let open = tree::open_path(self.root, path)?;
+                directory::prepare(open.as_fd(), &self.version, desired)
+            }
+            Step::Create { desired, .. } => self.build(staging, staged, desired),
+            Step::Link { name, .. } => directory::make_link(staging, staged, name),
+            Step::File { file, .. } => tree::write_file(staging, staged, file.mode, file.content.expose()),
+        }
+    }
+
+    /// Creates a whole directory, with a version and links.
+    fn build(&self, parent: BorrowedFd<'_>, name: &str, desired: &Directory<'_>) -> Result<(), Errno> {
+        let made = tree::make_directory(parent, name, desired.mode)?;
+        if !desired.files.is_empty() {
+            directory::prepare(made.as_fd(), &self.version, desired)?;
+            directory::swap(made.as_fd())?;
+        }
+        desired.directories.iter().try_for_each(|(name, inner)| self.build(made.as_fd(), name, inner))
+    }
+
+    /// Puts everything in place that was prepared, one entry after the other.
+    ///
+    /// # Errors
+    /// If a rename fails: each entry is then old or new.
+    pub(super) fn commit(&self) -> Result<(), Problem> {
+        let failed = |errno| Problem::of("replace files", errno);
+        let paths = self.desired.recorded_paths();
+        let adds_names = !paths.is_subset(&self.record.paths);
+        if adds_names {
+            let both = self.record.paths.union(&paths).cloned();
+            self.save(&Record { paths: ordered::set(both), incomplete: true })?;
+        }
+        for (index, step) in self.steps.iter().enumerate() {
+            self.commit_step(&index.to_string(), step).map_err(failed)?;
+        }
+        for path in &self.removals {
+            self.remove(path).map_err(|errno| Problem::of("remove files", errno))?;
+        }
+        let record = Record { paths, incomplete: false };
+        if adds_names || self.before.as_ref() != Some(&record) {
+            self.save(&record)?;
+        }
+        Ok(())
+    }
+
+    fn save(&self, record: &Record) -> Result<(), Problem> {
+        self.state.save(record).map_err(|errno| Problem::of("write files", errno))
+    }
+
+    fn commit_step(&self, staged: &str, step: &Step<'_>) -> Result<(), Errno> {
+        match step {
+            Step::Update { path, desired } => {
+                let open = tree::open_path(self.root, path)?;
+                let before = tree::directory_mode(open.as_fd())?;
+                // Rights are added before the swap and taken away after it.
+                tree::set_directory_mode(open.as_fd(), before | desired.mode)?;
+                if desired.files.is_empty() {
+                    directory::clear(open.as_fd())?;
+                } else {
+                    directory::swap(open.as_fd())?;
+                }
+                tree::set_directory_mode(open.as_fd(), desired.mode)
+            }
+            Step::Create { path, replaces, .. } => self.put(staged, path, *replaces),
+            Step::Link { path, .. } => self.put(staged, path, true),
+            Step::File { name, replaces_directory, .. } => self.put(staged, name, *replaces_directory),
+        }
+    }
+
+    /// Moves what was prepared to its place. A file replaces another by the rename alone; where a directory and a file
+    /// change places, both are exchanged in one step if the file system can, and one after the other if not.
+    fn put(&self, staged: &str, path: &str, exchange: bool) -> Result<(), Errno> {
+        let staging = self.state.open_staging()?;
+        let path = path.trim_end_matches('/');
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let parent = tree::open_path(self.root, parent)?;
+        if exchange {
+            if tree::exchange(staging.as_fd(), staged, parent.as_fd(), name)? {
+                return Ok(());
+            }
+            let aside = format!("{staged}-old");
+            renameat(parent.as_fd(), name, staging.as_fd(), aside.as_str())?;
+        }
+        renameat(staging.as_fd(), staged, parent.as_fd(), name)
+    }
+
+    /// Removes what podcreds published and the bundle no longer has. A directory in which something else lies stays, with
+    /// that alone.
+    fn remove(&self, path: &str) -> Result<(), Errno> {
+        let name = path.trim_end_matches('/');
+        let is_directory = name.len() != path.len();
+        let (parent, name) = name.rsplit_once('/').unwrap_or(("", name));
+        let Some(parent) = if_present(tree::open_path(self.root, parent))? else { return Ok(()) };
+        let Some(entry) = tree::entry(parent.as_fd(), name)?.filter(|entry| entry.is_own()) else {
+            return Ok(());
+        };
+        if is_directory {
+            let Some(open) = if_present(tree::open_directory(parent.as_fd(), name))? else { return Ok(()) };
+            directory::clear(open.as_fd())?;
+            tree::remove_directory(parent.as_fd(), name)?;
+        } else if self.is_published_file(self.root, "", name, entry.kind) {
+            tree::remove_file(self.root, name)?;
+        }
+        Ok(())
+    }
+}
+
+/// Removes what an interrupted publication left in the directories of the record, and versions that outlived the grace.
+pub(super) fn tidy(root: BorrowedFd<'_>, record: &Record, grace: Duration) -> Result<(), Errno> {
+    for path in record.directories() {
+        if let Some(open) = if_present(tree::open_path(root, path))? {
+            directory::tidy(open.as_fd(), grace)?;
+        }
+    }
+    Ok(())
+}
+
+/// `None` where a directory is missing, or something else has its name.
+fn if_present(opened: Result<OwnedFd, Errno>) -> Result<Option<OwnedFd>, Errno> {
+    match opened {
+        Ok(open) => Ok(Some(open)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn look(parent: BorrowedFd<'_>, name: &str) -> Result<Option<tree::Entry>, Problem> {
+    tree::entry(parent, name).map_err(|errno| Problem::of("read directories", errno))
+}
+
+fn foreign(path: &str, owner: u32) -> Problem {
+    Problem::Foreign { name: path.trim_end_matches('/').to_owned(), owner }
+}

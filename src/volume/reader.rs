@@ -1,0 +1,204 @@
+//! What a volume holds, for a reader: the files of each directory are read from one version.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, fstat};
+use rustix::io::Errno;
+
+use crate::credential::RelativePath;
+use crate::secret::SecretBytes;
+use crate::volume::error::{Error, Problem};
+use crate::volume::record::{self, Record};
+use crate::volume::{directory, earlier, open_root, state, tree};
+
+/// The largest file that is read, in bytes: no bundle has a larger one.
+const FILE_LIMIT: u64 = 32 * 1024 * 1024;
+/// How often a directory is read again that was replaced, and cleared, while it was read.
+const ATTEMPTS: usize = 10;
+
+/// Files by path.
+pub type Files = BTreeMap<RelativePath, SecretBytes>;
+
+/// A volume in which a bundle was published.
+#[derive(Debug)]
+pub struct Reader {
+    root: OwnedFd,
+    /// `None` if podcreds 0.1 published it.
+    record: Option<Record>,
+    path: PathBuf,
+}
+
+impl Reader {
+    /// Opens the volume at `path`; `None` if nothing was published in it yet, or the first publication has not ended.
+    ///
+    /// # Errors
+    /// If the volume does not exist, is not a directory, cannot be read, or is not one of podcreds.
+    pub fn open(path: &Path) -> Result<Option<Self>, Error> {
+        let failed = |errno| Error::new(path, Problem::of("read files", errno));
+        let root = open_root(path)?;
+        let record = match tree::open_directory(root.as_fd(), state::NAME) {
+            Ok(state) => Record::load(state.as_fd()).map_err(|errno| match errno {
+                Errno::INVAL => {
+                    Error::new(path, Problem::Damaged { name: format!("{}/{}", state::NAME, record::NAME) })
+                }
+                errno => failed(errno),
+            })?,
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(failed(errno)),
+        };
+        let published = match &record {
+            Some(record) => !record.incomplete,
+            None => directory::current(root.as_fd()).is_some(),
+        };
+        Ok(published.then(|| Self { root, record, path: path.to_owned() }))
+    }
+
+    /// Reads the files whose path is wanted. Directories that this process may not enter are passed over: they hold files for
+    /// another user.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or a directory changes faster than it can be read.
+    pub fn read(&self, wanted: impl Fn(&RelativePath) -> bool) -> Result<Files, Error> {
+        let root = self.root.as_fd();
+        let mut files = Files::new();
+        let result = match &self.record {
+            Some(record) => record.directories().try_for_each(|path| {
+                retry(|| read_directory(root, path, &wanted)).map(|read| files.extend(read))
+            }),
+            None => retry(|| read_earlier(root, &wanted)).map(|read| files.extend(read)),
+        };
+        let at_top = self.record.iter().flat_map(Record::files);
+        let result = result.and_then(|()| read_files(root, "", at_top, &wanted, &mut files));
+        result.map_err(|errno| Error::new(&self.path, Problem::of("read files", errno)))?;
+        Ok(files)
+    }
+}
+
+/// The paths of all files that were published, of those directories that this process may enter.
+pub(super) fn paths(root: BorrowedFd<'_>, record: &Record) -> Result<Vec<String>, Errno> {
+    let mut paths: Vec<_> = record.files().map(str::to_owned).collect();
+    for path in record.directories() {
+        let Some(version) = open_version(root, path)? else { continue };
+        let names = tree::entries(&version)?;
+        paths.extend(names.iter().map(|name| format!("{path}{}", name.to_string_lossy())));
+    }
+    Ok(paths)
+}
+
+fn open_version(root: BorrowedFd<'_>, path: &str) -> Result<Option<OwnedFd>, Errno> {
+    let opened = tree::open_path(root, path).and_then(|open| directory::open_current(open.as_fd()));
+    match opened {
+        Err(Errno::ACCESS | Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        result => result,
+    }
+}
+
+/// Reads until what was read is of a version that was not cleared meanwhile.
+fn retry(mut read: impl FnMut() -> Result<Option<Files>, Errno>) -> Result<Files, Errno> {
+    for _ in 0..ATTEMPTS {
+        if let Some(files) = read()? {
+            return Ok(files);
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// The files of one directory; `None` if their version was replaced meanwhile.
+fn read_directory(
+    root: BorrowedFd<'_>,
+    path: &str,
+    wanted: &impl Fn(&RelativePath) -> bool,
+) -> Result<Option<Files>, Errno> {
+    let open = match tree::open_path(root, path) {
+        Ok(open) => open,
+        Err(Errno::ACCESS | Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Some(Files::new())),
+        Err(errno) => return Err(errno),
+    };
+    let Some(name) = directory::current(open.as_fd()) else { return Ok(Some(Files::new())) };
+    let mut files = Files::new();
+    let read = tree::open_directory(open.as_fd(), name.as_str()).and_then(|version| {
+        let names = tree::entries(&version)?;
+        let names = names.iter().filter_map(|name| name.to_str().ok());
+        read_files(version.as_fd(), path, names, wanted, &mut files)
+    });
+    let is_current = directory::current(open.as_fd()).as_ref() == Some(&name);
+    match read {
+        Ok(()) if is_current => Ok(Some(files)),
+        Err(errno) if is_current => Err(errno),
+        _ => Ok(None),
+    }
+}
+
+fn read_earlier(
+    root: BorrowedFd<'_>,
+    wanted: &impl Fn(&RelativePath) -> bool,
+) -> Result<Option<Files>, Errno> {
+    let name = directory::current(root);
+    let mut files = Files::new();
+    let read = directory::open_current(root).and_then(|version| {
+        let Some(version) = version else { return Ok(()) };
+        for path in &earlier::paths(version.as_fd())? {
+            let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+            let open = tree::open_path(version.as_fd(), parent)?;
+            let prefix = if parent.is_empty() { String::new() } else { format!("{parent}/") };
+            read_files(open.as_fd(), &prefix, [name], wanted, &mut files)?;
+        }
+        Ok(())
+    });
+    let is_current = directory::current(root) == name;
+    match read {
+        Ok(()) if is_current => Ok(Some(files)),
+        Err(errno) if is_current => Err(errno),
+        _ => Ok(None),
+    }
+}
+
+/// Reads files of one directory whose path is `prefix`.
+fn read_files<'a>(
+    parent: BorrowedFd<'_>,
+    prefix: &str,
+    names: impl IntoIterator<Item = &'a str>,
+    wanted: &impl Fn(&RelativePath) -> bool,
+    files: &mut Files,
+) -> Result<(), Errno> {
+    for name in names {
+        let Ok(path) = RelativePath::parse(&format!("{prefix}{name}")) else { continue };
+        if !wanted(&path) {
+            continue;
+        }
+        match read_file(parent, name) {
+            Ok(Some(content)) => drop(files.insert(path, content)),
+            // At the top, a file may have been removed since it was recorded.
+            Ok(None) => {}
+            Err(Errno::NOENT) if prefix.is_empty() => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// The content of a regular file; `None` if something else has its name.
+fn read_file(parent: BorrowedFd<'_>, name: &str) -> Result<Option<SecretBytes>, Errno> {
+    let file = match tree::open_file(parent, name) {
+        Err(Errno::LOOP) => return Ok(None),
+        result => result?,
+    };
+    let status = fstat(&file)?;
+    if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
+        return Ok(None);
+    }
+    let size = u64::try_from(status.st_size).unwrap_or(u64::MAX);
+    if size > FILE_LIMIT {
+        return Err(Errno::FBIG);
+    }
+    // As large as it will be: a buffer that grows leaves values behind.
+    let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    let read = File::from(file).take(size).read_to_end(&mut content);
+    let content = SecretBytes::new(content);
+    read.map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::IO))?;
+    Ok(Some(content))
+}
