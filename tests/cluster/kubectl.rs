@@ -1,6 +1,5 @@
 //! A namespace of a real cluster, by way of kubectl.
 
-use std::env;
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
@@ -9,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::requirements;
 use crate::support::run::poll_until;
-use crate::support::skip::require;
 
 /// Beyond this a pod has not started, or the API server not answered.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -22,10 +21,9 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    /// Makes one, unless there is no cluster.
+    /// Makes one; `None` means that no cluster is given and the test is skipped.
     pub(crate) fn new() -> Option<Self> {
-        let kubeconfig = require("KUBECONFIG, which names a real cluster,", env::var_os("KUBECONFIG"))?;
-        Some(Self::of(&kubeconfig))
+        Some(Self::of(&requirements::kubeconfig()?))
     }
 
     /// Makes one in the cluster of this kubeconfig.

@@ -12,7 +12,8 @@
 //! | `PODCREDS_TEST_AUDIT_LOG` | the API server's audit log, as JSON lines |
 //! | `PODCREDS_TEST_CLUSTER` | the script that started the cluster, for tests that start one of their own or cut its network; needs root |
 //!
-//! Without the first, all are skipped; without a binary and a way to load it, those with pods; without the last, the outages.
+//! Without the first, all tests are skipped; without a binary and a way to load it, those with pods; without the last, the
+//! outages. [`requirements`] skips the tests that the cluster is too old for, or that need a node where the cluster has none.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]

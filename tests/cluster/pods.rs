@@ -7,6 +7,7 @@ use std::{env, fs};
 use serde_json::{Value, json};
 
 use crate::kubectl::{Namespace, PATIENCE};
+use crate::requirements::node;
 use crate::support::run::poll_until;
 use crate::support::skip::require;
 
@@ -18,7 +19,7 @@ fn image_name() -> String {
 /// Loads the image onto the nodes once and returns its name; `None` means the test is skipped.
 fn image() -> Option<String> {
     static LOADED: OnceLock<()> = OnceLock::new();
-    env::var_os("KUBECONFIG")?;
+    node()?;
     let load = env::var_os("PODCREDS_TEST_LOAD_IMAGE");
     let load = require("PODCREDS_TEST_LOAD_IMAGE, which brings an image to the nodes,", load)?;
     let binary = require("PODCREDS_TEST_BINARY, the static binary,", env::var_os("PODCREDS_TEST_BINARY"))?;
@@ -35,10 +36,11 @@ fn app_image() -> String {
     env::var("PODCREDS_TEST_APP_IMAGE").unwrap_or_else(|_| "docker.io/local/busybox:test".to_owned())
 }
 
-/// A namespace with the Secret `db` that its service account may read.
+/// A namespace with the Secret `db` that its service account may read, in a cluster that can run pods of the image; `None`
+/// means that the test is skipped.
 pub(crate) fn namespace() -> Option<Namespace> {
-    let namespace = Namespace::new()?;
     image()?;
+    let namespace = Namespace::new()?;
     namespace.put_secret("db", &[("username", "app"), ("password", "it's a \"test\" $password")]);
     namespace.grant_least(&["db"]);
     Some(namespace)
@@ -222,10 +224,10 @@ fn annotations_from_the_downward_api_need_no_right_on_pods() {
 /// Applies one of the kustomizations that are there for users, with the images of the tests, and waits until its
 /// Deployment is available.
 fn deploy(folder: &str) {
-    let Some(namespace) = Namespace::new() else { return };
     if image().is_none() {
         return;
     }
+    let Some(namespace) = Namespace::new() else { return };
     let root = env!("CARGO_MANIFEST_DIR");
     let rendered = Command::new("kubectl").args(["kustomize", &format!("{root}/{folder}")]).output().unwrap();
     assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));

@@ -1,16 +1,23 @@
 //! Priority and fairness: an API server that turns requests away, and says when to come again.
 //! Source: <https://kubernetes.io/docs/concepts/cluster-administration/flow-control/>
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{PODCREDS, Person, says, waits};
 use crate::kubectl::PATIENCE;
+use crate::requirements::served;
 use crate::sidecar::FIRST;
 use crate::support::run::Running;
 use crate::support::server::BlackHole;
-use crate::support::skip::require;
 
-const FLOW: &str = "flowcontrol.apiserver.k8s.io/v1beta1";
+/// The API that these objects belong to, the newest version first: v1beta1 came with 1.20 and went with 1.26, v1 came with
+/// 1.29. Source: <https://kubernetes.io/docs/reference/using-api/deprecation-guide/>
+const FLOW: [&str; 4] = [
+    "flowcontrol.apiserver.k8s.io/v1",
+    "flowcontrol.apiserver.k8s.io/v1beta3",
+    "flowcontrol.apiserver.k8s.io/v1beta2",
+    "flowcontrol.apiserver.k8s.io/v1beta1",
+];
 /// What the API server answers, with `Retry-After: 1`.
 const REFUSAL: &str = "the API server answered 429: ";
 
@@ -35,7 +42,9 @@ impl Crowd {
     fn gather(person: &Person, webhook: BlackHole) -> Self {
         let mut seats = None;
         waits("the priority level is known", || {
-            seats = Self::metric(person, "request_concurrency_limit");
+            // The second name since 1.26, the first until 1.30.
+            seats = Self::metric(person, "request_concurrency_limit")
+                .or_else(|| Self::metric(person, "nominal_limit_seats"));
             seats.is_some()
         });
         let request = |number: usize| {
@@ -62,14 +71,20 @@ impl Crowd {
     }
 }
 
+/// One share of the server's seats, in the words of this API version. The level borrows no seats of others where it could.
+fn limited(flow: &str) -> Value {
+    let reject = json!({"type": "Reject"});
+    if flow.ends_with("v1beta1") || flow.ends_with("v1beta2") {
+        json!({"assuredConcurrencyShares": 1, "limitResponse": reject})
+    } else {
+        json!({"nominalConcurrencyShares": 1, "borrowingLimitPercent": 0, "limitResponse": reject})
+    }
+}
+
 #[test]
 fn a_server_that_turns_requests_away_is_asked_again_when_it_says() {
+    let Some(flow) = served(&FLOW) else { return };
     let Some(person) = Person::new() else { return };
-    let versions = person.namespace.kubectl(&["api-versions"]);
-    let found = versions.lines().any(|version| version == FLOW).then_some(());
-    if require(&format!("{FLOW}, in which this priority level is written,"), found).is_none() {
-        return;
-    }
     let (name, webhook) = (person.namespace.name(), BlackHole::start());
     person.lets("ServiceAccount", "app");
     person.namespace.grant(&json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]}]));
@@ -78,10 +93,9 @@ fn a_server_that_turns_requests_away_is_asked_again_when_it_says() {
     let metadata = json!({"name": name});
     let subject = json!({"kind": "ServiceAccount", "serviceAccount": {"name": "app", "namespace": name}});
     let _for_a_while = person.for_a_while(&[
-        json!({"apiVersion": FLOW, "kind": "PriorityLevelConfiguration", "metadata": metadata, "spec": {
-            "type": "Limited", "limited": {"assuredConcurrencyShares": 1, "limitResponse": {"type": "Reject"}},
-        }}),
-        json!({"apiVersion": FLOW, "kind": "FlowSchema", "metadata": metadata, "spec": {
+        json!({"apiVersion": flow, "kind": "PriorityLevelConfiguration", "metadata": metadata,
+            "spec": {"type": "Limited", "limited": limited(flow)}}),
+        json!({"apiVersion": flow, "kind": "FlowSchema", "metadata": metadata, "spec": {
             "matchingPrecedence": 50, "priorityLevelConfiguration": {"name": name},
             "rules": [{"subjects": [subject], "resourceRules": [
                 {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": [name]},

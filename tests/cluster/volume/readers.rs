@@ -34,7 +34,7 @@ const PRIVATE: &str = "private";
 
 /// What an application looks at: each file by its name and by a glob, each directory by its list and from inside.
 const REPORT: &str = r#"
-    grep -o 'test-password-[0-9]*' /podcreds/*.* /podcreds/conf.d/* /podcreds/conf/*.* /podcreds/conf/deep/* /podcreds/db/*
+    grep -o 'test-password-[0-9]*' /podcreds/*.[!d]* /podcreds/conf.d/* /podcreds/conf/*.* /podcreds/conf/deep/* /podcreds/db/*
     for directory in db conf conf.d conf/deep; do
         test -d "/podcreds/$directory" && cd "/podcreds/$directory" && echo "in $directory:" *
         echo "ls $directory:" $(ls "/podcreds/$directory")
