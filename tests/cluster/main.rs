@@ -40,3 +40,4 @@ mod requirements;
 mod restart_rules;
 mod scene;
 mod sidecar;
+mod volume;

@@ -14,7 +14,7 @@ const APPLICATION: &str = r#"
     }
     while :; do
         told=$(accept)
-        echo "http $(readlink /podcreds/..data) $told"
+        echo "http $(readlink /podcreds/posting/..data) $told"
     done &
     while :; do
         now=$(stat -c %y /podcreds/reload 2>/dev/null)

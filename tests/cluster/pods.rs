@@ -52,7 +52,7 @@ pub(crate) fn pod(annotations: Value, init_user: u32, app_user: u32, script: &st
     let hardened = |user: u32| {
         json!({
             "runAsUser": user,
-            "runAsNonRoot": true,
+            "runAsNonRoot": user != 0,
             "readOnlyRootFilesystem": true,
             "allowPrivilegeEscalation": false,
             "capabilities": {"drop": ["ALL"]},
@@ -99,6 +99,11 @@ pub(crate) fn pod_with_sidecar(annotations: Value, user: u32, app_user: u32, scr
 /// Starts the pod and waits until all its containers run.
 pub(crate) fn start(namespace: &Namespace, name: &str, pod: Value) {
     namespace.put("v1", "Pod", name, pod);
+    running(namespace, name);
+}
+
+/// Waits until all containers of the pod run.
+pub(crate) fn running(namespace: &Namespace, name: &str) {
     namespace.pod_status(name, "runs", |status| {
         let statuses = status["containerStatuses"].as_array();
         statuses.is_some_and(|all| all.iter().all(|container| container["ready"] == true))
@@ -109,25 +114,31 @@ pub(crate) fn push(list: &mut Value, item: Value) {
     list.as_array_mut().expect("a list").push(item);
 }
 
-fn ended(status: &Value) -> bool {
+pub(crate) fn ended(status: &Value) -> bool {
     ["Succeeded", "Failed"].contains(&status["phase"].as_str().unwrap_or_default())
 }
 
 /// Runs the pod to its end and returns what its application printed.
-fn output(namespace: &Namespace, name: &str, pod: Value) -> String {
+pub(crate) fn output(namespace: &Namespace, name: &str, pod: Value) -> String {
     namespace.put("v1", "Pod", name, pod);
     let status = namespace.pod_status(name, "ends", ended);
     assert_eq!(status["phase"], "Succeeded", "{status:#}");
     namespace.kubectl(&["logs", name, "-c", "app"])
 }
 
-/// How the init container of a pod that fails ended: its exit code and its last words.
+/// The exit code and the termination message of podcreds in a pod whose init container fails.
 fn failure(namespace: &Namespace, name: &str, pod: Value) -> (i64, String) {
     namespace.put("v1", "Pod", name, pod);
     let status = namespace.pod_status(name, "fails", ended);
-    let terminated = &status["initContainerStatuses"][0]["state"]["terminated"];
-    let message = terminated["message"].as_str().unwrap_or_default().to_owned();
-    (terminated["exitCode"].as_i64().expect("it ended"), message)
+    termination(&status, "podcreds").expect("podcreds has terminated")
+}
+
+/// The exit code and the termination message of a container; `None` means that it has not terminated.
+pub(crate) fn termination(status: &Value, container: &str) -> Option<(i64, String)> {
+    let lists = ["initContainerStatuses", "containerStatuses"].map(|list| status[list].as_array());
+    let found = lists.into_iter().flatten().flatten().find(|one| one["name"] == container)?;
+    let terminated = &found["state"]["terminated"];
+    Some((terminated["exitCode"].as_i64()?, terminated["message"].as_str().unwrap_or_default().to_owned()))
 }
 
 const ANNOTATED: &str = "cat /podcreds/db/username; echo; . /podcreds/app.env; echo \"$PASSWORD\"; stat -c '%a %g %n' -L /podcreds/db/password";

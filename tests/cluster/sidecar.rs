@@ -128,39 +128,46 @@ impl Proxy {
     }
 }
 
-/// The bundle of one rotation.
+/// The user and the password of one rotation.
 fn rotation(number: usize) -> (String, String) {
     (format!("test-user-{number}"), format!("test-password-{number} ").repeat(800))
 }
 
-/// Reads the bundle that is current now, and says which rotation it is; none where it was swapped out and cleared away
-/// while it was read.
-fn read_bundle(volume: &Path) -> Option<usize> {
-    let current = || fs::read_link(volume.join("..data")).unwrap();
+/// The rotation that a user and a password read together are of.
+fn rotation_of(user: &str, password: &str) -> usize {
+    let number = user.strip_prefix("test-user-").and_then(|number| number.parse().ok());
+    let number = number.unwrap_or_else(|| panic!("torn: user {user:?}"));
+    assert!(
+        (user, password) == (&rotation(number).0, &rotation(number).1),
+        "the password is not of {number}"
+    );
+    number
+}
+
+/// Reads the current version of a directory; `None` means that it was replaced and removed meanwhile.
+fn read_directory(directory: &Path) -> Option<usize> {
+    let current = || fs::read_link(directory.join("..data")).unwrap();
     let version = current();
-    let read = |path: &str| fs::read_to_string(volume.join(&version).join(path));
-    let (user, password, json) = match (read("db/username"), read("db/password"), read("app.json")) {
-        (Ok(user), Ok(password), Ok(json)) => (user, password, json),
-        (user, password, json) => {
-            let error = [user.err(), password.err(), json.err()].into_iter().flatten().next().unwrap();
+    let read = |name: &str| fs::read_to_string(directory.join(&version).join(name));
+    match (read("username"), read("password")) {
+        (Ok(user), Ok(password)) => Some(rotation_of(&user, &password)),
+        (Err(error), _) | (_, Err(error)) => {
             assert!(
                 error.kind() == ErrorKind::NotFound && current() != version,
                 "torn: {version:?}: {error}"
             );
-            return None;
+            None
         }
-    };
-    let number = user.strip_prefix("test-user-").and_then(|number| number.parse().ok());
-    let number = number.unwrap_or_else(|| panic!("torn: {version:?}: user {user:?}"));
-    assert!((user, password) == rotation(number), "mixed: {version:?}: the password is not of {number}");
-    let json: Value = serde_json::from_str(&json).expect("whole JSON");
-    let of_json = (json["username"].as_str().unwrap().into(), json["password"].as_str().unwrap().into());
-    assert!(of_json == rotation(number), "mixed: {version:?}: app.json is not of {number}");
-    Some(number)
+    }
+}
+
+fn read_file(path: &Path) -> usize {
+    let json: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).expect("whole JSON");
+    rotation_of(json["username"].as_str().unwrap(), json["password"].as_str().unwrap())
 }
 
 #[test]
-fn a_reader_never_sees_a_torn_or_mixed_bundle_in_a_thousand_rotations() {
+fn a_reader_never_sees_a_torn_or_mixed_directory_or_file_in_a_thousand_rotations() {
     const ROTATIONS: usize = 1000;
     let annotations = json!({
         "podcreds.io/db.secret": "db", "podcreds.io/app.secret": "db", "podcreds.io/app.format": "json",
@@ -170,18 +177,22 @@ fn a_reader_never_sees_a_torn_or_mixed_bundle_in_a_thousand_rotations() {
     let (user, password) = rotation(0);
     scene.namespace.put_secret("db", &[("username", &user), ("password", &password)]);
     let mut running = Running::start(scene.command("sidecar", &[]));
-    let volume = scene.folder.volume();
-    poll_until(PATIENCE, "the first bundle is out", || volume.join("app.json").exists());
+    let (directory, file) = (scene.folder.volume().join("db"), scene.folder.volume().join("app.json"));
+    poll_until(PATIENCE, "the first files are there", || file.exists());
 
     let proxy = Proxy::new(&scene.namespace);
     let url = format!("{}/api/v1/namespaces/{}/secrets/db", proxy.url(), scene.namespace.name());
     let done = AtomicBool::new(false);
     let seen = thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            let (mut seen, mut last) = (BTreeSet::new(), 0);
+            let (mut seen, mut last, mut last_of_file) = (BTreeSet::new(), 0, 0);
             while !done.load(Ordering::Relaxed) {
-                if let Some(number) = read_bundle(&volume) {
+                let of_file = read_file(&file);
+                assert!(of_file >= last_of_file, "from {last_of_file} back to {of_file}");
+                last_of_file = of_file;
+                if let Some(number) = read_directory(&directory) {
                     assert!(number >= last, "from {last} back to {number}");
+                    assert!(number >= of_file, "the file is of {of_file}, the directory still of {number}");
                     seen.insert(number);
                     last = number;
                 }
@@ -196,10 +207,11 @@ fn a_reader_never_sees_a_torn_or_mixed_bundle_in_a_thousand_rotations() {
             assert!(!reader.is_finished(), "the reader gave up: {:?}", reader.join());
         }
         poll_until(PATIENCE, "the last rotation arrives", || {
-            reader.is_finished() || read_bundle(&volume) == Some(ROTATIONS)
+            reader.is_finished()
+                || (read_file(&file), read_directory(&directory)) == (ROTATIONS, Some(ROTATIONS))
         });
         done.store(true, Ordering::Relaxed);
-        reader.join().expect("every bundle was whole")
+        reader.join().expect("every directory and file was whole")
     });
     assert!(running.is_alive());
     assert!(seen.len() > ROTATIONS / 20, "the reader saw only {} of {ROTATIONS} rotations", seen.len());
