@@ -17,7 +17,9 @@ const MODE: u32 = 0o755;
 const LOCK: &str = "lock";
 const LOCK_MODE: u32 = 0o600;
 const STAGING: &str = "new";
-const STAGING_MODE: u32 = 0o700;
+/// Readable by all, so that a walk through the volume by any user does not fail while something is published. What is in it has
+/// its own mode already.
+const STAGING_MODE: u32 = 0o755;
 const NEXT_RECORD: &str = "record.next";
 
 /// podcreds' own directory.
