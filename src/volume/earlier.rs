@@ -1,4 +1,4 @@
-//! What podcreds 0.1 laid: one version of the whole volume, with links to it at the top.
+//! What earlier versions of podcreds laid: one version of the whole volume, with links to it at the top.
 //!
 //! ```text
 //! db      -> ..data/db

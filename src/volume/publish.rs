@@ -123,7 +123,7 @@ impl<'a> Publication<'a> {
     /// Whether podcreds published a file of this name in this directory.
     fn is_published_file(&self, parent: BorrowedFd<'_>, prefix: &str, name: &str, kind: Kind) -> bool {
         match kind {
-            // In a directory, or at the top as versions of podcreds before 0.2 did.
+            // In a directory, or at the top as earlier versions of podcreds did.
             Kind::Link => directory::is_published(parent, name),
             Kind::File => prefix.is_empty() && self.record.has_file(name),
             Kind::Directory | Kind::Special => false,

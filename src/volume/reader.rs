@@ -27,7 +27,7 @@ pub type Files = BTreeMap<RelativePath, SecretBytes>;
 #[derive(Debug)]
 pub struct Reader {
     root: OwnedFd,
-    /// `None` if podcreds 0.1 published it.
+    /// `None` if an earlier version of podcreds published it.
     record: Option<Record>,
     path: PathBuf,
 }

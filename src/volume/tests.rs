@@ -65,8 +65,8 @@ impl Place {
         fs::metadata(self.path(name)).unwrap().mode() & 0o7777
     }
 
-    /// What podcreds 0.1 left: one version of the whole volume, with links to it at the top.
-    fn lay_as_podcreds_0_1(&self, files: &[(&str, &str)]) {
+    /// What an earlier version of podcreds left: one version of the whole volume, with links to it at the top.
+    fn lay_as_earlier(&self, files: &[(&str, &str)]) {
         let version = "..2026_01_01_00_00_00.000000000";
         for (path, content) in files {
             let path = self.path(&format!("{version}/{path}"));
@@ -470,10 +470,10 @@ fn an_empty_bundle_clears_the_volume() {
 }
 
 #[test]
-fn what_podcreds_0_1_left_is_taken_over() {
+fn the_layout_of_earlier_versions_is_taken_over() {
     let place = Place::new();
     let files = [("db/user", "1"), ("x.env", "1"), ("conf/app/a", "1"), ("gone", "1")];
-    place.lay_as_podcreds_0_1(&files);
+    place.lay_as_earlier(&files);
     // The same content is not a rotation, and a file that no credential writes any more is removed.
     assert_eq!(place.changed(&files[..3]), ["gone"]);
     assert_eq!(place.names(), ["..podcreds", "conf", "db", "x.env"]);
@@ -482,7 +482,7 @@ fn what_podcreds_0_1_left_is_taken_over() {
     assert_eq!(place.publish(&files[..3]), Ok(Published::Unchanged));
 
     let place = Place::new();
-    place.lay_as_podcreds_0_1(&files);
+    place.lay_as_earlier(&files);
     assert_eq!(place.changed(&[("db", "2"), ("x.env/a", "2"), ("conf/app/a", "2")]).len(), 6);
     assert_eq!(["db", "x.env/a", "conf/app/a"].map(|path| place.read(path)), ["2", "2", "2"]);
     assert_eq!(place.names(), ["..podcreds", "conf", "db", "x.env"]);
@@ -540,7 +540,7 @@ fn a_reader_finds_what_was_published() {
     assert_eq!(read(&place).unwrap(), ["b/c=1", "b/d/e=1"]);
 
     let place = Place::new();
-    place.lay_as_podcreds_0_1(&[("a", "1"), ("b/c", "1")]);
+    place.lay_as_earlier(&[("a", "1"), ("b/c", "1")]);
     assert_eq!(read(&place).unwrap(), ["a=1", "b/c=1"]);
 }
 

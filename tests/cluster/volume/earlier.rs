@@ -6,7 +6,7 @@ use super::{DISK, MEMORY, PODCREDS, User, assert_reports, namespace, pod, prepen
 use crate::pods;
 use crate::sidecar::FIRST;
 
-/// Lays two versions with a password of their own as podcreds 0.1 did, with links at the top of the volume, beside a
+/// Lays two versions with a password of their own as earlier versions of podcreds did, with links at the top of the volume, beside a
 /// file that is not podcreds'.
 const LINKS: &str = r#"
     umask 022
