@@ -5,7 +5,7 @@
 //! the sidecar has written what came by the Secret. How often a client fails meanwhile is for the client to say, and these
 //! wait for another file after a failure, so that it is once. Where two roles take turns, there is no such time.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::{fs, thread};
@@ -37,12 +37,13 @@ impl Pod {
         let set = format!("host=127.0.0.1, port={port}, database={DATABASE}");
         let mut annotations = Vec::new();
         for format in FORMATS {
+            let path = format!("db/{format}");
             let words = [
                 ("secret", "db"),
                 ("format", format),
                 ("engine", "postgresql"),
                 ("set", &set),
-                ("path", format),
+                ("path", &path),
                 ("file-mode", "0400"),
             ];
             annotations.extend(
@@ -64,15 +65,20 @@ impl Pod {
         let mut command = self.folder.command(Path::new(PODCREDS), &self.server);
         command.args(["sidecar", "--listen", "off"]);
         let running = Running::start(command);
-        let is_out = |format: &&str| self.folder.volume().join(format).exists();
+        let is_out = |format: &&str| self.directory().join(format).exists();
         poll_until(HANGS, &format!("a watch is open, the files are out: {}", running.stderr()), || {
             self.server.open_watches() == 1 && FORMATS.iter().all(is_out)
         });
         running
     }
 
+    /// The directory that has a file for each format.
+    fn directory(&self) -> PathBuf {
+        self.folder.volume().join("db")
+    }
+
     fn read(&self, format: &str) -> String {
-        fs::read_to_string(self.folder.volume().join(format)).unwrap()
+        fs::read_to_string(self.directory().join(format)).unwrap()
     }
 }
 
@@ -123,7 +129,7 @@ impl Client<'_> {
     fn runs(&self, done: &AtomicBool) {
         while !done.load(Ordering::Relaxed) {
             // Resolved once, so that all that is read is of one version.
-            let version = fs::canonicalize(self.pod.folder.volume().join("..data")).unwrap();
+            let version = fs::canonicalize(self.pod.directory().join("..data")).unwrap();
             let text = fs::read_to_string(version.join(self.format)).unwrap();
             match self.log_in(&version) {
                 Ok(name) => {
