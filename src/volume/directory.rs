@@ -190,10 +190,11 @@ pub(super) fn tidy(directory: BorrowedFd<'_>, grace: Duration) -> Result<(), Err
             tree::remove_file(directory, text)?;
         }
     }
+    let mut result = Ok(());
     for version in expired(&versions, current.as_ref(), grace, SystemTime::now()) {
-        tree::remove(directory, version.as_str())?;
+        result = result.and(tree::remove(directory, version.as_str()));
     }
-    Ok(())
+    result
 }
 
 /// The versions that no reader should be using: those that were never current, and those that were replaced longer ago than

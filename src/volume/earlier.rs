@@ -36,7 +36,7 @@ pub(super) fn open(root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
 pub(super) fn holds(root: BorrowedFd<'_>, path: &str, file: &File<'_>) -> bool {
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     let Ok(Some(version)) = open(root) else { return false };
-    let Ok(parent) = tree::open_path(version.as_fd(), parent) else { return false };
+    let Ok(parent) = tree::open_own_path(version.as_fd(), parent) else { return false };
     tree::same_file(parent.as_fd(), name, file.mode, file.content.expose()).unwrap_or(false)
 }
 
@@ -84,7 +84,7 @@ fn collect(
 
 /// Removes the versions, unless a link still leads there.
 pub(super) fn clear(root: BorrowedFd<'_>) -> Result<(), Errno> {
-    if !links(root)?.is_empty() {
+    if open(root)?.is_none() || !links(root)?.is_empty() {
         return Ok(());
     }
     let is_own = |name: &str| matches!(tree::entry(root, name), Ok(Some(entry)) if entry.is_own());

@@ -33,13 +33,15 @@ pub enum Problem {
     #[error("is not a directory: mount an emptyDir volume at this path, or name another with --volume")]
     NotAFolder,
     /// EROFS
-    #[error("is read-only: leave readOnly out of this container's volumeMount; what was there is unchanged")]
+    #[error(
+        "is read-only: leave readOnly out of this container's volumeMount; the existing files are unchanged"
+    )]
     ReadOnly,
     /// ENOSPC and EDQUOT
-    #[error("is full: raise the sizeLimit of its emptyDir; what was there is unchanged")]
+    #[error("is full: raise the sizeLimit of its emptyDir; the existing files are unchanged")]
     Full,
     /// EACCES and EPERM
-    #[error("this process (uid {uid}) may not {operation} in it: {remedy}; what was there is unchanged")]
+    #[error("this process (uid {uid}) may not {operation} in it: {remedy}; the existing files are unchanged")]
     NotAllowed {
         /// What was tried.
         operation: &'static str,
@@ -50,7 +52,7 @@ pub enum Problem {
     },
     /// The volume was written by another user.
     #[error(
-        "podcreds wrote it as uid {owner} and runs as uid {uid} now, which may not replace those files: give both containers one runAsUser; what was there is unchanged"
+        "podcreds wrote it as uid {owner} but now runs as uid {uid}, which cannot replace those files: give both containers the same runAsUser; the existing files are unchanged"
     )]
     OtherUser {
         /// The user who wrote it.
@@ -60,7 +62,7 @@ pub enum Problem {
     },
     /// Something of others is where podcreds is to write.
     #[error(
-        "{} exists, belongs to uid {owner} and was not written by podcreds: remove it, or choose another .path; what was there is unchanged",
+        "{} exists, belongs to uid {owner} and was not written by podcreds: remove it, or choose another .path; the existing files are unchanged",
         Quoted(name)
     )]
     Foreign {
@@ -99,11 +101,19 @@ pub enum Problem {
     NoExec,
     /// Another process is writing.
     #[error(
-        "another process holds the lock on it (flock): give each podcreds its own volume; what was there is unchanged"
+        "another process holds the lock on it (flock): give each podcreds its own volume; the existing files are unchanged"
     )]
     Locked,
+    /// An error of the operating system while what was prepared is put in place.
+    #[error(
+        "cannot put files in place in it: {errno}; each file is the old one or the new one, and the next attempt does the rest"
+    )]
+    Replacing {
+        /// The error.
+        errno: Errno,
+    },
     /// Anything else that the operating system says.
-    #[error("cannot {operation} in it: {errno}; what was there is unchanged")]
+    #[error("cannot {operation} in it: {errno}; the existing files are unchanged")]
     Io {
         /// What was tried.
         operation: &'static str,
@@ -125,7 +135,7 @@ impl Problem {
     /// Why something in the volume could not be done.
     pub(super) fn of(operation: &'static str, errno: Errno) -> Self {
         Self::with_remedy(operation, errno, || {
-            "set fsGroup in the pod's securityContext, or run both containers as one user".to_owned()
+            "set fsGroup in the pod's securityContext, or run both containers as the same user".to_owned()
         })
     }
 
@@ -135,6 +145,11 @@ impl Problem {
             Ok(status) => remedy(&status),
             Err(_) => "set fsGroup in the pod's securityContext".to_owned(),
         })
+    }
+
+    /// Why what was prepared could not be put in place.
+    pub(super) fn while_replacing(errno: Errno) -> Self {
+        Self::Replacing { errno }
     }
 
     /// The volume was written by another user.
@@ -161,7 +176,7 @@ fn remedy(status: &Stat) -> String {
     let (owner, group, bits) = (status.st_uid, status.st_gid, status.st_mode & 0o7777);
     let belongs = format!("it belongs to uid {owner} and gid {group} with mode {bits:04o}");
     if mode.contains(Mode::SGID) && !mode.contains(Mode::WGRP) {
-        format!("{belongs}, so that its group may not write: give the volume's directory mode 2770")
+        format!("{belongs}, so its group cannot write: give the volume's directory mode 2770")
     } else {
         format!("{belongs}: set fsGroup in the pod's securityContext, or run podcreds as uid {owner}")
     }
@@ -182,9 +197,7 @@ mod tests {
             Problem::of_writing(root.as_fd(), "make directories", Errno::ACCESS).to_string()
         };
         assert!(remedy(0o755).contains("with mode 0755: set fsGroup in the pod's securityContext, or run"));
-        assert!(
-            remedy(0o2750).contains("with mode 2750, so that its group may not write: give the volume's")
-        );
+        assert!(remedy(0o2750).contains("with mode 2750, so its group cannot write: give the volume's"));
         assert!(!remedy(0o2750).contains("fsGroup"));
     }
 }

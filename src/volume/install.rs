@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use crate::volume::error::{Error, Problem};
 use crate::volume::record::Record;
+use crate::volume::tree::Entry;
 use crate::volume::{directory, open_root, state, tree};
 
 /// Everybody may run it, whatever user the application has; nobody may change it.
@@ -82,13 +83,17 @@ fn is_published(directory: &Path) -> bool {
 }
 
 /// Whether an existing directory is one that podcreds published, or lies in one: between it and the top of the volume, which
-/// has podcreds' own directory, there is a `..data`.
+/// has podcreds' own directory, there is a `..data` or a directory of the record.
 fn is_in_published(directory: &Path) -> bool {
     let mut published = false;
     for path in directory.ancestors() {
         let Ok(open) = open_root(path) else { continue };
-        if matches!(tree::entry(open.as_fd(), state::NAME), Ok(Some(_))) {
-            return published;
+        if let Ok(state) = tree::open_directory(open.as_fd(), state::NAME) {
+            let record = Record::load(state.as_fd()).ok().flatten().unwrap_or_default();
+            let below = directory.strip_prefix(path).unwrap_or(Path::new(""));
+            let is_recorded =
+                |path: &Path| path.to_str().is_some_and(|path| record.has_directory(&format!("{path}/")));
+            return published || below.ancestors().any(is_recorded);
         }
         published |= directory::current(open.as_fd()).is_some();
     }
@@ -118,7 +123,10 @@ fn is_current(folder: BorrowedFd<'_>, name: &OsStr, program: &[u8]) -> Result<bo
     match FileType::from_raw_mode(status.st_mode) {
         FileType::Directory => Err(failed(Errno::ISDIR, name)),
         _ if is_published_file(folder, name) => Err(Problem::Published),
-        FileType::RegularFile => Ok(tree::same_file(folder, name, MODE, program).unwrap_or(false)),
+        // Its owner could change the program of another user after it was compared.
+        FileType::RegularFile if Entry::of(&status).is_own() => {
+            Ok(tree::same_file(folder, name, MODE, program).unwrap_or(false))
+        }
         _ => Ok(false),
     }
 }

@@ -30,6 +30,7 @@ mod tree;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use log::warn;
@@ -56,6 +57,8 @@ pub struct Volume {
     default_mode: FileMode,
     /// How long the version of a directory before the current one is kept, for readers that are still in it.
     grace: Duration,
+    /// What a publication changed that failed while it was put in place. The next one reports it.
+    unreported: Mutex<BTreeSet<String>>,
 }
 
 /// What publishing did.
@@ -83,7 +86,7 @@ impl Volume {
         let group_owned = Mode::from_raw_mode(status.st_mode).contains(Mode::SGID);
         let default_mode = if group_owned { FileMode::GROUP } else { FileMode::WORLD };
         State::open(root.as_fd()).map_err(|problem| Error::new(path, problem))?;
-        Ok(Self { root, path: path.to_owned(), default_mode, grace })
+        Ok(Self { root, path: path.to_owned(), default_mode, grace, unreported: Mutex::default() })
     }
 
     /// Makes the volume hold this bundle. Each directory and each file at the top is replaced at once, directories first.
@@ -119,18 +122,24 @@ impl Volume {
         let committed = prepared.and_then(|()| plan.commit());
         let record = state.record().ok().flatten().unwrap_or(record);
         self.tidy(&state, &record, self.grace);
-        committed?;
-        let changed = published_before.then(|| plan.into_changed());
+        let mut unreported = self.unreported.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(problem) = committed {
+            if matches!(problem, Problem::Replacing { .. }) {
+                unreported.extend(plan.into_changed());
+            }
+            return Err(problem);
+        }
+        let mut changed = plan.into_changed();
+        changed.append(&mut unreported);
+        let changed = published_before.then_some(changed);
         Ok(Published::Swapped { version: version.to_string(), changed })
     }
 
     /// Removes what no reader needs: what an interrupted publication left, and versions that have outlived the grace.
     fn tidy(&self, state: &State, record: &Record, grace: Duration) {
         let root = self.root.as_fd();
-        let result = state
-            .clear_staging()
-            .and_then(|()| publish::tidy(root, record, grace))
-            .and_then(|()| earlier::clear(root));
+        let results = [state.clear_staging(), publish::tidy(root, record, grace), earlier::clear(root)];
+        let result = results.into_iter().collect::<Result<(), _>>();
         if let Err(errno) = result {
             warn!("volume {}: old versions cannot be removed: {errno}", self.path.display());
         }
@@ -160,7 +169,7 @@ impl Volume {
 fn next_version(root: BorrowedFd<'_>, record: &Record) -> Result<VersionName, Problem> {
     let mut newest = None;
     for path in record.directories() {
-        let Ok(open) = tree::open_path(root, path) else { continue };
+        let Ok(open) = tree::open_own_path(root, path) else { continue };
         let versions =
             directory::versions(open.as_fd()).map_err(|errno| Problem::of("read directories", errno))?;
         newest = newest.max(versions.into_iter().next_back());
@@ -178,7 +187,7 @@ fn touch(root: BorrowedFd<'_>, name: &str, mode: u32) -> Result<(), Problem> {
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     let times = Timestamps { last_access: now, last_modification: now };
     match tree::entry(root, name).map_err(failed)? {
-        Some(entry) if entry.kind == Kind::File => {
+        Some(entry) if entry.kind == Kind::File && entry.is_own() => {
             utimensat(root, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)
         }
         Some(entry) => Err(Problem::Foreign { name: name.to_owned(), owner: entry.owner }),

@@ -17,7 +17,7 @@ use crate::volume::desired::{Directory, File};
 use crate::volume::directory::{self, Place, VersionName};
 use crate::volume::error::Problem;
 use crate::volume::record::Record;
-use crate::volume::state::State;
+use crate::volume::state::{self, State};
 use crate::volume::tree::{self, Kind};
 use crate::volume::{earlier, reader};
 
@@ -43,11 +43,21 @@ enum Step<'a> {
     /// A directory gets a new version.
     Update { path: String, desired: &'a Directory<'a> },
     /// A directory is built aside and put in place, with everything in it.
-    Create { path: String, desired: &'a Directory<'a>, replaces: bool },
+    Create { path: String, desired: &'a Directory<'a>, place: Target },
     /// The link of a file takes the place of a directory, after the directory above got its version.
     Link { path: String, name: &'a str },
     /// A file at the top is written aside and put in place.
-    File { name: &'a str, file: &'a File<'a>, replaces_directory: bool },
+    File { name: &'a str, file: &'a File<'a>, place: Target },
+}
+
+/// What is at the place of something new.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Free,
+    /// A file or link, which a file replaces by a rename.
+    File,
+    /// What a rename cannot replace: both are exchanged.
+    Other,
 }
 
 impl<'a> Publication<'a> {
@@ -99,23 +109,23 @@ impl<'a> Publication<'a> {
     ) -> Result<(), Problem> {
         for (name, directory) in &desired.directories {
             let path = format!("{prefix}{name}/");
-            let replaces = match look(parent, name)? {
-                None => false,
+            let place = match look(parent, name)? {
+                None => Target::Free,
                 Some(entry) if !entry.is_own() => return Err(foreign(&path, entry.owner)),
                 Some(entry) if entry.kind == Kind::Directory && self.record.has_directory(&path) => {
-                    let open = tree::open_directory(parent, *name)
+                    let open = tree::open_own_path(parent, name)
                         .map_err(|errno| Problem::of("open directories", errno))?;
                     self.directories(open.as_fd(), &path, directory)?;
                     self.update(open.as_fd(), path, directory)?;
                     continue;
                 }
-                Some(entry) if self.is_published_file(parent, prefix, name, entry.kind) => true,
+                Some(entry) if self.is_published_file(parent, prefix, name, entry.kind) => Target::Other,
                 Some(entry) => return Err(foreign(&path, entry.owner)),
             };
             let files = directory.all_files(&path);
             let is_new = |(path, file): &(String, &File<'_>)| !earlier::holds(self.root, path, file);
             self.changed.extend(files.into_iter().filter(is_new).map(|(path, _)| path));
-            self.steps.push(Step::Create { path, desired: directory, replaces });
+            self.steps.push(Step::Create { path, desired: directory, place });
         }
         Ok(())
     }
@@ -123,11 +133,15 @@ impl<'a> Publication<'a> {
     /// Whether podcreds published a file of this name in this directory.
     fn is_published_file(&self, parent: BorrowedFd<'_>, prefix: &str, name: &str, kind: Kind) -> bool {
         match kind {
-            // In a directory, or at the top as earlier versions of podcreds did.
-            Kind::Link => directory::is_published(parent, name),
+            Kind::Link => directory::is_published(parent, name) && (!prefix.is_empty() || self.takes_over()),
             Kind::File => prefix.is_empty() && self.record.has_file(name),
             Kind::Directory | Kind::Special => false,
         }
+    }
+
+    /// Whether links at the top may be those of an earlier version of podcreds.
+    fn takes_over(&self) -> bool {
+        self.before.as_ref().is_none_or(|record| record.incomplete)
     }
 
     fn update(
@@ -177,28 +191,28 @@ impl<'a> Publication<'a> {
     fn files_at_top(&mut self) -> Result<(), Problem> {
         for (name, file) in &self.desired.files {
             let name: &str = name;
-            let replaces_directory = match look(self.root, name)? {
-                None => false,
+            let place = match look(self.root, name)? {
+                None => Target::Free,
                 Some(entry) if !entry.is_own() => return Err(foreign(name, entry.owner)),
                 Some(entry) if self.is_published_file(self.root, "", name, entry.kind) => {
                     let same = tree::same_file(self.root, name, file.mode, file.content.expose());
                     if same.unwrap_or(false) {
                         continue;
                     }
-                    false
+                    Target::File
                 }
                 Some(entry)
                     if entry.kind == Kind::Directory && self.record.has_directory(&format!("{name}/")) =>
                 {
                     self.check_only_own(self.root, name, &format!("{name}/"))?;
-                    true
+                    Target::Other
                 }
                 Some(entry) => return Err(foreign(name, entry.owner)),
             };
             if !earlier::holds(self.root, name, file) {
                 self.changed.insert(name.to_owned());
             }
-            self.steps.push(Step::File { name, file, replaces_directory });
+            self.steps.push(Step::File { name, file, place });
         }
         Ok(())
     }
@@ -226,11 +240,25 @@ impl<'a> Publication<'a> {
         let desired = &self.paths;
         // Innermost first: a directory's path sorts before the paths in it.
         let gone = self.record.paths.iter().filter(|path| !desired.contains(*path)).rev();
-        let mut removals: Vec<_> = gone.cloned().collect();
-        let earlier_links = earlier::links(self.root).map_err(failed)?;
-        let is_gone = |name: &String| !desired.contains(name) && !desired.contains(&format!("{name}/"));
-        removals.extend(earlier_links.into_iter().filter(is_gone));
+        let mut removals = Vec::new();
+        let mut kept = Vec::new();
+        for path in gone {
+            let (holds_own, holds_foreign) = self.contents(path).map_err(failed)?;
+            // What others put there keeps the directory. It stays in the record: podcreds made it and may use it again.
+            if holds_foreign {
+                kept.push(path.clone());
+            }
+            if holds_own || !holds_foreign {
+                removals.push(path.clone());
+            }
+        }
+        if self.takes_over() {
+            let links = earlier::links(self.root).map_err(failed)?;
+            let is_gone = |name: &String| !desired.contains(name) && !desired.contains(&format!("{name}/"));
+            removals.extend(links.into_iter().filter(is_gone));
+        }
         self.removals = removals;
+        self.paths.extend(kept);
         let mut before = reader::paths(self.root, &self.record).map_err(failed)?;
         if let Some(version) = earlier::open(self.root).map_err(failed)? {
             before.extend(earlier::paths(version.as_fd()).map_err(failed)?);
@@ -238,6 +266,17 @@ impl<'a> Publication<'a> {
         let after = ordered::set(self.desired.all_files("").into_iter().map(|(path, _)| path));
         self.changed.extend(before.into_iter().filter(|path| !after.contains(path)));
         Ok(())
+    }
+
+    /// Whether a directory of the record holds files of podcreds, and whether it holds something of others.
+    fn contents(&self, path: &str) -> Result<(bool, bool), Errno> {
+        if !path.ends_with('/') {
+            return Ok((true, false));
+        }
+        let Some(open) = if_present(tree::open_own_path(self.root, path))? else { return Ok((true, false)) };
+        let known = |name: &str| self.record.has_directory(&format!("{path}{name}/"));
+        let foreign = directory::foreign(open.as_fd(), known)?;
+        Ok((directory::current(open.as_fd()).is_some(), foreign.is_some()))
     }
 
     /// Writes everything that is new beside what is there. Nothing changes for readers.
@@ -249,12 +288,16 @@ impl<'a> Publication<'a> {
         if self.adds_names() {
             let both = self.record.paths.union(&self.paths).cloned();
             let record = Record { paths: ordered::set(both), incomplete: true };
-            self.state.prepare_record(&record).map_err(failed)?;
+            self.state.prepare_record(state::BEGUN, &record).map_err(failed)?;
+        }
+        if self.changes_record() {
+            let record = Record { paths: self.paths.clone(), incomplete: false };
+            self.state.prepare_record(state::ENDED, &record).map_err(failed)?;
         }
         if self.steps.is_empty() {
             return Ok(());
         }
-        let staging = self.state.make_staging().map_err(failed)?;
+        let staging = self.state.make_staging(&self.version).map_err(failed)?;
         for (index, step) in self.steps.iter().enumerate() {
             self.prepare_step(staging.as_fd(), &index.to_string(), step).map_err(failed)?;
         }
@@ -265,13 +308,17 @@ impl<'a> Publication<'a> {
         !self.paths.is_subset(&self.record.paths)
     }
 
+    fn changes_record(&self) -> bool {
+        self.before.as_ref().is_none_or(|record| record.incomplete || record.paths != self.paths)
+    }
+
     fn prepare_step(&self, staging: BorrowedFd<'_>, staged: &str, step: &Step<'_>) -> Result<(), Errno> {
         match step {
             Step::Update { path, desired } => {
                 if desired.files.is_empty() {
                     return Ok(());
                 }
-                let open = tree::open_path(self.root, path)?;
+                let open = tree::open_own_path(self.root, path)?;
                 directory::prepare(open.as_fd(), &self.version, desired)
             }
             Step::Create { desired, .. } => self.build(staging, staged, desired),
@@ -295,30 +342,25 @@ impl<'a> Publication<'a> {
     /// # Errors
     /// If a rename fails: each entry is then old or new.
     pub(super) fn commit(&self) -> Result<(), Problem> {
-        let failed = |errno| Problem::of("replace files", errno);
+        self.commit_steps().map_err(Problem::while_replacing)
+    }
+
+    fn commit_steps(&self) -> Result<(), Errno> {
         // What is about to appear is recorded before it does.
         if self.adds_names() {
-            self.state.commit_record().map_err(failed)?;
+            self.state.commit_record(state::BEGUN)?;
         }
         for (index, step) in self.steps.iter().enumerate() {
-            self.commit_step(&index.to_string(), step).map_err(failed)?;
+            self.commit_step(&index.to_string(), step)?;
         }
-        for path in &self.removals {
-            self.remove(path).map_err(|errno| Problem::of("remove files", errno))?;
-        }
-        let record = Record { paths: self.paths.clone(), incomplete: false };
-        if self.adds_names() || self.before.as_ref() != Some(&record) {
-            // First, because it makes room.
-            self.state.clear_staging().map_err(failed)?;
-            self.state.prepare_record(&record).and_then(|()| self.state.commit_record()).map_err(failed)?;
-        }
-        Ok(())
+        self.removals.iter().try_for_each(|path| self.remove(path))?;
+        if self.changes_record() { self.state.commit_record(state::ENDED) } else { Ok(()) }
     }
 
     fn commit_step(&self, staged: &str, step: &Step<'_>) -> Result<(), Errno> {
         match step {
             Step::Update { path, desired } => {
-                let open = tree::open_path(self.root, path)?;
+                let open = tree::open_own_path(self.root, path)?;
                 let before = tree::directory_mode(open.as_fd())?;
                 // Rights are added before the swap and taken away after it.
                 tree::set_directory_mode(open.as_fd(), before | desired.mode)?;
@@ -329,27 +371,32 @@ impl<'a> Publication<'a> {
                 }
                 tree::set_directory_mode(open.as_fd(), desired.mode)
             }
-            Step::Create { path, replaces, .. } => self.put(staged, path, *replaces),
-            Step::Link { path, .. } => self.put(staged, path, true),
-            Step::File { name, replaces_directory, .. } => self.put(staged, name, *replaces_directory),
+            Step::Create { path, place, .. } => self.put(staged, path, *place),
+            Step::Link { path, .. } => self.put(staged, path, Target::Other),
+            Step::File { name, place, .. } => self.put(staged, name, *place),
         }
     }
 
     /// Moves what was prepared to its place. A file replaces another by the rename alone; where a directory and a file
     /// change places, both are exchanged in one step if the file system can, and one after the other if not.
-    fn put(&self, staged: &str, path: &str, exchange: bool) -> Result<(), Errno> {
-        let staging = self.state.open_staging()?;
+    fn put(&self, staged: &str, path: &str, place: Target) -> Result<(), Errno> {
+        let staging = self.state.open_staging(&self.version)?;
         let path = path.trim_end_matches('/');
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let parent = tree::open_path(self.root, parent)?;
-        if exchange {
-            if tree::exchange(staging.as_fd(), staged, parent.as_fd(), name)? {
-                return Ok(());
+        let parent = tree::open_own_path(self.root, parent)?;
+        match place {
+            Target::Free => tree::move_to_free(staging.as_fd(), staged, parent.as_fd(), name),
+            Target::File => renameat(&staging, staged, &parent, name),
+            Target::Other if tree::exchange(staging.as_fd(), staged, parent.as_fd(), name)? => Ok(()),
+            Target::Other => {
+                let aside = format!("{staged}-old");
+                renameat(&parent, name, &staging, aside.as_str())?;
+                renameat(&staging, staged, &parent, name).inspect_err(|_| {
+                    // The old one is better than none.
+                    let _ = renameat(&staging, aside.as_str(), &parent, name);
+                })
             }
-            let aside = format!("{staged}-old");
-            renameat(parent.as_fd(), name, staging.as_fd(), aside.as_str())?;
         }
-        renameat(staging.as_fd(), staged, parent.as_fd(), name)
     }
 
     /// Removes what podcreds published and the bundle no longer has. A directory in which something else lies stays, with
@@ -358,7 +405,7 @@ impl<'a> Publication<'a> {
         let name = path.trim_end_matches('/');
         let is_directory = name.len() != path.len();
         let (parent, name) = name.rsplit_once('/').unwrap_or(("", name));
-        let Some(parent) = if_present(tree::open_path(self.root, parent))? else { return Ok(()) };
+        let Some(parent) = if_present(tree::open_own_path(self.root, parent))? else { return Ok(()) };
         let Some(entry) = tree::entry(parent.as_fd(), name)?.filter(|entry| entry.is_own()) else {
             return Ok(());
         };
@@ -375,12 +422,14 @@ impl<'a> Publication<'a> {
 
 /// Removes what an interrupted publication left in the directories of the record, and versions that outlived the grace.
 pub(super) fn tidy(root: BorrowedFd<'_>, record: &Record, grace: Duration) -> Result<(), Errno> {
+    let mut result = Ok(());
     for path in record.directories() {
-        if let Some(open) = if_present(tree::open_path(root, path))? {
-            directory::tidy(open.as_fd(), grace)?;
+        if let Some(open) = if_present(tree::open_own_path(root, path))? {
+            // What cannot be removed in one directory must not keep the rest.
+            result = result.and(directory::tidy(open.as_fd(), grace));
         }
     }
-    Ok(())
+    result
 }
 
 /// `None` where a directory is missing, or something else has its name.

@@ -29,6 +29,8 @@ pub struct Reader {
     root: OwnedFd,
     /// `None` if an earlier version of podcreds published it.
     record: Option<Record>,
+    /// The user who published it. What belongs to others is not read: they may have put it there.
+    owner: u32,
     path: PathBuf,
 }
 
@@ -40,18 +42,37 @@ impl Reader {
     pub fn open(path: &Path) -> Result<Option<Self>, Error> {
         let failed = |errno| Error::new(path, Problem::of("read files", errno));
         let root = open_root(path)?;
-        let record = match tree::open_directory(root.as_fd(), state::NAME) {
-            Ok(state) => Record::load(state.as_fd()).map_err(|errno| match errno {
-                Errno::INVAL => {
-                    Error::new(path, Problem::Damaged { name: format!("{}/{}", state::NAME, record::NAME) })
-                }
-                errno => failed(errno),
-            })?,
+        let state = match tree::open_directory(root.as_fd(), state::NAME) {
+            Ok(state) => Some(state),
             Err(Errno::NOENT) => None,
+            // It is being made.
+            Err(Errno::ACCESS) => return Ok(None),
             Err(errno) => return Err(failed(errno)),
         };
-        let published = record.is_some() || directory::current(root.as_fd()).is_some();
-        Ok(published.then(|| Self { root, record, path: path.to_owned() }))
+        let (record, owner) = match &state {
+            Some(state) => {
+                let record = Record::load(state.as_fd()).map_err(|errno| match errno {
+                    Errno::INVAL => {
+                        let name = format!("{}/{}", state::NAME, record::NAME);
+                        Error::new(path, Problem::Damaged { name })
+                    }
+                    errno => failed(errno),
+                })?;
+                (record, fstat(state).map_err(failed)?.st_uid)
+            }
+            None => match tree::entry(root.as_fd(), directory::DATA).map_err(failed)? {
+                Some(entry) => (None, entry.owner),
+                None => return Ok(None),
+            },
+        };
+        // The layout of earlier versions counts until it was taken over, and if it is of the same user.
+        let is_earlier = || {
+            let data = tree::entry(root.as_fd(), directory::DATA);
+            data.is_ok_and(|entry| entry.is_some_and(|entry| entry.owner == owner))
+                && directory::current(root.as_fd()).is_some()
+        };
+        let published = record.is_some() || is_earlier();
+        Ok(published.then(|| Self { root, record, owner, path: path.to_owned() }))
     }
 
     /// Whether the last publication has ended. If not, files that it adds may be missing yet.
@@ -69,18 +90,18 @@ impl Reader {
         let mut files = Files::new();
         let result = match &self.record {
             Some(record) => record.directories().try_for_each(|path| {
-                retry(|| read_directory(root, path, &wanted)).map(|read| files.extend(read))
+                retry(|| read_directory(root, path, self.owner, &wanted)).map(|read| files.extend(read))
             }),
-            None => retry(|| read_earlier(root, &wanted)).map(|read| files.extend(read)),
+            None => retry(|| read_earlier(root, self.owner, &wanted)).map(|read| files.extend(read)),
         };
         let at_top = self.record.iter().flat_map(Record::files);
-        let result = result.and_then(|()| read_files(root, "", at_top, &wanted, &mut files));
+        let result = result.and_then(|()| read_files(root, "", self.owner, at_top, &wanted, &mut files));
         result.map_err(|errno| Error::new(&self.path, Problem::of("read files", errno)))?;
         Ok(files)
     }
 }
 
-/// The paths of all files that were published, of those directories that this process may enter.
+/// The paths of all files that this user published.
 pub(super) fn paths(root: BorrowedFd<'_>, record: &Record) -> Result<Vec<String>, Errno> {
     let mut paths: Vec<_> = record.files().map(str::to_owned).collect();
     for path in record.directories() {
@@ -92,7 +113,7 @@ pub(super) fn paths(root: BorrowedFd<'_>, record: &Record) -> Result<Vec<String>
 }
 
 fn open_version(root: BorrowedFd<'_>, path: &str) -> Result<Option<OwnedFd>, Errno> {
-    let opened = tree::open_path(root, path).and_then(|open| directory::open_current(open.as_fd()));
+    let opened = tree::open_own_path(root, path).and_then(|open| directory::open_current(open.as_fd()));
     match opened {
         Err(Errno::ACCESS | Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
         result => result,
@@ -113,9 +134,10 @@ fn retry(mut read: impl FnMut() -> Result<Option<Files>, Errno>) -> Result<Files
 fn read_directory(
     root: BorrowedFd<'_>,
     path: &str,
+    owner: u32,
     wanted: &impl Fn(&RelativePath) -> bool,
 ) -> Result<Option<Files>, Errno> {
-    let open = match tree::open_path(root, path) {
+    let open = match tree::open_path(root, path, owner) {
         Ok(open) => open,
         Err(Errno::ACCESS | Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Some(Files::new())),
         Err(errno) => return Err(errno),
@@ -125,7 +147,7 @@ fn read_directory(
     let read = tree::open_directory(open.as_fd(), name.as_str()).and_then(|version| {
         let names = tree::entries(&version)?;
         let names = names.iter().filter_map(|name| name.to_str().ok());
-        read_files(version.as_fd(), path, names, wanted, &mut files)
+        read_files(version.as_fd(), path, owner, names, wanted, &mut files)
     });
     let is_current = directory::current(open.as_fd()).as_ref() == Some(&name);
     match read {
@@ -137,6 +159,7 @@ fn read_directory(
 
 fn read_earlier(
     root: BorrowedFd<'_>,
+    owner: u32,
     wanted: &impl Fn(&RelativePath) -> bool,
 ) -> Result<Option<Files>, Errno> {
     let name = directory::current(root);
@@ -145,9 +168,9 @@ fn read_earlier(
         let Some(version) = version else { return Ok(()) };
         for path in &earlier::paths(version.as_fd())? {
             let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-            let open = tree::open_path(version.as_fd(), parent)?;
+            let open = tree::open_path(version.as_fd(), parent, owner)?;
             let prefix = if parent.is_empty() { String::new() } else { format!("{parent}/") };
-            read_files(open.as_fd(), &prefix, [name], wanted, &mut files)?;
+            read_files(open.as_fd(), &prefix, owner, [name], wanted, &mut files)?;
         }
         Ok(())
     });
@@ -163,6 +186,7 @@ fn read_earlier(
 fn read_files<'a>(
     parent: BorrowedFd<'_>,
     prefix: &str,
+    owner: u32,
     names: impl IntoIterator<Item = &'a str>,
     wanted: &impl Fn(&RelativePath) -> bool,
     files: &mut Files,
@@ -172,7 +196,7 @@ fn read_files<'a>(
         if !wanted(&path) {
             continue;
         }
-        match read_file(parent, name) {
+        match read_file(parent, name, owner) {
             Ok(Some(content)) => drop(files.insert(path, content)),
             // At the top, a file may have been removed since it was recorded.
             Ok(None) => {}
@@ -183,14 +207,14 @@ fn read_files<'a>(
     Ok(())
 }
 
-/// The content of a regular file; `None` if something else has its name.
-fn read_file(parent: BorrowedFd<'_>, name: &str) -> Result<Option<SecretBytes>, Errno> {
+/// The content of a regular file of this owner; `None` if something else has its name.
+fn read_file(parent: BorrowedFd<'_>, name: &str, owner: u32) -> Result<Option<SecretBytes>, Errno> {
     let file = match tree::open_file(parent, name) {
         Err(Errno::LOOP) => return Ok(None),
         result => result?,
     };
     let status = fstat(&file)?;
-    if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
+    if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile || status.st_uid != owner {
         return Ok(None);
     }
     let size = u64::try_from(status.st_size).unwrap_or(u64::MAX);

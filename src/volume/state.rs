@@ -3,9 +3,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat, renameat};
+use rustix::fs::{FlockOperation, Mode, OFlags, fdatasync, flock, openat, renameat};
 use rustix::io::Errno;
 
+use crate::volume::directory::VersionName;
 use crate::volume::error::Problem;
 use crate::volume::record::{self, Record};
 use crate::volume::tree::{self, Kind};
@@ -16,11 +17,14 @@ const MODE: u32 = 0o755;
 /// A lock on a file needs no right to write, so that a container that may only read the volume must not be able to open it.
 const LOCK: &str = "lock";
 const LOCK_MODE: u32 = 0o600;
+/// What the name of the directory begins with in which entries are prepared.
 const STAGING: &str = "new";
 /// Readable by all, so that a walk through the volume by any user does not fail while something is published. What is in it has
 /// its own mode already.
 const STAGING_MODE: u32 = 0o755;
-const NEXT_RECORD: &str = "record.next";
+/// The names of the two records that a publication prepares: with what is about to appear, and with what is there at its end.
+pub(super) const BEGUN: &str = "record.begun";
+pub(super) const ENDED: &str = "record.ended";
 
 /// podcreds' own directory.
 #[derive(Debug)]
@@ -60,6 +64,7 @@ impl State {
     /// As [`State::open`], or if the volume cannot be written.
     pub(super) fn open_or_make(root: BorrowedFd<'_>) -> Result<Self, Problem> {
         if let Some(state) = Self::open(root)? {
+            state.mend_mode().map_err(|errno| Problem::of("read directories", errno))?;
             return Ok(state);
         }
         match tree::make_directory(root, NAME, MODE) {
@@ -72,13 +77,23 @@ impl State {
         }
     }
 
+    /// A run that died while it made the directory may have left it closed to readers.
+    fn mend_mode(&self) -> Result<(), Errno> {
+        let directory = self.0.as_fd();
+        if tree::directory_mode(directory)? != MODE {
+            tree::set_directory_mode(directory, MODE)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Takes the lock. Two processes that publish into one volume would undo each other's work. A file system without locks is
     /// used without.
     ///
     /// # Errors
     /// If another process holds it.
     pub(super) fn lock(&self) -> Result<Lock, Problem> {
-        let file = self.open_lock().map_err(|errno| Problem::of("lock files", errno))?;
+        let file = self.open_lock().map_err(|errno| Problem::of("make files", errno))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => Err(Problem::Locked),
             Ok(()) | Err(_) => Ok(Lock(file)),
@@ -86,11 +101,13 @@ impl State {
     }
 
     fn open_lock(&self) -> Result<OwnedFd, Errno> {
-        match tree::write_file(self.0.as_fd(), LOCK, LOCK_MODE, b"") {
-            Ok(()) | Err(Errno::EXIST | Errno::ROFS | Errno::NOSPC | Errno::DQUOT) => {}
-            Err(errno) => return Err(errno),
+        let made = tree::write_file(self.0.as_fd(), LOCK, LOCK_MODE, b"");
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(&self.0, LOCK, flags, Mode::empty()) {
+            // Why it could not be made says more than that it is missing.
+            Err(Errno::NOENT) => Err(made.err().unwrap_or(Errno::NOENT)),
+            result => result,
         }
-        openat(&self.0, LOCK, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
     }
 
     /// The record of what was published; `None` if nothing was yet.
@@ -104,34 +121,38 @@ impl State {
         })
     }
 
-    /// Writes a record beside the current one.
-    pub(super) fn prepare_record(&self, record: &Record) -> Result<(), Errno> {
+    /// Writes a record beside the current one, under another name. It is synced to disk: a crash of the node that emptied it
+    /// could not be mended by comparison, as that of every other file is.
+    pub(super) fn prepare_record(&self, name: &str, record: &Record) -> Result<(), Errno> {
         let state = self.0.as_fd();
-        tree::remove_file(state, NEXT_RECORD)?;
-        tree::write_file(state, NEXT_RECORD, record::MODE, record.to_text().as_bytes())
+        tree::write_file(state, name, record::MODE, record.to_text().as_bytes())?;
+        fdatasync(tree::open_file(state, name)?)
     }
 
-    /// Replaces the record by the one that was prepared.
-    pub(super) fn commit_record(&self) -> Result<(), Errno> {
-        renameat(&self.0, NEXT_RECORD, &self.0, record::NAME)
+    /// Replaces the record by the one that was prepared under this name.
+    pub(super) fn commit_record(&self, name: &str) -> Result<(), Errno> {
+        renameat(&self.0, name, &self.0, record::NAME)
     }
 
-    /// Makes the directory in which entries are prepared.
-    pub(super) fn make_staging(&self) -> Result<OwnedFd, Errno> {
-        tree::make_directory(self.0.as_fd(), STAGING, STAGING_MODE)
+    /// Makes the directory in which the entries of one publication are prepared.
+    pub(super) fn make_staging(&self, version: &VersionName) -> Result<OwnedFd, Errno> {
+        tree::make_directory(self.0.as_fd(), &format!("{STAGING}{version}"), STAGING_MODE)
     }
 
-    /// Opens the directory in which entries are prepared.
-    pub(super) fn open_staging(&self) -> Result<OwnedFd, Errno> {
-        tree::open_directory(self.0.as_fd(), STAGING)
+    /// Opens that directory.
+    pub(super) fn open_staging(&self, version: &VersionName) -> Result<OwnedFd, Errno> {
+        tree::open_directory(self.0.as_fd(), format!("{STAGING}{version}"))
     }
 
     /// Removes what was prepared and not put in place, and what was exchanged for it.
     pub(super) fn clear_staging(&self) -> Result<(), Errno> {
         let state = self.0.as_fd();
-        if tree::entry(state, NEXT_RECORD)?.is_some() {
-            tree::remove_file(state, NEXT_RECORD)?;
+        let is_left = |name: &[u8]| !matches!(name, b"lock" | b"record");
+        let mut result = Ok(());
+        for name in tree::entries_where(state, is_left)? {
+            // What cannot be removed must not keep the rest.
+            result = result.and(tree::remove(state, &name.to_string_lossy()));
         }
-        tree::remove(state, STAGING)
+        result
     }
 }

@@ -279,7 +279,7 @@ fn what_a_killed_run_left_is_cleared_and_nothing_else() {
     symlink("..data/new", place.path("db/new")).unwrap();
     fs::create_dir_all(place.path("..podcreds/new/0")).unwrap();
     fs::write(place.path("..podcreds/new/1"), "x").unwrap();
-    fs::write(place.path("..podcreds/record.next"), "x").unwrap();
+    fs::write(place.path("..podcreds/record.begun"), "x").unwrap();
     // These are not podcreds'.
     fs::create_dir(place.path("..mine")).unwrap();
     fs::write(place.path("mine"), "x").unwrap();
@@ -388,7 +388,7 @@ fn what_another_user_put_in_the_way_is_reported_with_its_owner() {
     }
     chown(place.path("..podcreds"), Some(1234), None).unwrap();
     let message = Volume::open(place.directory.path(), LONG).unwrap_err().to_string();
-    assert!(message.contains("podcreds wrote it as uid 1234 and runs as uid 0 now"), "{message}");
+    assert!(message.contains("podcreds wrote it as uid 1234 but now runs as uid 0"), "{message}");
 }
 
 #[test]
@@ -401,6 +401,12 @@ fn a_directory_keeps_what_others_put_into_it() {
     place.publish(&[]).unwrap();
     assert_eq!((place.names_in("db"), place.read("db/mine")), (vec!["mine".to_owned()], "x".into()));
     assert_eq!(place.publish(&[]), Ok(Published::Unchanged));
+    // podcreds made it, so it may use it again.
+    place.publish(&[("db/user", "3")]).unwrap();
+    assert_eq!((place.read("db/user"), place.read("db/mine")), ("3".into(), "x".into()));
+    fs::remove_file(place.path("db/mine")).unwrap();
+    place.publish(&[]).unwrap();
+    assert_eq!(place.names(), ["..podcreds"]);
 }
 
 #[test]
@@ -550,10 +556,72 @@ fn a_reader_knows_whether_the_last_publication_has_ended() {
     place.publish(&[("a", "1")]).unwrap();
     let state = State::open(place.volume.root.as_fd()).unwrap().unwrap();
     let record = Record { incomplete: true, ..state.record().unwrap().unwrap() };
-    state.prepare_record(&record).unwrap();
-    state.commit_record().unwrap();
+    state.prepare_record(state::BEGUN, &record).unwrap();
+    state.commit_record(state::BEGUN).unwrap();
     let is_complete = || Reader::open(place.directory.path()).unwrap().unwrap().is_complete();
     assert!(!is_complete());
     assert!(matches!(place.publish(&[("a", "1")]), Ok(Published::Swapped { .. })));
     assert!(is_complete());
+}
+
+/// A container that can write to the volume may put there what looks published.
+#[test]
+fn a_reader_takes_only_what_belongs_to_the_user_who_published() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let read = |place: &Place| {
+        let reader = Reader::open(place.directory.path()).unwrap();
+        reader
+            .map(|reader| reader.read(|_| true).unwrap().keys().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let place = Place::new();
+    place.publish(&[("a", "1"), ("b/c", "1"), ("d/e", "1")]).unwrap();
+    chown(place.path("a"), Some(1234), None).unwrap();
+    chown(place.path("b"), Some(1234), None).unwrap();
+    assert_eq!(read(&place).unwrap(), ["d/e"]);
+
+    // podcreds' own directory is there, and nothing was published yet.
+    let place = Place::new();
+    State::open_or_make(place.volume.root.as_fd()).unwrap();
+    place.lay_as_earlier(&[("a", "1")]);
+    rustix::fs::chownat(
+        place.volume.root.as_fd(),
+        "..data",
+        Some(rustix::fs::Uid::from_raw(1234)),
+        None,
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .unwrap();
+    assert_eq!(read(&place), None);
+}
+
+#[test]
+fn podcreds_own_directory_is_opened_to_readers_again() {
+    let place = Place::new();
+    fs::create_dir(place.path("..podcreds")).unwrap();
+    fs::set_permissions(place.path("..podcreds"), PermissionsExt::from_mode(0o700)).unwrap();
+    place.publish(&[("a", "1")]).unwrap();
+    assert_eq!(place.mode("..podcreds"), 0o755);
+}
+
+#[test]
+fn what_a_failed_publication_changed_is_reported_by_the_next() {
+    let place = Place::new();
+    place.publish(&[("a/b", "1"), ("c", "1")]).unwrap();
+    place.volume.unreported.lock().unwrap().insert("a/b".to_owned());
+    assert_eq!(place.changed(&[("a/b", "1"), ("c", "2")]), ["a/b", "c"]);
+    assert_eq!(place.changed(&[("a/b", "1"), ("c", "3")]), ["c"]);
+}
+
+#[test]
+fn a_file_of_another_user_is_not_touched() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let place = Place::new();
+    fs::write(place.path("reload"), "x").unwrap();
+    chown(place.path("reload"), Some(1234), None).unwrap();
+    let message = place.volume.touch(&RelativePath::parse("reload").unwrap()).unwrap_err().to_string();
+    assert!(message.contains("\"reload\" exists, belongs to uid 1234"), "{message}");
 }

@@ -6,10 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
     AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, mkdirat, openat, readlinkat,
-    renameat_with, statat, unlinkat,
+    renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::{Errno, read, retry_on_intr, write as write_bytes};
 use rustix::path::Arg;
+use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 /// The mode bits of a file that are compared.
@@ -47,7 +48,7 @@ impl Entry {
 
     /// Whether this process created the entry, or one of the same user.
     pub(super) fn is_own(self) -> bool {
-        self.owner == rustix::process::geteuid().as_raw()
+        self.owner == geteuid().as_raw()
     }
 }
 
@@ -71,13 +72,22 @@ pub(super) fn open_directory(parent: BorrowedFd<'_>, name: impl Arg) -> Result<O
     openat(parent, name, flags, Mode::empty())
 }
 
-/// Opens the directory at a relative path, one part at a time.
-pub(super) fn open_path(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
+/// Opens the directory at a relative path, one part at a time. A part that belongs to another user than `owner` is an error,
+/// `NOTDIR`, as is everything else that is not a directory.
+pub(super) fn open_path(root: BorrowedFd<'_>, path: &str, owner: u32) -> Result<OwnedFd, Errno> {
     let mut open = root.try_clone_to_owned().map_err(|_| Errno::MFILE)?;
     for part in path.split('/').filter(|part| !part.is_empty()) {
         open = open_directory(open.as_fd(), part)?;
+        if fstat(&open)?.st_uid != owner {
+            return Err(Errno::NOTDIR);
+        }
     }
     Ok(open)
+}
+
+/// The same for what this process writes: all parts belong to its own user.
+pub(super) fn open_own_path(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
+    open_path(root, path, geteuid().as_raw())
 }
 
 /// Creates an empty directory with this mode, whatever the umask.
@@ -165,6 +175,20 @@ pub(super) fn exchange(
         Ok(()) => Ok(true),
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(false),
         Err(errno) => Err(errno),
+    }
+}
+
+/// Moves an entry to a name that is free. Where the file system cannot refuse a name that is taken, an entry that appeared
+/// there since it was looked at is replaced.
+pub(super) fn move_to_free(
+    from: BorrowedFd<'_>,
+    name: &str,
+    to: BorrowedFd<'_>,
+    other: &str,
+) -> Result<(), Errno> {
+    match renameat_with(from, name, to, other, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => renameat(from, name, to, other),
+        result => result,
     }
 }
 

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 use crate::certificates::Certified;
 use crate::kubectl::{KUBELET, Namespace, PATIENCE};
 use crate::native::{self, READER, Reader, run_of};
+use crate::requirements::node;
 use crate::sidecar::{FIRST, put_password};
 use crate::support::run::poll_until;
 use crate::support::skip::require;
@@ -31,6 +32,7 @@ impl Kubelet {
     /// Finds it beside the kubeconfig, for one test at a time, also of suites that share the node; `None` means that the test is
     /// skipped.
     fn find() -> Option<(Self, File)> {
+        node()?;
         let lock = Self::beside_kubeconfig()
             .map(|found| File::create(found.home.join("pids/.kubelet-test")).unwrap());
         let lock =

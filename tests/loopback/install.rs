@@ -156,6 +156,8 @@ fn a_credential_of_the_same_path_is_refused() {
 fn a_program_is_not_put_among_the_credentials() {
     let scene = Scene::new(&[
         ("bin.secret", "db"),
+        ("nested.secret", "db"),
+        ("nested.path", "nested/deep"),
         ("podcreds.secret", "db"),
         ("podcreds.format", "env"),
         ("podcreds.path", "podcreds"),
@@ -167,6 +169,9 @@ fn a_program_is_not_put_among_the_credentials() {
         "bin",
         "bin/podcreds",
         "bin/deeper/podcreds",
+        "nested/podcreds",
+        "nested/x/podcreds",
+        "nested/deep/podcreds",
         "bin/password",
         "podcreds",
         "",

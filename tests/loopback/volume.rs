@@ -49,7 +49,7 @@ fn a_full_volume_keeps_the_old_bundle() {
     );
     assert_code(&finished, 0);
     assert_eq!(finished.stdout_text(), PASSWORD);
-    assert_has(&finished.stderr, &["is full: raise the sizeLimit", "what was there is unchanged"]);
+    assert_has(&finished.stderr, &["is full: raise the sizeLimit", "the existing files are unchanged"]);
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_volume_that_another_user_wrote_is_reported_at_the_start() {
     assert_has(
         &scene.pod.termination_message(),
         &[
-            "podcreds wrote it as uid 0 and runs as uid 65532 now, which may not replace those files: give both containers one runAsUser",
+            "podcreds wrote it as uid 0 but now runs as uid 65532, which cannot replace those files: give both containers the same runAsUser",
         ],
     );
     assert_eq!(scene.read("db/password"), PASSWORD);
