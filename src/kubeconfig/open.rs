@@ -1,6 +1,6 @@
 //! From a way into a cluster, as a kubeconfig describes it, to what a client needs: the files that it names are read here.
 
-use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::kube::{
 };
 use crate::kubeconfig::{Access, Exec, ExecCluster, Named, Wanted, load};
 use crate::secret::SecretBytes;
+use crate::yaml::TEXT_LIMIT;
 
 /// What a client's configuration needs beside the kubeconfig.
 #[derive(Clone, Debug)]
@@ -133,9 +134,12 @@ fn cluster_info(cluster: ExecCluster) -> Result<Value, OpenError> {
     let authority = match cluster.authority {
         Some(Material::Inline(pem)) => Some(STANDARD.encode(pem.expose())),
         Some(Material::File(path)) => {
-            let read = fs::read(&path)
-                .map_err(|cause| OpenError::Unread { path: path.display().to_string(), cause });
-            Some(STANDARD.encode(read?))
+            let unread = |cause| OpenError::Unread { path: path.display().to_string(), cause };
+            let pem = load::read_text(&path).map_err(unread)?;
+            if pem.len() > TEXT_LIMIT {
+                return Err(unread(io::Error::other(format!("it is larger than {TEXT_LIMIT} bytes"))));
+            }
+            Some(STANDARD.encode(pem))
         }
         None => None,
     };
@@ -199,6 +203,31 @@ pub enum OpenError {
         /// The file.
         path: String,
         /// Why.
-        cause: std::io::Error,
+        cause: io::Error,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_authority_for_a_plugin_has_a_largest_size() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ca.crt");
+        let info = |size: usize| {
+            std::fs::write(&path, vec![b'x'; size]).unwrap();
+            cluster_info(ExecCluster {
+                server: "https://10.0.0.1".to_owned(),
+                server_name: None,
+                insecure: false,
+                authority: Some(Material::File(path.clone())),
+                proxy_url: None,
+                config: None,
+            })
+        };
+        assert!(info(TEXT_LIMIT).is_ok());
+        let error = info(TEXT_LIMIT + 1).unwrap_err().to_string();
+        assert!(error.contains("ca.crt") && error.contains("it is larger than"), "{error}");
+    }
 }

@@ -45,7 +45,7 @@ fn what_is_in_the_way_ends_init_with_its_path_its_owner_and_what_to_do() {
 
 /// On a sticky volume only one user can replace what init wrote, and `fsGroup` does not help.
 #[test]
-fn a_sidecar_of_another_user_than_init_ends_at_its_start_and_asks_for_one_run_as_user() {
+fn a_sidecar_of_another_user_than_init_ends_at_its_start_and_asks_for_the_same_run_as_user() {
     const INIT: u32 = 1001;
     const SIDECAR: u32 = 1002;
     let Some(namespace) = pods::namespace() else { return };
@@ -66,7 +66,7 @@ fn a_sidecar_of_another_user_than_init_ends_at_its_start_and_asks_for_one_run_as
         });
         let (code, message) = terminated.expect("the sidecar has terminated");
         assert_eq!(code, 5, "{name}: {message}");
-        for part in ["uid 1001", "uid 1002", "one runAsUser"] {
+        for part in ["uid 1001", "uid 1002", "the same runAsUser"] {
             assert!(message.contains(part), "{name}: {part:?} is missing in: {message}");
         }
         assert!(!message.contains("fsGroup"), "{name}: {message}");
