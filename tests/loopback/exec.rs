@@ -15,6 +15,7 @@ use podcreds::credential::RelativePath;
 use podcreds::volume::Volume;
 use rustix::process::Signal;
 
+use crate::support::program;
 use crate::support::run::{Finished, Running, poll_until, run};
 use crate::volume::{NOBODY, root};
 use crate::{HANGS, PASSWORD, PODCREDS, Scene, assert_code, assert_has};
@@ -201,8 +202,7 @@ fn all_else_that_a_process_inherits_is_handed_on_as_it_was() {
 fn a_name_without_a_slash_is_looked_for_in_path() {
     let scene = published();
     let program = scene.pod.root().join("my-app");
-    fs::write(&program, "#!/bin/sh\necho $DB_PASSWORD $*\n").unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    program::script(&program, "echo $DB_PASSWORD $*");
     let mut command = scene.command(&["exec", "--", "my-app", "--log-level", "--", "-x"]);
     command.env("PATH", format!("/nowhere:{}", scene.pod.root().display()));
     let finished = run(command, HANGS);
@@ -455,7 +455,7 @@ fn a_file_of_another_user_is_an_error_and_a_folder_of_his_is_passed_over() {
     fs::set_permissions(scene.pod.root(), fs::Permissions::from_mode(0o755)).unwrap();
     // The program under test may be where only root can go.
     let program = scene.pod.root().join("podcreds");
-    fs::copy(PODCREDS, &program).unwrap();
+    program::copy(PODCREDS, &program);
     let as_nobody = || {
         let mut command = Command::new(&program);
         command.args([

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
+use crate::support::program;
 use crate::support::run::{Running, poll_until};
 use crate::{HANGS, PASSWORD, Scene};
 
@@ -145,7 +146,7 @@ fn a_signal_reaches_the_process_of_that_name() {
     let scene = Scene::plain();
     let name = format!("podcreds-t{}", std::process::id() % 10_000);
     let program = scene.pod.root().join(&name);
-    fs::copy("/bin/sh", &program).unwrap();
+    program::copy("/bin/sh", &program);
     let mut command = Command::new(&program);
     command.args([
         "-c",

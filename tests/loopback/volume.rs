@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use crate::support::program;
 use crate::support::run::{Finished, Running, poll_until, run};
 use crate::support::skip::require;
 use crate::{HANGS, PASSWORD, PODCREDS, Scene, assert_code, assert_has};
@@ -134,7 +135,7 @@ fn run_as_nobody(scene: &Scene, umask: &str) -> Finished {
     chown(scene.pod.termination_log(), Some(NOBODY), Some(NOBODY)).unwrap();
     // The build folder may be closed to others: the program goes where they can run it.
     let program = scene.pod.root().join("podcreds");
-    fs::copy(PODCREDS, &program).unwrap();
+    program::copy(PODCREDS, &program);
     let mut command = Command::new("sh");
     command.args(["-c", &format!("umask {umask}; exec \"$0\" init"), program.to_str().unwrap()]);
     let pod = scene.command(&[]);

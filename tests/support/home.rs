@@ -1,12 +1,13 @@
 //! What somebody has who runs the program outside of any pod: a home folder, kubeconfigs and other files in it, a volume.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use super::program;
 
 /// A home folder. Gone when dropped.
 pub(crate) struct Home {
@@ -44,8 +45,9 @@ impl Home {
 
     /// Puts a program for `sh` in place.
     pub(crate) fn put_script(&self, name: &str, script: &str) -> PathBuf {
-        let path = self.put(name, &format!("#!/bin/sh\n{script}\n"));
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        program::script(&path, script);
         path
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod home;
 pub(crate) mod openssl;
 pub(crate) mod pki;
 pub(crate) mod pod;
+pub(crate) mod program;
 pub(crate) mod run;
 pub(crate) mod server;
 pub(crate) mod skip;
