@@ -1,13 +1,12 @@
 # syntax=docker/dockerfile:1
 
-# One static binary in an empty image, for amd64 and arm64:
+# Builds an empty image with one static binary, for amd64 and arm64:
 #
 #     docker buildx build --platform linux/amd64,linux/arm64 --tag registry.example.com/podcreds:0.1.0 --push .
 #
-# The compiler runs on the builder's own platform and writes code for the other one, so nothing is emulated. rust-lld
-# (.cargo/config.toml) links with the C runtime that rustc brings for musl; only ring's C and assembly need a C compiler for
-# the platform.
-# On the platform's own builder the gcc that is there already provides that package.
+# The builder cross-compiles on its own platform, so the build needs no emulation. rust-lld (.cargo/config.toml) links with
+# the musl C runtime that Rust includes. Only ring's C and assembly code needs a C compiler for the target platform. If the
+# builder has that platform, the compiler is already installed.
 
 FROM --platform=$BUILDPLATFORM rust:1-bookworm AS amd64
 ENV C_COMPILER=gcc-x86-64-linux-gnu TARGET_CC=x86_64-linux-gnu-gcc CARGO_BUILD_TARGET=x86_64-unknown-linux-musl
@@ -22,7 +21,7 @@ RUN apt-get update \
 RUN rustup target add $CARGO_BUILD_TARGET
 WORKDIR /src
 COPY . .
-# Locked, because the two platforms may be built at the same time.
+# A locked cache, because the builds for both platforms can run at the same time.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     cargo build --release --locked --bin podcreds \
     && cp target/$CARGO_BUILD_TARGET/release/podcreds /podcreds
@@ -32,8 +31,8 @@ LABEL org.opencontainers.image.title="podcreds" \
       org.opencontainers.image.description="Delivers database credentials to a pod as files" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
-# Not at /podcreds: there the volume is mounted.
+# Not at /podcreds, where the volume is mounted.
 COPY --from=build /podcreds /bin/podcreds
-# A number, so that the kubelet can tell that it is not root (runAsNonRoot). Any other number will do as well.
+# A numeric user, so that the kubelet can verify that it is not root (runAsNonRoot). Any other UID works too.
 USER 65532:65532
 ENTRYPOINT ["/bin/podcreds"]
