@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::quote::Quoted;
 use crate::secret::SecretBytes;
+use crate::text::Quoted;
 
 /// The kinds of objects that are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,8 +13,8 @@ use log::{info, warn};
 
 use crate::annotations::{self, DownwardError, Scope};
 use crate::bundle::Bundle;
-use crate::clusters::Clusters;
 use crate::credential::{Credential, CredentialName};
+use crate::kube::config::clusters::Clusters;
 use crate::kube::{self, Cause, Client, Deadline, until_settled};
 use crate::object::ObjectRef;
 use crate::ordered;

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use podcreds::kube::Material;
 use podcreds::kube::Roots;
-use podcreds::kubeconfig::{Access, Named, Wanted, load};
+use podcreds::kube::config::kubeconfig::{Access, Named, Wanted, load};
 
 use cases::{CASES, Case};
 use kubectl::Kubectl;

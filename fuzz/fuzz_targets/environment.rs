@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use podcreds::credential::RelativePath;
-use podcreds::environment::Environment;
+use podcreds::env_file::Environment;
 use podcreds::escape::shell;
 use podcreds::secret::{SecretBuffer, SecretBytes};
 

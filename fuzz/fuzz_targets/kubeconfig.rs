@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use podcreds::clusters::file;
-use podcreds::kubeconfig::{Wanted, merge, parse};
+use podcreds::kube::config::clusters::file;
+use podcreds::kube::config::kubeconfig::{Wanted, merge, parse};
 
 /// Stands for a token: no message may show it.
 const SECRET: &str = "test-s3cr3t-t0ken";

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::ordered;
-use crate::quote::Quoted;
+use crate::text::Quoted;
 
 /// Reads the file's text.
 ///

@@ -8,8 +8,8 @@ use crate::credential::{
     RelativePath, ServicePortError, TemplateKeyError, UriTemplateError,
 };
 use crate::object::NameError;
-use crate::quote::{Quoted, list, suggest};
 use crate::template::{DelimitersError, TemplateError};
+use crate::text::{Quoted, list, suggest};
 
 /// Every error of a pod's annotations: at least one.
 #[derive(Debug, thiserror::Error)]

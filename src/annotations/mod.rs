@@ -24,8 +24,8 @@ use crate::credential::{
     RelativePath, ServicePort,
 };
 use crate::object::{Kind, ObjectRef};
-use crate::quote::nearest;
 use crate::secret::SecretBytes;
+use crate::text::nearest;
 
 /// The prefix of podcreds' own annotations, without the slash.
 pub const DEFAULT_PREFIX: &str = "podcreds.io";

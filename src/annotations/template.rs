@@ -11,7 +11,7 @@ use crate::template::{Delimiters, Template};
 
 /// Reads the format, and the template if that is it. Where `.keys` says which fields there are, a name that is none of them is an
 /// error already.
-pub(super) fn read(
+pub(crate) fn read(
     values: &mut Values<'_>,
     namespace: &Namespace,
     keys: &Keys,

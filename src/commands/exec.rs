@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 use rustix::io::Errno;
 
-use crate::clusters::Clusters;
 use crate::credential::RelativePath;
-use crate::environment::{self, Environment};
+use crate::env_file::{self, Environment};
+use crate::kube::config::clusters::Clusters;
 use crate::ordered;
-use crate::quote::Quoted;
 use crate::sync;
+use crate::text::Quoted;
 use crate::volume::{self, Files, Reader};
 
 /// Between two looks at a volume that holds nothing yet.
@@ -175,7 +175,7 @@ pub enum Error {
     },
     /// Files that hold something else, or contradict each other.
     #[error(transparent)]
-    Environment(#[from] environment::Errors),
+    Environment(#[from] env_file::Errors),
     /// An empty command line.
     #[error("there is no program to become: write it after --, as in podcreds exec -- /app")]
     NoCommand,

@@ -3,10 +3,10 @@
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
-use crate::clusters::Clusters;
-use crate::clusters::file::Labels;
 use crate::inspect::clusters::{ClusterReport, Named, json, survey, table};
 use crate::inspect::{self, Format, Question};
+use crate::kube::config::clusters::Clusters;
+use crate::kube::config::clusters::file::Labels;
 use crate::object::ClusterId;
 
 /// What is asked, and how the answer is written.

@@ -3,8 +3,8 @@
 use std::io::{self, ErrorKind, Write};
 
 use crate::bundle::{Bundle, BundleFile};
-use crate::clusters::Clusters;
 use crate::credential::FileMode;
+use crate::kube::config::clusters::Clusters;
 use crate::render::hidden;
 use crate::sync::{self, Error, Gathered, Settings};
 

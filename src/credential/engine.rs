@@ -1,6 +1,6 @@
 //! The kinds of databases that have a URI or a JDBC URL.
 
-use crate::quote::Beginning;
+use crate::text::Beginning;
 
 /// A database, as far as its addresses are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::quote::Quoted;
+use crate::text::Quoted;
 
 /// Permission bits, `0000` to `0777`, that let the owner read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::quote::Beginning;
+use crate::text::Beginning;
 
 /// The longest name of a credential, in characters.
 const NAME_LIMIT: usize = 40;

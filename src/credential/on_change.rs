@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::credential::path::{PathError, RelativePath};
-use crate::quote::Quoted;
+use crate::text::Quoted;
 
 /// The longest URL, in bytes.
 const URL_LIMIT: usize = 2048;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::credential::Format;
 use crate::credential::name::{CredentialName, FieldName};
-use crate::quote::{Quoted, is_shown};
+use crate::text::{Quoted, is_shown};
 
 /// The longest path, in bytes.
 const PATH_LIMIT: usize = 512;

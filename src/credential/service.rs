@@ -2,7 +2,7 @@
 
 use crate::credential::Keys;
 use crate::object::{ClusterId, Kind, NameError, Namespace, ObjectRef, is_label};
-use crate::quote::Beginning;
+use crate::text::Beginning;
 
 /// What a Service gives, under the names by which `.keys` can rename it.
 pub const SERVICE_FIELDS: [&str; 2] = ["host", "port"];

@@ -2,8 +2,8 @@
 
 use crate::credential::name::{FieldName, FieldNameError};
 use crate::object::{Kind, NameError, Namespace, ObjectRef};
-use crate::quote::Beginning;
 use crate::template::{Delimiters, Template};
+use crate::text::Beginning;
 
 /// Where the template of a credential comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //! Source: <https://github.com/numberly/vault-db-injector>, `pkg/k8smutator/k8smutator.go`.
 
 use crate::credential::FieldName;
-use crate::quote::Quoted;
+use crate::text::Quoted;
 
 /// What an `env` file holds instead of the fields under their own names.
 #[derive(Clone, Debug, PartialEq, Eq)]

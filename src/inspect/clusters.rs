@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::clusters::file::Labels;
 use crate::inspect::api::{self, Page, Version};
+use crate::kube::config::clusters::file::Labels;
 use crate::kube::{Cause, Client, Deadline};
-use crate::quote::one_line;
+use crate::text::one_line;
 
 /// The stack of a thread that asks one cluster; there may be a hundred.
 const STACK: usize = 256 * 1024;

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::inspect::kind::Kind;
 use crate::object::ClusterId;
-use crate::quote::one_line;
+use crate::text::one_line;
 
 /// The longest foreign name that is shown, in characters: that of a DNS subdomain.
 const NAME_LIMIT: usize = 253;
@@ -28,7 +28,7 @@ pub struct ObjectId {
 
 impl ObjectId {
     /// An object of a known kind in the cluster that is asked.
-    pub(super) fn new(kind: Kind, namespace: Option<&str>, name: &str) -> Self {
+    pub(crate) fn new(kind: Kind, namespace: Option<&str>, name: &str) -> Self {
         Self {
             cluster: None,
             group: kind.group().to_owned(),
@@ -247,12 +247,12 @@ pub struct Graph {
 
 impl Graph {
     /// Where an object is, if it is here.
-    pub(super) fn find(&self, id: &ObjectId) -> Option<Index> {
+    pub(crate) fn find(&self, id: &ObjectId) -> Option<Index> {
         self.nodes.iter().position(|node| node.id == *id)
     }
 
     /// Puts an object here as one that is only named, unless it is here already.
-    pub(super) fn put(&mut self, id: ObjectId) -> Index {
+    pub(crate) fn put(&mut self, id: ObjectId) -> Index {
         self.find(&id).unwrap_or_else(|| {
             self.nodes.push(Node { id, state: State::Named, details: Vec::new() });
             self.nodes.len() - 1
@@ -260,7 +260,7 @@ impl Graph {
     }
 
     /// Says that two objects hang together, once.
-    pub(super) fn connect(&mut self, from: Index, relation: Relation, to: Index) -> &mut Edge {
+    pub(crate) fn connect(&mut self, from: Index, relation: Relation, to: Index) -> &mut Edge {
         let known = |edge: &Edge| (edge.from, edge.relation, edge.to) == (from, relation, to);
         let at = self.edges.iter().position(known).unwrap_or(self.edges.len());
         if at == self.edges.len() {

@@ -23,8 +23,8 @@ pub use kind::Kind;
 pub use target::{Target, TargetError};
 
 use crate::annotations::Scope;
-use crate::clusters::Clusters;
 use crate::kube::Cause;
+use crate::kube::config::clusters::Clusters;
 use crate::object::ClusterId;
 
 /// What is asked.

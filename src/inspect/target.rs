@@ -2,7 +2,7 @@
 
 use crate::inspect::kind::Kind;
 use crate::object::{ObjectRef, is_subdomain};
-use crate::quote::Quoted;
+use crate::text::Quoted;
 
 /// A pod, or something that owns pods, by its kind and name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::graph::{Access, Detail, Graph, More, ObjectId, Refusal, Relation, State};
 use super::{Format, Kind};
 use crate::object::ClusterId;
-use crate::quote::is_shown;
+use crate::text::is_shown;
 
 /// A pod with one of everything.
 fn graph() -> Graph {

@@ -10,21 +10,23 @@ use ureq::http::{HeaderMap, Method, Request, Response, StatusCode};
 use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
-use crate::kube::agent::Line;
-use crate::kube::body::{self, Status};
-use crate::kube::call::{Bounds, Call, JSON, LIST_OF_METADATA, METADATA_ONLY, collection, retry_after, run};
+use crate::kube::auth::exec_auth::PluginIdentity;
+use crate::kube::auth::identity::Identity;
+use crate::kube::config::server::Server;
 use crate::kube::config::{ClientConfig, Trust};
+use crate::kube::decode::{self, Status};
 use crate::kube::error::{Cause, Error};
-use crate::kube::followed::Followed;
-use crate::kube::given::PluginIdentity;
-use crate::kube::identity::Identity;
 use crate::kube::limits::Limiter;
-use crate::kube::proxy::Proxy;
-use crate::kube::requests::Requests;
+use crate::kube::reloading_file::Followed;
+use crate::kube::request::{
+    Bounds, Call, JSON, LIST_OF_METADATA, METADATA_ONLY, collection, retry_after, run,
+};
+use crate::kube::request_metrics::Requests;
 use crate::kube::retry::Deadline;
-use crate::kube::roots::Roots;
-use crate::kube::server::Server;
-use crate::kube::transport;
+use crate::kube::transport::ca_bundle::Roots;
+use crate::kube::transport::connector::Line;
+use crate::kube::transport::error;
+use crate::kube::transport::proxy::Proxy;
 use crate::kube::watch::Watch;
 use crate::object::{Data, ObjectRef};
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -125,7 +127,7 @@ impl Client {
         pod: &ObjectRef,
         deadline: Deadline,
     ) -> Result<BTreeMap<String, String>, Error> {
-        let read = || body::annotations(pod, self.get(pod, METADATA_ONLY, deadline)?.expose());
+        let read = || decode::annotations(pod, self.get(pod, METADATA_ONLY, deadline)?.expose());
         read().map_err(|cause| Error::new(pod, cause))
     }
 
@@ -134,7 +136,7 @@ impl Client {
     /// # Errors
     /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
     pub fn object(&self, object: &ObjectRef, deadline: Deadline) -> Result<Object, Error> {
-        let read = || body::object(object, self.get(object, JSON, deadline)?.expose());
+        let read = || decode::object(object, self.get(object, JSON, deadline)?.expose());
         let (version, data) = read().map_err(|cause| Error::new(object, cause))?;
         Ok(Object { version, data })
     }
@@ -178,7 +180,7 @@ impl Client {
     }
 
     /// The body of a successful answer.
-    pub(super) fn get(
+    pub(crate) fn get(
         &self,
         object: &ObjectRef,
         accept: &str,
@@ -221,7 +223,7 @@ impl Client {
     }
 
     /// One request about an object and the body of its answer, if that is a success. `verb` is RBAC's.
-    pub(super) fn exchange(
+    pub(crate) fn exchange(
         &self,
         object: &ObjectRef,
         verb: &str,
@@ -256,7 +258,7 @@ impl Client {
     fn refusal(&self, response: Response<Body>) -> Result<Cause, Cause> {
         let status = response.status().as_u16();
         let retry_after = retry_after(&response);
-        let Status { message, is_not_found } = body::status(self.read(response.into_body())?.expose());
+        let Status { message, is_not_found } = decode::status(self.read(response.into_body())?.expose());
         debug!("the API server answered {status}: {message}");
         Ok(match status {
             300..=399 => Cause::Redirected { server: self.server.clone(), status },
@@ -287,7 +289,7 @@ impl Client {
             Some((kind, content)) => run(&agent, request.header("content-type", kind).body(content), bounds),
         };
         self.requests.count(answer.as_ref().ok().map(|response| response.status().as_u16()));
-        answer.map_err(|error| transport::cause(&self.server, self.proxy.as_ref(), &error))
+        answer.map_err(|error| error::cause(&self.server, self.proxy.as_ref(), &error))
     }
 
     fn read(&self, body: Body) -> Result<SecretBytes, Cause> {
@@ -310,11 +312,7 @@ impl Client {
                 Ok(count) => buffer.push(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    return Err(transport::cause(
-                        &self.server,
-                        self.proxy.as_ref(),
-                        &ureq::Error::from(error),
-                    ));
+                    return Err(error::cause(&self.server, self.proxy.as_ref(), &ureq::Error::from(error)));
                 }
             }
         }

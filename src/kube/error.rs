@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::kube::server::Server;
+use crate::kube::config::server::Server;
 use crate::kube::server_messages::Denial;
 use crate::object::{Kind, ObjectRef};
 
@@ -219,7 +219,7 @@ impl Error {
 
 impl Cause {
     /// Adds the rule that grants `verb` on this object, if a missing right is the cause.
-    pub(super) fn with_remedy(self, object: &ObjectRef, verb: &str) -> Self {
+    pub(crate) fn with_remedy(self, object: &ObjectRef, verb: &str) -> Self {
         let Self::Forbidden { message, .. } = self else { return self };
         let remedy = match Denial::parse(&message) {
             Denial::Anonymous => "the request carries no credentials: give the kubeconfig's user a token, a client certificate or an exec plugin".to_owned(),
@@ -231,14 +231,14 @@ impl Cause {
     }
 
     /// The same of a watch, for which 410 says that the version is too old.
-    pub(super) fn of_watch(self) -> Self {
+    pub(crate) fn of_watch(self) -> Self {
         match self {
             Self::Refused { status: 410, message } => Self::Expired { message },
             other => other,
         }
     }
 
-    pub(super) fn unreadable(reason: impl Into<String>) -> Self {
+    pub(crate) fn unreadable(reason: impl Into<String>) -> Self {
         Self::Unreadable { reason: reason.into() }
     }
 }

@@ -8,10 +8,10 @@ use humantime::format_rfc3339_seconds;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use crate::kube::body;
-use crate::kube::call::{Call, JSON, METADATA_ONLY, collection};
 use crate::kube::client::Client;
+use crate::kube::decode;
 use crate::kube::error::{Cause, Error};
+use crate::kube::request::{Call, JSON, METADATA_ONLY, collection};
 use crate::kube::retry::Deadline;
 use crate::object::ObjectRef;
 
@@ -88,7 +88,7 @@ impl Client {
     /// # Errors
     /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
     pub fn uid(&self, pod: &ObjectRef, deadline: Deadline) -> Result<String, Error> {
-        let read = || body::uid(pod, self.get(pod, METADATA_ONLY, deadline)?.expose());
+        let read = || decode::uid(pod, self.get(pod, METADATA_ONLY, deadline)?.expose());
         read().map_err(|cause| Error::new(pod, cause))
     }
 }

@@ -124,8 +124,8 @@ impl<K, V> Slot<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kube::config::server::Server;
     use crate::kube::error::Cause;
-    use crate::kube::server::Server;
     use crate::object::{Kind, Namespace, ObjectRef};
 
     fn error(cause: Cause) -> Error {

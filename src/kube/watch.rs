@@ -7,12 +7,12 @@ use std::io::{ErrorKind, Read};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::kube::config::server::Server;
 use crate::kube::error::{Cause, Error};
-use crate::kube::server::Server;
-use crate::kube::transport;
+use crate::kube::transport::error;
 use crate::object::ObjectRef;
-use crate::quote::one_line;
 use crate::secret::SecretBuffer;
+use crate::text::one_line;
 
 /// The longest line, in bytes: more than the metadata of any object.
 const LINE_LIMIT: usize = 1024 * 1024;
@@ -46,7 +46,7 @@ pub struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(object: &'a ObjectRef, server: &'a Server, body: ureq::Body) -> Self {
+    pub(crate) fn new(object: &'a ObjectRef, server: &'a Server, body: ureq::Body) -> Self {
         Self { object, server, reader: body.into_reader(), buffer: SecretBuffer::default() }
     }
 
@@ -77,7 +77,7 @@ impl<'a> Watch<'a> {
                 Ok(0) => return Err(Cause::unreadable("a watch ended in the middle of a line")),
                 Ok(count) => self.buffer.push(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(transport::cause(self.server, None, &ureq::Error::from(error))),
+                Err(error) => return Err(error::cause(self.server, None, &ureq::Error::from(error))),
             }
         }
     }

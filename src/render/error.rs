@@ -4,15 +4,15 @@ use std::fmt;
 
 use crate::credential::{Conflict, CredentialName, FieldName, FieldNameError};
 use crate::object::ObjectRef;
-use crate::quote::{Quoted, list as list_errors};
 use crate::render::part::Part;
 use crate::template::TemplateError;
+use crate::text::{Quoted, list as list_errors};
 
 /// How many keys of an object are listed to help find the right one.
-pub(super) const LISTED_KEYS: usize = 20;
+pub(crate) const LISTED_KEYS: usize = 20;
 
 /// The most of a key that a message shows, in characters: all of a key that Kubernetes accepts.
-pub(super) const KEY_SHOWN: usize = 253;
+pub(crate) const KEY_SHOWN: usize = 253;
 
 /// Every reason why a bundle cannot be rendered: at least one.
 #[derive(Debug, thiserror::Error)]
@@ -257,7 +257,7 @@ fn there_is(present: &[String]) -> String {
     }
 }
 
-pub(super) fn names<'a>(sources: impl IntoIterator<Item = &'a ObjectRef>) -> String {
+pub(crate) fn names<'a>(sources: impl IntoIterator<Item = &'a ObjectRef>) -> String {
     sources.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use crate::credential::{Credential, FieldName, Keys, ServicePort, TemplateSource};
 use crate::object::{Data, ObjectRef};
 use crate::ordered;
-use crate::quote::one_line;
 use crate::render::error::KEY_SHOWN;
 use crate::render::error::{Error, Errors, LISTED_KEYS, Problem};
 use crate::render::fields::{Fields, Sources};
 use crate::secret::SecretBytes;
 use crate::template::{Template, TemplateError};
+use crate::text::one_line;
 
 /// Checks the templates that were read from ConfigMaps, as far as that can be done without the other sources. A name that is no
 /// field can be told where `.keys` lists them.
@@ -39,7 +39,7 @@ pub fn check(credentials: &[Credential], sources: &Sources) -> Result<(), Errors
 }
 
 /// Writes the file; none if the credential is optional and its template is missing.
-pub(super) fn render(
+pub(crate) fn render(
     credential: &Credential,
     sources: &Sources,
     fields: &Fields<'_>,
@@ -54,7 +54,7 @@ pub(super) fn render(
 }
 
 /// The template of a credential; none if it has none, or is optional and the template is missing.
-pub(super) fn of<'a>(
+pub(crate) fn of<'a>(
     credential: &'a Credential,
     sources: &Sources,
 ) -> Result<Option<Cow<'a, Template>>, Problem> {

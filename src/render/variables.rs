@@ -11,7 +11,7 @@ use crate::render::{dotenv, env, envfile};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// Writes one line for each variable.
-pub(super) fn write(
+pub(crate) fn write(
     variables: &Variables,
     fields: &Fields<'_>,
     out: &mut SecretBuffer,
@@ -32,7 +32,7 @@ pub(super) fn write(
 }
 
 /// A file that sets each of these variables to this text.
-pub(super) fn export(exported: &Exported, text: &SecretBytes) -> Result<SecretBytes, Problem> {
+pub(crate) fn export(exported: &Exported, text: &SecretBytes) -> Result<SecretBytes, Problem> {
     let write = match exported.file {
         VariableFile::Env => env::write,
         VariableFile::Dotenv => dotenv::write,

@@ -8,6 +8,7 @@ mod edits;
 mod follower;
 mod held;
 mod kept;
+pub mod notify;
 mod reading;
 mod report;
 mod rotation;
@@ -21,10 +22,8 @@ use std::time::Duration;
 
 use log::warn;
 
-use crate::clusters::Clusters;
 use crate::credential::Credential;
-use crate::events::Events;
-use crate::health::{Health, Part, Pulse, Reason};
+use crate::kube::config::clusters::Clusters;
 use crate::kube::{self, Deadline};
 use crate::object::ObjectRef;
 use crate::sidecar::follower::Follower;
@@ -32,6 +31,8 @@ use crate::sidecar::reading::Reader;
 use crate::sidecar::report::Report;
 use crate::sidecar::timing::{Attempt, pause};
 use crate::sync::{self, Error};
+use crate::telemetry::events::Events;
+use crate::telemetry::{Health, Part, Pulse, Reason};
 use crate::volume::Volume;
 
 /// What the sidecar needs to know.

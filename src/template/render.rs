@@ -10,17 +10,17 @@ use crate::template::tree::{Comparison, Expression, Filter, For, Kind, LoopPart,
 use crate::template::{Fields, filters};
 
 /// The most bytes of a file, and of any text on the way to it.
-pub(super) const OUTPUT_LIMIT: usize = 1024 * 1024;
+pub(crate) const OUTPUT_LIMIT: usize = 1024 * 1024;
 /// The most bytes that are written, filtered and compared together on the way.
-pub(super) const WORK_LIMIT: usize = 16 * 1024 * 1024;
+pub(crate) const WORK_LIMIT: usize = 16 * 1024 * 1024;
 /// The most statements and expressions that are gone through, each as often as it is.
-pub(super) const STEP_LIMIT: usize = 200_000;
+pub(crate) const STEP_LIMIT: usize = 200_000;
 
 /// Fills a template with values.
 ///
 /// # Errors
 /// See [`crate::template::Template::render`].
-pub(super) fn render(
+pub(crate) fn render(
     statements: &[Statement],
     fields: &Fields<'_>,
     stand_ins: bool,

@@ -22,7 +22,7 @@ use crate::volume::tree::{self, Kind};
 const DEPTH_LIMIT: usize = 16;
 
 /// Opens the current version, if there is one of this user's.
-pub(super) fn open(root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
+pub(crate) fn open(root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
     if tree::entry(root, DATA)?.is_none_or(|entry| !entry.is_own()) {
         return Ok(None);
     }
@@ -33,7 +33,7 @@ pub(super) fn open(root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
 }
 
 /// Whether the version has exactly this file at this path.
-pub(super) fn holds(root: BorrowedFd<'_>, path: &str, file: &File<'_>) -> bool {
+pub(crate) fn holds(root: BorrowedFd<'_>, path: &str, file: &File<'_>) -> bool {
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     let Ok(Some(version)) = open(root) else { return false };
     let Ok(parent) = tree::open_own_path(version.as_fd(), parent) else { return false };
@@ -41,7 +41,7 @@ pub(super) fn holds(root: BorrowedFd<'_>, path: &str, file: &File<'_>) -> bool {
 }
 
 /// The names of the links at the top.
-pub(super) fn links(root: BorrowedFd<'_>) -> Result<BTreeSet<String>, Errno> {
+pub(crate) fn links(root: BorrowedFd<'_>) -> Result<BTreeSet<String>, Errno> {
     if open(root)?.is_none() {
         return Ok(BTreeSet::new());
     }
@@ -53,7 +53,7 @@ pub(super) fn links(root: BorrowedFd<'_>) -> Result<BTreeSet<String>, Errno> {
 
 /// The paths of the files in a version. Directories that this process may not enter are passed over: they hold files for
 /// another user.
-pub(super) fn paths(version: BorrowedFd<'_>) -> Result<Vec<String>, Errno> {
+pub(crate) fn paths(version: BorrowedFd<'_>) -> Result<Vec<String>, Errno> {
     let mut paths = Vec::new();
     collect(version, "", DEPTH_LIMIT, &mut paths)?;
     Ok(paths)
@@ -83,7 +83,7 @@ fn collect(
 }
 
 /// Removes the versions, unless a link still leads there.
-pub(super) fn clear(root: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(crate) fn clear(root: BorrowedFd<'_>) -> Result<(), Errno> {
     if open(root)?.is_none() || !links(root)?.is_empty() {
         return Ok(());
     }

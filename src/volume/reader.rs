@@ -102,7 +102,7 @@ impl Reader {
 }
 
 /// The paths of all files that this user published.
-pub(super) fn paths(root: BorrowedFd<'_>, record: &Record) -> Result<Vec<String>, Errno> {
+pub(crate) fn paths(root: BorrowedFd<'_>, record: &Record) -> Result<Vec<String>, Errno> {
     let mut paths: Vec<_> = record.files().map(str::to_owned).collect();
     for path in record.directories() {
         let Some(version) = open_version(root, path)? else { continue };

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::ordered;
-use crate::quote::{Beginning, Quoted, nearest, suggest};
 use crate::secret::SecretBytes;
+use crate::text::{Beginning, Quoted, nearest, suggest};
 use crate::yaml::scalar::{integer, number};
 use crate::yaml::{Key, Node, Position, Problems, Value};
 

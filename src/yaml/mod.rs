@@ -22,8 +22,8 @@ pub use problem::{Problem, Problems};
 pub use syntax::SyntaxError;
 pub use tree::parse;
 
-use crate::quote::Beginning;
 use crate::secret::SecretBytes;
+use crate::text::Beginning;
 
 /// The longest text that is read, in bytes: a thousand clusters with certificates of their own.
 pub const TEXT_LIMIT: usize = 1024 * 1024;

@@ -31,7 +31,7 @@ impl fmt::Display for Problem {
 pub struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
-    pub(super) fn add(&self, at: Position, path: &str, text: String) {
+    pub(crate) fn add(&self, at: Position, path: &str, text: String) {
         let mut found = self.0.borrow_mut();
         if found.len() == PROBLEM_LIMIT {
             return;

@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use podcreds::kube::Server;
+use podcreds::kube::config::kubeconfig::Access;
 use podcreds::kube::{Interactive, Material};
-use podcreds::kubeconfig::Access;
 
 /// What we select. What is not there has no key; the text of a certificate's file stands for its path, if it is there.
 pub(crate) fn normalised(access: &Access) -> Value {

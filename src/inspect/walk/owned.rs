@@ -28,7 +28,7 @@ struct Listed {
 }
 
 impl Walk<'_> {
-    pub(super) fn descend(&mut self, root: Index, kind: Kind, workload: &Workload) {
+    pub(crate) fn descend(&mut self, root: Index, kind: Kind, workload: &Workload) {
         let selector = workload.spec.selector.as_ref().map(selector::query).unwrap_or_default();
         let uid = workload.metadata.uid.as_str();
         let pods = match kind {

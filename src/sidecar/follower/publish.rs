@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 use log::info;
 
 use crate::credential::Credential;
-use crate::health::Reason;
-use crate::notify::Notice;
 use crate::ordered;
 use crate::render::left_out;
 use crate::sidecar::follower::Follower;
 use crate::sidecar::kept::{self, Kept};
+use crate::sidecar::notify::Notice;
 use crate::sidecar::rotation::Rotation;
 use crate::sidecar::{self, Exit};
 use crate::sync::{self, AnnotationsFrom, Error, Outcome};
+use crate::telemetry::Reason;
 use crate::volume::Published;
 
 impl Follower {
@@ -30,7 +30,7 @@ impl Follower {
         self.notifier.notify(rotation.credentials(), &notice);
     }
 
-    pub(super) fn publish_if_due(&mut self) {
+    pub(crate) fn publish_if_due(&mut self) {
         if !self.publish.is_due() {
             return;
         }
