@@ -7,7 +7,7 @@ use std::fmt;
 const SHOWN_CHARACTERS: usize = 80;
 
 /// Shows text in double quotes, escaped as Rust does it and cut after 80 characters.
-pub struct Quoted<'a>(pub &'a str);
+pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,7 +22,7 @@ impl fmt::Display for Quoted<'_> {
 
 /// Shows what text begins with, in double quotes: it ends before the first character that a name does not have, because what
 /// stands behind it may be a password that somebody put in the wrong place.
-pub struct Beginning<'a>(pub &'a str);
+pub(crate) struct Beginning<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Beginning<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,7 +36,7 @@ impl fmt::Display for Beginning<'_> {
 const LISTED: usize = 20;
 
 /// Writes errors a line each, the first ones.
-pub fn list(f: &mut fmt::Formatter<'_>, errors: &[impl fmt::Display]) -> fmt::Result {
+pub(crate) fn list(f: &mut fmt::Formatter<'_>, errors: &[impl fmt::Display]) -> fmt::Result {
     for (index, error) in errors.iter().take(LISTED).enumerate() {
         write!(f, "{}{error}", if index == 0 { "" } else { "\n  " })?;
     }
@@ -48,12 +48,12 @@ pub fn list(f: &mut fmt::Formatter<'_>, errors: &[impl fmt::Display]) -> fmt::Re
 
 /// A message from elsewhere as one line: what does not show as itself becomes a space, and it ends after `limit`
 /// characters.
-pub fn one_line(text: &str, limit: usize) -> String {
+pub(crate) fn one_line(text: &str, limit: usize) -> String {
     text.chars().take(limit).map(|c| if is_shown(c) { c } else { ' ' }).collect()
 }
 
 /// Whether a character shows as itself: no control character, and none that turns the direction of text or ends a line.
-pub fn is_shown(c: char) -> bool {
+pub(crate) fn is_shown(c: char) -> bool {
     matches!(c, '\'' | '"' | '\\') || c.escape_debug().len() == 1
 }
 
@@ -62,7 +62,7 @@ const COMPARED_CHARACTERS: usize = 64;
 const EDITS: usize = 2;
 
 /// The candidate that `text` is most probably a misspelling of.
-pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let text: String = text.chars().take(COMPARED_CHARACTERS).collect::<String>().to_ascii_lowercase();
     candidates
         .into_iter()
@@ -74,7 +74,7 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// Ends a message with the spelling that is probably meant, if one is known.
-pub fn suggest(nearest: Option<&str>) -> String {
+pub(crate) fn suggest(nearest: Option<&str>) -> String {
     nearest.map(|word| format!("; did you mean {}?", Quoted(word))).unwrap_or_default()
 }
 

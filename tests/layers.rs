@@ -6,26 +6,25 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module at the top, and those that it may import.
-const LAYERS: [(&str, &[&str]); 23] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     ("backoff", &[]),
     ("bucket", &[]),
     ("duration", &[]),
     ("text", &[]),
     ("secret", &[]),
     ("object", &["text", "secret"]),
-    ("ordered", &[]),
-    ("yaml", &["ordered", "text", "secret"]),
+    ("yaml", &["text", "secret"]),
     ("escape", &["secret"]),
-    ("template", &["escape", "ordered", "text", "secret"]),
+    ("template", &["escape", "text", "secret"]),
     ("credential", &["object", "text", "secret", "template"]),
     ("bundle", &["credential", "secret"]),
     ("env_file", &["credential", "text", "secret"]),
-    ("annotations", &["credential", "object", "ordered", "text", "secret", "template"]),
-    ("kube", &["backoff", "bucket", "duration", "object", "ordered", "text", "secret", "yaml"]),
-    ("render", &["bundle", "credential", "escape", "object", "ordered", "text", "secret", "template"]),
-    ("volume", &["bundle", "credential", "ordered", "text", "secret"]),
-    ("sync", &["annotations", "bundle", "credential", "kube", "object", "ordered", "render", "volume"]),
-    ("telemetry", &["backoff", "bucket", "kube", "object", "ordered", "text"]),
+    ("annotations", &["credential", "object", "text", "secret", "template"]),
+    ("kube", &["backoff", "bucket", "duration", "object", "text", "secret", "yaml"]),
+    ("render", &["bundle", "credential", "escape", "object", "text", "secret", "template"]),
+    ("volume", &["bundle", "credential", "text", "secret"]),
+    ("sync", &["annotations", "bundle", "credential", "kube", "object", "render", "volume"]),
+    ("telemetry", &["backoff", "bucket", "kube", "object", "text"]),
     (
         "sidecar",
         &[
@@ -34,7 +33,6 @@ const LAYERS: [(&str, &[&str]); 23] = [
             "credential",
             "kube",
             "object",
-            "ordered",
             "render",
             "sync",
             "telemetry",
@@ -42,7 +40,7 @@ const LAYERS: [(&str, &[&str]); 23] = [
             "volume",
         ],
     ),
-    ("inspect", &["annotations", "credential", "kube", "object", "ordered", "text", "secret"]),
+    ("inspect", &["annotations", "credential", "kube", "object", "text", "secret"]),
     (
         "commands",
         &[
@@ -52,7 +50,6 @@ const LAYERS: [(&str, &[&str]); 23] = [
             "inspect",
             "kube",
             "object",
-            "ordered",
             "text",
             "render",
             "secret",
@@ -70,7 +67,6 @@ const LAYERS: [(&str, &[&str]); 23] = [
             "inspect",
             "kube",
             "object",
-            "ordered",
             "text",
             "secret",
             "sidecar",

@@ -24,7 +24,7 @@ pub(crate) fn is_of_the_pod(rest: &str) -> bool {
 }
 
 /// Every annotation that has a meaning for vault-db-injector and none here, in order of name.
-pub fn without_meaning(annotations: &BTreeMap<String, String>, prefix: &str) -> Vec<String> {
+pub(crate) fn without_meaning(annotations: &BTreeMap<String, String>, prefix: &str) -> Vec<String> {
     let strip =
         |key: &str| -> Option<String> { Some(key.strip_prefix(prefix)?.strip_prefix('/')?.to_owned()) };
     let is_uri = |name: &str| {

@@ -9,7 +9,7 @@ const ENTRY_LIMIT: usize = 256;
 
 /// What is wrong with a list. An entry is named by its field, never by its value.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ListError {
+pub(crate) enum ListError {
     /// No entry at all.
     #[error("is empty: leave the annotation out, or name something")]
     Empty,

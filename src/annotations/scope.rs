@@ -10,9 +10,9 @@ use crate::text::nearest;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// The namespace of a source of the pod's own cluster that names none.
-    pub namespace: Namespace,
+    pub(crate) namespace: Namespace,
     /// The other clusters, each with the namespace of a source that names none.
-    pub clusters: BTreeMap<ClusterId, Namespace>,
+    pub(crate) clusters: BTreeMap<ClusterId, Namespace>,
 }
 
 impl Scope {

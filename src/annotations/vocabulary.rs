@@ -52,7 +52,7 @@ const WORDS: [(&str, Word); 17] = [
 ];
 
 /// What the annotations of vault-db-injector begin with.
-pub const INJECTORS_PREFIX: &str = "db-creds-injector.numberly.io";
+pub(crate) const INJECTORS_PREFIX: &str = "db-creds-injector.numberly.io";
 
 /// Words of vault-db-injector, beside ours with its prefix.
 const INJECTORS_WORDS: [(&str, Word); 5] = [
@@ -65,7 +65,7 @@ const INJECTORS_WORDS: [(&str, Word); 5] = [
 
 impl Word {
     /// The word, as it stands after the dot of an annotation with this prefix.
-    pub(crate) fn parse(text: &str, prefix: &str) -> Result<Self, Problem> {
+    pub(super) fn parse(text: &str, prefix: &str) -> Result<Self, Problem> {
         let more: &[_] = if prefix == INJECTORS_PREFIX { &INJECTORS_WORDS } else { &[] };
         let known = || WORDS.iter().chain(more);
         if let Some((_, word)) = known().find(|(spelling, _)| *spelling == text) {

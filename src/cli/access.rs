@@ -13,7 +13,6 @@ use crate::kube::config::in_cluster;
 use crate::kube::config::kubeconfig::{self, Named, Proxies, Surroundings, Wanted};
 use crate::kube::{Cause, ClientConfig, Limits};
 use crate::object::{ClusterId, Namespace};
-use crate::ordered;
 use crate::secret::SecretBytes;
 
 /// How often everything is read besides the watches, where there is a clusters file that does not say.
@@ -93,7 +92,7 @@ pub(crate) fn find(args: &SourceArgs) -> Result<Found, Failure> {
 /// The default namespace of sources in each other cluster.
 pub(crate) fn namespaces(found: &Found) -> BTreeMap<ClusterId, Namespace> {
     let namespace = found.default_namespace.as_ref().unwrap_or(&found.namespace);
-    ordered::map(found.clusters.others().keys().map(|id| (id.clone(), namespace.clone())))
+    found.clusters.others().keys().map(|id| (id.clone(), namespace.clone())).collect::<BTreeMap<_, _>>()
 }
 
 /// The kubeconfig that is to be read; none in a pod, unless one is named.

@@ -15,7 +15,12 @@ const HIDDEN: &str = "********";
 ///
 /// # Errors
 /// As `init`, for all that can go wrong before the volume.
-pub fn run(settings: &Settings, clusters: &Clusters, reveal: bool, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn run(
+    settings: &Settings,
+    clusters: &Clusters,
+    reveal: bool,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
     let Gathered { credentials, sources } = sync::gather(settings, clusters)?;
     // The real values first: they may not fit their format, and this is where to say so.
     let mut bundle = sync::render(&credentials, &sources)?;

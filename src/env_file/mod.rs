@@ -54,13 +54,8 @@ impl Environment {
     }
 
     /// How many variables there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// Name and value of each, in order of name.
@@ -69,7 +64,7 @@ impl Environment {
     }
 
     /// The variable that takes most room, and its file.
-    pub fn largest(&self) -> Option<(&str, &RelativePath)> {
+    pub(crate) fn largest(&self) -> Option<(&str, &RelativePath)> {
         let size = |(name, variable): &(&String, &Variable)| name.len() + variable.value.expose().len();
         self.0.iter().max_by_key(size).map(|(name, variable)| (name.as_str(), &variable.file))
     }

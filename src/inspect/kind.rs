@@ -7,7 +7,7 @@ use crate::object::is_subdomain;
 
 /// A kind of object that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// `v1 Pod`
     Pod,
     /// `apps/v1 ReplicaSet`
@@ -51,7 +51,7 @@ struct Facts {
 
 impl Kind {
     /// Pods and all that own them.
-    pub const WORKLOADS: [Self; 7] = [
+    pub(crate) const WORKLOADS: [Self; 7] = [
         Self::Pod,
         Self::Deployment,
         Self::StatefulSet,
@@ -83,17 +83,17 @@ impl Kind {
     }
 
     /// Its name, as in `kind:`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.facts().name
     }
 
     /// Its name in URLs and in RBAC rules.
-    pub fn resource(self) -> &'static str {
+    pub(crate) fn resource(self) -> &'static str {
         self.facts().resource
     }
 
     /// Its API group; empty for the core group.
-    pub fn group(self) -> &'static str {
+    pub(crate) fn group(self) -> &'static str {
         self.facts().group
     }
 

@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::Format;
 use super::graph::{Access, Detail, Graph, More, ObjectId, Refusal, Relation, State};
-use super::{Format, Kind};
+use super::kind::Kind;
 use crate::object::ClusterId;
 use crate::text::is_shown;
 

@@ -77,7 +77,7 @@ impl Client {
     }
 
     /// The same, with its requests counted here.
-    pub fn counted(config: ClientConfig, requests: Arc<Requests>) -> Self {
+    pub(crate) fn counted(config: ClientConfig, requests: Arc<Requests>) -> Self {
         let ClientConfig { server, server_name, trust, identity, proxy, request_timeout, limits } = config;
         let mut roots = match trust {
             Trust::Roots(roots) => Some(roots),
@@ -98,23 +98,23 @@ impl Client {
     }
 
     /// Who is asked.
-    pub fn server(&self) -> &Server {
+    pub(crate) fn server(&self) -> &Server {
         &self.server
     }
 
     /// What counts this client's requests.
-    pub fn requests(&self) -> Arc<Requests> {
+    pub(crate) fn requests(&self) -> Arc<Requests> {
         Arc::clone(&self.requests)
     }
 
     /// The bound on waiting for a credential plugin, whoever else waits for it; zero where there is none.
-    pub fn plugin_timeout(&self) -> Duration {
+    pub(crate) fn plugin_timeout(&self) -> Duration {
         self.plugin_timeout
     }
 
     /// The bound on a request up to its answer's header: its turn, a credential plugin if there is one, name, connection,
     /// sending and first byte.
-    pub fn answer_timeout(&self) -> Duration {
+    pub(crate) fn answer_timeout(&self) -> Duration {
         self.request_timeout.saturating_mul(5).saturating_add(self.plugin_timeout)
     }
 
@@ -122,7 +122,7 @@ impl Client {
     ///
     /// # Errors
     /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
-    pub fn annotations(
+    pub(crate) fn annotations(
         &self,
         pod: &ObjectRef,
         deadline: Deadline,
@@ -146,7 +146,7 @@ impl Client {
     ///
     /// # Errors
     /// If the watch cannot be opened.
-    pub fn watch<'a>(
+    pub(crate) fn watch<'a>(
         &'a self,
         object: &'a ObjectRef,
         from: Option<&str>,
@@ -195,7 +195,7 @@ impl Client {
     ///
     /// # Errors
     /// If this attempt fails. A missing right comes without the rule that would grant it: only the caller knows it.
-    pub fn read_path(
+    pub(crate) fn read_path(
         &self,
         path: &str,
         metadata_only: bool,
@@ -209,7 +209,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::read_path`].
-    pub fn read_list(&self, path: &str, deadline: Deadline) -> Result<SecretBytes, Cause> {
+    pub(crate) fn read_list(&self, path: &str, deadline: Deadline) -> Result<SecretBytes, Cause> {
         self.ask(&Call::get(path, LIST_OF_METADATA), deadline)
     }
 
@@ -217,7 +217,12 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::read_path`].
-    pub fn post_path(&self, path: &str, content: &str, deadline: Deadline) -> Result<SecretBytes, Cause> {
+    pub(crate) fn post_path(
+        &self,
+        path: &str,
+        content: &str,
+        deadline: Deadline,
+    ) -> Result<SecretBytes, Cause> {
         let content = Some((JSON, content.as_bytes()));
         self.ask(&Call { method: Method::POST, path, accept: JSON, content }, deadline)
     }

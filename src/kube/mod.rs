@@ -3,7 +3,7 @@
 //! [`config`] makes a [`ClientConfig`] from what a pod has mounted, a kubeconfig or a clusters file; there is one [`Client`].
 //! [`auth`] proves who the client is, [`transport`] connects it.
 
-pub mod auth;
+pub(crate) mod auth;
 mod client;
 pub mod config;
 mod decode;
@@ -18,19 +18,23 @@ mod server_messages;
 mod transport;
 mod watch;
 
-pub use auth::{
-    AnswerError, CertificateError, CertificateFiles, ClientCertificate, Identity, Impersonation,
-    ImpersonationError, Interactive, Material, MaterialError, PemError, Plugin, PluginCredential,
-    PluginError, PluginIdentity, PluginProblem, PluginVersion, Token, TokenFile,
+pub(crate) use auth::{
+    CertificateFiles, Identity, Impersonation, ImpersonationError, MaterialError, Plugin, PluginIdentity,
+    PluginVersion, TokenFile,
 };
-pub use client::{Client, Object};
-pub use config::{ClientConfig, Server, ServerError, TlsName, TlsNameError, Trust};
-pub use error::{Cause, Error};
-pub use event::Event;
+pub use auth::{Interactive, Material};
+pub use client::Client;
+pub(crate) use client::Object;
+pub use config::{ClientConfig, Server};
+pub(crate) use config::{ServerError, TlsName, TlsNameError, Trust};
+pub(crate) use error::{Cause, Error};
+pub(crate) use event::Event;
 pub use limits::Limits;
-pub use reloading_file::{FileError, Followed, Stamp};
-pub use request_metrics::{RequestCounts, Requests};
-pub use retry::{Deadline, until_settled};
+pub(crate) use reloading_file::{FileError, Followed, Stamp};
+pub(crate) use request_metrics::Requests;
+pub use retry::Deadline;
+pub(crate) use retry::until_settled;
 pub(crate) use server_messages::{names_object, refuses_user};
-pub use transport::{Proxy, ProxyError, Roots, RootsError, is_direct};
-pub use watch::{Change, Watch};
+pub use transport::Roots;
+pub(crate) use transport::{Proxy, ProxyError, RootsError, is_direct};
+pub(crate) use watch::Change;

@@ -34,19 +34,19 @@ impl<T: Clone> Followed<T> {
     ///
     /// # Errors
     /// If the file cannot be read, is empty, or `parse` refuses it.
-    pub fn open(path: PathBuf, parse: fn(&[u8]) -> Result<T, String>) -> Result<Self, FileError> {
+    pub(crate) fn open(path: PathBuf, parse: fn(&[u8]) -> Result<T, String>) -> Result<Self, FileError> {
         let (stamp, content) = read(&path, parse)?;
         Ok(Self { file: Some(Source { path, parse, stamp }), content, said: String::new() })
     }
 
     /// What never changes.
-    pub fn fixed(content: T) -> Self {
+    pub(crate) fn fixed(content: T) -> Self {
         Self { file: None, content, said: String::new() }
     }
 
     /// The content as it is now, and whether it is another than the last time. While the file cannot be read, the last
     /// content is used on, because it may still be good.
-    pub fn current(&mut self) -> (T, bool) {
+    pub(crate) fn current(&mut self) -> (T, bool) {
         let looks_different =
             self.file.as_ref().is_some_and(|file| Stamp::at(&file.path).as_ref() != Some(&file.stamp));
         let changed = looks_different && self.read_again();
@@ -54,7 +54,7 @@ impl<T: Clone> Followed<T> {
     }
 
     /// Reads the file again, however it looks; says whether that was possible.
-    pub fn read_again(&mut self) -> bool {
+    pub(crate) fn read_again(&mut self) -> bool {
         let Some(file) = &mut self.file else { return false };
         match read(&file.path, file.parse) {
             Ok((stamp, content)) => {
@@ -83,7 +83,7 @@ impl<T> fmt::Debug for Followed<T> {
 
 /// What changes when a file is replaced or written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub(crate) struct Stamp {
     device: u64,
     inode: u64,
     modified: (i64, i64),
@@ -92,7 +92,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// That of the file at this path as it is now; none if there is none.
-    pub fn at(path: &Path) -> Option<Self> {
+    pub(crate) fn at(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
     }
 

@@ -5,22 +5,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Counts the requests of a client.
 #[derive(Debug, Default)]
-pub struct Requests {
+pub(crate) struct Requests {
     counts: Mutex<RequestCounts>,
 }
 
 /// What [`Requests`] counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RequestCounts {
+pub(crate) struct RequestCounts {
     /// Requests that were answered, by HTTP status.
-    pub by_status: BTreeMap<u16, u64>,
+    pub(crate) by_status: BTreeMap<u16, u64>,
     /// Requests that got no answer.
-    pub unanswered: u64,
+    pub(crate) unanswered: u64,
 }
 
 impl Requests {
     /// The counts as they are now.
-    pub fn counts(&self) -> RequestCounts {
+    pub(crate) fn counts(&self) -> RequestCounts {
         self.lock().clone()
     }
 

@@ -23,7 +23,7 @@ const MESSAGE_LIMIT: usize = 500;
 
 /// What a watch says.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// The object was made, changed or deleted.
     Object {
         /// The version to watch from later.
@@ -37,7 +37,7 @@ pub enum Change {
 }
 
 /// An open watch. Dropping it ends it.
-pub struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     object: &'a ObjectRef,
     server: &'a Server,
     reader: ureq::BodyReader<'static>,
@@ -54,7 +54,7 @@ impl<'a> Watch<'a> {
     ///
     /// # Errors
     /// If the line breaks, is silent for too long, or says what no API server says.
-    pub fn receive(&mut self) -> Result<Option<Change>, Error> {
+    pub(crate) fn receive(&mut self) -> Result<Option<Change>, Error> {
         self.read_line()
             .and_then(|line| line.map(|line| parse(&line)).transpose())
             .map_err(|cause| Error::new(self.object, cause))

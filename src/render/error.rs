@@ -34,14 +34,14 @@ pub struct Error {
 
 impl Error {
     /// What is wrong with the credential of this name.
-    pub fn new(credential: &CredentialName, problem: Problem) -> Self {
+    pub(crate) fn new(credential: &CredentialName, problem: Problem) -> Self {
         Self { credential: credential.clone(), problem }
     }
 }
 
 /// What is wrong with a credential and its sources.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// A key of `.keys` that no source has.
     #[error("{} has no key {key}; it has {}", names(sources), list(present, *more))]
     NoKey {

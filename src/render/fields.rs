@@ -8,7 +8,6 @@ use crate::credential::{
 };
 use crate::escape::{Refused, Rule};
 use crate::object::{Data, Kind, ObjectRef};
-use crate::ordered;
 use crate::render::error::{KEY_SHOWN, LISTED_KEYS, Problem, names};
 use crate::render::service::{self, Entries};
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -65,12 +64,12 @@ fn is_missing(problem: &Problem) -> bool {
 }
 
 fn entries(data: &Data) -> Entries<'_> {
-    ordered::map(data.iter().map(|(key, value)| (key.as_str(), value)))
+    data.iter().map(|(key, value)| (key.as_str(), value)).collect::<BTreeMap<_, _>>()
 }
 
 /// Something of an optional credential that is not written.
 #[derive(Debug)]
-pub enum Omission<'a> {
+pub(crate) enum Omission<'a> {
     /// All of it.
     Credential {
         /// Its name.
@@ -131,7 +130,7 @@ impl fmt::Display for Omission<'_> {
 }
 
 /// What of the optional credentials is not written, and why.
-pub fn left_out<'a>(
+pub(crate) fn left_out<'a>(
     credentials: &'a [Credential],
     sources: &'a Sources,
 ) -> impl Iterator<Item = Omission<'a>> {
@@ -290,7 +289,9 @@ impl<'a> Picked<'a> {
 
     fn finish(self) -> Result<Option<Fields<'a>>, Vec<Problem>> {
         if self.problems.is_empty() {
-            Ok(Some(ordered::map(self.fields.into_iter().map(|(field, (_, value))| (field, value)))))
+            Ok(Some(
+                self.fields.into_iter().map(|(field, (_, value))| (field, value)).collect::<BTreeMap<_, _>>(),
+            ))
         } else {
             Err(self.problems)
         }

@@ -2,7 +2,7 @@
 
 /// A part of a connection, by the names that its field may have. The first that is there and not empty counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part(pub(crate) &'static [&'static str]);
+pub(crate) struct Part(pub(crate) &'static [&'static str]);
 
 pub(crate) const USERNAME: Part = Part(&["username", "user"]);
 pub(crate) const PASSWORD: Part = Part(&["password", "pass"]);

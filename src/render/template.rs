@@ -1,10 +1,10 @@
 //! `template`: what a template makes of the fields. The language is in `crate::template`; here is where a template comes from.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::credential::{Credential, FieldName, Keys, ServicePort, TemplateSource};
 use crate::object::{Data, ObjectRef};
-use crate::ordered;
 use crate::render::error::KEY_SHOWN;
 use crate::render::error::{Error, Errors, LISTED_KEYS, Problem};
 use crate::render::fields::{Fields, Sources};
@@ -17,7 +17,7 @@ use crate::text::one_line;
 ///
 /// # Errors
 /// Everything that is wrong with them.
-pub fn check(credentials: &[Credential], sources: &Sources) -> Result<(), Errors> {
+pub(crate) fn check(credentials: &[Credential], sources: &Sources) -> Result<(), Errors> {
     let mut errors = Vec::new();
     for credential in credentials.iter().filter(|credential| credential.template_object().is_some()) {
         let problems = match (of(credential, sources), &credential.keys) {
@@ -27,8 +27,8 @@ pub fn check(credentials: &[Credential], sources: &Sources) -> Result<(), Errors
                 let fields = fields.chain(credential.literals.iter().map(|(field, _)| field));
                 let of_service =
                     credential.service.iter().flat_map(|_| ServicePort::own_fields(&credential.keys));
-                let missing =
-                    template.missing(&ordered::set(fields.map(FieldName::as_str).chain(of_service)));
+                let missing = template
+                    .missing(&fields.map(FieldName::as_str).chain(of_service).collect::<BTreeSet<_>>());
                 missing.into_iter().map(|cause| wrong(credential, cause)).collect()
             }
             (Ok(_), _) => Vec::new(),
@@ -49,7 +49,7 @@ pub(crate) fn render(
     if are_stand_ins {
         template = Cow::Owned(template.into_owned().for_stand_ins());
     }
-    let fields = ordered::map(fields.iter().map(|(field, value)| (field.as_str(), *value)));
+    let fields = fields.iter().map(|(field, value)| (field.as_str(), *value)).collect::<BTreeMap<_, _>>();
     template.render(&fields).map(Some).map_err(|cause| wrong(credential, cause))
 }
 

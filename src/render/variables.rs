@@ -1,8 +1,9 @@
 //! `env` in the vocabulary of vault-db-injector: variables that get the user and the password, or a URI with both.
 
+use std::collections::BTreeMap;
+
 use crate::credential::{Exported, FieldName, UriTemplate, VariableFile, Variables};
 use crate::escape::percent;
-use crate::ordered;
 use crate::render::connection::{Given, given, missing};
 use crate::render::error::Problem;
 use crate::render::fields::Fields;
@@ -22,11 +23,14 @@ pub(crate) fn write(
     match variables {
         Variables::Classic { user, password: names } => {
             let (username, password) = (SecretBytes::from(username.text), SecretBytes::from(password.text));
-            env::write(&ordered::map(named(user, &username).chain(named(names, &password))), out)
+            env::write(
+                &named(user, &username).chain(named(names, &password)).collect::<BTreeMap<_, _>>(),
+                out,
+            )
         }
         Variables::Uri { names, uri } => {
             let uri = with_user(uri, username, password)?;
-            env::write(&ordered::map(named(names, &uri)), out)
+            env::write(&named(names, &uri).collect::<BTreeMap<_, _>>(), out)
         }
     }
 }
@@ -39,7 +43,7 @@ pub(crate) fn export(exported: &Exported, text: &SecretBytes) -> Result<SecretBy
         VariableFile::Envfile => envfile::write,
     };
     let mut out = SecretBuffer::default();
-    write(&ordered::map(named(&exported.names, text)), &mut out)?;
+    write(&named(&exported.names, text).collect::<BTreeMap<_, _>>(), &mut out)?;
     Ok(out.finish())
 }
 

@@ -10,7 +10,6 @@ use log::info;
 use crate::credential::Credential;
 use crate::kube::Object;
 use crate::object::{ClusterId, ObjectRef};
-use crate::ordered;
 use crate::render::Sources;
 use crate::sidecar::OnDelete;
 use crate::sidecar::reading::Wanted;
@@ -81,7 +80,7 @@ impl Held {
         self.check(&credentials, &read)?;
         let mut before = std::mem::take(&mut self.states);
         let was_optional =
-            ordered::map(before.iter().map(|(object, state)| (object.clone(), state.optional)));
+            before.iter().map(|(object, state)| (object.clone(), state.optional)).collect::<BTreeMap<_, _>>();
         self.states = Self::states(&credentials, |object| before.remove(object).unwrap_or_else(State::new));
         // What no credential names any more cannot be stale.
         for object in before.keys() {
@@ -149,7 +148,7 @@ impl Held {
 
     /// What is held, by name.
     pub(crate) fn objects(&self) -> BTreeSet<ObjectRef> {
-        ordered::set(self.sources.keys().cloned())
+        self.sources.keys().cloned().collect::<BTreeSet<_>>()
     }
 
     /// This object may have changed.

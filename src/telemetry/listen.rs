@@ -32,7 +32,7 @@ const CHUNK: usize = 2 * 1024;
 
 /// Where to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listen {
+pub(crate) enum Listen {
     /// Nowhere.
     Off,
     /// At this address.
@@ -44,7 +44,7 @@ impl Listen {
     ///
     /// # Errors
     /// What else it should be.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text == "off" {
             return Ok(Self::Off);
         }
@@ -59,7 +59,7 @@ impl Listen {
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("--listen: {address} cannot be listened on: {cause}; name another address, or off")]
-pub struct Error {
+pub(crate) struct Error {
     address: SocketAddr,
     cause: io::Error,
 }
@@ -68,7 +68,7 @@ pub struct Error {
 ///
 /// # Errors
 /// If the address cannot be bound or the thread not be started.
-pub fn start(listen: Listen, health: Arc<Health>) -> Result<(), Error> {
+pub(crate) fn start(listen: Listen, health: Arc<Health>) -> Result<(), Error> {
     let Listen::At(address) = listen else { return Ok(()) };
     let error = |cause| Error { address, cause };
     let listener = bind(address).map_err(error)?;

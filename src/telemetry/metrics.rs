@@ -30,7 +30,7 @@ impl Histogram {
 }
 
 /// The text of all metrics.
-pub fn write(health: &Health) -> String {
+pub(crate) fn write(health: &Health) -> String {
     let clusters: Vec<_> = health.clusters.iter().map(|it| (it, it.requests.counts())).collect();
     let state = health.state();
     let mut text = Text(String::with_capacity(4096));

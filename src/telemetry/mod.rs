@@ -4,10 +4,10 @@
 //! The sidecar's threads report to one [`Health`]; [`listen`] answers probes and scrapes from it, [`metrics`] writes it
 //! down, [`probe`] asks. It holds numbers and the names of objects, and nothing of what is in them.
 
-pub mod events;
-pub mod listen;
-pub mod metrics;
-pub mod probe;
+pub(crate) mod events;
+pub(crate) mod listen;
+pub(crate) mod metrics;
+pub(crate) mod probe;
 mod request;
 
 use std::collections::BTreeMap;
@@ -19,14 +19,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::kube::{self, Requests};
 use crate::object::{ClusterId, ObjectRef};
-use crate::ordered;
 
 /// How much longer than it said a loop may take until it counts as wedged: a container may have little processor time.
 const MARGIN: Duration = Duration::from_secs(10);
 
 /// What the sidecar's threads report, for all of them.
 #[derive(Debug)]
-pub struct Health {
+pub(crate) struct Health {
     started: Instant,
     /// The pod's own cluster first.
     clusters: Vec<Cluster>,
@@ -36,13 +35,13 @@ pub struct Health {
 
 /// A cluster that is asked.
 #[derive(Debug, Default)]
-pub struct Cluster {
+pub(crate) struct Cluster {
     /// Its id; none for the pod's own.
-    pub id: Option<ClusterId>,
+    pub(crate) id: Option<ClusterId>,
     /// How people call it: names of labels and their values.
-    pub labels: Vec<(&'static str, String)>,
+    pub(crate) labels: Vec<(&'static str, String)>,
     /// What counts the requests to it.
-    pub requests: Arc<Requests>,
+    pub(crate) requests: Arc<Requests>,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +78,7 @@ impl Outcomes {
 
 /// What has to work for the files to be current.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+pub(crate) enum Part {
     /// The pod's annotations are read.
     Annotations,
     /// An object is there and its last version is read.
@@ -97,7 +96,7 @@ impl Part {
     }
 
     /// The cluster that it comes from; none for the pod's own, and for what comes from all.
-    pub fn cluster(&self) -> Option<&ClusterId> {
+    pub(crate) fn cluster(&self) -> Option<&ClusterId> {
         match self {
             Self::Source(object) | Self::Watch(object) => object.cluster.as_ref(),
             Self::Annotations | Self::Bundle => None,
@@ -118,7 +117,7 @@ impl fmt::Display for Part {
 
 /// Why something fails: the values of a label, so there are few.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// The API server gave a clear answer, and it was no: also that there is no such object.
     ApiRefused,
     /// The API server could not be reached in time, or was too busy.
@@ -167,7 +166,7 @@ impl From<&kube::Error> for Reason {
 
 /// One loop's sign of life.
 #[derive(Clone, Debug)]
-pub struct Pulse {
+pub(crate) struct Pulse {
     name: Arc<str>,
     started: Instant,
     /// When the next beat is due, in milliseconds from the start.
@@ -176,7 +175,7 @@ pub struct Pulse {
 
 impl Pulse {
     /// The loop is alive, and will say so again `within` this time, give or take a margin.
-    pub fn beat(&self, within: Duration) {
+    pub(crate) fn beat(&self, within: Duration) {
         let due = self.started.elapsed().saturating_add(within).saturating_add(MARGIN);
         self.due.store(u64::try_from(due.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
@@ -188,15 +187,15 @@ impl Pulse {
 
 impl Health {
     /// Nothing is out yet. The pod's own cluster comes first.
-    pub fn new(clusters: Vec<Cluster>) -> Self {
+    pub(crate) fn new(clusters: Vec<Cluster>) -> Self {
         let started = Instant::now();
-        let failing = ordered::map([(Part::Bundle, started)]);
+        let failing = BTreeMap::from([(Part::Bundle, started)]);
         let state = Mutex::new(State { failing, ..State::default() });
         Self { started, clusters, pulses: Mutex::default(), state }
     }
 
     /// A loop that must beat from now on, by its name.
-    pub fn pulse(&self, name: &str) -> Pulse {
+    pub(crate) fn pulse(&self, name: &str) -> Pulse {
         let pulse = Pulse { name: name.into(), started: self.started, due: Arc::default() };
         pulse.beat(Duration::ZERO);
         self.pulses().push(pulse.clone());
@@ -204,12 +203,12 @@ impl Health {
     }
 
     /// This part works. Whether it did not before.
-    pub fn works(&self, part: &Part) -> bool {
+    pub(crate) fn works(&self, part: &Part) -> bool {
         self.state().failing.remove(part).is_some()
     }
 
     /// This part failed, and may do so again. Whether it worked before.
-    pub fn fails(&self, part: Part, reason: Reason) -> bool {
+    pub(crate) fn fails(&self, part: Part, reason: Reason) -> bool {
         let mut state = self.state();
         state.failures[reason as usize] += 1;
         match state.failing.entry(part) {
@@ -222,7 +221,7 @@ impl Health {
     }
 
     /// A bundle was swapped in, so long after the change was noticed. `replaced` if there was another before it.
-    pub fn swapped(&self, took: Duration, replaced: bool) {
+    pub(crate) fn swapped(&self, took: Duration, replaced: bool) {
         let mut state = self.state();
         state.swapped += 1;
         if replaced {
@@ -232,53 +231,53 @@ impl Health {
     }
 
     /// The volume holds the bundle already.
-    pub fn unchanged(&self) {
+    pub(crate) fn unchanged(&self) {
         let mut state = self.state();
         state.unchanged += 1;
         state.succeeded();
     }
 
     /// An attempt to publish failed.
-    pub fn not_published(&self) {
+    pub(crate) fn not_published(&self) {
         self.state().failed += 1;
     }
 
     /// A watch broke or ended early, and another is begun.
-    pub fn watch_restarts(&self) {
+    pub(crate) fn watch_restarts(&self) {
         self.state().watch_restarts += 1;
     }
 
     /// An application was told of a rotation.
-    pub fn told(&self, application: &str) {
+    pub(crate) fn told(&self, application: &str) {
         let mut state = self.state();
         state.notices.count(true);
         state.untold.remove(application);
     }
 
     /// An application could not be told of a rotation this time.
-    pub fn not_told(&self, application: &str) {
+    pub(crate) fn not_told(&self, application: &str) {
         let mut state = self.state();
         state.notices.count(false);
         state.untold.entry(application.to_owned()).or_insert_with(Instant::now);
     }
 
     /// Nobody wants this application told any more.
-    pub fn need_not_be_told(&self, application: &str) {
+    pub(crate) fn need_not_be_told(&self, application: &str) {
         self.state().untold.remove(application);
     }
 
     /// The applications that could not be told so far, and since when.
-    pub fn untold(&self) -> BTreeMap<String, Instant> {
+    pub(crate) fn untold(&self) -> BTreeMap<String, Instant> {
         self.state().untold.clone()
     }
 
     /// An Event was recorded, or left out.
-    pub fn event(&self, is_recorded: bool) {
+    pub(crate) fn event(&self, is_recorded: bool) {
         self.state().events.count(is_recorded);
     }
 
     /// What fails now, and since when the first of it does; nothing before the first bundle, when there are no files yet.
-    pub fn stale(&self) -> Option<(Instant, Vec<Part>)> {
+    pub(crate) fn stale(&self) -> Option<(Instant, Vec<Part>)> {
         let state = self.state();
         let since = state.failing.values().min().copied().filter(|_| state.ready)?;
         Some((since, state.failing.keys().cloned().collect()))
@@ -291,7 +290,7 @@ impl Health {
     }
 
     /// Whether the first bundle is out.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.state().ready
     }
 

@@ -14,7 +14,7 @@ const SHOWN_LIMIT: usize = 200;
 
 /// Why there is no yes.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// There is nobody to ask.
     #[error("--listen is off, so there is no sidecar to ask: name the address that the sidecar listens on")]
     Off,
@@ -40,7 +40,7 @@ pub enum Error {
 ///
 /// # Errors
 /// If it is not, or does not say so in time.
-pub fn ask(listen: Listen, timeout: Duration) -> Result<(), Error> {
+pub(crate) fn ask(listen: Listen, timeout: Duration) -> Result<(), Error> {
     let Listen::At(address) = listen else { return Err(Error::Off) };
     let deadline = Instant::now() + timeout;
     let mut failed = None;

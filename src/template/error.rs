@@ -12,7 +12,7 @@ const LISTED_NAMES: usize = 20;
 
 /// A place in the text of a template, both counted from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
+pub(crate) struct Position {
     line: usize,
     column: usize,
 }
@@ -71,7 +71,7 @@ impl TemplateError {
 
 /// What is wrong with a template.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// No text at all.
     #[error("is empty")]
     Empty,

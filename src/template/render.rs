@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::ordered;
 use crate::secret::{SecretBuffer, SecretBytes};
 use crate::template::error::{Position, Problem, TemplateError};
 use crate::template::tree::{Comparison, Expression, Filter, For, Kind, LoopPart, Statement};
@@ -135,7 +134,7 @@ impl<'a> Renderer<'a> {
                 current.index = index;
             }
             // What is set in a loop is gone when it goes on.
-            let mut scope = ordered::map([(each.name.as_str(), Value::Given(name.as_bytes()))]);
+            let mut scope = BTreeMap::from([(each.name.as_str(), Value::Given(name.as_bytes()))]);
             scope.extend(each.value.as_deref().map(|called| (called, Value::Given(value.expose()))));
             self.scopes.push(scope);
             self.statements(&each.body, out)?;

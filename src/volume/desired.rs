@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bundle::Bundle;
 use crate::credential::FileMode;
-use crate::ordered;
 use crate::secret::SecretBytes;
 
 /// A directory as it should be.
@@ -49,7 +48,7 @@ impl<'a> Directory<'a> {
 
     /// What is recorded of this tree: the path of each directory, with a slash at the end, and the files at the top.
     pub(crate) fn recorded_paths(&self) -> BTreeSet<String> {
-        let mut paths = ordered::set(self.files.keys().map(|name| (*name).to_owned()));
+        let mut paths = self.files.keys().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
         self.add_directories("", &mut paths);
         paths
     }

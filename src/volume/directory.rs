@@ -21,7 +21,6 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{renameat, symlinkat};
 use rustix::io::Errno;
 
-use crate::ordered;
 use crate::volume::desired::{Directory, File};
 use crate::volume::tree::{self, Kind};
 
@@ -96,7 +95,7 @@ fn target_of(name: &str) -> String {
 /// Versions that exist, current or not, oldest first.
 pub(crate) fn versions(directory: BorrowedFd<'_>) -> Result<BTreeSet<VersionName>, Errno> {
     let names = tree::entries_where(directory, |name| name.starts_with(b"..2"))?;
-    Ok(ordered::set(names.iter().filter_map(|name| VersionName::parse(name.to_str().ok()?))))
+    Ok(names.iter().filter_map(|name| VersionName::parse(name.to_str().ok()?)).collect::<BTreeSet<_>>())
 }
 
 /// What is at a name where a file of a directory should be.
@@ -177,7 +176,7 @@ pub(crate) fn make_link(parent: BorrowedFd<'_>, name: &str, file: &str) -> Resul
 pub(crate) fn tidy(directory: BorrowedFd<'_>, grace: Duration) -> Result<(), Errno> {
     let current = current(directory);
     let files = match current.as_ref().map(|version| tree::open_directory(directory, version.as_str())) {
-        Some(Ok(version)) => ordered::set(tree::entries(version)?),
+        Some(Ok(version)) => tree::entries(version)?.into_iter().collect(),
         None | Some(Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => BTreeSet::new(),
         Some(Err(errno)) => return Err(errno),
     };

@@ -13,7 +13,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use crate::ordered;
 use crate::volume::desired::File;
 use crate::volume::directory::{self, DATA, NEXT_DATA};
 use crate::volume::tree::{self, Kind};
@@ -48,7 +47,7 @@ pub(crate) fn links(root: BorrowedFd<'_>) -> Result<BTreeSet<String>, Errno> {
     let names = tree::entries_where(root, |name| !name.starts_with(b".."))?;
     let names = names.into_iter().filter_map(|name| name.into_string().ok());
     let is_own = |name: &str| matches!(tree::entry(root, name), Ok(Some(entry)) if entry.is_own());
-    Ok(ordered::set(names.filter(|name| directory::is_published(root, name) && is_own(name))))
+    Ok(names.filter(|name| directory::is_published(root, name) && is_own(name)).collect::<BTreeSet<_>>())
 }
 
 /// The paths of the files in a version. Directories that this process may not enter are passed over: they hold files for

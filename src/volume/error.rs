@@ -25,7 +25,7 @@ impl Error {
 
 /// What is wrong with a volume.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// ENOENT
     #[error("does not exist: mount an emptyDir volume at this path, or name another with --volume")]
     Missing,

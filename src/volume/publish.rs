@@ -12,7 +12,6 @@ use std::time::Duration;
 use rustix::fs::renameat;
 use rustix::io::Errno;
 
-use crate::ordered;
 use crate::volume::desired::{Directory, File};
 use crate::volume::directory::{self, Place, VersionName};
 use crate::volume::error::Problem;
@@ -263,7 +262,7 @@ impl<'a> Publication<'a> {
         if let Some(version) = earlier::open(self.root).map_err(failed)? {
             before.extend(earlier::paths(version.as_fd()).map_err(failed)?);
         }
-        let after = ordered::set(self.desired.all_files("").into_iter().map(|(path, _)| path));
+        let after = self.desired.all_files("").into_iter().map(|(path, _)| path).collect::<BTreeSet<_>>();
         self.changed.extend(before.into_iter().filter(|path| !after.contains(path)));
         Ok(())
     }
@@ -287,7 +286,7 @@ impl<'a> Publication<'a> {
         let failed = |errno| Problem::of("write files", errno);
         if self.adds_names() {
             let both = self.record.paths.union(&self.paths).cloned();
-            let record = Record { paths: ordered::set(both), incomplete: true };
+            let record = Record { paths: both.collect::<BTreeSet<_>>(), incomplete: true };
             self.state.prepare_record(state::BEGUN, &record).map_err(failed)?;
         }
         if self.changes_record() {

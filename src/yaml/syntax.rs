@@ -7,7 +7,7 @@ use crate::yaml::{Position, TEXT_LIMIT};
 #[error("{at}: {fault}")]
 pub struct SyntaxError {
     /// Where it was noticed.
-    pub at: Position,
+    pub(crate) at: Position,
     pub(crate) fault: Fault,
 }
 

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use podcreds::kube::{Client, ClientConfig, Deadline, Limits, in_cluster};
+use podcreds::kube::config::in_cluster;
+use podcreds::kube::{Client, ClientConfig, Deadline, Limits};
 use podcreds::object::{Kind, Namespace, ObjectRef};
 use podcreds_bench::Pod;
 use serde::Deserialize;

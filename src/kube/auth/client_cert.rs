@@ -13,14 +13,14 @@ use crate::kube::auth::pem;
 
 /// A certificate, those between it and its authority, and the key: they belong together.
 #[derive(Clone)]
-pub struct ClientCertificate(Arc<CertifiedKey>);
+pub(crate) struct ClientCertificate(Arc<CertifiedKey>);
 
 impl ClientCertificate {
     /// Reads both from PEM. The key may be PKCS#8, PKCS#1 or SEC1.
     ///
     /// # Errors
     /// If one cannot be read, or the key is another certificate's.
-    pub fn parse(certificate: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
+    pub(crate) fn parse(certificate: &[u8], key: &[u8]) -> Result<Self, CertificateError> {
         let chain = pem::certificates(certificate)
             .map_err(|error| CertificateError::Certificate(error.to_string()))?;
         let unusable =
@@ -71,7 +71,7 @@ impl fmt::Debug for ClientCertificate {
 
 /// A certificate and key that cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum CertificateError {
+pub(crate) enum CertificateError {
     /// The certificate.
     #[error("the client certificate {0}")]
     Certificate(String),

@@ -17,7 +17,7 @@ const INTERACTIVE_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A plugin with what it gave last.
 #[derive(Debug)]
-pub struct PluginIdentity {
+pub(crate) struct PluginIdentity {
     plugin: Plugin,
     given: Option<Given>,
     failed: Option<Failed>,
@@ -46,7 +46,7 @@ struct Given {
 
 impl PluginIdentity {
     /// Nothing is run yet.
-    pub fn new(plugin: Plugin) -> Self {
+    pub(crate) fn new(plugin: Plugin) -> Self {
         Self { plugin, given: None, failed: None }
     }
 

@@ -21,13 +21,13 @@ use crate::secret::SecretBytes;
 #[derive(Debug, Default)]
 pub struct Identity {
     /// A bearer token.
-    pub token: Option<TokenFile>,
+    pub(crate) token: Option<TokenFile>,
     /// A client certificate.
-    pub certificate: Option<CertificateFiles>,
+    pub(crate) certificate: Option<CertificateFiles>,
     /// A program that gives a token or a certificate: asked where there is no token.
-    pub plugin: Option<PluginIdentity>,
+    pub(crate) plugin: Option<PluginIdentity>,
     /// For whom we act.
-    pub impersonation: Option<Impersonation>,
+    pub(crate) impersonation: Option<Impersonation>,
 }
 
 impl Identity {
@@ -88,7 +88,7 @@ fn bearer(token: &Token) -> Result<HeaderValue, Cause> {
 
 /// A client certificate and its key, each in a file or where it was found.
 #[derive(Debug)]
-pub struct CertificateFiles {
+pub(crate) struct CertificateFiles {
     certificate: Followed<Arc<SecretBytes>>,
     key: Followed<Arc<SecretBytes>>,
     pair: ClientCertificate,
@@ -117,7 +117,7 @@ impl CertificateFiles {
     ///
     /// # Errors
     /// If one cannot be read or they do not belong together.
-    pub fn open(certificate: Material, key: Material) -> Result<Self, MaterialError> {
+    pub(crate) fn open(certificate: Material, key: Material) -> Result<Self, MaterialError> {
         let (mut certificate, mut key) = (certificate.open()?, key.open()?);
         let pair = ClientCertificate::parse(certificate.current().0.expose(), key.current().0.expose())?;
         Ok(Self { certificate, key, pair })
@@ -145,7 +145,7 @@ impl CertificateFiles {
 
 /// Why a client certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum MaterialError {
+pub(crate) enum MaterialError {
     /// A file.
     #[error(transparent)]
     File(#[from] FileError),
@@ -157,14 +157,14 @@ pub enum MaterialError {
 /// For whom we act, if the API server lets us.
 /// Source: <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation>
 #[derive(Clone, Debug)]
-pub struct Impersonation(HeaderMap);
+pub(crate) struct Impersonation(HeaderMap);
 
 impl Impersonation {
     /// This user, with these groups and further attributes.
     ///
     /// # Errors
     /// If one of them cannot be said in a header.
-    pub fn new<'a>(
+    pub(crate) fn new<'a>(
         user: &str,
         uid: Option<&str>,
         groups: impl IntoIterator<Item = &'a str>,
@@ -196,7 +196,7 @@ fn escape(key: &str) -> String {
 /// Somebody whom no header can name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("holds characters that no header can carry")]
-pub struct ImpersonationError;
+pub(crate) struct ImpersonationError;
 
 #[cfg(test)]
 mod tests {

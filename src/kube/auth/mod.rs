@@ -5,13 +5,11 @@ pub(crate) mod exec_auth;
 pub(crate) mod exec_plugin;
 pub(crate) mod identity;
 pub(crate) mod pem;
-pub mod token;
+pub(crate) mod token;
 
-pub use client_cert::{CertificateError, ClientCertificate};
-pub use exec_auth::PluginIdentity;
-pub use exec_plugin::{
-    AnswerError, Interactive, Plugin, PluginCredential, PluginError, PluginProblem, PluginVersion,
-};
-pub use identity::{CertificateFiles, Identity, Impersonation, ImpersonationError, Material, MaterialError};
-pub use pem::PemError;
-pub use token::{Token, TokenFile};
+pub(crate) use exec_auth::PluginIdentity;
+pub use exec_plugin::Interactive;
+pub(crate) use exec_plugin::{Plugin, PluginVersion};
+pub use identity::Material;
+pub(crate) use identity::{CertificateFiles, Identity, Impersonation, ImpersonationError, MaterialError};
+pub(crate) use token::TokenFile;

@@ -10,16 +10,16 @@ use crate::kube::reloading_file::{FileError, Followed};
 const TOKEN_LIMIT: usize = 6 * 1024;
 
 /// A file that holds a token; the kubelet keeps it current.
-pub type TokenFile = Followed<Token>;
+pub(crate) type TokenFile = Followed<Token>;
 
 /// A token, overwritten when dropped.
-pub type Token = Zeroizing<String>;
+pub(crate) type Token = Zeroizing<String>;
 
 /// Reads the token for the first time.
 ///
 /// # Errors
 /// If the file cannot be read, is empty, or holds what no token can be.
-pub fn open(path: PathBuf) -> Result<TokenFile, FileError> {
+pub(crate) fn open(path: PathBuf) -> Result<TokenFile, FileError> {
     Followed::open(path, parse)
 }
 
@@ -27,7 +27,7 @@ pub fn open(path: PathBuf) -> Result<TokenFile, FileError> {
 ///
 /// # Errors
 /// What is wrong with it, without showing it.
-pub fn parse(bytes: &[u8]) -> Result<Token, String> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Token, String> {
     let token = bytes.trim_ascii();
     match std::str::from_utf8(token) {
         _ if token.len() > TOKEN_LIMIT => Err("is larger than any token".to_owned()),

@@ -13,7 +13,7 @@ use crate::kube::transport::ca_bundle::Roots;
 use crate::object::{NameError, Namespace};
 
 /// Where the kubelet mounts the service account.
-pub const SERVICE_ACCOUNT_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+pub(crate) const SERVICE_ACCOUNT_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Makes the configuration from the folder that holds `token` and `ca.crt`, and from the values of
 /// `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`.
@@ -49,7 +49,7 @@ pub fn load(
 ///
 /// # Errors
 /// As [`load`].
-pub fn namespace(folder: &Path) -> Result<Namespace, Error> {
+pub(crate) fn namespace(folder: &Path) -> Result<Namespace, Error> {
     let path = folder.join("namespace");
     let text = read_text(&path)?;
     Namespace::parse(&text).map_err(|cause| Error::Namespace { path, cause })

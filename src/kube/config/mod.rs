@@ -15,7 +15,8 @@ use crate::kube::reloading_file::Followed;
 use crate::kube::transport::ca_bundle::Roots;
 use crate::kube::transport::proxy::Proxy;
 
-pub use server::{Server, ServerError};
+pub use server::Server;
+pub(crate) use server::ServerError;
 
 /// One cluster and the way into it.
 #[derive(Debug)]
@@ -47,14 +48,14 @@ pub enum Trust {
 
 /// A name or address that a certificate can have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsName(pub(crate) ServerName<'static>);
+pub struct TlsName(pub ServerName<'static>);
 
 impl TlsName {
     /// Checks the name.
     ///
     /// # Errors
     /// If it is neither a DNS name nor an address.
-    pub fn parse(text: &str) -> Result<Self, TlsNameError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, TlsNameError> {
         ServerName::try_from(text.to_owned()).map(Self).map_err(|_| TlsNameError)
     }
 }
@@ -62,4 +63,4 @@ impl TlsName {
 /// What no certificate can be for.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("is neither a DNS name nor an address, which a certificate could be for")]
-pub struct TlsNameError;
+pub(crate) struct TlsNameError;

@@ -20,7 +20,7 @@ struct Address {
 
 impl Server {
     /// Checks a host (an IPv4 or IPv6 address with or without brackets, or a DNS name) and a port.
-    pub fn parse(host: &str, port: &str) -> Result<Self, ServerError> {
+    pub(crate) fn parse(host: &str, port: &str) -> Result<Self, ServerError> {
         let port =
             port.parse().ok().filter(|port| *port != 0).ok_or_else(|| ServerError::Port(port.to_owned()))?;
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -62,7 +62,7 @@ impl Server {
     }
 
     /// The host: a name, or an address without brackets.
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         self.0.host.trim_start_matches('[').trim_end_matches(']')
     }
 
@@ -72,7 +72,7 @@ impl Server {
     }
 
     /// The port.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.0.port
     }
 

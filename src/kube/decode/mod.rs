@@ -12,7 +12,6 @@ use serde::Deserialize;
 
 use crate::kube::error::Cause;
 use crate::object::{Data, Kind, ObjectRef};
-use crate::ordered;
 use crate::secret::SecretBytes;
 use crate::text::{Quoted, one_line};
 
@@ -103,10 +102,10 @@ pub(crate) fn object(object: &ObjectRef, body: &[u8]) -> Result<(String, Data), 
     let plain = content.data.unwrap_or_default();
     let encoded = content.binary_data.unwrap_or_default();
     let data = match object.kind {
-        Kind::Secret => ordered::try_map(plain.into_iter().map(decode))?,
+        Kind::Secret => plain.into_iter().map(decode).collect::<Result<BTreeMap<_, _>, _>>()?,
         _ => {
             let plain = plain.into_iter().map(|(key, text)| Ok((key, (&*text.0).into())));
-            ordered::try_map(plain.chain(encoded.into_iter().map(decode)))?
+            plain.chain(encoded.into_iter().map(decode)).collect::<Result<BTreeMap<_, _>, _>>()?
         }
     };
     Ok((content.metadata.version.unwrap_or_default(), data))

@@ -1,11 +1,12 @@
 //! What a Service says of where it is: a host, and its ports. Nothing else of it is kept.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::{Metadata, check, not_json};
 use crate::kube::error::Cause;
 use crate::object::{Data, ObjectRef, SERVICE_HOST, SERVICE_PORT};
-use crate::ordered;
 
 #[derive(Deserialize)]
 struct Service {
@@ -45,7 +46,7 @@ pub(crate) fn read(object: &ObjectRef, body: &[u8]) -> Result<(String, Data), Ca
         // Source: <https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/>
         _ => format!("{}.{}.svc", object.name(), object.namespace),
     };
-    let mut data = ordered::map([(SERVICE_HOST.to_owned(), host.as_str().into())]);
+    let mut data = BTreeMap::from([(SERVICE_HOST.to_owned(), host.as_str().into())]);
     for Port { name, port } in spec.ports.unwrap_or_default() {
         let key = format!("{SERVICE_PORT}{}", name.unwrap_or_default());
         data.insert(key, port.to_string().as_str().into());

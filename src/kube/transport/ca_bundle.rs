@@ -33,7 +33,7 @@ impl Roots {
     ///
     /// # Errors
     /// As [`Roots::parse`], or if the file cannot be read.
-    pub fn open(path: PathBuf) -> Result<Followed<Self>, FileError> {
+    pub(crate) fn open(path: PathBuf) -> Result<Followed<Self>, FileError> {
         Followed::open(path, |bytes| Self::parse(bytes).map_err(|error| error.to_string()))
     }
 
@@ -42,7 +42,7 @@ impl Roots {
     ///
     /// # Errors
     /// If there is none, as in an image that holds podcreds alone.
-    pub fn of_system() -> Result<Self, RootsError> {
+    pub(crate) fn of_system() -> Result<Self, RootsError> {
         let mut certificates = rustls_native_certs::load_native_certs().certs;
         let mut store = RootCertStore::empty();
         certificates.retain(|certificate| store.add(certificate.clone()).is_ok());
@@ -50,7 +50,7 @@ impl Roots {
     }
 
     /// The certificates, in the order of the file.
-    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+    pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.0
     }
 }

@@ -6,5 +6,6 @@ pub(crate) mod error;
 pub(crate) mod proxy;
 pub(crate) mod tls;
 
-pub use ca_bundle::{Roots, RootsError};
-pub use proxy::{Proxy, ProxyError, is_direct};
+pub use ca_bundle::Roots;
+pub(crate) use ca_bundle::RootsError;
+pub(crate) use proxy::{Proxy, ProxyError, is_direct};

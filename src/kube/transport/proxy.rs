@@ -17,7 +17,7 @@ impl Proxy {
     ///
     /// # Errors
     /// If it is another thing, `socks5` included.
-    pub fn parse(url: &str) -> Result<Self, ProxyError> {
+    pub(crate) fn parse(url: &str) -> Result<Self, ProxyError> {
         let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
             Some("http" | "https") => ureq::Proxy::new(url).map(Self).map_err(|_| ProxyError::Broken),
@@ -50,7 +50,7 @@ impl fmt::Debug for Proxy {
 
 /// A URL that is no proxy's. None of it is shown but its scheme: there may be a password in it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ProxyError {
+pub(crate) enum ProxyError {
     /// SOCKS.
     #[error("a proxy with {0} is not supported: write http://host:port or https://host:port")]
     Socks(String),
@@ -65,7 +65,7 @@ pub enum ProxyError {
 /// Whether `NO_PROXY` says that this server is reached without a proxy. Names stand for themselves and all below them, with a
 /// dot before them only for those below; addresses and networks stand for themselves; `*` for all; a port may follow. This
 /// machine itself never is behind a proxy.
-pub fn is_direct(server: &Server, no_proxy: &str) -> bool {
+pub(crate) fn is_direct(server: &Server, no_proxy: &str) -> bool {
     let host = server.host().trim_end_matches('.').to_ascii_lowercase();
     let address: Option<IpAddr> = host.parse().ok();
     if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {

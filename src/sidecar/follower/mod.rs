@@ -12,7 +12,6 @@ use log::{info, warn};
 use crate::backoff::Backoff;
 use crate::credential::Credential;
 use crate::object::{Kind, ObjectRef};
-use crate::ordered;
 use crate::sidecar::edits;
 use crate::sidecar::held::Held;
 use crate::sidecar::notify::Notifier;
@@ -132,7 +131,7 @@ impl Follower {
         if !self.settings.follow.watch {
             return;
         }
-        let held = ordered::map(self.held.versions());
+        let held = self.held.versions().collect::<BTreeMap<_, _>>();
         self.watchers.retain(|_, interest| !interest.has_ended());
         let is_wanted = |object: &ObjectRef| held.contains_key(object) || object.kind == Kind::Pod;
         self.watchers

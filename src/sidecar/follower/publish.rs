@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use log::info;
 
 use crate::credential::Credential;
-use crate::ordered;
 use crate::render::left_out;
 use crate::sidecar::follower::Follower;
 use crate::sidecar::kept::{self, Kept};
@@ -59,7 +58,7 @@ impl Follower {
                 let sources = self.held.sources();
                 let known = self.credentials.iter().filter(|credential| !self.held.lacks(credential));
                 let omitted = known.flat_map(|credential| left_out(slice::from_ref(credential), sources));
-                let omitted = ordered::set(omitted.map(|omission| omission.to_string()));
+                let omitted = omitted.map(|omission| omission.to_string()).collect::<BTreeSet<_>>();
                 if self.omitted != omitted {
                     omitted.difference(&self.omitted).for_each(|omission| info!("{omission}"));
                     self.omitted = omitted;

@@ -25,20 +25,20 @@ const STACK: usize = 256 * 1024;
 
 /// What an application is told. No value is in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Notice {
+pub(crate) struct Notice {
     /// The credentials that have changed, in order of name.
-    pub credentials: BTreeSet<String>,
+    pub(crate) credentials: BTreeSet<String>,
     /// The pod, where its name is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub pod: Option<String>,
+    pub(crate) pod: Option<String>,
     /// The pod's namespace.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// The version that holds the change.
-    pub version: String,
+    pub(crate) version: String,
 }
 
 /// All applications that are told.
-pub struct Notifier {
+pub(crate) struct Notifier {
     slots: BTreeMap<OnChange, Arc<Slot>>,
     health: Arc<Health>,
 }
@@ -59,14 +59,14 @@ struct Content {
 
 impl Notifier {
     /// Starts a thread for each thing that the credentials want done. `volume` is where files are touched.
-    pub fn start(credentials: &[Credential], volume: &Path, health: Arc<Health>) -> Self {
+    pub(crate) fn start(credentials: &[Credential], volume: &Path, health: Arc<Health>) -> Self {
         let mut notifier = Self { slots: BTreeMap::new(), health };
         notifier.adopt(credentials, volume);
         notifier
     }
 
     /// Starts what other credentials want done, and ends what none wants any more.
-    pub fn adopt(&mut self, credentials: &[Credential], volume: &Path) {
+    pub(crate) fn adopt(&mut self, credentials: &[Credential], volume: &Path) {
         self.slots.retain(|target, slot| {
             let keep = credentials.iter().any(|credential| credential.on_change.as_ref() == Some(target));
             if !keep {
@@ -84,7 +84,7 @@ impl Notifier {
     }
 
     /// Notes that these credentials have changed. What was noted before and is not told yet becomes part of it.
-    pub fn notify<'a>(&self, changed: impl Iterator<Item = &'a Credential>, notice: &Notice) {
+    pub(crate) fn notify<'a>(&self, changed: impl Iterator<Item = &'a Credential>, notice: &Notice) {
         let mut named = BTreeMap::<&OnChange, BTreeSet<String>>::new();
         for credential in changed {
             if let Some(target) = &credential.on_change {

@@ -35,7 +35,7 @@ const STACK: usize = 256 * 1024;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub(crate) enum What {
     /// The first bundle is out.
     Written,
     /// Another bundle took its place.
@@ -56,7 +56,7 @@ impl What {
     const COUNT: usize = 7;
 
     /// As one word, for `--field-selector reason=…`.
-    pub fn reason(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Written => "CredentialsWritten",
             Self::Rotated => "CredentialsRotated",
@@ -75,7 +75,7 @@ impl What {
 
 /// Where is told what happens: to the API server, or to nobody.
 #[derive(Clone, Debug)]
-pub struct Events {
+pub(crate) struct Events {
     sender: Option<SyncSender<Happening>>,
     health: Arc<Health>,
 }
@@ -92,12 +92,12 @@ struct Happening {
 
 impl Events {
     /// Tells nobody.
-    pub fn off(health: Arc<Health>) -> Self {
+    pub(crate) fn off(health: Arc<Health>) -> Self {
         Self { sender: None, health }
     }
 
     /// Tells the API server of this pod, whose uid is asked for where it is not given.
-    pub fn start(
+    pub(crate) fn start(
         client: Arc<Client>,
         pod: ObjectRef,
         uid: Option<String>,
@@ -127,7 +127,7 @@ impl Events {
     }
 
     /// Has it recorded, at some time. No value may be in the message.
-    pub fn record(&self, what: What, message: &str) {
+    pub(crate) fn record(&self, what: What, message: &str) {
         let Some(sender) = &self.sender else { return };
         let message = one_line(message, MESSAGE_LIMIT);
         if sender

@@ -42,7 +42,7 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// What is wrong with an answer, without a byte of it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum AnswerError {
+pub(crate) enum AnswerError {
     /// No JSON, or of another shape.
     #[error(
         "printed what is no ExecCredential ({what} at line {line} column {column}): it has to print that and nothing else on its standard output; correct its arguments in the kubeconfig"

@@ -14,10 +14,10 @@ const HINT_LIMIT: usize = 500;
 /// A plugin that gave no credential.
 #[derive(Debug, thiserror::Error)]
 #[error("credential plugin {} {problem}", Quoted(command))]
-pub struct PluginError {
+pub(crate) struct PluginError {
     command: String,
     /// Why.
-    pub problem: PluginProblem,
+    pub(crate) problem: PluginProblem,
 }
 
 impl PluginError {
@@ -28,7 +28,7 @@ impl PluginError {
 
 /// Why a plugin gave no credential.
 #[derive(Debug, thiserror::Error)]
-pub enum PluginProblem {
+pub(crate) enum PluginProblem {
     /// It wants a terminal, and there is none.
     #[error(
         "asks on the terminal (interactiveMode: Always), and the standard input is none: run podcreds in a terminal, or give this user a plugin that does not ask"

@@ -16,8 +16,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-pub use answer::AnswerError;
-pub use error::{PluginError, PluginProblem};
+pub(crate) use error::{PluginError, PluginProblem};
 
 use crate::kube::auth::token::Token;
 use crate::kube::retry::Deadline;
@@ -66,13 +65,13 @@ pub enum Interactive {
 }
 
 /// What a plugin gave: a token, a client certificate, or both.
-pub struct PluginCredential {
+pub(crate) struct PluginCredential {
     /// The bearer token.
-    pub token: Option<Token>,
+    pub(crate) token: Option<Token>,
     /// The client certificate (and those that lead to its authority) and its key, as PEM. Nobody has looked into them yet.
-    pub certificate: Option<(SecretBytes, SecretBytes)>,
+    pub(crate) certificate: Option<(SecretBytes, SecretBytes)>,
     /// When all of it ends; none means that it holds until the API server refuses it.
-    pub expires: Option<SystemTime>,
+    pub(crate) expires: Option<SystemTime>,
 }
 
 impl Plugin {
@@ -125,10 +124,10 @@ impl fmt::Debug for PluginCredential {
 
 impl PluginVersion {
     /// Those that are spoken. `v1alpha1` is gone from Kubernetes since 1.24.
-    pub const ALL: [Self; 2] = [Self::V1, Self::V1Beta1];
+    pub(crate) const ALL: [Self; 2] = [Self::V1, Self::V1Beta1];
 
     /// The version of this `apiVersion`.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|version| version.name() == text)
     }
 

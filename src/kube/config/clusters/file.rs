@@ -11,8 +11,8 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-pub use error::Error;
-pub use method::{Method, Tls, TokenFrom};
+pub(crate) use error::Error;
+pub(crate) use method::{Method, Tls, TokenFrom};
 
 use crate::duration::positive_duration;
 use crate::kube::config::clusters::file::method::Reader;
@@ -22,53 +22,53 @@ use crate::text::{Quoted, is_shown};
 use crate::yaml::{self, Fields, Place, Position, Problems};
 
 /// The most clusters of one file.
-pub const CLUSTER_LIMIT: usize = 100;
+pub(crate) const CLUSTER_LIMIT: usize = 100;
 /// The longest label, in characters.
 const LABEL_LIMIT: usize = 128;
 /// Requests a second on average where the file does not say.
-pub const DEFAULT_QPS: f64 = 20.0;
+pub(crate) const DEFAULT_QPS: f64 = 20.0;
 /// The smallest limit of requests a second: one in a quarter of an hour.
-pub const MIN_QPS: f64 = 0.001;
+pub(crate) const MIN_QPS: f64 = 0.001;
 /// Requests at once where the file does not say.
-pub const DEFAULT_BURST: u32 = 40;
+pub(crate) const DEFAULT_BURST: u32 = 40;
 
 /// What a clusters file says.
 #[derive(Debug)]
 pub struct ClustersFile {
     /// At least one, in the order of the file; their ids are unique.
-    pub clusters: Vec<Entry>,
+    pub(crate) clusters: Vec<Entry>,
     /// The namespace of a reference that names a cluster and no namespace.
-    pub default_namespace: Option<Namespace>,
+    pub(crate) default_namespace: Option<Namespace>,
     /// How often all is read besides the watches.
-    pub resync_period: Option<Duration>,
+    pub(crate) resync_period: Option<Duration>,
 }
 
 /// One cluster.
 #[derive(Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// What `.cluster` names.
-    pub id: ClusterId,
+    pub(crate) id: ClusterId,
     /// What people call it.
-    pub labels: Labels,
+    pub(crate) labels: Labels,
     /// The way in.
-    pub method: Method,
+    pub(crate) method: Method,
     /// Requests a second on average: positive and finite. None for no limit, which the file says with 0.
-    pub qps: Option<f64>,
+    pub(crate) qps: Option<f64>,
     /// Requests at once: at least 1.
-    pub burst: u32,
+    pub(crate) burst: u32,
     /// The bound on each phase of a request.
-    pub timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// What people call a cluster: each at most 128 characters that show on one line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels {
     /// Such as `Production US East`.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Such as `prod`.
-    pub environment: Option<String>,
+    pub(crate) environment: Option<String>,
     /// Such as `us-east-1`.
-    pub region: Option<String>,
+    pub(crate) region: Option<String>,
 }
 
 impl fmt::Display for Labels {
@@ -84,7 +84,7 @@ impl fmt::Display for Labels {
 ///
 /// # Errors
 /// If it cannot be read, or as [`parse`].
-pub fn load(path: &Path) -> Result<ClustersFile, Error> {
+pub(crate) fn load(path: &Path) -> Result<ClustersFile, Error> {
     let text = kubeconfig::read_text(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
     parse(&text, path)
 }

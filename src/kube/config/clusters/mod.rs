@@ -5,5 +5,5 @@ pub mod file;
 mod open;
 mod pool;
 
-pub use open::{Pod, members};
-pub use pool::{Clusters, Member, Open};
+pub(crate) use open::{Pod, members};
+pub(crate) use pool::{Clusters, Member};

@@ -10,21 +10,20 @@ use crate::kube::config::in_cluster;
 use crate::kube::config::kubeconfig::{self, Access, Named, Proxies, Surroundings, Wanted};
 use crate::kube::{ClientConfig, Limits, Server};
 use crate::object::ClusterId;
-use crate::ordered;
 
 /// The pod's own way into its cluster, for entries that take it too.
 #[derive(Clone, Debug)]
-pub struct Pod {
+pub(crate) struct Pod {
     /// Where token, CA and namespace are mounted.
-    pub folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// `KUBERNETES_SERVICE_HOST`
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
     /// `KUBERNETES_SERVICE_PORT`
-    pub port: Option<String>,
+    pub(crate) port: Option<String>,
 }
 
 /// Makes a member of the pool of each entry. Entries without a `timeout` have this one.
-pub fn members(
+pub(crate) fn members(
     file: ClustersFile,
     pod: &Pod,
     proxies: &Proxies,
@@ -45,7 +44,7 @@ pub fn members(
         let open: Open = Box::new(move || config(&method, &pod, &surroundings));
         (id, Member::new(labels, open, files))
     };
-    ordered::map(file.clusters.into_iter().map(member))
+    file.clusters.into_iter().map(member).collect::<BTreeMap<_, _>>()
 }
 
 fn config(method: &Method, pod: &Pod, surroundings: &Surroundings) -> Result<ClientConfig, String> {

@@ -13,11 +13,11 @@ use crate::object::{ClusterId, ObjectRef};
 
 /// What makes the configuration of a cluster, when it is first needed and again after that has failed: reads the files that it
 /// names. The error says what is wrong, where, and what to do.
-pub type Open = Box<dyn Fn() -> Result<ClientConfig, String> + Send + Sync>;
+pub(crate) type Open = Box<dyn Fn() -> Result<ClientConfig, String> + Send + Sync>;
 
 /// Every cluster that can be asked.
 #[derive(Debug)]
-pub struct Clusters {
+pub(crate) struct Clusters {
     own: Member,
     /// The first client of the own cluster.
     first: Arc<Client>,
@@ -25,7 +25,7 @@ pub struct Clusters {
 }
 
 /// A cluster, with its client once there is one.
-pub struct Member {
+pub(crate) struct Member {
     labels: Labels,
     open: Open,
     /// The kubeconfigs that `open` reads: when one of them changes, the client is made anew.
@@ -45,19 +45,19 @@ impl Clusters {
     ///
     /// # Errors
     /// Why there can be no client of the own cluster.
-    pub fn new(own: Member, others: BTreeMap<ClusterId, Member>) -> Result<Self, Cause> {
+    pub(crate) fn new(own: Member, others: BTreeMap<ClusterId, Member>) -> Result<Self, Cause> {
         let first = own.client(None)?;
         Ok(Self { own, first, others })
     }
 
     /// The pod's own cluster.
-    pub fn own(&self) -> Arc<Client> {
+    pub(crate) fn own(&self) -> Arc<Client> {
         // There is a client, so this never fails.
         self.own.client(None).unwrap_or_else(|_| Arc::clone(&self.first))
     }
 
     /// The others.
-    pub fn others(&self) -> &BTreeMap<ClusterId, Member> {
+    pub(crate) fn others(&self) -> &BTreeMap<ClusterId, Member> {
         &self.others
     }
 
@@ -65,7 +65,7 @@ impl Clusters {
     ///
     /// # Errors
     /// [`Cause::Configuration`] if what its entry names cannot be read or used; it is tried again the next time.
-    pub fn client(&self, cluster: Option<&ClusterId>) -> Result<Arc<Client>, Cause> {
+    pub(crate) fn client(&self, cluster: Option<&ClusterId>) -> Result<Arc<Client>, Cause> {
         let Some(id) = cluster else { return Ok(self.own()) };
         match self.others.get(id) {
             Some(member) => member.client(cluster),
@@ -77,7 +77,7 @@ impl Clusters {
     ///
     /// # Errors
     /// As [`Clusters::client`] and [`Client::object`].
-    pub fn object(&self, object: &ObjectRef, deadline: Deadline) -> Result<Object, Error> {
+    pub(crate) fn object(&self, object: &ObjectRef, deadline: Deadline) -> Result<Object, Error> {
         let client = self.client(object.cluster.as_ref()).map_err(|cause| Error::new(object, cause))?;
         client.object(object, deadline)
     }
@@ -85,17 +85,17 @@ impl Clusters {
 
 impl Member {
     /// A cluster that is opened in this way, and again when one of these kubeconfigs changes.
-    pub fn new(labels: Labels, open: Open, files: Vec<PathBuf>) -> Self {
+    pub(crate) fn new(labels: Labels, open: Open, files: Vec<PathBuf>) -> Self {
         Self { labels, open, files, requests: Arc::default(), made: Mutex::default() }
     }
 
     /// How people call it.
-    pub fn labels(&self) -> &Labels {
+    pub(crate) fn labels(&self) -> &Labels {
         &self.labels
     }
 
     /// What counts its requests.
-    pub fn requests(&self) -> Arc<Requests> {
+    pub(crate) fn requests(&self) -> Arc<Requests> {
         Arc::clone(&self.requests)
     }
 

@@ -39,7 +39,7 @@ pub struct Access {
 
 impl Access {
     /// The way to this server of somebody who says nothing of himself.
-    pub fn anonymous(server: Server) -> Self {
+    pub(crate) fn anonymous(server: Server) -> Self {
         Self {
             context: None,
             namespace: None,

@@ -22,7 +22,7 @@ pub enum Named {
 
 impl Named {
     /// All of them.
-    pub fn files(&self) -> &[PathBuf] {
+    pub(crate) fn files(&self) -> &[PathBuf] {
         match self {
             Self::File(path) => std::slice::from_ref(path),
             Self::List(paths) => paths,

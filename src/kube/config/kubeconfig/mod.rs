@@ -18,12 +18,13 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-pub use access::{Access, Impersonation};
+pub use access::Access;
+pub(crate) use access::Impersonation;
 use entries::Entries;
-pub use entries::{File, Kubeconfig};
-pub use error::{Error, Kind, Unusable};
-pub use exec::{Exec, ExecCluster};
+pub(crate) use entries::Kubeconfig;
+pub(crate) use error::{Error, Kind, Unusable};
+pub(crate) use exec::{Exec, ExecCluster};
 pub use load::{Named, load, merge, read_text};
-pub use open::{OpenError, Proxies, Surroundings, open};
+pub(crate) use open::{Proxies, Surroundings, open};
 pub use parse::parse;
 pub use select::Wanted;

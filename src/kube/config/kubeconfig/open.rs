@@ -20,22 +20,22 @@ use crate::yaml::TEXT_LIMIT;
 
 /// What a client's configuration needs beside the kubeconfig.
 #[derive(Clone, Debug)]
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     /// The bound on each phase of a request.
-    pub request_timeout: Duration,
+    pub(crate) request_timeout: Duration,
     /// How often the API server is asked.
-    pub limits: Option<Limits>,
+    pub(crate) limits: Option<Limits>,
     /// The proxies of the environment.
-    pub proxies: Proxies,
+    pub(crate) proxies: Proxies,
 }
 
 /// The proxy that the environment names for HTTPS, and what is reached without it.
 #[derive(Clone, Debug, Default)]
-pub struct Proxies {
+pub(crate) struct Proxies {
     /// `HTTPS_PROXY`, which may hold a password.
-    pub https: Option<SecretBytes>,
+    pub(crate) https: Option<SecretBytes>,
     /// `NO_PROXY`
-    pub except: String,
+    pub(crate) except: String,
 }
 
 impl Proxies {
@@ -53,7 +53,11 @@ impl Proxies {
 ///
 /// # Errors
 /// What is wrong, in which file, and what to do.
-pub fn open(named: &Named, wanted: &Wanted, surroundings: &Surroundings) -> Result<ClientConfig, String> {
+pub(crate) fn open(
+    named: &Named,
+    wanted: &Wanted,
+    surroundings: &Surroundings,
+) -> Result<ClientConfig, String> {
     let kubeconfig = load(named).map_err(|error| error.to_string())?;
     let access = kubeconfig.select(wanted).map_err(|error| error.to_string())?;
     let files: Vec<_> = named.files().iter().map(|path| path.display().to_string()).collect();
@@ -65,7 +69,7 @@ impl Access {
     ///
     /// # Errors
     /// The first that cannot be used.
-    pub fn open(self, surroundings: &Surroundings) -> Result<ClientConfig, OpenError> {
+    pub(crate) fn open(self, surroundings: &Surroundings) -> Result<ClientConfig, OpenError> {
         let trust = match (self.insecure, self.authority) {
             (true, _) => Trust::Anybody,
             (false, Some(authority)) => Trust::Roots(roots(authority)?),
@@ -167,7 +171,7 @@ fn impersonation(who: &crate::kube::config::kubeconfig::Impersonation) -> Result
 
 /// Why a way into a cluster cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     /// A file that is named.
     #[error(transparent)]
     File(#[from] FileError),

@@ -11,7 +11,6 @@ use crate::kube::config::kubeconfig::Error;
 use crate::kube::config::kubeconfig::entries::{
     Cluster, Context, Entries, File, Hidden, Origin, Pair, RawExec, User,
 };
-use crate::ordered;
 use crate::secret::{SecretBuffer, SecretBytes};
 use crate::text::Quoted;
 use crate::yaml::{self, Fields, Place, Problems};
@@ -99,7 +98,10 @@ impl Reader {
             act_as: get("as").string(),
             act_as_uid: get("as-uid").string(),
             act_as_groups: get("as-groups").strings(),
-            act_as_extra: ordered::map(extra.into_iter().map(|(key, values)| (key, values.strings()))),
+            act_as_extra: extra
+                .into_iter()
+                .map(|(key, values)| (key, values.strings()))
+                .collect::<BTreeMap<_, _>>(),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::yaml::{Fields, Place};
 
 /// A way into a cluster: `auth_method` and what belongs to it. Paths are absolute.
 #[derive(Debug)]
-pub enum Method {
+pub(crate) enum Method {
     /// `kubeconfig`
     Kubeconfig {
         /// `kubeconfig_path`
@@ -42,7 +42,7 @@ pub enum Method {
 
 /// Where a bearer token comes from.
 #[derive(Debug)]
-pub enum TokenFrom {
+pub(crate) enum TokenFrom {
     /// It stands in the file.
     Inline(SecretBytes),
     /// The absolute path of a file that holds it.
@@ -51,15 +51,15 @@ pub enum TokenFrom {
 
 /// How the server is checked, and who the client is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
+pub(crate) struct Tls {
     /// Whether any certificate will do: worth a warning each time. Never with `ca_file`.
-    pub insecure: bool,
+    pub(crate) insecure: bool,
     /// The certificates that the server's must lead to; none for those of the system.
-    pub ca_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
     /// `cert_file` and `key_file`: the client's certificate and its key.
-    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
     /// The name that the server's certificate must have in place of the server's own.
-    pub server_name: Option<String>,
+    pub(crate) server_name: Option<String>,
 }
 
 /// Keys that an entry may have whatever its `auth_method` is.
