@@ -30,13 +30,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [client, threads, requests, pace, secret] = arguments.as_slice() else { return Err(USAGE.into()) };
     let load = Load { threads: threads.parse()?, requests: requests.parse()?, pace: pace.parse()? };
-    let results = match client.split_once(':') {
-        None if client == "ureq" => {
+    let results = match client.split(':').collect::<Vec<_>>().as_slice() {
+        ["ureq"] => {
             let pod = Pod::from_env()?;
             load.run(|| read_bare(&pod, secret))
         }
-        None if client == "podcreds" => load.run(reader(None, secret)?),
-        Some(("podcreds", qps)) => load.run(reader(Some(qps.parse()?), secret)?),
+        ["podcreds"] => load.run(reader(None, secret)?),
+        ["podcreds", qps] => load.run(reader(Some(qps.parse()?), secret)?),
         _ => return Err(USAGE.into()),
     };
     let took = results.took.as_secs_f64();

@@ -53,9 +53,11 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Command>, String> {
             _ => return Err(invalid()),
         }
     }
+    if commands.is_empty() {
+        return Err("no `command` line".to_owned());
+    }
     match commands.iter().find(|command| command.program.as_os_str().is_empty()) {
         Some(command) => Err(format!("{}: no `run` line", command.name)),
-        None if commands.is_empty() => Err("no `command` line".to_owned()),
         None => Ok(commands),
     }
 }
