@@ -1,4 +1,4 @@
-//! Any env file: what is read is what was written, byte for byte, or nothing is read.
+//! For an arbitrary env file, every variable that is parsed must be in the file exactly as podcreds would write it.
 #![no_main]
 
 use std::collections::BTreeMap;
