@@ -1,4 +1,4 @@
-//! `envfile` in a real pod: the kubelet reads the variables of an application that has neither podcreds nor the volume.
+//! `envfile` in a real pod: the kubelet sets the variables of an application that has neither podcreds nor the volume.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::pods;
 use crate::requirements::since;
 use crate::support::run::poll_until;
 
-/// What a shell, a dotenv library or the kubelet's `$(NAME)` would change: none of them reads this.
+/// A value that a shell, a dotenv library and the kubelet's `$(NAME)` would change. Only the kubelet's parser reads it.
 const HARD: &str =
     "  a \"b\"  \\ \\n $HOME ${HOME} $(PGUSER) `id` #c =d %e é 😀\r.\nOTHER=x\n# line\n\ttab \n";
 
@@ -31,8 +31,8 @@ fn variable(name: &str, path: &str, key: &str) -> Value {
     json!({"name": name, "valueFrom": {"fileKeyRef": file}})
 }
 
-/// A native sidecar, and an application that is one program and ends when a client closes its connection. `reader` shows the test
-/// what is in the volume.
+/// A native sidecar, and an application that is one program and exits when a client closes its connection. The container
+/// `reader` gives the test access to the volume.
 fn pod(volume: &Value) -> Value {
     let annotations = json!({
         "podcreds.io/db.secret": "db",
@@ -81,14 +81,14 @@ fn pod(volume: &Value) -> Value {
     pod
 }
 
-/// The variables that the first process of the application was started with.
+/// The initial variables of the application's first process.
 fn variables(namespace: &Namespace, pod: &str) -> BTreeMap<String, String> {
     let environment = namespace.kubectl(&["exec", pod, "-c", "app", "--", "cat", "/proc/1/environ"]);
     let pairs = environment.split('\0').filter_map(|pair| pair.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// Ends the application, and waits until the kubelet has started it again.
+/// Ends the application and waits until the kubelet has restarted it.
 fn restart(namespace: &Namespace, pod: &str) {
     let connect = ["exec", pod, "-c", "app", "--", "sh", "-c", "nc 127.0.0.1 9000 </dev/null"];
     namespace.kubectl(&connect);

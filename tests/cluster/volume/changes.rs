@@ -1,4 +1,4 @@
-//! Entries that disappear, and a file that becomes a directory and back, as applications of other users see them.
+//! How applications of other users see entries that disappear, and a file that becomes a directory and back.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::sidecar::{FIRST, put_password};
 
 const USERS: &[User] = &[User::Root, User::Other];
 
-/// Prints each entry at the top of the volume with its password, directories with their lists too.
+/// Prints each entry at the top of the volume with its password, and the names in each directory.
 const REPORT: &str = r#"
     cd /podcreds
     for entry in *; do
@@ -22,7 +22,7 @@ const REPORT: &str = r#"
     find . -maxdepth 1 -type l
 "#;
 
-/// A pod `edited` with these annotations, whose sidecar follows them.
+/// A pod `edited` with these annotations, whose sidecar watches them.
 struct Edited {
     namespace: Namespace,
 }
@@ -90,7 +90,7 @@ fn applications_of_other_users_see_a_file_become_a_directory_and_back() {
 }
 
 #[test]
-fn the_entries_of_a_removed_credential_and_of_a_deleted_secret_disappear_for_applications_of_other_users() {
+fn entries_of_removed_credentials_and_deleted_secrets_disappear_for_other_users() {
     let annotations = json!({
         "podcreds.io/db.secret": "db",
         "podcreds.io/removed.secret": "db",
