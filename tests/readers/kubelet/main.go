@@ -1,4 +1,4 @@
-// Reads one env file per case with the kubelet's own parser, and prints what it finds.
+// Reads one env file per case with the kubelet's parser, and prints the fields.
 //
 //	kubelet FORMAT DIRECTORY
 //
