@@ -159,15 +159,15 @@ fn the_role_grants_exactly_the_rights_that_the_annotations_need() {
         let pod = pod(&documents);
         let needed = rights::needed(pod);
         assert!(needed.iter().any(|(_, resource, _)| resource == "secrets"), "{example} names a Secret");
-        let role = the(&documents, "Role");
+        let role = only(&documents, "Role");
         assert_eq!(rights::granted(role), needed, "{example}");
 
-        let binding = the(&documents, "RoleBinding");
+        let binding = only(&documents, "RoleBinding");
         assert_eq!(binding["roleRef"]["kind"], "Role", "{example}");
         assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"], "{example}");
         let account = &pod["spec"]["serviceAccountName"];
         assert_eq!(binding["subjects"], json!([{"kind": "ServiceAccount", "name": account}]), "{example}");
-        assert_eq!(&the(&documents, "ServiceAccount")["metadata"]["name"], account, "{example}");
+        assert_eq!(&only(&documents, "ServiceAccount")["metadata"]["name"], account, "{example}");
         for kind in ["ClusterRole", "ClusterRoleBinding"] {
             assert!(documents.iter().all(|document| document["kind"] != kind), "{example} has a {kind}");
         }
@@ -205,7 +205,7 @@ fn every_annotated_source_and_key_is_part_of_the_example() {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
         let annotations = &pod(&documents)["metadata"]["annotations"];
-        let secret = the(&documents, "Secret");
+        let secret = only(&documents, "Secret");
         assert_eq!(annotations["podcreds.io/shop.secret"], secret["metadata"]["name"], "{example}");
         for entry in annotations["podcreds.io/shop.keys"].as_str().unwrap().split(',') {
             let (_, key) = entry.trim().split_once('=').unwrap();
@@ -216,10 +216,10 @@ fn every_annotated_source_and_key_is_part_of_the_example() {
 
 #[test]
 fn the_annotations_file_variant_differs_only_in_the_source_of_the_annotations() {
-    let Some(asked) = render(EXAMPLES[0]) else { return };
-    let Some(mounted) = render(EXAMPLES[1]) else { return };
-    let (mut asked, mut mounted) = (documents(&asked), documents(&mounted));
-    for documents in [&mut asked, &mut mounted] {
+    let Some(from_api) = render(EXAMPLES[0]) else { return };
+    let Some(from_file) = render(EXAMPLES[1]) else { return };
+    let (mut from_api, mut from_file) = (documents(&from_api), documents(&from_file));
+    for documents in [&mut from_api, &mut from_file] {
         for document in documents.iter_mut() {
             match document["kind"].as_str().unwrap() {
                 "Role" => without(&mut document["rules"], |rule| rule["resources"] == json!(["pods"])),
@@ -235,7 +235,7 @@ fn the_annotations_file_variant_differs_only_in_the_source_of_the_annotations() 
             }
         }
     }
-    assert_eq!(asked, mounted);
+    assert_eq!(from_api, from_file);
 }
 
 #[test]
@@ -315,12 +315,12 @@ fn every_probe_uses_an_endpoint_of_podcreds() {
                 json!([{"name": "health", "containerPort": HEALTH_PORT}]),
                 "{example}: {place}"
             );
-            for (probe, asked) in probes {
-                if asked["httpGet"].is_null() {
+            for (probe, settings) in probes {
+                if settings["httpGet"].is_null() {
                     let command = json!([BINARY, "probe"]);
-                    assert_eq!(asked["exec"]["command"], command, "{example}: {place}: {probe}");
+                    assert_eq!(settings["exec"]["command"], command, "{example}: {place}: {probe}");
                 } else {
-                    let (path, port) = (&asked["httpGet"]["path"], &asked["httpGet"]["port"]);
+                    let (path, port) = (&settings["httpGet"]["path"], &settings["httpGet"]["port"]);
                     assert!(
                         HEALTH_PATHS.iter().any(|known| path == known),
                         "{example}: {place}: {probe}: {path}"
@@ -435,7 +435,7 @@ fn all_examples_have_the_same_application() {
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
-        assert_eq!(the(&documents, "Secret"), the(&first, "Secret"), "{example}");
+        assert_eq!(only(&documents, "Secret"), only(&first, "Secret"), "{example}");
         assert_eq!(app(&documents), app(&first), "{example}");
         let (template, template_of_first) = (pod(&documents), pod(&first));
         let mut metadata = template["metadata"].clone();
@@ -587,7 +587,7 @@ fn validate(python: &str, rendered: &str, schemas: &[&str]) -> Output {
 }
 
 /// Prints why a test is skipped, or fails it if `PODCREDS_TEST_REQUIRE=all` is set.
-#[allow(clippy::print_stderr, reason = "whoever runs the tests must see what they did not do")]
+#[allow(clippy::print_stderr, reason = "users must see which tests did not run")]
 fn missing<T>(what: &str) -> Option<T> {
     let required = env::var("PODCREDS_TEST_REQUIRE").is_ok_and(|required| required == "all");
     assert!(!required, "missing: {what}");
@@ -602,7 +602,7 @@ fn documents(rendered: &str) -> Vec<Value> {
 }
 
 /// The only document of this kind.
-fn the<'a>(documents: &'a [Value], kind: &str) -> &'a Value {
+fn only<'a>(documents: &'a [Value], kind: &str) -> &'a Value {
     let found: Vec<_> = documents.iter().filter(|document| document["kind"] == kind).collect();
     assert_eq!(found.len(), 1, "one {kind}");
     found[0]

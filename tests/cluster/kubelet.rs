@@ -29,8 +29,8 @@ struct Kubelet {
 }
 
 impl Kubelet {
-    /// Finds the kubelet's process id next to the kubeconfig, for one test at a time, even if suites share the node; `None` means that the test is
-    /// skipped.
+    /// Finds the kubelet's process id next to the kubeconfig, for one test at a time, even if suites share the node;
+    /// `None` means that the test is skipped.
     fn find() -> Option<(Self, File)> {
         node()?;
         let lock = Self::beside_kubeconfig()

@@ -1,5 +1,5 @@
-// Logs in with the JDBC URL in each file, and prints a line for each: the user name that the server reports, as hexadecimal digits of its
-// UTF-8, or the name and the SQLSTATE of the exception, without its message, which may contain the URL.
+// Logs in with the JDBC URL in each file, and prints a line for each: the user name that the server reports, as hexadecimal
+// digits of its UTF-8, or the name and the SQLSTATE of the exception, without its message, which may contain the URL.
 //
 //     java -cp DRIVER Login.java QUERY FILE…
 import java.nio.charset.StandardCharsets;

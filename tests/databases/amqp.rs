@@ -15,7 +15,8 @@ use crate::support::skip::require;
 use crate::users::{User, with_hard_names, with_hard_passwords};
 use crate::{TIMEOUT, all_log_in, outputs_by_line, program};
 
-/// Name and password are in the first frame, which has at most 4096 bytes before both sides have agreed on a size (AMQP 0-9-1, 4.2.3).
+/// Name and password are in the first frame, which has at most 4096 bytes because the sides have not agreed on a size yet
+/// (AMQP 0-9-1, 4.2.3).
 const LONGEST: usize = 4000;
 
 /// Two commands of Python with `pika`: one defines users, the other logs in as them.

@@ -43,8 +43,8 @@ impl Writer {
         self
     }
 
-    /// Writes the users and returns their files, except for the users for which `unsupported` returns a refusal. podcreds must reject
-    /// those with a message that names the field and not the value.
+    /// Writes the users and returns their files, except for the users for which `unsupported` returns a refusal. podcreds must
+    /// reject those with a message that names the field and not the value.
     #[track_caller]
     pub(crate) fn write<'a>(
         &mut self,

@@ -40,7 +40,8 @@ fn connections(engine: &str) -> Vec<Case> {
 }
 
 impl Files {
-    /// Writes the connections of an engine, as `uri-ENGINE` or `jdbc-ENGINE`. podcreds must reject those for which `unsupported` is true.
+    /// Writes the connections of an engine, as `uri-ENGINE` or `jdbc-ENGINE`. podcreds must reject
+    /// those for which `unsupported` is true.
     fn write_connections(
         format: &'static str,
         unsupported: impl Fn(&BTreeMap<String, String>) -> bool,

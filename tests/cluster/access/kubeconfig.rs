@@ -145,11 +145,11 @@ fn flags_select_entries_from_several_kubeconfigs() {
             {"name": "down", "cluster": {"server": "https://127.0.0.1:1", "insecure-skip-tls-verify": true}},
             {"name": "up", "cluster": laptop.cluster()},
         ],
-        "contexts": [{"name": "nowhere", "context": {"cluster": "down", "user": "nobody"}}],
+        "contexts": [{"name": "nowhere", "context": {"cluster": "down", "user": "anonymous"}}],
     });
     let users = json!({
         "current-context": "never-looked-at",
-        "users": [{"name": "nobody", "user": {}}, {"name": "app", "user": {"token": laptop.namespace.token()}}],
+        "users": [{"name": "anonymous", "user": {}}, {"name": "app", "user": {"token": laptop.namespace.token()}}],
         "contexts": [
             {"name": "nowhere", "context": {"cluster": "up", "user": "app"}},
             {"name": "here", "context": {"cluster": "up", "user": "app", "namespace": namespace}},
@@ -161,7 +161,7 @@ fn flags_select_entries_from_several_kubeconfigs() {
     for (args, code, message) in [
         (&["--context", "here"][..], 0, ""),
         (&["--cluster-name", "up", "--user", "app", "-n", namespace], 0, ""),
-        (&["--context", "here", "--user", "nobody"], 3, "system:anonymous"),
+        (&["--context", "here", "--user", "anonymous"], 3, "system:anonymous"),
         (&["--context", "here", "--cluster-name", "down"], 4, "https://127.0.0.1:1 cannot be reached"),
         (&[], 4, "https://127.0.0.1:1 cannot be reached"),
         (&["--cluster-name", "up", "--user", "app"], 3, "Secret default/db"),
