@@ -44,10 +44,10 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 /// The locales in which shells read: of bytes, of characters, and one that does not exist.
 const LOCALES: [&str; 3] = ["C", "C.UTF-8", "xx_XX.none"];
 /// How error messages of `dotenv` end.
-const NOT_PORTABLE: &str = "which dotenv libraries read differently: use format env or json";
+const DOTENV_REASON: &str = "which dotenv libraries read differently: use format env or json";
 /// The least number of cases that `dotenv` must accept, and some of them.
-const PORTABLE_AT_LEAST: usize = 350;
-const PORTABLE: [&str; 12] = [
+const DOTENV_AT_LEAST: usize = 350;
+const DOTENV_ACCEPTS: [&str; 12] = [
     "empty",
     "spaces-at-both-ends",
     "single-quote-in-a-word",
@@ -62,9 +62,9 @@ const PORTABLE: [&str; 12] = [
     "large",
 ];
 /// How error messages of `envfile` name the reader or the limit.
-const NOT_FOR_KUBELET: [&str; 2] = ["the kubelet", "the most that Linux takes for a variable"];
+const KUBELET_REASONS: [&str; 2] = ["the kubelet", "the most that Linux takes for a variable"];
 /// The least number of cases that `envfile` must accept: about a third of the random values contain a single quote.
-const FOR_KUBELET_AT_LEAST: usize = 350;
+const ENVFILE_AT_LEAST: usize = 350;
 /// How many mismatches a failing test lists.
 const LISTED: usize = 10;
 /// How many characters of a value a failing test shows.
@@ -127,9 +127,9 @@ fn dotenv_is_read_by_node() {
 fn dotenv_rejects_few_values() {
     let files = Files::write("dotenv", &[]);
     let written: BTreeSet<_> = files.cases.iter().map(|case| case.name.as_str()).collect();
-    let refused: Vec<_> = PORTABLE.into_iter().filter(|name| !written.contains(name)).collect();
+    let refused: Vec<_> = DOTENV_ACCEPTS.into_iter().filter(|name| !written.contains(name)).collect();
     assert_eq!(refused, [""; 0]);
-    assert!(written.len() >= PORTABLE_AT_LEAST, "only {} cases are written", written.len());
+    assert!(written.len() >= DOTENV_AT_LEAST, "only {} cases are written", written.len());
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn envfile_is_read_by_the_kubelets_parser() {
 fn envfile_rejects_only_values_that_the_kubelets_parser_changes() {
     let Some(mut kubelet) = kubelet() else { return };
     let files = Files::write("envfile", &[]);
-    assert!(files.cases.len() >= FOR_KUBELET_AT_LEAST, "only {} cases are written", files.cases.len());
+    assert!(files.cases.len() >= ENVFILE_AT_LEAST, "only {} cases are written", files.cases.len());
     // The rejected values, written by the rule for all other values. The limit of 128 KiB is that of Linux, not of the parser.
     let is_written = |case: &Case| files.cases.iter().any(|other| other.name == case.name);
     let root = tempfile::tempdir().unwrap();
@@ -216,13 +216,13 @@ impl Files {
                 fs::write(directory.join(name), content).unwrap();
                 true
             }
-            Err(refusal) => {
+            Err(error) => {
                 let is_expected = match format {
-                    "dotenv" => refusal.ends_with(NOT_PORTABLE),
-                    "envfile" => NOT_FOR_KUBELET.iter().any(|reason| refusal.contains(reason)),
+                    "dotenv" => error.ends_with(DOTENV_REASON),
+                    "envfile" => KUBELET_REASONS.iter().any(|reason| error.contains(reason)),
                     _ => false,
                 };
-                assert!(is_expected, "{format}, case {}: {refusal}", case.name);
+                assert!(is_expected, "{format}, case {}: {error}", case.name);
                 false
             }
         });

@@ -410,9 +410,9 @@ fn all_examples_have_the_same_application() {
         if workload(documents)["kind"] == "Job" {
             // The Job's application reads the same files and exits.
             let script = app["args"][0].as_str().unwrap();
-            let whole = pod(&first)["spec"]["containers"][0]["args"][0].clone();
-            assert!(whole.as_str().unwrap().starts_with(script), "{script}");
-            app["args"][0] = whole;
+            let args = pod(&first)["spec"]["containers"][0]["args"][0].clone();
+            assert!(args.as_str().unwrap().starts_with(script), "{script}");
+            app["args"][0] = args;
         }
         if let Some(command) = after_exec(&app["command"]) {
             // The application does the same without sourcing a file, because its variables are already set.

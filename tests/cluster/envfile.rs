@@ -10,7 +10,7 @@ use crate::requirements::since;
 use crate::support::run::poll_until;
 
 /// A value that a shell, a dotenv library and the kubelet's `$(NAME)` would change. Only the kubelet's parser reads it.
-const HARD: &str =
+const SPECIAL: &str =
     "  a \"b\"  \\ \\n $HOME ${HOME} $(PGUSER) `id` #c =d %e é 😀\r.\nOTHER=x\n# line\n\ttab \n";
 
 /// A namespace with the Secret `db`, which its service account may read and watch.
@@ -22,7 +22,7 @@ fn namespace() -> Option<Namespace> {
 }
 
 fn put(namespace: &Namespace, password: &str) {
-    let rest = [("username", "app"), ("quoted", "it's"), ("tls.crt", HARD)];
+    let rest = [("username", "app"), ("quoted", "it's"), ("tls.crt", SPECIAL)];
     namespace.put_secret("db", &[&rest[..], &[("password", password)]].concat());
 }
 
@@ -101,12 +101,12 @@ fn restart(namespace: &Namespace, pod: &str) {
 
 fn an_application_without_volume_gets_its_variables(volume: &Value) {
     let Some(namespace) = namespace() else { return };
-    put(&namespace, HARD);
+    put(&namespace, SPECIAL);
     pods::start(&namespace, "app", pod(volume));
     let first = variables(&namespace, "app");
     assert_eq!(first["PGUSER"], "app");
-    assert_eq!(first["PGPASSWORD"], HARD);
-    assert_eq!(first["TLS_CRT"], HARD);
+    assert_eq!(first["PGPASSWORD"], SPECIAL);
+    assert_eq!(first["TLS_CRT"], SPECIAL);
     assert_eq!(first["DATABASE_URL"], "postgresql://app:it%27s@db.prod.svc:5432/orders");
     assert!(!first.contains_key("MISSING"), "{first:?}");
 

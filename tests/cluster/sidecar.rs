@@ -164,7 +164,7 @@ fn read_directory(directory: &Path) -> Option<usize> {
 }
 
 fn read_file(path: &Path) -> usize {
-    let json: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).expect("whole JSON");
+    let json: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).expect("complete JSON");
     rotation_number(json["username"].as_str().unwrap(), json["password"].as_str().unwrap())
 }
 
@@ -213,7 +213,7 @@ fn a_reader_never_sees_a_torn_or_mixed_state_in_a_thousand_rotations() {
                 || (read_file(&file), read_directory(&directory)) == (ROTATIONS, Some(ROTATIONS))
         });
         done.store(true, Ordering::Relaxed);
-        reader.join().expect("every directory and file was whole")
+        reader.join().expect("every directory and file was complete")
     });
     assert!(running.is_alive());
     assert!(seen.len() > ROTATIONS / 20, "the reader saw only {} of {ROTATIONS} rotations", seen.len());

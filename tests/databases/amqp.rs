@@ -12,7 +12,7 @@ use crate::daemon::{Daemon, Home, free_port};
 use crate::files::Writer;
 use crate::support::run::{run, run_on};
 use crate::support::skip::require;
-use crate::users::{User, with_hard_names, with_hard_passwords};
+use crate::users::{User, with_difficult_names, with_difficult_passwords};
 use crate::{TIMEOUT, all_log_in, outputs_by_line, program};
 
 /// Name and password are in the first frame, which has at most 4096 bytes because the sides have not agreed on a size yet
@@ -96,7 +96,7 @@ fn start(users: &[User], python: Command) -> Option<(Daemon, Daemon, Home)> {
 #[test]
 fn pika_logs_in_with_every_password_from_a_uri() {
     let Some([define, mut login]) = python() else { return };
-    let mut users = [with_hard_passwords(), with_hard_names()].concat();
+    let mut users = [with_difficult_passwords(), with_difficult_names()].concat();
     users.retain(|user| user.password.len() <= LONGEST);
     let Some((server, _names, _home)) = start(&users, define) else { return };
     let mut uri = Writer::new("uri", "amqp", server.port);

@@ -8,7 +8,7 @@ use crate::mariadb::Mariadb;
 use crate::postgresql::Postgresql;
 use crate::support::run::run;
 use crate::support::skip::require;
-use crate::users::{User, with_hard_names, with_hard_passwords};
+use crate::users::{User, with_difficult_names, with_difficult_passwords};
 use crate::{TIMEOUT, all_log_in, outputs_by_line, program};
 
 /// Where Debian keeps Java libraries.
@@ -36,7 +36,7 @@ fn assert_java_logs_in(mut java: Command, query: &str, files: &[(&User, PathBuf)
 #[test]
 fn the_driver_of_postgresql_logs_in_with_every_password() {
     let Some(java) = driver("postgresql.jar", "libpostgresql-jdbc-java") else { return };
-    let users = [with_hard_passwords(), with_hard_names()].concat();
+    let users = [with_difficult_passwords(), with_difficult_names()].concat();
     let Some(server) = Postgresql::start(&users) else { return };
     users.iter().filter(|user| is_prohibited(&user.password)).for_each(|user| server.use_md5(user));
     let mut jdbc = Writer::new("jdbc", "postgresql", server.port());
@@ -52,7 +52,7 @@ fn is_prohibited(password: &str) -> bool {
 #[test]
 fn the_driver_of_mariadb_logs_in_with_every_password() {
     let Some(java) = driver("mariadb-java-client.jar", "libmariadb-java") else { return };
-    let users = [with_hard_passwords(), with_hard_names()].concat();
+    let users = [with_difficult_passwords(), with_difficult_names()].concat();
     let Some(server) = Mariadb::start(&users) else { return };
     let mut jdbc = Writer::new("jdbc", "mariadb", server.port());
     let files = jdbc.write(&users, unsupported_in_url);

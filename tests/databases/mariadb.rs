@@ -10,7 +10,7 @@ use crate::daemon::{Daemon, Home};
 use crate::files::{Refusal, Writer};
 use crate::support::run::{Finished, run, run_on};
 use crate::support::skip::require;
-use crate::users::{DATABASE, OPTION_FILE, User, with_hard_names, with_hard_passwords};
+use crate::users::{DATABASE, OPTION_FILE, User, with_difficult_names, with_difficult_passwords};
 use crate::{TIMEOUT, all_log_in, output, program};
 
 /// A test server needs neither durable writes nor much memory.
@@ -120,7 +120,7 @@ fn literal(text: &str) -> String {
 
 #[test]
 fn mariadb_clients_log_in_with_every_password_from_an_option_file() {
-    let users = [with_hard_passwords(), with_hard_names()].concat();
+    let users = [with_difficult_passwords(), with_difficult_names()].concat();
     let Some(server) = Mariadb::start(&users) else { return };
     let mut mycnf = Writer::new("mycnf", "mariadb", server.port());
     let files = mycnf.write(&users, unsupported_in_option_file);

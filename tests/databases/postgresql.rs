@@ -10,7 +10,7 @@ use crate::daemon::{Daemon, Home};
 use crate::files::{Refusal, Writer};
 use crate::support::run::{Finished, run, run_on};
 use crate::support::skip::require;
-use crate::users::{DATABASE, SERVICE_FILE, User, with_hard_names, with_hard_passwords};
+use crate::users::{DATABASE, SERVICE_FILE, User, with_difficult_names, with_difficult_passwords};
 use crate::{TIMEOUT, all_log_in, output, program};
 
 /// The superuser logs in through the socket, in a directory that other users cannot enter; all others log in with a password.
@@ -144,7 +144,7 @@ fn read(file: &Path) -> String {
 
 /// All users for which `psql` logs in.
 fn users() -> Vec<User> {
-    [with_hard_passwords(), with_hard_names()].concat()
+    [with_difficult_passwords(), with_difficult_names()].concat()
 }
 
 #[test]

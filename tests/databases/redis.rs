@@ -11,11 +11,11 @@ use crate::daemon::{Daemon, Home};
 use crate::files::Writer;
 use crate::support::run::run;
 use crate::support::skip::require;
-use crate::users::{User, with_hard_names, with_hard_passwords};
+use crate::users::{User, with_difficult_names, with_difficult_passwords};
 use crate::{TIMEOUT, all_log_in, output, program};
 
 /// Sends a command in the Redis protocol, in which each argument is preceded by its length, and reads one line.
-fn ask(port: u16, command: &[&str]) -> Option<String> {
+fn send(port: u16, command: &[&str]) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut request = format!("*{}\r\n", command.len());
@@ -39,14 +39,14 @@ fn redis_cli_logs_in_with_every_password_from_a_uri() {
         command
     };
     let daemon =
-        Daemon::start(Signal::TERM, command, |port| ask(port, &["PING"]).as_deref() == Some("+PONG"));
+        Daemon::start(Signal::TERM, command, |port| send(port, &["PING"]).as_deref() == Some("+PONG"));
 
     // Names of Redis users cannot contain spaces (ACL SETUSER).
-    let named = with_hard_names().into_iter().filter(|user| !user.name.contains(' '));
-    let users: Vec<_> = with_hard_passwords().into_iter().chain(named).collect();
+    let named = with_difficult_names().into_iter().filter(|user| !user.name.contains(' '));
+    let users: Vec<_> = with_difficult_passwords().into_iter().chain(named).collect();
     for User { name, password, .. } in &users {
-        let made = ask(daemon.port, &["ACL", "SETUSER", name, "on", &format!(">{password}"), "+@all"]);
-        assert_eq!(made.as_deref(), Some("+OK"), "{name}");
+        let created = send(daemon.port, &["ACL", "SETUSER", name, "on", &format!(">{password}"), "+@all"]);
+        assert_eq!(created.as_deref(), Some("+OK"), "{name}");
     }
 
     for (what, fields, number) in [("with a database", "database=1, ", "db=1"), ("without", "", "db=0")] {
@@ -67,7 +67,7 @@ fn redis_cli_logs_in_with_every_password_from_a_uri() {
 
     // A password without a user belongs to the user `default`.
     let password = "it's \"1\" \\ $x@/:%#";
-    let set = ask(daemon.port, &["ACL", "SETUSER", "default", "resetpass", &format!(">{password}")]);
+    let set = send(daemon.port, &["ACL", "SETUSER", "default", "resetpass", &format!(">{password}")]);
     assert_eq!(set.as_deref(), Some("+OK"));
     let alone = [User { name: "default".to_owned(), password: password.to_owned(), ..users[0].clone() }];
     let mut uri = Writer::new("uri", "redis", daemon.port)
@@ -82,6 +82,6 @@ fn redis_cli_logs_in_with_every_password_from_a_uri() {
     });
 
     // A wrong password is rejected.
-    let wrong = ask(daemon.port, &["AUTH", "u0", "b"]).unwrap();
+    let wrong = send(daemon.port, &["AUTH", "u0", "b"]).unwrap();
     assert!(wrong.starts_with("-WRONGPASS"), "{wrong}");
 }

@@ -20,7 +20,7 @@ use crate::{PODCREDS, TIMEOUT, output};
 /// The number of rotations.
 const CHANGES: usize = 6;
 /// Characters in each new password that the formats have to escape.
-const HARD: &str = " é'\"\\:@/%41#$`&";
+const SPECIAL: &str = " é'\"\\:@/%41#$`&";
 
 /// A pod whose sidecar writes one Secret in each of these formats.
 struct Pod {
@@ -193,7 +193,7 @@ fn a_client_that_waits_for_a_new_file_fails_at_most_once_per_rotation() {
         wait_for_logins(clients, "at first");
         for change in 1..=CHANGES {
             clients.iter().for_each(|client| client.seen().failures = 0);
-            user.password = format!("test-password-{change}{HARD}");
+            user.password = format!("test-password-{change}{SPECIAL}");
             postgresql.administer(&format!("ALTER ROLE app PASSWORD {};", literal(&user.password)));
             // In every other rotation the Secret changes late, so that every client fails.
             let late = change % 2 == 0;
@@ -229,7 +229,7 @@ fn no_login_fails_if_two_roles_alternate() {
         wait_for_logins(clients, "at first");
         for change in 1..=CHANGES {
             let user = &mut users[change % 2];
-            user.password = format!("test-password-{change}{HARD}");
+            user.password = format!("test-password-{change}{SPECIAL}");
             let password = literal(&user.password);
             postgresql.administer(&format!("ALTER ROLE {} PASSWORD {password};", user.name));
             pod.put(user);

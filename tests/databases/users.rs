@@ -84,7 +84,7 @@ const PASSWORDS: [&str; 57] = [
 const LINES: [&str; 6] = ["a\nb", "a\n", "\na", "a\rb", "a\r\nb", "\n"];
 
 /// Users with difficult passwords: every single ASCII punctuation character, and the passwords above.
-pub(crate) fn with_hard_passwords() -> Vec<User> {
+pub(crate) fn with_difficult_passwords() -> Vec<User> {
     let marks = MARKS.chars().map(String::from);
     let long = [
         "abcdefghij".repeat(20),
@@ -105,13 +105,13 @@ pub(crate) fn with_hard_passwords() -> Vec<User> {
 }
 
 /// Users whose names and databases are difficult too. Each consists of a text and a number, so that all are different.
-pub(crate) fn with_hard_names() -> Vec<User> {
-    let hard =
+pub(crate) fn with_difficult_names() -> Vec<User> {
+    let texts =
         [" a ", "it's", "\"a\"", "a\\b", "a@b", "a:b/c", "100%41", "#a b", "a+b=c", "é密", "?a;b", "$(a)`b`"];
     let user = |(index, text)| User {
         name: format!("{text}{index}"),
         password: format!("{text}-password"),
         database: format!("{index}{text}."),
     };
-    hard.into_iter().enumerate().map(user).collect()
+    texts.into_iter().enumerate().map(user).collect()
 }

@@ -326,7 +326,7 @@ mod tests {
                     found.iter().filter(|line| !line.starts_with(&format!("{control}: "))).collect();
                 assert!(
                     others.is_empty(),
-                    "{path} = {value} breaks {control}, but is also said to break {others:?}"
+                    "{path} = {value} violates {control}, but is also reported for {others:?}"
                 );
             }
         }

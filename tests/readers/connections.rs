@@ -59,9 +59,9 @@ impl Files {
                 fs::write(directory.join(name), content).unwrap();
                 true
             }
-            Err(refusal) => {
-                assert!(unsupported(&case.fields), "{format}, case {}: {refusal}", case.name);
-                assert!(refusal.contains("which this format cannot carry"), "{refusal}");
+            Err(error) => {
+                assert!(unsupported(&case.fields), "{format}, case {}: {error}", case.name);
+                assert!(error.contains("which this format cannot carry"), "{error}");
                 false
             }
         });

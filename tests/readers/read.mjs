@@ -2,7 +2,7 @@
 //
 //     node read.mjs FORMAT DIRECTORY
 //
-// Libraries are loaded from the directory in PODCREDS_TEST_NODE_MODULES. The file of a case is DIRECTORY/CASE/db.ENDING. Each line printed is a JSON object: `reader`, `case`, and either
+// Libraries are loaded from the directory in PODCREDS_TEST_NODE_MODULES. The file of a case is DIRECTORY/CASE/db.EXTENSION. Each printed line is a JSON object: `reader`, `case`, and either
 // `fields`, with values in base64, or `error`.
 import { readFileSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";

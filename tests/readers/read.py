@@ -2,7 +2,7 @@
 
     read.py FORMAT DIRECTORY
 
-For URIs and JDBC URLs, FORMAT names the engine: uri-ENGINE, jdbc-ENGINE. The file of a case is DIRECTORY/CASE/db.ENDING. Each line printed is a JSON object: `reader`, `case`, and either `fields`,
+For URIs and JDBC URLs, FORMAT names the engine: uri-ENGINE, jdbc-ENGINE. The file of a case is DIRECTORY/CASE/db.EXTENSION. Each printed line is a JSON object: `reader`, `case`, and either `fields`,
 with values in base64, or `error`.
 """
 import base64

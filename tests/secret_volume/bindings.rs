@@ -39,8 +39,8 @@ fn the_top_of_the_volume_is_not_a_binding_root() {
         return;
     }
     let scene = Scene::start(&[("db.secret", "db"), ("db.set", "type=postgresql")], "db/type");
-    let refusal = bindings(&scene.path(""));
-    assert!(refusal.as_str().is_some_and(|error| error.contains("..podcreds has no type")), "{refusal}");
+    let error = bindings(&scene.path(""));
+    assert!(error.as_str().is_some_and(|error| error.contains("..podcreds has no type")), "{error}");
 }
 
 /// The text of each file that the library finds in this root, or the library's error.
