@@ -138,7 +138,7 @@ impl Laptop {
     fn certificate(&self, subject: &str, form: KeyForm, version: X509) -> Option<(String, String)> {
         let pki = env::var_os("KUBECONFIG").map(PathBuf::from)?.parent()?.join("pki");
         let found = Some(pki).filter(|pki| pki.join("ca.key").exists());
-        let pki = require("pki/ca.key beside KUBECONFIG, to sign client certificates,", found)?;
+        let pki = require("pki/ca.key next to KUBECONFIG, to sign client certificates,", found)?;
         require("openssl", openssl::found())?;
         Some(openssl::client((&pki.join("ca.crt"), &pki.join("ca.key")), subject, form, version))
     }

@@ -33,16 +33,16 @@ impl Kubelet {
     /// `None` means that the test is skipped.
     fn find() -> Option<(Self, File)> {
         node()?;
-        let lock = Self::beside_kubeconfig()
+        let lock = Self::next_to_kubeconfig()
             .map(|found| File::create(found.home.join("pids/.kubelet-test")).unwrap());
         let lock =
             require("a kubelet that runs as a process of this machine and that root may restart", lock)?;
         lock.lock().unwrap();
         // The previous test may have started a new kubelet.
-        Some((Self::beside_kubeconfig().expect("the kubelet is still there"), lock))
+        Some((Self::next_to_kubeconfig().expect("the kubelet is still there"), lock))
     }
 
-    fn beside_kubeconfig() -> Option<Self> {
+    fn next_to_kubeconfig() -> Option<Self> {
         let home = env::var_os("KUBECONFIG").and_then(|path| Some(Path::new(&path).parent()?.to_owned()));
         let home = home.filter(|_| getuid().is_root())?;
         let pid = fs::read_to_string(home.join("pids/kubelet")).ok()?;

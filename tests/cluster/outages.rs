@@ -50,7 +50,7 @@ fn the_sidecar_recovers_from_a_killed_api_server() {
     for password in ["test-password-3", "test-password-4"] {
         sidecar.put_password(password);
     }
-    // The API server is restarted because it has cached the changes.
+    // A new API server is needed, because this one has cached the changes.
     cluster.kill("kube-apiserver");
     cluster.compact();
     cluster.up();

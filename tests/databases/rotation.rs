@@ -83,7 +83,7 @@ impl Pod {
 
 /// The results of one client so far.
 #[derive(Clone, Default)]
-struct Seen {
+struct Progress {
     logins: usize,
     /// Failures since the start of the last rotation.
     failures: usize,
@@ -98,12 +98,12 @@ struct Client<'a> {
     format: &'static str,
     pod: &'a Pod,
     postgresql: &'a Postgresql,
-    seen: Mutex<Seen>,
+    progress: Mutex<Progress>,
 }
 
 impl Client<'_> {
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap()
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap()
     }
 
     /// One login with the file of this version.
@@ -134,13 +134,13 @@ impl Client<'_> {
             let text = fs::read_to_string(version.join(self.format)).unwrap();
             match self.log_in(&version) {
                 Ok(name) => {
-                    let mut seen = self.seen();
-                    seen.logins += 1;
-                    (seen.last, seen.with) = (name, text);
+                    let mut progress = self.progress();
+                    progress.logins += 1;
+                    (progress.last, progress.with) = (name, text);
                 }
                 Err(message) => {
                     assert!(message.contains("password authentication failed"), "{}: {message}", self.format);
-                    self.seen().failures += 1;
+                    self.progress().failures += 1;
                     poll_until(TIMEOUT, "the file has changed", || {
                         self.pod.read(self.format) != text || done.load(Ordering::Relaxed)
                     });
@@ -159,7 +159,7 @@ fn while_clients_run(pod: &Pod, postgresql: &Postgresql, rotate: impl FnOnce(&[C
             self.0.store(true, Ordering::Relaxed);
         }
     }
-    let clients = FORMATS.map(|format| Client { format, pod, postgresql, seen: Mutex::default() });
+    let clients = FORMATS.map(|format| Client { format, pod, postgresql, progress: Mutex::default() });
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let end = SetOnDrop(&done);
@@ -175,7 +175,7 @@ fn wait_for_logins(clients: &[Client<'_>], what: &str) {
     for client in clients {
         poll_until(TIMEOUT, &format!("{} logs in {what}", client.format), || {
             let now = client.pod.read(client.format);
-            client.seen().with == now
+            client.progress().with == now
         });
     }
 }
@@ -192,14 +192,14 @@ fn a_client_that_waits_for_a_new_file_fails_at_most_once_per_rotation() {
     while_clients_run(&pod, &postgresql, |clients| {
         wait_for_logins(clients, "at first");
         for change in 1..=CHANGES {
-            clients.iter().for_each(|client| client.seen().failures = 0);
+            clients.iter().for_each(|client| client.progress().failures = 0);
             user.password = format!("test-password-{change}{SPECIAL}");
             postgresql.administer(&format!("ALTER ROLE app PASSWORD {};", literal(&user.password)));
             // In every other rotation the Secret changes late, so that every client fails.
             let late = change % 2 == 0;
             if late {
                 poll_until(TIMEOUT, "all clients have failed", || {
-                    clients.iter().all(|client| client.seen().failures > 0)
+                    clients.iter().all(|client| client.progress().failures > 0)
                 });
             }
             pod.put(&user);
@@ -208,7 +208,7 @@ fn a_client_that_waits_for_a_new_file_fails_at_most_once_per_rotation() {
             });
             wait_for_logins(clients, "after a change");
             for client in clients {
-                let failures = client.seen().failures;
+                let failures = client.progress().failures;
                 assert!(failures <= 1, "{}: {failures} failures for change {change}", client.format);
                 assert!(!late || failures == 1, "{}: change {change} was not noticed", client.format);
             }
@@ -234,11 +234,11 @@ fn no_login_fails_if_two_roles_alternate() {
             postgresql.administer(&format!("ALTER ROLE {} PASSWORD {password};", user.name));
             pod.put(user);
             poll_until(TIMEOUT, "all clients log in as the other role", || {
-                clients.iter().all(|client| client.seen().last == user.name)
+                clients.iter().all(|client| client.progress().last == user.name)
             });
         }
         for client in clients {
-            let Seen { logins, failures, .. } = client.seen().clone();
+            let Progress { logins, failures, .. } = client.progress().clone();
             assert_eq!(failures, 0, "{}, of {} attempts", client.format, logins + failures);
             assert!(logins > CHANGES, "{}: {logins}", client.format);
         }

@@ -23,11 +23,11 @@ const REPORT: &str = r#"
 "#;
 
 /// A pod `edited` with these annotations, whose sidecar watches them.
-struct Edited {
+struct PodWithEdits {
     namespace: Namespace,
 }
 
-impl Edited {
+impl PodWithEdits {
     fn start(annotations: serde_json::Value, secrets: &[&str]) -> Option<Self> {
         let namespace = namespace()?;
         namespace.put_secret("more", &[("password", FIRST)]);
@@ -62,7 +62,7 @@ fn applications_of_other_users_see_a_file_become_a_directory_and_back() {
         "podcreds.io/y.secret": "db",
         "podcreds.io/y.path": "y/",
     });
-    let Some(edited) = Edited::start(annotations, &["db"]) else { return };
+    let Some(edited) = PodWithEdits::start(annotations, &["db"]) else { return };
     edited.reports("at the start", &["x: test-password-0", "y/: password username test-password-0"]);
 
     edited.annotate(&[
@@ -100,7 +100,7 @@ fn entries_of_removed_credentials_and_deleted_secrets_disappear_for_other_users(
         "podcreds.io/deleted-file.secret": "more",
         "podcreds.io/deleted-file.format": "env",
     });
-    let Some(edited) = Edited::start(annotations, &["db", "more"]) else { return };
+    let Some(edited) = PodWithEdits::start(annotations, &["db", "more"]) else { return };
     let kept = "db/: password username test-password-0";
     let deleted = ["deleted-file.env: test-password-0", "deleted/: password test-password-0"];
     let removed = ["removed-file.env: test-password-0", "removed/: password username test-password-0"];
