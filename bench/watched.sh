@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # cluster.sh and the script that sources this set them
-# What the benchmarks of the sidecar share: Secrets that change, who may watch and who may change them, sidecars that
-# follow them, and what the kernel says of a process. Sourced after cluster.sh.
+# Shared by the benchmarks of the sidecar: creates Secrets, the service accounts that watch and change them, and sidecars,
+# and reads process statistics from the kernel. To be sourced after cluster.sh.
 
-# set_up_watched COUNT…: one pod for each count, named after it, whose annotations name so many Secrets.
+# set_up_watched COUNT…: creates a pod `watches-COUNT` for each count, whose annotations name that many Secrets.
 set_up_watched() {
     local count
     {
@@ -14,9 +14,9 @@ set_up_watched() {
     make_watched "$work/objects.yaml"
 }
 
-# make_watched OBJECTS: makes them, and the accounts that watch and change them.
+# make_watched OBJECTS: creates the objects, and the accounts that watch and change them.
 make_watched() {
-    # The kernel's own count of its processor time, in nanoseconds.
+    # `reading` gets processor time in nanoseconds from there.
     [[ -r /proc/self/schedstat ]] || die "this kernel does not count processor time in /proc/PID/schedstat"
     make_namespace "$1"
     make_account rotator "$work/rotator"
@@ -38,11 +38,11 @@ watched_pod() {
     )
 }
 
-# pod_manifest NAME: with the annotations of the standard input.
+# pod_manifest NAME: reads the annotations from standard input.
 pod_manifest() {
     printf '%s\n' --- 'apiVersion: v1' 'kind: Pod' metadata: "  name: $1" '  annotations:'
     cat
-    # The pod only has to be readable: no node matches, and no image is pulled.
+    # The pod never runs: no node matches its selector.
     cat <<'EOF'
 spec:
   serviceAccountName: bench
@@ -62,7 +62,7 @@ stringData: {username: test-$1, password: test-password-$1, host: $1.example, po
 EOF
 }
 
-# `list` is what kube-rs needs besides; podcreds does without. What is measured beside it has an account of its own, for the
+# kube-rs also needs `list`; podcreds does not. Each program has an account of its own, which identifies its requests in the
 # API server's audit log.
 watched_accounts() {
     cat <<'EOF'
@@ -113,7 +113,7 @@ EOF
 # rotate CHANGES SECRET [FILE]
 rotate() { env -i "${writer[@]}" "$rotate" "$@"; }
 
-# start_podcreds COUNT VOLUME [VARIABLE=VALUE…]: follows the Secrets of the pod of that count; sets `started_pid`.
+# start_podcreds COUNT VOLUME [VARIABLE=VALUE…]: starts a sidecar for the pod `watches-COUNT`; sets `started_pid`.
 start_podcreds() {
     mkdir "$2"
     start_sidecar "watches-$1" "$2" "${@:3}"
@@ -122,18 +122,19 @@ start_podcreds() {
 # start_sidecar POD VOLUME [VARIABLE=VALUE…]
 start_sidecar() {
     local options=()
-    # Its port would be taken from others.
+    # Several sidecars on one machine cannot listen on the same port.
     if [[ $("$podcreds" sidecar --help) == *--listen* ]]; then options+=(--listen off); fi
     start "$2.log" "POD_NAME=$1" "PODCREDS_VOLUME=$2" "${@:3}" "$podcreds" sidecar "${options[@]}"
 }
 
-# The same, with the podcreds that is measured beside it.
+# Like start_podcreds, with the earlier podcreds.
 start_before() {
     local podcreds=$before pod=("${pod_of_before[@]}")
     start_podcreds "$@"
 }
 
-# start LOG [VARIABLE=VALUE…] COMMAND…: as a pod, in the background; `exec`, so that the number is the command's own.
+# start LOG [VARIABLE=VALUE…] COMMAND…: starts the command in the background with a pod's environment; `exec` makes
+# `started_pid` the pid of the command itself.
 start() {
     exec env -i "${pod[@]}" "${@:2}" 2>"$1" &
     started_pid=$!
@@ -144,20 +145,20 @@ start() {
 stop() {
     kill "$1"
     wait "$1" 2>/dev/null || true
-    # Its number may become another's.
+    # The kernel may reuse the pid, which clean_up must not kill.
     local pid running=()
     for pid in "${started[@]}"; do [[ $pid == "$1" ]] || running+=("$pid"); done
     started=("${running[@]}")
 }
 
-# reading PID FIELD: `VmRSS` and its like are KiB.
+# reading PID FIELD: `VmRSS` and similar fields are in KiB.
 reading() {
     case $2 in
     Pss) awk '/^Pss:/ {print $2}' "/proc/$1/smaps_rollup" 2>/dev/null || echo - ;;
     descriptors) find "/proc/$1/fd" -mindepth 1 | wc -l ;;
-    # Of all threads: nanoseconds, and how often one was given a processor.
+    # Sums over all threads: nanoseconds on a processor, and number of timeslices.
     cpu) cat "/proc/$1/task"/*/schedstat | awk '{sum += $1} END {printf "%d\n", sum}' ;;
-    turns) cat "/proc/$1/task"/*/schedstat | awk '{sum += $3} END {printf "%d\n", sum}' ;;
+    slices) cat "/proc/$1/task"/*/schedstat | awk '{sum += $3} END {printf "%d\n", sum}' ;;
     *) awk -v field="$2:" '$1 == field {print $2}' "/proc/$1/status" ;;
     esac
 }

@@ -1,16 +1,12 @@
-//! podcreds without a cluster: a TLS API server on loopback that holds a pod and its Secrets, the real `init` as a process
-//! of its own, and the files that come of it.
+//! Shows podcreds without a cluster: starts a TLS API server on loopback with a pod and its Secrets, runs the real `init` and
+//! `sidecar` as processes, and prints the files that they write.
 //!
 //! ```sh
 //! cargo run --example demo
 //! ```
 
-#![allow(clippy::print_stdout, reason = "a demo is there to be seen")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a demo that cannot go on has nothing better to do"
-)]
+#![allow(clippy::print_stdout, reason = "the output is the purpose of a demo")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a demo that cannot continue should panic")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -25,13 +21,12 @@ use support::pod::PodFolder;
 use support::run::{Running, poll_until};
 use support::server::ApiServer;
 
-/// The first argument by which the demo starts itself as podcreds.
+/// With this first argument, the demo acts as podcreds.
 const AS_PODCREDS: &str = "--as-podcreds";
 
-/// Beyond this the demo has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The annotations of the pod: all that an application team writes.
+/// The annotations of the pod, which are all that an application team writes.
 const ANNOTATIONS: [(&str, &str); 8] = [
     ("podcreds.io/db.secret", "orders-db"),
     ("podcreds.io/env.secret", "orders-db"),
@@ -61,11 +56,11 @@ fn main() -> ExitCode {
     println!("A pod in namespace prod has these annotations:\n");
     ANNOTATIONS.iter().for_each(|(name, value)| println!("    {name}: {value}"));
 
-    println!("\nIts init container runs `podcreds init`, which says:\n");
+    println!("\nIts init container runs `podcreds init`, which logs:\n");
     let pod = PodFolder::new(&server);
     let succeeded = init(&pod, &server);
     println!(
-        "\nIt asked the API server, over {} TLS connection, for this and no more:\n",
+        "\nIt sent only these requests to the API server, over {} TLS connection:\n",
         server.connections()
     );
     server.request_lines().iter().for_each(|line| println!("    {line}"));
@@ -74,8 +69,8 @@ fn main() -> ExitCode {
     show(&pod.volume(), &pod.volume());
     let followed = succeeded && rotate(&pod, &server);
     println!(
-        "\n`..data` leads to the current version. A change makes a new version, swapped in by one rename: who resolves\n\
-         `..data` once never reads a mix."
+        "\n`..data` points to the current version. A change creates a new version, and one rename makes it current: a reader\n\
+         that resolves `..data` once never sees a mixture of versions."
     );
     if followed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -83,9 +78,10 @@ fn main() -> ExitCode {
 /// Starts the sidecar, changes a Secret, and shows the file before and after.
 fn rotate(pod: &PodFolder, server: &ApiServer) -> bool {
     println!(
-        "\nA sidecar, `podcreds sidecar`, keeps the files current. A Secret is changed under its eyes:\n"
+        "\nA sidecar, `podcreds sidecar`, keeps the files current. The demo changes a Secret while it runs:\n"
     );
-    let mut command = pod.command(&std::env::current_exe().expect("a program knows where it is"), server);
+    let mut command =
+        pod.command(&std::env::current_exe().expect("the path of this program is known"), server);
     command.args([AS_PODCREDS, "sidecar"]);
     let sidecar = Running::start(command);
     poll_until(PATIENCE, "the Secrets are watched", || server.open_watches() == 3);
@@ -98,7 +94,7 @@ fn rotate(pod: &PodFolder, server: &ApiServer) -> bool {
         "orders-db",
         &[("username", b"orders"), ("password", b"another-demo-password")],
     );
-    poll_until(PATIENCE, "the file follows", || {
+    poll_until(PATIENCE, "the file has the new value", || {
         fs::read_to_string(&file).is_ok_and(|text| text.starts_with("another"))
     });
     println!(
@@ -110,18 +106,18 @@ fn rotate(pod: &PodFolder, server: &ApiServer) -> bool {
     true
 }
 
-/// Runs this program again as podcreds, with the environment and the files that a container has.
+/// Runs this program again as podcreds, with the environment and files of a container.
 fn init(pod: &PodFolder, server: &ApiServer) -> bool {
     let mut command: Command =
-        pod.command(&std::env::current_exe().expect("a program knows where it is"), server);
+        pod.command(&std::env::current_exe().expect("the path of this program is known"), server);
     let output = command.args([AS_PODCREDS, "init"]).output().expect("podcreds starts");
     String::from_utf8_lossy(&output.stderr).lines().for_each(|line| println!("    {line}"));
     output.status.success()
 }
 
-/// Prints a folder as a tree, with modes, where links lead, and what is in the files.
-fn show(root: &Path, folder: &Path) {
-    let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+/// Prints a directory as a tree, with modes, link targets and file contents.
+fn show(root: &Path, directory: &Path) {
+    let mut paths: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     for path in paths {
         let name = path.strip_prefix(root).unwrap().display();

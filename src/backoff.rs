@@ -4,30 +4,30 @@
 use std::time::Duration;
 
 /// The most that is waited after the first failure; doubles with each.
-pub const FIRST_DELAY: Duration = Duration::from_millis(100);
+pub(crate) const FIRST_DELAY: Duration = Duration::from_millis(100);
 
 /// How long to wait after each failure in a row.
 #[derive(Clone, Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
     longest: Duration,
 }
 
 impl Backoff {
     /// Waits that grow up to `longest`.
-    pub fn up_to(longest: Duration) -> Self {
+    pub(crate) fn up_to(longest: Duration) -> Self {
         Self { failures: 0, longest }
     }
 
     /// How long to wait after one more failure, drawn evenly from nothing to a bound that doubles each time.
-    pub fn delay(&mut self) -> Duration {
+    pub(crate) fn delay(&mut self) -> Duration {
         let most = self.most();
         self.failures = self.failures.saturating_add(1);
         most.mul_f64(fastrand::f64())
     }
 
     /// It worked: the next failure is a first one.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// Holds at most `burst` tokens, and gains one in each `interval`. Whatever takes time from elsewhere stays testable.
 #[derive(Debug)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     burst: f64,
     interval: Duration,
     tokens: f64,
@@ -13,12 +13,12 @@ pub struct Bucket {
 
 impl Bucket {
     /// A full bucket.
-    pub fn new(burst: u32, interval: Duration, now: Instant) -> Self {
+    pub(crate) fn new(burst: u32, interval: Duration, now: Instant) -> Self {
         Self { burst: burst.into(), interval, tokens: burst.into(), filled: now }
     }
 
     /// Takes a token, if there is a whole one.
-    pub fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         self.reserve(now, Duration::ZERO).is_ok()
     }
 
@@ -27,7 +27,7 @@ impl Bucket {
     ///
     /// # Errors
     /// How long it would take, if that is more than `most`; then none is taken.
-    pub fn reserve(&mut self, now: Instant, most: Duration) -> Result<Duration, Duration> {
+    pub(crate) fn reserve(&mut self, now: Instant, most: Duration) -> Result<Duration, Duration> {
         let gained = now.saturating_duration_since(self.filled).as_secs_f64() / self.interval.as_secs_f64();
         self.tokens = (self.tokens + gained).min(self.burst);
         self.filled = now;

@@ -6,7 +6,7 @@ use crate::credential::{FileMode, RelativePath};
 use crate::secret::SecretBytes;
 
 /// The files of a bundle, by path. No path is another's folder: whoever fills it sees to that.
-pub type Bundle = BTreeMap<RelativePath, BundleFile>;
+pub(crate) type Bundle = BTreeMap<RelativePath, BundleFile>;
 
 /// One file.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 const LONGEST_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// Reads a time that may be zero.
-pub fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     if humantime::parse_duration(text) == Ok(Duration::ZERO) {
         Ok(Duration::ZERO)
     } else {
@@ -15,14 +15,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a time that the API server is asked for, which counts in seconds.
-pub fn whole_seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn whole_seconds(text: &str) -> Result<Duration, String> {
     positive_duration(text).and_then(|time| {
         if time < Duration::from_secs(1) { Err("must be a second or longer".to_owned()) } else { Ok(time) }
     })
 }
 
 /// Reads a time that is not zero.
-pub fn positive_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("must be longer than zero".to_owned()),
         Ok(duration) if duration > LONGEST_DURATION => Err("must not be longer than a year".to_owned()),

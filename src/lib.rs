@@ -1,38 +1,36 @@
-//! podcreds delivers database credentials to a pod as files.
+//! podcreds delivers database credentials to a pod as files. The binary is the product; this library has no stable interface.
 //!
-//! The way of the data is the order of the modules, and imports run one way:
+//! Data flows through the modules in this order, and imports only point backwards (`tests/layers.rs`):
 //!
 //! ```text
-//! annotations ─► credential ─► kube (fetch) ─► render ─► volume (publish)        one pass = sync
+//! annotations ─► credential ─► kube (fetch) ─► render ─► volume (publish)
 //! ```
 //!
-//! [`annotations`] and [`render`] are pure. [`kube`] knows nothing of credentials, [`volume`] nothing of Kubernetes. Only
-//! [`sync`] puts the steps together; [`cli`] turns flags and the environment into its settings.
+//! [`sync`] runs these steps once, [`sidecar`] repeats them and [`telemetry`] reports on it. [`cli`] turns flags and the
+//! environment into settings for [`commands`]. [`annotations`] and [`render`] are pure: no I/O, no clock, no environment.
+//! [`kube`] knows nothing of credentials, [`volume`] nothing of Kubernetes.
+//!
+//! Public modules are those that the binary, tests, benchmarks and fuzz targets use; all else is `pub(crate)`.
 
 pub mod annotations;
-pub mod backoff;
-pub mod bucket;
+mod backoff;
+mod bucket;
 pub mod bundle;
 pub mod cli;
-pub mod clusters;
-pub mod commands;
+mod commands;
 pub mod credential;
-pub mod duration;
-pub mod environment;
+mod duration;
+pub mod env_file;
 pub mod escape;
-pub mod events;
-pub mod health;
 pub mod inspect;
 pub mod kube;
-pub mod kubeconfig;
-pub mod notify;
 pub mod object;
-pub mod ordered;
-pub mod quote;
 pub mod render;
 pub mod secret;
-pub mod sidecar;
-pub mod sync;
+mod sidecar;
+mod sync;
+mod telemetry;
 pub mod template;
+mod text;
 pub mod volume;
-pub mod yaml;
+mod yaml;

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::quote::Quoted;
 use crate::secret::SecretBytes;
+use crate::text::Quoted;
 
 /// The kinds of objects that are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +24,7 @@ pub enum Kind {
 
 impl Kind {
     /// The name in URLs and in RBAC rules.
-    pub fn resource(self) -> &'static str {
+    pub(crate) fn resource(self) -> &'static str {
         match self {
             Self::Pod => "pods",
             Self::Secret => "secrets",
@@ -67,13 +67,13 @@ impl fmt::Display for Namespace {
 
 /// The id of a cluster in the clusters file: what `.cluster` names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ClusterId(Box<str>);
+pub(crate) struct ClusterId(Box<str>);
 
 impl ClusterId {
     /// Checks the id: at most 63 of `A-Z a-z 0-9 - _ .`, with a letter or digit at both ends, as Kubernetes has it for the
     /// value of a label.
     /// Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>
-    pub fn parse(text: &str) -> Result<Self, NameError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, NameError> {
         let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let ends = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
         let bytes = text.as_bytes();
@@ -85,7 +85,7 @@ impl ClusterId {
     }
 
     /// The id itself.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -100,11 +100,11 @@ impl fmt::Display for ClusterId {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectRef {
     /// In which cluster it is; none for the pod's own.
-    pub cluster: Option<ClusterId>,
+    pub(crate) cluster: Option<ClusterId>,
     /// What it is.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// Where it is.
-    pub namespace: Namespace,
+    pub(crate) namespace: Namespace,
     name: Box<str>,
 }
 
@@ -120,7 +120,7 @@ impl ObjectRef {
     }
 
     /// Another object beside this one, with its name (cut where it is too long), a dot and a number in hexadecimal digits.
-    pub fn numbered(&self, kind: Kind, number: u128) -> Self {
+    pub(crate) fn numbered(&self, kind: Kind, number: u128) -> Self {
         let number = format!(".{number:x}");
         // Names are ASCII.
         let name = &self.name[..self.name.len().min(SUBDOMAIN_LIMIT - number.len())];
@@ -140,12 +140,12 @@ impl ObjectRef {
 
     /// The object of this kind and name in another cluster; none means the pod's own.
     #[must_use]
-    pub fn in_cluster(self, cluster: Option<ClusterId>) -> Self {
+    pub(crate) fn in_cluster(self, cluster: Option<ClusterId>) -> Self {
         Self { cluster, ..self }
     }
 
     /// The object's name.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 }
@@ -162,13 +162,13 @@ impl fmt::Display for ObjectRef {
 
 /// What a Secret or ConfigMap holds: bytes under keys. Of a Service it is the host under [`SERVICE_HOST`], and the number of
 /// each port under [`SERVICE_PORT`] and the port's name.
-pub type Data = BTreeMap<String, SecretBytes>;
+pub(crate) type Data = BTreeMap<String, SecretBytes>;
 
 /// The key of a Service's host.
-pub const SERVICE_HOST: &str = "host";
+pub(crate) const SERVICE_HOST: &str = "host";
 /// What the key of a Service's port begins with; behind it stands the port's name, if it has one. No name has a slash in
 /// it, so that no port can be taken for the host or for another port.
-pub const SERVICE_PORT: &str = "port/";
+pub(crate) const SERVICE_PORT: &str = "port/";
 
 /// A name that Kubernetes would not accept.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -199,13 +199,13 @@ fn form(what: &str) -> &'static str {
 const SUBDOMAIN_LIMIT: usize = 253;
 
 /// Whether this is a DNS subdomain in the sense of Kubernetes: the form of most names, and of an annotation's prefix.
-pub fn is_subdomain(text: &str) -> bool {
+pub(crate) fn is_subdomain(text: &str) -> bool {
     text.len() <= SUBDOMAIN_LIMIT && text.split('.').all(is_subdomain_part)
 }
 
 /// Whether this is a DNS label in the sense of Kubernetes: the form of a namespace's name, and of the name of a Service's
 /// port.
-pub fn is_label(text: &str) -> bool {
+pub(crate) fn is_label(text: &str) -> bool {
     text.len() <= 63 && is_subdomain_part(text)
 }
 

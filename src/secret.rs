@@ -45,22 +45,22 @@ pub struct SecretBuffer(Zeroizing<Vec<u8>>);
 
 impl SecretBuffer {
     /// A buffer that holds `capacity` bytes before it has to move.
-    pub fn with_capacity(capacity: usize) -> Self {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self(Zeroizing::new(Vec::with_capacity(capacity)))
     }
 
     /// How many bytes it holds.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Whether it holds nothing.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Appends bytes.
-    pub fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         let needed = self.0.len() + bytes.len();
         if needed > self.0.capacity() {
             let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(self.0.capacity() * 2)));
@@ -77,7 +77,7 @@ impl SecretBuffer {
     }
 
     /// Appends one character.
-    pub fn push_char(&mut self, c: char) {
+    pub(crate) fn push_char(&mut self, c: char) {
         let mut utf8 = [0; 4];
         self.push(c.encode_utf8(&mut utf8).as_bytes());
         utf8.zeroize();
@@ -85,7 +85,7 @@ impl SecretBuffer {
 
     /// Takes the first line out, without its new line; none if there is no whole one. It is known that none ends in the
     /// first `searched` bytes.
-    pub fn take_line(&mut self, searched: usize) -> Option<Zeroizing<Vec<u8>>> {
+    pub(crate) fn take_line(&mut self, searched: usize) -> Option<Zeroizing<Vec<u8>>> {
         let end = searched + self.0.get(searched..)?.iter().position(|byte| *byte == b'\n')?;
         let line = Zeroizing::new(self.0[..end].to_vec());
         let rest = Zeroizing::new(self.0[end + 1..].to_vec());

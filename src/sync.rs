@@ -1,7 +1,7 @@
 //! One pass: annotations to credentials, credentials to the content of their sources, content to files, files to the
 //! volume. Each step ends before the next begins, so nothing is written that is not whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,11 +13,10 @@ use log::{info, warn};
 
 use crate::annotations::{self, DownwardError, Scope};
 use crate::bundle::Bundle;
-use crate::clusters::Clusters;
 use crate::credential::{Credential, CredentialName};
+use crate::kube::config::clusters::Clusters;
 use crate::kube::{self, Cause, Client, Deadline, until_settled};
 use crate::object::ObjectRef;
-use crate::ordered;
 use crate::render::{self, Omission, Sources, left_out};
 use crate::volume::{self, Published, Volume};
 
@@ -26,24 +25,24 @@ const ANNOTATIONS_LIMIT: u64 = 2 * 1024 * 1024;
 
 /// What a pass needs to know.
 #[derive(Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Where the annotations are.
-    pub annotations: AnnotationsFrom,
+    pub(crate) annotations: AnnotationsFrom,
     /// Which of them are ours.
-    pub prefix: String,
+    pub(crate) prefix: String,
     /// Where sources are looked for.
-    pub scope: Scope,
+    pub(crate) scope: Scope,
     /// Whether a pod without any annotation of ours is fine.
-    pub allow_none: bool,
+    pub(crate) allow_none: bool,
     /// The bound on reading all objects, retries included.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// Which errors end it at once.
-    pub gives_up: fn(&kube::Error) -> bool,
+    pub(crate) gives_up: fn(&kube::Error) -> bool,
 }
 
 /// Where a pod's annotations are read.
 #[derive(Debug)]
-pub enum AnnotationsFrom {
+pub(crate) enum AnnotationsFrom {
     /// From the API server.
     Pod {
         /// The pod.
@@ -57,22 +56,22 @@ pub enum AnnotationsFrom {
 
 /// What was read: credentials and the content of their sources.
 #[derive(Debug)]
-pub struct Gathered {
+pub(crate) struct Gathered {
     /// In order of name.
-    pub credentials: Vec<Credential>,
+    pub(crate) credentials: Vec<Credential>,
     /// By object.
-    pub sources: Sources,
+    pub(crate) sources: Sources,
 }
 
 /// What a pass did.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// How many credentials were written: not those that are optional and have no source.
-    pub credentials: usize,
+    pub(crate) credentials: usize,
     /// How many files they have.
-    pub files: usize,
+    pub(crate) files: usize,
     /// Whether they had to be written.
-    pub published: Published,
+    pub(crate) published: Published,
 }
 
 impl fmt::Display for Outcome {
@@ -88,7 +87,7 @@ impl fmt::Display for Outcome {
 ///
 /// # Errors
 /// The first step that fails; the volume is then as it was.
-pub fn run(settings: &Settings, clusters: &Clusters, volume: &Volume) -> Result<Outcome, Error> {
+pub(crate) fn run(settings: &Settings, clusters: &Clusters, volume: &Volume) -> Result<Outcome, Error> {
     let Gathered { credentials, sources } = gather(settings, clusters)?;
     publish(&credentials, &sources, volume)
 }
@@ -97,7 +96,11 @@ pub fn run(settings: &Settings, clusters: &Clusters, volume: &Volume) -> Result<
 ///
 /// # Errors
 /// The first step that fails; the volume is then as it was.
-pub fn publish(credentials: &[Credential], sources: &Sources, volume: &Volume) -> Result<Outcome, Error> {
+pub(crate) fn publish(
+    credentials: &[Credential],
+    sources: &Sources,
+    volume: &Volume,
+) -> Result<Outcome, Error> {
     publish_with(credentials, sources, Bundle::new(), volume)
 }
 
@@ -105,7 +108,7 @@ pub fn publish(credentials: &[Credential], sources: &Sources, volume: &Volume) -
 ///
 /// # Errors
 /// As [`publish`].
-pub fn publish_with(
+pub(crate) fn publish_with(
     credentials: &[Credential],
     sources: &Sources,
     files: Bundle,
@@ -127,7 +130,7 @@ pub fn publish_with(
 ///
 /// # Errors
 /// Wrong annotations at once; what cannot be read when the time is up.
-pub fn gather(settings: &Settings, clusters: &Clusters) -> Result<Gathered, Error> {
+pub(crate) fn gather(settings: &Settings, clusters: &Clusters) -> Result<Gathered, Error> {
     gather_some(settings, clusters, |_| true)
 }
 
@@ -135,7 +138,7 @@ pub fn gather(settings: &Settings, clusters: &Clusters) -> Result<Gathered, Erro
 ///
 /// # Errors
 /// Wrong annotations at once, of all credentials; what cannot be read when the time is up.
-pub fn gather_some(
+pub(crate) fn gather_some(
     settings: &Settings,
     clusters: &Clusters,
     wanted: impl Fn(&Credential) -> bool,
@@ -144,7 +147,7 @@ pub fn gather_some(
     let mut credentials = credentials(settings, clusters, deadline)?;
     credentials.retain(wanted);
     // A wrong template is told before any Secret is asked for.
-    let templates = ordered::set(credentials.iter().filter_map(Credential::template_object));
+    let templates = credentials.iter().filter_map(Credential::template_object).collect::<BTreeSet<_>>();
     let mut sources =
         fetch(clusters, &credentials, |object| templates.contains(object), deadline, settings.gives_up)?;
     render::check_templates(&credentials, &sources)?;
@@ -163,7 +166,7 @@ pub fn gather_some(
 ///
 /// # Errors
 /// Wrong annotations at once; what cannot be read when the time is up.
-pub fn credentials(
+pub(crate) fn credentials(
     settings: &Settings,
     clusters: &Clusters,
     deadline: Deadline,
@@ -193,7 +196,7 @@ pub fn credentials(
 ///
 /// # Errors
 /// Every credential that its sources cannot fill.
-pub fn render(credentials: &[Credential], sources: &Sources) -> Result<Bundle, Error> {
+pub(crate) fn render(credentials: &[Credential], sources: &Sources) -> Result<Bundle, Error> {
     Ok(render::bundle(credentials, sources)?)
 }
 
@@ -229,7 +232,7 @@ fn read_pod(
         };
         Error::Unread { errors, needed_by: Vec::new(), hint, waited: deadline.waited() }
     })?;
-    Ok(ordered::map(read.into_iter().flat_map(|(_, annotations)| annotations)))
+    Ok(read.into_iter().flat_map(|(_, annotations)| annotations).collect::<BTreeMap<_, _>>())
 }
 
 /// Reads each distinct object once, of those that are wanted.
@@ -261,7 +264,7 @@ fn fetch(
         let needed_by = errors.iter().map(|error| needed_by(credentials, error.object())).collect();
         Error::Unread { errors, needed_by, hint, waited: deadline.waited() }
     })?;
-    Ok(ordered::map(read.into_iter().map(|((object, _), data)| (object.clone(), data))))
+    Ok(read.into_iter().map(|((object, _), data)| (object.clone(), data)).collect::<BTreeMap<_, _>>())
 }
 
 impl fmt::Display for AnnotationsFrom {
@@ -275,7 +278,7 @@ impl fmt::Display for AnnotationsFrom {
 
 /// Why a pass failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Wrong annotations.
     #[error(transparent)]
     Annotations(#[from] annotations::Errors),

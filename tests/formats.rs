@@ -1,5 +1,5 @@
-//! Every format is read back by the readers that applications use: shells, Python, Node and Java find the bytes that
-//! went in. Each test needs its reader and is skipped without it; `tests/readers/` holds the programs that read.
+//! Reads every format back with the readers that applications use: shells, Python, Node and Java must find the original
+//! bytes. Each test is skipped if its reader is missing; `tests/readers/` contains the reading programs.
 
 #![allow(
     clippy::unwrap_used,
@@ -37,17 +37,17 @@ use support::skip::require;
 
 /// Names the Python that has the modules of `tests/readers/requirements.txt`.
 const PYTHON: &str = "PODCREDS_TEST_PYTHON";
-/// Names the folder that holds the Node modules of `tests/readers/package.json`.
+/// Names the directory with the Node modules of `tests/readers/package.json`.
 const NODE_MODULES: &str = "PODCREDS_TEST_NODE_MODULES";
-/// Beyond this a reader hangs.
-const HANGS: Duration = Duration::from_secs(300);
-/// The locales that shells read in: of bytes, of characters, and one that is not there.
+/// The longest time for a reader.
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// The locales in which shells read: of bytes, of characters, and one that does not exist.
 const LOCALES: [&str; 3] = ["C", "C.UTF-8", "xx_XX.none"];
-/// How a refusal of `dotenv` ends.
-const NOT_PORTABLE: &str = "which dotenv libraries read differently: use format env or json";
-/// The least number of cases that `dotenv` must not refuse, and some of them.
-const PORTABLE_AT_LEAST: usize = 350;
-const PORTABLE: [&str; 12] = [
+/// How error messages of `dotenv` end.
+const DOTENV_REASON: &str = "which dotenv libraries read differently: use format env or json";
+/// The least number of cases that `dotenv` must accept, and some of them.
+const DOTENV_AT_LEAST: usize = 350;
+const DOTENV_ACCEPTS: [&str; 12] = [
     "empty",
     "spaces-at-both-ends",
     "single-quote-in-a-word",
@@ -61,13 +61,13 @@ const PORTABLE: [&str; 12] = [
     "url",
     "large",
 ];
-/// How a refusal of `envfile` names its reader or its limit.
-const NOT_FOR_KUBELET: [&str; 2] = ["the kubelet", "the most that Linux takes for a variable"];
-/// The least number of cases that `envfile` must not refuse: about a third of the random values hold a single quote.
-const FOR_KUBELET_AT_LEAST: usize = 350;
-/// How many mismatches a failure lists.
+/// How error messages of `envfile` name the reader or the limit.
+const KUBELET_REASONS: [&str; 2] = ["the kubelet", "the most that Linux takes for a variable"];
+/// The least number of cases that `envfile` must accept: about a third of the random values contain a single quote.
+const ENVFILE_AT_LEAST: usize = 350;
+/// How many mismatches a failing test lists.
 const LISTED: usize = 10;
-/// How much of a value a failure shows, in characters.
+/// How many characters of a value a failing test shows.
 const SHOWN: usize = 120;
 
 #[test]
@@ -124,12 +124,12 @@ fn dotenv_is_read_by_node() {
 }
 
 #[test]
-fn dotenv_refuses_few_values() {
+fn dotenv_rejects_few_values() {
     let files = Files::write("dotenv", &[]);
     let written: BTreeSet<_> = files.cases.iter().map(|case| case.name.as_str()).collect();
-    let refused: Vec<_> = PORTABLE.into_iter().filter(|name| !written.contains(name)).collect();
+    let refused: Vec<_> = DOTENV_ACCEPTS.into_iter().filter(|name| !written.contains(name)).collect();
     assert_eq!(refused, [""; 0]);
-    assert!(written.len() >= PORTABLE_AT_LEAST, "only {} cases are written", written.len());
+    assert!(written.len() >= DOTENV_AT_LEAST, "only {} cases are written", written.len());
 }
 
 #[test]
@@ -139,27 +139,27 @@ fn envfile_is_read_by_the_kubelets_parser() {
 }
 
 #[test]
-fn envfile_refuses_only_what_the_kubelets_parser_changes() {
+fn envfile_rejects_only_values_that_the_kubelets_parser_changes() {
     let Some(mut kubelet) = kubelet() else { return };
     let files = Files::write("envfile", &[]);
-    assert!(files.cases.len() >= FOR_KUBELET_AT_LEAST, "only {} cases are written", files.cases.len());
-    // What podcreds refuses, written by the rule for all other values. More than 128 KiB is Linux' limit, not the parser's.
+    assert!(files.cases.len() >= ENVFILE_AT_LEAST, "only {} cases are written", files.cases.len());
+    // The rejected values, written by the rule for all other values. The limit of 128 KiB is that of Linux, not of the parser.
     let is_written = |case: &Case| files.cases.iter().any(|other| other.name == case.name);
     let root = tempfile::tempdir().unwrap();
     let mut refused = cases::values();
     refused.retain(|case| !is_written(case) && case.fields["VALUE"].len() < 128 * 1024 - "VALUE=\0".len());
     assert!(refused.len() > 10, "{} cases are refused", refused.len());
     for case in &refused {
-        let folder = root.path().join(&case.name);
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("db.envfile"), format!("VALUE='{}'\n", case.fields["VALUE"])).unwrap();
+        let directory = root.path().join(&case.name);
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("db.envfile"), format!("VALUE='{}'\n", case.fields["VALUE"])).unwrap();
     }
     kubelet.arg("envfile").arg(root.path());
-    let answers = answers(kubelet);
-    assert_eq!(answers.len(), refused.len());
+    let outputs = outputs(kubelet);
+    assert_eq!(outputs.len(), refused.len());
     for case in &refused {
-        let answer = answers.iter().find(|answer| answer.case == case.name).unwrap();
-        assert_ne!(answer.mismatches(case), [""; 0], "case {} is read back unchanged", case.name);
+        let output = outputs.iter().find(|output| output.case == case.name).unwrap();
+        assert_ne!(output.mismatches(case), [""; 0], "case {} is read back unchanged", case.name);
     }
 }
 
@@ -196,7 +196,7 @@ fn properties_are_read_by_java() {
     Files::write("properties", &[cases::nul(), cases::odd_names()]).read_by(java, &readers);
 }
 
-/// What podcreds writes for each case: `<case>/db.<ending>` in a folder of the test's own.
+/// podcreds' output for each case, as `<case>/db.<extension>` in a temporary directory.
 struct Files {
     root: TempDir,
     format: &'static str,
@@ -204,25 +204,25 @@ struct Files {
 }
 
 impl Files {
-    /// Every case of one value, and `more`, without those that `dotenv` and `envfile` refuse because of their readers.
+    /// Writes every case with one value, and `more`, without the cases that `dotenv` and `envfile` reject because of their readers.
     fn write(format: &'static str, more: &[Case]) -> Self {
         let root = tempfile::Builder::new().prefix("podcreds-formats-").tempdir().unwrap();
         let mut cases = cases::values();
         cases.extend_from_slice(more);
         cases.retain(|case| match render(&[("format", format)], case) {
             Ok((name, content)) => {
-                let folder = root.path().join(&case.name);
-                fs::create_dir(&folder).unwrap();
-                fs::write(folder.join(name), content).unwrap();
+                let directory = root.path().join(&case.name);
+                fs::create_dir(&directory).unwrap();
+                fs::write(directory.join(name), content).unwrap();
                 true
             }
-            Err(refusal) => {
+            Err(error) => {
                 let is_expected = match format {
-                    "dotenv" => refusal.ends_with(NOT_PORTABLE),
-                    "envfile" => NOT_FOR_KUBELET.iter().any(|reason| refusal.contains(reason)),
+                    "dotenv" => error.ends_with(DOTENV_REASON),
+                    "envfile" => KUBELET_REASONS.iter().any(|reason| error.contains(reason)),
                     _ => false,
                 };
-                assert!(is_expected, "{format}, case {}: {refusal}", case.name);
+                assert!(is_expected, "{format}, case {}: {error}", case.name);
                 false
             }
         });
@@ -232,26 +232,26 @@ impl Files {
     /// Runs a program of `tests/readers/` that prints a line of JSON for each reader and case.
     fn read_by(&self, mut program: Command, readers: &[&str]) {
         program.arg(self.format).arg(self.root.path());
-        self.check(readers, &answers(program));
+        self.check(readers, &outputs(program));
     }
 
-    /// Each of these readers must have read each case, and found what went in.
-    fn check(&self, readers: &[&str], answers: &[Answer]) {
+    /// Fails unless each of these readers has read each case and found the original values.
+    fn check(&self, readers: &[&str], outputs: &[ReaderOutput]) {
         let mut by_case = BTreeMap::new();
-        for answer in answers {
-            let twice = by_case.insert((answer.reader.as_str(), answer.case.as_str()), answer);
-            assert!(twice.is_none(), "{}: case {} twice", answer.reader, answer.case);
+        for output in outputs {
+            let twice = by_case.insert((output.reader.as_str(), output.case.as_str()), output);
+            assert!(twice.is_none(), "{}: case {} twice", output.reader, output.case);
         }
         let mut wrong = Vec::new();
         for reader in readers {
             for case in &self.cases {
                 match by_case.remove(&(*reader, case.name.as_str())) {
-                    Some(answer) => wrong.extend(answer.mismatches(case)),
+                    Some(output) => wrong.extend(output.mismatches(case)),
                     None => wrong.push(format!("{reader}: case {} was not read", case.name)),
                 }
             }
         }
-        wrong.extend(by_case.keys().map(|(reader, case)| format!("{reader}: nobody wrote case {case}")));
+        wrong.extend(by_case.keys().map(|(reader, case)| format!("{reader}: unknown case {case}")));
         assert!(
             wrong.is_empty(),
             "{}: {} mismatches\n{}",
@@ -262,27 +262,27 @@ impl Files {
     }
 }
 
-/// What a program of `tests/readers/` prints.
-fn answers(program: Command) -> Vec<Answer> {
-    let finished = run(program, HANGS);
+/// Parses the output of a program in `tests/readers/`.
+fn outputs(program: Command) -> Vec<ReaderOutput> {
+    let finished = run(program, TIMEOUT);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     let lines = finished.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
 }
 
-/// What one reader made of one case.
+/// The result of one reader for one case.
 #[derive(Deserialize)]
-struct Answer {
+struct ReaderOutput {
     reader: String,
     case: String,
-    /// The values that it found, in base64.
+    /// The values by field, in base64.
     #[serde(default)]
     fields: BTreeMap<String, Base64>,
-    /// Why it found none.
+    /// The reader's error, if it failed.
     error: Option<String>,
 }
 
-impl Answer {
+impl ReaderOutput {
     fn mismatches(&self, case: &Case) -> Vec<String> {
         let place = format!("{}: case {}", self.reader, case.name);
         if let Some(error) = &self.error {
@@ -302,7 +302,7 @@ impl Answer {
     }
 }
 
-/// Bytes that stand in base64 in the JSON of a reader.
+/// Bytes that a reader prints in base64.
 #[derive(Deserialize)]
 #[serde(try_from = "String")]
 struct Base64(Vec<u8>);
@@ -324,12 +324,12 @@ fn shown(value: Option<&[u8]>) -> String {
     }
 }
 
-/// The name and content of the one file of a credential with these fields, or why there is none.
+/// The name and content of the only file of a credential with these fields, or podcreds' error.
 fn render(annotations: &[(&str, &str)], case: &Case) -> Result<(String, Vec<u8>), String> {
     let namespace = Namespace::parse("prod").unwrap();
     let annotations = [&[("secret", "db")], annotations].concat();
     let named =
-        annotations.iter().map(|(word, value)| (format!("{DEFAULT_PREFIX}/db.{word}"), (*value).to_owned()));
+        annotations.iter().map(|(key, value)| (format!("{DEFAULT_PREFIX}/db.{key}"), (*value).to_owned()));
     let credentials = parse(&named.collect(), DEFAULT_PREFIX, &Scope::own(namespace.clone())).unwrap();
     let secret = ObjectRef::new(Kind::Secret, namespace, "db").unwrap();
     let data = case.fields.iter().map(|(field, value)| (field.clone(), value.as_str().into())).collect();
@@ -355,18 +355,18 @@ fn shell(program: &str, arguments: &[&str]) {
             .env("HOME", elsewhere.path())
             .env("LC_ALL", locale)
             .current_dir(elsewhere.path());
-        let finished = run(command, HANGS);
+        let finished = run(command, TIMEOUT);
         let name = [&[program], arguments, &["in locale", locale]].concat().join(" ");
         assert_eq!(finished.code, Some(0), "{name}: {}", finished.stderr);
         files.check(&[name.as_str()], &sourced(&name, &finished.stdout, &files.cases));
-        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0, "{name}: a value was run");
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0, "{name}: the shell ran a value");
     }
 }
 
-/// What `read.sh` printed. What the environment holds beside the fields is the shell's own.
-fn sourced(reader: &str, printed: &[u8], cases: &[Case]) -> Vec<Answer> {
+/// Parses the output of `read.sh`, and ignores variables that the shell itself sets.
+fn sourced(reader: &str, printed: &[u8], cases: &[Case]) -> Vec<ReaderOutput> {
     let fields: BTreeMap<_, _> = cases.iter().map(|case| (case.name.as_str(), &case.fields)).collect();
-    let mut answers: Vec<Answer> = Vec::new();
+    let mut outputs: Vec<ReaderOutput> = Vec::new();
     for entry in printed.split(|byte| *byte == 0) {
         let (name, value) = match entry.iter().position(|byte| *byte == b'=') {
             Some(end) => (str::from_utf8(&entry[..end]).unwrap(), &entry[end + 1..]),
@@ -374,46 +374,51 @@ fn sourced(reader: &str, printed: &[u8], cases: &[Case]) -> Vec<Answer> {
         };
         if name.is_empty() {
             let case = str::from_utf8(value).unwrap().to_owned();
-            answers.push(Answer { reader: reader.to_owned(), case, fields: BTreeMap::new(), error: None });
-        } else if let Some(answer) = answers.last_mut()
-            && fields[answer.case.as_str()].contains_key(name)
+            outputs.push(ReaderOutput {
+                reader: reader.to_owned(),
+                case,
+                fields: BTreeMap::new(),
+                error: None,
+            });
+        } else if let Some(output) = outputs.last_mut()
+            && fields[output.case.as_str()].contains_key(name)
         {
-            answer.fields.insert(name.to_owned(), Base64(value.to_vec()));
+            output.fields.insert(name.to_owned(), Base64(value.to_vec()));
         }
     }
-    answers
+    outputs
 }
 
 /// Python with this module: `PODCREDS_TEST_PYTHON`, or `python3`.
 fn python(module: &str) -> Option<Command> {
     let python = env::var_os(PYTHON).unwrap_or_else(|| "python3".into());
     let imported = Command::new(&python).args(["-c", &format!("import {module}")]).output();
-    let there = imported.is_ok_and(|output| output.status.success());
+    let found = imported.is_ok_and(|output| output.status.success());
     let what = format!("Python with {module} (pip install -r tests/readers/requirements.txt)");
-    let mut command = Command::new(require(&what, there.then_some(python))?);
+    let mut command = Command::new(require(&what, found.then_some(python))?);
     command.arg(reader("read.py"));
     Some(command)
 }
 
-/// Node, for what it brings itself.
+/// Node without libraries.
 fn node() -> Option<Command> {
     let mut command = Command::new(require("node", find("node"))?);
     command.arg(reader("read.mjs"));
     Some(command)
 }
 
-/// Node with the libraries in `PODCREDS_TEST_NODE_MODULES`, a folder that npm calls `node_modules`.
+/// Node with the libraries in `PODCREDS_TEST_NODE_MODULES`, a `node_modules` directory.
 fn node_with_modules() -> Option<Command> {
     let modules = env::var_os(NODE_MODULES).map(PathBuf::from);
-    let there = modules.filter(|modules| ["dotenv", "yaml"].iter().all(|name| modules.join(name).is_dir()));
+    let found = modules.filter(|modules| ["dotenv", "yaml"].iter().all(|name| modules.join(name).is_dir()));
     let what = format!("{NODE_MODULES} with dotenv and yaml (npm install, of tests/readers/package.json)");
-    let modules = require(&what, there)?;
+    let modules = require(&what, found)?;
     let mut command = node()?;
     command.env(NODE_MODULES, modules);
     Some(command)
 }
 
-/// The parser of Kubernetes' own source, from the cache of Go modules: nothing is downloaded.
+/// The parser from Kubernetes' source code in the Go module cache. Nothing is downloaded.
 fn kubelet() -> Option<Command> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
     let build = || {
@@ -434,15 +439,17 @@ fn kubelet() -> Option<Command> {
 /// Java with its compiler, which `java Read.java` needs.
 fn java() -> Option<Command> {
     let modules = Command::new("java").arg("--list-modules").output();
-    let there = modules.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("jdk.compiler@"));
-    require("java with its compiler", there.then_some(()))?;
+    let found = modules.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("jdk.compiler@"));
+    require("java with its compiler", found.then_some(()))?;
     let mut command = Command::new("java");
     command.arg(reader("Read.java"));
     Some(command)
 }
 
 fn find(program: &str) -> Option<PathBuf> {
-    env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| path.is_file())
+    env::split_paths(&env::var_os("PATH")?)
+        .map(|directory| directory.join(program))
+        .find(|path| path.is_file())
 }
 
 fn reader(name: &str) -> PathBuf {

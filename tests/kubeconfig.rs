@@ -1,5 +1,5 @@
-//! Kubeconfigs as others write them, and side by side with kubectl: what it selects of the hard cases, we select too. Each
-//! fixture has test values and is written from the source that it names.
+//! Kubeconfigs of common tools, and a comparison with kubectl: podcreds selects the same settings in difficult cases. Each
+//! fixture names its source and contains test values.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,13 +24,13 @@ use serde_json::{Value, json};
 
 use podcreds::kube::Material;
 use podcreds::kube::Roots;
-use podcreds::kubeconfig::{Access, Named, Wanted, load};
+use podcreds::kube::config::kubeconfig::{Access, Named, Wanted, load};
 
 use cases::{CASES, Case};
 use kubectl::Kubectl;
-use view::{normalised, of_kubectl};
+use view::{normalized, normalized_view};
 
-/// What each fixture comes to. `CA` stands for the certificate that all have.
+/// The settings that podcreds selects from each fixture. `CA` is the certificate that all fixtures contain.
 fn expected() -> Vec<(&'static str, Value)> {
     let version = "client.authentication.k8s.io/v1beta1";
     let client = json!({"certificate": "CA", "key": "KEY"});
@@ -156,7 +156,7 @@ fn expected() -> Vec<(&'static str, Value)> {
 }
 
 #[test]
-fn every_fixture_is_a_way_into_its_cluster() {
+fn podcreds_selects_the_expected_settings_from_every_fixture() {
     let expected = expected();
     let known: BTreeSet<_> = expected.iter().map(|(name, _)| format!("{name}.yaml")).collect();
     assert_eq!(known, fs::read_dir(fixtures()).unwrap().map(|file| name(&file.unwrap().path())).collect());
@@ -165,7 +165,7 @@ fn every_fixture_is_a_way_into_its_cluster() {
         if let Some(Material::Inline(pem)) = &access.authority {
             assert!(Roots::parse(pem.expose()).is_ok(), "{name}");
         }
-        let mut found = normalised(&access);
+        let mut found = normalized(&access);
         shorten(&mut found);
         assert_eq!(found, expected, "{name}");
     }
@@ -180,37 +180,39 @@ fn every_fixture_names_its_source() {
 }
 
 #[test]
-fn kubectl_selects_the_same_of_every_fixture() {
+fn kubectl_selects_the_same_settings_from_every_fixture() {
     let Some(kubectl) = Kubectl::find() else { return };
     for (name, _) in expected().into_iter().filter(|(name, _)| *name != "kubeadm") {
         let path = fixture(name);
         let theirs = kubectl.view(std::slice::from_ref(&path), None).unwrap();
-        assert_eq!(normalised(&select(&path)), of_kubectl(&theirs), "{name}");
+        assert_eq!(normalized(&select(&path)), normalized_view(&theirs), "{name}");
     }
 }
 
 #[test]
-fn kubectl_selects_the_same_of_the_hard_cases() {
+fn kubectl_selects_the_same_settings_in_difficult_cases() {
     let Some(kubectl) = Kubectl::find() else { return };
     for case in CASES {
-        let folder = case.write();
-        let paths: Vec<_> = case.list.iter().map(|name| folder.path().join(name)).collect();
+        let directory = case.write();
+        let paths: Vec<_> = case.list.iter().map(|name| directory.path().join(name)).collect();
         let theirs = kubectl.view(&paths, case.context);
         let ours = ours(case, &paths);
         match (case.refused, &ours, &theirs) {
-            (None, Ok(access), Ok(view)) => assert_eq!(normalised(access), of_kubectl(view), "{}", case.name),
+            (None, Ok(access), Ok(view)) => {
+                assert_eq!(normalized(access), normalized_view(view), "{}", case.name)
+            }
             (Some(reason), Err(error), Err(_)) => assert!(error.contains(reason), "{}: {error}", case.name),
-            _ => panic!("{}: {ours:?}, and kubectl says {theirs:?}", case.name),
+            _ => panic!("{}: {ours:?}, but kubectl returns {theirs:?}", case.name),
         }
     }
 }
 
-/// `config view` takes no `--cluster` and no `--user`; a request that nobody answers shows what they do.
+/// `config view` does not support `--cluster` and `--user`, so the log of a request that fails shows their effect.
 #[test]
-fn kubectl_takes_the_same_cluster_and_user_for_the_flags() {
+fn kubectl_selects_the_same_cluster_and_user_for_the_flags() {
     let Some(kubectl) = Kubectl::find() else { return };
-    let folder = cases::OVERRIDES.write();
-    let path = folder.path().join(cases::OVERRIDES.list[0]);
+    let directory = cases::OVERRIDES.write();
+    let path = directory.path().join(cases::OVERRIDES.list[0]);
     for (context, cluster, user) in [
         (None, None, None),
         (Some("z"), None, None),
@@ -218,16 +220,17 @@ fn kubectl_takes_the_same_cluster_and_user_for_the_flags() {
         (None, None, Some("v")),
         (Some("z"), Some("c"), Some("u")),
     ] {
-        let given = |name: Option<&str>| name.map(str::to_owned);
-        let wanted = Wanted { context: given(context), cluster: given(cluster), user: given(user) };
+        let owned = |name: Option<&str>| name.map(str::to_owned);
+        let wanted = Wanted { context: owned(context), cluster: owned(cluster), user: owned(user) };
         let access = load(&Named::File(path.clone())).unwrap().select(&wanted).unwrap();
-        let asked = kubectl.asks(&path, &[("--context", context), ("--cluster", cluster), ("--user", user)]);
-        let who = access.impersonate.unwrap().user;
-        assert!(asked.contains(&format!("'{}/healthz'", access.server)), "{wanted:?}: {asked}");
-        assert!(asked.contains(&format!("Impersonate-User: {who}\"")), "{wanted:?}: {asked}");
+        let log = kubectl
+            .log_of_request(&path, &[("--context", context), ("--cluster", cluster), ("--user", user)]);
+        let user = access.impersonate.unwrap().user;
+        assert!(log.contains(&format!("'{}/healthz'", access.server)), "{wanted:?}: {log}");
+        assert!(log.contains(&format!("Impersonate-User: {user}\"")), "{wanted:?}: {log}");
     }
     for flag in ["--context", "--cluster", "--user"] {
-        assert!(kubectl.asks(&path, &[(flag, Some("gone"))]).contains("\"gone\" does not exist"));
+        assert!(kubectl.log_of_request(&path, &[(flag, Some("gone"))]).contains("\"gone\" does not exist"));
         let gone = |name| (name == flag).then(|| "gone".to_owned());
         let wanted = Wanted { context: gone("--context"), cluster: gone("--cluster"), user: gone("--user") };
         let error = load(&Named::File(path.clone())).unwrap().select(&wanted).unwrap_err().to_string();
@@ -235,19 +238,19 @@ fn kubectl_takes_the_same_cluster_and_user_for_the_flags() {
     }
 }
 
-/// kubectl says which file it does not find.
+/// kubectl's error contains the path of the missing file.
 #[test]
-fn kubectl_looks_for_files_and_commands_where_we_do() {
+fn kubectl_resolves_paths_of_files_and_commands_as_podcreds_does() {
     let Some(kubectl) = Kubectl::find() else { return };
-    let folder = cases::PATHS.write();
-    let path = folder.path().join(cases::PATHS.list[0]);
+    let directory = cases::PATHS.write();
+    let path = directory.path().join(cases::PATHS.list[0]);
     for user in ["token", "command"] {
         let wanted = Wanted { user: Some(user.to_owned()), ..Wanted::default() };
         let access = load(&Named::File(path.clone())).unwrap().select(&wanted).unwrap();
         let ours = access.token_file.or(access.exec.map(|exec| exec.plugin.command)).unwrap();
-        assert!(ours.starts_with(folder.path()), "{}", ours.display());
-        let asked = kubectl.asks(&path, &[("--user", Some(user))]);
-        assert!(asked.contains(&format!("{}: no such file", ours.display())), "{user}: {asked}");
+        assert!(ours.starts_with(directory.path()), "{}", ours.display());
+        let log = kubectl.log_of_request(&path, &[("--user", Some(user))]);
+        assert!(log.contains(&format!("{}: no such file", ours.display())), "{user}: {log}");
     }
 }
 
@@ -273,7 +276,7 @@ fn select(path: &Path) -> Access {
     load(&Named::File(path.to_owned())).unwrap().select(&Wanted::default()).unwrap()
 }
 
-/// Puts short words for PEM.
+/// Replaces PEM with short names.
 fn shorten(value: &mut Value) {
     match value {
         Value::String(text) if text.starts_with("-----BEGIN CERTIFICATE-----\nMII") => {

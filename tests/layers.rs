@@ -1,69 +1,56 @@
-//! Holds the direction of the imports: the way of the data is the order of the modules, and nothing points back up.
+//! Checks the direction of imports: data flows through the modules in the order of `LAYERS`, and imports only point backwards.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each module at the top, and those that it may import.
-const LAYERS: [(&str, &[&str]); 27] = [
+/// Each top-level module, and the modules that it may import.
+const LAYERS: [(&str, &[&str]); 22] = [
     ("backoff", &[]),
     ("bucket", &[]),
     ("duration", &[]),
-    ("quote", &[]),
+    ("text", &[]),
     ("secret", &[]),
-    ("object", &["quote", "secret"]),
-    ("ordered", &[]),
-    ("yaml", &["ordered", "quote", "secret"]),
+    ("object", &["text", "secret"]),
+    ("yaml", &["text", "secret"]),
     ("escape", &["secret"]),
-    ("template", &["escape", "ordered", "quote", "secret"]),
-    ("credential", &["object", "quote", "secret", "template"]),
+    ("template", &["escape", "text", "secret"]),
+    ("credential", &["object", "text", "secret", "template"]),
     ("bundle", &["credential", "secret"]),
-    ("environment", &["credential", "quote", "secret"]),
-    ("annotations", &["credential", "object", "ordered", "quote", "secret", "template"]),
-    ("kube", &["backoff", "bucket", "object", "ordered", "quote", "secret"]),
-    ("kubeconfig", &["kube", "object", "ordered", "quote", "secret", "yaml"]),
-    ("clusters", &["duration", "kube", "kubeconfig", "object", "ordered", "quote", "secret", "yaml"]),
-    ("render", &["bundle", "credential", "escape", "object", "ordered", "quote", "secret", "template"]),
-    ("volume", &["bundle", "credential", "ordered", "quote", "secret"]),
-    (
-        "sync",
-        &["annotations", "bundle", "clusters", "credential", "kube", "object", "ordered", "render", "volume"],
-    ),
-    ("health", &["kube", "object", "ordered", "quote"]),
-    ("notify", &["backoff", "credential", "health", "quote", "volume"]),
-    ("events", &["backoff", "bucket", "health", "kube", "object", "quote"]),
+    ("env_file", &["credential", "text", "secret"]),
+    ("annotations", &["credential", "object", "text", "secret", "template"]),
+    ("kube", &["backoff", "bucket", "duration", "object", "text", "secret", "yaml"]),
+    ("render", &["bundle", "credential", "escape", "object", "text", "secret", "template"]),
+    ("volume", &["bundle", "credential", "text", "secret"]),
+    ("sync", &["annotations", "bundle", "credential", "kube", "object", "render", "volume"]),
+    ("telemetry", &["backoff", "bucket", "kube", "object", "text"]),
     (
         "sidecar",
         &[
             "backoff",
             "bundle",
-            "clusters",
             "credential",
-            "events",
-            "health",
             "kube",
-            "notify",
             "object",
-            "ordered",
             "render",
             "sync",
+            "telemetry",
+            "text",
             "volume",
         ],
     ),
-    ("inspect", &["annotations", "clusters", "credential", "kube", "object", "ordered", "quote", "secret"]),
+    ("inspect", &["annotations", "credential", "kube", "object", "text", "secret"]),
     (
         "commands",
         &[
             "bundle",
-            "clusters",
             "credential",
-            "environment",
+            "env_file",
             "inspect",
             "kube",
             "object",
-            "ordered",
-            "quote",
+            "text",
             "render",
             "secret",
             "sync",
@@ -74,25 +61,22 @@ const LAYERS: [(&str, &[&str]); 27] = [
         "cli",
         &[
             "annotations",
-            "clusters",
             "commands",
             "credential",
             "duration",
-            "health",
             "inspect",
             "kube",
-            "kubeconfig",
             "object",
-            "ordered",
-            "quote",
+            "text",
             "secret",
             "sidecar",
             "sync",
+            "telemetry",
         ],
     ),
 ];
 
-/// What a pure module must not name: IO, the clock, the environment.
+/// Paths that a pure module must not use: I/O, the clock, the environment.
 const IMPURE: [&str; 9] = [
     "std::fs",
     "std::io",
@@ -105,9 +89,9 @@ const IMPURE: [&str; 9] = [
     "log::",
 ];
 
-fn sources(folder: &Path) -> Vec<PathBuf> {
+fn sources(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
+    for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() && !path.ends_with("tests") {
             found.extend(sources(&path));
@@ -118,7 +102,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The code of each module at the top, without comments and tests.
+/// The code of each top-level module, without comments and tests.
 fn modules() -> BTreeMap<String, String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut modules = BTreeMap::<_, String>::new();
@@ -140,7 +124,7 @@ fn imports(code: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn imports_run_one_way() {
+fn modules_import_only_earlier_modules() {
     let modules = modules();
     let known: BTreeMap<_, _> = LAYERS.into_iter().collect();
     assert_eq!(
@@ -157,7 +141,7 @@ fn imports_run_one_way() {
     for (place, (module, allowed)) in LAYERS.iter().enumerate() {
         assert!(
             allowed.iter().all(|other| order[..place].contains(other)),
-            "{module} stands before what it imports"
+            "{module} is listed before a module that it imports"
         );
     }
 }
@@ -170,7 +154,7 @@ fn annotations_and_render_are_pure() {
             "render",
             "credential",
             "bundle",
-            "environment",
+            "env_file",
             "escape",
             "object",
             "template",
@@ -178,8 +162,8 @@ fn annotations_and_render_are_pure() {
         ]
         .contains(&module.as_str())
         {
-            let named: Vec<_> = IMPURE.into_iter().filter(|word| code.contains(word)).collect();
-            assert!(named.is_empty(), "{module} names {named:?}");
+            let used: Vec<_> = IMPURE.into_iter().filter(|word| code.contains(word)).collect();
+            assert!(used.is_empty(), "{module} uses {used:?}");
         }
     }
 }

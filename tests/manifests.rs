@@ -1,5 +1,5 @@
-//! The manifests in `deploy/`, as `kubectl apply -k` would send them: known to the Kubernetes schema, admitted by the
-//! restricted Pod Security Standard, with the least rights. No cluster is needed.
+//! The manifests in `deploy/`, as `kubectl apply -k` would send them: valid by the Kubernetes schema, admitted by the
+//! restricted Pod Security Standard, and with the least rights. These tests need no cluster.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ use std::process::{Command, Output, Stdio};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The folders that hold a `kustomization.yaml`.
+/// The directories with a `kustomization.yaml`.
 const EXAMPLES: [&str; 10] = [
     "deploy",
     "deploy/annotations-file",
@@ -36,34 +36,34 @@ const EXAMPLES: [&str; 10] = [
     "deploy/sidecar",
 ];
 
-/// The one whose application gets its variables from the kubelet.
+/// The example whose application gets its variables from the kubelet.
 const ENV: &str = "deploy/env";
 
-/// The one whose application starts by way of podcreds, from the volume.
+/// The example whose application is started by `podcreds exec` from the volume.
 const EXEC: &str = "deploy/exec";
 
-/// The one whose application starts by way of podcreds, from podcreds' image.
+/// The example whose application is started by `podcreds exec` from podcreds' image.
 const IMAGE_VOLUME: &str = "deploy/exec-image-volume";
 
-/// The one whose sidecar has the whole pod restarted.
+/// The example whose sidecar causes the restart of the whole pod.
 const RESTART_RULE: &str = "deploy/restart-all-containers";
 
-/// Where the image holds the binary.
+/// The path of the binary in the image.
 const BINARY: &str = "/bin/podcreds";
 
-/// Where `podcreds sidecar` listens unless told otherwise, and what it answers there.
+/// The default port of `podcreds sidecar`, and the paths that it serves.
 const HEALTH_PORT: u16 = 8081;
 const HEALTH_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 
-/// The first Kubernetes that has native sidecars without being asked for them.
+/// The first Kubernetes version with native sidecars by default.
 /// <https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/>
 const FIRST_WITH_NATIVE_SIDECARS: &str = "1.29";
 
-/// The first Kubernetes that has `fileKeyRef` by default.
+/// The first Kubernetes version with `fileKeyRef` by default.
 /// <https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-via-file/>
 const FIRST_WITH_FILE_KEY_REF: &str = "1.35";
 
-/// The oldest Kubernetes that an example is for: `oldest` of those that the validator knows, or a version.
+/// The oldest Kubernetes version for an example: a version, or `oldest` for the oldest that the validator supports.
 fn oldest(example: &str, pod: &Value) -> &'static str {
     match example {
         // <https://kubernetes.io/docs/tasks/configure-pod-container/image-volumes/>
@@ -77,16 +77,16 @@ fn oldest(example: &str, pod: &Value) -> &'static str {
 }
 
 #[test]
-fn every_kustomization_is_an_example_under_test() {
+fn every_kustomization_is_tested() {
     let mut found = Vec::new();
-    let mut folders = vec![root().join("deploy")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
+    let mut directories = vec![root().join("deploy")];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap() {
             let path = entry.unwrap().path();
             if path.ends_with("kustomization.yaml") {
-                found.push(folder.strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
+                found.push(directory.strip_prefix(root()).unwrap().to_str().unwrap().to_owned());
             } else if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
             }
         }
     }
@@ -108,11 +108,11 @@ fn every_field_is_known_to_the_kubernetes_schema() {
 }
 
 #[test]
-fn a_native_sidecar_is_unknown_to_an_older_schema() {
+fn older_schemas_reject_a_native_sidecar() {
     let Some(python) = python() else { return };
     let Some(rendered) = render("deploy/native-sidecar") else { return };
     let output = validate(&python, &rendered, &["oldest"]);
-    assert!(!output.status.success(), "the sidecar is no native one, or every schema knows it");
+    assert!(!output.status.success(), "the sidecar is not native, or every schema accepts it");
     let failed = String::from_utf8(output.stderr).unwrap();
     assert!(failed.contains("'restartPolicy' was unexpected"), "{failed}");
 }
@@ -126,7 +126,7 @@ fn every_pod_passes_the_restricted_pod_security_standard() {
 }
 
 #[test]
-fn every_container_is_bounded_and_cannot_write_to_its_image() {
+fn every_container_has_limits_and_a_read_only_root() {
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
@@ -152,22 +152,22 @@ fn every_container_is_bounded_and_cannot_write_to_its_image() {
 }
 
 #[test]
-fn the_role_grants_what_the_annotations_need_and_no_more() {
+fn the_role_grants_exactly_the_rights_that_the_annotations_need() {
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
         let pod = pod(&documents);
         let needed = rights::needed(pod);
         assert!(needed.iter().any(|(_, resource, _)| resource == "secrets"), "{example} names a Secret");
-        let role = the(&documents, "Role");
+        let role = only(&documents, "Role");
         assert_eq!(rights::granted(role), needed, "{example}");
 
-        let binding = the(&documents, "RoleBinding");
+        let binding = only(&documents, "RoleBinding");
         assert_eq!(binding["roleRef"]["kind"], "Role", "{example}");
         assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"], "{example}");
         let account = &pod["spec"]["serviceAccountName"];
         assert_eq!(binding["subjects"], json!([{"kind": "ServiceAccount", "name": account}]), "{example}");
-        assert_eq!(&the(&documents, "ServiceAccount")["metadata"]["name"], account, "{example}");
+        assert_eq!(&only(&documents, "ServiceAccount")["metadata"]["name"], account, "{example}");
         for kind in ["ClusterRole", "ClusterRoleBinding"] {
             assert!(documents.iter().all(|document| document["kind"] != kind), "{example} has a {kind}");
         }
@@ -175,7 +175,7 @@ fn the_role_grants_what_the_annotations_need_and_no_more() {
 }
 
 #[test]
-fn a_role_that_grants_more_does_not_equal_what_is_needed() {
+fn a_role_that_grants_more_than_needed_is_detected() {
     let least =
         json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["shop-db"], "verbs": ["get"]});
     let role = |rule: Value| rights::granted(&json!({"rules": [rule]}));
@@ -205,7 +205,7 @@ fn every_annotated_source_and_key_is_part_of_the_example() {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
         let annotations = &pod(&documents)["metadata"]["annotations"];
-        let secret = the(&documents, "Secret");
+        let secret = only(&documents, "Secret");
         assert_eq!(annotations["podcreds.io/shop.secret"], secret["metadata"]["name"], "{example}");
         for entry in annotations["podcreds.io/shop.keys"].as_str().unwrap().split(',') {
             let (_, key) = entry.trim().split_once('=').unwrap();
@@ -215,11 +215,11 @@ fn every_annotated_source_and_key_is_part_of_the_example() {
 }
 
 #[test]
-fn the_variant_differs_only_in_where_the_annotations_come_from() {
-    let Some(asked) = render(EXAMPLES[0]) else { return };
-    let Some(mounted) = render(EXAMPLES[1]) else { return };
-    let (mut asked, mut mounted) = (documents(&asked), documents(&mounted));
-    for documents in [&mut asked, &mut mounted] {
+fn the_annotations_file_variant_differs_only_in_the_source_of_the_annotations() {
+    let Some(from_api) = render(EXAMPLES[0]) else { return };
+    let Some(from_file) = render(EXAMPLES[1]) else { return };
+    let (mut from_api, mut from_file) = (documents(&from_api), documents(&from_file));
+    for documents in [&mut from_api, &mut from_file] {
         for document in documents.iter_mut() {
             match document["kind"].as_str().unwrap() {
                 "Role" => without(&mut document["rules"], |rule| rule["resources"] == json!(["pods"])),
@@ -235,11 +235,11 @@ fn the_variant_differs_only_in_where_the_annotations_come_from() {
             }
         }
     }
-    assert_eq!(asked, mounted);
+    assert_eq!(from_api, from_file);
 }
 
 #[test]
-fn image_and_manifests_carry_the_version_of_the_crate() {
+fn image_and_manifests_have_the_version_of_the_crate() {
     let version = env!("CARGO_PKG_VERSION");
     let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
     let label = format!("org.opencontainers.image.version=\"{version}\"");
@@ -259,7 +259,7 @@ fn image_and_manifests_carry_the_version_of_the_crate() {
             .collect();
         assert_eq!(references.len(), usize::from(example == IMAGE_VOLUME), "{example}");
         assert!(references.iter().all(|reference| *reference == format!("podcreds:{version}")), "{example}");
-        // Also where the manifest is applied without kustomize.
+        // The version must also be right if the manifest is applied without kustomize.
         let manifest = workload_file(example);
         assert_eq!(manifest.matches(&format!("reference: podcreds:{version}\n")).count(), references.len());
         let images: Vec<_> = manifest.lines().filter(|line| line.contains("image: podcreds")).collect();
@@ -271,13 +271,13 @@ fn image_and_manifests_carry_the_version_of_the_crate() {
 }
 
 #[test]
-fn the_image_is_empty_but_for_the_binary_and_its_user_is_a_number() {
+fn the_image_contains_only_the_binary_and_has_a_numeric_user() {
     assert_eq!(image_instructions("COPY "), [format!("--from=build /podcreds {BINARY}")]);
     assert_eq!(image_instructions("USER "), ["65532:65532"]);
     assert_eq!(image_instructions("ENTRYPOINT "), [format!("[\"{BINARY}\"]")]);
 }
 
-/// A runtime cannot mount a volume over a file, and a folder above it would hide the file.
+/// A runtime cannot mount a volume over a file, and a volume over the file's directory would hide it.
 #[test]
 fn no_volume_covers_the_binary() {
     for example in EXAMPLES {
@@ -293,9 +293,9 @@ fn no_volume_covers_the_binary() {
     }
 }
 
-/// A probe that asks where nobody answers ends the container again and again.
+/// A probe on the wrong port or path would restart the container again and again.
 #[test]
-fn every_probe_asks_what_podcreds_answers() {
+fn every_probe_uses_an_endpoint_of_podcreds() {
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
@@ -307,7 +307,7 @@ fn every_probe_asks_what_podcreds_answers() {
                 .filter(|(_, probe)| !probe.is_null())
                 .collect();
             if container["args"][0] != "sidecar" {
-                assert!(probes.is_empty() && ports.is_null(), "{example}: {place} answers no probe");
+                assert!(probes.is_empty() && ports.is_null(), "{example}: {place} serves no probes");
                 continue;
             }
             assert_eq!(
@@ -315,12 +315,12 @@ fn every_probe_asks_what_podcreds_answers() {
                 json!([{"name": "health", "containerPort": HEALTH_PORT}]),
                 "{example}: {place}"
             );
-            for (probe, asked) in probes {
-                if asked["httpGet"].is_null() {
+            for (probe, settings) in probes {
+                if settings["httpGet"].is_null() {
                     let command = json!([BINARY, "probe"]);
-                    assert_eq!(asked["exec"]["command"], command, "{example}: {place}: {probe}");
+                    assert_eq!(settings["exec"]["command"], command, "{example}: {place}: {probe}");
                 } else {
-                    let (path, port) = (&asked["httpGet"]["path"], &asked["httpGet"]["port"]);
+                    let (path, port) = (&settings["httpGet"]["path"], &settings["httpGet"]["port"]);
                     assert!(
                         HEALTH_PATHS.iter().any(|known| path == known),
                         "{example}: {place}: {probe}: {path}"
@@ -329,23 +329,29 @@ fn every_probe_asks_what_podcreds_answers() {
                 }
             }
             let liveness = &container["livenessProbe"]["httpGet"]["path"];
-            assert_eq!(liveness, "/healthz", "{example}: {place}: what is not ready yet is not dead");
+            assert_eq!(
+                liveness, "/healthz",
+                "{example}: {place}: a container that is not ready must not be restarted"
+            );
         }
     }
 }
 
-/// What comes first in the pod: a native sidecar that says when it is ready, or `init`.
+/// The first init container is `init`, or a native sidecar with a startup probe.
 #[test]
-fn the_application_starts_when_its_files_are_there() {
+fn the_application_starts_after_its_files_are_written() {
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
         let first = &pod(&documents)["spec"]["initContainers"][0];
         match first["args"][0].as_str().unwrap() {
-            "init" => assert_eq!(first["restartPolicy"], Value::Null, "{example}: init ends"),
+            "init" => assert_eq!(first["restartPolicy"], Value::Null, "{example}: init exits"),
             "sidecar" => {
-                assert_eq!(first["restartPolicy"], "Always", "{example}: what never ends holds up the pod");
-                // Without one, the kubelet goes on as soon as the process has started.
+                assert_eq!(
+                    first["restartPolicy"], "Always",
+                    "{example}: an init container that never exits would block the pod"
+                );
+                // Without a startup probe, the kubelet continues as soon as the process has started.
                 assert_eq!(first["startupProbe"]["exec"]["command"], json!([BINARY, "probe"]), "{example}");
             }
             other => panic!("{example}: {other}"),
@@ -354,14 +360,14 @@ fn the_application_starts_when_its_files_are_there() {
 }
 
 #[test]
-fn each_sidecar_runs_where_its_example_is_for() {
+fn each_example_has_its_kind_of_sidecar() {
     for (example, kind, native, ordinary) in [
         ("deploy", "Deployment", 0, 0),
         ("deploy/annotations-file", "Deployment", 0, 0),
         (ENV, "Deployment", 1, 0),
         (EXEC, "Deployment", 0, 0),
         (IMAGE_VOLUME, "Deployment", 0, 0),
-        // Here an ordinary one would keep the Job from ending.
+        // An ordinary sidecar would keep the Job from completing.
         ("deploy/job", "Job", 1, 0),
         ("deploy/job-init", "Job", 0, 0),
         ("deploy/native-sidecar", "Deployment", 1, 0),
@@ -385,48 +391,51 @@ fn each_sidecar_runs_where_its_example_is_for() {
         assert_eq!(restart == "Never" || restart == "OnFailure", kind == "Job", "{example}: {restart}");
         if ordinary > 0 {
             let ready = &spec["containers"].as_array().unwrap().last().unwrap()["readinessProbe"];
-            assert_eq!(ready["httpGet"]["path"], "/readyz", "{example}: the pod is ready when its files are");
+            assert_eq!(
+                ready["httpGet"]["path"], "/readyz",
+                "{example}: the pod is ready when its files are written"
+            );
         }
     }
 }
 
-/// Each folder is whole by itself, so that it can be copied; what they have in common must not drift apart.
+/// Each directory is self-contained, so that it can be copied; the common parts must stay the same.
 #[test]
-fn the_examples_are_one_application() {
+fn all_examples_have_the_same_application() {
     let Some(first) = render(EXAMPLES[0]) else { return };
     let first = documents(&first);
     let app = |documents: &[Value]| {
         let containers = pod(documents)["spec"]["containers"].as_array().unwrap();
         let mut app = containers.iter().find(|container| container["name"] == "app").unwrap().clone();
         if workload(documents)["kind"] == "Job" {
-            // It reads the same and ends.
+            // The Job's application reads the same files and exits.
             let script = app["args"][0].as_str().unwrap();
-            let whole = pod(&first)["spec"]["containers"][0]["args"][0].clone();
-            assert!(whole.as_str().unwrap().starts_with(script), "{script}");
-            app["args"][0] = whole;
+            let args = pod(&first)["spec"]["containers"][0]["args"][0].clone();
+            assert!(args.as_str().unwrap().starts_with(script), "{script}");
+            app["args"][0] = args;
         }
         if let Some(command) = after_exec(&app["command"]) {
-            // It does the same and sources no file: its variables are there.
+            // The application does the same without sourcing a file, because its variables are already set.
             app["command"] = command.into();
             let script = format!(". /podcreds/shop.env\n{}", app["args"][0].as_str().unwrap());
             app["args"][0] = script.into();
         }
         if let Some(env) = app["env"].as_array() {
-            // Its variables come from the file without a mount.
+            // The kubelet sets its variables from the file, without a mount.
             assert!(!env.is_empty() && app["volumeMounts"].is_null());
             let script = format!(". /podcreds/shop.env\n{}", app["args"][0].as_str().unwrap());
             app["args"][0] = script.into();
             app.as_object_mut().unwrap().remove("env");
             app["volumeMounts"] = pod(&first)["spec"]["containers"][0]["volumeMounts"].clone();
         }
-        // The example whose program lies in an image mounts that as well.
+        // The example with an image volume mounts that as well.
         without(&mut app["volumeMounts"], |mount| mount["name"] == "podcreds-image");
         app
     };
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
-        assert_eq!(the(&documents, "Secret"), the(&first, "Secret"), "{example}");
+        assert_eq!(only(&documents, "Secret"), only(&first, "Secret"), "{example}");
         assert_eq!(app(&documents), app(&first), "{example}");
         let (template, template_of_first) = (pod(&documents), pod(&first));
         let mut metadata = template["metadata"].clone();
@@ -447,9 +456,9 @@ fn the_examples_are_one_application() {
     }
 }
 
-/// A reference to a path or key that podcreds does not write keeps the container from starting.
+/// A reference to a path or key that podcreds does not write prevents the container from starting.
 #[test]
-fn every_variable_from_a_file_is_one_that_the_annotations_write() {
+fn every_variable_from_a_file_is_written_by_the_annotations() {
     let Some(rendered) = render(ENV) else { return };
     let documents = documents(&rendered);
     let template = pod(&documents);
@@ -466,16 +475,16 @@ fn every_variable_from_a_file_is_one_that_the_annotations_write() {
     assert_eq!(*env, expected);
 }
 
-/// What `podcreds exec` becomes, where a container starts with that.
+/// The command after `podcreds exec`; `None` means that the container does not start with `podcreds exec`.
 fn after_exec(command: &Value) -> Option<Vec<Value>> {
     let command = command.as_array()?;
     let end = command.iter().position(|word| word == "--")?;
     command[..end].contains(&"exec".into()).then(|| command[end + 1..].to_vec())
 }
 
-/// A container that starts with podcreds from the volume finds it where an init container has put it.
+/// A container that starts podcreds from the volume uses the path to which an init container has installed it.
 #[test]
-fn what_starts_from_the_volume_was_installed_there() {
+fn podcreds_in_the_volume_is_installed_by_an_init_container() {
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
@@ -492,7 +501,7 @@ fn what_starts_from_the_volume_was_installed_there() {
             let mounts = app["volumeMounts"].as_array().unwrap();
             let mount = mounts.iter().find(|mount| mount["name"] == "podcreds-image").unwrap();
             let path = format!("{}{BINARY}", mount["mountPath"].as_str().unwrap());
-            assert_eq!(app["command"][0], path, "the binary lies in the image as in podcreds' own container");
+            assert_eq!(app["command"][0], path, "the binary has the same path as in podcreds' own container");
             assert!(after_exec(&app["command"]).is_some() && installed.is_empty());
             continue;
         }
@@ -508,9 +517,9 @@ fn what_starts_from_the_volume_was_installed_there() {
     }
 }
 
-/// A rule for another code would have podcreds alone restarted.
+/// With a rule for a different code, the kubelet would restart only podcreds.
 #[test]
-fn the_restart_rule_is_for_the_code_that_podcreds_exits_with() {
+fn the_restart_rule_matches_the_exit_code_of_podcreds() {
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
@@ -529,7 +538,7 @@ fn the_restart_rule_is_for_the_code_that_podcreds_exits_with() {
     }
 }
 
-/// The arguments of each such instruction in the last stage of the Dockerfile, which starts from scratch.
+/// The arguments of each instruction with this name in the last stage of the Dockerfile, which is based on scratch.
 fn image_instructions(name: &str) -> Vec<String> {
     let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
     let (_, image) = dockerfile.split_once("\nFROM scratch\n").expect("a last stage from scratch");
@@ -541,7 +550,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What `kubectl apply -k` would send. `None` without kubectl; the test is skipped then.
+/// The objects that `kubectl apply -k` would send. `None` means that kubectl is missing and the test is skipped.
 fn render(example: &str) -> Option<String> {
     let output = match Command::new("kubectl").arg("kustomize").arg(root().join(example)).output() {
         Ok(output) => output,
@@ -563,7 +572,7 @@ fn python() -> Option<String> {
     missing(&format!("{python} with kubernetes-validate; pip install -r tests/manifests/requirements.txt"))
 }
 
-/// Checks what was rendered against these schemas: `newest`, `oldest`, or a version.
+/// Validates rendered objects against these schemas: `newest`, `oldest`, or a version.
 fn validate(python: &str, rendered: &str, schemas: &[&str]) -> Output {
     let mut validator = Command::new(python)
         .arg(root().join("tests/manifests/validate.py"))
@@ -577,8 +586,8 @@ fn validate(python: &str, rendered: &str, schemas: &[&str]) -> Output {
     validator.wait_with_output().unwrap()
 }
 
-/// Says why a test is skipped; fails it where `PODCREDS_TEST_REQUIRE=all` forbids that.
-#[allow(clippy::print_stderr, reason = "whoever runs the tests must see what they did not do")]
+/// Prints why a test is skipped, or fails it if `PODCREDS_TEST_REQUIRE=all` is set.
+#[allow(clippy::print_stderr, reason = "users must see which tests did not run")]
 fn missing<T>(what: &str) -> Option<T> {
     let required = env::var("PODCREDS_TEST_REQUIRE").is_ok_and(|required| required == "all");
     assert!(!required, "missing: {what}");
@@ -593,13 +602,13 @@ fn documents(rendered: &str) -> Vec<Value> {
 }
 
 /// The only document of this kind.
-fn the<'a>(documents: &'a [Value], kind: &str) -> &'a Value {
+fn only<'a>(documents: &'a [Value], kind: &str) -> &'a Value {
     let found: Vec<_> = documents.iter().filter(|document| document["kind"] == kind).collect();
     assert_eq!(found.len(), 1, "one {kind}");
     found[0]
 }
 
-/// The only document that makes pods.
+/// The only document that creates pods.
 fn workload(documents: &[Value]) -> &Value {
     let found: Vec<_> =
         documents.iter().filter(|document| document["spec"]["template"].is_object()).collect();
@@ -616,7 +625,7 @@ fn pod(documents: &[Value]) -> &Value {
 fn podcreds_containers(pod: &Value) -> Vec<(String, &Value)> {
     let mut containers = pod_security::containers(pod);
     containers.retain(|(_, container)| container["image"].as_str().unwrap().starts_with("podcreds:"));
-    assert!(!containers.is_empty(), "podcreds is part of the pod");
+    assert!(!containers.is_empty(), "the pod contains podcreds");
     containers
 }
 
@@ -628,7 +637,7 @@ fn has_native_sidecar(pod: &Value) -> bool {
         .any(|init| !init["restartPolicy"].is_null())
 }
 
-/// The file of the folder that holds the workload, as it stands there.
+/// The source text of the file with the workload.
 fn workload_file(example: &str) -> String {
     let files = fs::read_dir(root().join(example)).unwrap().map(|entry| entry.unwrap().path());
     let texts = files.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap());

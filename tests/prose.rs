@@ -69,7 +69,8 @@ fn files(root: &Path) -> Vec<PathBuf> {
                     directories.push(path);
                 }
             } else if name != "prose.rs"
-                && (name == "run" || path.extension().is_some_and(|e| ENDINGS.iter().any(|ending| e == *ending)))
+                && (name == "run"
+                    || path.extension().is_some_and(|e| ENDINGS.iter().any(|ending| e == *ending)))
             {
                 files.push(path);
             }
@@ -94,12 +95,14 @@ fn no_line_uses_a_phrase_to_avoid() {
         let name = path.strip_prefix(root).unwrap().to_str().unwrap();
         for (index, line) in text.lines().enumerate() {
             for phrase in found(line, &phrases) {
-                let exception =
-                    allowed.iter().find(|allowed| name.ends_with(&allowed.file) && line.contains(&allowed.excerpt));
+                let exception = allowed
+                    .iter()
+                    .find(|allowed| name.ends_with(&allowed.file) && line.contains(&allowed.excerpt));
                 match exception {
                     Some(exception) => _ = unused.remove(exception),
                     None => {
-                        writeln!(report, "{name}:{}: \"{}\": {}", index + 1, phrase.words, phrase.instead).unwrap();
+                        writeln!(report, "{name}:{}: \"{}\": {}", index + 1, phrase.words, phrase.instead)
+                            .unwrap();
                     }
                 }
             }

@@ -1,5 +1,5 @@
-//! Secrets as others make them, and the files that few annotations make of them. Each fixture is a Secret with test
-//! values, written from the source that it names; docs/formats/secrets.md is the page for users.
+//! Secrets of operators and charts, and the files that podcreds renders from them with few annotations. Each fixture is a
+//! Secret that names its source and contains test values; docs/formats/secrets.md is the page for users.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,7 +24,7 @@ use podcreds::render::{Sources, bundle};
 use cases::CASES;
 
 #[test]
-fn every_secret_becomes_the_files_of_the_table() {
+fn every_secret_renders_to_the_files_in_the_table() {
     for case in CASES {
         for (format, expected) in case.files {
             let mut annotations = case.annotations.to_vec();
@@ -38,7 +38,7 @@ fn every_secret_becomes_the_files_of_the_table() {
     }
 }
 
-/// With `.secret` alone, a Secret is a folder of files: for one with a `type` that is a Service Binding.
+/// With `.secret` alone, a Secret becomes a directory of files. If it has a `type`, the directory is a Service Binding.
 #[test]
 fn every_secret_becomes_files_byte_for_byte() {
     for name in fixtures() {
@@ -63,7 +63,7 @@ fn every_fixture_is_in_the_table_and_its_source_on_the_page() {
     }
 }
 
-/// The part of a manifest that is read here.
+/// The fields of a manifest that the tests use.
 #[derive(Deserialize)]
 struct Secret {
     metadata: Metadata,
@@ -91,8 +91,8 @@ fn fixture(name: &str) -> Secret {
 
 /// The names of all fixtures.
 fn fixtures() -> Vec<String> {
-    let folder = fs::read_dir(root().join("tests/secrets/fixtures")).unwrap();
-    folder.map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+    let directory = fs::read_dir(root().join("tests/secrets/fixtures")).unwrap();
+    directory.map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
 /// The files of the credential `db` of this Secret and these annotations.
@@ -102,7 +102,7 @@ fn render(name: &str, annotations: &[(&str, &str)]) -> Result<BTreeMap<String, V
     let annotations = annotations
         .iter()
         .chain(&[("secret", metadata.name.as_str())])
-        .map(|(word, value)| (format!("{DEFAULT_PREFIX}/db.{word}"), (*value).to_owned()))
+        .map(|(key, value)| (format!("{DEFAULT_PREFIX}/db.{key}"), (*value).to_owned()))
         .collect();
     let credentials = parse(&annotations, DEFAULT_PREFIX, &Scope::own(namespace.clone()))
         .map_err(|errors| errors.to_string())?;

@@ -1,4 +1,4 @@
-//! The API server as a pod knows it, over the client that podcreds is built on and nothing around it.
+//! Access to the API server with a pod's service account, over ureq and rustls alone: the client that podcreds is built on.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -7,21 +7,21 @@ use std::{env, fs};
 use ureq::Agent;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
-/// One server, one namespace of it, and the service account that asks.
+/// A namespace of an API server and a service account to access it with.
 pub struct Pod {
-    /// Keeps its connections alive.
+    /// Keeps connections alive between requests.
     pub agent: Agent,
-    /// The value of the header of that name.
+    /// The value of the `Authorization` header.
     pub authorization: String,
-    /// The address of the namespace.
+    /// The URL of the namespace.
     pub namespace: String,
 }
 
 impl Pod {
-    /// Reads the variables and files that podcreds reads.
+    /// Reads the environment variables and files that podcreds reads.
     ///
     /// # Errors
-    /// If one is missing, or the CA certificate is none.
+    /// If one is missing, or the CA certificate cannot be parsed.
     pub fn from_env() -> Result<Self, Box<dyn Error>> {
         let account = env::var("PODCREDS_SERVICE_ACCOUNT_DIR")?;
         let token = fs::read_to_string(format!("{account}/token"))?;

@@ -1,4 +1,4 @@
-//! Any annotations: credentials or errors, and no value of `.set` in an error.
+//! Arbitrary annotations must parse to credentials or errors, without a panic. Paths must stay inside the volume.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -7,8 +7,8 @@ use libfuzzer_sys::fuzz_target;
 use podcreds::annotations::{DEFAULT_PREFIX, Scope, parse, similar_prefix};
 use podcreds::object::Namespace;
 
-/// Words that a random text would not find.
-const WORDS: [&str; 19] = [
+/// Annotation keys, which random text would not hit.
+const KEYS: [&str; 19] = [
     "secret",
     "configmap",
     "service",
@@ -37,8 +37,8 @@ fuzz_target!(|entries: Vec<(bool, u8, &str, &str)>| {
         let annotations: BTreeMap<_, _> = entries
             .iter()
             .map(|(is_known, number, name, value)| {
-                let word = WORDS[usize::from(*number) % WORDS.len()];
-                let name = if *is_known { format!("{prefix}/{name}.{word}") } else { (*name).to_owned() };
+                let key = KEYS[usize::from(*number) % KEYS.len()];
+                let name = if *is_known { format!("{prefix}/{name}.{key}") } else { (*name).to_owned() };
                 (name, (*value).to_owned())
             })
             .collect();

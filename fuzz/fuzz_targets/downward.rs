@@ -1,4 +1,4 @@
-//! Any file where a downward API volume should be; and what the kubelet would write, which reads back.
+//! Arbitrary files in place of a downward API file must not cause a panic, and a file that the kubelet writes must read back.
 #![no_main]
 
 use std::fmt::Write;
@@ -11,7 +11,7 @@ fuzz_target!(|text: &str| {
         Ok(annotations) => drop(annotations),
         Err(error) => drop(error.to_string()),
     }
-    // Go's %q of what has no control characters is what Rust's Debug writes, but for a few escapes.
+    // The kubelet writes values with Go's %q, which equals Rust's Debug for printable ASCII.
     if text.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
         let mut file = String::new();
         writeln!(file, "a={text:?}").expect("memory");

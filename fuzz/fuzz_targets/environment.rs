@@ -1,11 +1,11 @@
-//! Any env file: what is read is what was written, byte for byte, or nothing is read.
+//! For an arbitrary env file, every variable that is parsed must be in the file exactly as podcreds would write it.
 #![no_main]
 
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use podcreds::credential::RelativePath;
-use podcreds::environment::Environment;
+use podcreds::env_file::Environment;
 use podcreds::escape::shell;
 use podcreds::secret::{SecretBuffer, SecretBytes};
 

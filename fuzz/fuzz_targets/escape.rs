@@ -1,4 +1,5 @@
-//! Every escaping rule, against a reader of the least that its format needs: what was written reads back, or was refused.
+//! The output of every escaping rule must read back unchanged with a minimal parser of its format, or the rule must reject the
+//! text.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -19,7 +20,7 @@ fuzz_target!(|text: &str| {
     }
 });
 
-/// Whether this reader can take this text in no form.
+/// Whether no escaping makes this text valid in the format.
 fn refuses(name: &str, text: &str) -> bool {
     match name {
         "xml" => {
@@ -51,7 +52,7 @@ fn read(name: &str, written: &str) -> Option<String> {
         "urlencode" => Some(unpercent(written)?.expose_text()?.to_owned()),
         "xml" => xml(written),
         "yaml" => yaml(unquoted(written, '"')?),
-        other => panic!("there is no reader for {other}"),
+        other => panic!("missing parser for {other}"),
     }
 }
 
@@ -59,7 +60,7 @@ fn unquoted(text: &str, quote: char) -> Option<&str> {
     text.strip_prefix(quote)?.strip_suffix(quote).filter(|inner| !has_bare(inner, quote))
 }
 
-/// Whether the character stands there without a backslash that escapes it.
+/// Whether the text contains the character without a backslash before it.
 fn has_bare(text: &str, wanted: char) -> bool {
     let mut chars = text.chars();
     while let Some(c) = chars.next() {

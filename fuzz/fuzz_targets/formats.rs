@@ -1,4 +1,4 @@
-//! Any Secret in every format: a bundle or an error that shows none of its values.
+//! An arbitrary Secret in every format must render to a bundle or to an error that shows none of its values.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -10,11 +10,11 @@ use podcreds::object::{Kind, Namespace, ObjectRef};
 use podcreds::render::{self, Sources};
 use podcreds::secret::SecretBytes;
 
-/// Names that formats look for.
+/// Fields that formats use, and one that they do not.
 const KEYS: [&str; 9] =
     ["username", "password", "host", "port", "database", "type", "options", "uri", "other"];
-/// What no message may show.
-const MARK: &str = "test-mark-7f3a";
+/// A marker in values, which no error may contain.
+const MARKER: &str = "test-mark-7f3a";
 
 fuzz_target!(|input: (u8, u8, Vec<(u8, bool, &[u8])>)| {
     let (format, engine, values) = input;
@@ -22,18 +22,18 @@ fuzz_target!(|input: (u8, u8, Vec<(u8, bool, &[u8])>)| {
     let (engine, _) = Engine::ALL[usize::from(engine) % Engine::ALL.len()];
     let namespace = Namespace::parse("prod").expect("a namespace");
     let annotations = [("secret", "s"), ("format", format), ("engine", engine)]
-        .map(|(word, value)| (format!("{DEFAULT_PREFIX}/db.{word}"), value.to_owned()));
+        .map(|(key, value)| (format!("{DEFAULT_PREFIX}/db.{key}"), value.to_owned()));
     let Ok(credentials) = parse(&BTreeMap::from(annotations), DEFAULT_PREFIX, &Scope::own(namespace.clone()))
     else {
         return;
     };
     let data = values.into_iter().map(|(key, is_marked, value)| {
-        let marked = if is_marked { [MARK.as_bytes(), value].concat() } else { value.to_vec() };
+        let marked = if is_marked { [MARKER.as_bytes(), value].concat() } else { value.to_vec() };
         (KEYS[usize::from(key) % KEYS.len()].to_owned(), SecretBytes::new(marked))
     });
     let object = ObjectRef::new(Kind::Secret, namespace, "s").expect("a name");
     let sources = Sources::from([(object, Some(data.collect()))]);
     if let Err(errors) = render::bundle(&credentials, &sources) {
-        assert!(!errors.to_string().contains(MARK), "{errors}");
+        assert!(!errors.to_string().contains(MARKER), "{errors}");
     }
 });

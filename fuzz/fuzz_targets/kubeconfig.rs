@@ -1,40 +1,40 @@
-//! Any text where a kubeconfig or a clusters file should be: an error with a place, and no value in it.
+//! Arbitrary text in place of a kubeconfig or a clusters file must not cause a panic or expose a token.
 #![no_main]
 
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use podcreds::clusters::file;
-use podcreds::kubeconfig::{Wanted, merge, parse};
+use podcreds::kube::config::clusters::file;
+use podcreds::kube::config::kubeconfig::{Wanted, merge, parse};
 
-/// Stands for a token: no message may show it.
+/// A token that no message may contain.
 const SECRET: &str = "test-s3cr3t-t0ken";
 
 fuzz_target!(|text: &[u8]| {
     let path = Path::new("/etc/podcreds/config");
-    let mut said = Vec::new();
+    let mut messages = Vec::new();
     match parse(text, path) {
         Ok(kubeconfig) => match merge(vec![kubeconfig]).select(&Wanted::default()) {
-            Ok(access) => said.push(format!("{access:?}")),
-            Err(error) => said.push(error.to_string()),
+            Ok(access) => messages.push(format!("{access:?}")),
+            Err(error) => messages.push(error.to_string()),
         },
-        Err(error) => said.push(error.to_string()),
+        Err(error) => messages.push(error.to_string()),
     }
     match file::parse(text, path) {
-        Ok(file) => said.push(format!("{file:?}")),
-        Err(error) => said.push(error.to_string()),
+        Ok(file) => messages.push(format!("{file:?}")),
+        Err(error) => messages.push(error.to_string()),
     }
-    assert!(said.iter().all(|said| !said.contains('\0')));
+    assert!(messages.iter().all(|message| !message.contains('\0')));
 
-    // The same text with a token in a place where one belongs.
+    // The same text after a user with a token.
     let user = format!("users: [{{name: u, user: {{token: {SECRET}}}}}]\n");
     let with_token = [user.as_bytes(), text].concat();
-    let said = match parse(&with_token, path) {
+    let message = match parse(&with_token, path) {
         Ok(kubeconfig) => match merge(vec![kubeconfig]).select(&Wanted::default()) {
             Ok(access) => format!("{access:?}"),
             Err(error) => error.to_string(),
         },
         Err(error) => error.to_string(),
     };
-    assert!(!said.contains(SECRET), "{said}");
+    assert!(!message.contains(SECRET), "{message}");
 });

@@ -1,4 +1,4 @@
-//! Any template with any values: a text or an error that shows none of them, in bounded time and memory.
+//! An arbitrary template with arbitrary values must render within the size limit or fail with an error that shows no value.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -8,15 +8,15 @@ use podcreds::escape::RULES;
 use podcreds::secret::{SecretBuffer, SecretBytes};
 use podcreds::template::{Delimiters, Template};
 
-/// What no message may show.
-const MARK: &str = "test-mark-7f3a";
-/// What a rendered template can be at most, in bytes, and the new line at its end.
+/// A marker in values, which no error may contain.
+const MARKER: &str = "test-mark-7f3a";
+/// The size limit of a rendered template, plus the line break at its end.
 const LIMIT: usize = 1024 * 1024 + 1;
 
 fuzz_target!(|input: (&str, &str, &str, u8)| {
-    let (text, marks, value, rule) = input;
-    let delimiters = Delimiters::parse(marks).unwrap_or_default();
-    let marked = SecretBytes::from(format!("{MARK}{value}").as_str());
+    let (text, delimiters, value, rule) = input;
+    let delimiters = Delimiters::parse(delimiters).unwrap_or_default();
+    let marked = SecretBytes::from(format!("{MARKER}{value}").as_str());
     let plain = SecretBytes::from(value);
     let fields = BTreeMap::from([("password", &marked), ("username", &plain), ("tls.crt", &plain)]);
     match Template::parse(text, &delimiters) {
@@ -24,13 +24,13 @@ fuzz_target!(|input: (&str, &str, &str, u8)| {
         Ok(template) => match template.render(&fields) {
             Ok(rendered) => assert!(rendered.expose().len() <= LIMIT),
             Err(error) => {
-                // A template may hold the mark itself.
-                let said = error.to_string();
-                assert!(text.contains(MARK) || !said.contains(MARK), "{said}");
+                // The template text itself may contain the marker.
+                let message = error.to_string();
+                assert!(text.contains(MARKER) || !message.contains(MARKER), "{message}");
             }
         },
     }
-    // A filter writes what the rule of its name writes.
+    // A filter must write the same as the escaping rule of its name.
     let (name, rule) = RULES[usize::from(rule) % RULES.len()];
     let mut out = SecretBuffer::default();
     let text = format!("{{{{ username|{name} }}}}");

@@ -4,8 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ordered;
-use crate::quote::Quoted;
+use crate::text::Quoted;
 
 /// Reads the file's text.
 ///
@@ -13,9 +12,9 @@ use crate::quote::Quoted;
 /// The number of the first line (from 1) that the kubelet would not have written, and what is wrong with it.
 pub fn parse(text: &str) -> Result<BTreeMap<String, String>, DownwardError> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
-    ordered::try_map(
-        lines.map(|(index, line)| entry(line).map_err(|problem| DownwardError { line: index + 1, problem })),
-    )
+    lines
+        .map(|(index, line)| entry(line).map_err(|problem| DownwardError { line: index + 1, problem }))
+        .collect::<Result<BTreeMap<_, _>, _>>()
 }
 
 fn entry(line: &str) -> Result<(String, String), Problem> {

@@ -8,8 +8,8 @@ use crate::credential::{
     RelativePath, ServicePortError, TemplateKeyError, UriTemplateError,
 };
 use crate::object::NameError;
-use crate::quote::{Quoted, list, suggest};
 use crate::template::{DelimitersError, TemplateError};
+use crate::text::{Quoted, list, suggest};
 
 /// Every error of a pod's annotations: at least one.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub struct Error {
 
 impl Error {
     /// What is wrong with the annotation of this whole name.
-    pub fn new(annotation: &str, problem: Problem) -> Self {
+    pub(crate) fn new(annotation: &str, problem: Problem) -> Self {
         Self { annotation: annotation.to_owned(), problem }
     }
 }
@@ -52,7 +52,7 @@ impl fmt::Display for Error {
 
 /// What is wrong with an annotation.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// `podcreds.io/secret` instead of `podcreds.io/db.secret`.
     #[error("names no credential: write {right}")]
     NoName {

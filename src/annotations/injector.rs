@@ -19,12 +19,12 @@ const PASSWORD: &str = "DBPASSWORD";
 const LIMIT: usize = 32;
 
 /// Whether an annotation with its prefix is one of the whole pod.
-pub(super) fn is_of_the_pod(rest: &str) -> bool {
+pub(crate) fn is_of_the_pod(rest: &str) -> bool {
     OF_THE_POD.contains(&rest) || rest.starts_with("revoke-ttl")
 }
 
 /// Every annotation that has a meaning for vault-db-injector and none here, in order of name.
-pub fn without_meaning(annotations: &BTreeMap<String, String>, prefix: &str) -> Vec<String> {
+pub(crate) fn without_meaning(annotations: &BTreeMap<String, String>, prefix: &str) -> Vec<String> {
     let strip =
         |key: &str| -> Option<String> { Some(key.strip_prefix(prefix)?.strip_prefix('/')?.to_owned()) };
     let is_uri = |name: &str| {
@@ -49,7 +49,7 @@ pub fn without_meaning(annotations: &BTreeMap<String, String>, prefix: &str) -> 
 }
 
 /// The variables that a credential asks for. None where it says a format in our own words.
-pub(super) fn read(values: &mut Values<'_>) -> Option<Variables> {
+pub(crate) fn read(values: &mut Values<'_>) -> Option<Variables> {
     let of_ours = [Word::Format, Word::TemplateFrom, Word::Delimiters];
     if values.prefix != INJECTORS_PREFIX || of_ours.iter().any(|word| values.words.contains_key(word)) {
         return None;
@@ -89,7 +89,7 @@ fn named(name: &str) -> Vec<FieldName> {
 }
 
 /// Reads names of variables between commas.
-pub(super) fn variables(text: &str) -> Result<Vec<FieldName>, Problem> {
+pub(crate) fn variables(text: &str) -> Result<Vec<FieldName>, Problem> {
     let mut names = Vec::new();
     for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         if !is_variable(name) {

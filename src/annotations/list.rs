@@ -9,7 +9,7 @@ const ENTRY_LIMIT: usize = 256;
 
 /// What is wrong with a list. An entry is named by its field, never by its value.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ListError {
+pub(crate) enum ListError {
     /// No entry at all.
     #[error("is empty: leave the annotation out, or name something")]
     Empty,
@@ -38,7 +38,7 @@ pub enum ListError {
 }
 
 /// Reads `field=key, field, …` as (field, key).
-pub(super) fn keys(text: &str) -> Result<Vec<(&str, &str)>, ListError> {
+pub(crate) fn keys(text: &str) -> Result<Vec<(&str, &str)>, ListError> {
     let entries = text
         .split([',', '\n'])
         .map(str::trim)
@@ -51,7 +51,7 @@ pub(super) fn keys(text: &str) -> Result<Vec<(&str, &str)>, ListError> {
 
 /// Reads `field=value, …`. A value in single quotes is taken as it is; in double quotes `\\ \" \n \r \t` are escapes;
 /// a bare one is trimmed and ends before the next comma or new line.
-pub(super) fn assignments(text: &str) -> Result<Vec<(FieldName, SecretBytes)>, ListError> {
+pub(crate) fn assignments(text: &str) -> Result<Vec<(FieldName, SecretBytes)>, ListError> {
     let mut entries = Vec::new();
     let mut rest = text;
     loop {

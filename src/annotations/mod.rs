@@ -12,11 +12,12 @@ mod vocabulary;
 
 use std::collections::BTreeMap;
 
-pub use downward::{DownwardError, parse as parse_downward_file};
-pub use error::{Error, Errors, Problem};
-pub use injector::without_meaning;
+pub(crate) use downward::DownwardError;
+pub use downward::parse as parse_downward_file;
+pub(crate) use error::{Error, Errors, Problem};
+pub(crate) use injector::without_meaning;
 pub use scope::Scope;
-pub use vocabulary::INJECTORS_PREFIX;
+pub(crate) use vocabulary::INJECTORS_PREFIX;
 
 use crate::annotations::vocabulary::Word;
 use crate::credential::{
@@ -24,8 +25,8 @@ use crate::credential::{
     RelativePath, ServicePort,
 };
 use crate::object::{Kind, ObjectRef};
-use crate::quote::nearest;
 use crate::secret::SecretBytes;
+use crate::text::nearest;
 
 /// The prefix of podcreds' own annotations, without the slash.
 pub const DEFAULT_PREFIX: &str = "podcreds.io";

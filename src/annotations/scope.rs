@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::annotations::error::Problem;
 use crate::object::{ClusterId, Namespace};
-use crate::quote::nearest;
+use crate::text::nearest;
 
 /// Where a source is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// The namespace of a source of the pod's own cluster that names none.
-    pub namespace: Namespace,
+    pub(crate) namespace: Namespace,
     /// The other clusters, each with the namespace of a source that names none.
-    pub clusters: BTreeMap<ClusterId, Namespace>,
+    pub(crate) clusters: BTreeMap<ClusterId, Namespace>,
 }
 
 impl Scope {
@@ -22,12 +22,12 @@ impl Scope {
     }
 
     /// Where the sources of one credential are, and their namespace: in this cluster, or without one in the pod's own.
-    pub(super) fn place(&self, cluster: Option<&ClusterId>) -> &Namespace {
+    pub(crate) fn place(&self, cluster: Option<&ClusterId>) -> &Namespace {
         cluster.and_then(|cluster| self.clusters.get(cluster)).unwrap_or(&self.namespace)
     }
 
     /// Reads a value of `.cluster`.
-    pub(super) fn cluster(&self, text: &str) -> Result<ClusterId, Problem> {
+    pub(crate) fn cluster(&self, text: &str) -> Result<ClusterId, Problem> {
         let known = ClusterId::parse(text)?;
         if self.clusters.contains_key(&known) {
             return Ok(known);

@@ -1,17 +1,18 @@
 //! `.template`, `.template-from` and `.delimiters`, and what they mean for `.format`.
 
+use std::collections::BTreeSet;
+
 use crate::annotations::Values;
 use crate::annotations::error::Problem;
 use crate::annotations::vocabulary::{self, Word};
 use crate::credential::{FieldName, Format, Keys, ServicePort, TemplateSource, parse_template_key};
 use crate::object::Namespace;
-use crate::ordered;
 use crate::secret::SecretBytes;
 use crate::template::{Delimiters, Template};
 
 /// Reads the format, and the template if that is it. Where `.keys` says which fields there are, a name that is none of them is an
 /// error already.
-pub(super) fn read(
+pub(crate) fn read(
     values: &mut Values<'_>,
     namespace: &Namespace,
     keys: &Keys,
@@ -47,7 +48,7 @@ pub(super) fn read(
     let text = values.read(Word::Template, |text| Ok(Template::parse(text, &delimiters)?));
     if let (Some(template), Keys::Listed(listed)) = (&text, keys) {
         let fields = listed.iter().map(|(field, _)| field).chain(literals.iter().map(|(field, _)| field));
-        let mut fields = ordered::set(fields.map(FieldName::as_str));
+        let mut fields = fields.map(FieldName::as_str).collect::<BTreeSet<_>>();
         if has(values, Word::Service) {
             fields.extend(ServicePort::own_fields(keys));
         }

@@ -2,11 +2,11 @@
 
 use crate::annotations::error::Problem;
 use crate::credential::{Format, VariableFile};
-use crate::quote::nearest;
+use crate::text::nearest;
 
 /// A word after the dot that this version understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Word {
+pub(crate) enum Word {
     Secret,
     Configmap,
     Service,
@@ -52,7 +52,7 @@ const WORDS: [(&str, Word); 17] = [
 ];
 
 /// What the annotations of vault-db-injector begin with.
-pub const INJECTORS_PREFIX: &str = "db-creds-injector.numberly.io";
+pub(crate) const INJECTORS_PREFIX: &str = "db-creds-injector.numberly.io";
 
 /// Words of vault-db-injector, beside ours with its prefix.
 const INJECTORS_WORDS: [(&str, Word); 5] = [
@@ -75,7 +75,7 @@ impl Word {
         Err(Problem::UnknownWord { word: text.to_owned(), nearest: nearest(text, known) })
     }
 
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         WORDS
             .iter()
             .chain(&INJECTORS_WORDS)
@@ -85,7 +85,7 @@ impl Word {
 }
 
 /// Reads a value of `.format`.
-pub(super) fn parse_format(text: &str) -> Result<Format, Problem> {
+pub(crate) fn parse_format(text: &str) -> Result<Format, Problem> {
     let text = text.trim();
     if let Some((_, format)) = Format::ALL.iter().find(|(spelling, _)| *spelling == text) {
         return Ok(*format);
@@ -95,7 +95,7 @@ pub(super) fn parse_format(text: &str) -> Result<Format, Problem> {
 }
 
 /// Reads a value of `.variable-format`.
-pub(super) fn parse_variable_format(text: &str) -> Result<VariableFile, Problem> {
+pub(crate) fn parse_variable_format(text: &str) -> Result<VariableFile, Problem> {
     let text = text.trim();
     let known = VariableFile::ALL.into_iter().map(|file| (file.format().name(), file));
     if let Some((_, file)) = known.clone().find(|(spelling, _)| *spelling == text) {

@@ -7,32 +7,32 @@ use std::time::Duration;
 
 use crate::cli::failure::Failure;
 use crate::cli::source::{AccessArgs, SourceArgs};
-use crate::clusters::file::{self, Labels};
-use crate::clusters::{self, Clusters, Member, Pod};
-use crate::kube::{Cause, ClientConfig, Limits, in_cluster};
-use crate::kubeconfig::{self, Named, Proxies, Surroundings, Wanted};
+use crate::kube::config::clusters::file::{self, Labels};
+use crate::kube::config::clusters::{self, Clusters, Member, Pod};
+use crate::kube::config::in_cluster;
+use crate::kube::config::kubeconfig::{self, Named, Proxies, Surroundings, Wanted};
+use crate::kube::{Cause, ClientConfig, Limits};
 use crate::object::{ClusterId, Namespace};
-use crate::ordered;
 use crate::secret::SecretBytes;
 
 /// How often everything is read besides the watches, where there is a clusters file that does not say.
 const RESYNC: Duration = Duration::from_secs(600);
 
 /// The clusters, and what is known with them.
-pub(super) struct Found {
-    pub(super) clusters: Clusters,
+pub(crate) struct Found {
+    pub(crate) clusters: Clusters,
     /// The namespace that comes with the way in.
-    pub(super) namespace: Namespace,
+    pub(crate) namespace: Namespace,
     /// The namespace of sources in each other cluster, where the clusters file says.
-    pub(super) default_namespace: Option<Namespace>,
+    pub(crate) default_namespace: Option<Namespace>,
     /// How often everything is read besides the watches.
-    pub(super) resync: Option<Duration>,
+    pub(crate) resync: Option<Duration>,
     /// What the cluster is called: by the context of its kubeconfig.
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
 /// Finds the way in: a kubeconfig that is named, else the pod's own, else the kubeconfig in the home folder, as kubectl does.
-pub(super) fn find(args: &SourceArgs) -> Result<Found, Failure> {
+pub(crate) fn find(args: &SourceArgs) -> Result<Found, Failure> {
     let pod = Pod {
         folder: args.service_account_dir.clone(),
         host: variable("KUBERNETES_SERVICE_HOST"),
@@ -90,9 +90,9 @@ pub(super) fn find(args: &SourceArgs) -> Result<Found, Failure> {
 }
 
 /// The default namespace of sources in each other cluster.
-pub(super) fn namespaces(found: &Found) -> BTreeMap<ClusterId, Namespace> {
+pub(crate) fn namespaces(found: &Found) -> BTreeMap<ClusterId, Namespace> {
     let namespace = found.default_namespace.as_ref().unwrap_or(&found.namespace);
-    ordered::map(found.clusters.others().keys().map(|id| (id.clone(), namespace.clone())))
+    found.clusters.others().keys().map(|id| (id.clone(), namespace.clone())).collect::<BTreeMap<_, _>>()
 }
 
 /// The kubeconfig that is to be read; none in a pod, unless one is named.

@@ -12,15 +12,15 @@ use crate::cli::deferred::Deferred;
 use crate::cli::source::SourceArgs;
 use crate::credential::{PathError, RelativePath};
 use crate::duration::{duration, positive_duration, whole_seconds};
-use crate::health::listen::Listen;
 use crate::inspect::{Target, TargetError};
+use crate::telemetry::listen::Listen;
 
 /// Where the volume is mounted.
 const VOLUME: &str = "/podcreds";
 /// Where the kubelet looks for a container's last words.
-pub(super) const TERMINATION_LOG: &str = "/dev/termination-log";
+pub(crate) const TERMINATION_LOG: &str = "/dev/termination-log";
 /// The environment variable that names another place.
-pub(super) const TERMINATION_LOG_VARIABLE: &str = "PODCREDS_TERMINATION_LOG";
+pub(crate) const TERMINATION_LOG_VARIABLE: &str = "PODCREDS_TERMINATION_LOG";
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -36,9 +36,9 @@ const EXIT_CODES: &str = "Exit codes:
 /// Delivers database credentials to a pod as files.
 #[derive(Debug, Parser)]
 #[command(name = "podcreds", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
-pub(super) struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
-    pub(super) command: Command,
+    pub(crate) command: Command,
 
     /// How much is said; RUST_LOG is understood too [default: info]
     #[arg(
@@ -50,7 +50,7 @@ pub(super) struct Args {
         env = "PODCREDS_LOG_LEVEL",
         hide_env_values = true
     )]
-    pub(super) log_level: Option<LevelFilter>,
+    pub(crate) log_level: Option<LevelFilter>,
 
     /// How it is said: a line for people, or a JSON object a line
     #[arg(
@@ -62,23 +62,23 @@ pub(super) struct Args {
         env = "PODCREDS_LOG_FORMAT",
         hide_env_values = true
     )]
-    pub(super) log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
 
     /// Where the last message of a failure goes too, if the file exists
     // Read by `typed::termination_log`, which understands it in wrong arguments too; here for the help.
     #[arg(long = "termination-log", global = true, help_heading = "Messages", value_name = "FILE", default_value = TERMINATION_LOG, env = TERMINATION_LOG_VARIABLE, hide_env_values = true)]
-    pub(super) _termination_log: PathBuf,
+    pub(crate) _termination_log: PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(super) enum LogFormat {
+pub(crate) enum LogFormat {
     #[default]
     Text,
     Json,
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// Write every credential once and exit: an init container
     Init(Deferred<InitArgs>),
     /// Write every credential and keep them current: a sidecar
@@ -96,25 +96,25 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct InitArgs {
+pub(crate) struct InitArgs {
     #[command(flatten)]
-    pub(super) source: SourceArgs,
+    pub(crate) source: SourceArgs,
 
     #[command(flatten)]
-    pub(super) target: TargetArgs,
+    pub(crate) target: TargetArgs,
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct SidecarArgs {
+pub(crate) struct SidecarArgs {
     #[command(flatten)]
-    pub(super) source: SourceArgs,
+    pub(crate) source: SourceArgs,
 
     #[command(flatten)]
-    pub(super) target: TargetArgs,
+    pub(crate) target: TargetArgs,
 
     /// How changes are noticed: by watches, or by reading everything now and then
     #[arg(long, value_enum, default_value_t, env = "PODCREDS_SYNC", hide_env_values = true)]
-    pub(super) sync: SyncBy,
+    pub(crate) sync: SyncBy,
 
     /// How often everything is read where it is not watched, a tenth more or less
     #[arg(
@@ -125,7 +125,7 @@ pub(super) struct SidecarArgs {
         env = "PODCREDS_POLL_INTERVAL",
         hide_env_values = true
     )]
-    pub(super) poll_interval: Duration,
+    pub(crate) poll_interval: Duration,
 
     /// How long one watch lasts before the next; a line that is silent for longer is taken for dead
     #[arg(
@@ -136,7 +136,7 @@ pub(super) struct SidecarArgs {
         env = "PODCREDS_WATCH_TIMEOUT",
         hide_env_values = true
     )]
-    pub(super) watch_timeout: Duration,
+    pub(crate) watch_timeout: Duration,
 
     /// Apply annotations that are edited after the start; needs the right to watch the pod
     #[arg(
@@ -146,11 +146,11 @@ pub(super) struct SidecarArgs {
         env = "PODCREDS_FOLLOW_ANNOTATIONS",
         hide_env_values = true
     )]
-    pub(super) follow_annotations: bool,
+    pub(crate) follow_annotations: bool,
 
     /// What becomes of the files of a Secret that is deleted
     #[arg(long, value_enum, default_value_t, env = "PODCREDS_ON_DELETE", hide_env_values = true)]
-    pub(super) on_delete: OnDeleteArg,
+    pub(crate) on_delete: OnDeleteArg,
 
     /// How long something must fail until the log and an Event say that the files are stale
     #[arg(
@@ -161,7 +161,7 @@ pub(super) struct SidecarArgs {
         env = "PODCREDS_STALE_AFTER",
         hide_env_values = true
     )]
-    pub(super) stale_after: Duration,
+    pub(crate) stale_after: Duration,
 
     /// Record Events for the pod, which `kubectl describe pod` shows; needs the right to create and patch events
     #[arg(
@@ -171,11 +171,11 @@ pub(super) struct SidecarArgs {
         env = "PODCREDS_EVENTS",
         hide_env_values = true
     )]
-    pub(super) events: bool,
+    pub(crate) events: bool,
 
     /// The pod's uid, for its Events [default: the API server is asked]
     #[arg(long, value_name = "UID", env = "POD_UID", hide_env_values = true)]
-    pub(super) pod_uid: Option<String>,
+    pub(crate) pod_uid: Option<String>,
 
     /// Exit with this code, 6 to 125, after a rotation: for a restart rule of the kubelet that restarts the whole pod in place
     // Below are our own exit codes, above those that shells and container runtimes report for commands that cannot be
@@ -187,15 +187,15 @@ pub(super) struct SidecarArgs {
         env = "PODCREDS_EXIT_ON_CHANGE",
         hide_env_values = true
     )]
-    pub(super) exit_on_change: Option<u8>,
+    pub(crate) exit_on_change: Option<u8>,
 
     #[command(flatten)]
-    pub(super) listen: ListenArgs,
+    pub(crate) listen: ListenArgs,
 }
 
 /// Where the sidecar says how it is.
 #[derive(Debug, clap::Args)]
-pub(super) struct ListenArgs {
+pub(crate) struct ListenArgs {
     /// Where /healthz, /readyz and /metrics are answered: an address with its port, or off
     #[arg(
         long,
@@ -205,13 +205,13 @@ pub(super) struct ListenArgs {
         env = "PODCREDS_LISTEN",
         hide_env_values = true
     )]
-    pub(super) listen: Listen,
+    pub(crate) listen: Listen,
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct ProbeArgs {
+pub(crate) struct ProbeArgs {
     #[command(flatten)]
-    pub(super) listen: ListenArgs,
+    pub(crate) listen: ListenArgs,
 
     /// How long to wait for the answer
     // Not the variable of --timeout elsewhere: that bounds another thing, and both commands see one environment.
@@ -223,18 +223,18 @@ pub(super) struct ProbeArgs {
         env = "PODCREDS_PROBE_TIMEOUT",
         hide_env_values = true
     )]
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(super) enum SyncBy {
+pub(crate) enum SyncBy {
     #[default]
     Watch,
     Poll,
 }
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(super) enum OnDeleteArg {
+pub(crate) enum OnDeleteArg {
     #[default]
     Keep,
     Clear,
@@ -242,7 +242,7 @@ pub(super) enum OnDeleteArg {
 
 /// Where the files go.
 #[derive(Debug, clap::Args)]
-pub(super) struct TargetArgs {
+pub(crate) struct TargetArgs {
     /// The directory to write: a volume that the application mounts too
     #[arg(
         long,
@@ -251,31 +251,31 @@ pub(super) struct TargetArgs {
         env = "PODCREDS_VOLUME",
         hide_env_values = true
     )]
-    pub(super) volume: PathBuf,
+    pub(crate) volume: PathBuf,
 
     /// How long the previous version of a directory is kept for readers that are still in it [default: 10s for sidecar; 0s for init, which runs before there are readers]
     #[arg(long, value_name = "DURATION", value_parser = duration, env = "PODCREDS_GRACE", hide_env_values = true)]
-    pub(super) grace: Option<Duration>,
+    pub(crate) grace: Option<Duration>,
 }
 
 impl TargetArgs {
     /// The grace of a sidecar, beside which applications read.
-    pub(super) fn sidecar_grace(&self) -> Duration {
+    pub(crate) fn sidecar_grace(&self) -> Duration {
         self.grace.unwrap_or(Duration::from_secs(10))
     }
 
     /// The grace of an init container: it runs before the application, also when the pod's sandbox was restarted, and the
     /// old password must not stay in the volume.
-    pub(super) fn init_grace(&self) -> Duration {
+    pub(crate) fn init_grace(&self) -> Duration {
         self.grace.unwrap_or_default()
     }
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct ExecArgs {
+pub(crate) struct ExecArgs {
     /// The directory to read: a volume that podcreds init or sidecar writes
     #[arg(long, value_name = "FOLDER", default_value = VOLUME, env = "PODCREDS_VOLUME", hide_env_values = true)]
-    pub(super) volume: PathBuf,
+    pub(crate) volume: PathBuf,
 
     /// A file to take variables from, relative to the volume; again, or with commas, for more [default: all that end in .env]
     #[arg(
@@ -286,46 +286,46 @@ pub(super) struct ExecArgs {
         env = "PODCREDS_ENV_FILES",
         hide_env_values = true
     )]
-    pub(super) env_files: Vec<RelativePath>,
+    pub(crate) env_files: Vec<RelativePath>,
 
     /// Read annotations and Secrets as init does, and take the variables of all credentials of format env; no volume is needed
     #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_RENDER", hide_env_values = true)]
-    pub(super) render: bool,
+    pub(crate) render: bool,
 
     #[command(flatten)]
-    pub(super) source: SourceArgs,
+    pub(crate) source: SourceArgs,
 
     /// The program to become, and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
-    pub(super) command: Vec<OsString>,
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct InstallArgs {
+pub(crate) struct InstallArgs {
     /// Where to: a file, or a folder for a file `podcreds` in it; folders that are missing are made
     #[arg(value_name = "PATH")]
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct RenderArgs {
+pub(crate) struct RenderArgs {
     #[command(flatten)]
-    pub(super) source: SourceArgs,
+    pub(crate) source: SourceArgs,
 
     /// Show the values; in a pod they are then in its log
     #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_REVEAL", hide_env_values = true)]
-    pub(super) reveal: bool,
+    pub(crate) reveal: bool,
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// `NAME` of a pod, `KIND/NAME` of a pod or of what owns pods (deploy/app), or `clusters` [default: the own pod]
     #[arg(value_name = "KIND/NAME", value_parser = Subject::parse)]
-    pub(super) subject: Option<Subject>,
+    pub(crate) subject: Option<Subject>,
 
     /// How it is written; table is for clusters, and tree, dot and mermaid are for the others [default: tree or table]
     #[arg(long, short, value_enum, value_name = "FORMAT", env = "PODCREDS_OUTPUT", hide_env_values = true)]
-    pub(super) output: Option<OutputArg>,
+    pub(crate) output: Option<OutputArg>,
 
     /// The cluster of the clusters file that is asked; again, or with commas, for more with `clusters` [default: the own one, and with `clusters` all]
     #[arg(
@@ -335,15 +335,15 @@ pub(super) struct InspectArgs {
         env = "PODCREDS_CLUSTER",
         hide_env_values = true
     )]
-    pub(super) cluster_ids: Vec<String>,
+    pub(crate) cluster_ids: Vec<String>,
 
     #[command(flatten)]
-    pub(super) source: SourceArgs,
+    pub(crate) source: SourceArgs,
 }
 
 /// What is inspected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Subject {
+pub(crate) enum Subject {
     Clusters,
     Object(Target),
 }
@@ -356,7 +356,7 @@ impl Subject {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum OutputArg {
+pub(crate) enum OutputArg {
     Tree,
     Json,
     Dot,

@@ -8,7 +8,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 /// The arguments `T` of a command.
 #[derive(Debug)]
-pub(super) struct Deferred<T>(pub(super) T);
+pub(crate) struct Deferred<T>(pub(crate) T);
 
 impl<T: Args> Args for Deferred<T> {
     fn augment_args(command: Command) -> Command {
@@ -41,7 +41,7 @@ impl<T: Args> FromArgMatches for Deferred<T> {
 }
 
 /// A variable that is empty counts as one that is not set: that is how a manifest or a chart says nothing.
-pub(super) fn without_empty_variables(command: Command) -> Command {
+pub(crate) fn without_empty_variables(command: Command) -> Command {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     command.mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg })
 }

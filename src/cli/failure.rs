@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::cli::{DEFECT, USAGE};
-use crate::clusters;
 use crate::commands::{exec, inspect, install};
-use crate::health::{listen, probe};
-use crate::kube::in_cluster;
-use crate::kubeconfig;
+use crate::kube::config::clusters;
+use crate::kube::config::in_cluster;
+use crate::kube::config::kubeconfig;
 use crate::sync;
+use crate::telemetry::{listen, probe};
 
 /// The most that the kubelet takes from a termination message, in bytes.
 /// Source: <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
@@ -26,7 +26,7 @@ const NOT_FOUND: u8 = 127;
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// A flag or variable.
     #[error("{0}")]
     Setting(String),
@@ -73,7 +73,7 @@ impl From<kubeconfig::Error> for Failure {
 
 impl Failure {
     /// The exit code that the documentation promises.
-    pub(super) fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Setting(_)
             | Self::InCluster(_)
@@ -125,7 +125,7 @@ fn of_sync(error: &sync::Error) -> u8 {
 }
 
 /// Writes the last words where the kubelet looks for them. The file is not made where it is not: outside a pod.
-pub(super) fn write_termination_log(path: &Path, message: &str) {
+pub(crate) fn write_termination_log(path: &Path, message: &str) {
     let mut end = message.len().min(TERMINATION_MESSAGE_LIMIT);
     while !message.is_char_boundary(end) {
         end -= 1;

@@ -13,7 +13,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 use crate::cli::args::LogFormat;
 
 /// Starts the logger. `level` wins over `rust_log`, which is in env_logger's form.
-pub(super) fn start(level: Option<LevelFilter>, format: LogFormat, rust_log: Option<&str>) {
+pub(crate) fn start(level: Option<LevelFilter>, format: LogFormat, rust_log: Option<&str>) {
     let mut builder = Builder::new();
     builder.target(Target::Stderr);
     match (level, rust_log) {

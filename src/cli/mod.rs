@@ -26,10 +26,10 @@ use crate::cli::args::{Command, ExecArgs, InspectArgs};
 use crate::cli::deferred::Deferred;
 use crate::cli::failure::Failure;
 use crate::commands::{self, exec};
-use crate::health::{Health, listen, probe};
 use crate::kube;
 use crate::sidecar::{self, Exit};
 use crate::sync;
+use crate::telemetry::{Health, listen, probe};
 
 /// The exit code of a defect of ours.
 pub const DEFECT: u8 = 1;

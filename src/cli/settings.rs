@@ -5,19 +5,19 @@ use crate::cli::access::{self, Found};
 use crate::cli::args::{InspectArgs, OnDeleteArg, OutputArg, SidecarArgs, Subject, SyncBy};
 use crate::cli::failure::Failure;
 use crate::cli::source::SourceArgs;
-use crate::clusters::Clusters;
-use crate::clusters::file::Labels;
 use crate::commands::inspect::{ClustersFormat, Inquiry};
-use crate::health;
 use crate::inspect::{Format, Question, Target};
 use crate::kube;
+use crate::kube::config::clusters::Clusters;
+use crate::kube::config::clusters::file::Labels;
 use crate::object::{ClusterId, Kind, NameError, Namespace, ObjectRef, is_subdomain};
-use crate::quote::{Quoted, nearest, suggest};
 use crate::sidecar::{self, EventsFor, Follow, OnDelete};
 use crate::sync::{AnnotationsFrom, Settings};
+use crate::telemetry;
+use crate::text::{Quoted, nearest, suggest};
 
 /// Reads the settings of a pass and the way to the API server.
-pub(super) fn of(args: &SourceArgs) -> Result<(Settings, Found), Failure> {
+pub(crate) fn of(args: &SourceArgs) -> Result<(Settings, Found), Failure> {
     let found = access::find(args)?;
     let scope = Scope { namespace: found.namespace.clone(), clusters: access::namespaces(&found) };
     let prefix = args.annotation_prefix.trim_end_matches('/').to_owned();
@@ -46,7 +46,7 @@ pub(super) fn of(args: &SourceArgs) -> Result<(Settings, Found), Failure> {
 }
 
 /// Reads the settings of a sidecar and the way to the API server.
-pub(super) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Failure> {
+pub(crate) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Failure> {
     let (sync, found) = of(&args.source)?;
     let follow = Follow {
         watch: args.sync == SyncBy::Watch,
@@ -82,12 +82,12 @@ pub(super) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clust
 }
 
 /// The clusters, as the metrics call them.
-pub(super) fn health(clusters: &Clusters) -> Vec<health::Cluster> {
-    let own = health::Cluster { requests: clusters.own().requests(), ..health::Cluster::default() };
+pub(crate) fn health(clusters: &Clusters) -> Vec<telemetry::Cluster> {
+    let own = telemetry::Cluster { requests: clusters.own().requests(), ..telemetry::Cluster::default() };
     let others = clusters.others().iter().map(|(id, member)| {
         let Labels { name, environment, region } = member.labels().clone();
         let labels = [("name", name), ("environment", environment), ("region", region)];
-        health::Cluster {
+        telemetry::Cluster {
             id: Some(id.clone()),
             labels: labels.into_iter().filter_map(|(label, value)| Some((label, value?))).collect(),
             requests: member.requests(),
@@ -97,7 +97,7 @@ pub(super) fn health(clusters: &Clusters) -> Vec<health::Cluster> {
 }
 
 /// Reads what is inspected and how it is written, and the way to the API server.
-pub(super) fn of_inspect(mut args: InspectArgs) -> Result<(Inquiry, Clusters), Failure> {
+pub(crate) fn of_inspect(mut args: InspectArgs) -> Result<(Inquiry, Clusters), Failure> {
     // Where it is not asked about, the own pod needs no name: that of a host may be none of a pod.
     match &args.subject {
         Some(Subject::Object(target)) => args.source.pod = Some(target.name().to_owned()),

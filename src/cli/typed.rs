@@ -13,13 +13,13 @@ use crate::cli::deferred::without_empty_variables;
 ///
 /// # Errors
 /// What is wrong with them, or the help or version that was asked for.
-pub(super) fn parse(args: &[OsString]) -> Result<Args, clap::Error> {
+pub(crate) fn parse(args: &[OsString]) -> Result<Args, clap::Error> {
     let matches = without_empty_variables(Args::command()).try_get_matches_from(args)?;
     Args::from_arg_matches(&matches)
 }
 
 /// Where the last words go, found before anything else is understood, because wrong usage has last words too.
-pub(super) fn termination_log(args: &[OsString]) -> PathBuf {
+pub(crate) fn termination_log(args: &[OsString]) -> PathBuf {
     const FLAG: &str = "--termination-log";
     let args = own(args);
     let inline = |arg: &OsString| arg.to_str()?.strip_prefix(FLAG)?.strip_prefix('=').map(PathBuf::from);
@@ -35,7 +35,7 @@ fn own(args: &[OsString]) -> &[OsString] {
 }
 
 /// The variable that a wrong value came from, if it was none of the arguments.
-pub(super) fn variable_of(error: &clap::Error, args: &[OsString]) -> Option<OsString> {
+pub(crate) fn variable_of(error: &clap::Error, args: &[OsString]) -> Option<OsString> {
     let ContextValue::String(flag) = error.get(ContextKind::InvalidArg)? else { return None };
     let long = flag.split([' ', '=']).next()?;
     let mut command = Args::command();

@@ -1,6 +1,7 @@
 //! `podcreds exec`: becomes another program that has the credentials in its environment, for applications that read no
 //! files. No process stays behind: signals and the exit code are that program's own.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -15,12 +16,11 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 use rustix::io::Errno;
 
-use crate::clusters::Clusters;
 use crate::credential::RelativePath;
-use crate::environment::{self, Environment};
-use crate::ordered;
-use crate::quote::Quoted;
+use crate::env_file::{self, Environment};
+use crate::kube::config::clusters::Clusters;
 use crate::sync;
+use crate::text::Quoted;
 use crate::volume::{self, Files, Reader};
 
 /// Between two looks at a volume that holds nothing yet.
@@ -30,7 +30,7 @@ const ENDING: &str = ".env";
 
 /// Where the variables come from.
 #[derive(Debug)]
-pub enum Source<'a> {
+pub(crate) enum Source<'a> {
     /// The `env` files that another podcreds writes to a volume.
     Volume {
         /// The volume.
@@ -49,14 +49,14 @@ pub enum Source<'a> {
 
 /// Which variables a program gets.
 #[derive(Debug)]
-pub struct Settings<'a> {
+pub(crate) struct Settings<'a> {
     /// Where they come from.
-    pub source: Source<'a>,
+    pub(crate) source: Source<'a>,
     /// The files that are read, by path in the volume; if none is named, all that end in `.env`, or rendered, all of
     /// format `env`.
-    pub files: &'a [RelativePath],
+    pub(crate) files: &'a [RelativePath],
     /// Whether the program starts if there is no such file.
-    pub allow_none: bool,
+    pub(crate) allow_none: bool,
 }
 
 /// Becomes the program that `command` begins with, with the arguments that follow, and with the variables set in the
@@ -64,7 +64,7 @@ pub struct Settings<'a> {
 ///
 /// # Errors
 /// Why it did not become that program. On success it does not return.
-pub fn run(settings: &Settings<'_>, command: &[OsString]) -> Result<Infallible, Error> {
+pub(crate) fn run(settings: &Settings<'_>, command: &[OsString]) -> Result<Infallible, Error> {
     let Settings { source, files: wanted, allow_none } = settings;
     let files = match source {
         Source::Volume { path, timeout } => await_files(path, *timeout, wanted)?,
@@ -122,7 +122,7 @@ fn render(settings: &sync::Settings, clusters: &Clusters, wanted: &[RelativePath
         credential.is_environment() && (wanted.is_empty() || wanted.contains(&credential.path))
     })?;
     let bundle = sync::render(&gathered.credentials, &gathered.sources)?;
-    Ok(ordered::map(bundle.into_iter().map(|(path, file)| (path, file.content))))
+    Ok(bundle.into_iter().map(|(path, file)| (path, file.content)).collect::<BTreeMap<_, _>>())
 }
 
 impl fmt::Display for Source<'_> {
@@ -136,7 +136,7 @@ impl fmt::Display for Source<'_> {
 
 /// Why this process did not become the program.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Annotations or Secrets.
     #[error(transparent)]
     Sync(#[from] sync::Error),
@@ -175,7 +175,7 @@ pub enum Error {
     },
     /// Files that hold something else, or contradict each other.
     #[error(transparent)]
-    Environment(#[from] environment::Errors),
+    Environment(#[from] env_file::Errors),
     /// An empty command line.
     #[error("there is no program to become: write it after --, as in podcreds exec -- /app")]
     NoCommand,

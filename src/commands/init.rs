@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use log::info;
 
-use crate::clusters::Clusters;
+use crate::kube::config::clusters::Clusters;
 use crate::sync::{self, Error, Settings};
 use crate::volume::{Published, Volume};
 
@@ -13,7 +13,12 @@ use crate::volume::{Published, Volume};
 ///
 /// # Errors
 /// Why it was not written; what was there before is unchanged.
-pub fn run(settings: &Settings, clusters: &Clusters, path: &Path, grace: Duration) -> Result<(), Error> {
+pub(crate) fn run(
+    settings: &Settings,
+    clusters: &Clusters,
+    path: &Path,
+    grace: Duration,
+) -> Result<(), Error> {
     let started = Instant::now();
     let volume = Volume::open(path, grace)?;
     let outcome = sync::run(settings, clusters, &volume)?;

@@ -3,15 +3,15 @@
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
-use crate::clusters::Clusters;
-use crate::clusters::file::Labels;
 use crate::inspect::clusters::{ClusterReport, Named, json, survey, table};
 use crate::inspect::{self, Format, Question};
+use crate::kube::config::clusters::Clusters;
+use crate::kube::config::clusters::file::Labels;
 use crate::object::ClusterId;
 
 /// What is asked, and how the answer is written.
 #[derive(Clone, Debug)]
-pub enum Inquiry {
+pub(crate) enum Inquiry {
     /// What an object hangs on.
     Object {
         /// Which.
@@ -34,7 +34,7 @@ pub enum Inquiry {
 
 /// The forms of a report on clusters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClustersFormat {
+pub(crate) enum ClustersFormat {
     /// For people.
     Table,
     /// For programs.
@@ -45,7 +45,7 @@ pub enum ClustersFormat {
 ///
 /// # Errors
 /// If the object that was asked about cannot be read, if no cluster answers, or if nobody takes the answer.
-pub fn run(inquiry: &Inquiry, clusters: &Clusters, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn run(inquiry: &Inquiry, clusters: &Clusters, out: &mut dyn Write) -> Result<(), Error> {
     match inquiry {
         Inquiry::Object { question, format } => {
             let graph = inspect::inspect(clusters, question)?;
@@ -87,7 +87,7 @@ fn print(text: &str, out: &mut dyn Write) -> Result<(), Error> {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The object cannot be read.
     #[error(transparent)]
     Object(#[from] inspect::Error),

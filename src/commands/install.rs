@@ -16,7 +16,7 @@ const NAME: &str = "podcreds";
 ///
 /// # Errors
 /// Why it could not be read or written; what was there before is unchanged.
-pub fn run(path: &Path) -> Result<(), Error> {
+pub(crate) fn run(path: &Path) -> Result<(), Error> {
     let program = fs::read(PROGRAM).map_err(Error::Program)?;
     let Installed { path, written } = volume::install(&program, NAME, path)?;
     match written {
@@ -28,7 +28,7 @@ pub fn run(path: &Path) -> Result<(), Error> {
 
 /// Why the program was not installed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// It cannot be read.
     #[error(
         "{PROGRAM} cannot be read: {0}; the image's file needs a mode such as 0555, and /proc must be mounted"

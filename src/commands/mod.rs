@@ -1,7 +1,7 @@
 //! What each command does with its settings.
 
-pub mod exec;
-pub mod init;
-pub mod inspect;
-pub mod install;
-pub mod render;
+pub(crate) mod exec;
+pub(crate) mod init;
+pub(crate) mod inspect;
+pub(crate) mod install;
+pub(crate) mod render;

@@ -3,8 +3,8 @@
 use std::io::{self, ErrorKind, Write};
 
 use crate::bundle::{Bundle, BundleFile};
-use crate::clusters::Clusters;
 use crate::credential::FileMode;
+use crate::kube::config::clusters::Clusters;
 use crate::render::hidden;
 use crate::sync::{self, Error, Gathered, Settings};
 
@@ -15,7 +15,12 @@ const HIDDEN: &str = "********";
 ///
 /// # Errors
 /// As `init`, for all that can go wrong before the volume.
-pub fn run(settings: &Settings, clusters: &Clusters, reveal: bool, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn run(
+    settings: &Settings,
+    clusters: &Clusters,
+    reveal: bool,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
     let Gathered { credentials, sources } = sync::gather(settings, clusters)?;
     // The real values first: they may not fit their format, and this is where to say so.
     let mut bundle = sync::render(&credentials, &sources)?;

@@ -1,6 +1,6 @@
 //! The kinds of databases that have a URI or a JDBC URL.
 
-use crate::quote::Beginning;
+use crate::text::Beginning;
 
 /// A database, as far as its addresses are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,19 +64,19 @@ impl Engine {
     ///
     /// # Errors
     /// For any other name.
-    pub fn parse(text: &str) -> Result<Self, EngineError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, EngineError> {
         let known = Self::ALL.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
         known.map(|(_, engine)| engine).ok_or_else(|| EngineError(text.to_owned()))
     }
 
     /// Its own name, which is the scheme of its URIs too.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         Self::ALL.into_iter().find(|(_, engine)| *engine == self).map_or("", |(name, _)| name)
     }
 
     /// The port that it listens on unless somebody chose another; none where the address has none.
     /// Source: the documentation of each engine.
-    pub fn default_port(self) -> Option<u16> {
+    pub(crate) fn default_port(self) -> Option<u16> {
         match self {
             Self::Postgresql => Some(5432),
             Self::Mysql | Self::Mariadb => Some(3306),
@@ -99,7 +99,7 @@ impl Engine {
     "{} is no engine (postgresql, mysql, mariadb, mongodb, mongodb+srv, redis, rediss, amqp, amqps, sqlserver, clickhouse, cassandra, oracle)",
     Beginning(.0)
 )]
-pub struct EngineError(String);
+pub(crate) struct EngineError(String);
 
 #[cfg(test)]
 mod tests {

@@ -11,15 +11,17 @@ mod template;
 mod variable;
 mod variables;
 
-pub use engine::{Engine, EngineError};
-pub use mode::{FileMode, ModeError};
-pub use name::{CredentialName, FieldName, FieldNameError};
-pub use on_change::{OnChange, OnChangeError, SignalName};
-pub use path::{Conflict, PathClaims, PathError, RelativePath};
-pub use service::{SERVICE_FIELDS, ServicePort, ServicePortError};
-pub use template::{TemplateKeyError, TemplateSource, parse_template_key};
-pub use variable::{is_shells_own, is_variable};
-pub use variables::{UriTemplate, UriTemplateError, Variables};
+pub use engine::Engine;
+pub(crate) use engine::EngineError;
+pub(crate) use mode::{FileMode, ModeError};
+pub(crate) use name::{CredentialName, FieldName, FieldNameError};
+pub(crate) use on_change::{OnChange, OnChangeError, SignalName};
+pub use path::RelativePath;
+pub(crate) use path::{Conflict, PathClaims, PathError};
+pub(crate) use service::{ServicePort, ServicePortError};
+pub(crate) use template::{TemplateKeyError, TemplateSource, parse_template_key};
+pub(crate) use variable::{is_shells_own, is_variable};
+pub(crate) use variables::{UriTemplate, UriTemplateError, Variables};
 
 use crate::object::ObjectRef;
 use crate::secret::SecretBytes;
@@ -28,50 +30,50 @@ use crate::secret::SecretBytes;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     /// Its name, the part before the dot in `podcreds.io/<name>.<word>`.
-    pub name: CredentialName,
+    pub(crate) name: CredentialName,
     /// The Secret, the ConfigMap, or both: at least one, unless there is a Service.
-    pub sources: Vec<ObjectRef>,
+    pub(crate) sources: Vec<ObjectRef>,
     /// The Service that gives host and port.
-    pub service: Option<ServicePort>,
+    pub(crate) service: Option<ServicePort>,
     /// Which keys of the sources become fields.
-    pub keys: Keys,
+    pub(crate) keys: Keys,
     /// Fields given in the annotations themselves. Somebody may have put a password there, so they are secret too.
-    pub literals: Vec<(FieldName, SecretBytes)>,
+    pub(crate) literals: Vec<(FieldName, SecretBytes)>,
     /// What is written.
-    pub format: Format,
+    pub(crate) format: Format,
     /// The template: there is one for [`Format::Template`], and for no other.
-    pub template: Option<TemplateSource>,
+    pub(crate) template: Option<TemplateSource>,
     /// The variables of an [`Format::Env`] file that are not the fields under their own names.
-    pub variables: Option<Variables>,
+    pub(crate) variables: Option<Variables>,
     /// The variables that get the text of this format; `None` means a file with the text alone.
-    pub exported: Option<Exported>,
+    pub(crate) exported: Option<Exported>,
     /// The database, where the annotations name it.
-    pub engine: Option<Engine>,
+    pub(crate) engine: Option<Engine>,
     /// The file, or for [`Format::Files`] the folder.
     pub path: RelativePath,
     /// The mode of its files; none means the volume's default.
-    pub mode: Option<FileMode>,
+    pub(crate) mode: Option<FileMode>,
     /// Whether a missing source or key is no error.
-    pub optional: bool,
+    pub(crate) optional: bool,
     /// What is done after a rotation.
-    pub on_change: Option<OnChange>,
+    pub(crate) on_change: Option<OnChange>,
 }
 
 impl Credential {
     /// Whether what is written is an `env` file.
-    pub fn is_environment(&self) -> bool {
+    pub(crate) fn is_environment(&self) -> bool {
         let sets = |exported: &Exported| exported.file == VariableFile::Env;
         self.format == Format::Env || self.exported.as_ref().is_some_and(sets)
     }
 
     /// Whether the kubelet is to read what is written.
-    pub fn is_for_kubelet(&self) -> bool {
+    pub(crate) fn is_for_kubelet(&self) -> bool {
         let sets = |exported: &Exported| exported.file == VariableFile::Envfile;
         self.format == Format::Envfile || self.exported.as_ref().is_some_and(sets)
     }
 
     /// Whether the file or folder at this path is its own, or holds something of it.
-    pub fn owns(&self, path: &str) -> bool {
+    pub(crate) fn owns(&self, path: &str) -> bool {
         let own = self.path.to_string();
         let is_below = |inner: &str, outer: &str| {
             inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -80,7 +82,7 @@ impl Credential {
     }
 
     /// Whether a file at this path can have been written for it.
-    pub fn writes(&self, path: &RelativePath) -> bool {
+    pub(crate) fn writes(&self, path: &RelativePath) -> bool {
         match self.format {
             Format::Files => path
                 .to_string()
@@ -91,17 +93,17 @@ impl Credential {
     }
 
     /// Every object that it is made from: its sources, and the ConfigMap of its template.
-    pub fn objects(&self) -> impl Iterator<Item = &ObjectRef> {
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &ObjectRef> {
         self.source_objects().chain(self.template_object())
     }
 
     /// Every object that gives it fields.
-    pub fn source_objects(&self) -> impl Iterator<Item = &ObjectRef> {
+    pub(crate) fn source_objects(&self) -> impl Iterator<Item = &ObjectRef> {
         self.sources.iter().chain(self.service.as_ref().map(|service| &service.object))
     }
 
     /// The ConfigMap that its template is read from.
-    pub fn template_object(&self) -> Option<&ObjectRef> {
+    pub(crate) fn template_object(&self) -> Option<&ObjectRef> {
         match &self.template {
             Some(TemplateSource::ConfigMap { object, .. }) => Some(object),
             Some(TemplateSource::Text(_)) | None => None,
@@ -111,16 +113,16 @@ impl Credential {
 
 /// Variables that a file sets to the text of a format.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exported {
+pub(crate) struct Exported {
     /// At least one.
-    pub names: Vec<FieldName>,
+    pub(crate) names: Vec<FieldName>,
     /// The kind of file.
-    pub file: VariableFile,
+    pub(crate) file: VariableFile,
 }
 
 /// A file that sets variables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum VariableFile {
+pub(crate) enum VariableFile {
     /// As [`Format::Env`].
     #[default]
     Env,
@@ -132,10 +134,10 @@ pub enum VariableFile {
 
 impl VariableFile {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Env, Self::Dotenv, Self::Envfile];
+    pub(crate) const ALL: [Self; 3] = [Self::Env, Self::Dotenv, Self::Envfile];
 
     /// The format that writes fields to such a file.
-    pub fn format(self) -> Format {
+    pub(crate) fn format(self) -> Format {
         match self {
             Self::Env => Format::Env,
             Self::Dotenv => Format::Dotenv,
@@ -146,7 +148,7 @@ impl VariableFile {
 
 /// Which keys of the sources become fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keys {
+pub(crate) enum Keys {
     /// All, under their own names.
     All,
     /// These, each as (field, key).
@@ -206,22 +208,22 @@ impl Format {
     ];
 
     /// Whether it is one text without an end of line, which a variable can hold too.
-    pub fn is_one_text(self) -> bool {
+    pub(crate) fn is_one_text(self) -> bool {
         matches!(self, Self::Uri | Self::Jdbc | Self::Libpq)
     }
 
     /// Its name, as `.format` spells it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         Self::ALL.into_iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name)
     }
 
     /// Whether several credentials may write one file, each its own entries.
-    pub fn has_entries(self) -> bool {
+    pub(crate) fn has_entries(self) -> bool {
         matches!(self, Self::Pgpass | Self::Pgservice)
     }
 
     /// The mode that its readers insist on, whatever the volume is like.
-    pub fn default_mode(self) -> Option<FileMode> {
+    pub(crate) fn default_mode(self) -> Option<FileMode> {
         match self {
             Self::Pgpass => Some(FileMode::OWNER),
             _ => None,
@@ -229,7 +231,7 @@ impl Format {
     }
 
     /// Where a credential goes that has no `.path`.
-    pub fn default_path(self, name: &CredentialName) -> String {
+    pub(crate) fn default_path(self, name: &CredentialName) -> String {
         let ending = match self {
             Self::Files => "",
             Self::Env | Self::Dotenv => ".env",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::quote::Quoted;
+use crate::text::Quoted;
 
 /// Permission bits, `0000` to `0777`, that let the owner read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,15 +10,15 @@ pub struct FileMode(u32);
 
 impl FileMode {
     /// Everybody may read: where the volume does not say which group should.
-    pub const WORLD: Self = Self(0o444);
+    pub(crate) const WORLD: Self = Self(0o444);
     /// The volume's group may read: where the pod sets `fsGroup`.
-    pub const GROUP: Self = Self(0o440);
+    pub(crate) const GROUP: Self = Self(0o440);
 
     /// Only the owner may read: what libpq wants of a file with passwords.
-    pub const OWNER: Self = Self(0o600);
+    pub(crate) const OWNER: Self = Self(0o600);
 
     /// Reads octal digits, with or without leading zeros or `0o`.
-    pub fn parse(text: &str) -> Result<Self, ModeError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ModeError> {
         let digits = text.strip_prefix("0o").unwrap_or(text);
         let bits = (digits.len() <= 4 && digits.bytes().all(|b| matches!(b, b'0'..=b'7')))
             .then(|| u32::from_str_radix(digits, 8).ok())
@@ -30,12 +30,12 @@ impl FileMode {
     }
 
     /// The bits.
-    pub fn bits(self) -> u32 {
+    pub(crate) fn bits(self) -> u32 {
         self.0
     }
 
     /// The bits of a folder that holds such a file: `x` wherever `r` is. The owner can always list, enter and clear it.
-    pub fn folder_bits(self) -> u32 {
+    pub(crate) fn folder_bits(self) -> u32 {
         let read = self.0 & 0o444;
         read | (read >> 2) | 0o700
     }
@@ -49,7 +49,7 @@ impl fmt::Display for FileMode {
 
 /// A mode that cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ModeError {
+pub(crate) enum ModeError {
     /// Not a number, or too large.
     #[error("{} is no file mode: octal digits from 0400 to 0777, for example \"0440\"", Quoted(.0))]
     NotOctal(String),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::quote::Beginning;
+use crate::text::Beginning;
 
 /// The longest name of a credential, in characters.
 const NAME_LIMIT: usize = 40;
@@ -11,11 +11,11 @@ const FIELD_LIMIT: usize = 253;
 
 /// The name of a credential: `[a-z0-9]([-_a-z0-9]*[a-z0-9])?`, at most 40 characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct CredentialName(String);
+pub(crate) struct CredentialName(String);
 
 impl CredentialName {
     /// The name, if it is one.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let end = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         let inner = |b: u8| end(&b) || b == b'-' || b == b'_';
         let valid = text.len() <= NAME_LIMIT
@@ -36,11 +36,11 @@ impl fmt::Display for CredentialName {
 /// not beginning with `..`, as Kubernetes has it, so that it can be a file's name.
 /// Source: <https://kubernetes.io/docs/concepts/configuration/secret/#restriction-names-data>
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FieldName(String);
+pub(crate) struct FieldName(String);
 
 impl FieldName {
     /// Checks the name.
-    pub fn parse(text: &str) -> Result<Self, FieldNameError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, FieldNameError> {
         let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let valid = !text.is_empty()
             && text.len() <= FIELD_LIMIT
@@ -51,7 +51,7 @@ impl FieldName {
     }
 
     /// The name as text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -65,7 +65,7 @@ impl fmt::Display for FieldName {
 /// A name that no key of a Secret can have.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{} is no key (letters, digits, `-`, `_` and `.`, at most 253, not beginning with `..`); commas or new lines stand between keys", Beginning(.0))]
-pub struct FieldNameError(String);
+pub(crate) struct FieldNameError(String);
 
 #[cfg(test)]
 mod tests {

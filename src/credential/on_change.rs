@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::credential::path::{PathError, RelativePath};
-use crate::quote::Quoted;
+use crate::text::Quoted;
 
 /// The longest URL, in bytes.
 const URL_LIMIT: usize = 2048;
@@ -12,7 +12,7 @@ const PROCESS_LIMIT: usize = 64;
 
 /// What is done after a rotation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum OnChange {
+pub(crate) enum OnChange {
     /// A POST with a small JSON body, to an `http` URL.
     Post(String),
     /// A GET of an `http` URL.
@@ -30,7 +30,7 @@ pub enum OnChange {
 
 /// The signals by which programs are told to read their configuration again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SignalName {
+pub(crate) enum SignalName {
     /// SIGHUP
     Hup,
     /// SIGINT
@@ -71,7 +71,7 @@ impl SignalName {
 
 impl OnChange {
     /// Reads `POST URL`, `GET URL`, `signal NAME PROCESS` or `touch PATH`.
-    pub fn parse(text: &str) -> Result<Self, OnChangeError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, OnChangeError> {
         let words: Vec<_> = text.split_whitespace().collect();
         match words.as_slice() {
             ["POST", url] => Ok(Self::Post(check_url(url)?)),
@@ -115,7 +115,7 @@ impl fmt::Display for OnChange {
 
 /// A wrong value of `.on-change`.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum OnChangeError {
+pub(crate) enum OnChangeError {
     /// None of the four forms.
     #[error("{} is none of: POST URL, GET URL, signal NAME PROCESS, touch PATH", Quoted(.0))]
     Form(String),

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::credential::Format;
 use crate::credential::name::{CredentialName, FieldName};
-use crate::quote::{Quoted, is_shown};
+use crate::text::{Quoted, is_shown};
 
 /// The longest path, in bytes.
 const PATH_LIMIT: usize = 512;
@@ -51,12 +51,12 @@ impl RelativePath {
     }
 
     /// The path of a field's own file in this folder. A field's name is a safe part of a path by its own rule.
-    pub fn join(&self, field: &FieldName) -> Self {
+    pub(crate) fn join(&self, field: &FieldName) -> Self {
         Self(format!("{}/{field}", self.0))
     }
 
     /// Its parts, outermost first: at least one.
-    pub fn parts(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &str> {
         self.0.split('/')
     }
 }
@@ -77,7 +77,7 @@ pub struct PathError {
 
 /// Which credential writes which path; finds two that want the same.
 #[derive(Default)]
-pub struct PathClaims<'a> {
+pub(crate) struct PathClaims<'a> {
     taken: BTreeMap<String, (Claim, &'a CredentialName)>,
 }
 
@@ -101,13 +101,13 @@ impl fmt::Display for Claim {
 
 impl<'a> PathClaims<'a> {
     /// Notes a file and the folders above it.
-    pub fn file(&mut self, path: &RelativePath, owner: &'a CredentialName) -> Result<(), Conflict> {
+    pub(crate) fn file(&mut self, path: &RelativePath, owner: &'a CredentialName) -> Result<(), Conflict> {
         self.folders_above(path, owner)?;
         self.claim(&path.0, Claim::File, owner)
     }
 
     /// Notes a file to which others of the same format may add, and the folders above it.
-    pub fn entries(
+    pub(crate) fn entries(
         &mut self,
         path: &RelativePath,
         format: Format,
@@ -118,7 +118,7 @@ impl<'a> PathClaims<'a> {
     }
 
     /// Notes a folder and the folders above it.
-    pub fn folder(&mut self, path: &RelativePath, owner: &'a CredentialName) -> Result<(), Conflict> {
+    pub(crate) fn folder(&mut self, path: &RelativePath, owner: &'a CredentialName) -> Result<(), Conflict> {
         self.folders_above(path, owner)?;
         self.claim(&path.0, Claim::Folder, owner)
     }
@@ -150,7 +150,7 @@ impl<'a> PathClaims<'a> {
     "needs {} as a {claim}, which credential {other} needs as a {other_claim}: give one of them another .path",
     Quoted(path)
 )]
-pub struct Conflict {
+pub(crate) struct Conflict {
     path: String,
     claim: Claim,
     other: CredentialName,

@@ -2,18 +2,18 @@
 
 use crate::credential::Keys;
 use crate::object::{ClusterId, Kind, NameError, Namespace, ObjectRef, is_label};
-use crate::quote::Beginning;
+use crate::text::Beginning;
 
 /// What a Service gives, under the names by which `.keys` can rename it.
-pub const SERVICE_FIELDS: [&str; 2] = ["host", "port"];
+pub(crate) const SERVICE_FIELDS: [&str; 2] = ["host", "port"];
 
 /// A Service, and which of its ports is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServicePort {
+pub(crate) struct ServicePort {
     /// The Service.
-    pub object: ObjectRef,
+    pub(crate) object: ObjectRef,
     /// The port's name or its number; none for the only one.
-    pub port: Option<String>,
+    pub(crate) port: Option<String>,
 }
 
 impl ServicePort {
@@ -23,7 +23,7 @@ impl ServicePort {
     ///
     /// # Errors
     /// For parts that are no names.
-    pub fn parse(text: &str, default: &Namespace) -> Result<Self, ServicePortError> {
+    pub(crate) fn parse(text: &str, default: &Namespace) -> Result<Self, ServicePortError> {
         let (object, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
         if port.is_some_and(|port| !is_label(port)) {
             return Err(ServicePortError::Port(text.to_owned()));
@@ -34,12 +34,12 @@ impl ServicePort {
 
     /// The same of a Service in another cluster; none means the pod's own.
     #[must_use]
-    pub fn in_cluster(self, cluster: Option<ClusterId>) -> Self {
+    pub(crate) fn in_cluster(self, cluster: Option<ClusterId>) -> Self {
         Self { object: self.object.in_cluster(cluster), ..self }
     }
 
     /// Which fields it gives under their own names: those that `.keys` does not name.
-    pub fn own_fields(keys: &Keys) -> impl Iterator<Item = &str> {
+    pub(crate) fn own_fields(keys: &Keys) -> impl Iterator<Item = &str> {
         let renamed = |field: &str| match keys {
             Keys::All => false,
             Keys::Listed(keys) => keys.iter().any(|(_, key)| key.as_str() == field),
@@ -50,7 +50,7 @@ impl ServicePort {
 
 /// A wrong value of `.service`.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ServicePortError {
+pub(crate) enum ServicePortError {
     /// What stands behind the colon. It may be the rest of a URI, so it is not shown.
     #[error(
         "{} names no port behind its colon: write name:port or namespace/name:port, with the port's name (lower-case letters, digits and `-`, at most 63) or its number",

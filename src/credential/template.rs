@@ -2,12 +2,12 @@
 
 use crate::credential::name::{FieldName, FieldNameError};
 use crate::object::{Kind, NameError, Namespace, ObjectRef};
-use crate::quote::Beginning;
 use crate::template::{Delimiters, Template};
+use crate::text::Beginning;
 
 /// Where the template of a credential comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TemplateSource {
+pub(crate) enum TemplateSource {
     /// The annotation itself.
     Text(Template),
     /// A key of a ConfigMap, which is read when the sources are.
@@ -25,7 +25,7 @@ pub enum TemplateSource {
 ///
 /// # Errors
 /// For another number of parts, and for parts that are no names.
-pub fn parse_template_key(
+pub(crate) fn parse_template_key(
     text: &str,
     default: &Namespace,
 ) -> Result<(ObjectRef, FieldName), TemplateKeyError> {
@@ -38,7 +38,7 @@ pub fn parse_template_key(
 
 /// A wrong value of `.template-from`.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum TemplateKeyError {
+pub(crate) enum TemplateKeyError {
     /// Not two or three parts.
     #[error("{} is no key of a ConfigMap: write configmap/key or namespace/configmap/key", Beginning(.0))]
     Form(String),

@@ -75,12 +75,12 @@ const SHELLS_OWN_PREFIXES: [&str; 9] =
 
 /// Whether this is a name: `[A-Za-z_][A-Za-z0-9_]*`.
 /// Source: <https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap03.html#tag_03_216>
-pub fn is_variable(name: &str) -> bool {
+pub(crate) fn is_variable(name: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     !name.is_empty() && name.bytes().all(inner) && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// Whether a shell, or the linker of programs, computes or acts upon the variable of this name.
-pub fn is_shells_own(name: &str) -> bool {
+pub(crate) fn is_shells_own(name: &str) -> bool {
     SHELLS_OWN.contains(&name) || SHELLS_OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

@@ -2,11 +2,11 @@
 //! Source: <https://github.com/numberly/vault-db-injector>, `pkg/k8smutator/k8smutator.go`.
 
 use crate::credential::FieldName;
-use crate::quote::Quoted;
+use crate::text::Quoted;
 
 /// What an `env` file holds instead of the fields under their own names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Variables {
+pub(crate) enum Variables {
     /// `.mode: classic`: each of these variables gets the user or the password.
     Classic {
         /// For the user, at least one.
@@ -25,7 +25,7 @@ pub enum Variables {
 
 /// A URI into which user and password are put, in place of what may stand there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UriTemplate {
+pub(crate) struct UriTemplate {
     /// With the `//`.
     scheme: String,
     /// From the host on.
@@ -37,7 +37,7 @@ impl UriTemplate {
     ///
     /// # Errors
     /// For anything else, also where something else than user and password is left open.
-    pub fn parse(text: &str) -> Result<Self, UriTemplateError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, UriTemplateError> {
         let error = || UriTemplateError(without_user(text));
         let (scheme, rest) = text.split_once("://").ok_or_else(error)?;
         let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
@@ -54,12 +54,12 @@ impl UriTemplate {
     }
 
     /// What stands before the user.
-    pub fn scheme(&self) -> &str {
+    pub(crate) fn scheme(&self) -> &str {
         &self.scheme
     }
 
     /// What stands behind the `@`.
-    pub fn rest(&self) -> &str {
+    pub(crate) fn rest(&self) -> &str {
         &self.rest
     }
 }
@@ -75,7 +75,7 @@ fn without_user(text: &str) -> String {
     "{} is no URI that only user and password are missing in: write scheme://@host:port/database",
     Quoted(.0)
 )]
-pub struct UriTemplateError(String);
+pub(crate) struct UriTemplateError(String);
 
 #[cfg(test)]
 mod tests {

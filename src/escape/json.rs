@@ -8,7 +8,7 @@ use crate::secret::SecretBuffer;
 ///
 /// # Errors
 /// None: JSON has an escape for every character.
-pub fn json(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
+pub(crate) fn json(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
     // A string into memory: there is nothing that could fail.
     let _ = serde_json::to_writer(out, text);
     Ok(())

@@ -8,7 +8,7 @@ use crate::secret::SecretBuffer;
 ///
 /// # Errors
 /// For NUL.
-pub fn libpq(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
+pub(crate) fn libpq(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
     without_nul(text)?;
     out.push_str("'");
     for c in text.chars() {

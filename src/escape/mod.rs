@@ -13,15 +13,16 @@ mod shell;
 mod xml;
 mod yaml;
 
-pub use json::json;
-pub use libpq::libpq;
-pub use mycnf::mycnf;
-pub use percent::{percent, unpercent};
-pub use pgpass::pgpass;
-pub use properties::properties;
+pub(crate) use json::json;
+pub(crate) use libpq::libpq;
+pub(crate) use mycnf::mycnf;
+pub(crate) use percent::percent;
+pub use percent::unpercent;
+pub(crate) use pgpass::pgpass;
+pub(crate) use properties::properties;
 pub use shell::shell;
-pub use xml::xml;
-pub use yaml::yaml;
+pub(crate) use xml::xml;
+pub(crate) use yaml::yaml;
 
 use crate::secret::SecretBuffer;
 
@@ -30,7 +31,7 @@ use crate::secret::SecretBuffer;
 pub struct Refused(pub &'static str);
 
 /// A rule: appends the text as its reader wants it.
-pub type Rule = fn(&str, &mut SecretBuffer) -> Result<(), Refused>;
+pub(crate) type Rule = fn(&str, &mut SecretBuffer) -> Result<(), Refused>;
 
 /// Every rule, by the name of its filter in templates.
 pub const RULES: [(&str, Rule); 9] = [

@@ -9,7 +9,7 @@ use crate::secret::SecretBuffer;
 ///
 /// # Errors
 /// For NUL.
-pub fn mycnf(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
+pub(crate) fn mycnf(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
     without_nul(text)?;
     out.push_str("\"");
     for c in text.chars() {

@@ -8,7 +8,7 @@ use crate::secret::{SecretBuffer, SecretBytes};
 ///
 /// # Errors
 /// For NUL.
-pub fn percent(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
+pub(crate) fn percent(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
     without_nul(text)?;
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {

@@ -8,7 +8,7 @@ use crate::secret::SecretBuffer;
 ///
 /// # Errors
 /// For NUL and for what ends a line.
-pub fn pgpass(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
+pub(crate) fn pgpass(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
     without_nul(text)?;
     if text.contains(['\n', '\r']) {
         return Err(Refused("a line break"));

@@ -9,7 +9,7 @@ use crate::secret::SecretBuffer;
 ///
 /// # Errors
 /// None: there is an escape for every character.
-pub fn properties(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
+pub(crate) fn properties(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
     let mut leading = true;
     for c in text.chars() {
         match c {

@@ -8,7 +8,7 @@ use crate::secret::SecretBuffer;
 ///
 /// # Errors
 /// For control characters and others that no XML 1.0 document can hold in any form.
-pub fn xml(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
+pub(crate) fn xml(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
     for c in text.chars() {
         match c {
             '&' => out.push_str("&amp;"),

@@ -9,7 +9,7 @@ use crate::secret::SecretBuffer;
 ///
 /// # Errors
 /// None: YAML has an escape for every character.
-pub fn yaml(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
+pub(crate) fn yaml(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
     out.push_str("\"");
     for c in text.chars() {
         match c {

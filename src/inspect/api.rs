@@ -13,67 +13,67 @@ use crate::secret::SecretBytes;
 
 /// Any object, by its metadata.
 #[derive(Deserialize)]
-pub(super) struct Partial {
-    pub(super) metadata: Metadata,
+pub(crate) struct Partial {
+    pub(crate) metadata: Metadata,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Metadata {
-    pub(super) name: String,
-    pub(super) namespace: Option<String>,
+pub(crate) struct Metadata {
+    pub(crate) name: String,
+    pub(crate) namespace: Option<String>,
     #[serde(default)]
-    pub(super) uid: String,
+    pub(crate) uid: String,
     deletion_timestamp: Option<IgnoredAny>,
     owner_references: List<OwnerReference>,
 }
 
 impl Metadata {
-    pub(super) fn is_deleting(&self) -> bool {
+    pub(crate) fn is_deleting(&self) -> bool {
         self.deletion_timestamp.is_some()
     }
 
-    pub(super) fn owners(&self) -> &[OwnerReference] {
+    pub(crate) fn owners(&self) -> &[OwnerReference] {
         self.owner_references.as_deref().unwrap_or_default()
     }
 
-    pub(super) fn is_owned_by(&self, uid: &str) -> bool {
+    pub(crate) fn is_owned_by(&self, uid: &str) -> bool {
         !uid.is_empty() && self.owners().iter().any(|owner| owner.uid == uid)
     }
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct OwnerReference {
-    pub(super) api_version: String,
-    pub(super) kind: String,
-    pub(super) name: String,
-    pub(super) uid: String,
+pub(crate) struct OwnerReference {
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Pod {
-    pub(super) metadata: Metadata,
+pub(crate) struct Pod {
+    pub(crate) metadata: Metadata,
     #[serde(default)]
-    pub(super) spec: PodSpec,
+    pub(crate) spec: PodSpec,
     #[serde(default)]
-    pub(super) status: Phased,
+    pub(crate) status: Phased,
 }
 
 /// A pod by its annotations alone: [`Metadata`] has none, so that those of Secrets are never kept.
 #[derive(Deserialize)]
-pub(super) struct Annotated {
-    pub(super) metadata: Annotations,
+pub(crate) struct Annotated {
+    pub(crate) metadata: Annotations,
 }
 
 #[derive(Default, Deserialize)]
-pub(super) struct Annotations {
+pub(crate) struct Annotations {
     annotations: Option<BTreeMap<String, String>>,
 }
 
 impl Annotations {
     /// Those with this prefix; the others are none of ours.
-    pub(super) fn of(self, prefix: &str) -> BTreeMap<String, String> {
+    pub(crate) fn of(self, prefix: &str) -> BTreeMap<String, String> {
         let mut annotations = self.annotations.unwrap_or_default();
         annotations.retain(|key, _| key.split_once('/').is_some_and(|(other, _)| other == prefix));
         annotations
@@ -81,21 +81,21 @@ impl Annotations {
 }
 
 #[derive(Default, Deserialize)]
-pub(super) struct Phased {
-    pub(super) phase: Option<String>,
+pub(crate) struct Phased {
+    pub(crate) phase: Option<String>,
 }
 
 /// Whatever owns pods.
 #[derive(Deserialize)]
-pub(super) struct Workload {
-    pub(super) metadata: Metadata,
-    pub(super) spec: WorkloadSpec,
+pub(crate) struct Workload {
+    pub(crate) metadata: Metadata,
+    pub(crate) spec: WorkloadSpec,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct WorkloadSpec {
-    pub(super) selector: Option<Selector>,
+pub(crate) struct WorkloadSpec {
+    pub(crate) selector: Option<Selector>,
     template: Option<Template>,
     job_template: Option<JobTemplate>,
     volume_claim_templates: List<Partial>,
@@ -103,13 +103,13 @@ pub(super) struct WorkloadSpec {
 
 impl WorkloadSpec {
     /// What pods are made from; a CronJob has it in the template of its Jobs.
-    pub(super) fn template(&mut self) -> Option<Template> {
+    pub(crate) fn template(&mut self) -> Option<Template> {
         let of_jobs = || self.job_template.take().and_then(|job| job.spec?.template);
         self.template.take().or_else(of_jobs)
     }
 
     /// The names of the claims that each pod of a StatefulSet gets.
-    pub(super) fn claims(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn claims(&self) -> impl Iterator<Item = &str> {
         self.volume_claim_templates.iter().flatten().map(|claim| claim.metadata.name.as_str())
     }
 }
@@ -125,15 +125,15 @@ struct JobTemplateSpec {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Template {
+pub(crate) struct Template {
     metadata: Option<Annotations>,
     #[serde(default)]
-    pub(super) spec: PodSpec,
+    pub(crate) spec: PodSpec,
 }
 
 impl Template {
     /// The annotations with this prefix that its pods get.
-    pub(super) fn annotations(&mut self, prefix: &str) -> BTreeMap<String, String> {
+    pub(crate) fn annotations(&mut self, prefix: &str) -> BTreeMap<String, String> {
         self.metadata.take().unwrap_or_default().of(prefix)
     }
 }
@@ -141,43 +141,43 @@ impl Template {
 /// Which pods belong to an owner.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Selector {
-    pub(super) match_labels: Option<BTreeMap<String, String>>,
-    pub(super) match_expressions: List<Requirement>,
+pub(crate) struct Selector {
+    pub(crate) match_labels: Option<BTreeMap<String, String>>,
+    pub(crate) match_expressions: List<Requirement>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Requirement {
-    pub(super) key: String,
-    pub(super) operator: String,
-    pub(super) values: List<String>,
+pub(crate) struct Requirement {
+    pub(crate) key: String,
+    pub(crate) operator: String,
+    pub(crate) values: List<String>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Claim {
-    pub(super) metadata: Metadata,
+pub(crate) struct Claim {
+    pub(crate) metadata: Metadata,
     #[serde(default)]
-    pub(super) spec: ClaimSpec,
+    pub(crate) spec: ClaimSpec,
     #[serde(default)]
-    pub(super) status: Phased,
+    pub(crate) status: Phased,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct ClaimSpec {
-    pub(super) volume_name: Option<String>,
+pub(crate) struct ClaimSpec {
+    pub(crate) volume_name: Option<String>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct NodeObject {
-    pub(super) metadata: Metadata,
+pub(crate) struct NodeObject {
+    pub(crate) metadata: Metadata,
     #[serde(default)]
-    pub(super) status: NodeStatus,
+    pub(crate) status: NodeStatus,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct NodeStatus {
+pub(crate) struct NodeStatus {
     conditions: List<Condition>,
     #[serde(default)]
     node_info: NodeInfo,
@@ -197,52 +197,52 @@ struct NodeInfo {
 
 impl NodeStatus {
     /// Whether the kubelet says so; `Unknown` is what the control plane says when it has not heard of it.
-    pub(super) fn is_ready(&self) -> Option<bool> {
+    pub(crate) fn is_ready(&self) -> Option<bool> {
         let ready = self.conditions.iter().flatten().find(|condition| condition.r#type == "Ready");
         ready.map(|condition| condition.status == "True")
     }
 
-    pub(super) fn kubelet(&self) -> Option<&String> {
+    pub(crate) fn kubelet(&self) -> Option<&String> {
         self.node_info.kubelet_version.as_ref()
     }
 }
 
 /// A page of a list.
 #[derive(Deserialize)]
-pub(super) struct Page {
+pub(crate) struct Page {
     #[serde(default)]
-    pub(super) metadata: PageMetadata,
-    pub(super) items: List<Partial>,
+    pub(crate) metadata: PageMetadata,
+    pub(crate) items: List<Partial>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct PageMetadata {
-    pub(super) r#continue: Option<String>,
-    pub(super) remaining_item_count: Option<u64>,
+pub(crate) struct PageMetadata {
+    pub(crate) r#continue: Option<String>,
+    pub(crate) remaining_item_count: Option<u64>,
 }
 
 /// The answer to a review of rights.
 #[derive(Deserialize)]
-pub(super) struct Review {
-    pub(super) status: Verdict,
+pub(crate) struct Review {
+    pub(crate) status: Verdict,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     #[serde(default)]
-    pub(super) allowed: bool,
+    pub(crate) allowed: bool,
 }
 
 /// The answer of `/version`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Version {
-    pub(super) git_version: String,
+pub(crate) struct Version {
+    pub(crate) git_version: String,
 }
 
 /// Reads an answer. What does not fit is told by its place: the reader's own words may repeat a value.
-pub(super) fn parse<T: DeserializeOwned>(body: &SecretBytes) -> Result<T, Cause> {
+pub(crate) fn parse<T: DeserializeOwned>(body: &SecretBytes) -> Result<T, Cause> {
     serde_json::from_slice(body.expose()).map_err(|error| Cause::Unreadable {
         reason: format!("its JSON has another shape at line {}, column {}", error.line(), error.column()),
     })

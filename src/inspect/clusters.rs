@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::clusters::file::Labels;
 use crate::inspect::api::{self, Page, Version};
+use crate::kube::config::clusters::file::Labels;
 use crate::kube::{Cause, Client, Deadline};
-use crate::quote::one_line;
+use crate::text::one_line;
 
 /// The stack of a thread that asks one cluster; there may be a hundred.
 const STACK: usize = 256 * 1024;
@@ -32,7 +32,7 @@ pub struct ClusterReport {
 
 impl ClusterReport {
     /// Whether it told anything but that it does not know us.
-    pub fn is_let_in(&self) -> bool {
+    pub(crate) fn is_let_in(&self) -> bool {
         let said = |answered: &Answered| {
             answered.version.is_ok() || answered.nodes.is_ok() || answered.namespaces.is_ok()
         };
@@ -147,7 +147,7 @@ fn count(client: &Client, resource: &str, deadline: Deadline) -> Result<u64, Str
 }
 
 /// Writes the reports as a table, and below it what the clusters did not say, a line each.
-pub fn table(reports: &[ClusterReport]) -> String {
+pub(crate) fn table(reports: &[ClusterReport]) -> String {
     let header = ["NAME", "SERVER", "VERSION", "LATENCY", "NODES", "NAMESPACES"].map(str::to_owned);
     let rows: Vec<_> = [header].into_iter().chain(reports.iter().map(row)).collect();
     let widths: Vec<_> =
@@ -198,7 +198,7 @@ fn failures(report: &ClusterReport) -> impl Iterator<Item = (&'static str, &str)
 }
 
 /// Writes the reports as one JSON object.
-pub fn json(reports: &[ClusterReport]) -> String {
+pub(crate) fn json(reports: &[ClusterReport]) -> String {
     let cluster = |report: &ClusterReport| {
         let answered = report.answered.as_ref().ok();
         let refusals: Vec<Value> =

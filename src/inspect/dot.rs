@@ -4,10 +4,10 @@
 use std::fmt::Write;
 
 use crate::inspect::graph::{Graph, State};
-use crate::quote::is_shown;
+use crate::text::is_shown;
 
 /// Writes one `digraph`. What could not be read is a comment above it.
-pub(super) fn render(graph: &Graph) -> String {
+pub(crate) fn render(graph: &Graph) -> String {
     let mut text = String::new();
     for line in graph.problems.iter().cloned().chain(graph.refusals.iter().map(ToString::to_string)) {
         // A comment of this form ends with its line.

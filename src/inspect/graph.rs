@@ -6,29 +6,29 @@ use std::fmt;
 
 use crate::inspect::kind::Kind;
 use crate::object::ClusterId;
-use crate::quote::one_line;
+use crate::text::one_line;
 
 /// The longest foreign name that is shown, in characters: that of a DNS subdomain.
 const NAME_LIMIT: usize = 253;
 
 /// Which object. Names and kinds are what somebody wrote and may be anything.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ObjectId {
+pub(crate) struct ObjectId {
     /// In which cluster; none for that of the object that was asked about.
-    pub cluster: Option<ClusterId>,
+    pub(crate) cluster: Option<ClusterId>,
     /// Its API group; empty for the core group.
-    pub group: String,
+    pub(crate) group: String,
     /// What it is.
-    pub kind: String,
+    pub(crate) kind: String,
     /// Where it is; none for an object of the cluster, and where that is not known.
-    pub namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 impl ObjectId {
     /// An object of a known kind in the cluster that is asked.
-    pub(super) fn new(kind: Kind, namespace: Option<&str>, name: &str) -> Self {
+    pub(crate) fn new(kind: Kind, namespace: Option<&str>, name: &str) -> Self {
         Self {
             cluster: None,
             group: kind.group().to_owned(),
@@ -53,7 +53,7 @@ impl fmt::Display for ObjectId {
 
 /// What is known of an object's being.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// It was read.
     Exists,
     /// The API server has none of this name, or another one than was meant.
@@ -66,7 +66,7 @@ pub enum State {
 
 impl State {
     /// The word for it.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Exists => "exists",
             Self::Missing => "missing",
@@ -78,7 +78,7 @@ impl State {
 
 /// What else was seen of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Detail {
+pub(crate) enum Detail {
     /// Of a pod or claim.
     Phase(String),
     /// The volume of a claim.
@@ -106,21 +106,21 @@ impl fmt::Display for Detail {
 
 /// An object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node {
+pub(crate) struct Node {
     /// Which.
-    pub id: ObjectId,
+    pub(crate) id: ObjectId,
     /// Whether it is there.
-    pub state: State,
+    pub(crate) state: State,
     /// What else was seen.
-    pub details: Vec<Detail>,
+    pub(crate) details: Vec<Detail>,
 }
 
 /// Where a node is in its graph.
-pub type Index = usize;
+pub(crate) type Index = usize;
 
 /// How two objects hang together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Relation {
+pub(crate) enum Relation {
     /// A pod by its ReplicaSet.
     OwnedBy,
     /// A ReplicaSet its pods.
@@ -137,7 +137,7 @@ pub enum Relation {
 
 impl Relation {
     /// Its name in machine-readable output.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::OwnedBy => "owned_by",
             Self::Owns => "owns",
@@ -151,35 +151,35 @@ impl Relation {
 
 /// What an account may do with an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Access {
+pub(crate) struct Access {
     /// The verbs that it may.
-    pub allowed: Vec<&'static str>,
+    pub(crate) allowed: Vec<&'static str>,
     /// The verbs that it may not.
-    pub denied: Vec<&'static str>,
+    pub(crate) denied: Vec<&'static str>,
     /// What would grant those that it may not.
-    pub remedy: Option<String>,
+    pub(crate) remedy: Option<String>,
 }
 
 /// That two objects hang together.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Edge {
+pub(crate) struct Edge {
     /// From here …
-    pub from: Index,
+    pub(crate) from: Index,
     /// … to here.
-    pub to: Index,
+    pub(crate) to: Index,
     /// How.
-    pub relation: Relation,
+    pub(crate) relation: Relation,
     /// By what: `volume certs`, `env DB_HOST of container app`.
-    pub by: Vec<String>,
+    pub(crate) by: Vec<String>,
     /// Whether all of these let it be missing.
-    pub optional: bool,
+    pub(crate) optional: bool,
     /// What the account may; for [`Relation::MayRead`] alone.
-    pub access: Option<Access>,
+    pub(crate) access: Option<Access>,
 }
 
 impl Edge {
     /// The relation in words, with what an account may.
-    pub fn words(&self) -> String {
+    pub(crate) fn words(&self) -> String {
         match (self.relation, &self.access) {
             (Relation::OwnedBy, _) => "owned by".to_owned(),
             (Relation::Owns, _) => "owns".to_owned(),
@@ -199,11 +199,11 @@ impl Edge {
 /// That an object may own more than was looked at, because a list ends somewhere. How many, the API server does not say of
 /// a list with a label selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct More {
+pub(crate) struct More {
     /// The owner.
-    pub of: Index,
+    pub(crate) of: Index,
     /// What else it may own.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
 }
 
 impl fmt::Display for More {
@@ -214,13 +214,13 @@ impl fmt::Display for More {
 
 /// What could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// The verb and the object.
-    pub what: String,
+    pub(crate) what: String,
     /// What the API server or the network said.
-    pub reason: String,
+    pub(crate) reason: String,
     /// What would allow it, if that is known.
-    pub remedy: Option<String>,
+    pub(crate) remedy: Option<String>,
 }
 
 impl fmt::Display for Refusal {
@@ -232,27 +232,27 @@ impl fmt::Display for Refusal {
 
 /// All that was found. The first node is the object that was asked about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Graph {
+pub(crate) struct Graph {
     /// The objects, each once.
-    pub nodes: Vec<Node>,
+    pub(crate) nodes: Vec<Node>,
     /// How they hang together, each pair once a relation.
-    pub edges: Vec<Edge>,
+    pub(crate) edges: Vec<Edge>,
     /// What was left out.
-    pub more: Vec<More>,
+    pub(crate) more: Vec<More>,
     /// What could not be read.
-    pub refusals: Vec<Refusal>,
+    pub(crate) refusals: Vec<Refusal>,
     /// What is wrong with our annotations.
-    pub problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 impl Graph {
     /// Where an object is, if it is here.
-    pub(super) fn find(&self, id: &ObjectId) -> Option<Index> {
+    pub(crate) fn find(&self, id: &ObjectId) -> Option<Index> {
         self.nodes.iter().position(|node| node.id == *id)
     }
 
     /// Puts an object here as one that is only named, unless it is here already.
-    pub(super) fn put(&mut self, id: ObjectId) -> Index {
+    pub(crate) fn put(&mut self, id: ObjectId) -> Index {
         self.find(&id).unwrap_or_else(|| {
             self.nodes.push(Node { id, state: State::Named, details: Vec::new() });
             self.nodes.len() - 1
@@ -260,7 +260,7 @@ impl Graph {
     }
 
     /// Says that two objects hang together, once.
-    pub(super) fn connect(&mut self, from: Index, relation: Relation, to: Index) -> &mut Edge {
+    pub(crate) fn connect(&mut self, from: Index, relation: Relation, to: Index) -> &mut Edge {
         let known = |edge: &Edge| (edge.from, edge.relation, edge.to) == (from, relation, to);
         let at = self.edges.iter().position(known).unwrap_or(self.edges.len());
         if at == self.edges.len() {
@@ -270,18 +270,18 @@ impl Graph {
     }
 
     /// The edges that begin at a node, in their order.
-    pub fn edges_from(&self, index: Index) -> impl Iterator<Item = &Edge> {
+    pub(crate) fn edges_from(&self, index: Index) -> impl Iterator<Item = &Edge> {
         self.edges.iter().filter(move |edge| edge.from == index)
     }
 
     /// Whether all that use an object let it be missing.
-    pub fn is_optional(&self, index: Index) -> bool {
+    pub(crate) fn is_optional(&self, index: Index) -> bool {
         let mut uses = self.edges.iter().filter(|edge| edge.to == index && edge.relation == Relation::Uses);
         uses.clone().next().is_some() && uses.all(|edge| edge.optional)
     }
 
     /// What is said of a node beside its name: whether it is there, if that is not as it should be, and what was seen.
-    pub fn remarks(&self, index: Index) -> String {
+    pub(crate) fn remarks(&self, index: Index) -> String {
         let Node { state, details, id } = &self.nodes[index];
         let state = match state {
             State::Exists => None,

@@ -6,7 +6,7 @@ use crate::inspect::graph::{Detail, Edge, Graph, Index, Node, ObjectId, Relation
 use crate::inspect::selector::encode;
 
 /// Writes one JSON object.
-pub(super) fn render(graph: &Graph) -> String {
+pub(crate) fn render(graph: &Graph) -> String {
     let id = |index: Index| id(&graph.nodes[index].id);
     let edge = |edge: &Edge| {
         let mut value = json!({

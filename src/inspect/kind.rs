@@ -7,7 +7,7 @@ use crate::object::is_subdomain;
 
 /// A kind of object that is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// `v1 Pod`
     Pod,
     /// `apps/v1 ReplicaSet`
@@ -51,7 +51,7 @@ struct Facts {
 
 impl Kind {
     /// Pods and all that own them.
-    pub const WORKLOADS: [Self; 7] = [
+    pub(crate) const WORKLOADS: [Self; 7] = [
         Self::Pod,
         Self::Deployment,
         Self::StatefulSet,
@@ -83,22 +83,22 @@ impl Kind {
     }
 
     /// Its name, as in `kind:`.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.facts().name
     }
 
     /// Its name in URLs and in RBAC rules.
-    pub fn resource(self) -> &'static str {
+    pub(crate) fn resource(self) -> &'static str {
         self.facts().resource
     }
 
     /// Its API group; empty for the core group.
-    pub fn group(self) -> &'static str {
+    pub(crate) fn group(self) -> &'static str {
         self.facts().group
     }
 
     /// Reads what a person writes before the slash: a kind, its plural or kubectl's short name, in any case.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.to_ascii_lowercase();
         Self::WORKLOADS.into_iter().find(|kind| {
             let Facts { name, resource, short, .. } = kind.facts();
@@ -107,13 +107,13 @@ impl Kind {
     }
 
     /// The kind of an owner that can be climbed, by its `apiVersion` and `kind`.
-    pub(super) fn of_owner(api_version: &str, kind: &str) -> Option<Self> {
+    pub(crate) fn of_owner(api_version: &str, kind: &str) -> Option<Self> {
         let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
         Self::WORKLOADS.into_iter().find(|known| known.name() == kind && known.group() == group)
     }
 
     /// The versions to ask for, one after the other: the one that somebody named, then those that are known.
-    pub(super) fn versions(self, named: Option<&str>) -> Vec<String> {
+    pub(crate) fn versions(self, named: Option<&str>) -> Vec<String> {
         let is_version = |text: &&str| {
             text.starts_with('v')
                 && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
@@ -126,7 +126,7 @@ impl Kind {
     }
 
     /// The path of all its objects; a namespace for all kinds but nodes.
-    pub(super) fn collection(self, version: &str, namespace: Option<&str>) -> String {
+    pub(crate) fn collection(self, version: &str, namespace: Option<&str>) -> String {
         let root = match self.group() {
             "" => format!("/api/{version}"),
             group => format!("/apis/{group}/{version}"),
@@ -136,7 +136,7 @@ impl Kind {
     }
 
     /// The rule that allows these verbs, on one object where a rule can name it.
-    pub(super) fn rule(self, name: Option<&str>, verbs: &str) -> String {
+    pub(crate) fn rule(self, name: Option<&str>, verbs: &str) -> String {
         let group = if self.group().is_empty() { "\"\"" } else { self.group() };
         // Anything else is no name of an object, and would be another rule.
         let named = name.filter(|name| self.facts().has_steady_names && is_subdomain(name));

@@ -4,10 +4,10 @@
 use std::fmt::Write;
 
 use crate::inspect::graph::{Graph, State};
-use crate::quote::is_shown;
+use crate::text::is_shown;
 
 /// Writes one `flowchart`. What could not be read is a comment above its end.
-pub(super) fn render(graph: &Graph) -> String {
+pub(crate) fn render(graph: &Graph) -> String {
     let mut text = String::from("flowchart LR\n");
     for (index, node) in graph.nodes.iter().enumerate() {
         let remarks = graph.remarks(index);

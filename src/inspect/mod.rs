@@ -18,35 +18,34 @@ mod walk;
 
 use std::time::Duration;
 
-pub use graph::{Access, Detail, Edge, Graph, Index, More, Node, ObjectId, Refusal, Relation, State};
-pub use kind::Kind;
-pub use target::{Target, TargetError};
+pub(crate) use graph::Graph;
+pub(crate) use target::{Target, TargetError};
 
 use crate::annotations::Scope;
-use crate::clusters::Clusters;
 use crate::kube::Cause;
+use crate::kube::config::clusters::Clusters;
 use crate::object::ClusterId;
 
 /// What is asked.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub(crate) struct Question {
     /// About which object.
-    pub target: Target,
+    pub(crate) target: Target,
     /// In which cluster it is; none for the own one.
-    pub cluster: Option<ClusterId>,
+    pub(crate) cluster: Option<ClusterId>,
     /// In which namespace it is, and where what its annotations name is looked for.
-    pub scope: Scope,
+    pub(crate) scope: Scope,
     /// Whether its name is a guess: host names are cut and can be set.
-    pub named_by_host: bool,
+    pub(crate) named_by_host: bool,
     /// Which annotations are ours.
-    pub prefix: String,
+    pub(crate) prefix: String,
     /// The bound on all requests together.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// The forms of output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     Tree,
     /// For programs.
@@ -59,7 +58,7 @@ pub enum Format {
 
 impl Format {
     /// Writes a graph, ended by a new line.
-    pub fn render(self, graph: &Graph) -> String {
+    pub(crate) fn render(self, graph: &Graph) -> String {
         match self {
             Self::Tree => tree::render(graph),
             Self::Json => json::render(graph),
@@ -74,30 +73,30 @@ impl Format {
 ///
 /// # Errors
 /// If the object itself cannot be read.
-pub fn inspect(clusters: &Clusters, question: &Question) -> Result<Graph, Error> {
+pub(crate) fn inspect(clusters: &Clusters, question: &Question) -> Result<Graph, Error> {
     walk::walk(clusters, question)
 }
 
 /// Why the object that was asked about could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{object}: {cause}{}", hint.iter().map(|hint| format!("; {hint}")).collect::<String>())]
-pub struct Error {
+pub(crate) struct Error {
     /// Which.
-    pub object: String,
+    pub(crate) object: String,
     /// Why.
-    pub cause: Box<Cause>,
+    pub(crate) cause: Box<Cause>,
     /// What to do about it, if that is known.
-    pub hint: Option<String>,
+    pub(crate) hint: Option<String>,
 }
 
 impl Error {
     /// Whether nobody was asked, because what describes the cluster is wrong.
-    pub fn is_configuration(&self) -> bool {
+    pub(crate) fn is_configuration(&self) -> bool {
         matches!(*self.cause, Cause::Configuration { .. })
     }
 
     /// Whether the API server gave a clear answer, and it was no.
-    pub fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         matches!(
             *self.cause,
             Cause::Forbidden { .. }

@@ -8,14 +8,14 @@ use crate::inspect::api::{Requirement, Selector};
 const SELECTOR_LIMIT: usize = 2048;
 
 /// The selector as the value of a query's parameter; empty if it says nothing.
-pub(super) fn query(selector: &Selector) -> String {
+pub(crate) fn query(selector: &Selector) -> String {
     let labels = selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}"));
     let expressions = selector.match_expressions.iter().flatten().filter_map(expression);
     join(labels.chain(expressions))
 }
 
 /// A selector for one label with any of these values.
-pub(super) fn any_of(key: &str, values: &[&str]) -> String {
+pub(crate) fn any_of(key: &str, values: &[&str]) -> String {
     encode(&format!("{key} in ({})", values.join(",")))
 }
 
@@ -44,7 +44,7 @@ fn join(requirements: impl Iterator<Item = String>) -> String {
 }
 
 /// Percent-encodes all that RFC 3986 does not call unreserved.
-pub(super) fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

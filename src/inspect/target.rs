@@ -2,13 +2,13 @@
 
 use crate::inspect::kind::Kind;
 use crate::object::{ObjectRef, is_subdomain};
-use crate::quote::Quoted;
+use crate::text::Quoted;
 
 /// A pod, or something that owns pods, by its kind and name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     /// What it is: one of [`Kind::WORKLOADS`].
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     name: String,
 }
 
@@ -17,7 +17,7 @@ impl Target {
     ///
     /// # Errors
     /// For a kind that owns no pods, and for what is no name.
-    pub fn parse(text: &str) -> Result<Self, TargetError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, TargetError> {
         let (kind, name) = match text.split_once('/') {
             Some((kind, name)) => {
                 (Kind::parse(kind).ok_or_else(|| TargetError::Kind(kind.to_owned()))?, name)
@@ -32,19 +32,19 @@ impl Target {
     }
 
     /// A pod that is known by its reference.
-    pub fn pod(pod: &ObjectRef) -> Self {
+    pub(crate) fn pod(pod: &ObjectRef) -> Self {
         Self { kind: Kind::Pod, name: pod.name().to_owned() }
     }
 
     /// The object's name: a DNS subdomain.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 }
 
 /// What is no object to ask about.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum TargetError {
+pub(crate) enum TargetError {
     /// The part before the slash.
     #[error(
         "{} is no kind that can be inspected: write pod, deployment, statefulset, daemonset, job, cronjob or replicaset before the slash, or one of kubectl's short names",

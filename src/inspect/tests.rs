@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
+use super::Format;
 use super::graph::{Access, Detail, Graph, More, ObjectId, Refusal, Relation, State};
-use super::{Format, Kind};
+use super::kind::Kind;
 use crate::object::ClusterId;
-use crate::quote::is_shown;
+use crate::text::is_shown;
 
 /// A pod with one of everything.
 fn graph() -> Graph {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::inspect::graph::{Edge, Graph, Index, Node, ObjectId};
-use crate::quote::one_line;
+use crate::text::one_line;
 
 /// How many places are shown by which an object is used.
 const PLACES_SHOWN: usize = 4;
@@ -16,7 +16,7 @@ const PLACE_LIMIT: usize = 200;
 const MESSAGE_LIMIT: usize = 2000;
 
 /// Writes the tree.
-pub(super) fn render(graph: &Graph) -> String {
+pub(crate) fn render(graph: &Graph) -> String {
     let Some(root) = graph.nodes.first() else { return String::new() };
     let mut tree =
         Tree { graph, home: root.id.namespace.as_deref(), seen: BTreeSet::new(), text: String::new() };

@@ -9,13 +9,13 @@ use serde::de::IgnoredAny;
 use crate::inspect::kind::Kind;
 
 /// A list that the API may leave out or send as null.
-pub(super) type List<T> = Option<Vec<T>>;
+pub(crate) type List<T> = Option<Vec<T>>;
 
 /// The spec of a pod, without all that is none of ours: images, commands, the values of variables.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct PodSpec {
-    pub(super) node_name: Option<String>,
+pub(crate) struct PodSpec {
+    pub(crate) node_name: Option<String>,
     service_account_name: Option<String>,
     /// What it was called before.
     service_account: Option<String>,
@@ -121,26 +121,26 @@ struct AllKeys {
 
 /// One place of a spec that names an object.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Use {
+pub(crate) struct Use {
     /// A Secret, a ConfigMap or a PersistentVolumeClaim.
-    pub(super) kind: Kind,
-    pub(super) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) name: String,
     /// Which place.
-    pub(super) by: String,
+    pub(crate) by: String,
     /// Whether the pod starts without the object.
-    pub(super) optional: bool,
+    pub(crate) optional: bool,
 }
 
 impl PodSpec {
     /// The name of its service account.
-    pub(super) fn account(&self) -> &str {
+    pub(crate) fn account(&self) -> &str {
         let named = [&self.service_account_name, &self.service_account].into_iter().flatten();
         named.map(String::as_str).find(|name| !name.is_empty()).unwrap_or("default")
     }
 
     /// Every place that names an object, in the order of the spec. `pod` is the pod's own name, which names the claims of
     /// its ephemeral volumes; a template has none.
-    pub(super) fn uses(&self, pod: Option<&str>) -> Vec<Use> {
+    pub(crate) fn uses(&self, pod: Option<&str>) -> Vec<Use> {
         let mut uses = Vec::new();
         for volume in self.volumes.iter().flatten() {
             volume.uses(pod, &mut uses);

@@ -10,21 +10,23 @@ use ureq::http::{HeaderMap, Method, Request, Response, StatusCode};
 use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
-use crate::kube::agent::Line;
-use crate::kube::body::{self, Status};
-use crate::kube::call::{Bounds, Call, JSON, LIST_OF_METADATA, METADATA_ONLY, collection, retry_after, run};
+use crate::kube::auth::exec_auth::PluginIdentity;
+use crate::kube::auth::identity::Identity;
+use crate::kube::config::server::Server;
 use crate::kube::config::{ClientConfig, Trust};
+use crate::kube::decode::{self, Status};
 use crate::kube::error::{Cause, Error};
-use crate::kube::followed::Followed;
-use crate::kube::given::PluginIdentity;
-use crate::kube::identity::Identity;
 use crate::kube::limits::Limiter;
-use crate::kube::proxy::Proxy;
-use crate::kube::requests::Requests;
+use crate::kube::reloading_file::Followed;
+use crate::kube::request::{
+    Bounds, Call, JSON, LIST_OF_METADATA, METADATA_ONLY, collection, retry_after, run,
+};
+use crate::kube::request_metrics::Requests;
 use crate::kube::retry::Deadline;
-use crate::kube::roots::Roots;
-use crate::kube::server::Server;
-use crate::kube::transport;
+use crate::kube::transport::ca_bundle::Roots;
+use crate::kube::transport::connector::Line;
+use crate::kube::transport::error;
+use crate::kube::transport::proxy::Proxy;
 use crate::kube::watch::Watch;
 use crate::object::{Data, ObjectRef};
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -75,7 +77,7 @@ impl Client {
     }
 
     /// The same, with its requests counted here.
-    pub fn counted(config: ClientConfig, requests: Arc<Requests>) -> Self {
+    pub(crate) fn counted(config: ClientConfig, requests: Arc<Requests>) -> Self {
         let ClientConfig { server, server_name, trust, identity, proxy, request_timeout, limits } = config;
         let mut roots = match trust {
             Trust::Roots(roots) => Some(roots),
@@ -96,23 +98,23 @@ impl Client {
     }
 
     /// Who is asked.
-    pub fn server(&self) -> &Server {
+    pub(crate) fn server(&self) -> &Server {
         &self.server
     }
 
     /// What counts this client's requests.
-    pub fn requests(&self) -> Arc<Requests> {
+    pub(crate) fn requests(&self) -> Arc<Requests> {
         Arc::clone(&self.requests)
     }
 
     /// The bound on waiting for a credential plugin, whoever else waits for it; zero where there is none.
-    pub fn plugin_timeout(&self) -> Duration {
+    pub(crate) fn plugin_timeout(&self) -> Duration {
         self.plugin_timeout
     }
 
     /// The bound on a request up to its answer's header: its turn, a credential plugin if there is one, name, connection,
     /// sending and first byte.
-    pub fn answer_timeout(&self) -> Duration {
+    pub(crate) fn answer_timeout(&self) -> Duration {
         self.request_timeout.saturating_mul(5).saturating_add(self.plugin_timeout)
     }
 
@@ -120,12 +122,12 @@ impl Client {
     ///
     /// # Errors
     /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
-    pub fn annotations(
+    pub(crate) fn annotations(
         &self,
         pod: &ObjectRef,
         deadline: Deadline,
     ) -> Result<BTreeMap<String, String>, Error> {
-        let read = || body::annotations(pod, self.get(pod, METADATA_ONLY, deadline)?.expose());
+        let read = || decode::annotations(pod, self.get(pod, METADATA_ONLY, deadline)?.expose());
         read().map_err(|cause| Error::new(pod, cause))
     }
 
@@ -134,7 +136,7 @@ impl Client {
     /// # Errors
     /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
     pub fn object(&self, object: &ObjectRef, deadline: Deadline) -> Result<Object, Error> {
-        let read = || body::object(object, self.get(object, JSON, deadline)?.expose());
+        let read = || decode::object(object, self.get(object, JSON, deadline)?.expose());
         let (version, data) = read().map_err(|cause| Error::new(object, cause))?;
         Ok(Object { version, data })
     }
@@ -144,7 +146,7 @@ impl Client {
     ///
     /// # Errors
     /// If the watch cannot be opened.
-    pub fn watch<'a>(
+    pub(crate) fn watch<'a>(
         &'a self,
         object: &'a ObjectRef,
         from: Option<&str>,
@@ -178,7 +180,7 @@ impl Client {
     }
 
     /// The body of a successful answer.
-    pub(super) fn get(
+    pub(crate) fn get(
         &self,
         object: &ObjectRef,
         accept: &str,
@@ -193,7 +195,7 @@ impl Client {
     ///
     /// # Errors
     /// If this attempt fails. A missing right comes without the rule that would grant it: only the caller knows it.
-    pub fn read_path(
+    pub(crate) fn read_path(
         &self,
         path: &str,
         metadata_only: bool,
@@ -207,7 +209,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::read_path`].
-    pub fn read_list(&self, path: &str, deadline: Deadline) -> Result<SecretBytes, Cause> {
+    pub(crate) fn read_list(&self, path: &str, deadline: Deadline) -> Result<SecretBytes, Cause> {
         self.ask(&Call::get(path, LIST_OF_METADATA), deadline)
     }
 
@@ -215,13 +217,18 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::read_path`].
-    pub fn post_path(&self, path: &str, content: &str, deadline: Deadline) -> Result<SecretBytes, Cause> {
+    pub(crate) fn post_path(
+        &self,
+        path: &str,
+        content: &str,
+        deadline: Deadline,
+    ) -> Result<SecretBytes, Cause> {
         let content = Some((JSON, content.as_bytes()));
         self.ask(&Call { method: Method::POST, path, accept: JSON, content }, deadline)
     }
 
     /// One request about an object and the body of its answer, if that is a success. `verb` is RBAC's.
-    pub(super) fn exchange(
+    pub(crate) fn exchange(
         &self,
         object: &ObjectRef,
         verb: &str,
@@ -256,7 +263,7 @@ impl Client {
     fn refusal(&self, response: Response<Body>) -> Result<Cause, Cause> {
         let status = response.status().as_u16();
         let retry_after = retry_after(&response);
-        let Status { message, is_not_found } = body::status(self.read(response.into_body())?.expose());
+        let Status { message, is_not_found } = decode::status(self.read(response.into_body())?.expose());
         debug!("the API server answered {status}: {message}");
         Ok(match status {
             300..=399 => Cause::Redirected { server: self.server.clone(), status },
@@ -287,7 +294,7 @@ impl Client {
             Some((kind, content)) => run(&agent, request.header("content-type", kind).body(content), bounds),
         };
         self.requests.count(answer.as_ref().ok().map(|response| response.status().as_u16()));
-        answer.map_err(|error| transport::cause(&self.server, self.proxy.as_ref(), &error))
+        answer.map_err(|error| error::cause(&self.server, self.proxy.as_ref(), &error))
     }
 
     fn read(&self, body: Body) -> Result<SecretBytes, Cause> {
@@ -310,11 +317,7 @@ impl Client {
                 Ok(count) => buffer.push(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    return Err(transport::cause(
-                        &self.server,
-                        self.proxy.as_ref(),
-                        &ureq::Error::from(error),
-                    ));
+                    return Err(error::cause(&self.server, self.proxy.as_ref(), &ureq::Error::from(error)));
                 }
             }
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::kube::server::Server;
+use crate::kube::config::server::Server;
 use crate::kube::server_messages::Denial;
 use crate::object::{Kind, ObjectRef};
 
@@ -13,7 +13,7 @@ use crate::object::{Kind, ObjectRef};
 pub struct Error {
     object: ObjectRef,
     /// Why.
-    pub cause: Cause,
+    pub(crate) cause: Cause,
 }
 
 /// Why an object could not be read.
@@ -144,12 +144,12 @@ pub enum Cause {
 
 impl Error {
     /// The object that could not be read, and why.
-    pub fn new(object: &ObjectRef, cause: Cause) -> Self {
+    pub(crate) fn new(object: &ObjectRef, cause: Cause) -> Self {
         Self { object: object.clone(), cause }
     }
 
     /// Whether trying again cannot help: all that is refused by a rule of the protocol and not by the cluster's state.
-    pub fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         matches!(
             self.cause,
             Cause::Refused { .. }
@@ -161,37 +161,37 @@ impl Error {
 
     /// Whether somebody has to do something about it: what may mend itself where many start at once, a person at a terminal does
     /// not wait for.
-    pub fn wants_a_person(&self) -> bool {
+    pub(crate) fn wants_a_person(&self) -> bool {
         self.is_final() || self.is_refusal() || matches!(self.cause, Cause::Tls { .. })
     }
 
     /// Whether nobody was asked, because what describes the cluster is wrong.
-    pub fn is_configuration(&self) -> bool {
+    pub(crate) fn is_configuration(&self) -> bool {
         matches!(self.cause, Cause::Configuration { .. })
     }
 
     /// Whether the API server said that there is no such object.
-    pub fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         matches!(self.cause, Cause::NotFound { .. })
     }
 
     /// Whether the right to do this is missing.
-    pub fn is_forbidden(&self) -> bool {
+    pub(crate) fn is_forbidden(&self) -> bool {
         matches!(self.cause, Cause::Forbidden { .. })
     }
 
     /// Whether the API server no longer has the version that was asked for.
-    pub fn is_expired(&self) -> bool {
+    pub(crate) fn is_expired(&self) -> bool {
         matches!(self.cause, Cause::Expired { .. })
     }
 
     /// Whether only the clock ended this attempt, so that an earlier one may know more.
-    pub fn is_out_of_time(&self) -> bool {
+    pub(crate) fn is_out_of_time(&self) -> bool {
         matches!(self.cause, Cause::OutOfTime { .. })
     }
 
     /// Whether the API server gave a clear answer, and it was no.
-    pub fn is_refusal(&self) -> bool {
+    pub(crate) fn is_refusal(&self) -> bool {
         matches!(
             self.cause,
             Cause::Forbidden { .. }
@@ -204,7 +204,7 @@ impl Error {
     }
 
     /// How long the API server asked us to wait.
-    pub fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self.cause {
             Cause::Busy { retry_after, .. } => retry_after,
             _ => None,
@@ -212,14 +212,14 @@ impl Error {
     }
 
     /// The object that could not be read.
-    pub fn object(&self) -> &ObjectRef {
+    pub(crate) fn object(&self) -> &ObjectRef {
         &self.object
     }
 }
 
 impl Cause {
     /// Adds the rule that grants `verb` on this object, if a missing right is the cause.
-    pub(super) fn with_remedy(self, object: &ObjectRef, verb: &str) -> Self {
+    pub(crate) fn with_remedy(self, object: &ObjectRef, verb: &str) -> Self {
         let Self::Forbidden { message, .. } = self else { return self };
         let remedy = match Denial::parse(&message) {
             Denial::Anonymous => "the request carries no credentials: give the kubeconfig's user a token, a client certificate or an exec plugin".to_owned(),
@@ -231,14 +231,14 @@ impl Cause {
     }
 
     /// The same of a watch, for which 410 says that the version is too old.
-    pub(super) fn of_watch(self) -> Self {
+    pub(crate) fn of_watch(self) -> Self {
         match self {
             Self::Refused { status: 410, message } => Self::Expired { message },
             other => other,
         }
     }
 
-    pub(super) fn unreadable(reason: impl Into<String>) -> Self {
+    pub(crate) fn unreadable(reason: impl Into<String>) -> Self {
         Self::Unreadable { reason: reason.into() }
     }
 }

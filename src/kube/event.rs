@@ -8,10 +8,10 @@ use humantime::format_rfc3339_seconds;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use crate::kube::body;
-use crate::kube::call::{Call, JSON, METADATA_ONLY, collection};
 use crate::kube::client::Client;
+use crate::kube::decode;
 use crate::kube::error::{Cause, Error};
+use crate::kube::request::{Call, JSON, METADATA_ONLY, collection};
 use crate::kube::retry::Deadline;
 use crate::object::ObjectRef;
 
@@ -20,25 +20,25 @@ const COMPONENT: &str = "podcreds";
 
 /// What happened to a pod.
 #[derive(Clone, Debug)]
-pub struct Event<'a> {
+pub(crate) struct Event<'a> {
     /// The Event itself: its name is one that no other has.
-    pub object: &'a ObjectRef,
+    pub(crate) object: &'a ObjectRef,
     /// The pod.
-    pub pod: &'a ObjectRef,
+    pub(crate) pod: &'a ObjectRef,
     /// The pod's uid: another pod may have had its name.
-    pub uid: &'a str,
+    pub(crate) uid: &'a str,
     /// Whether somebody should look at it.
-    pub is_warning: bool,
+    pub(crate) is_warning: bool,
     /// What happened, as one word.
-    pub reason: &'a str,
+    pub(crate) reason: &'a str,
     /// What happened, as a sentence.
-    pub message: &'a str,
+    pub(crate) message: &'a str,
     /// How often.
-    pub count: u32,
+    pub(crate) count: u32,
     /// When for the first time.
-    pub first: SystemTime,
+    pub(crate) first: SystemTime,
     /// When for the last time.
-    pub last: SystemTime,
+    pub(crate) last: SystemTime,
 }
 
 impl Client {
@@ -46,7 +46,7 @@ impl Client {
     ///
     /// # Errors
     /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
-    pub fn create_event(&self, event: &Event<'_>, deadline: Deadline) -> Result<(), Error> {
+    pub(crate) fn create_event(&self, event: &Event<'_>, deadline: Deadline) -> Result<(), Error> {
         let content = event.to_json().to_string();
         let call = Call {
             method: Method::POST,
@@ -64,7 +64,7 @@ impl Client {
     ///
     /// # Errors
     /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
-    pub fn count_event(
+    pub(crate) fn count_event(
         &self,
         object: &ObjectRef,
         count: u32,
@@ -87,8 +87,8 @@ impl Client {
     ///
     /// # Errors
     /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
-    pub fn uid(&self, pod: &ObjectRef, deadline: Deadline) -> Result<String, Error> {
-        let read = || body::uid(pod, self.get(pod, METADATA_ONLY, deadline)?.expose());
+    pub(crate) fn uid(&self, pod: &ObjectRef, deadline: Deadline) -> Result<String, Error> {
+        let read = || decode::uid(pod, self.get(pod, METADATA_ONLY, deadline)?.expose());
         read().map_err(|cause| Error::new(pod, cause))
     }
 }

@@ -21,11 +21,11 @@ pub struct Limits {
 
 /// Keeps requests to a rate, whichever thread makes them.
 #[derive(Debug)]
-pub(super) struct Limiter(Option<Mutex<Bucket>>);
+pub(crate) struct Limiter(Option<Mutex<Bucket>>);
 
 impl Limiter {
     /// Without limits nothing waits.
-    pub(super) fn new(limits: Option<Limits>) -> Self {
+    pub(crate) fn new(limits: Option<Limits>) -> Self {
         Self(limits.map(|Limits { qps, burst }| {
             Mutex::new(Bucket::new(burst.max(1), Duration::from_secs_f64(1.0 / qps), Instant::now()))
         }))
@@ -33,7 +33,7 @@ impl Limiter {
 
     /// Waits for a place in the line of requests, in the order of asking. If that is beyond `most`, the place is given up, and
     /// how long it would have taken is returned.
-    pub(super) fn wait(&self, most: Duration) -> Result<(), Duration> {
+    pub(crate) fn wait(&self, most: Duration) -> Result<(), Duration> {
         let Some(bucket) = &self.0 else { return Ok(()) };
         // A thread that panicked with the lock held cannot have left anything half-made behind.
         let wait = bucket.lock().unwrap_or_else(PoisonError::into_inner).reserve(Instant::now(), most)?;

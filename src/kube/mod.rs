@@ -1,52 +1,40 @@
-//! The API server: who to ask, how, and what it said. Knows HTTP, TLS and the API's shapes, and nothing of credentials.
+//! The API server's client: HTTP, TLS, authentication and the shapes of the API. It knows nothing of credentials.
 //!
-//! [`in_cluster`] makes a [`ClientConfig`] from what a pod has mounted. Another way in (a kubeconfig) makes the same
-//! configuration; there is one [`Client`].
+//! [`config`] makes a [`ClientConfig`] from what a pod has mounted, a kubeconfig or a clusters file; there is one [`Client`].
+//! [`auth`] proves who the client is, [`transport`] connects it.
 
-mod agent;
-mod body;
-mod call;
-mod certificate;
+pub(crate) mod auth;
 mod client;
-mod config;
+pub mod config;
+mod decode;
 mod error;
 mod event;
-mod followed;
-mod given;
-mod identity;
-pub mod in_cluster;
 mod limits;
-mod pem;
-mod plugin;
-mod proxy;
-mod requests;
+mod reloading_file;
+mod request;
+mod request_metrics;
 mod retry;
-mod roots;
-mod server;
 mod server_messages;
-mod tls;
-pub mod token;
 mod transport;
 mod watch;
 
-pub use certificate::{CertificateError, ClientCertificate};
-pub use client::{Client, Object};
-pub use config::{ClientConfig, TlsName, TlsNameError, Trust};
-pub use error::{Cause, Error};
-pub use event::Event;
-pub use followed::{FileError, Followed, Stamp};
-pub use given::PluginIdentity;
-pub use identity::{CertificateFiles, Identity, Impersonation, ImpersonationError, Material, MaterialError};
-pub use limits::Limits;
-pub use pem::PemError;
-pub use plugin::{
-    AnswerError, Interactive, Plugin, PluginCredential, PluginError, PluginProblem, PluginVersion,
+pub(crate) use auth::{
+    CertificateFiles, Identity, Impersonation, ImpersonationError, MaterialError, Plugin, PluginIdentity,
+    PluginVersion, TokenFile,
 };
-pub use proxy::{Proxy, ProxyError, is_direct};
-pub use requests::{RequestCounts, Requests};
-pub use retry::{Deadline, until_settled};
-pub use roots::{Roots, RootsError};
-pub use server::{Server, ServerError};
+pub use auth::{Interactive, Material};
+pub use client::Client;
+pub(crate) use client::Object;
+pub use config::{ClientConfig, Server};
+pub(crate) use config::{ServerError, TlsName, TlsNameError, Trust};
+pub(crate) use error::{Cause, Error};
+pub(crate) use event::Event;
+pub use limits::Limits;
+pub(crate) use reloading_file::{FileError, Followed, Stamp};
+pub(crate) use request_metrics::Requests;
+pub use retry::Deadline;
+pub(crate) use retry::until_settled;
 pub(crate) use server_messages::{names_object, refuses_user};
-pub use token::{Token, TokenFile};
-pub use watch::{Change, Watch};
+pub use transport::Roots;
+pub(crate) use transport::{Proxy, ProxyError, RootsError, is_direct};
+pub(crate) use watch::Change;

@@ -33,12 +33,12 @@ impl Deadline {
     }
 
     /// How long it has been waited.
-    pub fn waited(self) -> Duration {
+    pub(crate) fn waited(self) -> Duration {
         self.started.elapsed()
     }
 
     /// How long is left; zero when it is over.
-    pub fn remaining(self) -> Duration {
+    pub(crate) fn remaining(self) -> Duration {
         self.whole.saturating_sub(self.waited())
     }
 
@@ -60,7 +60,7 @@ impl Deadline {
 ///
 /// # Errors
 /// The last error of every item that has none.
-pub fn until_settled<K, V>(
+pub(crate) fn until_settled<K, V>(
     items: impl IntoIterator<Item = K>,
     deadline: Deadline,
     gives_up: fn(&Error) -> bool,
@@ -124,8 +124,8 @@ impl<K, V> Slot<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kube::config::server::Server;
     use crate::kube::error::Cause;
-    use crate::kube::server::Server;
     use crate::object::{Kind, Namespace, ObjectRef};
 
     fn error(cause: Cause) -> Error {

@@ -7,7 +7,7 @@
 
 /// Why the API server refused a request with 403.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Denial<'a> {
+pub(crate) enum Denial<'a> {
     /// The request carried no credentials that the API server knows.
     Anonymous,
     /// The user may not impersonate the one that the request names.
@@ -24,7 +24,7 @@ pub(super) enum Denial<'a> {
 
 impl<'a> Denial<'a> {
     /// Reads the `message` of a `Status` with the code 403.
-    pub(super) fn parse(message: &'a str) -> Self {
+    pub(crate) fn parse(message: &'a str) -> Self {
         let Some((user, verb, what)) = refusal(message) else { return Self::Object };
         if user == "system:anonymous" {
             return Self::Anonymous;

@@ -7,12 +7,12 @@ use std::io::{ErrorKind, Read};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::kube::config::server::Server;
 use crate::kube::error::{Cause, Error};
-use crate::kube::server::Server;
-use crate::kube::transport;
+use crate::kube::transport::error;
 use crate::object::ObjectRef;
-use crate::quote::one_line;
 use crate::secret::SecretBuffer;
+use crate::text::one_line;
 
 /// The longest line, in bytes: more than the metadata of any object.
 const LINE_LIMIT: usize = 1024 * 1024;
@@ -23,7 +23,7 @@ const MESSAGE_LIMIT: usize = 500;
 
 /// What a watch says.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// The object was made, changed or deleted.
     Object {
         /// The version to watch from later.
@@ -37,7 +37,7 @@ pub enum Change {
 }
 
 /// An open watch. Dropping it ends it.
-pub struct Watch<'a> {
+pub(crate) struct Watch<'a> {
     object: &'a ObjectRef,
     server: &'a Server,
     reader: ureq::BodyReader<'static>,
@@ -46,7 +46,7 @@ pub struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(object: &'a ObjectRef, server: &'a Server, body: ureq::Body) -> Self {
+    pub(crate) fn new(object: &'a ObjectRef, server: &'a Server, body: ureq::Body) -> Self {
         Self { object, server, reader: body.into_reader(), buffer: SecretBuffer::default() }
     }
 
@@ -54,7 +54,7 @@ impl<'a> Watch<'a> {
     ///
     /// # Errors
     /// If the line breaks, is silent for too long, or says what no API server says.
-    pub fn receive(&mut self) -> Result<Option<Change>, Error> {
+    pub(crate) fn receive(&mut self) -> Result<Option<Change>, Error> {
         self.read_line()
             .and_then(|line| line.map(|line| parse(&line)).transpose())
             .map_err(|cause| Error::new(self.object, cause))
@@ -77,7 +77,7 @@ impl<'a> Watch<'a> {
                 Ok(0) => return Err(Cause::unreadable("a watch ended in the middle of a line")),
                 Ok(count) => self.buffer.push(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(transport::cause(self.server, None, &ureq::Error::from(error))),
+                Err(error) => return Err(error::cause(self.server, None, &ureq::Error::from(error))),
             }
         }
     }

@@ -13,37 +13,37 @@ use crate::render::part::{
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// What the fields of a credential say. A part that is empty is not given.
-pub(super) struct Connection<'a> {
+pub(crate) struct Connection<'a> {
     /// The annotation's, the field's, or that of a `uri` which came with the others.
-    pub(super) engine: Option<Engine>,
-    pub(super) username: Option<Given<'a>>,
-    pub(super) password: Option<Given<'a>>,
+    pub(crate) engine: Option<Engine>,
+    pub(crate) username: Option<Given<'a>>,
+    pub(crate) password: Option<Given<'a>>,
     /// In their order; none, one, or several where `host` is a list.
-    pub(super) hosts: Vec<Host<'a>>,
+    pub(crate) hosts: Vec<Host<'a>>,
     /// Where it was given beside the hosts.
-    pub(super) port: Option<&'a str>,
-    pub(super) database: Option<Given<'a>>,
+    pub(crate) port: Option<&'a str>,
+    pub(crate) database: Option<Given<'a>>,
     /// Names and values, in the order in which `.set` or `.keys` has them, then those of the field `options`.
-    pub(super) options: Vec<Parameter>,
+    pub(crate) options: Vec<Parameter>,
 }
 
 /// An option.
 #[derive(Clone)]
-pub(super) struct Parameter {
-    pub(super) name: String,
-    pub(super) value: SecretBytes,
+pub(crate) struct Parameter {
+    pub(crate) name: String,
+    pub(crate) value: SecretBytes,
     /// The field that holds its name too, which is then as secret as its value.
-    pub(super) from: Option<FieldName>,
+    pub(crate) from: Option<FieldName>,
 }
 
 impl Parameter {
     /// Its value, which is text.
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         self.value.expose_text().unwrap_or_default()
     }
 
     /// That it cannot be written.
-    pub(super) fn refused(&self, Refused(what): Refused) -> Problem {
+    pub(crate) fn refused(&self, Refused(what): Refused) -> Problem {
         match &self.from {
             Some(field) => Problem::Refused { field: field.clone(), what },
             None => Problem::BadOption { name: self.name.clone(), what },
@@ -53,40 +53,40 @@ impl Parameter {
 
 /// A part with the field that it came from.
 #[derive(Clone, Copy)]
-pub(super) struct Given<'a> {
-    pub(super) field: &'a FieldName,
-    pub(super) text: &'a str,
+pub(crate) struct Given<'a> {
+    pub(crate) field: &'a FieldName,
+    pub(crate) text: &'a str,
 }
 
 impl Given<'_> {
     /// Writes it by a rule.
-    pub(super) fn write(&self, rule: Rule, out: &mut SecretBuffer) -> Result<(), Problem> {
+    pub(crate) fn write(&self, rule: Rule, out: &mut SecretBuffer) -> Result<(), Problem> {
         rule(self.text, out).map_err(|Refused(what)| Problem::Refused { field: self.field.clone(), what })
     }
 }
 
 /// One server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Host<'a> {
+pub(crate) struct Host<'a> {
     /// A name, an address (of IPv6 without its brackets), or the absolute path of a Unix socket or its folder.
-    pub(super) name: &'a str,
+    pub(crate) name: &'a str,
     /// Its own, or the one that all have.
-    pub(super) port: Option<&'a str>,
+    pub(crate) port: Option<&'a str>,
 }
 
 impl Host<'_> {
-    pub(super) fn is_socket(&self) -> bool {
+    pub(crate) fn is_socket(&self) -> bool {
         self.name.starts_with('/')
     }
 
-    pub(super) fn is_ipv6(&self) -> bool {
+    pub(crate) fn is_ipv6(&self) -> bool {
         self.name.contains(':')
     }
 }
 
 impl<'a> Connection<'a> {
     /// Reads the fields.
-    pub(super) fn of(credential: &'a Credential, fields: &'a Fields<'a>) -> Result<Self, Problem> {
+    pub(crate) fn of(credential: &'a Credential, fields: &'a Fields<'a>) -> Result<Self, Problem> {
         let part = |part: Part| given(fields, part);
         let port = part(PORT)?.map(|given| check_port(given).map(|()| given.text)).transpose()?;
         let hosts = part(HOST)?.map_or_else(|| Ok(Vec::new()), |given| hosts(given, port))?;
@@ -102,17 +102,17 @@ impl<'a> Connection<'a> {
     }
 
     /// The engine, which some formats cannot do without.
-    pub(super) fn needs_engine(&self) -> Result<Engine, Problem> {
+    pub(crate) fn needs_engine(&self) -> Result<Engine, Problem> {
         self.engine.ok_or(Problem::NoEngine)
     }
 
     /// The hosts, at least one.
-    pub(super) fn needs_hosts(&self, fields: &Fields<'_>) -> Result<&[Host<'a>], Problem> {
+    pub(crate) fn needs_hosts(&self, fields: &Fields<'_>) -> Result<&[Host<'a>], Problem> {
         if self.hosts.is_empty() { Err(missing(HOST, fields)) } else { Ok(&self.hosts) }
     }
 
     /// The only host.
-    pub(super) fn needs_one_host(&self, fields: &Fields<'_>) -> Result<&Host<'a>, Problem> {
+    pub(crate) fn needs_one_host(&self, fields: &Fields<'_>) -> Result<&Host<'a>, Problem> {
         match self.needs_hosts(fields)? {
             [host] => Ok(host),
             _ => Err(Problem::SeveralHosts),
@@ -121,12 +121,12 @@ impl<'a> Connection<'a> {
 }
 
 /// A part that is not there.
-pub(super) fn missing(part: Part, fields: &Fields<'_>) -> Problem {
+pub(crate) fn missing(part: Part, fields: &Fields<'_>) -> Problem {
     Problem::NoPart { part, present: fields.keys().map(ToString::to_string).collect() }
 }
 
 /// A part as text.
-pub(super) fn given<'a>(fields: &'a Fields<'a>, part: Part) -> Result<Option<Given<'a>>, Problem> {
+pub(crate) fn given<'a>(fields: &'a Fields<'a>, part: Part) -> Result<Option<Given<'a>>, Problem> {
     for name in part.0 {
         let found =
             fields.iter().find(|(field, value)| field.as_str() == *name && !value.expose().is_empty());
@@ -154,13 +154,13 @@ fn engine(credential: &Credential, fields: &Fields<'_>) -> Result<Option<Engine>
 }
 
 /// The URI that came with the other fields and its engine, if it is one of a database.
-pub(super) fn uri<'a>(fields: &'a Fields<'a>) -> Result<Option<(Given<'a>, Engine)>, Problem> {
+pub(crate) fn uri<'a>(fields: &'a Fields<'a>) -> Result<Option<(Given<'a>, Engine)>, Problem> {
     let given = given(fields, URI)?;
     Ok(given.and_then(|uri| Some((uri, Engine::parse(uri.text.trim().split_once("://")?.0).ok()?))))
 }
 
 /// Reads a list of hosts: `name`, `name:port`, an IPv6 address with or without brackets, or a path, between commas.
-pub(super) fn hosts<'a>(given: Given<'a>, port: Option<&'a str>) -> Result<Vec<Host<'a>>, Problem> {
+pub(crate) fn hosts<'a>(given: Given<'a>, port: Option<&'a str>) -> Result<Vec<Host<'a>>, Problem> {
     let bad = || Problem::BadPart {
         field: given.field.clone(),
         form: "a host name, an address or an absolute path, or several between commas",
@@ -194,7 +194,7 @@ fn check_port(given: Given<'_>) -> Result<(), Problem> {
 }
 
 /// The fields that `.keys` and `.set` name.
-pub(super) fn named(credential: &Credential) -> impl Iterator<Item = &FieldName> {
+pub(crate) fn named(credential: &Credential) -> impl Iterator<Item = &FieldName> {
     let listed = match &credential.keys {
         Keys::All => &[][..],
         Keys::Listed(keys) => keys,
@@ -267,7 +267,7 @@ const HIDDEN: &str = "hidden";
 
 impl<'a> Connection<'a> {
     /// The same with every value replaced, so that what it is written to can be shown.
-    pub(super) fn hidden(mut self) -> Self {
+    pub(crate) fn hidden(mut self) -> Self {
         for given in [&mut self.username, &mut self.password, &mut self.database].into_iter().flatten() {
             given.text = HIDDEN;
         }

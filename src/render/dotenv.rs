@@ -10,7 +10,7 @@ use crate::render::fields::{Fields, text, variable};
 use crate::secret::SecretBuffer;
 
 /// Writes `NAME='value'` lines, with double quotes around a value that holds a single one.
-pub(super) fn write(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
+pub(crate) fn write(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
     for (field, value) in fields {
         let (name, text) = (variable(field)?, text(field, value)?);
         let quote = quote(text).map_err(|what| Problem::NotPortable { field: field.clone(), what })?;

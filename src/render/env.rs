@@ -7,7 +7,7 @@ use crate::render::fields::{Fields, escaped, variable};
 use crate::secret::SecretBuffer;
 
 /// Writes `export NAME='value'` lines, so that what is sourced reaches the programs that the shell starts.
-pub(super) fn write(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
+pub(crate) fn write(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
     for (field, value) in fields {
         let name = variable(field)?;
         if is_shells_own(name) {

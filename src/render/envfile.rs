@@ -18,7 +18,7 @@ const VARIABLE_LIMIT: usize = 128 * 1024;
 
 /// Writes `NAME='value'` lines. Every field name is a key that the kubelet takes: printable ASCII without `=`. The pod says which
 /// variable gets its value.
-pub(super) fn write(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
+pub(crate) fn write(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
     for (field, value) in fields {
         let text = text(field, value)?;
         if let Some((what, remedy)) = refusal(field, text) {

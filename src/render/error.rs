@@ -4,15 +4,15 @@ use std::fmt;
 
 use crate::credential::{Conflict, CredentialName, FieldName, FieldNameError};
 use crate::object::ObjectRef;
-use crate::quote::{Quoted, list as list_errors};
 use crate::render::part::Part;
 use crate::template::TemplateError;
+use crate::text::{Quoted, list as list_errors};
 
 /// How many keys of an object are listed to help find the right one.
-pub(super) const LISTED_KEYS: usize = 20;
+pub(crate) const LISTED_KEYS: usize = 20;
 
 /// The most of a key that a message shows, in characters: all of a key that Kubernetes accepts.
-pub(super) const KEY_SHOWN: usize = 253;
+pub(crate) const KEY_SHOWN: usize = 253;
 
 /// Every reason why a bundle cannot be rendered: at least one.
 #[derive(Debug, thiserror::Error)]
@@ -34,14 +34,14 @@ pub struct Error {
 
 impl Error {
     /// What is wrong with the credential of this name.
-    pub fn new(credential: &CredentialName, problem: Problem) -> Self {
+    pub(crate) fn new(credential: &CredentialName, problem: Problem) -> Self {
         Self { credential: credential.clone(), problem }
     }
 }
 
 /// What is wrong with a credential and its sources.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// A key of `.keys` that no source has.
     #[error("{} has no key {key}; it has {}", names(sources), list(present, *more))]
     NoKey {
@@ -257,7 +257,7 @@ fn there_is(present: &[String]) -> String {
     }
 }
 
-pub(super) fn names<'a>(sources: impl IntoIterator<Item = &'a ObjectRef>) -> String {
+pub(crate) fn names<'a>(sources: impl IntoIterator<Item = &'a ObjectRef>) -> String {
     sources.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 

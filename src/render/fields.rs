@@ -8,20 +8,19 @@ use crate::credential::{
 };
 use crate::escape::{Refused, Rule};
 use crate::object::{Data, Kind, ObjectRef};
-use crate::ordered;
-use crate::quote::one_line;
 use crate::render::error::{KEY_SHOWN, LISTED_KEYS, Problem, names};
 use crate::render::service::{self, Entries};
 use crate::secret::{SecretBuffer, SecretBytes};
+use crate::text::one_line;
 
 /// The content of every object that was asked for; none where an optional one is missing.
 pub type Sources = BTreeMap<ObjectRef, Option<Data>>;
 
 /// The values of one credential, in order of field name.
-pub(super) type Fields<'a> = BTreeMap<FieldName, &'a SecretBytes>;
+pub(crate) type Fields<'a> = BTreeMap<FieldName, &'a SecretBytes>;
 
 /// Collects the fields; nothing if the credential is optional and one of its sources is missing.
-pub(super) fn collect<'a>(
+pub(crate) fn collect<'a>(
     credential: &'a Credential,
     sources: &'a Sources,
 ) -> Result<Option<Fields<'a>>, Vec<Problem>> {
@@ -65,12 +64,12 @@ fn is_missing(problem: &Problem) -> bool {
 }
 
 fn entries(data: &Data) -> Entries<'_> {
-    ordered::map(data.iter().map(|(key, value)| (key.as_str(), value)))
+    data.iter().map(|(key, value)| (key.as_str(), value)).collect::<BTreeMap<_, _>>()
 }
 
 /// Something of an optional credential that is not written.
 #[derive(Debug)]
-pub enum Omission<'a> {
+pub(crate) enum Omission<'a> {
     /// All of it.
     Credential {
         /// Its name.
@@ -131,7 +130,7 @@ impl fmt::Display for Omission<'_> {
 }
 
 /// What of the optional credentials is not written, and why.
-pub fn left_out<'a>(
+pub(crate) fn left_out<'a>(
     credentials: &'a [Credential],
     sources: &'a Sources,
 ) -> impl Iterator<Item = Omission<'a>> {
@@ -168,7 +167,7 @@ pub fn left_out<'a>(
 }
 
 /// A field's value as text without NUL, which no line of a text format can carry.
-pub(super) fn text<'a>(field: &FieldName, value: &'a SecretBytes) -> Result<&'a str, Problem> {
+pub(crate) fn text<'a>(field: &FieldName, value: &'a SecretBytes) -> Result<&'a str, Problem> {
     value
         .expose_text()
         .filter(|text| !text.contains('\0'))
@@ -176,7 +175,7 @@ pub(super) fn text<'a>(field: &FieldName, value: &'a SecretBytes) -> Result<&'a 
 }
 
 /// Writes a field's value by a rule.
-pub(super) fn escaped(
+pub(crate) fn escaped(
     rule: Rule,
     field: &FieldName,
     value: &SecretBytes,
@@ -187,7 +186,7 @@ pub(super) fn escaped(
 }
 
 /// A field's name as the name of a variable.
-pub(super) fn variable(field: &FieldName) -> Result<&str, Problem> {
+pub(crate) fn variable(field: &FieldName) -> Result<&str, Problem> {
     let name = field.as_str();
     if is_variable(name) { Ok(name) } else { Err(Problem::NotAVariable { field: field.clone() }) }
 }
@@ -290,7 +289,9 @@ impl<'a> Picked<'a> {
 
     fn finish(self) -> Result<Option<Fields<'a>>, Vec<Problem>> {
         if self.problems.is_empty() {
-            Ok(Some(ordered::map(self.fields.into_iter().map(|(field, (_, value))| (field, value)))))
+            Ok(Some(
+                self.fields.into_iter().map(|(field, (_, value))| (field, value)).collect::<BTreeMap<_, _>>(),
+            ))
         } else {
             Err(self.problems)
         }

@@ -8,7 +8,7 @@ use crate::render::fields::Fields;
 use crate::secret::SecretBuffer;
 
 /// Writes one member a field, indented by two spaces.
-pub(super) fn write(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
+pub(crate) fn write(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
     let mut members = BTreeMap::new();
     for (field, value) in fields {
         let Some(text) = value.expose_text() else { return Err(Problem::Binary { field: field.clone() }) };

@@ -20,7 +20,7 @@ const SERVICE_LINE: usize = 1021;
 
 /// `host='…' port='…' dbname='…' user='…' password='…'`, without a new line at the end. Where the kubelet is to read it, no value is
 /// in quotes, because a single quote ends the variable's value.
-pub(super) fn write(
+pub(crate) fn write(
     credential: &Credential,
     _: &Fields<'_>,
     connection: &Connection<'_>,
@@ -52,7 +52,7 @@ fn is_plain(byte: u8) -> bool {
 }
 
 /// `host:port:database:user:password` lines, one for each host, `*` where a part is not given.
-pub(super) fn write_pgpass(
+pub(crate) fn write_pgpass(
     _: &Credential,
     fields: &Fields<'_>,
     connection: &Connection<'_>,
@@ -88,7 +88,7 @@ pub(super) fn write_pgpass(
 
 /// A section, named after the credential, of `keyword=value` lines. The file knows no escapes: libpq cuts white space at
 /// the end of a line, and takes no long ones.
-pub(super) fn write_pgservice(
+pub(crate) fn write_pgservice(
     credential: &Credential,
     _: &Fields<'_>,
     connection: &Connection<'_>,

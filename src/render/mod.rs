@@ -20,16 +20,16 @@ mod uri_parts;
 mod variables;
 mod yaml;
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-pub use error::{Error, Errors, Problem};
-pub use fields::{Omission, Sources, left_out};
-pub use part::Part;
-pub use template::check as check_templates;
+pub(crate) use error::{Error, Errors, Problem};
+pub use fields::Sources;
+pub(crate) use fields::{Omission, left_out};
+pub(crate) use template::check as check_templates;
 
 use crate::bundle::{Bundle, BundleFile};
 use crate::credential::{Credential, FileMode, Format, PathClaims, RelativePath, Variables};
-use crate::ordered;
 use crate::render::connection::Connection;
 use crate::render::fields::Fields;
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -51,7 +51,11 @@ pub fn bundle(credentials: &[Credential], sources: &Sources) -> Result<Bundle, E
 ///
 /// # Errors
 /// As [`bundle`].
-pub fn hidden(credentials: &[Credential], sources: &Sources, replacement: &str) -> Result<Bundle, Errors> {
+pub(crate) fn hidden(
+    credentials: &[Credential],
+    sources: &Sources,
+    replacement: &str,
+) -> Result<Bundle, Errors> {
     render(credentials, sources, Some(&replacement.into()))
 }
 
@@ -127,7 +131,7 @@ fn files(
 ) -> Result<Vec<(RelativePath, SecretBytes)>, Vec<Problem>> {
     let Some(real) = fields::collect(credential, sources)? else { return Ok(Vec::new()) };
     let shown = |value| stand_in.unwrap_or(value);
-    let fields = ordered::map(real.iter().map(|(field, value)| (field.clone(), shown(value))));
+    let fields = real.iter().map(|(field, value)| (field.clone(), shown(value))).collect::<BTreeMap<_, _>>();
     let write = match credential.format {
         Format::Files => {
             return Ok(fields

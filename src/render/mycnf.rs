@@ -15,7 +15,7 @@ const LINE: usize = 4094;
 
 /// Writes the group that every client reads, and the database in the group of the command-line client alone: `mysqldump`
 /// and `mysqladmin` end with an error where they are given one.
-pub(super) fn write(
+pub(crate) fn write(
     _: &Credential,
     fields: &Fields<'_>,
     connection: &Connection<'_>,

@@ -6,7 +6,7 @@ use crate::render::fields::{Fields, escaped};
 use crate::secret::SecretBuffer;
 
 /// Writes one `key=value` line a field. The names of fields need no escapes.
-pub(super) fn write(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
+pub(crate) fn write(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
     for (field, value) in fields {
         out.push_str(field.as_str());
         out.push_str("=");

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::credential::ServicePort;
 use crate::object::{Data, SERVICE_HOST, SERVICE_PORT};
-use crate::quote::one_line;
 use crate::render::error::{KEY_SHOWN, Problem};
 use crate::secret::SecretBytes;
+use crate::text::one_line;
 
 /// What a source holds that can become a field, by key.
-pub(super) type Entries<'a> = BTreeMap<&'a str, &'a SecretBytes>;
+pub(crate) type Entries<'a> = BTreeMap<&'a str, &'a SecretBytes>;
 
 /// Reads host and port, and says what is wrong with the choice of the port. A Service without any is only wrong where one
 /// is asked for.
-pub(super) fn entries<'a>(service: &ServicePort, data: &'a Data) -> (Entries<'a>, Option<Problem>) {
+pub(crate) fn entries<'a>(service: &ServicePort, data: &'a Data) -> (Entries<'a>, Option<Problem>) {
     let mut given = Entries::new();
     if let Some(host) = data.get(SERVICE_HOST) {
         given.insert("host", host);

@@ -1,23 +1,23 @@
 //! `template`: what a template makes of the fields. The language is in `crate::template`; here is where a template comes from.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::credential::{Credential, FieldName, Keys, ServicePort, TemplateSource};
 use crate::object::{Data, ObjectRef};
-use crate::ordered;
-use crate::quote::one_line;
 use crate::render::error::KEY_SHOWN;
 use crate::render::error::{Error, Errors, LISTED_KEYS, Problem};
 use crate::render::fields::{Fields, Sources};
 use crate::secret::SecretBytes;
 use crate::template::{Template, TemplateError};
+use crate::text::one_line;
 
 /// Checks the templates that were read from ConfigMaps, as far as that can be done without the other sources. A name that is no
 /// field can be told where `.keys` lists them.
 ///
 /// # Errors
 /// Everything that is wrong with them.
-pub fn check(credentials: &[Credential], sources: &Sources) -> Result<(), Errors> {
+pub(crate) fn check(credentials: &[Credential], sources: &Sources) -> Result<(), Errors> {
     let mut errors = Vec::new();
     for credential in credentials.iter().filter(|credential| credential.template_object().is_some()) {
         let problems = match (of(credential, sources), &credential.keys) {
@@ -27,8 +27,8 @@ pub fn check(credentials: &[Credential], sources: &Sources) -> Result<(), Errors
                 let fields = fields.chain(credential.literals.iter().map(|(field, _)| field));
                 let of_service =
                     credential.service.iter().flat_map(|_| ServicePort::own_fields(&credential.keys));
-                let missing =
-                    template.missing(&ordered::set(fields.map(FieldName::as_str).chain(of_service)));
+                let missing = template
+                    .missing(&fields.map(FieldName::as_str).chain(of_service).collect::<BTreeSet<_>>());
                 missing.into_iter().map(|cause| wrong(credential, cause)).collect()
             }
             (Ok(_), _) => Vec::new(),
@@ -39,7 +39,7 @@ pub fn check(credentials: &[Credential], sources: &Sources) -> Result<(), Errors
 }
 
 /// Writes the file; none if the credential is optional and its template is missing.
-pub(super) fn render(
+pub(crate) fn render(
     credential: &Credential,
     sources: &Sources,
     fields: &Fields<'_>,
@@ -49,12 +49,12 @@ pub(super) fn render(
     if are_stand_ins {
         template = Cow::Owned(template.into_owned().for_stand_ins());
     }
-    let fields = ordered::map(fields.iter().map(|(field, value)| (field.as_str(), *value)));
+    let fields = fields.iter().map(|(field, value)| (field.as_str(), *value)).collect::<BTreeMap<_, _>>();
     template.render(&fields).map(Some).map_err(|cause| wrong(credential, cause))
 }
 
 /// The template of a credential; none if it has none, or is optional and the template is missing.
-pub(super) fn of<'a>(
+pub(crate) fn of<'a>(
     credential: &'a Credential,
     sources: &Sources,
 ) -> Result<Option<Cow<'a, Template>>, Problem> {

@@ -10,7 +10,7 @@ use crate::render::error::Problem;
 use crate::render::fields::Fields;
 use crate::secret::SecretBuffer;
 
-pub(super) fn write(
+pub(crate) fn write(
     _: &Credential,
     fields: &Fields<'_>,
     connection: &Connection<'_>,

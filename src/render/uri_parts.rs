@@ -14,7 +14,7 @@ use crate::render::part::{DATABASE, HOST, OPTIONS, PASSWORD, PORT, Part, USERNAM
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The parts that only the URI gives, each under its first name.
-pub(super) fn missing(
+pub(crate) fn missing(
     credential: &Credential,
     fields: &Fields<'_>,
 ) -> Result<Vec<(FieldName, SecretBytes)>, Problem> {

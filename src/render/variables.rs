@@ -1,8 +1,9 @@
 //! `env` in the vocabulary of vault-db-injector: variables that get the user and the password, or a URI with both.
 
+use std::collections::BTreeMap;
+
 use crate::credential::{Exported, FieldName, UriTemplate, VariableFile, Variables};
 use crate::escape::percent;
-use crate::ordered;
 use crate::render::connection::{Given, given, missing};
 use crate::render::error::Problem;
 use crate::render::fields::Fields;
@@ -11,7 +12,7 @@ use crate::render::{dotenv, env, envfile};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// Writes one line for each variable.
-pub(super) fn write(
+pub(crate) fn write(
     variables: &Variables,
     fields: &Fields<'_>,
     out: &mut SecretBuffer,
@@ -22,24 +23,27 @@ pub(super) fn write(
     match variables {
         Variables::Classic { user, password: names } => {
             let (username, password) = (SecretBytes::from(username.text), SecretBytes::from(password.text));
-            env::write(&ordered::map(named(user, &username).chain(named(names, &password))), out)
+            env::write(
+                &named(user, &username).chain(named(names, &password)).collect::<BTreeMap<_, _>>(),
+                out,
+            )
         }
         Variables::Uri { names, uri } => {
             let uri = with_user(uri, username, password)?;
-            env::write(&ordered::map(named(names, &uri)), out)
+            env::write(&named(names, &uri).collect::<BTreeMap<_, _>>(), out)
         }
     }
 }
 
 /// A file that sets each of these variables to this text.
-pub(super) fn export(exported: &Exported, text: &SecretBytes) -> Result<SecretBytes, Problem> {
+pub(crate) fn export(exported: &Exported, text: &SecretBytes) -> Result<SecretBytes, Problem> {
     let write = match exported.file {
         VariableFile::Env => env::write,
         VariableFile::Dotenv => dotenv::write,
         VariableFile::Envfile => envfile::write,
     };
     let mut out = SecretBuffer::default();
-    write(&ordered::map(named(&exported.names, text)), &mut out)?;
+    write(&named(&exported.names, text).collect::<BTreeMap<_, _>>(), &mut out)?;
     Ok(out.finish())
 }
 

@@ -10,7 +10,7 @@ use crate::secret::SecretBuffer;
 const RESERVED: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
 
 /// Writes one `key: "value"` line a field.
-pub(super) fn write(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
+pub(crate) fn write(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
     if fields.is_empty() {
         out.push_str("{}\n");
     }

@@ -8,13 +8,13 @@ use std::thread;
 use std::time::Duration;
 
 use crate::credential::Credential;
-use crate::health::{Pulse, Reason};
 use crate::kube::Deadline;
 use crate::object::ObjectRef;
 use crate::sidecar::reading::{Reader, STACK};
 use crate::sidecar::told::{Edit, Look, Told};
 use crate::sidecar::{self, Settings};
 use crate::sync::{self, Error};
+use crate::telemetry::{Pulse, Reason};
 
 /// The bound on reading annotations again.
 const ANNOTATIONS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,7 +24,7 @@ const ANNOTATIONS_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// If there can be no thread.
-pub(super) fn look(
+pub(crate) fn look(
     reader: &Reader,
     settings: &Arc<Settings>,
     known: &Arc<Vec<Credential>>,

@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 use log::info;
 
 use crate::credential::Credential;
-use crate::health::{Part, Reason};
 use crate::kube::Object;
 use crate::object::{ClusterId, ObjectRef};
-use crate::ordered;
 use crate::render::Sources;
 use crate::sidecar::OnDelete;
 use crate::sidecar::reading::Wanted;
@@ -19,9 +17,10 @@ use crate::sidecar::report::Report;
 use crate::sidecar::timing::Attempt;
 use crate::sidecar::told::{Batch, Edit, Noticed, Read};
 use crate::sync;
+use crate::telemetry::{Part, Reason};
 
 /// The sources of all credentials. What was read once is held until something newer is read.
-pub(super) struct Held {
+pub(crate) struct Held {
     sources: Sources,
     states: BTreeMap<ObjectRef, State>,
     /// The clusters whose objects are being read.
@@ -45,7 +44,7 @@ struct State {
 
 impl Held {
     /// Nothing yet of all that the credentials name; all is due to be read.
-    pub(super) fn new(
+    pub(crate) fn new(
         credentials: &[Credential],
         on_delete: OnDelete,
         restarted: bool,
@@ -74,14 +73,14 @@ impl Held {
     ///
     /// # Errors
     /// Why nothing can be made of them all.
-    pub(super) fn adopt(&mut self, edit: Edit) -> Result<Vec<Credential>, sync::Error> {
+    pub(crate) fn adopt(&mut self, edit: Edit) -> Result<Vec<Credential>, sync::Error> {
         let Edit { credentials, mut read } = edit;
         // What was read for itself meanwhile is newer, or will be read again.
         read.retain(|object, _| !self.sources.contains_key(object));
         self.check(&credentials, &read)?;
         let mut before = std::mem::take(&mut self.states);
         let was_optional =
-            ordered::map(before.iter().map(|(object, state)| (object.clone(), state.optional)));
+            before.iter().map(|(object, state)| (object.clone(), state.optional)).collect::<BTreeMap<_, _>>();
         self.states = Self::states(&credentials, |object| before.remove(object).unwrap_or_else(State::new));
         // What no credential names any more cannot be stale.
         for object in before.keys() {
@@ -122,38 +121,38 @@ impl Held {
     }
 
     /// Whether a source of this credential is known to be missing.
-    pub(super) fn lacks_a_source(&self, credential: &Credential) -> bool {
+    pub(crate) fn lacks_a_source(&self, credential: &Credential) -> bool {
         credential.objects().any(|object| matches!(self.sources.get(object), Some(None)))
     }
 
     /// The objects of which it is known whether they can be read, each with the version that was read.
-    pub(super) fn versions(&self) -> impl Iterator<Item = (ObjectRef, Option<String>)> {
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (ObjectRef, Option<String>)> {
         let attempted = self.states.iter().filter(|(_, state)| state.attempted);
         attempted.map(|(object, state)| (object.clone(), state.version.clone()))
     }
 
     /// Whether all that the credentials name was read, or found to be missing where it may be.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.sources.len() == self.states.len()
     }
 
     /// What was read, or found to be missing where it may be.
-    pub(super) fn sources(&self) -> &Sources {
+    pub(crate) fn sources(&self) -> &Sources {
         &self.sources
     }
 
     /// Whether a source of this credential was never read.
-    pub(super) fn lacks(&self, credential: &Credential) -> bool {
+    pub(crate) fn lacks(&self, credential: &Credential) -> bool {
         credential.objects().any(|object| !self.sources.contains_key(object))
     }
 
     /// What is held, by name.
-    pub(super) fn objects(&self) -> BTreeSet<ObjectRef> {
-        ordered::set(self.sources.keys().cloned())
+    pub(crate) fn objects(&self) -> BTreeSet<ObjectRef> {
+        self.sources.keys().cloned().collect::<BTreeSet<_>>()
     }
 
     /// This object may have changed.
-    pub(super) fn expect(&mut self, change: &Noticed) {
+    pub(crate) fn expect(&mut self, change: &Noticed) {
         if let Some(state) = self.states.get_mut(&change.object) {
             state.attempt.expect();
             state.noticed.get_or_insert(change.at);
@@ -161,18 +160,18 @@ impl Held {
     }
 
     /// Everything may have changed.
-    pub(super) fn expect_all(&mut self) {
+    pub(crate) fn expect_all(&mut self) {
         self.states.values_mut().for_each(|state| state.attempt.expect());
     }
 
     /// When the next object is due to be read, of a cluster where nothing is being read.
-    pub(super) fn next_attempt(&self) -> Option<Instant> {
+    pub(crate) fn next_attempt(&self) -> Option<Instant> {
         let free = self.states.iter().filter(|(object, _)| !self.reading.contains(&object.cluster));
         free.filter_map(|(_, state)| state.attempt.at).min()
     }
 
     /// What is due to be read, by cluster. It is being read from now on.
-    pub(super) fn begin_reads(&mut self) -> BTreeMap<Option<ClusterId>, Vec<Wanted>> {
+    pub(crate) fn begin_reads(&mut self) -> BTreeMap<Option<ClusterId>, Vec<Wanted>> {
         let mut due = BTreeMap::<_, Vec<_>>::new();
         for (object, state) in &mut self.states {
             if state.attempt.is_due() && !self.reading.contains(&object.cluster) {
@@ -186,13 +185,13 @@ impl Held {
     }
 
     /// Holds what was read; if anything has changed, returns since when the first of it was expected.
-    pub(super) fn take(&mut self, Batch { cluster, reads }: Batch) -> Option<Instant> {
+    pub(crate) fn take(&mut self, Batch { cluster, reads }: Batch) -> Option<Instant> {
         self.reading.remove(&cluster);
         reads.into_iter().filter_map(|read| self.take_one(read)).min()
     }
 
     /// Nothing could be read, for want of a thread.
-    pub(super) fn cannot_read(&mut self, cluster: &Option<ClusterId>, wanted: &[Wanted], cause: &io::Error) {
+    pub(crate) fn cannot_read(&mut self, cluster: &Option<ClusterId>, wanted: &[Wanted], cause: &io::Error) {
         self.reading.remove(cluster);
         for Wanted { object, noticed } in wanted {
             let Some(state) = self.states.get_mut(object) else { continue };
@@ -275,10 +274,10 @@ mod tests {
 
     use super::*;
     use crate::annotations::{self, Scope};
-    use crate::events::Events;
-    use crate::health::Health;
     use crate::object::Namespace;
     use crate::secret::SecretBytes;
+    use crate::telemetry::Health;
+    use crate::telemetry::events::Events;
 
     fn credentials() -> Vec<Credential> {
         let named = BTreeMap::from([("podcreds.io/db.secret".to_owned(), "db".to_owned())]);

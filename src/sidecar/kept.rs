@@ -8,11 +8,11 @@ use crate::credential::Credential;
 use crate::volume::{Error, Reader};
 
 /// The credentials that can be rendered, and the files of the others as they are.
-pub(super) struct Kept {
-    pub(super) others: Vec<Credential>,
-    pub(super) files: Bundle,
+pub(crate) struct Kept {
+    pub(crate) others: Vec<Credential>,
+    pub(crate) files: Bundle,
     /// How many credentials these files are of.
-    pub(super) kept: usize,
+    pub(crate) kept: usize,
 }
 
 /// Finds in the volume at `path` the files of the credentials that lack something. None if there are none of one of them, because
@@ -21,7 +21,7 @@ pub(super) struct Kept {
 ///
 /// # Errors
 /// If the volume cannot be read.
-pub(super) fn keep(
+pub(crate) fn keep(
     credentials: &[Credential],
     lacks: impl Fn(&Credential) -> bool,
     path: &Path,

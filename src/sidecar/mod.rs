@@ -8,6 +8,7 @@ mod edits;
 mod follower;
 mod held;
 mod kept;
+pub(crate) mod notify;
 mod reading;
 mod report;
 mod rotation;
@@ -21,10 +22,8 @@ use std::time::Duration;
 
 use log::warn;
 
-use crate::clusters::Clusters;
 use crate::credential::Credential;
-use crate::events::Events;
-use crate::health::{Health, Part, Pulse, Reason};
+use crate::kube::config::clusters::Clusters;
 use crate::kube::{self, Deadline};
 use crate::object::ObjectRef;
 use crate::sidecar::follower::Follower;
@@ -32,65 +31,67 @@ use crate::sidecar::reading::Reader;
 use crate::sidecar::report::Report;
 use crate::sidecar::timing::{Attempt, pause};
 use crate::sync::{self, Error};
+use crate::telemetry::events::Events;
+use crate::telemetry::{Health, Part, Pulse, Reason};
 use crate::volume::Volume;
 
 /// What the sidecar needs to know.
 #[derive(Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// What a pass needs to know.
-    pub sync: sync::Settings,
+    pub(crate) sync: sync::Settings,
     /// The folder to write.
-    pub volume: PathBuf,
+    pub(crate) volume: PathBuf,
     /// How long a version that was swapped out is kept.
-    pub grace: Duration,
+    pub(crate) grace: Duration,
     /// How changes are noticed.
-    pub follow: Follow,
+    pub(crate) follow: Follow,
     /// What becomes of the files of a Secret that was deleted.
-    pub on_delete: OnDelete,
+    pub(crate) on_delete: OnDelete,
     /// Whether annotations that are edited after the start are applied.
-    pub follow_annotations: bool,
+    pub(crate) follow_annotations: bool,
     /// How long something must fail until the files are called stale.
-    pub stale_after: Duration,
+    pub(crate) stale_after: Duration,
     /// The pod that Events are recorded for; none for no Events.
-    pub events: Option<EventsFor>,
+    pub(crate) events: Option<EventsFor>,
     /// The exit code after a rotation; `None` means that the sidecar follows the next one.
-    pub exit_on_change: Option<u8>,
+    pub(crate) exit_on_change: Option<u8>,
 }
 
 /// How a sidecar with [`Settings::exit_on_change`] ends.
 #[derive(Debug)]
-pub struct Exit {
+pub(crate) struct Exit {
     /// The exit code.
-    pub code: u8,
+    pub(crate) code: u8,
     /// Which credentials have rotated.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 /// Whom Events are recorded for.
 #[derive(Clone, Debug)]
-pub struct EventsFor {
+pub(crate) struct EventsFor {
     /// The pod.
-    pub pod: ObjectRef,
+    pub(crate) pod: ObjectRef,
     /// Its uid, where it need not be asked for.
-    pub uid: Option<String>,
+    pub(crate) uid: Option<String>,
 }
 
 /// How changes are noticed.
 #[derive(Clone, Copy, Debug)]
-pub struct Follow {
+pub(crate) struct Follow {
     /// Whether the API server is asked to tell; otherwise sources are only read now and then.
-    pub watch: bool,
+    pub(crate) watch: bool,
     /// How often sources are read that are not watched.
-    pub poll_interval: Duration,
+    pub(crate) poll_interval: Duration,
     /// How often everything is read besides, where it is watched.
-    pub resync: Option<Duration>,
+    pub(crate) resync: Option<Duration>,
     /// How long one watch lasts before the next; a line that is silent for longer is dead.
-    pub watch_timeout: Duration,
+    pub(crate) watch_timeout: Duration,
 }
 
 /// What becomes of the files of a source that was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnDelete {
+pub(crate) enum OnDelete {
     /// They stay as they are.
     Keep,
     /// They are cleared away.
@@ -102,7 +103,7 @@ pub enum OnDelete {
 ///
 /// # Errors
 /// A volume that is not there, or annotations that are wrong. All that may pass is waited out.
-pub fn run(settings: Settings, clusters: Clusters, health: &Arc<Health>) -> Result<Exit, Error> {
+pub(crate) fn run(settings: Settings, clusters: Clusters, health: &Arc<Health>) -> Result<Exit, Error> {
     let volume = Volume::open(&settings.volume, settings.grace)?;
     let (settings, clusters) = (Arc::new(settings), Arc::new(clusters));
     let events = match settings.events.clone() {

@@ -7,30 +7,30 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::clusters::Clusters;
-use crate::health::{Health, Pulse};
+use crate::kube::config::clusters::Clusters;
 use crate::kube::{Deadline, Error, Object};
 use crate::object::{ClusterId, ObjectRef};
 use crate::sidecar::told::{Batch, Read, Told};
+use crate::telemetry::{Health, Pulse};
 
 /// Enough for TLS and JSON; a thread's default would reserve eight times as much.
-pub(super) const STACK: usize = 256 * 1024;
+pub(crate) const STACK: usize = 256 * 1024;
 
 /// An object to read, and since when it may be another than what is held.
 #[derive(Clone)]
-pub(super) struct Wanted {
-    pub(super) object: ObjectRef,
-    pub(super) noticed: Option<Instant>,
+pub(crate) struct Wanted {
+    pub(crate) object: ObjectRef,
+    pub(crate) noticed: Option<Instant>,
 }
 
 /// What reading needs.
 #[derive(Clone)]
-pub(super) struct Reader {
-    pub(super) clusters: Arc<Clusters>,
+pub(crate) struct Reader {
+    pub(crate) clusters: Arc<Clusters>,
     /// The bound on one object.
-    pub(super) timeout: Duration,
-    pub(super) health: Arc<Health>,
-    pub(super) told: Sender<Told>,
+    pub(crate) timeout: Duration,
+    pub(crate) health: Arc<Health>,
+    pub(crate) told: Sender<Told>,
 }
 
 impl Reader {
@@ -39,7 +39,7 @@ impl Reader {
     ///
     /// # Errors
     /// If there can be no thread.
-    pub(super) fn start(
+    pub(crate) fn start(
         &self,
         cluster: Option<ClusterId>,
         wanted: Vec<Wanted>,
@@ -71,7 +71,7 @@ impl Reader {
     }
 
     /// Reads one object. Before the request, its cluster's client may have to be made, and a credential plugin be run.
-    pub(super) fn object(&self, object: &ObjectRef, pulse: &Pulse) -> Result<Object, Error> {
+    pub(crate) fn object(&self, object: &ObjectRef, pulse: &Pulse) -> Result<Object, Error> {
         pulse.beat(self.timeout);
         let client = self.clusters.client(object.cluster.as_ref());
         let client = client.map_err(|cause| Error::new(object, cause))?;

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant, SystemTime};
 use humantime::format_rfc3339_seconds;
 use log::{debug, info, warn};
 
-use crate::events::{Events, What};
-use crate::health::{Health, Part, Reason};
 use crate::sidecar::told::Told;
+use crate::telemetry::events::{Events, What};
+use crate::telemetry::{Health, Part, Reason};
 
 /// How many of the things that fail are named in one message.
 const NAMED: usize = 3;
 
 /// Told by all threads of the sidecar.
-pub(super) struct Report {
-    pub(super) health: Arc<Health>,
+pub(crate) struct Report {
+    pub(crate) health: Arc<Health>,
     events: Events,
     /// How long something must fail until the files are called stale.
     stale_after: Duration,
@@ -43,7 +43,7 @@ struct Said {
 }
 
 impl Report {
-    pub(super) fn new(
+    pub(crate) fn new(
         health: Arc<Health>,
         events: Events,
         stale_after: Duration,
@@ -53,7 +53,7 @@ impl Report {
     }
 
     /// This part failed: each time counts, and what is new is said.
-    pub(super) fn fails(&self, part: Part, reason: Reason, message: &str) {
+    pub(crate) fn fails(&self, part: Part, reason: Reason, message: &str) {
         let is_watch = matches!(part, Part::Watch(_));
         self.says(&part, Some(reason), message);
         // The follower sees its own failures.
@@ -63,19 +63,19 @@ impl Report {
     }
 
     /// The bundle could not be rendered or published.
-    pub(super) fn not_published(&self, reason: Reason, message: &str) {
+    pub(crate) fn not_published(&self, reason: Reason, message: &str) {
         self.fails(Part::Bundle, reason, message);
         self.health.not_published();
     }
 
     /// This part works in another way than it should: once is enough to say so.
-    pub(super) fn makes_do(&self, part: &Part, message: &str) {
+    pub(crate) fn makes_do(&self, part: &Part, message: &str) {
         self.says(part, None, message);
         self.health.works(part);
     }
 
     /// This part works. Whether anything else had been said of it.
-    pub(super) fn works(&self, part: &Part) -> bool {
+    pub(crate) fn works(&self, part: &Part) -> bool {
         if self.health.works(part) && matches!(part, Part::Watch(_)) {
             let _ = self.wake.send(Told::Health);
         }
@@ -89,27 +89,27 @@ impl Report {
     }
 
     /// A bundle was swapped in, so long after the change was noticed. `replaced` if there was another before it.
-    pub(super) fn swapped(&self, took: Duration, replaced: bool, message: &str) {
+    pub(crate) fn swapped(&self, took: Duration, replaced: bool, message: &str) {
         self.works(&Part::Bundle);
         self.health.swapped(took, replaced);
         self.events.record(if replaced { What::Rotated } else { What::Written }, message);
     }
 
     /// The volume holds the bundle already.
-    pub(super) fn unchanged(&self) {
+    pub(crate) fn unchanged(&self) {
         self.works(&Part::Bundle);
         self.health.unchanged();
     }
 
     /// Files were cleared away, because their source is gone and that was asked for.
-    pub(super) fn cleared(&self, part: &Part, message: &str) {
+    pub(crate) fn cleared(&self, part: &Part, message: &str) {
         self.makes_do(part, message);
         self.events.record(What::Failed, message);
     }
 
     /// Says what has lasted for too long, and what no longer does: files that are stale, applications that cannot be told.
     /// Returns when to look again.
-    pub(super) fn tell_delays(&self) -> Option<Instant> {
+    pub(crate) fn tell_delays(&self) -> Option<Instant> {
         [self.tell_staleness(), self.tell_untold()].into_iter().flatten().min()
     }
 

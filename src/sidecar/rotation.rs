@@ -6,7 +6,7 @@ use std::fmt;
 use crate::credential::Credential;
 
 /// The credentials whose files have changed.
-pub(super) struct Rotation<'a> {
+pub(crate) struct Rotation<'a> {
     rotated: Vec<&'a Credential>,
     /// Those whose files are gone, because a source is.
     cleared: Vec<&'a Credential>,
@@ -14,7 +14,7 @@ pub(super) struct Rotation<'a> {
 
 impl<'a> Rotation<'a> {
     /// Finds them by the paths that have changed. `is_cleared` says whether a source of a credential is gone.
-    pub(super) fn of(
+    pub(crate) fn of(
         credentials: &'a [Credential],
         changed: &BTreeSet<String>,
         is_cleared: impl Fn(&Credential) -> bool,
@@ -26,12 +26,12 @@ impl<'a> Rotation<'a> {
     }
 
     /// Whether an application has something new to read. It would not start again where its files were cleared away.
-    pub(super) fn has_new_files(&self) -> bool {
+    pub(crate) fn has_new_files(&self) -> bool {
         !self.rotated.is_empty()
     }
 
     /// All of them.
-    pub(super) fn credentials(&self) -> impl Iterator<Item = &'a Credential> {
+    pub(crate) fn credentials(&self) -> impl Iterator<Item = &'a Credential> {
         self.rotated.iter().chain(&self.cleared).copied()
     }
 }

@@ -6,44 +6,44 @@ use std::time::{Duration, Instant};
 use crate::backoff::Backoff;
 
 /// The most that is waited between attempts at something that fails.
-pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(30);
+pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// The longest that an API server can ask to be left alone.
-pub(super) const LONGEST_ASKED: Duration = Duration::from_secs(300);
+pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(300);
 
 /// When something is tried, and tried again.
-pub(super) struct Attempt {
-    pub(super) at: Option<Instant>,
+pub(crate) struct Attempt {
+    pub(crate) at: Option<Instant>,
     /// The API server does not want to be asked before.
     not_before: Option<Instant>,
     backoff: Backoff,
 }
 
 impl Attempt {
-    pub(super) fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Self { at: Some(Instant::now()), not_before: None, backoff: Backoff::up_to(LONGEST_DELAY) }
     }
 
-    pub(super) fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         self.at.is_some_and(|at| at <= Instant::now())
     }
 
     /// It is being tried from now on: what is asked for meanwhile is another attempt.
-    pub(super) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.at = None;
     }
 
     /// Tries as soon as that is allowed.
-    pub(super) fn expect(&mut self) {
+    pub(crate) fn expect(&mut self) {
         self.at = Some(Instant::now()).max(self.not_before);
     }
 
-    pub(super) fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         self.not_before = None;
         self.backoff.reset();
     }
 
     /// Tries again after a while: not before the API server wants to be asked. Returns how long that is.
-    pub(super) fn failed(&mut self, asked: Duration) -> Duration {
+    pub(crate) fn failed(&mut self, asked: Duration) -> Duration {
         let (now, asked) = (Instant::now(), asked.min(LONGEST_ASKED));
         let wait = self.backoff.delay().max(asked);
         (self.at, self.not_before) = (Some(now + wait), Some(now + asked));
@@ -52,11 +52,11 @@ impl Attempt {
 }
 
 /// A time around this one, so that many pods do not ask at once: a tenth more or less.
-pub(super) fn jittered(time: Duration) -> Duration {
+pub(crate) fn jittered(time: Duration) -> Duration {
     time.mul_f64(0.9 + 0.2 * fastrand::f64())
 }
 
 /// Sleeps, where a thread has nothing else to do.
-pub(super) fn pause(time: Duration) {
+pub(crate) fn pause(time: Duration) {
     thread::sleep(time);
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::credential::Credential;
-use crate::health::Reason;
 use crate::kube::{Error, Object};
 use crate::object::{ClusterId, ObjectRef};
+use crate::telemetry::Reason;
 
 /// What the follower is told.
-pub(super) enum Told {
+pub(crate) enum Told {
     /// Something may have changed.
     Changed(Noticed),
     /// Objects of one cluster were read.
@@ -21,27 +21,27 @@ pub(super) enum Told {
 }
 
 /// An object that may have changed, and since when that is known.
-pub(super) struct Noticed {
-    pub(super) object: ObjectRef,
-    pub(super) at: Instant,
+pub(crate) struct Noticed {
+    pub(crate) object: ObjectRef,
+    pub(crate) at: Instant,
 }
 
 /// What was read of one cluster, none for the pod's own.
-pub(super) struct Batch {
-    pub(super) cluster: Option<ClusterId>,
-    pub(super) reads: Vec<Read>,
+pub(crate) struct Batch {
+    pub(crate) cluster: Option<ClusterId>,
+    pub(crate) reads: Vec<Read>,
 }
 
 /// One object, since when it was expected, and what came of reading it.
-pub(super) struct Read {
-    pub(super) object: ObjectRef,
-    pub(super) since: Option<Instant>,
-    pub(super) started: Instant,
-    pub(super) result: Result<Object, Error>,
+pub(crate) struct Read {
+    pub(crate) object: ObjectRef,
+    pub(crate) since: Option<Instant>,
+    pub(crate) started: Instant,
+    pub(crate) result: Result<Object, Error>,
 }
 
 /// What came of a look at the annotations.
-pub(super) enum Look {
+pub(crate) enum Look {
     /// They say what they said before.
     Unchanged,
     /// They say something else, and all that they name anew could be read.
@@ -58,7 +58,7 @@ pub(super) enum Look {
 }
 
 /// Other credentials, and the objects among theirs that were not held; none where an optional one is missing.
-pub(super) struct Edit {
-    pub(super) credentials: Vec<Credential>,
-    pub(super) read: BTreeMap<ObjectRef, Option<Object>>,
+pub(crate) struct Edit {
+    pub(crate) credentials: Vec<Credential>,
+    pub(crate) read: BTreeMap<ObjectRef, Option<Object>>,
 }

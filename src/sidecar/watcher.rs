@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 
 use crate::backoff::Backoff;
-use crate::clusters::Clusters;
-use crate::health::{Part, Pulse, Reason};
+use crate::kube::config::clusters::Clusters;
 use crate::kube::{Change, Error};
 use crate::object::ObjectRef;
 use crate::sidecar::Follow;
@@ -20,6 +19,7 @@ use crate::sidecar::reading::STACK;
 use crate::sidecar::report::Report;
 use crate::sidecar::timing::{LONGEST_ASKED, LONGEST_DELAY, jittered, pause};
 use crate::sidecar::told::{Noticed, Told};
+use crate::telemetry::{Part, Pulse, Reason};
 
 /// How long a watch must last to count as one that worked.
 const GOOD_WATCH: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ const SILENCE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// If there can be no thread.
-pub(super) fn start(
+pub(crate) fn start(
     clusters: Arc<Clusters>,
     object: ObjectRef,
     version: Option<String>,
@@ -61,7 +61,7 @@ pub(super) fn start(
 /// Whether anybody wants to know of a watcher's object. A watcher hears only between two lines of its watch that nobody
 /// does, and until then it can be taken up again.
 #[derive(Clone)]
-pub(super) struct Interest(Arc<AtomicU8>);
+pub(crate) struct Interest(Arc<AtomicU8>);
 
 const WANTED: u8 = 0;
 const UNWANTED: u8 = 1;
@@ -69,18 +69,18 @@ const ENDED: u8 = 2;
 
 impl Interest {
     /// Nobody wants to know any more.
-    pub(super) fn drop_it(&self) {
+    pub(crate) fn drop_it(&self) {
         self.exchange(WANTED, UNWANTED);
     }
 
     /// Somebody wants to know; whether there is still a watcher that tells.
-    pub(super) fn take_up(&self) -> bool {
+    pub(crate) fn take_up(&self) -> bool {
         self.exchange(UNWANTED, WANTED);
         self.0.load(Ordering::Acquire) == WANTED
     }
 
     /// Whether the watcher has ended.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.0.load(Ordering::Acquire) == ENDED
     }
 

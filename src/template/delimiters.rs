@@ -2,7 +2,7 @@
 
 use minijinja::syntax::SyntaxConfig;
 
-use crate::quote::Quoted;
+use crate::text::Quoted;
 
 /// The longest mark, in characters.
 const MARK_LIMIT: usize = 4;
@@ -51,7 +51,7 @@ impl Delimiters {
     ///
     /// # Errors
     /// None that [`Self::parse`] lets through: marks differ from each other by construction.
-    pub(super) fn syntax(&self) -> Result<SyntaxConfig, minijinja::Error> {
+    pub(crate) fn syntax(&self) -> Result<SyntaxConfig, minijinja::Error> {
         // Marks are ASCII.
         let outer_open = &self.open[..self.open.len() - 1];
         let outer_close = if self.close.len() == 1 { self.close.as_str() } else { &self.close[1..] };

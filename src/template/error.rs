@@ -5,21 +5,21 @@ use std::fmt;
 
 use minijinja::machinery::Span;
 
-use crate::quote::Quoted;
+use crate::text::Quoted;
 
 /// How many names a message lists before it only counts them.
 const LISTED_NAMES: usize = 20;
 
 /// A place in the text of a template, both counted from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
+pub(crate) struct Position {
     line: usize,
     column: usize,
 }
 
 impl Position {
     /// The place of this byte.
-    pub(super) fn of(text: &str, offset: usize) -> Self {
+    pub(crate) fn of(text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
         Self { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
@@ -48,17 +48,17 @@ pub struct TemplateError {
 
 impl TemplateError {
     /// What is wrong at a place.
-    pub(super) fn at(position: Position, problem: Problem) -> Self {
+    pub(crate) fn at(position: Position, problem: Problem) -> Self {
         Self { position: Some(position), problem: Box::new(problem) }
     }
 
     /// What is wrong with all of it.
-    pub(super) fn of_all(problem: Problem) -> Self {
+    pub(crate) fn of_all(problem: Problem) -> Self {
         Self { position: None, problem: Box::new(problem) }
     }
 
     /// A name that is no field, among those that are.
-    pub(super) fn unknown_name<'a>(
+    pub(crate) fn unknown_name<'a>(
         at: Position,
         name: &str,
         known: impl Iterator<Item = &'a str> + Clone,
@@ -71,7 +71,7 @@ impl TemplateError {
 
 /// What is wrong with a template.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// No text at all.
     #[error("is empty")]
     Empty,

@@ -18,14 +18,14 @@ const DECODER: GeneralPurpose = GeneralPurpose::new(
 const OTHERS: [&str; 5] = ["b64decode", "b64encode", "lower", "trim", "upper"];
 
 /// The name of every filter, in order.
-pub(super) fn names() -> Vec<&'static str> {
+pub(crate) fn names() -> Vec<&'static str> {
     let mut names: Vec<_> = RULES.iter().map(|(name, _)| *name).chain(OTHERS).chain(["default"]).collect();
     names.sort_unstable();
     names
 }
 
 /// The filter of this name, if there is one that takes a value alone.
-pub(super) fn find(name: &str) -> Option<&'static str> {
+pub(crate) fn find(name: &str) -> Option<&'static str> {
     RULES.iter().map(|(name, _)| *name).chain(OTHERS).find(|known| *known == name)
 }
 
@@ -33,7 +33,7 @@ pub(super) fn find(name: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// For bytes where the filter wants text, and for a value that it cannot write.
-pub(super) fn apply(name: &'static str, value: &[u8], stand_ins: bool) -> Result<SecretBytes, Problem> {
+pub(crate) fn apply(name: &'static str, value: &[u8], stand_ins: bool) -> Result<SecretBytes, Problem> {
     if name == "b64encode" {
         let mut out = vec![0; base64::encoded_len(value.len(), true).unwrap_or(0)];
         // The length is that of base64, always.

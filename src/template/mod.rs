@@ -15,9 +15,8 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use delimiters::{Delimiters, DelimitersError};
-pub use error::{Position, Problem, TemplateError};
+pub(crate) use error::{Position, TemplateError};
 
-use crate::ordered;
 use crate::secret::SecretBytes;
 use crate::template::tree::Statement;
 
@@ -47,17 +46,18 @@ impl Template {
     /// For text that is empty or longer than [`TEXT_LIMIT`], for wrong syntax, and for what these templates do not have.
     pub fn parse(text: &str, delimiters: &Delimiters) -> Result<Self, TemplateError> {
         let parse::Parsed { statements, used, excused } = parse::parse(text, delimiters)?;
-        let needed = ordered::map(used.into_iter().filter(|(name, _)| !excused.contains(name)));
+        let needed = used.into_iter().filter(|(name, _)| !excused.contains(name)).collect::<BTreeMap<_, _>>();
         Ok(Self { statements, needed, stand_ins: false })
     }
 
     /// The fields that it cannot do without, in order of name: those that it neither sets itself nor tests for being there.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.needed.keys().map(String::as_str)
     }
 
     /// Fields that it cannot do without and that are not among these: the first ones, which are enough to mend it.
-    pub fn missing(&self, known: &BTreeSet<&str>) -> Vec<TemplateError> {
+    pub(crate) fn missing(&self, known: &BTreeSet<&str>) -> Vec<TemplateError> {
         let unknown = self.needed.iter().filter(|(name, _)| !known.contains(name.as_str()));
         unknown
             .take(MISSING_LIMIT)
@@ -77,7 +77,7 @@ impl Template {
     }
 
     /// The same template for values that only stand for others: what is no base64 is then left as it is.
-    pub fn for_stand_ins(self) -> Self {
+    pub(crate) fn for_stand_ins(self) -> Self {
         Self { stand_ins: true, ..self }
     }
 }

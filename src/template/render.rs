@@ -3,24 +3,23 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::ordered;
 use crate::secret::{SecretBuffer, SecretBytes};
 use crate::template::error::{Position, Problem, TemplateError};
 use crate::template::tree::{Comparison, Expression, Filter, For, Kind, LoopPart, Statement};
 use crate::template::{Fields, filters};
 
 /// The most bytes of a file, and of any text on the way to it.
-pub(super) const OUTPUT_LIMIT: usize = 1024 * 1024;
+pub(crate) const OUTPUT_LIMIT: usize = 1024 * 1024;
 /// The most bytes that are written, filtered and compared together on the way.
-pub(super) const WORK_LIMIT: usize = 16 * 1024 * 1024;
+pub(crate) const WORK_LIMIT: usize = 16 * 1024 * 1024;
 /// The most statements and expressions that are gone through, each as often as it is.
-pub(super) const STEP_LIMIT: usize = 200_000;
+pub(crate) const STEP_LIMIT: usize = 200_000;
 
 /// Fills a template with values.
 ///
 /// # Errors
 /// See [`crate::template::Template::render`].
-pub(super) fn render(
+pub(crate) fn render(
     statements: &[Statement],
     fields: &Fields<'_>,
     stand_ins: bool,
@@ -135,7 +134,7 @@ impl<'a> Renderer<'a> {
                 current.index = index;
             }
             // What is set in a loop is gone when it goes on.
-            let mut scope = ordered::map([(each.name.as_str(), Value::Given(name.as_bytes()))]);
+            let mut scope = BTreeMap::from([(each.name.as_str(), Value::Given(name.as_bytes()))]);
             scope.extend(each.value.as_deref().map(|called| (called, Value::Given(value.expose()))));
             self.scopes.push(scope);
             self.statements(&each.body, out)?;

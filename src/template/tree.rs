@@ -5,7 +5,7 @@ use crate::template::error::Position;
 
 /// What stands outside of an expression. Text is kept like a value: somebody may have put a password there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Statement {
+pub(crate) enum Statement {
     Text(Position, SecretBytes),
     Print(Expression),
     If { condition: Expression, then: Vec<Self>, otherwise: Vec<Self> },
@@ -16,25 +16,25 @@ pub(super) enum Statement {
 
 /// A loop over all fields, in order of name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct For {
-    pub(super) at: Position,
+pub(crate) struct For {
+    pub(crate) at: Position,
     /// What each field's name is called in the body.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// What its value is called.
-    pub(super) value: Option<String>,
-    pub(super) body: Vec<Statement>,
+    pub(crate) value: Option<String>,
+    pub(crate) body: Vec<Statement>,
     /// What is written where there is no field.
-    pub(super) otherwise: Vec<Statement>,
+    pub(crate) otherwise: Vec<Statement>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Expression {
-    pub(super) at: Position,
-    pub(super) kind: Kind,
+pub(crate) struct Expression {
+    pub(crate) at: Position,
+    pub(crate) kind: Kind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Text(SecretBytes),
     Truth(bool),
     /// A name that the template has set, or a field.
@@ -62,14 +62,14 @@ pub(super) enum Kind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Choice {
-    pub(super) condition: Expression,
-    pub(super) then: Expression,
-    pub(super) otherwise: Option<Expression>,
+pub(crate) struct Choice {
+    pub(crate) condition: Expression,
+    pub(crate) then: Expression,
+    pub(crate) otherwise: Option<Expression>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comparison {
+pub(crate) enum Comparison {
     Equal,
     Different,
     In,
@@ -78,7 +78,7 @@ pub(super) enum Comparison {
 
 /// What a loop knows of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LoopPart {
+pub(crate) enum LoopPart {
     First,
     Last,
     Index,
@@ -87,7 +87,7 @@ pub(super) enum LoopPart {
 }
 
 impl LoopPart {
-    pub(super) const ALL: [(&'static str, Self); 5] = [
+    pub(crate) const ALL: [(&'static str, Self); 5] = [
         ("first", Self::First),
         ("last", Self::Last),
         ("index", Self::Index),
@@ -98,7 +98,7 @@ impl LoopPart {
 
 /// A filter that there is, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Filter {
-    pub(super) at: Position,
-    pub(super) name: &'static str,
+pub(crate) struct Filter {
+    pub(crate) at: Position,
+    pub(crate) name: &'static str,
 }

@@ -4,28 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::bundle::Bundle;
 use crate::credential::FileMode;
-use crate::ordered;
 use crate::secret::SecretBytes;
 
 /// A directory as it should be.
 #[derive(Default)]
-pub(super) struct Directory<'a> {
-    pub(super) mode: u32,
+pub(crate) struct Directory<'a> {
+    pub(crate) mode: u32,
     /// The files in it, by name.
-    pub(super) files: BTreeMap<&'a str, File<'a>>,
+    pub(crate) files: BTreeMap<&'a str, File<'a>>,
     /// The directories in it, by name. No name is also a file's.
-    pub(super) directories: BTreeMap<&'a str, Directory<'a>>,
+    pub(crate) directories: BTreeMap<&'a str, Directory<'a>>,
 }
 
 /// A file as it should be.
-pub(super) struct File<'a> {
-    pub(super) mode: u32,
-    pub(super) content: &'a SecretBytes,
+pub(crate) struct File<'a> {
+    pub(crate) mode: u32,
+    pub(crate) content: &'a SecretBytes,
 }
 
 impl<'a> Directory<'a> {
     /// The whole volume. A directory can be entered and listed by all who may read a file below it.
-    pub(super) fn from_bundle(bundle: &'a Bundle, default_mode: FileMode) -> Self {
+    pub(crate) fn from_bundle(bundle: &'a Bundle, default_mode: FileMode) -> Self {
         let mut root = Self::default();
         for (path, file) in bundle {
             let mode = file.mode.unwrap_or(default_mode);
@@ -48,8 +47,8 @@ impl<'a> Directory<'a> {
     }
 
     /// What is recorded of this tree: the path of each directory, with a slash at the end, and the files at the top.
-    pub(super) fn recorded_paths(&self) -> BTreeSet<String> {
-        let mut paths = ordered::set(self.files.keys().map(|name| (*name).to_owned()));
+    pub(crate) fn recorded_paths(&self) -> BTreeSet<String> {
+        let mut paths = self.files.keys().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
         self.add_directories("", &mut paths);
         paths
     }
@@ -63,7 +62,7 @@ impl<'a> Directory<'a> {
     }
 
     /// All files in and below this directory, each with its path behind `prefix`.
-    pub(super) fn all_files(&self, prefix: &str) -> Vec<(String, &File<'a>)> {
+    pub(crate) fn all_files(&self, prefix: &str) -> Vec<(String, &File<'a>)> {
         let mut files: Vec<_> =
             self.files.iter().map(|(name, file)| (format!("{prefix}{name}"), file)).collect();
         for (name, directory) in &self.directories {

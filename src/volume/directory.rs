@@ -21,28 +21,27 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{renameat, symlinkat};
 use rustix::io::Errno;
 
-use crate::ordered;
 use crate::volume::desired::{Directory, File};
 use crate::volume::tree::{self, Kind};
 
 /// The link to the current version, and the name under which the next one is made.
-pub(super) const DATA: &str = "..data";
-pub(super) const NEXT_DATA: &str = "..data_tmp";
+pub(crate) const DATA: &str = "..data";
+pub(crate) const NEXT_DATA: &str = "..data_tmp";
 /// How many earlier versions of a directory are kept for their grace at most.
-pub(super) const KEPT_VERSIONS: usize = 500;
+pub(crate) const KEPT_VERSIONS: usize = 500;
 
 /// The name of a version's directory: `..2026_11_20_17_40_01.123456789`, its time in UTC.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct VersionName(String);
+pub(crate) struct VersionName(String);
 
 impl VersionName {
-    pub(super) fn new(now: SystemTime) -> Self {
+    pub(crate) fn new(now: SystemTime) -> Self {
         let time = humantime::format_rfc3339_nanos(now).to_string();
         Self(format!("..{}", time.trim_end_matches('Z').replace(['-', 'T', ':'], "_")))
     }
 
     /// The name, if it has the form that podcreds gives.
-    pub(super) fn parse(name: &str) -> Option<Self> {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
         let form = b"..0000_00_00_00_00_00.000000000";
         let fits =
             |(byte, form): (u8, &u8)| if *form == b'0' { byte.is_ascii_digit() } else { byte == *form };
@@ -50,12 +49,12 @@ impl VersionName {
         valid.then(|| Self(name.to_owned()))
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The time in the name.
-    pub(super) fn time(&self) -> SystemTime {
+    pub(crate) fn time(&self) -> SystemTime {
         // `..2026_11_20_17_40_01.123456789` is `2026-11-20T17:40:01.123456789Z`.
         let (day, time) = (self.0[2..12].replace('_', "-"), self.0[13..].replace('_', ":"));
         humantime::parse_rfc3339(&format!("{day}T{time}Z")).unwrap_or(SystemTime::UNIX_EPOCH)
@@ -74,18 +73,18 @@ impl fmt::Display for VersionName {
 }
 
 /// The version that `..data` leads to, if there is one.
-pub(super) fn current(directory: BorrowedFd<'_>) -> Option<VersionName> {
+pub(crate) fn current(directory: BorrowedFd<'_>) -> Option<VersionName> {
     VersionName::parse(&tree::link_target(directory, DATA)?)
 }
 
 /// Opens the current version; `None` if there is none.
-pub(super) fn open_current(directory: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
+pub(crate) fn open_current(directory: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
     let Some(version) = current(directory) else { return Ok(None) };
     tree::open_directory(directory, version.as_str()).map(Some)
 }
 
 /// Whether this is a link `name -> ..data/name`.
-pub(super) fn is_published(directory: BorrowedFd<'_>, name: &str) -> bool {
+pub(crate) fn is_published(directory: BorrowedFd<'_>, name: &str) -> bool {
     tree::link_target(directory, name).as_deref() == Some(target_of(name).as_str())
 }
 
@@ -94,14 +93,14 @@ fn target_of(name: &str) -> String {
 }
 
 /// Versions that exist, current or not, oldest first.
-pub(super) fn versions(directory: BorrowedFd<'_>) -> Result<BTreeSet<VersionName>, Errno> {
+pub(crate) fn versions(directory: BorrowedFd<'_>) -> Result<BTreeSet<VersionName>, Errno> {
     let names = tree::entries_where(directory, |name| name.starts_with(b"..2"))?;
-    Ok(ordered::set(names.iter().filter_map(|name| VersionName::parse(name.to_str().ok()?))))
+    Ok(names.iter().filter_map(|name| VersionName::parse(name.to_str().ok()?)).collect::<BTreeSet<_>>())
 }
 
 /// What is at a name where a file of a directory should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Free,
     /// The file's link.
     Published,
@@ -109,7 +108,7 @@ pub(super) enum Place {
     Taken,
 }
 
-pub(super) fn place(directory: BorrowedFd<'_>, name: &str) -> Result<Place, Errno> {
+pub(crate) fn place(directory: BorrowedFd<'_>, name: &str) -> Result<Place, Errno> {
     Ok(match tree::entry(directory, name)? {
         None => Place::Free,
         Some(entry) if entry.kind == Kind::Link && is_published(directory, name) => Place::Published,
@@ -118,7 +117,7 @@ pub(super) fn place(directory: BorrowedFd<'_>, name: &str) -> Result<Place, Errn
 }
 
 /// The files in which the current version differs from what it should be: other content, another mode, missing, or extra.
-pub(super) fn differences(
+pub(crate) fn differences(
     directory: BorrowedFd<'_>,
     files: &BTreeMap<&str, File<'_>>,
 ) -> Result<BTreeSet<String>, Errno> {
@@ -144,7 +143,7 @@ pub(super) fn differences(
 }
 
 /// Writes a version beside the current one, and the links of names that are new. Nothing changes for readers yet.
-pub(super) fn prepare(
+pub(crate) fn prepare(
     directory: BorrowedFd<'_>,
     version: &VersionName,
     desired: &Directory<'_>,
@@ -163,21 +162,21 @@ pub(super) fn prepare(
 }
 
 /// Makes the version that was prepared the current one.
-pub(super) fn swap(directory: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(crate) fn swap(directory: BorrowedFd<'_>) -> Result<(), Errno> {
     renameat(directory, NEXT_DATA, directory, DATA)
 }
 
 /// Creates the link of one file under another name, for a rename into place.
-pub(super) fn make_link(parent: BorrowedFd<'_>, name: &str, file: &str) -> Result<(), Errno> {
+pub(crate) fn make_link(parent: BorrowedFd<'_>, name: &str, file: &str) -> Result<(), Errno> {
     symlinkat(target_of(file), parent, name)
 }
 
 /// Removes what nothing leads to: links of files that the current version does not have, versions that were never current,
 /// and versions that were replaced longer ago than the grace.
-pub(super) fn tidy(directory: BorrowedFd<'_>, grace: Duration) -> Result<(), Errno> {
+pub(crate) fn tidy(directory: BorrowedFd<'_>, grace: Duration) -> Result<(), Errno> {
     let current = current(directory);
     let files = match current.as_ref().map(|version| tree::open_directory(directory, version.as_str())) {
-        Some(Ok(version)) => ordered::set(tree::entries(version)?),
+        Some(Ok(version)) => tree::entries(version)?.into_iter().collect(),
         None | Some(Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => BTreeSet::new(),
         Some(Err(errno)) => return Err(errno),
     };
@@ -223,7 +222,7 @@ fn expired<'a>(
 }
 
 /// Takes away everything that podcreds put into a directory. All its files disappear in one step, with `..data`.
-pub(super) fn clear(directory: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(crate) fn clear(directory: BorrowedFd<'_>) -> Result<(), Errno> {
     if current(directory).is_some() {
         tree::remove_file(directory, DATA)?;
     }
@@ -231,7 +230,7 @@ pub(super) fn clear(directory: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 /// The name of something in a directory that podcreds did not put there; directories below it are `known` or not.
-pub(super) fn foreign(
+pub(crate) fn foreign(
     directory: BorrowedFd<'_>,
     known: impl Fn(&str) -> bool,
 ) -> Result<Option<String>, Errno> {

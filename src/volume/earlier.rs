@@ -13,7 +13,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use crate::ordered;
 use crate::volume::desired::File;
 use crate::volume::directory::{self, DATA, NEXT_DATA};
 use crate::volume::tree::{self, Kind};
@@ -22,7 +21,7 @@ use crate::volume::tree::{self, Kind};
 const DEPTH_LIMIT: usize = 16;
 
 /// Opens the current version, if there is one of this user's.
-pub(super) fn open(root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
+pub(crate) fn open(root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
     if tree::entry(root, DATA)?.is_none_or(|entry| !entry.is_own()) {
         return Ok(None);
     }
@@ -33,7 +32,7 @@ pub(super) fn open(root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
 }
 
 /// Whether the version has exactly this file at this path.
-pub(super) fn holds(root: BorrowedFd<'_>, path: &str, file: &File<'_>) -> bool {
+pub(crate) fn holds(root: BorrowedFd<'_>, path: &str, file: &File<'_>) -> bool {
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     let Ok(Some(version)) = open(root) else { return false };
     let Ok(parent) = tree::open_own_path(version.as_fd(), parent) else { return false };
@@ -41,19 +40,19 @@ pub(super) fn holds(root: BorrowedFd<'_>, path: &str, file: &File<'_>) -> bool {
 }
 
 /// The names of the links at the top.
-pub(super) fn links(root: BorrowedFd<'_>) -> Result<BTreeSet<String>, Errno> {
+pub(crate) fn links(root: BorrowedFd<'_>) -> Result<BTreeSet<String>, Errno> {
     if open(root)?.is_none() {
         return Ok(BTreeSet::new());
     }
     let names = tree::entries_where(root, |name| !name.starts_with(b".."))?;
     let names = names.into_iter().filter_map(|name| name.into_string().ok());
     let is_own = |name: &str| matches!(tree::entry(root, name), Ok(Some(entry)) if entry.is_own());
-    Ok(ordered::set(names.filter(|name| directory::is_published(root, name) && is_own(name))))
+    Ok(names.filter(|name| directory::is_published(root, name) && is_own(name)).collect::<BTreeSet<_>>())
 }
 
 /// The paths of the files in a version. Directories that this process may not enter are passed over: they hold files for
 /// another user.
-pub(super) fn paths(version: BorrowedFd<'_>) -> Result<Vec<String>, Errno> {
+pub(crate) fn paths(version: BorrowedFd<'_>) -> Result<Vec<String>, Errno> {
     let mut paths = Vec::new();
     collect(version, "", DEPTH_LIMIT, &mut paths)?;
     Ok(paths)
@@ -83,7 +82,7 @@ fn collect(
 }
 
 /// Removes the versions, unless a link still leads there.
-pub(super) fn clear(root: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(crate) fn clear(root: BorrowedFd<'_>) -> Result<(), Errno> {
     if open(root)?.is_none() || !links(root)?.is_empty() {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use rustix::fs::{Mode, Stat, fstat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use crate::quote::Quoted;
+use crate::text::Quoted;
 
 /// A volume that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -18,14 +18,14 @@ pub struct Error {
 }
 
 impl Error {
-    pub(super) fn new(path: &Path, problem: Problem) -> Self {
+    pub(crate) fn new(path: &Path, problem: Problem) -> Self {
         Self { path: path.to_owned(), problem }
     }
 }
 
 /// What is wrong with a volume.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// ENOENT
     #[error("does not exist: mount an emptyDir volume at this path, or name another with --volume")]
     Missing,
@@ -124,7 +124,7 @@ pub enum Problem {
 
 impl Problem {
     /// Why the volume itself could not be opened.
-    pub(super) fn of_open(errno: Errno) -> Self {
+    pub(crate) fn of_open(errno: Errno) -> Self {
         match errno {
             Errno::NOENT => Self::Missing,
             Errno::NOTDIR | Errno::LOOP => Self::NotAFolder,
@@ -133,14 +133,14 @@ impl Problem {
     }
 
     /// Why something in the volume could not be done.
-    pub(super) fn of(operation: &'static str, errno: Errno) -> Self {
+    pub(crate) fn of(operation: &'static str, errno: Errno) -> Self {
         Self::with_remedy(operation, errno, || {
             "set fsGroup in the pod's securityContext, or run both containers as the same user".to_owned()
         })
     }
 
     /// Why nothing could be created in the volume's own directory.
-    pub(super) fn of_writing(root: BorrowedFd<'_>, operation: &'static str, errno: Errno) -> Self {
+    pub(crate) fn of_writing(root: BorrowedFd<'_>, operation: &'static str, errno: Errno) -> Self {
         Self::with_remedy(operation, errno, || match fstat(root) {
             Ok(status) => remedy(&status),
             Err(_) => "set fsGroup in the pod's securityContext".to_owned(),
@@ -148,12 +148,12 @@ impl Problem {
     }
 
     /// Why what was prepared could not be put in place.
-    pub(super) fn while_replacing(errno: Errno) -> Self {
+    pub(crate) fn while_replacing(errno: Errno) -> Self {
         Self::Replacing { errno }
     }
 
     /// The volume was written by another user.
-    pub(super) fn other_user(owner: u32) -> Self {
+    pub(crate) fn other_user(owner: u32) -> Self {
         Self::OtherUser { owner, uid: geteuid().as_raw() }
     }
 

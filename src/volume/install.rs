@@ -25,11 +25,11 @@ const FOLDER_MODE: u32 = 0o755;
 
 /// Where a program was installed.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Installed {
+pub(crate) struct Installed {
     /// The file.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Whether it had to be written; otherwise it was there already.
-    pub written: bool,
+    pub(crate) written: bool,
 }
 
 /// Puts a program at `path`, whole by one rename, and makes the folders above it that are missing. If `path` is a folder or
@@ -37,7 +37,7 @@ pub struct Installed {
 ///
 /// # Errors
 /// Why it could not be written; what was there before is unchanged.
-pub fn install(program: &[u8], name: &str, path: &Path) -> Result<Installed, Error> {
+pub(crate) fn install(program: &[u8], name: &str, path: &Path) -> Result<Installed, Error> {
     let is_folder = path.as_os_str().as_bytes().ends_with(b"/") || path.is_dir();
     let path = if is_folder { path.join(name) } else { path.to_owned() };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

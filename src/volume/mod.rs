@@ -36,9 +36,9 @@ use std::time::{Duration, SystemTime};
 use log::warn;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, fstat, open, utimensat};
 
-pub use error::{Error, Problem};
-pub use install::{Installed, install};
-pub use reader::{Files, Reader};
+pub(crate) use error::{Error, Problem};
+pub(crate) use install::{Installed, install};
+pub(crate) use reader::{Files, Reader};
 
 use crate::bundle::Bundle;
 use crate::credential::{FileMode, RelativePath};
@@ -149,14 +149,14 @@ impl Volume {
     ///
     /// # Errors
     /// If something else is in its place, or the volume cannot be written.
-    pub fn touch(&self, path: &RelativePath) -> Result<(), Error> {
+    pub(crate) fn touch(&self, path: &RelativePath) -> Result<(), Error> {
         let name = path.to_string();
         touch(self.root.as_fd(), &name, self.default_mode.bits())
             .map_err(|problem| Error::new(&self.path, problem))
     }
 
     /// Removes the versions that have outlived their grace since they were replaced.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let Ok(Some(state)) = State::open(self.root.as_fd()) else { return };
         let Ok(_lock) = state.lock() else { return };
         if let Ok(Some(record)) = state.record() {

@@ -12,7 +12,6 @@ use std::time::Duration;
 use rustix::fs::renameat;
 use rustix::io::Errno;
 
-use crate::ordered;
 use crate::volume::desired::{Directory, File};
 use crate::volume::directory::{self, Place, VersionName};
 use crate::volume::error::Problem;
@@ -22,7 +21,7 @@ use crate::volume::tree::{self, Kind};
 use crate::volume::{earlier, reader};
 
 /// A publication that has been planned.
-pub(super) struct Publication<'a> {
+pub(crate) struct Publication<'a> {
     root: BorrowedFd<'a>,
     state: &'a State,
     /// What earlier publications left; `None` if there was none.
@@ -65,7 +64,7 @@ impl<'a> Publication<'a> {
     ///
     /// # Errors
     /// If something that podcreds did not publish is in the way, or the volume cannot be read.
-    pub(super) fn plan(
+    pub(crate) fn plan(
         root: BorrowedFd<'a>,
         state: &'a State,
         before: Option<Record>,
@@ -91,13 +90,13 @@ impl<'a> Publication<'a> {
     }
 
     /// Whether the volume holds the bundle already.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         let complete = self.before.as_ref().is_some_and(|record| !record.incomplete);
         complete && self.steps.is_empty() && self.removals.is_empty()
     }
 
     /// The files that differ.
-    pub(super) fn into_changed(self) -> BTreeSet<String> {
+    pub(crate) fn into_changed(self) -> BTreeSet<String> {
         self.changed
     }
 
@@ -263,7 +262,7 @@ impl<'a> Publication<'a> {
         if let Some(version) = earlier::open(self.root).map_err(failed)? {
             before.extend(earlier::paths(version.as_fd()).map_err(failed)?);
         }
-        let after = ordered::set(self.desired.all_files("").into_iter().map(|(path, _)| path));
+        let after = self.desired.all_files("").into_iter().map(|(path, _)| path).collect::<BTreeSet<_>>();
         self.changed.extend(before.into_iter().filter(|path| !after.contains(path)));
         Ok(())
     }
@@ -283,11 +282,11 @@ impl<'a> Publication<'a> {
     ///
     /// # Errors
     /// If there is no room, for example. Then [`State::clear_staging`] and [`tidy`] remove what was written.
-    pub(super) fn prepare(&self) -> Result<(), Problem> {
+    pub(crate) fn prepare(&self) -> Result<(), Problem> {
         let failed = |errno| Problem::of("write files", errno);
         if self.adds_names() {
             let both = self.record.paths.union(&self.paths).cloned();
-            let record = Record { paths: ordered::set(both), incomplete: true };
+            let record = Record { paths: both.collect::<BTreeSet<_>>(), incomplete: true };
             self.state.prepare_record(state::BEGUN, &record).map_err(failed)?;
         }
         if self.changes_record() {
@@ -341,7 +340,7 @@ impl<'a> Publication<'a> {
     ///
     /// # Errors
     /// If a rename fails: each entry is then old or new.
-    pub(super) fn commit(&self) -> Result<(), Problem> {
+    pub(crate) fn commit(&self) -> Result<(), Problem> {
         self.commit_steps().map_err(Problem::while_replacing)
     }
 
@@ -421,7 +420,7 @@ impl<'a> Publication<'a> {
 }
 
 /// Removes what an interrupted publication left in the directories of the record, and versions that outlived the grace.
-pub(super) fn tidy(root: BorrowedFd<'_>, record: &Record, grace: Duration) -> Result<(), Errno> {
+pub(crate) fn tidy(root: BorrowedFd<'_>, record: &Record, grace: Duration) -> Result<(), Errno> {
     let mut result = Ok(());
     for path in record.directories() {
         if let Some(open) = if_present(tree::open_own_path(root, path))? {

@@ -21,11 +21,11 @@ const FILE_LIMIT: u64 = 32 * 1024 * 1024;
 const ATTEMPTS: usize = 10;
 
 /// Files by path.
-pub type Files = BTreeMap<RelativePath, SecretBytes>;
+pub(crate) type Files = BTreeMap<RelativePath, SecretBytes>;
 
 /// A volume in which a bundle was published.
 #[derive(Debug)]
-pub struct Reader {
+pub(crate) struct Reader {
     root: OwnedFd,
     /// `None` if an earlier version of podcreds published it.
     record: Option<Record>,
@@ -39,7 +39,7 @@ impl Reader {
     ///
     /// # Errors
     /// If the volume does not exist, is not a directory, cannot be read, or is not one of podcreds.
-    pub fn open(path: &Path) -> Result<Option<Self>, Error> {
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>, Error> {
         let failed = |errno| Error::new(path, Problem::of("read files", errno));
         let root = open_root(path)?;
         let state = match tree::open_directory(root.as_fd(), state::NAME) {
@@ -76,7 +76,7 @@ impl Reader {
     }
 
     /// Whether the last publication has ended. If not, files that it adds may be missing yet.
-    pub fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.record.as_ref().is_none_or(|record| !record.incomplete)
     }
 
@@ -85,7 +85,7 @@ impl Reader {
     ///
     /// # Errors
     /// If a file cannot be read, or a directory changes faster than it can be read.
-    pub fn read(&self, wanted: impl Fn(&RelativePath) -> bool) -> Result<Files, Error> {
+    pub(crate) fn read(&self, wanted: impl Fn(&RelativePath) -> bool) -> Result<Files, Error> {
         let root = self.root.as_fd();
         let mut files = Files::new();
         let result = match &self.record {
@@ -102,7 +102,7 @@ impl Reader {
 }
 
 /// The paths of all files that this user published.
-pub(super) fn paths(root: BorrowedFd<'_>, record: &Record) -> Result<Vec<String>, Errno> {
+pub(crate) fn paths(root: BorrowedFd<'_>, record: &Record) -> Result<Vec<String>, Errno> {
     let mut paths: Vec<_> = record.files().map(str::to_owned).collect();
     for path in record.directories() {
         let Some(version) = open_version(root, path)? else { continue };

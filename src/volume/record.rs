@@ -22,9 +22,9 @@ use crate::credential::RelativePath;
 use crate::volume::tree;
 
 /// The name of the record in podcreds' own directory.
-pub(super) const NAME: &str = "record";
+pub(crate) const NAME: &str = "record";
 /// Readable by all, so that `podcreds exec` finds the files as any user. It holds no value.
-pub(super) const MODE: u32 = 0o444;
+pub(crate) const MODE: u32 = 0o444;
 const HEADER: &str = "podcreds volume 1";
 const INCOMPLETE: &str = " incomplete";
 /// The largest record in bytes: 128 credentials with a path of 512 bytes and the directories above it come to less.
@@ -32,11 +32,11 @@ const LIMIT: u64 = 1024 * 1024;
 
 /// The names that podcreds published.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Record {
+pub(crate) struct Record {
     /// Paths of directories, each with a slash at the end, and names of files at the top.
-    pub(super) paths: BTreeSet<String>,
+    pub(crate) paths: BTreeSet<String>,
     /// Whether a publication that adds names has begun and not ended.
-    pub(super) incomplete: bool,
+    pub(crate) incomplete: bool,
 }
 
 impl Record {
@@ -44,7 +44,7 @@ impl Record {
     ///
     /// # Errors
     /// `INVAL` if it is not a record.
-    pub(super) fn load(state: BorrowedFd<'_>) -> Result<Option<Self>, Errno> {
+    pub(crate) fn load(state: BorrowedFd<'_>) -> Result<Option<Self>, Errno> {
         let file = match tree::open_file(state, NAME) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
@@ -75,7 +75,7 @@ impl Record {
         (text.len() as u64 <= LIMIT).then_some(Self { paths, incomplete })
     }
 
-    pub(super) fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         let mut text = format!("{HEADER}{}\n", if self.incomplete { INCOMPLETE } else { "" });
         for path in &self.paths {
             text.push_str(path);
@@ -85,22 +85,22 @@ impl Record {
     }
 
     /// Whether podcreds published a file of this name at the top.
-    pub(super) fn has_file(&self, name: &str) -> bool {
+    pub(crate) fn has_file(&self, name: &str) -> bool {
         self.paths.contains(name)
     }
 
     /// Whether podcreds published this directory; its path ends with a slash.
-    pub(super) fn has_directory(&self, path: &str) -> bool {
+    pub(crate) fn has_directory(&self, path: &str) -> bool {
         self.paths.contains(path)
     }
 
     /// The directories, each before those in it.
-    pub(super) fn directories(&self) -> impl DoubleEndedIterator<Item = &str> {
+    pub(crate) fn directories(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.paths.iter().map(String::as_str).filter(|path| path.ends_with('/'))
     }
 
     /// The files at the top.
-    pub(super) fn files(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
         self.paths.iter().map(String::as_str).filter(|path| !path.ends_with('/'))
     }
 }

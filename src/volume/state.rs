@@ -11,7 +11,7 @@ use crate::volume::error::Problem;
 use crate::volume::record::{self, Record};
 use crate::volume::tree::{self, Kind};
 
-pub(super) const NAME: &str = "..podcreds";
+pub(crate) const NAME: &str = "..podcreds";
 /// Readable by all, for the record's sake.
 const MODE: u32 = 0o755;
 /// A lock on a file needs no right to write, so that a container that may only read the volume must not be able to open it.
@@ -23,16 +23,16 @@ const STAGING: &str = "new";
 /// its own mode already.
 const STAGING_MODE: u32 = 0o755;
 /// The names of the two records that a publication prepares: with what is about to appear, and with what is there at its end.
-pub(super) const BEGUN: &str = "record.begun";
-pub(super) const ENDED: &str = "record.ended";
+pub(crate) const BEGUN: &str = "record.begun";
+pub(crate) const ENDED: &str = "record.ended";
 
 /// podcreds' own directory.
 #[derive(Debug)]
-pub(super) struct State(OwnedFd);
+pub(crate) struct State(OwnedFd);
 
 /// The lock, until it is dropped or the process ends.
 #[derive(Debug)]
-pub(super) struct Lock(OwnedFd);
+pub(crate) struct Lock(OwnedFd);
 
 impl Drop for Lock {
     fn drop(&mut self) {
@@ -46,7 +46,7 @@ impl State {
     ///
     /// # Errors
     /// If it belongs to another user, or something else has its name.
-    pub(super) fn open(root: BorrowedFd<'_>) -> Result<Option<Self>, Problem> {
+    pub(crate) fn open(root: BorrowedFd<'_>) -> Result<Option<Self>, Problem> {
         let failed = |errno| Problem::of("read directories", errno);
         match tree::entry(root, NAME).map_err(failed)? {
             None => Ok(None),
@@ -62,7 +62,7 @@ impl State {
     ///
     /// # Errors
     /// As [`State::open`], or if the volume cannot be written.
-    pub(super) fn open_or_make(root: BorrowedFd<'_>) -> Result<Self, Problem> {
+    pub(crate) fn open_or_make(root: BorrowedFd<'_>) -> Result<Self, Problem> {
         if let Some(state) = Self::open(root)? {
             state.mend_mode().map_err(|errno| Problem::of("read directories", errno))?;
             return Ok(state);
@@ -92,7 +92,7 @@ impl State {
     ///
     /// # Errors
     /// If another process holds it.
-    pub(super) fn lock(&self) -> Result<Lock, Problem> {
+    pub(crate) fn lock(&self) -> Result<Lock, Problem> {
         let file = self.open_lock().map_err(|errno| Problem::of("make files", errno))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => Err(Problem::Locked),
@@ -114,7 +114,7 @@ impl State {
     ///
     /// # Errors
     /// If it is not a record.
-    pub(super) fn record(&self) -> Result<Option<Record>, Problem> {
+    pub(crate) fn record(&self) -> Result<Option<Record>, Problem> {
         Record::load(self.0.as_fd()).map_err(|errno| match errno {
             Errno::INVAL => Problem::Damaged { name: format!("{NAME}/{}", record::NAME) },
             errno => Problem::of("read files", errno),
@@ -123,29 +123,29 @@ impl State {
 
     /// Writes a record beside the current one, under another name. It is synced to disk: a crash of the node that emptied it
     /// could not be mended by comparison, as that of every other file is.
-    pub(super) fn prepare_record(&self, name: &str, record: &Record) -> Result<(), Errno> {
+    pub(crate) fn prepare_record(&self, name: &str, record: &Record) -> Result<(), Errno> {
         let state = self.0.as_fd();
         tree::write_file(state, name, record::MODE, record.to_text().as_bytes())?;
         fdatasync(tree::open_file(state, name)?)
     }
 
     /// Replaces the record by the one that was prepared under this name.
-    pub(super) fn commit_record(&self, name: &str) -> Result<(), Errno> {
+    pub(crate) fn commit_record(&self, name: &str) -> Result<(), Errno> {
         renameat(&self.0, name, &self.0, record::NAME)
     }
 
     /// Makes the directory in which the entries of one publication are prepared.
-    pub(super) fn make_staging(&self, version: &VersionName) -> Result<OwnedFd, Errno> {
+    pub(crate) fn make_staging(&self, version: &VersionName) -> Result<OwnedFd, Errno> {
         tree::make_directory(self.0.as_fd(), &format!("{STAGING}{version}"), STAGING_MODE)
     }
 
     /// Opens that directory.
-    pub(super) fn open_staging(&self, version: &VersionName) -> Result<OwnedFd, Errno> {
+    pub(crate) fn open_staging(&self, version: &VersionName) -> Result<OwnedFd, Errno> {
         tree::open_directory(self.0.as_fd(), format!("{STAGING}{version}"))
     }
 
     /// Removes what was prepared and not put in place, and what was exchanged for it.
-    pub(super) fn clear_staging(&self) -> Result<(), Errno> {
+    pub(crate) fn clear_staging(&self) -> Result<(), Errno> {
         let state = self.0.as_fd();
         let is_left = |name: &[u8]| !matches!(name, b"lock" | b"record");
         let mut result = Ok(());

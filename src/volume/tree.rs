@@ -20,7 +20,7 @@ const DEPTH_LIMIT: usize = 16;
 
 /// What a name in a directory stands for, links not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Directory,
     File,
     Link,
@@ -30,13 +30,13 @@ pub(super) enum Kind {
 
 /// Kind and owner of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) kind: Kind,
-    pub(super) owner: u32,
+pub(crate) struct Entry {
+    pub(crate) kind: Kind,
+    pub(crate) owner: u32,
 }
 
 impl Entry {
-    pub(super) fn of(status: &Stat) -> Self {
+    pub(crate) fn of(status: &Stat) -> Self {
         let kind = match FileType::from_raw_mode(status.st_mode) {
             FileType::Directory => Kind::Directory,
             FileType::RegularFile => Kind::File,
@@ -47,13 +47,13 @@ impl Entry {
     }
 
     /// Whether this process created the entry, or one of the same user.
-    pub(super) fn is_own(self) -> bool {
+    pub(crate) fn is_own(self) -> bool {
         self.owner == geteuid().as_raw()
     }
 }
 
 /// The entry of this name; `None` if there is none.
-pub(super) fn entry(parent: BorrowedFd<'_>, name: impl Arg) -> Result<Option<Entry>, Errno> {
+pub(crate) fn entry(parent: BorrowedFd<'_>, name: impl Arg) -> Result<Option<Entry>, Errno> {
     match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(status) => Ok(Some(Entry::of(&status))),
         Err(Errno::NOENT) => Ok(None),
@@ -62,19 +62,19 @@ pub(super) fn entry(parent: BorrowedFd<'_>, name: impl Arg) -> Result<Option<Ent
 }
 
 /// Where a link leads; `None` if there is no link of this name, or its target is not text.
-pub(super) fn link_target(parent: BorrowedFd<'_>, name: impl Arg) -> Option<String> {
+pub(crate) fn link_target(parent: BorrowedFd<'_>, name: impl Arg) -> Option<String> {
     readlinkat(parent, name, Vec::new()).ok()?.into_string().ok()
 }
 
 /// Opens a directory. A link to one is an error.
-pub(super) fn open_directory(parent: BorrowedFd<'_>, name: impl Arg) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_directory(parent: BorrowedFd<'_>, name: impl Arg) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(parent, name, flags, Mode::empty())
 }
 
 /// Opens the directory at a relative path, one part at a time. A part that belongs to another user than `owner` is an error,
 /// `NOTDIR`, as is everything else that is not a directory.
-pub(super) fn open_path(root: BorrowedFd<'_>, path: &str, owner: u32) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_path(root: BorrowedFd<'_>, path: &str, owner: u32) -> Result<OwnedFd, Errno> {
     let mut open = root.try_clone_to_owned().map_err(|_| Errno::MFILE)?;
     for part in path.split('/').filter(|part| !part.is_empty()) {
         open = open_directory(open.as_fd(), part)?;
@@ -86,12 +86,12 @@ pub(super) fn open_path(root: BorrowedFd<'_>, path: &str, owner: u32) -> Result<
 }
 
 /// The same for what this process writes: all parts belong to its own user.
-pub(super) fn open_own_path(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_own_path(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
     open_path(root, path, geteuid().as_raw())
 }
 
 /// Creates an empty directory with this mode, whatever the umask.
-pub(super) fn make_directory(parent: BorrowedFd<'_>, name: &str, mode: u32) -> Result<OwnedFd, Errno> {
+pub(crate) fn make_directory(parent: BorrowedFd<'_>, name: &str, mode: u32) -> Result<OwnedFd, Errno> {
     mkdirat(parent, name, Mode::RWXU)?;
     let made = open_directory(parent, name)?;
     set_directory_mode(made.as_fd(), mode)?;
@@ -100,18 +100,18 @@ pub(super) fn make_directory(parent: BorrowedFd<'_>, name: &str, mode: u32) -> R
 
 /// Sets the permissions of a directory and keeps its set-group-id bit: where the volume hands its group down, so do the
 /// directories in it.
-pub(super) fn set_directory_mode(directory: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
+pub(crate) fn set_directory_mode(directory: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
     let inherited = Mode::from_raw_mode(fstat(directory)?.st_mode) & Mode::SGID;
     fchmod(directory, Mode::from_raw_mode(mode) | inherited)
 }
 
 /// The permissions of a directory, without set-group-id and sticky.
-pub(super) fn directory_mode(directory: BorrowedFd<'_>) -> Result<u32, Errno> {
+pub(crate) fn directory_mode(directory: BorrowedFd<'_>) -> Result<u32, Errno> {
     Ok(fstat(directory)?.st_mode & 0o777)
 }
 
 /// Creates a file that does not exist yet. Its mode is set before its content.
-pub(super) fn write_file(
+pub(crate) fn write_file(
     parent: BorrowedFd<'_>,
     name: &str,
     mode: u32,
@@ -128,7 +128,7 @@ pub(super) fn write_file(
 }
 
 /// Opens a file for reading. A link is an error, and a FIFO in its place does not block.
-pub(super) fn open_file(parent: BorrowedFd<'_>, name: impl Arg) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_file(parent: BorrowedFd<'_>, name: impl Arg) -> Result<OwnedFd, Errno> {
     openat(
         parent,
         name,
@@ -138,7 +138,7 @@ pub(super) fn open_file(parent: BorrowedFd<'_>, name: impl Arg) -> Result<OwnedF
 }
 
 /// Whether this is a regular file of exactly this mode and content.
-pub(super) fn same_file(
+pub(crate) fn same_file(
     parent: BorrowedFd<'_>,
     name: impl Arg,
     mode: u32,
@@ -165,7 +165,7 @@ pub(super) fn same_file(
 }
 
 /// Exchanges two entries in one step; `false` where the file system cannot.
-pub(super) fn exchange(
+pub(crate) fn exchange(
     from: BorrowedFd<'_>,
     name: &str,
     to: BorrowedFd<'_>,
@@ -180,7 +180,7 @@ pub(super) fn exchange(
 
 /// Moves an entry to a name that is free. Where the file system cannot refuse a name that is taken, an entry that appeared
 /// there since it was looked at is replaced.
-pub(super) fn move_to_free(
+pub(crate) fn move_to_free(
     from: BorrowedFd<'_>,
     name: &str,
     to: BorrowedFd<'_>,
@@ -193,7 +193,7 @@ pub(super) fn move_to_free(
 }
 
 /// Removes what is not a directory, if it exists.
-pub(super) fn remove_file(parent: BorrowedFd<'_>, name: impl Arg) -> Result<(), Errno> {
+pub(crate) fn remove_file(parent: BorrowedFd<'_>, name: impl Arg) -> Result<(), Errno> {
     match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(errno) => Err(errno),
@@ -201,7 +201,7 @@ pub(super) fn remove_file(parent: BorrowedFd<'_>, name: impl Arg) -> Result<(), 
 }
 
 /// Removes an empty directory; `false` if there is something in it.
-pub(super) fn remove_directory(parent: BorrowedFd<'_>, name: &str) -> Result<bool, Errno> {
+pub(crate) fn remove_directory(parent: BorrowedFd<'_>, name: &str) -> Result<bool, Errno> {
     match unlinkat(parent, name, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
         Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
@@ -210,7 +210,7 @@ pub(super) fn remove_directory(parent: BorrowedFd<'_>, name: &str) -> Result<boo
 }
 
 /// Removes an entry, a directory with everything in it.
-pub(super) fn remove(parent: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+pub(crate) fn remove(parent: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
     match remove_below(parent, name, DEPTH_LIMIT) {
         Err(Errno::NOENT) => Ok(()),
         Err(Errno::NOTDIR | Errno::LOOP) => remove_file(parent, name),
@@ -232,13 +232,13 @@ fn remove_below(parent: BorrowedFd<'_>, name: impl Arg + Copy, depth: usize) -> 
 }
 
 /// The names in a directory, without `.` and `..`.
-pub(super) fn entries(directory: impl AsFd) -> Result<Vec<CString>, Errno> {
+pub(crate) fn entries(directory: impl AsFd) -> Result<Vec<CString>, Errno> {
     entries_where(directory, |_| true)
 }
 
 /// The names in a directory that fit, without `.` and `..`. Names that do not fit take no memory: another process may have
 /// put any number of them there.
-pub(super) fn entries_where(
+pub(crate) fn entries_where(
     directory: impl AsFd,
     fits: impl Fn(&[u8]) -> bool,
 ) -> Result<Vec<CString>, Errno> {

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::quote::Beginning;
+use crate::text::Beginning;
 use crate::yaml::syntax::Fault;
 use crate::yaml::{Key, Node, Position, SyntaxError, Value};
 
 /// Entries, one event after the other.
 #[derive(Default)]
-pub(super) struct Entries {
+pub(crate) struct Entries {
     own: Vec<(Key, Node)>,
     /// Where each own key stands.
     seen: BTreeMap<String, Position>,
@@ -26,12 +26,12 @@ enum MapKey {
 
 impl Entries {
     /// Whether a key is next, and no value.
-    pub(super) fn wants_key(&self) -> bool {
+    pub(crate) fn wants_key(&self) -> bool {
         self.next.is_none()
     }
 
     /// Takes a merge key, whose value is next.
-    pub(super) fn merge(&mut self, at: Position) -> Result<(), SyntaxError> {
+    pub(crate) fn merge(&mut self, at: Position) -> Result<(), SyntaxError> {
         // kubectl lets a later merge win over an earlier key, other readers do not.
         if !self.own.is_empty() || !self.merged.is_empty() {
             return Err(Fault::Merge.at(at));
@@ -41,7 +41,7 @@ impl Entries {
     }
 
     /// Takes a key or a value.
-    pub(super) fn take(&mut self, node: Node) -> Result<(), SyntaxError> {
+    pub(crate) fn take(&mut self, node: Node) -> Result<(), SyntaxError> {
         match self.next.take() {
             None => self.next = Some(MapKey::Own(self.key(node)?)),
             Some(MapKey::Own(key)) => self.own.push((key, node)),
@@ -72,7 +72,7 @@ impl Entries {
     }
 
     /// All entries: those of the mapping itself, and then those merged ones whose keys it does not have.
-    pub(super) fn finish(mut self) -> Vec<(Key, Node)> {
+    pub(crate) fn finish(mut self) -> Vec<(Key, Node)> {
         for (key, node) in self.merged {
             if !self.seen.contains_key(&key.text) {
                 self.seen.insert(key.text.clone(), key.at);

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::ordered;
-use crate::quote::{Beginning, Quoted, nearest, suggest};
 use crate::secret::SecretBytes;
+use crate::text::{Beginning, Quoted, nearest, suggest};
 use crate::yaml::scalar::{integer, number};
 use crate::yaml::{Key, Node, Position, Problems, Value};
 
 /// A value, or the lack of one, at a place in a document. `null` is a lack, as it is for kubectl.
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     node: Option<&'a Node>,
     at: Position,
     path: String,
@@ -17,7 +16,7 @@ pub struct Place<'a> {
 }
 
 /// The entries of a mapping.
-pub struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     entries: &'a [(Key, Node)],
     at: Position,
     path: String,
@@ -26,7 +25,7 @@ pub struct Fields<'a> {
 
 impl<'a> Place<'a> {
     /// The whole document. What is wrong in it goes to `problems`.
-    pub fn document(node: &'a Node, problems: &'a Problems) -> Self {
+    pub(crate) fn document(node: &'a Node, problems: &'a Problems) -> Self {
         Self::new(Some(node), node.at, String::new(), problems)
     }
 
@@ -37,27 +36,27 @@ impl<'a> Place<'a> {
 
     /// A lack at the same place.
     #[must_use]
-    pub fn nothing(&self) -> Self {
+    pub(crate) fn nothing(&self) -> Self {
         Self::new(None, self.at, self.path.clone(), self.problems)
     }
 
     /// Where it stands; if it is absent, where the mapping begins that lacks it.
-    pub fn at(&self) -> Position {
+    pub(crate) fn at(&self) -> Position {
         self.at
     }
 
     /// Whether nothing stands there.
-    pub fn is_absent(&self) -> bool {
+    pub(crate) fn is_absent(&self) -> bool {
         self.node.is_none()
     }
 
     /// Notes that something is wrong here. The text says what, and what would be right, without any value.
-    pub fn report(&self, text: impl Into<String>) {
+    pub(crate) fn report(&self, text: impl Into<String>) {
         self.problems.add(self.at, &self.path, text.into());
     }
 
     /// Notes it if nothing stands here; an empty text is nothing.
-    pub fn required(&self) -> &Self {
+    pub(crate) fn required(&self) -> &Self {
         let is_empty =
             self.node.is_none_or(|node| matches!(&node.value, Value::Text(text) if text.expose().is_empty()));
         if is_empty {
@@ -67,12 +66,12 @@ impl<'a> Place<'a> {
     }
 
     /// Text that may be shown. An empty one counts as absent, as it does for kubectl.
-    pub fn string(&self) -> Option<String> {
+    pub(crate) fn string(&self) -> Option<String> {
         self.text().and_then(SecretBytes::expose_text).map(str::to_owned)
     }
 
     /// Text that may be shown, of a form that people may take for another type: `example` is one. An empty one counts as absent.
-    pub fn string_such_as(&self, example: &str) -> Option<String> {
+    pub(crate) fn string_such_as(&self, example: &str) -> Option<String> {
         match &self.node?.value {
             Value::Text(_) => self.string(),
             _ => {
@@ -83,7 +82,7 @@ impl<'a> Place<'a> {
     }
 
     /// Text that may not be shown. An empty one counts as absent.
-    pub fn secret(&self) -> Option<SecretBytes> {
+    pub(crate) fn secret(&self) -> Option<SecretBytes> {
         self.text().cloned()
     }
 
@@ -95,7 +94,7 @@ impl<'a> Place<'a> {
     }
 
     /// `true` or `false`, by any name that YAML 1.1 has for them.
-    pub fn boolean(&self) -> Option<bool> {
+    pub(crate) fn boolean(&self) -> Option<bool> {
         match &self.node?.value {
             Value::Bool(value) => Some(*value),
             other => self.wrong("true or false", other),
@@ -103,7 +102,7 @@ impl<'a> Place<'a> {
     }
 
     /// A finite number.
-    pub fn number(&self) -> Option<f64> {
+    pub(crate) fn number(&self) -> Option<f64> {
         match &self.node?.value {
             Value::Number(text) => number(text).or_else(|| {
                 self.report("must be a finite number");
@@ -114,7 +113,7 @@ impl<'a> Place<'a> {
     }
 
     /// A whole number that is not negative.
-    pub fn whole_number(&self) -> Option<u64> {
+    pub(crate) fn whole_number(&self) -> Option<u64> {
         match &self.node?.value {
             Value::Number(text) => match integer(text) {
                 Some((false, number)) => Some(number),
@@ -129,7 +128,7 @@ impl<'a> Place<'a> {
     }
 
     /// The items of a list; none if it is absent.
-    pub fn items(&self) -> Vec<Self> {
+    pub(crate) fn items(&self) -> Vec<Self> {
         let items = match self.node.map(|node| &node.value) {
             None => return Vec::new(),
             Some(Value::List(items)) => items,
@@ -142,12 +141,12 @@ impl<'a> Place<'a> {
     }
 
     /// The items of a list of texts. Where one is `null` or empty, an empty text stands.
-    pub fn strings(&self) -> Vec<String> {
+    pub(crate) fn strings(&self) -> Vec<String> {
         self.items().iter().map(|item| item.string().unwrap_or_default()).collect()
     }
 
     /// The entries of a mapping whose keys are known; none if it is absent or no mapping.
-    pub fn fields(&self) -> Option<Fields<'a>> {
+    pub(crate) fn fields(&self) -> Option<Fields<'a>> {
         match &self.node?.value {
             Value::Map(entries) => {
                 Some(Fields { entries, at: self.at, path: self.path.clone(), problems: self.problems })
@@ -157,19 +156,17 @@ impl<'a> Place<'a> {
     }
 
     /// The entries of a mapping whose keys may be any; none if it is absent.
-    pub fn entries(&self) -> BTreeMap<String, Self> {
+    pub(crate) fn entries(&self) -> BTreeMap<String, Self> {
         let fields = self.fields();
         let entries = fields.iter().flat_map(|fields| fields.entries);
         let path = |key: &Key| format!("{}[{}]", self.path, Quoted(&key.text));
-        ordered::map(
-            entries.map(|(key, node)| {
-                (key.text.clone(), Self::new(Some(node), node.at, path(key), self.problems))
-            }),
-        )
+        entries
+            .map(|(key, node)| (key.text.clone(), Self::new(Some(node), node.at, path(key), self.problems)))
+            .collect::<BTreeMap<_, _>>()
     }
 
     /// Whatever stands there, as JSON.
-    pub fn json(&self) -> Option<serde_json::Value> {
+    pub(crate) fn json(&self) -> Option<serde_json::Value> {
         self.node.map(json)
     }
 
@@ -194,19 +191,19 @@ impl<'a> Place<'a> {
 
 impl<'a> Fields<'a> {
     /// Where the mapping begins.
-    pub fn at(&self) -> Position {
+    pub(crate) fn at(&self) -> Position {
         self.at
     }
 
     /// Adds to the path in messages what names this mapping for people, such as the id in it.
     #[must_use]
-    pub fn named(mut self, name: &str) -> Self {
+    pub(crate) fn named(mut self, name: &str) -> Self {
         self.path = format!("{} ({name})", self.path);
         self
     }
 
     /// The value under a key, or the lack of it.
-    pub fn get(&self, key: &str) -> Place<'a> {
+    pub(crate) fn get(&self, key: &str) -> Place<'a> {
         let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
         match self.entries.iter().find(|(other, _)| other.text == key) {
             Some((_, node)) => Place::new(Some(node), node.at, path, self.problems),
@@ -215,7 +212,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes every key that is none of these, each with the one that it is probably a misspelling of.
-    pub fn only(&self, known: &[&str]) {
+    pub(crate) fn only(&self, known: &[&str]) {
         for (key, _) in self.entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
             let text = format!(
                 "key {} is unknown{}",
@@ -227,7 +224,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes each of these keys that stands there, with the reason.
-    pub fn without(&self, keys: &[&str], reason: &str) {
+    pub(crate) fn without(&self, keys: &[&str], reason: &str) {
         for (key, _) in self.entries.iter().filter(|(key, _)| keys.contains(&key.text.as_str())) {
             let path =
                 if self.path.is_empty() { key.text.clone() } else { format!("{}.{}", self.path, key.text) };
@@ -247,11 +244,10 @@ fn json(node: &Node) -> serde_json::Value {
         },
         Value::Text(text) => text.expose_text().unwrap_or_default().into(),
         Value::List(items) => items.iter().map(json).collect(),
-        Value::Map(entries) => {
-            // As `ordered` has it.
-            let mut object = serde_json::Map::new();
-            object.extend(entries.iter().map(|(key, node)| (key.text.clone(), json(node))));
-            object.into()
-        }
+        Value::Map(entries) => entries
+            .iter()
+            .map(|(key, node)| (key.text.clone(), json(node)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
     }
 }

@@ -17,16 +17,16 @@ mod tests;
 
 use std::fmt;
 
-pub use fields::{Fields, Place};
-pub use problem::{Problem, Problems};
-pub use syntax::SyntaxError;
-pub use tree::parse;
+pub(crate) use fields::{Fields, Place};
+pub(crate) use problem::{Problem, Problems};
+pub(crate) use syntax::SyntaxError;
+pub(crate) use tree::parse;
 
-use crate::quote::Beginning;
 use crate::secret::SecretBytes;
+use crate::text::Beginning;
 
 /// The longest text that is read, in bytes: a thousand clusters with certificates of their own.
-pub const TEXT_LIMIT: usize = 1024 * 1024;
+pub(crate) const TEXT_LIMIT: usize = 1024 * 1024;
 
 /// The deepest nesting. A kubeconfig has 7 levels, and an extension some more.
 const DEPTH_LIMIT: usize = 64;
@@ -35,11 +35,11 @@ const NODE_LIMIT: usize = 200_000;
 
 /// Where something begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
+pub(crate) struct Position {
     /// Counted from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// Counted from 1, in characters.
-    pub column: usize,
+    pub(crate) column: usize,
 }
 
 impl fmt::Display for Position {
@@ -50,7 +50,7 @@ impl fmt::Display for Position {
 
 /// One value of a document and where it begins. Aliases and merge keys are resolved.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub(crate) struct Node {
     value: Value,
     at: Position,
 }

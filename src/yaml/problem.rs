@@ -12,11 +12,11 @@ const PROBLEM_LIMIT: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Where it stands, or where the mapping begins that lacks it.
-    pub at: Position,
+    pub(crate) at: Position,
     /// The way to it, as in `users[0].user.token`; empty for the document itself.
-    pub path: String,
+    pub(crate) path: String,
     /// What is wrong, and what would be right; no value.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl fmt::Display for Problem {
@@ -28,10 +28,10 @@ impl fmt::Display for Problem {
 
 /// Where a reader puts what it finds wrong, while it goes on.
 #[derive(Debug, Default)]
-pub struct Problems(RefCell<Vec<Problem>>);
+pub(crate) struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
-    pub(super) fn add(&self, at: Position, path: &str, text: String) {
+    pub(crate) fn add(&self, at: Position, path: &str, text: String) {
         let mut found = self.0.borrow_mut();
         if found.len() == PROBLEM_LIMIT {
             return;
@@ -42,7 +42,7 @@ impl Problems {
     }
 
     /// All that was found, in the order of the document.
-    pub fn into_vec(self) -> Vec<Problem> {
+    pub(crate) fn into_vec(self) -> Vec<Problem> {
         self.0.into_inner()
     }
 }

@@ -5,7 +5,7 @@ use crate::secret::SecretBytes;
 use crate::yaml::Value;
 
 /// The value of a scalar without quotes.
-pub(super) fn resolve(text: SecretBytes) -> Value {
+pub(crate) fn resolve(text: SecretBytes) -> Value {
     match text.expose() {
         b"" | b"~" | b"null" | b"Null" | b"NULL" => Value::Null,
         b"y" | b"Y" | b"yes" | b"Yes" | b"YES" => Value::Bool(true),
@@ -18,7 +18,7 @@ pub(super) fn resolve(text: SecretBytes) -> Value {
 }
 
 /// The number that was written, if it is finite.
-pub(super) fn number(text: &SecretBytes) -> Option<f64> {
+pub(crate) fn number(text: &SecretBytes) -> Option<f64> {
     let plain = without_underscores(text.expose());
     match whole(&plain) {
         Some((negative, magnitude)) => {
@@ -32,7 +32,7 @@ pub(super) fn number(text: &SecretBytes) -> Option<f64> {
 }
 
 /// The same as a whole number: whether it is negative, and how large it is without its sign.
-pub(super) fn integer(text: &SecretBytes) -> Option<(bool, u64)> {
+pub(crate) fn integer(text: &SecretBytes) -> Option<(bool, u64)> {
     whole(&without_underscores(text.expose()))
 }
 

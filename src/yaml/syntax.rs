@@ -7,13 +7,13 @@ use crate::yaml::{Position, TEXT_LIMIT};
 #[error("{at}: {fault}")]
 pub struct SyntaxError {
     /// Where it was noticed.
-    pub at: Position,
-    pub(super) fault: Fault,
+    pub(crate) at: Position,
+    pub(crate) fault: Fault,
 }
 
 /// What is wrong with the text.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     #[error("is larger than {TEXT_LIMIT} bytes")]
     TooLong,
     #[error("is not UTF-8 text")]
@@ -45,7 +45,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) fn at(self, at: Position) -> SyntaxError {
+    pub(crate) fn at(self, at: Position) -> SyntaxError {
         SyntaxError { at, fault: self }
     }
 }

@@ -15,7 +15,7 @@ use crate::yaml::{DEPTH_LIMIT, NODE_LIMIT, Node, Position, SyntaxError, TEXT_LIM
 ///
 /// # Errors
 /// The first thing that is no YAML, that stands twice, or that goes over a bound.
-pub fn parse(text: &[u8]) -> Result<Node, SyntaxError> {
+pub(crate) fn parse(text: &[u8]) -> Result<Node, SyntaxError> {
     let start = Position { line: 1, column: 1 };
     if text.len() > TEXT_LIMIT {
         return Err(Fault::TooLong.at(start));

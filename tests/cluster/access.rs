@@ -1,5 +1,5 @@
-//! Every way into a cluster, from outside of a pod, against a real API server: who says that somebody is somebody, and what the
-//! program makes of it.
+//! Every authentication method that works outside of a pod, against a real API server: what the API server accepts, and what
+//! podcreds reports.
 
 mod certificate;
 mod clusters;
@@ -22,44 +22,44 @@ use crate::support::skip::require;
 const PODCREDS: &str = env!("CARGO_BIN_EXE_podcreds");
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-/// Somebody at home, the Secret `db` in a namespace, and no right to it yet.
-struct Person {
+/// A home directory with a kubeconfig, and a namespace with the Secret `db`, which its users may not read yet.
+struct Laptop {
     namespace: Namespace,
     home: Home,
     /// `https://host:port`
     url: String,
-    /// The authority of the cluster, in PEM.
+    /// The certificate authority of the cluster, in PEM.
     authority: String,
 }
 
-impl Person {
-    /// Unless there is no cluster.
+impl Laptop {
+    /// `None` means that no cluster is available.
     fn new() -> Option<Self> {
         let namespace = Namespace::new()?;
         let (host, port, authority) = namespace.server();
-        let person = Self {
+        let laptop = Self {
             namespace,
             home: Home::new(&[("db", "db")]),
             url: format!("https://{host}:{port}"),
             authority,
         };
-        person.put_password(FIRST);
+        laptop.put_password(FIRST);
         let rules = json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["db"], "verbs": ["get", "watch"]}]);
-        person.namespace.put(&format!("{RBAC}/v1"), "Role", "db", json!({"rules": rules}));
-        Some(person)
+        laptop.namespace.put(&format!("{RBAC}/v1"), "Role", "db", json!({"rules": rules}));
+        Some(laptop)
     }
 
     fn put_password(&self, password: &str) {
         self.namespace.put_secret("db", &[("password", password)]);
     }
 
-    /// A name of a user that no other test has.
-    fn user(&self, name: &str) -> String {
+    /// A user or group name that no other test uses.
+    fn unique_name(&self, name: &str) -> String {
         format!("{}-{name}", self.namespace.name())
     }
 
-    /// Lets this subject (`User`, `Group` or `ServiceAccount`) read the Secret, and nobody else.
-    fn lets(&self, kind: &str, name: &str) {
+    /// Lets only this subject (`User`, `Group` or `ServiceAccount`) read the Secret.
+    fn grant_only(&self, kind: &str, name: &str) {
         let subject = match kind {
             "ServiceAccount" => json!({"kind": kind, "name": name, "namespace": self.namespace.name()}),
             _ => json!({"kind": kind, "name": name, "apiGroup": RBAC}),
@@ -69,7 +69,7 @@ impl Person {
         self.namespace.put(&format!("{RBAC}/v1"), "RoleBinding", "db", binding);
     }
 
-    /// The cluster as it stands in a kubeconfig.
+    /// The cluster entry of a kubeconfig.
     fn cluster(&self) -> Value {
         json!({"server": self.url, "certificate-authority-data": base64(&self.authority)})
     }
@@ -78,8 +78,8 @@ impl Person {
         home::kubeconfig(&self.cluster(), user, self.namespace.name())
     }
 
-    /// Puts the kubeconfig in the home folder, for this user.
-    fn is(&self, user: &Value) {
+    /// Writes the kubeconfig in the home directory, with this user entry.
+    fn use_credentials(&self, user: &Value) {
         self.home.put_kubeconfig(".kube/config", &self.kubeconfig(user));
     }
 
@@ -89,7 +89,7 @@ impl Person {
 
     /// Runs `init`, which must read the Secret.
     #[track_caller]
-    fn reads(&self, args: &[&str]) -> Finished {
+    fn init_succeeds(&self, args: &[&str]) -> Finished {
         self.home.clear();
         let finished = self.init(args);
         assert_eq!(finished.code, Some(0), "{}", finished.stderr);
@@ -97,9 +97,9 @@ impl Person {
         finished
     }
 
-    /// Runs `init`, which must fail with this code and say all this.
+    /// Runs `init`, which must fail with this code and with a message that contains all `parts`.
     #[track_caller]
-    fn fails(&self, args: &[&str], code: i32, parts: &[&str]) -> Finished {
+    fn init_fails(&self, args: &[&str], code: i32, parts: &[&str]) -> Finished {
         let mut command = self.home.command(PODCREDS, "init", args);
         command.env("PODCREDS_TIMEOUT", "300ms");
         let finished = run(command, PATIENCE);
@@ -110,48 +110,48 @@ impl Person {
         finished
     }
 
-    /// Starts `sidecar`, which asks several times a second, and waits until the Secret is there.
+    /// Starts `sidecar`, which polls several times a second, and waits for the first password.
     #[track_caller]
-    fn follows(&self) -> Running {
+    fn start_sidecar(&self) -> Running {
         let args = ["--sync", "poll", "--poll-interval", "200ms", "--log-level", "debug"];
         let sidecar = Running::start(self.home.command(PODCREDS, "sidecar", &args));
-        self.arrives(FIRST);
+        self.wait_for_password(FIRST);
         sidecar
     }
 
     #[track_caller]
-    fn arrives(&self, password: &str) {
-        waits(password, || self.home.read("db/password") == password);
+    fn wait_for_password(&self, password: &str) {
+        wait_until(password, || self.home.read("db/password") == password);
     }
 
-    fn for_a_while(&self, objects: &[Value]) -> ForAWhile<'_> {
+    fn create_temporarily(&self, objects: &[Value]) -> TemporaryObjects<'_> {
         let name = |object: &Value| {
             let [kind, name] =
                 [&object["kind"], &object["metadata"]["name"]].map(|text| text.as_str().unwrap());
             format!("{kind}/{name}")
         };
         objects.iter().for_each(|object| self.namespace.apply(object));
-        ForAWhile { namespace: &self.namespace, names: objects.iter().map(name).collect() }
+        TemporaryObjects { namespace: &self.namespace, names: objects.iter().map(name).collect() }
     }
 
-    /// A client certificate for this subject and its key, where the authority's key lies beside the kubeconfig of the tests.
+    /// A client certificate for this subject and its key. Skips the test unless the CA's key is next to the tests' kubeconfig.
     fn certificate(&self, subject: &str, form: KeyForm, version: X509) -> Option<(String, String)> {
         let pki = env::var_os("KUBECONFIG").map(PathBuf::from)?.parent()?.join("pki");
         let found = Some(pki).filter(|pki| pki.join("ca.key").exists());
-        let pki = require("pki/ca.key beside KUBECONFIG, to sign client certificates,", found)?;
+        let pki = require("pki/ca.key next to KUBECONFIG, to sign client certificates,", found)?;
         require("openssl", openssl::found())?;
         Some(openssl::client((&pki.join("ca.crt"), &pki.join("ca.key")), subject, form, version))
     }
 }
 
-/// Objects that belong to no namespace, gone when dropped.
-struct ForAWhile<'a> {
+/// Cluster-scoped objects that are deleted on drop.
+struct TemporaryObjects<'a> {
     namespace: &'a Namespace,
-    /// As kubectl names them, `Kind/name`.
+    /// In kubectl's form, `Kind/name`.
     names: Vec<String>,
 }
 
-impl Drop for ForAWhile<'_> {
+impl Drop for TemporaryObjects<'_> {
     fn drop(&mut self) {
         for name in &self.names {
             let _ = self.namespace.command().args(["delete", name, "--wait=false"]).output();
@@ -160,11 +160,11 @@ impl Drop for ForAWhile<'_> {
 }
 
 #[track_caller]
-fn waits(what: &str, condition: impl FnMut() -> bool) {
+fn wait_until(what: &str, condition: impl FnMut() -> bool) {
     poll_until(PATIENCE, what, condition);
 }
 
 #[track_caller]
-fn says(running: &Running, text: &str) {
-    waits(text, || running.stderr().contains(text));
+fn wait_for_stderr(running: &Running, text: &str) {
+    wait_until(text, || running.stderr().contains(text));
 }

@@ -1,4 +1,4 @@
-//! `init` as a process outside of any pod, against a real API server: its rights, its answers, what it was asked.
+//! `init` as a process outside of any pod, against a real API server: required rights, responses and requests.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -10,8 +10,8 @@ use crate::scene::Scene;
 use crate::support::run::{Running, poll_until};
 use crate::support::skip::require;
 
-/// What the API server was asked by a user, from its audit log.
-fn audited(log: &Path, user: &str) -> Vec<String> {
+/// The requests of a user, from the API server's audit log.
+fn audited_requests(log: &Path, user: &str) -> Vec<String> {
     let lines = fs::read_to_string(log).unwrap();
     let events = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let of_user = events.filter(|event| event["user"]["username"] == user);
@@ -21,7 +21,7 @@ fn audited(log: &Path, user: &str) -> Vec<String> {
 }
 
 #[test]
-fn one_pod_request_and_one_for_each_distinct_object_reach_the_api_server() {
+fn init_sends_one_request_for_the_pod_and_one_for_each_object() {
     let annotations = json!({
         "podcreds.io/a.secret": "a", "podcreds.io/b.secret": "b", "podcreds.io/c.secret": "c",
         "podcreds.io/again.secret": "a", "podcreds.io/again.format": "json",
@@ -43,12 +43,14 @@ fn one_pod_request_and_one_for_each_distinct_object_reach_the_api_server() {
     let (user, base) = (scene.namespace.user(), format!("/api/v1/namespaces/{}", scene.namespace.name()));
     let expected =
         ["pods/app-0", "secrets/a", "secrets/b", "secrets/c"].map(|path| format!("get {base}/{path}"));
-    poll_until(PATIENCE, "the audit log is written", || audited(&log, &user).len() >= expected.len());
-    assert_eq!(audited(&log, &user), expected);
+    poll_until(PATIENCE, "the audit log is written", || {
+        audited_requests(&log, &user).len() >= expected.len()
+    });
+    assert_eq!(audited_requests(&log, &user), expected);
 }
 
 #[test]
-fn config_maps_and_other_namespaces_are_read() {
+fn init_reads_config_maps_and_other_namespaces() {
     let Some(other) = Namespace::new() else { return };
     other.put_secret("shared", &[("password", "test-password")]);
     let annotations = json!({
@@ -84,11 +86,11 @@ fn config_maps_and_other_namespaces_are_read() {
     let finished = scene.init(&[]);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     assert_eq!(scene.read("db.env"), "export HOST='db'\nexport PASSWORD='test-password'\n");
-    assert_eq!(fs::read(scene.folder.volume().join("ca/ca.der")).unwrap(), [0, 255]);
+    assert_eq!(fs::read(scene.directory.volume().join("ca/ca.der")).unwrap(), [0, 255]);
 }
 
 #[test]
-fn a_service_gives_host_and_port_and_is_followed() {
+fn a_service_provides_host_and_port_and_is_watched() {
     let annotations = json!({
         "podcreds.io/db.secret": "db",
         "podcreds.io/db.service": "orders:postgres",
@@ -125,27 +127,27 @@ fn a_service_gives_host_and_port_and_is_followed() {
 
     grant(&["get", "watch"]);
     let running = Running::start(scene.command("sidecar", &[]));
-    let waits = |what: &str, condition: &mut dyn FnMut() -> bool| {
-        poll_until(PATIENCE, &format!("{what}; it said:\n{}", running.stderr()), condition);
+    let wait_until = |what: &str, condition: &mut dyn FnMut() -> bool| {
+        poll_until(PATIENCE, &format!("{what}; standard error:\n{}", running.stderr()), condition);
     };
-    waits("the first bundle is out", &mut || scene.read("db.uri") == uri(5432));
+    wait_until("the first bundle is published", &mut || scene.read("db.uri") == uri(5432));
     assert_eq!(scene.read("headless/host"), format!("headless.{}.svc", scene.namespace.name()));
     assert_eq!(
         (scene.read("headless/port"), scene.read("external/host")),
         ("6379".into(), "db.example.com".into())
     );
-    assert!(!scene.folder.volume().join("external/port").exists());
+    assert!(!scene.directory.volume().join("external/port").exists());
     put("orders", ports(6432));
-    waits("the port is followed", &mut || scene.read("db.uri") == uri(6432));
+    wait_until("the new port is published", &mut || scene.read("db.uri") == uri(6432));
 }
 
 #[test]
-fn a_missing_right_is_named_with_the_api_servers_own_words_and_waited_for() {
+fn init_reports_a_missing_right_and_waits_for_it() {
     let Some(scene) = Scene::new(&json!({"podcreds.io/db.secret": "db"})) else { return };
     scene.namespace.put_secret("db", &[("password", "test-password")]);
     let finished = scene.init(&["--timeout", "1s"]);
     assert_eq!(finished.code, Some(3), "{}", finished.stderr);
-    let message = scene.folder.termination_message();
+    let message = scene.directory.termination_message();
     for part in [
         &format!("User \"{}\" cannot get resource \"pods\"", scene.namespace.user()),
         "needs the rule {apiGroups: [\"\"], resources: [pods], verbs: [get]}",
@@ -155,7 +157,9 @@ fn a_missing_right_is_named_with_the_api_servers_own_words_and_waited_for() {
 
     scene.namespace.grant_least(&["other"]);
     let running = Running::start(scene.command("init", &[]));
-    poll_until(PATIENCE, "the Secret is refused", || running.stderr().contains("resourceNames: [db]"));
+    poll_until(PATIENCE, "the API server forbids the Secret", || {
+        running.stderr().contains("resourceNames: [db]")
+    });
     scene.namespace.grant_least(&["db"]);
     let finished = running.wait(PATIENCE);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
@@ -163,27 +167,29 @@ fn a_missing_right_is_named_with_the_api_servers_own_words_and_waited_for() {
 }
 
 #[test]
-fn a_missing_secret_is_waited_for() {
+fn init_waits_for_a_missing_secret() {
     let Some(scene) = Scene::new(&json!({"podcreds.io/db.secret": "db"})) else { return };
     scene.namespace.grant_least(&["db"]);
     let running = Running::start(scene.command("init", &[]));
-    poll_until(PATIENCE, "the Secret is missed", || running.stderr().contains("secrets \"db\" not found"));
+    poll_until(PATIENCE, "the missing Secret is reported", || {
+        running.stderr().contains("secrets \"db\" not found")
+    });
     scene.namespace.put_secret("db", &[("password", "test-password")]);
     let finished = running.wait(PATIENCE);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
 }
 
 #[test]
-fn a_token_that_the_api_server_refuses_is_read_again() {
+fn init_reads_a_rejected_token_again() {
     let Some(scene) = Scene::new(&json!({"podcreds.io/db.secret": "db"})) else { return };
     scene.namespace.put_secret("db", &[("password", "test-password")]);
     scene.namespace.grant_least(&["db"]);
-    scene.folder.rotate_token("test-token-that-is-none");
+    scene.directory.rotate_token("test-token-that-is-none");
     let running = Running::start(scene.command("init", &[]));
-    poll_until(PATIENCE, "the token is refused", || {
+    poll_until(PATIENCE, "the API server rejects the token", || {
         running.stderr().contains("does not accept the token: Unauthorized")
     });
-    scene.folder.rotate_token(&scene.namespace.token());
+    scene.directory.rotate_token(&scene.namespace.token());
     let finished = running.wait(PATIENCE);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
 }

@@ -1,7 +1,7 @@
-//! Certificates that the kubelet projects into a pod, in a clusters file: the API server's authority from a ClusterTrustBundle, and
-//! a pod certificate in place of a token. Both are replaced while the sidecar runs.
+//! Certificates that the kubelet projects into a pod, in a clusters file: the API server's CA from a ClusterTrustBundle, and
+//! a pod certificate instead of a token. Both are replaced while the sidecar runs.
 //!
-//! The other cluster is the pod's own under another id, so that one API server is enough.
+//! The other cluster is the pod's own cluster under another id, so that one API server is enough.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::kubectl::{Namespace, PATIENCE};
-use crate::native::{self, is_running, log, run_of};
+use crate::native::{self, container_run, is_running, log};
 use crate::pods;
 use crate::requirements::since;
 use crate::sidecar::{FIRST, put_password};
@@ -22,12 +22,12 @@ use crate::support::pki::Authority;
 use crate::support::run::{poll_every, poll_until};
 use crate::support::skip::require;
 
-/// How often kubectl is asked for what takes the kubelet seconds.
+/// Poll interval for operations that take the kubelet seconds.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 const APPLICATION: &str = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
 
-/// A ClusterTrustBundle of the test's own, gone when dropped.
+/// A ClusterTrustBundle that is deleted on drop.
 struct TrustBundle<'a> {
     namespace: &'a Namespace,
 }
@@ -56,7 +56,7 @@ impl Drop for TrustBundle<'_> {
     }
 }
 
-/// A pod whose credentials come from the clusters of this file, beside which these sources project files.
+/// A pod whose credentials come from `clusters`, with the clusters file and these projected sources in one directory.
 fn pod(namespace: &Namespace, clusters: &[&str], files: Value, sources: &[Value]) -> Value {
     namespace.put("v1", "ConfigMap", "clusters", json!({"data": files}));
     let mut pod = native::pod(APPLICATION);
@@ -78,7 +78,7 @@ fn pod(namespace: &Namespace, clusters: &[&str], files: Value, sources: &[Value]
     pod
 }
 
-/// The address of the API server in pods.
+/// The URL of the API server for pods.
 fn url(namespace: &Namespace) -> String {
     let service = namespace.kubectl(&["get", "service", "kubernetes", "-n", "default", "-o", "json"]);
     let service: Value = serde_json::from_str(&service).unwrap();
@@ -89,7 +89,7 @@ fn url(namespace: &Namespace) -> String {
 }
 
 /// Waits until the application can read this password from the files of each cluster.
-fn sees(namespace: &Namespace, clusters: &[&str], password: &str) {
+fn wait_until_seen(namespace: &Namespace, clusters: &[&str], password: &str) {
     let files: Vec<_> = clusters.iter().map(|cluster| format!("/podcreds/{cluster}/password")).collect();
     let mut read = vec!["exec", "app", "-c", "app", "--", "cat"];
     read.extend(files.iter().map(String::as_str));
@@ -99,7 +99,7 @@ fn sees(namespace: &Namespace, clusters: &[&str], password: &str) {
 }
 
 #[test]
-fn a_cluster_trust_bundle_is_the_authority_of_a_cluster_and_is_followed() {
+fn a_cluster_trust_bundle_is_a_ca_file_that_the_sidecar_reloads() {
     if since(37, "ClusterTrustBundle projections").is_none() {
         return;
     }
@@ -120,25 +120,29 @@ fn a_cluster_trust_bundle_is_the_authority_of_a_cluster_and_is_followed() {
     });
     bundle.put(&ca);
     namespace.pod_status("app", "starts", |status| is_running(status, "app"));
-    sees(&namespace, &["far"], FIRST);
+    wait_until_seen(&namespace, &["far"], FIRST);
 
-    // An authority that comes is taken up without an interruption.
+    // A new authority in the bundle causes no interruption.
     bundle.put(&format!("{ca}\n{}", Authority::named("next").pem()));
     put_password(&namespace, "test-password-1");
-    sees(&namespace, &["far"], "test-password-1");
-    assert_eq!(run_of(&namespace.get("pod/app")["status"], "podcreds").1, 0, "the sidecar has not restarted");
+    wait_until_seen(&namespace, &["far"], "test-password-1");
+    assert_eq!(
+        container_run(&namespace.get("pod/app")["status"], "podcreds").1,
+        0,
+        "the sidecar has not restarted"
+    );
 }
 
-/// Signs what pods request, with the authority that the API server trusts for clients.
+/// Signs certificate requests of pods with the client CA of the API server.
 struct Signer {
     name: String,
-    /// The authority's certificate and key, of the cluster script.
+    /// The directory with the CA's certificate and key, from the cluster script.
     pki: PathBuf,
     signed: BTreeSet<String>,
 }
 
 impl Signer {
-    /// Waits for the next request of the pod and issues a certificate for this user.
+    /// Waits for the next certificate request of the pod and issues a certificate for this user.
     fn sign(&mut self, namespace: &Namespace, user: &str) {
         let mut request = Value::Null;
         poll_every(INTERVAL, PATIENCE, &format!("the kubelet requests a certificate for {user}"), || {
@@ -158,19 +162,19 @@ impl Signer {
         let csr = STANDARD.decode(request["spec"]["stubPKCS10Request"].as_str().unwrap()).unwrap();
         let issued = openssl::issue((&self.pki.join("ca.crt"), &self.pki.join("ca.key")), &csr, user);
         let status = json!({
-            "conditions": [{
-                "type": "Issued",
-                "status": "True",
-                "reason": "Test",
-                "message": "signed by the test",
-                "lastTransitionTime": issued.not_before,
-            }],
-            "certificateChain": issued.certificate,
-            "notBefore": issued.not_before,
-            // The API server takes none within the first or last ten minutes.
-            "beginRefreshAt": issued.refresh,
-            "notAfter": issued.not_after,
-        });
+                    "conditions": [{
+                        "type": "Issued",
+                        "status": "True",
+                        "reason": "Test",
+                        "message": "signed by the test",
+                        "lastTransitionTime": issued.not_before,
+                    }],
+                    "certificateChain": issued.certificate,
+                    "notBefore": issued.not_before,
+        // The API server rejects a refresh time within the first or last ten minutes.
+                    "beginRefreshAt": issued.refresh,
+                    "notAfter": issued.not_after,
+                });
         let patch = json!({"status": status}).to_string();
         namespace.kubectl(&[
             "patch",
@@ -185,8 +189,8 @@ impl Signer {
     }
 }
 
-/// Lets this user, and no other, read and watch the Secret.
-fn let_only(namespace: &Namespace, user: &str) {
+/// Lets only this user read and watch the Secret.
+fn grant_only(namespace: &Namespace, user: &str) {
     let group = "rbac.authorization.k8s.io";
     let rules = json!([
         {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["db"], "verbs": ["get", "watch"]},
@@ -199,8 +203,8 @@ fn let_only(namespace: &Namespace, user: &str) {
     namespace.put(&format!("{group}/v1"), "RoleBinding", "far", binding);
 }
 
-/// How often a user has read the Secret, by the audit log.
-fn reads_of(audit: &Path, namespace: &Namespace, user: &str) -> usize {
+/// How often a user has read the Secret, according to the audit log.
+fn count_reads(audit: &Path, namespace: &Namespace, user: &str) -> usize {
     let uri = format!("/api/v1/namespaces/{}/secrets/db", namespace.name());
     let log = fs::read_to_string(audit).unwrap();
     let events =
@@ -209,31 +213,31 @@ fn reads_of(audit: &Path, namespace: &Namespace, user: &str) -> usize {
         .filter(|event: &Value| {
             event["user"]["username"] == user
                 && event["responseStatus"]["code"] == 200
-                && event["requestURI"].as_str().is_some_and(|asked| asked.starts_with(&uri))
+                && event["requestURI"].as_str().is_some_and(|requested| requested.starts_with(&uri))
         })
         .count()
 }
 
-/// A pod whose sidecar authenticates with a pod certificate, by the files of `tls_config` and by a kubeconfig.
-pub(crate) struct Certified {
+/// A pod whose sidecar authenticates with a pod certificate, through the files of `tls_config` and through a kubeconfig.
+pub(crate) struct PodWithCertificate {
     pub(crate) namespace: Namespace,
     signer: Signer,
     audit: PathBuf,
 }
 
-impl Certified {
+impl PodWithCertificate {
     const CLUSTERS: [&'static str; 2] = ["near", "far"];
 
-    /// Starts it, with a certificate for the user `first`; `None` means that the test is skipped.
+    /// Starts the pod with a certificate for the user `first`; `None` means that the test is skipped.
     pub(crate) fn start() -> Option<Self> {
         since(37, "pod certificates")?;
         let pki = env::var_os("KUBECONFIG").and_then(|path| Some(Path::new(&path).parent()?.join("pki")));
         let pki = pki.filter(|pki| pki.join("ca.key").exists());
-        let pki = require("the key of the cluster's authority for clients, to sign with,", pki)?;
+        let pki = require("the key of the cluster's client CA, to sign with,", pki)?;
         let audit = require("PODCREDS_TEST_AUDIT_LOG", env::var_os("PODCREDS_TEST_AUDIT_LOG"))?.into();
         require("openssl", openssl::found())?;
         let namespace = native::namespace()?;
-        // The pod's own account may read no Secret.
+        // The pod's service account may not read any Secret.
         namespace.grant(&json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]));
         let (_, _, ca) = namespace.server();
         let server = url(&namespace);
@@ -269,25 +273,25 @@ impl Certified {
         format!("{}:{name}", self.namespace.name())
     }
 
-    /// Issues the next certificate that the kubelet requests for this user, and gives the rights to this user alone.
+    /// Issues the next certificate that the kubelet requests for this user, and grants the rights to this user only.
     pub(crate) fn sign_for(&mut self, name: &str) {
         let user = self.user(name);
         self.signer.sign(&self.namespace, &user);
-        let_only(&self.namespace, &user);
+        grant_only(&self.namespace, &user);
     }
 
-    /// Waits until this password has arrived, from each cluster by requests of this user.
-    pub(crate) fn sees(&self, password: &str, name: &str) {
-        sees(&self.namespace, &Self::CLUSTERS, password);
+    /// Waits until this password has arrived from each cluster, through requests of this user.
+    pub(crate) fn wait_until_seen(&self, password: &str, name: &str) {
+        wait_until_seen(&self.namespace, &Self::CLUSTERS, password);
         let user = self.user(name);
-        poll_every(INTERVAL, PATIENCE, &format!("each cluster was asked by {user}"), || {
-            reads_of(&self.audit, &self.namespace, &user) >= Self::CLUSTERS.len()
+        poll_every(INTERVAL, PATIENCE, &format!("{user} has read the Secret from each cluster"), || {
+            count_reads(&self.audit, &self.namespace, &user) >= Self::CLUSTERS.len()
         });
     }
 }
 
 #[test]
 fn a_pod_certificate_authenticates_to_a_cluster() {
-    let Some(certified) = Certified::start() else { return };
-    certified.sees(FIRST, "first");
+    let Some(certified) = PodWithCertificate::start() else { return };
+    certified.wait_until_seen(FIRST, "first");
 }

@@ -1,5 +1,5 @@
-//! Credentials of two real clusters in one sidecar, as a process and in a real pod: one API server is killed, and what comes
-//! from the other goes on.
+//! Credentials of two real clusters in one sidecar, as a process and in a real pod: when one API server is killed, credentials
+//! from the other cluster still rotate.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::support::witness::RECOVERS;
 const OWN: &str = "podcreds_cluster_staleness_seconds{cluster=\"\"}";
 const FAR: &str = "podcreds_cluster_staleness_seconds{cluster=\"far\"}";
 
-/// A namespace of the far cluster with a Secret that its service account may follow.
+/// A namespace of the far cluster with a Secret that its service account may watch.
 fn far_namespace(cluster: &Cluster) -> Namespace {
     let namespace = cluster.namespace();
     namespace.grant_watch(&["db"]);
@@ -25,7 +25,7 @@ fn far_namespace(cluster: &Cluster) -> Namespace {
     namespace
 }
 
-/// The clusters file that describes it, with this address, its CA and its token in files beside it.
+/// The clusters file for the far cluster at this URL, with its CA and its token in files next to it.
 fn clusters_file(url: &str) -> String {
     format!(
         "clusters:\n- id: far\n  name: The far one\n  environment: test\n  auth_method: service_account\n  \
@@ -33,21 +33,21 @@ fn clusters_file(url: &str) -> String {
     )
 }
 
-fn write(folder: &Path, far: &Namespace) {
+fn write_clusters_file(directory: &Path, far: &Namespace) {
     let (host, port, ca) = far.server();
-    fs::write(folder.join("clusters.yaml"), clusters_file(&format!("https://{host}:{port}"))).unwrap();
-    fs::write(folder.join("far-ca.crt"), ca).unwrap();
-    fs::write(folder.join("far-token"), far.token()).unwrap();
+    fs::write(directory.join("clusters.yaml"), clusters_file(&format!("https://{host}:{port}"))).unwrap();
+    fs::write(directory.join("far-ca.crt"), ca).unwrap();
+    fs::write(directory.join("far-token"), far.token()).unwrap();
 }
 
 #[test]
-fn of_two_real_clusters_one_is_killed_and_the_other_rotates_on() {
+fn credentials_of_one_cluster_rotate_while_the_other_cluster_is_down() {
     let (Some(own), Some(far)) = (Cluster::start(), Cluster::start()) else { return };
     let far_namespace = far_namespace(&far);
     let namespace = own.namespace();
     namespace.grant_watch(&["db"]);
     put_password(&namespace, FIRST);
-    let scene = Scene::of(
+    let scene = Scene::in_namespace(
         namespace,
         &json!({
             "podcreds.io/db.secret": "db",
@@ -55,25 +55,25 @@ fn of_two_real_clusters_one_is_killed_and_the_other_rotates_on() {
             "podcreds.io/far.cluster": "far",
         }),
     );
-    write(scene.folder.root(), &far_namespace);
-    let file = scene.folder.root().join("clusters.yaml");
+    write_clusters_file(scene.directory.root(), &far_namespace);
+    let file = scene.directory.root().join("clusters.yaml");
     let sidecar = Sidecar::start(scene, &["--clusters", file.to_str().unwrap()]);
-    let far_arrives = |password: &str| {
+    let wait_for_far_password = |password: &str| {
         poll_until(RECOVERS, password, || sidecar.scene.read("far/password") == password);
     };
     let metric = |name: &str| sidecar.health.metrics().get(name);
     let is_current = || metric("podcreds_staleness_seconds") == 0.0;
-    far_arrives(FIRST);
-    sidecar.waits("both are current", is_current);
+    wait_for_far_password(FIRST);
+    sidecar.wait_until("both clusters are current", is_current);
     assert_eq!(
         metric("podcreds_cluster_info{cluster=\"far\",name=\"The far one\",environment=\"test\"}"),
         1.0
     );
 
     far.kill("kube-apiserver");
-    sidecar.waits("the far one is stale", || metric(FAR) > 0.0);
+    sidecar.wait_until("the far cluster is stale", || metric(FAR) > 0.0);
     for password in ["test-password-1", "test-password-2", "test-password-3"] {
-        sidecar.follows(password);
+        sidecar.rotate_to(password);
         assert_eq!(metric(OWN), 0.0);
     }
     assert!(metric(FAR) > 0.0);
@@ -81,32 +81,32 @@ fn of_two_real_clusters_one_is_killed_and_the_other_rotates_on() {
 
     far.up();
     put_password(&far_namespace, "test-password-4");
-    far_arrives("test-password-4");
-    sidecar.waits("both are current again", is_current);
+    wait_for_far_password("test-password-4");
+    sidecar.wait_until("both clusters are current again", is_current);
 
     own.kill("kube-apiserver");
-    sidecar.waits("the own one is stale", || metric(OWN) > 0.0);
+    sidecar.wait_until("the pod's cluster is stale", || metric(OWN) > 0.0);
     for password in ["test-password-5", "test-password-6"] {
         put_password(&far_namespace, password);
-        far_arrives(password);
+        wait_for_far_password(password);
     }
     assert_eq!(metric(FAR), 0.0);
     own.up();
-    sidecar.follows("test-password-7");
+    sidecar.rotate_to("test-password-7");
     put_password(&far_namespace, "test-password-8");
-    far_arrives("test-password-8");
-    sidecar.waits("both are current in the end", is_current);
+    wait_for_far_password("test-password-8");
+    sidecar.wait_until("both clusters are current in the end", is_current);
 }
 
 #[test]
-fn a_real_pod_follows_two_clusters_and_one_of_them_through_the_end_of_the_other() {
+fn a_pod_follows_one_cluster_while_the_other_is_down() {
     let Some(namespace) = pods::namespace() else { return };
     let Some(far) = Cluster::start() else { return };
     let far_namespace = far_namespace(&far);
     put_password(&namespace, FIRST);
     namespace.grant_watch(&["db"]);
 
-    // From a pod, this machine is where the endpoints of the API server are.
+    // From a pod, this machine has the address of the API server's endpoints.
     let endpoints = namespace.kubectl(&["get", "endpoints", "kubernetes", "-n", "default", "-o", "json"]);
     let endpoints: serde_json::Value = serde_json::from_str(&endpoints).unwrap();
     let host = endpoints["subsets"][0]["addresses"][0]["ip"].as_str().expect("the address of this machine");
@@ -115,16 +115,16 @@ fn a_real_pod_follows_two_clusters_and_one_of_them_through_the_end_of_the_other(
     namespace.put("v1", "ConfigMap", "clusters", json!({"data": {"clusters.yaml": file, "far-ca.crt": ca}}));
     namespace.put_secret("far", &[("far-token", &far_namespace.token())]);
 
-    let sees = |own: &str, far: &str| {
+    let wait_script = |own: &str, far: &str| {
         format!(
             "until [ \"$(cat /podcreds/db/password)\" = {own} ] && [ \"$(cat /podcreds/far/password)\" = {far} ]; \
              do sleep 0.1; done; echo seen {own} {far};"
         )
     };
     let script = [
-        sees(FIRST, FIRST),
-        sees("test-password-1", FIRST),
-        sees("test-password-1", "test-password-2"),
+        wait_script(FIRST, FIRST),
+        wait_script("test-password-1", FIRST),
+        wait_script("test-password-1", "test-password-2"),
         "sleep 600".to_owned(),
     ]
     .concat();
@@ -148,15 +148,15 @@ fn a_real_pod_follows_two_clusters_and_one_of_them_through_the_end_of_the_other(
     }
     pods::start(&namespace, "app", pod);
 
-    let seen = |own: &str, far: &str| {
+    let wait_until_seen = |own: &str, far: &str| {
         let line = format!("seen {own} {far}");
         poll_until(RECOVERS, &line, || namespace.kubectl(&["logs", "app", "-c", "app"]).contains(&line));
     };
-    seen(FIRST, FIRST);
+    wait_until_seen(FIRST, FIRST);
     far.kill("kube-apiserver");
     put_password(&namespace, "test-password-1");
-    seen("test-password-1", FIRST);
+    wait_until_seen("test-password-1", FIRST);
     far.up();
     put_password(&far_namespace, "test-password-2");
-    seen("test-password-1", "test-password-2");
+    wait_until_seen("test-password-1", "test-password-2");
 }

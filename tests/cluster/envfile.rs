@@ -1,4 +1,4 @@
-//! `envfile` in a real pod: the kubelet reads the variables of an application that has neither podcreds nor the volume.
+//! `envfile` in a real pod: the kubelet sets the variables of an application that has neither podcreds nor the volume.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use crate::pods;
 use crate::requirements::since;
 use crate::support::run::poll_until;
 
-/// What a shell, a dotenv library or the kubelet's `$(NAME)` would change: none of them reads this.
-const HARD: &str =
+/// A value that a shell, a dotenv library and the kubelet's `$(NAME)` would change. Only the kubelet's parser reads it.
+const SPECIAL: &str =
     "  a \"b\"  \\ \\n $HOME ${HOME} $(PGUSER) `id` #c =d %e é 😀\r.\nOTHER=x\n# line\n\ttab \n";
 
 /// A namespace with the Secret `db`, which its service account may read and watch.
@@ -22,7 +22,7 @@ fn namespace() -> Option<Namespace> {
 }
 
 fn put(namespace: &Namespace, password: &str) {
-    let rest = [("username", "app"), ("quoted", "it's"), ("tls.crt", HARD)];
+    let rest = [("username", "app"), ("quoted", "it's"), ("tls.crt", SPECIAL)];
     namespace.put_secret("db", &[&rest[..], &[("password", password)]].concat());
 }
 
@@ -31,8 +31,8 @@ fn variable(name: &str, path: &str, key: &str) -> Value {
     json!({"name": name, "valueFrom": {"fileKeyRef": file}})
 }
 
-/// A native sidecar, and an application that is one program and ends when a client closes its connection. `reader` shows the test
-/// what is in the volume.
+/// A native sidecar, and an application that is one program and exits when a client closes its connection. The container
+/// `reader` gives the test access to the volume.
 fn pod(volume: &Value) -> Value {
     let annotations = json!({
         "podcreds.io/db.secret": "db",
@@ -81,14 +81,14 @@ fn pod(volume: &Value) -> Value {
     pod
 }
 
-/// The variables that the first process of the application was started with.
+/// The initial variables of the application's first process.
 fn variables(namespace: &Namespace, pod: &str) -> BTreeMap<String, String> {
     let environment = namespace.kubectl(&["exec", pod, "-c", "app", "--", "cat", "/proc/1/environ"]);
     let pairs = environment.split('\0').filter_map(|pair| pair.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// Ends the application, and waits until the kubelet has started it again.
+/// Ends the application and waits until the kubelet has restarted it.
 fn restart(namespace: &Namespace, pod: &str) {
     let connect = ["exec", pod, "-c", "app", "--", "sh", "-c", "nc 127.0.0.1 9000 </dev/null"];
     namespace.kubectl(&connect);
@@ -101,12 +101,12 @@ fn restart(namespace: &Namespace, pod: &str) {
 
 fn an_application_without_volume_gets_its_variables(volume: &Value) {
     let Some(namespace) = namespace() else { return };
-    put(&namespace, HARD);
+    put(&namespace, SPECIAL);
     pods::start(&namespace, "app", pod(volume));
     let first = variables(&namespace, "app");
     assert_eq!(first["PGUSER"], "app");
-    assert_eq!(first["PGPASSWORD"], HARD);
-    assert_eq!(first["TLS_CRT"], HARD);
+    assert_eq!(first["PGPASSWORD"], SPECIAL);
+    assert_eq!(first["TLS_CRT"], SPECIAL);
     assert_eq!(first["DATABASE_URL"], "postgresql://app:it%27s@db.prod.svc:5432/orders");
     assert!(!first.contains_key("MISSING"), "{first:?}");
 

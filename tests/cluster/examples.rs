@@ -6,16 +6,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::kubectl::{Namespace, PATIENCE};
-use crate::native::{is_running, log, of_container};
+use crate::native::{container_status, is_running, log};
 use crate::pods;
 use crate::requirements::since;
 use crate::support::run::poll_until;
 
-/// What the application of every example prints when it has read its credentials.
+/// The output of every example's application after it has read its credentials.
 pub(crate) const PRINTED: &str =
     "app: user shop-test at shop-db.example.internal:5432/shop, a password of 29 characters\n";
 
-/// Renders an example and names the images that the node has; `None` means that the test is skipped.
+/// Renders an example and substitutes the images of the tests; `None` means that the test is skipped.
 pub(crate) fn render(directory: &str) -> Option<Vec<Value>> {
     pods::image()?;
     let root = env!("CARGO_MANIFEST_DIR");
@@ -24,12 +24,12 @@ pub(crate) fn render(directory: &str) -> Option<Vec<Value>> {
     assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
     let documents = yaml_serde::Deserializer::from_slice(&rendered.stdout);
     let mut objects: Vec<_> = documents.map(|document| Value::deserialize(document).unwrap()).collect();
-    objects.iter_mut().for_each(name_images);
+    objects.iter_mut().for_each(replace_images);
     Some(objects)
 }
 
 /// Replaces each `image` of a container and each `reference` of an image volume.
-fn name_images(value: &mut Value) {
+fn replace_images(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (key, value) in fields {
@@ -38,16 +38,16 @@ fn name_images(value: &mut Value) {
                         let is_ours = image.starts_with("podcreds:");
                         *image = if is_ours { pods::image_name() } else { pods::app_image() };
                     }
-                    other => name_images(other),
+                    other => replace_images(other),
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(name_images),
+        Value::Array(items) => items.iter_mut().for_each(replace_images),
         _ => {}
     }
 }
 
-/// The one object of this kind.
+/// The only object of this kind.
 pub(crate) fn find<'a>(objects: &'a mut [Value], kind: &str) -> &'a mut Value {
     objects.iter_mut().find(|object| object["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"))
 }
@@ -70,7 +70,7 @@ pub(crate) fn pod_of(namespace: &Namespace, label: &str) -> Option<Value> {
 }
 
 #[test]
-fn the_native_sidecar_example_comes_up_and_its_requests_add_to_those_of_the_application() {
+fn the_native_sidecar_example_runs_and_its_resource_requests_add_to_the_applications() {
     if since(29, "native sidecars").is_none() {
         return;
     }
@@ -84,7 +84,7 @@ fn the_native_sidecar_example_comes_up_and_its_requests_add_to_those_of_the_appl
     let status = ["rollout", "status", "deployment/app", "--timeout", "110s"];
     assert!(namespace.kubectl(&status).contains("successfully rolled out"));
     assert_eq!(namespace.kubectl(&["logs", "deployment/app", "-c", "app"]), PRINTED);
-    // Each container requests 10m and 16Mi. Of an init container that ends, the scheduler would count the larger one alone.
+    // Each container requests 10m and 16Mi. For an ordinary init container, the scheduler would count only the larger request.
     poll_until(PATIENCE, "the quota counts both containers", || {
         let used = &quota()["used"];
         used["requests.cpu"] == "20m" && used["requests.memory"] == "32Mi"
@@ -92,7 +92,7 @@ fn the_native_sidecar_example_comes_up_and_its_requests_add_to_those_of_the_appl
 }
 
 #[test]
-fn the_example_with_an_image_volume_comes_up() {
+fn the_image_volume_example_runs() {
     if since(35, "image volumes").is_none() {
         return;
     }
@@ -104,7 +104,7 @@ fn the_example_with_an_image_volume_comes_up() {
     assert_eq!(namespace.kubectl(&["logs", "deployment/app", "-c", "app"]), PRINTED);
 }
 
-/// The pod of an example's Job once the Job has this condition, which comes when the pod has ended.
+/// The pod of an example's Job, after the Job has this condition, which it gets when the pod has ended.
 fn ended_pod(namespace: &Namespace, job: &str, condition: &str) -> Value {
     poll_until(PATIENCE, &format!("{} {job} is {condition}", namespace.name()), || {
         let status = &namespace.get(&format!("job/{job}"))["status"];
@@ -119,11 +119,11 @@ fn ended_pod(namespace: &Namespace, job: &str, condition: &str) -> Value {
 }
 
 fn exit_code(pod: &Value, container: &str) -> Option<i64> {
-    of_container(&pod["status"], container)["state"]["terminated"]["exitCode"].as_i64()
+    container_status(&pod["status"], container)["state"]["terminated"]["exitCode"].as_i64()
 }
 
 #[test]
-fn the_examples_for_jobs_complete_and_a_job_whose_application_fails_fails_with_it() {
+fn the_job_examples_complete_or_fail_as_their_applications_do() {
     if since(29, "native sidecars").is_none() {
         return;
     }

@@ -1,4 +1,4 @@
-//! `inspect` against a real API server: with all rights, with those of a plain pod, and about the rights of others.
+//! `inspect` against a real API server: with all rights, with the rights of an ordinary pod, and for other accounts.
 
 use serde_json::{Value, json};
 
@@ -10,12 +10,12 @@ use crate::support::run::{Finished, run};
 /// The value of an environment variable in the pod's spec.
 const VARIABLE: &str = "test-variable-5c1d";
 
-/// A ClusterRole for the service account `app` of a namespace, gone when dropped.
-struct Bound<'a> {
+/// Binds a ClusterRole to the service account `app` of a namespace until it is dropped.
+struct TemporaryBinding<'a> {
     namespace: &'a Namespace,
 }
 
-impl<'a> Bound<'a> {
+impl<'a> TemporaryBinding<'a> {
     fn new(namespace: &'a Namespace, role: &str) -> Self {
         let api = "rbac.authorization.k8s.io";
         namespace.apply(&json!({
@@ -29,7 +29,7 @@ impl<'a> Bound<'a> {
     }
 }
 
-impl Drop for Bound<'_> {
+impl Drop for TemporaryBinding<'_> {
     fn drop(&mut self) {
         let _ =
             self.namespace.command().args(["delete", "clusterrolebinding", self.namespace.name()]).output();
@@ -43,27 +43,27 @@ fn owner(namespace: &Namespace, api_version: &str, kind: &str, name: &str) -> Va
 
 fn pod_spec(account: &str) -> Value {
     json!({
-        "serviceAccountName": account,
-        "automountServiceAccountToken": false,
-        // It is never scheduled, so that all is as it was put.
-        "nodeSelector": {"podcreds.io/no-such-node": "true"},
-        "volumes": [
-            {"name": "certs", "secret": {"secretName": "tls"}},
-            {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
-        ],
-        "containers": [{
-            "name": "app",
-            "image": "docker.io/local/none:none",
-            "env": [
-                {"name": "PLAIN", "value": VARIABLE},
-                {"name": "HOST", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "host"}}},
-                {"name": "EXTRA", "valueFrom": {"secretKeyRef": {"name": "extra", "key": "x", "optional": true}}},
+            "serviceAccountName": account,
+            "automountServiceAccountToken": false,
+    // The pod is never scheduled, so its status does not change.
+            "nodeSelector": {"podcreds.io/no-such-node": "true"},
+            "volumes": [
+                {"name": "certs", "secret": {"secretName": "tls"}},
+                {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
             ],
-        }],
-    })
+            "containers": [{
+                "name": "app",
+                "image": "docker.io/local/none:none",
+                "env": [
+                    {"name": "PLAIN", "value": VARIABLE},
+                    {"name": "HOST", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "host"}}},
+                    {"name": "EXTRA", "valueFrom": {"secretKeyRef": {"name": "extra", "key": "x", "optional": true}}},
+                ],
+            }],
+        })
 }
 
-/// A Deployment with a ReplicaSet and the pod `app-0`, which runs as this account, and what they use.
+/// A Deployment with a ReplicaSet and the pod `app-0`, which runs as this account, and the objects that they use.
 fn scene(account: &str) -> Option<Scene> {
     let namespace = Namespace::new()?;
     namespace.put_secret("db", &[("username", "app"), ("password", "test-password")]);
@@ -79,7 +79,7 @@ fn scene(account: &str) -> Option<Scene> {
     });
     let selector = json!({"matchLabels": {"app": "app"}});
     let template = json!({"metadata": metadata, "spec": pod_spec(account)});
-    // Where there are controllers, they find all done and nothing to begin.
+    // If the cluster runs controllers, they have nothing to do.
     let spec = json!({"replicas": 1, "paused": true, "selector": selector, "template": template});
     namespace.put("apps/v1", "Deployment", "app", json!({ "spec": spec }));
     let metadata_of_set = json!({"labels": {"app": "app"}, "ownerReferences": owner(&namespace, "apps/v1", "Deployment", "app")});
@@ -89,14 +89,14 @@ fn scene(account: &str) -> Option<Scene> {
         metadata["ownerReferences"] = owner;
         json!({"metadata": metadata, "spec": pod_spec(account)})
     };
-    // The pod comes first, for a ReplicaSet to find it.
+    // The pod is created first, so that the ReplicaSet adopts it.
     namespace.put("v1", "Pod", "app-0", pod(json!([])));
     namespace.put("apps/v1", "ReplicaSet", "app-1", json!({"metadata": metadata_of_set, "spec": spec}));
     namespace.put("v1", "Pod", "app-0", pod(owner(&namespace, "apps/v1", "ReplicaSet", "app-1")));
 
     let (host, port, ca) = namespace.server();
-    let folder = PodFolder::with(&ca, &namespace.token(), namespace.name());
-    Some(Scene { namespace, folder, server: (host, port) })
+    let directory = PodFolder::with(&ca, &namespace.token(), namespace.name());
+    Some(Scene { namespace, directory, server: (host, port) })
 }
 
 /// The rules of the Role in `docs/inspect.md`.
@@ -123,13 +123,13 @@ fn text(scene: &Scene, args: &[&str]) -> String {
 }
 
 #[test]
-fn with_all_rights_everything_is_shown_and_the_rights_of_another_account() {
+fn with_all_rights_inspect_shows_every_object_and_the_rights_of_another_account() {
     let Some(scene) = scene("worker") else { return };
     let Scene { namespace, .. } = &scene;
     let name = namespace.name();
-    // The right to look, and to ask about the rights of others; those of the pod's own account are fewer.
+    // This account may read everything and query the rights of others; the pod's account has fewer rights.
     namespace.grant(&documented_rules());
-    let _bound = Bound::new(namespace, "system:auth-delegator");
+    let _bound = TemporaryBinding::new(namespace, "system:auth-delegator");
     let api = "rbac.authorization.k8s.io";
     let rules =
         json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["db"], "verbs": ["get"]}]);
@@ -168,7 +168,7 @@ fn with_all_rights_everything_is_shown_and_the_rights_of_another_account() {
 }
 
 #[test]
-fn with_the_rights_of_a_plain_pod_each_refusal_is_named() {
+fn with_the_rights_of_an_ordinary_pod_inspect_lists_each_missing_rule() {
     let Some(scene) = scene("app") else { return };
     scene.namespace.grant_least(&["db"]);
     let text = text(&scene, &[]);
@@ -197,12 +197,12 @@ fn with_the_rights_of_a_plain_pod_each_refusal_is_named() {
 }
 
 #[test]
-fn a_cron_job_and_its_jobs_are_found_in_every_version_of_kubernetes() {
+fn inspect_finds_a_cron_job_and_its_jobs_in_every_kubernetes_version() {
     let Some(scene) = scene("app") else { return };
     let Scene { namespace, .. } = &scene;
     namespace.grant(&documented_rules());
-    let has = namespace.kubectl(&["get", "--raw", "/apis/batch/v1"]).contains("\"cronjobs\"");
-    let api = if has { "batch/v1" } else { "batch/v1beta1" };
+    let is_v1 = namespace.kubectl(&["get", "--raw", "/apis/batch/v1"]).contains("\"cronjobs\"");
+    let api = if is_v1 { "batch/v1" } else { "batch/v1beta1" };
     let mut template = json!({"spec": pod_spec("app")});
     template["spec"]["restartPolicy"] = "Never".into();
     let job = json!({"parallelism": 0, "template": template});
@@ -223,7 +223,7 @@ fn a_cron_job_and_its_jobs_are_found_in_every_version_of_kubernetes() {
 }
 
 #[test]
-fn a_survey_agrees_with_kubectl() {
+fn inspect_clusters_agrees_with_kubectl() {
     let Some(scene) = scene("app") else { return };
     let refused = text(&scene, &["clusters"]);
     assert!(
@@ -231,14 +231,14 @@ fn a_survey_agrees_with_kubectl() {
         "{refused}"
     );
     let Scene { namespace, .. } = &scene;
-    let _bound = Bound::new(namespace, "cluster-admin");
+    let _bound = TemporaryBinding::new(namespace, "cluster-admin");
     let survey: Value = serde_json::from_str(&text(&scene, &["clusters", "-o", "json"])).unwrap();
     let cluster = &survey["clusters"][0];
     let read = |path| serde_json::from_str::<Value>(&namespace.kubectl(&["get", "--raw", path])).unwrap();
     assert_eq!(cluster["version"], read("/version")["gitVersion"]);
     let nodes = read("/api/v1/nodes")["items"].as_array().map(Vec::len);
     assert_eq!(cluster["nodes"].as_u64(), nodes.map(|nodes| nodes as u64));
-    // Other tests make and remove namespaces meanwhile; four are always there, and this test's own.
+    // Other tests create and delete namespaces meanwhile; the four standard ones and this test's always exist.
     assert!(cluster["namespaces"].as_u64().is_some_and(|count| count >= 5), "{survey}");
     assert_eq!(cluster["refusals"], json!([]));
 }

@@ -1,4 +1,4 @@
-//! A cluster of the test's own: etcd and an API server that may be killed. For the cluster script only, as root.
+//! A separate cluster for one test: etcd and an API server that the test may kill. It needs the cluster script, and root.
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -22,15 +22,15 @@ pub(crate) fn script() -> Option<PathBuf> {
 }
 
 /// Runs a command that must succeed.
-pub(crate) fn succeed(mut command: Command, args: &[&str]) -> String {
+pub(crate) fn run_successfully(mut command: Command, args: &[&str]) -> String {
     command.args(args);
-    let said = format!("{command:?}");
+    let description = format!("{command:?}");
     let finished = run(command, PATIENCE);
-    assert_eq!(finished.code, Some(0), "{said}: {}", finished.stderr);
+    assert_eq!(finished.code, Some(0), "{description}: {}", finished.stderr);
     finished.stdout_text()
 }
 
-/// etcd and an API server that the test may kill. Gone when dropped.
+/// etcd and an API server that the test may kill. Dropping it stops both.
 pub(crate) struct Cluster {
     script: PathBuf,
     home: TempDir,
@@ -38,8 +38,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// What the script starts without a node, the last first.
-    const PARTS: [&str; 2] = ["kube-apiserver", "etcd"];
+    /// The processes that the script starts for a cluster without a node, the last one first.
+    const PROCESSES: [&str; 2] = ["kube-apiserver", "etcd"];
 
     pub(crate) fn start() -> Option<Self> {
         let script = script()?;
@@ -49,15 +49,15 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// Starts what is not running.
+    /// Starts the processes that are not running.
     pub(crate) fn up(&self) {
         let mut command = Command::new(&self.script);
         command.env("CLUSTER_HOME", self.home.path()).env("CLUSTER_PORT", self.port.to_string());
-        succeed(command, &["up"]);
+        run_successfully(command, &["up"]);
     }
 
     pub(crate) fn namespace(&self) -> Namespace {
-        Namespace::of(self.home.path().join("kubeconfig").as_os_str())
+        Namespace::in_cluster(self.home.path().join("kubeconfig").as_os_str())
     }
 
     pub(crate) fn kill(&self, part: &str) {
@@ -67,26 +67,26 @@ impl Cluster {
         poll_until(PATIENCE, &format!("{part} is gone"), || test_kill_process(pid).is_err());
     }
 
-    /// Forgets all versions before the present one.
+    /// Compacts etcd up to the current revision.
     pub(crate) fn compact(&self) {
-        let ask = |what: &str, request: Value| {
-            let url = format!("http://127.0.0.1:{}/v3/kv/{what}", self.port + 1);
-            let mut answer = ureq::post(&url).send(request.to_string()).unwrap();
-            serde_json::from_str::<Value>(&answer.body_mut().read_to_string().unwrap()).unwrap()
+        let post = |path: &str, request: Value| {
+            let url = format!("http://127.0.0.1:{}/v3/kv/{path}", self.port + 1);
+            let mut response = ureq::post(&url).send(request.to_string()).unwrap();
+            serde_json::from_str::<Value>(&response.body_mut().read_to_string().unwrap()).unwrap()
         };
-        let present = ask("range", json!({"key": STANDARD.encode("any")}));
-        ask("compaction", json!({"revision": present["header"]["revision"], "physical": true}));
+        let current = post("range", json!({"key": STANDARD.encode("any")}));
+        post("compaction", json!({"revision": current["header"]["revision"], "physical": true}));
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Not by `cluster down`, which takes away the pod network that a cluster beside this one may have.
-        Self::PARTS.iter().for_each(|part| self.kill(part));
+        // `cluster down` would also remove the pod network, which another cluster on this machine may use.
+        Self::PROCESSES.iter().for_each(|part| self.kill(part));
     }
 }
 
-/// The first of some ports that follow each other and are free. Each is given once: what is to listen there may be slow.
+/// The first of four consecutive free ports. Each call returns other ports, because a server may be slow to listen.
 fn free_ports() -> u16 {
     static NEXT: Mutex<u16> = Mutex::new(27_443);
     let mut next = NEXT.lock().unwrap();

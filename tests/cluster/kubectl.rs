@@ -1,4 +1,4 @@
-//! A namespace of a real cluster, by way of kubectl.
+//! A namespace of a real cluster, managed through kubectl.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
@@ -12,26 +12,26 @@ use serde_json::{Value, json};
 use crate::requirements;
 use crate::support::run::poll_until;
 
-/// Beyond this a pod has not started, or the API server not answered.
+/// The longest time to wait for a pod to start or for the API server to respond.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Held for reading while kubectl asks the kubelet (`exec`, `logs`), and for writing by the test that restarts the kubelet.
+/// Locked for reading while kubectl needs the kubelet (`exec`, `logs`), and for writing by the test that restarts the kubelet.
 pub(crate) static KUBELET: RwLock<()> = RwLock::new(());
 
-/// A namespace with a service account `app`, gone when dropped.
+/// A namespace with a service account `app`. Dropping it deletes the namespace.
 pub(crate) struct Namespace {
     name: String,
     kubeconfig: OsString,
 }
 
 impl Namespace {
-    /// Makes one; `None` means that no cluster is given and the test is skipped.
+    /// Creates a namespace; `None` means that there is no cluster and the test is skipped.
     pub(crate) fn new() -> Option<Self> {
-        Some(Self::of(&requirements::kubeconfig()?))
+        Some(Self::in_cluster(&requirements::kubeconfig()?))
     }
 
-    /// Makes one in the cluster of this kubeconfig.
-    pub(crate) fn of(kubeconfig: &OsStr) -> Self {
+    /// Creates a namespace in the cluster of this kubeconfig.
+    pub(crate) fn in_cluster(kubeconfig: &OsStr) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("podcreds-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let namespace = Self { name, kubeconfig: kubeconfig.to_owned() };
@@ -45,7 +45,7 @@ impl Namespace {
         &self.name
     }
 
-    /// The name that the API server knows the service account by.
+    /// The API server's user name for the service account.
     pub(crate) fn user(&self) -> String {
         format!("system:serviceaccount:{}:app", self.name)
     }
@@ -54,7 +54,7 @@ impl Namespace {
         self.run(&["apply", "-f", "-"], object.to_string().as_bytes());
     }
 
-    /// Applies an object of this namespace; `body` holds all but its kind and name.
+    /// Applies an object in this namespace; `body` is the object without kind and name.
     pub(crate) fn put(&self, api_version: &str, kind: &str, name: &str, body: Value) {
         let mut object = body;
         object["apiVersion"] = api_version.into();
@@ -70,7 +70,7 @@ impl Namespace {
         self.put("v1", "Secret", name, json!({"stringData": data}));
     }
 
-    /// Grants the service account these rules, and nothing else.
+    /// Grants the service account exactly these rules.
     pub(crate) fn grant(&self, rules: &Value) {
         let api = "rbac.authorization.k8s.io";
         self.put(&format!("{api}/v1"), "Role", "app", json!({"rules": rules}));
@@ -81,12 +81,12 @@ impl Namespace {
         self.put(&format!("{api}/v1"), "RoleBinding", "app", binding);
     }
 
-    /// The rights that a pod with these Secrets needs.
+    /// Grants the rights that `init` needs for these Secrets.
     pub(crate) fn grant_least(&self, secrets: &[&str]) {
         self.grant_on(secrets, &["get"]);
     }
 
-    /// The rights that a pod with these Secrets needs to follow them.
+    /// Grants the rights that a sidecar needs to watch these Secrets.
     pub(crate) fn grant_watch(&self, secrets: &[&str]) {
         self.grant_on(secrets, &["get", "watch"]);
     }
@@ -103,7 +103,7 @@ impl Namespace {
         self.token_with(json!({}))
     }
 
-    /// A token that ends with this Secret.
+    /// A token that becomes invalid when this Secret is deleted.
     pub(crate) fn token_bound_to(&self, secret: &str) -> String {
         self.token_with(json!({"boundObjectRef": {"apiVersion": "v1", "kind": "Secret", "name": secret}}))
     }
@@ -112,9 +112,9 @@ impl Namespace {
         let path = format!("/api/v1/namespaces/{}/serviceaccounts/app/token", self.name);
         let mut request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"});
         request["spec"] = spec;
-        let answer = self.run(&["create", "--raw", &path, "-f", "-"], request.to_string().as_bytes());
-        let answer: Value = serde_json::from_str(&answer).unwrap();
-        answer["status"]["token"].as_str().unwrap().to_owned()
+        let response = self.run(&["create", "--raw", &path, "-f", "-"], request.to_string().as_bytes());
+        let response: Value = serde_json::from_str(&response).unwrap();
+        response["status"]["token"].as_str().unwrap().to_owned()
     }
 
     /// Runs kubectl in this namespace.
@@ -122,7 +122,7 @@ impl Namespace {
         self.run(&[&["-n", self.name.as_str()], args].concat(), b"")
     }
 
-    /// kubectl in the cluster of this namespace, to be given arguments.
+    /// kubectl for the cluster of this namespace, without arguments.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new("kubectl");
         command.env("KUBECONFIG", &self.kubeconfig);
@@ -130,8 +130,8 @@ impl Namespace {
     }
 
     fn run(&self, args: &[&str], input: &[u8]) -> String {
-        let asks_kubelet = ["exec", "logs"].iter().any(|subcommand| args.contains(subcommand));
-        let _kubelet = asks_kubelet.then(|| KUBELET.read().unwrap_or_else(PoisonError::into_inner));
+        let needs_kubelet = ["exec", "logs"].iter().any(|subcommand| args.contains(subcommand));
+        let _kubelet = needs_kubelet.then(|| KUBELET.read().unwrap_or_else(PoisonError::into_inner));
         let output = self.output(args, input);
         assert!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("kubectl prints text")
@@ -145,7 +145,7 @@ impl Namespace {
         child.wait_with_output().expect("kubectl ends")
     }
 
-    /// The API server's address, port and CA, as kubectl knows them.
+    /// The API server's host, port and CA from kubectl's configuration.
     pub(crate) fn server(&self) -> (String, String, String) {
         let config = self.run(&["config", "view", "--minify", "--raw", "-o", "json"], b"");
         let config: Value = serde_json::from_str(&config).unwrap();
@@ -167,7 +167,7 @@ impl Namespace {
         serde_json::from_str(&self.kubectl(&["get", object, "-o", "json"])).unwrap()
     }
 
-    /// Waits until a pod's status is as it should be, and returns it.
+    /// Waits until a pod's status satisfies `reached`, and returns it.
     pub(crate) fn pod_status(&self, pod: &str, what: &str, mut reached: impl FnMut(&Value) -> bool) -> Value {
         let mut status = Value::Null;
         poll_until(PATIENCE, &format!("pod {pod} {what}: {}", self.name), || {

@@ -1,5 +1,5 @@
-//! A node whose kubelet restarts. Containers run on meanwhile, so other tests notice at most a pause. For a cluster of the cluster
-//! script only, whose kubelet is a process of this machine, as root.
+//! A node whose kubelet restarts. Containers keep running, so other tests notice at most a pause. This needs a cluster of the
+//! cluster script, whose kubelet is a process of this machine, and root.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
@@ -11,15 +11,15 @@ use std::{env, ffi::OsStr, thread};
 
 use rustix::process::{Pid, Signal, getuid, kill_process};
 
-use crate::certificates::Certified;
+use crate::certificates::PodWithCertificate;
 use crate::kubectl::{KUBELET, Namespace, PATIENCE};
-use crate::native::{self, READER, Reader, run_of};
+use crate::native::{self, READER, Reader, container_run};
 use crate::requirements::node;
 use crate::sidecar::{FIRST, put_password};
 use crate::support::run::poll_until;
 use crate::support::skip::require;
 
-/// A kubelet has nothing to finish: it ends in milliseconds, and the node is not to miss it for long.
+/// The kubelet has nothing to finish and exits within milliseconds; the node should not be without it for long.
 const ENDS: Duration = Duration::from_secs(10);
 
 /// The kubelet of the cluster script.
@@ -29,20 +29,20 @@ struct Kubelet {
 }
 
 impl Kubelet {
-    /// Finds it beside the kubeconfig, for one test at a time, also of suites that share the node; `None` means that the test is
-    /// skipped.
+    /// Finds the kubelet's process id next to the kubeconfig, for one test at a time, even if suites share the node;
+    /// `None` means that the test is skipped.
     fn find() -> Option<(Self, File)> {
         node()?;
-        let lock = Self::beside_kubeconfig()
+        let lock = Self::next_to_kubeconfig()
             .map(|found| File::create(found.home.join("pids/.kubelet-test")).unwrap());
         let lock =
             require("a kubelet that runs as a process of this machine and that root may restart", lock)?;
         lock.lock().unwrap();
-        // The test before may have started another one.
-        Some((Self::beside_kubeconfig().expect("the kubelet is still there"), lock))
+        // The previous test may have started a new kubelet.
+        Some((Self::next_to_kubeconfig().expect("the kubelet is still there"), lock))
     }
 
-    fn beside_kubeconfig() -> Option<Self> {
+    fn next_to_kubeconfig() -> Option<Self> {
         let home = env::var_os("KUBECONFIG").and_then(|path| Some(Path::new(&path).parent()?.to_owned()));
         let home = home.filter(|_| getuid().is_root())?;
         let pid = fs::read_to_string(home.join("pids/kubelet")).ok()?;
@@ -51,7 +51,7 @@ impl Kubelet {
         (name.trim() == "kubelet").then_some(Self { home, pid })
     }
 
-    /// Ends it, calls `meanwhile`, and starts it again with the same arguments and environment.
+    /// Stops the kubelet, calls `meanwhile`, and starts it again with the same arguments and environment.
     fn restart(self, meanwhile: impl FnOnce()) {
         let parts = |file: &str| -> Vec<Vec<u8>> {
             let content = fs::read(proc(self.pid, file)).unwrap();
@@ -101,12 +101,12 @@ fn proc(pid: Pid, file: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{}/{file}", pid.as_raw_nonzero()))
 }
 
-/// Restarts the kubelet, calls `meanwhile` while there is none, and waits until kubectl can ask it about this pod again. Other tests
-/// of the suite wait for the kubelet in place of finding it gone.
+/// Restarts the kubelet, calls `meanwhile` while it is down, and waits until kubectl can read this pod's logs again. Other tests
+/// of the suite wait in the meantime.
 fn restart(kubelet: Kubelet, namespace: &Namespace, pod: &str, meanwhile: impl FnOnce()) {
     let pause = KUBELET.write().unwrap_or_else(PoisonError::into_inner);
     kubelet.restart(meanwhile);
-    // The kubelet listens before it knows its pods again.
+    // The kubelet listens before it has loaded its pods.
     poll_until(PATIENCE, "the kubelet knows its pods again", || {
         let logs = ["logs", pod, "-c", "app", "-n", namespace.name()];
         namespace.command().args(logs).output().unwrap().status.success()
@@ -116,38 +116,43 @@ fn restart(kubelet: Kubelet, namespace: &Namespace, pod: &str, meanwhile: impl F
 
 /// <https://github.com/kubernetes/kubernetes/pull/137146>: after a kubelet restart, 1.35.0 did not start a crashed application again.
 #[test]
-fn a_kubelet_that_restarts_leaves_both_containers_alone_and_starts_a_crashed_application_again() {
+fn a_kubelet_restart_affects_neither_container_and_a_crashed_application_still_restarts() {
     let Some((kubelet, _lock)) = Kubelet::find() else { return };
     let Some(namespace) = native::namespace() else { return };
     let mut reader = Reader::start(namespace, "kubelet", native::pod(READER));
     let status = reader.status();
-    let (app, sidecar) = (run_of(&status, "app"), run_of(&status, "podcreds"));
+    let (app, sidecar) = (container_run(&status, "app"), container_run(&status, "podcreds"));
 
-    // The sidecar needs no kubelet to follow a rotation.
+    // The sidecar does not need the kubelet for a rotation.
     restart(kubelet, &reader.namespace, reader.pod, || put_password(&reader.namespace, "test-password-1"));
-    reader.expect("test-password-1");
-    reader.follows("test-password-2");
+    reader.wait_for("test-password-1");
+    reader.rotate_to("test-password-2");
     let status = reader.status();
-    assert_eq!((run_of(&status, "app"), run_of(&status, "podcreds")), (app.clone(), sidecar.clone()));
+    assert_eq!(
+        (container_run(&status, "app"), container_run(&status, "podcreds")),
+        (app.clone(), sidecar.clone())
+    );
 
     reader.namespace.kubectl(&["exec", reader.pod, "-c", "app", "--", "kill", "-TERM", "1"]);
-    let status = reader.restarts("app", &app);
-    assert_eq!(run_of(&status, "podcreds"), sidecar, "the sidecar has not restarted");
+    let status = reader.wait_for_restart("app", &app);
+    assert_eq!(container_run(&status, "podcreds"), sidecar, "the sidecar has not restarted");
 }
 
-/// A kubelet forgets the keys of pod certificates when it restarts, and requests new ones at once. Otherwise the shortest time
+/// A restarted kubelet has lost the keys of pod certificates and requests new ones at once. Otherwise the shortest time
 /// until a renewal is ten minutes.
 #[test]
-fn a_renewed_pod_certificate_is_followed() {
+fn the_sidecar_reloads_a_renewed_pod_certificate() {
     let Some((kubelet, _lock)) = Kubelet::find() else { return };
-    let Some(mut certified) = Certified::start() else { return };
-    certified.sees(FIRST, "first");
-    let sidecar = |certified: &Certified| run_of(&certified.namespace.get("pod/app")["status"], "podcreds");
+    let Some(mut certified) = PodWithCertificate::start() else { return };
+    certified.wait_until_seen(FIRST, "first");
+    let sidecar = |certified: &PodWithCertificate| {
+        container_run(&certified.namespace.get("pod/app")["status"], "podcreds")
+    };
     let before = sidecar(&certified);
 
     restart(kubelet, &certified.namespace, "app", || {});
     certified.sign_for("second");
     put_password(&certified.namespace, "test-password-1");
-    certified.sees("test-password-1", "second");
+    certified.wait_until_seen("test-password-1", "second");
     assert_eq!(sidecar(&certified), before, "the sidecar has not restarted");
 }

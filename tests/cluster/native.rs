@@ -1,5 +1,5 @@
-//! Native sidecars in real pods: podcreds starts before the application, outlives it, and either of them restarts without the
-//! other noticing.
+//! Native sidecars in real pods: podcreds starts before the application and outlives it, and each of them can restart without
+//! affecting the other.
 
 use std::fs;
 
@@ -11,10 +11,10 @@ use crate::requirements::since;
 use crate::sidecar::{FIRST, put_password};
 use crate::support::run::poll_until;
 
-/// One user for both containers, so that one may signal the other.
+/// Both containers run as this user, so that one may signal the other.
 const USER: u32 = 65532;
 
-/// Prints the password whenever it reads another one, and the error whenever it cannot read it.
+/// Prints the password whenever it changes, or the error if it cannot be read.
 pub(crate) const READER: &str = r#"
     trap 'exit 0' TERM
     while :; do
@@ -50,24 +50,24 @@ pub(crate) fn pod(script: &str) -> Value {
     pod
 }
 
-/// The status of a container of either kind; null if it has none yet.
-pub(crate) fn of_container<'a>(status: &'a Value, name: &str) -> &'a Value {
+/// The status of an init container or a container; null if it does not exist yet.
+pub(crate) fn container_status<'a>(status: &'a Value, name: &str) -> &'a Value {
     let lists = ["initContainerStatuses", "containerStatuses"].map(|list| status[list].as_array());
     let found = lists.into_iter().flatten().flatten().find(|container| container["name"] == name);
     found.unwrap_or(&Value::Null)
 }
 
 pub(crate) fn is_running(status: &Value, container: &str) -> bool {
-    of_container(status, container)["state"]["running"].is_object()
+    container_status(status, container)["state"]["running"].is_object()
 }
 
 pub(crate) fn log(namespace: &Namespace, pod: &str, container: &str) -> String {
     namespace.kubectl(&["logs", pod, "-c", container])
 }
 
-/// What tells one run of a container from another.
-pub(crate) fn run_of(status: &Value, container: &str) -> (String, i64) {
-    let container = of_container(status, container);
+/// Identifies one run of a container.
+pub(crate) fn container_run(status: &Value, container: &str) -> (String, i64) {
+    let container = container_status(status, container);
     let id = container["containerID"].as_str().unwrap_or_default().to_owned();
     (id, container["restartCount"].as_i64().unwrap_or_default())
 }
@@ -83,7 +83,7 @@ impl Reader {
     pub(crate) fn start(namespace: Namespace, name: &'static str, pod: Value) -> Self {
         pods::start(&namespace, name, pod);
         let reader = Self { namespace, pod: name, expected: format!("{FIRST}\n") };
-        reader.sees();
+        reader.wait_until_seen();
         reader
     }
 
@@ -91,36 +91,36 @@ impl Reader {
         self.namespace.get(&format!("pod/{}", self.pod))["status"].take()
     }
 
-    /// Waits until the application has read what it should, and nothing else.
-    fn sees(&self) {
-        let what = || log(&self.namespace, self.pod, "app");
+    /// Waits until the application has read exactly the expected passwords.
+    fn wait_until_seen(&self) {
+        let printed = || log(&self.namespace, self.pod, "app");
         poll_until(PATIENCE, &format!("the application reads {:?}", self.expected), || {
-            what() == self.expected
+            printed() == self.expected
         });
     }
 
-    /// Waits until the application reads this password next.
-    pub(crate) fn expect(&mut self, password: &str) {
+    /// Waits until the application has read this password next.
+    pub(crate) fn wait_for(&mut self, password: &str) {
         self.expected.push_str(password);
         self.expected.push('\n');
-        self.sees();
+        self.wait_until_seen();
     }
 
-    pub(crate) fn follows(&mut self, password: &str) {
+    pub(crate) fn rotate_to(&mut self, password: &str) {
         put_password(&self.namespace, password);
-        self.expect(password);
+        self.wait_for(password);
     }
 
     /// Waits until the container runs for the second time.
-    pub(crate) fn restarts(&self, container: &str, before: &(String, i64)) -> Value {
+    pub(crate) fn wait_for_restart(&self, container: &str, before: &(String, i64)) -> Value {
         self.namespace.pod_status(self.pod, &format!("runs {container} again"), |status| {
-            let (id, count) = run_of(status, container);
+            let (id, count) = container_run(status, container);
             count > before.1 && id != before.0 && is_running(status, container)
         })
     }
 }
 
-/// Sends a signal to the process of this name from the application's container, which needs the shared process namespace.
+/// Sends a signal from the application's container to the process with this name. The pod must share its process namespace.
 fn signal(reader: &Reader, signal: &str, process: &str) {
     let script = format!(
         r#"for comm in /proc/[0-9]*/comm; do
@@ -135,41 +135,41 @@ fn signal(reader: &Reader, signal: &str, process: &str) {
 }
 
 #[test]
-fn an_application_sees_rotations_and_may_restart_while_its_sidecar_runs_on() {
+fn an_application_can_restart_while_its_sidecar_keeps_running() {
     let Some(namespace) = namespace() else { return };
     let mut reader = Reader::start(namespace, "rotated", pod(READER));
-    reader.follows("test-password-1");
+    reader.rotate_to("test-password-1");
 
     let status = reader.status();
-    let (app, sidecar) = (run_of(&status, "app"), run_of(&status, "podcreds"));
+    let (app, sidecar) = (container_run(&status, "app"), container_run(&status, "podcreds"));
     reader.namespace.kubectl(&["exec", reader.pod, "-c", "app", "--", "kill", "-TERM", "1"]);
-    let status = reader.restarts("app", &app);
-    assert_eq!(run_of(&status, "podcreds"), sidecar, "the sidecar has not restarted");
-    // The log is that of the new container: it starts with the current password.
+    let status = reader.wait_for_restart("app", &app);
+    assert_eq!(container_run(&status, "podcreds"), sidecar, "the sidecar has not restarted");
+    // The log of the new container starts with the current password.
     reader.expected = "test-password-1\n".to_owned();
-    reader.sees();
-    reader.follows("test-password-2");
+    reader.wait_until_seen();
+    reader.rotate_to("test-password-2");
 }
 
 #[test]
-fn a_killed_sidecar_restarts_without_the_application_noticing() {
+fn a_killed_sidecar_restarts_without_affecting_the_application() {
     let Some(namespace) = namespace() else { return };
     let mut pod = pod(READER);
     pod["spec"]["shareProcessNamespace"] = true.into();
     let mut reader = Reader::start(namespace, "killed", pod);
     let status = reader.status();
-    let (app, sidecar) = (run_of(&status, "app"), run_of(&status, "podcreds"));
+    let (app, sidecar) = (container_run(&status, "app"), container_run(&status, "podcreds"));
 
     signal(&reader, "KILL", "podcreds");
-    let status = reader.restarts("podcreds", &sidecar);
-    let last = &of_container(&status, "podcreds")["lastState"]["terminated"];
+    let status = reader.wait_for_restart("podcreds", &sidecar);
+    let last = &container_status(&status, "podcreds")["lastState"]["terminated"];
     assert_eq!(last["exitCode"], 128 + 9, "{last}");
-    // The log of the reader holds every state of the file that it has seen.
-    reader.follows("test-password-1");
-    assert_eq!(run_of(&reader.status(), "app"), app, "the application has not restarted");
+    // The reader's log contains every state of the file.
+    reader.rotate_to("test-password-1");
+    assert_eq!(container_run(&reader.status(), "app"), app, "the application has not restarted");
 }
 
-/// The Secret `big` with this value, which is too large for `kubectl apply`.
+/// Writes the Secret `big`, whose value is too large for a client-side `kubectl apply`.
 fn put_big(namespace: &Namespace, value: &str) {
     let secret = json!({
         "apiVersion": "v1",
@@ -183,10 +183,10 @@ fn put_big(namespace: &Namespace, value: &str) {
 }
 
 #[test]
-fn a_sidecar_that_runs_out_of_memory_restarts_without_the_application_noticing() {
+fn a_sidecar_that_runs_out_of_memory_restarts_without_affecting_the_application() {
     const LIMIT: usize = 24 << 20;
     const VALUE: usize = 1_000_000;
-    // Pages of a Memory volume count as memory of the container that wrote them, so these files alone exceed the limit.
+    // Pages of a Memory volume are charged to the container that wrote them, so these files alone exceed the limit.
     const COPIES: usize = LIMIT / VALUE + 3;
     let Some(namespace) = namespace() else { return };
     namespace.grant_watch(&["db", "big"]);
@@ -199,53 +199,53 @@ fn a_sidecar_that_runs_out_of_memory_restarts_without_the_application_noticing()
     pod["spec"]["initContainers"][0]["resources"] = json!({"limits": {"memory": LIMIT.to_string()}});
     let mut reader = Reader::start(namespace, "oom", pod);
     let status = reader.status();
-    let (app, sidecar) = (run_of(&status, "app"), run_of(&status, "podcreds"));
+    let (app, sidecar) = (container_run(&status, "app"), container_run(&status, "podcreds"));
 
     put_big(&reader.namespace, &"x".repeat(VALUE));
     reader.namespace.pod_status(reader.pod, "has a sidecar that ran out of memory", |status| {
-        let container = of_container(status, "podcreds");
+        let container = container_status(status, "podcreds");
         ["state", "lastState"].iter().any(|state| container[state]["terminated"]["reason"] == "OOMKilled")
     });
     put_big(&reader.namespace, "small again");
-    reader.restarts("podcreds", &sidecar);
-    reader.follows("test-password-1");
+    reader.wait_for_restart("podcreds", &sidecar);
+    reader.rotate_to("test-password-1");
     let read = ["exec", reader.pod, "-c", "app", "--", "cat", "/podcreds/copy-0/value"];
     poll_until(PATIENCE, "the other files are current", || reader.namespace.kubectl(&read) == "small again");
-    assert_eq!(run_of(&reader.status(), "app"), app, "the application has not restarted");
+    assert_eq!(container_run(&reader.status(), "app"), app, "the application has not restarted");
 }
 
-/// Keeps a deleted pod's object, with the last statuses that the kubelet reports, until this is dropped.
-struct Kept<'a> {
+/// Keeps the object of a deleted pod, with the last status that the kubelet reports, until this is dropped.
+struct RetainedPod<'a> {
     namespace: &'a Namespace,
     pod: &'a str,
 }
 
-impl<'a> Kept<'a> {
+impl<'a> RetainedPod<'a> {
     const FINALIZER: &'static str = "podcreds.io/test";
 
     fn new(namespace: &'a Namespace, pod: &'a str) -> Self {
-        let kept = Self { namespace, pod };
-        kept.set(json!([Self::FINALIZER]));
-        kept
+        let retained = Self { namespace, pod };
+        retained.set_finalizers(json!([Self::FINALIZER]));
+        retained
     }
 
-    fn set(&self, finalizers: Value) {
+    fn set_finalizers(&self, finalizers: Value) {
         let patch = json!({"metadata": {"finalizers": finalizers}}).to_string();
         self.namespace.kubectl(&["patch", "pod", self.pod, "--type=merge", "-p", &patch]);
     }
 }
 
-impl Drop for Kept<'_> {
+impl Drop for RetainedPod<'_> {
     fn drop(&mut self) {
-        self.set(Value::Null);
+        self.set_finalizers(Value::Null);
     }
 }
 
 #[test]
-fn a_deleted_pod_ends_its_application_first_and_then_its_sidecar_by_sigterm() {
+fn a_deleted_pod_stops_its_application_before_its_sidecar() {
     const GRACE: u64 = 60;
     let Some(namespace) = namespace() else { return };
-    // What the application sees as its last act: its sidecar answers, and its files are there.
+    // As its last action, the application checks that its sidecar responds and that its files exist.
     let script = r#"
         end() {
             sleep 2
@@ -258,11 +258,11 @@ fn a_deleted_pod_ends_its_application_first_and_then_its_sidecar_by_sigterm() {
     let mut pod = pod(script);
     pod["spec"]["terminationGracePeriodSeconds"] = GRACE.into();
     pods::start(&namespace, "deleted", pod);
-    let kept = Kept::new(&namespace, "deleted");
+    let retained = RetainedPod::new(&namespace, "deleted");
 
     namespace.kubectl(&["delete", "pod", "deleted", "--wait=false"]);
     let terminated =
-        |status: &Value, container: &str| of_container(status, container)["state"]["terminated"].clone();
+        |status: &Value, container: &str| container_status(status, container)["state"]["terminated"].clone();
     let status = namespace.pod_status("deleted", "has ended", |status| {
         ["app", "podcreds"].iter().all(|container| terminated(status, container).is_object())
     });
@@ -271,12 +271,12 @@ fn a_deleted_pod_ends_its_application_first_and_then_its_sidecar_by_sigterm() {
     // RFC 3339 in UTC sorts as text.
     let at = |terminated: &Value| terminated["finishedAt"].as_str().unwrap().to_owned();
     assert!(at(&app) <= at(&sidecar), "{} {}", at(&app), at(&sidecar));
-    assert_eq!(app["message"], format!("ready\n{FIRST}"), "the sidecar was there until the end");
-    drop(kept);
+    assert_eq!(app["message"], format!("ready\n{FIRST}"), "the sidecar ran until the application ended");
+    drop(retained);
 }
 
 #[test]
-fn an_application_starts_when_its_secret_is_made() {
+fn an_application_starts_when_its_secret_is_created() {
     let Some(namespace) = namespace() else { return };
     namespace.kubectl(&["delete", "secret", "db"]);
     namespace.put("v1", "Pod", "early", pod(READER));
@@ -286,29 +286,33 @@ fn an_application_starts_when_its_secret_is_made() {
             && log(&namespace, "early", "podcreds").contains("secrets \"db\" not found")
     });
     let status = namespace.get("pod/early")["status"].take();
-    assert_eq!(of_container(&status, "app")["state"]["waiting"]["reason"], "PodInitializing", "{status:#}");
+    assert_eq!(
+        container_status(&status, "app")["state"]["waiting"]["reason"],
+        "PodInitializing",
+        "{status:#}"
+    );
     put_password(&namespace, FIRST);
     let status = namespace.pod_status("early", "runs", |status| is_running(status, "app"));
     poll_until(PATIENCE, "the application reads its file", || {
         log(&namespace, "early", "app") == format!("{FIRST}\n")
     });
-    assert_eq!(run_of(&status, "podcreds").1, 0, "the sidecar has waited without a restart");
+    assert_eq!(container_run(&status, "podcreds").1, 0, "the sidecar has waited without a restart");
 }
 
 /// <https://github.com/kubernetes/kubernetes/issues/132826>
 #[test]
-fn a_pod_that_never_restarts_starts_although_its_sidecar_fails_at_first() {
+fn a_pod_with_restart_policy_never_starts_after_its_sidecar_failed_at_first() {
     let Some(namespace) = namespace() else { return };
     let mut pod = pod("cat /podcreds/db/password");
     pod["spec"]["restartPolicy"] = "Never".into();
     pod["metadata"]["annotations"] = json!({"podcreds.io/db.secert": "db"});
     namespace.put("v1", "Pod", "late", pod);
     namespace.pod_status("late", "has a sidecar that failed", |status| {
-        let container = of_container(status, "podcreds");
+        let container = container_status(status, "podcreds");
         ["state", "lastState"].iter().any(|state| container[state]["terminated"]["exitCode"] == 2)
     });
     namespace.kubectl(&["annotate", "pod", "late", "podcreds.io/db.secert-", "podcreds.io/db.secret=db"]);
     let status = namespace.pod_status("late", "ends", |status| status["phase"] == "Succeeded");
-    assert!(run_of(&status, "podcreds").1 > 0, "{status:#}");
+    assert!(container_run(&status, "podcreds").1 > 0, "{status:#}");
     assert_eq!(log(&namespace, "late", "app"), FIRST);
 }

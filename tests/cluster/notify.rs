@@ -1,4 +1,4 @@
-//! `.on-change` in real pods: the sidecar's container tells the application's, by HTTP, by a signal and by a file.
+//! `.on-change` in real pods: the sidecar notifies the application's container by HTTP, by a signal and by a file.
 
 use serde_json::{Value, json};
 
@@ -7,14 +7,14 @@ use crate::pods;
 use crate::sidecar::{FIRST, put_password};
 use crate::support::run::poll_until;
 
-/// Prints a line for each thing that it is told, with what it reads then.
+/// Prints a line for each notification, with the password that it then reads.
 const APPLICATION: &str = r#"
     accept() {
         printf 'HTTP/1.1 204 No Content\r\n\r\n' | nc -l -p 8080 | tr -d '\r' | sed -n '1p; $p' | tr '\n' ' '
     }
     while :; do
-        told=$(accept)
-        echo "http $(readlink /podcreds/posting/..data) $told"
+request=$(accept)
+        echo "http $(readlink /podcreds/posting/..data) $request"
     done &
     while :; do
         now=$(stat -c %y /podcreds/reload 2>/dev/null)
@@ -28,21 +28,21 @@ const APPLICATION: &str = r#"
     while :; do wait; done
 "#;
 
-/// A pod with that application, whose containers see each other's processes and run as these users. It has no Secret
-/// yet, so that nothing can be told before the application listens.
+/// A pod with that application, whose containers see each other's processes and run as these users. The Secret is
+/// created when the application listens, so that no notification comes earlier.
 fn application(annotations: Value, user: u32, app_user: u32) -> Option<Application> {
     let namespace = pods::namespace()?;
     namespace.grant_watch(&["db"]);
     namespace.kubectl(&["delete", "secret", "db"]);
     let mut pod = pods::pod_with_sidecar(annotations, user, app_user, APPLICATION);
     pod["spec"]["shareProcessNamespace"] = true.into();
-    // The first bundle is then the sidecar's.
+    // The sidecar then publishes the first bundle.
     pod["spec"]["initContainers"] = json!([]);
-    pods::start(&namespace, "told", pod);
+    pods::start(&namespace, "notified", pod);
     let application = Application { namespace };
     poll_until(PATIENCE, "the application is ready", || application.log("app") == "ready\n");
     put_password(&application.namespace, FIRST);
-    application.sidecar_says("wrote ");
+    application.wait_for_sidecar_log("wrote ");
     Some(application)
 }
 
@@ -52,16 +52,16 @@ struct Application {
 
 impl Application {
     fn log(&self, container: &str) -> String {
-        self.namespace.kubectl(&["logs", "told", "-c", container])
+        self.namespace.kubectl(&["logs", "notified", "-c", container])
     }
 
-    fn sidecar_says(&self, text: &str) {
-        poll_until(PATIENCE, &format!("the sidecar says {text:?}"), || self.log("sidecar").contains(text));
+    fn wait_for_sidecar_log(&self, text: &str) {
+        poll_until(PATIENCE, &format!("the sidecar logs {text:?}"), || self.log("sidecar").contains(text));
     }
 }
 
 #[test]
-fn an_application_is_told_of_each_rotation_by_http_a_signal_and_a_file_and_then_reads_the_new_password() {
+fn an_application_can_read_the_new_password_after_each_kind_of_notification() {
     let annotations = json!({
         "podcreds.io/posting.secret": "db",
         "podcreds.io/posting.on-change": "POST http://localhost:8080/reload",
@@ -75,37 +75,41 @@ fn an_application_is_told_of_each_rotation_by_http_a_signal_and_a_file_and_then_
     for password in ["test-password-1", "test-password-2"] {
         put_password(&application.namespace, password);
         let mut log = String::new();
-        poll_until(PATIENCE, &format!("the application is told of {password} in three ways"), || {
-            log = application.log("app");
-            log.lines().count() >= seen.lines().count() + 3
-        });
-        // What the first bundle had brought would be here too.
-        let mut told: Vec<_> = log.strip_prefix(&seen).expect("a log grows").lines().collect();
-        told.sort_unstable();
-        let [http, signal, touch] = told.as_slice() else { panic!("{told:#?}") };
+        poll_until(
+            PATIENCE,
+            &format!("the application has received three notifications of {password}"),
+            || {
+                log = application.log("app");
+                log.lines().count() >= seen.lines().count() + 3
+            },
+        );
+        // Notifications of the first bundle would be here too.
+        let mut notifications: Vec<_> = log.strip_prefix(&seen).expect("a log grows").lines().collect();
+        notifications.sort_unstable();
+        let [http, signal, touch] = notifications.as_slice() else { panic!("{notifications:#?}") };
         assert_eq!((*signal, *touch), (&*format!("signal {password}"), &*format!("touch {password}")));
         let ["http", version, "POST", "/reload", "HTTP/1.1", body] =
             http.split_whitespace().collect::<Vec<_>>()[..]
         else {
             panic!("{http}")
         };
-        let notice = json!({
+        let expected = json!({
             "credentials": ["posting"],
-            "pod": "told",
+        "pod": "notified",
             "namespace": application.namespace.name(),
             "version": version,
         });
-        assert_eq!(serde_json::from_str::<Value>(body).unwrap(), notice);
+        assert_eq!(serde_json::from_str::<Value>(body).unwrap(), expected);
         seen = log;
     }
 }
 
 #[test]
-fn a_signal_that_another_users_process_cannot_be_sent_is_said_with_what_to_set() {
+fn the_error_for_a_signal_to_another_users_process_names_the_remedy() {
     let annotations =
         json!({"podcreds.io/signalling.secret": "db", "podcreds.io/signalling.on-change": "signal HUP sh"});
     let Some(application) = application(annotations, 12_345, 23_456) else { return };
     put_password(&application.namespace, "test-password-1");
-    application.sidecar_says("both containers must run as one user");
+    application.wait_for_sidecar_log("both containers must run as one user");
     assert_eq!(application.log("app"), "ready\n");
 }

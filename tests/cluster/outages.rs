@@ -1,5 +1,5 @@
-//! `sidecar` while the API server is killed, restarted, compacted or cut off: a cluster of the test's own is made for
-//! what the others would suffer from. For the cluster script only, as root.
+//! `sidecar` while the API server is killed, restarted, compacted or unreachable. Outages that would affect other tests run in
+//! a separate cluster. These tests need the cluster script, and root.
 
 use std::env;
 use std::process::Command;
@@ -8,40 +8,40 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::killable::{Cluster, script, succeed};
+use crate::killable::{Cluster, run_successfully, script};
 use crate::kubectl::Namespace;
 use crate::scene::Scene;
-use crate::sidecar::{FIRST, LASTS, Sidecar};
+use crate::sidecar::{FAULT_DURATION, FIRST, Sidecar};
 use crate::support::run::Running;
 use crate::support::witness::{UNREACHABLE, WATCH_RESTARTS, Witness, answered, names};
 
-fn follower(namespace: Namespace) -> Scene {
-    let scene = Scene::of(namespace, &json!({"podcreds.io/db.secret": "db"}));
+fn scene_in(namespace: Namespace) -> Scene {
+    let scene = Scene::in_namespace(namespace, &json!({"podcreds.io/db.secret": "db"}));
     scene.namespace.grant_watch(&["db"]);
     scene.namespace.put_secret("db", &[("username", "app"), ("password", FIRST)]);
     scene
 }
 
 #[test]
-fn an_api_server_that_is_killed_and_restarted_is_followed_on() {
+fn the_sidecar_recovers_from_a_killed_api_server() {
     let Some(cluster) = Cluster::start() else { return };
-    let scene = follower(cluster.namespace());
-    // An API server that has just started may refuse what it will allow a moment later.
+    let scene = scene_in(cluster.namespace());
+    // An API server that has just started may forbid requests that it allows a moment later.
     let mut sidecar = Sidecar::start(scene, &["--poll-interval", "500ms", "--log-level", "debug"]);
     let cadence = Duration::from_millis(250);
     let witness = Witness::new(&sidecar.health, cadence);
-    sidecar.follows("test-password-1");
+    sidecar.rotate_to("test-password-1");
 
     cluster.kill("kube-apiserver");
-    sidecar.says("cannot be reached");
-    witness.tells(&[UNREACHABLE, WATCH_RESTARTS, answered!("error")], LASTS);
+    sidecar.wait_for_stderr("cannot be reached");
+    witness.tells(&[UNREACHABLE, WATCH_RESTARTS, answered!("error")], FAULT_DURATION);
     assert_eq!(sidecar.scene.read("db/password"), "test-password-1");
     cluster.up();
-    sidecar.follows("test-password-2");
-    sidecar.says("is watched again");
+    sidecar.rotate_to("test-password-2");
+    sidecar.wait_for_stderr("is watched again");
     witness.ends(2);
 
-    // What it watched from is compacted away before it can ask again.
+    // The sidecar's resourceVersion is compacted away before it can watch again.
     let witness = Witness::new(&sidecar.health, cadence);
     let before = sidecar.running.stderr().len();
     sidecar.running.send(Signal::STOP);
@@ -50,39 +50,41 @@ fn an_api_server_that_is_killed_and_restarted_is_followed_on() {
     for password in ["test-password-3", "test-password-4"] {
         sidecar.put_password(password);
     }
-    // Another one, because this one remembers the changes that it made itself.
+    // A new API server is needed, because this one has cached the changes.
     cluster.kill("kube-apiserver");
     cluster.compact();
     cluster.up();
     sidecar.running.send(Signal::CONT);
-    sidecar.arrives("test-password-4");
-    // A line that broke says nothing of what was missed: it is not watched on from where it was, but from what there is.
+    sidecar.wait_for_password("test-password-4");
+    // After a broken connection the sidecar does not resume from its old resourceVersion, but from the current state.
     assert!(!sidecar.running.stderr()[before..].contains("too old resource version"));
-    sidecar.waits("it watches on", || sidecar.running.stderr()[before..].contains("is watched again"));
-    sidecar.follows("test-password-5");
-    // The line that broke; a new API server may have more to say.
-    let told = witness.ends(2);
-    assert!(told.is_superset(&names(&[UNREACHABLE, WATCH_RESTARTS])), "{told:?}");
+    sidecar.wait_until("the sidecar watches again", || {
+        sidecar.running.stderr()[before..].contains("is watched again")
+    });
+    sidecar.rotate_to("test-password-5");
+    // The new API server may cause other counters to change too.
+    let counters = witness.ends(2);
+    assert!(counters.is_superset(&names(&[UNREACHABLE, WATCH_RESTARTS])), "{counters:?}");
 }
 
-/// A network namespace whose only way out is a line to this host, and on which the Service `kubernetes` leads to the API
-/// server. Gone when dropped.
-struct Island {
+/// A network namespace that is connected only to this host, and in which the Service `kubernetes` leads to the API
+/// server. Dropping it removes the namespace.
+struct IsolatedNetwork {
     name: String,
 }
 
-impl Island {
-    /// Addresses for documentation (RFC 5737), from a block that the test makes sure is not in use here.
+impl IsolatedNetwork {
+    /// Documentation addresses (RFC 5737). The test checks that this machine does not use them.
     const BLOCK: &str = "198.51.100.";
     const HOST: &str = "198.51.100.1";
     const OWN: &str = "198.51.100.2";
 
     fn new(service: &str, port: &str) -> Self {
         let name = format!("podcreds{}", std::process::id());
-        let island = Self { name };
-        let (ours, theirs) = (&island.line(), "eth0");
-        let ip = |args: &str| succeed(Command::new("ip"), &args.split(' ').collect::<Vec<_>>());
-        let name = &island.name;
+        let network = Self { name };
+        let (ours, theirs) = (&network.host_interface(), "eth0");
+        let ip = |args: &str| run_successfully(Command::new("ip"), &args.split(' ').collect::<Vec<_>>());
+        let name = &network.name;
         assert!(!ip("addr").contains(Self::BLOCK), "this machine has an address in {}0 itself", Self::BLOCK);
         ip(&format!("netns add {name}"));
         ip(&format!("link add {ours} type veth peer name {theirs} netns {name}"));
@@ -92,14 +94,14 @@ impl Island {
         ip(&format!("-n {name} link set {theirs} up"));
         ip(&format!("-n {name} route add default via {}", Self::HOST));
         let to = format!("{}:{port}", Self::HOST);
-        island.iptables(&format!(
+        network.iptables(&format!(
             "-t nat -A OUTPUT -d {service} -p tcp --dport 443 -j DNAT --to-destination {to}"
         ));
-        island
+        network
     }
 
-    /// This host's end of the line. Names of interfaces are short.
-    fn line(&self) -> String {
+    /// This host's network interface. Names of interfaces must be short.
+    fn host_interface(&self) -> String {
         format!("pc{}", std::process::id())
     }
 
@@ -112,10 +114,10 @@ impl Island {
     fn iptables(&self, rule: &str) {
         let mut command = self.enter();
         command.arg("iptables");
-        succeed(command, &rule.split(' ').collect::<Vec<_>>());
+        run_successfully(command, &rule.split(' ').collect::<Vec<_>>());
     }
 
-    /// From now on every packet vanishes, in both directions, and nobody is told; but who asks at this port gets through.
+    /// Silently drops every packet in both directions, except for connections to the port `spared`.
     fn cut(&self, spared: u16) {
         self.iptables(&format!("-A INPUT -p tcp --dport {spared} -j ACCEPT"));
         self.iptables(&format!("-A OUTPUT -p tcp --sport {spared} -j ACCEPT"));
@@ -123,27 +125,27 @@ impl Island {
         self.iptables("-A OUTPUT -j DROP");
     }
 
-    fn mend(&self) {
+    fn reconnect(&self) {
         self.iptables("-F INPUT");
         self.iptables("-F OUTPUT");
     }
 }
 
-impl Drop for Island {
+impl Drop for IsolatedNetwork {
     fn drop(&mut self) {
-        // The name ends here, the rest with the last process in it; the line goes at once.
-        let _ = Command::new("ip").args(["link", "del", &self.line()]).status();
+        // The namespace itself exists until its last process ends; the interface is removed at once.
+        let _ = Command::new("ip").args(["link", "del", &self.host_interface()]).status();
         let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
     }
 }
 
 #[test]
-fn a_line_on_which_every_packet_vanishes_is_given_up_and_the_change_arrives_afterwards() {
+fn the_sidecar_recovers_from_a_network_that_drops_every_packet() {
     if script().is_none() {
         return;
     }
     let Some(namespace) = Namespace::new() else { return };
-    let mut scene = follower(namespace);
+    let mut scene = scene_in(namespace);
     let service = scene.namespace.kubectl(&[
         "-n",
         "default",
@@ -152,36 +154,36 @@ fn a_line_on_which_every_packet_vanishes_is_given_up_and_the_change_arrives_afte
         "-o",
         "jsonpath={.spec.clusterIP}",
     ]);
-    let island = Island::new(&service, &scene.server.1);
+    let network = IsolatedNetwork::new(&service, &scene.server.1);
     scene.server = (service, "443".into());
-    let mut command = island.enter();
+    let mut command = network.enter();
     command.args([
         env!("CARGO_BIN_EXE_podcreds"),
         "sidecar",
         "--listen",
-        &format!("{}:0", Island::OWN),
+        &format!("{}:0", IsolatedNetwork::OWN),
         "--watch-timeout",
         "2s",
         "--request-timeout",
         "2s",
     ]);
-    scene.pass(&mut command);
-    // For `ip`, which the environment of a pod does not lead to.
+    scene.set_environment(&mut command);
+    // `ip` needs a PATH, which the environment of a pod does not contain.
     command.env("PATH", env::var_os("PATH").unwrap_or_default());
     let running = Running::start(command);
-    let sidecar = Sidecar::started(scene, running);
+    let sidecar = Sidecar::from_running(scene, running);
     let witness = Witness::new(&sidecar.health, Duration::from_secs(1));
-    sidecar.follows("test-password-1");
+    sidecar.rotate_to("test-password-1");
 
-    island.cut(sidecar.health.address.port());
+    network.cut(sidecar.health.address.port());
     sidecar.put_password("test-password-2");
-    sidecar.says("did not answer in time");
+    sidecar.wait_for_stderr("did not answer in time");
     let counters = [UNREACHABLE, WATCH_RESTARTS, answered!("error")];
-    witness.tells(&counters, LASTS);
+    witness.tells(&counters, FAULT_DURATION);
     assert_eq!(sidecar.scene.read("db/password"), "test-password-1");
-    island.mend();
-    sidecar.arrives("test-password-2");
-    sidecar.says("is watched again");
-    sidecar.follows("test-password-3");
+    network.reconnect();
+    sidecar.wait_for_password("test-password-2");
+    sidecar.wait_for_stderr("is watched again");
+    sidecar.rotate_to("test-password-3");
     assert_eq!(witness.ends(3), names(&counters));
 }

@@ -1,4 +1,4 @@
-//! Real pods on a real kubelet, with an image that holds nothing but the binary.
+//! Real pods on a real kubelet, with an image that contains only the binary.
 
 use std::process::Command;
 use std::sync::OnceLock;
@@ -21,7 +21,7 @@ pub(crate) fn image() -> Option<String> {
     static LOADED: OnceLock<()> = OnceLock::new();
     node()?;
     let load = env::var_os("PODCREDS_TEST_LOAD_IMAGE");
-    let load = require("PODCREDS_TEST_LOAD_IMAGE, which brings an image to the nodes,", load)?;
+    let load = require("PODCREDS_TEST_LOAD_IMAGE, which loads an image onto the nodes,", load)?;
     let binary = require("PODCREDS_TEST_BINARY, the static binary,", env::var_os("PODCREDS_TEST_BINARY"))?;
     LOADED.get_or_init(|| {
         let image = image_name();
@@ -86,7 +86,7 @@ pub(crate) fn pod(annotations: Value, init_user: u32, app_user: u32, script: &st
     })
 }
 
-/// The same with an ordinary container beside the application that keeps the files current.
+/// Like [`pod`], with podcreds also as an ordinary sidecar container that keeps the files current.
 pub(crate) fn pod_with_sidecar(annotations: Value, user: u32, app_user: u32, script: &str) -> Value {
     let mut pod = pod(annotations, user, app_user, script);
     let mut sidecar = pod["spec"]["initContainers"][0].clone();
@@ -126,7 +126,7 @@ pub(crate) fn output(namespace: &Namespace, name: &str, pod: Value) -> String {
     namespace.kubectl(&["logs", name, "-c", "app"])
 }
 
-/// The exit code and the termination message of podcreds in a pod whose init container fails.
+/// Runs a pod whose init container fails, and returns podcreds' exit code and termination message.
 fn failure(namespace: &Namespace, name: &str, pod: Value) -> (i64, String) {
     namespace.put("v1", "Pod", name, pod);
     let status = namespace.pod_status(name, "fails", ended);
@@ -141,7 +141,7 @@ pub(crate) fn termination(status: &Value, container: &str) -> Option<(i64, Strin
     Some((terminated["exitCode"].as_i64()?, terminated["message"].as_str().unwrap_or_default().to_owned()))
 }
 
-const ANNOTATED: &str = "cat /podcreds/db/username; echo; . /podcreds/app.env; echo \"$PASSWORD\"; stat -c '%a %g %n' -L /podcreds/db/password";
+const READ_FILES: &str = "cat /podcreds/db/username; echo; . /podcreds/app.env; echo \"$PASSWORD\"; stat -c '%a %g %n' -L /podcreds/db/password";
 
 fn annotations() -> Value {
     json!({
@@ -153,34 +153,34 @@ fn annotations() -> Value {
 }
 
 #[test]
-fn a_plain_pod_of_any_user_gets_its_files() {
+fn a_pod_of_any_user_can_read_its_files() {
     let Some(namespace) = namespace() else { return };
-    let printed = output(&namespace, "plain", pod(annotations(), 12_345, 23_456, ANNOTATED));
+    let printed = output(&namespace, "plain", pod(annotations(), 12_345, 23_456, READ_FILES));
     assert_eq!(printed, "app\nit's a \"test\" $password\n444 0 /podcreds/db/password\n");
 }
 
 #[test]
-fn with_a_group_of_the_pod_only_that_group_can_read() {
+fn with_fs_group_only_that_group_can_read_the_files() {
     let Some(namespace) = namespace() else { return };
-    let mut grouped = pod(annotations(), 12_345, 23_456, ANNOTATED);
+    let mut grouped = pod(annotations(), 12_345, 23_456, READ_FILES);
     grouped["spec"]["securityContext"] = json!({"fsGroup": 2000});
     let printed = output(&namespace, "grouped", grouped);
     assert_eq!(printed, "app\nit's a \"test\" $password\n440 2000 /podcreds/db/password\n");
 }
 
 #[test]
-fn a_volume_on_disk_works_as_one_in_memory() {
+fn a_volume_on_disk_works_like_a_memory_volume() {
     let Some(namespace) = namespace() else { return };
-    let mut on_disk = pod(annotations(), 12_345, 12_345, ANNOTATED);
+    let mut on_disk = pod(annotations(), 12_345, 12_345, READ_FILES);
     on_disk["spec"]["volumes"][0]["emptyDir"] = json!({});
     assert!(output(&namespace, "disk", on_disk).starts_with("app\nit's a \"test\" $password\n"));
 }
 
 #[test]
-fn a_pod_without_the_right_ends_with_the_reason_in_its_termination_message() {
+fn the_termination_message_names_a_missing_right() {
     let Some(namespace) = namespace() else { return };
     namespace.grant_least(&["another"]);
-    let mut refused = pod(annotations(), 12_345, 12_345, ANNOTATED);
+    let mut refused = pod(annotations(), 12_345, 12_345, READ_FILES);
     refused["spec"]["initContainers"][0]["args"] = json!(["init", "--timeout", "2s"]);
     let (code, message) = failure(&namespace, "refused", refused);
     assert_eq!(code, 3, "{message}");
@@ -190,10 +190,10 @@ fn a_pod_without_the_right_ends_with_the_reason_in_its_termination_message() {
 }
 
 #[test]
-fn a_pod_with_a_wrong_annotation_ends_with_the_right_spelling_in_its_termination_message() {
+fn the_termination_message_suggests_the_correct_annotation_key() {
     let Some(namespace) = namespace() else { return };
     let (code, message) =
-        failure(&namespace, "wrong", pod(json!({"podcreds.io/db.secert": "db"}), 12_345, 12_345, ANNOTATED));
+        failure(&namespace, "wrong", pod(json!({"podcreds.io/db.secert": "db"}), 12_345, 12_345, READ_FILES));
     assert_eq!(code, 2, "{message}");
     assert!(
         message.contains("podcreds.io/db.secert: ") && message.contains("did you mean \"secret\"?"),
@@ -202,14 +202,14 @@ fn a_pod_with_a_wrong_annotation_ends_with_the_right_spelling_in_its_termination
 }
 
 #[test]
-fn annotations_from_the_downward_api_need_no_right_on_pods() {
+fn annotations_from_the_downward_api_need_no_rights_on_pods() {
     let Some(namespace) = namespace() else { return };
     let rule =
         json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["db"], "verbs": ["get"]});
     namespace.grant(&json!([rule]));
     let mut annotations = annotations();
     annotations["example.com/hostile"] = "tab\t\"quotes\" \\ new\nline é \u{7f}".into();
-    let mut from_file = pod(annotations, 12_345, 12_345, ANNOTATED);
+    let mut from_file = pod(annotations, 12_345, 12_345, READ_FILES);
     let items = json!([{"path": "annotations", "fieldRef": {"fieldPath": "metadata.annotations"}}]);
     push(&mut from_file["spec"]["volumes"], json!({"name": "podinfo", "downwardAPI": {"items": items}}));
     let init = &mut from_file["spec"]["initContainers"][0];
@@ -221,15 +221,16 @@ fn annotations_from_the_downward_api_need_no_right_on_pods() {
     assert!(output(&namespace, "downward", from_file).starts_with("app\nit's a \"test\" $password\n"));
 }
 
-/// Applies one of the kustomizations that are there for users, with the images of the tests, and waits until its
+/// Applies one of the example kustomizations, with the images of the tests, and waits until its
 /// Deployment is available.
-fn deploy(folder: &str) {
+fn deploy(directory: &str) {
     if image().is_none() {
         return;
     }
     let Some(namespace) = Namespace::new() else { return };
     let root = env!("CARGO_MANIFEST_DIR");
-    let rendered = Command::new("kubectl").args(["kustomize", &format!("{root}/{folder}")]).output().unwrap();
+    let rendered =
+        Command::new("kubectl").args(["kustomize", &format!("{root}/{directory}")]).output().unwrap();
     assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
     let manifest = String::from_utf8(rendered.stdout).unwrap();
     let replace = |line: &str| match line.trim_start().trim_start_matches("- ").strip_prefix("image: ") {
@@ -249,16 +250,16 @@ fn deploy(folder: &str) {
 }
 
 #[test]
-fn the_example_for_users_comes_up() {
+fn the_main_example_runs() {
     deploy("deploy");
 }
 
 #[test]
-fn the_example_with_an_annotations_file_comes_up() {
+fn the_annotations_file_example_runs() {
     deploy("deploy/annotations-file");
 }
 
-/// A pod whose application starts by way of podcreds from the volume: its image has none.
+/// A pod whose application is started by `podcreds exec` from the volume, because its image does not contain podcreds.
 fn pod_with_exec(command: &Value) -> Value {
     let annotations = json!({
         "podcreds.io/app.secret": "db",
@@ -274,18 +275,18 @@ fn pod_with_exec(command: &Value) -> Value {
     pod
 }
 
-/// How the application of a pod ended: its exit code and what it printed.
+/// The exit code and the output of a pod's application.
 fn end_of_app(namespace: &Namespace, name: &str) -> (i64, String) {
     let status = namespace.pod_status(name, "ends", ended);
     let terminated = &status["containerStatuses"][0]["state"]["terminated"];
-    let code = terminated["exitCode"].as_i64().unwrap_or_else(|| panic!("it ended: {status:#}"));
+    let code = terminated["exitCode"].as_i64().unwrap_or_else(|| panic!("no exit code: {status:#}"));
     (code, namespace.kubectl(&["logs", name, "-c", "app"]))
 }
 
 #[test]
-fn an_application_without_podcreds_gets_its_variables_and_is_the_first_process() {
+fn exec_from_the_volume_replaces_itself_with_the_application() {
     let Some(namespace) = namespace() else { return };
-    // As another user than podcreds, with the volume read-only.
+    // The application runs as a different user than podcreds, with the volume read-only.
     let script = "echo $APP_USER \"$APP_PASSWORD\"; tr '\\0' ' ' < /proc/1/cmdline; exit 42";
     let exec = json!(["/podcreds/bin/podcreds", "exec", "--", "sh", "-c", script]);
     namespace.put("v1", "Pod", "exec", pod_with_exec(&exec));
@@ -295,7 +296,7 @@ fn an_application_without_podcreds_gets_its_variables_and_is_the_first_process()
 }
 
 #[test]
-fn a_signal_for_the_container_is_the_programs() {
+fn a_signal_to_the_container_reaches_the_program() {
     let Some(namespace) = namespace() else { return };
     let script = "trap 'echo $APP_USER ends; exit 7' TERM; echo ready; while :; do sleep 0.1; done";
     let exec = json!(["/podcreds/bin/podcreds", "exec", "--", "sh", "-c", script]);
@@ -303,13 +304,13 @@ fn a_signal_for_the_container_is_the_programs() {
     poll_until(PATIENCE, "the trap is set", || {
         namespace.kubectl(&["logs", "signals", "-c", "app"]).contains("ready")
     });
-    // As the kubelet does it: to the first process of the container.
+    // The kubelet also sends signals to the first process of the container.
     namespace.kubectl(&["exec", "signals", "-c", "app", "--", "kill", "-TERM", "1"]);
     assert_eq!(end_of_app(&namespace, "signals"), (7, "ready\napp ends\n".to_owned()));
 }
 
 #[test]
-fn a_container_of_its_own_renders_its_variables_without_a_volume() {
+fn exec_with_render_needs_no_files_in_the_volume() {
     let Some(namespace) = namespace() else { return };
     let exec = json!([
         "/podcreds/bin/podcreds",
@@ -329,18 +330,18 @@ fn a_container_of_its_own_renders_its_variables_without_a_volume() {
 }
 
 #[test]
-fn the_example_with_variables_from_a_file_comes_up() {
+fn the_env_example_runs() {
     if since(35, "variables from files").is_some() {
         deploy("deploy/env");
     }
 }
 
 #[test]
-fn the_example_with_exec_comes_up() {
+fn the_exec_example_runs() {
     deploy("deploy/exec");
 }
 
 #[test]
-fn the_example_with_a_sidecar_comes_up() {
+fn the_sidecar_example_runs() {
     deploy("deploy/sidecar");
 }

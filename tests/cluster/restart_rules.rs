@@ -1,28 +1,28 @@
-//! `sidecar --exit-on-change` with a restart rule of the kubelet: a rotation restarts all containers of the pod in place.
+//! `sidecar --exit-on-change` with a kubelet restart rule: a rotation restarts all containers of the pod in place.
 
 use serde_json::{Value, json};
 
 use crate::examples::{self, PRINTED, pod_of};
 use crate::kubectl::{Namespace, PATIENCE};
-use crate::native::{is_running, log, of_container, run_of};
+use crate::native::{container_run, container_status, is_running, log};
 use crate::pods;
 use crate::requirements::since;
 use crate::support::run::poll_until;
 
-/// What the application prints when its password is that long.
+/// The application's output for a password of this length.
 fn printed(length: usize) -> String {
     PRINTED.replace("29", &length.to_string())
 }
 
 #[test]
-fn the_example_with_a_restart_rule_restarts_all_containers_at_each_rotation_and_at_nothing_else() {
+fn the_restart_rule_example_restarts_all_containers_once_per_rotation() {
     if since(36, "RestartAllContainers rules").is_none() {
         return;
     }
     let Some(mut objects) = examples::render("deploy/restart-all-containers") else { return };
     let Some(namespace) = Namespace::new() else { return };
     let spec = &mut examples::find(&mut objects, "Deployment")["spec"]["template"]["spec"];
-    // An init container of the user's own, which takes part in the restart.
+    // An init container of the user, which is restarted as well.
     let mut setup = spec["containers"][0].clone();
     setup["name"] = "setup".into();
     setup["args"] = json!(["cat /podcreds/shop.env"]);
@@ -44,7 +44,8 @@ fn the_example_with_a_restart_rule_restarts_all_containers_at_each_rotation_and_
         poll_until(PATIENCE, "all containers run again", || {
             last = pod();
             let status = &last["status"];
-            let restarted = |container| run_of(status, container).1 == i64::try_from(rotation).unwrap();
+            let restarted =
+                |container| container_run(status, container).1 == i64::try_from(rotation).unwrap();
             ["podcreds", "setup", "app"].iter().all(|container| restarted(container))
                 && is_running(status, "app")
                 && log(&namespace, name, "app") == printed(password.len())
@@ -52,9 +53,9 @@ fn the_example_with_a_restart_rule_restarts_all_containers_at_each_rotation_and_
         for kept in ["/metadata/uid", "/status/podIP", "/spec/nodeName"] {
             assert_eq!(last.pointer(kept), first.pointer(kept), "{kept}");
         }
-        // The kubelet keeps no exit code, message or log of the containers that it has replaced.
+        // The kubelet keeps no exit code, message or log of replaced containers.
         for container in ["podcreds", "setup", "app"] {
-            let ended = &of_container(&last["status"], container)["lastState"]["terminated"];
+            let ended = &container_status(&last["status"], container)["lastState"]["terminated"];
             assert_eq!(ended["reason"], "RestartingAllContainers", "{container}: {ended}");
         }
     }

@@ -1,4 +1,4 @@
-//! The program as a process outside of any pod, with the rights and the annotations of one.
+//! podcreds as a process outside of any pod, with the rights and the annotations of a pod.
 
 use std::fs;
 use std::process::Command;
@@ -9,23 +9,23 @@ use crate::kubectl::{Namespace, PATIENCE};
 use crate::support::pod::PodFolder;
 use crate::support::run::{Finished, run};
 
-/// A pod object that is never scheduled, and the files that its container would find.
+/// A pod object that is never scheduled, and the files that its container would have.
 pub(crate) struct Scene {
     pub(crate) namespace: Namespace,
-    pub(crate) folder: PodFolder,
+    pub(crate) directory: PodFolder,
     pub(crate) server: (String, String),
 }
 
 impl Scene {
-    /// Makes one with these annotations, unless there is no cluster.
+    /// Creates a pod with these annotations in a new namespace; `None` means that there is no cluster.
     pub(crate) fn new(annotations: &Value) -> Option<Self> {
-        Some(Self::of(Namespace::new()?, annotations))
+        Some(Self::in_namespace(Namespace::new()?, annotations))
     }
 
-    /// Makes one in this namespace.
-    pub(crate) fn of(namespace: Namespace, annotations: &Value) -> Self {
+    /// Creates a pod with these annotations in this namespace.
+    pub(crate) fn in_namespace(namespace: Namespace, annotations: &Value) -> Self {
         let (host, port, ca) = namespace.server();
-        let folder = PodFolder::with(&ca, &namespace.token(), namespace.name());
+        let directory = PodFolder::with(&ca, &namespace.token(), namespace.name());
         let pod = json!({
             "metadata": {"annotations": annotations},
             "spec": {
@@ -35,27 +35,27 @@ impl Scene {
             },
         });
         namespace.put("v1", "Pod", "app-0", pod);
-        Self { namespace, folder, server: (host, port) }
+        Self { namespace, directory, server: (host, port) }
     }
 
     pub(crate) fn command(&self, subcommand: &str, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_podcreds"));
-        self.pass(command.arg(subcommand).args(args));
+        self.set_environment(command.arg(subcommand).args(args));
         command
     }
 
-    /// Gives a command the environment of the pod, and no other.
-    pub(crate) fn pass(&self, command: &mut Command) {
+    /// Sets a command's environment to that of the pod.
+    pub(crate) fn set_environment(&self, command: &mut Command) {
         command
             .env_clear()
             .env("KUBERNETES_SERVICE_HOST", &self.server.0)
             .env("KUBERNETES_SERVICE_PORT", &self.server.1)
             .env("POD_NAME", "app-0")
-            .env("PODCREDS_SERVICE_ACCOUNT_DIR", self.folder.service_account())
-            .env("PODCREDS_VOLUME", self.folder.volume())
-            // Tests run side by side, and one port has room for one sidecar.
+            .env("PODCREDS_SERVICE_ACCOUNT_DIR", self.directory.service_account())
+            .env("PODCREDS_VOLUME", self.directory.volume())
+            // Tests run in parallel, and only one sidecar can listen on a port.
             .env("PODCREDS_LISTEN", "off")
-            .env("PODCREDS_TERMINATION_LOG", self.folder.termination_log());
+            .env("PODCREDS_TERMINATION_LOG", self.directory.termination_log());
     }
 
     pub(crate) fn init(&self, args: &[&str]) -> Finished {
@@ -63,6 +63,6 @@ impl Scene {
     }
 
     pub(crate) fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.folder.volume().join(path)).unwrap_or_else(|error| format!("{error:?}"))
+        fs::read_to_string(self.directory.volume().join(path)).unwrap_or_else(|error| format!("{error:?}"))
     }
 }

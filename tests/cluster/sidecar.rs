@@ -1,5 +1,5 @@
-//! `sidecar` against a real API server, as a process and in a real pod: every change arrives, whatever was taken away
-//! meanwhile and given back.
+//! `sidecar` against a real API server, as a process and in a real pod: every change arrives, even after rights, tokens or
+//! objects were removed and restored.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write, stderr};
@@ -18,11 +18,11 @@ use crate::support::health::Health;
 use crate::support::run::{Running, poll_until};
 use crate::support::witness::{RECOVERS, REFUSED, WATCH_RESTARTS, Witness, answered, names};
 
-/// How long a fault goes on after it has shown.
-pub(crate) const LASTS: Duration = Duration::from_secs(3);
+/// How long a fault lasts after the sidecar has reported it.
+pub(crate) const FAULT_DURATION: Duration = Duration::from_secs(3);
 pub(crate) const FIRST: &str = "test-password-0";
 
-/// A scene with a sidecar at work that follows the Secret `db`.
+/// A running sidecar that watches the Secret `db`.
 pub(crate) struct Sidecar {
     pub(crate) scene: Scene,
     pub(crate) running: Running,
@@ -30,21 +30,21 @@ pub(crate) struct Sidecar {
 }
 
 impl Sidecar {
-    /// Starts it and waits until its files are out.
+    /// Starts a sidecar and waits for its first files.
     pub(crate) fn start(scene: Scene, args: &[&str]) -> Self {
         let command = scene.command("sidecar", &[&["--listen", "127.0.0.1:0"], args].concat());
-        Self::started(scene, Running::start(command))
+        Self::from_running(scene, Running::start(command))
     }
 
-    /// Waits until the files of one that was started, and listens, are out.
-    pub(crate) fn started(scene: Scene, running: Running) -> Self {
+    /// Waits until a started sidecar listens and has written its first files.
+    pub(crate) fn from_running(scene: Scene, running: Running) -> Self {
         let health = Health::of(&running, PATIENCE);
         let sidecar = Self { scene, running, health };
-        sidecar.arrives(FIRST);
+        sidecar.wait_for_password(FIRST);
         sidecar
     }
 
-    /// One with all rights that it needs.
+    /// A sidecar with all rights that it needs.
     fn with_rights(args: &[&str]) -> Option<Self> {
         let scene = scene()?;
         scene.namespace.grant_watch(&["db"]);
@@ -52,13 +52,15 @@ impl Sidecar {
     }
 
     #[track_caller]
-    pub(crate) fn waits(&self, what: &str, condition: impl FnMut() -> bool) {
+    pub(crate) fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {
         poll_until(PATIENCE, what, condition);
     }
 
     #[track_caller]
-    pub(crate) fn says(&self, text: &str) {
-        self.waits(&format!("it says {text:?}"), || self.running.stderr().contains(text));
+    pub(crate) fn wait_for_stderr(&self, text: &str) {
+        self.wait_until(&format!("standard error contains {text:?}"), || {
+            self.running.stderr().contains(text)
+        });
     }
 
     pub(crate) fn put_password(&self, password: &str) {
@@ -66,21 +68,21 @@ impl Sidecar {
     }
 
     #[track_caller]
-    pub(crate) fn arrives(&self, password: &str) {
+    pub(crate) fn wait_for_password(&self, password: &str) {
         poll_until(RECOVERS, password, || self.scene.read("db/password") == password);
     }
 
     #[track_caller]
-    pub(crate) fn follows(&self, password: &str) {
+    pub(crate) fn rotate_to(&self, password: &str) {
         self.put_password(password);
-        self.arrives(password);
+        self.wait_for_password(password);
     }
 }
 
 impl Drop for Sidecar {
     fn drop(&mut self) {
         if thread::panicking() {
-            let _ = writeln!(stderr(), "--- the sidecar said\n{}", self.running.stderr());
+            let _ = writeln!(stderr(), "--- standard error of the sidecar\n{}", self.running.stderr());
         }
     }
 }
@@ -89,14 +91,14 @@ pub(crate) fn put_password(namespace: &Namespace, password: &str) {
     namespace.put_secret("db", &[("username", "app"), ("password", password)]);
 }
 
-/// The Secret `db`, and no right to it.
+/// The Secret `db`, without the right to read it.
 fn scene() -> Option<Scene> {
     let scene = Scene::new(&json!({"podcreds.io/db.secret": "db"}))?;
     put_password(&scene.namespace, FIRST);
     Some(scene)
 }
 
-/// The API server without a process for each request: kubectl answers for the rights, on loopback.
+/// `kubectl proxy`, which authenticates requests on loopback without a process for each request.
 struct Proxy {
     running: Running,
     agent: Agent,
@@ -112,8 +114,8 @@ impl Proxy {
     fn url(&self) -> String {
         let mut url = String::new();
         poll_until(PATIENCE, "kubectl proxy listens", || {
-            let said = String::from_utf8(self.running.stdout()).unwrap();
-            let line = said.lines().next().filter(|_| said.ends_with('\n'));
+            let printed = String::from_utf8(self.running.stdout()).unwrap();
+            let line = printed.lines().next().filter(|_| printed.ends_with('\n'));
             line.and_then(|line| line.rsplit(' ').next())
                 .map(|address| url = format!("http://{address}"))
                 .is_some()
@@ -123,8 +125,8 @@ impl Proxy {
 
     fn patch(&self, url: &str, patch: &Value) {
         let request = self.agent.patch(url).header("content-type", "application/merge-patch+json");
-        let answer = request.send(patch.to_string()).unwrap();
-        assert_eq!(answer.status(), 200);
+        let response = request.send(patch.to_string()).unwrap();
+        assert_eq!(response.status(), 200);
     }
 }
 
@@ -133,24 +135,24 @@ fn rotation(number: usize) -> (String, String) {
     (format!("test-user-{number}"), format!("test-password-{number} ").repeat(800))
 }
 
-/// The rotation that a user and a password read together are of.
-fn rotation_of(user: &str, password: &str) -> usize {
+/// The rotation to which a user and a password that were read together belong.
+fn rotation_number(user: &str, password: &str) -> usize {
     let number = user.strip_prefix("test-user-").and_then(|number| number.parse().ok());
     let number = number.unwrap_or_else(|| panic!("torn: user {user:?}"));
     assert!(
         (user, password) == (&rotation(number).0, &rotation(number).1),
-        "the password is not of {number}"
+        "the password does not belong to rotation {number}"
     );
     number
 }
 
-/// Reads the current version of a directory; `None` means that it was replaced and removed meanwhile.
+/// Reads the current version of a directory; `None` means that the version was replaced and removed during the read.
 fn read_directory(directory: &Path) -> Option<usize> {
     let current = || fs::read_link(directory.join("..data")).unwrap();
     let version = current();
     let read = |name: &str| fs::read_to_string(directory.join(&version).join(name));
     match (read("username"), read("password")) {
-        (Ok(user), Ok(password)) => Some(rotation_of(&user, &password)),
+        (Ok(user), Ok(password)) => Some(rotation_number(&user, &password)),
         (Err(error), _) | (_, Err(error)) => {
             assert!(
                 error.kind() == ErrorKind::NotFound && current() != version,
@@ -162,12 +164,12 @@ fn read_directory(directory: &Path) -> Option<usize> {
 }
 
 fn read_file(path: &Path) -> usize {
-    let json: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).expect("whole JSON");
-    rotation_of(json["username"].as_str().unwrap(), json["password"].as_str().unwrap())
+    let json: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).expect("complete JSON");
+    rotation_number(json["username"].as_str().unwrap(), json["password"].as_str().unwrap())
 }
 
 #[test]
-fn a_reader_never_sees_a_torn_or_mixed_directory_or_file_in_a_thousand_rotations() {
+fn a_reader_never_sees_a_torn_or_mixed_state_in_a_thousand_rotations() {
     const ROTATIONS: usize = 1000;
     let annotations = json!({
         "podcreds.io/db.secret": "db", "podcreds.io/app.secret": "db", "podcreds.io/app.format": "json",
@@ -177,8 +179,8 @@ fn a_reader_never_sees_a_torn_or_mixed_directory_or_file_in_a_thousand_rotations
     let (user, password) = rotation(0);
     scene.namespace.put_secret("db", &[("username", &user), ("password", &password)]);
     let mut running = Running::start(scene.command("sidecar", &[]));
-    let (directory, file) = (scene.folder.volume().join("db"), scene.folder.volume().join("app.json"));
-    poll_until(PATIENCE, "the first files are there", || file.exists());
+    let (directory, file) = (scene.directory.volume().join("db"), scene.directory.volume().join("app.json"));
+    poll_until(PATIENCE, "the first files exist", || file.exists());
 
     let proxy = Proxy::new(&scene.namespace);
     let url = format!("{}/api/v1/namespaces/{}/secrets/db", proxy.url(), scene.namespace.name());
@@ -199,19 +201,19 @@ fn a_reader_never_sees_a_torn_or_mixed_directory_or_file_in_a_thousand_rotations
             }
             seen
         });
-        // Whatever happens, the reader ends.
+        // The reader ends even if this thread panics.
         let _end = OnDrop(|| done.store(true, Ordering::Relaxed));
         for number in 1..=ROTATIONS {
             let (user, password) = rotation(number);
             proxy.patch(&url, &json!({"stringData": {"username": user, "password": password}}));
-            assert!(!reader.is_finished(), "the reader gave up: {:?}", reader.join());
+            assert!(!reader.is_finished(), "the reader failed: {:?}", reader.join());
         }
         poll_until(PATIENCE, "the last rotation arrives", || {
             reader.is_finished()
                 || (read_file(&file), read_directory(&directory)) == (ROTATIONS, Some(ROTATIONS))
         });
         done.store(true, Ordering::Relaxed);
-        reader.join().expect("every directory and file was whole")
+        reader.join().expect("every directory and file was complete")
     });
     assert!(running.is_alive());
     assert!(seen.len() > ROTATIONS / 20, "the reader saw only {} of {ROTATIONS} rotations", seen.len());
@@ -226,58 +228,58 @@ impl<F: Fn()> Drop for OnDrop<F> {
 }
 
 #[test]
-fn a_right_that_is_taken_away_keeps_the_files_and_given_back_brings_the_change() {
+fn files_stay_while_a_right_is_revoked_and_change_when_it_is_restored() {
     let Some(sidecar) = Sidecar::with_rights(&["--watch-timeout", "2s", "--poll-interval", "500ms"]) else {
         return;
     };
-    // Refused, it asks again after half of the poll interval on average.
+    // After a refusal, the sidecar retries after half of the poll interval on average.
     let witness = Witness::new(&sidecar.health, Duration::from_millis(250));
     let namespace = &sidecar.scene.namespace;
-    sidecar.follows("test-password-1");
+    sidecar.rotate_to("test-password-1");
     namespace.grant_watch(&["another"]);
     sidecar.put_password("test-password-2");
-    sidecar.says("cannot get resource");
-    sidecar.says("cannot watch resource");
-    witness.tells(&[REFUSED, answered!("403")], LASTS);
+    sidecar.wait_for_stderr("cannot get resource");
+    sidecar.wait_for_stderr("cannot watch resource");
+    witness.tells(&[REFUSED, answered!("403")], FAULT_DURATION);
     assert_eq!(sidecar.scene.read("db/password"), "test-password-1");
     namespace.grant_watch(&["db"]);
-    sidecar.arrives("test-password-2");
-    sidecar.says("is watched again");
-    sidecar.follows("test-password-3");
+    sidecar.wait_for_password("test-password-2");
+    sidecar.wait_for_stderr("is watched again");
+    sidecar.rotate_to("test-password-3");
     assert_eq!(witness.ends(3), names(&[REFUSED, answered!("403")]));
 }
 
 #[test]
-fn without_the_right_to_watch_it_polls_and_says_so_once() {
+fn without_the_right_to_watch_the_sidecar_polls_and_logs_that_once() {
     let Some(scene) = scene() else { return };
     scene.namespace.grant_least(&["db"]);
     let sidecar = Sidecar::start(scene, &["--poll-interval", "200ms"]);
     for password in ["test-password-1", "test-password-2", "test-password-3"] {
-        sidecar.follows(password);
+        sidecar.rotate_to(password);
     }
-    let said = sidecar.running.stderr();
-    assert_eq!(said.matches("it is read at least every 200ms instead").count(), 1, "{said}");
-    assert_eq!(said.matches("verbs: [watch]").count(), 1, "{said}");
+    let stderr = sidecar.running.stderr();
+    assert_eq!(stderr.matches("it is read at least every 200ms instead").count(), 1, "{stderr}");
+    assert_eq!(stderr.matches("verbs: [watch]").count(), 1, "{stderr}");
     sidecar.scene.namespace.grant_watch(&["db"]);
-    sidecar.says("is watched again");
-    sidecar.follows("test-password-4");
+    sidecar.wait_for_stderr("is watched again");
+    sidecar.rotate_to("test-password-4");
 }
 
 #[test]
-fn a_deleted_secret_keeps_its_files_until_it_is_made_again() {
+fn files_of_a_deleted_secret_stay_until_it_is_created_again() {
     let Some(sidecar) = Sidecar::with_rights(&[]) else { return };
     let witness = Witness::new(&sidecar.health, Duration::from_secs(60));
     sidecar.scene.namespace.kubectl(&["delete", "secret", "db"]);
-    sidecar.says("its files stay as they are (--on-delete keep)");
-    witness.tells(&[REFUSED, answered!("404")], LASTS);
+    sidecar.wait_for_stderr("its files stay as they are (--on-delete keep)");
+    witness.tells(&[REFUSED, answered!("404")], FAULT_DURATION);
     assert_eq!(sidecar.scene.read("db/password"), FIRST);
-    sidecar.follows("test-password-1");
-    sidecar.follows("test-password-2");
+    sidecar.rotate_to("test-password-1");
+    sidecar.rotate_to("test-password-2");
     assert_eq!(witness.ends(2), names(&[REFUSED, answered!("404")]));
 }
 
 #[test]
-fn what_happens_is_shown_by_kubectl_describe_pod() {
+fn kubectl_describe_pod_shows_events() {
     let Some(scene) = scene() else { return };
     let rule =
         |resource: &str, verbs: &[&str]| json!({"apiGroups": [""], "resources": [resource], "verbs": verbs});
@@ -287,11 +289,11 @@ fn what_happens_is_shown_by_kubectl_describe_pod() {
         rule("events", &["create", "patch"]),
     ]));
     let sidecar = Sidecar::start(scene, &["--events", "--stale-after", "1s"]);
-    sidecar.follows("test-password-1");
-    sidecar.follows("test-password-2");
+    sidecar.rotate_to("test-password-1");
+    sidecar.rotate_to("test-password-2");
     sidecar.scene.namespace.kubectl(&["delete", "secret", "db"]);
-    sidecar.says("out of date since");
-    sidecar.follows("test-password-3");
+    sidecar.wait_for_stderr("out of date since");
+    sidecar.rotate_to("test-password-3");
     let described = || sidecar.scene.namespace.kubectl(&["describe", "pod", "app-0"]);
     let expected = [
         "Normal   CredentialsWritten",
@@ -302,7 +304,7 @@ fn what_happens_is_shown_by_kubectl_describe_pod() {
         "Warning  CredentialsStale",
         "Normal   CredentialsCurrent",
     ];
-    sidecar.waits("all is described", || {
+    sidecar.wait_until("kubectl describe shows all events", || {
         let described = described();
         expected.iter().all(|part| described.contains(part))
     });
@@ -310,7 +312,7 @@ fn what_happens_is_shown_by_kubectl_describe_pod() {
 }
 
 #[test]
-fn a_deleted_secret_can_be_cleared_and_made_again() {
+fn files_of_a_deleted_secret_can_be_removed_and_come_back() {
     let Some(scene) = Scene::new(&json!({"podcreds.io/db.secret": "db", "podcreds.io/more.secret": "more"}))
     else {
         return;
@@ -320,50 +322,50 @@ fn a_deleted_secret_can_be_cleared_and_made_again() {
     scene.namespace.grant_watch(&["db", "more"]);
     let sidecar = Sidecar::start(scene, &["--on-delete", "clear"]);
     sidecar.scene.namespace.kubectl(&["delete", "secret", "more"]);
-    sidecar.waits("its files are cleared", || !sidecar.scene.folder.volume().join("more").exists());
+    sidecar.wait_until("its files are removed", || !sidecar.scene.directory.volume().join("more").exists());
     assert_eq!(sidecar.scene.read("db/password"), FIRST);
-    sidecar.follows("test-password-1");
+    sidecar.rotate_to("test-password-1");
     sidecar.scene.namespace.put_secret("more", &[("a", "2")]);
-    sidecar.waits("it is made again", || sidecar.scene.read("more/a") == "2");
+    sidecar.wait_until("its files are written again", || sidecar.scene.read("more/a") == "2");
 }
 
-/// The token of this sidecar stops to be one, and later it gets this one.
-fn loses_its_token(sidecar: &Sidecar, lose: impl FnOnce(&Scene), another: &str) {
+/// Calls `lose`, which makes the sidecar's token invalid, and later replaces the token with `another`.
+fn check_token_replacement(sidecar: &Sidecar, lose: impl FnOnce(&Scene), another: &str) {
     const COUNTERS: &[&str] = &[REFUSED, WATCH_RESTARTS, answered!("401")];
     let witness = Witness::new(&sidecar.health, Duration::from_secs(1));
     lose(&sidecar.scene);
-    sidecar.says("does not accept the token: Unauthorized");
+    sidecar.wait_for_stderr("does not accept the token: Unauthorized");
     sidecar.put_password("test-password-1");
-    witness.tells(COUNTERS, LASTS);
+    witness.tells(COUNTERS, FAULT_DURATION);
     assert_eq!(sidecar.scene.read("db/password"), FIRST);
-    sidecar.scene.folder.rotate_token(another);
-    sidecar.arrives("test-password-1");
-    sidecar.follows("test-password-2");
+    sidecar.scene.directory.rotate_token(another);
+    sidecar.wait_for_password("test-password-1");
+    sidecar.rotate_to("test-password-2");
     assert_eq!(witness.ends(2), names(COUNTERS));
 }
 
 #[test]
-fn a_token_that_is_replaced_by_a_wrong_one_and_back_loses_no_change() {
+fn no_change_is_lost_while_the_token_is_invalid() {
     let Some(sidecar) = Sidecar::with_rights(&["--watch-timeout", "2s"]) else { return };
     let good = sidecar.scene.namespace.token();
-    loses_its_token(&sidecar, |scene| scene.folder.rotate_token("test-token-that-is-none"), &good);
+    check_token_replacement(&sidecar, |scene| scene.directory.rotate_token("test-token-that-is-none"), &good);
 }
 
 #[test]
-fn a_token_that_ends_is_replaced_without_losing_a_change() {
+fn no_change_is_lost_when_the_token_expires() {
     let Some(scene) = scene() else { return };
     scene.namespace.grant_watch(&["db"]);
     scene.namespace.put_secret("anchor", &[]);
-    scene.folder.rotate_token(&scene.namespace.token_bound_to("anchor"));
+    scene.directory.rotate_token(&scene.namespace.token_bound_to("anchor"));
     let sidecar = Sidecar::start(scene, &["--watch-timeout", "2s"]);
     let another = sidecar.scene.namespace.token();
-    // The token ends with the object that it is bound to, as it would when its time is over.
-    let end = |scene: &Scene| drop(scene.namespace.kubectl(&["delete", "secret", "anchor"]));
-    loses_its_token(&sidecar, end, &another);
+    // The token becomes invalid with the object that it is bound to, as it would at its expiration.
+    let invalidate = |scene: &Scene| drop(scene.namespace.kubectl(&["delete", "secret", "anchor"]));
+    check_token_replacement(&sidecar, invalidate, &another);
 }
 
 #[test]
-fn the_application_of_a_pod_sees_its_secret_change_and_the_pod_ends_when_it_is_told_to() {
+fn the_application_of_a_pod_sees_changes_and_the_pod_can_be_deleted() {
     const SCRIPT: &str = "trap 'exit 0' TERM; while :; do now=$(cat /podcreds/db/password); \
         [ \"$now\" = \"$seen\" ] || echo \"$now\"; seen=$now; sleep 0.1; done";
     let Some(namespace) = pods::namespace() else { return };
@@ -371,7 +373,7 @@ fn the_application_of_a_pod_sees_its_secret_change_and_the_pod_ends_when_it_is_t
     put_password(&namespace, FIRST);
     let annotations = json!({"podcreds.io/db.secret": "db"});
     let mut pod = pods::pod_with_sidecar(annotations, 12_345, 23_456, SCRIPT);
-    // Longer than the test waits: that it ends is then its own doing.
+    // Longer than the test waits, so that the sidecar must exit on its own.
     pod["spec"]["terminationGracePeriodSeconds"] = json!(2 * PATIENCE.as_secs());
     pods::start(&namespace, "rotated", pod);
 

@@ -1,9 +1,9 @@
-//! The volume in real pods: what applications of every user can open, list, enter and follow in it.
+//! The volume in real pods: applications of every user open, list and enter its entries, and see rotations.
 //!
-//! On a node with `fs.protected_symlinks=1` the kernel follows a link at the end of a path in a sticky, world-writable
-//! directory only if the link belongs to the process or to the directory's owner (`may_follow_link` in fs/namei.c).
-//! An `emptyDir` with `medium: Memory` is such a directory, and no capability helps. Distributions turn the protection on
-//! and a bare kernel leaves it off, so each application here reports the node's setting, and a test fails without it.
+//! On a node with `fs.protected_symlinks=1`, in a sticky, world-writable directory, the kernel follows a link at the end of a
+//! path only if the link belongs to the process or to the directory's owner (`may_follow_link` in fs/namei.c).
+//! An `emptyDir` with `medium: Memory` is such a directory, and no capability helps. Distributions enable the protection
+//! and the kernel's default is off, so each application here reports the node's setting, and a test fails without it.
 
 mod changes;
 mod earlier;
@@ -22,14 +22,14 @@ use crate::pods;
 use crate::requirements::since;
 use crate::sidecar::{FIRST, put_password};
 
-/// The user of podcreds where a test does not choose another: that of its image.
+/// The user of podcreds' image, which tests use by default.
 const PODCREDS: u32 = 65_532;
 /// A user that is neither root nor podcreds'.
 const OTHER: u32 = 1000;
-/// Between two looks at the logs of a pod.
+/// Poll interval for the logs of a pod.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Prints what the shell function `report` prints whenever that has changed, between two lines of their own.
+/// Prints the output of the shell function `report` whenever it has changed, between the lines `[` and `]`.
 const REPORTS: &str = r#"
     trap 'exit 0' TERM
     while :; do
@@ -40,7 +40,7 @@ const REPORTS: &str = r#"
     done
 "#;
 
-/// The first line of a report from a node that hides what these tests look for.
+/// The first line of a report from a node without the protection that these tests need.
 const UNPROTECTED: &str = "protected_symlinks=0";
 
 /// An `emptyDir` as the kubelet makes it.
@@ -159,7 +159,7 @@ fn namespace() -> Option<Namespace> {
 
 type Report = Vec<String>;
 
-/// A report with these lines, from an application on a node that protects links.
+/// A report with these lines, from an application on a node with the protection.
 fn report<S: Into<String>>(lines: impl IntoIterator<Item = S>) -> Report {
     let mut lines: Vec<String> = lines.into_iter().map(Into::into).collect();
     lines.sort_unstable();
@@ -186,7 +186,7 @@ fn reports(namespace: &Namespace, pod: &str) -> BTreeMap<String, Report> {
     reports
 }
 
-/// Waits until these applications of a pod report this, and shows the difference if they do not.
+/// Waits until these applications of a pod send the expected report, and panics with the difference if they do not.
 #[track_caller]
 fn assert_reports(
     namespace: &Namespace,

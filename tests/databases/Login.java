@@ -1,5 +1,5 @@
-// Logs in by the JDBC URL in each file, and prints a line for each: who the server says it is, in hexadecimal digits of its
-// UTF-8, or the name of the exception and the state (SQLSTATE) that it comes with. No message: those may hold the URL.
+// Logs in with the JDBC URL in each file, and prints a line for each: the user name that the server reports, as hexadecimal
+// digits of its UTF-8, or the name and the SQLSTATE of the exception, without its message, which may contain the URL.
 //
 //     java -cp DRIVER Login.java QUERY FILE…
 import java.nio.charset.StandardCharsets;

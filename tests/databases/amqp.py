@@ -1,7 +1,7 @@
-"""Makes RabbitMQ's users, and logs in as them.
+"""Defines users of RabbitMQ, and logs in as them.
 
-    amqp.py define < USERS      prints definitions of these users: a JSON list of objects with name, password, database
-    amqp.py login FILE…         prints, for the URI in each file, the user that it logs in as, in hexadecimal digits of its
+amqp.py define < USERS      prints definitions of these users (a JSON list of objects with name, password, database)
+amqp.py login FILE…         prints, for the URI in each file, the name of the logged-in user as hexadecimal digits of its
                                 UTF-8, or the name of the exception
 """
 import base64

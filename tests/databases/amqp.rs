@@ -9,22 +9,23 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::daemon::{Daemon, Home, free_port};
-use crate::files::Written;
+use crate::files::Writer;
 use crate::support::run::{run, run_on};
 use crate::support::skip::require;
-use crate::users::{User, with_hard_names, with_hard_passwords};
-use crate::{HANGS, all_log_in, answers_by_line, program};
+use crate::users::{User, with_difficult_names, with_difficult_passwords};
+use crate::{TIMEOUT, all_log_in, outputs_by_line, program};
 
-/// Until both sides have agreed on a size, a frame has 4096 bytes (AMQP 0-9-1, 4.2.3), and name and password are in the first.
+/// Name and password are in the first frame, which has at most 4096 bytes because the sides have not agreed on a size yet
+/// (AMQP 0-9-1, 4.2.3).
 const LONGEST: usize = 4000;
 
-/// Python with `pika`, twice: to make users, and to log in as them.
+/// Two commands of Python with `pika`: one defines users, the other logs in as them.
 fn python() -> Option<[Command; 2]> {
     let python = env::var_os("PODCREDS_TEST_PYTHON").unwrap_or_else(|| "python3".into());
     let imported = Command::new(&python).args(["-c", "import pika"]).output();
-    let there = imported.is_ok_and(|output| output.status.success());
+    let found = imported.is_ok_and(|output| output.status.success());
     let what = "Python with pika (pip install -r tests/readers/requirements.txt)";
-    let python = require(what, there.then_some(python))?;
+    let python = require(what, found.then_some(python))?;
     Some(["define", "login"].map(|what| {
         let mut command = Command::new(&python);
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/databases/amqp.py")).arg(what);
@@ -32,7 +33,7 @@ fn python() -> Option<[Command; 2]> {
     }))
 }
 
-/// The definitions of these users, which the server loads when it starts.
+/// Writes the definitions of these users, which the server loads when it starts.
 fn definitions(python: Command, users: &[User], home: &Home) -> PathBuf {
     let list: Vec<_> = users
         .iter()
@@ -42,15 +43,15 @@ fn definitions(python: Command, users: &[User], home: &Home) -> PathBuf {
         .collect();
     let (input, output) = (home.path().join("users.json"), home.path().join("definitions.json"));
     fs::write(&input, serde_json::to_vec(&list).unwrap()).unwrap();
-    let finished = run_on(python, File::open(&input).unwrap(), HANGS);
+    let finished = run_on(python, File::open(&input).unwrap(), TIMEOUT);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     fs::write(&output, finished.stdout).unwrap();
     output
 }
 
-/// The server, and the name service of Erlang that it would otherwise leave behind.
+/// Starts the server, and Erlang's port mapper, which would otherwise outlive the server.
 fn start(users: &[User], python: Command) -> Option<(Daemon, Daemon, Home)> {
-    // What is on the path is a script for root and the system's own server.
+    // The program in PATH is a script for root and the system's server.
     let server = Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server");
     let server = require("rabbitmq-server", server.is_file().then_some(server))?;
     let epmd = require("epmd (erlang-base)", program("epmd"))?;
@@ -84,7 +85,7 @@ fn start(users: &[User], python: Command) -> Option<(Daemon, Daemon, Home)> {
             .env("RABBITMQ_DIST_PORT", free_port().to_string())
             .env("ERL_EPMD_PORT", names.port.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1")
-            // It becomes the server, and is no shell around it.
+            // The script then executes the server instead of running it as a child.
             .env("RUNNING_UNDER_SYSTEMD", "true");
         command
     };
@@ -93,14 +94,14 @@ fn start(users: &[User], python: Command) -> Option<(Daemon, Daemon, Home)> {
 }
 
 #[test]
-fn pika_logs_in_with_every_password_by_a_uri() {
+fn pika_logs_in_with_every_password_from_a_uri() {
     let Some([define, mut login]) = python() else { return };
-    let mut users = [with_hard_passwords(), with_hard_names()].concat();
+    let mut users = [with_difficult_passwords(), with_difficult_names()].concat();
     users.retain(|user| user.password.len() <= LONGEST);
     let Some((server, _names, _home)) = start(&users, define) else { return };
-    let mut uri = Written::new("uri", "amqp", server.port);
+    let mut uri = Writer::new("uri", "amqp", server.port);
     let files = uri.write(&users, |_| None);
     login.args(files.iter().map(|(_, file)| file));
-    let answers = answers_by_line(&run(login, HANGS), &files);
+    let answers = outputs_by_line(&run(login, TIMEOUT), &files);
     all_log_in("pika", &files, |_, file| answers[file].clone());
 }

@@ -1,5 +1,5 @@
-//! A server as a process of the test's own: its data in a temporary folder, a port on loopback that nobody else has, and
-//! its end with that of the test, by whatever way the test ends.
+//! A server that a test starts: its data is in a temporary directory, it listens on an unused loopback port, and it ends with
+//! the test, however the test ends.
 
 use std::fs;
 use std::net::TcpListener;
@@ -11,39 +11,39 @@ use std::sync::Mutex;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::HANGS;
+use crate::TIMEOUT;
 use crate::program;
 use crate::support::run::{Running, poll_until, run};
 use crate::support::skip::require;
 
-/// How often a port is tried that somebody else may take first.
+/// Attempts to find a port, because another process may take it first.
 const PORTS: usize = 5;
 
-/// A folder that belongs to the user which the server runs as.
+/// A directory that belongs to the server's user.
 pub(crate) struct Home {
-    folder: TempDir,
+    directory: TempDir,
     setpriv: PathBuf,
     owner: Option<&'static str>,
 }
 
 impl Home {
-    /// For root, of this user of Debian's package; for anybody else their own.
+    /// The owner is this user of Debian's package if the tests run as root, otherwise the current user.
     pub(crate) fn new(owner: &'static str) -> Option<Self> {
         let setpriv = require("setpriv", program("setpriv"))?;
-        let folder = tempfile::Builder::new().prefix("podcreds-db-").tempdir().unwrap();
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let directory = tempfile::Builder::new().prefix("podcreds-db-").tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
         let root = rustix::process::geteuid().is_root();
         if root {
-            chown(folder.path(), Some(id("-u", owner)), Some(id("-g", owner))).unwrap();
+            chown(directory.path(), Some(id("-u", owner)), Some(id("-g", owner))).unwrap();
         }
-        Some(Self { folder, setpriv, owner: root.then_some(owner) })
+        Some(Self { directory, setpriv, owner: root.then_some(owner) })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 
-    /// The program with the owner's rights; it dies with the thread that starts it.
+    /// Runs the program as the owner; the kernel kills it when the thread that started it ends.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(&self.setpriv);
         command.args(["--pdeathsig", "KILL"]);
@@ -63,44 +63,44 @@ impl Home {
 fn id(which: &str, user: &str) -> u32 {
     let mut command = Command::new("id");
     command.args([which, user]);
-    run(command, HANGS).stdout_text().trim().parse().unwrap_or_else(|_| panic!("there is no user {user}"))
+    run(command, TIMEOUT).stdout_text().trim().parse().unwrap_or_else(|_| panic!("user {user} not found"))
 }
 
-/// A port on loopback that nobody listens on.
+/// An unused port on loopback.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A server that answers. It is told to end when this is dropped.
+/// A running server. Dropping it sends the signal `stop`.
 pub(crate) struct Daemon {
-    /// Shared by the threads of a test, none of which uses it.
+    /// A mutex, because the threads of a test share the daemon.
     running: Mutex<Option<Running>>,
     stop: Signal,
     pub(crate) port: u16,
 }
 
 impl Daemon {
-    /// Starts it with a port and waits until `answers` with that port.
+    /// Starts the server on a free port and waits until `is_ready` returns true for that port.
     pub(crate) fn start(
         stop: Signal,
         command: impl Fn(u16) -> Command,
-        mut answers: impl FnMut(u16) -> bool,
+        mut is_ready: impl FnMut(u16) -> bool,
     ) -> Self {
-        let mut said = String::new();
+        let mut message = String::new();
         for _ in 0..PORTS {
             let port = free_port();
             let mut running = Running::start(command(port));
             let mut ended = false;
-            poll_until(HANGS, "the server answers", || {
+            poll_until(TIMEOUT, "the server is ready", || {
                 ended = !running.is_alive();
-                ended || answers(port)
+                ended || is_ready(port)
             });
             if !ended {
                 return Self { running: Mutex::new(Some(running)), stop, port };
             }
-            said = format!("{}{}", running.stderr(), String::from_utf8_lossy(&running.stdout()));
+            message = format!("{}{}", running.stderr(), String::from_utf8_lossy(&running.stdout()));
         }
-        panic!("the server does not start: {said}");
+        panic!("the server does not start: {message}");
     }
 }
 
@@ -109,7 +109,7 @@ impl Drop for Daemon {
         if let Some(mut running) = self.running.get_mut().unwrap().take() {
             running.send(self.stop);
             if !std::thread::panicking() {
-                running.wait(HANGS);
+                running.wait(TIMEOUT);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The files that `podcreds init` writes for users, one for each, and its refusals.
+//! Runs `podcreds init` to write one file for each user, and checks the errors for unsupported values.
 
 use std::path::{Path, PathBuf};
 
@@ -6,53 +6,53 @@ use crate::support::pod::PodFolder;
 use crate::support::run::{Finished, run};
 use crate::support::server::ApiServer;
 use crate::users::User;
-use crate::{HANGS, PODCREDS};
+use crate::{PODCREDS, TIMEOUT};
 
 /// The most credentials of one pod.
 const CREDENTIALS: usize = 64;
 
-/// How users are written: annotations without prefix and name, `format` among them.
-pub(crate) struct Written {
+/// Writes users with these annotations, which have neither prefix nor credential name.
+pub(crate) struct Writer {
     format: &'static str,
     annotations: Vec<(&'static str, String)>,
-    /// Their volumes hold the files.
+    /// Keeps the volumes with the files.
     pods: Vec<PodFolder>,
 }
 
-/// A field that a format cannot carry and what it holds, in the words of the message.
+/// A field that a format does not support, and the part of its value that the error message names.
 pub(crate) type Refusal = (&'static str, &'static str);
 
-impl Written {
-    /// Each user is a Secret with `username`, `password` and `database`; where the server is, `.set` says.
+impl Writer {
+    /// Each user is a Secret with `username`, `password` and `database`; `.set` has the address of the server.
     pub(crate) fn new(format: &'static str, engine: &str, port: u16) -> Self {
         let annotations = vec![
             ("format", format.to_owned()),
             ("engine", engine.to_owned()),
             ("keys", "username, password, database".to_owned()),
             ("set", format!("host=127.0.0.1, port={port}")),
-            // What holds a password is for its owner alone: libpq reads no other password file.
+            // Only the owner may read the files: libpq ignores other password files.
             ("file-mode", "0400".to_owned()),
         ];
         Self { format, annotations, pods: Vec::new() }
     }
 
-    /// With this value in place of the annotation's own.
+    /// Replaces or adds an annotation.
     pub(crate) fn annotate(mut self, word: &'static str, value: &str) -> Self {
         self.annotations.retain(|(other, _)| *other != word);
         self.annotations.push((word, value.to_owned()));
         self
     }
 
-    /// Writes them all, and returns the file of each. Those of which `cannot` says so are refused, each by a message that
-    /// names the field and never the value, and are not among them.
+    /// Writes the users and returns their files, except for the users for which `unsupported` returns a refusal. podcreds must
+    /// reject those with a message that names the field and not the value.
     #[track_caller]
     pub(crate) fn write<'a>(
         &mut self,
         users: &'a [User],
-        cannot: impl Fn(&User) -> Option<Refusal>,
+        unsupported: impl Fn(&User) -> Option<Refusal>,
     ) -> Vec<(&'a User, PathBuf)> {
         let mut files = Vec::new();
-        let (refused, written): (Vec<_>, Vec<_>) = users.iter().partition(|user| cannot(user).is_some());
+        let (refused, written): (Vec<_>, Vec<_>) = users.iter().partition(|user| unsupported(user).is_some());
         for users in written.chunks(CREDENTIALS) {
             let (pod, finished) = self.init(users);
             assert_eq!(finished.code, Some(0), "{}: {}", self.format, finished.stderr);
@@ -61,12 +61,12 @@ impl Written {
         }
         for user in refused {
             let (pod, finished) = self.init(&[user]);
-            let (field, what) = cannot(user).unwrap();
-            let said = format!(
+            let (field, what) = unsupported(user).unwrap();
+            let message = format!(
                 "credential c0: the value of field {field} holds {what}, which this format cannot carry: take another format, or leave the field out with .keys"
             );
             assert_eq!(finished.code, Some(2), "{}, {user:?}: {}", self.format, finished.stderr);
-            assert!(finished.stderr.contains(&said), "{}, {user:?}: {}", self.format, finished.stderr);
+            assert!(finished.stderr.contains(&message), "{}, {user:?}: {}", self.format, finished.stderr);
             assert!(!file(&pod, 0).exists(), "{}, {user:?}", self.format);
         }
         files
@@ -74,7 +74,7 @@ impl Written {
 
     fn init(&self, users: &[&User]) -> (PodFolder, Finished) {
         let server = ApiServer::start();
-        let folder = PodFolder::new(&server);
+        let directory = PodFolder::new(&server);
         let mut annotations = Vec::new();
         for (index, User { name, password, database }) in users.iter().enumerate() {
             let secret = format!("user-{index}");
@@ -85,15 +85,15 @@ impl Written {
             annotations.push((format!("podcreds.io/c{index}.path"), format!("c{index}")));
             let more = self.annotations.iter();
             annotations
-                .extend(more.map(|(word, value)| (format!("podcreds.io/c{index}.{word}"), value.clone())));
+                .extend(more.map(|(key, value)| (format!("podcreds.io/c{index}.{key}"), value.clone())));
         }
         let annotations: Vec<_> =
             annotations.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         server.put_pod("prod", "app-0", &annotations);
-        let mut command = folder.command(Path::new(PODCREDS), &server);
+        let mut command = directory.command(Path::new(PODCREDS), &server);
         command.arg("init");
-        let finished = run(command, HANGS);
-        (folder, finished)
+        let finished = run(command, TIMEOUT);
+        (directory, finished)
     }
 }
 

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::files::{Refusal, Written};
+use crate::files::{Refusal, Writer};
 use crate::mariadb::Mariadb;
 use crate::postgresql::Postgresql;
 use crate::support::run::run;
 use crate::support::skip::require;
-use crate::users::{User, with_hard_names, with_hard_passwords};
-use crate::{HANGS, all_log_in, answers_by_line, program};
+use crate::users::{User, with_difficult_names, with_difficult_passwords};
+use crate::{TIMEOUT, all_log_in, outputs_by_line, program};
 
 /// Where Debian keeps Java libraries.
 const JARS: &str = "/usr/share/java";
@@ -25,26 +25,26 @@ fn driver(jar: &str, package: &str) -> Option<Command> {
     Some(command)
 }
 
-/// Each of these logs in, all by one machine.
+/// Logs in with each file, in one Java process.
 #[track_caller]
-fn java_logs_in(mut java: Command, query: &str, files: &[(&User, PathBuf)]) {
+fn assert_java_logs_in(mut java: Command, query: &str, files: &[(&User, PathBuf)]) {
     java.arg(query).args(files.iter().map(|(_, file)| file));
-    let answers = answers_by_line(&run(java, HANGS), files);
+    let answers = outputs_by_line(&run(java, TIMEOUT), files);
     all_log_in("jdbc", files, |_, file| answers[file].clone());
 }
 
 #[test]
 fn the_driver_of_postgresql_logs_in_with_every_password() {
     let Some(java) = driver("postgresql.jar", "libpostgresql-jdbc-java") else { return };
-    let users = [with_hard_passwords(), with_hard_names()].concat();
+    let users = [with_difficult_passwords(), with_difficult_names()].concat();
     let Some(server) = Postgresql::start(&users) else { return };
-    users.iter().filter(|user| is_prohibited(&user.password)).for_each(|user| server.without_scram(user));
-    let mut jdbc = Written::new("jdbc", "postgresql", server.port());
-    java_logs_in(java, "SELECT current_user", &jdbc.write(&users, |_| None));
+    users.iter().filter(|user| is_prohibited(&user.password)).for_each(|user| server.use_md5(user));
+    let mut jdbc = Writer::new("jdbc", "postgresql", server.port());
+    assert_java_logs_in(java, "SELECT current_user", &jdbc.write(&users, |_| None));
 }
 
-/// What this driver's SCRAM refuses however it is given: SASLprep (RFC 4013) prohibits control characters and what Unicode
-/// 3.2 did not have. The server and libpq take such a password as it is.
+/// Whether this driver rejects the password with SCRAM: SASLprep (RFC 4013) prohibits control characters and characters that
+/// Unicode 3.2 did not have. The server and libpq accept such a password unchanged.
 fn is_prohibited(password: &str) -> bool {
     password.contains(|c: char| c.is_control() || c > '\u{ffff}')
 }
@@ -52,15 +52,15 @@ fn is_prohibited(password: &str) -> bool {
 #[test]
 fn the_driver_of_mariadb_logs_in_with_every_password() {
     let Some(java) = driver("mariadb-java-client.jar", "libmariadb-java") else { return };
-    let users = [with_hard_passwords(), with_hard_names()].concat();
+    let users = [with_difficult_passwords(), with_difficult_names()].concat();
     let Some(server) = Mariadb::start(&users) else { return };
-    let mut jdbc = Written::new("jdbc", "mariadb", server.port());
-    let files = jdbc.write(&users, no_url_can_carry);
-    java_logs_in(java, "SELECT SUBSTRING_INDEX(CURRENT_USER(), '@127', 1)", &files);
+    let mut jdbc = Writer::new("jdbc", "mariadb", server.port());
+    let files = jdbc.write(&users, unsupported_in_url);
+    assert_java_logs_in(java, "SELECT SUBSTRING_INDEX(CURRENT_USER(), '@127', 1)", &files);
 }
 
-/// This driver decodes nothing, so that what separates parameters cannot be in one.
-fn no_url_can_carry(user: &User) -> Option<Refusal> {
+/// This driver decodes nothing, so a value cannot contain the separator of parameters.
+fn unsupported_in_url(user: &User) -> Option<Refusal> {
     if user.database.contains('?') {
         return Some(("database", "a question mark"));
     }

@@ -1,6 +1,6 @@
-//! Real servers of Debian's packages, and their real clients: with the file that `podcreds init` wrote they log in, however
-//! hard the password is, and what a format cannot carry podcreds refuses by name. Each test starts a server of its own on
-//! loopback, without root's rights where the server wants none, and stops it.
+//! Real servers and clients from Debian's packages: the clients log in with the file that `podcreds init` writes, however
+//! difficult the password is, and podcreds rejects unsupported values with the field's name. Each test starts its own server on
+//! loopback, without root's rights, and stops it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,23 +33,23 @@ use users::User;
 
 /// The program under test.
 const PODCREDS: &str = env!("CARGO_BIN_EXE_podcreds");
-/// Beyond this a client, a server that starts, or a run of podcreds hangs.
-const HANGS: Duration = Duration::from_secs(120);
-/// How many clients log in side by side.
-const SIDE_BY_SIDE: usize = 4;
-/// How many failures are told.
+/// The longest time for a client, for the start of a server, or for a run of podcreds.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// How many clients log in in parallel.
+const PARALLEL: usize = 4;
+/// How many failures are listed.
 const LISTED: usize = 10;
 
-/// A program on the path, or where Debian keeps what only an administrator starts.
+/// A program in PATH or in Debian's directories for administrators' programs.
 fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(["/usr/sbin".into(), "/usr/bin".into()])
-        .map(|folder| folder.join(name))
+        .map(|directory| directory.join(name))
         .find(|path| path.is_file())
 }
 
-/// Fails unless each of these logs in: `log_in` returns what the server took it for, or what the client said.
+/// Fails unless every login succeeds: `log_in` returns the user name that the server reports, or the client's error.
 #[track_caller]
 fn all_log_in(
     how: &str,
@@ -58,12 +58,12 @@ fn all_log_in(
 ) {
     let (failures, log_in) = (&Mutex::new(Vec::new()), &log_in);
     thread::scope(|scope| {
-        for part in logins.chunks(logins.len().div_ceil(SIDE_BY_SIDE).max(1)) {
+        for part in logins.chunks(logins.len().div_ceil(PARALLEL).max(1)) {
             scope.spawn(move || {
                 for (user, file) in part {
                     let failure = match log_in(user, file) {
                         Ok(name) if name == user.name => continue,
-                        Ok(name) => format!("is {name:?}"),
+                        Ok(name) => format!("logged in as {name:?}"),
                         Err(message) => message,
                     };
                     failures.lock().unwrap().push(format!("{user:?}: {failure}"));
@@ -81,8 +81,8 @@ fn all_log_in(
     );
 }
 
-/// What a client printed, without the last line's end; or, if it failed, what it said.
-fn answer(finished: &Finished) -> Result<String, String> {
+/// A client's output without the final newline, or its error.
+fn output(finished: &Finished) -> Result<String, String> {
     let printed = finished.stdout_text();
     match finished.code {
         Some(0) => Ok(printed.strip_suffix('\n').unwrap_or(&printed).to_owned()),
@@ -90,10 +90,10 @@ fn answer(finished: &Finished) -> Result<String, String> {
     }
 }
 
-/// What a program printed that logs in with many files: for each a line, of the hexadecimal digits of the name that it got in
-/// with, or of something else.
+/// The output of a program that logs in with many files: one line for each, with the user name in hexadecimal digits, or
+/// with an error.
 #[track_caller]
-fn answers_by_line(
+fn outputs_by_line(
     finished: &Finished,
     files: &[(&User, PathBuf)],
 ) -> BTreeMap<PathBuf, Result<String, String>> {

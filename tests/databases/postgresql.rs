@@ -7,16 +7,16 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::daemon::{Daemon, Home};
-use crate::files::{Refusal, Written};
+use crate::files::{Refusal, Writer};
 use crate::support::run::{Finished, run, run_on};
 use crate::support::skip::require;
-use crate::users::{DATABASE, SERVICE_FILE, User, with_hard_names, with_hard_passwords};
-use crate::{HANGS, all_log_in, answer, program};
+use crate::users::{DATABASE, SERVICE_FILE, User, with_difficult_names, with_difficult_passwords};
+use crate::{TIMEOUT, all_log_in, output, program};
 
-/// Who may log in: the superuser by the socket, in a folder that nobody else enters; all others by password. That is SCRAM
-/// for whom the server has a verifier of SCRAM, also where it says `md5`, and `md5` for the others.
+/// The superuser logs in through the socket, in a directory that other users cannot enter; all others log in with a password.
+/// `md5` means SCRAM for users whose password is stored as a SCRAM verifier, and MD5 for the others.
 const HBA: &str = "local all postgres trust\nhost all all 127.0.0.1/32 md5\n";
-/// A server of a test needs neither a disk that keeps its word nor much memory.
+/// A test server needs neither durable writes nor much memory.
 const SETTINGS: [&str; 5] = [
     "password_encryption=scram-sha-256",
     "fsync=off",
@@ -25,7 +25,7 @@ const SETTINGS: [&str; 5] = [
     "listen_addresses=127.0.0.1",
 ];
 
-/// A cluster with the users asked for; gone when this is dropped.
+/// A server with these users. Dropping it stops the server.
 pub(crate) struct Postgresql {
     pub(crate) psql: PathBuf,
     daemon: Daemon,
@@ -52,8 +52,8 @@ impl Postgresql {
             "-D",
         ]);
         command.arg(&data);
-        let made = run(command, HANGS);
-        assert_eq!(made.code, Some(0), "{}", made.stderr);
+        let initialized = run(command, TIMEOUT);
+        assert_eq!(initialized.code, Some(0), "{}", initialized.stderr);
         fs::write(data.join("pg_hba.conf"), HBA).unwrap();
 
         let postgres = initdb.with_file_name("postgres");
@@ -63,12 +63,12 @@ impl Postgresql {
             command.args(SETTINGS.iter().flat_map(|setting| ["-c", setting]));
             command
         };
-        // Immediate shutdown: there is nothing to keep.
+        // Immediate shutdown, because no data has to be kept.
         let daemon = Daemon::start(Signal::QUIT, command, |port| {
-            run(administrator(&psql, &home, port), HANGS).code == Some(0)
+            run(administrator(&psql, &home, port), TIMEOUT).code == Some(0)
         });
         let server = Self { psql, daemon, home };
-        server.make(users);
+        server.create_users(users);
         Some(server)
     }
 
@@ -76,24 +76,24 @@ impl Postgresql {
         self.daemon.port
     }
 
-    /// Runs statements as the superuser. They come by standard input: arguments can be seen by everybody.
+    /// Runs statements as the superuser. They come from standard input, because every user can see arguments.
     #[track_caller]
     pub(crate) fn administer(&self, statements: &str) {
         let script = self.home.path().join("statements.sql");
         fs::write(&script, statements).unwrap();
         let mut command = administrator(&self.psql, &self.home, self.port());
         command.args(["-f", "-", "-v", "ON_ERROR_STOP=1"]);
-        let finished = run_on(command, File::open(&script).unwrap(), HANGS);
+        let finished = run_on(command, File::open(&script).unwrap(), TIMEOUT);
         assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     }
 
-    /// Lets somebody log in by MD5 from now on, for clients whose SCRAM cannot take the password.
-    pub(crate) fn without_scram(&self, User { name, password, .. }: &User) {
+    /// Stores the user's password for MD5, for clients whose SCRAM rejects it.
+    pub(crate) fn use_md5(&self, User { name, password, .. }: &User) {
         let (role, password) = (identifier(name), literal(password));
         self.administer(&format!("SET password_encryption = md5; ALTER ROLE {role} PASSWORD {password};"));
     }
 
-    fn make(&self, users: &[User]) {
+    fn create_users(&self, users: &[User]) {
         let mut statements = format!("CREATE DATABASE {DATABASE};\n");
         for User { name, password, database } in users {
             let (role, password) = (identifier(name), literal(password));
@@ -105,13 +105,13 @@ impl Postgresql {
         self.administer(&statements);
     }
 
-    /// Asks who it is, as the client that these settings make of `psql`.
-    pub(crate) fn asks(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
+    /// Runs `SELECT current_user` with `psql` and these settings.
+    pub(crate) fn select_current_user(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
         let mut command = Command::new(&self.psql);
         command.env_clear().env("LC_ALL", "C.UTF-8").env("HOME", self.home.path());
         command.envs(environment.iter().copied());
         command.args(["-X", "-w", "-A", "-t", "-c", "SELECT current_user"]).args(arguments);
-        run(command, HANGS)
+        run(command, TIMEOUT)
     }
 }
 
@@ -122,14 +122,14 @@ fn administrator(psql: &Path, home: &Home, port: u16) -> Command {
     command
 }
 
-/// What Debian keeps off the path, by version; the newest.
+/// A server program, which Debian installs outside of PATH in a directory for each version; the newest version.
 fn server_program(name: &str) -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
     let found = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin").join(name)));
     found.filter(|path| path.is_file()).max().or_else(|| program(name))
 }
 
-/// A string constant: with `standard_conforming_strings`, only the quote itself is doubled.
+/// A string literal. With `standard_conforming_strings`, only single quotes need escaping.
 pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
@@ -142,35 +142,35 @@ fn read(file: &Path) -> String {
     fs::read_to_string(file).unwrap()
 }
 
-/// All that `psql` is to log in as.
+/// All users for which `psql` logs in.
 fn users() -> Vec<User> {
-    [with_hard_passwords(), with_hard_names()].concat()
+    [with_difficult_passwords(), with_difficult_names()].concat()
 }
 
 #[test]
-fn psql_logs_in_with_every_password_by_each_format_of_libpq() {
+fn psql_logs_in_with_every_password_from_each_format_that_libpq_reads() {
     let users = users();
     let Some(server) = Postgresql::start(&users) else { return };
     let port = server.port().to_string();
 
-    let mut uri = Written::new("uri", "postgresql", server.port());
+    let mut uri = Writer::new("uri", "postgresql", server.port());
     let files = uri.write(&users, |_| None);
-    all_log_in("uri", &files, |_, file| answer(&server.asks(&["-d", &read(file)], &[])));
+    all_log_in("uri", &files, |_, file| output(&server.select_current_user(&["-d", &read(file)], &[])));
 
-    let mut libpq = Written::new("libpq", "postgresql", server.port());
+    let mut libpq = Writer::new("libpq", "postgresql", server.port());
     let files = libpq.write(&users, |_| None);
-    all_log_in("libpq", &files, |_, file| answer(&server.asks(&["-d", &read(file)], &[])));
+    all_log_in("libpq", &files, |_, file| output(&server.select_current_user(&["-d", &read(file)], &[])));
 
-    let mut pgservice = Written::new("pgservice", "postgresql", server.port());
-    let files = pgservice.write(&users, no_service_file_can_carry);
+    let mut pgservice = Writer::new("pgservice", "postgresql", server.port());
+    let files = pgservice.write(&users, unsupported_in_service_file);
     all_log_in("pgservice", &files, |_, file| {
         let section = file.file_name().unwrap().to_str().unwrap();
         let environment = [("PGSERVICEFILE", file.to_str().unwrap()), ("PGSERVICE", section)];
-        answer(&server.asks(&[], &environment))
+        output(&server.select_current_user(&[], &environment))
     });
 
-    let mut pgpass = Written::new("pgpass", "postgresql", server.port());
-    let files = pgpass.write(&users, no_password_file_can_carry);
+    let mut pgpass = Writer::new("pgpass", "postgresql", server.port());
+    let files = pgpass.write(&users, unsupported_in_password_file);
     all_log_in("pgpass", &files, |user, file| {
         let environment = [
             ("PGHOST", "127.0.0.1"),
@@ -179,17 +179,19 @@ fn psql_logs_in_with_every_password_by_each_format_of_libpq() {
             ("PGPASSFILE", file.to_str().unwrap()),
             ("PGDATABASE", &user.database),
         ];
-        answer(&server.asks(&[], &environment))
+        output(&server.select_current_user(&[], &environment))
     });
 
-    // It is the password that lets them in.
-    let wrong =
-        server.asks(&["-h", "127.0.0.1", "-p", &port, "-U", "u0", "-d", DATABASE], &[("PGPASSWORD", "b")]);
+    // A wrong password is rejected.
+    let wrong = server.select_current_user(
+        &["-h", "127.0.0.1", "-p", &port, "-U", "u0", "-d", DATABASE],
+        &[("PGPASSWORD", "b")],
+    );
     assert!(wrong.stderr.contains("password authentication failed"), "{}", wrong.stderr);
 }
 
-/// libpq cuts white space at the end of a line, and reads lines into a buffer of 1024 bytes (`parseServiceFile`).
-fn no_service_file_can_carry(user: &User) -> Option<Refusal> {
+/// libpq removes white space at the end of a line, and reads lines into a buffer of 1024 bytes (`parseServiceFile`).
+fn unsupported_in_service_file(user: &User) -> Option<Refusal> {
     let parts = [("database", &user.database), ("username", &user.name), ("password", &user.password)];
     parts.into_iter().find_map(|(field, value)| match value.as_str() {
         value if value.contains(['\n', '\r']) => Some((field, "a line break")),
@@ -199,7 +201,7 @@ fn no_service_file_can_carry(user: &User) -> Option<Refusal> {
     })
 }
 
-/// A line is one password, whatever stands in it.
-fn no_password_file_can_carry(user: &User) -> Option<Refusal> {
+/// A line is one entry, so it cannot contain line breaks.
+fn unsupported_in_password_file(user: &User) -> Option<Refusal> {
     user.password.contains(['\n', '\r']).then_some(("password", "a line break"))
 }

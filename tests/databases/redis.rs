@@ -8,16 +8,16 @@ use std::process::Command;
 use rustix::process::Signal;
 
 use crate::daemon::{Daemon, Home};
-use crate::files::Written;
+use crate::files::Writer;
 use crate::support::run::run;
 use crate::support::skip::require;
-use crate::users::{User, with_hard_names, with_hard_passwords};
-use crate::{HANGS, all_log_in, answer, program};
+use crate::users::{User, with_difficult_names, with_difficult_passwords};
+use crate::{TIMEOUT, all_log_in, output, program};
 
-/// Sends a command in the protocol itself, where every argument has its length before it, and reads one line.
-fn ask(port: u16, command: &[&str]) -> Option<String> {
+/// Sends a command in the Redis protocol, in which each argument is preceded by its length, and reads one line.
+fn send(port: u16, command: &[&str]) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    stream.set_read_timeout(Some(HANGS)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     let mut request = format!("*{}\r\n", command.len());
     for argument in command {
         request += &format!("${}\r\n{argument}\r\n", argument.len());
@@ -29,7 +29,7 @@ fn ask(port: u16, command: &[&str]) -> Option<String> {
 }
 
 #[test]
-fn redis_cli_logs_in_with_every_password_by_a_uri() {
+fn redis_cli_logs_in_with_every_password_from_a_uri() {
     let Some(server) = require("redis-server", program("redis-server")) else { return };
     let Some(client) = require("redis-cli", program("redis-cli")) else { return };
     let Some(home) = Home::new("redis") else { return };
@@ -39,18 +39,18 @@ fn redis_cli_logs_in_with_every_password_by_a_uri() {
         command
     };
     let daemon =
-        Daemon::start(Signal::TERM, command, |port| ask(port, &["PING"]).as_deref() == Some("+PONG"));
+        Daemon::start(Signal::TERM, command, |port| send(port, &["PING"]).as_deref() == Some("+PONG"));
 
-    // No name of a Redis user has a space (ACL SETUSER).
-    let named = with_hard_names().into_iter().filter(|user| !user.name.contains(' '));
-    let users: Vec<_> = with_hard_passwords().into_iter().chain(named).collect();
+    // Names of Redis users cannot contain spaces (ACL SETUSER).
+    let named = with_difficult_names().into_iter().filter(|user| !user.name.contains(' '));
+    let users: Vec<_> = with_difficult_passwords().into_iter().chain(named).collect();
     for User { name, password, .. } in &users {
-        let made = ask(daemon.port, &["ACL", "SETUSER", name, "on", &format!(">{password}"), "+@all"]);
-        assert_eq!(made.as_deref(), Some("+OK"), "{name}");
+        let created = send(daemon.port, &["ACL", "SETUSER", name, "on", &format!(">{password}"), "+@all"]);
+        assert_eq!(created.as_deref(), Some("+OK"), "{name}");
     }
 
     for (what, fields, number) in [("with a database", "database=1, ", "db=1"), ("without", "", "db=0")] {
-        let mut uri = Written::new("uri", "redis", daemon.port)
+        let mut uri = Writer::new("uri", "redis", daemon.port)
             .annotate("keys", "username, password")
             .annotate("set", &format!("{fields}host=127.0.0.1, port={}", daemon.port));
         let files = uri.write(&users, |_| None);
@@ -58,19 +58,19 @@ fn redis_cli_logs_in_with_every_password_by_a_uri() {
             let mut command = Command::new(&client);
             command.env_clear().args(["--no-auth-warning", "-u", &fs::read_to_string(file).unwrap()]);
             command.args(["CLIENT", "INFO"]);
-            let printed = answer(&run(command, HANGS))?;
+            let printed = output(&run(command, TIMEOUT))?;
             let has = |part: &str| printed.split(' ').any(|word| word == part);
             let name = printed.split(' ').find_map(|word| word.strip_prefix("user="));
             name.filter(|_| has(number)).map(str::to_owned).ok_or(printed.clone())
         });
     }
 
-    // A password alone is that of the user `default`.
+    // A password without a user belongs to the user `default`.
     let password = "it's \"1\" \\ $x@/:%#";
-    let set = ask(daemon.port, &["ACL", "SETUSER", "default", "resetpass", &format!(">{password}")]);
+    let set = send(daemon.port, &["ACL", "SETUSER", "default", "resetpass", &format!(">{password}")]);
     assert_eq!(set.as_deref(), Some("+OK"));
     let alone = [User { name: "default".to_owned(), password: password.to_owned(), ..users[0].clone() }];
-    let mut uri = Written::new("uri", "redis", daemon.port)
+    let mut uri = Writer::new("uri", "redis", daemon.port)
         .annotate("keys", "password")
         .annotate("set", &format!("host=127.0.0.1, port={}", daemon.port));
     let files = uri.write(&alone, |_| None);
@@ -78,10 +78,10 @@ fn redis_cli_logs_in_with_every_password_by_a_uri() {
         let mut command = Command::new(&client);
         command.env_clear().args(["--no-auth-warning", "-u", &fs::read_to_string(file).unwrap()]);
         command.args(["ACL", "WHOAMI"]);
-        answer(&run(command, HANGS))
+        output(&run(command, TIMEOUT))
     });
 
-    // It is the password that lets them in.
-    let wrong = ask(daemon.port, &["AUTH", "u0", "b"]).unwrap();
+    // A wrong password is rejected.
+    let wrong = send(daemon.port, &["AUTH", "u0", "b"]).unwrap();
     assert!(wrong.starts_with("-WRONGPASS"), "{wrong}");
 }

@@ -1,9 +1,9 @@
-//! A rotation with a real PostgreSQL: the database, the Secret, the file that the sidecar keeps current, and clients that log
-//! in with it again and again.
+//! Rotations with a real PostgreSQL: the database, the Secret, the file that the sidecar keeps current, and clients that log
+//! in with it repeatedly.
 //!
-//! Where one role gets another password, there is a time in which the file is wrong: from the change in the database until
-//! the sidecar has written what came by the Secret. How often a client fails meanwhile is for the client to say, and these
-//! wait for another file after a failure, so that it is once. Where two roles take turns, there is no such time.
+//! If a role gets a new password, the file is out of date from the change in the database until the sidecar has written the
+//! new Secret. How often a client fails in that time depends on the client. The clients here wait for a new file after a
+//! failure, so they fail at most once. If two roles alternate, the file is never out of date.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,17 +15,17 @@ use crate::support::pod::PodFolder;
 use crate::support::run::{Running, poll_until};
 use crate::support::server::ApiServer;
 use crate::users::{DATABASE, User};
-use crate::{HANGS, PODCREDS, answer};
+use crate::{PODCREDS, TIMEOUT, output};
 
-/// How often the password changes.
+/// The number of rotations.
 const CHANGES: usize = 6;
-/// What is hard about each new password.
-const HARD: &str = " é'\"\\:@/%41#$`&";
+/// Characters in each new password that the formats have to escape.
+const SPECIAL: &str = " é'\"\\:@/%41#$`&";
 
 /// A pod whose sidecar writes one Secret in each of these formats.
 struct Pod {
     server: ApiServer,
-    folder: PodFolder,
+    directory: PodFolder,
 }
 
 const FORMATS: [&str; 4] = ["uri", "libpq", "pgservice", "pgpass"];
@@ -33,12 +33,12 @@ const FORMATS: [&str; 4] = ["uri", "libpq", "pgservice", "pgpass"];
 impl Pod {
     fn new(port: u16) -> Self {
         let server = ApiServer::start();
-        let folder = PodFolder::new(&server);
+        let directory = PodFolder::new(&server);
         let set = format!("host=127.0.0.1, port={port}, database={DATABASE}");
         let mut annotations = Vec::new();
         for format in FORMATS {
             let path = format!("db/{format}");
-            let words = [
+            let keys = [
                 ("secret", "db"),
                 ("format", format),
                 ("engine", "postgresql"),
@@ -46,14 +46,13 @@ impl Pod {
                 ("path", &path),
                 ("file-mode", "0400"),
             ];
-            annotations.extend(
-                words.map(|(word, value)| (format!("podcreds.io/{format}.{word}"), value.to_owned())),
-            );
+            annotations
+                .extend(keys.map(|(key, value)| (format!("podcreds.io/{format}.{key}"), value.to_owned())));
         }
         let annotations: Vec<_> =
             annotations.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         server.put_pod("prod", "app-0", &annotations);
-        Self { server, folder }
+        Self { server, directory }
     }
 
     fn put(&self, user: &User) {
@@ -62,19 +61,19 @@ impl Pod {
     }
 
     fn sidecar(&self) -> Running {
-        let mut command = self.folder.command(Path::new(PODCREDS), &self.server);
+        let mut command = self.directory.command(Path::new(PODCREDS), &self.server);
         command.args(["sidecar", "--listen", "off"]);
         let running = Running::start(command);
-        let is_out = |format: &&str| self.directory().join(format).exists();
-        poll_until(HANGS, &format!("a watch is open, the files are out: {}", running.stderr()), || {
-            self.server.open_watches() == 1 && FORMATS.iter().all(is_out)
+        let exists = |format: &&str| self.directory().join(format).exists();
+        poll_until(TIMEOUT, &format!("a watch is open and the files exist: {}", running.stderr()), || {
+            self.server.open_watches() == 1 && FORMATS.iter().all(exists)
         });
         running
     }
 
     /// The directory that has a file for each format.
     fn directory(&self) -> PathBuf {
-        self.folder.volume().join("db")
+        self.directory.volume().join("db")
     }
 
     fn read(&self, format: &str) -> String {
@@ -82,65 +81,67 @@ impl Pod {
     }
 }
 
-/// What one client has seen so far.
+/// The results of one client so far.
 #[derive(Clone, Default)]
-struct Seen {
+struct Progress {
     logins: usize,
-    /// Since the last change began.
+    /// Failures since the start of the last rotation.
     failures: usize,
-    /// Who it was the last time that it got in.
+    /// The user name of the last successful login.
     last: String,
-    /// What the file had when it last got in.
+    /// The content of the file at the last successful login.
     with: String,
 }
 
-/// A client that logs in with the file of one format, as soon as the last attempt has ended.
+/// A client that logs in repeatedly, without pause, with the file of one format.
 struct Client<'a> {
     format: &'static str,
     pod: &'a Pod,
     postgresql: &'a Postgresql,
-    seen: Mutex<Seen>,
+    progress: Mutex<Progress>,
 }
 
 impl Client<'_> {
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap()
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap()
     }
 
-    /// One attempt with the file of this version.
+    /// One login with the file of this version.
     fn log_in(&self, version: &Path) -> Result<String, String> {
         let file = version.join(self.format);
         let (path, text) = (file.to_str().unwrap(), fs::read_to_string(&file).unwrap());
         let port = self.postgresql.port().to_string();
         let finished = match self.format {
-            "pgservice" => self.postgresql.asks(&[], &[("PGSERVICEFILE", path), ("PGSERVICE", "pgservice")]),
+            "pgservice" => self
+                .postgresql
+                .select_current_user(&[], &[("PGSERVICEFILE", path), ("PGSERVICE", "pgservice")]),
             "pgpass" => {
                 // host:port:database:user:password
                 let user = text.split(':').nth(3).unwrap();
                 let place = ["-h", "127.0.0.1", "-p", &port, "-d", DATABASE, "-U", user];
-                self.postgresql.asks(&place, &[("PGPASSFILE", path)])
+                self.postgresql.select_current_user(&place, &[("PGPASSFILE", path)])
             }
-            _ => self.postgresql.asks(&["-d", &text], &[]),
+            _ => self.postgresql.select_current_user(&["-d", &text], &[]),
         };
-        answer(&finished)
+        output(&finished)
     }
 
     /// Logs in until `done`. After a failure it waits until the file has changed since before the attempt.
-    fn runs(&self, done: &AtomicBool) {
+    fn run(&self, done: &AtomicBool) {
         while !done.load(Ordering::Relaxed) {
-            // Resolved once, so that all that is read is of one version.
+            // Resolved once, so that all reads are from one version.
             let version = fs::canonicalize(self.pod.directory().join("..data")).unwrap();
             let text = fs::read_to_string(version.join(self.format)).unwrap();
             match self.log_in(&version) {
                 Ok(name) => {
-                    let mut seen = self.seen();
-                    seen.logins += 1;
-                    (seen.last, seen.with) = (name, text);
+                    let mut progress = self.progress();
+                    progress.logins += 1;
+                    (progress.last, progress.with) = (name, text);
                 }
                 Err(message) => {
                     assert!(message.contains("password authentication failed"), "{}: {message}", self.format);
-                    self.seen().failures += 1;
-                    poll_until(HANGS, "the file has changed", || {
+                    self.progress().failures += 1;
+                    poll_until(TIMEOUT, "the file has changed", || {
                         self.pod.read(self.format) != text || done.load(Ordering::Relaxed)
                     });
                 }
@@ -149,65 +150,65 @@ impl Client<'_> {
     }
 }
 
-/// A client for each format, each in a loop, while `rotate` changes what they log in with.
+/// Runs a client for each format in a loop while `rotate` changes the passwords.
 fn while_clients_run(pod: &Pod, postgresql: &Postgresql, rotate: impl FnOnce(&[Client<'_>])) {
-    /// Ends the loops also when the test fails.
-    struct Ends<'a>(&'a AtomicBool);
-    impl Drop for Ends<'_> {
+    /// Ends the loops even if the test fails.
+    struct SetOnDrop<'a>(&'a AtomicBool);
+    impl Drop for SetOnDrop<'_> {
         fn drop(&mut self) {
             self.0.store(true, Ordering::Relaxed);
         }
     }
-    let clients = FORMATS.map(|format| Client { format, pod, postgresql, seen: Mutex::default() });
+    let clients = FORMATS.map(|format| Client { format, pod, postgresql, progress: Mutex::default() });
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
-        let ends = Ends(&done);
-        clients.iter().for_each(|client| drop(scope.spawn(|| client.runs(&done))));
+        let end = SetOnDrop(&done);
+        clients.iter().for_each(|client| drop(scope.spawn(|| client.run(&done))));
         rotate(&clients);
-        drop(ends);
+        drop(end);
     });
 }
 
-/// Waits until every client has logged in, with what its file has now.
+/// Waits until every client has logged in with the current content of its file.
 #[track_caller]
-fn all_get_in(clients: &[Client<'_>], what: &str) {
+fn wait_for_logins(clients: &[Client<'_>], what: &str) {
     for client in clients {
-        poll_until(HANGS, &format!("{} gets in {what}", client.format), || {
+        poll_until(TIMEOUT, &format!("{} logs in {what}", client.format), || {
             let now = client.pod.read(client.format);
-            client.seen().with == now
+            client.progress().with == now
         });
     }
 }
 
-/// The order is: first the database, then the Secret. The other way round, a client may fail with the new file, and no
-/// later change of the file tells it to try again.
+/// The database is changed first, then the Secret. In the other order a client may fail with the new file, and the file does
+/// not change again to trigger another attempt.
 #[test]
-fn a_client_that_waits_for_the_file_after_a_failure_fails_at_most_once_for_a_change() {
+fn a_client_that_waits_for_a_new_file_fails_at_most_once_per_rotation() {
     let mut user = user("app", "test-password-0");
     let Some(postgresql) = Postgresql::start(std::slice::from_ref(&user)) else { return };
     let pod = Pod::new(postgresql.port());
     pod.put(&user);
     let sidecar = pod.sidecar();
     while_clients_run(&pod, &postgresql, |clients| {
-        all_get_in(clients, "at first");
+        wait_for_logins(clients, "at first");
         for change in 1..=CHANGES {
-            clients.iter().for_each(|client| client.seen().failures = 0);
-            user.password = format!("test-password-{change}{HARD}");
+            clients.iter().for_each(|client| client.progress().failures = 0);
+            user.password = format!("test-password-{change}{SPECIAL}");
             postgresql.administer(&format!("ALTER ROLE app PASSWORD {};", literal(&user.password)));
-            // At every other change the Secret comes late, so that everybody does fail.
+            // In every other rotation the Secret changes late, so that every client fails.
             let late = change % 2 == 0;
             if late {
-                poll_until(HANGS, "all clients have failed", || {
-                    clients.iter().all(|client| client.seen().failures > 0)
+                poll_until(TIMEOUT, "all clients have failed", || {
+                    clients.iter().all(|client| client.progress().failures > 0)
                 });
             }
             pod.put(&user);
-            poll_until(HANGS, &format!("the file follows: {}", sidecar.stderr()), || {
+            poll_until(TIMEOUT, &format!("the file has the new password: {}", sidecar.stderr()), || {
                 pod.read("pgservice").contains(&user.password)
             });
-            all_get_in(clients, "after a change");
+            wait_for_logins(clients, "after a change");
             for client in clients {
-                let failures = client.seen().failures;
+                let failures = client.progress().failures;
                 assert!(failures <= 1, "{}: {failures} failures for change {change}", client.format);
                 assert!(!late || failures == 1, "{}: change {change} was not noticed", client.format);
             }
@@ -215,29 +216,29 @@ fn a_client_that_waits_for_the_file_after_a_failure_fails_at_most_once_for_a_cha
     });
 }
 
-/// Each change gives a new password to the role that is not in use, and then names it in the Secret: the old one works on
-/// until everybody has followed. Name and password change together, and no client sees one without the other.
+/// Each rotation sets a new password for the role that is not in use and then puts that role into the Secret. The old role
+/// keeps working until all clients have switched. Name and password change together, so no client sees one without the other.
 #[test]
-fn where_two_roles_take_turns_no_login_ever_fails() {
+fn no_login_fails_if_two_roles_alternate() {
     let mut users = [user("app_a", "test-password-0"), user("app_b", "test-password-0")];
     let Some(postgresql) = Postgresql::start(&users) else { return };
     let pod = Pod::new(postgresql.port());
     pod.put(&users[0]);
     let _sidecar = pod.sidecar();
     while_clients_run(&pod, &postgresql, |clients| {
-        all_get_in(clients, "at first");
+        wait_for_logins(clients, "at first");
         for change in 1..=CHANGES {
             let user = &mut users[change % 2];
-            user.password = format!("test-password-{change}{HARD}");
+            user.password = format!("test-password-{change}{SPECIAL}");
             let password = literal(&user.password);
             postgresql.administer(&format!("ALTER ROLE {} PASSWORD {password};", user.name));
             pod.put(user);
-            poll_until(HANGS, "all clients are the other user", || {
-                clients.iter().all(|client| client.seen().last == user.name)
+            poll_until(TIMEOUT, "all clients log in as the other role", || {
+                clients.iter().all(|client| client.progress().last == user.name)
             });
         }
         for client in clients {
-            let Seen { logins, failures, .. } = client.seen().clone();
+            let Progress { logins, failures, .. } = client.progress().clone();
             assert_eq!(failures, 0, "{}, of {} attempts", client.format, logins + failures);
             assert!(logins > CHANGES, "{}: {logins}", client.format);
         }

@@ -1,23 +1,23 @@
-//! The users that every server has, and what is hard about them.
+//! The users on every server, with names and passwords that are difficult to escape.
 
-/// Somebody who can log in.
+/// A user who can log in.
 #[derive(Clone, Debug)]
 pub(crate) struct User {
     pub(crate) name: String,
     pub(crate) password: String,
-    /// Where the user logs in, for servers that have databases by name.
+    /// The user's database, on servers with named databases.
     pub(crate) database: String,
 }
 
-/// The least number of passwords, below which somebody has lost some.
+/// The least number of passwords, in case an edit removes too many.
 const AT_LEAST: usize = 90;
-/// What a line of a connection service file has room for behind `password=`: libpq wants it shorter than 1022 bytes.
+/// The longest password in a connection service file: libpq requires lines shorter than 1022 bytes, with `password=`.
 pub(crate) const SERVICE_FILE: usize = 1021 - 9;
-/// What a line of an option file has room for between the quotes behind `password=`: clients read 4094 bytes.
+/// The longest password in an option file: clients read lines of 4094 bytes, with `password=` and the quotes.
 pub(crate) const OPTION_FILE: usize = 4094 - 11;
-/// The database of all whose password is what is hard.
+/// The database of the users with difficult passwords.
 pub(crate) const DATABASE: &str = "orders";
-/// All ASCII punctuation marks.
+/// All ASCII punctuation characters.
 const MARKS: &str = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
 
 const PASSWORDS: [&str; 57] = [
@@ -80,16 +80,16 @@ const PASSWORDS: [&str; 57] = [
     "\u{a0}a\u{a0}",
 ];
 
-/// What a line of a file cannot carry in itself.
+/// Passwords with line breaks.
 const LINES: [&str; 6] = ["a\nb", "a\n", "\na", "a\rb", "a\r\nb", "\n"];
 
-/// Users whose password is hard: every ASCII punctuation mark alone, and those above.
-pub(crate) fn with_hard_passwords() -> Vec<User> {
+/// Users with difficult passwords: every single ASCII punctuation character, and the passwords above.
+pub(crate) fn with_difficult_passwords() -> Vec<User> {
     let marks = MARKS.chars().map(String::from);
     let long = [
         "abcdefghij".repeat(20),
         "é#$'\"\\: ".repeat(25),
-        // The longest that a line of a service file has room for, and one more; the same of an option file.
+        // The longest password in a service file, and one byte more; the same for an option file.
         "s".repeat(SERVICE_FILE),
         "s".repeat(SERVICE_FILE + 1),
         "o".repeat(OPTION_FILE),
@@ -104,14 +104,14 @@ pub(crate) fn with_hard_passwords() -> Vec<User> {
     passwords.into_iter().enumerate().map(user).collect()
 }
 
-/// Users whose name and database are hard too, made of the same text with a number, so that no two are alike.
-pub(crate) fn with_hard_names() -> Vec<User> {
-    let hard =
+/// Users whose names and databases are difficult too. Each consists of a text and a number, so that all are different.
+pub(crate) fn with_difficult_names() -> Vec<User> {
+    let texts =
         [" a ", "it's", "\"a\"", "a\\b", "a@b", "a:b/c", "100%41", "#a b", "a+b=c", "é密", "?a;b", "$(a)`b`"];
     let user = |(index, text)| User {
         name: format!("{text}{index}"),
         password: format!("{text}-password"),
         database: format!("{index}{text}."),
     };
-    hard.into_iter().enumerate().map(user).collect()
+    texts.into_iter().enumerate().map(user).collect()
 }

@@ -1,19 +1,19 @@
-//! The cases that are hard for a reader of kubeconfigs. Many are what kubectl's own rules and YAML's make of odd files.
+//! Difficult cases for a kubeconfig parser. Many result from kubectl's merge rules or from YAML's rules.
 
 use std::fs;
 
 use tempfile::TempDir;
 
-/// Some files and what is asked of them.
+/// Some files and the expected result.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// Their paths and texts.
+    /// Paths and texts.
     pub(crate) files: &'static [(&'static str, &'static str)],
-    /// What `KUBECONFIG` names.
+    /// The files in `KUBECONFIG`.
     pub(crate) list: &'static [&'static str],
     /// `--context`
     pub(crate) context: Option<&'static str>,
-    /// Where it must be refused, a part of our reason.
+    /// A part of podcreds' error, if the files must be rejected.
     pub(crate) refused: Option<&'static str>,
 }
 
@@ -21,13 +21,13 @@ const ORDINARY: Case = Case { name: "", files: &[], list: &["a"], context: None,
 
 impl Case {
     pub(crate) fn write(&self) -> TempDir {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for (path, text) in self.files {
-            let path = folder.path().join(path);
+            let path = directory.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        folder
+        directory
     }
 }
 
@@ -72,7 +72,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case { name: "an empty first file", files: &[("a", ""), ("b", B)], list: &["a", "b"], ..ORDINARY },
     Case {
-        name: "a first file of comments",
+        name: "a first file with only comments",
         files: &[("a", "# a\n---\n"), ("b", B)],
         list: &["a", "b"],
         ..ORDINARY
@@ -92,7 +92,7 @@ pub(crate) const CASES: &[Case] = &[
         ..ORDINARY
     },
     Case {
-        name: "relative paths of several folders",
+        name: "relative paths in several directories",
         files: &[
             (
                 "one/config",
@@ -129,7 +129,7 @@ pub(crate) const CASES: &[Case] = &[
         ..ORDINARY
     },
     Case {
-        name: "line ends of Windows",
+        name: "Windows line endings",
         files: &[(
             "a",
             "current-context: x\r\ncontexts:\r\n- name: x\r\n  context:\r\n    cluster: c\r\n    user: u\r\nclusters:\r\n- name: c\r\n  cluster:\r\n    server: https://a\r\nusers:\r\n- name: u\r\n  user:\r\n    token: test-token\r\n",
@@ -185,7 +185,7 @@ pub(crate) const CASES: &[Case] = &[
         ..ORDINARY
     },
     Case {
-        name: "an entry that nobody selects is senseless",
+        name: "an invalid entry that is not selected",
         files: &[
             ("a", A),
             (
@@ -215,7 +215,7 @@ pub(crate) const CASES: &[Case] = &[
         ..ORDINARY
     },
     Case {
-        name: "no base64",
+        name: "invalid base64",
         files: &[("a", "users: [{name: u, user: {client-key-data: dGVzdA}}]")],
         refused: Some("users[0].user.client-key-data: must be PEM in base64"),
         ..ORDINARY
@@ -227,35 +227,35 @@ pub(crate) const CASES: &[Case] = &[
         ..ORDINARY
     },
     Case {
-        name: "a version that is to come",
+        name: "an unknown API version",
         files: &[("a", "apiVersion: v2\nkind: Config")],
         refused: Some("apiVersion: is no v1"),
         ..ORDINARY
     },
-    Case { name: "no YAML", files: &[("a", "a: [b\nc: d")], refused: Some("is no YAML"), ..ORDINARY },
+    Case { name: "invalid YAML", files: &[("a", "a: [b\nc: d")], refused: Some("is no YAML"), ..ORDINARY },
     Case { name: "a tab", files: &[("a", "a:\n\tb: c")], refused: Some("line 2, column "), ..ORDINARY },
     Case {
-        name: "a broken file behind a good one",
+        name: "an invalid file after a valid one",
         files: &[("a", A), ("b", "users: {}")],
         list: &["a", "b"],
         context: Some("x"),
         refused: Some("users: must be a list"),
     },
     Case {
-        name: "a context that is not there",
+        name: "a missing context",
         files: &[("b", B)],
         list: &["b"],
         context: Some("w"),
         refused: Some("there is no context \"w\""),
     },
     Case {
-        name: "a cluster that is not there",
+        name: "a missing cluster",
         files: &[("a", "current-context: x\ncontexts: [{name: x, context: {cluster: gone}}]")],
         refused: Some("there is no cluster \"gone\", which context \"x\" names"),
         ..ORDINARY
     },
     Case {
-        name: "a user that is not there",
+        name: "a missing user",
         files: &[(
             "a",
             "current-context: x\ncontexts: [{name: x, context: {cluster: c, user: gone}}]\nclusters: [{name: c, cluster: {server: 'https://a'}}]",
@@ -271,7 +271,7 @@ pub(crate) const CASES: &[Case] = &[
     },
 ];
 
-/// Two contexts, and servers that refuse at once.
+/// Two contexts, and servers that refuse connections.
 pub(crate) const OVERRIDES: Case = Case {
     name: "overrides",
     files: &[(
@@ -283,7 +283,7 @@ pub(crate) const OVERRIDES: Case = Case {
     ..ORDINARY
 };
 
-/// Users whose files are not there.
+/// Users whose files do not exist.
 pub(crate) const PATHS: Case = Case {
     name: "paths",
     files: &[(

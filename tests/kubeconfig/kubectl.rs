@@ -1,4 +1,4 @@
-//! The real kubectl, with nothing of this machine but its program.
+//! The real kubectl, isolated from this machine's configuration.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use crate::support::run::{Finished, run};
 use crate::support::skip::require;
 
-/// Beyond this it hangs.
-const HANGS: Duration = Duration::from_secs(60);
+/// The longest time for kubectl.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Kubectl {
     program: PathBuf,
@@ -23,12 +23,13 @@ pub(crate) struct Kubectl {
 impl Kubectl {
     pub(crate) fn find() -> Option<Self> {
         let path = env::var_os("PATH").unwrap_or_default();
-        let found =
-            env::split_paths(&path).map(|folder| folder.join("kubectl")).find(|program| program.is_file());
+        let found = env::split_paths(&path)
+            .map(|directory| directory.join("kubectl"))
+            .find(|program| program.is_file());
         require("kubectl", found).map(|program| Self { program, home: tempfile::tempdir().unwrap() })
     }
 
-    /// What it selects of these files, with the certificates that files hold, or why it selects nothing.
+    /// The settings that kubectl selects from these files, with the content of certificate files, or kubectl's error.
     pub(crate) fn view(&self, paths: &[PathBuf], context: Option<&str>) -> Result<Value, String> {
         let list = env::join_paths(paths).unwrap();
         let mut arguments = vec!["config", "view", "--raw", "--minify", "--flatten", "-o", "json"];
@@ -40,8 +41,8 @@ impl Kubectl {
         }
     }
 
-    /// What it says of a request with these flags.
-    pub(crate) fn asks(&self, path: &Path, flags: &[(&str, Option<&str>)]) -> String {
+    /// kubectl's log of a request with these flags.
+    pub(crate) fn log_of_request(&self, path: &Path, flags: &[(&str, Option<&str>)]) -> String {
         let mut arguments = vec!["get", "--raw", "/healthz", "-v=9"];
         arguments.extend(flags.iter().filter_map(|(flag, value)| Some([*flag, (*value)?])).flatten());
         self.run(path.into(), &arguments).stderr
@@ -50,6 +51,6 @@ impl Kubectl {
     fn run(&self, kubeconfig: OsString, arguments: &[&str]) -> Finished {
         let mut command = Command::new(&self.program);
         command.env_clear().env("HOME", self.home.path()).env("KUBECONFIG", kubeconfig).args(arguments);
-        run(command, HANGS)
+        run(command, TIMEOUT)
     }
 }

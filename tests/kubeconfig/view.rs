@@ -1,4 +1,4 @@
-//! One form for what we select and for what kubectl shows of it, so that both can be compared.
+//! A common form for podcreds' settings and for kubectl's output, so that both can be compared.
 
 use std::fs;
 use std::path::Path;
@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use podcreds::kube::Server;
+use podcreds::kube::config::kubeconfig::Access;
 use podcreds::kube::{Interactive, Material};
-use podcreds::kubeconfig::Access;
 
-/// What we select. What is not there has no key; the text of a certificate's file stands for its path, if it is there.
-pub(crate) fn normalised(access: &Access) -> Value {
+/// The settings that podcreds selects, without missing ones. Paths of existing certificate files are replaced by their text.
+pub(crate) fn normalized(access: &Access) -> Value {
     let secret = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let exec = access.exec.as_ref().map(|exec| {
         let env: Vec<_> =
@@ -22,7 +22,7 @@ pub(crate) fn normalised(access: &Access) -> Value {
             Interactive::IfAvailable => "IfAvailable",
             Interactive::Always => "Always",
         };
-        without_nothing(json!({
+        without_empty(json!({
             "command": last(&exec.plugin.command),
             "args": exec.plugin.args,
             "env": env,
@@ -34,10 +34,10 @@ pub(crate) fn normalised(access: &Access) -> Value {
     });
     let client = access.client_certificate.as_ref();
     let client = client.map(|(certificate, key)| json!({"certificate": pem(certificate), "key": pem(key)}));
-    let act_as = access.impersonate.as_ref();
-    let act_as =
-        act_as.map(|who| json!([who.user, who.uid.clone().unwrap_or_default(), who.groups, who.extra]));
-    without_nothing(json!({
+    let impersonate = access.impersonate.as_ref();
+    let impersonate =
+        impersonate.map(|who| json!([who.user, who.uid.clone().unwrap_or_default(), who.groups, who.extra]));
+    without_empty(json!({
         "context": access.context,
         "namespace": access.namespace.as_ref().map(ToString::to_string),
         "server": access.server.to_string(),
@@ -49,12 +49,12 @@ pub(crate) fn normalised(access: &Access) -> Value {
         "token_file": access.token_file.as_deref().map(last),
         "client": client,
         "exec": exec,
-        "as": act_as,
+        "as": impersonate,
     }))
 }
 
-/// What `kubectl config view --minify --flatten --raw -o json` shows, in the same form.
-pub(crate) fn of_kubectl(view: &Value) -> Value {
+/// The output of `kubectl config view --minify --flatten --raw -o json` in the same form.
+pub(crate) fn normalized_view(view: &Value) -> Value {
     let (context, cluster, user) =
         (&view["contexts"][0]["context"], &view["clusters"][0]["cluster"], &view["users"][0]["user"]);
     let data = |value: &Value| Some(String::from_utf8(STANDARD.decode(value.as_str()?).unwrap()).unwrap());
@@ -62,7 +62,7 @@ pub(crate) fn of_kubectl(view: &Value) -> Value {
         .map(|certificate| json!({"certificate": certificate, "key": data(&user["client-key-data"])}));
     let exec = user["exec"].as_object().map(|exec| {
         let variables = exec["env"].as_array().into_iter().flatten();
-        without_nothing(json!({
+        without_empty(json!({
             "command": exec["command"].as_str().map(|command| last(Path::new(command))),
             "args": exec["args"],
             "env": variables.map(|variable| json!([variable["name"], variable["value"]])).collect::<Vec<_>>(),
@@ -73,7 +73,7 @@ pub(crate) fn of_kubectl(view: &Value) -> Value {
         }))
     });
     let or = |value: &Value, default: Value| if value.is_null() { default } else { value.clone() };
-    let act_as = user["as"].as_str().map(|name| {
+    let impersonate = user["as"].as_str().map(|name| {
         json!([
             name,
             or(&user["as-uid"], json!("")),
@@ -81,7 +81,7 @@ pub(crate) fn of_kubectl(view: &Value) -> Value {
             or(&user["as-user-extra"], json!({}))
         ])
     });
-    without_nothing(json!({
+    without_empty(json!({
         "context": view["current-context"],
         "namespace": context["namespace"],
         "server": Server::parse_url(cluster["server"].as_str().unwrap()).unwrap().to_string(),
@@ -93,7 +93,7 @@ pub(crate) fn of_kubectl(view: &Value) -> Value {
         "token_file": user["tokenFile"].as_str().map(|path| last(Path::new(path))),
         "client": client,
         "exec": exec,
-        "as": act_as,
+        "as": impersonate,
     }))
 }
 
@@ -113,7 +113,7 @@ fn pem(material: &Material) -> String {
     }
 }
 
-fn without_nothing(value: Value) -> Value {
+fn without_empty(value: Value) -> Value {
     let Value::Object(map) = value else { return value };
     let is_nothing = |value: &Value| *value == Value::Null || *value == json!(false) || *value == json!([]);
     Value::Object(map.into_iter().filter(|(_, value)| !is_nothing(value)).collect::<Map<_, _>>())

@@ -5,9 +5,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use podcreds::clusters::file::Labels;
 use podcreds::inspect::clusters::{Named, survey};
-use podcreds::kube::{Client, in_cluster};
+use podcreds::kube::Client;
+use podcreds::kube::config::clusters::file::Labels;
+use podcreds::kube::config::in_cluster;
 use serde_json::{Value, json};
 
 use crate::support::pod::PodFolder;

@@ -1,15 +1,15 @@
 //! The restricted profile of the Pod Security Standards, control by control, for a Pod or a pod template as JSON.
 //!
 //! <https://kubernetes.io/docs/concepts/security/pod-security-standards/>, as of Kubernetes 1.34. Where the restricted
-//! profile has a stricter row for the same matter (volumes, seccomp, capabilities), the baseline row is left out: the
-//! stricter one holds both. What the standard grants to Windows pods and to pods in a user namespace is not granted here.
+//! profile has a stricter row for the same control (volumes, seccomp, capabilities), the baseline row is omitted, because the
+//! stricter row implies it. The exceptions for Windows pods and for pods in a user namespace are not implemented.
 
 use serde_json::Value;
 
-/// A control's name in the standard, and what finds the fields that break it.
+/// A control's name in the standard, and a function that returns the fields that violate it.
 type Control = (&'static str, fn(&Value) -> Vec<String>);
 
-/// Every control that the restricted profile asks of a pod.
+/// Every control of the restricted profile.
 pub(crate) const CONTROLS: [Control; 15] = [
     ("HostProcess", host_process),
     ("Host Namespaces", host_namespaces),
@@ -28,7 +28,7 @@ pub(crate) const CONTROLS: [Control; 15] = [
     ("Capabilities", capabilities),
 ];
 
-/// One line for each field that breaks a control: `control: field is value`. Empty for a pod that is admitted.
+/// One line for each field that violates a control: `control: field is value`. Empty for a pod that is admitted.
 pub(crate) fn violations(pod: &Value) -> Vec<String> {
     CONTROLS
         .iter()
@@ -181,7 +181,7 @@ fn everywhere<'a>(pod: &'a Value, field: &str) -> Vec<(String, &'a Value)> {
     [vec![of_pod], in_containers(pod, &field)].concat()
 }
 
-/// A field that each container must have: a container that leaves it out takes the pod's value.
+/// A field that each container must have, either itself or from the pod.
 fn unless_inherited(pod: &Value, field: &str, allowed: fn(&Value) -> bool) -> Vec<String> {
     let mut of_containers = everywhere(pod, field);
     let of_pod = of_containers.remove(0);
@@ -246,7 +246,7 @@ mod tests {
         })
     }
 
-    /// The admitted pod with one field changed; the folders of the path are made. Null is the same as unset.
+    /// The admitted pod with one field changed; parents of the field are created. Null is the same as unset.
     fn admitted_but(path: &str, value: &Value) -> Value {
         let mut pod = admitted();
         let mut place = &mut pod;
@@ -269,7 +269,7 @@ mod tests {
         }
     }
 
-    /// The control, a field, and a value of it that breaks this control and no other. `*` is each kind of container.
+    /// A control, a field, and a value of the field that violates only this control. `*` is each kind of container.
     fn breaches() -> Vec<(&'static str, &'static str, Value)> {
         vec![
             ("HostProcess", "spec.securityContext.windowsOptions.hostProcess", json!(true)),
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_that_breaks_one_control_is_refused_for_that_control_alone() {
+    fn a_pod_that_violates_one_control_is_rejected_for_that_control_only() {
         for (control, path, value) in breaches() {
             for path in each_kind(path) {
                 let found = violations(&admitted_but(&path, &value));
@@ -326,21 +326,21 @@ mod tests {
                     found.iter().filter(|line| !line.starts_with(&format!("{control}: "))).collect();
                 assert!(
                     others.is_empty(),
-                    "{path} = {value} breaks {control}, but is also said to break {others:?}"
+                    "{path} = {value} violates {control}, but is also reported for {others:?}"
                 );
             }
         }
     }
 
     #[test]
-    fn every_control_has_a_pod_that_breaks_it() {
+    fn every_control_has_a_pod_that_violates_it() {
         for (control, _) in CONTROLS {
-            assert!(breaches().iter().any(|(broken, ..)| *broken == control), "nothing breaks {control}");
+            assert!(breaches().iter().any(|(broken, ..)| *broken == control), "nothing violates {control}");
         }
     }
 
     #[test]
-    fn what_the_standard_allows_is_admitted() {
+    fn allowed_values_are_admitted() {
         assert_eq!(violations(&admitted()), [""; 0]);
         for (path, value) in [
             ("spec.hostNetwork", json!(false)),
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_may_say_for_themselves_what_the_pod_leaves_unsaid() {
+    fn containers_may_set_fields_that_the_pod_does_not_set() {
         let mut pod = admitted();
         pod["spec"]["securityContext"] = Value::Null;
         for kind in ["initContainers", "containers", "ephemeralContainers"] {

@@ -1,5 +1,5 @@
-//! What a rendered example lets its pod do, and what the annotations of that pod need: a verb, a resource and a name,
-//! the name being `*` for any.
+//! The rights that a rendered example grants its pod, and the rights that the pod's annotations need: a verb, a resource and a
+//! name, where `*` means any name.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use serde_json::Value;
 /// A verb, a resource, and the name of the object, or `*`.
 pub(crate) type Right = (String, String, String);
 
-/// What the pod asks for: the sources that its annotations name, watched too where a sidecar follows them, and the pod
-/// itself where it has to be asked for them.
+/// The rights that the pod needs: `get` on the sources in its annotations, `watch` if a sidecar follows them, and `get` on the pod
+/// itself unless the annotations come from a file.
 pub(crate) fn needed(pod: &Value) -> BTreeSet<Right> {
     let sources =
         pod["metadata"]["annotations"].as_object().into_iter().flatten().filter_map(|(key, value)| {
@@ -32,8 +32,8 @@ pub(crate) fn needed(pod: &Value) -> BTreeSet<Right> {
     needed
 }
 
-/// What the Role grants. A rule beyond the core API group shows as a right of its own, so that it is never equal to what
-/// is needed.
+/// The rights that the Role grants. A rule outside of the core API group becomes a separate right, so that it never equals a
+/// needed right.
 pub(crate) fn granted(role: &Value) -> BTreeSet<Right> {
     let mut granted = BTreeSet::new();
     for rule in role["rules"].as_array().into_iter().flatten() {

@@ -10,11 +10,11 @@ import java.util.stream.Collectors;
 import java.util.stream.Stream;
 
 /**
- * Reads one file per case and prints what java.util.Properties makes of it, both as bytes and as text.
+* Reads one file per case with java.util.Properties, both as bytes and as text, and prints the fields.
  *
- * <pre>java Read.java FORMAT FOLDER</pre>
+ * <pre>java Read.java FORMAT DIRECTORY</pre>
  *
- * FORMAT is `properties`; the file of a case is FOLDER/CASE/db.properties. Each line printed is a JSON object: `reader`, `case`, and either
+ * FORMAT is `properties`; the file of a case is DIRECTORY/CASE/db.properties. Each line printed is a JSON object: `reader`, `case`, and either
  * `fields`, with values in base64, or `error`. Names of cases and fields need no escapes.
  */
 public class Read {
@@ -24,9 +24,9 @@ public class Read {
 
     public static void main(String[] arguments) throws IOException {
         try (Stream<Path> cases = Files.list(Path.of(arguments[1]))) {
-            for (Path folder : cases.sorted().collect(Collectors.toList())) {
-                print("Properties.load(InputStream)", folder, Read::bytes);
-                print("Properties.load(Reader)", folder, Read::text);
+            for (Path directory : cases.sorted().collect(Collectors.toList())) {
+                print("Properties.load(InputStream)", directory, Read::bytes);
+                print("Properties.load(Reader)", directory, Read::text);
             }
         }
     }
@@ -43,18 +43,18 @@ public class Read {
         }
     }
 
-    static void print(String reader, Path folder, Load load) {
+    static void print(String reader, Path directory, Load load) {
         Properties read = new Properties();
         String result;
         try {
-            load.load(read, folder.resolve("db.properties"));
+            load.load(read, directory.resolve("db.properties"));
             result = read.stringPropertyNames().stream()
                 .map(name -> quoted(name) + ":" + quoted(encoded(read.getProperty(name))))
                 .collect(Collectors.joining(",", "\"fields\":{", "}"));
         } catch (IOException | IllegalArgumentException error) {
             result = "\"error\":" + quoted(error.getClass().getName());
         }
-        String names = "\"reader\":" + quoted(reader) + ",\"case\":" + quoted(folder.getFileName().toString());
+        String names = "\"reader\":" + quoted(reader) + ",\"case\":" + quoted(directory.getFileName().toString());
         System.out.println("{" + names + "," + result + "}");
     }
 

@@ -1,28 +1,28 @@
-//! The values that are hard for one format or another, and as many random ones.
+//! Values that are difficult for some format, and random values.
 
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
-/// How many random cases there are.
+/// The number of random cases.
 const RANDOM: usize = 300;
-/// Always the same values, so that a failure can be repeated.
+/// A fixed seed, so that a failure can be reproduced.
 const SEED: u64 = 0x706f_6463_7265_6473;
-/// With `VALUE=` and NUL it fills the 128 KiB that Linux allows one entry of an environment; `read.sh` knows this number.
+/// With `VALUE=` and NUL, a value of this size fills the 128 KiB that Linux allows for one variable; `read.sh` has the same number.
 const LARGEST_EXPORTED: usize = 131_065;
-/// The most that a Secret can hold.
+/// The largest size of a Secret.
 const LARGE: usize = 1024 * 1024;
 
 /// Fields that are rendered to one file.
 #[derive(Clone)]
 pub(crate) struct Case {
-    /// A name without anything that a file's name or a JSON string would have to escape.
+    /// A name without characters that need escaping in a file name or a JSON string.
     pub(crate) name: String,
     /// The values by field.
     pub(crate) fields: BTreeMap<String, String>,
 }
 
-/// One value under a simple name. The same for every format.
+/// Values by case name, for every format.
 const VALUES: &[(&str, &str)] = &[
     ("empty", ""),
     ("one-letter", "a"),
@@ -132,7 +132,7 @@ const VALUES: &[(&str, &str)] = &[
     ("pem", "-----BEGIN KEY-----\nMC4CAQAwBQYDK2VwBCIEI+/=\n-----END KEY-----\n"),
 ];
 
-/// Names that Secrets have and that YAML, JavaScript or Java could take for something else than a string.
+/// Valid keys of Secrets that YAML, JavaScript or Java could treat as something other than a string.
 const ODD_NAMES: &[&str] = &[
     "-",
     "--",
@@ -188,7 +188,7 @@ const ODD_NAMES: &[&str] = &[
     "inf",
 ];
 
-/// Names of a database's fields as variables. Not `USERNAME`, which zsh keeps for the user that it runs as.
+/// Variable names for the fields of a database. `USERNAME` is missing because zsh reserves it for its own user.
 const VARIABLES: &[&str] = &[
     "username",
     "password",
@@ -210,51 +210,51 @@ const VARIABLES: &[&str] = &[
     "a1",
 ];
 
-/// What a random value is made of.
+/// The characters of random values.
 const ALPHABETS: [&str; 3] = [
     "'\"\\`$`{}()#=:!%&*-~, \t\n\r;|<>?[]^/@+._aénx0\u{85}\u{a0}\u{2028}\u{feff}\u{7f}😀",
     "ab'\\ $\n#\u{2029}\u{85}",
     "abcXYZ019 \t\n!\"#$%&()*+,-./:;<=>?@[]^_`{|}~é😀\u{2028}\u{b}\u{c}",
 ];
 
-/// Every case of one value: the fixed and the random.
+/// Every case with one value, fixed and random.
 pub(crate) fn values() -> Vec<Case> {
-    let mut cases: Vec<_> = VALUES.iter().map(|(name, value)| Case::of(name, value)).collect();
+    let mut cases: Vec<_> = VALUES.iter().map(|(name, value)| Case::new(name, value)).collect();
     for mark in (' '..='~').filter(char::is_ascii_punctuation) {
         let code = u32::from(mark);
-        cases.push(Case::of(&format!("mark-{code:x}"), &mark.to_string()));
-        cases.push(Case::of(&format!("mark-{code:x}-twice"), &format!("{mark}{mark}")));
-        cases.push(Case::of(&format!("mark-{code:x}-around"), &format!("{mark} a {mark}")));
-        cases.push(Case::of(&format!("mark-{code:x}-between"), &format!("a{mark}b")));
+        cases.push(Case::new(&format!("mark-{code:x}"), &mark.to_string()));
+        cases.push(Case::new(&format!("mark-{code:x}-twice"), &format!("{mark}{mark}")));
+        cases.push(Case::new(&format!("mark-{code:x}-around"), &format!("{mark} a {mark}")));
+        cases.push(Case::new(&format!("mark-{code:x}-between"), &format!("a{mark}b")));
     }
-    cases.push(Case::of("two-hundred-letters", &"abcdefghij".repeat(20)));
-    cases.push(Case::of("two-hundred-marks", &"a b#$c: ".repeat(25)));
-    cases.push(Case::of("largest-of-an-environment", &"e".repeat(LARGEST_EXPORTED)));
-    cases.push(Case::of("large", &lines("0123456789 # $x: é 😀 \"y\"\n")));
-    cases.push(Case::of("large-with-quotes", &lines("it's \"1\" \\ ${x} `y` é 😀\n")));
-    cases.push(Case::of("large-line", &lines("0123456789abcdef")));
+    cases.push(Case::new("two-hundred-letters", &"abcdefghij".repeat(20)));
+    cases.push(Case::new("two-hundred-marks", &"a b#$c: ".repeat(25)));
+    cases.push(Case::new("largest-of-an-environment", &"e".repeat(LARGEST_EXPORTED)));
+    cases.push(Case::new("large", &lines("0123456789 # $x: é 😀 \"y\"\n")));
+    cases.push(Case::new("large-with-quotes", &lines("it's \"1\" \\ ${x} `y` é 😀\n")));
+    cases.push(Case::new("large-line", &lines("0123456789abcdef")));
     let mut rng = Rng::with_seed(SEED);
-    cases.extend((0..RANDOM).map(|index| Case::of(&format!("random-{index:03}"), &random(&mut rng, index))));
+    cases.extend((0..RANDOM).map(|index| Case::new(&format!("random-{index:03}"), &random(&mut rng, index))));
     cases
 }
 
-/// The case of NUL, which only some formats can carry.
+/// A case with NUL, which only some formats support.
 pub(crate) fn nul() -> Case {
-    Case::of("nul", "a\0b\0")
+    Case::new("nul", "a\0b\0")
 }
 
-/// The case of odd names of fields, for formats that are not made of variables.
+/// A case with unusual field names, for formats without variables.
 pub(crate) fn odd_names() -> Case {
     Case::named("odd-names", ODD_NAMES)
 }
 
-/// The case of the names that variables of a database have.
+/// A case with the usual variable names for a database.
 pub(crate) fn variables() -> Case {
     Case::named("variables", VARIABLES)
 }
 
 impl Case {
-    fn of(name: &str, value: &str) -> Self {
+    fn new(name: &str, value: &str) -> Self {
         Self { name: name.to_owned(), fields: BTreeMap::from([("VALUE".to_owned(), value.to_owned())]) }
     }
 
@@ -264,7 +264,7 @@ impl Case {
     }
 }
 
-/// This text again and again, as long as a value can be.
+/// Repeats the text up to the largest size of a value.
 fn lines(text: &str) -> String {
     text.repeat(LARGE / text.len())
 }

@@ -1,5 +1,5 @@
-"""What Python's libraries, and readers of documented grammars, make of URIs and JDBC URLs. Each returns the parts of a
-connection under the names that fields have.
+"""Parses URIs and JDBC URLs with Python libraries and by documented grammars. Each function returns the parts of a
+connection under podcreds' field names.
 """
 from urllib.parse import parse_qsl, unquote, unquote_plus, urlsplit
 

@@ -1,26 +1,26 @@
-//! URIs and JDBC URLs are read back: user, password, host, port, database and an option, each of them hard.
+//! Reads URIs and JDBC URLs back, with user, password, host, port, database and an option that are difficult to escape.
 
 use std::collections::BTreeMap;
 use std::fs;
 
 use super::{Case, Files, cases, node, python, render};
 
-/// An option that pymongo, which knows its names and kinds, takes for any text.
+/// An option for which pymongo, which validates options, accepts any text.
 const OPTION: &str = "authSource";
-/// Longer values are for formats that are files of their own.
+/// Only other formats are tested with longer values.
 const LONGEST: usize = 4096;
 
-/// Every value of the other formats as password, and its neighbours as the other parts that may be any text.
+/// Every value of the other formats as the password, with its neighbors as the other parts that can be any text.
 fn connections(engine: &str) -> Vec<Case> {
     let values: Vec<_> = cases::values()
         .into_iter()
         .flat_map(|case| case.fields.into_values().map(move |value| (case.name.clone(), value)))
-        // A part that is empty is not given.
+        // Empty parts are omitted.
         .filter(|(_, value)| !value.is_empty() && value.len() <= LONGEST)
         .collect();
     let case = |index: usize| {
         let value = |offset: usize| values[(index + offset) % values.len()].1.clone();
-        // pymongo takes no other name for one of MongoDB.
+        // pymongo rejects other names of a MongoDB database.
         let database = if engine == "mongodb" { "orders".to_owned() } else { value(2) };
         let fields = [
             ("username", value(1)),
@@ -28,7 +28,7 @@ fn connections(engine: &str) -> Vec<Case> {
             ("host", "db.prod".to_owned()),
             ("port", "1234".to_owned()),
             ("database", database),
-            // dj-database-url makes numbers and booleans of those that look like one.
+            // dj-database-url converts values that look like numbers or booleans.
             (OPTION, format!("<{}>", value(3))),
         ];
         Case {
@@ -40,8 +40,12 @@ fn connections(engine: &str) -> Vec<Case> {
 }
 
 impl Files {
-    /// The connections of an engine, as `uri-ENGINE` or `jdbc-ENGINE`, but those of which `cannot` says so.
-    fn connect(format: &'static str, cannot: impl Fn(&BTreeMap<String, String>) -> bool) -> Self {
+    /// Writes the connections of an engine, as `uri-ENGINE` or `jdbc-ENGINE`. podcreds must reject
+    /// those for which `unsupported` is true.
+    fn write_connections(
+        format: &'static str,
+        unsupported: impl Fn(&BTreeMap<String, String>) -> bool,
+    ) -> Self {
         let root = tempfile::Builder::new().prefix("podcreds-formats-").tempdir().unwrap();
         let (kind, engine) = format.split_once('-').unwrap();
         let mut cases = connections(engine);
@@ -49,15 +53,15 @@ impl Files {
         let annotations = [("format", kind), ("engine", engine), ("keys", &keys)];
         cases.retain(|case| match render(&annotations, case) {
             Ok((name, content)) => {
-                assert!(!cannot(&case.fields), "{format}, case {} is written", case.name);
-                let folder = root.path().join(&case.name);
-                fs::create_dir(&folder).unwrap();
-                fs::write(folder.join(name), content).unwrap();
+                assert!(!unsupported(&case.fields), "{format}, case {} is written", case.name);
+                let directory = root.path().join(&case.name);
+                fs::create_dir(&directory).unwrap();
+                fs::write(directory.join(name), content).unwrap();
                 true
             }
-            Err(refusal) => {
-                assert!(cannot(&case.fields), "{format}, case {}: {refusal}", case.name);
-                assert!(refusal.contains("which this format cannot carry"), "{refusal}");
+            Err(error) => {
+                assert!(unsupported(&case.fields), "{format}, case {}: {error}", case.name);
+                assert!(error.contains("which this format cannot carry"), "{error}");
                 false
             }
         });
@@ -66,7 +70,7 @@ impl Files {
     }
 }
 
-/// A database that is a path which goes nowhere.
+/// Whether the database is a relative path segment, which a URI cannot represent.
 fn is_dots(format: &str, fields: &BTreeMap<String, String>) -> bool {
     format != "uri-sqlserver" && [".", ".."].contains(&fields["database"].as_str())
 }
@@ -85,7 +89,7 @@ fn uris_are_read_by_python() {
         ("uri-cassandra", "urllib", &["urllib"]),
     ] {
         let Some(python) = python(module) else { continue };
-        Files::connect(format, |fields| is_dots(format, fields)).read_by(python, readers);
+        Files::write_connections(format, |fields| is_dots(format, fields)).read_by(python, readers);
     }
 }
 
@@ -103,24 +107,25 @@ fn uris_are_read_by_node() {
         "uri-cassandra",
     ] {
         let Some(node) = node() else { return };
-        Files::connect(format, |fields| is_dots(format, fields)).read_by(node, &["WHATWG URL"]);
+        Files::write_connections(format, |fields| is_dots(format, fields)).read_by(node, &["WHATWG URL"]);
     }
 }
 
-/// No driver is at hand for SQL Server and MySQL, so that their grammar is read as it is documented.
+/// No drivers for SQL Server and MySQL are available, so readers of their documented grammars take their place.
 #[test]
-fn jdbc_urls_are_read_by_their_grammar() {
+fn jdbc_urls_follow_their_documented_grammar() {
     let ampersand = |fields: &BTreeMap<String, String>| {
         let parts = ["username", "password", OPTION].map(|name| fields[name].contains('&'));
         parts.contains(&true) || fields["database"].contains(['?', '&'])
     };
-    for (format, reader, cannot) in [
+    for (format, reader, rejects_ampersands) in [
         ("jdbc-postgresql", "the grammar of PgJDBC", false),
         ("jdbc-mysql", "the grammar of Connector/J", false),
         ("jdbc-mariadb", "the grammar of MariaDB's", true),
         ("jdbc-sqlserver", "the grammar of SQL Server's", false),
     ] {
         let Some(python) = python("urllib") else { return };
-        Files::connect(format, |fields| cannot && ampersand(fields)).read_by(python, &[reader]);
+        Files::write_connections(format, |fields| rejects_ampersands && ampersand(fields))
+            .read_by(python, &[reader]);
     }
 }

@@ -1,18 +1,18 @@
-// Reads one file per case and prints what the reader makes of it.
+// Reads one file per case and prints the fields that each reader finds.
 //
-//     node read.mjs FORMAT FOLDER
+//     node read.mjs FORMAT DIRECTORY
 //
-// Libraries are taken from the folder that PODCREDS_TEST_NODE_MODULES names. The file of a case is FOLDER/CASE/db.ENDING. Each line printed is a JSON object: `reader`, `case`, and either
+// Libraries are loaded from the directory in PODCREDS_TEST_NODE_MODULES. The file of a case is DIRECTORY/CASE/db.EXTENSION. Each printed line is a JSON object: `reader`, `case`, and either
 // `fields`, with values in base64, or `error`.
 import { readFileSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { parseEnv } from "node:util";
 
-const [format, folder] = process.argv.slice(2);
+const [format, directory] = process.argv.slice(2);
 const library = (name) => createRequire(import.meta.url)(join(process.env.PODCREDS_TEST_NODE_MODULES, name));
 
-// A URI as the URL Standard has it, which browsers, Node, Deno and Bun share.
+// A URI as parsed by the URL Standard, which browsers, Node, Deno and Bun implement.
 function whatwg(text) {
   const url = new URL(text);
   const [username, password, path] = [url.username, url.password, url.pathname.slice(1)].map(decodeURIComponent);
@@ -49,11 +49,11 @@ function encoded(value) {
 }
 
 for (const [reader, read] of Object.entries(readers())) {
-  for (const name of readdirSync(folder).sort()) {
+  for (const name of readdirSync(directory).sort()) {
     const line = { reader, case: name };
     try {
-      const [file] = readdirSync(join(folder, name));
-      const fields = read(readFileSync(join(folder, name, file), "utf8"));
+      const [file] = readdirSync(join(directory, name));
+      const fields = read(readFileSync(join(directory, name, file), "utf8"));
       line.fields = Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, encoded(value)]));
     } catch (error) {
       line.error = String(error);

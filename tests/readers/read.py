@@ -1,8 +1,8 @@
-"""Reads one file per case and prints what the reader makes of it.
+"""Reads one file per case and prints the fields that each reader finds.
 
-    read.py FORMAT FOLDER
+    read.py FORMAT DIRECTORY
 
-FORMAT may be of an engine: uri-ENGINE, jdbc-ENGINE. The file of a case is FOLDER/CASE/db.ENDING. Each line printed is a JSON object: `reader`, `case`, and either `fields`,
+For URIs and JDBC URLs, FORMAT names the engine: uri-ENGINE, jdbc-ENGINE. The file of a case is DIRECTORY/CASE/db.EXTENSION. Each printed line is a JSON object: `reader`, `case`, and either `fields`,
 with values in base64, or `error`.
 """
 import base64
@@ -43,13 +43,13 @@ def readers(format):
 
 def encoded(text):
     if not isinstance(text, str):
-        raise TypeError(f"{type(text).__name__} in place of str")
+        raise TypeError(f"{type(text).__name__} instead of str")
     return base64.b64encode(text.encode("utf-8", "surrogatepass")).decode("ascii")
 
 
-def main(format, folder):
+def main(format, directory):
     for name, read in readers(format):
-        for case in sorted(Path(folder).iterdir()):
+        for case in sorted(Path(directory).iterdir()):
             line = {"reader": name, "case": case.name}
             try:
                 (path,) = case.iterdir()

@@ -1,17 +1,17 @@
-# Sources the env file of each case under folder $1, and prints what a program finds that is started after it.
+# Sources the env file of each case in directory $1, and prints the environment of a program that is started afterwards.
 #
-# Entries end with NUL: `=case`, then the environment of that program. No program can be started with an entry above
-# 128 KiB in its environment (Linux, MAX_ARG_STRLEN): the shell itself prints a value that is larger.
+# Entries end with NUL: `=case`, then the environment of that program. Linux starts no program with a variable above
+# 128 KiB (MAX_ARG_STRLEN), so the shell itself prints larger values.
 
-# Without starting a program: mksh has no printf of its own.
+# Prints without starting a program: mksh has no printf builtin.
 put() {
     if [ -n "${KSH_VERSION-}" ]; then print -rn -- "$1"; else printf %s "$1"; fi
 }
 
-for folder in "$1"/*; do
-    printf '=%s\0' "${folder##*/}"
+for directory in "$1"/*; do
+    printf '=%s\0' "${directory##*/}"
     (
-        . "$folder/db.env" || exit
+        . "$directory/db.env" || exit
         if [ "${#VALUE}" -le 131065 ]; then
             exec env -0
         fi

@@ -1,4 +1,4 @@
-//! Service bindings: a root that holds bindings and nothing else, or libraries refuse it.
+//! Service bindings: the root must contain only bindings, or libraries reject it.
 
 use std::fs;
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::run::run;
-use crate::{HANGS, Scene, password, tools};
+use crate::{Scene, TIMEOUT, password, tools};
 
 #[test]
-fn spring_cloud_bindings_finds_exactly_the_bindings_through_rotations() {
+fn spring_cloud_bindings_finds_exactly_the_bindings_after_each_rotation() {
     if tools::java().is_none() {
         return;
     }
@@ -26,7 +26,7 @@ fn spring_cloud_bindings_finds_exactly_the_bindings_through_rotations() {
     let root = scene.path("bindings");
     for rotation in 0..2 {
         scene.rotate(&password(rotation));
-        scene.waits("the new password is there", || {
+        scene.wait_until("the new password is published", || {
             fs::read_to_string(root.join("db/password")).is_ok_and(|text| text == password(rotation))
         });
         assert_eq!(bindings(&root), json!({"db/type": "postgresql", "db/password": password(rotation)}));
@@ -39,16 +39,16 @@ fn the_top_of_the_volume_is_not_a_binding_root() {
         return;
     }
     let scene = Scene::start(&[("db.secret", "db"), ("db.set", "type=postgresql")], "db/type");
-    let refusal = bindings(&scene.path(""));
-    assert!(refusal.as_str().is_some_and(|error| error.contains("..podcreds has no type")), "{refusal}");
+    let error = bindings(&scene.path(""));
+    assert!(error.as_str().is_some_and(|error| error.contains("..podcreds has no type")), "{error}");
 }
 
-/// What the library finds in this root: the text of each file, or why there is none.
+/// The text of each file that the library finds in this root, or the library's error.
 fn bindings(root: &Path) -> Value {
-    let mut java = tools::java().expect("the test has looked for it");
+    let mut java = tools::java().expect("the test has checked for it");
     java.arg("bindings").arg(root);
-    let finished = run(java, HANGS);
+    let finished = run(java, TIMEOUT);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
-    let answer: Value = serde_json::from_slice(&finished.stdout).unwrap();
-    answer.get("files").or(answer.get("error")).expect("one of both").clone()
+    let output: Value = serde_json::from_slice(&finished.stdout).unwrap();
+    output.get("files").or(output.get("error")).expect("files or error").clone()
 }

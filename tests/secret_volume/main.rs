@@ -1,5 +1,5 @@
-//! Whatever finds and follows files in a Secret volume does so in a podcreds volume: real readers and watchers run on both, while the
-//! real sidecar publishes on one side and [`SecretVolume`] on the other. `tests/readers/volume/` holds the programs that read.
+//! Readers and watchers that work with a Secret volume also work with a podcreds volume: they run on both, while the
+//! real sidecar publishes in one and [`SecretVolume`] in the other. `tests/readers/volume/` contains the reading programs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
@@ -21,17 +21,17 @@ use support::pod::PodFolder;
 use support::run::{Running, poll_until};
 use support::server::ApiServer;
 
-/// Beyond this a process hangs.
-const HANGS: Duration = Duration::from_secs(60);
-/// Longer than any test: no event comes from the removal of an old version.
+/// The longest time for a process.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Longer than any test, so that the removal of an old version causes no event.
 const GRACE: &str = "1h";
 
-/// The Secret's keys, and so the files of a credential.
+/// The keys of the Secret, which are also the files of a credential.
 const FILES: [&str; 2] = ["config.json", "password"];
 
-/// A pod with a sidecar at work, and the same credentials as a pod finds them that mounts Secret volumes.
+/// A pod with a running sidecar, and the same credentials in Secret volumes.
 struct Scene {
-    /// The first field: it ends before what it needs is gone.
+    /// The first field, so that it is dropped before the server and the directories.
     sidecar: Running,
     server: ApiServer,
     pod: PodFolder,
@@ -54,25 +54,25 @@ impl Scene {
         let sidecar = Running::start(command);
         let mounts = tempfile::Builder::new().prefix("podcreds-secret-volumes-").tempdir().unwrap();
         let scene = Self { sidecar, server, pod, mounts, reference: Vec::new() };
-        scene.waits("the first files are there", || scene.path(ready).exists());
-        scene.waits("the Secret is watched", || scene.server.open_watches() == 1);
+        scene.wait_until("the first files exist", || scene.path(ready).exists());
+        scene.wait_until("the Secret is watched", || scene.server.open_watches() == 1);
         scene
     }
 
-    /// The credential `db`, with a directory of its own, and the Secret volume `db`.
+    /// The credential `db` in the directory `db`, and the Secret volume `db`.
     fn plain() -> Self {
-        Self::start(&[("db.secret", "db")], "db/password").beside(&["db"])
+        Self::start(&[("db.secret", "db")], "db/password").with_secret_volumes(&["db"])
     }
 
-    /// Two credentials whose directories lie below one, and the same with Secret volumes.
+    /// Two credentials whose directories have the same parent, and the corresponding Secret volumes.
     fn nested() -> Self {
         let annotations =
             [("one.secret", "db"), ("one.path", "conf/app"), ("two.secret", "db"), ("two.path", "conf/web")];
-        Self::start(&annotations, "conf/web/password").beside(&["conf/app", "conf/web"])
+        Self::start(&annotations, "conf/web/password").with_secret_volumes(&["conf/app", "conf/web"])
     }
 
-    /// Mounts Secret volumes at these paths below the reference's root.
-    fn beside(mut self, mounts: &[&str]) -> Self {
+    /// Mounts Secret volumes at these paths below the reference root.
+    fn with_secret_volumes(mut self, mounts: &[&str]) -> Self {
         for mount in mounts {
             let volume = SecretVolume::mount(&self.reference_path(mount));
             volume.publish(&password(0));
@@ -98,8 +98,8 @@ impl Scene {
     }
 
     #[track_caller]
-    fn waits(&self, what: &str, condition: impl FnMut() -> bool) {
-        poll_until(HANGS, &format!("{what}; the sidecar logged:\n{}", self.sidecar.stderr()), condition);
+    fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {
+        poll_until(TIMEOUT, &format!("{what}; the sidecar logged:\n{}", self.sidecar.stderr()), condition);
     }
 }
 
@@ -108,7 +108,7 @@ fn password(rotation: usize) -> String {
     format!("test-password-{rotation}")
 }
 
-/// What one of [`FILES`] holds.
+/// The content of one of [`FILES`].
 fn text(file: &str, password: &str) -> String {
     match file {
         "config.json" => format!("{{\"password\": \"{password}\"}}"),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{FILES, text};
 
-/// A directory that holds the keys of a Secret, in the layout of the kubelet's atomic writer
+/// A directory with the keys of a Secret, in the layout of the kubelet's atomic writer
 /// (<https://github.com/kubernetes/kubernetes/blob/v1.37.0/pkg/volume/util/atomic_writer.go>).
 pub(crate) struct SecretVolume {
     directory: PathBuf,

@@ -1,4 +1,4 @@
-//! Where the readers are: programs of the machine, and what `.ci/run` installs and builds.
+//! Finds the readers: programs of the machine, and programs that `.ci/run` installs or builds.
 
 use std::env;
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ const JARS: &str = "PODCREDS_TEST_JARS";
 /// Names the program built from `tests/readers/volume/main.go`.
 const GO: &str = "PODCREDS_TEST_GO_READER";
 
-/// A program of the machine.
+/// A program in PATH.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     require(name, env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file()))

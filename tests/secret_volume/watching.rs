@@ -1,4 +1,4 @@
-//! Watches see each rotation when it happens, where they see it in a Secret volume.
+//! Watches that see each rotation in a Secret volume also see it in a podcreds volume.
 
 use std::fs;
 use std::mem::MaybeUninit;
@@ -13,12 +13,12 @@ use rustix::io::Errno;
 use crate::support::run::{Running, poll_until};
 use crate::{Scene, password, tools};
 
-/// Beyond this a watcher has missed a rotation: no other event comes later, since the sidecar's grace is longer.
-const SEEN: Duration = Duration::from_secs(20);
+/// After this time a watcher has missed a rotation. The sidecar's grace is longer, so no other event can follow.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
 const ROTATIONS: usize = 3;
 
 #[test]
-fn viper_follows_a_file_in_a_credentials_directory() {
+fn viper_sees_rotations_of_a_file_in_a_credentials_directory() {
     let Some(viper) = tools::go() else { return };
     let viper = |root: PathBuf| with(&viper, &["viper".into(), root.join("db/config.json")]);
     let scene = Scene::plain();
@@ -26,14 +26,14 @@ fn viper_follows_a_file_in_a_credentials_directory() {
 }
 
 #[test]
-fn viper_follows_a_file_at_the_top() {
+fn viper_sees_rotations_of_a_file_at_the_top() {
     let Some(viper) = tools::go() else { return };
     let scene = file_at_the_top();
     follow(&scene, [with(&viper, &["viper".into(), scene.path("top.json")])]);
 }
 
 #[test]
-fn a_watch_of_node_on_a_credentials_directory_sees_rotations() {
+fn node_sees_rotations_in_a_credentials_directory() {
     let Some(node) = tools::node() else { return };
     let watch = |root: PathBuf| with(&node, &[root.join("db"), "..data".into(), root.join("db/password")]);
     let scene = Scene::plain();
@@ -41,7 +41,7 @@ fn a_watch_of_node_on_a_credentials_directory_sees_rotations() {
 }
 
 #[test]
-fn a_watch_of_node_on_the_directory_of_a_nested_credential_sees_rotations() {
+fn node_sees_rotations_in_the_directory_of_a_nested_credential() {
     let Some(node) = tools::node() else { return };
     let watch = |root: PathBuf| {
         with(&node, &[root.join("conf/web"), "..data".into(), root.join("conf/web/password")])
@@ -51,21 +51,21 @@ fn a_watch_of_node_on_the_directory_of_a_nested_credential_sees_rotations() {
 }
 
 #[test]
-fn a_watch_of_node_on_the_volume_sees_rotations_of_a_file_at_the_top() {
+fn node_sees_rotations_of_a_file_at_the_top() {
     let Some(node) = tools::node() else { return };
     let scene = file_at_the_top();
     follow(&scene, [with(&node, &[scene.path(""), "top.json".into(), scene.path("top.json")])]);
 }
 
 #[test]
-fn inotify_sees_data_renamed_in_a_credentials_directory() {
+fn a_rotation_is_one_rename_of_data_in_a_credentials_directory() {
     let scene = Scene::plain();
     let watched = [scene.path("db"), scene.reference_path("db")].map(|path| (path, "..data", "password"));
     each_rotation_is_one_rename(&scene, &watched);
 }
 
 #[test]
-fn inotify_sees_data_renamed_in_the_directory_of_a_nested_credential() {
+fn a_rotation_is_one_rename_of_data_in_the_directory_of_a_nested_credential() {
     let scene = Scene::nested();
     let watched =
         [scene.path("conf/app"), scene.reference_path("conf/app")].map(|path| (path, "..data", "password"));
@@ -73,12 +73,12 @@ fn inotify_sees_data_renamed_in_the_directory_of_a_nested_credential() {
 }
 
 #[test]
-fn inotify_sees_a_file_at_the_top_renamed() {
+fn a_rotation_is_one_rename_of_a_file_at_the_top() {
     let scene = file_at_the_top();
     each_rotation_is_one_rename(&scene, &[(scene.path(""), "top.json", "top.json")]);
 }
 
-/// A credential whose file lies at the top.
+/// A credential with a file at the top of the volume.
 fn file_at_the_top() -> Scene {
     let template = "{{ fields[\"config.json\"] }}";
     Scene::start(&[("top.secret", "db"), ("top.template", template), ("top.path", "top.json")], "top.json")
@@ -91,8 +91,8 @@ fn with(command: &Command, arguments: &[PathBuf]) -> Command {
     more
 }
 
-/// Starts programs that print the password that they read at the start and after each change, and rotates once all of them have seen
-/// the rotation before.
+/// Starts programs that print the password at the start and after each change, and rotates when all of them have printed
+/// the current one.
 #[track_caller]
 fn follow<const COUNT: usize>(scene: &Scene, programs: [Command; COUNT]) {
     let programs = programs.map(|command| (format!("{command:?}"), Running::start(command)));
@@ -102,14 +102,14 @@ fn follow<const COUNT: usize>(scene: &Scene, programs: [Command; COUNT]) {
         }
         for (command, running) in &programs {
             let printed = || String::from_utf8_lossy(&running.stdout()).into_owned();
-            poll_until(SEEN, &format!("{command} sees rotation {rotation}"), || {
+            poll_until(EVENT_TIMEOUT, &format!("{command} sees rotation {rotation}"), || {
                 printed().contains(&password(rotation))
             });
         }
     }
 }
 
-/// Of each directory: the name that a rotation renames into it once, and a file that has the new password from then on.
+/// `watched` lists directories, the name that a rotation renames into each, and a file that has the new password afterwards.
 #[track_caller]
 fn each_rotation_is_one_rename(scene: &Scene, watched: &[(PathBuf, &str, &str)]) {
     let watches: Vec<_> = watched.iter().map(|(directory, ..)| Watch::on(directory)).collect();
@@ -118,7 +118,7 @@ fn each_rotation_is_one_rename(scene: &Scene, watched: &[(PathBuf, &str, &str)])
         for (watch, (directory, name, file)) in watches.iter().zip(watched) {
             let mut renamed = Vec::new();
             let what = format!("rotation {rotation} renames {name} in {}", directory.display());
-            poll_until(SEEN, &what, || {
+            poll_until(EVENT_TIMEOUT, &what, || {
                 renamed.extend(watch.renamed());
                 renamed.iter().any(|seen| seen == name)
             });

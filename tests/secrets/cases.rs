@@ -1,13 +1,13 @@
-//! The table: a Secret, the annotations that it needs beside `.secret` and `.format`, and what each format becomes. The
-//! password is `test:p@ss/w%rd "1"` everywhere.
+//! The table: a Secret, the annotations that it needs besides `.secret` and `.format`, and the file in each format. The
+//! password is always `test:p@ss/w%rd "1"`.
 
 /// One Secret and one set of annotations.
 pub(crate) struct Case {
     /// The name of the fixture.
     pub(crate) fixture: &'static str,
-    /// Words and values, beside `.secret` and `.format`. A comment says why there are any.
+    /// Annotation keys and values, besides `.secret` and `.format`. A comment gives the reason for them.
     pub(crate) annotations: &'static [(&'static str, &'static str)],
-    /// Formats and the whole file.
+    /// Formats and the complete file.
     pub(crate) files: &'static [(&'static str, &'static str)],
 }
 
@@ -53,7 +53,7 @@ pub(crate) const CASES: &[Case] = &[
             ),
         ],
     },
-    // Through PgBouncer: the Secret has both addresses. `uri` says which engine it is.
+    // Through PgBouncer: the Secret contains both addresses. `uri` identifies the engine.
     Case {
         fixture: "crunchy-pgo",
         annotations: &[("keys", "user, password, dbname, uri, host=pgbouncer-host, port=pgbouncer-port")],
@@ -97,7 +97,7 @@ pub(crate) const CASES: &[Case] = &[
             ),
         ],
     },
-    // Through PgBouncer: the Secret has both addresses. `uri` says which engine it is.
+    // Through PgBouncer: the Secret contains both addresses. `uri` identifies the engine.
     Case {
         fixture: "percona-postgresql",
         annotations: &[("keys", "user, password, dbname, uri, host=pgbouncer-host, port=pgbouncer-port")],
@@ -121,7 +121,7 @@ pub(crate) const CASES: &[Case] = &[
             ),
         ],
     },
-    // The Secret has the user and the password alone.
+    // The Secret contains only the user and the password.
     Case {
         fixture: "zalando",
         annotations: &[("engine", "postgresql"), ("set", "host=acid-orders, database=orders")],
@@ -136,7 +136,7 @@ pub(crate) const CASES: &[Case] = &[
             ("pgservice", "[db]\nhost=acid-orders\ndbname=orders\nuser=app\npassword=test:p@ss/w%rd \"1\"\n"),
         ],
     },
-    // What libpq reads needs no engine.
+    // The formats of libpq do not need an engine.
     Case {
         fixture: "zalando",
         annotations: &[("set", "host=acid-orders, database=orders")],
@@ -146,7 +146,7 @@ pub(crate) const CASES: &[Case] = &[
             ("pgservice", "[db]\nhost=acid-orders\ndbname=orders\nuser=app\npassword=test:p@ss/w%rd \"1\"\n"),
         ],
     },
-    // The Secret has passwords alone.
+    // The Secret contains only passwords.
     Case {
         fixture: "bitnami-postgresql",
         annotations: &[
@@ -187,7 +187,7 @@ pub(crate) const CASES: &[Case] = &[
             ),
         ],
     },
-    // The Secret has passwords alone, each under the name of a user.
+    // The Secret contains only passwords, each under the name of a user.
     Case {
         fixture: "bitnami-mysql",
         annotations: &[
@@ -239,7 +239,7 @@ pub(crate) const CASES: &[Case] = &[
             ),
         ],
     },
-    // For MariaDB's own clients and driver: the chart says `type: mysql`.
+    // For MariaDB's own clients and driver: the chart writes `type: mysql`.
     Case {
         fixture: "bitnami-mariadb-svcbind",
         annotations: &[("engine", "mariadb")],
@@ -248,7 +248,7 @@ pub(crate) const CASES: &[Case] = &[
             ("jdbc", "jdbc:mariadb://orders-mariadb:3306/orders?user=app&password=test:p@ss/w%rd \"1\""),
         ],
     },
-    // The Secret has passwords alone.
+    // The Secret contains only passwords.
     Case {
         fixture: "bitnami-mongodb",
         annotations: &[
@@ -258,7 +258,7 @@ pub(crate) const CASES: &[Case] = &[
         ],
         files: &[("uri", "mongodb://app:test%3Ap%40ss%2Fw%25rd%20%221%22@orders-mongodb:27017/orders")],
     },
-    // The Secret has the password alone.
+    // The Secret contains only the password.
     Case {
         fixture: "bitnami-redis",
         annotations: &[
@@ -273,7 +273,7 @@ pub(crate) const CASES: &[Case] = &[
         annotations: &[],
         files: &[("uri", "redis://default:test%3Ap%40ss%2Fw%25rd%20%221%22@orders-redis-master:6379")],
     },
-    // The Secret has the password and the cookie alone.
+    // The Secret contains only the password and the cookie.
     Case {
         fixture: "bitnami-rabbitmq",
         annotations: &[
@@ -291,7 +291,7 @@ pub(crate) const CASES: &[Case] = &[
             "amqp://app:test%3Ap%40ss%2Fw%25rd%20%221%22@orders-rabbitmq.prod.svc.cluster.local:5672",
         )],
     },
-    // Each key is a user, and there is no address.
+    // Each key is a user, and the Secret has no address.
     Case {
         fixture: "percona-pxc",
         annotations: &[
@@ -345,7 +345,7 @@ pub(crate) const CASES: &[Case] = &[
             ),
         ],
     },
-    // Many users in one Secret, and there is no address.
+    // The Secret contains many users and no address.
     Case {
         fixture: "percona-mongodb",
         annotations: &[
@@ -367,7 +367,7 @@ pub(crate) const CASES: &[Case] = &[
             "mongodb://app:test%3Ap%40ss%2Fw%25rd%20%221%22@orders-rs0-0.orders-rs0.prod.svc.cluster.local:27017,orders-rs0-1.orders-rs0.prod.svc.cluster.local:27017,orders-rs0-2.orders-rs0.prod.svc.cluster.local:27017/?authSource=orders&replicaSet=rs0&tls=true",
         )],
     },
-    // The other URI, with a database and an option, which come before those of the URI.
+    // The other URI, with a database and an option, which take precedence over those in the URI.
     Case {
         fixture: "percona-mongodb-conn-str",
         annotations: &[
@@ -506,7 +506,7 @@ pub(crate) const CASES: &[Case] = &[
             "mongodb://app:test%3Ap%40ss%2Fw%25rd%20%221%22@orders.cluster-abc123.eu-central-1.docdb.amazonaws.com:27017/",
         )],
     },
-    // An option is only what the annotations name.
+    // Only fields that the annotations name become options.
     Case {
         fixture: "external-secrets-documentdb",
         annotations: &[("keys", "engine, host, port, username, password, ssl"), ("set", "replicaSet=rs0")],

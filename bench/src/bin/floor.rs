@@ -1,9 +1,9 @@
-//! The floor: the least program that does the job of `podcreds init`, to measure podcreds against.
+//! The floor: the smallest program that does the job of `podcreds init`, as a baseline for podcreds.
 //!
-//! It makes the same requests over one kept-alive connection, with the same libraries and the same agent settings, and
-//! writes every key of every Secret to a file. It has no retries, no timeouts, no annotations and no messages.
+//! It sends the same requests over one kept-alive connection, with the same libraries and agent settings, and writes every
+//! key of every Secret to a file. It has no retries, timeouts, annotations or messages.
 //!
-//! `floor FOLDER SECRET…`
+//! `floor DIR SECRET…`
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -14,7 +14,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use podcreds_bench::Pod;
 use serde::Deserialize;
 
-/// All of a pod that podcreds asks for.
+/// podcreds requests only the metadata of a pod.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 #[derive(Deserialize)]
@@ -25,17 +25,17 @@ struct Secret<'a> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
-    let folder = arguments.next().ok_or("usage: floor FOLDER SECRET…")?;
+    let directory = arguments.next().ok_or("usage: floor DIR SECRET…")?;
     let pod = Pod::from_env()?;
     get(&pod, &format!("pods/{}", env::var("POD_NAME")?), METADATA)?;
     for name in arguments {
         let body = get(&pod, &format!("secrets/{name}"), "application/json")?;
-        write(&Path::new(&folder).join(name), &serde_json::from_slice(&body)?)?;
+        write(&Path::new(&directory).join(name), &serde_json::from_slice(&body)?)?;
     }
     Ok(())
 }
 
-/// The whole body is read, which is what lets the connection serve the next request.
+/// Reads the whole body, because only then can the connection serve the next request.
 fn get(pod: &Pod, path: &str, accept: &str) -> Result<Vec<u8>, ureq::Error> {
     let request = pod.agent.get(format!("{}/{path}", pod.namespace));
     request
@@ -46,12 +46,12 @@ fn get(pod: &Pod, path: &str, accept: &str) -> Result<Vec<u8>, ureq::Error> {
         .read_to_vec()
 }
 
-fn write(folder: &Path, secret: &Secret) -> Result<(), Box<dyn Error>> {
-    fs::create_dir_all(folder)?;
+fn write(directory: &Path, secret: &Secret) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(directory)?;
     for (key, value) in &secret.data {
-        let temporary = folder.join(format!(".{key}"));
+        let temporary = directory.join(format!(".{key}"));
         fs::write(&temporary, BASE64_STANDARD.decode(value)?)?;
-        fs::rename(&temporary, folder.join(key))?;
+        fs::rename(&temporary, directory.join(key))?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! A way to an API server that can be cut: takes connections on loopback and passes them on, byte for byte. Stopped with SIGSTOP
-//! it is a black hole: the kernel still takes connections and what is sent on them, and nobody answers.
+//! A TCP proxy that makes an API server unresponsive on demand: it accepts connections on loopback and forwards every byte.
+//! While it is stopped with SIGSTOP, the kernel still accepts connections and data, but no response comes.
 //!
 //! `forward HOST PORT` prints the port that it listens on.
 
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     io::stdout().flush()?;
     for near in listener.incoming() {
         let near = near?;
-        // One that finds no server is closed.
+        // If the server is unreachable, close the connection.
         let Ok(far) = TcpStream::connect((host.as_str(), port)) else { continue };
         both_ways(near, far)?;
     }
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn both_ways(near: TcpStream, far: TcpStream) -> io::Result<()> {
-    // Without this, what TLS sends in two pieces would wait for an acknowledgement.
+    // With Nagle's algorithm, a TLS message in two segments would wait for an acknowledgement.
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
     let (near_again, far_again) = (near.try_clone()?, far.try_clone()?);
@@ -35,7 +35,7 @@ fn both_ways(near: TcpStream, far: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// What ends in one direction ends in the other.
+/// Copies one direction. At its end it closes both directions.
 fn pass(mut from: TcpStream, mut to: TcpStream) {
     let _ = io::copy(&mut from, &mut to);
     let _ = from.shutdown(Shutdown::Both);

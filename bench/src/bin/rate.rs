@@ -1,12 +1,11 @@
-//! Makes many requests through one client from several threads, and says how many a second that came to, what each cost, and
-//! how long each took.
+//! Sends many requests through one client from several threads, and reports the rate, the processor time and the latency.
 //!
-//! A request reads a Secret and decodes all of its keys. Requests are due at an even pace, each at its own time, whether or
-//! not the ones before it have been answered: how long one took counts from then on, so that a client that cannot keep up
-//! shows it. At a pace of 0 each thread makes the next request right after the last.
+//! A request reads a Secret and decodes all of its keys. Requests are due at an even pace, whether or not earlier requests
+//! have completed. The latency of a request counts from its due time, so that a client that falls behind shows it. With a
+//! pace of 0, each thread sends its next request right after the last response.
 //!
-//! `rate WAY THREADS REQUESTS PACE SECRET`, where WAY is `ureq`, `podcreds`, or `podcreds:QPS` for a client-side limit, and PACE
-//! is in requests a second. Prints JSON.
+//! `rate CLIENT THREADS REQUESTS PACE SECRET`, where CLIENT is `ureq`, `podcreds`, or `podcreds:QPS` for a client-side limit,
+//! and PACE is in requests per second. Prints JSON.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -16,47 +15,47 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use podcreds::kube::{Client, ClientConfig, Deadline, Limits, in_cluster};
+use podcreds::kube::config::in_cluster;
+use podcreds::kube::{Client, ClientConfig, Deadline, Limits};
 use podcreds::object::{Kind, Namespace, ObjectRef};
 use podcreds_bench::Pod;
 use serde::Deserialize;
 use serde_json::json;
 
 const USAGE: &str = "usage: rate ureq|podcreds|podcreds:QPS THREADS REQUESTS PACE SECRET";
-/// The bound on a request.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Requests that open connections and fill caches, for each thread; they do not count.
+/// Unmeasured requests of each thread, which open connections and fill caches.
 const WARM_UP: u32 = 5;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [way, threads, requests, pace, secret] = arguments.as_slice() else { return Err(USAGE.into()) };
+    let [client, threads, requests, pace, secret] = arguments.as_slice() else { return Err(USAGE.into()) };
     let load = Load { threads: threads.parse()?, requests: requests.parse()?, pace: pace.parse()? };
-    let ran = match way.split_once(':') {
-        None if way == "ureq" => {
+    let results = match client.split(':').collect::<Vec<_>>().as_slice() {
+        ["ureq"] => {
             let pod = Pod::from_env()?;
             load.run(|| read_bare(&pod, secret))
         }
-        None if way == "podcreds" => load.run(reader(None, secret)?),
-        Some(("podcreds", qps)) => load.run(reader(Some(qps.parse()?), secret)?),
+        ["podcreds"] => load.run(reader(None, secret)?),
+        ["podcreds", qps] => load.run(reader(Some(qps.parse()?), secret)?),
         _ => return Err(USAGE.into()),
     };
-    let took = ran.took.as_secs_f64();
+    let took = results.took.as_secs_f64();
     let report = json!({
         "reached": f64::from(load.requests) / took,
-        "cpu_ms": ran.cpu.as_secs_f64() * 1e3 / f64::from(load.requests),
+        "cpu_ms": results.cpu.as_secs_f64() * 1e3 / f64::from(load.requests),
         "peak_kib": peak_kib()?,
-        "errors": ran.errors.len(),
-        "latency_ms": ran.latencies.iter().map(|time| time.as_secs_f64() * 1e3).collect::<Vec<_>>(),
+        "errors": results.errors.len(),
+        "latency_ms": results.latencies.iter().map(|time| time.as_secs_f64() * 1e3).collect::<Vec<_>>(),
     });
     println!("{report}");
-    if let Some(error) = ran.errors.first() {
-        eprintln!("{} of {} requests failed, as with: {error}", ran.errors.len(), load.requests);
+    if let Some(error) = results.errors.first() {
+        eprintln!("{} of {} requests failed, for example: {error}", results.errors.len(), load.requests);
     }
     Ok(())
 }
 
-/// Reads the Secret as podcreds does.
+/// Reads the Secret with podcreds' own client.
 fn reader(
     qps: Option<f64>,
     secret: &str,
@@ -80,7 +79,7 @@ struct Secret<'a> {
     data: HashMap<&'a str, &'a str>,
 }
 
-/// Reads the Secret with nothing around the client that podcreds is built on.
+/// Reads the Secret with a bare ureq agent.
 fn read_bare(pod: &Pod, secret: &str) -> Result<usize, String> {
     let read = || -> Result<usize, Box<dyn Error>> {
         let request = pod.agent.get(format!("{}/secrets/{secret}", pod.namespace));
@@ -98,27 +97,27 @@ fn read_bare(pod: &Pod, secret: &str) -> Result<usize, String> {
 struct Load {
     threads: u32,
     requests: u32,
-    /// In requests a second; 0 for as fast as answers come.
+    /// In requests per second. 0: as fast as responses come.
     pace: f64,
 }
 
 #[derive(Default)]
-struct Ran {
+struct Results {
     took: Duration,
-    /// Of all threads that made requests.
+    /// Of all threads that sent requests.
     cpu: Duration,
     latencies: Vec<Duration>,
     errors: Vec<String>,
 }
 
 impl Load {
-    fn run(&self, request: impl Fn() -> Result<usize, String> + Sync) -> Ran {
+    fn run(&self, request: impl Fn() -> Result<usize, String> + Sync) -> Results {
         let warm_up = || (0..WARM_UP).for_each(|_| drop(request()));
         thread::scope(|scope| drop((0..self.threads).map(|_| scope.spawn(warm_up)).collect::<Vec<_>>()));
         let next = AtomicU32::new(0);
         let started = Instant::now();
         let work = || {
-            let (mut ran, before) = (Ran::default(), cpu());
+            let (mut results, before) = (Results::default(), cpu());
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= self.requests {
@@ -126,27 +125,27 @@ impl Load {
                 }
                 let due = self.wait(started, number);
                 match request() {
-                    Ok(_) => ran.latencies.push(due.elapsed()),
-                    Err(error) => ran.errors.push(error),
+                    Ok(_) => results.latencies.push(due.elapsed()),
+                    Err(error) => results.errors.push(error),
                 }
             }
-            ran.cpu = cpu().saturating_sub(before);
-            ran
+            results.cpu = cpu().saturating_sub(before);
+            results
         };
-        let mut all = Ran::default();
+        let mut all = Results::default();
         thread::scope(|scope| {
             let threads: Vec<_> = (0..self.threads).map(|_| scope.spawn(work)).collect();
-            for ran in threads.into_iter().filter_map(|thread| thread.join().ok()) {
-                all.cpu += ran.cpu;
-                all.latencies.extend(ran.latencies);
-                all.errors.extend(ran.errors);
+            for results in threads.into_iter().filter_map(|thread| thread.join().ok()) {
+                all.cpu += results.cpu;
+                all.latencies.extend(results.latencies);
+                all.errors.extend(results.errors);
             }
         });
         all.took = started.elapsed();
         all
     }
 
-    /// Waits until the request is due, and says when that was.
+    /// Waits until the request is due and returns that time.
     fn wait(&self, started: Instant, number: u32) -> Instant {
         if self.pace == 0.0 {
             return Instant::now();
@@ -157,7 +156,7 @@ impl Load {
     }
 }
 
-/// What this thread has had of processors so far, by the kernel's own count.
+/// The processor time of this thread, as the kernel counts it.
 /// Source: <https://docs.kernel.org/scheduler/sched-stats.html>
 fn cpu() -> Duration {
     let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
@@ -165,7 +164,7 @@ fn cpu() -> Duration {
     Duration::from_nanos(first.unwrap_or_default())
 }
 
-/// The largest resident size so far.
+/// The peak resident size of this process.
 fn peak_kib() -> Result<u64, Box<dyn Error>> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status

@@ -1,11 +1,11 @@
-//! Changes a Secret again and again and says how long its new value takes to a file.
+//! Changes a Secret repeatedly and measures how long each new value takes to reach a file.
 //!
-//! One change at a time: a PATCH over a kept-alive connection, then the file is read every 100 µs until it holds the new
-//! value. Between two changes it waits a little, for a different time each, so that it keeps step with nothing. Without a
-//! file it changes the Secret as fast as the API server answers and waits for nothing.
+//! For each change it sends a PATCH over a kept-alive connection and then reads the file every 100 µs until the file has the
+//! new value. It pauses for a varying time between changes, so that it does not synchronize with a timer of the measured
+//! program. Without a file it changes the Secret as fast as the API server responds.
 //!
-//! `rotate CHANGES SECRET [FILE]` prints JSON: how long each change took from before the request and from its answer on, in
-//! milliseconds, and `last`, the last value of the key `password`.
+//! `rotate CHANGES SECRET [FILE]` prints JSON: for each change the milliseconds from the start of the request and from its
+//! response to the new value in the file, and `last`, the last value of the key `password`.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,10 @@ use podcreds_bench::Pod;
 use serde_json::json;
 
 const USAGE: &str = "usage: rotate CHANGES SECRET [FILE]";
-/// How often the file is read.
 const INTERVAL: Duration = Duration::from_micros(100);
-/// The longest wait between two changes, in milliseconds.
+/// In milliseconds.
 const LONGEST_PAUSE: u64 = 50;
-/// A change that takes longer is taken for lost.
+/// A change that takes longer counts as lost.
 const LOST: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -30,24 +29,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file = arguments.next().map(PathBuf::from);
     let pod = Pod::from_env()?;
 
-    let (mut after_answer, mut after_request) = (Vec::new(), Vec::new());
+    let (mut after_response, mut after_request) = (Vec::new(), Vec::new());
     let mut value = String::new();
     for change in 0..changes {
         value = format!("test-password-{}-{change}", process::id());
-        let asked = Instant::now();
+        let requested = Instant::now();
         write(&pod, &secret, &value)?;
-        let answered = Instant::now();
+        let responded = Instant::now();
         if let Some(file) = &file {
             let arrived = wait_for(file, &value)?;
-            after_answer.push(milliseconds(answered, arrived));
-            after_request.push(milliseconds(asked, arrived));
-            // 7 and the longest pause have no common divisor: every length comes up.
+            after_response.push(milliseconds(responded, arrived));
+            after_request.push(milliseconds(requested, arrived));
+            // 7 and the longest pause have no common divisor, so every length occurs.
             thread::sleep(Duration::from_millis(change * 7 % LONGEST_PAUSE));
         }
     }
     let report = json!({
         "last": value,
-        "after_answer_ms": after_answer,
+        "after_response_ms": after_response,
         "after_request_ms": after_request,
     });
     println!("{report}");

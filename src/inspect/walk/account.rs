@@ -28,7 +28,7 @@ enum Subject {
 
 impl Walk<'_> {
     /// Asks for each of the objects whether the account may read it.
-    pub(super) fn review(&mut self, account: Index, name: &str, needed: &[(Kind, ObjectId)]) {
+    pub(crate) fn review(&mut self, account: Index, name: &str, needed: &[(Kind, ObjectId)]) {
         let mut subject = self.account(name);
         for (kind, id) in needed {
             let mut access = Access::default();

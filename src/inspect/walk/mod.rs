@@ -12,12 +12,12 @@ mod spec;
 
 use std::sync::Arc;
 
-use crate::clusters::Clusters;
 use crate::inspect::api::{self, Annotated, Metadata, Pod, Workload};
 use crate::inspect::graph::{Detail, Graph, Index, ObjectId, Refusal, State};
 use crate::inspect::kind::Kind;
 use crate::inspect::walk::shape::Shape;
 use crate::inspect::{Error, Question};
+use crate::kube::config::clusters::Clusters;
 use crate::kube::{Cause, Client, Deadline, names_object};
 use crate::object::is_subdomain;
 use crate::secret::SecretBytes;
@@ -29,7 +29,7 @@ const REQUEST_LIMIT: usize = 500;
 ///
 /// # Errors
 /// If the object that was asked about cannot be read; for all others there is a refusal in the graph.
-pub(super) fn walk(clusters: &Clusters, question: &Question) -> Result<Graph, Error> {
+pub(crate) fn walk(clusters: &Clusters, question: &Question) -> Result<Graph, Error> {
     let deadline = Deadline::after(question.timeout);
     let namespace = question.scope.namespace.to_string();
     let client = clusters.client(question.cluster.as_ref()).map_err(|cause| Error {

@@ -8,7 +8,6 @@ use crate::inspect::kind::Kind;
 use crate::inspect::selector;
 use crate::inspect::walk::{ASKER, Walk, remedy};
 use crate::kube::Cause;
-use crate::ordered;
 
 /// How many objects one answer has. Metadata with its `managedFields` and annotations takes some KiB, and an answer is
 /// bounded.
@@ -28,7 +27,7 @@ struct Listed {
 }
 
 impl Walk<'_> {
-    pub(super) fn descend(&mut self, root: Index, kind: Kind, workload: &Workload) {
+    pub(crate) fn descend(&mut self, root: Index, kind: Kind, workload: &Workload) {
         let selector = workload.spec.selector.as_ref().map(selector::query).unwrap_or_default();
         let uid = workload.metadata.uid.as_str();
         let pods = match kind {
@@ -44,7 +43,9 @@ impl Walk<'_> {
                     let names: Vec<_> =
                         jobs.iter().map(|(_, job)| self.graph.nodes[*job].id.name.as_str()).collect();
                     let selector = selector::any_of(JOB_NAME, &names);
-                    pods.extend(self.grandchildren(&ordered::map(jobs.iter().cloned()), &selector));
+                    pods.extend(
+                        self.grandchildren(&jobs.iter().cloned().collect::<BTreeMap<_, _>>(), &selector),
+                    );
                 }
                 pods
             }
@@ -75,7 +76,9 @@ impl Walk<'_> {
             self.graph.more.push(More { of: owner, kind });
         }
         let owned = listed.objects.into_iter().filter(|object| object.metadata.is_owned_by(uid));
-        ordered::map(owned.map(|object| (object.metadata.uid.clone(), self.own(owner, kind, object))))
+        owned
+            .map(|object| (object.metadata.uid.clone(), self.own(owner, kind, object)))
+            .collect::<BTreeMap<_, _>>()
     }
 
     /// The pods that any of these own.

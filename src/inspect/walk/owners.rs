@@ -12,7 +12,7 @@ const DEPTH_LIMIT: usize = 5;
 const OWNER_LIMIT: usize = 16;
 
 impl Walk<'_> {
-    pub(super) fn climb(&mut self, from: Index, owners: &[OwnerReference], depth: usize) {
+    pub(crate) fn climb(&mut self, from: Index, owners: &[OwnerReference], depth: usize) {
         for owner in owners.iter().take(OWNER_LIMIT) {
             match Kind::of_owner(&owner.api_version, &owner.kind) {
                 Some(kind) => self.climb_to(from, kind, owner, depth),

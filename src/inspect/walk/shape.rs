@@ -6,7 +6,7 @@ use crate::inspect::api::{Claim, Metadata, NodeObject, Partial, Phased, Pod, Wor
 use crate::inspect::graph::Detail;
 
 /// An object that was read.
-pub(super) trait Shape: DeserializeOwned {
+pub(crate) trait Shape: DeserializeOwned {
     fn metadata(&self) -> &Metadata;
 
     /// What it says of itself.

@@ -22,7 +22,7 @@ struct By {
 
 impl Walk<'_> {
     /// Follows a spec and the annotations beside it from the pod that has them, or the owner of its template.
-    pub(super) fn spec(
+    pub(crate) fn spec(
         &mut self,
         from: Index,
         pod: Option<&str>,

@@ -28,7 +28,7 @@ fn no_name_makes_a_shell_run_what_a_value_holds() {
 }
 
 /// Any text that a text format must carry, with what is special in one of them more often than chance would have it.
-pub(super) fn any_text() -> impl Strategy<Value = String> {
+pub(crate) fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
         "[ -~\n\r\t]{0,40}",
@@ -38,7 +38,7 @@ pub(super) fn any_text() -> impl Strategy<Value = String> {
 }
 
 /// A shell and its first arguments.
-pub(super) fn program(shell: &str) -> Command {
+pub(crate) fn program(shell: &str) -> Command {
     let mut words = shell.split(' ');
     let mut command = Command::new(words.next().unwrap());
     command.args(words);

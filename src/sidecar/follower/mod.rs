@@ -11,12 +11,10 @@ use log::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::credential::Credential;
-use crate::health::{Part, Pulse, Reason};
-use crate::notify::Notifier;
 use crate::object::{Kind, ObjectRef};
-use crate::ordered;
 use crate::sidecar::edits;
 use crate::sidecar::held::Held;
+use crate::sidecar::notify::Notifier;
 use crate::sidecar::reading::Reader;
 use crate::sidecar::report::Report;
 use crate::sidecar::timing::{Attempt, LONGEST_DELAY, jittered};
@@ -24,6 +22,7 @@ use crate::sidecar::told::{Edit, Look, Told};
 use crate::sidecar::watcher::{self, Interest};
 use crate::sidecar::{Exit, Follow, Settings};
 use crate::sync::AnnotationsFrom;
+use crate::telemetry::{Part, Pulse, Reason};
 use crate::volume::{self, Volume};
 
 /// How long it is waited for another change after one, so that what is changed together is published together.
@@ -39,7 +38,7 @@ const WATCHERS: usize = 768;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The loop's state between two waits.
-pub(super) struct Follower {
+pub(crate) struct Follower {
     settings: Arc<Settings>,
     reader: Reader,
     report: Arc<Report>,
@@ -73,7 +72,7 @@ pub(super) struct Follower {
 
 impl Follower {
     /// Has every source read, and changes told from then on.
-    pub(super) fn start(
+    pub(crate) fn start(
         settings: Arc<Settings>,
         reader: Reader,
         report: Arc<Report>,
@@ -117,7 +116,7 @@ impl Follower {
     }
 
     /// Publishes what is due, and waits for what comes next. Returns how the sidecar ends, if it does.
-    pub(super) fn turn(&mut self) -> Option<Exit> {
+    pub(crate) fn turn(&mut self) -> Option<Exit> {
         self.publish_if_due();
         if self.exit.is_some() {
             return self.exit.take();
@@ -132,7 +131,7 @@ impl Follower {
         if !self.settings.follow.watch {
             return;
         }
-        let held = ordered::map(self.held.versions());
+        let held = self.held.versions().collect::<BTreeMap<_, _>>();
         self.watchers.retain(|_, interest| !interest.has_ended());
         let is_wanted = |object: &ObjectRef| held.contains_key(object) || object.kind == Kind::Pod;
         self.watchers

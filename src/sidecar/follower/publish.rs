@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 use log::info;
 
 use crate::credential::Credential;
-use crate::health::Reason;
-use crate::notify::Notice;
-use crate::ordered;
 use crate::render::left_out;
 use crate::sidecar::follower::Follower;
 use crate::sidecar::kept::{self, Kept};
+use crate::sidecar::notify::Notice;
 use crate::sidecar::rotation::Rotation;
 use crate::sidecar::{self, Exit};
 use crate::sync::{self, AnnotationsFrom, Error, Outcome};
+use crate::telemetry::Reason;
 use crate::volume::Published;
 
 impl Follower {
@@ -30,7 +29,7 @@ impl Follower {
         self.notifier.notify(rotation.credentials(), &notice);
     }
 
-    pub(super) fn publish_if_due(&mut self) {
+    pub(crate) fn publish_if_due(&mut self) {
         if !self.publish.is_due() {
             return;
         }
@@ -59,7 +58,7 @@ impl Follower {
                 let sources = self.held.sources();
                 let known = self.credentials.iter().filter(|credential| !self.held.lacks(credential));
                 let omitted = known.flat_map(|credential| left_out(slice::from_ref(credential), sources));
-                let omitted = ordered::set(omitted.map(|omission| omission.to_string()));
+                let omitted = omitted.map(|omission| omission.to_string()).collect::<BTreeSet<_>>();
                 if self.omitted != omitted {
                     omitted.difference(&self.omitted).for_each(|omission| info!("{omission}"));
                     self.omitted = omitted;

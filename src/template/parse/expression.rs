@@ -11,15 +11,15 @@ use crate::template::filters;
 use crate::template::tree::{Choice, Comparison, Expression, Filter, Kind, LoopPart};
 
 /// The name of all fields.
-pub(super) const FIELDS: &str = "fields";
+pub(crate) const FIELDS: &str = "fields";
 
 /// Goes over what the parser made, and notes which names it uses.
 #[derive(Default)]
-pub(super) struct Reader {
-    pub(super) used: BTreeMap<String, Position>,
-    pub(super) excused: BTreeSet<String>,
+pub(crate) struct Reader {
+    pub(crate) used: BTreeMap<String, Position>,
+    pub(crate) excused: BTreeSet<String>,
     /// In how many loops it is.
-    pub(super) loops: usize,
+    pub(crate) loops: usize,
 }
 
 impl Reader {
@@ -35,7 +35,7 @@ impl Reader {
         Ok(Box::new((self.expression(left)?, self.expression(right)?)))
     }
 
-    pub(super) fn expression(&mut self, expr: &Expr<'_>) -> Result<Expression, TemplateError> {
+    pub(crate) fn expression(&mut self, expr: &Expr<'_>) -> Result<Expression, TemplateError> {
         let kind = match expr {
             Expr::Const(constant) => constant_kind(constant, constant.span())?,
             Expr::Var(var) if var.id == FIELDS => Kind::Fields,
@@ -229,7 +229,7 @@ fn position(expr: &Expr<'_>) -> Position {
 }
 
 /// A filter that takes nothing but its value.
-pub(super) fn filter(filter: &ast::Filter<'_>, span: Span) -> Result<Filter, TemplateError> {
+pub(crate) fn filter(filter: &ast::Filter<'_>, span: Span) -> Result<Filter, TemplateError> {
     let Some(name) = filters::find(filter.name) else {
         let problem = Problem::UnknownFilter { name: filter.name.to_owned(), known: filters::names() };
         return Err(TemplateError::at(span.into(), problem));
@@ -241,7 +241,7 @@ pub(super) fn filter(filter: &ast::Filter<'_>, span: Span) -> Result<Filter, Tem
     }
 }
 
-pub(super) fn unsupported<T>(
+pub(crate) fn unsupported<T>(
     span: Span,
     what: &'static str,
     instead: &'static str,

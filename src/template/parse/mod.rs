@@ -9,12 +9,12 @@ use minijinja::machinery::ast::{self, Expr, Stmt};
 use minijinja::machinery::{self, Span, Token};
 use minijinja::syntax::SyntaxConfig;
 
-use crate::quote::one_line;
 use crate::template::TEXT_LIMIT;
 use crate::template::delimiters::Delimiters;
 use crate::template::error::{Position, Problem, TemplateError};
 use crate::template::parse::expression::{FIELDS, Reader, filter, unsupported};
 use crate::template::tree::{Filter, For, Statement};
+use crate::text::one_line;
 
 /// The most words and signs between two marks, and the most `elif`: the parser goes one deeper on the stack for each. What lies
 /// in brackets and in blocks it bounds itself.
@@ -26,19 +26,19 @@ const SAID_LIMIT: usize = 120;
 
 /// A template that was read.
 #[derive(Default)]
-pub(super) struct Parsed {
-    pub(super) statements: Vec<Statement>,
+pub(crate) struct Parsed {
+    pub(crate) statements: Vec<Statement>,
     /// The names that it uses, each with its first place.
-    pub(super) used: BTreeMap<String, Position>,
+    pub(crate) used: BTreeMap<String, Position>,
     /// Those among them that may be no field: the template sets them, or tests whether they are there.
-    pub(super) excused: BTreeSet<String>,
+    pub(crate) excused: BTreeSet<String>,
 }
 
 /// Reads a template.
 ///
 /// # Errors
 /// See [`crate::template::Template::parse`].
-pub(super) fn parse(text: &str, delimiters: &Delimiters) -> Result<Parsed, TemplateError> {
+pub(crate) fn parse(text: &str, delimiters: &Delimiters) -> Result<Parsed, TemplateError> {
     match text.len() {
         0 => return Err(TemplateError::of_all(Problem::Empty)),
         1..=TEXT_LIMIT => {}

@@ -1,10 +1,10 @@
-//! The clusters file: each way that it knows, side by side in one pod.
+//! The clusters file with every authentication method, side by side in one pod.
 
 use std::fs;
 
 use serde_json::json;
 
-use super::{PODCREDS, Person};
+use super::{Laptop, PODCREDS};
 use crate::kubectl::PATIENCE;
 use crate::sidecar::FIRST;
 use crate::support::home::{base64, text};
@@ -13,10 +13,10 @@ use crate::support::pod::PodFolder;
 use crate::support::run::run;
 
 #[test]
-fn every_auth_method_of_the_clusters_file_reads_its_secret_in_one_pass() {
-    let Some(person) = Person::new() else { return };
-    let (home, namespace, jane) = (&person.home, &person.namespace, person.user("jane"));
-    let Some((certificate, key)) = person.certificate(&format!("/CN={jane}"), KeyForm::Sec1, X509::Version3)
+fn one_run_reads_a_secret_with_every_auth_method_of_the_clusters_file() {
+    let Some(laptop) = Laptop::new() else { return };
+    let (home, namespace, jane) = (&laptop.home, &laptop.namespace, laptop.unique_name("jane"));
+    let Some((certificate, key)) = laptop.certificate(&format!("/CN={jane}"), KeyForm::Sec1, X509::Version3)
     else {
         return;
     };
@@ -30,15 +30,15 @@ fn every_auth_method_of_the_clusters_file_reads_its_secret_in_one_pass() {
 
     let token = namespace.token();
     for (name, content) in
-        [("ca.crt", &person.authority), ("token", &token), ("jane.crt", &certificate), ("jane.key", &key)]
+        [("ca.crt", &laptop.authority), ("token", &token), ("jane.crt", &certificate), ("jane.key", &key)]
     {
         home.put(&format!("clusters/{name}"), content);
     }
     let data = json!({"client-certificate-data": base64(&certificate), "client-key-data": base64(&key)});
-    home.put_kubeconfig("clusters/kubeconfig", &person.kubeconfig(&data));
+    home.put_kubeconfig("clusters/kubeconfig", &laptop.kubeconfig(&data));
     let tls = json!({"ca_file": "ca.crt"});
     let server = |more: serde_json::Value| {
-        let mut entry = json!({"api_server_url": person.url, "tls_config": tls});
+        let mut entry = json!({"api_server_url": laptop.url, "tls_config": tls});
         entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         entry
     };
@@ -56,7 +56,7 @@ fn every_auth_method_of_the_clusters_file_reads_its_secret_in_one_pass() {
                 json!({"auth_method": "token", "token_file": "token", "qps": 5, "burst": 1, "timeout": "3s"}),
             ),
         ),
-        // The token is one that cannot read, as the certificate is who counts: the API server looks at it first.
+        // The API server checks the certificate before the token, so the certificate's user counts.
         (
             "certificate",
             server(json!({"auth_method": "token", "token": token, "tls_config":
@@ -78,7 +78,7 @@ fn every_auth_method_of_the_clusters_file_reads_its_secret_in_one_pass() {
         .map(|(id, _)| format!("podcreds.io/{id}.secret=\"db\"\npodcreds.io/{id}.cluster=\"{id}\"\n"));
     home.put("annotations", &lines.collect::<String>());
 
-    let pod = PodFolder::with(&person.authority, &token, "default");
+    let pod = PodFolder::with(&laptop.authority, &token, "default");
     let (host, port, _) = namespace.server();
     let init = |args: &[&str]| {
         let args = [&["--clusters", text(&clusters), "--log-level", "debug"], args].concat();
@@ -95,17 +95,17 @@ fn every_auth_method_of_the_clusters_file_reads_its_secret_in_one_pass() {
         assert_eq!(home.read(&format!("{id}/password")), FIRST, "{id}");
     }
     assert!(!finished.stderr.contains(&token) && !finished.stderr.contains(FIRST));
-    for said in [&format!("cluster token (The Hub, eu) is {}", person.url), "(insecure-skip-tls-verify)"] {
-        assert!(finished.stderr.contains(said), "{said}: {}", finished.stderr);
+    for message in [&format!("cluster token (The Hub, eu) is {}", laptop.url), "(insecure-skip-tls-verify)"] {
+        assert!(finished.stderr.contains(message), "{message}: {}", finished.stderr);
     }
 
-    // What one of them names is not there: nobody is asked there, and it is told which one it is.
+    // If a file of one cluster is missing, podcreds sends no request to that cluster and the error names the file.
     fs::remove_file(home.path("clusters/jane.key")).unwrap();
     let finished = init(&["--timeout", "300ms"]);
     assert_eq!(finished.code, Some(2), "{}", finished.stderr);
-    let said = format!("{} cannot be read", text(&home.path("clusters/jane.key")));
+    let message = format!("{} cannot be read", text(&home.path("clusters/jane.key")));
     assert!(
-        finished.stderr.contains("certificate") && finished.stderr.contains(&said),
+        finished.stderr.contains("certificate") && finished.stderr.contains(&message),
         "{}",
         finished.stderr
     );

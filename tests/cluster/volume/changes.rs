@@ -1,4 +1,4 @@
-//! Entries that disappear, and a file that becomes a directory and back, as applications of other users see them.
+//! How applications of other users see entries that disappear, and a file that becomes a directory and back.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::sidecar::{FIRST, put_password};
 
 const USERS: &[User] = &[User::Root, User::Other];
 
-/// Prints each entry at the top of the volume with its password, directories with their lists too.
+/// Prints each entry at the top of the volume with its password, and the names in each directory.
 const REPORT: &str = r#"
     cd /podcreds
     for entry in *; do
@@ -22,12 +22,12 @@ const REPORT: &str = r#"
     find . -maxdepth 1 -type l
 "#;
 
-/// A pod `edited` with these annotations, whose sidecar follows them.
-struct Edited {
+/// A pod `edited` with these annotations, whose sidecar watches them.
+struct PodWithEdits {
     namespace: Namespace,
 }
 
-impl Edited {
+impl PodWithEdits {
     fn start(annotations: serde_json::Value, secrets: &[&str]) -> Option<Self> {
         let namespace = namespace()?;
         namespace.put_secret("more", &[("password", FIRST)]);
@@ -62,7 +62,7 @@ fn applications_of_other_users_see_a_file_become_a_directory_and_back() {
         "podcreds.io/y.secret": "db",
         "podcreds.io/y.path": "y/",
     });
-    let Some(edited) = Edited::start(annotations, &["db"]) else { return };
+    let Some(edited) = PodWithEdits::start(annotations, &["db"]) else { return };
     edited.reports("at the start", &["x: test-password-0", "y/: password username test-password-0"]);
 
     edited.annotate(&[
@@ -90,7 +90,7 @@ fn applications_of_other_users_see_a_file_become_a_directory_and_back() {
 }
 
 #[test]
-fn the_entries_of_a_removed_credential_and_of_a_deleted_secret_disappear_for_applications_of_other_users() {
+fn entries_of_removed_credentials_and_deleted_secrets_disappear_for_other_users() {
     let annotations = json!({
         "podcreds.io/db.secret": "db",
         "podcreds.io/removed.secret": "db",
@@ -100,7 +100,7 @@ fn the_entries_of_a_removed_credential_and_of_a_deleted_secret_disappear_for_app
         "podcreds.io/deleted-file.secret": "more",
         "podcreds.io/deleted-file.format": "env",
     });
-    let Some(edited) = Edited::start(annotations, &["db", "more"]) else { return };
+    let Some(edited) = PodWithEdits::start(annotations, &["db", "more"]) else { return };
     let kept = "db/: password username test-password-0";
     let deleted = ["deleted-file.env: test-password-0", "deleted/: password test-password-0"];
     let removed = ["removed-file.env: test-password-0", "removed/: password username test-password-0"];

@@ -1,4 +1,4 @@
-//! What an earlier run, or an earlier version of podcreds, left in the volume of a pod.
+//! Volumes with files of an earlier run or of an earlier version of podcreds.
 
 use serde_json::json;
 
@@ -6,8 +6,8 @@ use super::{DISK, MEMORY, PODCREDS, User, assert_reports, namespace, pod, prepen
 use crate::pods;
 use crate::sidecar::FIRST;
 
-/// Lays two versions with a password of their own as earlier versions of podcreds did, with links at the top of the volume, beside a
-/// file that is not podcreds'.
+/// Creates two versions in the layout of earlier versions of podcreds, with links at the top of the volume, next to a
+/// file of the application.
 const LINKS: &str = r#"
     umask 022
     cd /podcreds
@@ -37,7 +37,7 @@ const REPORT: &str = r#"
 "#;
 
 #[test]
-fn the_links_that_podcreds_0_1_laid_are_replaced_and_applications_of_every_user_see_the_new_files() {
+fn links_of_podcreds_0_1_are_replaced_and_every_user_sees_the_new_files() {
     let Some(namespace) = namespace() else { return };
     let annotations = json!({
         "podcreds.io/db.secret": "db",
@@ -56,7 +56,7 @@ fn the_links_that_podcreds_0_1_laid_are_replaced_and_applications_of_every_user_
     }
     for name in ["memory", "disk"] {
         pods::running(&namespace, name);
-        assert_reports(&namespace, name, &users, "taken over", |_| {
+        assert_reports(&namespace, name, &users, "converted", |_| {
             report([
                 &format!("conf/app.json:{FIRST}"),
                 &format!("db/password:{FIRST}"),
@@ -69,9 +69,9 @@ fn the_links_that_podcreds_0_1_laid_are_replaced_and_applications_of_every_user_
     }
 }
 
-/// A pod whose sandbox is restarted runs its init containers again on the volume that it has.
+/// A pod whose sandbox is restarted runs its init containers again with the same volume.
 #[test]
-fn an_init_that_runs_again_leaves_no_file_with_the_password_before() {
+fn an_init_that_runs_again_removes_the_previous_password() {
     let Some(namespace) = pods::namespace() else { return };
     namespace.put_secret("first", &[("password", "test-password-0")]);
     namespace.put_secret("second", &[("password", "test-password-1")]);
@@ -94,7 +94,7 @@ fn an_init_that_runs_again_leaves_no_file_with_the_password_before() {
     });
     namespace.put("v1", "ConfigMap", "annotations", json!({"data": files}));
 
-    // As podcreds' own user, whom no mode of a directory keeps out.
+    // podcreds' own user can read every directory.
     let script = "cd /podcreds; echo *; grep -rl test-password-0 .; cat db/password; \
         grep -o test-password-1 conf/app.json variables.env";
     let mut pod = pods::pod(json!({}), PODCREDS, PODCREDS, script);

@@ -1,4 +1,4 @@
-//! What podcreds refuses to write into, follow or replace, and what it says then.
+//! Entries that podcreds refuses to write into, follow or replace, and its error messages.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn annotations() -> Value {
 }
 
 #[test]
-fn what_is_in_the_way_ends_init_with_its_path_its_owner_and_what_to_do() {
+fn an_obstacle_is_reported_with_its_path_its_owner_and_the_remedy() {
     let obstacles = [
         ("directory", STRANGER, "mkdir /podcreds/db", "db"),
         ("file", STRANGER, "echo >/podcreds/variables.env", "variables.env"),
@@ -43,9 +43,9 @@ fn what_is_in_the_way_ends_init_with_its_path_its_owner_and_what_to_do() {
     }
 }
 
-/// On a sticky volume only one user can replace what init wrote, and `fsGroup` does not help.
+/// In a sticky volume only init's user can replace its files, and `fsGroup` does not help.
 #[test]
-fn a_sidecar_of_another_user_than_init_ends_at_its_start_and_asks_for_the_same_run_as_user() {
+fn a_sidecar_that_runs_as_a_different_user_than_init_fails_with_the_remedy() {
     const INIT: u32 = 1001;
     const SIDECAR: u32 = 1002;
     let Some(namespace) = pods::namespace() else { return };
@@ -60,7 +60,7 @@ fn a_sidecar_of_another_user_than_init_ends_at_its_start_and_asks_for_the_same_r
     }
     for (name, _) in places {
         let mut terminated = None;
-        namespace.pod_status(name, "has no sidecar any more", |status| {
+        namespace.pod_status(name, "has a sidecar that ended", |status| {
             terminated = pods::termination(status, "sidecar");
             terminated.is_some()
         });

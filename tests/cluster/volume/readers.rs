@@ -1,4 +1,4 @@
-//! Applications of all users, on all kinds of volumes, open, list, enter and glob what the modes allow, through rotations.
+//! Applications of all users, on all kinds of volumes, open, list, enter and glob everything that the modes allow.
 
 use serde_json::{Value, json};
 
@@ -29,10 +29,10 @@ const CREDENTIALS: &[(&str, &str, &str)] = &[
     (PRIVATE, "pgpass", "private.pgpass"),
 ];
 
-/// The credential whose file has the mode 0600, as libpq demands of a password file.
+/// The credential whose file has mode 0600, which libpq requires for a password file.
 const PRIVATE: &str = "private";
 
-/// What an application looks at: each file by its name and by a glob, each directory by its list and from inside.
+/// Reads each file by its name and by a glob, lists each directory, and enters it.
 const REPORT: &str = r#"
     grep -o 'test-password-[0-9]*' /podcreds/*.[!d]* /podcreds/conf.d/* /podcreds/conf/*.* /podcreds/conf/deep/* /podcreds/db/*
     for directory in db conf conf.d conf/deep; do
@@ -66,7 +66,7 @@ fn annotations() -> Value {
     annotations
 }
 
-/// What this user's application is to report while the password is this one.
+/// The expected report of this user's application for this password.
 fn expected(user: User, podcreds: u32, password: &str) -> Report {
     let files = CREDENTIALS.iter().map(|(name, _, path)| {
         if *name == PRIVATE && !user.reads_private_files_of(podcreds) {
@@ -88,7 +88,11 @@ fn expected(user: User, podcreds: u32, password: &str) -> Report {
 }
 
 /// Starts these pods side by side, each with applications of all users, and rotates their Secret twice.
-fn every_application_follows(namespace: &Namespace, pods: &[(&str, u32, Place)], adapt: impl Fn(&mut Value)) {
+fn every_application_sees_rotations(
+    namespace: &Namespace,
+    pods: &[(&str, u32, Place)],
+    adapt: impl Fn(&mut Value),
+) {
     for (name, podcreds, place) in pods {
         let mut pod = pod(annotations(), *podcreds, *place, USERS, REPORT);
         adapt(&mut pod);
@@ -106,7 +110,7 @@ fn every_application_follows(namespace: &Namespace, pods: &[(&str, u32, Place)],
 }
 
 #[test]
-fn applications_of_every_user_read_list_and_follow_what_podcreds_writes_as_another_user() {
+fn every_user_can_read_files_that_podcreds_writes_as_its_own_user() {
     let Some(namespace) = namespace() else { return };
     let pods = [
         ("memory", PODCREDS, MEMORY),
@@ -114,11 +118,11 @@ fn applications_of_every_user_read_list_and_follow_what_podcreds_writes_as_anoth
         ("disk", PODCREDS, DISK),
         ("disk-group", PODCREDS, DISK_WITH_GROUP),
     ];
-    every_application_follows(&namespace, &pods, |_| ());
+    every_application_sees_rotations(&namespace, &pods, |_| ());
 }
 
 #[test]
-fn applications_of_every_user_read_list_and_follow_what_podcreds_writes_as_root() {
+fn every_user_can_read_files_that_podcreds_writes_as_root() {
     let Some(namespace) = namespace() else { return };
     let pods = [
         ("memory", 0, MEMORY),
@@ -126,15 +130,15 @@ fn applications_of_every_user_read_list_and_follow_what_podcreds_writes_as_root(
         ("disk", 0, DISK),
         ("disk-group", 0, DISK_WITH_GROUP),
     ];
-    every_application_follows(&namespace, &pods, |_| ());
+    every_application_sees_rotations(&namespace, &pods, |_| ());
 }
 
 #[test]
-fn applications_of_every_user_read_list_and_follow_it_in_a_user_namespace() {
+fn every_user_can_read_files_in_a_user_namespace() {
     if since(36, "user namespaces of pods").is_none() {
         return;
     }
     let Some(namespace) = namespace() else { return };
     let pods = [("memory", PODCREDS, MEMORY), ("disk-group", PODCREDS, DISK_WITH_GROUP)];
-    every_application_follows(&namespace, &pods, |pod| pod["spec"]["hostUsers"] = false.into());
+    every_application_sees_rotations(&namespace, &pods, |pod| pod["spec"]["hostUsers"] = false.into());
 }

@@ -8,7 +8,7 @@ use crate::sidecar::{FIRST, put_password};
 
 const USERS: &[User] = &[User::Root, User::Other];
 
-/// The last line falls to 1 once the version before the current one is gone.
+/// The number in the last line falls to 1 when the previous version has been removed.
 const REPORT: &str = r#"
     echo "directory: $(grep -o 'test-password-[0-9]*' /mounted/db/password)"
     echo "file: $(grep -o 'test-password-[0-9]*' /mounted/variables.env)"
@@ -18,7 +18,7 @@ const REPORT: &str = r#"
 /// As with a Secret volume, a single file mounted by `subPath` receives no updates:
 /// <https://kubernetes.io/docs/concepts/storage/volumes/#using-subpath>
 #[test]
-fn a_directory_mounted_by_sub_path_follows_rotations_and_a_file_keeps_its_first_value() {
+fn a_directory_mounted_by_sub_path_is_updated_and_a_file_is_not() {
     let Some(namespace) = namespace() else { return };
     let annotations = json!({
         "podcreds.io/db.secret": "db",

@@ -1,4 +1,4 @@
-// Reads one env file per case with the kubelet's own parser, and prints what it finds.
+// Reads one env file per case with the kubelet's parser, and prints the fields.
 //
 //	kubelet FORMAT DIRECTORY
 //
@@ -43,7 +43,7 @@ func main() {
 	}
 }
 
-// read asks for every name that a line of the file may begin with: the parser looks for one key at a time. To the kubelet, a key
+// read looks up every name with which a line of the file may begin, because the parser finds one key at a time. To the kubelet, a key
 // without a value is missing.
 func read(file string, fields map[string]string) error {
 	text, err := os.ReadFile(file)

@@ -12,11 +12,11 @@ import org.springframework.cloud.bindings.Binding;
 import org.springframework.cloud.bindings.Bindings;
 
 /**
- * Prints what Java's walks and libraries find below directories.
+* Prints the files that Java's directory walks and libraries find.
  *
  * <pre>java -cp 'JARS/*' Volume.java walks|bindings DIRECTORY…</pre>
  *
- * Each line printed is a JSON object: `reader`, `directory`, and either `files`, with the text of each, or `error`. A walk's `files` are the entries that it does not take for directories.
+ * Each line printed is a JSON object: `reader`, `directory`, and either `files`, with the text of each, or `error`. A walk's `files` are the entries that it does not treat as directories.
  */
 public class Volume {
     interface Reader {

@@ -1,9 +1,9 @@
-// Finds files by Go's walks, or follows one with viper.
+// Finds files with Go's directory walks, or watches a file with viper.
 //
 //	volume walks DIRECTORY…
 //	volume viper FILE
 //
-// Each line of `walks` is a JSON object: `reader`, `directory`, and `files` with the text of each; the entries that a walk does not take for
+// Each line of `walks` is a JSON object: `reader`, `directory`, and `files` with the text of each; the entries that a walk does not treat as
 // directories. `viper` prints the password in FILE once it watches, and again after each change that viper reports.
 package main
 

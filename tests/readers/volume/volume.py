@@ -1,9 +1,9 @@
-"""Prints what Python's walks and pydantic-settings find below directories.
+"""Prints the files that Python's directory walks and pydantic-settings find.
 
     python volume.py DIRECTORY…
 
 Each line is a JSON object: `reader`, `directory`, and either `files`, with the text of each, or `error`. A walk's `files` are the entries
-that it does not take for directories.
+that it does not treat as directories.
 """
 
 import glob

@@ -1,4 +1,4 @@
-# Prints what Ruby's globs find below directories.
+# Prints the files that Ruby's globs find.
 #
 #     ruby volume.rb DIRECTORY…
 #

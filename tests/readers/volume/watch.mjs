@@ -1,8 +1,8 @@
-// Follows a file by a watch on a directory.
+// Watches a directory and prints a file.
 //
 //     node watch.mjs DIRECTORY NAME FILE
 //
-// Prints the text of FILE once the watch is there, and again at each event of NAME in DIRECTORY.
+// Prints the text of FILE when the watch is active, and again at each event for NAME in DIRECTORY.
 import { readFileSync, watch } from "node:fs";
 
 const [directory, awaited, file] = process.argv.slice(2);

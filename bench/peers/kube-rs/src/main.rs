@@ -1,7 +1,7 @@
-//! What `podcreds sidecar` does, as one would write it with kube-rs: one watcher for each Secret by name, and every key
-//! written to a file, replaced by a rename. It has no annotations, no formats and no whole bundles.
+//! The job of `podcreds sidecar`, as a typical program with kube-rs does it: one watcher for each Secret by name, and a file
+//! for every key, replaced by a rename. It has no annotations, formats or atomic bundles.
 //!
-//! `kube-rs-peer FOLDER SECRET…`
+//! `kube-rs-peer DIR SECRET…`
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 async fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
-    let folder = PathBuf::from(arguments.next().ok_or("usage: kube-rs-peer FOLDER SECRET…")?);
+    let directory = PathBuf::from(arguments.next().ok_or("usage: kube-rs-peer DIR SECRET…")?);
     let secrets: Api<Secret> = Api::namespaced(client()?, &env::var("POD_NAMESPACE")?);
-    let watches = arguments.map(|name| follow(secrets.clone(), folder.join(&name), name));
+    let watches = arguments.map(|name| follow(secrets.clone(), directory.join(&name), name));
     futures::future::join_all(watches).await;
     Ok(())
 }
 
-/// As in a pod, but from a folder that may be elsewhere.
+/// Like kube-rs' in-cluster configuration, but with a configurable service account directory.
 fn client() -> Result<Client, Box<dyn Error>> {
     let account = env::var("PODCREDS_SERVICE_ACCOUNT_DIR")?;
     let (host, port) = (env::var("KUBERNETES_SERVICE_HOST")?, env::var("KUBERNETES_SERVICE_PORT")?);
@@ -37,11 +37,11 @@ fn client() -> Result<Client, Box<dyn Error>> {
     Ok(Client::try_from(config)?)
 }
 
-async fn follow(secrets: Api<Secret>, folder: PathBuf, name: String) {
+async fn follow(secrets: Api<Secret>, directory: PathBuf, name: String) {
     let mut changes = watcher::watch_object(secrets, &name).default_backoff().boxed_local();
     while let Some(change) = changes.next().await {
         let done = match change {
-            Ok(Some(secret)) => write(&folder, secret).map_err(|error| error.to_string()),
+            Ok(Some(secret)) => write(&directory, secret).map_err(|error| error.to_string()),
             Ok(None) => Ok(()),
             Err(error) => Err(error.to_string()),
         };
@@ -51,12 +51,12 @@ async fn follow(secrets: Api<Secret>, folder: PathBuf, name: String) {
     }
 }
 
-fn write(folder: &Path, secret: Secret) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
+fn write(directory: &Path, secret: Secret) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
     for (key, value) in secret.data.unwrap_or_default() {
-        let temporary = folder.join(format!(".{key}"));
+        let temporary = directory.join(format!(".{key}"));
         fs::write(&temporary, value.0)?;
-        fs::rename(&temporary, folder.join(key))?;
+        fs::rename(&temporary, directory.join(key))?;
     }
     Ok(())
 }

@@ -1,14 +1,14 @@
-//! The commands file. Each line is a word and the rest of the line as it is, so that nothing needs quoting:
+//! Parses the commands file. Each line is a keyword and a value that extends to the end of the line, without quoting:
 //!
 //! ```text
 //! command NAME      begins a command
-//! env KEY=VALUE     its environment: such lines and nothing else; the last one of a key counts
-//! empty FOLDER      what the folder holds is removed before each run, outside of the measurement
-//! run PROGRAM       the program, with no shell in between
-//! arg ARGUMENT      one argument; any number of such lines
+//! env KEY=VALUE     adds to the environment, which is empty otherwise; the last value of a key wins
+//! empty DIR         empties the directory before each run, outside of the measurement
+//! run PROGRAM       the program, executed without a shell
+//! arg ARGUMENT      one argument; may be repeated
 //! ```
 //!
-//! Empty lines and lines that begin with `#` say nothing.
+//! Empty lines and lines that begin with `#` are ignored.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,28 +33,31 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Command>, String> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let wrong =
+        let invalid =
             || format!("line {}: `{line}`: expected command, env, empty, run or arg, and a value", index + 1);
-        let (word, rest) = line.split_once(' ').ok_or_else(wrong)?;
-        if word == "command" {
-            commands.push(Command { name: rest.to_owned(), ..Command::default() });
+        let (keyword, value) = line.split_once(' ').ok_or_else(invalid)?;
+        if keyword == "command" {
+            commands.push(Command { name: value.to_owned(), ..Command::default() });
             continue;
         }
-        let command = commands.last_mut().ok_or_else(|| format!("line {}: no command yet", index + 1))?;
-        match word {
+        let command =
+            commands.last_mut().ok_or_else(|| format!("line {}: no `command` line before it", index + 1))?;
+        match keyword {
             "env" => {
-                let (key, value) = rest.split_once('=').ok_or_else(wrong)?;
+                let (key, value) = value.split_once('=').ok_or_else(invalid)?;
                 command.environment.push((key.to_owned(), value.to_owned()));
             }
-            "empty" => command.empty.push(rest.into()),
-            "run" => command.program = rest.into(),
-            "arg" => command.arguments.push(rest.to_owned()),
-            _ => return Err(wrong()),
+            "empty" => command.empty.push(value.into()),
+            "run" => command.program = value.into(),
+            "arg" => command.arguments.push(value.to_owned()),
+            _ => return Err(invalid()),
         }
+    }
+    if commands.is_empty() {
+        return Err("no `command` line".to_owned());
     }
     match commands.iter().find(|command| command.program.as_os_str().is_empty()) {
         Some(command) => Err(format!("{}: no `run` line", command.name)),
-        None if commands.is_empty() => Err("no command".to_owned()),
         None => Ok(commands),
     }
 }
@@ -77,13 +80,13 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_line_is_named_by_its_number() {
+    fn the_error_for_an_invalid_line_has_its_number() {
         for (text, message) in [
             ("command a\nrun b\nenv c", "line 3: `env c`"),
             ("command a\nrum b", "line 2: `rum b`"),
-            ("run b", "line 1: no command"),
+            ("run b", "line 1: no `command` line"),
             ("command a", "a: no `run` line"),
-            ("", "no command"),
+            ("", "no `command` line"),
         ] {
             let error = parse(text).map(|_| ()).unwrap_err();
             assert!(error.starts_with(message), "{error}");

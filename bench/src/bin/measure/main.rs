@@ -1,8 +1,7 @@
-//! Runs several commands in turn and says what each of them cost: wall time, processor time, peak resident memory.
+//! Runs several commands in turn and reports the wall time, processor time and peak resident memory of each.
 //!
-//! One round measures each command once, so that whatever else the machine does meets all of them alike. Rounds go
-//! through the file forward and backward by turns, so that no command always follows the same other. The form of the
-//! file is in [`commands`].
+//! One round measures each command once, so that other load on the machine affects all of them alike. Rounds alternate
+//! between forward and backward order, so that no command always follows the same one. [`commands`] documents the file format.
 //!
 //! `measure [--runs N] [--json FILE] COMMANDS_FILE`
 

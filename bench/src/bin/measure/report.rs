@@ -1,4 +1,4 @@
-//! What the samples amount to.
+//! Statistics over the samples.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::run::Sample;
 #[derive(Serialize)]
 pub(crate) struct Report {
     pub(crate) runs: usize,
-    /// The peak of a program that does nothing: no smaller one can be seen.
+    /// The peak of a program that does nothing: the lower limit of what can be measured.
     pub(crate) least_peak_kib: u64,
     pub(crate) commands: Vec<Costs>,
 }
@@ -26,13 +26,13 @@ pub(crate) struct Summary {
     pub(crate) min: f64,
     pub(crate) median: f64,
     pub(crate) max: f64,
-    /// This median over that of the first command.
+    /// This median divided by that of the first command.
     pub(crate) ratio: f64,
-    /// The median of each round's own ratio to the first command: what disturbs a whole round cancels out.
+    /// The median of each round's ratio to the first command, in which a disturbance of a whole round cancels out.
     pub(crate) paired: f64,
 }
 
-/// `rounds` holds one sample for each command, in their order; there is at least one round.
+/// Each of `rounds` has one sample for each command, in order. There must be at least one round.
 pub(crate) fn summarize(commands: &[Command], rounds: &[Vec<Sample>], least_peak_kib: u64) -> Report {
     let costs = |(index, command): (usize, &Command)| {
         let summary = |metric: fn(&Sample) -> f64| {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn an_even_number_of_runs_has_the_median_between_the_middle_two() {
+    fn the_median_of_an_even_number_is_the_mean_of_the_middle_two() {
         assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
     }
 }

@@ -1,4 +1,4 @@
-//! Runs commands and takes what the kernel says of each.
+//! Runs commands and reads their resource usage from the kernel.
 
 use std::error::Error;
 use std::io::{self, Read as _};
@@ -11,21 +11,21 @@ use wait4::Wait4 as _;
 
 use crate::commands::Command;
 
-/// The argument that makes this program end at once.
+/// With this argument, this program exits at once.
 pub(crate) const NOTHING: &str = "--nothing";
 
-/// The cost of one run, all processes of the command together; the peak is that of the largest of them.
+/// The cost of one run: the sum over all processes of the command, and the peak of the largest process.
 pub(crate) struct Sample {
     pub(crate) wall: Duration,
     pub(crate) cpu: Duration,
     pub(crate) peak_kib: u64,
 }
 
-/// Measures each command once, in order or backward. The samples are in the order of the commands either way. The first
-/// command that fails ends it: a run that did not do the job has no cost.
+/// Measures each command once, in order or backward, and returns the samples in the order of the commands. Fails with the
+/// first command that fails, because a run that did not do its job has no meaningful cost.
 ///
-/// An uncounted run comes right before each, because a large process leaves the caches cold for whatever follows it:
-/// without that, the same program measures slower after kubectl than after itself.
+/// A warm-up run precedes each measured run, because a large process leaves the caches cold for its successor: without it,
+/// the same program measures slower after kubectl than after itself.
 pub(crate) fn round(commands: &[Command], backward: bool) -> Result<Vec<Sample>, Box<dyn Error>> {
     let warm = |command| run(command).and_then(|_| run(command));
     if !backward {
@@ -37,8 +37,8 @@ pub(crate) fn round(commands: &[Command], backward: bool) -> Result<Vec<Sample>,
 }
 
 fn run(command: &Command) -> Result<Sample, Box<dyn Error>> {
-    for folder in &command.empty {
-        empty(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    for directory in &command.empty {
+        empty(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     }
     let mut process = process::Command::new(&command.program);
     process
@@ -65,8 +65,8 @@ fn run(command: &Command) -> Result<Sample, Box<dyn Error>> {
     Ok(Sample { wall, cpu, peak_kib: used.rusage.maxrss / 1024 })
 }
 
-fn empty(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
+fn empty(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             fs::remove_dir_all(entry.path())?;
@@ -77,9 +77,9 @@ fn empty(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The peak of a program that does nothing (this one, told so), which is the least that can be measured: until a child
-/// replaces itself by its program it shares or copies its parent's memory, and Linux counts that into the child's
-/// `ru_maxrss` (getrusage(2), execve(2)).
+/// The peak of a program that does nothing (this one with [`NOTHING`]), which is the least that can be measured: until a
+/// child calls `execve`, it shares or copies its parent's memory, and Linux counts that into the child's `ru_maxrss`
+/// (getrusage(2), execve(2)).
 pub(crate) fn least_peak_kib() -> Result<u64, Box<dyn Error>> {
     let program = env::current_exe()?;
     let nothing = Command { program, arguments: vec![NOTHING.to_owned()], ..Command::default() };

@@ -1,10 +1,10 @@
-//! The report for people.
+//! The report as a text table.
 
 use std::fmt::Write as _;
 
 use crate::report::{Report, Summary};
 
-/// One block for each metric, one line for each command, numbers aligned.
+/// One block for each metric, one line for each command.
 pub(crate) fn render(report: &Report) -> String {
     let width = report.commands.iter().map(|command| command.name.chars().count()).max().unwrap_or(0).max(8);
     let mut text = String::new();
@@ -29,8 +29,8 @@ pub(crate) fn render(report: &Report) -> String {
     block("peak KiB", 0, commands.iter().map(|command| (command.name.as_str(), &command.peak_kib)).collect());
     let _ = writeln!(
         text,
-        "{} runs of each; ratio: of the medians, to the first line; paired: the median of each round's own ratio.\n\
-         A program that does nothing peaks at {} KiB here: no smaller peak can be seen.",
+        "{} runs of each; ratio: of the medians, to the first line; paired: the median of each round's ratio.\n\
+         A program that does nothing peaks at {} KiB here: smaller peaks cannot be measured.",
         report.runs, report.least_peak_kib
     );
     text

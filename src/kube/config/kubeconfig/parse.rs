@@ -1,0 +1,196 @@
+//! The text of one file to its entries. Types are checked here, all of them at once, as kubectl does when it loads a file.
+
+use std::collections::BTreeMap;
+use std::path::{self, Component, Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::kube::config::kubeconfig::Error;
+use crate::kube::config::kubeconfig::entries::{
+    Cluster, Context, Entries, File, Hidden, Origin, Pair, RawExec, User,
+};
+use crate::secret::{SecretBuffer, SecretBytes};
+use crate::text::Quoted;
+use crate::yaml::{self, Fields, Place, Problems};
+
+/// The extension of a cluster that is passed on to exec plugins.
+const EXEC_EXTENSION: &str = "client.authentication.k8s.io/exec";
+
+/// Reads the text of one file, YAML or JSON. Keys that are not known are passed over. Relative paths in it are read against the
+/// folder of `path`, and cleaned of `..` without a look at links, as kubectl does.
+///
+/// # Errors
+/// Every value of a wrong type and every name that stands twice, with line and column; or where the text is no YAML.
+pub fn parse(text: &[u8], path: &Path) -> Result<File, Error> {
+    let document = yaml::parse(text).map_err(|cause| Error::Syntax { path: path.to_owned(), cause })?;
+    let problems = Problems::default();
+    let entries = Reader::new(path).entries(&Place::document(&document, &problems));
+    match problems.into_vec() {
+        problems if problems.is_empty() => Ok(File { path: path.to_owned(), entries }),
+        problems => Err(Error::Values { path: path.to_owned(), problems }),
+    }
+}
+
+/// Knows which file is read.
+struct Reader {
+    path: Arc<Path>,
+    folder: PathBuf,
+}
+
+impl Reader {
+    fn new(path: &Path) -> Self {
+        // Without a working folder a relative path is the best that there is.
+        let absolute = path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self { path: path.into(), folder: absolute.parent().unwrap_or(&absolute).to_owned() }
+    }
+
+    fn entries(&self, document: &Place<'_>) -> Entries {
+        let Some(top) = document.fields() else { return Entries::default() };
+        expect(&top.get("apiVersion"), "v1");
+        expect(&top.get("kind"), "Config");
+        Entries {
+            current_context: top.get("current-context").string(),
+            clusters: named(&top.get("clusters"), |entry| self.cluster(&entry.get("cluster"), entry)),
+            users: named(&top.get("users"), |entry| self.user(&entry.get("user"), entry)),
+            contexts: named(&top.get("contexts"), |entry| self.context(&entry.get("context"), entry)),
+        }
+    }
+
+    fn origin(&self, entry: &Fields<'_>) -> Origin {
+        Origin { path: Arc::clone(&self.path), at: entry.at() }
+    }
+
+    fn cluster(&self, place: &Place<'_>, entry: &Fields<'_>) -> Cluster {
+        let fields = place.fields();
+        let get = |key| get(place, fields.as_ref(), key);
+        Cluster {
+            origin: self.origin(entry),
+            server: get("server").string(),
+            server_name: get("tls-server-name").string(),
+            insecure: get("insecure-skip-tls-verify").boolean().unwrap_or_default(),
+            authority: self.pair(&get("certificate-authority"), &get("certificate-authority-data")),
+            proxy_url: get("proxy-url").secret(),
+            exec_config: named(&get("extensions"), |extension| extension.get("extension").json().map(Hidden))
+                .remove(EXEC_EXTENSION)
+                .flatten(),
+        }
+    }
+
+    fn user(&self, place: &Place<'_>, entry: &Fields<'_>) -> User {
+        let fields = place.fields();
+        let get = |key| get(place, fields.as_ref(), key);
+        let extra = get("as-user-extra").entries();
+        User {
+            origin: self.origin(entry),
+            token: get("token").secret(),
+            token_file: get("tokenFile").string().map(|path| self.resolve(&path)),
+            certificate: self.pair(&get("client-certificate"), &get("client-certificate-data")),
+            key: self.pair(&get("client-key"), &get("client-key-data")),
+            username_or_password: [get("username"), get("password")]
+                .iter()
+                .any(|place| place.secret().is_some()),
+            auth_provider: get("auth-provider")
+                .fields()
+                .map(|fields| fields.get("name").string().unwrap_or_default()),
+            exec: get("exec").fields().map(|fields| self.exec(&fields)),
+            act_as: get("as").string(),
+            act_as_uid: get("as-uid").string(),
+            act_as_groups: get("as-groups").strings(),
+            act_as_extra: extra
+                .into_iter()
+                .map(|(key, values)| (key, values.strings()))
+                .collect::<BTreeMap<_, _>>(),
+        }
+    }
+
+    fn context(&self, place: &Place<'_>, entry: &Fields<'_>) -> Context {
+        let fields = place.fields();
+        let get = |key| get(place, fields.as_ref(), key);
+        Context {
+            origin: self.origin(entry),
+            cluster: get("cluster").string(),
+            user: get("user").string(),
+            namespace: get("namespace").string(),
+        }
+    }
+
+    fn exec(&self, fields: &Fields<'_>) -> RawExec {
+        let variable = |item: &Place<'_>| {
+            let variable = item.fields()?;
+            let value = variable.get("value").secret().unwrap_or_default();
+            Some((variable.get("name").string().unwrap_or_default(), value))
+        };
+        RawExec {
+            // A command without a slash is looked for in PATH.
+            command: fields.get("command").string().map(|command| {
+                if command.contains('/') { self.resolve(&command) } else { PathBuf::from(command) }
+            }),
+            args: fields.get("args").strings(),
+            env: fields.get("env").items().iter().filter_map(variable).collect(),
+            version: fields.get("apiVersion").string(),
+            interactive: fields.get("interactiveMode").string(),
+            install_hint: fields.get("installHint").string(),
+            provide_cluster: fields.get("provideClusterInfo").boolean().unwrap_or_default(),
+        }
+    }
+
+    fn pair(&self, file: &Place<'_>, data: &Place<'_>) -> Pair {
+        Pair { file: file.string().map(|path| self.resolve(&path)), data: decode(data) }
+    }
+
+    fn resolve(&self, path: &str) -> PathBuf {
+        let mut clean = PathBuf::new();
+        for part in self.folder.join(path).components() {
+            match part {
+                Component::CurDir => {}
+                Component::ParentDir => {
+                    clean.pop();
+                }
+                part => clean.push(part),
+            }
+        }
+        clean
+    }
+}
+
+/// The value under a key of an entry's inner mapping, where the entry has one.
+fn get<'a>(place: &Place<'a>, fields: Option<&Fields<'a>>, key: &str) -> Place<'a> {
+    fields.map_or_else(|| place.nothing(), |fields| fields.get(key))
+}
+
+/// A list of entries with names, as a map. An entry without a name has an empty one, as for kubectl.
+fn named<T>(list: &Place<'_>, read: impl Fn(&Fields<'_>) -> T) -> BTreeMap<String, T> {
+    let mut map = BTreeMap::new();
+    for item in list.items() {
+        let Some(fields) = item.fields() else { continue };
+        let name = fields.get("name");
+        let text = name.string().unwrap_or_default();
+        if map.insert(text.clone(), read(&fields)).is_some() {
+            name.report(format!("{} stands there twice", Quoted(&text)));
+        }
+    }
+    map
+}
+
+fn expect(place: &Place<'_>, wanted: &str) {
+    if place.string().is_some_and(|text| text != wanted) {
+        place
+            .report(format!("is no {wanted}: this is another file than a kubeconfig, or of a later version"));
+    }
+}
+
+/// PEM in base64. Line breaks in it are passed over, as in Go.
+fn decode(place: &Place<'_>) -> Option<SecretBytes> {
+    let text = place.secret()?;
+    let mut joined = SecretBuffer::with_capacity(text.expose().len());
+    text.expose().split(|b| matches!(b, b'\r' | b'\n')).for_each(|line| joined.push(line));
+    match STANDARD.decode(joined.finish().expose()) {
+        Ok(bytes) => Some(SecretBytes::new(bytes)),
+        Err(_) => {
+            place.report("must be PEM in base64; for the path of a file, use the key without -data");
+            None
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Where an API server is.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::text::Quoted;
+
+/// The address of an API server: always HTTPS, with a path where it stands behind another server (Rancher's, for one).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server(Arc<Address>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Address {
+    host: String,
+    port: u16,
+    /// Empty, or a path that begins with a slash and does not end with one.
+    path: String,
+}
+
+impl Server {
+    /// Checks a host (an IPv4 or IPv6 address with or without brackets, or a DNS name) and a port.
+    pub(crate) fn parse(host: &str, port: &str) -> Result<Self, ServerError> {
+        let port =
+            port.parse().ok().filter(|port| *port != 0).ok_or_else(|| ServerError::Port(port.to_owned()))?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        match bare.parse() {
+            Ok(IpAddr::V4(address)) if bare == host => Ok(Self::at(address.to_string(), port, "")),
+            Ok(IpAddr::V6(address)) => Ok(Self::at(format!("[{address}]"), port, "")),
+            _ if is_dns_name(host) => Ok(Self::at(host.to_owned(), port, "")),
+            _ => Err(ServerError::Host(host.to_owned())),
+        }
+    }
+
+    /// Reads an address as a kubeconfig has it: `https://host`, `https://host:port`, or one of them with a path. The port
+    /// is 443 where none is given.
+    ///
+    /// # Errors
+    /// If it is another thing. HTTP without TLS is: a token would go over the line in the clear.
+    pub fn parse_url(url: &str) -> Result<Self, ServerError> {
+        let rest = match url.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => rest,
+            Some((scheme, _)) if scheme.eq_ignore_ascii_case("http") => return Err(ServerError::Plain),
+            _ => return Err(ServerError::Scheme),
+        };
+        let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        let path = path.trim_end_matches('/');
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/%:@!$&'()*+,;=".contains(&b);
+        if !path.bytes().all(is_plain) {
+            return Err(ServerError::Path);
+        }
+        // What stands before an @ may be a password.
+        if authority.contains('@') {
+            return Err(ServerError::User);
+        }
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port),
+            _ => (authority, "443"),
+        };
+        let bare = Self::parse(host, port)?;
+        Ok(Self::at(bare.0.host.clone(), bare.0.port, path))
+    }
+
+    /// The host: a name, or an address without brackets.
+    pub(crate) fn host(&self) -> &str {
+        self.0.host.trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// Host and port as they stand in the URL.
+    pub(crate) fn authority(&self) -> String {
+        format!("{}:{}", self.0.host, self.0.port)
+    }
+
+    /// The port.
+    pub(crate) fn port(&self) -> u16 {
+        self.0.port
+    }
+
+    fn at(host: String, port: u16, path: &str) -> Self {
+        Self(Arc::new(Address { host, port, path: path.to_owned() }))
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "https://{}:{}{}", self.0.host, self.0.port, self.0.path)
+    }
+}
+
+fn is_dns_name(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let label = |label: &str| !label.is_empty() && label.len() <= 63 && label.bytes().all(inner);
+    text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
+}
+
+/// An address that leads nowhere.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ServerError {
+    /// The host.
+    #[error("{} is no IP address or DNS name", Quoted(.0))]
+    Host(String),
+    /// The port.
+    #[error("{} is no port", Quoted(.0))]
+    Port(String),
+    /// HTTP without TLS.
+    #[error(
+        "an address with http:// is refused: a token would go over the line in the clear; write https://"
+    )]
+    Plain,
+    /// No URL.
+    #[error("is no address of an API server: write https://host:port")]
+    Scheme,
+    /// A user in the URL.
+    #[error("an address with a user in it is refused: write https://host:port")]
+    User,
+    /// Something that is no path of a URL.
+    #[error("what follows the port is no path: write https://host:port or https://host:port/path")]
+    Path,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_addresses_or_names() {
+        for (host, port, url) in [
+            ("10.0.0.1", "443", "https://10.0.0.1:443"),
+            ("fd00::1", "6443", "https://[fd00::1]:6443"),
+            ("[fd00::1]", "6443", "https://[fd00::1]:6443"),
+            ("kubernetes.default.svc", "443", "https://kubernetes.default.svc:443"),
+        ] {
+            assert_eq!(Server::parse(host, port).unwrap().to_string(), url);
+        }
+        for (host, port) in [
+            ("", "443"),
+            ("a b", "443"),
+            ("[10.0.0.1]", "443"),
+            ("fd00::1%eth0", "443"),
+            ("user@host", "443"),
+            ("host/path", "443"),
+            ("host:1", "443"),
+            ("host", ""),
+            ("host", "0"),
+            ("host", "65536"),
+            ("host", "tcp://10.0.0.1:443"),
+        ] {
+            assert!(Server::parse(host, port).is_err(), "{host} {port}");
+        }
+    }
+
+    #[test]
+    fn urls_of_kubeconfigs_are_read() {
+        for (url, read) in [
+            ("https://10.0.0.1:6443", "https://10.0.0.1:6443"),
+            ("HTTPS://api.example.com", "https://api.example.com:443"),
+            ("https://api.example.com:6443/", "https://api.example.com:6443"),
+            ("https://[fd00::1]", "https://[fd00::1]:443"),
+            ("https://[fd00::1]:6443", "https://[fd00::1]:6443"),
+            (
+                "https://rancher.example.com/k8s/clusters/c-m-1",
+                "https://rancher.example.com:443/k8s/clusters/c-m-1",
+            ),
+        ] {
+            assert_eq!(Server::parse_url(url).unwrap().to_string(), read, "{url}");
+        }
+        for (url, error) in [
+            ("http://10.0.0.1:8080", ServerError::Plain),
+            ("10.0.0.1:6443", ServerError::Scheme),
+            ("", ServerError::Scheme),
+            ("https://test-user:test-password@h", ServerError::User),
+            ("https://h:1/a?b=c", ServerError::Path),
+            ("https://h:1/a b", ServerError::Path),
+            ("https://", ServerError::Host(String::new())),
+            ("https://h:x", ServerError::Port("x".into())),
+        ] {
+            assert_eq!(Server::parse_url(url).unwrap_err(), error, "{url}");
+        }
+    }
+}

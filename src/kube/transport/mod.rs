@@ -1,0 +1,11 @@
+//! Connections to an API server: TLS, proxies, certificate authorities, and what their errors mean.
+
+pub(crate) mod ca_bundle;
+pub(crate) mod connector;
+pub(crate) mod error;
+pub(crate) mod proxy;
+pub(crate) mod tls;
+
+pub use ca_bundle::Roots;
+pub(crate) use ca_bundle::RootsError;
+pub(crate) use proxy::{Proxy, ProxyError, is_direct};

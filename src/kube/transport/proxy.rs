@@ -1,0 +1,179 @@
+//! A forward proxy between us and an API server: TLS goes through it end to end, by CONNECT.
+//! Source: <https://www.rfc-editor.org/rfc/rfc9110#name-connect>, and for the variables
+//! <https://pkg.go.dev/net/http#ProxyFromEnvironment>, which kubectl obeys.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::kube::config::server::Server;
+use crate::text::Beginning;
+
+/// A proxy; its URL may hold a password.
+#[derive(Clone)]
+pub struct Proxy(ureq::Proxy);
+
+impl Proxy {
+    /// Reads `http://[user:password@]host[:port]`, or the same with `https`.
+    ///
+    /// # Errors
+    /// If it is another thing, `socks5` included.
+    pub(crate) fn parse(url: &str) -> Result<Self, ProxyError> {
+        let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        match scheme.as_deref() {
+            Some("http" | "https") => ureq::Proxy::new(url).map(Self).map_err(|_| ProxyError::Broken),
+            // Go takes what has no scheme in a variable for HTTP.
+            None if !url.is_empty() => Self::parse(&format!("http://{url}")),
+            Some(scheme @ ("socks5" | "socks5h" | "socks4" | "socks4a")) => {
+                Err(ProxyError::Socks(scheme.to_owned()))
+            }
+            _ => Err(ProxyError::Scheme(url.to_owned())),
+        }
+    }
+
+    pub(crate) fn inner(&self) -> ureq::Proxy {
+        self.0.clone()
+    }
+}
+
+impl fmt::Display for Proxy {
+    /// Where it is, without its user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.0.host(), self.0.port())
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Proxy({self})")
+    }
+}
+
+/// A URL that is no proxy's. None of it is shown but its scheme: there may be a password in it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum ProxyError {
+    /// SOCKS.
+    #[error("a proxy with {0} is not supported: write http://host:port or https://host:port")]
+    Socks(String),
+    /// Another scheme.
+    #[error("{} is no proxy: write http://host:port or https://host:port", Beginning(.0))]
+    Scheme(String),
+    /// No URL.
+    #[error("is no URL of a proxy: write http://host:port or https://host:port")]
+    Broken,
+}
+
+/// Whether `NO_PROXY` says that this server is reached without a proxy. Names stand for themselves and all below them, with a
+/// dot before them only for those below; addresses and networks stand for themselves; `*` for all; a port may follow. This
+/// machine itself never is behind a proxy.
+pub(crate) fn is_direct(server: &Server, no_proxy: &str) -> bool {
+    let host = server.host().trim_end_matches('.').to_ascii_lowercase();
+    let address: Option<IpAddr> = host.parse().ok();
+    if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
+        return true;
+    }
+    no_proxy.split(',').map(|entry| entry.trim().to_ascii_lowercase()).any(|entry| {
+        if entry == "*" {
+            return true;
+        }
+        let (name, port) = match entry.rsplit_once(':') {
+            Some((name, port)) if !name.contains(':') || name.ends_with(']') => (name, Some(port)),
+            _ => (entry.as_str(), None),
+        };
+        if port.is_some_and(|port| port.parse() != Ok(server.port())) {
+            return false;
+        }
+        let name = name.trim_start_matches('[').trim_end_matches(']');
+        match (address, name.split_once('/')) {
+            (Some(address), Some((network, bits))) => is_in(address, network, bits),
+            (Some(address), None) => name.parse() == Ok(address),
+            (None, _) if name.is_empty() => false,
+            (None, _) => {
+                let name = name.strip_prefix("*.").map_or_else(|| name.to_owned(), |rest| format!(".{rest}"));
+                match name.strip_prefix('.') {
+                    Some(_) => host.ends_with(&name),
+                    None => host == name || host.ends_with(&format!(".{name}")),
+                }
+            }
+        }
+    })
+}
+
+fn is_in(address: IpAddr, network: &str, bits: &str) -> bool {
+    let (Ok(network), Ok(bits)) = (network.parse(), bits.parse::<u32>()) else { return false };
+    match (address, network) {
+        (IpAddr::V4(address), IpAddr::V4(network)) if bits <= 32 => {
+            let differs = u32::from(address) ^ u32::from(network);
+            differs.checked_shr(32 - bits).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(address), IpAddr::V6(network)) if bits <= 128 => {
+            let differs = u128::from(address) ^ u128::from(network);
+            differs.checked_shr(128 - bits).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_are_read_and_their_passwords_never_shown() {
+        let proxy = Proxy::parse("http://test-user:test%2Fpassword@proxy.example.com:3128").unwrap();
+        assert_eq!(
+            (proxy.to_string(), format!("{proxy:?}")),
+            ("proxy.example.com:3128".into(), "Proxy(proxy.example.com:3128)".into())
+        );
+        assert_eq!(proxy.inner().password(), Some("test/password"));
+        assert_eq!(Proxy::parse("proxy.example.com:3128").unwrap().to_string(), "proxy.example.com:3128");
+        for wrong in
+            ["", "socks5://test-password@h", "ftp://test-password@h", "http://", "http://test-password @h"]
+        {
+            let message = Proxy::parse(wrong).unwrap_err().to_string();
+            assert!(!message.contains("test-password"), "{message}");
+        }
+    }
+
+    #[test]
+    fn no_proxy_is_understood_as_go_does() {
+        let server = |url: &str| Server::parse_url(url).unwrap();
+        let named = server("https://api.k8s.example.com:6443");
+        for direct in [
+            "example.com",
+            ".example.com",
+            "*.example.com",
+            "api.k8s.example.com",
+            "x, EXAMPLE.com",
+            "*",
+            "example.com:6443",
+        ] {
+            assert!(is_direct(&named, direct), "{direct}");
+        }
+        for proxied in [
+            "",
+            "xample.com",
+            ".api.k8s.example.com",
+            "example.com:443",
+            "10.0.0.0/8",
+            "com.",
+            ",",
+            "example.org",
+        ] {
+            assert!(!is_direct(&named, proxied), "{proxied}");
+        }
+        let numbered = server("https://10.1.2.3:6443");
+        for direct in ["10.1.2.3", "10.0.0.0/8", "10.1.2.3:6443", "0.0.0.0/0", "10.1.2.3/32"] {
+            assert!(is_direct(&numbered, direct), "{direct}");
+        }
+        for proxied in
+            ["10.1.2.4", "11.0.0.0/8", "10.1.2.3:443", "10.0.0.0/33", "10.1.2.2/32", "fd00::/8", "3"]
+        {
+            assert!(!is_direct(&numbered, proxied), "{proxied}");
+        }
+        assert!(is_direct(&server("https://[fd00::1]:6443"), "fd00::/8"));
+        assert!(is_direct(&server("https://[fd00::1]:6443"), "[fd00::1]:6443"));
+        for own in ["https://localhost:6443", "https://127.0.0.1:6443", "https://[::1]:6443"] {
+            assert!(is_direct(&server(own), ""), "{own}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! TLS over a connection: which certificates a server may show and for which name, and which one we show. ureq has a connector
+//! for it too, but that takes no client certificate of X.509 version 1, which openssl makes unless it is told otherwise, and
+//! does not tell the errors of a proxy from those of a server.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, StreamOwned,
+};
+use ureq::unversioned::transport::time::{Duration, Instant};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
+};
+
+use crate::kube::auth::client_cert::ClientCertificate;
+use crate::kube::transport::ca_bundle::Roots;
+
+/// Makes secure connections to one server, and to a proxy before it.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    /// The server's host and port, as in its URL.
+    pub(crate) server: String,
+    /// The name that its certificate must have in place of that one (`tls-server-name`).
+    pub(crate) name: Option<ServerName<'static>>,
+    /// Made by [`config`].
+    pub(crate) config: Result<Arc<ClientConfig>, Error>,
+}
+
+/// Trusts these roots, or anybody without, and shows this certificate to whoever asks for one.
+pub(crate) fn config(
+    roots: Option<&Roots>,
+    certificate: Option<&ClientCertificate>,
+) -> Result<Arc<ClientConfig>, Error> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(rustls::ALL_VERSIONS)?;
+    let builder = match roots {
+        Some(roots) => {
+            let mut store = RootCertStore::empty();
+            store.add_parsable_certificates(roots.certificates().iter().cloned());
+            builder.with_root_certificates(store)
+        }
+        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody)),
+    };
+    Ok(Arc::new(match certificate {
+        Some(certificate) => builder.with_client_cert_resolver(certificate.resolver()),
+        None => builder.with_no_client_auth(),
+    }))
+}
+
+impl<In: Transport> Connector<In> for Tls {
+    type Out = Either<In, Stream>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        let Some(transport) = chained else { return Ok(None) };
+        if !details.needs_tls() || transport.is_tls() {
+            return Ok(Some(Either::A(transport)));
+        }
+        let is_server = details.uri.authority().is_some_and(|authority| *authority == *self.server);
+        let opened = self.open(details, is_server, transport.boxed());
+        match opened {
+            Ok(stream) => Ok(Some(Either::B(stream))),
+            Err(error) if is_server => Err(error),
+            Err(error) => Err(ureq::Error::Other(Box::new(OfProxy(error)))),
+        }
+    }
+}
+
+impl Tls {
+    fn open(
+        &self,
+        details: &ConnectionDetails<'_>,
+        is_server: bool,
+        transport: Box<dyn Transport>,
+    ) -> Result<Stream, ureq::Error> {
+        let name = match &self.name {
+            Some(name) if is_server => name.clone(),
+            _ => {
+                let host = details.uri.host().unwrap_or_default();
+                let bare = host.trim_start_matches('[').trim_end_matches(']');
+                let name = ServerName::try_from(bare);
+                name.map_err(|_| ureq::Error::Tls("no certificate could be for this host"))?.to_owned()
+            }
+        };
+        let connection = self.config.clone().and_then(|config| ClientConnection::new(config, name));
+        // As rustls itself hands its errors through what reads and writes.
+        let mut connection = connection.map_err(io::Error::other)?;
+        let mut socket = TransportAdapter::new(transport, Arc::clone(&details.current_time));
+        socket.set_timeout(left(details));
+        connection.complete_io(&mut socket)?;
+        let (input, output) = (details.config.input_buffer_size(), details.config.output_buffer_size());
+        let stream = StreamOwned::new(connection, socket);
+        Ok(Stream { buffers: LazyBuffers::new(input, output), stream })
+    }
+}
+
+/// What is left of the time to connect in: some of it went into TCP and the proxy.
+fn left(details: &ConnectionDetails<'_>) -> NextTimeout {
+    let mut timeout = details.timeout;
+    if let (Duration::Exact(whole), Instant::Exact(began)) = (timeout.after, details.now) {
+        timeout.after = Duration::Exact(whole.saturating_sub(began.elapsed()));
+    }
+    timeout
+}
+
+/// A connection with TLS.
+pub(crate) struct Stream {
+    buffers: LazyBuffers,
+    stream: StreamOwned<ClientConnection, TransportAdapter>,
+}
+
+impl Transport for Stream {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.stream.sock.set_timeout(timeout);
+        Ok(self.stream.write_all(&self.buffers.output()[..amount])?)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.stream.sock.set_timeout(timeout);
+        let count = self.stream.read(self.buffers.input_append_buf())?;
+        self.buffers.input_appended(count);
+        Ok(count > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.stream.sock.get_mut().is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        true
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stream")
+    }
+}
+
+/// What went wrong with the proxy, and not with the server behind it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct OfProxy(pub(crate) ureq::Error);
+
+/// Takes any certificate for any name (`insecure-skip-tls-verify`), also one that cannot be read.
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    /// Those that servers sign with, ours or not: none is looked at.
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        use SignatureScheme as S;
+        vec![
+            S::ECDSA_NISTP256_SHA256,
+            S::ECDSA_NISTP384_SHA384,
+            S::ECDSA_NISTP521_SHA512,
+            S::ED25519,
+            S::RSA_PSS_SHA256,
+            S::RSA_PSS_SHA384,
+            S::RSA_PSS_SHA512,
+            S::RSA_PKCS1_SHA256,
+            S::RSA_PKCS1_SHA384,
+            S::RSA_PKCS1_SHA512,
+            S::RSA_PKCS1_SHA1,
+        ]
+    }
+}

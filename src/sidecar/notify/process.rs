@@ -1,0 +1,123 @@
+//! A notice by signal, to a process that is found by its name. Containers see each other's processes where the pod sets
+//! `shareProcessNamespace`.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use log::warn;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
+
+use crate::credential::SignalName;
+use crate::text::{Quoted, one_line};
+
+/// Sends the signal to every process of this name whose parent is not of this name too: to a server and not to its
+/// workers. Our own process is never one of them.
+pub(crate) fn signal(signal: SignalName, name: &str) -> Result<(), String> {
+    let found: Vec<_> = processes().filter(|pid| is_named(*pid, name)).collect();
+    let tops = found.iter().filter(|pid| parent(**pid).is_none_or(|parent| !found.contains(&parent)));
+    let (mut told, mut failure) = (0, None);
+    for pid in tops {
+        // The descriptor stays with the process that has the number now; after it is opened, the name is looked at again.
+        let process = match pidfd_open(*pid, PidfdFlags::empty()) {
+            Err(errno @ (Errno::NOSYS | Errno::PERM)) => {
+                return Err(format!(
+                    "this kernel, or the container's seccomp profile, has no pidfd_open ({errno})"
+                ));
+            }
+            opened => opened,
+        };
+        let sent = process.and_then(|process| {
+            if is_named(*pid, name) { pidfd_send_signal(&process, number(signal)) } else { Err(Errno::SRCH) }
+        });
+        match sent {
+            Ok(()) => told += 1,
+            // It has ended meanwhile.
+            Err(Errno::SRCH) => {}
+            Err(errno) => {
+                let number = pid.as_raw_nonzero();
+                failure = Some(format!(
+                    "process {number} cannot be sent a signal ({errno}): both containers must run as one user"
+                ));
+            }
+        }
+    }
+    match (told, failure) {
+        (0, Some(failure)) => Err(failure),
+        (0, None) => Err(unseen(name)),
+        // Who was told must not be told again because of another.
+        (_, Some(failure)) => {
+            warn!("{failure}");
+            Ok(())
+        }
+        (_, None) => Ok(()),
+    }
+}
+
+/// How many names of processes a message shows.
+const SHOWN: usize = 8;
+
+fn unseen(name: &str) -> String {
+    // Without a shared namespace the sidecar itself is the first process, and there is no other.
+    if getpid().is_init() {
+        return format!(
+            "there is no process {}, and none of other containers: the pod must set shareProcessNamespace: true",
+            Quoted(name)
+        );
+    }
+    let names: BTreeSet<_> =
+        processes().filter_map(|pid| fs::read_to_string(proc(pid, "comm")).ok()).collect();
+    let names: Vec<_> = names.iter().take(SHOWN).map(|name| one_line(name.trim_end(), 16)).collect();
+    format!("there is no process {}; there are {}", Quoted(name), names.join(", "))
+}
+
+fn proc(pid: Pid, file: &str) -> String {
+    format!("/proc/{}/{file}", pid.as_raw_nonzero())
+}
+
+fn processes() -> impl Iterator<Item = Pid> {
+    let names = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter_map(|name| Pid::from_raw(name.parse().ok()?)).filter(|pid| *pid != getpid())
+}
+
+/// Whether a process has this name, as the kernel knows it (its first 15 bytes) or as it was started.
+fn is_named(pid: Pid, name: &str) -> bool {
+    // What has ended and was not waited for yet cannot be told anything.
+    if matches!(status(pid).map(|(state, _)| state), None | Some('Z' | 'X')) {
+        return false;
+    }
+    let file = |file: &str| fs::read(proc(pid, file)).unwrap_or_default();
+    let started = file("cmdline");
+    let program = started.split(|byte| *byte == 0).next().unwrap_or_default();
+    let base = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    base == name.as_bytes() || file("comm").trim_ascii_end() == name.as_bytes()
+}
+
+fn parent(pid: Pid) -> Option<Pid> {
+    status(pid)?.1
+}
+
+/// The state of a process and its parent: the third and fourth field of `/proc/PID/stat`. The second is a name in
+/// parentheses that may hold anything.
+fn status(pid: Pid) -> Option<(char, Option<Pid>)> {
+    let stat = fs::read_to_string(proc(pid, "stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.next().and_then(|parent| Pid::from_raw(parent.parse().ok()?))))
+}
+
+fn number(signal: SignalName) -> Signal {
+    match signal {
+        SignalName::Hup => Signal::HUP,
+        SignalName::Int => Signal::INT,
+        SignalName::Quit => Signal::QUIT,
+        SignalName::Term => Signal::TERM,
+        SignalName::Usr1 => Signal::USR1,
+        SignalName::Usr2 => Signal::USR2,
+        SignalName::Winch => Signal::WINCH,
+    }
+}
