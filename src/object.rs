@@ -96,11 +96,30 @@ impl fmt::Display for ClusterId {
     }
 }
 
+/// The cluster that an object is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ClusterRef {
+    /// The cluster of the pod, or of the kubeconfig's context.
+    #[default]
+    Local,
+    /// A cluster of the clusters file.
+    Named(ClusterId),
+}
+
+impl ClusterRef {
+    /// The id of a named cluster; `None` means the local one, which has no id.
+    pub(crate) fn id(&self) -> Option<&ClusterId> {
+        match self {
+            Self::Local => None,
+            Self::Named(id) => Some(id),
+        }
+    }
+}
+
 /// One object, by its cluster, kind, namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectRef {
-    /// In which cluster it is; none for the pod's own.
-    pub(crate) cluster: Option<ClusterId>,
+    pub(crate) cluster: ClusterRef,
     /// What it is.
     pub(crate) kind: Kind,
     /// Where it is.
@@ -113,7 +132,7 @@ impl ObjectRef {
     /// Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>
     pub fn new(kind: Kind, namespace: Namespace, name: &str) -> Result<Self, NameError> {
         if is_subdomain(name) {
-            Ok(Self { cluster: None, kind, namespace, name: name.into() })
+            Ok(Self { cluster: ClusterRef::Local, kind, namespace, name: name.into() })
         } else {
             Err(NameError::new("name", name))
         }
@@ -138,9 +157,9 @@ impl ObjectRef {
         }
     }
 
-    /// The object of this kind and name in another cluster; none means the pod's own.
+    /// The object of this kind and name in the given cluster.
     #[must_use]
-    pub(crate) fn in_cluster(self, cluster: Option<ClusterId>) -> Self {
+    pub(crate) fn in_cluster(self, cluster: ClusterRef) -> Self {
         Self { cluster, ..self }
     }
 
@@ -154,8 +173,8 @@ impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind, self.namespace, self.name)?;
         match &self.cluster {
-            Some(cluster) => write!(f, " of cluster {cluster}"),
-            None => Ok(()),
+            ClusterRef::Named(cluster) => write!(f, " of cluster {cluster}"),
+            ClusterRef::Local => Ok(()),
         }
     }
 }
@@ -231,7 +250,7 @@ mod tests {
     #[test]
     fn an_object_of_another_cluster_is_another_object_and_says_so() {
         let hub = ClusterId::parse("hub.eu-1").unwrap();
-        let there = secret("db").unwrap().in_cluster(Some(hub));
+        let there = secret("db").unwrap().in_cluster(ClusterRef::Named(hub));
         assert_eq!(there.to_string(), "Secret prod/db of cluster hub.eu-1");
         assert_ne!(there, secret("db").unwrap());
         for wrong in ["", "-a", "a.", "a b", "a/b", "ä", &"a".repeat(64)] {

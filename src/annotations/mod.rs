@@ -122,8 +122,8 @@ impl Group<'_> {
         let before = errors.len();
         let mut values = Values { prefix, name, words: &self.words, errors };
 
-        let cluster = values.read(Word::Cluster, |text| scope.cluster(text.trim()));
-        let namespace = scope.place(cluster.as_ref());
+        let cluster = values.read(Word::Cluster, |text| scope.cluster(text.trim())).unwrap_or_default();
+        let namespace = scope.place(&cluster);
 
         let sources = [(Word::Secret, Kind::Secret), (Word::Configmap, Kind::ConfigMap)]
             .into_iter()

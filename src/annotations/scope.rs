@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::annotations::error::Problem;
-use crate::object::{ClusterId, Namespace};
+use crate::object::{ClusterId, ClusterRef, Namespace};
 use crate::text::nearest;
 
 /// Where a source is looked for.
@@ -22,15 +22,15 @@ impl Scope {
     }
 
     /// Where the sources of one credential are, and their namespace: in this cluster, or without one in the pod's own.
-    pub(crate) fn place(&self, cluster: Option<&ClusterId>) -> &Namespace {
-        cluster.and_then(|cluster| self.clusters.get(cluster)).unwrap_or(&self.namespace)
+    pub(crate) fn place(&self, cluster: &ClusterRef) -> &Namespace {
+        cluster.id().and_then(|cluster| self.clusters.get(cluster)).unwrap_or(&self.namespace)
     }
 
     /// Reads a value of `.cluster`.
-    pub(crate) fn cluster(&self, text: &str) -> Result<ClusterId, Problem> {
+    pub(crate) fn cluster(&self, text: &str) -> Result<ClusterRef, Problem> {
         let known = ClusterId::parse(text)?;
         if self.clusters.contains_key(&known) {
-            return Ok(known);
+            return Ok(ClusterRef::Named(known));
         }
         let nearest = nearest(text, self.clusters.keys().map(ClusterId::as_str)).map(str::to_owned);
         Err(Problem::UnknownCluster { id: text.to_owned(), nearest, has_clusters: !self.clusters.is_empty() })

@@ -1,7 +1,7 @@
 //! The Service that a credential takes host and port from.
 
 use crate::credential::Keys;
-use crate::object::{ClusterId, Kind, NameError, Namespace, ObjectRef, is_label};
+use crate::object::{ClusterRef, Kind, NameError, Namespace, ObjectRef, is_label};
 use crate::text::Beginning;
 
 /// What a Service gives, under the names by which `.keys` can rename it.
@@ -32,9 +32,9 @@ impl ServicePort {
         Ok(Self { object, port: port.map(str::to_owned) })
     }
 
-    /// The same of a Service in another cluster; none means the pod's own.
+    /// The same Service and port in the given cluster.
     #[must_use]
-    pub(crate) fn in_cluster(self, cluster: Option<ClusterId>) -> Self {
+    pub(crate) fn in_cluster(self, cluster: ClusterRef) -> Self {
         Self { object: self.object.in_cluster(cluster), ..self }
     }
 
