@@ -179,15 +179,49 @@ impl fmt::Display for ObjectRef {
     }
 }
 
-/// What a Secret or ConfigMap holds: bytes under keys. Of a Service it is the host under [`SERVICE_HOST`], and the number of
-/// each port under [`SERVICE_PORT`] and the port's name.
+/// The decoded `data` of a Secret, or `data` and `binaryData` of a ConfigMap.
 pub(crate) type Data = BTreeMap<String, SecretBytes>;
 
-/// The key of a Service's host.
-pub(crate) const SERVICE_HOST: &str = "host";
-/// What the key of a Service's port begins with; behind it stands the port's name, if it has one. No name has a slash in
-/// it, so that no port can be taken for the host or for another port.
-pub(crate) const SERVICE_PORT: &str = "port/";
+/// The content of an object that credentials are read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectData {
+    /// A Secret or ConfigMap.
+    Keys(Data),
+    /// A Service.
+    Service(ServiceData),
+}
+
+/// The address of a Service. Host and port numbers become fields as they are, so they have the type of field values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceData {
+    pub(crate) host: SecretBytes,
+    /// The port numbers by port name. The name is empty if the Service has a single port and does not name it.
+    pub(crate) ports: BTreeMap<String, SecretBytes>,
+}
+
+impl ObjectData {
+    /// The keys of a Secret or ConfigMap; `None` means that this is a Service.
+    pub fn keys(&self) -> Option<&Data> {
+        match self {
+            Self::Keys(data) => Some(data),
+            Self::Service(_) => None,
+        }
+    }
+
+    /// The address of a Service; `None` means that this is a Secret or ConfigMap.
+    pub(crate) fn service(&self) -> Option<&ServiceData> {
+        match self {
+            Self::Keys(_) => None,
+            Self::Service(service) => Some(service),
+        }
+    }
+}
+
+impl FromIterator<(String, SecretBytes)> for ObjectData {
+    fn from_iter<I: IntoIterator<Item = (String, SecretBytes)>>(entries: I) -> Self {
+        Self::Keys(entries.into_iter().collect())
+    }
+}
 
 /// A name that Kubernetes would not accept.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

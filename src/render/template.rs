@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::credential::{Credential, FieldName, Keys, ServicePort, TemplateSource};
-use crate::object::{Data, ObjectRef};
+use crate::object::{Data, ObjectData, ObjectRef};
 use crate::render::error::KEY_SHOWN;
 use crate::render::error::{Error, Errors, LISTED_KEYS, Problem};
 use crate::render::fields::{Fields, Sources};
@@ -64,7 +64,7 @@ pub(crate) fn of<'a>(
         Some(TemplateSource::ConfigMap { object, key, delimiters }) => (object, key, delimiters),
     };
     // Fetching has failed already where this is not optional.
-    let Some(Some(data)) = sources.get(object) else { return Ok(None) };
+    let Some(Some(ObjectData::Keys(data))) = sources.get(object) else { return Ok(None) };
     match data.get(key.as_str()) {
         None if credential.optional => Ok(None),
         None => Err(no_key(object, key, data)),

@@ -292,7 +292,7 @@ mod tests {
     }
 
     fn version(version: &str) -> Object {
-        let data = BTreeMap::from([("password".to_owned(), SecretBytes::from(version))]);
+        let data = [("password".to_owned(), SecretBytes::from(version))].into_iter().collect();
         Object { version: version.to_owned(), data }
     }
 
@@ -316,7 +316,7 @@ mod tests {
             Read { object: object.clone(), since: None, started: Instant::now(), result: Ok(version("2")) };
         assert!(held.take(Batch { cluster: ClusterRef::Local, reads: vec![read] }).is_some());
         held.adopt(edit).unwrap();
-        assert_eq!(held.sources()[&object].as_ref().unwrap()["password"].expose(), b"2");
+        assert_eq!(held.sources()[&object].as_ref().unwrap().keys().unwrap()["password"].expose(), b"2");
         assert_eq!(held.versions().next().unwrap().1.as_deref(), Some("2"));
     }
 

@@ -1,12 +1,12 @@
 //! What a Service gives beside a Secret.
 
 use super::*;
-use crate::object::{SERVICE_HOST, SERVICE_PORT};
+use crate::object::ServiceData;
 
 /// A Service as it is held once it was read.
-fn service(ports: &[(&str, &str)]) -> Data {
-    let ports = ports.iter().map(|(name, number)| (format!("{SERVICE_PORT}{name}"), (*number).into()));
-    [(SERVICE_HOST.to_owned(), "db.prod.svc".into())].into_iter().chain(ports).collect()
+fn service(ports: &[(&str, &str)]) -> ObjectData {
+    let ports = ports.iter().map(|(name, number)| ((*name).to_owned(), (*number).into())).collect();
+    ObjectData::Service(ServiceData { host: "db.prod.svc".into(), ports })
 }
 
 /// The files of a credential `db`, from Secret `s` and Service `d`; or its errors.
