@@ -6,7 +6,7 @@ use std::fmt;
 use crate::credential::{
     Credential, CredentialName, FieldName, Keys, ServicePort, TemplateSource, is_variable,
 };
-use crate::escape::{Refused, Rule};
+use crate::escape::{EscapeFn, Unrepresentable};
 use crate::object::{Kind, ObjectData, ObjectRef};
 use crate::render::error::{KEY_SHOWN, LISTED_KEYS, Problem, names};
 use crate::render::service::{self, Entries};
@@ -176,13 +176,13 @@ pub(crate) fn text<'a>(field: &FieldName, value: &'a SecretBytes) -> Result<&'a 
 
 /// Writes a field's value by a rule.
 pub(crate) fn escaped(
-    rule: Rule,
+    rule: EscapeFn,
     field: &FieldName,
     value: &SecretBytes,
     out: &mut SecretBuffer,
 ) -> Result<(), Problem> {
     let text = value.expose_text().ok_or_else(|| Problem::Binary { field: field.clone() })?;
-    rule(text, out).map_err(|Refused(what)| Problem::Refused { field: field.clone(), what })
+    rule(text, out).map_err(|Unrepresentable(what)| Problem::Refused { field: field.clone(), what })
 }
 
 /// A field's name as the name of a variable.

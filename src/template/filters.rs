@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose};
 
-use crate::escape::{RULES, Refused};
+use crate::escape::{RULES, Unrepresentable};
 use crate::secret::{SecretBuffer, SecretBytes};
 use crate::template::error::Problem;
 
@@ -53,7 +53,8 @@ pub(crate) fn apply(name: &'static str, value: &[u8], stand_ins: bool) -> Result
         "upper" => text.chars().flat_map(char::to_uppercase).for_each(|c| out.push_char(c)),
         _ => {
             if let Some((_, rule)) = RULES.iter().find(|(rule, _)| *rule == name) {
-                rule(text, &mut out).map_err(|Refused(what)| Problem::Refused { filter: name, what })?;
+                rule(text, &mut out)
+                    .map_err(|Unrepresentable(what)| Problem::Refused { filter: name, what })?;
             }
         }
     }

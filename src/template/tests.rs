@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::escape::{RULES, Refused};
+use crate::escape::{RULES, Unrepresentable};
 use crate::secret::SecretBuffer;
 
 /// What no message may show.
@@ -341,7 +341,7 @@ proptest! {
             let made = render(&format!("{{{{ password|{name} }}}}."), &[("password", value.as_bytes())]);
             match expected {
                 Ok(expected) => prop_assert_eq!(made, Ok(format!("{expected}.\n"))),
-                Err(Refused(what)) => {
+                Err(Unrepresentable(what)) => {
                     let message = made.unwrap_err();
                     prop_assert!(message.starts_with("line 1, column 13: the value holds ") && message.contains(what), "{}", message);
                 }
