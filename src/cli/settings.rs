@@ -1,6 +1,6 @@
 //! What was typed, and what the environment adds, as validated settings.
 
-use crate::annotations::Scope;
+use crate::annotations::ReferenceScope;
 use crate::cli::access::{self, Found};
 use crate::cli::args::{InspectArgs, OnDeleteArg, OutputArg, SidecarArgs, Subject, SyncBy};
 use crate::cli::failure::Failure;
@@ -19,7 +19,7 @@ use crate::text::{Quoted, nearest, suggest};
 /// Reads the settings of a pass and the way to the API server.
 pub(crate) fn of(args: &SourceArgs) -> Result<(Settings, Found), Failure> {
     let found = access::find(args)?;
-    let scope = Scope { namespace: found.namespace.clone(), clusters: access::namespaces(&found) };
+    let scope = ReferenceScope { namespace: found.namespace.clone(), clusters: access::namespaces(&found) };
     let prefix = args.annotation_prefix.trim_end_matches('/').to_owned();
     if !is_subdomain(&prefix) {
         return Err(Failure::Setting(format!(

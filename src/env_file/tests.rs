@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::annotations::{self, DEFAULT_PREFIX, Scope};
+use crate::annotations::{self, DEFAULT_PREFIX, ReferenceScope};
 use crate::escape;
 use crate::object::{Kind, Namespace, ObjectRef};
 use crate::render;
@@ -26,7 +26,8 @@ fn rendered(secret: &BTreeMap<String, Vec<u8>>) -> BTreeMap<RelativePath, Secret
     let annotations = [("db.secret", "s"), ("db.format", "env")]
         .map(|(key, value)| (format!("{DEFAULT_PREFIX}/{key}"), value.to_owned()));
     let credentials =
-        annotations::parse(&annotations.into(), DEFAULT_PREFIX, &Scope::own(namespace.clone())).unwrap();
+        annotations::parse(&annotations.into(), DEFAULT_PREFIX, &ReferenceScope::local(namespace.clone()))
+            .unwrap();
     let data = secret.iter().map(|(key, value)| (key.clone(), SecretBytes::new(value.clone()))).collect();
     let object = ObjectRef::parse(Kind::Secret, "s", &namespace).unwrap();
     let bundle = render::bundle(&credentials, &[(object, Some(data))].into()).unwrap();

@@ -131,7 +131,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::annotations::{DEFAULT_PREFIX, Scope, parse};
+    use crate::annotations::{DEFAULT_PREFIX, ReferenceScope, parse};
     use crate::object::{Kind, Namespace, ObjectRef};
     use crate::render::{Sources, bundle};
 
@@ -143,7 +143,8 @@ mod tests {
             .chain(&[("secret", "s")])
             .map(|(word, value)| (format!("{DEFAULT_PREFIX}/db.{word}"), (*value).to_owned()))
             .collect();
-        let credentials = parse(&annotations, DEFAULT_PREFIX, &Scope::own(namespace.clone())).unwrap();
+        let credentials =
+            parse(&annotations, DEFAULT_PREFIX, &ReferenceScope::local(namespace.clone())).unwrap();
         let data = secret.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
         let secret = ObjectRef::new(Kind::Secret, namespace, "s").unwrap();
         let files =

@@ -273,7 +273,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::annotations::{self, Scope};
+    use crate::annotations::{self, ReferenceScope};
     use crate::object::Namespace;
     use crate::secret::SecretBytes;
     use crate::telemetry::Health;
@@ -281,7 +281,8 @@ mod tests {
 
     fn credentials() -> Vec<Credential> {
         let named = BTreeMap::from([("podcreds.io/db.secret".to_owned(), "db".to_owned())]);
-        annotations::parse(&named, "podcreds.io", &Scope::own(Namespace::parse("prod").unwrap())).unwrap()
+        annotations::parse(&named, "podcreds.io", &ReferenceScope::local(Namespace::parse("prod").unwrap()))
+            .unwrap()
     }
 
     fn held(credentials: &[Credential]) -> Held {

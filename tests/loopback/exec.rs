@@ -261,10 +261,7 @@ fn what_format_env_does_not_write_is_refused_by_file_and_line_and_nothing_is_sta
         publish(&scene.pod.volume(), &[("app/db.env", &content)]);
         let finished = exec(&scene, &["--log-level", "debug"], &["/bin/sh", "-c", "echo started"]);
         assert_code(&finished, 2);
-        assert_has(
-            &finished.stderr,
-            &[&format!("file app/db.env, line {line}: not in format env")],
-        );
+        assert_has(&finished.stderr, &[&format!("file app/db.env, line {line}: not in format env")]);
         let said = finished.stderr + &scene.pod.termination_message();
         assert!(!said.contains(PASSWORD) && finished.stdout.is_empty(), "{said}");
     }

@@ -9,7 +9,7 @@ mod templates;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::annotations::{DEFAULT_PREFIX, Scope, parse};
+use crate::annotations::{DEFAULT_PREFIX, ReferenceScope, parse};
 use crate::credential::FieldName;
 use crate::object::{Kind, Namespace, ObjectData, ObjectRef};
 
@@ -22,7 +22,7 @@ fn credentials(annotations: &[(&str, &str)]) -> Vec<Credential> {
     parse(
         &annotations.iter().map(named).collect(),
         DEFAULT_PREFIX,
-        &Scope::own(Namespace::parse("prod").unwrap()),
+        &ReferenceScope::local(Namespace::parse("prod").unwrap()),
     )
     .unwrap()
 }

@@ -165,5 +165,5 @@ fn a_template_of_a_config_map_may_name_what_a_service_gives() {
     let credentials = credentials(&base);
     assert!(check_templates(&credentials, &sources(b"{{ H }}:{{ port }}")).is_ok());
     let message = check_templates(&credentials, &sources(b"{{ host }}")).unwrap_err().to_string();
-    assert!(message.contains("there is no field \"host\"; there are H, port"), "{message}");
+    assert!(message.contains("unknown field \"host\"; available: H, port"), "{message}");
 }
