@@ -32,7 +32,7 @@ pub(crate) enum ListError {
     BadEscape(FieldName),
 }
 
-/// Reads `field=key, field, …` as pairs of field and key. An entry `field` stands for `field=field`.
+/// Reads `field=key, field, …` as pairs of field and key. An entry `field` means `field=field`.
 pub(crate) fn keys(text: &str) -> Result<Vec<(&str, &str)>, ListError> {
     let entries = text
         .split([',', '\n'])

@@ -10,7 +10,7 @@ use crate::template::error::{Position, Problem, TemplateError};
 use crate::template::filters;
 use crate::template::tree::{Comparison, Expression, Filter, IfExpr, Kind, LoopAttribute};
 
-/// The variable that stands for all fields.
+/// The name of the variable that contains all fields.
 pub(crate) const FIELDS: &str = "fields";
 
 /// Converts the parser's syntax tree, and collects the names that it uses.

@@ -163,7 +163,7 @@ impl Reader {
     fn set_target(&mut self, target: &Expr<'_>) -> Result<String, TemplateError> {
         match target {
             Expr::Var(var) if var.id == FIELDS => {
-                unsupported(var.span(), "fields as the name of a variable", "it stands for all fields")
+                unsupported(var.span(), "fields as the name of a variable", "that name means all fields")
             }
             Expr::Var(var) => {
                 self.optional.insert(var.id.to_owned());
