@@ -8,21 +8,21 @@ use minijinja::value::ValueKind;
 
 use crate::template::error::{Position, Problem, TemplateError};
 use crate::template::filters;
-use crate::template::tree::{Comparison, Expression, Filter, IfExpr, Kind, LoopAttribute};
+use crate::template::tree::{Comparison, ExprKind, Expression, Filter, IfExpr, LoopAttribute};
 
 /// The name of the variable that contains all fields.
 pub(crate) const FIELDS: &str = "fields";
 
 /// Converts the parser's syntax tree, and collects the names that it uses.
 #[derive(Default)]
-pub(crate) struct Reader {
+pub(crate) struct TreeBuilder {
     pub(crate) used: BTreeMap<String, Position>,
     pub(crate) optional: BTreeSet<String>,
     /// The depth of nested loops.
     pub(crate) loops: usize,
 }
 
-impl Reader {
+impl TreeBuilder {
     fn boxed(&mut self, expr: &Expr<'_>) -> Result<Box<Expression>, TemplateError> {
         self.expression(expr).map(Box::new)
     }
@@ -38,23 +38,23 @@ impl Reader {
     pub(crate) fn expression(&mut self, expr: &Expr<'_>) -> Result<Expression, TemplateError> {
         let kind = match expr {
             Expr::Const(constant) => constant_kind(constant, constant.span())?,
-            Expr::Var(var) if var.id == FIELDS => Kind::Fields,
+            Expr::Var(var) if var.id == FIELDS => ExprKind::Fields,
             Expr::Var(var) => {
                 self.uses(var.id, var.span());
-                Kind::Name(var.id.to_owned())
+                ExprKind::Name(var.id.to_owned())
             }
             Expr::GetAttr(attr) => self.attribute(&attr.expr, attr.name, attr.span())?,
             Expr::GetItem(item) => match (&item.expr, &item.subscript_expr) {
                 (Expr::Var(var), Expr::Const(name)) if var.id == FIELDS && name.value.as_str().is_some() => {
                     let name = name.value.as_str().unwrap_or_default();
                     self.uses(name, item.span());
-                    Kind::Field(name.to_owned())
+                    ExprKind::Field(name.to_owned())
                 }
-                (Expr::Var(var), name) if var.id == FIELDS => Kind::Item(self.boxed(name)?),
+                (Expr::Var(var), name) if var.id == FIELDS => ExprKind::Item(self.boxed(name)?),
                 (other, _) => return unsupported(other.span(), "[ ]", "only fields[\"name\"] can have it"),
             },
             Expr::UnaryOp(op) => match op.op {
-                UnaryOpKind::Not => Kind::Not(self.boxed(&op.expr)?),
+                UnaryOpKind::Not => ExprKind::Not(self.boxed(&op.expr)?),
                 UnaryOpKind::Neg => return arithmetic(op.span()),
             },
             Expr::BinOp(op) => self.operation(op)?,
@@ -64,9 +64,9 @@ impl Reader {
                 for ast::CompareOp { op, expr: right } in &chain.ops {
                     rest.push((comparison(*op, right.span())?, self.expression(right)?));
                 }
-                Kind::Compare(first, rest)
+                ExprKind::Compare(first, rest)
             }
-            Expr::IfExpr(choice) => Kind::IfExpr(Box::new(IfExpr {
+            Expr::IfExpr(choice) => ExprKind::IfExpr(Box::new(IfExpr {
                 condition: self.expression(&choice.test_expr)?,
                 then: self.expression(&choice.true_expr)?,
                 otherwise: choice.false_expr.as_ref().map(|expr| self.expression(expr)).transpose()?,
@@ -85,15 +85,15 @@ impl Reader {
     }
 
     /// Converts `fields.name` and the attributes of `loop`.
-    fn attribute(&mut self, of: &Expr<'_>, name: &str, span: Span) -> Result<Kind, TemplateError> {
+    fn attribute(&mut self, of: &Expr<'_>, name: &str, span: Span) -> Result<ExprKind, TemplateError> {
         match of {
             Expr::Var(var) if var.id == FIELDS => {
                 self.uses(name, span);
-                Ok(Kind::Field(name.to_owned()))
+                Ok(ExprKind::Field(name.to_owned()))
             }
             Expr::Var(var) if var.id == "loop" && self.loops > 0 => {
                 match LoopAttribute::ALL.iter().find(|(known, _)| *known == name) {
-                    Some((_, attribute)) => Ok(Kind::Loop(*attribute)),
+                    Some((_, attribute)) => Ok(ExprKind::Loop(*attribute)),
                     None => unsupported(
                         span,
                         "this attribute of loop",
@@ -108,18 +108,18 @@ impl Reader {
         }
     }
 
-    fn operation(&mut self, op: &ast::BinOp<'_>) -> Result<Kind, TemplateError> {
+    fn operation(&mut self, op: &ast::BinOp<'_>) -> Result<ExprKind, TemplateError> {
         let compared = match op.op {
-            BinOpKind::ScAnd => return Ok(Kind::And(self.pair(&op.left, &op.right)?)),
-            BinOpKind::ScOr => return Ok(Kind::Or(self.pair(&op.left, &op.right)?)),
+            BinOpKind::ScAnd => return Ok(ExprKind::And(self.pair(&op.left, &op.right)?)),
+            BinOpKind::ScOr => return Ok(ExprKind::Or(self.pair(&op.left, &op.right)?)),
             BinOpKind::Concat => {
                 let mut left = self.expression(&op.left)?;
                 let right = self.expression(&op.right)?;
-                if let Kind::Concat(texts) = &mut left.kind {
+                if let ExprKind::Concat(texts) = &mut left.kind {
                     texts.push(right);
                     return Ok(left.kind);
                 }
-                return Ok(Kind::Concat(vec![left, right]));
+                return Ok(ExprKind::Concat(vec![left, right]));
             }
             BinOpKind::Eq => CompareOpKind::Eq,
             BinOpKind::Ne => CompareOpKind::Ne,
@@ -139,34 +139,34 @@ impl Reader {
         {
             self.optional.extend(name.value.as_str().map(str::to_owned));
         }
-        Ok(Kind::Compare(self.boxed(&op.left)?, vec![(comparison, self.expression(&op.right)?)]))
+        Ok(ExprKind::Compare(self.boxed(&op.left)?, vec![(comparison, self.expression(&op.right)?)]))
     }
 
-    fn filtered(&mut self, filtered: &ast::Filter<'_>, span: Span) -> Result<Kind, TemplateError> {
+    fn filtered(&mut self, filtered: &ast::Filter<'_>, span: Span) -> Result<ExprKind, TemplateError> {
         let Some(value) = &filtered.expr else {
             return unsupported(span, "a filter without a value", "write a value and | before the filter");
         };
         if filtered.name != "default" {
-            return Ok(Kind::Filtered(self.boxed(value)?, filter(filtered, span)?));
+            return Ok(ExprKind::Filtered(self.boxed(value)?, filter(filtered, span)?));
         }
         let [CallArg::Pos(other)] = filtered.args.as_slice() else {
             return unsupported(span, "default without exactly one argument", "write default(\"text\")");
         };
         let pair = self.pair(value, other)?;
         self.mark_optional(&pair.0, span, "default after anything but a field")?;
-        Ok(Kind::Default(pair))
+        Ok(ExprKind::Default(pair))
     }
 
-    fn test(&mut self, test: &ast::Test<'_>, span: Span) -> Result<Kind, TemplateError> {
+    fn test(&mut self, test: &ast::Test<'_>, span: Span) -> Result<ExprKind, TemplateError> {
         if !test.args.is_empty() {
             return unsupported(span, "a test with an argument", "compare with == or !=");
         }
         let tested = self.boxed(&test.expr)?;
         self.mark_optional(&tested, span, "a test of anything but a field")?;
-        let (at, is_defined) = (tested.at, Kind::IsDefined(tested));
+        let (at, is_defined) = (tested.at, ExprKind::IsDefined(tested));
         match test.name {
             "defined" => Ok(is_defined),
-            "undefined" => Ok(Kind::Not(Box::new(Expression { at, kind: is_defined }))),
+            "undefined" => Ok(ExprKind::Not(Box::new(Expression { at, kind: is_defined }))),
             name => Err(TemplateError::at(span.into(), Problem::UnknownTest { name: name.to_owned() })),
         }
     }
@@ -179,11 +179,11 @@ impl Reader {
         what: &'static str,
     ) -> Result<(), TemplateError> {
         match &expression.kind {
-            Kind::Name(name) | Kind::Field(name) => {
+            ExprKind::Name(name) | ExprKind::Field(name) => {
                 self.optional.insert(name.clone());
                 Ok(())
             }
-            Kind::Item(_) => Ok(()),
+            ExprKind::Item(_) => Ok(()),
             _ => unsupported(span, what, "everything else is always defined"),
         }
     }
@@ -210,11 +210,11 @@ fn comparison(op: CompareOpKind, span: Span) -> Result<Comparison, TemplateError
 }
 
 /// Numbers become text in their shortest form, because the parser does not keep their spelling.
-fn constant_kind(constant: &ast::Const, span: Span) -> Result<Kind, TemplateError> {
+fn constant_kind(constant: &ast::Const, span: Span) -> Result<ExprKind, TemplateError> {
     match constant.value.kind() {
-        ValueKind::Bool => Ok(Kind::Bool(constant.value.is_true())),
-        ValueKind::String => Ok(Kind::Text(constant.value.as_str().unwrap_or_default().into())),
-        ValueKind::Number => Ok(Kind::Text(constant.value.to_string().as_str().into())),
+        ValueKind::Bool => Ok(ExprKind::Bool(constant.value.is_true())),
+        ValueKind::String => Ok(ExprKind::Text(constant.value.as_str().unwrap_or_default().into())),
+        ValueKind::Number => Ok(ExprKind::Text(constant.value.to_string().as_str().into())),
         _ => unsupported(span, "none", "write \"\", or test with is defined"),
     }
 }

@@ -1,5 +1,5 @@
-//! Parses a template. The lexer and parser are minijinja's; this module and `expression` are the only users of minijinja. They
-//! convert its syntax tree and reject the parts that are not supported, each with an alternative.
+//! Parses a template with minijinja's lexer and parser, the only parts of minijinja that podcreds uses. This module and
+//! `expression` convert its syntax tree to ours and reject what is not supported, each with an alternative.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use minijinja::syntax::SyntaxConfig;
 use crate::template::TEXT_LIMIT;
 use crate::template::delimiters::Delimiters;
 use crate::template::error::{Position, Problem, TemplateError};
-use crate::template::expression::{FIELDS, Reader, filter, unsupported};
+use crate::template::expression::{FIELDS, TreeBuilder, filter, unsupported};
 use crate::template::tree::{Filter, For, Statement};
 use crate::text::one_line;
 
@@ -45,10 +45,10 @@ pub(crate) fn parse(text: &str, delimiters: &Delimiters) -> Result<Parsed, Templ
     let syntax = delimiters.syntax().map_err(syntax_error)?;
     check_depth(text, &syntax)?;
     let parsed = machinery::parse(text, "", syntax).map_err(syntax_error)?;
-    let mut reader = Reader::default();
+    let mut builder = TreeBuilder::default();
     let Stmt::Template(template) = parsed else { return Ok(Parsed::default()) };
-    let statements = reader.statements(&template.children)?;
-    Ok(Parsed { statements, used: reader.used, optional: reader.optional })
+    let statements = builder.statements(&template.children)?;
+    Ok(Parsed { statements, used: builder.used, optional: builder.optional })
 }
 
 /// Rejects templates that would overflow the stack of the parser.
@@ -81,7 +81,7 @@ fn syntax_error(text: &str, error: &minijinja::Error) -> TemplateError {
     TemplateError::at(Position::from_offset(text, offset), Problem::Syntax { message })
 }
 
-impl Reader {
+impl TreeBuilder {
     fn statements(&mut self, statements: &[Stmt<'_>]) -> Result<Vec<Statement>, TemplateError> {
         statements.iter().map(|statement| self.statement(statement)).collect()
     }

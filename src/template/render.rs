@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::secret::{SecretBuffer, SecretBytes};
 use crate::template::error::{Position, Problem, TemplateError};
-use crate::template::tree::{Comparison, Expression, Filter, For, Kind, LoopAttribute, Statement};
+use crate::template::tree::{Comparison, ExprKind, Expression, Filter, For, LoopAttribute, Statement};
 use crate::template::{Fields, filters};
 
 /// The maximum size of the output and of every intermediate text, in bytes.
@@ -155,30 +155,30 @@ impl<'a> Renderer<'a> {
     fn expression(&mut self, expression: &'a Expression) -> Result<Value<'a>, TemplateError> {
         self.step(expression.at)?;
         Ok(match &expression.kind {
-            Kind::Text(text) => Value::Borrowed(text.expose()),
-            Kind::Bool(value) => Value::Bool(*value),
-            Kind::Fields => Value::Fields,
-            Kind::Loop(attribute) => self.loop_attribute(*attribute),
-            Kind::Name(_) | Kind::Field(_) | Kind::Item(_) => match self.look_up(expression)? {
+            ExprKind::Text(text) => Value::Borrowed(text.expose()),
+            ExprKind::Bool(value) => Value::Bool(*value),
+            ExprKind::Fields => Value::Fields,
+            ExprKind::Loop(attribute) => self.loop_attribute(*attribute),
+            ExprKind::Name(_) | ExprKind::Field(_) | ExprKind::Item(_) => match self.look_up(expression)? {
                 Some(value) => value,
                 None => return Err(self.unknown(expression)),
             },
-            Kind::Not(inner) => Value::Bool(!self.is_true(inner)?),
-            Kind::And(pair) => {
+            ExprKind::Not(inner) => Value::Bool(!self.is_true(inner)?),
+            ExprKind::And(pair) => {
                 let left = self.expression(&pair.0)?;
                 if self.to_bool(&left) { self.expression(&pair.1)? } else { left }
             }
-            Kind::Or(pair) => {
+            ExprKind::Or(pair) => {
                 let left = self.expression(&pair.0)?;
                 if self.to_bool(&left) { left } else { self.expression(&pair.1)? }
             }
-            Kind::Compare(first, rest) => Value::Bool(self.compare(first, rest)?),
-            Kind::IfExpr(choice) => match (self.is_true(&choice.condition)?, &choice.otherwise) {
+            ExprKind::Compare(first, rest) => Value::Bool(self.compare(first, rest)?),
+            ExprKind::IfExpr(choice) => match (self.is_true(&choice.condition)?, &choice.otherwise) {
                 (true, _) => self.expression(&choice.then)?,
                 (false, Some(otherwise)) => self.expression(otherwise)?,
                 (false, None) => Value::Borrowed(b""),
             },
-            Kind::Concat(texts) => {
+            ExprKind::Concat(texts) => {
                 let mut joined = SecretBuffer::default();
                 for part in texts {
                     let value = self.expression(part)?;
@@ -186,15 +186,15 @@ impl<'a> Renderer<'a> {
                 }
                 Value::owned(joined.finish())
             }
-            Kind::Filtered(inner, filter) => {
+            ExprKind::Filtered(inner, filter) => {
                 let value = self.expression(inner)?;
                 self.filter(*filter, &value, Some(inner))?
             }
-            Kind::Default(pair) => match self.look_up(&pair.0)? {
+            ExprKind::Default(pair) => match self.look_up(&pair.0)? {
                 Some(value) => value,
                 None => self.expression(&pair.1)?,
             },
-            Kind::IsDefined(inner) => Value::Bool(self.look_up(inner)?.is_some()),
+            ExprKind::IsDefined(inner) => Value::Bool(self.look_up(inner)?.is_some()),
         })
     }
 
@@ -203,14 +203,14 @@ impl<'a> Renderer<'a> {
         let fields = self.fields;
         let field = |name: &str| fields.get(name).map(|value| Value::Borrowed(value.expose()));
         Ok(match &expression.kind {
-            Kind::Name(name) => {
+            ExprKind::Name(name) => {
                 // Each scope that is searched counts as a step.
                 self.steps += self.scopes.len();
                 let set = self.scopes.iter().rev().find_map(|scope| scope.get(name.as_str()));
                 set.cloned().or_else(|| field(name))
             }
-            Kind::Field(name) => field(name),
-            Kind::Item(name) => {
+            ExprKind::Field(name) => field(name),
+            ExprKind::Item(name) => {
                 let value = self.expression(name)?;
                 match field(text(&value, name)?) {
                     None if self.placeholders => Some(value),
@@ -223,7 +223,7 @@ impl<'a> Renderer<'a> {
 
     fn unknown(&self, expression: &Expression) -> TemplateError {
         match &expression.kind {
-            Kind::Name(name) | Kind::Field(name) => {
+            ExprKind::Name(name) | ExprKind::Field(name) => {
                 TemplateError::unknown_name(expression.at, name, self.fields.keys().copied())
             }
             _ => TemplateError::at(expression.at, Problem::UnknownItem),
@@ -341,7 +341,7 @@ fn text<'v>(value: &'v Value<'_>, expression: &Expression) -> Result<&'v str, Te
 
 fn binary(expression: &Expression) -> TemplateError {
     let field = match &expression.kind {
-        Kind::Name(name) | Kind::Field(name) => Some(name.clone()),
+        ExprKind::Name(name) | ExprKind::Field(name) => Some(name.clone()),
         _ => None,
     };
     TemplateError::at(expression.at, Problem::Binary { field })

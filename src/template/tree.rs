@@ -30,11 +30,11 @@ pub(crate) struct For {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Expression {
     pub(crate) at: Position,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ExprKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ExprKind {
     Text(SecretBytes),
     Bool(bool),
     /// A variable of the template or, if there is none, a field.

@@ -41,7 +41,11 @@ fn a_template_in_a_config_map_is_no_source_of_fields() {
             "ConfigMap prod/c, key t: line 2, column 5: unexpected end",
         ),
         (&[], &[("t", b"{{ x }}")], "ConfigMap prod/c, key t: line 1, column 4: unknown field \"x\""),
-        (&[("db.keys", "username")], &[("t", b"{{ password }}")], "unknown field \"password\"; available: username"),
+        (
+            &[("db.keys", "username")],
+            &[("t", b"{{ password }}")],
+            "unknown field \"password\"; available: username",
+        ),
         (&[], &[("t", b"\xff")], "ConfigMap prod/c, key t: the template is no text"),
         (&[], &[("u", b"")], "ConfigMap prod/c has no key t; it has u"),
     ] {
