@@ -1,5 +1,5 @@
-//! Which Kubernetes object is meant, and what a Secret, ConfigMap or Service holds. Names are valid by construction, so
-//! that they can stand in a URL path as they are.
+//! References to Kubernetes objects, and the content of Secrets, ConfigMaps and Services. Names are valid by construction, so
+//! that they can be used in a URL path without encoding.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::fmt;
 use crate::secret::SecretBytes;
 use crate::text::Quoted;
 
-/// The kinds of objects that are asked for.
+/// The kinds of objects that podcreds reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// `v1 Pod`
@@ -23,7 +23,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The name in URLs and in RBAC rules.
+    /// The resource name, as in URLs and RBAC rules.
     pub(crate) fn resource(self) -> &'static str {
         match self {
             Self::Pod => "pods",
@@ -47,15 +47,15 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The name of a namespace: a DNS label.
+/// A valid namespace name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Namespace(Box<str>);
 
 impl Namespace {
-    /// Checks the name by RFC 1123 as Kubernetes does: at most 63 of `a-z 0-9 -`, no `-` at the ends.
+    /// Accepts an RFC 1123 DNS label: at most 63 of `a-z 0-9 -`, with no `-` at the ends.
     /// Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        if is_label(text) { Ok(Self(text.into())) } else { Err(NameError::new("namespace", text)) }
+        if is_label(text) { Ok(Self(text.into())) } else { Err(NameError::new(NameKind::Namespace, text)) }
     }
 }
 
@@ -65,13 +65,13 @@ impl fmt::Display for Namespace {
     }
 }
 
-/// The id of a cluster in the clusters file: what `.cluster` names.
+/// The id of a cluster in the clusters file, as `.cluster` refers to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ClusterId(Box<str>);
 
 impl ClusterId {
-    /// Checks the id: at most 63 of `A-Z a-z 0-9 - _ .`, with a letter or digit at both ends, as Kubernetes has it for the
-    /// value of a label.
+    /// Accepts what Kubernetes accepts as a label value: at most 63 of `A-Z a-z 0-9 - _ .`, with a letter or digit at both
+    /// ends.
     /// Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>
     pub(crate) fn parse(text: &str) -> Result<Self, NameError> {
         let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
@@ -80,11 +80,10 @@ impl ClusterId {
         if text.len() <= 63 && bytes.iter().copied().all(inner) && ends(bytes.first()) && ends(bytes.last()) {
             Ok(Self(text.into()))
         } else {
-            Err(NameError::new("id of a cluster", text))
+            Err(NameError::new(NameKind::ClusterId, text))
         }
     }
 
-    /// The id itself.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -96,30 +95,48 @@ impl fmt::Display for ClusterId {
     }
 }
 
-/// One object, by its cluster, kind, namespace and name.
+/// The cluster that an object is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ClusterRef {
+    /// The cluster of the pod, or of the kubeconfig's context.
+    #[default]
+    Local,
+    /// A cluster of the clusters file.
+    Named(ClusterId),
+}
+
+impl ClusterRef {
+    /// The id of a named cluster; `None` means the local one, which has no id.
+    pub(crate) fn id(&self) -> Option<&ClusterId> {
+        match self {
+            Self::Local => None,
+            Self::Named(id) => Some(id),
+        }
+    }
+}
+
+/// A reference to an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectRef {
-    /// In which cluster it is; none for the pod's own.
-    pub(crate) cluster: Option<ClusterId>,
-    /// What it is.
+    pub(crate) cluster: ClusterRef,
     pub(crate) kind: Kind,
-    /// Where it is.
     pub(crate) namespace: Namespace,
     name: Box<str>,
 }
 
 impl ObjectRef {
-    /// Checks the name: a DNS subdomain of at most 253 characters.
+    /// A reference in the local cluster. Accepts a name that is a DNS subdomain of at most 253 characters.
     /// Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>
     pub fn new(kind: Kind, namespace: Namespace, name: &str) -> Result<Self, NameError> {
         if is_subdomain(name) {
-            Ok(Self { cluster: None, kind, namespace, name: name.into() })
+            Ok(Self { cluster: ClusterRef::Local, kind, namespace, name: name.into() })
         } else {
-            Err(NameError::new("name", name))
+            Err(NameError::new(NameKind::Object, name))
         }
     }
 
-    /// Another object beside this one, with its name (cut where it is too long), a dot and a number in hexadecimal digits.
+    /// An object in the same namespace that is named after this one: the name, truncated if necessary, a dot and the number in
+    /// hexadecimal digits.
     pub(crate) fn numbered(&self, kind: Kind, number: u128) -> Self {
         let number = format!(".{number:x}");
         // Names are ASCII.
@@ -128,23 +145,22 @@ impl ObjectRef {
         Self { cluster: self.cluster.clone(), kind, namespace: self.namespace.clone(), name: name.into() }
     }
 
-    /// Reads `[namespace/]name`; without a namespace it is `default`.
+    /// Reads `[namespace/]name`; `default` is the namespace of a reference without one.
     pub fn parse(kind: Kind, text: &str, default: &Namespace) -> Result<Self, NameError> {
         match text.split_once('/') {
-            // A name with a slash is no name: the message shows all of it, and the form.
-            Some((_, name)) if name.contains('/') => Err(NameError::new("reference", text)),
+            // With a second slash it is unclear which part is wrong, so the message shows the whole reference.
+            Some((_, name)) if name.contains('/') => Err(NameError::new(NameKind::Reference, text)),
             Some((namespace, name)) => Self::new(kind, Namespace::parse(namespace)?, name),
             None => Self::new(kind, default.clone(), text),
         }
     }
 
-    /// The object of this kind and name in another cluster; none means the pod's own.
+    /// The same reference in another cluster.
     #[must_use]
-    pub(crate) fn in_cluster(self, cluster: Option<ClusterId>) -> Self {
+    pub(crate) fn in_cluster(self, cluster: ClusterRef) -> Self {
         Self { cluster, ..self }
     }
 
-    /// The object's name.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
@@ -154,57 +170,115 @@ impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind, self.namespace, self.name)?;
         match &self.cluster {
-            Some(cluster) => write!(f, " of cluster {cluster}"),
-            None => Ok(()),
+            ClusterRef::Named(cluster) => write!(f, " of cluster {cluster}"),
+            ClusterRef::Local => Ok(()),
         }
     }
 }
 
-/// What a Secret or ConfigMap holds: bytes under keys. Of a Service it is the host under [`SERVICE_HOST`], and the number of
-/// each port under [`SERVICE_PORT`] and the port's name.
+/// The decoded `data` of a Secret, or `data` and `binaryData` of a ConfigMap.
 pub(crate) type Data = BTreeMap<String, SecretBytes>;
 
-/// The key of a Service's host.
-pub(crate) const SERVICE_HOST: &str = "host";
-/// What the key of a Service's port begins with; behind it stands the port's name, if it has one. No name has a slash in
-/// it, so that no port can be taken for the host or for another port.
-pub(crate) const SERVICE_PORT: &str = "port/";
+/// The content of an object that credentials are read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectData {
+    /// A Secret or ConfigMap.
+    Keys(Data),
+    /// A Service.
+    Service(ServiceData),
+}
 
-/// A name that Kubernetes would not accept.
+/// The address of a Service. Host and port numbers become fields as they are, so they have the type of field values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceData {
+    pub(crate) host: SecretBytes,
+    /// The port numbers by port name. The name is empty if the Service has a single port and does not name it.
+    pub(crate) ports: BTreeMap<String, SecretBytes>,
+}
+
+impl ObjectData {
+    /// The keys of a Secret or ConfigMap; `None` means that this is a Service.
+    pub fn keys(&self) -> Option<&Data> {
+        match self {
+            Self::Keys(data) => Some(data),
+            Self::Service(_) => None,
+        }
+    }
+
+    /// The address of a Service; `None` means that this is a Secret or ConfigMap.
+    pub(crate) fn service(&self) -> Option<&ServiceData> {
+        match self {
+            Self::Keys(_) => None,
+            Self::Service(service) => Some(service),
+        }
+    }
+}
+
+impl FromIterator<(String, SecretBytes)> for ObjectData {
+    fn from_iter<I: IntoIterator<Item = (String, SecretBytes)>>(entries: I) -> Self {
+        Self::Keys(entries.into_iter().collect())
+    }
+}
+
+/// A name that Kubernetes would reject.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{} is no {what}: {}", Quoted(text), form(what))]
+#[error("invalid {kind} {}: {}", Quoted(text), kind.syntax())]
 pub struct NameError {
-    what: &'static str,
+    kind: NameKind,
     text: String,
 }
 
+/// The kinds of names, each with its own syntax.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NameKind {
+    Object,
+    Namespace,
+    Reference,
+    ClusterId,
+}
+
 impl NameError {
-    fn new(what: &'static str, text: &str) -> Self {
-        Self { what, text: text.to_owned() }
+    fn new(kind: NameKind, text: &str) -> Self {
+        Self { kind, text: text.to_owned() }
     }
 }
 
-fn form(what: &str) -> &'static str {
-    match what {
-        "reference" => "write name or namespace/name",
-        "name" => "lower-case letters, digits, `-` and `.`, with a letter or digit at both ends",
-        "id of a cluster" => {
-            "letters, digits, `-`, `_` and `.`, at most 63, with a letter or digit at both ends"
+impl NameKind {
+    /// The syntax, as advice in a message.
+    fn syntax(self) -> &'static str {
+        match self {
+            Self::Object => {
+                "use lower-case letters, digits, `-` and `.`, with a letter or digit at both ends"
+            }
+            Self::Namespace => "use lower-case letters, digits and `-`, with a letter or digit at both ends",
+            Self::Reference => "write name or namespace/name",
+            Self::ClusterId => {
+                "use letters, digits, `-`, `_` and `.`, at most 63, with a letter or digit at both ends"
+            }
         }
-        _ => "lower-case letters, digits and `-`, with a letter or digit at both ends",
     }
 }
 
-/// The longest DNS subdomain, in bytes.
+impl fmt::Display for NameKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Object => "name",
+            Self::Namespace => "namespace",
+            Self::Reference => "reference",
+            Self::ClusterId => "cluster id",
+        })
+    }
+}
+
+/// The maximum length of a DNS subdomain, in bytes.
 const SUBDOMAIN_LIMIT: usize = 253;
 
-/// Whether this is a DNS subdomain in the sense of Kubernetes: the form of most names, and of an annotation's prefix.
+/// Whether Kubernetes accepts this as a DNS subdomain, the syntax of most names and of annotation prefixes.
 pub(crate) fn is_subdomain(text: &str) -> bool {
     text.len() <= SUBDOMAIN_LIMIT && text.split('.').all(is_subdomain_part)
 }
 
-/// Whether this is a DNS label in the sense of Kubernetes: the form of a namespace's name, and of the name of a Service's
-/// port.
+/// Whether Kubernetes accepts this as a DNS label, the syntax of namespace names and of Service port names.
 pub(crate) fn is_label(text: &str) -> bool {
     text.len() <= 63 && is_subdomain_part(text)
 }
@@ -223,15 +297,15 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_takes_the_default_namespace_or_names_one() {
+    fn a_reference_has_the_default_namespace_or_its_own() {
         assert_eq!(secret("db").unwrap().to_string(), "Secret prod/db");
         assert_eq!(secret("other/db.v2").unwrap().to_string(), "Secret other/db.v2");
     }
 
     #[test]
-    fn an_object_of_another_cluster_is_another_object_and_says_so() {
+    fn an_object_in_another_cluster_is_a_different_object() {
         let hub = ClusterId::parse("hub.eu-1").unwrap();
-        let there = secret("db").unwrap().in_cluster(Some(hub));
+        let there = secret("db").unwrap().in_cluster(ClusterRef::Named(hub));
         assert_eq!(there.to_string(), "Secret prod/db of cluster hub.eu-1");
         assert_ne!(there, secret("db").unwrap());
         for wrong in ["", "-a", "a.", "a b", "a/b", "ä", &"a".repeat(64)] {
@@ -240,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_numbered_name_is_a_name_whatever_it_was_made_of() {
+    fn a_numbered_name_is_valid_for_every_valid_name() {
         let named = |name: &str| secret(name).unwrap().numbered(Kind::Event, 0x1f);
         assert_eq!(named("db").to_string(), "Event prod/db.1f");
         for name in
@@ -252,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_kubernetes_refuses_are_refused() {
+    fn names_that_kubernetes_rejects_are_rejected() {
         let long = "a".repeat(254);
         for text in [
             "", "/", "a/", "/a", "a/b/c", "A", "a_b", "-a", "a-", "a..b", "..", "a\n", "a b", "ä", "a%2f",

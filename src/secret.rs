@@ -1,27 +1,27 @@
-//! Bytes that must not be seen: the value of a Secret, a token, a rendered file.
+//! Secret bytes: the value of a Secret, a token, a rendered file.
 //!
-//! They have no `Display`, a `Debug` that says nothing (not even a length), and are overwritten when dropped.
+//! They have no `Display`, a `Debug` that reveals nothing (not even the length), and are overwritten when dropped.
 
 use std::{fmt, io};
 
 use zeroize::{Zeroize, Zeroizing};
 
-/// Bytes that are never printed and are overwritten in memory when dropped.
+/// Bytes that cannot be printed and are overwritten in memory when dropped.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct SecretBytes(Zeroizing<Vec<u8>>);
 
 impl SecretBytes {
-    /// Takes the bytes over, without a copy.
+    /// Takes ownership of the bytes without copying them.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The bytes themselves. Every call is a place to look at in a review.
+    /// The bytes. Every call deserves a look in a review.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// The bytes as text, if they are UTF-8.
+    /// The bytes as text; `None` means that they are not UTF-8.
     pub fn expose_text(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
@@ -39,27 +39,24 @@ impl fmt::Debug for SecretBytes {
     }
 }
 
-/// Where secret bytes are put together. `Vec` leaves its old content behind in memory when it grows; this does not.
+/// A growing buffer of secret bytes. Unlike `Vec`, it overwrites its old memory when it moves.
 #[derive(Default)]
 pub struct SecretBuffer(Zeroizing<Vec<u8>>);
 
 impl SecretBuffer {
-    /// A buffer that holds `capacity` bytes before it has to move.
+    /// A buffer that does not move until it exceeds `capacity` bytes.
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         Self(Zeroizing::new(Vec::with_capacity(capacity)))
     }
 
-    /// How many bytes it holds.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether it holds nothing.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Appends bytes.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         let needed = self.0.len() + bytes.len();
         if needed > self.0.capacity() {
@@ -76,15 +73,14 @@ impl SecretBuffer {
         self.push(text.as_bytes());
     }
 
-    /// Appends one character.
     pub(crate) fn push_char(&mut self, c: char) {
         let mut utf8 = [0; 4];
         self.push(c.encode_utf8(&mut utf8).as_bytes());
         utf8.zeroize();
     }
 
-    /// Takes the first line out, without its new line; none if there is no whole one. It is known that none ends in the
-    /// first `searched` bytes.
+    /// Removes the first line and returns it without its newline; `None` means that no line is complete. The caller knows that
+    /// the first `searched` bytes contain no newline.
     pub(crate) fn take_line(&mut self, searched: usize) -> Option<Zeroizing<Vec<u8>>> {
         let end = searched + self.0.get(searched..)?.iter().position(|byte| *byte == b'\n')?;
         let line = Zeroizing::new(self.0[..end].to_vec());
@@ -93,7 +89,7 @@ impl SecretBuffer {
         Some(line)
     }
 
-    /// What was put together.
+    /// The content.
     pub fn finish(self) -> SecretBytes {
         SecretBytes(self.0)
     }
@@ -115,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_shows_neither_the_value_nor_its_length() {
+    fn debug_shows_neither_value_nor_length() {
         let short = format!("{:?}", SecretBytes::from("x"));
         let long = format!("{:#?}", Some(SecretBytes::from("test-password-that-is-long")));
         assert_eq!(short, "SecretBytes(hidden)");
@@ -123,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_taken_one_by_one_and_only_whole() {
+    fn lines_are_taken_one_by_one_when_complete() {
         let mut buffer = SecretBuffer::default();
         buffer.push(b"one\n\ntw");
         assert_eq!(buffer.take_line(3).as_deref(), Some(&b"one".to_vec()));
@@ -136,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_keeps_what_was_pushed_while_it_grows() {
+    fn a_buffer_keeps_its_content_while_it_grows() {
         let mut buffer = SecretBuffer::with_capacity(1);
         (0..300).for_each(|i| buffer.push_char(char::from(b'a' + (i % 26) as u8)));
         buffer.push_str("é");

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use log::{info, warn};
 
-use crate::annotations::{self, DownwardError, Scope};
+use crate::annotations::{self, DownwardError, ReferenceScope};
 use crate::bundle::Bundle;
 use crate::credential::{Credential, CredentialName};
 use crate::kube::config::clusters::Clusters;
@@ -31,7 +31,7 @@ pub(crate) struct Settings {
     /// Which of them are ours.
     pub(crate) prefix: String,
     /// Where sources are looked for.
-    pub(crate) scope: Scope,
+    pub(crate) scope: ReferenceScope,
     /// Whether a pod without any annotation of ours is fine.
     pub(crate) allow_none: bool,
     /// The bound on reading all objects, retries included.
@@ -178,8 +178,8 @@ pub(crate) fn credentials(
         }
     };
     let credentials = annotations::parse(&annotations, &settings.prefix, &settings.scope)?;
-    for annotation in annotations::without_meaning(&annotations, &settings.prefix) {
-        warn!("{annotation} is about Vault and has no meaning here");
+    for annotation in annotations::ignored_annotations(&annotations, &settings.prefix) {
+        warn!("{annotation} is ignored: podcreds does not talk to Vault");
     }
     if credentials.is_empty() && !settings.allow_none {
         let similar = annotations::similar_prefix(&annotations, &settings.prefix).map(str::to_owned);

@@ -1,12 +1,12 @@
-//! How a name or value that somebody else wrote is shown in a message: short, on one line, without control characters; and
-//! which word was meant by a misspelt one.
+//! Text for messages: untrusted names and values are shown short, on one line and without control characters, and a misspelt
+//! word gets a suggestion.
 
 use std::fmt;
 
-/// The longest piece of foreign text that a message repeats, in characters.
+/// The maximum length of untrusted text in a message, in characters.
 const SHOWN_CHARACTERS: usize = 80;
 
-/// Shows text in double quotes, escaped as Rust does it and cut after 80 characters.
+/// Shows text in double quotes, escaped like a Rust string and truncated after 80 characters.
 pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Quoted<'_> {
@@ -20,11 +20,11 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Shows what text begins with, in double quotes: it ends before the first character that a name does not have, because what
-/// stands behind it may be a password that somebody put in the wrong place.
-pub(crate) struct Beginning<'a>(pub(crate) &'a str);
+/// Shows the start of a text in double quotes, up to the first character that cannot be part of a name. The rest may be a
+/// password in the wrong place.
+pub(crate) struct RedactedPrefix<'a>(pub(crate) &'a str);
 
-impl fmt::Display for Beginning<'_> {
+impl fmt::Display for RedactedPrefix<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = self.0.find([':', '=', '@', '{', '\'', '"']).unwrap_or(self.0.len());
         let (shown, rest) = self.0.split_at(end);
@@ -32,10 +32,10 @@ impl fmt::Display for Beginning<'_> {
     }
 }
 
-/// How many errors a message lists before it only counts them.
+/// The maximum number of errors that a message lists; it counts the rest.
 const LISTED: usize = 20;
 
-/// Writes errors a line each, the first ones.
+/// Writes the first errors, one per line, and the number of the rest.
 pub(crate) fn list(f: &mut fmt::Formatter<'_>, errors: &[impl fmt::Display]) -> fmt::Result {
     for (index, error) in errors.iter().take(LISTED).enumerate() {
         write!(f, "{}{error}", if index == 0 { "" } else { "\n  " })?;
@@ -46,22 +46,21 @@ pub(crate) fn list(f: &mut fmt::Formatter<'_>, errors: &[impl fmt::Display]) -> 
     }
 }
 
-/// A message from elsewhere as one line: what does not show as itself becomes a space, and it ends after `limit`
-/// characters.
+/// An untrusted message on one line: truncated to `limit` characters, with a space for each character that is not printable.
 pub(crate) fn one_line(text: &str, limit: usize) -> String {
     text.chars().take(limit).map(|c| if is_shown(c) { c } else { ' ' }).collect()
 }
 
-/// Whether a character shows as itself: no control character, and none that turns the direction of text or ends a line.
+/// Whether a character is printable: not a control character, a line separator or a change of text direction.
 pub(crate) fn is_shown(c: char) -> bool {
     matches!(c, '\'' | '"' | '\\') || c.escape_debug().len() == 1
 }
 
-/// The most characters of a wrong word that are compared, and the most edits between it and the right one.
+/// The maximum length of compared words in characters, and the maximum edit distance of a suggestion.
 const COMPARED_CHARACTERS: usize = 64;
 const EDITS: usize = 2;
 
-/// The candidate that `text` is most probably a misspelling of.
+/// The candidate closest to `text`; `None` means that none is close enough to be suggested.
 pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let text: String = text.chars().take(COMPARED_CHARACTERS).collect::<String>().to_ascii_lowercase();
     candidates
@@ -73,7 +72,7 @@ pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a s
         .map(|(_, candidate)| candidate)
 }
 
-/// Ends a message with the spelling that is probably meant, if one is known.
+/// The end of a message that suggests a spelling, or nothing.
 pub(crate) fn suggest(nearest: Option<&str>) -> String {
     nearest.map(|word| format!("; did you mean {}?", Quoted(word))).unwrap_or_default()
 }
@@ -83,18 +82,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn foreign_text_stays_on_one_line_and_short() {
+    fn untrusted_text_stays_short_and_on_one_line() {
         assert_eq!(Quoted("a\nb\u{1b}[31m").to_string(), "\"a\\nb\\u{1b}[31m\"");
         assert_eq!(Quoted(&"x".repeat(1000)).to_string().chars().count(), SHOWN_CHARACTERS + 3);
-        assert_eq!(Beginning("postgresql://u:secret@h").to_string(), "\"postgresql\" …");
-        assert_eq!(Beginning("plain").to_string(), "\"plain\"");
+        assert_eq!(RedactedPrefix("postgresql://u:secret@h").to_string(), "\"postgresql\" …");
+        assert_eq!(RedactedPrefix("plain").to_string(), "\"plain\"");
         assert_eq!(one_line("two\nlines\u{1b}", 100), "two lines ");
         assert_eq!(one_line("abcdef", 3), "abc");
         assert_eq!(one_line("\u{202e}a\u{2028}\u{200b}é\"'\\", 100), " a  é\"'\\");
     }
 
     #[test]
-    fn a_misspelt_word_finds_the_nearest_one_and_a_strange_word_none() {
+    fn only_a_misspelt_word_gets_a_suggestion() {
         let words = ["token", "token_file", "id"];
         assert_eq!(nearest("Tokne", words), Some("token"));
         assert_eq!(nearest("token-file", words), Some("token_file"));

@@ -27,7 +27,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use tempfile::TempDir;
 
-use podcreds::annotations::{DEFAULT_PREFIX, Scope, parse};
+use podcreds::annotations::{DEFAULT_PREFIX, ReferenceScope, parse};
 use podcreds::object::{Kind, Namespace, ObjectRef};
 use podcreds::render::{Sources, bundle};
 
@@ -330,7 +330,8 @@ fn render(annotations: &[(&str, &str)], case: &Case) -> Result<(String, Vec<u8>)
     let annotations = [&[("secret", "db")], annotations].concat();
     let named =
         annotations.iter().map(|(key, value)| (format!("{DEFAULT_PREFIX}/db.{key}"), (*value).to_owned()));
-    let credentials = parse(&named.collect(), DEFAULT_PREFIX, &Scope::own(namespace.clone())).unwrap();
+    let credentials =
+        parse(&named.collect(), DEFAULT_PREFIX, &ReferenceScope::local(namespace.clone())).unwrap();
     let secret = ObjectRef::new(Kind::Secret, namespace, "db").unwrap();
     let data = case.fields.iter().map(|(field, value)| (field.clone(), value.as_str().into())).collect();
     let files = bundle(&credentials, &Sources::from([(secret, Some(data))])).map_err(|e| e.to_string())?;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use podcreds::annotations::{DEFAULT_PREFIX, Scope, parse};
+use podcreds::annotations::{DEFAULT_PREFIX, ReferenceScope, parse};
 use podcreds::object::{Kind, Namespace, ObjectRef};
 use podcreds::render::{Sources, bundle};
 
@@ -104,7 +104,7 @@ fn render(name: &str, annotations: &[(&str, &str)]) -> Result<BTreeMap<String, V
         .chain(&[("secret", metadata.name.as_str())])
         .map(|(key, value)| (format!("{DEFAULT_PREFIX}/db.{key}"), (*value).to_owned()))
         .collect();
-    let credentials = parse(&annotations, DEFAULT_PREFIX, &Scope::own(namespace.clone()))
+    let credentials = parse(&annotations, DEFAULT_PREFIX, &ReferenceScope::local(namespace.clone()))
         .map_err(|errors| errors.to_string())?;
     let secret = ObjectRef::new(Kind::Secret, namespace, &metadata.name).unwrap();
     let data = string_data.into_iter().map(|(key, value)| (key, value.as_str().into())).collect();

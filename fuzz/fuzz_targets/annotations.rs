@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use podcreds::annotations::{DEFAULT_PREFIX, Scope, parse, similar_prefix};
+use podcreds::annotations::{DEFAULT_PREFIX, ReferenceScope, parse, similar_prefix};
 use podcreds::object::Namespace;
 
 /// Annotation keys, which random text would not hit.
@@ -43,7 +43,7 @@ fuzz_target!(|entries: Vec<(bool, u8, &str, &str)>| {
             })
             .collect();
         let _ = similar_prefix(&annotations, prefix);
-        match parse(&annotations, prefix, &Scope::own(namespace.clone())) {
+        match parse(&annotations, prefix, &ReferenceScope::local(namespace.clone())) {
             Ok(credentials) => {
                 for credential in credentials {
                     let path = credential.path.to_string();

@@ -12,7 +12,7 @@ use podcreds::secret::{SecretBuffer, SecretBytes};
 fuzz_target!(|content: &[u8]| {
     let path = RelativePath::parse("db.env").expect("a path");
     let files = BTreeMap::from([(path, SecretBytes::new(content.to_vec()))]);
-    let Ok(environment) = Environment::of(&files) else { return };
+    let Ok(environment) = Environment::from_files(&files) else { return };
     for (name, value) in environment.iter() {
         let mut line = SecretBuffer::default();
         line.push_str(&format!("export {name}="));

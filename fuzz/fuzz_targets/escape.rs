@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use podcreds::escape::{RULES, unpercent};
+use podcreds::escape::{RULES, percent_decode};
 use podcreds::secret::SecretBuffer;
 
 fuzz_target!(|text: &str| {
@@ -49,7 +49,7 @@ fn read(name: &str, written: &str) -> Option<String> {
         "pgpass" => backslashes(written, |c| Some(c.to_string())).filter(|_| !has_bare(written, ':')),
         "properties" => properties(written),
         "shell" => shell(written),
-        "urlencode" => Some(unpercent(written)?.expose_text()?.to_owned()),
+        "urlencode" => Some(percent_decode(written)?.expose_text()?.to_owned()),
         "xml" => xml(written),
         "yaml" => yaml(unquoted(written, '"')?),
         other => panic!("missing parser for {other}"),

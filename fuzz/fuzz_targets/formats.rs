@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use podcreds::annotations::{DEFAULT_PREFIX, Scope, parse};
+use podcreds::annotations::{DEFAULT_PREFIX, ReferenceScope, parse};
 use podcreds::credential::{Engine, Format};
 use podcreds::object::{Kind, Namespace, ObjectRef};
 use podcreds::render::{self, Sources};
@@ -23,7 +23,8 @@ fuzz_target!(|input: (u8, u8, Vec<(u8, bool, &[u8])>)| {
     let namespace = Namespace::parse("prod").expect("a namespace");
     let annotations = [("secret", "s"), ("format", format), ("engine", engine)]
         .map(|(key, value)| (format!("{DEFAULT_PREFIX}/db.{key}"), value.to_owned()));
-    let Ok(credentials) = parse(&BTreeMap::from(annotations), DEFAULT_PREFIX, &Scope::own(namespace.clone()))
+    let Ok(credentials) =
+        parse(&BTreeMap::from(annotations), DEFAULT_PREFIX, &ReferenceScope::local(namespace.clone()))
     else {
         return;
     };

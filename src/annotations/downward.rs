@@ -1,15 +1,15 @@
-//! The file that a downward API volume makes of `metadata.annotations`: a line `key="value"` each, the value quoted as
-//! Go's `strconv.Quote` does it.
+//! Parses the file in which a downward API volume publishes `metadata.annotations`: one line `key="value"` per annotation, the
+//! value quoted by Go's `strconv.Quote`.
 //! Source: <https://pkg.go.dev/strconv#Quote>, and `FormatMap` in the kubelet's `pkg/fieldpath`.
 
 use std::collections::BTreeMap;
 
 use crate::text::Quoted;
 
-/// Reads the file's text.
+/// Parses the file's text.
 ///
 /// # Errors
-/// The number of the first line (from 1) that the kubelet would not have written, and what is wrong with it.
+/// Reports the first line that the kubelet would not have written, with its number (from 1).
 pub fn parse(text: &str) -> Result<BTreeMap<String, String>, DownwardError> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.is_empty());
     lines
@@ -34,10 +34,10 @@ fn unquote(quoted: &str) -> Result<String, Problem> {
             _ => bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
-    String::from_utf8(bytes).map_err(|_| Problem::NotText)
+    String::from_utf8(bytes).map_err(|_| Problem::NotUtf8)
 }
 
-/// Reads what follows a backslash. `\x` is a byte, `\u` and `\U` are characters, as in Go's language specification.
+/// Reads the escape after a backslash. `\x` is a byte, `\u` and `\U` are characters, as in the Go specification.
 fn escape(chars: &mut std::str::Chars<'_>, bytes: &mut Vec<u8>) -> Result<(), Problem> {
     let letter = chars.next().ok_or(Problem::NotQuoted)?;
     let digits = match letter {
@@ -45,24 +45,24 @@ fn escape(chars: &mut std::str::Chars<'_>, bytes: &mut Vec<u8>) -> Result<(), Pr
         'u' => 4,
         'U' => 8,
         _ => {
-            bytes.push(control(letter).ok_or(Problem::BadEscape(letter))?);
+            bytes.push(control(letter).ok_or(Problem::InvalidEscape(letter))?);
             return Ok(());
         }
     };
     let hex = chars.as_str().get(..digits).filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
     let code = hex.and_then(|hex| u32::from_str_radix(hex, 16).ok());
-    let code = code.ok_or(Problem::BadEscape(letter))?;
+    let code = code.ok_or(Problem::InvalidEscape(letter))?;
     chars.nth(digits - 1);
     if letter == 'x' {
-        bytes.push(u8::try_from(code).map_err(|_| Problem::BadEscape(letter))?);
+        bytes.push(u8::try_from(code).map_err(|_| Problem::InvalidEscape(letter))?);
     } else {
-        let c = char::from_u32(code).ok_or(Problem::BadEscape(letter))?;
+        let c = char::from_u32(code).ok_or(Problem::InvalidEscape(letter))?;
         bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
     Ok(())
 }
 
-/// The byte that a one-letter escape stands for.
+/// The byte of a one-letter escape.
 fn control(letter: char) -> Option<u8> {
     Some(match letter {
         'a' => 0x07,
@@ -78,7 +78,7 @@ fn control(letter: char) -> Option<u8> {
     })
 }
 
-/// A file that is not what a downward API volume holds.
+/// A file that was not written by a downward API volume.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "line {line} {problem}; a downward API volume with fieldPath metadata.annotations writes key=\"value\""
@@ -92,12 +92,12 @@ pub struct DownwardError {
 enum Problem {
     #[error("has no =")]
     NoValue,
-    #[error("has a value that is not in double quotes")]
+    #[error("has a value without double quotes")]
     NotQuoted,
-    #[error("has a wrong escape {}", Quoted(&format!("\\{_0}")))]
-    BadEscape(char),
-    #[error("is not UTF-8 once its escapes are read")]
-    NotText,
+    #[error("has an invalid escape {}", Quoted(&format!("\\{_0}")))]
+    InvalidEscape(char),
+    #[error("has a value that is not UTF-8")]
+    NotUtf8,
 }
 
 #[cfg(test)]
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_as_the_kubelet_writes_it_is_read() {
+    fn a_file_in_the_format_of_the_kubelet_is_parsed() {
         let text = "kubernetes.io/config.source=\"api\"\npodcreds.io/db.keys=\"user=username\\n\\tpass=\\\"p\\\\w\\\"\"\n\
                     x=\"\\x7f\\u00ad\\U000e0001é=\"\n";
         let read = parse(text).unwrap();
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_line_is_named_by_its_number() {
+    fn an_invalid_line_is_reported_by_number() {
         for line in [
             "x",
             "x=y",
@@ -136,15 +136,15 @@ mod tests {
     }
 
     proptest! {
-        /// Rust's escapes of control characters are Go's for this set.
+        /// For these characters, Rust and Go have the same escapes.
         #[test]
-        fn what_is_quoted_reads_back(value in "[ -~\n\t\ré€😀]{0,40}") {
+        fn quoted_text_reads_back(value in "[ -~\n\t\ré€😀]{0,40}") {
             let quoted = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\t', "\\t").replace('\r', "\\r");
             prop_assert_eq!(&parse(&format!("k=\"{quoted}\"")).unwrap()["k"], &value);
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "(k=\")?[\\\\xuU0-9a-f\"=é\n]{0,40}") {
+        fn no_text_causes_a_panic(text in "(k=\")?[\\\\xuU0-9a-f\"=é\n]{0,40}") {
             let _ = parse(&text);
         }
     }

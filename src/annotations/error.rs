@@ -1,8 +1,8 @@
-//! What can be wrong with annotations. Values are shown only where they cannot be secret.
+//! Errors in annotations. A message repeats a value only where the value cannot be secret.
 
 use std::fmt;
 
-use crate::annotations::list::ListError;
+use crate::annotations::mapping_list::ListError;
 use crate::credential::{
     Conflict, CredentialName, EngineError, FieldName, FieldNameError, ModeError, OnChangeError, PathError,
     RelativePath, ServicePortError, TemplateKeyError, UriTemplateError,
@@ -11,21 +11,21 @@ use crate::object::NameError;
 use crate::template::{DelimitersError, TemplateError};
 use crate::text::{Quoted, list, suggest};
 
-/// Every error of a pod's annotations: at least one.
+/// All errors in a pod's annotations; never empty.
 #[derive(Debug, thiserror::Error)]
 pub struct Errors(pub Vec<Error>);
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {
-            [error] => return write!(f, "wrong annotation: {error}"),
-            errors => write!(f, "{} wrong annotations:\n  ", errors.len())?,
+            [error] => return write!(f, "invalid annotation: {error}"),
+            errors => write!(f, "{} invalid annotations:\n  ", errors.len())?,
         }
         list(f, &self.0)
     }
 }
 
-/// One wrong annotation.
+/// An invalid or missing annotation.
 #[derive(Debug)]
 pub struct Error {
     annotation: String,
@@ -33,7 +33,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// What is wrong with the annotation of this whole name.
+    /// `annotation` is the full key, prefix included.
     pub(crate) fn new(annotation: &str, problem: Problem) -> Self {
         Self { annotation: annotation.to_owned(), problem }
     }
@@ -50,178 +50,89 @@ impl fmt::Display for Error {
     }
 }
 
-/// What is wrong with an annotation.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
     /// `podcreds.io/secret` instead of `podcreds.io/db.secret`.
-    #[error("names no credential: write {right}")]
-    NoName {
-        /// What would be right.
-        right: String,
-    },
+    #[error("missing credential name: write {suggestion}")]
+    MissingName { suggestion: String },
     /// The part before the dot.
     #[error(
-        "{} is no name of a credential: lower-case letters, digits, `-` and `_`, at most 40, with a letter or digit at both ends",
+        "invalid credential name {}: use lower-case letters, digits, `-` and `_`, at most 40 characters, with a letter or digit at both ends",
         Quoted(name)
     )]
-    BadName {
-        /// What stands there.
-        name: String,
-    },
+    InvalidName { name: String },
     /// The part after the dot.
-    #[error("{} is no word that podcreds knows{}", Quoted(word), suggest(*nearest))]
-    UnknownWord {
-        /// What stands there.
-        word: String,
-        /// The nearest word that exists.
-        nearest: Option<&'static str>,
-    },
-    /// A value of `.format`.
+    #[error("unknown annotation key {}{}", Quoted(key), suggest(*nearest))]
+    UnknownKey { key: String, nearest: Option<&'static str> },
     #[error(
-        "{} is no format (files, env, dotenv, envfile, json, yaml, properties, uri, jdbc, libpq, pgpass, pgservice, mycnf, template){}",
+        "unknown format {} (supported: files, env, dotenv, envfile, json, yaml, properties, uri, jdbc, libpq, pgpass, pgservice, mycnf, template){}",
         Quoted(format),
         suggest(*nearest)
     )]
-    UnknownFormat {
-        /// What stands there.
-        format: String,
-        /// The nearest format that exists.
-        nearest: Option<&'static str>,
-    },
-    /// A value of `.variable-format`.
+    UnknownFormat { format: String, nearest: Option<&'static str> },
+    #[error("unknown variable format {} (supported: env, dotenv, envfile){}", Quoted(format), suggest(*nearest))]
+    UnknownVariableFormat { format: String, nearest: Option<&'static str> },
+    #[error("unknown cluster {}: not in the clusters file{}", Quoted(id), suggest(nearest.as_deref()))]
+    UnknownCluster { id: String, nearest: Option<String> },
+    /// `.cluster` without any clusters.
+    #[error("unknown cluster {}: no clusters file given (--clusters)", Quoted(id))]
+    NoClusters { id: String },
     #[error(
-        "{} is not a format that sets variables (env, dotenv, envfile){}",
-        Quoted(format),
-        suggest(*nearest)
+        "no source: add .secret, .configmap or .service to credential {name} (.set alone is not a source)"
     )]
-    UnknownVariableFormat {
-        /// The value.
-        format: String,
-        /// The nearest format that exists.
-        nearest: Option<&'static str>,
-    },
-    /// A value of `.cluster`.
-    #[error("{}{}", Quoted(id), unknown_cluster(nearest.as_deref(), *has_clusters))]
-    UnknownCluster {
-        /// What stands there.
-        id: String,
-        /// The nearest id that there is.
-        nearest: Option<String>,
-        /// Whether there is any.
-        has_clusters: bool,
-    },
-    /// Neither `.secret` nor `.configmap` nor `.service`.
-    #[error("names no source: add .secret, .configmap or .service to credential {name} (.set alone is none)")]
-    NoSource {
-        /// The credential.
-        name: CredentialName,
-    },
-    /// A role of Vault and no Secret.
+    NoSource { name: CredentialName },
+    /// vault-db-injector's `.role` without a source.
     #[error(
-        "has a role of Vault, which podcreds does not ask: add .secret to credential {name}, with the Secret that holds user and password"
+        "a Vault role alone is not supported (podcreds does not talk to Vault): add .secret to credential {name}, with the Secret that holds user and password"
     )]
-    NoVault {
-        /// The credential.
-        name: CredentialName,
-    },
-    /// The name of no variable.
-    #[error("{} is no name of a variable: letters, digits and `_`, with commas between names", Quoted(text))]
-    NoVariable {
-        /// What stands there.
-        text: String,
-    },
-    /// A URI without its user.
+    VaultRole { name: CredentialName },
+    #[error(
+        "invalid environment variable name {}: use letters, digits and `_`, with commas between names",
+        Quoted(text)
+    )]
+    InvalidVariable { text: String },
     #[error(transparent)]
     Uri(#[from] UriTemplateError),
-    /// The name of a Secret, ConfigMap or namespace.
+    /// The name of an object or namespace.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// `.service`.
     #[error(transparent)]
     Service(#[from] ServicePortError),
-    /// The name of a field or key.
     #[error(transparent)]
     Field(#[from] FieldNameError),
-    /// The grammar of `.keys` or `.set`.
     #[error(transparent)]
     List(#[from] ListError),
-    /// A field that is given more than once.
     #[error("field {field} is given twice")]
-    Twice {
-        /// The field.
-        field: FieldName,
-    },
-    /// A path that leaves the volume.
+    DuplicateField { field: FieldName },
     #[error(transparent)]
     Path(#[from] PathError),
-    /// A path that two credentials want.
+    /// Two credentials that write to the same path.
     #[error(transparent)]
     Conflict(#[from] Conflict),
-    /// `.on-change`.
     #[error(transparent)]
     OnChange(#[from] OnChangeError),
-    /// A file to touch that a credential writes.
+    /// `.on-change` touches a file that a credential writes.
     #[error("touches {path}, which credential {other} writes: choose another name")]
-    Touched {
-        /// The file.
-        path: RelativePath,
-        /// The credential.
-        other: CredentialName,
-    },
-    /// `.template`.
+    TouchesCredential { path: RelativePath, other: CredentialName },
     #[error(transparent)]
     Template(#[from] TemplateError),
-    /// `.template-from`.
     #[error(transparent)]
     TemplateKey(#[from] TemplateKeyError),
-    /// `.delimiters`.
     #[error(transparent)]
     Delimiters(#[from] DelimitersError),
-    /// An annotation that does not go with another one, or not without it.
-    #[error("{problem}")]
-    Together {
-        /// What is wrong, and what would be right.
-        problem: &'static str,
-    },
-    /// `.engine`.
+    /// An annotation that conflicts with another one, or requires one that is missing.
+    #[error("{0}")]
+    Combination(&'static str),
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// `.file-mode`.
     #[error(transparent)]
     Mode(#[from] ModeError),
-    /// Another mode than that of a credential that writes the same file.
-    #[error("is another one than that of credential {other}, which adds to the same file {path}")]
-    OtherMode {
-        /// The file.
-        path: RelativePath,
-        /// The credential.
-        other: CredentialName,
-    },
-    /// Neither `true` nor `false`.
-    #[error("{} is neither \"true\" nor \"false\"", Quoted(text))]
-    NotBoolean {
-        /// What stands there.
-        text: String,
-    },
-    /// A value beyond its bound.
+    #[error("conflicts with credential {other}, which writes the same file {path} with a different mode")]
+    ModeConflict { path: RelativePath, other: CredentialName },
+    #[error("must be \"true\" or \"false\", not {}", Quoted(text))]
+    InvalidBoolean { text: String },
     #[error("is longer than {limit} bytes")]
-    TooLong {
-        /// The bound.
-        limit: usize,
-    },
-    /// More of something than its bound.
+    TooLong { limit: usize },
     #[error("more than {limit} {what}")]
-    TooMany {
-        /// Of what.
-        what: &'static str,
-        /// The bound.
-        limit: usize,
-    },
-}
-
-fn unknown_cluster(nearest: Option<&str>, has_clusters: bool) -> String {
-    match has_clusters {
-        true => format!(" is no cluster of the clusters file{}", suggest(nearest)),
-        false => " is a cluster that nothing describes: name a clusters file with --clusters".to_owned(),
-    }
+    TooMany { what: &'static str, limit: usize },
 }

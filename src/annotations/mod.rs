@@ -1,53 +1,85 @@
-//! From a pod's annotations to credentials. Pure: text in, credentials or every error out.
+//! Parses a pod's annotations into credentials. Pure: text in, credentials or all errors out.
 //!
-//! The annotations are input from whoever may edit the pod, so all that they can ask for has a bound here.
+//! Everyone who may edit the pod controls the annotations, so everything that they can request has a limit here.
 
 mod downward;
 mod error;
-mod injector;
-mod list;
-mod scope;
+mod keys;
+mod mapping_list;
 mod template;
-mod vocabulary;
+mod vault_db_injector;
 
 use std::collections::BTreeMap;
 
 pub(crate) use downward::DownwardError;
 pub use downward::parse as parse_downward_file;
 pub(crate) use error::{Error, Errors, Problem};
-pub(crate) use injector::without_meaning;
-pub use scope::Scope;
-pub(crate) use vocabulary::INJECTORS_PREFIX;
+pub(crate) use keys::INJECTOR_PREFIX;
+pub(crate) use vault_db_injector::ignored_annotations;
 
-use crate::annotations::vocabulary::Word;
+use crate::annotations::keys::AnnotationKey;
 use crate::credential::{
     Credential, CredentialName, Engine, Exported, FieldName, FileMode, Format, Keys, OnChange, PathClaims,
     RelativePath, ServicePort,
 };
-use crate::object::{Kind, ObjectRef};
+use crate::object::{ClusterId, ClusterRef, Kind, Namespace, ObjectRef};
 use crate::secret::SecretBytes;
 use crate::text::nearest;
 
-/// The prefix of podcreds' own annotations, without the slash.
+/// The default annotation prefix, without the slash.
 pub const DEFAULT_PREFIX: &str = "podcreds.io";
 
-/// The most credentials of a pod.
+/// The maximum number of credentials per pod.
 const CREDENTIAL_LIMIT: usize = 128;
-/// The longest value of one annotation, in bytes.
+/// The maximum length of an annotation's value, in bytes.
 const VALUE_LIMIT: usize = 64 * 1024;
 
-/// The annotations of one credential, by word.
-type Words<'a> = BTreeMap<Word, &'a str>;
+/// The values of one credential's annotations.
+type Texts<'a> = BTreeMap<AnnotationKey, &'a str>;
 
-/// Reads every credential that annotations with this prefix describe, in order of name. `scope` says where a source is looked
-/// for. Annotations with another prefix are ignored.
+/// How references to sources are resolved: the known clusters, and the namespace of a reference without one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReferenceScope {
+    /// The default namespace in the local cluster.
+    pub(crate) namespace: Namespace,
+    /// The default namespace in each cluster of the clusters file.
+    pub(crate) clusters: BTreeMap<ClusterId, Namespace>,
+}
+
+impl ReferenceScope {
+    /// The local cluster only.
+    pub fn local(namespace: Namespace) -> Self {
+        Self { namespace, clusters: BTreeMap::new() }
+    }
+
+    /// The default namespace in a cluster.
+    fn namespace_in(&self, cluster: &ClusterRef) -> &Namespace {
+        cluster.id().and_then(|id| self.clusters.get(id)).unwrap_or(&self.namespace)
+    }
+
+    /// Reads a value of `.cluster`.
+    fn parse_cluster(&self, text: &str) -> Result<ClusterRef, Problem> {
+        let id = ClusterId::parse(text)?;
+        if self.clusters.contains_key(&id) {
+            return Ok(ClusterRef::Named(id));
+        }
+        let id = text.to_owned();
+        if self.clusters.is_empty() {
+            return Err(Problem::NoClusters { id });
+        }
+        let nearest = nearest(text, self.clusters.keys().map(ClusterId::as_str)).map(str::to_owned);
+        Err(Problem::UnknownCluster { id, nearest })
+    }
+}
+
+/// Parses the annotations with this prefix and ignores all others. Returns the credentials sorted by name.
 ///
 /// # Errors
-/// Every wrong annotation, each with its name and what would be right.
+/// Reports every invalid annotation, each with its full key and a correction.
 pub fn parse(
     annotations: &BTreeMap<String, String>,
     prefix: &str,
-    scope: &Scope,
+    scope: &ReferenceScope,
 ) -> Result<Vec<Credential>, Errors> {
     let mut errors = Vec::new();
     let groups = group(annotations, prefix, &mut errors);
@@ -61,17 +93,17 @@ pub fn parse(
     if errors.is_empty() { Ok(credentials) } else { Err(Errors(errors)) }
 }
 
-/// The prefix that somebody may have meant who wrote an annotation that `parse` ignored.
+/// The prefix of an ignored annotation that is probably a misspelling of `prefix`.
 pub fn similar_prefix<'a>(annotations: &'a BTreeMap<String, String>, prefix: &str) -> Option<&'a str> {
     let prefixes = annotations.keys().filter_map(|key| key.split_once('/')).map(|(prefix, _)| prefix);
     nearest(prefix, prefixes)
 }
 
-/// What is known of one credential before its values are read.
+/// The annotations of one credential, before their values are parsed.
 #[derive(Default)]
 struct Group<'a> {
-    words: Words<'a>,
-    /// An annotation of it is wrong already: what seems to be missing may be there under a wrong name.
+    texts: Texts<'a>,
+    /// One of its annotations is invalid. A key that seems to be missing may be that one, misspelt, so it is not reported too.
     broken: bool,
 }
 
@@ -83,24 +115,25 @@ fn group<'a>(
     let mut groups = BTreeMap::<_, Group<'_>>::new();
     for (key, value) in annotations {
         let Some(rest) = key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')) else { continue };
-        if prefix == INJECTORS_PREFIX && injector::is_of_the_pod(rest) {
+        if prefix == INJECTOR_PREFIX && vault_db_injector::is_pod_annotation(rest) {
             continue;
         }
-        let Some((name, word)) = rest.split_once('.') else {
-            let word = Word::parse(rest, prefix).map_or("secret", Word::as_str);
-            errors.push(Error::new(key, Problem::NoName { right: format!("{prefix}/<name>.{word}") }));
+        let Some((name, text)) = rest.split_once('.') else {
+            let known = AnnotationKey::parse(rest, prefix).map_or("secret", AnnotationKey::as_str);
+            let suggestion = format!("{prefix}/<name>.{known}");
+            errors.push(Error::new(key, Problem::MissingName { suggestion }));
             continue;
         };
         let Some(name) = CredentialName::parse(name) else {
-            errors.push(Error::new(key, Problem::BadName { name: name.to_owned() }));
+            errors.push(Error::new(key, Problem::InvalidName { name: name.to_owned() }));
             continue;
         };
         let group = groups.entry(name).or_default();
-        let problem = match Word::parse(word, prefix) {
+        let problem = match AnnotationKey::parse(text, prefix) {
             Err(problem) => problem,
             Ok(_) if value.len() > VALUE_LIMIT => Problem::TooLong { limit: VALUE_LIMIT },
-            Ok(word) => {
-                group.words.insert(word, value);
+            Ok(key) => {
+                group.texts.insert(key, value);
                 continue;
             }
         };
@@ -111,34 +144,35 @@ fn group<'a>(
 }
 
 impl Group<'_> {
-    /// Reads the values; none if any is wrong.
+    /// Parses the values. `None` means that `errors` has at least one error of this credential.
     fn read(
         &self,
         prefix: &str,
         name: &CredentialName,
-        scope: &Scope,
+        scope: &ReferenceScope,
         errors: &mut Vec<Error>,
     ) -> Option<Credential> {
         let before = errors.len();
-        let mut values = Values { prefix, name, words: &self.words, errors };
+        let mut values = Values { prefix, name, texts: &self.texts, errors };
 
-        let cluster = values.read(Word::Cluster, |text| scope.cluster(text.trim()));
-        let namespace = scope.place(cluster.as_ref());
+        let cluster =
+            values.read(AnnotationKey::Cluster, |text| scope.parse_cluster(text.trim())).unwrap_or_default();
+        let namespace = scope.namespace_in(&cluster);
 
-        let sources = [(Word::Secret, Kind::Secret), (Word::Configmap, Kind::ConfigMap)]
+        let sources = [(AnnotationKey::Secret, Kind::Secret), (AnnotationKey::Configmap, Kind::ConfigMap)]
             .into_iter()
-            .filter_map(|(word, kind)| {
-                values.read(word, |text| {
+            .filter_map(|(key, kind)| {
+                values.read(key, |text| {
                     Ok(ObjectRef::parse(kind, text.trim(), namespace)?.in_cluster(cluster.clone()))
                 })
             })
             .collect::<Vec<_>>();
-        let service = values.read(Word::Service, |text| {
+        let service = values.read(AnnotationKey::Service, |text| {
             Ok(ServicePort::parse(text.trim(), namespace)?.in_cluster(cluster.clone()))
         });
-        let keys = values.read(Word::Keys, read_keys).unwrap_or(Keys::All);
-        let literals = values.read(Word::Set, read_literals).unwrap_or_default();
-        let variables = injector::read(&mut values);
+        let keys = values.read(AnnotationKey::Keys, read_keys).unwrap_or(Keys::All);
+        let literals = values.read(AnnotationKey::Set, read_literals).unwrap_or_default();
+        let variables = vault_db_injector::read(&mut values);
         let (format, template) = match variables {
             Some(_) => (Format::Env, None),
             None => template::read(&mut values, &scope.namespace, &keys, &literals),
@@ -147,23 +181,23 @@ impl Group<'_> {
         let file_format = exported.as_ref().map_or(format, |exported| exported.file.format());
         let default_path = file_format.default_path(name);
         let path = values
-            .read(Word::Path, |text| read_path(text, format))
+            .read(AnnotationKey::Path, |text| read_path(text, format))
             .or_else(|| RelativePath::parse(&default_path).ok());
         let mode = values
-            .read(Word::FileMode, |text| Ok(FileMode::parse(text.trim())?))
+            .read(AnnotationKey::FileMode, |text| Ok(FileMode::parse(text.trim())?))
             .or_else(|| format.default_mode());
-        let engine = values.read(Word::Engine, |text| Ok(Engine::parse(text.trim())?));
-        let optional = values.read(Word::Optional, read_bool).unwrap_or(false);
-        let on_change = values.read(Word::OnChange, |text| Ok(OnChange::parse(text)?));
-        if let Some(field) = twice(&keys, &literals) {
-            values.push(Word::Set, Problem::Twice { field: field.clone() });
+        let engine = values.read(AnnotationKey::Engine, |text| Ok(Engine::parse(text.trim())?));
+        let optional = values.read(AnnotationKey::Optional, read_bool).unwrap_or(false);
+        let on_change = values.read(AnnotationKey::OnChange, |text| Ok(OnChange::parse(text)?));
+        if let Some(field) = repeated(&keys, &literals) {
+            values.push(AnnotationKey::Set, Problem::DuplicateField { field: field.clone() });
         }
 
-        let of_sources = [Word::Secret, Word::Configmap, Word::Service];
-        let names_source = of_sources.iter().any(|word| self.words.contains_key(word));
-        if !names_source && !self.broken {
-            let problem = match self.words.contains_key(&Word::Role) {
-                true => Problem::NoVault { name: name.clone() },
+        let source_keys = [AnnotationKey::Secret, AnnotationKey::Configmap, AnnotationKey::Service];
+        let has_source = source_keys.iter().any(|key| self.texts.contains_key(key));
+        if !has_source && !self.broken {
+            let problem = match self.texts.contains_key(&AnnotationKey::Role) {
+                true => Problem::VaultRole { name: name.clone() },
                 false => Problem::NoSource { name: name.clone() },
             };
             errors.push(Error::new(&format!("{prefix}/{name}"), problem));
@@ -190,48 +224,48 @@ impl Group<'_> {
     }
 }
 
-/// The values of one credential, and where their errors go.
+/// Parses the values of one credential and collects their errors.
 struct Values<'a> {
     prefix: &'a str,
     name: &'a CredentialName,
-    words: &'a Words<'a>,
+    texts: &'a Texts<'a>,
     errors: &'a mut Vec<Error>,
 }
 
 impl Values<'_> {
-    fn read<T>(&mut self, word: Word, read: impl FnOnce(&str) -> Result<T, Problem>) -> Option<T> {
-        let text = *self.words.get(&word)?;
-        read(text).map_err(|problem| self.push(word, problem)).ok()
+    fn read<T>(&mut self, key: AnnotationKey, read: impl FnOnce(&str) -> Result<T, Problem>) -> Option<T> {
+        let text = *self.texts.get(&key)?;
+        read(text).map_err(|problem| self.push(key, problem)).ok()
     }
 
-    fn push(&mut self, word: Word, problem: Problem) {
-        self.errors.push(Error::new(&format!("{}/{}.{}", self.prefix, self.name, word.as_str()), problem));
+    fn push(&mut self, key: AnnotationKey, problem: Problem) {
+        self.errors.push(Error::new(&format!("{}/{}.{}", self.prefix, self.name, key.as_str()), problem));
     }
 }
 
 /// Reads `.variable` and `.variable-format`.
 fn read_exported(values: &mut Values<'_>, format: Format) -> Option<Exported> {
-    let has = |values: &Values<'_>, word| values.words.contains_key(&word);
-    let names = values.read(Word::Variable, injector::variables);
-    let file = values.read(Word::VariableFormat, vocabulary::parse_variable_format);
-    if has(values, Word::Variable) && !format.is_one_text() {
-        let problem = "is for formats uri, jdbc and libpq: in formats env, dotenv and envfile, .keys names the variables";
-        values.push(Word::Variable, Problem::Together { problem });
+    let has = |values: &Values<'_>, key| values.texts.contains_key(&key);
+    let names = values.read(AnnotationKey::Variable, vault_db_injector::variable_names);
+    let file = values.read(AnnotationKey::VariableFormat, keys::parse_variable_format);
+    if has(values, AnnotationKey::Variable) && !format.is_one_text() {
+        let problem = "is only for formats uri, jdbc and libpq; in formats env, dotenv and envfile, .keys names the variables";
+        values.push(AnnotationKey::Variable, Problem::Combination(problem));
     }
-    if has(values, Word::VariableFormat) && !has(values, Word::Variable) {
+    if has(values, AnnotationKey::VariableFormat) && !has(values, AnnotationKey::Variable) {
         let problem =
-            "is missing .variable, which names the variable for the text: add it, or leave this out";
-        values.push(Word::VariableFormat, Problem::Together { problem });
+            "requires .variable, which names the variable for the text: add it, or remove this annotation";
+        values.push(AnnotationKey::VariableFormat, Problem::Combination(problem));
     }
     Some(Exported { names: names?, file: file.unwrap_or_default() })
 }
 
 fn read_keys(text: &str) -> Result<Keys, Problem> {
     let mut listed: Vec<(FieldName, FieldName)> = Vec::new();
-    for (field, key) in list::keys(text)? {
+    for (field, key) in mapping_list::keys(text)? {
         let field = FieldName::parse(field)?;
         if listed.iter().any(|(other, _)| *other == field) {
-            return Err(Problem::Twice { field });
+            return Err(Problem::DuplicateField { field });
         }
         listed.push((field, FieldName::parse(key)?));
     }
@@ -240,9 +274,9 @@ fn read_keys(text: &str) -> Result<Keys, Problem> {
 
 fn read_literals(text: &str) -> Result<Vec<(FieldName, SecretBytes)>, Problem> {
     let mut literals: Vec<(FieldName, SecretBytes)> = Vec::new();
-    for (field, value) in list::assignments(text)? {
+    for (field, value) in mapping_list::assignments(text)? {
         if literals.iter().any(|(other, _)| *other == field) {
-            return Err(Problem::Twice { field });
+            return Err(Problem::DuplicateField { field });
         }
         literals.push((field, value));
     }
@@ -250,7 +284,7 @@ fn read_literals(text: &str) -> Result<Vec<(FieldName, SecretBytes)>, Problem> {
 }
 
 fn read_path(text: &str, format: Format) -> Result<RelativePath, Problem> {
-    // `creds/` is how people write a folder.
+    // A directory is often written with a slash at the end.
     let text = if format == Format::Files { text.strip_suffix('/').unwrap_or(text) } else { text };
     Ok(RelativePath::parse(text)?)
 }
@@ -259,11 +293,11 @@ fn read_bool(text: &str) -> Result<bool, Problem> {
     match text.trim() {
         "true" => Ok(true),
         "false" => Ok(false),
-        other => Err(Problem::NotBoolean { text: other.to_owned() }),
+        other => Err(Problem::InvalidBoolean { text: other.to_owned() }),
     }
 }
 
-fn twice<'a>(keys: &Keys, literals: &'a [(FieldName, SecretBytes)]) -> Option<&'a FieldName> {
+fn repeated<'a>(keys: &Keys, literals: &'a [(FieldName, SecretBytes)]) -> Option<&'a FieldName> {
     let Keys::Listed(listed) = keys else { return None };
     literals.iter().map(|(field, _)| field).find(|field| listed.iter().any(|(other, _)| other == *field))
 }
@@ -271,12 +305,12 @@ fn twice<'a>(keys: &Keys, literals: &'a [(FieldName, SecretBytes)]) -> Option<&'
 fn check_paths(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>) {
     let mut claims = PathClaims::default();
     for Credential { name, path, format, mode, on_change, .. } in credentials {
-        // The same file may be touched for several credentials, but a bundle must not have it.
+        // Several credentials may touch the same file, but no credential may write it.
         if let Some(OnChange::Touch(touched)) = on_change
             && let Some(other) =
                 credentials.iter().find(|other| other.path.parts().next() == touched.parts().next())
         {
-            let problem = Problem::Touched { path: touched.clone(), other: other.name.clone() };
+            let problem = Problem::TouchesCredential { path: touched.clone(), other: other.name.clone() };
             errors.push(Error::new(&format!("{prefix}/{name}.on-change"), problem));
         }
         let claimed = match format {
@@ -287,7 +321,7 @@ fn check_paths(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>
         let shares =
             |other: &&Credential| other.path == *path && other.format == *format && other.mode != *mode;
         if let Some(other) = credentials.iter().find(shares).filter(|_| format.has_entries()) {
-            let problem = Problem::OtherMode { path: path.clone(), other: other.name.clone() };
+            let problem = Problem::ModeConflict { path: path.clone(), other: other.name.clone() };
             errors.push(Error::new(&format!("{prefix}/{name}.file-mode"), problem));
         }
         if let Err(conflict) = claimed {

@@ -5,17 +5,17 @@ use crate::object::{ClusterId, Namespace};
 
 fn read(annotations: &[(&str, &str)]) -> Result<Vec<Credential>, String> {
     let map = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    parse(&map, DEFAULT_PREFIX, &Scope::own(Namespace::parse("prod").unwrap()))
+    parse(&map, DEFAULT_PREFIX, &ReferenceScope::local(Namespace::parse("prod").unwrap()))
         .map_err(|errors| errors.to_string())
 }
 
-/// The errors of one credential `db` that has a source and these annotations.
+/// The errors of a credential `db` with a source and these annotations.
 fn errors_of(annotations: &[(&str, &str)]) -> String {
     let named: Vec<_> =
-        annotations.iter().map(|(word, value)| (format!("podcreds.io/db.{word}"), *value)).collect();
+        annotations.iter().map(|(key, value)| (format!("podcreds.io/db.{key}"), *value)).collect();
     let mut all: Vec<_> = named.iter().map(|(key, value)| (key.as_str(), *value)).collect();
     all.push(("podcreds.io/db.secret", "db"));
-    read(&all).expect_err("these annotations are wrong")
+    read(&all).expect_err("these annotations are invalid")
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn one_annotation_is_enough() {
 }
 
 #[test]
-fn every_word_is_read() {
+fn every_key_is_read() {
     let read = read(&[
         ("podcreds.io/db.secret", "creds/postgres"),
         ("podcreds.io/db.configmap", "postgres"),
@@ -53,7 +53,7 @@ fn every_word_is_read() {
 }
 
 #[test]
-fn each_format_has_its_usual_ending() {
+fn each_format_has_a_default_extension() {
     for (format, path) in [
         ("files", "db"),
         ("env", "db.env"),
@@ -75,7 +75,7 @@ fn each_format_has_its_usual_ending() {
 }
 
 #[test]
-fn all_errors_are_reported_at_once_each_with_its_annotation() {
+fn all_errors_are_reported_at_once_with_their_annotations() {
     let message = read(&[
         ("podcreds.io/a.secert", "x"),
         ("podcreds.io/b.secret", "Bad_Name"),
@@ -85,34 +85,34 @@ fn all_errors_are_reported_at_once_each_with_its_annotation() {
     ])
     .unwrap_err();
     for part in [
-        "5 wrong annotations:",
-        "podcreds.io/a.secert: \"secert\" is no word that podcreds knows; did you mean \"secret\"?",
-        "podcreds.io/b.secret: \"Bad_Name\" is no name",
-        "podcreds.io/c: names no source: add .secret, .configmap or .service to credential c (.set",
-        "podcreds.io/secret: names no credential: write podcreds.io/<name>.secret",
-        "podcreds.io/DB.secret: \"DB\" is no name of a credential",
+        "5 invalid annotations:",
+        "podcreds.io/a.secert: unknown annotation key \"secert\"; did you mean \"secret\"?",
+        "podcreds.io/b.secret: invalid name \"Bad_Name\"",
+        "podcreds.io/c: no source: add .secret, .configmap or .service to credential c (.set",
+        "podcreds.io/secret: missing credential name: write podcreds.io/<name>.secret",
+        "podcreds.io/DB.secret: invalid credential name \"DB\"",
     ] {
         assert!(message.contains(part), "{part}\nis not in\n{message}");
     }
-    assert!(!message.contains("podcreds.io/a: "), "a misspelt source is one error, not two: {message}");
+    assert!(!message.contains("podcreds.io/a: "), "a misspelt source is reported once: {message}");
 }
 
 #[test]
-fn sources_of_another_cluster_are_looked_for_there_and_its_template_here() {
+fn sources_are_read_from_the_named_cluster_and_the_template_from_the_local_one() {
     let hub = ClusterId::parse("hub").unwrap();
-    let scope = Scope {
+    let scope = ReferenceScope {
         namespace: Namespace::parse("prod").unwrap(),
         clusters: BTreeMap::from([(hub.clone(), Namespace::parse("shared").unwrap())]),
     };
     let parse = |cluster: &str| {
-        let words = [
+        let annotations = [
             ("secret", "db"),
             ("configmap", "other/db"),
             ("service", "db:5432"),
             ("template-from", "templates/t"),
             ("cluster", cluster),
         ];
-        let map = words.map(|(word, value)| (format!("podcreds.io/db.{word}"), value.to_owned())).into();
+        let map = annotations.map(|(key, value)| (format!("podcreds.io/db.{key}"), value.to_owned())).into();
         parse(&map, DEFAULT_PREFIX, &scope).map_err(|errors| errors.to_string())
     };
     let objects: Vec<_> = parse("hub").unwrap()[0].objects().map(ToString::to_string).collect();
@@ -125,38 +125,38 @@ fn sources_of_another_cluster_are_looked_for_there_and_its_template_here() {
         assert!(objects.contains(&object.to_owned()), "{object}: {objects:?}");
     }
     let wrong = parse("hbu").unwrap_err();
-    assert!(wrong.ends_with("\"hbu\" is no cluster of the clusters file; did you mean \"hub\"?"), "{wrong}");
-    assert!(errors_of(&[("cluster", "hub")]).contains("name a clusters file with --clusters"));
-    assert!(errors_of(&[("cluster", "a b")]).contains("is no id of a cluster"));
+    assert!(
+        wrong.ends_with("unknown cluster \"hbu\": not in the clusters file; did you mean \"hub\"?"),
+        "{wrong}"
+    );
+    assert!(errors_of(&[("cluster", "hub")]).contains("no clusters file given (--clusters)"));
+    assert!(errors_of(&[("cluster", "a b")]).contains("invalid cluster id"));
 }
 
 #[test]
-fn wrong_values_are_refused() {
-    for (word, value, part) in [
+fn invalid_values_are_rejected() {
+    for (key, value, part) in [
         ("format", "jason", "did you mean \"json\"?"),
-        ("format", "", "no format"),
-        ("keys", "", "is empty"),
+        ("format", "", "unknown format"),
+        ("keys", "", "empty list"),
         ("keys", "a=b,a=c", "field a is given twice"),
         ("keys", "a/b", "is no key"),
         ("keys", "..data", "is no key"),
         ("set", "a=1,a=2", "field a is given twice"),
-        ("set", "a b=1", "entry 1 does not begin with the name of a field"),
+        ("set", "a b=1", "entry 1 does not start with a field name"),
         ("path", "../x", "begins with `..`"),
         ("path", "/etc/passwd", "absolute"),
         ("path", "a\nb", "control characters"),
         ("file-mode", "888", "octal"),
         ("on-change", "reboot", "is none of: POST URL"),
         ("on-change", "touch db", "touches db, which credential db writes"),
-        ("optional", "yes", "neither \"true\" nor \"false\""),
+        ("optional", "yes", "must be \"true\" or \"false\", not \"yes\""),
         ("configmap", "a/b/c", "write name or namespace/name"),
         ("service", "a/b/c", "write name or namespace/name"),
         ("service", "db:", "names no port behind its colon"),
     ] {
-        let message = errors_of(&[(word, value)]);
-        assert!(
-            message.contains(part) && message.contains(&format!("db.{word}")),
-            "{word}={value}: {message}"
-        );
+        let message = errors_of(&[(key, value)]);
+        assert!(message.contains(part) && message.contains(&format!("db.{key}")), "{key}={value}: {message}");
     }
     assert!(errors_of(&[("keys", "a"), ("set", "a=1")]).contains("field a is given twice"));
     assert!(errors_of(&[("set", &"x".repeat(VALUE_LIMIT + 1))]).contains("longer than"));
@@ -179,7 +179,7 @@ fn a_template_is_a_format_of_its_own() {
         ("podcreds.io/db.keys", "password"),
     ]);
     let Some(TemplateSource::Text(text)) = db.template else { panic!("{db:?}") };
-    assert_eq!(text.names().collect::<Vec<_>>(), ["password"]);
+    assert_eq!(text.required_names().collect::<Vec<_>>(), ["password"]);
     let db = template(&[("podcreds.io/db.template-from", "templates/db.conf")]);
     let objects: Vec<_> = db.objects().map(ToString::to_string).collect();
     assert_eq!(objects, ["Secret prod/db", "ConfigMap prod/templates"]);
@@ -197,36 +197,33 @@ fn a_service_alone_is_a_source() {
 }
 
 #[test]
-fn wrong_templates_are_told_with_all_other_errors() {
+fn template_errors_are_reported_with_all_other_errors() {
     for (annotations, parts) in [
         (&[("template", "{{ a"), ("path", "/x")][..], &["db.template: line 1, column 4", "db.path"][..]),
-        (
-            &[("template", "a\n{{ b | jason }}")],
-            &["db.template: line 2, column 8: there is no filter \"jason\""],
-        ),
+        (&[("template", "a\n{{ b | jason }}")], &["db.template: line 2, column 8: unknown filter \"jason\""]),
         (
             &[("template", "{{ a }}{{ b }}{{ c }}{{ d }}"), ("keys", "a"), ("set", "d=1")],
             &[
-                "2 wrong",
-                "column 11: there is no field \"b\"; there are a, d",
-                "column 18: there is no field \"c\"",
+                "2 invalid",
+                "column 11: unknown field \"b\"; available: a, d",
+                "column 18: unknown field \"c\"",
             ],
         ),
         (
             &[("template", "{{ host }}{{ port }}"), ("keys", "PGHOST=host"), ("service", "postgres")],
-            &["column 4: there is no field \"host\"; there are PGHOST, port"],
+            &["column 4: unknown field \"host\"; available: PGHOST, port"],
         ),
-        (&[("template", "a"), ("format", "env")], &["db.format: is another one than template"]),
-        (&[("template-from", "a/b"), ("format", "env")], &["db.format: is another one than template"]),
-        (&[("template", "a"), ("template-from", "a/b")], &["db.template-from: there is .template too"]),
-        (&[("format", "template")], &["db.format: there is no template: add .template or .template-from"]),
-        (&[("delimiters", "[[ ]]")], &["db.delimiters: there is no template"]),
+        (&[("template", "a"), ("format", "env")], &["db.format: must be \"template\" when .template"]),
+        (&[("template-from", "a/b"), ("format", "env")], &["db.format: must be \"template\" when .template"]),
+        (&[("template", "a"), ("template-from", "a/b")], &["db.template-from: conflicts with .template"]),
+        (&[("format", "template")], &["db.format: missing template: add .template or .template-from"]),
+        (&[("delimiters", "[[ ]]")], &["db.delimiters: missing template"]),
         (
             &[("template", "{{ a }"), ("delimiters", "[[")],
             &["db.delimiters: \"[[\" is not an opening and a closing"],
         ),
         (&[("template-from", "a")], &["db.template-from: \"a\" is no key of a ConfigMap"]),
-        (&[("template", "")], &["db.template: is empty"]),
+        (&[("template", "")], &["db.template: empty template"]),
         (&[("format", "templat")], &["did you mean \"template\"?"]),
     ] {
         let message = errors_of(annotations);
@@ -237,7 +234,7 @@ fn wrong_templates_are_told_with_all_other_errors() {
 }
 
 #[test]
-fn a_literal_is_never_shown() {
+fn errors_never_show_literals() {
     for value in [
         "a='test-password",
         "a=\"test-password\"x",
@@ -277,18 +274,18 @@ fn numbers_have_bounds() {
 }
 
 #[test]
-fn another_prefix_can_be_used_and_a_near_miss_is_noticed() {
+fn the_prefix_is_a_setting_and_a_misspelt_one_is_found() {
     let map = BTreeMap::from([("podcred.io/db.secret".to_owned(), "s".to_owned())]);
     let namespace = Namespace::parse("prod").unwrap();
-    assert!(parse(&map, DEFAULT_PREFIX, &Scope::own(namespace.clone())).unwrap().is_empty());
+    assert!(parse(&map, DEFAULT_PREFIX, &ReferenceScope::local(namespace.clone())).unwrap().is_empty());
     assert_eq!(similar_prefix(&map, DEFAULT_PREFIX), Some("podcred.io"));
-    assert_eq!(parse(&map, "podcred.io", &Scope::own(namespace.clone())).unwrap().len(), 1);
+    assert_eq!(parse(&map, "podcred.io", &ReferenceScope::local(namespace.clone())).unwrap().len(), 1);
 }
 
 fn injected(annotations: &[(&str, &str)]) -> Result<Vec<Credential>, String> {
-    let named = |(key, value): &(&str, &str)| (format!("{INJECTORS_PREFIX}/{key}"), (*value).to_owned());
+    let named = |(key, value): &(&str, &str)| (format!("{INJECTOR_PREFIX}/{key}"), (*value).to_owned());
     let map = annotations.iter().map(named).collect();
-    parse(&map, INJECTORS_PREFIX, &Scope::own(Namespace::parse("prod").unwrap()))
+    parse(&map, INJECTOR_PREFIX, &ReferenceScope::local(Namespace::parse("prod").unwrap()))
         .map_err(|errors| errors.to_string())
 }
 
@@ -297,7 +294,7 @@ fn names(names: &[&str]) -> Vec<FieldName> {
 }
 
 #[test]
-fn a_pod_annotated_for_vault_db_injector_needs_only_its_secrets_added() {
+fn a_pod_annotated_for_vault_db_injector_only_needs_secrets() {
     let read = injected(&[
         ("cluster", "database"),
         ("uuid", "0b1c"),
@@ -330,23 +327,23 @@ fn a_pod_annotated_for_vault_db_injector_needs_only_its_secrets_added() {
 }
 
 #[test]
-fn wrong_words_of_vault_db_injector_are_said_with_what_to_write() {
+fn errors_in_vault_db_injector_annotations_have_a_correction() {
     for (annotations, part) in [
         (
             &[("a.role", "app")][..],
-            "/a: has a role of Vault, which podcreds does not ask: add .secret to credential a",
+            "/a: a Vault role alone is not supported (podcreds does not talk to Vault): add .secret to credential a",
         ),
-        (&[("a.secret", "db"), ("a.mode", "file")], "/a.mode: is neither classic nor uri"),
+        (&[("a.secret", "db"), ("a.mode", "file")], "/a.mode: must be classic or uri"),
         (
             &[("a.secret", "db"), ("a.mode", "uri"), ("a.env-key-uri", "URL")],
-            "/a.template: is missing: write the URI",
+            "/a.template: missing: write the URI",
         ),
         (
             &[("a.secret", "db"), ("a.mode", "uri"), ("a.template", "pg://h")],
-            "/a.env-key-uri: is missing: write the name",
+            "/a.env-key-uri: missing: write the name",
         ),
-        (&[("a.secret", "db"), ("a.env-key-dbuser", "A-B")], "\"A-B\" is no name of a variable"),
-        (&[("a.secret", "db"), ("a.env-key-dbuser", ",")], "is no name of a variable"),
+        (&[("a.secret", "db"), ("a.env-key-dbuser", "A-B")], "invalid environment variable name \"A-B\""),
+        (&[("a.secret", "db"), ("a.env-key-dbuser", ",")], "invalid environment variable name"),
         (
             &[("a.secret", "db"), ("a.env-key-dbuser", "X"), ("a.env-key-dbpassword", "X")],
             "field X is given twice",
@@ -356,23 +353,26 @@ fn wrong_words_of_vault_db_injector_are_said_with_what_to_write() {
         let message = injected(annotations).unwrap_err();
         assert!(message.contains(part), "{part}\nis not in\n{message}");
     }
-    assert!(errors_of(&[("mode", "uri")]).contains("\"mode\" is no word"), "its words are for its prefix");
+    assert!(
+        errors_of(&[("mode", "uri")]).contains("unknown annotation key \"mode\""),
+        "its keys need its prefix"
+    );
 }
 
 #[test]
-fn what_is_about_vault_has_no_meaning_and_is_named() {
+fn annotations_for_vault_are_ignored_and_listed() {
     let keys = ["cluster", "revoke-ttl", "a.role", "a.secret", "a.env-key-uri", "b.mode", "b.env-key-dbuser"];
-    let map = keys.map(|key| (format!("{INJECTORS_PREFIX}/{key}"), "uri".to_owned())).into();
+    let map = keys.map(|key| (format!("{INJECTOR_PREFIX}/{key}"), "uri".to_owned())).into();
     let expected = ["a.env-key-uri", "a.role", "b.env-key-dbuser", "cluster", "revoke-ttl"];
-    let expected = expected.map(|key| format!("{INJECTORS_PREFIX}/{key}"));
-    assert_eq!(without_meaning(&map, INJECTORS_PREFIX), expected);
-    assert!(without_meaning(&map, DEFAULT_PREFIX).is_empty());
+    let expected = expected.map(|key| format!("{INJECTOR_PREFIX}/{key}"));
+    assert_eq!(ignored_annotations(&map, INJECTOR_PREFIX), expected);
+    assert!(ignored_annotations(&map, DEFAULT_PREFIX).is_empty());
 }
 
 #[test]
-fn a_variable_is_for_the_text_of_a_connection() {
+fn variable_is_only_for_connection_formats() {
     let message = errors_of(&[("format", "env"), ("variable", "URL")]);
-    assert!(message.contains("db.variable: is for formats uri, jdbc and libpq"), "{message}");
+    assert!(message.contains("db.variable: is only for formats uri, jdbc and libpq"), "{message}");
     for format in ["dotenv", "envfile"] {
         let message = errors_of(&[("format", format), ("variable", "URL")]);
         assert!(
@@ -381,15 +381,15 @@ fn a_variable_is_for_the_text_of_a_connection() {
         );
     }
     let message = errors_of(&[("format", "uri"), ("variable", "A-B")]);
-    assert!(message.contains("\"A-B\" is no name of a variable"), "{message}");
+    assert!(message.contains("invalid environment variable name \"A-B\""), "{message}");
 }
 
 #[test]
-fn the_format_of_a_variables_file_needs_a_variable() {
+fn variable_format_requires_variable() {
     let read = |annotations: &[(&str, &str)]| {
-        let named = |(word, value): &(&str, &str)| (format!("podcreds.io/db.{word}"), (*value).to_owned());
+        let named = |(key, value): &(&str, &str)| (format!("podcreds.io/db.{key}"), (*value).to_owned());
         let all = [&[("secret", "db"), ("format", "uri"), ("variable", "URL")], annotations].concat();
-        let scope = Scope::own(Namespace::parse("prod").unwrap());
+        let scope = ReferenceScope::local(Namespace::parse("prod").unwrap());
         parse(&all.iter().map(named).collect(), DEFAULT_PREFIX, &scope).unwrap().remove(0)
     };
     for (format, path, is_environment) in
@@ -400,15 +400,15 @@ fn the_format_of_a_variables_file_needs_a_variable() {
     }
     assert_eq!(read(&[("variable-format", "envfile"), ("path", "app/x")]).path.to_string(), "app/x");
     let message = errors_of(&[("format", "uri"), ("variable-format", "envfile")]);
-    assert!(message.contains("db.variable-format: is missing .variable"), "{message}");
+    assert!(message.contains("db.variable-format: requires .variable"), "{message}");
     let message = errors_of(&[("format", "uri"), ("variable", "URL"), ("variable-format", "env-file")]);
-    assert!(message.contains("\"env-file\" is not a format that sets variables (env, dotenv, envfile); did you mean \"envfile\"?"), "{message}");
+    assert!(message.contains("unknown variable format \"env-file\" (supported: env, dotenv, envfile); did you mean \"envfile\"?"), "{message}");
     let message = errors_of(&[("format", "uri"), ("variable", "URL"), ("variable-format", "json")]);
-    assert!(message.contains("(env, dotenv, envfile)"), "{message}");
+    assert!(message.contains("(supported: env, dotenv, envfile)"), "{message}");
 }
 
 #[test]
-fn two_formats_of_entries_cannot_share_a_file() {
+fn two_mergeable_formats_cannot_share_a_file() {
     let message = read(&[
         ("podcreds.io/a.secret", "db"),
         ("podcreds.io/a.format", "pgpass"),
@@ -418,6 +418,6 @@ fn two_formats_of_entries_cannot_share_a_file() {
         ("podcreds.io/b.path", "x"),
     ])
     .unwrap_err();
-    let said = "wrong annotation: podcreds.io/b.path: needs \"x\" as a pgservice file, which credential a needs as a pgpass file";
-    assert!(message.starts_with(said), "{message}");
+    let expected = "invalid annotation: podcreds.io/b.path: needs \"x\" as a pgservice file, which credential a needs as a pgpass file";
+    assert!(message.starts_with(expected), "{message}");
 }

@@ -1,6 +1,6 @@
 //! What was typed, and what the environment adds, as validated settings.
 
-use crate::annotations::Scope;
+use crate::annotations::ReferenceScope;
 use crate::cli::access::{self, Found};
 use crate::cli::args::{InspectArgs, OnDeleteArg, OutputArg, SidecarArgs, Subject, SyncBy};
 use crate::cli::failure::Failure;
@@ -10,7 +10,7 @@ use crate::inspect::{Format, Question, Target};
 use crate::kube;
 use crate::kube::config::clusters::Clusters;
 use crate::kube::config::clusters::file::Labels;
-use crate::object::{ClusterId, Kind, NameError, Namespace, ObjectRef, is_subdomain};
+use crate::object::{ClusterId, ClusterRef, Kind, NameError, Namespace, ObjectRef, is_subdomain};
 use crate::sidecar::{self, EventsFor, Follow, OnDelete};
 use crate::sync::{AnnotationsFrom, Settings};
 use crate::telemetry;
@@ -19,7 +19,7 @@ use crate::text::{Quoted, nearest, suggest};
 /// Reads the settings of a pass and the way to the API server.
 pub(crate) fn of(args: &SourceArgs) -> Result<(Settings, Found), Failure> {
     let found = access::find(args)?;
-    let scope = Scope { namespace: found.namespace.clone(), clusters: access::namespaces(&found) };
+    let scope = ReferenceScope { namespace: found.namespace.clone(), clusters: access::namespaces(&found) };
     let prefix = args.annotation_prefix.trim_end_matches('/').to_owned();
     if !is_subdomain(&prefix) {
         return Err(Failure::Setting(format!(
@@ -88,7 +88,7 @@ pub(crate) fn health(clusters: &Clusters) -> Vec<telemetry::Cluster> {
         let Labels { name, environment, region } = member.labels().clone();
         let labels = [("name", name), ("environment", environment), ("region", region)];
         telemetry::Cluster {
-            id: Some(id.clone()),
+            id: ClusterRef::Named(id.clone()),
             labels: labels.into_iter().filter_map(|(label, value)| Some((label, value?))).collect(),
             requests: member.requests(),
         }
@@ -137,14 +137,14 @@ pub(crate) fn of_inspect(mut args: InspectArgs) -> Result<(Inquiry, Clusters), F
         }
     };
     let cluster = match wanted.as_slice() {
-        [] => None,
-        [cluster] => Some(cluster.clone()),
+        [] => ClusterRef::Local,
+        [id] => ClusterRef::Named(id.clone()),
         _ => return Err(Failure::Setting("--cluster: an object is in one cluster: name one".to_owned())),
     };
     let Settings { prefix, mut scope, timeout, .. } = settings;
     // In another cluster, a namespace that nobody named is that of its entry.
     if given(args.source.namespace.as_deref()).is_none()
-        && let Some(namespace) = cluster.as_ref().and_then(|cluster| scope.clusters.get(cluster))
+        && let Some(namespace) = cluster.id().and_then(|cluster| scope.clusters.get(cluster))
     {
         scope.namespace = namespace.clone();
     }

@@ -78,7 +78,7 @@ pub(crate) fn run(settings: &Settings<'_>, command: &[OsString]) -> Result<Infal
             return Err(Error::NoFiles { from: source.to_string() });
         }
     }
-    let environment = Environment::of(&files)?;
+    let environment = Environment::from_files(&files)?;
     debug!("{} variables from {} files of {source}", environment.len(), files.len());
     let [program, arguments @ ..] = command else { return Err(Error::NoCommand) };
     let variables = environment.iter().map(|(name, value)| (name, OsStr::from_bytes(value.expose())));

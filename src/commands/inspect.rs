@@ -7,7 +7,7 @@ use crate::inspect::clusters::{ClusterReport, Named, json, survey, table};
 use crate::inspect::{self, Format, Question};
 use crate::kube::config::clusters::Clusters;
 use crate::kube::config::clusters::file::Labels;
-use crate::object::ClusterId;
+use crate::object::{ClusterId, ClusterRef};
 
 /// What is asked, and how the answer is written.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ pub(crate) fn run(inquiry: &Inquiry, clusters: &Clusters, out: &mut dyn Write) -
             let others = others.map(|(id, member)| Named {
                 id: id.to_string(),
                 labels: member.labels().clone(),
-                client: clusters.client(Some(id)),
+                client: clusters.client(&ClusterRef::Named(id.clone())),
             });
             let own = || Named { id: own.clone(), labels: Labels::default(), client: Ok(clusters.own()) };
             let first = wanted.is_empty().then(own);

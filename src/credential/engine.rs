@@ -1,6 +1,6 @@
 //! The kinds of databases that have a URI or a JDBC URL.
 
-use crate::text::Beginning;
+use crate::text::RedactedPrefix;
 
 /// A database, as far as its addresses are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Engine {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "{} is no engine (postgresql, mysql, mariadb, mongodb, mongodb+srv, redis, rediss, amqp, amqps, sqlserver, clickhouse, cassandra, oracle)",
-    Beginning(.0)
+    RedactedPrefix(.0)
 )]
 pub(crate) struct EngineError(String);
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::text::Beginning;
+use crate::text::RedactedPrefix;
 
 /// The longest name of a credential, in characters.
 const NAME_LIMIT: usize = 40;
@@ -64,7 +64,7 @@ impl fmt::Display for FieldName {
 
 /// A name that no key of a Secret can have.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{} is no key (letters, digits, `-`, `_` and `.`, at most 253, not beginning with `..`); commas or new lines stand between keys", Beginning(.0))]
+#[error("{} is no key (letters, digits, `-`, `_` and `.`, at most 253, not beginning with `..`); commas or new lines stand between keys", RedactedPrefix(.0))]
 pub(crate) struct FieldNameError(String);
 
 #[cfg(test)]

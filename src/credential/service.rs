@@ -1,8 +1,8 @@
 //! The Service that a credential takes host and port from.
 
 use crate::credential::Keys;
-use crate::object::{ClusterId, Kind, NameError, Namespace, ObjectRef, is_label};
-use crate::text::Beginning;
+use crate::object::{ClusterRef, Kind, NameError, Namespace, ObjectRef, is_label};
+use crate::text::RedactedPrefix;
 
 /// What a Service gives, under the names by which `.keys` can rename it.
 pub(crate) const SERVICE_FIELDS: [&str; 2] = ["host", "port"];
@@ -32,9 +32,9 @@ impl ServicePort {
         Ok(Self { object, port: port.map(str::to_owned) })
     }
 
-    /// The same of a Service in another cluster; none means the pod's own.
+    /// The same Service and port in the given cluster.
     #[must_use]
-    pub(crate) fn in_cluster(self, cluster: Option<ClusterId>) -> Self {
+    pub(crate) fn in_cluster(self, cluster: ClusterRef) -> Self {
         Self { object: self.object.in_cluster(cluster), ..self }
     }
 
@@ -54,7 +54,7 @@ pub(crate) enum ServicePortError {
     /// What stands behind the colon. It may be the rest of a URI, so it is not shown.
     #[error(
         "{} names no port behind its colon: write name:port or namespace/name:port, with the port's name (lower-case letters, digits and `-`, at most 63) or its number",
-        Beginning(.0)
+        RedactedPrefix(.0)
     )]
     Port(String),
     /// A wrong name of the Service or its namespace.
@@ -85,8 +85,8 @@ mod tests {
     #[test]
     fn what_names_no_service_is_refused_and_no_more_than_its_beginning_is_shown() {
         for (text, part) in [
-            ("", "is no name"),
-            ("DB", "\"DB\" is no name"),
+            ("", "invalid name"),
+            ("DB", "invalid name \"DB\""),
             ("a/b/c:pg", "write name or namespace/name"),
             ("db:", "\"db\" … names no port behind its colon: write name:port"),
             ("db:Postgres", "\"db\" … names no port"),

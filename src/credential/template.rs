@@ -3,7 +3,7 @@
 use crate::credential::name::{FieldName, FieldNameError};
 use crate::object::{Kind, NameError, Namespace, ObjectRef};
 use crate::template::{Delimiters, Template};
-use crate::text::Beginning;
+use crate::text::RedactedPrefix;
 
 /// Where the template of a credential comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(crate) fn parse_template_key(
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum TemplateKeyError {
     /// Not two or three parts.
-    #[error("{} is no key of a ConfigMap: write configmap/key or namespace/configmap/key", Beginning(.0))]
+    #[error("{} is no key of a ConfigMap: write configmap/key or namespace/configmap/key", RedactedPrefix(.0))]
     Form(String),
     /// A wrong name of the ConfigMap or its namespace.
     #[error(transparent)]
@@ -67,9 +67,9 @@ mod tests {
             ("", "write configmap/key"),
             ("app", "write configmap/key"),
             ("a/b/c/d", "write configmap/key"),
-            ("/key", "is no name"),
-            ("App/key", "is no name"),
-            ("/app/key", "is no namespace"),
+            ("/key", "invalid name"),
+            ("App/key", "invalid name"),
+            ("/app/key", "invalid namespace"),
             ("app/", "is no key"),
             ("app/..data", "is no key"),
         ] {

@@ -1,15 +1,15 @@
 use super::*;
 
-fn written(rule: Rule, text: &str) -> Result<String, Refused> {
+fn written(rule: EscapeFn, text: &str) -> Result<String, Unrepresentable> {
     let mut out = SecretBuffer::default();
     rule(text, &mut out)?;
     Ok(out.finish().expose_text().unwrap().to_owned())
 }
 
 #[test]
-fn each_rule_writes_what_its_reader_documents() {
+fn each_rule_follows_the_documentation_of_its_format() {
     for (rule, text, expected) in [
-        (shell as Rule, "it's $(x) \\", r"'it'\''s $(x) \'"),
+        (shell as EscapeFn, "it's $(x) \\", r"'it'\''s $(x) \'"),
         (json, "a\"\\\n\u{1}é", r#""a\"\\\n\u0001é""#),
         (yaml, "no\"\\\n\u{85}\u{2028}", r#""no\"\\\n\x85\u2028""#),
         (properties, "  a b\\\u{e9}\u{1f511}=:#!", "\\ \\ a b\\\\\\u00E9\\uD83D\\uDD11=:#!"),
@@ -28,31 +28,31 @@ fn each_rule_writes_what_its_reader_documents() {
 }
 
 #[test]
-fn what_a_reader_cannot_take_is_refused_and_named() {
-    let nul = Refused("a NUL character");
-    for rule in [shell as Rule, percent, pgpass, libpq, mycnf] {
+fn what_a_format_cannot_represent_is_an_error_that_names_it() {
+    let nul = Unrepresentable("a NUL character");
+    for rule in [shell as EscapeFn, percent, pgpass, libpq, mycnf] {
         assert_eq!(written(rule, "a\0b"), Err(nul));
     }
     for text in ["a\nb", "a\rb", "\n"] {
-        assert_eq!(written(pgpass, text), Err(Refused("a line break")), "{text:?}");
+        assert_eq!(written(pgpass, text), Err(Unrepresentable("a line break")), "{text:?}");
     }
     for text in ["\0", "\u{1b}", "\u{ffff}"] {
-        assert_eq!(written(xml, text), Err(Refused("a control character")), "{text:?}");
+        assert_eq!(written(xml, text), Err(Unrepresentable("a control character")), "{text:?}");
     }
 }
 
 #[test]
-fn percent_encoding_reads_back() {
+fn percent_encoded_text_decodes_to_the_original() {
     for text in ["", "plain", "100 %\u{e9}", "%25"] {
         let encoded = written(percent, text).unwrap();
-        assert_eq!(unpercent(&encoded).unwrap().expose_text(), Some(text));
+        assert_eq!(percent_decode(&encoded).unwrap().expose_text(), Some(text));
     }
     for broken in ["%", "%2", "%zz", "a%+1"] {
-        assert!(unpercent(broken).is_none(), "{broken}");
+        assert!(percent_decode(broken).is_none(), "{broken}");
     }
 }
 
 #[test]
-fn rules_are_in_order_of_name() {
+fn rules_are_sorted_by_name() {
     assert!(RULES.is_sorted_by_key(|(name, _)| name));
 }

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::inspect::kind::Kind;
-use crate::object::ClusterId;
+use crate::object::ClusterRef;
 use crate::text::one_line;
 
 /// The longest foreign name that is shown, in characters: that of a DNS subdomain.
@@ -14,8 +14,8 @@ const NAME_LIMIT: usize = 253;
 /// Which object. Names and kinds are what somebody wrote and may be anything.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ObjectId {
-    /// In which cluster; none for that of the object that was asked about.
-    pub(crate) cluster: Option<ClusterId>,
+    /// `Local` means the cluster of the object that was asked about.
+    pub(crate) cluster: ClusterRef,
     /// Its API group; empty for the core group.
     pub(crate) group: String,
     /// What it is.
@@ -30,7 +30,7 @@ impl ObjectId {
     /// An object of a known kind in the cluster that is asked.
     pub(crate) fn new(kind: Kind, namespace: Option<&str>, name: &str) -> Self {
         Self {
-            cluster: None,
+            cluster: ClusterRef::Local,
             group: kind.group().to_owned(),
             kind: kind.name().to_owned(),
             namespace: namespace.map(str::to_owned),
@@ -47,7 +47,7 @@ impl fmt::Display for ObjectId {
             write!(f, "{}/", one_line(namespace, NAME_LIMIT))?;
         }
         f.write_str(&one_line(&self.name, NAME_LIMIT))?;
-        self.cluster.iter().try_for_each(|cluster| write!(f, " of cluster {cluster}"))
+        self.cluster.id().into_iter().try_for_each(|cluster| write!(f, " of cluster {cluster}"))
     }
 }
 
@@ -288,7 +288,7 @@ impl Graph {
             State::Missing if self.is_optional(index) => Some("missing, optional".to_owned()),
             State::Missing => Some("missing".to_owned()),
             State::Unread => Some("could not be read".to_owned()),
-            State::Named if id.cluster.is_some() => Some("not looked at".to_owned()),
+            State::Named if id.cluster != ClusterRef::Local => Some("not looked at".to_owned()),
             State::Named => None,
         };
         let remarks: Vec<_> = state.into_iter().chain(details.iter().map(ToString::to_string)).collect();

@@ -48,7 +48,7 @@ fn node(node: &Node) -> Value {
         "name": object.name,
         "state": state.word(),
     });
-    if let Some(cluster) = &object.cluster {
+    if let Some(cluster) = object.cluster.id() {
         value["cluster"] = json!(cluster.as_str());
     }
     for detail in details {
@@ -68,8 +68,7 @@ fn node(node: &Node) -> Value {
 /// that no two objects have one id.
 fn id(object: &ObjectId) -> String {
     let ObjectId { cluster, group, kind, namespace, name } = object;
-    let cluster =
-        cluster.as_ref().map(|cluster| format!("{}:", encode(cluster.as_str()))).unwrap_or_default();
+    let cluster = cluster.id().map(|cluster| format!("{}:", encode(cluster.as_str()))).unwrap_or_default();
     // A dot would stand for the group that follows.
     let kind = encode(kind).replace('.', "%2E");
     let group = if group.is_empty() { String::new() } else { format!(".{}", encode(group)) };

@@ -21,20 +21,19 @@ use std::time::Duration;
 pub(crate) use graph::Graph;
 pub(crate) use target::{Target, TargetError};
 
-use crate::annotations::Scope;
+use crate::annotations::ReferenceScope;
 use crate::kube::Cause;
 use crate::kube::config::clusters::Clusters;
-use crate::object::ClusterId;
+use crate::object::ClusterRef;
 
 /// What is asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Question {
     /// About which object.
     pub(crate) target: Target,
-    /// In which cluster it is; none for the own one.
-    pub(crate) cluster: Option<ClusterId>,
+    pub(crate) cluster: ClusterRef,
     /// In which namespace it is, and where what its annotations name is looked for.
-    pub(crate) scope: Scope,
+    pub(crate) scope: ReferenceScope,
     /// Whether its name is a guess: host names are cut and can be set.
     pub(crate) named_by_host: bool,
     /// Which annotations are ours.

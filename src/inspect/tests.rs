@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Format;
 use super::graph::{Access, Detail, Graph, More, ObjectId, Refusal, Relation, State};
 use super::kind::Kind;
-use crate::object::ClusterId;
+use crate::object::{ClusterId, ClusterRef};
 use crate::text::is_shown;
 
 /// A pod with one of everything.
@@ -24,7 +24,7 @@ fn graph() -> Graph {
     let set = put(id(Kind::ReplicaSet, "app"), State::Exists, &[]);
     let rollout = put(
         ObjectId {
-            cluster: None,
+            cluster: ClusterRef::Local,
             group: "argoproj.io".into(),
             kind: "Rollout".into(),
             namespace: None,
@@ -42,7 +42,8 @@ fn graph() -> Graph {
     let secret = put(id(Kind::Secret, "db"), State::Exists, &[]);
     let missing = put(id(Kind::Secret, "tls"), State::Missing, &[]);
     let optional = put(ObjectId::new(Kind::ConfigMap, Some("other"), "extra"), State::Missing, &[]);
-    let hub = ObjectId { cluster: ClusterId::parse("hub").ok(), ..id(Kind::Secret, "db") };
+    let hub =
+        ObjectId { cluster: ClusterRef::Named(ClusterId::parse("hub").unwrap()), ..id(Kind::Secret, "db") };
     let hub = put(hub, State::Named, &[]);
     let claim = put(
         id(Kind::PersistentVolumeClaim, "data"),
@@ -170,7 +171,7 @@ fn objects_that_look_alike_have_different_ids() {
         (None, "", "hub:A", None, "x"),
     ] {
         graph.put(ObjectId {
-            cluster: cluster.and_then(|cluster| ClusterId::parse(cluster).ok()),
+            cluster: cluster.map_or(ClusterRef::Local, |id| ClusterRef::Named(ClusterId::parse(id).unwrap())),
             group: group.to_owned(),
             kind: kind.to_owned(),
             namespace: namespace.map(str::to_owned),
@@ -217,7 +218,7 @@ fn dot_and_mermaid_show_every_node_and_edge() {
 fn named(text: &str) -> Graph {
     let mut graph = Graph::default();
     let id = |kind: &str| ObjectId {
-        cluster: None,
+        cluster: ClusterRef::Local,
         group: text.to_owned(),
         kind: kind.to_owned(),
         namespace: Some(text.to_owned()),

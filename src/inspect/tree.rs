@@ -82,7 +82,7 @@ impl Tree<'_> {
     }
 
     fn name(&self, id: &ObjectId) -> String {
-        match id.cluster.is_none() && id.namespace.as_deref() == self.home {
+        match id.cluster.id().is_none() && id.namespace.as_deref() == self.home {
             true => ObjectId { namespace: None, ..id.clone() }.to_string(),
             false => id.to_string(),
         }

@@ -28,7 +28,7 @@ use crate::kube::transport::connector::Line;
 use crate::kube::transport::error;
 use crate::kube::transport::proxy::Proxy;
 use crate::kube::watch::Watch;
-use crate::object::{Data, ObjectRef};
+use crate::object::{ObjectData, ObjectRef};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The largest answer that is read, in bytes. etcd holds objects of 1.5 MiB; a pod's metadata may come with its
@@ -67,7 +67,7 @@ pub struct Object {
     /// Its `resourceVersion`.
     pub version: String,
     /// Its content.
-    pub data: Data,
+    pub data: ObjectData,
 }
 
 impl Client {

@@ -4,7 +4,7 @@
 //! Binding Specification; docs/formats/secrets.md has the whole list.
 
 use crate::credential::{Credential, Engine, FieldName, Keys};
-use crate::escape::{Refused, Rule, unpercent};
+use crate::escape::{EscapeFn, Unrepresentable, percent_decode};
 use crate::render::error::Problem;
 use crate::render::fields::{Fields, text};
 use crate::render::part::{
@@ -43,7 +43,7 @@ impl Parameter {
     }
 
     /// That it cannot be written.
-    pub(crate) fn refused(&self, Refused(what): Refused) -> Problem {
+    pub(crate) fn refused(&self, Unrepresentable(what): Unrepresentable) -> Problem {
         match &self.from {
             Some(field) => Problem::Refused { field: field.clone(), what },
             None => Problem::BadOption { name: self.name.clone(), what },
@@ -60,8 +60,9 @@ pub(crate) struct Given<'a> {
 
 impl Given<'_> {
     /// Writes it by a rule.
-    pub(crate) fn write(&self, rule: Rule, out: &mut SecretBuffer) -> Result<(), Problem> {
-        rule(self.text, out).map_err(|Refused(what)| Problem::Refused { field: self.field.clone(), what })
+    pub(crate) fn write(&self, rule: EscapeFn, out: &mut SecretBuffer) -> Result<(), Problem> {
+        rule(self.text, out)
+            .map_err(|Unrepresentable(what)| Problem::Refused { field: self.field.clone(), what })
     }
 }
 
@@ -223,9 +224,9 @@ fn options(credential: &Credential, fields: &Fields<'_>) -> Result<Vec<Parameter
         for pair in given.text.trim().trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').ok_or_else(bad)?;
             let name =
-                unpercent(name).and_then(|name| Some(name.expose_text()?.to_owned())).ok_or_else(bad)?;
+                percent_decode(name).and_then(|name| Some(name.expose_text()?.to_owned())).ok_or_else(bad)?;
             let is_text = |value: &SecretBytes| value.expose_text().is_some_and(|text| !text.contains('\0'));
-            let value = unpercent(value).filter(is_text).ok_or_else(bad)?;
+            let value = percent_decode(value).filter(is_text).ok_or_else(bad)?;
             let is_taken = options.iter().any(|other| other.name == name) || is_reserved(&name);
             if name.is_empty() || name.contains('\0') || is_taken {
                 return Err(bad());

@@ -6,15 +6,15 @@ use std::fmt;
 use crate::credential::{
     Credential, CredentialName, FieldName, Keys, ServicePort, TemplateSource, is_variable,
 };
-use crate::escape::{Refused, Rule};
-use crate::object::{Data, Kind, ObjectRef};
+use crate::escape::{EscapeFn, Unrepresentable};
+use crate::object::{Kind, ObjectData, ObjectRef};
 use crate::render::error::{KEY_SHOWN, LISTED_KEYS, Problem, names};
 use crate::render::service::{self, Entries};
 use crate::secret::{SecretBuffer, SecretBytes};
 use crate::text::one_line;
 
 /// The content of every object that was asked for; none where an optional one is missing.
-pub type Sources = BTreeMap<ObjectRef, Option<Data>>;
+pub type Sources = BTreeMap<ObjectRef, Option<ObjectData>>;
 
 /// The values of one credential, in order of field name.
 pub(crate) type Fields<'a> = BTreeMap<FieldName, &'a SecretBytes>;
@@ -34,12 +34,12 @@ pub(crate) fn collect<'a>(
     }
     let mut picked = Picked::default();
     if let Some(service) = &credential.service {
-        let Some(Some(data)) = sources.get(&service.object) else { return Ok(None) };
-        let (mut given, problem) = service::entries(service, data);
+        let Some(Some(ObjectData::Service(address))) = sources.get(&service.object) else { return Ok(None) };
+        let (mut given, problem) = service::entries(service, address);
         if let Some(problem) = problem.filter(|problem| !(credential.optional && is_missing(problem))) {
             picked.problems.push(problem);
             // Nothing is written, so any value will do to tell what else is wrong, and not this once more.
-            given.extend(data.values().next().map(|value| ("port", value)));
+            given.insert("port", &address.host);
         }
         found.push((&service.object, given));
     }
@@ -63,8 +63,8 @@ fn is_missing(problem: &Problem) -> bool {
     matches!(problem, Problem::NoPort { .. })
 }
 
-fn entries(data: &Data) -> Entries<'_> {
-    data.iter().map(|(key, value)| (key.as_str(), value)).collect::<BTreeMap<_, _>>()
+fn entries(data: &ObjectData) -> Entries<'_> {
+    data.keys().into_iter().flatten().map(|(key, value)| (key.as_str(), value)).collect::<BTreeMap<_, _>>()
 }
 
 /// Something of an optional credential that is not written.
@@ -141,16 +141,16 @@ pub(crate) fn left_out<'a>(
             return vec![Omission::Credential { name, object }];
         }
         if let Some(TemplateSource::ConfigMap { object, key, .. }) = &credential.template
-            && held(object).is_some_and(|data| !data.contains_key(key.as_str()))
+            && held(object).and_then(ObjectData::keys).is_some_and(|data| !data.contains_key(key.as_str()))
         {
             return vec![Omission::Template { name, key, object }];
         }
         let mut found: Vec<_> = credential.sources.iter().filter_map(held).map(entries).collect();
         let mut omissions = Vec::new();
         if let Some(service) = &credential.service
-            && let Some(data) = held(&service.object)
+            && let Some(address) = held(&service.object).and_then(ObjectData::service)
         {
-            let (given, problem) = service::entries(service, data);
+            let (given, problem) = service::entries(service, address);
             found.push(given);
             omissions.extend(problem.filter(is_missing).map(|_| Omission::Port { name, service }));
         }
@@ -176,13 +176,13 @@ pub(crate) fn text<'a>(field: &FieldName, value: &'a SecretBytes) -> Result<&'a 
 
 /// Writes a field's value by a rule.
 pub(crate) fn escaped(
-    rule: Rule,
+    rule: EscapeFn,
     field: &FieldName,
     value: &SecretBytes,
     out: &mut SecretBuffer,
 ) -> Result<(), Problem> {
     let text = value.expose_text().ok_or_else(|| Problem::Binary { field: field.clone() })?;
-    rule(text, out).map_err(|Refused(what)| Problem::Refused { field: field.clone(), what })
+    rule(text, out).map_err(|Unrepresentable(what)| Problem::Refused { field: field.clone(), what })
 }
 
 /// A field's name as the name of a variable.

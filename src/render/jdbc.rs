@@ -6,7 +6,7 @@
 //! <https://docs.oracle.com/en/database/oracle/oracle-database/23/jjdbc/data-sources-and-URLs.html>
 
 use crate::credential::{Credential, Engine};
-use crate::escape::{Refused, percent};
+use crate::escape::{Unrepresentable, percent};
 use crate::render::connection::{Connection, Given, Host};
 use crate::render::error::Problem;
 use crate::render::fields::Fields;
@@ -74,12 +74,12 @@ fn with_query(
 
 /// MariaDB's driver, in all its versions, takes what stands between `&` and `&` as it is and decodes nothing
 /// (`UrlParser`, and `Configuration` since 3.0).
-fn as_it_is(text: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
+fn as_it_is(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
     if text.contains('&') {
-        return Err(Refused("an ampersand"));
+        return Err(Unrepresentable("an ampersand"));
     }
     if text.contains('\0') {
-        return Err(Refused("a NUL character"));
+        return Err(Unrepresentable("a NUL character"));
     }
     out.push_str(text);
     Ok(())
@@ -98,7 +98,7 @@ fn sqlserver(host: &Host<'_>, connection: &Connection<'_>, out: &mut SecretBuffe
     }
     for option in options {
         if !option.name.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Err(option.refused(Refused("a name that is none")));
+            return Err(option.refused(Unrepresentable("a name that is none")));
         }
         property(&option.name, option.text(), out);
     }
@@ -138,7 +138,7 @@ fn oracle(host: &Host<'_>, connection: &Connection<'_>, out: &mut SecretBuffer) 
     for option in &connection.options {
         let is_refused = |c: char| c.is_control() || ['?', '&', '=', '"', '@'].contains(&c);
         if option.name.contains(is_refused) || option.text().contains(is_refused) {
-            return Err(option.refused(Refused("a character that this URL has no escape for")));
+            return Err(option.refused(Unrepresentable("a character that this URL has no escape for")));
         }
         out.push_str(separator);
         out.push_str(&option.name);

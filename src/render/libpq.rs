@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::credential::Credential;
-use crate::escape::{self, Refused};
+use crate::escape::{self, Unrepresentable};
 use crate::render::connection::{Connection, Given, Parameter, missing};
 use crate::render::error::Problem;
 use crate::render::fields::Fields;
@@ -128,7 +128,7 @@ impl Keyword<'_> {
     fn refused(&self, what: &'static str) -> Problem {
         match (self.given, self.option) {
             (Some(given), _) => Problem::Refused { field: given.field.clone(), what },
-            (None, Some(option)) => option.refused(Refused(what)),
+            (None, Some(option)) => option.refused(Unrepresentable(what)),
             (None, None) => Problem::BadOption { name: self.keyword.to_owned(), what },
         }
     }
@@ -160,7 +160,7 @@ fn parameters<'a>(connection: &'a Connection<'a>) -> Result<Vec<Keyword<'a>>, Pr
     }
     for option in options {
         if !option.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
-            return Err(option.refused(Refused("a name that is no parameter of libpq")));
+            return Err(option.refused(Unrepresentable("a name that is no parameter of libpq")));
         }
         let value = option.text().into();
         parameters.push(Keyword { keyword: &option.name, value, given: None, option: Some(option) });

@@ -3,7 +3,7 @@
 //! <https://mariadb.com/docs/server/server-management/install-and-upgrade-mariadb/configuring-mariadb/configuring-mariadb-with-option-files>
 
 use crate::credential::Credential;
-use crate::escape::{self, Refused};
+use crate::escape::{self, Unrepresentable};
 use crate::render::connection::{Connection, Given};
 use crate::render::error::Problem;
 use crate::render::fields::Fields;
@@ -39,7 +39,7 @@ pub(crate) fn write(
     }
     for parameter in &connection.options {
         if !parameter.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
-            return Err(parameter.refused(Refused("a name that is no option")));
+            return Err(parameter.refused(Unrepresentable("a name that is no option")));
         }
         option(&parameter.name, parameter.text(), out).map_err(|refused| parameter.refused(refused))?;
     }
@@ -51,22 +51,22 @@ pub(crate) fn write(
 }
 
 /// A line; what would not fit into one would be read as another option.
-fn option(name: &str, value: &str, out: &mut SecretBuffer) -> Result<(), Refused> {
+fn option(name: &str, value: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
     let start = out.len();
     out.push_str(name);
     out.push_str("=");
     escape::mycnf(value, out)?;
     if out.len() - start > LINE {
-        return Err(Refused("more than about 4000 bytes"));
+        return Err(Unrepresentable("more than about 4000 bytes"));
     }
     out.push_str("\n");
     Ok(())
 }
 
-fn cannot(given: Given<'_>, Refused(what): Refused) -> Problem {
+fn cannot(given: Given<'_>, Unrepresentable(what): Unrepresentable) -> Problem {
     Problem::Refused { field: given.field.clone(), what }
 }
 
-fn bad(name: &str, Refused(what): Refused) -> Problem {
+fn bad(name: &str, Unrepresentable(what): Unrepresentable) -> Problem {
     Problem::BadOption { name: name.to_owned(), what }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::credential::ServicePort;
-use crate::object::{Data, SERVICE_HOST, SERVICE_PORT};
+use crate::object::ServiceData;
 use crate::render::error::{KEY_SHOWN, Problem};
 use crate::secret::SecretBytes;
 use crate::text::one_line;
@@ -13,13 +13,9 @@ pub(crate) type Entries<'a> = BTreeMap<&'a str, &'a SecretBytes>;
 
 /// Reads host and port, and says what is wrong with the choice of the port. A Service without any is only wrong where one
 /// is asked for.
-pub(crate) fn entries<'a>(service: &ServicePort, data: &'a Data) -> (Entries<'a>, Option<Problem>) {
-    let mut given = Entries::new();
-    if let Some(host) = data.get(SERVICE_HOST) {
-        given.insert("host", host);
-    }
-    let ports: Vec<_> =
-        data.iter().filter_map(|(key, number)| Some((key.strip_prefix(SERVICE_PORT)?, number))).collect();
+pub(crate) fn entries<'a>(service: &ServicePort, address: &'a ServiceData) -> (Entries<'a>, Option<Problem>) {
+    let mut given = Entries::from([("host", &address.host)]);
+    let ports: Vec<_> = address.ports.iter().collect();
     let present = || ports.iter().map(|(name, _)| one_line(name, KEY_SHOWN)).collect();
     let object = || service.object.clone();
     let chosen = match (&service.port, ports.as_slice()) {
@@ -28,7 +24,7 @@ pub(crate) fn entries<'a>(service: &ServicePort, data: &'a Data) -> (Entries<'a>
         (None, _) => Err(Problem::WhichPort { service: object(), present: present() }),
         (Some(port), ports) => {
             // A name can look like a number, and a name is what Kubernetes knows a port by.
-            let named = ports.iter().find(|(name, _)| name == port);
+            let named = ports.iter().find(|(name, _)| *name == port);
             let numbered = || ports.iter().find(|(_, number)| number.expose() == port.as_bytes());
             named.or_else(numbered).map(|(_, number)| *number).ok_or_else(|| Problem::NoPort {
                 service: object(),

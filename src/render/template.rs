@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::credential::{Credential, FieldName, Keys, ServicePort, TemplateSource};
-use crate::object::{Data, ObjectRef};
+use crate::object::{Data, ObjectData, ObjectRef};
 use crate::render::error::KEY_SHOWN;
 use crate::render::error::{Error, Errors, LISTED_KEYS, Problem};
 use crate::render::fields::{Fields, Sources};
@@ -28,7 +28,7 @@ pub(crate) fn check(credentials: &[Credential], sources: &Sources) -> Result<(),
                 let of_service =
                     credential.service.iter().flat_map(|_| ServicePort::own_fields(&credential.keys));
                 let missing = template
-                    .missing(&fields.map(FieldName::as_str).chain(of_service).collect::<BTreeSet<_>>());
+                    .unknown_names(&fields.map(FieldName::as_str).chain(of_service).collect::<BTreeSet<_>>());
                 missing.into_iter().map(|cause| wrong(credential, cause)).collect()
             }
             (Ok(_), _) => Vec::new(),
@@ -47,7 +47,7 @@ pub(crate) fn render(
 ) -> Result<Option<SecretBytes>, Problem> {
     let Some(mut template) = of(credential, sources)? else { return Ok(None) };
     if are_stand_ins {
-        template = Cow::Owned(template.into_owned().for_stand_ins());
+        template = Cow::Owned(template.into_owned().for_placeholders());
     }
     let fields = fields.iter().map(|(field, value)| (field.as_str(), *value)).collect::<BTreeMap<_, _>>();
     template.render(&fields).map(Some).map_err(|cause| wrong(credential, cause))
@@ -64,7 +64,7 @@ pub(crate) fn of<'a>(
         Some(TemplateSource::ConfigMap { object, key, delimiters }) => (object, key, delimiters),
     };
     // Fetching has failed already where this is not optional.
-    let Some(Some(data)) = sources.get(object) else { return Ok(None) };
+    let Some(Some(ObjectData::Keys(data))) = sources.get(object) else { return Ok(None) };
     match data.get(key.as_str()) {
         None if credential.optional => Ok(None),
         None => Err(no_key(object, key, data)),

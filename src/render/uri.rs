@@ -4,7 +4,7 @@
 use std::slice;
 
 use crate::credential::{Credential, Engine};
-use crate::escape::{Refused, percent};
+use crate::escape::{Unrepresentable, percent};
 use crate::render::connection::{Connection, Given, Host, Parameter};
 use crate::render::error::Problem;
 use crate::render::fields::Fields;
@@ -101,7 +101,8 @@ fn socket(engine: Engine, host: &Host<'_>, query: &mut Query, out: &mut SecretBu
             }
         }
         Engine::Mysql | Engine::Mariadb | Engine::Mongodb => {
-            percent(host.name, out).map_err(|Refused(_)| Problem::NoSockets { engine: engine.name() })?;
+            percent(host.name, out)
+                .map_err(|Unrepresentable(_)| Problem::NoSockets { engine: engine.name() })?;
         }
         _ => return Err(Problem::NoSockets { engine: engine.name() }),
     }

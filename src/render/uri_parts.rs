@@ -6,7 +6,7 @@
 //! around it. So nothing is taken from a URI in which a part has a character that it would have to encode.
 
 use crate::credential::{Credential, Engine, FieldName};
-use crate::escape::unpercent;
+use crate::escape::percent_decode;
 use crate::render::connection::{Given, given, hosts, named, uri};
 use crate::render::error::Problem;
 use crate::render::fields::Fields;
@@ -112,12 +112,12 @@ fn split_first(text: &str, delimiter: char) -> (&str, Option<&str>) {
 
 /// A component, decoded; none if it has a character that would have to be encoded.
 fn component(text: &str) -> Option<SecretBytes> {
-    text.chars().all(is_component).then(|| unpercent(text)).flatten()
+    text.chars().all(is_component).then(|| percent_decode(text)).flatten()
 }
 
 /// The same for the value of an option, where some leave what delimits nothing there as it is.
 fn in_query(text: &str) -> Option<SecretBytes> {
-    text.chars().all(|c| is_component(c) || matches!(c, '/' | ':')).then(|| unpercent(text)).flatten()
+    text.chars().all(|c| is_component(c) || matches!(c, '/' | ':')).then(|| percent_decode(text)).flatten()
 }
 
 /// What may stand in a component: what RFC 3986 calls unreserved and sub-delims, and the sign of what is encoded.
@@ -131,7 +131,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::annotations::{DEFAULT_PREFIX, Scope, parse};
+    use crate::annotations::{DEFAULT_PREFIX, ReferenceScope, parse};
     use crate::object::{Kind, Namespace, ObjectRef};
     use crate::render::{Sources, bundle};
 
@@ -143,7 +143,8 @@ mod tests {
             .chain(&[("secret", "s")])
             .map(|(word, value)| (format!("{DEFAULT_PREFIX}/db.{word}"), (*value).to_owned()))
             .collect();
-        let credentials = parse(&annotations, DEFAULT_PREFIX, &Scope::own(namespace.clone())).unwrap();
+        let credentials =
+            parse(&annotations, DEFAULT_PREFIX, &ReferenceScope::local(namespace.clone())).unwrap();
         let data = secret.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
         let secret = ObjectRef::new(Kind::Secret, namespace, "s").unwrap();
         let files =

@@ -9,7 +9,7 @@ use log::info;
 
 use crate::credential::Credential;
 use crate::kube::Object;
-use crate::object::{ClusterId, ObjectRef};
+use crate::object::{ClusterRef, ObjectRef};
 use crate::render::Sources;
 use crate::sidecar::OnDelete;
 use crate::sidecar::reading::Wanted;
@@ -24,7 +24,7 @@ pub(crate) struct Held {
     sources: Sources,
     states: BTreeMap<ObjectRef, State>,
     /// The clusters whose objects are being read.
-    reading: BTreeSet<Option<ClusterId>>,
+    reading: BTreeSet<ClusterRef>,
     on_delete: OnDelete,
     /// Whether an earlier run has published in this volume.
     restarted: bool,
@@ -171,7 +171,7 @@ impl Held {
     }
 
     /// What is due to be read, by cluster. It is being read from now on.
-    pub(crate) fn begin_reads(&mut self) -> BTreeMap<Option<ClusterId>, Vec<Wanted>> {
+    pub(crate) fn begin_reads(&mut self) -> BTreeMap<ClusterRef, Vec<Wanted>> {
         let mut due = BTreeMap::<_, Vec<_>>::new();
         for (object, state) in &mut self.states {
             if state.attempt.is_due() && !self.reading.contains(&object.cluster) {
@@ -191,7 +191,7 @@ impl Held {
     }
 
     /// Nothing could be read, for want of a thread.
-    pub(crate) fn cannot_read(&mut self, cluster: &Option<ClusterId>, wanted: &[Wanted], cause: &io::Error) {
+    pub(crate) fn cannot_read(&mut self, cluster: &ClusterRef, wanted: &[Wanted], cause: &io::Error) {
         self.reading.remove(cluster);
         for Wanted { object, noticed } in wanted {
             let Some(state) = self.states.get_mut(object) else { continue };
@@ -273,7 +273,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::annotations::{self, Scope};
+    use crate::annotations::{self, ReferenceScope};
     use crate::object::Namespace;
     use crate::secret::SecretBytes;
     use crate::telemetry::Health;
@@ -281,7 +281,8 @@ mod tests {
 
     fn credentials() -> Vec<Credential> {
         let named = BTreeMap::from([("podcreds.io/db.secret".to_owned(), "db".to_owned())]);
-        annotations::parse(&named, "podcreds.io", &Scope::own(Namespace::parse("prod").unwrap())).unwrap()
+        annotations::parse(&named, "podcreds.io", &ReferenceScope::local(Namespace::parse("prod").unwrap()))
+            .unwrap()
     }
 
     fn held(credentials: &[Credential]) -> Held {
@@ -292,7 +293,7 @@ mod tests {
     }
 
     fn version(version: &str) -> Object {
-        let data = BTreeMap::from([("password".to_owned(), SecretBytes::from(version))]);
+        let data = [("password".to_owned(), SecretBytes::from(version))].into_iter().collect();
         Object { version: version.to_owned(), data }
     }
 
@@ -308,13 +309,15 @@ mod tests {
         let credentials = credentials();
         let object = credentials[0].objects().next().unwrap().clone();
         let mut held = held(&credentials);
-        let [wanted] = &held.begin_reads().remove(&None).unwrap()[..] else { panic!("one object is due") };
+        let [wanted] = &held.begin_reads().remove(&ClusterRef::Local).unwrap()[..] else {
+            panic!("one object is due")
+        };
         let edit = edit(&credentials, &wanted.object, "1");
         let read =
             Read { object: object.clone(), since: None, started: Instant::now(), result: Ok(version("2")) };
-        assert!(held.take(Batch { cluster: None, reads: vec![read] }).is_some());
+        assert!(held.take(Batch { cluster: ClusterRef::Local, reads: vec![read] }).is_some());
         held.adopt(edit).unwrap();
-        assert_eq!(held.sources()[&object].as_ref().unwrap()["password"].expose(), b"2");
+        assert_eq!(held.sources()[&object].as_ref().unwrap().keys().unwrap()["password"].expose(), b"2");
         assert_eq!(held.versions().next().unwrap().1.as_deref(), Some("2"));
     }
 
@@ -324,10 +327,10 @@ mod tests {
         let object = credentials[0].objects().next().unwrap().clone();
         let mut held = held(&credentials);
         let due = held.begin_reads();
-        held.cannot_read(&None, &due[&None], &io::Error::other("test"));
+        held.cannot_read(&ClusterRef::Local, &due[&ClusterRef::Local], &io::Error::other("test"));
         let edit = edit(&credentials, &object, "1");
         held.expect(&Noticed { object, at: Instant::now() });
         held.adopt(edit).unwrap();
-        assert_eq!(held.begin_reads()[&None].len(), 1);
+        assert_eq!(held.begin_reads()[&ClusterRef::Local].len(), 1);
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::kube::config::clusters::Clusters;
 use crate::kube::{Deadline, Error, Object};
-use crate::object::{ClusterId, ObjectRef};
+use crate::object::{ClusterRef, ObjectRef};
 use crate::sidecar::told::{Batch, Read, Told};
 use crate::telemetry::{Health, Pulse};
 
@@ -41,7 +41,7 @@ impl Reader {
     /// If there can be no thread.
     pub(crate) fn start(
         &self,
-        cluster: Option<ClusterId>,
+        cluster: ClusterRef,
         wanted: Vec<Wanted>,
         pulse: &Pulse,
     ) -> io::Result<Option<Batch>> {
@@ -49,7 +49,7 @@ impl Reader {
             return Ok(Some(self.read(cluster, wanted, pulse)));
         }
         let reader = self.clone();
-        let pulse = self.health.pulse(&match &cluster {
+        let pulse = self.health.pulse(&match cluster.id() {
             Some(id) => format!("reads of cluster {id}"),
             None => "reads".to_owned(),
         });
@@ -61,7 +61,7 @@ impl Reader {
         thread.spawn(read).map(|_| None)
     }
 
-    fn read(&self, cluster: Option<ClusterId>, wanted: Vec<Wanted>, pulse: &Pulse) -> Batch {
+    fn read(&self, cluster: ClusterRef, wanted: Vec<Wanted>, pulse: &Pulse) -> Batch {
         let read = |Wanted { object, noticed }| {
             let started = Instant::now();
             let result = self.object(&object, pulse);
@@ -73,7 +73,7 @@ impl Reader {
     /// Reads one object. Before the request, its cluster's client may have to be made, and a credential plugin be run.
     pub(crate) fn object(&self, object: &ObjectRef, pulse: &Pulse) -> Result<Object, Error> {
         pulse.beat(self.timeout);
-        let client = self.clusters.client(object.cluster.as_ref());
+        let client = self.clusters.client(&object.cluster);
         let client = client.map_err(|cause| Error::new(object, cause))?;
         pulse.beat(self.timeout.saturating_mul(2).saturating_add(client.plugin_timeout()));
         client.object(object, Deadline::after(self.timeout))

@@ -220,13 +220,15 @@ fn clock(moment: Instant) -> humantime::Rfc3339Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::{ClusterId, Kind, Namespace, ObjectRef};
+    use crate::object::{ClusterId, ClusterRef, Kind, Namespace, ObjectRef};
 
     #[test]
     fn each_api_server_that_is_away_is_one_event() {
         let source = |name: &str, cluster: Option<&str>| {
             let object = ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), name).unwrap();
-            Part::Source(object.in_cluster(cluster.map(|id| ClusterId::parse(id).unwrap())))
+            Part::Source(object.in_cluster(
+                cluster.map_or(ClusterRef::Local, |id| ClusterRef::Named(ClusterId::parse(id).unwrap())),
+            ))
         };
         let mut state = State::default();
         let mut is_told = |part: Part| {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::credential::Credential;
 use crate::kube::{Error, Object};
-use crate::object::{ClusterId, ObjectRef};
+use crate::object::{ClusterRef, ObjectRef};
 use crate::telemetry::Reason;
 
 /// What the follower is told.
@@ -26,9 +26,9 @@ pub(crate) struct Noticed {
     pub(crate) at: Instant,
 }
 
-/// What was read of one cluster, none for the pod's own.
+/// What was read of one cluster.
 pub(crate) struct Batch {
-    pub(crate) cluster: Option<ClusterId>,
+    pub(crate) cluster: ClusterRef,
     pub(crate) reads: Vec<Read>,
 }
 

@@ -173,7 +173,7 @@ impl Watcher {
     fn watch(&mut self) -> Result<(), Error> {
         let lifetime = jittered(self.follow.watch_timeout);
         let object = self.object.clone();
-        let client = self.clusters.client(object.cluster.as_ref());
+        let client = self.clusters.client(&object.cluster);
         let client = client.map_err(|cause| Error::new(&object, cause))?;
         let silence = lifetime + lifetime / 10 + SILENCE;
         self.pulse.beat(client.answer_timeout().saturating_add(silence));

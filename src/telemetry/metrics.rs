@@ -4,7 +4,7 @@
 use std::fmt::{Display, Write};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::object::ClusterId;
+use crate::object::{ClusterId, ClusterRef};
 use crate::telemetry::{Cluster, Health, Reason};
 
 /// The upper bounds of the histogram's buckets, in seconds.
@@ -46,13 +46,13 @@ pub(crate) fn write(health: &Health) -> String {
         text.about("podcreds_cluster_info", "gauge", "A cluster that sources are read from, with what the clusters file calls it; always 1. The pod's own has an empty id.");
         for (Cluster { id, labels, .. }, _) in &clusters {
             let labels = labels.iter().map(|(name, value)| (*name, value.as_str()));
-            let all: Vec<_> = [("cluster", name(id.as_ref()))].into_iter().chain(labels).collect();
+            let all: Vec<_> = [("cluster", name(id))].into_iter().chain(labels).collect();
             text.labelled_all("podcreds_cluster_info", &all, 1);
         }
         text.about("podcreds_cluster_staleness_seconds", "gauge", "For how long what comes from a cluster may have been out of date: since the first failure that still holds; 0 while it is current.");
         for (Cluster { id, .. }, _) in &clusters {
-            let staleness = state.staleness_of(id.as_ref()).as_secs_f64();
-            text.labelled("podcreds_cluster_staleness_seconds", "cluster", name(id.as_ref()), staleness);
+            let staleness = state.staleness_of(id).as_secs_f64();
+            text.labelled("podcreds_cluster_staleness_seconds", "cluster", name(id), staleness);
         }
     }
 
@@ -110,7 +110,7 @@ pub(crate) fn write(health: &Health) -> String {
         "Requests to the API server, by HTTP status, error for one without an answer, and by cluster, for another than the pod's own.",
     );
     for (Cluster { id, .. }, requests) in &clusters {
-        let of = id.as_ref().map(|id| ("cluster", id.as_str()));
+        let of = id.id().map(|id| ("cluster", id.as_str()));
         let mut sample = |code: &str, count: &u64| {
             let labels: Vec<_> = [("code", code)].into_iter().chain(of).collect();
             text.labelled_all("podcreds_api_requests_total", &labels, count);
@@ -126,8 +126,8 @@ fn unix_time(time: SystemTime) -> f64 {
 }
 
 /// The value of the label `cluster`. An empty one is the same as none.
-fn name(id: Option<&ClusterId>) -> &str {
-    id.map(ClusterId::as_str).unwrap_or_default()
+fn name(cluster: &ClusterRef) -> &str {
+    cluster.id().map(ClusterId::as_str).unwrap_or_default()
 }
 
 /// Lines of the format. Names and help are our own words: nothing in them has to be escaped.
@@ -200,12 +200,14 @@ mod tests {
     fn each_cluster_has_its_own_staleness_and_requests() {
         let hub = ClusterId::parse("hub").unwrap();
         let labels = vec![("name", "The \"Hub\"".to_owned()), ("region", "eu".to_owned())];
-        let clusters =
-            vec![Cluster::default(), Cluster { id: Some(hub.clone()), labels, requests: Arc::default() }];
+        let clusters = vec![
+            Cluster::default(),
+            Cluster { id: ClusterRef::Named(hub.clone()), labels, requests: Arc::default() },
+        ];
         let health = Health::new(clusters);
         health.unchanged();
         let secret = ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), "db").unwrap();
-        health.fails(Part::Source(secret.in_cluster(Some(hub))), Reason::ApiUnreachable);
+        health.fails(Part::Source(secret.in_cluster(ClusterRef::Named(hub))), Reason::ApiUnreachable);
         std::thread::sleep(Duration::from_millis(1));
         let text = write(&health);
         let samples = samples(&text);

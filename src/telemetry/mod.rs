@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::kube::{self, Requests};
-use crate::object::{ClusterId, ObjectRef};
+use crate::object::{ClusterRef, ObjectRef};
 
 /// How much longer than it said a loop may take until it counts as wedged: a container may have little processor time.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -36,8 +36,7 @@ pub(crate) struct Health {
 /// A cluster that is asked.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
-    /// Its id; none for the pod's own.
-    pub(crate) id: Option<ClusterId>,
+    pub(crate) id: ClusterRef,
     /// How people call it: names of labels and their values.
     pub(crate) labels: Vec<(&'static str, String)>,
     /// What counts the requests to it.
@@ -90,16 +89,16 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// Whether it is this cluster, none for the pod's own, that it comes from.
-    fn is_of(&self, cluster: Option<&ClusterId>) -> bool {
+    /// Whether it comes from this cluster.
+    fn is_of(&self, cluster: &ClusterRef) -> bool {
         *self != Self::Bundle && self.cluster() == cluster
     }
 
-    /// The cluster that it comes from; none for the pod's own, and for what comes from all.
-    pub(crate) fn cluster(&self) -> Option<&ClusterId> {
+    /// The cluster that it comes from: the local one for a part that belongs to no single cluster.
+    pub(crate) fn cluster(&self) -> &ClusterRef {
         match self {
-            Self::Source(object) | Self::Watch(object) => object.cluster.as_ref(),
-            Self::Annotations | Self::Bundle => None,
+            Self::Source(object) | Self::Watch(object) => &object.cluster,
+            Self::Annotations | Self::Bundle => &ClusterRef::Local,
         }
     }
 }
@@ -325,7 +324,7 @@ impl State {
     }
 
     /// How long what comes from one cluster may have been.
-    fn staleness_of(&self, cluster: Option<&ClusterId>) -> Duration {
+    fn staleness_of(&self, cluster: &ClusterRef) -> Duration {
         let failing = self.failing.iter().filter(|(part, _)| part.is_of(cluster));
         failing.map(|(_, since)| since).min().map(Instant::elapsed).unwrap_or_default()
     }

@@ -1,19 +1,20 @@
-//! The marks between which a template is more than text.
+//! The delimiters of expressions, statements and comments in a template.
 
 use minijinja::syntax::SyntaxConfig;
 
 use crate::text::Quoted;
 
-/// The longest mark, in characters.
-const MARK_LIMIT: usize = 4;
-/// What an opening mark is made of: nothing that text is full of, and none of `%`, `#`, `-` and `+`, which have a meaning there.
+/// The maximum length of a delimiter, in characters.
+const DELIMITER_LIMIT: usize = 4;
+/// The characters of an opening delimiter: none that is frequent in text, and not `%`, `#`, `-` and `+`, which have a meaning
+/// there.
 const OPENING: &str = "{[(<$@&^?!";
-/// What a closing mark is made of: nothing that an expression holds outside of brackets.
+/// The characters of a closing delimiter: none that an expression contains outside brackets.
 const CLOSING: &str = "}])>$@&^?";
 
-/// The marks around an expression. Those of statements and comments follow from them: the inner character of each mark (the last
-/// of the opening one, the first of the closing one) becomes `%` for a statement and `#` for a comment, so that `[[ ]]` brings
-/// `[% %]` and `[# #]`. To a closing mark of one character it is added: `${ }` brings `$% %}` and `$# #}`.
+/// The delimiters of expressions. Those of statements and comments are derived from them by replacing the inner character of each
+/// (the last of the opening one, the first of the closing one) with `%` or `#`: `[[ ]]` gives `[% %]` and `[# #]`. In a closing
+/// delimiter of one character, `%` or `#` is inserted instead: `${ }` gives `$% %}` and `$# #}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delimiters {
     open: String,
@@ -28,31 +29,32 @@ impl Default for Delimiters {
 }
 
 impl Delimiters {
-    /// Reads an opening and a closing mark with white space between them.
+    /// Reads an opening and a closing delimiter, separated by white space.
     ///
     /// # Errors
-    /// For anything but two marks, and for marks that could be taken for something else.
+    /// For anything but two delimiters, and for delimiters that could be mistaken for other text.
     pub fn parse(text: &str) -> Result<Self, DelimitersError> {
-        let marks: Vec<_> = text.split_whitespace().collect();
-        let [open, close] = marks[..] else { return Err(DelimitersError::Form(text.to_owned())) };
-        let is_mark = |mark: &str, shortest: usize, of: &str| {
-            (shortest..=MARK_LIMIT).contains(&mark.len()) && mark.chars().all(|c| of.contains(c))
+        let words: Vec<_> = text.split_whitespace().collect();
+        let [open, close] = words[..] else { return Err(DelimitersError::Form(text.to_owned())) };
+        let is_valid = |delimiter: &str, min: usize, allowed: &str| {
+            (min..=DELIMITER_LIMIT).contains(&delimiter.len())
+                && delimiter.chars().all(|c| allowed.contains(c))
         };
-        if !is_mark(open, 2, OPENING) {
+        if !is_valid(open, 2, OPENING) {
             Err(DelimitersError::Opening(open.to_owned()))
-        } else if !is_mark(close, 1, CLOSING) {
+        } else if !is_valid(close, 1, CLOSING) {
             Err(DelimitersError::Closing(close.to_owned()))
         } else {
             Ok(Self { open: open.to_owned(), close: close.to_owned() })
         }
     }
 
-    /// The marks as the parser wants them. The text keeps the new line at its end.
+    /// The settings of minijinja's parser. They keep a newline at the end of the template.
     ///
     /// # Errors
-    /// None that [`Self::parse`] lets through: marks differ from each other by construction.
+    /// Never for delimiters that [`Self::parse`] accepts: all six differ by construction.
     pub(crate) fn syntax(&self) -> Result<SyntaxConfig, minijinja::Error> {
-        // Marks are ASCII.
+        // Delimiters are ASCII, so these are character boundaries.
         let outer_open = &self.open[..self.open.len() - 1];
         let outer_close = if self.close.len() == 1 { self.close.as_str() } else { &self.close[1..] };
         SyntaxConfig::builder()
@@ -64,17 +66,17 @@ impl Delimiters {
     }
 }
 
-/// A wrong value of `.delimiters`.
+/// An invalid value of `.delimiters`.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DelimitersError {
-    /// Not two marks.
-    #[error("{} is not an opening and a closing mark with a space between them, such as [[ ]]", Quoted(.0))]
+    /// Not two delimiters.
+    #[error("{} is not an opening and a closing delimiter separated by a space, such as [[ ]]", Quoted(.0))]
     Form(String),
-    /// A wrong opening mark.
-    #[error("{} cannot open an expression: take 2 to {MARK_LIMIT} of {OPENING}, for example [[ or ${{", Quoted(.0))]
+    /// An invalid opening delimiter.
+    #[error("invalid opening delimiter {}: use 2 to {DELIMITER_LIMIT} of {OPENING}, for example [[ or ${{", Quoted(.0))]
     Opening(String),
-    /// A wrong closing mark.
-    #[error("{} cannot close an expression: take 1 to {MARK_LIMIT} of {CLOSING}, for example ]] or }}", Quoted(.0))]
+    /// An invalid closing delimiter.
+    #[error("invalid closing delimiter {}: use 1 to {DELIMITER_LIMIT} of {CLOSING}, for example ]] or }}", Quoted(.0))]
     Closing(String),
 }
 
@@ -83,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_marks_of_statements_and_comments_follow_from_those_of_expressions() {
+    fn delimiters_of_statements_and_comments_are_derived_from_those_of_expressions() {
         for (text, block, comment) in [
             ("{{ }}", ("{%", "%}"), ("{#", "#}")),
             (" [[\t]]\n", ("[%", "%]"), ("[#", "#]")),
@@ -99,23 +101,23 @@ mod tests {
     }
 
     #[test]
-    fn marks_that_could_be_something_else_are_refused_and_named() {
+    fn ambiguous_delimiters_are_rejected_and_named() {
         for (text, part) in [
-            ("", "is not an opening and a closing mark"),
+            ("", "is not an opening and a closing delimiter"),
             ("[[", "is not an opening"),
             ("[[]]", "is not an opening"),
             ("[[ x ]]", "is not an opening"),
-            ("[ ]", "\"[\" cannot open"),
-            ("<% %>", "\"<%\" cannot open"),
-            ("[# #]", "\"[#\" cannot open"),
-            ("(- -)", "\"(-\" cannot open"),
-            ("'' ''", "cannot open"),
-            ("aa bb", "\"aa\" cannot open"),
-            ("[[[[[ ]]]]]", "cannot open"),
-            ("[[ ||", "\"||\" cannot close"),
-            ("[[ ]]]]]", "cannot close"),
-            ("[[ ==", "cannot close"),
-            ("\u{202e}\u{202e} ]]", "\"\\u{202e}\\u{202e}\" cannot open"),
+            ("[ ]", "invalid opening delimiter \"[\""),
+            ("<% %>", "invalid opening delimiter \"<%\""),
+            ("[# #]", "invalid opening delimiter \"[#\""),
+            ("(- -)", "invalid opening delimiter \"(-\""),
+            ("'' ''", "invalid opening"),
+            ("aa bb", "invalid opening delimiter \"aa\""),
+            ("[[[[[ ]]]]]", "invalid opening"),
+            ("[[ ||", "invalid closing delimiter \"||\""),
+            ("[[ ]]]]]", "invalid closing"),
+            ("[[ ==", "invalid closing"),
+            ("\u{202e}\u{202e} ]]", "invalid opening delimiter \"\\u{202e}\\u{202e}\""),
         ] {
             let message = Delimiters::parse(text).unwrap_err().to_string();
             assert!(message.contains(part), "{text}: {message}");

@@ -1,31 +1,31 @@
-//! Fills a template with values. Everything that it makes is counted, and overwritten when it is dropped.
+//! Renders a template within fixed limits. All intermediate values are overwritten when they are dropped.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::secret::{SecretBuffer, SecretBytes};
 use crate::template::error::{Position, Problem, TemplateError};
-use crate::template::tree::{Comparison, Expression, Filter, For, Kind, LoopPart, Statement};
+use crate::template::tree::{Comparison, ExprKind, Expression, Filter, For, LoopAttribute, Statement};
 use crate::template::{Fields, filters};
 
-/// The most bytes of a file, and of any text on the way to it.
+/// The maximum size of the output and of every intermediate text, in bytes.
 pub(crate) const OUTPUT_LIMIT: usize = 1024 * 1024;
-/// The most bytes that are written, filtered and compared together on the way.
+/// The maximum number of bytes that are written, filtered and compared in total.
 pub(crate) const WORK_LIMIT: usize = 16 * 1024 * 1024;
-/// The most statements and expressions that are gone through, each as often as it is.
+/// The maximum number of evaluated statements and expressions; each evaluation in a loop counts.
 pub(crate) const STEP_LIMIT: usize = 200_000;
 
-/// Fills a template with values.
+/// Renders a template.
 ///
 /// # Errors
 /// See [`crate::template::Template::render`].
 pub(crate) fn render(
     statements: &[Statement],
     fields: &Fields<'_>,
-    stand_ins: bool,
+    placeholders: bool,
 ) -> Result<SecretBytes, TemplateError> {
     let scopes = vec![BTreeMap::new()];
-    let mut renderer = Renderer { fields, stand_ins, scopes, loops: Vec::new(), steps: 0, work: 0 };
+    let mut renderer = Renderer { fields, placeholders, scopes, loops: Vec::new(), steps: 0, work: 0 };
     let mut out = SecretBuffer::default();
     renderer.statements(statements, &mut out)?;
     let out = out.finish();
@@ -38,33 +38,33 @@ pub(crate) fn render(
     Ok(ended.finish())
 }
 
-/// What an expression is.
+/// The value of an expression.
 #[derive(Clone)]
 enum Value<'a> {
-    Given(&'a [u8]),
-    Made(Rc<SecretBytes>),
-    Truth(bool),
+    Borrowed(&'a [u8]),
+    Owned(Rc<SecretBytes>),
+    Bool(bool),
     Fields,
 }
 
 impl Value<'_> {
-    fn made(value: SecretBytes) -> Self {
-        Self::Made(Rc::new(value))
+    fn owned(value: SecretBytes) -> Self {
+        Self::Owned(Rc::new(value))
     }
 
-    /// As it is written; none for all fields.
+    /// The bytes that the value is written as; `None` means that it is `fields`, which has none.
     fn bytes(&self) -> Option<&[u8]> {
         match self {
-            Self::Given(bytes) => Some(bytes),
-            Self::Made(bytes) => Some(bytes.expose()),
-            Self::Truth(true) => Some(b"true"),
-            Self::Truth(false) => Some(b"false"),
+            Self::Borrowed(bytes) => Some(bytes),
+            Self::Owned(bytes) => Some(bytes.expose()),
+            Self::Bool(true) => Some(b"true"),
+            Self::Bool(false) => Some(b"false"),
             Self::Fields => None,
         }
     }
 }
 
-/// A loop that is gone through.
+/// The state of a running loop.
 struct Loop {
     index: usize,
     length: usize,
@@ -72,8 +72,8 @@ struct Loop {
 
 struct Renderer<'a> {
     fields: &'a Fields<'a>,
-    stand_ins: bool,
-    /// What the template has set, for each loop and around all of them.
+    placeholders: bool,
+    /// The variables of the template: those outside loops first, then those of each nested loop.
     scopes: Vec<BTreeMap<&'a str, Value<'a>>>,
     loops: Vec<Loop>,
     steps: usize,
@@ -103,7 +103,7 @@ impl<'a> Renderer<'a> {
                 let chosen = if self.is_true(condition)? { then } else { otherwise };
                 self.statements(chosen, out)
             }
-            Statement::For(each) => self.each(each, out),
+            Statement::For(for_loop) => self.for_loop(for_loop, out),
             Statement::Set { name, value } => {
                 let value = self.expression(value)?;
                 self.set(name, value);
@@ -113,7 +113,7 @@ impl<'a> Renderer<'a> {
                 self.step(*at)?;
                 let mut block = SecretBuffer::default();
                 self.statements(body, &mut block)?;
-                let block = Value::made(block.finish());
+                let block = Value::owned(block.finish());
                 let value =
                     filters.iter().try_fold(block, |value, filter| self.filter(*filter, &value, None))?;
                 self.set(name, value);
@@ -122,22 +122,24 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    fn each(&mut self, each: &'a For, out: &mut SecretBuffer) -> Result<(), TemplateError> {
+    fn for_loop(&mut self, for_loop: &'a For, out: &mut SecretBuffer) -> Result<(), TemplateError> {
         let fields = self.fields;
         if fields.is_empty() {
-            return self.statements(&each.otherwise, out);
+            return self.statements(&for_loop.otherwise, out);
         }
         self.loops.push(Loop { index: 0, length: fields.len() });
         for (index, (name, value)) in fields.iter().enumerate() {
-            self.step(each.at)?;
+            self.step(for_loop.at)?;
             if let Some(current) = self.loops.last_mut() {
                 current.index = index;
             }
-            // What is set in a loop is gone when it goes on.
-            let mut scope = BTreeMap::from([(each.name.as_str(), Value::Given(name.as_bytes()))]);
-            scope.extend(each.value.as_deref().map(|called| (called, Value::Given(value.expose()))));
+            // A variable that is set in a loop ends with the iteration, as in minijinja.
+            let mut scope = BTreeMap::from([(for_loop.name.as_str(), Value::Borrowed(name.as_bytes()))]);
+            scope.extend(
+                for_loop.value.as_deref().map(|variable| (variable, Value::Borrowed(value.expose()))),
+            );
             self.scopes.push(scope);
-            self.statements(&each.body, out)?;
+            self.statements(&for_loop.body, out)?;
             self.scopes.pop();
         }
         self.loops.pop();
@@ -153,65 +155,65 @@ impl<'a> Renderer<'a> {
     fn expression(&mut self, expression: &'a Expression) -> Result<Value<'a>, TemplateError> {
         self.step(expression.at)?;
         Ok(match &expression.kind {
-            Kind::Text(text) => Value::Given(text.expose()),
-            Kind::Truth(truth) => Value::Truth(*truth),
-            Kind::Fields => Value::Fields,
-            Kind::Loop(part) => self.loop_part(*part),
-            Kind::Name(_) | Kind::Field(_) | Kind::Item(_) => match self.look_up(expression)? {
+            ExprKind::Text(text) => Value::Borrowed(text.expose()),
+            ExprKind::Bool(value) => Value::Bool(*value),
+            ExprKind::Fields => Value::Fields,
+            ExprKind::Loop(attribute) => self.loop_attribute(*attribute),
+            ExprKind::Name(_) | ExprKind::Field(_) | ExprKind::Item(_) => match self.look_up(expression)? {
                 Some(value) => value,
                 None => return Err(self.unknown(expression)),
             },
-            Kind::Not(inner) => Value::Truth(!self.is_true(inner)?),
-            Kind::And(pair) => {
+            ExprKind::Not(inner) => Value::Bool(!self.is_true(inner)?),
+            ExprKind::And(pair) => {
                 let left = self.expression(&pair.0)?;
-                if self.truth(&left) { self.expression(&pair.1)? } else { left }
+                if self.to_bool(&left) { self.expression(&pair.1)? } else { left }
             }
-            Kind::Or(pair) => {
+            ExprKind::Or(pair) => {
                 let left = self.expression(&pair.0)?;
-                if self.truth(&left) { left } else { self.expression(&pair.1)? }
+                if self.to_bool(&left) { left } else { self.expression(&pair.1)? }
             }
-            Kind::Compare(first, rest) => Value::Truth(self.compare(first, rest)?),
-            Kind::Choice(choice) => match (self.is_true(&choice.condition)?, &choice.otherwise) {
+            ExprKind::Compare(first, rest) => Value::Bool(self.compare(first, rest)?),
+            ExprKind::IfExpr(choice) => match (self.is_true(&choice.condition)?, &choice.otherwise) {
                 (true, _) => self.expression(&choice.then)?,
                 (false, Some(otherwise)) => self.expression(otherwise)?,
-                (false, None) => Value::Given(b""),
+                (false, None) => Value::Borrowed(b""),
             },
-            Kind::Join(texts) => {
+            ExprKind::Concat(texts) => {
                 let mut joined = SecretBuffer::default();
-                for each in texts {
-                    let value = self.expression(each)?;
-                    self.write(each.at, text(&value, each)?.as_bytes(), &mut joined)?;
+                for part in texts {
+                    let value = self.expression(part)?;
+                    self.write(part.at, text(&value, part)?.as_bytes(), &mut joined)?;
                 }
-                Value::made(joined.finish())
+                Value::owned(joined.finish())
             }
-            Kind::Filtered(inner, filter) => {
+            ExprKind::Filtered(inner, filter) => {
                 let value = self.expression(inner)?;
                 self.filter(*filter, &value, Some(inner))?
             }
-            Kind::Default(pair) => match self.look_up(&pair.0)? {
+            ExprKind::Default(pair) => match self.look_up(&pair.0)? {
                 Some(value) => value,
                 None => self.expression(&pair.1)?,
             },
-            Kind::IsDefined(inner) => Value::Truth(self.look_up(inner)?.is_some()),
+            ExprKind::IsDefined(inner) => Value::Bool(self.look_up(inner)?.is_some()),
         })
     }
 
-    /// The value of a name; none if there is none.
+    /// The value of a name; `None` means that it is undefined.
     fn look_up(&mut self, expression: &'a Expression) -> Result<Option<Value<'a>>, TemplateError> {
         let fields = self.fields;
-        let field = |name: &str| fields.get(name).map(|value| Value::Given(value.expose()));
+        let field = |name: &str| fields.get(name).map(|value| Value::Borrowed(value.expose()));
         Ok(match &expression.kind {
-            Kind::Name(name) => {
-                // Each scope that is looked through is a step.
+            ExprKind::Name(name) => {
+                // Each scope that is searched counts as a step.
                 self.steps += self.scopes.len();
                 let set = self.scopes.iter().rev().find_map(|scope| scope.get(name.as_str()));
                 set.cloned().or_else(|| field(name))
             }
-            Kind::Field(name) => field(name),
-            Kind::Item(name) => {
+            ExprKind::Field(name) => field(name),
+            ExprKind::Item(name) => {
                 let value = self.expression(name)?;
                 match field(text(&value, name)?) {
-                    None if self.stand_ins => Some(value),
+                    None if self.placeholders => Some(value),
                     found => found,
                 }
             }
@@ -221,23 +223,23 @@ impl<'a> Renderer<'a> {
 
     fn unknown(&self, expression: &Expression) -> TemplateError {
         match &expression.kind {
-            Kind::Name(name) | Kind::Field(name) => {
+            ExprKind::Name(name) | ExprKind::Field(name) => {
                 TemplateError::unknown_name(expression.at, name, self.fields.keys().copied())
             }
             _ => TemplateError::at(expression.at, Problem::UnknownItem),
         }
     }
 
-    fn loop_part(&self, part: LoopPart) -> Value<'a> {
-        // The parser lets it through in loops alone.
-        let Some(Loop { index, length }) = self.loops.last() else { return Value::Truth(false) };
-        let number = |number: usize| Value::made(number.to_string().as_str().into());
-        match part {
-            LoopPart::First => Value::Truth(*index == 0),
-            LoopPart::Last => Value::Truth(index + 1 == *length),
-            LoopPart::Index => number(index + 1),
-            LoopPart::Index0 => number(*index),
-            LoopPart::Length => number(*length),
+    fn loop_attribute(&self, attribute: LoopAttribute) -> Value<'a> {
+        // The parser rejects `loop` outside loops.
+        let Some(Loop { index, length }) = self.loops.last() else { return Value::Bool(false) };
+        let number = |number: usize| Value::owned(number.to_string().as_str().into());
+        match attribute {
+            LoopAttribute::First => Value::Bool(*index == 0),
+            LoopAttribute::Last => Value::Bool(index + 1 == *length),
+            LoopAttribute::Index => number(index + 1),
+            LoopAttribute::Index0 => number(*index),
+            LoopAttribute::Length => number(*length),
         }
     }
 
@@ -273,19 +275,19 @@ impl<'a> Renderer<'a> {
 
     fn is_true(&mut self, expression: &'a Expression) -> Result<bool, TemplateError> {
         let value = self.expression(expression)?;
-        Ok(self.truth(&value))
+        Ok(self.to_bool(&value))
     }
 
-    /// Text is true unless it is empty.
-    fn truth(&self, value: &Value<'_>) -> bool {
+    /// Empty text is false, and so is `fields` without any field.
+    fn to_bool(&self, value: &Value<'_>) -> bool {
         match value {
-            Value::Truth(truth) => *truth,
+            Value::Bool(value) => *value,
             Value::Fields => !self.fields.is_empty(),
             text => text.bytes().is_some_and(|bytes| !bytes.is_empty()),
         }
     }
 
-    /// Applies a filter to what an expression is, or a block.
+    /// Applies a filter to the value of expression `of`; `None` means that it is the value of a `set` block.
     fn filter(
         &mut self,
         filter: Filter,
@@ -293,16 +295,16 @@ impl<'a> Renderer<'a> {
         of: Option<&Expression>,
     ) -> Result<Value<'a>, TemplateError> {
         let at = of.map_or(filter.at, |of| of.at);
-        let bytes = value.bytes().ok_or_else(|| TemplateError::at(at, Problem::NoText))?;
+        let bytes = value.bytes().ok_or_else(|| TemplateError::at(at, Problem::NotText))?;
         self.work(at, bytes.len())?;
         within_output(at, bytes.len())?;
-        let made =
-            filters::apply(filter.name, bytes, self.stand_ins).map_err(|problem| match (problem, of) {
+        let filtered =
+            filters::apply(filter.name, bytes, self.placeholders).map_err(|problem| match (problem, of) {
                 (Problem::Binary { .. }, Some(of)) => binary(of),
                 (problem, _) => TemplateError::at(filter.at, problem),
             })?;
-        self.work(at, made.expose().len())?;
-        Ok(Value::made(made))
+        self.work(at, filtered.expose().len())?;
+        Ok(Value::owned(filtered))
     }
 
     fn write(&mut self, at: Position, text: &[u8], out: &mut SecretBuffer) -> Result<(), TemplateError> {
@@ -319,27 +321,27 @@ impl<'a> Renderer<'a> {
 
     fn work(&mut self, at: Position, bytes: usize) -> Result<(), TemplateError> {
         self.work = self.work.saturating_add(bytes);
-        within(at, self.work, "bytes on the way to the file", WORK_LIMIT)
+        within(at, self.work, "bytes of intermediate text", WORK_LIMIT)
     }
 }
 
 fn within_output(at: Position, bytes: usize) -> Result<(), TemplateError> {
-    within(at, bytes, "bytes", OUTPUT_LIMIT)
+    within(at, bytes, "bytes of output", OUTPUT_LIMIT)
 }
 
 fn within(at: Position, count: usize, what: &'static str, limit: usize) -> Result<(), TemplateError> {
     if count > limit { Err(TemplateError::at(at, Problem::TooMuch { what, limit })) } else { Ok(()) }
 }
 
-/// The text that an expression is.
+/// The value of an expression as text.
 fn text<'v>(value: &'v Value<'_>, expression: &Expression) -> Result<&'v str, TemplateError> {
-    let bytes = value.bytes().ok_or_else(|| TemplateError::at(expression.at, Problem::NoText))?;
+    let bytes = value.bytes().ok_or_else(|| TemplateError::at(expression.at, Problem::NotText))?;
     std::str::from_utf8(bytes).map_err(|_| binary(expression))
 }
 
 fn binary(expression: &Expression) -> TemplateError {
     let field = match &expression.kind {
-        Kind::Name(name) | Kind::Field(name) => Some(name.clone()),
+        ExprKind::Name(name) | ExprKind::Field(name) => Some(name.clone()),
         _ => None,
     };
     TemplateError::at(expression.at, Problem::Binary { field })

@@ -3,12 +3,12 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::escape::{RULES, Refused};
+use crate::escape::{RULES, Unrepresentable};
 use crate::secret::SecretBuffer;
 
-/// What no message may show.
+/// Text that no message may show.
 const MARKER: &str = "test-marker-5d1e";
-/// Beyond this a template is not bounded. It is no measurement: each of these ends in milliseconds where nothing else runs.
+/// Beyond this time, rendering counts as unbounded. Each template below takes milliseconds on an idle machine.
 const QUICKLY: Duration = Duration::from_secs(20);
 
 fn render(text: &str, fields: &[(&str, &[u8])]) -> Result<String, String> {
@@ -22,7 +22,7 @@ const PLAIN: &[(&str, &[u8])] =
     &[("password", b"it's \"1\" & $x"), ("port", b"5432"), ("tls.crt", b"\xff\x00"), ("username", b"app")];
 
 #[test]
-fn a_template_is_filled_with_the_fields() {
+fn a_template_renders_fields() {
     for (text, expected) in [
         ("u={{ username }}\n", "u=app\n"),
         ("u={{ username }}", "u=app\n"),
@@ -73,117 +73,117 @@ fn a_field_may_have_any_name() {
 }
 
 #[test]
-fn wrong_templates_are_told_with_line_and_column() {
+fn errors_have_line_and_column() {
     for (text, part) in [
-        ("", "is empty"),
+        ("", "empty template"),
         ("{{ username", "line 1, column 4: unexpected end of input"),
         ("a\n\u{e9} {{ username | }}", "line 2, column 17: unexpected end of variable block"),
         ("{{ 'a }}", "line 1, column 9: unexpected end of string"),
         ("{# a", "unexpected end of comment"),
         ("{% if a %}", "unexpected end of input"),
-        ("x\n{% include 'a' %}", "line 2, column 4: unknown statement include; there are if, for and set"),
+        ("x\n{% include 'a' %}", "line 2, column 4: unknown statement include; available: if, for, set"),
         ("{% macro a() %}{% endmacro %}", "unknown statement macro"),
         ("{% extends 'a' %}", "unknown statement extends"),
         ("{% import 'a' as b %}", "unknown statement import"),
         (
             "\n{{ user }}",
-            "line 2, column 4: there is no field \"user\"; there are password, port, tls.crt, username",
+            "line 2, column 4: unknown field \"user\"; available: password, port, tls.crt, username",
         ),
-        ("{{ fields['a b'] }}", "line 1, column 4: there is no field \"a b\"; there are"),
-        ("{{ fields.user }}", "there is no field \"user\""),
-        ("{% if false %}{{ user }}{% endif %}", "there is no field \"user\""),
-        ("{{ fields[username] }}", "column 4: the value between the brackets is the name of no field"),
-        ("{% if host is defined %}{% endif %}{{ host }}", "line 1, column 39: there is no field \"host\""),
+        ("{{ fields['a b'] }}", "line 1, column 4: unknown field \"a b\"; available: password"),
+        ("{{ fields.user }}", "unknown field \"user\""),
+        ("{% if false %}{{ user }}{% endif %}", "unknown field \"user\""),
+        ("{{ fields[username] }}", "column 4: the value in brackets is not the name of a field"),
+        ("{% if host is defined %}{% endif %}{{ host }}", "line 1, column 39: unknown field \"host\""),
         (
             "{{ tls.crt }}",
-            "line 1, column 4: \"tls\" has no parts: for a field whose name has a dot, write fields[\"name.part\"]",
+            "line 1, column 4: \"tls\" has no attributes: for a field name with a dot, write fields[\"name.part\"]",
         ),
         (
             "{{ username | urlencoded }}",
-            "line 1, column 15: there is no filter \"urlencoded\"; there are b64decode, b64encode, default, json, libpq, lower",
+            "line 1, column 15: unknown filter \"urlencoded\"; available: b64decode, b64encode, default, json, libpq, lower",
         ),
-        ("{{ username is number }}", "there is no test \"number\""),
+        ("{{ username is number }}", "unknown test \"number\"; available: defined, undefined"),
         (
             "{{ fields['tls.crt'] }}",
-            "column 4: the value of field \"tls.crt\" is binary, which only b64encode can write",
+            "column 4: the value of field \"tls.crt\" is binary; only b64encode can write it",
         ),
         ("{{ 'x' ~ fields['tls.crt'] }}", "the value of field \"tls.crt\" is binary"),
         ("{{ fields['tls.crt'] | json }}", "the value of field \"tls.crt\" is binary"),
         ("{% for n, v in fields|items %}{{ v }}{% endfor %}", "field \"v\" is binary"),
-        ("{{ fields }}", "fields is no text"),
-        ("{{ fields | json }}", "fields is no text"),
-        ("{{ password | b64decode }}", "column 15: the value is no base64"),
+        ("{{ fields }}", "fields is not text"),
+        ("{{ fields | json }}", "fields is not text"),
+        ("{{ password | b64decode }}", "column 15: the value is not base64"),
         (
             "{{ 'a\\nb' | pgpass }}",
-            "column 13: the value holds a line break, which pgpass has no way to write",
+            "column 13: the value contains a line break, which pgpass cannot represent",
         ),
-        ("{{ port + 1 }}", "arithmetic cannot be used here: values are text; ~ puts texts together"),
-        ("{{ -1 }}", "arithmetic cannot be used here"),
-        ("{{ port > 1 }}", "< and > cannot be used here"),
-        ("{{ 'a' < 'b' < 'c' }}", "< and > cannot be used here"),
-        ("{{ [1] }}", "a list cannot be used here"),
-        ("{{ (1, 2) }}", "a list cannot be used here"),
-        ("{{ {'a': 1} }}", "a map cannot be used here"),
-        ("{{ username[1:] }}", "a slice cannot be used here"),
-        ("{{ username[1] }}", "[ ] cannot be used here: only fields[\"name\"]"),
-        ("{{ range(9) }}", "a call cannot be used here: there are no functions"),
-        ("{{ username.upper() }}", "a call cannot be used here"),
-        ("{{ none }}", "none cannot be used here"),
-        ("{{ username | upper(1) }}", "( ) behind this filter cannot be used here"),
-        ("{{ host | default }}", "default with other than one value"),
-        ("{{ (username ~ port) | default('a') }}", "default behind anything but a field"),
+        ("{{ port + 1 }}", "arithmetic is not supported: values are text; concatenate them with ~"),
+        ("{{ -1 }}", "arithmetic is not supported"),
+        ("{{ port > 1 }}", "comparing with < or > is not supported"),
+        ("{{ 'a' < 'b' < 'c' }}", "comparing with < or > is not supported"),
+        ("{{ [1] }}", "a list is not supported"),
+        ("{{ (1, 2) }}", "a list is not supported"),
+        ("{{ {'a': 1} }}", "a map is not supported"),
+        ("{{ username[1:] }}", "a slice is not supported"),
+        ("{{ username[1] }}", "[ ] is not supported: only fields[\"name\"]"),
+        ("{{ range(9) }}", "a call is not supported: there are no functions"),
+        ("{{ username.upper() }}", "a call is not supported"),
+        ("{{ none }}", "none is not supported"),
+        ("{{ username | upper(1) }}", "an argument of this filter is not supported"),
+        ("{{ host | default }}", "default without exactly one argument"),
+        ("{{ (username ~ port) | default('a') }}", "default after anything but a field"),
         ("{{ ('a' ~ port) is defined }}", "a test of anything but a field"),
-        ("{% for a in username %}{% endfor %}", "for over anything but the fields cannot be used here"),
+        ("{% for a in username %}{% endfor %}", "a loop over anything but the fields is not supported"),
         ("{% for a, b in fields %}{% endfor %}", "this number of names"),
         ("{% for a in fields|items %}{% endfor %}", "this number of names"),
-        ("{% for a in fields if a %}{% endfor %}", "write an if inside"),
-        ("{% for a in fields recursive %}{% endfor %}", "recursive cannot be used here"),
-        ("{% for a in fields %}{{ loop.cycle }}{% endfor %}", "it has first, last, index"),
-        ("{% for fields in fields %}{% endfor %}", "it is the name of all fields"),
-        ("{% set fields = 'a' %}", "it is the name of all fields"),
+        ("{% for a in fields if a %}{% endfor %}", "write an if inside the loop"),
+        ("{% for a in fields recursive %}{% endfor %}", "recursive is not supported"),
+        ("{% for a in fields %}{{ loop.cycle }}{% endfor %}", "use first, last, index"),
+        ("{% for fields in fields %}{% endfor %}", "that name means all fields"),
+        ("{% set fields = 'a' %}", "that name means all fields"),
         ("{% set a.b = 'a' %}", "set one name"),
-        ("{% with a = 1 %}{% endwith %}", "with cannot be used here"),
+        ("{% with a = 1 %}{% endwith %}", "with is not supported"),
         ("{% filter json %}{% endfilter %}", "write {% set text | json %}"),
-        ("{% autoescape true %}{% endautoescape %}", "autoescape cannot be used here"),
-        ("{% do a() %}", "do cannot be used here"),
+        ("{% autoescape true %}{% endautoescape %}", "autoescape is not supported"),
+        ("{% do a() %}", "do is not supported"),
     ] {
         let message = render(text, PLAIN).expect_err(text);
         assert!(message.contains(part), "{text}\n{part}\nis not in\n{message}");
-        assert!(part == "is empty" || message.starts_with("line "), "{message}");
+        assert!(part == "empty template" || message.starts_with("line "), "{message}");
     }
 }
 
 #[test]
-fn names_are_those_that_a_template_cannot_do_without() {
+fn required_names_are_neither_set_nor_checked_by_the_template() {
     let text = "{{ b }}{{ a|json }}{{ fields['c.d'] }}{{ e|default(f) }}{% if g is defined %}{{ g }}{% endif %}\
                 {% if 'h' in fields %}{{ h }}{% endif %}{% set i = 'x' %}{{ i }}{% for j in fields %}{{ j }}{% endfor %}";
     let template = Template::parse(text, &Delimiters::default()).unwrap();
-    assert_eq!(template.names().collect::<Vec<_>>(), ["a", "b", "c.d", "f"]);
-    let missing = template.missing(&BTreeSet::from(["a", "b", "f"]));
-    let said: Vec<_> = missing.iter().map(ToString::to_string).collect();
-    assert_eq!(said, ["line 1, column 23: there is no field \"c.d\"; there are a, b, f"]);
+    assert_eq!(template.required_names().collect::<Vec<_>>(), ["a", "b", "c.d", "f"]);
+    let unknown = template.unknown_names(&BTreeSet::from(["a", "b", "f"]));
+    let messages: Vec<_> = unknown.iter().map(ToString::to_string).collect();
+    assert_eq!(messages, ["line 1, column 23: unknown field \"c.d\"; available: a, b, f"]);
     let many: Vec<_> = (0..30).map(|i| format!("f{i:02}")).collect();
-    let said = template.missing(&many.iter().map(String::as_str).collect())[0].to_string();
-    assert!(said.ends_with("f18, f19 and 10 more"), "{said}");
+    let message = template.unknown_names(&many.iter().map(String::as_str).collect())[0].to_string();
+    assert!(message.ends_with("f18, f19 and 10 more"), "{message}");
 }
 
 #[test]
-fn other_marks_leave_those_of_a_chart_alone() {
-    for (marks, text) in [
+fn other_delimiters_leave_those_of_a_helm_chart_alone() {
+    for (delimiters, text) in [
         ("[[ ]]", "{{ .Values.x }}[% if true %][[ fields['username'] ]][% endif %][# no #]"),
         ("<< >>", "{{ .Values.x }}<% if true %><< username >><% endif %><# no #>"),
         ("${ }", "{{ .Values.x }}$% if true %}${ fields['username'] }$% endif %}$# no #}"),
         ("[[ ]", "{{ .Values.x }}[[ fields['username'] ]"),
     ] {
-        let template = Template::parse(text, &Delimiters::parse(marks).unwrap()).unwrap();
+        let template = Template::parse(text, &Delimiters::parse(delimiters).unwrap()).unwrap();
         let username = SecretBytes::from("app");
         let made = template.render(&Fields::from([("username", &username)])).unwrap();
-        assert_eq!(made.expose_text(), Some("{{ .Values.x }}app\n"), "{marks}");
+        assert_eq!(made.expose_text(), Some("{{ .Values.x }}app\n"), "{delimiters}");
     }
 }
 
 #[test]
-fn the_page_shows_what_is_written() {
+fn the_examples_in_the_documentation_are_correct() {
     let page = include_str!("../../docs/formats/template.md");
     let blocks: Vec<_> =
         page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
@@ -212,7 +212,7 @@ fn the_page_shows_what_is_written() {
 }
 
 #[test]
-fn a_filter_is_there_for_each_reader() {
+fn each_format_has_a_filter() {
     for name in [
         "urlencode",
         "b64encode",
@@ -230,14 +230,14 @@ fn a_filter_is_there_for_each_reader() {
     assert!(filters::names().is_sorted());
 }
 
-/// Templates that would take all memory, all time or all of the stack.
+/// Templates that would use unbounded memory, time or stack.
 fn hostile() -> Vec<String> {
     let nested = |open: &str, inner: &str, close: &str, times| {
         format!("{}{inner}{}", open.repeat(times), close.repeat(times))
     };
     let loops = |depth| nested("{% for n in fields %}", "{{ a }}", "{% endfor %}", depth);
     vec![
-        // Nothing but work: each sets, compares or writes what was made before.
+        // Repeated work on intermediate values.
         format!("{{% set b = a %}}{}", "{% set b = b ~ b %}".repeat(3000)),
         format!("{{% set b = '\"' %}}{}", "{% set b = b | json %}".repeat(2000)),
         format!("{{% set b = a %}}{}", "{% set b %}{{ b }}{{ b }}{% endset %}".repeat(1500)),
@@ -251,13 +251,13 @@ fn hostile() -> Vec<String> {
         nested("{% for n in fields %}", "", "{% endfor %}", 100),
         format!("{{% for n in fields %}}{}{{% endfor %}}", "x".repeat(60_000)),
         format!("{{% for n in fields %}}{{% set b %}}{}{{% endset %}}{{% endfor %}}", "x".repeat(60_000)),
-        // The same that minijinja itself would have to do.
+        // Templates that are costly in minijinja itself.
         "{{ 'x' * 100000000 }}".to_owned(),
         "{% for i in range(100000000) %}{% endfor %}".to_owned(),
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".to_owned(),
         "{% for n in fields recursive %}{{ loop(fields) }}{% endfor %}".to_owned(),
         "{% for n in fields %}{{ loop.cycle() }}{% endfor %}".to_owned(),
-        // One deeper for each word.
+        // Recursion for each token.
         nested("(", "a", ")", 30_000).replace("((", "{{ (("),
         format!("{{{{ {} }}}}", nested("(", "a", ")", 99)),
         format!("{{{{ {}a }}}}", "not ".repeat(15_000)),
@@ -277,7 +277,7 @@ fn hostile() -> Vec<String> {
 }
 
 #[test]
-fn what_would_take_all_memory_or_time_ends_with_an_error() {
+fn hostile_templates_end_with_an_error() {
     let long = MARKER.repeat(2_500);
     let names: Vec<_> = (0..2_000).map(|i| format!("f{i}")).collect();
     let mut fields: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), b"x".as_slice())).collect();
@@ -294,7 +294,7 @@ fn what_would_take_all_memory_or_time_ends_with_an_error() {
 }
 
 #[test]
-fn as_deep_as_is_let_through_is_not_too_deep_for_a_small_stack() {
+fn the_deepest_accepted_templates_fit_a_small_stack() {
     let deep = [
         format!("{{{{ {}a }}}}", "not ".repeat(198)),
         format!("{{{{ a{} }}}}", "~a".repeat(99)),
@@ -314,7 +314,7 @@ fn as_deep_as_is_let_through_is_not_too_deep_for_a_small_stack() {
     thread.unwrap().join().unwrap();
 }
 
-/// Templates that fail, each after it has had the value in hand.
+/// Templates that fail after they have read the value.
 const FAILING: [&str; 14] = [
     "{{ a | b64decode }}",
     "{{ (a ~ '\n') | pgpass }}",
@@ -334,37 +334,37 @@ const FAILING: [&str; 14] = [
 
 proptest! {
     #[test]
-    fn each_filter_writes_what_its_rule_writes(value in any::<String>()) {
+    fn each_filter_writes_the_output_of_its_rule(value in any::<String>()) {
         for (name, rule) in RULES {
             let mut expected = SecretBuffer::default();
             let expected = rule(&value, &mut expected).map(|()| expected.finish().expose_text().unwrap().to_owned());
             let made = render(&format!("{{{{ password|{name} }}}}."), &[("password", value.as_bytes())]);
             match expected {
                 Ok(expected) => prop_assert_eq!(made, Ok(format!("{expected}.\n"))),
-                Err(Refused(what)) => {
+                Err(Unrepresentable(what)) => {
                     let message = made.unwrap_err();
-                    prop_assert!(message.starts_with("line 1, column 13: the value holds ") && message.contains(what), "{}", message);
+                    prop_assert!(message.starts_with("line 1, column 13: the value contains ") && message.contains(what), "{}", message);
                 }
             }
         }
     }
 
     #[test]
-    fn base64_is_read_back(value in any::<Vec<u8>>()) {
+    fn base64_reads_back(value in any::<Vec<u8>>()) {
         let made = render("{{ a | b64encode | b64decode | b64encode }}", &[("a", &value)]).unwrap();
         let once = render("{{ a | b64encode }}", &[("a", &value)]).unwrap();
         prop_assert_eq!(made, once);
     }
 
     #[test]
-    fn no_failure_shows_a_value(around in "[a-z \n\"'\\\\$]{0,20}", which in 0..FAILING.len()) {
+    fn no_error_shows_a_value(around in "[a-z \n\"'\\\\$]{0,20}", which in 0..FAILING.len()) {
         let value = format!("{around}{MARKER}{around}\n!");
         let message = render(FAILING[which], &[("a", value.as_bytes()), ("binary", b"\xff")]).unwrap_err();
         prop_assert!(!message.contains("marker") && !message.contains("MARKER"), "{}", message);
     }
 
     #[test]
-    fn no_text_makes_it_panic(pieces in proptest::collection::vec(prop_oneof![
+    fn no_text_causes_a_panic(pieces in proptest::collection::vec(prop_oneof![
         "\\PC{0,6}",
         proptest::sample::select(vec![
             "{{", "}}", "{%", "%}", "{#", "#}", "-", "if ", "elif ", "else ", "endif ", "for ", "in ", "endfor ", "set ",

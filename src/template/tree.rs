@@ -1,9 +1,9 @@
-//! A template as it is rendered: what the language of minijinja has, less what would let it grow without bound.
+//! The syntax tree that is rendered: the minijinja language without the parts whose output or run time has no bound.
 
 use crate::secret::SecretBytes;
 use crate::template::error::Position;
 
-/// What stands outside of an expression. Text is kept like a value: somebody may have put a password there.
+/// Text is stored as secret bytes, because it may contain a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Statement {
     Text(Position, SecretBytes),
@@ -14,55 +14,54 @@ pub(crate) enum Statement {
     SetBlock { at: Position, name: String, body: Vec<Self>, filters: Vec<Filter> },
 }
 
-/// A loop over all fields, in order of name.
+/// A loop over all fields, sorted by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct For {
     pub(crate) at: Position,
-    /// What each field's name is called in the body.
+    /// The loop variable for the field's name.
     pub(crate) name: String,
-    /// What its value is called.
+    /// The loop variable for its value.
     pub(crate) value: Option<String>,
     pub(crate) body: Vec<Statement>,
-    /// What is written where there is no field.
+    /// The `else` branch, rendered if there are no fields.
     pub(crate) otherwise: Vec<Statement>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Expression {
     pub(crate) at: Position,
-    pub(crate) kind: Kind,
+    pub(crate) kind: ExprKind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum ExprKind {
     Text(SecretBytes),
-    Truth(bool),
-    /// A name that the template has set, or a field.
+    Bool(bool),
+    /// A variable of the template or, if there is none, a field.
     Name(String),
-    /// A field by its name, whatever the template has set.
+    /// A field, even if a variable has the same name.
     Field(String),
-    /// A field whose name is a value.
+    /// A field whose name is computed.
     Item(Box<Expression>),
     /// All fields.
     Fields,
-    Loop(LoopPart),
+    Loop(LoopAttribute),
     Not(Box<Expression>),
     And(Box<(Expression, Expression)>),
     Or(Box<(Expression, Expression)>),
-    /// Each with the one before it.
+    /// A chain, as in `a == b == c`: each operand is compared with the previous one.
     Compare(Box<Expression>, Vec<(Comparison, Expression)>),
-    Choice(Box<Choice>),
-    /// Texts, one after the other.
-    Join(Vec<Expression>),
+    IfExpr(Box<IfExpr>),
+    Concat(Vec<Expression>),
     Filtered(Box<Expression>, Filter),
-    /// A field, or where there is none something else.
+    /// A field, or the second expression if the field does not exist.
     Default(Box<(Expression, Expression)>),
-    /// Whether there is such a field.
+    /// Whether the field exists.
     IsDefined(Box<Expression>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Choice {
+pub(crate) struct IfExpr {
     pub(crate) condition: Expression,
     pub(crate) then: Expression,
     pub(crate) otherwise: Option<Expression>,
@@ -76,9 +75,9 @@ pub(crate) enum Comparison {
     NotIn,
 }
 
-/// What a loop knows of itself.
+/// An attribute of `loop`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LoopPart {
+pub(crate) enum LoopAttribute {
     First,
     Last,
     Index,
@@ -86,7 +85,7 @@ pub(crate) enum LoopPart {
     Length,
 }
 
-impl LoopPart {
+impl LoopAttribute {
     pub(crate) const ALL: [(&'static str, Self); 5] = [
         ("first", Self::First),
         ("last", Self::Last),
@@ -96,7 +95,7 @@ impl LoopPart {
     ];
 }
 
-/// A filter that there is, by name.
+/// A known filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
     pub(crate) at: Position,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::text::Beginning;
+use crate::text::RedactedPrefix;
 use crate::yaml::syntax::Fault;
 use crate::yaml::{Key, Node, Position, SyntaxError, Value};
 
@@ -66,7 +66,7 @@ impl Entries {
             Value::List(_) | Value::Map(_) => return Err(Fault::Key.at(at)),
         };
         match self.seen.insert(text.to_owned(), at) {
-            Some(first) => Err(Fault::Twice(Beginning(text).to_string(), first).at(at)),
+            Some(first) => Err(Fault::Twice(RedactedPrefix(text).to_string(), first).at(at)),
             None => Ok(Key { text: text.to_owned(), at }),
         }
     }

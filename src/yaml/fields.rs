@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::secret::SecretBytes;
-use crate::text::{Beginning, Quoted, nearest, suggest};
+use crate::text::{Quoted, RedactedPrefix, nearest, suggest};
 use crate::yaml::scalar::{integer, number};
 use crate::yaml::{Key, Node, Position, Problems, Value};
 
@@ -216,7 +216,7 @@ impl<'a> Fields<'a> {
         for (key, _) in self.entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
             let text = format!(
                 "key {} is unknown{}",
-                Beginning(&key.text),
+                RedactedPrefix(&key.text),
                 suggest(nearest(&key.text, known.iter().copied()))
             );
             self.problems.add(key.at, &self.path, text);

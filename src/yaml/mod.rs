@@ -23,7 +23,7 @@ pub(crate) use syntax::SyntaxError;
 pub(crate) use tree::parse;
 
 use crate::secret::SecretBytes;
-use crate::text::Beginning;
+use crate::text::RedactedPrefix;
 
 /// The longest text that is read, in bytes: a thousand clusters with certificates of their own.
 pub(crate) const TEXT_LIMIT: usize = 1024 * 1024;
@@ -76,6 +76,6 @@ struct Key {
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // `{password:value}` without a space is a key.
-        write!(f, "{}", Beginning(&self.text))
+        write!(f, "{}", RedactedPrefix(&self.text))
     }
 }

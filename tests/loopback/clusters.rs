@@ -148,7 +148,7 @@ fn init_names_the_cluster_that_it_cannot_reach_or_use() {
     assert_code(&finished, 2);
     assert_has(
         &finished.stderr,
-        &["podcreds.io/db.cluster: \"hbu\" is no cluster of the clusters file; did you mean \"hub\"?"],
+        &["podcreds.io/db.cluster: unknown cluster \"hbu\": not in the clusters file; did you mean \"hub\"?"],
     );
 }
 

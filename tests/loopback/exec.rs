@@ -261,10 +261,7 @@ fn what_format_env_does_not_write_is_refused_by_file_and_line_and_nothing_is_sta
         publish(&scene.pod.volume(), &[("app/db.env", &content)]);
         let finished = exec(&scene, &["--log-level", "debug"], &["/bin/sh", "-c", "echo started"]);
         assert_code(&finished, 2);
-        assert_has(
-            &finished.stderr,
-            &[&format!("file app/db.env, line {line}: not as format env writes it")],
-        );
+        assert_has(&finished.stderr, &[&format!("file app/db.env, line {line}: not in format env")]);
         let said = finished.stderr + &scene.pod.termination_message();
         assert!(!said.contains(PASSWORD) && finished.stdout.is_empty(), "{said}");
     }
@@ -307,7 +304,7 @@ fn every_env_file_is_read_unless_some_are_named() {
 
         let finished = exec(&scene, &[source, &["--env-file", "a.env,c"]].concat(), &show);
         assert_code(&finished, 2);
-        assert_has(&finished.stderr, &["files a.env and c give variable A different values: rename one"]);
+        assert_has(&finished.stderr, &["files a.env and c set variable A to different values: rename one"]);
         assert!(!finished.stderr.contains(PASSWORD));
 
         for missing in ["none.env", "app", "a.env/x"] {
@@ -321,7 +318,7 @@ fn every_env_file_is_read_unless_some_are_named() {
     // Only the annotations tell that it is one.
     assert_has(
         &exec(&scene, &["--render"], &show).stderr,
-        &["files a.env and c give variable A different values"],
+        &["files a.env and c set variable A to different values"],
     );
 }
 

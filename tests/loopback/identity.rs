@@ -27,7 +27,7 @@ fn a_missing_empty_or_garbled_file_is_named_with_what_mounts_it() {
         ),
         ("namespace", None, "namespace cannot be read: No such file"),
         ("namespace", Some(""), "namespace is empty"),
-        ("namespace", Some("A b"), "namespace: \"A b\" is no namespace"),
+        ("namespace", Some("A b"), "namespace: invalid namespace \"A b\""),
     ] {
         let scene = Scene::plain();
         let file = scene.pod.service_account().join(name);

@@ -147,10 +147,10 @@ fn every_wrong_annotation_is_named_at_once_and_no_secret_is_asked_for() {
     let finished = scene.init(&[]);
     assert_code(&finished, 2);
     let parts = [
-        "3 wrong annotations:",
-        "podcreds.io/db.secert: \"secert\" is no word that podcreds knows; did you mean \"secret\"?",
-        "podcreds.io/x.secret: \"X\" is no name",
-        "podcreds.io/y.cluster: \"hub\" is a cluster that nothing describes: name a clusters file with --clusters",
+        "3 invalid annotations:",
+        "podcreds.io/db.secert: unknown annotation key \"secert\"; did you mean \"secret\"?",
+        "podcreds.io/x.secret: invalid name \"X\"",
+        "podcreds.io/y.cluster: unknown cluster \"hub\": no clusters file given (--clusters)",
     ];
     assert_has(&finished.stderr, &parts);
     assert_has(&scene.pod.termination_message(), &parts);
@@ -207,8 +207,8 @@ fn wrong_usage_is_told_to_the_kubelet_too() {
         (&["init", "--volum", "/x"][..], "unexpected argument '--volum'"),
         (&["init", "--timeout", "0s"], "longer than zero"),
         (&["init", "--annotation-prefix", "A B"], "is no DNS subdomain"),
-        (&["init", "--pod", "A/B"], "--pod: \"A/B\" is no name"),
-        (&["init", "--namespace", "a.b"], "--namespace: \"a.b\" is no namespace"),
+        (&["init", "--pod", "A/B"], "--pod: invalid name \"A/B\""),
+        (&["init", "--namespace", "a.b"], "--namespace: invalid namespace \"a.b\""),
         (&["start"], "unrecognized subcommand 'start'"),
     ] {
         let finished = run(scene.command(args), HANGS);
@@ -393,6 +393,9 @@ fn a_pod_annotated_for_vault_db_injector_gets_its_variables() {
     let uri = "export DATABASE_URL='postgresql://app:it%27s%401@db.prod.svc:5432/orders?sslmode=require'\n";
     assert_eq!(scene.read("uri.env"), uri);
     for name in ["cluster", "classic.role", "uri.role"] {
-        assert_has(&finished.stderr, &[&format!("{prefix}/{name} is about Vault and has no meaning here")]);
+        assert_has(
+            &finished.stderr,
+            &[&format!("{prefix}/{name} is ignored: podcreds does not talk to Vault")],
+        );
     }
 }

@@ -464,8 +464,8 @@ fn wrong_annotations_are_told_and_the_rest_is_shown() {
         &tree(&scene, &[]),
         &[
             "uses Secret db: env USER",
-            "\nwrong annotations:\n  podcreds.io/db.secert: \"secert\" is no word",
-            "\n  podcreds.io/web: names no source",
+            "\nwrong annotations:\n  podcreds.io/db.secert: unknown annotation key \"secert\"",
+            "\n  podcreds.io/web: no source",
         ],
     );
 }

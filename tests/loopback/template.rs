@@ -47,16 +47,8 @@ fn a_template_is_read_before_any_secret() {
 #[test]
 fn no_secret_is_asked_for_when_a_template_is_wrong() {
     for (template, annotations, said) in [
-        (
-            "a\n{{ username | jason }}",
-            &[][..],
-            "key db.conf: line 2, column 15: there is no filter \"jason\"",
-        ),
-        (
-            "{{ user }}",
-            &[("db.keys", "username")],
-            "key db.conf: line 1, column 4: there is no field \"user\"",
-        ),
+        ("a\n{{ username | jason }}", &[][..], "key db.conf: line 2, column 15: unknown filter \"jason\""),
+        ("{{ user }}", &[("db.keys", "username")], "key db.conf: line 1, column 4: unknown field \"user\""),
         ("{% include 'x' %}", &[("db.optional", "true")], "line 1, column 4: unknown statement include"),
     ] {
         let scene = scene(template, annotations);
@@ -69,7 +61,7 @@ fn no_secret_is_asked_for_when_a_template_is_wrong() {
     let scene = Scene::new(&[("db.secret", "db"), ("db.template", "{{ user }}"), ("db.keys", "username")]);
     let finished = scene.init(&[]);
     assert_code(&finished, 2);
-    assert_has(&finished.stderr, &["podcreds.io/db.template: line 1, column 4: there is no field \"user\""]);
+    assert_has(&finished.stderr, &["podcreds.io/db.template: line 1, column 4: unknown field \"user\""]);
     assert_eq!(scene.server.request_lines(), [POD]);
 }
 
@@ -122,7 +114,7 @@ fn the_sidecar_follows_a_template_and_keeps_the_file_while_it_is_wrong() {
     poll_until(HANGS, "the application is told", || scene.pod.volume().join("told").exists());
     put_template(&scene, "3 {{ passwd }}\n");
     poll_until(HANGS, "the wrong template is told", || {
-        running.stderr().contains("key db.conf: line 1, column 6: there is no field \"passwd\"")
+        running.stderr().contains("key db.conf: line 1, column 6: unknown field \"passwd\"")
     });
     reads(&format!("2 {PASSWORD}"));
     scene.server.delete(Kind::ConfigMap, "prod", "templates");

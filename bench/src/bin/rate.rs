@@ -7,7 +7,7 @@
 //! `rate CLIENT THREADS REQUESTS PACE SECRET`, where CLIENT is `ureq`, `podcreds`, or `podcreds:QPS` for a client-side limit,
 //! and PACE is in requests per second. Prints JSON.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -69,7 +69,7 @@ fn reader(
     let secret = ObjectRef::parse(Kind::Secret, secret, &Namespace::parse(&variable("POD_NAMESPACE")?)?)?;
     Ok(move || {
         let read = client.object(&secret, Deadline::after(TIMEOUT));
-        read.map(|object| object.data.len()).map_err(|error| error.to_string())
+        read.map(|object| object.data.keys().map_or(0, BTreeMap::len)).map_err(|error| error.to_string())
     })
 }
 

@@ -19,7 +19,7 @@ use crate::inspect::walk::shape::Shape;
 use crate::inspect::{Error, Question};
 use crate::kube::config::clusters::Clusters;
 use crate::kube::{Cause, Client, Deadline, names_object};
-use crate::object::is_subdomain;
+use crate::object::{ClusterRef, is_subdomain};
 use crate::secret::SecretBytes;
 
 /// The most requests of a walk. Whoever writes the spec of a pod must not make us ask for ever.
@@ -32,7 +32,7 @@ const REQUEST_LIMIT: usize = 500;
 pub(crate) fn walk(clusters: &Clusters, question: &Question) -> Result<Graph, Error> {
     let deadline = Deadline::after(question.timeout);
     let namespace = question.scope.namespace.to_string();
-    let client = clusters.client(question.cluster.as_ref()).map_err(|cause| Error {
+    let client = clusters.client(&question.cluster).map_err(|cause| Error {
         object: ObjectId::new(question.target.kind, Some(&namespace), question.target.name()).to_string(),
         cause: Box::new(cause),
         hint: None,
@@ -163,8 +163,8 @@ impl Walk<'_> {
             return Err(Cause::NotFound { message: "no object can have this name".to_owned() });
         }
         let client = match &id.cluster {
-            None => Arc::clone(&self.client),
-            other => self.clusters.client(other.as_ref())?,
+            ClusterRef::Local => Arc::clone(&self.client),
+            named => self.clusters.client(named)?,
         };
         let mut missing = None;
         for version in kind.versions(api_version) {

@@ -5,6 +5,7 @@ use crate::inspect::api::{OwnerReference, Partial};
 use crate::inspect::graph::{Index, ObjectId, Relation, State};
 use crate::inspect::kind::Kind;
 use crate::inspect::walk::Walk;
+use crate::object::ClusterRef;
 
 /// How far it is climbed: from a pod to its Job and CronJob it is 2.
 const DEPTH_LIMIT: usize = 5;
@@ -46,7 +47,7 @@ impl Walk<'_> {
 /// An owner of a kind that is not looked at; whether it is in a namespace is not known.
 fn foreign(owner: &OwnerReference) -> ObjectId {
     ObjectId {
-        cluster: None,
+        cluster: ClusterRef::Local,
         group: owner.api_version.rsplit_once('/').map_or("", |(group, _)| group).to_owned(),
         kind: owner.kind.clone(),
         namespace: None,

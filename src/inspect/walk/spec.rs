@@ -76,7 +76,7 @@ impl Walk<'_> {
                 let by = format!("annotation {prefix}/{}.{}", credential.name, word(credential, object));
                 add(used, kind, id.clone(), by, credential.optional);
                 // What our account may in another cluster is not for this one to say.
-                if id.cluster.is_none() && !needed.contains(&(kind, id.clone())) {
+                if id.cluster.id().is_none() && !needed.contains(&(kind, id.clone())) {
                     needed.push((kind, id));
                 }
             }

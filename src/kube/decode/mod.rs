@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::kube::error::Cause;
-use crate::object::{Data, Kind, ObjectRef};
+use crate::object::{Kind, ObjectData, ObjectRef};
 use crate::secret::SecretBytes;
 use crate::text::{Quoted, one_line};
 
@@ -93,9 +93,10 @@ fn metadata(pod: &ObjectRef, body: &[u8]) -> Result<Metadata, Cause> {
 }
 
 /// A Secret, ConfigMap or Service: its version and its decoded content.
-pub(crate) fn object(object: &ObjectRef, body: &[u8]) -> Result<(String, Data), Cause> {
+pub(crate) fn object(object: &ObjectRef, body: &[u8]) -> Result<(String, ObjectData), Cause> {
     if object.kind == Kind::Service {
-        return service::read(object, body);
+        let (version, service) = service::read(object, body)?;
+        return Ok((version, ObjectData::Service(service)));
     }
     let content: Content<'_> = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
     check(object, &[&object.kind.to_string()], &content.kind, &content.metadata)?;
@@ -108,7 +109,7 @@ pub(crate) fn object(object: &ObjectRef, body: &[u8]) -> Result<(String, Data), 
             plain.chain(encoded.into_iter().map(decode)).collect::<Result<BTreeMap<_, _>, _>>()?
         }
     };
-    Ok((content.metadata.version.unwrap_or_default(), data))
+    Ok((content.metadata.version.unwrap_or_default(), ObjectData::Keys(data)))
 }
 
 /// Makes sure that an answer is of the object that was asked for: one that belongs to another request, because a proxy
@@ -139,7 +140,7 @@ fn not_json(error: &serde_json::Error) -> Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Namespace;
+    use crate::object::{Data, Namespace};
 
     fn reference(kind: Kind) -> ObjectRef {
         ObjectRef::parse(kind, "db", &Namespace::parse("prod").unwrap()).unwrap()
@@ -147,7 +148,9 @@ mod tests {
 
     fn read(kind: Kind, rest: &str) -> Result<Data, String> {
         let body = format!(r#"{{"kind":"{kind}","metadata":{{"name":"db","namespace":"prod"}}{rest}}}"#);
-        object(&reference(kind), body.as_bytes()).map(|(_, data)| data).map_err(|cause| cause.to_string())
+        object(&reference(kind), body.as_bytes())
+            .map(|(_, data)| data.keys().unwrap().clone())
+            .map_err(|cause| cause.to_string())
     }
 
     fn secret(data: &str) -> Result<Data, String> {

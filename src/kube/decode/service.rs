@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{Metadata, check, not_json};
 use crate::kube::error::Cause;
-use crate::object::{Data, ObjectRef, SERVICE_HOST, SERVICE_PORT};
+use crate::object::{ObjectRef, ServiceData};
 
 #[derive(Deserialize)]
 struct Service {
@@ -33,8 +33,8 @@ struct Port {
     port: u16,
 }
 
-/// Reads its version, and what it is as [`Data`].
-pub(crate) fn read(object: &ObjectRef, body: &[u8]) -> Result<(String, Data), Cause> {
+/// Returns the Service's resourceVersion and address.
+pub(crate) fn read(object: &ObjectRef, body: &[u8]) -> Result<(String, ServiceData), Cause> {
     let Service { kind, metadata, spec } = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
     check(object, &["Service"], &kind, &metadata)?;
     let host = match spec.kind.as_deref() {
@@ -46,36 +46,35 @@ pub(crate) fn read(object: &ObjectRef, body: &[u8]) -> Result<(String, Data), Ca
         // Source: <https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/>
         _ => format!("{}.{}.svc", object.name(), object.namespace),
     };
-    let mut data = BTreeMap::from([(SERVICE_HOST.to_owned(), host.as_str().into())]);
-    for Port { name, port } in spec.ports.unwrap_or_default() {
-        let key = format!("{SERVICE_PORT}{}", name.unwrap_or_default());
-        data.insert(key, port.to_string().as_str().into());
-    }
-    Ok((metadata.version.unwrap_or_default(), data))
+    let ports = spec.ports.unwrap_or_default().into_iter();
+    let ports = ports
+        .map(|Port { name, port }| (name.unwrap_or_default(), port.to_string().as_str().into()))
+        .collect::<BTreeMap<_, _>>();
+    Ok((metadata.version.unwrap_or_default(), ServiceData { host: host.as_str().into(), ports }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::object::{Kind, Namespace};
+    use crate::secret::SecretBytes;
 
-    fn read_spec(spec: &str) -> Result<Vec<(String, String)>, String> {
+    /// The host and, by name, the ports.
+    fn read_spec(spec: &str) -> Result<(String, Vec<(String, String)>), String> {
         let object = ObjectRef::parse(Kind::Service, "db", &Namespace::parse("prod").unwrap()).unwrap();
         let metadata = r#"{"name":"db","namespace":"prod","resourceVersion":"7"}"#;
         let body = format!(r#"{{"kind":"Service","metadata":{metadata},"spec":{spec}}}"#);
         let (version, data) =
             super::super::object(&object, body.as_bytes()).map_err(|cause| cause.to_string())?;
         assert_eq!(version, "7");
-        let text = |(key, value): (String, crate::secret::SecretBytes)| {
-            (key, value.expose_text().unwrap().to_owned())
-        };
-        Ok(data.into_iter().map(text).collect())
+        let ServiceData { host, ports } = data.service().unwrap();
+        let text = |value: &SecretBytes| value.expose_text().unwrap().to_owned();
+        Ok((text(host), ports.iter().map(|(name, number)| (name.clone(), text(number))).collect()))
     }
 
-    fn is(spec: &str, expected: &[(&str, &str)]) {
-        let expected: Vec<_> =
-            expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        assert_eq!(read_spec(spec).unwrap(), expected, "{spec}");
+    fn is(spec: &str, host: &str, ports: &[(&str, &str)]) {
+        let ports = ports.iter().map(|(name, number)| ((*name).to_owned(), (*number).to_owned())).collect();
+        assert_eq!(read_spec(spec).unwrap(), (host.to_owned(), ports), "{spec}");
     }
 
     #[test]
@@ -84,18 +83,20 @@ mod tests {
             r#"{"type":"ClusterIP","clusterIP":"10.0.0.1","ports":[
                 {"name":"postgres","protocol":"TCP","port":5432,"targetPort":"pg","nodePort":30001},
                 {"name":"port","protocol":"UDP","port":53,"targetPort":5353}]}"#,
-            &[("host", "db.prod.svc"), ("port/port", "53"), ("port/postgres", "5432")],
+            "db.prod.svc",
+            &[("port", "53"), ("postgres", "5432")],
         );
-        is(r#"{"clusterIP":"None","ports":[{"port":6432}]}"#, &[("host", "db.prod.svc"), ("port/", "6432")]);
-        is(r#"{"clusterIP":"None","ports":null}"#, &[("host", "db.prod.svc")]);
+        is(r#"{"clusterIP":"None","ports":[{"port":6432}]}"#, "db.prod.svc", &[("", "6432")]);
+        is(r#"{"clusterIP":"None","ports":null}"#, "db.prod.svc", &[]);
     }
 
     #[test]
     fn an_external_service_is_its_external_name() {
-        is(r#"{"type":"ExternalName","externalName":"db.example.com"}"#, &[("host", "db.example.com")]);
+        is(r#"{"type":"ExternalName","externalName":"db.example.com"}"#, "db.example.com", &[]);
         is(
             r#"{"type":"ExternalName","externalName":"db.example.com","ports":[{"port":5432}]}"#,
-            &[("host", "db.example.com"), ("port/", "5432")],
+            "db.example.com",
+            &[("", "5432")],
         );
         for spec in [r#"{"type":"ExternalName"}"#, r#"{"type":"ExternalName","externalName":""}"#] {
             assert!(read_spec(spec).unwrap_err().contains("has no externalName"), "{spec}");

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::kube::config::server::Server;
-use crate::text::Beginning;
+use crate::text::RedactedPrefix;
 
 /// A proxy; its URL may hold a password.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ pub(crate) enum ProxyError {
     #[error("a proxy with {0} is not supported: write http://host:port or https://host:port")]
     Socks(String),
     /// Another scheme.
-    #[error("{} is no proxy: write http://host:port or https://host:port", Beginning(.0))]
+    #[error("{} is no proxy: write http://host:port or https://host:port", RedactedPrefix(.0))]
     Scheme(String),
     /// No URL.
     #[error("is no URL of a proxy: write http://host:port or https://host:port")]

@@ -9,9 +9,9 @@ mod templates;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::annotations::{DEFAULT_PREFIX, Scope, parse};
+use crate::annotations::{DEFAULT_PREFIX, ReferenceScope, parse};
 use crate::credential::FieldName;
-use crate::object::{Data, Kind, Namespace, ObjectRef};
+use crate::object::{Kind, Namespace, ObjectData, ObjectRef};
 
 fn object(kind: Kind, name: &str) -> ObjectRef {
     ObjectRef::parse(kind, name, &Namespace::parse("prod").unwrap()).unwrap()
@@ -22,12 +22,12 @@ fn credentials(annotations: &[(&str, &str)]) -> Vec<Credential> {
     parse(
         &annotations.iter().map(named).collect(),
         DEFAULT_PREFIX,
-        &Scope::own(Namespace::parse("prod").unwrap()),
+        &ReferenceScope::local(Namespace::parse("prod").unwrap()),
     )
     .unwrap()
 }
 
-fn data(entries: &[(&str, &[u8])]) -> Data {
+fn data(entries: &[(&str, &[u8])]) -> ObjectData {
     entries.iter().map(|(key, value)| ((*key).to_owned(), SecretBytes::new(value.to_vec()))).collect()
 }
 

@@ -1,12 +1,12 @@
 //! What a Service gives beside a Secret.
 
 use super::*;
-use crate::object::{SERVICE_HOST, SERVICE_PORT};
+use crate::object::ServiceData;
 
 /// A Service as it is held once it was read.
-fn service(ports: &[(&str, &str)]) -> Data {
-    let ports = ports.iter().map(|(name, number)| (format!("{SERVICE_PORT}{name}"), (*number).into()));
-    [(SERVICE_HOST.to_owned(), "db.prod.svc".into())].into_iter().chain(ports).collect()
+fn service(ports: &[(&str, &str)]) -> ObjectData {
+    let ports = ports.iter().map(|(name, number)| ((*name).to_owned(), (*number).into())).collect();
+    ObjectData::Service(ServiceData { host: "db.prod.svc".into(), ports })
 }
 
 /// The files of a credential `db`, from Secret `s` and Service `d`; or its errors.
@@ -165,5 +165,5 @@ fn a_template_of_a_config_map_may_name_what_a_service_gives() {
     let credentials = credentials(&base);
     assert!(check_templates(&credentials, &sources(b"{{ H }}:{{ port }}")).is_ok());
     let message = check_templates(&credentials, &sources(b"{{ host }}")).unwrap_err().to_string();
-    assert!(message.contains("there is no field \"host\"; there are H, port"), "{message}");
+    assert!(message.contains("unknown field \"host\"; available: H, port"), "{message}");
 }

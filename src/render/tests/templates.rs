@@ -26,7 +26,7 @@ fn a_template_in_an_annotation_makes_one_file() {
     let message = render(&[("db.template", "\n{{ passwd }}")], PLAIN).unwrap_err();
     assert_eq!(
         message,
-        "credential db: the template: line 2, column 4: there is no field \"passwd\"; there are password, username"
+        "credential db: the template: line 2, column 4: unknown field \"passwd\"; available: password, username"
     );
 }
 
@@ -40,8 +40,12 @@ fn a_template_in_a_config_map_is_no_source_of_fields() {
             &[("t", b"\n {{ x".as_slice())][..],
             "ConfigMap prod/c, key t: line 2, column 5: unexpected end",
         ),
-        (&[], &[("t", b"{{ x }}")], "ConfigMap prod/c, key t: line 1, column 4: there is no field \"x\""),
-        (&[("db.keys", "username")], &[("t", b"{{ password }}")], "no field \"password\"; there is username"),
+        (&[], &[("t", b"{{ x }}")], "ConfigMap prod/c, key t: line 1, column 4: unknown field \"x\""),
+        (
+            &[("db.keys", "username")],
+            &[("t", b"{{ password }}")],
+            "unknown field \"password\"; available: username",
+        ),
         (&[], &[("t", b"\xff")], "ConfigMap prod/c, key t: the template is no text"),
         (&[], &[("u", b"")], "ConfigMap prod/c has no key t; it has u"),
     ] {

@@ -9,7 +9,7 @@ use log::{info, warn};
 
 use crate::kube::config::clusters::file::Labels;
 use crate::kube::{Cause, Client, ClientConfig, Deadline, Error, Object, Requests, Stamp};
-use crate::object::{ClusterId, ObjectRef};
+use crate::object::{ClusterId, ClusterRef, ObjectRef};
 
 /// What makes the configuration of a cluster, when it is first needed and again after that has failed: reads the files that it
 /// names. The error says what is wrong, where, and what to do.
@@ -46,14 +46,14 @@ impl Clusters {
     /// # Errors
     /// Why there can be no client of the own cluster.
     pub(crate) fn new(own: Member, others: BTreeMap<ClusterId, Member>) -> Result<Self, Cause> {
-        let first = own.client(None)?;
+        let first = own.client(&ClusterRef::Local)?;
         Ok(Self { own, first, others })
     }
 
     /// The pod's own cluster.
     pub(crate) fn own(&self) -> Arc<Client> {
         // There is a client, so this never fails.
-        self.own.client(None).unwrap_or_else(|_| Arc::clone(&self.first))
+        self.own.client(&ClusterRef::Local).unwrap_or_else(|_| Arc::clone(&self.first))
     }
 
     /// The others.
@@ -61,12 +61,12 @@ impl Clusters {
         &self.others
     }
 
-    /// The client of this cluster, of the pod's own for none.
+    /// The client of this cluster.
     ///
     /// # Errors
     /// [`Cause::Configuration`] if what its entry names cannot be read or used; it is tried again the next time.
-    pub(crate) fn client(&self, cluster: Option<&ClusterId>) -> Result<Arc<Client>, Cause> {
-        let Some(id) = cluster else { return Ok(self.own()) };
+    pub(crate) fn client(&self, cluster: &ClusterRef) -> Result<Arc<Client>, Cause> {
+        let ClusterRef::Named(id) = cluster else { return Ok(self.own()) };
         match self.others.get(id) {
             Some(member) => member.client(cluster),
             None => Err(Cause::Configuration { reason: format!("there is no cluster {id}") }),
@@ -78,7 +78,7 @@ impl Clusters {
     /// # Errors
     /// As [`Clusters::client`] and [`Client::object`].
     pub(crate) fn object(&self, object: &ObjectRef, deadline: Deadline) -> Result<Object, Error> {
-        let client = self.client(object.cluster.as_ref()).map_err(|cause| Error::new(object, cause))?;
+        let client = self.client(&object.cluster).map_err(|cause| Error::new(object, cause))?;
         client.object(object, deadline)
     }
 }
@@ -101,7 +101,7 @@ impl Member {
 
     /// Its client, made now if there is none yet. Whoever comes meanwhile waits for it. While a kubeconfig that has changed cannot
     /// be used, the client that was made of the one before is used on.
-    fn client(&self, id: Option<&ClusterId>) -> Result<Arc<Client>, Cause> {
+    fn client(&self, cluster: &ClusterRef) -> Result<Arc<Client>, Cause> {
         // A thread that panicked with the lock held cannot have left anything half-made behind.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let stamps: Vec<_> = self.files.iter().map(|file| Stamp::at(file)).collect();
@@ -112,7 +112,7 @@ impl Member {
         }
         match ((self.open)(), made.as_mut()) {
             (Ok(config), _) => {
-                if let Some(id) = id {
+                if let ClusterRef::Named(id) = cluster {
                     info!("cluster {id}{} is {}", self.labels, config.server);
                 }
                 let client = Arc::new(Client::counted(config, self.requests()));
@@ -165,20 +165,19 @@ mod tests {
             0 => Err("test".to_owned()),
             _ => Ok(config()),
         });
-        let hub = ClusterId::parse("hub").unwrap();
+        let id = ClusterId::parse("hub").unwrap();
+        let hub = ClusterRef::Named(id.clone());
         let labels = Labels { region: Some("eu".into()), name: Some("The Hub".into()), ..Labels::default() };
         assert_eq!(labels.to_string(), " (The Hub, eu)");
-        let others = BTreeMap::from([(hub.clone(), Member::new(labels, open, Vec::new()))]);
+        let others = BTreeMap::from([(id, Member::new(labels, open, Vec::new()))]);
         let own = Member::new(Labels::default(), Box::new(|| Ok(config())), Vec::new());
         let clusters = Clusters::new(own, others).unwrap();
         assert_eq!(opened.load(Ordering::SeqCst), 0);
-        assert!(
-            matches!(clusters.client(Some(&hub)), Err(Cause::Configuration { reason }) if reason == "test")
-        );
-        let client = clusters.client(Some(&hub)).unwrap();
-        assert!(Arc::ptr_eq(&client, &clusters.client(Some(&hub)).unwrap()));
+        assert!(matches!(clusters.client(&hub), Err(Cause::Configuration { reason }) if reason == "test"));
+        let client = clusters.client(&hub).unwrap();
+        assert!(Arc::ptr_eq(&client, &clusters.client(&hub).unwrap()));
         assert_eq!(opened.load(Ordering::SeqCst), 2);
-        assert!(clusters.client(Some(&ClusterId::parse("other").unwrap())).is_err());
-        assert!(Arc::ptr_eq(&clusters.client(None).unwrap(), &clusters.own()));
+        assert!(clusters.client(&ClusterRef::Named(ClusterId::parse("other").unwrap())).is_err());
+        assert!(Arc::ptr_eq(&clusters.client(&ClusterRef::Local).unwrap(), &clusters.own()));
     }
 }

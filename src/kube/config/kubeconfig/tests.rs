@@ -367,7 +367,7 @@ fn servers_and_namespaces_are_checked_where_they_are_selected() {
     let error = refusal(select(&text("http://c", "A_B")));
     assert!(
         error.contains("2 errors")
-            && error.contains("\"A_B\" is no namespace")
+            && error.contains("invalid namespace \"A_B\"")
             && error.contains("http:// is refused")
     );
     assert!(refusal(select(&text("", ""))).contains("cluster \"c\": server is missing"));

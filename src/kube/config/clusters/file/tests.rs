@@ -136,8 +136,8 @@ resync: 10m
             "line 8, column 3: clusters[2] (id \"a\").kubeconfig_path: is missing",
             "line 8, column 7: clusters[2] (id \"a\").id: stands there twice, first at line 2, column 7",
             "line 10, column 3: clusters[2] (id \"a\").token: belongs to auth_method token, and this one is kubeconfig",
-            "line 11, column 7: clusters[3].id: \"a/b\" is no id of a cluster: letters, digits, `-`, `_` and `.`, at most 63, with a letter or digit at both ends",
-            "line 13, column 20: default_namespace: \"A_B\" is no namespace: lower-case letters, digits and `-`, with a letter or digit at both ends",
+            "line 11, column 7: clusters[3].id: invalid cluster id \"a/b\": use letters, digits, `-`, `_` and `.`, at most 63, with a letter or digit at both ends",
+            "line 13, column 20: default_namespace: invalid namespace \"A_B\": use lower-case letters, digits and `-`, with a letter or digit at both ends",
             "line 14, column 1: the document: key \"resync\" is unknown",
         ]
     );

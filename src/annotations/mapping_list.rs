@@ -1,43 +1,38 @@
-//! The small grammar of `.keys` and `.set`: entries between commas or new lines, `name` or `name=value`. Blank entries
-//! (a comma at the end, an empty line) are passed over.
+//! The grammar of `.keys` and `.set`: entries `name` or `name=value`, separated by commas or newlines. Blank entries (after a
+//! trailing comma, or an empty line) are skipped.
 
 use crate::credential::FieldName;
 use crate::secret::{SecretBuffer, SecretBytes};
 
-/// The most entries of one list.
+/// The maximum number of entries.
 const ENTRY_LIMIT: usize = 256;
 
-/// What is wrong with a list. An entry is named by its field, never by its value.
+/// An invalid list. Messages show an entry's field, never its value.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum ListError {
-    /// No entry at all.
-    #[error("is empty: leave the annotation out, or name something")]
+    #[error("empty list: add an entry, or remove the annotation")]
     Empty,
-    /// Too many entries.
     #[error("has more than {ENTRY_LIMIT} entries")]
     TooLong,
-    /// An entry of `.set` without `=`: it may be the rest of a value, so it is not shown.
-    #[error(
-        "entry {0} has no `=`: write field=value, and put a value that holds a comma or a new line in quotes"
-    )]
+    /// An entry of `.set` without `=`. The message does not show it, because it may be part of a value.
+    #[error("entry {0} has no `=`: write field=value, and quote a value that contains a comma or a newline")]
     NoValue(usize),
-    /// An entry of `.set` whose name is none: it may be the rest of a value, so it is not shown.
+    /// An entry of `.set` whose field name is invalid. The message does not show it, because it may be part of a value.
     #[error(
-        "entry {0} does not begin with the name of a field (letters, digits, `-`, `_` and `.`): put a value that holds a comma or a new line in quotes"
+        "entry {0} does not start with a field name (letters, digits, `-`, `_` and `.`): quote a value that contains a comma or a newline"
     )]
     NoField(usize),
-    /// A quote that is never closed.
     #[error("the value of field {0} has no closing quote")]
     Unclosed(FieldName),
-    /// Text behind a closing quote.
-    #[error("the value of field {0} goes on after its closing quote: put a comma there, or quote all of it")]
+    #[error(
+        "the value of field {0} continues after its closing quote: add a comma, or quote the whole value"
+    )]
     AfterQuote(FieldName),
-    /// An escape that is not known.
-    #[error("the value of field {0} has an unknown escape: \\\\, \\\", \\n, \\r and \\t are known")]
+    #[error("the value of field {0} has an unknown escape; supported: \\\\, \\\", \\n, \\r, \\t")]
     BadEscape(FieldName),
 }
 
-/// Reads `field=key, field, …` as (field, key).
+/// Reads `field=key, field, …` as pairs of field and key. An entry `field` means `field=field`.
 pub(crate) fn keys(text: &str) -> Result<Vec<(&str, &str)>, ListError> {
     let entries = text
         .split([',', '\n'])
@@ -49,8 +44,8 @@ pub(crate) fn keys(text: &str) -> Result<Vec<(&str, &str)>, ListError> {
     check(entries)
 }
 
-/// Reads `field=value, …`. A value in single quotes is taken as it is; in double quotes `\\ \" \n \r \t` are escapes;
-/// a bare one is trimmed and ends before the next comma or new line.
+/// Reads `field=value, …`. A single-quoted value is literal, a double-quoted value has the escapes `\\ \" \n \r \t`, and an
+/// unquoted value is trimmed and ends before the next comma or newline.
 pub(crate) fn assignments(text: &str) -> Result<Vec<(FieldName, SecretBytes)>, ListError> {
     let mut entries = Vec::new();
     let mut rest = text;
@@ -69,7 +64,7 @@ pub(crate) fn assignments(text: &str) -> Result<Vec<(FieldName, SecretBytes)>, L
     }
 }
 
-/// Reads one value; returns it and what follows.
+/// Reads one value; returns it and the remaining text.
 fn value<'a>(field: &FieldName, text: &'a str) -> Result<(SecretBytes, &'a str), ListError> {
     let Some(quote @ ('"' | '\'')) = text.chars().next() else {
         let end = text.find([',', '\n']).unwrap_or(text.len());
@@ -125,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_separated_by_commas_or_new_lines() {
+    fn keys_are_separated_by_commas_or_newlines() {
         assert_eq!(
             keys("user=username, password\n\n tls = tls.crt ,\n"),
             Ok(vec![("user", "username"), ("password", "password"), ("tls", "tls.crt")])
@@ -135,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn values_may_be_bare_or_quoted() {
+    fn values_may_be_unquoted_or_quoted() {
         let text = "a=1, b = 'x, y=\"z\" \\n' ,c=\"l\\\\1\\n\\\"2\\\"\"\nd=it's = fine\ne=,f=";
         assert_eq!(
             set(text).unwrap(),
@@ -152,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_lists_name_the_field_and_not_the_value() {
+    fn errors_name_the_field_and_not_the_value() {
         for (text, error) in [
             ("", ListError::Empty),
             ("a", ListError::NoValue(1)),
@@ -180,7 +175,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "[a=,'\"\\\\\n é]{0,40}") {
+        fn no_text_causes_a_panic(text in "[a=,'\"\\\\\n é]{0,40}") {
             let _ = (keys(&text), assignments(&text));
         }
     }

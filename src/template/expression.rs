@@ -1,4 +1,4 @@
-//! Expressions: what stands between the marks of a value, behind `if` and behind `set`.
+//! Converts the expressions of minijinja's syntax tree.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,21 +8,21 @@ use minijinja::value::ValueKind;
 
 use crate::template::error::{Position, Problem, TemplateError};
 use crate::template::filters;
-use crate::template::tree::{Choice, Comparison, Expression, Filter, Kind, LoopPart};
+use crate::template::tree::{Comparison, ExprKind, Expression, Filter, IfExpr, LoopAttribute};
 
-/// The name of all fields.
+/// The name of the variable that contains all fields.
 pub(crate) const FIELDS: &str = "fields";
 
-/// Goes over what the parser made, and notes which names it uses.
+/// Converts the parser's syntax tree, and collects the names that it uses.
 #[derive(Default)]
-pub(crate) struct Reader {
+pub(crate) struct TreeBuilder {
     pub(crate) used: BTreeMap<String, Position>,
-    pub(crate) excused: BTreeSet<String>,
-    /// In how many loops it is.
+    pub(crate) optional: BTreeSet<String>,
+    /// The depth of nested loops.
     pub(crate) loops: usize,
 }
 
-impl Reader {
+impl TreeBuilder {
     fn boxed(&mut self, expr: &Expr<'_>) -> Result<Box<Expression>, TemplateError> {
         self.expression(expr).map(Box::new)
     }
@@ -38,23 +38,23 @@ impl Reader {
     pub(crate) fn expression(&mut self, expr: &Expr<'_>) -> Result<Expression, TemplateError> {
         let kind = match expr {
             Expr::Const(constant) => constant_kind(constant, constant.span())?,
-            Expr::Var(var) if var.id == FIELDS => Kind::Fields,
+            Expr::Var(var) if var.id == FIELDS => ExprKind::Fields,
             Expr::Var(var) => {
                 self.uses(var.id, var.span());
-                Kind::Name(var.id.to_owned())
+                ExprKind::Name(var.id.to_owned())
             }
-            Expr::GetAttr(attr) => self.part(&attr.expr, attr.name, attr.span())?,
+            Expr::GetAttr(attr) => self.attribute(&attr.expr, attr.name, attr.span())?,
             Expr::GetItem(item) => match (&item.expr, &item.subscript_expr) {
                 (Expr::Var(var), Expr::Const(name)) if var.id == FIELDS && name.value.as_str().is_some() => {
                     let name = name.value.as_str().unwrap_or_default();
                     self.uses(name, item.span());
-                    Kind::Field(name.to_owned())
+                    ExprKind::Field(name.to_owned())
                 }
-                (Expr::Var(var), name) if var.id == FIELDS => Kind::Item(self.boxed(name)?),
-                (other, _) => return unsupported(other.span(), "[ ]", "only fields[\"name\"] has them"),
+                (Expr::Var(var), name) if var.id == FIELDS => ExprKind::Item(self.boxed(name)?),
+                (other, _) => return unsupported(other.span(), "[ ]", "only fields[\"name\"] can have it"),
             },
             Expr::UnaryOp(op) => match op.op {
-                UnaryOpKind::Not => Kind::Not(self.boxed(&op.expr)?),
+                UnaryOpKind::Not => ExprKind::Not(self.boxed(&op.expr)?),
                 UnaryOpKind::Neg => return arithmetic(op.span()),
             },
             Expr::BinOp(op) => self.operation(op)?,
@@ -64,18 +64,18 @@ impl Reader {
                 for ast::CompareOp { op, expr: right } in &chain.ops {
                     rest.push((comparison(*op, right.span())?, self.expression(right)?));
                 }
-                Kind::Compare(first, rest)
+                ExprKind::Compare(first, rest)
             }
-            Expr::IfExpr(choice) => Kind::Choice(Box::new(Choice {
+            Expr::IfExpr(choice) => ExprKind::IfExpr(Box::new(IfExpr {
                 condition: self.expression(&choice.test_expr)?,
                 then: self.expression(&choice.true_expr)?,
                 otherwise: choice.false_expr.as_ref().map(|expr| self.expression(expr)).transpose()?,
             })),
             Expr::Filter(filtered) => self.filtered(filtered, filtered.span())?,
             Expr::Test(test) => self.test(test, test.span())?,
-            Expr::Slice(other) => return unsupported(other.span(), "a slice", "values are taken whole"),
+            Expr::Slice(other) => return unsupported(other.span(), "a slice", "a value cannot be split"),
             Expr::Call(other) => {
-                return unsupported(other.span(), "a call", "there are no functions; filters stand behind |");
+                return unsupported(other.span(), "a call", "there are no functions; write filters after |");
             }
             Expr::List(other) => return unsupported(other.span(), "a list", "values are text"),
             Expr::Tuple(other) => return unsupported(other.span(), "a list", "values are text"),
@@ -84,40 +84,42 @@ impl Reader {
         Ok(Expression { at: position(expr), kind })
     }
 
-    /// `fields.name`, and what a loop knows of itself.
-    fn part(&mut self, of: &Expr<'_>, part: &str, span: Span) -> Result<Kind, TemplateError> {
+    /// Converts `fields.name` and the attributes of `loop`.
+    fn attribute(&mut self, of: &Expr<'_>, name: &str, span: Span) -> Result<ExprKind, TemplateError> {
         match of {
             Expr::Var(var) if var.id == FIELDS => {
-                self.uses(part, span);
-                Ok(Kind::Field(part.to_owned()))
+                self.uses(name, span);
+                Ok(ExprKind::Field(name.to_owned()))
             }
             Expr::Var(var) if var.id == "loop" && self.loops > 0 => {
-                match LoopPart::ALL.iter().find(|(name, _)| *name == part) {
-                    Some((_, part)) => Ok(Kind::Loop(*part)),
-                    None => {
-                        unsupported(span, "this part of loop", "it has first, last, index, index0 and length")
-                    }
+                match LoopAttribute::ALL.iter().find(|(known, _)| *known == name) {
+                    Some((_, attribute)) => Ok(ExprKind::Loop(*attribute)),
+                    None => unsupported(
+                        span,
+                        "this attribute of loop",
+                        "use first, last, index, index0 or length",
+                    ),
                 }
             }
             Expr::Var(var) => {
-                Err(TemplateError::at(var.span().into(), Problem::NoParts { name: var.id.to_owned() }))
+                Err(TemplateError::at(var.span().into(), Problem::NoAttributes { name: var.id.to_owned() }))
             }
-            other => unsupported(other.span(), "a dot", "only fields.name has one"),
+            other => unsupported(other.span(), "a dot", "only fields.name can have it"),
         }
     }
 
-    fn operation(&mut self, op: &ast::BinOp<'_>) -> Result<Kind, TemplateError> {
+    fn operation(&mut self, op: &ast::BinOp<'_>) -> Result<ExprKind, TemplateError> {
         let compared = match op.op {
-            BinOpKind::ScAnd => return Ok(Kind::And(self.pair(&op.left, &op.right)?)),
-            BinOpKind::ScOr => return Ok(Kind::Or(self.pair(&op.left, &op.right)?)),
+            BinOpKind::ScAnd => return Ok(ExprKind::And(self.pair(&op.left, &op.right)?)),
+            BinOpKind::ScOr => return Ok(ExprKind::Or(self.pair(&op.left, &op.right)?)),
             BinOpKind::Concat => {
                 let mut left = self.expression(&op.left)?;
                 let right = self.expression(&op.right)?;
-                if let Kind::Join(texts) = &mut left.kind {
+                if let ExprKind::Concat(texts) = &mut left.kind {
                     texts.push(right);
                     return Ok(left.kind);
                 }
-                return Ok(Kind::Join(vec![left, right]));
+                return Ok(ExprKind::Concat(vec![left, right]));
             }
             BinOpKind::Eq => CompareOpKind::Eq,
             BinOpKind::Ne => CompareOpKind::Ne,
@@ -135,54 +137,54 @@ impl Reader {
         if let (Comparison::In, Expr::Const(name), Expr::Var(var)) = (comparison, &op.left, &op.right)
             && var.id == FIELDS
         {
-            self.excused.extend(name.value.as_str().map(str::to_owned));
+            self.optional.extend(name.value.as_str().map(str::to_owned));
         }
-        Ok(Kind::Compare(self.boxed(&op.left)?, vec![(comparison, self.expression(&op.right)?)]))
+        Ok(ExprKind::Compare(self.boxed(&op.left)?, vec![(comparison, self.expression(&op.right)?)]))
     }
 
-    fn filtered(&mut self, filtered: &ast::Filter<'_>, span: Span) -> Result<Kind, TemplateError> {
+    fn filtered(&mut self, filtered: &ast::Filter<'_>, span: Span) -> Result<ExprKind, TemplateError> {
         let Some(value) = &filtered.expr else {
-            return unsupported(span, "a filter without a value", "a filter stands behind a value and |");
+            return unsupported(span, "a filter without a value", "write a value and | before the filter");
         };
         if filtered.name != "default" {
-            return Ok(Kind::Filtered(self.boxed(value)?, filter(filtered, span)?));
+            return Ok(ExprKind::Filtered(self.boxed(value)?, filter(filtered, span)?));
         }
         let [CallArg::Pos(other)] = filtered.args.as_slice() else {
-            return unsupported(span, "default with other than one value", "write default(\"text\")");
+            return unsupported(span, "default without exactly one argument", "write default(\"text\")");
         };
         let pair = self.pair(value, other)?;
-        self.excuse(&pair.0, span, "default behind anything but a field")?;
-        Ok(Kind::Default(pair))
+        self.mark_optional(&pair.0, span, "default after anything but a field")?;
+        Ok(ExprKind::Default(pair))
     }
 
-    fn test(&mut self, test: &ast::Test<'_>, span: Span) -> Result<Kind, TemplateError> {
+    fn test(&mut self, test: &ast::Test<'_>, span: Span) -> Result<ExprKind, TemplateError> {
         if !test.args.is_empty() {
-            return unsupported(span, "a test with a value", "compare with == or !=");
+            return unsupported(span, "a test with an argument", "compare with == or !=");
         }
         let tested = self.boxed(&test.expr)?;
-        self.excuse(&tested, span, "a test of anything but a field")?;
-        let (at, is_defined) = (tested.at, Kind::IsDefined(tested));
+        self.mark_optional(&tested, span, "a test of anything but a field")?;
+        let (at, is_defined) = (tested.at, ExprKind::IsDefined(tested));
         match test.name {
             "defined" => Ok(is_defined),
-            "undefined" => Ok(Kind::Not(Box::new(Expression { at, kind: is_defined }))),
+            "undefined" => Ok(ExprKind::Not(Box::new(Expression { at, kind: is_defined }))),
             name => Err(TemplateError::at(span.into(), Problem::UnknownTest { name: name.to_owned() })),
         }
     }
 
-    /// A field that may be missing, because the template looks whether it is there.
-    fn excuse(
+    /// Marks a field as optional, because the template checks whether it exists.
+    fn mark_optional(
         &mut self,
         expression: &Expression,
         span: Span,
         what: &'static str,
     ) -> Result<(), TemplateError> {
         match &expression.kind {
-            Kind::Name(name) | Kind::Field(name) => {
-                self.excused.insert(name.clone());
+            ExprKind::Name(name) | ExprKind::Field(name) => {
+                self.optional.insert(name.clone());
                 Ok(())
             }
-            Kind::Item(_) => Ok(()),
-            _ => unsupported(span, what, "everything else is always there"),
+            ExprKind::Item(_) => Ok(()),
+            _ => unsupported(span, what, "everything else is always defined"),
         }
     }
 
@@ -192,7 +194,7 @@ impl Reader {
 }
 
 fn arithmetic<T>(span: Span) -> Result<T, TemplateError> {
-    unsupported(span, "arithmetic", "values are text; ~ puts texts together")
+    unsupported(span, "arithmetic", "values are text; concatenate them with ~")
 }
 
 fn comparison(op: CompareOpKind, span: Span) -> Result<Comparison, TemplateError> {
@@ -202,22 +204,22 @@ fn comparison(op: CompareOpKind, span: Span) -> Result<Comparison, TemplateError
         CompareOpKind::In => Ok(Comparison::In),
         CompareOpKind::NotIn => Ok(Comparison::NotIn),
         CompareOpKind::Lt | CompareOpKind::Lte | CompareOpKind::Gt | CompareOpKind::Gte => {
-            unsupported(span, "< and >", "values are text, which has no order here; there are ==, != and in")
+            unsupported(span, "comparing with < or >", "values are text; use ==, != or in")
         }
     }
 }
 
-/// A number is text, in its shortest form: the parser keeps no other.
-fn constant_kind(constant: &ast::Const, span: Span) -> Result<Kind, TemplateError> {
+/// Numbers become text in their shortest form, because the parser does not keep their spelling.
+fn constant_kind(constant: &ast::Const, span: Span) -> Result<ExprKind, TemplateError> {
     match constant.value.kind() {
-        ValueKind::Bool => Ok(Kind::Truth(constant.value.is_true())),
-        ValueKind::String => Ok(Kind::Text(constant.value.as_str().unwrap_or_default().into())),
-        ValueKind::Number => Ok(Kind::Text(constant.value.to_string().as_str().into())),
+        ValueKind::Bool => Ok(ExprKind::Bool(constant.value.is_true())),
+        ValueKind::String => Ok(ExprKind::Text(constant.value.as_str().unwrap_or_default().into())),
+        ValueKind::Number => Ok(ExprKind::Text(constant.value.to_string().as_str().into())),
         _ => unsupported(span, "none", "write \"\", or test with is defined"),
     }
 }
 
-/// Where an expression begins. The parser's own span of some begins at the sign before it.
+/// The start of an expression. The parser's span of some expressions starts at the operator.
 fn position(expr: &Expr<'_>) -> Position {
     match expr {
         Expr::BinOp(op) => position(&op.left),
@@ -228,7 +230,7 @@ fn position(expr: &Expr<'_>) -> Position {
     }
 }
 
-/// A filter that takes nothing but its value.
+/// Converts a filter without arguments.
 pub(crate) fn filter(filter: &ast::Filter<'_>, span: Span) -> Result<Filter, TemplateError> {
     let Some(name) = filters::find(filter.name) else {
         let problem = Problem::UnknownFilter { name: filter.name.to_owned(), known: filters::names() };
@@ -237,7 +239,7 @@ pub(crate) fn filter(filter: &ast::Filter<'_>, span: Span) -> Result<Filter, Tem
     if filter.args.is_empty() {
         Ok(Filter { at: span.into(), name })
     } else {
-        unsupported(span, "( ) behind this filter", "it takes nothing but the value before |")
+        unsupported(span, "an argument of this filter", "it takes only the value before |")
     }
 }
 

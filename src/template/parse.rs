@@ -1,7 +1,5 @@
-//! From text to the tree that is rendered. The lexer and parser are minijinja's; nothing else of it is used, and nowhere else.
-//! What these templates do not have is refused here, with what to write instead.
-
-mod expression;
+//! Parses a template with minijinja's lexer and parser, the only parts of minijinja that podcreds uses. This module and
+//! `expression` convert its syntax tree to ours and reject what is not supported, each with an alternative.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,50 +10,49 @@ use minijinja::syntax::SyntaxConfig;
 use crate::template::TEXT_LIMIT;
 use crate::template::delimiters::Delimiters;
 use crate::template::error::{Position, Problem, TemplateError};
-use crate::template::parse::expression::{FIELDS, Reader, filter, unsupported};
+use crate::template::expression::{FIELDS, TreeBuilder, filter, unsupported};
 use crate::template::tree::{Filter, For, Statement};
 use crate::text::one_line;
 
-/// The most words and signs between two marks, and the most `elif`: the parser goes one deeper on the stack for each. What lies
-/// in brackets and in blocks it bounds itself.
+/// The maximum number of tokens between two delimiters, and of `elif` branches: the parser recurses for each of them. It limits
+/// nested brackets and blocks itself.
 const TAG_LIMIT: usize = 200;
 const ELIF_LIMIT: usize = 100;
 
-/// The most of what the parser says that a message repeats, in characters.
-const SAID_LIMIT: usize = 120;
+/// The maximum length of a parser message, in characters.
+const MESSAGE_LIMIT: usize = 120;
 
-/// A template that was read.
 #[derive(Default)]
 pub(crate) struct Parsed {
     pub(crate) statements: Vec<Statement>,
-    /// The names that it uses, each with its first place.
+    /// The names that the template uses, each with its first position.
     pub(crate) used: BTreeMap<String, Position>,
-    /// Those among them that may be no field: the template sets them, or tests whether they are there.
-    pub(crate) excused: BTreeSet<String>,
+    /// The names that need not be fields, because the template sets them or checks whether they exist.
+    pub(crate) optional: BTreeSet<String>,
 }
 
-/// Reads a template.
+/// Parses a template.
 ///
 /// # Errors
 /// See [`crate::template::Template::parse`].
 pub(crate) fn parse(text: &str, delimiters: &Delimiters) -> Result<Parsed, TemplateError> {
     match text.len() {
-        0 => return Err(TemplateError::of_all(Problem::Empty)),
+        0 => return Err(TemplateError::whole(Problem::Empty)),
         1..=TEXT_LIMIT => {}
-        _ => return Err(TemplateError::of_all(Problem::TooLong { limit: TEXT_LIMIT })),
+        _ => return Err(TemplateError::whole(Problem::TooLong { limit: TEXT_LIMIT })),
     }
     let syntax_error = |error| syntax_error(text, &error);
     let syntax = delimiters.syntax().map_err(syntax_error)?;
-    bound(text, &syntax)?;
+    check_depth(text, &syntax)?;
     let parsed = machinery::parse(text, "", syntax).map_err(syntax_error)?;
-    let mut reader = Reader::default();
+    let mut builder = TreeBuilder::default();
     let Stmt::Template(template) = parsed else { return Ok(Parsed::default()) };
-    let statements = reader.statements(&template.children)?;
-    Ok(Parsed { statements, used: reader.used, excused: reader.excused })
+    let statements = builder.statements(&template.children)?;
+    Ok(Parsed { statements, used: builder.used, optional: builder.optional })
 }
 
-/// Refuses what would take more of the stack than there is.
-fn bound(text: &str, syntax: &SyntaxConfig) -> Result<(), TemplateError> {
+/// Rejects templates that would overflow the stack of the parser.
+fn check_depth(text: &str, syntax: &SyntaxConfig) -> Result<(), TemplateError> {
     let too_deep = |span: Span, what, limit| TemplateError::at(span.into(), Problem::TooDeep { what, limit });
     let (mut in_tag, mut elifs) = (0, 0);
     for token in machinery::tokenize(text, false, syntax.clone()) {
@@ -67,7 +64,7 @@ fn bound(text: &str, syntax: &SyntaxConfig) -> Result<(), TemplateError> {
             _ => {}
         }
         if in_tag > TAG_LIMIT {
-            return Err(too_deep(span, "words and signs between two marks", TAG_LIMIT));
+            return Err(too_deep(span, "tokens between two delimiters", TAG_LIMIT));
         }
         if elifs > ELIF_LIMIT {
             return Err(too_deep(span, "elif", ELIF_LIMIT));
@@ -76,20 +73,21 @@ fn bound(text: &str, syntax: &SyntaxConfig) -> Result<(), TemplateError> {
     Ok(())
 }
 
-/// What the parser says, and where. It knows no values, and repeats no text between quotes.
+/// Converts an error of the parser, whose messages contain no string literals.
 fn syntax_error(text: &str, error: &minijinja::Error) -> TemplateError {
-    let said = error.detail().map_or_else(|| error.kind().to_string(), |said| one_line(said, SAID_LIMIT));
+    let message =
+        error.detail().map_or_else(|| error.kind().to_string(), |detail| one_line(detail, MESSAGE_LIMIT));
     let offset = error.range().map_or(0, |range| range.start);
-    TemplateError::at(Position::of(text, offset), Problem::Syntax { said })
+    TemplateError::at(Position::from_offset(text, offset), Problem::Syntax { message })
 }
 
-impl Reader {
+impl TreeBuilder {
     fn statements(&mut self, statements: &[Stmt<'_>]) -> Result<Vec<Statement>, TemplateError> {
         statements.iter().map(|statement| self.statement(statement)).collect()
     }
 
     fn statement(&mut self, statement: &Stmt<'_>) -> Result<Statement, TemplateError> {
-        const THERE_ARE: &str = "there are if, for and set";
+        const ALTERNATIVES: &str = "use if, for or set";
         Ok(match statement {
             Stmt::EmitRaw(text) => Statement::Text(text.span().into(), text.raw.into()),
             Stmt::EmitExpr(print) => Statement::Print(self.expression(&print.expr)?),
@@ -98,84 +96,84 @@ impl Reader {
                 then: self.statements(&branch.true_body)?,
                 otherwise: self.statements(&branch.false_body)?,
             },
-            Stmt::ForLoop(each) => Statement::For(self.each(each, each.span())?),
+            Stmt::ForLoop(node) => Statement::For(self.for_loop(node, node.span())?),
             Stmt::Set(set) => {
                 let value = self.expression(&set.expr)?;
-                Statement::Set { name: self.bind(&set.target)?, value }
+                Statement::Set { name: self.set_target(&set.target)?, value }
             }
             Stmt::SetBlock(set) => Statement::SetBlock {
                 at: set.span().into(),
                 body: self.statements(&set.body)?,
                 filters: set.filter.as_ref().map_or(Ok(Vec::new()), |chain| self.chain(chain))?,
-                name: self.bind(&set.target)?,
+                name: self.set_target(&set.target)?,
             },
-            Stmt::WithBlock(other) => return unsupported(other.span(), "with", THERE_ARE),
+            Stmt::WithBlock(other) => return unsupported(other.span(), "with", ALTERNATIVES),
             Stmt::AutoEscape(other) => {
-                return unsupported(other.span(), "autoescape", "each value has the filter of its reader");
+                return unsupported(other.span(), "autoescape", "choose a filter for each value");
             }
             Stmt::FilterBlock(other) => {
                 return unsupported(other.span(), "filter", "write {% set text | json %}…{% endset %}");
             }
-            Stmt::Do(other) => return unsupported(other.span(), "do", THERE_ARE),
-            // The parser was built without the others.
+            Stmt::Do(other) => return unsupported(other.span(), "do", ALTERNATIVES),
+            // minijinja is built without the features of all other statements.
             _ => {
-                return Err(TemplateError::of_all(Problem::Unsupported {
+                return Err(TemplateError::whole(Problem::Unsupported {
                     what: "a statement",
-                    instead: THERE_ARE,
+                    instead: ALTERNATIVES,
                 }));
             }
         })
     }
 
     /// Reads `for name in fields` and `for name, value in fields|items`.
-    fn each(&mut self, each: &ast::ForLoop<'_>, span: Span) -> Result<For, TemplateError> {
-        if each.recursive {
-            return unsupported(span, "recursive", "fields have no parts to go into");
+    fn for_loop(&mut self, node: &ast::ForLoop<'_>, span: Span) -> Result<For, TemplateError> {
+        if node.recursive {
+            return unsupported(span, "recursive", "fields are not nested");
         }
-        if let Some(filter) = &each.filter_expr {
-            return unsupported(filter.span(), "if behind for", "write an if inside of the loop");
+        if let Some(filter) = &node.filter_expr {
+            return unsupported(filter.span(), "if after for", "write an if inside the loop");
         }
         let is_fields = |expr: &Expr<'_>| matches!(expr, Expr::Var(var) if var.id == FIELDS);
-        let pairs = matches!(&each.iter, Expr::Filter(filter)
+        let pairs = matches!(&node.iter, Expr::Filter(filter)
             if filter.name == "items" && filter.args.is_empty() && filter.expr.as_ref().is_some_and(is_fields));
-        if !pairs && !is_fields(&each.iter) {
+        if !pairs && !is_fields(&node.iter) {
             return unsupported(
-                each.iter.span(),
-                "for over anything but the fields",
+                node.iter.span(),
+                "a loop over anything but the fields",
                 "write for name in fields, or for name, value in fields|items",
             );
         }
-        let (name, value) = match &each.target {
+        let (name, value) = match &node.target {
             Expr::List(names) if pairs && names.items.len() == 2 => {
-                (self.bind(&names.items[0])?, Some(self.bind(&names.items[1])?))
+                (self.set_target(&names.items[0])?, Some(self.set_target(&names.items[1])?))
             }
-            name @ Expr::Var(_) if !pairs => (self.bind(name)?, None),
+            name @ Expr::Var(_) if !pairs => (self.set_target(name)?, None),
             other => {
                 let instead = "write for name in fields, or for name, value in fields|items";
                 return unsupported(other.span(), "this number of names", instead);
             }
         };
         self.loops += 1;
-        let body = self.statements(&each.body);
+        let body = self.statements(&node.body);
         self.loops -= 1;
-        Ok(For { at: span.into(), name, value, body: body?, otherwise: self.statements(&each.else_body)? })
+        Ok(For { at: span.into(), name, value, body: body?, otherwise: self.statements(&node.else_body)? })
     }
 
-    /// A name that is set, here or for the body of a loop.
-    fn bind(&mut self, target: &Expr<'_>) -> Result<String, TemplateError> {
+    /// The variable that `set` assigns, or that a loop assigns for its body.
+    fn set_target(&mut self, target: &Expr<'_>) -> Result<String, TemplateError> {
         match target {
             Expr::Var(var) if var.id == FIELDS => {
-                unsupported(var.span(), "fields as a name of your own", "it is the name of all fields")
+                unsupported(var.span(), "fields as the name of a variable", "that name means all fields")
             }
             Expr::Var(var) => {
-                self.excused.insert(var.id.to_owned());
+                self.optional.insert(var.id.to_owned());
                 Ok(var.id.to_owned())
             }
-            other => unsupported(other.span(), "a part or a list here", "set one name"),
+            other => unsupported(other.span(), "an attribute or a list as a variable", "set one name"),
         }
     }
 
-    /// The filters of `{% set name | filter | … %}`, the innermost first.
+    /// The filters of `{% set name | filter | … %}`, in the order of application.
     fn chain(&mut self, chain: &Expr<'_>) -> Result<Vec<Filter>, TemplateError> {
         let Expr::Filter(outer) = chain else { return Ok(Vec::new()) };
         let mut filters = outer.expr.as_ref().map_or(Ok(Vec::new()), |inner| self.chain(inner))?;

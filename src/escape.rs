@@ -1,0 +1,252 @@
+//! Escaping rules: how text is written in each format so that a reader of that format gets back exactly the same text.
+//! Pure. The output formats and the template filters share these functions, so each format has one rule.
+//!
+//! Text that a format cannot represent is an error; it is never altered.
+
+use crate::secret::{SecretBuffer, SecretBytes};
+
+/// A character or property that the format cannot represent: a noun phrase for a message, never the text itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unrepresentable(pub &'static str);
+
+/// Appends the text in the syntax of one format.
+pub(crate) type EscapeFn = fn(&str, &mut SecretBuffer) -> Result<(), Unrepresentable>;
+
+/// Every rule by the name of its template filter, sorted by name.
+pub const RULES: [(&str, EscapeFn); 9] = [
+    ("json", json),
+    ("libpq", libpq),
+    ("mycnf", mycnf),
+    ("pgpass", pgpass),
+    ("properties", properties),
+    ("shell", shell),
+    ("urlencode", percent),
+    ("xml", xml),
+    ("yaml", yaml),
+];
+
+/// Writes a JSON string, with its quotes (RFC 8259, section 7).
+///
+/// # Errors
+/// Never: JSON has an escape for every character.
+pub(crate) fn json(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
+    // Serializing a string into memory cannot fail.
+    let _ = serde_json::to_writer(out, text);
+    Ok(())
+}
+
+/// Writes a value of a libpq keyword/value connection string, in single quotes.
+/// Source: <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-KEYWORD-VALUE>
+///
+/// # Errors
+/// For NUL.
+pub(crate) fn libpq(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
+    reject_nul(text)?;
+    out.push_str("'");
+    backslash_escape(text, ['\'', '\\'], out);
+    out.push_str("'");
+    Ok(())
+}
+
+/// Writes a value of a MySQL or MariaDB option file. The double quotes preserve leading and trailing spaces, and keep `#` from
+/// starting a comment.
+/// Source: <https://dev.mysql.com/doc/refman/8.4/en/option-files.html#option-file-syntax>
+///
+/// # Errors
+/// For NUL.
+pub(crate) fn mycnf(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
+    reject_nul(text)?;
+    out.push_str("\"");
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\x08' => out.push_str("\\b"),
+            _ => out.push_char(c),
+        }
+    }
+    out.push_str("\"");
+    Ok(())
+}
+
+/// Writes one field of a `.pgpass` line.
+/// Source: <https://www.postgresql.org/docs/current/libpq-pgpass.html>
+///
+/// # Errors
+/// For NUL and for line breaks.
+pub(crate) fn pgpass(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
+    reject_nul(text)?;
+    if text.contains(['\n', '\r']) {
+        return Err(Unrepresentable("a line break"));
+    }
+    backslash_escape(text, [':', '\\'], out);
+    Ok(())
+}
+
+/// Writes the value of a `java.util.Properties` entry, the text after `key=`. The output is ASCII with `\u` escapes, so that
+/// it reads the same as ISO 8859-1 and as UTF-8.
+/// Source: <https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/util/Properties.html#load(java.io.Reader)>
+///
+/// # Errors
+/// Never: there is an escape for every character.
+pub(crate) fn properties(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
+    let mut leading = true;
+    for c in text.chars() {
+        match c {
+            ' ' if leading => out.push_str("\\ "),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\x0c' => out.push_str("\\f"),
+            ' '..='~' => out.push_char(c),
+            _ => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    out.push_str("\\u");
+                    hexadecimal((*unit).into(), 4, out);
+                }
+            }
+        }
+        leading &= c == ' ';
+    }
+    Ok(())
+}
+
+/// Writes a POSIX shell word in single quotes, inside which a shell expands nothing. A single quote is written as `'\''`.
+/// Source: <https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_02_02>
+///
+/// # Errors
+/// For NUL.
+pub fn shell(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
+    reject_nul(text)?;
+    out.push_str("'");
+    for (index, piece) in text.split('\'').enumerate() {
+        out.push_str(if index == 0 { "" } else { "'\\''" });
+        out.push_str(piece);
+    }
+    out.push_str("'");
+    Ok(())
+}
+
+/// Percent-encodes everything but RFC 3986's unreserved characters, so that the result fits any component of a URI (sections
+/// 2.1 and 2.3).
+///
+/// # Errors
+/// For NUL.
+pub(crate) fn percent(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
+    reject_nul(text)?;
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            out.push(&[byte]);
+        } else {
+            out.push_str("%");
+            hexadecimal(byte.into(), 2, out);
+        }
+    }
+    Ok(())
+}
+
+/// Decodes percent-encoded text. `None` means that a `%` is not followed by two hexadecimal digits.
+pub fn percent_decode(text: &str) -> Option<SecretBytes> {
+    let mut out = SecretBuffer::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        rest = match first {
+            b'%' => {
+                let digits = after.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
+                out.push(&[u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?]);
+                &after[2..]
+            }
+            _ => {
+                out.push(&[*first]);
+                after
+            }
+        };
+    }
+    Some(out.finish())
+}
+
+/// Writes XML character data that is also valid inside a quoted attribute value.
+/// Source: <https://www.w3.org/TR/xml/#charsets>, <https://www.w3.org/TR/xml/#syntax>
+///
+/// # Errors
+/// For control characters and noncharacters, which an XML 1.0 document cannot contain even as references.
+pub(crate) fn xml(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&apos;"),
+            // Parsers normalize literal line breaks, and all white space in attributes, but not references.
+            '\t' => out.push_str("&#9;"),
+            '\n' => out.push_str("&#10;"),
+            '\r' => out.push_str("&#13;"),
+            '\0'..='\x1f' | '\u{fffe}' | '\u{ffff}' => return Err(Unrepresentable("a control character")),
+            _ => out.push_char(c),
+        }
+    }
+    Ok(())
+}
+
+/// Writes a double-quoted YAML scalar. In double quotes every character can be written, and no parser reads `no`, `1e3` or
+/// `2024-01-01` as anything but text.
+/// Source: <https://yaml.org/spec/1.2.2/#57-escaped-characters>; YAML 1.1 has the escapes used here too.
+///
+/// # Errors
+/// Never: YAML has an escape for every character.
+pub(crate) fn yaml(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
+    out.push_str("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            // C0, DEL and C1 controls. C1 includes NEL, which is a line break in YAML 1.1.
+            '\0'..='\x1f' | '\x7f'..='\u{a0}' => {
+                out.push_str("\\x");
+                hexadecimal(c.into(), 2, out);
+            }
+            // Line and paragraph separators, the byte order mark, and noncharacters.
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                out.push_str("\\u");
+                hexadecimal(c.into(), 4, out);
+            }
+            _ => out.push_char(c),
+        }
+    }
+    out.push_str("\"");
+    Ok(())
+}
+
+/// Rejects NUL, which ends a string for every reader written in C.
+fn reject_nul(text: &str) -> Result<(), Unrepresentable> {
+    if text.contains('\0') { Err(Unrepresentable("a NUL character")) } else { Ok(()) }
+}
+
+/// Writes the text with a backslash before each special character.
+fn backslash_escape(text: &str, special: [char; 2], out: &mut SecretBuffer) {
+    for c in text.chars() {
+        if special.contains(&c) {
+            out.push_str("\\");
+        }
+        out.push_char(c);
+    }
+}
+
+/// Writes the lowest `digits` hexadecimal digits of a number.
+fn hexadecimal(number: u32, digits: u32, out: &mut SecretBuffer) {
+    for digit in (0..digits).rev() {
+        let nibble = (number >> (4 * digit)) & 0xf;
+        out.push_char(char::from_digit(nibble, 16).unwrap_or('0').to_ascii_uppercase());
+    }
+}
+
+#[cfg(test)]
+mod tests;
