@@ -142,8 +142,8 @@ impl Client {
         Ok(Object { version, data })
     }
 
-    /// Watches one object from a resourceVersion on; `None` means from its current state. The API server is asked to close the
-    /// watch after `lifetime`. A connection that is silent for `silence` is considered dead.
+    /// Watches one object from a resourceVersion on; `None` means from its current state. The request asks the API server to
+    /// close the watch after `lifetime`. A connection that is silent for `silence` is considered dead.
     ///
     /// # Errors
     /// If the watch cannot be opened.
@@ -166,7 +166,7 @@ impl Client {
             path.push_str("&resourceVersion=");
             path.push_str(version);
         }
-        // The server was asked to close earlier; a peer that trickles bytes beyond that is treated as dead.
+        // The request asks the server to close earlier; a peer that trickles bytes beyond that is treated as dead.
         let timeouts = Timeouts {
             global: None,
             phase: self.request_timeout,
@@ -382,7 +382,7 @@ impl RequestMetrics {
         self.lock().clone()
     }
 
-    /// Counts one request. `None` means that there was no response.
+    /// Counts one request. `None` means without a response.
     pub(crate) fn count(&self, status: Option<u16>) {
         let mut counts = self.lock();
         match status {

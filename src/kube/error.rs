@@ -150,7 +150,7 @@ pub enum Cause {
 pub(crate) enum Class {
     /// podcreds was configured wrongly. No request was sent.
     Configuration,
-    /// The API server answered, and the answer was no.
+    /// The API server rejected the request.
     Refused,
     /// The API server could not be reached, or did not answer in a usable way. It may recover by itself.
     Unreachable,

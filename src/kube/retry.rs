@@ -54,13 +54,13 @@ impl Backoff {
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     started: Instant,
-    whole: Duration,
+    duration: Duration,
 }
 
 impl Deadline {
     /// The deadline `duration` from now.
     pub fn after(duration: Duration) -> Self {
-        Self { started: Instant::now(), whole: duration.min(FOREVER) }
+        Self { started: Instant::now(), duration: duration.min(FOREVER) }
     }
 
     /// The time since the deadline was set.
@@ -70,13 +70,13 @@ impl Deadline {
 
     /// The time left; zero once the deadline has passed.
     pub(crate) fn remaining(self) -> Duration {
-        self.whole.saturating_sub(self.elapsed())
+        self.duration.saturating_sub(self.elapsed())
     }
 
     /// The delay before the next attempt, capped so that a final attempt still fits before the deadline. `None` means that no
     /// further attempt fits, or that the server asks for a longer delay (`retry_after`) than fits.
     fn next_delay(self, jitter: Duration, retry_after: Option<Duration>) -> Option<Duration> {
-        let last_attempt = LAST_ATTEMPT.min(self.whole / LAST_ATTEMPT_SHARE);
+        let last_attempt = LAST_ATTEMPT.min(self.duration / LAST_ATTEMPT_SHARE);
         let longest = self.remaining().checked_sub(last_attempt).filter(|longest| !longest.is_zero())?;
         match retry_after {
             Some(retry_after) if retry_after > longest => None,

@@ -86,7 +86,7 @@ pub(crate) fn san_value(name: &str) -> &str {
     value.trim_matches('"')
 }
 
-/// The status of a proxy's response to CONNECT. ureq has it only in a sentence that ends with `/STATUS`.
+/// The status of a proxy's response to CONNECT. ureq provides it only in a sentence that ends with `/STATUS`.
 pub(crate) fn connect_status(reason: &str) -> Option<u16> {
     reason.rsplit('/').next()?.parse().ok()
 }

@@ -34,7 +34,7 @@ fn passing() -> Vec<(Fault, i32, &'static str)> {
         (status(503, None), 4, "answered 503: test message"),
         (Fault::Body("<html>test".into()), 4, "not JSON at line 1"),
         (Fault::Body(garbled.into()), 4, "the value of key \"a\" is not base64"),
-        (Fault::Raw(b"SMTP ready\r\n\r\n".to_vec()), 4, "not what an API server sends: broken HTTP"),
+        (Fault::Raw(b"SMTP ready\r\n\r\n".to_vec()), 4, "unexpected response: invalid HTTP"),
     ]
 }
 

@@ -40,7 +40,7 @@ pub struct Identity {
 #[derive(Debug)]
 pub(crate) struct RequestAuth {
     pub(crate) headers: HeaderMap,
-    /// Whether the client certificate is another than that of the request before.
+    /// Whether the client certificate differs from that of the previous request.
     pub(crate) is_certificate_changed: bool,
     /// Which of the exec plugin's credentials the request carries; zero without one. A 401 passes it to [`Identity::invalidate`].
     pub(crate) exec_generation: u64,

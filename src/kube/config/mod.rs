@@ -1,4 +1,4 @@
-//! All that a client needs to know of a cluster, checked before the first connection.
+//! Client configuration, validated before the first connection: from a pod's service account, a kubeconfig or a clusters file.
 
 pub mod clusters;
 pub mod in_cluster;

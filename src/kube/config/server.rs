@@ -1,5 +1,5 @@
-//! The address of an API server. http::Uri is laxer than this parser: it accepts a user with a password, a query and ports that
-//! are not numbers, and its errors name neither the part that is wrong nor what to write.
+//! The address of an API server. http::Uri does not replace this parser, because it is laxer: it accepts a user with a password, a
+//! query, the port 0, ports that are not numbers and braces in a path, and its errors do not tell which part is wrong.
 
 use std::fmt;
 use std::net::IpAddr;

@@ -80,7 +80,7 @@ pub(crate) fn bypasses_proxy(server: &Server, no_proxy: &str) -> bool {
         }
         let name = name.trim_start_matches('[').trim_end_matches(']');
         match (address, name.split_once('/')) {
-            (Some(address), Some((network, bits))) => contains(address, network, bits),
+            (Some(address), Some((network, bits))) => is_in_network(address, network, bits),
             (Some(address), None) => name.parse() == Ok(address),
             (None, _) if name.is_empty() => false,
             (None, _) => {
@@ -94,7 +94,7 @@ pub(crate) fn bypasses_proxy(server: &Server, no_proxy: &str) -> bool {
     })
 }
 
-fn contains(address: IpAddr, network: &str, bits: &str) -> bool {
+fn is_in_network(address: IpAddr, network: &str, bits: &str) -> bool {
     let (Ok(network), Ok(bits)) = (network.parse(), bits.parse::<u32>()) else { return false };
     match (address, network) {
         (IpAddr::V4(address), IpAddr::V4(network)) if bits <= 32 => {

@@ -130,7 +130,7 @@ fn a_plugin_that_gives_nothing_is_told_and_tried_again() {
     let token = person.namespace.token();
     person.asks(V1, "echo test-words >&2; echo test-token-that-is-none; exit 7");
     let command = format!("exec plugin \"{}\"", text(&person.home.path("plugin/give-credential")));
-    let failed = format!("{command} failed with exit code 7: what it says on the standard error is above");
+    let failed = format!("{command} failed with exit code 7: its messages are above");
     let finished = person.fails(&[], 4, &["test-words\n", &failed]);
     assert!(!finished.stderr.contains("test-token-that-is-none"));
     person.asks(V1, "echo test-token-that-is-none");
@@ -138,7 +138,13 @@ fn a_plugin_that_gives_nothing_is_told_and_tried_again() {
     assert!(!finished.stderr.contains("test-token-that-is-none"));
     person.asks(V1BETA1, SCRIPT);
     person.answers(V1, &json!({"token": token}));
-    person.fails(&[], 4, &[&format!("answers in {V1} when it is asked in {V1BETA1}: correct apiVersion")]);
+    person.fails(
+        &[],
+        4,
+        &[&format!(
+            "printed an ExecCredential of {V1} but the kubeconfig asks for {V1BETA1}: correct apiVersion"
+        )],
+    );
 
     // A login that somebody does meanwhile.
     let again = crate::support::run::Running::start(person.home.command(super::PODCREDS, "init", &[]));
@@ -148,7 +154,7 @@ fn a_plugin_that_gives_nothing_is_told_and_tried_again() {
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
 
     person.home.put("plugin/give-credential", "test, and no right to execute it");
-    person.fails(&[], 2, &[&command, "may not be executed"]);
+    person.fails(&[], 2, &[&command, "cannot be executed: permission denied"]);
     fs::remove_file(person.home.path("plugin/give-credential")).unwrap();
-    person.fails(&[], 2, &[&command, "is not found", "the kubeconfig says: Get it from the test."]);
+    person.fails(&[], 2, &[&command, "not found", "the kubeconfig says: Get it from the test."]);
 }

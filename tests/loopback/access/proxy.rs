@@ -166,7 +166,7 @@ fn a_proxy_that_is_down_or_lets_nobody_through_is_named() {
     outside.fails(&["--request-timeout", "100ms"], &[said]);
 
     for (proxy, said) in [
-        ("socks5://test-user:test-secret@127.0.0.1:1", "a proxy with socks5 is not supported"),
+        ("socks5://test-user:test-secret@127.0.0.1:1", "proxies of type socks5 are not supported"),
         ("ftp://test-user:test-secret@127.0.0.1:1", "proxy-url must begin with http:// or https://"),
         ("http://test-secret @127.0.0.1:1", "invalid proxy URL"),
     ] {
@@ -218,8 +218,10 @@ fn a_proxy_may_be_spoken_to_in_tls() {
 
     let Some(other) = stunnel(&outside, &Authority::new(), proxy.port) else { return };
     outside.goes_through(&format!("https://{USER}@127.0.0.1:{}", other.port));
-    let said =
-        format!("the proxy 127.0.0.1:{}: its certificate is signed by none of the authorities", other.port);
+    let said = format!(
+        "the proxy 127.0.0.1:{}: its certificate is not signed by a trusted certificate authority",
+        other.port
+    );
     outside.fails(&[], &[&said]);
 }
 
@@ -308,5 +310,5 @@ fn the_proxy_of_the_environment_is_for_servers_elsewhere_and_that_of_the_kubecon
 
     let wrong = init(&json!({}), &[("HTTPS_PROXY", "socks5://test-user:test-secret@127.0.0.1:1")]);
     assert_code(&wrong, 2);
-    assert_has(&wrong.stderr, &["the variable HTTPS_PROXY: a proxy with socks5 is not supported"]);
+    assert_has(&wrong.stderr, &["the variable HTTPS_PROXY: proxies of type socks5 are not supported"]);
 }

@@ -49,17 +49,22 @@ fn a_certificate_that_does_not_prove_who_the_server_is_is_told_with_what_is_wron
         (
             self_signed,
             root.pem(),
-            ["its certificate is signed by none of the authorities", "certificate-authority", "", ""],
+            [
+                "its certificate is not signed by a trusted certificate authority",
+                "certificate-authority",
+                "",
+                "",
+            ],
         ),
         (
             issue(&Leaf::default()),
             Authority::new().pem(),
-            ["its certificate is signed by none of the authorities", "", "", ""],
+            ["its certificate is not signed by a trusted certificate authority", "", "", ""],
         ),
         (
             issue(&Leaf::default()),
             Authority::named("other").pem(),
-            ["its certificate is signed by none of the authorities", "", "", ""],
+            ["its certificate is not signed by a trusted certificate authority", "", "", ""],
         ),
         (
             own,
@@ -74,7 +79,7 @@ fn a_certificate_that_does_not_prove_who_the_server_is_is_told_with_what_is_wron
         (
             between.issue(&Leaf::default()).unwrap().alone(),
             root.pem(),
-            ["its certificate is signed by none of the authorities", "", "", ""],
+            ["its certificate is not signed by a trusted certificate authority", "", "", ""],
         ),
     ] {
         let outside = shown(issued, &trusted);
@@ -136,7 +141,7 @@ fn of_150_authorities_any_will_do() {
 
     outside.enters(&json!({"server": outside.server.url(), "certificate-authority": "bundle.crt"}));
     outside.home.put("bundle.crt", &bundle(None).concat());
-    outside.fails(&[], &["its certificate is signed by none of the authorities"]);
+    outside.fails(&[], &["its certificate is not signed by a trusted certificate authority"]);
 }
 
 #[test]
@@ -188,7 +193,7 @@ fn the_name_of_the_certificate_may_be_another_than_that_of_the_address() {
     outside.enters(&outside.cluster(&json!({"tls-server-name": "a b"})));
     let finished = outside.init(&[]);
     assert_code(&finished, 2);
-    assert_has(&finished.stderr, &["tls-server-name is neither a DNS name nor an address"]);
+    assert_has(&finished.stderr, &["tls-server-name is neither a DNS name nor an IP address"]);
 }
 
 #[test]

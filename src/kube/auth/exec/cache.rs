@@ -10,8 +10,9 @@ use crate::kube::auth::client_cert::ClientCertificate;
 use crate::kube::auth::exec::{Interactive, Plugin, PluginError, PluginErrorKind};
 use crate::kube::auth::token::Token;
 use crate::kube::error::Cause;
+use crate::secret::SecretBytes;
 
-/// The time limit of a plugin that prompts nobody.
+/// The time limit of a plugin that does not prompt.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The time limit of a plugin that may prompt a user, who may need a browser and a second factor.
 const INTERACTIVE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -92,7 +93,7 @@ impl ExecAuth {
 
     fn run(&self, within: Option<Duration>) -> Result<CachedCredential, PluginError> {
         let printed = self.plugin.run(self.timeout().min(within.unwrap_or(Duration::MAX)))?;
-        let parse = |(certificate, key): (crate::secret::SecretBytes, crate::secret::SecretBytes)| {
+        let parse = |(certificate, key): (SecretBytes, SecretBytes)| {
             ClientCertificate::parse(certificate.expose(), key.expose())
         };
         let certificate = printed.certificate.map(parse).transpose();

@@ -1,5 +1,5 @@
 //! Plugins that are real processes. Each is a script that the shell runs: a file that was just written cannot be executed itself
-//! while the child of another test still has it open for writing (ETXTBSY).
+//! while the child of another test still holds it open for writing (ETXTBSY).
 
 use std::fs;
 use std::path::Path;
