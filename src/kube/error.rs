@@ -289,10 +289,49 @@ mod tests {
     use super::*;
     use crate::object::Namespace;
 
+    fn secret() -> ObjectRef {
+        ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), "db").unwrap()
+    }
+
+    #[test]
+    fn each_cause_has_a_class_and_a_retry_policy() {
+        let (server, message) = (Server::parse("10.0.0.1", "443").unwrap(), String::new());
+        let (server, message, delay) = (|| server.clone(), || message.clone(), Duration::ZERO);
+        let error = Box::new(rustls::Error::DecryptError);
+        for (cause, class, is_final, is_actionable) in [
+            (Cause::Configuration { reason: message() }, Class::Configuration, true, true),
+            (Cause::Unauthorized { credentials: "", message: message() }, Class::Refused, false, true),
+            (Cause::Forbidden { message: message(), hint: None }, Class::Refused, false, true),
+            (Cause::NotFound { message: message() }, Class::Refused, false, true),
+            (Cause::Gone { message: message() }, Class::Refused, false, true),
+            (Cause::Refused { status: 400, message: message() }, Class::Refused, true, true),
+            (Cause::TooLarge { limit: 1 }, Class::Refused, true, true),
+            (Cause::Redirected { server: server(), status: 302 }, Class::Unreachable, true, true),
+            (Cause::Tls { server: server(), reason: message(), error }, Class::Unreachable, false, true),
+            (
+                Cause::Unavailable { status: 503, message: message(), retry_after: None },
+                Class::Unreachable,
+                false,
+                false,
+            ),
+            (Cause::Unreachable { server: server(), reason: message() }, Class::Unreachable, false, false),
+            (Cause::TimedOut { server: server(), phase: "" }, Class::Unreachable, false, false),
+            (Cause::DeadlineExceeded { server: server() }, Class::Unreachable, false, false),
+            (Cause::RateLimited { server: server(), delay }, Class::Unreachable, false, false),
+            (Cause::unreadable(""), Class::Unreachable, false, false),
+        ] {
+            let error = Error::new(&secret(), cause);
+            let shown = format!("{error:?}");
+            assert_eq!(
+                (error.class(), error.is_final(), error.is_actionable()),
+                (class, is_final, is_actionable),
+                "{shown}"
+            );
+        }
+    }
+
     fn hint(message: &str) -> String {
-        let namespace = Namespace::parse("prod").unwrap();
-        let secret = ObjectRef::new(Kind::Secret, namespace, "db").unwrap();
-        let cause = Cause::Forbidden { message: message.to_owned(), hint: None }.with_hint(&secret, "get");
+        let cause = Cause::Forbidden { message: message.to_owned(), hint: None }.with_hint(&secret(), "get");
         let Cause::Forbidden { hint, .. } = cause else { panic!("{cause}") };
         hint.unwrap()
     }
