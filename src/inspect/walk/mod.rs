@@ -198,7 +198,7 @@ impl Walk<'_> {
         if *name == id.name && *namespace == id.namespace {
             Ok(object)
         } else {
-            Err(Cause::Unreadable { reason: "it is another object".to_owned() })
+            Err(Cause::Unreadable { reason: "it describes another object".to_owned() })
         }
     }
 
