@@ -9,6 +9,7 @@ use crate::commands::{exec, inspect, install};
 use crate::kube::config::clusters;
 use crate::kube::config::in_cluster;
 use crate::kube::config::kubeconfig;
+use crate::kube::{self, Class};
 use crate::sync;
 use crate::telemetry::{listen, probe};
 
@@ -98,10 +99,9 @@ impl Failure {
             },
             Self::Install(install::Error::Program(_)) => USAGE,
             Self::Install(install::Error::Volume(_)) => VOLUME,
-            Self::Inspect(inspect::Error::Object(error)) if error.is_configuration() => USAGE,
-            Self::Inspect(inspect::Error::Object(error)) if error.is_refusal() => REFUSED,
+            Self::Inspect(inspect::Error::Object(error)) => of_class(error.cause.class()),
             Self::Inspect(inspect::Error::NotLetIn) => REFUSED,
-            Self::Inspect(inspect::Error::Object(_) | inspect::Error::NoCluster) => UNREACHABLE,
+            Self::Inspect(inspect::Error::NoCluster) => UNREACHABLE,
             Self::Inspect(inspect::Error::Output(_)) => VOLUME,
         }
     }
@@ -114,13 +114,20 @@ fn of_sync(error: &sync::Error) -> u8 {
         | sync::Error::AnnotationsFile { .. }
         | sync::Error::Downward { .. }
         | sync::Error::Render(_) => USAGE,
-        sync::Error::Unread { errors, .. } if errors.iter().any(crate::kube::Error::is_configuration) => {
-            USAGE
+        // Of several errors, the one that a user has to act on decides.
+        sync::Error::Unread { errors, .. } => {
+            errors.iter().map(kube::Error::class).min().map_or(UNREACHABLE, of_class)
         }
-        // A clear no needs a person; what could not be reached may come back by itself.
-        sync::Error::Unread { errors, .. } if errors.iter().any(crate::kube::Error::is_refusal) => REFUSED,
-        sync::Error::Unread { .. } => UNREACHABLE,
         sync::Error::Volume(_) | sync::Error::Output(_) => VOLUME,
+    }
+}
+
+fn of_class(class: Class) -> u8 {
+    match class {
+        Class::Configuration => USAGE,
+        // A refusal (401, 403, 404) needs action; an unreachable server may recover by itself.
+        Class::Refused => REFUSED,
+        Class::Unreachable => UNREACHABLE,
     }
 }
 

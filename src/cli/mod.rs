@@ -107,7 +107,7 @@ fn execute(command: Command, last_words: &Path) -> Result<u8, Failure> {
             end_on_signals(|signal| 128 + signal)?;
             let (settings, found) = settings::of(&render.source)?;
             // Somebody looks on.
-            let settings = sync::Settings { gives_up: kube::Error::wants_a_person, ..settings };
+            let settings = sync::Settings { gives_up: kube::Error::is_actionable, ..settings };
             commands::render::run(&settings, &found.clusters, render.reveal, &mut io::stdout().lock())?;
         }
         Command::Inspect(Deferred(args)) => {

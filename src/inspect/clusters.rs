@@ -97,7 +97,7 @@ pub fn survey(named: &[Named], timeout: Duration) -> Vec<ClusterReport> {
 
 fn ask(client: &Client, deadline: Deadline) -> Result<Answered, String> {
     let started = Instant::now();
-    let version = client.read_path("/version", false, deadline);
+    let version = client.get_path("/version", false, deadline);
     let latency = started.elapsed();
     let version = match version {
         Ok(body) => api::parse::<Version>(&body).map(|version| version.git_version),
@@ -120,7 +120,7 @@ fn is_answer(cause: &Cause) -> bool {
         Cause::Forbidden { .. }
             | Cause::Unauthorized { .. }
             | Cause::NotFound { .. }
-            | Cause::Busy { .. }
+            | Cause::Unavailable { .. }
             | Cause::Refused { .. }
     )
 }
@@ -129,7 +129,7 @@ fn is_answer(cause: &Cause) -> bool {
 /// Lists of metadata do not say it before Kubernetes 1.21, so the first comes whole.
 /// Source: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/list-meta/>
 fn count(client: &Client, resource: &str, deadline: Deadline) -> Result<u64, String> {
-    let read = client.read_path(&format!("/api/v1/{resource}?limit=1"), false, deadline);
+    let read = client.get_path(&format!("/api/v1/{resource}?limit=1"), false, deadline);
     let page: Page = read.and_then(|body| api::parse(&body)).map_err(|cause| {
         let rule = format!("{{apiGroups: [\"\"], resources: [{resource}], verbs: [list]}}");
         let remedy = format!(

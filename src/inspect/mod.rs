@@ -88,24 +88,5 @@ pub(crate) struct Error {
     pub(crate) hint: Option<String>,
 }
 
-impl Error {
-    /// Whether nobody was asked, because what describes the cluster is wrong.
-    pub(crate) fn is_configuration(&self) -> bool {
-        matches!(*self.cause, Cause::Configuration { .. })
-    }
-
-    /// Whether the API server gave a clear answer, and it was no.
-    pub(crate) fn is_refusal(&self) -> bool {
-        matches!(
-            *self.cause,
-            Cause::Forbidden { .. }
-                | Cause::NotFound { .. }
-                | Cause::Unauthorized { .. }
-                | Cause::Refused { .. }
-                | Cause::TooLarge { .. }
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -87,7 +87,7 @@ impl Walk<'_> {
         self.count()?;
         let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}).to_string();
         let path = format!("{REVIEWS}/{}s", kind.to_ascii_lowercase());
-        let answer: Review = api::parse(&self.client.post_path(&path, &review, self.deadline)?)?;
+        let answer: Review = api::parse(&self.client.post(&path, &review, self.deadline)?)?;
         Ok(answer.status.allowed)
     }
 }

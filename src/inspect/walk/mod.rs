@@ -170,7 +170,7 @@ impl Walk<'_> {
         for version in kind.versions(api_version) {
             let path = format!("{}/{}", kind.collection(&version, id.namespace.as_deref()), id.name);
             self.count()?;
-            match client.read_path(&path, metadata_only, self.deadline) {
+            match client.get_path(&path, metadata_only, self.deadline) {
                 // The reason of the version that has the object counts.
                 Err(Cause::NotFound { message }) if missing.is_none() || names_object(&message, &id.name) => {
                     missing = Some(message);
@@ -198,7 +198,7 @@ impl Walk<'_> {
         if *name == id.name && *namespace == id.namespace {
             Ok(object)
         } else {
-            Err(Cause::Unreadable { reason: "it is another object".to_owned() })
+            Err(Cause::Unreadable { reason: "it describes another object".to_owned() })
         }
     }
 

@@ -121,7 +121,7 @@ fn a_plugin_runs_again_when_the_api_server_rejects_its_credential() {
     let finished = laptop.init_fails(
         &[],
         3,
-        &["the API server does not accept what the credential plugin gave: Unauthorized"],
+        &["the API server does not accept the exec plugin's credential: Unauthorized"],
     );
     assert!(!finished.stderr.contains("test-token-that-is-none"));
 }
@@ -132,19 +132,21 @@ fn a_failing_plugin_is_reported_and_retried() {
     laptop.grant_only("ServiceAccount", "app");
     let token = laptop.namespace.token();
     laptop.use_plugin(V1, "echo test-words >&2; echo test-token-that-is-none; exit 7");
-    let command = format!("credential plugin \"{}\"", text(&laptop.home.path("plugin/give-credential")));
-    let failed = format!("{command} failed with exit code 7: what it says on the standard error is above");
+    let command = format!("exec plugin \"{}\"", text(&laptop.home.path("plugin/give-credential")));
+    let failed = format!("{command} failed with exit code 7: its messages are above");
     let finished = laptop.init_fails(&[], 4, &["test-words\n", &failed]);
     assert!(!finished.stderr.contains("test-token-that-is-none"));
     laptop.use_plugin(V1, "echo test-token-that-is-none");
-    let finished = laptop.init_fails(&[], 4, &[&command, "printed what is no ExecCredential (not JSON"]);
+    let finished = laptop.init_fails(&[], 4, &[&command, "did not print an ExecCredential (not JSON"]);
     assert!(!finished.stderr.contains("test-token-that-is-none"));
     laptop.use_plugin(V1BETA1, SCRIPT);
     laptop.set_plugin_output(V1, &json!({"token": token}));
     laptop.init_fails(
         &[],
         4,
-        &[&format!("answers in {V1} when it is asked in {V1BETA1}: correct apiVersion")],
+        &[&format!(
+            "printed an ExecCredential of {V1} but the kubeconfig asks for {V1BETA1}: correct apiVersion"
+        )],
     );
 
     // A user may log in while podcreds waits.
@@ -155,7 +157,7 @@ fn a_failing_plugin_is_reported_and_retried() {
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
 
     laptop.home.put("plugin/give-credential", "test, and no right to execute it");
-    laptop.init_fails(&[], 2, &[&command, "may not be executed"]);
+    laptop.init_fails(&[], 2, &[&command, "cannot be executed: permission denied"]);
     fs::remove_file(laptop.home.path("plugin/give-credential")).unwrap();
-    laptop.init_fails(&[], 2, &[&command, "is not found", "the kubeconfig says: Get it from the test."]);
+    laptop.init_fails(&[], 2, &[&command, "not found", "the kubeconfig says: Get it from the test."]);
 }
