@@ -14,12 +14,12 @@
 
 pub mod annotations;
 mod backoff;
+mod bounded_file;
 mod bucket;
 pub mod bundle;
 pub mod cli;
 mod commands;
 pub mod credential;
-mod duration;
 pub mod env_file;
 pub mod escape;
 pub mod inspect;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 /// Each module at the top, and those that it may import.
 const LAYERS: [(&str, &[&str]); 22] = [
     ("backoff", &[]),
+    ("bounded_file", &[]),
     ("bucket", &[]),
-    ("duration", &[]),
     ("text", &[]),
     ("secret", &[]),
     ("object", &["text", "secret"]),
@@ -20,10 +20,10 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ("bundle", &["credential", "secret"]),
     ("env_file", &["credential", "text", "secret"]),
     ("annotations", &["credential", "object", "text", "secret", "template"]),
-    ("kube", &["backoff", "bucket", "duration", "object", "text", "secret", "yaml"]),
+    ("kube", &["backoff", "bounded_file", "bucket", "object", "text", "secret", "yaml"]),
     ("render", &["bundle", "credential", "escape", "object", "text", "secret", "template"]),
     ("volume", &["bundle", "credential", "text", "secret"]),
-    ("sync", &["annotations", "bundle", "credential", "kube", "object", "render", "volume"]),
+    ("sync", &["annotations", "bounded_file", "bundle", "credential", "kube", "object", "render", "volume"]),
     ("telemetry", &["backoff", "bucket", "kube", "object", "text"]),
     (
         "sidecar",
@@ -63,7 +63,6 @@ const LAYERS: [(&str, &[&str]); 22] = [
             "annotations",
             "commands",
             "credential",
-            "duration",
             "inspect",
             "kube",
             "object",

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use podcreds::kube::config::clusters::file;
+use podcreds::kube::config::clusters_file;
 use podcreds::kube::config::kubeconfig::{Wanted, merge, parse};
 
 /// A token that no message may contain.
@@ -20,7 +20,7 @@ fuzz_target!(|text: &[u8]| {
         },
         Err(error) => messages.push(error.to_string()),
     }
-    match file::parse(text, path) {
+    match clusters_file::parse(text, path) {
         Ok(file) => messages.push(format!("{file:?}")),
         Err(error) => messages.push(error.to_string()),
     }

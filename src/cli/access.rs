@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::cli::failure::Failure;
 use crate::cli::source::{AccessArgs, SourceArgs};
-use crate::kube::config::clusters::file::{self, Labels};
-use crate::kube::config::clusters::{self, Clusters, Member, Pod};
+use crate::kube::config::clusters_file::{self, Labels};
 use crate::kube::config::in_cluster;
 use crate::kube::config::kubeconfig::{self, Named, Proxies, Surroundings, Wanted};
+use crate::kube::config::registry::{self, Clusters, Member, Pod};
 use crate::kube::{Cause, ClientConfig, Limits};
 use crate::object::{ClusterId, Namespace};
 use crate::secret::SecretBytes;
@@ -73,9 +73,9 @@ pub(crate) fn find(args: &SourceArgs) -> Result<Found, Failure> {
     let (file, others) = match &args.access.clusters {
         None => (None, BTreeMap::new()),
         Some(path) => {
-            let mut file = file::load(path)?;
+            let mut file = clusters_file::load(path)?;
             let found = (file.default_namespace.take(), file.resync_period.unwrap_or(RESYNC));
-            (Some(found), clusters::members(file, &pod, &proxies, request_timeout))
+            (Some(found), registry::members(file, &pod, &proxies, request_timeout))
         }
     };
     let clusters = Clusters::new(own, others).map_err(|cause| match cause {

@@ -3,12 +3,14 @@
 
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use log::warn;
 use zeroize::Zeroizing;
+
+use crate::bounded_file::read_bounded;
 
 /// The largest file that is read, in bytes: some hundreds of certificates.
 const FILE_LIMIT: usize = 1024 * 1024;
@@ -118,13 +120,9 @@ fn read_bytes(path: &Path) -> Result<(Stamp, Zeroizing<Vec<u8>>), FileError> {
     let unreadable = |cause: io::Error| error(format!("cannot be read: {cause}"));
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    // Room for all that is expected, so that no copy is left behind by growing.
-    let expected = usize::try_from(metadata.size()).unwrap_or(0).min(FILE_LIMIT) + 1;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(expected));
-    file.take(FILE_LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    let bytes = read_bounded(file, FILE_LIMIT).map_err(unreadable)?;
     match bytes.trim_ascii() {
         [] => Err(error("is empty".to_owned())),
-        _ if bytes.len() > FILE_LIMIT => Err(error(format!("is larger than {FILE_LIMIT} bytes"))),
         _ => Ok((Stamp::of(&metadata), bytes)),
     }
 }
@@ -231,6 +229,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("file"), vec![b'x'; FILE_LIMIT + 1]).unwrap();
         let error = Followed::open(folder.path().join("file"), parse).unwrap_err().to_string();
-        assert!(error.ends_with("file is larger than 1048576 bytes"), "{error}");
+        assert!(error.ends_with("file cannot be read: it is larger than 1048576 bytes"), "{error}");
     }
 }

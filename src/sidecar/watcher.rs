@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 
 use crate::backoff::Backoff;
-use crate::kube::config::clusters::Clusters;
+use crate::kube::config::registry::Clusters;
 use crate::kube::{Change, Error};
 use crate::object::ObjectRef;
 use crate::sidecar::Follow;

@@ -5,11 +5,8 @@
 //! number. Scalars are secrets from the first: a kubeconfig is full of them. No message holds any text of a document but the
 //! names of keys.
 
-mod entries;
 mod fields;
-mod problem;
 mod scalar;
-mod syntax;
 mod tree;
 
 #[cfg(test)]
@@ -17,10 +14,8 @@ mod tests;
 
 use std::fmt;
 
-pub(crate) use fields::{Fields, Place};
-pub(crate) use problem::{Problem, Problems};
-pub(crate) use syntax::SyntaxError;
-pub(crate) use tree::parse;
+pub(crate) use fields::{Fields, Place, Problem, Problems};
+pub(crate) use tree::{SyntaxError, parse};
 
 use crate::secret::SecretBytes;
 use crate::text::Beginning;

@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use crate::secret::SecretBytes;
-use crate::yaml::entries::Entries;
+use crate::text::Beginning;
 use crate::yaml::scalar::resolve;
-use crate::yaml::syntax::Fault;
-use crate::yaml::{DEPTH_LIMIT, NODE_LIMIT, Node, Position, SyntaxError, TEXT_LIMIT, Value};
+use crate::yaml::{DEPTH_LIMIT, Key, NODE_LIMIT, Node, Position, TEXT_LIMIT, Value};
 
 /// Reads the one document of a text. An empty text is a document that is null.
 ///
@@ -231,5 +230,129 @@ impl Size {
         self.nodes += inner.nodes;
         self.bytes += inner.bytes;
         self.height = self.height.max(inner.height);
+    }
+}
+
+/// Entries, one event after the other.
+#[derive(Default)]
+pub(crate) struct Entries {
+    own: Vec<(Key, Node)>,
+    /// Where each own key stands.
+    seen: BTreeMap<String, Position>,
+    /// Entries of mappings that are merged into this one; those that come first count.
+    merged: Vec<(Key, Node)>,
+    /// The key whose value is next.
+    next: Option<MapKey>,
+}
+
+enum MapKey {
+    Own(Key),
+    Merge(Position),
+}
+
+impl Entries {
+    /// Whether a key is next, and no value.
+    pub(crate) fn wants_key(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// Takes a merge key, whose value is next.
+    pub(crate) fn merge(&mut self, at: Position) -> Result<(), SyntaxError> {
+        // kubectl lets a later merge win over an earlier key, other readers do not.
+        if !self.own.is_empty() || !self.merged.is_empty() {
+            return Err(Fault::Merge.at(at));
+        }
+        self.next = Some(MapKey::Merge(at));
+        Ok(())
+    }
+
+    /// Takes a key or a value.
+    pub(crate) fn take(&mut self, node: Node) -> Result<(), SyntaxError> {
+        match self.next.take() {
+            None => self.next = Some(MapKey::Own(self.key(node)?)),
+            Some(MapKey::Own(key)) => self.own.push((key, node)),
+            Some(MapKey::Merge(at)) => {
+                let sources = if let Value::List(items) = node.value { items } else { vec![node] };
+                for source in sources {
+                    let Value::Map(entries) = source.value else { return Err(Fault::Merge.at(at)) };
+                    self.merged.extend(entries);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn key(&mut self, node: Node) -> Result<Key, SyntaxError> {
+        let at = node.at;
+        let text = match &node.value {
+            Value::Text(text) | Value::Number(text) => text.expose_text().unwrap_or_default(),
+            Value::Bool(true) => "true",
+            Value::Bool(false) => "false",
+            Value::Null => "null",
+            Value::List(_) | Value::Map(_) => return Err(Fault::Key.at(at)),
+        };
+        match self.seen.insert(text.to_owned(), at) {
+            Some(first) => Err(Fault::Twice(Beginning(text).to_string(), first).at(at)),
+            None => Ok(Key { text: text.to_owned(), at }),
+        }
+    }
+
+    /// All entries: those of the mapping itself, and then those merged ones whose keys it does not have.
+    pub(crate) fn finish(mut self) -> Vec<(Key, Node)> {
+        for (key, node) in self.merged {
+            if !self.seen.contains_key(&key.text) {
+                self.seen.insert(key.text.clone(), key.at);
+                self.own.push((key, node));
+            }
+        }
+        self.own
+    }
+}
+
+/// Why a text is no document that is read, and where. Nothing of the text is in it but a key that stands twice.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{at}: {fault}")]
+pub struct SyntaxError {
+    /// Where it was noticed.
+    pub(crate) at: Position,
+    pub(crate) fault: Fault,
+}
+
+/// What is wrong with the text.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    #[error("is larger than {TEXT_LIMIT} bytes")]
+    TooLong,
+    #[error("is not UTF-8 text")]
+    NotText,
+    /// What the parser says.
+    #[error("is no YAML: {0}")]
+    Grammar(String),
+    #[error("starts a second document: write one a file")]
+    SecondDocument,
+    #[error("is nested deeper than {} levels", super::DEPTH_LIMIT)]
+    TooDeep,
+    #[error("holds more than {} values, those that aliases repeat among them", super::NODE_LIMIT)]
+    TooMany,
+    #[error("aliases (*) repeat more than {TEXT_LIMIT} bytes")]
+    Repeated,
+    #[error("an alias (*) stands inside of what it repeats")]
+    Circle,
+    #[error("a key must be text")]
+    Key,
+    /// With the beginning of the key, as it is shown.
+    #[error("key {0} stands there twice, first at {1}")]
+    Twice(String, Position),
+    #[error("a merge key (<<) must be the first of its mapping, and name mappings")]
+    Merge,
+    #[error(
+        "a tag (!) other than !!str, !!int, !!float, !!bool, !!null, !!seq and !!map is not understood: remove it"
+    )]
+    Tag,
+}
+
+impl Fault {
+    pub(crate) fn at(self, at: Position) -> SyntaxError {
+        SyntaxError { at, fault: self }
     }
 }

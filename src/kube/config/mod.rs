@@ -1,8 +1,10 @@
 //! All that a client needs to know of a cluster, checked before the first connection.
 
-pub mod clusters;
+pub mod clusters_file;
+pub(crate) mod duration;
 pub mod in_cluster;
 pub mod kubeconfig;
+pub(crate) mod registry;
 pub(crate) mod server;
 
 use std::time::Duration;

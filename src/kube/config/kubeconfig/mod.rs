@@ -5,26 +5,18 @@
 //! <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/> and, where they are silent,
 //! <https://github.com/kubernetes/client-go/tree/master/tools/clientcmd>.
 
-mod access;
-mod check;
-mod entries;
+mod connect;
 mod error;
-mod exec;
-mod load;
-mod open;
-mod parse;
-mod select;
+mod loading_rules;
+mod raw;
+mod resolve;
 
 #[cfg(test)]
 mod tests;
 
-pub use access::Access;
-pub(crate) use access::Impersonation;
-use entries::Entries;
-pub(crate) use entries::Kubeconfig;
+pub(crate) use connect::{Proxies, Surroundings, open};
 pub(crate) use error::{Error, Kind, Unusable};
-pub(crate) use exec::{Exec, ExecCluster};
-pub use load::{Named, load, merge, read_text};
-pub(crate) use open::{Proxies, Surroundings, open};
-pub use parse::parse;
-pub use select::Wanted;
+pub use loading_rules::{Named, Wanted, load, merge};
+pub use raw::parse;
+pub use resolve::Access;
+pub(crate) use resolve::{Exec, ExecCluster, Impersonation};

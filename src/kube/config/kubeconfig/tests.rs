@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::entries::File;
+use super::raw::File;
 use super::*;
 use crate::kube::{Interactive, Material, PluginVersion};
 

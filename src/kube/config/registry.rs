@@ -1,14 +1,20 @@
-//! Clients by cluster.
+//! The registry of the clusters that sources are read from: the local one and those of the clusters file. Each cluster has a client
+//! with its own rate limit and state, created when it is first needed.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use log::{info, warn};
 
-use crate::kube::config::clusters::file::Labels;
-use crate::kube::{Cause, Client, ClientConfig, Deadline, Error, Object, Requests, Stamp};
+use crate::kube::config::clusters_file::{ClustersFile, Entry, Labels, Method, Tls, TokenFrom};
+use crate::kube::config::in_cluster;
+use crate::kube::config::kubeconfig::{self, Access, Named, Proxies, Surroundings, Wanted};
+use crate::kube::{
+    Cause, Client, ClientConfig, Deadline, Error, Limits, Material, Object, Requests, Server, Stamp,
+};
 use crate::object::{ClusterId, ObjectRef};
 
 /// What makes the configuration of a cluster, when it is first needed and again after that has failed: reads the files that it
@@ -135,6 +141,82 @@ impl fmt::Debug for Member {
     }
 }
 
+/// The pod's own way into its cluster, for entries that take it too.
+#[derive(Clone, Debug)]
+pub(crate) struct Pod {
+    /// Where token, CA and namespace are mounted.
+    pub(crate) folder: PathBuf,
+    /// `KUBERNETES_SERVICE_HOST`
+    pub(crate) host: Option<String>,
+    /// `KUBERNETES_SERVICE_PORT`
+    pub(crate) port: Option<String>,
+}
+
+/// Makes a member of the pool of each entry. Entries without a `timeout` have this one.
+pub(crate) fn members(
+    file: ClustersFile,
+    pod: &Pod,
+    proxies: &Proxies,
+    request_timeout: Duration,
+) -> BTreeMap<ClusterId, Member> {
+    let member = |entry: Entry| {
+        let Entry { id, labels, method, qps, burst, timeout } = entry;
+        let surroundings = Surroundings {
+            request_timeout: timeout.unwrap_or(request_timeout),
+            limits: qps.map(|qps| Limits { qps, burst }),
+            proxies: proxies.clone(),
+        };
+        let pod = pod.clone();
+        let files = match &method {
+            Method::Kubeconfig { path, .. } => vec![path.clone()],
+            _ => Vec::new(),
+        };
+        let open: Open = Box::new(move || config(&method, &pod, &surroundings));
+        (id, Member::new(labels, open, files))
+    };
+    file.clusters.into_iter().map(member).collect::<BTreeMap<_, _>>()
+}
+
+fn config(method: &Method, pod: &Pod, surroundings: &Surroundings) -> Result<ClientConfig, String> {
+    let access = match method {
+        Method::InCluster => {
+            let Surroundings { request_timeout, limits, .. } = *surroundings;
+            let config =
+                in_cluster::load(&pod.folder, pod.host.as_deref(), pod.port.as_deref(), request_timeout);
+            return config
+                .map(|config| ClientConfig { limits, ..config })
+                .map_err(|error| format!("auth_method in_cluster is for pods: {error}"));
+        }
+        Method::Kubeconfig { path, context } => {
+            let wanted = Wanted { context: context.clone(), ..Wanted::default() };
+            return kubeconfig::open(&Named::File(path.clone()), &wanted, surroundings);
+        }
+        Method::ServiceAccount { server, token_file, tls } => {
+            Access { token_file: Some(token_file.clone()), ..access(server, tls) }
+        }
+        Method::Token { server, token: TokenFrom::File(file), tls } => {
+            Access { token_file: Some(file.clone()), ..access(server, tls) }
+        }
+        Method::Token { server, token: TokenFrom::Inline(token), tls } => {
+            Access { token: Some(token.clone()), ..access(server, tls) }
+        }
+    };
+    access.open(surroundings).map_err(|error| error.to_string())
+}
+
+/// A way in without a token yet.
+fn access(server: &Server, tls: &Tls) -> Access {
+    let Tls { insecure, ca_file, client_certificate, server_name } = tls.clone();
+    Access {
+        server_name,
+        insecure,
+        authority: ca_file.map(Material::File),
+        client_certificate: client_certificate
+            .map(|(certificate, key)| (Material::File(certificate), Material::File(key))),
+        ..Access::anonymous(server.clone())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -152,7 +234,7 @@ mod tests {
                 ..Identity::default()
             },
             proxy: None,
-            request_timeout: std::time::Duration::from_secs(1),
+            request_timeout: Duration::from_secs(1),
             limits: None,
         }
     }

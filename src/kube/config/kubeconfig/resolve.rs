@@ -1,12 +1,111 @@
-//! Whether the selected entries make sense, and what they come to.
+//! Validates the selected entries and resolves them to one configuration. No file that they name is read here.
 
-use crate::kube::Server;
-use crate::kube::config::kubeconfig::entries::{Cluster, Context, Origin, Pair, RawExec, User};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
 use crate::kube::config::kubeconfig::error::Defect;
-use crate::kube::config::kubeconfig::{Access, Error, Exec, ExecCluster, Impersonation, Kind, Unusable};
-use crate::kube::{Interactive, Material, Plugin, PluginVersion};
+use crate::kube::config::kubeconfig::raw::{Cluster, Context, Origin, Pair, RawExec, User};
+use crate::kube::config::kubeconfig::{Error, Kind, Unusable};
+use crate::kube::{Interactive, Material, Plugin, PluginVersion, Server};
 use crate::object::Namespace;
 use crate::secret::SecretBytes;
+
+/// One way into a cluster, as a kubeconfig describes it. No file that it names has been read yet. All paths are absolute.
+#[derive(Debug)]
+pub struct Access {
+    /// The context that it comes from; none where cluster and user were named without one.
+    pub context: Option<String>,
+    /// What the context has as its namespace.
+    pub namespace: Option<Namespace>,
+    /// Where the API server is.
+    pub server: Server,
+    /// The name that the server's certificate must have in place of the server's own, and that is sent for SNI.
+    pub server_name: Option<String>,
+    /// Whether any certificate will do: worth a warning each time.
+    pub insecure: bool,
+    /// The certificates that the server's must lead to; none for those of the system. Never with `insecure`.
+    pub authority: Option<Material>,
+    /// The proxy to go through; it begins with `http://` or `https://`, or is refused when it is opened, and may hold a password.
+    pub proxy_url: Option<SecretBytes>,
+    /// The bearer token. It wins over `exec`.
+    pub token: Option<SecretBytes>,
+    /// The file that holds the bearer token. What is read from it wins over `token`, which is for when it cannot be read.
+    pub token_file: Option<PathBuf>,
+    /// The client's certificate and its key.
+    pub client_certificate: Option<(Material, Material)>,
+    /// The program that says who we are.
+    pub exec: Option<Exec>,
+    /// Whom to act as.
+    pub impersonate: Option<Impersonation>,
+}
+
+impl Access {
+    /// The way to this server of somebody who says nothing of himself.
+    pub(crate) fn anonymous(server: Server) -> Self {
+        Self {
+            context: None,
+            namespace: None,
+            server,
+            server_name: None,
+            insecure: false,
+            authority: None,
+            proxy_url: None,
+            token: None,
+            token_file: None,
+            client_certificate: None,
+            exec: None,
+            impersonate: None,
+        }
+    }
+}
+
+/// Whom to act as.
+/// Source: <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation>
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Impersonation {
+    /// `as`
+    pub user: String,
+    /// `as-uid`
+    pub uid: Option<String>,
+    /// `as-groups`
+    pub groups: Vec<String>,
+    /// `as-user-extra`
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// A program that prints an `ExecCredential`, and what it wants to know.
+#[derive(Debug)]
+pub struct Exec {
+    /// How it is run. Its command is an absolute path, or a name without a slash; it is not told the cluster yet.
+    pub plugin: Plugin,
+    /// The cluster, where the program wants to know it (`provideClusterInfo`).
+    pub cluster: Option<ExecCluster>,
+}
+
+/// What goes into `spec.cluster` of the `ExecCredential` that the program gets.
+/// Source: <https://kubernetes.io/docs/reference/config-api/client-authentication.v1/#client-authentication-k8s-io-v1-Cluster>
+#[derive(Clone)]
+pub struct ExecCluster {
+    /// `server`, as the kubeconfig has it.
+    pub server: String,
+    /// `tls-server-name`
+    pub server_name: Option<String>,
+    /// `insecure-skip-tls-verify`
+    pub insecure: bool,
+    /// `certificate-authority-data`; a file has to be read for it.
+    pub authority: Option<Material>,
+    /// `proxy-url`
+    pub proxy_url: Option<SecretBytes>,
+    /// `config`: what the cluster's extension `client.authentication.k8s.io/exec` holds.
+    pub config: Option<serde_json::Value>,
+}
+
+impl fmt::Debug for ExecCluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecCluster").field("server", &self.server).finish_non_exhaustive()
+    }
+}
 
 /// The schemes of a proxy that kubectl knows.
 const PROXY_SCHEMES: [&str; 3] = ["http://", "https://", "socks5://"];

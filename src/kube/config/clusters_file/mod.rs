@@ -1,25 +1,25 @@
 //! The clusters file: which clusters there are, and how to get into each. Text to checked values, with every error at once; no
 //! file that it names has been read, and nobody asked. docs/clusters.md describes it for users.
 
-mod error;
-mod method;
+mod auth_method;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use error::Error;
-pub(crate) use method::{Method, Tls, TokenFrom};
+pub(crate) use auth_method::{Method, Tls, TokenFrom};
 
-use crate::duration::positive_duration;
-use crate::kube::config::clusters::file::method::Reader;
-use crate::kube::config::kubeconfig;
+use crate::bounded_file::read_bounded;
+use crate::kube::config::clusters_file::auth_method::Reader;
+use crate::kube::config::duration::positive_duration;
 use crate::object::{ClusterId, Namespace};
-use crate::text::{Quoted, is_shown};
-use crate::yaml::{self, Fields, Place, Position, Problems};
+use crate::text::{Quoted, is_shown, list};
+use crate::yaml::{self, Fields, Place, Position, Problem, Problems, SyntaxError, TEXT_LIMIT};
 
 /// The most clusters of one file.
 pub(crate) const CLUSTER_LIMIT: usize = 100;
@@ -85,8 +85,8 @@ impl fmt::Display for Labels {
 /// # Errors
 /// If it cannot be read, or as [`parse`].
 pub(crate) fn load(path: &Path) -> Result<ClustersFile, Error> {
-    let text = kubeconfig::read_text(path).map_err(|cause| Error::Read { path: path.to_owned(), cause })?;
-    parse(&text, path)
+    let text = File::open(path).and_then(|file| read_bounded(file, TEXT_LIMIT));
+    parse(&text.map_err(|cause| Error::Read { path: path.to_owned(), cause })?, path)
 }
 
 /// Reads the text of a clusters file, YAML or JSON. Relative paths in it are read against the folder of `path`.
@@ -183,4 +183,50 @@ fn time(place: &Place<'_>) -> Option<Duration> {
 /// What a text stands for, or none and the reason why it is wrong.
 fn parsed<T, E: ToString>(place: &Place<'_>, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
     parse(&place.string()?).map_err(|error| place.report(error.to_string())).ok()
+}
+
+/// A clusters file that cannot be used.
+#[derive(Debug)]
+pub enum Error {
+    /// It cannot be read.
+    Read {
+        /// Its path.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// It is no YAML.
+    Syntax {
+        /// Its path.
+        path: PathBuf,
+        /// Where, and why.
+        cause: SyntaxError,
+    },
+    /// It holds what is wrong, or lacks something.
+    Values {
+        /// Its path.
+        path: PathBuf,
+        /// All of it: at least one.
+        problems: Vec<Problem>,
+    },
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, cause } => {
+                write!(f, "clusters file {} cannot be read: {cause}", path.display())
+            }
+            Self::Syntax { path, cause } => write!(f, "clusters file {}: {cause}", path.display()),
+            Self::Values { path, problems } => {
+                write!(f, "clusters file {}: ", path.display())?;
+                if problems.len() > 1 {
+                    write!(f, "{} errors:\n  ", problems.len())?;
+                }
+                list(f, problems)
+            }
+        }
+    }
 }

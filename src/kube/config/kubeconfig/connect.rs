@@ -1,5 +1,6 @@
-//! From a way into a cluster, as a kubeconfig describes it, to what a client needs: the files that it names are read here.
+//! Makes the configuration of a client from a resolved kubeconfig: reads the files that it names and checks their content.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use log::warn;
 use serde_json::{Value, json};
 
+use crate::bounded_file::read_bounded;
 use crate::kube::config::kubeconfig::{Access, Exec, ExecCluster, Named, Wanted, load};
 use crate::kube::{
     CertificateFiles, ClientConfig, FileError, Followed, Identity, Impersonation, ImpersonationError, Limits,
@@ -139,10 +141,7 @@ fn cluster_info(cluster: ExecCluster) -> Result<Value, OpenError> {
         Some(Material::Inline(pem)) => Some(STANDARD.encode(pem.expose())),
         Some(Material::File(path)) => {
             let unread = |cause| OpenError::Unread { path: path.display().to_string(), cause };
-            let pem = load::read_text(&path).map_err(unread)?;
-            if pem.len() > TEXT_LIMIT {
-                return Err(unread(io::Error::other(format!("it is larger than {TEXT_LIMIT} bytes"))));
-            }
+            let pem = File::open(&path).and_then(|file| read_bounded(file, TEXT_LIMIT)).map_err(unread)?;
             Some(STANDARD.encode(pem))
         }
         None => None,

@@ -3,7 +3,7 @@
 use std::path::{self, Path, PathBuf};
 
 use crate::kube::Server;
-use crate::kube::config::clusters::file::parsed;
+use crate::kube::config::clusters_file::parsed;
 use crate::secret::SecretBytes;
 use crate::text::{Quoted, nearest, suggest};
 use crate::yaml::{Fields, Place};
