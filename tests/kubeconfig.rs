@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use podcreds::kube::Material;
 use podcreds::kube::Roots;
-use podcreds::kube::config::kubeconfig::{Access, Named, Wanted, load};
+use podcreds::kube::config::kubeconfig::{LoadingRules, Overrides, ResolvedConfig, load};
 
 use cases::{CASES, Case};
 use kubectl::Kubectl;
@@ -219,8 +219,8 @@ fn kubectl_takes_the_same_cluster_and_user_for_the_flags() {
         (Some("z"), Some("c"), Some("u")),
     ] {
         let given = |name: Option<&str>| name.map(str::to_owned);
-        let wanted = Wanted { context: given(context), cluster: given(cluster), user: given(user) };
-        let access = load(&Named::File(path.clone())).unwrap().select(&wanted).unwrap();
+        let wanted = Overrides { context: given(context), cluster: given(cluster), user: given(user) };
+        let access = load(&LoadingRules::File(path.clone())).unwrap().select(&wanted).unwrap();
         let asked = kubectl.asks(&path, &[("--context", context), ("--cluster", cluster), ("--user", user)]);
         let who = access.impersonate.unwrap().user;
         assert!(asked.contains(&format!("'{}/healthz'", access.server)), "{wanted:?}: {asked}");
@@ -229,8 +229,9 @@ fn kubectl_takes_the_same_cluster_and_user_for_the_flags() {
     for flag in ["--context", "--cluster", "--user"] {
         assert!(kubectl.asks(&path, &[(flag, Some("gone"))]).contains("\"gone\" does not exist"));
         let gone = |name| (name == flag).then(|| "gone".to_owned());
-        let wanted = Wanted { context: gone("--context"), cluster: gone("--cluster"), user: gone("--user") };
-        let error = load(&Named::File(path.clone())).unwrap().select(&wanted).unwrap_err().to_string();
+        let wanted =
+            Overrides { context: gone("--context"), cluster: gone("--cluster"), user: gone("--user") };
+        let error = load(&LoadingRules::File(path.clone())).unwrap().select(&wanted).unwrap_err().to_string();
         assert!(error.contains("\"gone\""), "{error}");
     }
 }
@@ -242,8 +243,8 @@ fn kubectl_looks_for_files_and_commands_where_we_do() {
     let folder = cases::PATHS.write();
     let path = folder.path().join(cases::PATHS.list[0]);
     for user in ["token", "command"] {
-        let wanted = Wanted { user: Some(user.to_owned()), ..Wanted::default() };
-        let access = load(&Named::File(path.clone())).unwrap().select(&wanted).unwrap();
+        let wanted = Overrides { user: Some(user.to_owned()), ..Overrides::default() };
+        let access = load(&LoadingRules::File(path.clone())).unwrap().select(&wanted).unwrap();
         let ours = access.token_file.or(access.exec.map(|exec| exec.plugin.command)).unwrap();
         assert!(ours.starts_with(folder.path()), "{}", ours.display());
         let asked = kubectl.asks(&path, &[("--user", Some(user))]);
@@ -251,9 +252,9 @@ fn kubectl_looks_for_files_and_commands_where_we_do() {
     }
 }
 
-fn ours(case: &Case, paths: &[PathBuf]) -> Result<Access, String> {
-    let wanted = Wanted { context: case.context.map(str::to_owned), ..Wanted::default() };
-    let kubeconfig = load(&Named::List(paths.to_vec())).map_err(|error| error.to_string())?;
+fn ours(case: &Case, paths: &[PathBuf]) -> Result<ResolvedConfig, String> {
+    let wanted = Overrides { context: case.context.map(str::to_owned), ..Overrides::default() };
+    let kubeconfig = load(&LoadingRules::List(paths.to_vec())).map_err(|error| error.to_string())?;
     kubeconfig.select(&wanted).map_err(|error| error.to_string())
 }
 
@@ -269,8 +270,8 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-fn select(path: &Path) -> Access {
-    load(&Named::File(path.to_owned())).unwrap().select(&Wanted::default()).unwrap()
+fn select(path: &Path) -> ResolvedConfig {
+    load(&LoadingRules::File(path.to_owned())).unwrap().select(&Overrides::default()).unwrap()
 }
 
 /// Puts short words for PEM.

@@ -9,7 +9,7 @@ use clap::builder::BoolishValueParser;
 use crate::annotations::DEFAULT_PREFIX;
 use crate::kube::config::clusters_file;
 use crate::kube::config::duration::positive_duration;
-use crate::kube::config::in_cluster::SERVICE_ACCOUNT_FOLDER;
+use crate::kube::config::in_cluster::SERVICE_ACCOUNT_DIR;
 
 /// Whose annotations are read, and how the API server is asked.
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ pub(crate) struct SourceArgs {
     pub(crate) access: AccessArgs,
 
     /// Where token, ca.crt and namespace are mounted
-    #[arg(long, value_name = "FOLDER", default_value = SERVICE_ACCOUNT_FOLDER, env = "PODCREDS_SERVICE_ACCOUNT_DIR", hide_env_values = true)]
+    #[arg(long, value_name = "FOLDER", default_value = SERVICE_ACCOUNT_DIR, env = "PODCREDS_SERVICE_ACCOUNT_DIR", hide_env_values = true)]
     pub(crate) service_account_dir: PathBuf,
 
     /// How long to try to read everything, retries included; exec waits as long for the first files

@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use podcreds::kube::Server;
-use podcreds::kube::config::kubeconfig::Access;
+use podcreds::kube::config::kubeconfig::ResolvedConfig;
 use podcreds::kube::{Interactive, Material};
 
 /// What we select. What is not there has no key; the text of a certificate's file stands for its path, if it is there.
-pub(crate) fn normalised(access: &Access) -> Value {
+pub(crate) fn normalised(access: &ResolvedConfig) -> Value {
     let secret = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let exec = access.exec.as_ref().map(|exec| {
         let env: Vec<_> =

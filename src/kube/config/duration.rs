@@ -1,12 +1,12 @@
-//! Times as people write them, on the command line and in the clusters file: `500ms`, `10s`, `1m30s`.
+//! Durations as flags and the clusters file write them: `500ms`, `10s`, `1m30s`.
 
 use std::time::Duration;
 
-/// The longest time that is taken: beyond it clocks cannot add up.
+/// The longest accepted duration: adding a longer one to the current time could overflow.
 const LONGEST_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Reads a time that may be zero.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+/// Parses a duration that may be zero.
+pub(crate) fn duration(text: &str) -> Result<Duration, DurationError> {
     if humantime::parse_duration(text) == Ok(Duration::ZERO) {
         Ok(Duration::ZERO)
     } else {
@@ -14,21 +14,34 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Reads a time that the API server is asked for, which counts in seconds.
-pub(crate) fn whole_seconds(text: &str) -> Result<Duration, String> {
+/// Parses a duration of at least a second, for requests whose timeout the API server counts in seconds.
+pub(crate) fn whole_seconds(text: &str) -> Result<Duration, DurationError> {
     positive_duration(text).and_then(|time| {
-        if time < Duration::from_secs(1) { Err("must be a second or longer".to_owned()) } else { Ok(time) }
+        if time < Duration::from_secs(1) { Err(DurationError::UnderASecond) } else { Ok(time) }
     })
 }
 
-/// Reads a time that is not zero.
-pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
+/// Parses a duration that is not zero.
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, DurationError> {
     match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("must be longer than zero".to_owned()),
-        Ok(duration) if duration > LONGEST_DURATION => Err("must not be longer than a year".to_owned()),
+        Ok(Duration::ZERO) => Err(DurationError::Zero),
+        Ok(duration) if duration > LONGEST_DURATION => Err(DurationError::TooLong),
         Ok(duration) => Ok(duration),
-        Err(error) => Err(format!("{error}; write 500ms, 10s or 1m30s")),
+        Err(error) => Err(error.into()),
     }
+}
+
+/// Text that is not an accepted duration.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub(crate) enum DurationError {
+    #[error("must be longer than zero")]
+    Zero,
+    #[error("must be a second or longer")]
+    UnderASecond,
+    #[error("must not be longer than a year")]
+    TooLong,
+    #[error("{0}; write 500ms, 10s or 1m30s")]
+    Syntax(#[from] humantime::DurationError),
 }
 
 #[cfg(test)]
@@ -36,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_and_zero_is_no_timeout() {
+    fn durations_are_parsed_and_zero_is_rejected() {
         assert_eq!(positive_duration("1m30s"), Ok(Duration::from_secs(90)));
         for text in ["0s", "", "-1s", "10", "1x"] {
             assert!(positive_duration(text).is_err(), "{text}");

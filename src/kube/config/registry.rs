@@ -9,212 +9,237 @@ use std::time::Duration;
 
 use log::{info, warn};
 
-use crate::kube::config::clusters_file::{ClustersFile, Entry, Labels, Method, Tls, TokenFrom};
+use crate::kube::config::clusters_file::{
+    AuthMethod, ClusterEntry, ClustersFile, Labels, TlsConfig, TokenSource,
+};
 use crate::kube::config::in_cluster;
-use crate::kube::config::kubeconfig::{self, Access, Named, Proxies, Surroundings, Wanted};
+use crate::kube::config::kubeconfig::{
+    self, ClientOptions, LoadingRules, Overrides, ProxyEnv, ResolvedConfig,
+};
 use crate::kube::{
     Cause, Client, ClientConfig, Deadline, Error, Limits, Material, Object, Requests, Server, Stamp,
 };
 use crate::object::{ClusterId, ObjectRef};
 
-/// What makes the configuration of a cluster, when it is first needed and again after that has failed: reads the files that it
-/// names. The error says what is wrong, where, and what to do.
-pub(crate) type Open = Box<dyn Fn() -> Result<ClientConfig, String> + Send + Sync>;
+/// Makes the configuration of a cluster. It is called when the cluster is first used, again after a failure, and when one of its
+/// kubeconfigs changes.
+pub(crate) type Connect = Box<dyn Fn() -> Result<ClientConfig, ConfigError> + Send + Sync>;
 
-/// Every cluster that can be asked.
+/// All configured clusters.
 #[derive(Debug)]
 pub(crate) struct Clusters {
-    own: Member,
-    /// The first client of the own cluster.
+    own: Cluster,
+    /// The first client of the local cluster, which makes [`Self::own`] infallible.
     first: Arc<Client>,
-    others: BTreeMap<ClusterId, Member>,
+    others: BTreeMap<ClusterId, Cluster>,
 }
 
-/// A cluster, with its client once there is one.
-pub(crate) struct Member {
+/// A cluster and its lazily created client.
+pub(crate) struct Cluster {
     labels: Labels,
-    open: Open,
-    /// The kubeconfigs that `open` reads: when one of them changes, the client is made anew.
+    connect: Connect,
+    /// The kubeconfigs that `connect` reads. If one of them changes, the client is recreated.
     files: Vec<PathBuf>,
     requests: Arc<Requests>,
-    made: Mutex<Option<Made>>,
+    slot: Mutex<Option<ClientSlot>>,
 }
 
-/// A client, and how the kubeconfigs looked that it was made of.
-struct Made {
+/// A client and the stamps of the kubeconfigs that it was created from.
+struct ClientSlot {
     client: Arc<Client>,
     stamps: Vec<Option<Stamp>>,
 }
 
 impl Clusters {
-    /// The pod's own cluster, whose client is made at once, and these, whose clients are made when they are needed.
+    /// Creates the client of the local cluster at once, and those of `others` when they are first used.
     ///
     /// # Errors
-    /// Why there can be no client of the own cluster.
-    pub(crate) fn new(own: Member, others: BTreeMap<ClusterId, Member>) -> Result<Self, Cause> {
+    /// If the client of the local cluster cannot be created.
+    pub(crate) fn new(own: Cluster, others: BTreeMap<ClusterId, Cluster>) -> Result<Self, Cause> {
         let first = own.client(None)?;
         Ok(Self { own, first, others })
     }
 
-    /// The pod's own cluster.
+    /// The client of the local cluster.
     pub(crate) fn own(&self) -> Arc<Client> {
-        // There is a client, so this never fails.
         self.own.client(None).unwrap_or_else(|_| Arc::clone(&self.first))
     }
 
-    /// The others.
-    pub(crate) fn others(&self) -> &BTreeMap<ClusterId, Member> {
+    /// The clusters of the clusters file.
+    pub(crate) fn others(&self) -> &BTreeMap<ClusterId, Cluster> {
         &self.others
     }
 
-    /// The client of this cluster, of the pod's own for none.
+    /// The client of a cluster. `None` means the local cluster.
     ///
     /// # Errors
-    /// [`Cause::Configuration`] if what its entry names cannot be read or used; it is tried again the next time.
+    /// [`Cause::Configuration`] if its configuration cannot be slot. The next call tries again.
     pub(crate) fn client(&self, cluster: Option<&ClusterId>) -> Result<Arc<Client>, Cause> {
         let Some(id) = cluster else { return Ok(self.own()) };
         match self.others.get(id) {
-            Some(member) => member.client(cluster),
-            None => Err(Cause::Configuration { reason: format!("there is no cluster {id}") }),
+            Some(known) => known.client(cluster),
+            None => Err(Cause::Configuration { reason: format!("unknown cluster {id}") }),
         }
     }
 
     /// Reads an object from its cluster.
     ///
     /// # Errors
-    /// As [`Clusters::client`] and [`Client::object`].
+    /// Those of [`Clusters::client`] and [`Client::object`].
     pub(crate) fn object(&self, object: &ObjectRef, deadline: Deadline) -> Result<Object, Error> {
         let client = self.client(object.cluster.as_ref()).map_err(|cause| Error::new(object, cause))?;
         client.object(object, deadline)
     }
 }
 
-impl Member {
-    /// A cluster that is opened in this way, and again when one of these kubeconfigs changes.
-    pub(crate) fn new(labels: Labels, open: Open, files: Vec<PathBuf>) -> Self {
-        Self { labels, open, files, requests: Arc::default(), made: Mutex::default() }
+impl Cluster {
+    /// `files` are the kubeconfigs that `connect` reads.
+    pub(crate) fn new(labels: Labels, connect: Connect, files: Vec<PathBuf>) -> Self {
+        Self { labels, connect, files, requests: Arc::default(), slot: Mutex::default() }
     }
 
-    /// How people call it.
     pub(crate) fn labels(&self) -> &Labels {
         &self.labels
     }
 
-    /// What counts its requests.
+    /// Its counter of requests, which survives a new client.
     pub(crate) fn requests(&self) -> Arc<Requests> {
         Arc::clone(&self.requests)
     }
 
-    /// Its client, made now if there is none yet. Whoever comes meanwhile waits for it. While a kubeconfig that has changed cannot
-    /// be used, the client that was made of the one before is used on.
+    /// Returns the client, and creates it if there is none or a kubeconfig has changed. Other callers wait meanwhile. If a changed
+    /// kubeconfig cannot be used, the previous client stays in use.
     fn client(&self, id: Option<&ClusterId>) -> Result<Arc<Client>, Cause> {
-        // A thread that panicked with the lock held cannot have left anything half-made behind.
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        // The slot is only ever replaced as a whole, so that a panic cannot leave it inconsistent.
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         let stamps: Vec<_> = self.files.iter().map(|file| Stamp::at(file)).collect();
-        if let Some(made) = &*made
-            && made.stamps == stamps
+        if let Some(slot) = &*slot
+            && slot.stamps == stamps
         {
-            return Ok(Arc::clone(&made.client));
+            return Ok(Arc::clone(&slot.client));
         }
-        match ((self.open)(), made.as_mut()) {
+        match ((self.connect)(), slot.as_mut()) {
             (Ok(config), _) => {
                 if let Some(id) = id {
-                    info!("cluster {id}{} is {}", self.labels, config.server);
+                    info!("cluster {id}{}: API server {}", self.labels, config.server);
                 }
                 let client = Arc::new(Client::counted(config, self.requests()));
-                *made = Some(Made { client: Arc::clone(&client), stamps });
+                *slot = Some(ClientSlot { client: Arc::clone(&client), stamps });
                 Ok(client)
             }
-            (Err(reason), Some(before)) => {
-                warn!("{reason}; going on with what was there before");
+            (Err(error), Some(before)) => {
+                warn!("{error}; keeping the previous configuration");
                 before.stamps = stamps;
                 Ok(Arc::clone(&before.client))
             }
-            (Err(reason), None) => Err(Cause::Configuration { reason }),
+            (Err(error), None) => Err(Cause::Configuration { reason: error.to_string() }),
         }
     }
 }
 
-impl fmt::Debug for Member {
+impl fmt::Debug for Cluster {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Member").field("labels", &self.labels).finish_non_exhaustive()
+        f.debug_struct("Cluster").field("labels", &self.labels).finish_non_exhaustive()
     }
 }
 
-/// The pod's own way into its cluster, for entries that take it too.
+/// Where a pod finds its service account and API server, for entries with `auth_method: in_cluster`.
 #[derive(Clone, Debug)]
-pub(crate) struct Pod {
-    /// Where token, CA and namespace are mounted.
-    pub(crate) folder: PathBuf,
+pub(crate) struct PodEnvironment {
+    /// The directory with `token`, `ca.crt` and `namespace`.
+    pub(crate) service_account: PathBuf,
     /// `KUBERNETES_SERVICE_HOST`
     pub(crate) host: Option<String>,
     /// `KUBERNETES_SERVICE_PORT`
     pub(crate) port: Option<String>,
 }
 
-/// Makes a member of the pool of each entry. Entries without a `timeout` have this one.
-pub(crate) fn members(
+/// Makes a cluster of each entry. `request_timeout` applies to entries without a `timeout`.
+pub(crate) fn clusters_from_file(
     file: ClustersFile,
-    pod: &Pod,
-    proxies: &Proxies,
+    pod: &PodEnvironment,
+    proxies: &ProxyEnv,
     request_timeout: Duration,
-) -> BTreeMap<ClusterId, Member> {
-    let member = |entry: Entry| {
-        let Entry { id, labels, method, qps, burst, timeout } = entry;
-        let surroundings = Surroundings {
+) -> BTreeMap<ClusterId, Cluster> {
+    let cluster = |entry: ClusterEntry| {
+        let ClusterEntry { id, labels, method, qps, burst, timeout } = entry;
+        let options = ClientOptions {
             request_timeout: timeout.unwrap_or(request_timeout),
             limits: qps.map(|qps| Limits { qps, burst }),
             proxies: proxies.clone(),
         };
         let pod = pod.clone();
         let files = match &method {
-            Method::Kubeconfig { path, .. } => vec![path.clone()],
+            AuthMethod::Kubeconfig { path, .. } => vec![path.clone()],
             _ => Vec::new(),
         };
-        let open: Open = Box::new(move || config(&method, &pod, &surroundings));
-        (id, Member::new(labels, open, files))
+        let connect: Connect = Box::new(move || config(&method, &pod, &options));
+        (id, Cluster::new(labels, connect, files))
     };
-    file.clusters.into_iter().map(member).collect::<BTreeMap<_, _>>()
+    file.clusters.into_iter().map(cluster).collect::<BTreeMap<_, _>>()
 }
 
-fn config(method: &Method, pod: &Pod, surroundings: &Surroundings) -> Result<ClientConfig, String> {
+fn config(
+    method: &AuthMethod,
+    pod: &PodEnvironment,
+    options: &ClientOptions,
+) -> Result<ClientConfig, ConfigError> {
     let access = match method {
-        Method::InCluster => {
-            let Surroundings { request_timeout, limits, .. } = *surroundings;
-            let config =
-                in_cluster::load(&pod.folder, pod.host.as_deref(), pod.port.as_deref(), request_timeout);
-            return config
-                .map(|config| ClientConfig { limits, ..config })
-                .map_err(|error| format!("auth_method in_cluster is for pods: {error}"));
+        AuthMethod::InCluster => {
+            let ClientOptions { request_timeout, limits, .. } = *options;
+            let config = in_cluster::load(
+                &pod.service_account,
+                pod.host.as_deref(),
+                pod.port.as_deref(),
+                request_timeout,
+            );
+            return config.map(|config| ClientConfig { limits, ..config }).map_err(ConfigError::AuthMethod);
         }
-        Method::Kubeconfig { path, context } => {
-            let wanted = Wanted { context: context.clone(), ..Wanted::default() };
-            return kubeconfig::open(&Named::File(path.clone()), &wanted, surroundings);
+        AuthMethod::Kubeconfig { path, context } => {
+            let wanted = Overrides { context: context.clone(), ..Overrides::default() };
+            return Ok(kubeconfig::open(&LoadingRules::File(path.clone()), &wanted, options)?);
         }
-        Method::ServiceAccount { server, token_file, tls } => {
-            Access { token_file: Some(token_file.clone()), ..access(server, tls) }
+        AuthMethod::ServiceAccount { server, token_file, tls } => {
+            ResolvedConfig { token_file: Some(token_file.clone()), ..access(server, tls) }
         }
-        Method::Token { server, token: TokenFrom::File(file), tls } => {
-            Access { token_file: Some(file.clone()), ..access(server, tls) }
+        AuthMethod::Token { server, token: TokenSource::File(file), tls } => {
+            ResolvedConfig { token_file: Some(file.clone()), ..access(server, tls) }
         }
-        Method::Token { server, token: TokenFrom::Inline(token), tls } => {
-            Access { token: Some(token.clone()), ..access(server, tls) }
+        AuthMethod::Token { server, token: TokenSource::Inline(token), tls } => {
+            ResolvedConfig { token: Some(token.clone()), ..access(server, tls) }
         }
     };
-    access.open(surroundings).map_err(|error| error.to_string())
+    Ok(access.open(options)?)
 }
 
-/// A way in without a token yet.
-fn access(server: &Server, tls: &Tls) -> Access {
-    let Tls { insecure, ca_file, client_certificate, server_name } = tls.clone();
-    Access {
+/// Everything but the token.
+fn access(server: &Server, tls: &TlsConfig) -> ResolvedConfig {
+    let TlsConfig { insecure, ca_file, client_certificate, server_name } = tls.clone();
+    ResolvedConfig {
         server_name,
         insecure,
         authority: ca_file.map(Material::File),
         client_certificate: client_certificate
             .map(|(certificate, key)| (Material::File(certificate), Material::File(key))),
-        ..Access::anonymous(server.clone())
+        ..ResolvedConfig::anonymous(server.clone())
     }
+}
+
+/// Why a cluster has no usable configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The local cluster, from the service account of the pod.
+    #[error(transparent)]
+    InCluster(#[from] in_cluster::Error),
+    /// The same for an entry of the clusters file, which names it.
+    #[error("auth_method in_cluster: {0}")]
+    AuthMethod(#[source] in_cluster::Error),
+    /// A kubeconfig.
+    #[error(transparent)]
+    Kubeconfig(#[from] kubeconfig::LoadError),
+    /// The files of an entry with `service_account` or `token`.
+    #[error(transparent)]
+    Connect(#[from] kubeconfig::ConnectError),
 }
 
 #[cfg(test)]
@@ -243,19 +268,19 @@ mod tests {
     fn a_cluster_is_opened_when_it_is_needed_again_after_a_failure_and_then_once() {
         let opened = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&opened);
-        let open: Open = Box::new(move || match counted.fetch_add(1, Ordering::SeqCst) {
-            0 => Err("test".to_owned()),
+        let connect: Connect = Box::new(move || match counted.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(ConfigError::InCluster(in_cluster::Error::NotInPod { variable: "TEST" })),
             _ => Ok(config()),
         });
         let hub = ClusterId::parse("hub").unwrap();
         let labels = Labels { region: Some("eu".into()), name: Some("The Hub".into()), ..Labels::default() };
         assert_eq!(labels.to_string(), " (The Hub, eu)");
-        let others = BTreeMap::from([(hub.clone(), Member::new(labels, open, Vec::new()))]);
-        let own = Member::new(Labels::default(), Box::new(|| Ok(config())), Vec::new());
+        let others = BTreeMap::from([(hub.clone(), Cluster::new(labels, connect, Vec::new()))]);
+        let own = Cluster::new(Labels::default(), Box::new(|| Ok(config())), Vec::new());
         let clusters = Clusters::new(own, others).unwrap();
         assert_eq!(opened.load(Ordering::SeqCst), 0);
         assert!(
-            matches!(clusters.client(Some(&hub)), Err(Cause::Configuration { reason }) if reason == "test")
+            matches!(clusters.client(Some(&hub)), Err(Cause::Configuration { reason }) if reason.starts_with("TEST is not set"))
         );
         let client = clusters.client(Some(&hub)).unwrap();
         assert!(Arc::ptr_eq(&client, &clusters.client(Some(&hub)).unwrap()));

@@ -1,5 +1,5 @@
-//! The clusters file: which clusters there are, and how to get into each. Text to checked values, with every error at once; no
-//! file that it names has been read, and nobody asked. docs/clusters.md describes it for users.
+//! The clusters file: its parser and its checked values. All errors are reported at once. The files that it names are read later,
+//! when a cluster is first used (`registry`). docs/clusters.md describes it for users.
 
 mod auth_method;
 #[cfg(test)]
@@ -12,55 +12,53 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub(crate) use auth_method::{Method, Tls, TokenFrom};
+pub(crate) use auth_method::{AuthMethod, TlsConfig, TokenSource};
 
 use crate::bounded_file::read_bounded;
 use crate::kube::config::clusters_file::auth_method::Reader;
 use crate::kube::config::duration::positive_duration;
 use crate::object::{ClusterId, Namespace};
 use crate::text::{Quoted, is_shown, list};
-use crate::yaml::{self, Fields, Place, Position, Problem, Problems, SyntaxError, TEXT_LIMIT};
+use crate::yaml::{self, Cursor, Fields, Position, SyntaxError, TEXT_LIMIT, ValueError, ValueErrors};
 
-/// The most clusters of one file.
+/// The maximum number of clusters in a file.
 pub(crate) const CLUSTER_LIMIT: usize = 100;
-/// The longest label, in characters.
+/// The maximum length of a label, in characters.
 const LABEL_LIMIT: usize = 128;
-/// Requests a second on average where the file does not say.
+/// The default of `qps`, in requests per second.
 pub(crate) const DEFAULT_QPS: f64 = 20.0;
-/// The smallest limit of requests a second: one in a quarter of an hour.
+/// The minimum of `qps` other than 0: about one request per quarter of an hour.
 pub(crate) const MIN_QPS: f64 = 0.001;
-/// Requests at once where the file does not say.
+/// The default of `burst`.
 pub(crate) const DEFAULT_BURST: u32 = 40;
 
-/// What a clusters file says.
+/// A parsed clusters file.
 #[derive(Debug)]
 pub struct ClustersFile {
-    /// At least one, in the order of the file; their ids are unique.
-    pub(crate) clusters: Vec<Entry>,
-    /// The namespace of a reference that names a cluster and no namespace.
+    /// At least one, in the order of the file, with unique ids.
+    pub(crate) clusters: Vec<ClusterEntry>,
+    /// Applies to references that name a cluster and no namespace.
     pub(crate) default_namespace: Option<Namespace>,
-    /// How often all is read besides the watches.
+    /// How often all objects are read in addition to watching them.
     pub(crate) resync_period: Option<Duration>,
 }
 
-/// One cluster.
+/// A cluster of the file.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    /// What `.cluster` names.
+pub(crate) struct ClusterEntry {
+    /// The name that `.cluster` annotations refer to.
     pub(crate) id: ClusterId,
-    /// What people call it.
     pub(crate) labels: Labels,
-    /// The way in.
-    pub(crate) method: Method,
-    /// Requests a second on average: positive and finite. None for no limit, which the file says with 0.
+    pub(crate) method: AuthMethod,
+    /// Requests per second, positive and finite. `None` means unlimited, which the file writes as 0.
     pub(crate) qps: Option<f64>,
-    /// Requests at once: at least 1.
+    /// At least 1.
     pub(crate) burst: u32,
-    /// The bound on each phase of a request.
+    /// Applies to each phase of a request.
     pub(crate) timeout: Option<Duration>,
 }
 
-/// What people call a cluster: each at most 128 characters that show on one line.
+/// Descriptions of a cluster for logs and reports, each at most 128 printable characters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels {
     /// Such as `Production US East`.
@@ -72,7 +70,7 @@ pub struct Labels {
 }
 
 impl fmt::Display for Labels {
-    /// In parentheses after the id, with a space before; nothing where there are none.
+    /// Writes a suffix for the id, such as ` (Hub, eu)`, or nothing without labels.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let given: Vec<_> =
             [&self.name, &self.environment, &self.region].into_iter().flatten().map(String::as_str).collect();
@@ -83,31 +81,31 @@ impl fmt::Display for Labels {
 /// Reads a clusters file.
 ///
 /// # Errors
-/// If it cannot be read, or as [`parse`].
+/// If it cannot be read, and those of [`parse`].
 pub(crate) fn load(path: &Path) -> Result<ClustersFile, Error> {
     let text = File::open(path).and_then(|file| read_bounded(file, TEXT_LIMIT));
     parse(&text.map_err(|cause| Error::Read { path: path.to_owned(), cause })?, path)
 }
 
-/// Reads the text of a clusters file, YAML or JSON. Relative paths in it are read against the folder of `path`.
+/// Parses a clusters file, YAML or JSON. Relative paths are resolved against the directory of `path`.
 ///
 /// # Errors
-/// If it is no YAML; or everything that is wrong, missing or unknown, each with line, column and the id of its entry.
+/// If it is not YAML; otherwise every wrong, missing or unknown value, with line, column and the id of its entry.
 pub fn parse(text: &[u8], path: &Path) -> Result<ClustersFile, Error> {
     let document = yaml::parse(text).map_err(|cause| Error::Syntax { path: path.to_owned(), cause })?;
-    let problems = Problems::default();
-    let file = read(&Place::document(&document, &problems), path);
+    let problems = ValueErrors::default();
+    let file = read(&Cursor::document(&document, &problems), path);
     match (file, problems.into_vec()) {
         (Some(file), problems) if problems.is_empty() => Ok(file),
         (_, problems) => Err(Error::Values { path: path.to_owned(), problems }),
     }
 }
 
-fn read(document: &Place<'_>, path: &Path) -> Option<ClustersFile> {
+fn read(document: &Cursor<'_>, path: &Path) -> Option<ClustersFile> {
     let top = document.required().fields()?;
-    top.only(&["clusters", "default_namespace", "resync_period"]);
+    top.deny_unknown(&["clusters", "default_namespace", "resync_period"]);
     let list = top.get("clusters");
-    let items = list.items();
+    let items = list.seq();
     if items.is_empty() {
         list.report("must name at least one cluster");
     }
@@ -125,19 +123,23 @@ fn read(document: &Place<'_>, path: &Path) -> Option<ClustersFile> {
     })
 }
 
-fn entry(item: &Place<'_>, reader: &Reader, seen: &mut BTreeMap<ClusterId, Position>) -> Option<Entry> {
+fn entry(
+    item: &Cursor<'_>,
+    reader: &Reader,
+    seen: &mut BTreeMap<ClusterId, Position>,
+) -> Option<ClusterEntry> {
     let fields = item.required().fields()?;
     let given = fields.get("id");
     given.required();
     let fields = match given.string() {
-        Some(id) => fields.named(&format!("id {}", Quoted(&id))),
+        Some(id) => fields.with_label(&format!("id {}", Quoted(&id))),
         None => fields,
     };
     let id = parsed(&given, ClusterId::parse);
     if let Some(id) = &id
         && let Some(first) = seen.insert(id.clone(), given.at())
     {
-        fields.get("id").report(format!("stands there twice, first at {first}"));
+        fields.get("id").report(format!("duplicate id, first at {first}"));
     }
     let (qps, burst) = limits(&fields);
     let labels = Labels {
@@ -147,14 +149,14 @@ fn entry(item: &Place<'_>, reader: &Reader, seen: &mut BTreeMap<ClusterId, Posit
     };
     let timeout = time(&fields.get("timeout"));
     let method = reader.method(&fields);
-    Some(Entry { id: id?, labels, method: method?, qps, burst, timeout })
+    Some(ClusterEntry { id: id?, labels, method: method?, qps, burst, timeout })
 }
 
 fn limits(fields: &Fields<'_>) -> (Option<f64>, u32) {
     let place = fields.get("qps");
     let qps = place.number().unwrap_or(DEFAULT_QPS);
     if qps != 0.0 && qps < MIN_QPS {
-        place.report(format!("must be 0, which is no limit, or {MIN_QPS} and more"));
+        place.report(format!("must be 0 (unlimited) or at least {MIN_QPS}"));
     }
     let place = fields.get("burst");
     let burst = place.whole_number().map_or(Some(DEFAULT_BURST), |number| u32::try_from(number).ok());
@@ -165,7 +167,7 @@ fn limits(fields: &Fields<'_>) -> (Option<f64>, u32) {
     (Some(qps).filter(|qps| *qps > 0.0), burst)
 }
 
-fn label(place: &Place<'_>) -> Option<String> {
+fn label(place: &Cursor<'_>) -> Option<String> {
     let text = place.string()?;
     if text.chars().count() > LABEL_LIMIT || !text.chars().all(is_shown) {
         place.report(format!(
@@ -175,58 +177,62 @@ fn label(place: &Place<'_>) -> Option<String> {
     Some(text)
 }
 
-fn time(place: &Place<'_>) -> Option<Duration> {
-    let text = place.string_such_as("30s")?;
-    positive_duration(&text).map_err(|error| place.report(error)).ok()
+fn time(place: &Cursor<'_>) -> Option<Duration> {
+    let text = place.string_with_example("30s")?;
+    parsed_text(place, &text, positive_duration)
 }
 
-/// What a text stands for, or none and the reason why it is wrong.
-fn parsed<T, E: ToString>(place: &Place<'_>, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
-    parse(&place.string()?).map_err(|error| place.report(error.to_string())).ok()
+/// Parses text, and reports an error at its place.
+fn parsed<T, E: ToString>(place: &Cursor<'_>, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+    parsed_text(place, &place.string()?, parse)
 }
 
-/// A clusters file that cannot be used.
-#[derive(Debug)]
+fn parsed_text<T, E: ToString>(
+    place: &Cursor<'_>,
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Option<T> {
+    parse(text).map_err(|error| place.report(error.to_string())).ok()
+}
+
+/// Errors in a clusters file. No message holds a token.
+#[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be read.
+    #[error("clusters file {} cannot be read: {cause}", path.display())]
     Read {
-        /// Its path.
+        /// The clusters file.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
+        #[source]
         cause: io::Error,
     },
-    /// It is no YAML.
+    /// It is not YAML.
+    #[error("clusters file {}: {cause}", path.display())]
     Syntax {
-        /// Its path.
+        /// The clusters file.
         path: PathBuf,
-        /// Where, and why.
+        /// The error with its position.
+        #[source]
         cause: SyntaxError,
     },
-    /// It holds what is wrong, or lacks something.
+    /// Wrong, missing or unknown values.
+    #[error("clusters file {}: {}", path.display(), Listed(problems))]
     Values {
-        /// Its path.
+        /// The clusters file.
         path: PathBuf,
-        /// All of it: at least one.
-        problems: Vec<Problem>,
+        /// At least one, in the order of the document.
+        problems: Vec<ValueError>,
     },
 }
 
-impl std::error::Error for Error {}
+struct Listed<'a>(&'a [ValueError]);
 
-impl fmt::Display for Error {
+impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read { path, cause } => {
-                write!(f, "clusters file {} cannot be read: {cause}", path.display())
-            }
-            Self::Syntax { path, cause } => write!(f, "clusters file {}: {cause}", path.display()),
-            Self::Values { path, problems } => {
-                write!(f, "clusters file {}: ", path.display())?;
-                if problems.len() > 1 {
-                    write!(f, "{} errors:\n  ", problems.len())?;
-                }
-                list(f, problems)
-            }
+        if self.0.len() > 1 {
+            write!(f, "{} errors:\n  ", self.0.len())?;
         }
+        list(f, self.0)
     }
 }

@@ -5,24 +5,23 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::bounded_file::read_bounded;
-use crate::kube::config::kubeconfig::error::Defect;
+use crate::kube::config::kubeconfig::error::EntryErrorKind;
 use crate::kube::config::kubeconfig::raw::{Entries, File, Kubeconfig, parse};
-use crate::kube::config::kubeconfig::resolve::Checker;
-use crate::kube::config::kubeconfig::{Access, Error, Kind};
+use crate::kube::config::kubeconfig::resolve::Validator;
+use crate::kube::config::kubeconfig::{EntryKind, Error, ResolvedConfig};
 use crate::text::nearest;
 use crate::yaml::TEXT_LIMIT;
 
-/// Who named the files.
+/// The files to load; client-go calls this `ClientConfigLoadingRules`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Named {
-    /// One file that must be there, as `--kubeconfig` names it.
+pub enum LoadingRules {
+    /// A file that must exist: `--kubeconfig`.
     File(PathBuf),
-    /// Files of which some may be missing: those of `KUBECONFIG`, or the one in the home folder. Empty names are passed over.
+    /// Files of which at least one must exist: those of `KUBECONFIG`, or `~/.kube/config`. Empty paths are ignored.
     List(Vec<PathBuf>),
 }
 
-impl Named {
-    /// All of them.
+impl LoadingRules {
     pub(crate) fn files(&self) -> &[PathBuf] {
         match self {
             Self::File(path) => std::slice::from_ref(path),
@@ -34,11 +33,11 @@ impl Named {
 /// Reads the files and merges them.
 ///
 /// # Errors
-/// If a file cannot be read or parsed, or none is there.
-pub fn load(named: &Named) -> Result<Kubeconfig, Error> {
+/// If a file cannot be read or parsed, or none exists.
+pub fn load(named: &LoadingRules) -> Result<Kubeconfig, Error> {
     let paths = match named {
-        Named::File(path) => return Ok(merge(vec![read(path)?])),
-        Named::List(paths) => paths,
+        LoadingRules::File(path) => return Ok(merge(vec![read(path)?])),
+        LoadingRules::List(paths) => paths,
     };
     let (mut files, mut missing) = (Vec::new(), Vec::new());
     for (index, path) in paths.iter().enumerate() {
@@ -56,7 +55,7 @@ pub fn load(named: &Named) -> Result<Kubeconfig, Error> {
     if files.is_empty() { Err(Error::NoFile { missing }) } else { Ok(merge(files)) }
 }
 
-/// Makes one of several: of entries with the same name the first counts, whole, and so does the first current context.
+/// Merges files in order. The first entry with a name wins as a whole, and so does the first `current-context`.
 /// Source: <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/#merging-kubeconfig-files>
 pub fn merge(files: Vec<File>) -> Kubeconfig {
     let mut merged = Kubeconfig::default();
@@ -83,32 +82,34 @@ fn read(path: &Path) -> Result<File, Error> {
     parse(&text.map_err(|cause| Error::Read { path: path.to_owned(), cause })?, path)
 }
 
-/// What is wanted other than the kubeconfig's own choice. An empty name is none.
+/// What flags select instead of the kubeconfig; client-go calls this `ConfigOverrides`. Empty text is ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// Another context than the current one: `--context`.
+pub struct Overrides {
+    /// `--context`, instead of `current-context`.
     pub context: Option<String>,
-    /// Another cluster than the context's: `--cluster-name`.
+    /// `--cluster`, instead of the context's.
     pub cluster: Option<String>,
-    /// Another user than the context's: `--user`.
+    /// `--user`, instead of the context's.
     pub user: Option<String>,
 }
 
 impl Kubeconfig {
-    /// Finds the way into a cluster and checks it: all that is wrong with the context, the cluster and the user comes in one
-    /// error. A context that names no user gives a way in without any identity. No file that is named is read.
+    /// Selects a context, its cluster and its user, and validates them. A context without a user makes anonymous requests.
+    /// The files that the entries name are not read.
     ///
     /// # Errors
-    /// If no context is chosen, if what is named is not there, or if it cannot be used.
-    pub fn select(&self, wanted: &Wanted) -> Result<Access, Error> {
+    /// If no context is selected or a name is not defined; otherwise every error of context, cluster and user at once.
+    pub fn select(&self, wanted: &Overrides) -> Result<ResolvedConfig, Error> {
         let entries = &self.entries;
         let given = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
         let (cluster, user) = (given(&wanted.cluster), given(&wanted.user));
 
         let name = given(&wanted.context).or_else(|| entries.current_context.clone());
         let context = match &name {
-            Some(name) => Some((name.as_str(), self.find(Kind::Context, &entries.contexts, name, None)?)),
-            // A cluster alone is a way in too.
+            Some(name) => {
+                Some((name.as_str(), self.find(EntryKind::Context, &entries.contexts, name, None)?))
+            }
+            // `--cluster` needs no context.
             None if cluster.is_some() => None,
             None => {
                 let known = entries.contexts.keys().cloned().collect();
@@ -116,33 +117,33 @@ impl Kubeconfig {
             }
         };
 
-        let mut checker = Checker::default();
-        let namespace = context.and_then(|(name, context)| checker.namespace(name, context));
-        // What the user of podcreds named, or else what the context does, and then the message says so.
+        let mut validator = Validator::default();
+        let namespace = context.and_then(|(name, context)| validator.namespace(name, context));
+        // A flag wins over the context. The context is kept for the message if the name is not defined.
         let by_context = |own: Option<String>, its: Option<&String>| match own {
             Some(own) => Some((own, None)),
             None => its.map(|its| (its.clone(), name.as_deref())),
         };
         let user = match by_context(user, context.and_then(|(_, context)| context.user.as_ref())) {
             None => None,
-            Some((name, by)) => Some((self.find(Kind::User, &entries.users, &name, by)?, name)),
+            Some((name, by)) => Some((self.find(EntryKind::User, &entries.users, &name, by)?, name)),
         };
         let Some((cluster, by)) =
             by_context(cluster, context.and_then(|(_, context)| context.cluster.as_ref()))
         else {
             if let Some((name, context)) = context {
-                checker.found(Kind::Context, name, &context.origin, Defect::NoCluster);
+                validator.found(EntryKind::Context, name, &context.origin, EntryErrorKind::NoCluster);
             }
-            return Err(checker.into_error());
+            return Err(validator.into_error());
         };
-        let found = self.find(Kind::Cluster, &entries.clusters, &cluster, by)?;
+        let found = self.find(EntryKind::Cluster, &entries.clusters, &cluster, by)?;
         let user = user.as_ref().map(|(user, name)| (name.as_str(), *user));
-        checker.access(name.as_deref(), namespace, (&cluster, found), user)
+        validator.access(name.as_deref(), namespace, (&cluster, found), user)
     }
 
     fn find<'a, T>(
         &self,
-        kind: Kind,
+        kind: EntryKind,
         entries: &'a BTreeMap<String, T>,
         name: &str,
         context: Option<&str>,

@@ -1,5 +1,5 @@
-//! Kubeconfigs: what kubectl, cloud providers and people keep of the ways into their clusters. Files are read, merged and
-//! selected from by kubectl's rules; what comes out is checked, but no file that it names has been read, and nobody asked.
+//! Kubeconfigs, by kubectl's rules: files are parsed (`raw`), found, merged and selected from (`loading_rules`), validated
+//! (`resolve`), and only then are the files that they name read (`connect`). No step contacts a server.
 //!
 //! Sources: <https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/>,
 //! <https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/> and, where they are silent,
@@ -14,9 +14,9 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use connect::{Proxies, Surroundings, open};
-pub(crate) use error::{Error, Kind, Unusable};
-pub use loading_rules::{Named, Wanted, load, merge};
+pub(crate) use connect::{ClientOptions, ConnectError, LoadError, ProxyEnv, open};
+pub(crate) use error::{EntryError, EntryKind, Error};
+pub use loading_rules::{LoadingRules, Overrides, load, merge};
 pub use raw::parse;
-pub use resolve::Access;
+pub use resolve::ResolvedConfig;
 pub(crate) use resolve::{Exec, ExecCluster, Impersonation};

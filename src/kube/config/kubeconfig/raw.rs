@@ -12,19 +12,18 @@ use base64::engine::general_purpose::STANDARD;
 use crate::kube::config::kubeconfig::Error;
 use crate::secret::{SecretBuffer, SecretBytes};
 use crate::text::Quoted;
-use crate::yaml::{self, Fields, Place, Position, Problems};
+use crate::yaml::{self, Cursor, Fields, Position, ValueErrors};
 
-/// One kubeconfig file.
+/// A parsed file.
 #[derive(Debug)]
 pub struct File {
     pub(crate) path: PathBuf,
     pub(crate) entries: Entries,
 }
 
-/// Several files as one.
+/// Several files, merged.
 #[derive(Debug, Default)]
 pub struct Kubeconfig {
-    /// In the order that they were read in.
     pub(crate) files: Vec<PathBuf>,
     pub(crate) entries: Entries,
 }
@@ -37,7 +36,7 @@ pub(crate) struct Entries {
     pub(crate) contexts: BTreeMap<String, Context>,
 }
 
-/// Where an entry stands.
+/// Where an entry begins.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) path: Arc<Path>,
@@ -50,17 +49,17 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Paths are absolute by now. Empty texts are none, as kubectl has it.
+/// Paths are absolute. Empty text is `None`, because kubectl treats it as absent.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) origin: Origin,
     pub(crate) server: Option<String>,
     pub(crate) server_name: Option<String>,
     pub(crate) insecure: bool,
-    pub(crate) authority: Pair,
+    pub(crate) authority: FileOrData,
     pub(crate) proxy_url: Option<SecretBytes>,
-    /// The extension that is meant for exec plugins.
-    pub(crate) exec_config: Option<Hidden>,
+    /// The extension that exec plugins receive.
+    pub(crate) exec_config: Option<Redacted>,
 }
 
 #[derive(Debug)]
@@ -68,10 +67,10 @@ pub(crate) struct User {
     pub(crate) origin: Origin,
     pub(crate) token: Option<SecretBytes>,
     pub(crate) token_file: Option<PathBuf>,
-    pub(crate) certificate: Pair,
-    pub(crate) key: Pair,
+    pub(crate) certificate: FileOrData,
+    pub(crate) key: FileOrData,
     pub(crate) username_or_password: bool,
-    /// The name of the provider; it may be empty.
+    /// Its name, which may be empty.
     pub(crate) auth_provider: Option<String>,
     pub(crate) exec: Option<RawExec>,
     pub(crate) act_as: Option<String>,
@@ -88,9 +87,9 @@ pub(crate) struct Context {
     pub(crate) namespace: Option<String>,
 }
 
-/// A value that can be given as a file or as data.
+/// PEM as the path of a file or as inline data.
 #[derive(Debug)]
-pub(crate) struct Pair {
+pub(crate) struct FileOrData {
     pub(crate) file: Option<PathBuf>,
     pub(crate) data: Option<SecretBytes>,
 }
@@ -112,48 +111,48 @@ impl fmt::Debug for RawExec {
     }
 }
 
-/// JSON that somebody else understands, and that may hold anything.
+/// JSON for an exec plugin, which may hold secrets.
 #[derive(Clone)]
-pub(crate) struct Hidden(pub(crate) serde_json::Value);
+pub(crate) struct Redacted(pub(crate) serde_json::Value);
 
-impl fmt::Debug for Hidden {
+impl fmt::Debug for Redacted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hidden")
+        f.write_str("Redacted")
     }
 }
 
-/// The extension of a cluster that is passed on to exec plugins.
+/// The name of the extension of a cluster that exec plugins receive.
 const EXEC_EXTENSION: &str = "client.authentication.k8s.io/exec";
 
-/// Reads the text of one file, YAML or JSON. Keys that are not known are passed over. Relative paths in it are read against the
-/// folder of `path`, and cleaned of `..` without a look at links, as kubectl does.
+/// Parses one file, YAML or JSON. Unknown keys are ignored. Relative paths are resolved against the directory of `path`, and
+/// `..` is removed without following symbolic links, as kubectl does.
 ///
 /// # Errors
-/// Every value of a wrong type and every name that stands twice, with line and column; or where the text is no YAML.
+/// Where the text is not YAML; otherwise every value of a wrong type and every duplicate name.
 pub fn parse(text: &[u8], path: &Path) -> Result<File, Error> {
     let document = yaml::parse(text).map_err(|cause| Error::Syntax { path: path.to_owned(), cause })?;
-    let problems = Problems::default();
-    let entries = Reader::new(path).entries(&Place::document(&document, &problems));
+    let problems = ValueErrors::default();
+    let entries = Parser::new(path).entries(&Cursor::document(&document, &problems));
     match problems.into_vec() {
         problems if problems.is_empty() => Ok(File { path: path.to_owned(), entries }),
         problems => Err(Error::Values { path: path.to_owned(), problems }),
     }
 }
 
-/// Knows which file is read.
-struct Reader {
+/// Parses the entries of one file.
+struct Parser {
     path: Arc<Path>,
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
-impl Reader {
+impl Parser {
     fn new(path: &Path) -> Self {
-        // Without a working folder a relative path is the best that there is.
+        // If the working directory was deleted, paths stay relative.
         let absolute = path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Self { path: path.into(), folder: absolute.parent().unwrap_or(&absolute).to_owned() }
+        Self { path: path.into(), directory: absolute.parent().unwrap_or(&absolute).to_owned() }
     }
 
-    fn entries(&self, document: &Place<'_>) -> Entries {
+    fn entries(&self, document: &Cursor<'_>) -> Entries {
         let Some(top) = document.fields() else { return Entries::default() };
         expect(&top.get("apiVersion"), "v1");
         expect(&top.get("kind"), "Config");
@@ -169,7 +168,7 @@ impl Reader {
         Origin { path: Arc::clone(&self.path), at: entry.at() }
     }
 
-    fn cluster(&self, place: &Place<'_>, entry: &Fields<'_>) -> Cluster {
+    fn cluster(&self, place: &Cursor<'_>, entry: &Fields<'_>) -> Cluster {
         let fields = place.fields();
         let get = |key| get(place, fields.as_ref(), key);
         Cluster {
@@ -179,13 +178,15 @@ impl Reader {
             insecure: get("insecure-skip-tls-verify").boolean().unwrap_or_default(),
             authority: self.pair(&get("certificate-authority"), &get("certificate-authority-data")),
             proxy_url: get("proxy-url").secret(),
-            exec_config: named(&get("extensions"), |extension| extension.get("extension").json().map(Hidden))
-                .remove(EXEC_EXTENSION)
-                .flatten(),
+            exec_config: named(&get("extensions"), |extension| {
+                extension.get("extension").json().map(Redacted)
+            })
+            .remove(EXEC_EXTENSION)
+            .flatten(),
         }
     }
 
-    fn user(&self, place: &Place<'_>, entry: &Fields<'_>) -> User {
+    fn user(&self, place: &Cursor<'_>, entry: &Fields<'_>) -> User {
         let fields = place.fields();
         let get = |key| get(place, fields.as_ref(), key);
         let extra = get("as-user-extra").entries();
@@ -204,15 +205,15 @@ impl Reader {
             exec: get("exec").fields().map(|fields| self.exec(&fields)),
             act_as: get("as").string(),
             act_as_uid: get("as-uid").string(),
-            act_as_groups: get("as-groups").strings(),
+            act_as_groups: get("as-groups").string_seq(),
             act_as_extra: extra
                 .into_iter()
-                .map(|(key, values)| (key, values.strings()))
+                .map(|(key, values)| (key, values.string_seq()))
                 .collect::<BTreeMap<_, _>>(),
         }
     }
 
-    fn context(&self, place: &Place<'_>, entry: &Fields<'_>) -> Context {
+    fn context(&self, place: &Cursor<'_>, entry: &Fields<'_>) -> Context {
         let fields = place.fields();
         let get = |key| get(place, fields.as_ref(), key);
         Context {
@@ -224,18 +225,18 @@ impl Reader {
     }
 
     fn exec(&self, fields: &Fields<'_>) -> RawExec {
-        let variable = |item: &Place<'_>| {
+        let variable = |item: &Cursor<'_>| {
             let variable = item.fields()?;
             let value = variable.get("value").secret().unwrap_or_default();
             Some((variable.get("name").string().unwrap_or_default(), value))
         };
         RawExec {
-            // A command without a slash is looked for in PATH.
+            // A command without a slash is searched in PATH.
             command: fields.get("command").string().map(|command| {
                 if command.contains('/') { self.resolve(&command) } else { PathBuf::from(command) }
             }),
-            args: fields.get("args").strings(),
-            env: fields.get("env").items().iter().filter_map(variable).collect(),
+            args: fields.get("args").string_seq(),
+            env: fields.get("env").seq().iter().filter_map(variable).collect(),
             version: fields.get("apiVersion").string(),
             interactive: fields.get("interactiveMode").string(),
             install_hint: fields.get("installHint").string(),
@@ -243,13 +244,13 @@ impl Reader {
         }
     }
 
-    fn pair(&self, file: &Place<'_>, data: &Place<'_>) -> Pair {
-        Pair { file: file.string().map(|path| self.resolve(&path)), data: decode(data) }
+    fn pair(&self, file: &Cursor<'_>, data: &Cursor<'_>) -> FileOrData {
+        FileOrData { file: file.string().map(|path| self.resolve(&path)), data: decode(data) }
     }
 
     fn resolve(&self, path: &str) -> PathBuf {
         let mut clean = PathBuf::new();
-        for part in self.folder.join(path).components() {
+        for part in self.directory.join(path).components() {
             match part {
                 Component::CurDir => {}
                 Component::ParentDir => {
@@ -262,34 +263,33 @@ impl Reader {
     }
 }
 
-/// The value under a key of an entry's inner mapping, where the entry has one.
-fn get<'a>(place: &Place<'a>, fields: Option<&Fields<'a>>, key: &str) -> Place<'a> {
-    fields.map_or_else(|| place.nothing(), |fields| fields.get(key))
+/// The value under a key of an entry's inner mapping, or an absent value if the entry has none.
+fn get<'a>(place: &Cursor<'a>, fields: Option<&Fields<'a>>, key: &str) -> Cursor<'a> {
+    fields.map_or_else(|| place.absent(), |fields| fields.get(key))
 }
 
-/// A list of entries with names, as a map. An entry without a name has an empty one, as for kubectl.
-fn named<T>(list: &Place<'_>, read: impl Fn(&Fields<'_>) -> T) -> BTreeMap<String, T> {
+/// Reads a list of named entries. kubectl accepts an entry without a name, and its name is then empty.
+fn named<T>(list: &Cursor<'_>, read: impl Fn(&Fields<'_>) -> T) -> BTreeMap<String, T> {
     let mut map = BTreeMap::new();
-    for item in list.items() {
+    for item in list.seq() {
         let Some(fields) = item.fields() else { continue };
         let name = fields.get("name");
         let text = name.string().unwrap_or_default();
         if map.insert(text.clone(), read(&fields)).is_some() {
-            name.report(format!("{} stands there twice", Quoted(&text)));
+            name.report(format!("duplicate name {}", Quoted(&text)));
         }
     }
     map
 }
 
-fn expect(place: &Place<'_>, wanted: &str) {
+fn expect(place: &Cursor<'_>, wanted: &str) {
     if place.string().is_some_and(|text| text != wanted) {
-        place
-            .report(format!("is no {wanted}: this is another file than a kubeconfig, or of a later version"));
+        place.report(format!("expected {wanted}: not a kubeconfig, or an unsupported version"));
     }
 }
 
-/// PEM in base64. Line breaks in it are passed over, as in Go.
-fn decode(place: &Place<'_>) -> Option<SecretBytes> {
+/// Decodes PEM in base64. Line breaks are ignored, because Go's decoder ignores them.
+fn decode(place: &Cursor<'_>) -> Option<SecretBytes> {
     let text = place.secret()?;
     let mut joined = SecretBuffer::with_capacity(text.expose().len());
     text.expose().split(|b| matches!(b, b'\r' | b'\n')).for_each(|line| joined.push(line));

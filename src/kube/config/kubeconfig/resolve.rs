@@ -4,44 +4,44 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::kube::config::kubeconfig::error::Defect;
-use crate::kube::config::kubeconfig::raw::{Cluster, Context, Origin, Pair, RawExec, User};
-use crate::kube::config::kubeconfig::{Error, Kind, Unusable};
+use crate::kube::config::kubeconfig::error::EntryErrorKind;
+use crate::kube::config::kubeconfig::raw::{Cluster, Context, FileOrData, Origin, RawExec, User};
+use crate::kube::config::kubeconfig::{EntryError, EntryKind, Error};
 use crate::kube::{Interactive, Material, Plugin, PluginVersion, Server};
 use crate::object::Namespace;
 use crate::secret::SecretBytes;
 
-/// One way into a cluster, as a kubeconfig describes it. No file that it names has been read yet. All paths are absolute.
+/// A context's cluster and user, validated; client-go calls this `rest.Config`. Paths are absolute, and the files are not read yet.
 #[derive(Debug)]
-pub struct Access {
-    /// The context that it comes from; none where cluster and user were named without one.
+pub struct ResolvedConfig {
+    /// `None` means that flags name cluster and user without a context.
     pub context: Option<String>,
-    /// What the context has as its namespace.
+    /// `None` means that the context sets none.
     pub namespace: Option<Namespace>,
-    /// Where the API server is.
+    /// Checked to be `https`.
     pub server: Server,
-    /// The name that the server's certificate must have in place of the server's own, and that is sent for SNI.
+    /// Replaces the host of `server` in certificate verification and SNI.
     pub server_name: Option<String>,
-    /// Whether any certificate will do: worth a warning each time.
+    /// Skip certificate verification.
     pub insecure: bool,
-    /// The certificates that the server's must lead to; none for those of the system. Never with `insecure`.
+    /// `None` means the CAs of the system. Never set together with `insecure`.
     pub authority: Option<Material>,
-    /// The proxy to go through; it begins with `http://` or `https://`, or is refused when it is opened, and may hold a password.
+    /// May hold a password. Only its scheme has been checked.
     pub proxy_url: Option<SecretBytes>,
-    /// The bearer token. It wins over `exec`.
+    /// The bearer token. It takes precedence over `exec`.
     pub token: Option<SecretBytes>,
-    /// The file that holds the bearer token. What is read from it wins over `token`, which is for when it cannot be read.
+    /// Takes precedence over `token`, which is used if the file cannot be read.
     pub token_file: Option<PathBuf>,
-    /// The client's certificate and its key.
+    /// Certificate and key.
     pub client_certificate: Option<(Material, Material)>,
-    /// The program that says who we are.
+    /// The exec credential plugin.
     pub exec: Option<Exec>,
-    /// Whom to act as.
+    /// `as` and the keys that refine it.
     pub impersonate: Option<Impersonation>,
 }
 
-impl Access {
-    /// The way to this server of somebody who says nothing of himself.
+impl ResolvedConfig {
+    /// Anonymous access to a server, with the defaults for everything else.
     pub(crate) fn anonymous(server: Server) -> Self {
         Self {
             context: None,
@@ -60,7 +60,7 @@ impl Access {
     }
 }
 
-/// Whom to act as.
+/// The user to impersonate.
 /// Source: <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation>
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Impersonation {
@@ -74,30 +74,31 @@ pub struct Impersonation {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
-/// A program that prints an `ExecCredential`, and what it wants to know.
+/// An exec credential plugin.
+/// Source: <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins>
 #[derive(Debug)]
 pub struct Exec {
-    /// How it is run. Its command is an absolute path, or a name without a slash; it is not told the cluster yet.
+    /// Its command is an absolute path, or a name without a slash. Its `cluster` is not filled in yet.
     pub plugin: Plugin,
-    /// The cluster, where the program wants to know it (`provideClusterInfo`).
+    /// `None` unless `provideClusterInfo` is set.
     pub cluster: Option<ExecCluster>,
 }
 
-/// What goes into `spec.cluster` of the `ExecCredential` that the program gets.
+/// The content of `spec.cluster` in the `ExecCredential` that the plugin receives.
 /// Source: <https://kubernetes.io/docs/reference/config-api/client-authentication.v1/#client-authentication-k8s-io-v1-Cluster>
 #[derive(Clone)]
 pub struct ExecCluster {
-    /// `server`, as the kubeconfig has it.
+    /// `server`, as written in the kubeconfig.
     pub server: String,
     /// `tls-server-name`
     pub server_name: Option<String>,
     /// `insecure-skip-tls-verify`
     pub insecure: bool,
-    /// `certificate-authority-data`; a file has to be read for it.
+    /// `certificate-authority-data`, which is read from a file if the kubeconfig names one.
     pub authority: Option<Material>,
     /// `proxy-url`
     pub proxy_url: Option<SecretBytes>,
-    /// `config`: what the cluster's extension `client.authentication.k8s.io/exec` holds.
+    /// `config`: the extension `client.authentication.k8s.io/exec` of the cluster.
     pub config: Option<serde_json::Value>,
 }
 
@@ -107,60 +108,59 @@ impl fmt::Debug for ExecCluster {
     }
 }
 
-/// The schemes of a proxy that kubectl knows.
+/// The proxy schemes that kubectl accepts. An unsupported one is rejected when the client is created.
 const PROXY_SCHEMES: [&str; 3] = ["http://", "https://", "socks5://"];
 
-/// Collects what is wrong.
+/// Collects the errors of all entries, so that one run reports them together.
 #[derive(Default)]
-pub(crate) struct Checker(Vec<Unusable>);
+pub(crate) struct Validator(Vec<EntryError>);
 
-impl Checker {
-    /// Notes what is wrong with an entry.
-    pub(crate) fn found(&mut self, kind: Kind, name: &str, origin: &Origin, defect: Defect) {
-        self.0.push(Unusable { kind, name: name.to_owned(), place: origin.to_string(), defect });
+impl Validator {
+    pub(crate) fn found(&mut self, kind: EntryKind, name: &str, origin: &Origin, defect: EntryErrorKind) {
+        self.0.push(EntryError { kind, name: name.to_owned(), place: origin.to_string(), defect });
     }
 
     pub(crate) fn into_error(self) -> Error {
-        Error::Unusable(self.0)
+        Error::EntryError(self.0)
     }
 
     pub(crate) fn namespace(&mut self, name: &str, context: &Context) -> Option<Namespace> {
         match Namespace::parse(context.namespace.as_deref()?) {
             Ok(namespace) => Some(namespace),
             Err(error) => {
-                self.found(Kind::Context, name, &context.origin, error.into());
+                self.found(EntryKind::Context, name, &context.origin, error.into());
                 None
             }
         }
     }
 
-    /// Puts a way in together.
+    /// Validates cluster and user.
     ///
     /// # Errors
-    /// All that is wrong with the cluster and the user, and what was noted before.
+    /// Every error in them, and those reported before.
     pub(crate) fn access(
         mut self,
         context: Option<&str>,
         namespace: Option<Namespace>,
         (cluster_name, cluster): (&str, &Cluster),
         user: Option<(&str, &User)>,
-    ) -> Result<Access, Error> {
-        let mut report = |defect| self.found(Kind::Cluster, cluster_name, &cluster.origin, defect);
+    ) -> Result<ResolvedConfig, Error> {
+        let mut report = |defect| self.found(EntryKind::Cluster, cluster_name, &cluster.origin, defect);
         let server = server(cluster, &mut report);
         let authority = material(&cluster.authority, "certificate-authority", &mut report);
         if cluster.insecure && authority.is_some() {
-            report(Defect::InsecureWithAuthority);
+            report(EntryErrorKind::InsecureWithAuthority);
         }
         if cluster.proxy_url.as_ref().is_some_and(|url| !is_proxy(url)) {
-            report(Defect::Proxy);
+            report(EntryErrorKind::Proxy);
         }
         let identity = user.map_or_else(Identity::default, |(name, user)| {
-            let mut report = |defect| self.found(Kind::User, name, &user.origin, defect);
+            let mut report = |defect| self.found(EntryKind::User, name, &user.origin, defect);
             identity(user, cluster, authority.as_ref(), &mut report)
         });
         let Some(server) = server.filter(|_| self.0.is_empty()) else { return Err(self.into_error()) };
         let user = user.map(|(_, user)| user);
-        Ok(Access {
+        Ok(ResolvedConfig {
             context: context.map(str::to_owned),
             namespace,
             server,
@@ -177,7 +177,7 @@ impl Checker {
     }
 }
 
-/// What of a user has to be checked.
+/// The parts of a user that need validation.
 #[derive(Default)]
 struct Identity {
     client_certificate: Option<(Material, Material)>,
@@ -185,15 +185,15 @@ struct Identity {
     impersonate: Option<Impersonation>,
 }
 
-fn server(cluster: &Cluster, report: &mut impl FnMut(Defect)) -> Option<Server> {
+fn server(cluster: &Cluster, report: &mut impl FnMut(EntryErrorKind)) -> Option<Server> {
     let parsed = match &cluster.server {
-        Some(url) => Server::parse_url(url).map_err(Defect::from),
-        None => Err(Defect::NoServer),
+        Some(url) => Server::parse_url(url).map_err(EntryErrorKind::from),
+        None => Err(EntryErrorKind::NoServer),
     };
     parsed.map_err(report).ok()
 }
 
-/// The scheme alone: the rest may hold a password.
+/// Checks the scheme only: a message about the rest could show a password.
 fn is_proxy(url: &SecretBytes) -> bool {
     let begins = |scheme: &&str| {
         url.expose().get(..scheme.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(scheme.as_bytes()))
@@ -201,10 +201,14 @@ fn is_proxy(url: &SecretBytes) -> bool {
     PROXY_SCHEMES.iter().any(|scheme| begins(scheme) && url.expose().len() > scheme.len())
 }
 
-fn material(pair: &Pair, key: &'static str, report: &mut impl FnMut(Defect)) -> Option<Material> {
+fn material(
+    pair: &FileOrData,
+    key: &'static str,
+    report: &mut impl FnMut(EntryErrorKind),
+) -> Option<Material> {
     match (&pair.data, &pair.file) {
         (Some(_), Some(_)) => {
-            report(Defect::Both(key));
+            report(EntryErrorKind::Both(key));
             None
         }
         (Some(data), None) => Some(Material::Inline(data.clone())),
@@ -217,18 +221,18 @@ fn identity(
     user: &User,
     cluster: &Cluster,
     authority: Option<&Material>,
-    report: &mut impl FnMut(Defect),
+    report: &mut impl FnMut(EntryErrorKind),
 ) -> Identity {
     if user.username_or_password {
-        report(Defect::Basic);
+        report(EntryErrorKind::Basic);
     }
     if let Some(provider) = &user.auth_provider {
-        report(Defect::AuthProvider(provider.clone()));
+        report(EntryErrorKind::AuthProvider(provider.clone()));
     }
-    let is_there = |pair: &Pair| pair.data.is_some() || pair.file.is_some();
+    let is_there = |pair: &FileOrData| pair.data.is_some() || pair.file.is_some();
     match (is_there(&user.certificate), is_there(&user.key)) {
-        (true, false) => report(Defect::NoKey),
-        (false, true) => report(Defect::NoCertificate),
+        (true, false) => report(EntryErrorKind::NoKey),
+        (false, true) => report(EntryErrorKind::NoCertificate),
         _ => {}
     }
     let certificate = material(&user.certificate, "client-certificate", report);
@@ -240,7 +244,7 @@ fn identity(
     }
 }
 
-fn impersonation(user: &User, report: &mut impl FnMut(Defect)) -> Option<Impersonation> {
+fn impersonation(user: &User, report: &mut impl FnMut(EntryErrorKind)) -> Option<Impersonation> {
     let (uid, groups, extra) = (&user.act_as_uid, &user.act_as_groups, &user.act_as_extra);
     match &user.act_as {
         Some(name) => Some(Impersonation {
@@ -251,7 +255,7 @@ fn impersonation(user: &User, report: &mut impl FnMut(Defect)) -> Option<Imperso
         }),
         None => {
             if uid.is_some() || !groups.is_empty() || !extra.is_empty() {
-                report(Defect::Impersonation);
+                report(EntryErrorKind::Impersonation);
             }
             None
         }
@@ -262,17 +266,17 @@ fn exec(
     raw: &RawExec,
     cluster: &Cluster,
     authority: Option<&Material>,
-    report: &mut impl FnMut(Defect),
+    report: &mut impl FnMut(EntryErrorKind),
 ) -> Option<Exec> {
     let version = match raw.version.as_deref() {
         Some("client.authentication.k8s.io/v1") => Some(PluginVersion::V1),
         Some("client.authentication.k8s.io/v1beta1") => Some(PluginVersion::V1Beta1),
         Some(other) => {
-            report(Defect::ExecVersion(other.to_owned()));
+            report(EntryErrorKind::ExecVersion(other.to_owned()));
             None
         }
         None => {
-            report(Defect::NoExec("apiVersion"));
+            report(EntryErrorKind::NoExec("apiVersion"));
             None
         }
     };
@@ -281,28 +285,28 @@ fn exec(
         Some("IfAvailable") => Some(Interactive::IfAvailable),
         Some("Always") => Some(Interactive::Always),
         Some(other) => {
-            report(Defect::Interactive(other.to_owned()));
+            report(EntryErrorKind::Interactive(other.to_owned()));
             None
         }
         None if version == Some(PluginVersion::V1) => {
-            report(Defect::NoInteractive);
+            report(EntryErrorKind::NoInteractive);
             None
         }
         None => Some(Interactive::IfAvailable),
     };
     if raw.command.is_none() {
-        report(Defect::NoExec("command"));
+        report(EntryErrorKind::NoExec("command"));
     }
     let has_nul = |bytes: &[u8]| bytes.contains(&0);
     if raw.command.as_ref().is_some_and(|command| has_nul(command.as_os_str().as_encoded_bytes())) {
-        report(Defect::Nul("command"));
+        report(EntryErrorKind::Nul("command"));
     }
     if raw.args.iter().any(|argument| has_nul(argument.as_bytes())) {
-        report(Defect::Nul("args"));
+        report(EntryErrorKind::Nul("args"));
     }
     for (index, (name, value)) in raw.env.iter().enumerate() {
         if name.is_empty() || name.contains(['=', '\0']) || has_nul(value.expose()) {
-            report(Defect::Variable(index));
+            report(EntryErrorKind::Variable(index));
         }
     }
     Some(Exec {
