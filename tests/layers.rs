@@ -22,7 +22,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ("annotations", &["credential", "object", "text", "secret", "template"]),
     ("kube", &["backoff", "bounded_file", "bucket", "object", "text", "secret", "yaml"]),
     ("render", &["bundle", "credential", "escape", "object", "text", "secret", "template"]),
-    ("volume", &["bundle", "credential", "text", "secret"]),
+    ("volume", &["bounded_file", "bundle", "credential", "text", "secret"]),
     ("sync", &["annotations", "bounded_file", "bundle", "credential", "kube", "object", "render", "volume"]),
     ("telemetry", &["backoff", "bucket", "kube", "object", "text"]),
     (

@@ -179,7 +179,7 @@ fn impersonation(
 pub(crate) enum LoadError {
     /// Loading or selecting.
     #[error(transparent)]
-    Kubeconfig(#[from] Error),
+    Kubeconfig(Box<Error>),
     /// A file or value that the selected entries name.
     #[error("kubeconfig {files}: {cause}")]
     Connect {
@@ -189,6 +189,12 @@ pub(crate) enum LoadError {
         #[source]
         cause: ConnectError,
     },
+}
+
+impl From<Error> for LoadError {
+    fn from(error: Error) -> Self {
+        Self::Kubeconfig(Box::new(error))
+    }
 }
 
 /// Why a resolved configuration cannot be used.

@@ -80,7 +80,7 @@ pub enum Error {
     },
     /// The selected entries are invalid.
     #[error("{}", Listed(.0))]
-    EntryError(Vec<EntryError>),
+    InvalidEntries(Vec<EntryError>),
 }
 
 /// A list of named entries.

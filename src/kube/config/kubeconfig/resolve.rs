@@ -121,7 +121,7 @@ impl Validator {
     }
 
     pub(crate) fn into_error(self) -> Error {
-        Error::EntryError(self.0)
+        Error::InvalidEntries(self.0)
     }
 
     pub(crate) fn namespace(&mut self, name: &str, context: &Context) -> Option<Namespace> {
