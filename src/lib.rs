@@ -13,11 +13,11 @@
 //! Public modules are those that the binary, tests, benchmarks and fuzz targets use; all else is `pub(crate)`.
 
 pub mod annotations;
+mod bounded_file;
 pub mod bundle;
 pub mod cli;
 mod commands;
 pub mod credential;
-mod duration;
 pub mod env_file;
 pub mod escape;
 pub mod inspect;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::time::Duration;
@@ -12,16 +12,17 @@ use std::time::Duration;
 use log::{info, warn};
 
 use crate::annotations::{self, DownwardError, ReferenceScope};
+use crate::bounded_file::read_bounded;
 use crate::bundle::Bundle;
 use crate::credential::{Credential, CredentialName};
-use crate::kube::config::clusters::Clusters;
+use crate::kube::config::registry::Clusters;
 use crate::kube::{self, Cause, Client, Deadline, retry_until_done};
 use crate::object::ObjectRef;
 use crate::render::{self, Omission, Sources, left_out};
 use crate::volume::{self, Published, Volume};
 
 /// The largest annotations file that is read, in bytes. A pod has at most 256 KiB of annotations; escapes make them longer.
-const ANNOTATIONS_LIMIT: u64 = 2 * 1024 * 1024;
+const ANNOTATIONS_LIMIT: usize = 2 * 1024 * 1024;
 
 /// What a pass needs to know.
 #[derive(Debug)]
@@ -202,14 +203,10 @@ pub(crate) fn render(credentials: &[Credential], sources: &Sources) -> Result<Bu
 
 fn read_file(path: &Path) -> Result<BTreeMap<String, String>, Error> {
     let unreadable = |cause| Error::AnnotationsFile { path: path.to_owned(), cause };
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(ANNOTATIONS_LIMIT + 1).read_to_string(&mut text))
-        .map_err(unreadable)?;
-    if text.len() as u64 > ANNOTATIONS_LIMIT {
-        return Err(unreadable(io::Error::other(format!("it is larger than {ANNOTATIONS_LIMIT} bytes"))));
-    }
-    annotations::parse_downward_file(&text).map_err(|cause| Error::Downward { path: path.to_owned(), cause })
+    let bytes =
+        File::open(path).and_then(|file| read_bounded(file, ANNOTATIONS_LIMIT)).map_err(unreadable)?;
+    let text = std::str::from_utf8(&bytes).map_err(|cause| unreadable(io::Error::other(cause)))?;
+    annotations::parse_downward_file(text).map_err(|cause| Error::Downward { path: path.to_owned(), cause })
 }
 
 fn read_pod(

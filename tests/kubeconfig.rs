@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use podcreds::kube::PemSource;
 use podcreds::kube::Roots;
-use podcreds::kube::config::kubeconfig::{Access, Named, Wanted, load};
+use podcreds::kube::config::kubeconfig::{LoadingRules, Overrides, ResolvedConfig, load};
 
 use cases::{CASES, Case};
 use kubectl::Kubectl;
@@ -221,8 +221,8 @@ fn kubectl_selects_the_same_cluster_and_user_for_the_flags() {
         (Some("z"), Some("c"), Some("u")),
     ] {
         let owned = |name: Option<&str>| name.map(str::to_owned);
-        let wanted = Wanted { context: owned(context), cluster: owned(cluster), user: owned(user) };
-        let access = load(&Named::File(path.clone())).unwrap().select(&wanted).unwrap();
+        let wanted = Overrides { context: owned(context), cluster: owned(cluster), user: owned(user) };
+        let access = load(&LoadingRules::File(path.clone())).unwrap().select(&wanted).unwrap();
         let log = kubectl
             .log_of_request(&path, &[("--context", context), ("--cluster", cluster), ("--user", user)]);
         let user = access.impersonate.unwrap().user;
@@ -232,8 +232,9 @@ fn kubectl_selects_the_same_cluster_and_user_for_the_flags() {
     for flag in ["--context", "--cluster", "--user"] {
         assert!(kubectl.log_of_request(&path, &[(flag, Some("gone"))]).contains("\"gone\" does not exist"));
         let gone = |name| (name == flag).then(|| "gone".to_owned());
-        let wanted = Wanted { context: gone("--context"), cluster: gone("--cluster"), user: gone("--user") };
-        let error = load(&Named::File(path.clone())).unwrap().select(&wanted).unwrap_err().to_string();
+        let wanted =
+            Overrides { context: gone("--context"), cluster: gone("--cluster"), user: gone("--user") };
+        let error = load(&LoadingRules::File(path.clone())).unwrap().select(&wanted).unwrap_err().to_string();
         assert!(error.contains("\"gone\""), "{error}");
     }
 }
@@ -245,8 +246,8 @@ fn kubectl_resolves_paths_of_files_and_commands_as_podcreds_does() {
     let directory = cases::PATHS.write();
     let path = directory.path().join(cases::PATHS.list[0]);
     for user in ["token", "command"] {
-        let wanted = Wanted { user: Some(user.to_owned()), ..Wanted::default() };
-        let access = load(&Named::File(path.clone())).unwrap().select(&wanted).unwrap();
+        let wanted = Overrides { user: Some(user.to_owned()), ..Overrides::default() };
+        let access = load(&LoadingRules::File(path.clone())).unwrap().select(&wanted).unwrap();
         let ours = access.token_file.or(access.exec.map(|exec| exec.plugin.command)).unwrap();
         assert!(ours.starts_with(directory.path()), "{}", ours.display());
         let log = kubectl.log_of_request(&path, &[("--user", Some(user))]);
@@ -254,9 +255,9 @@ fn kubectl_resolves_paths_of_files_and_commands_as_podcreds_does() {
     }
 }
 
-fn ours(case: &Case, paths: &[PathBuf]) -> Result<Access, String> {
-    let wanted = Wanted { context: case.context.map(str::to_owned), ..Wanted::default() };
-    let kubeconfig = load(&Named::List(paths.to_vec())).map_err(|error| error.to_string())?;
+fn ours(case: &Case, paths: &[PathBuf]) -> Result<ResolvedConfig, String> {
+    let wanted = Overrides { context: case.context.map(str::to_owned), ..Overrides::default() };
+    let kubeconfig = load(&LoadingRules::List(paths.to_vec())).map_err(|error| error.to_string())?;
     kubeconfig.select(&wanted).map_err(|error| error.to_string())
 }
 
@@ -272,8 +273,8 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-fn select(path: &Path) -> Access {
-    load(&Named::File(path.to_owned())).unwrap().select(&Wanted::default()).unwrap()
+fn select(path: &Path) -> ResolvedConfig {
+    load(&LoadingRules::File(path.to_owned())).unwrap().select(&Overrides::default()).unwrap()
 }
 
 /// Replaces PEM with short names.

@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each top-level module, and the modules that it may import.
-const LAYERS: [(&str, &[&str]); 20] = [
-    ("duration", &[]),
+const LAYERS: &[(&str, &[&str])] = &[
+    ("bounded_file", &[]),
     ("text", &[]),
     ("secret", &[]),
     ("object", &["text", "secret"]),
@@ -18,10 +18,10 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("bundle", &["credential", "secret"]),
     ("env_file", &["credential", "text", "secret"]),
     ("annotations", &["credential", "object", "text", "secret", "template"]),
-    ("kube", &["duration", "object", "text", "secret", "yaml"]),
+    ("kube", &["bounded_file", "object", "text", "secret", "yaml"]),
     ("render", &["bundle", "credential", "escape", "object", "text", "secret", "template"]),
-    ("volume", &["bundle", "credential", "text", "secret"]),
-    ("sync", &["annotations", "bundle", "credential", "kube", "object", "render", "volume"]),
+    ("volume", &["bounded_file", "bundle", "credential", "text", "secret"]),
+    ("sync", &["annotations", "bounded_file", "bundle", "credential", "kube", "object", "render", "volume"]),
     ("telemetry", &["kube", "object", "text"]),
     ("sidecar", &["bundle", "credential", "kube", "object", "render", "sync", "telemetry", "text", "volume"]),
     ("inspect", &["annotations", "credential", "kube", "object", "text", "secret"]),
@@ -47,7 +47,6 @@ const LAYERS: [(&str, &[&str]); 20] = [
             "annotations",
             "commands",
             "credential",
-            "duration",
             "inspect",
             "kube",
             "object",
@@ -110,7 +109,7 @@ fn imports(code: &str) -> BTreeSet<&str> {
 #[test]
 fn modules_import_only_earlier_modules() {
     let modules = modules();
-    let known: BTreeMap<_, _> = LAYERS.into_iter().collect();
+    let known: BTreeMap<_, _> = LAYERS.iter().copied().collect();
     assert_eq!(
         modules.keys().map(String::as_str).collect::<Vec<_>>(),
         known.keys().copied().collect::<Vec<_>>()

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use crate::cli::failure::Failure;
 use crate::cli::source::{AccessArgs, SourceArgs};
-use crate::kube::config::clusters::file::{self, Labels};
-use crate::kube::config::clusters::{self, Clusters, Member, Pod};
+use crate::kube::config::clusters_file::{self, Labels};
 use crate::kube::config::in_cluster;
-use crate::kube::config::kubeconfig::{self, Named, Proxies, Surroundings, Wanted};
+use crate::kube::config::kubeconfig::{self, ClientOptions, LoadingRules, Overrides, ProxyEnv};
+use crate::kube::config::registry::{self, Cluster, Clusters, ConfigError, PodEnvironment};
 use crate::kube::{Cause, ClientConfig, Limits};
 use crate::object::{ClusterId, Namespace};
 use crate::secret::SecretBytes;
@@ -33,8 +33,8 @@ pub(crate) struct Found {
 
 /// Finds the way in: a kubeconfig that is named, else the pod's own, else the kubeconfig in the home folder, as kubectl does.
 pub(crate) fn find(args: &SourceArgs) -> Result<Found, Failure> {
-    let pod = Pod {
-        folder: args.service_account_dir.clone(),
+    let pod = PodEnvironment {
+        service_account: args.service_account_dir.clone(),
         host: variable("KUBERNETES_SERVICE_HOST"),
         port: variable("KUBERNETES_SERVICE_PORT"),
     };
@@ -48,34 +48,34 @@ pub(crate) fn find(args: &SourceArgs) -> Result<Found, Failure> {
             // The address and the token are looked for first: without them this is no pod.
             let load = move || {
                 let (host, port) = (pod.host.as_deref(), pod.port.as_deref());
-                let config = in_cluster::load(&pod.folder, host, port, request_timeout);
-                config.map(|config| ClientConfig { limits, ..config }).map_err(|error| error.to_string())
+                let config = in_cluster::load(&pod.service_account, host, port, request_timeout);
+                config.map(|config| ClientConfig { limits, ..config }).map_err(ConfigError::from)
             };
-            let own = Member::new(Labels::default(), Box::new(load), Vec::new());
+            let own = Cluster::new(Labels::default(), Box::new(load), Vec::new());
             (own, found, "in-cluster".to_owned())
         }
         Some(named) => {
             let AccessArgs { context, cluster_name, user, .. } = &args.access;
             let wanted =
-                Wanted { context: context.clone(), cluster: cluster_name.clone(), user: user.clone() };
+                Overrides { context: context.clone(), cluster: cluster_name.clone(), user: user.clone() };
             let access = kubeconfig::load(&named)?.select(&wanted)?;
             let name = access.context.clone().unwrap_or_else(|| "kubeconfig".to_owned());
             let namespace = match given_namespace(args)? {
                 Some(namespace) => namespace,
                 None => access.namespace.map_or_else(default_namespace, Ok)?,
             };
-            let surroundings = Surroundings { request_timeout, limits, proxies: proxies.clone() };
+            let options = ClientOptions { request_timeout, limits, proxies: proxies.clone() };
             let files = named.files().to_vec();
-            let open = move || kubeconfig::open(&named, &wanted, &surroundings);
-            (Member::new(Labels::default(), Box::new(open), files), Some(namespace), name)
+            let open = move || Ok(kubeconfig::open(&named, &wanted, &options)?);
+            (Cluster::new(Labels::default(), Box::new(open), files), Some(namespace), name)
         }
     };
     let (file, others) = match &args.access.clusters {
         None => (None, BTreeMap::new()),
         Some(path) => {
-            let mut file = file::load(path)?;
+            let mut file = clusters_file::load(path)?;
             let found = (file.default_namespace.take(), file.resync_period.unwrap_or(RESYNC));
-            (Some(found), clusters::members(file, &pod, &proxies, request_timeout))
+            (Some(found), registry::clusters_from_file(file, &pod, &proxies, request_timeout))
         }
     };
     let clusters = Clusters::new(own, others).map_err(|cause| match cause {
@@ -83,7 +83,7 @@ pub(crate) fn find(args: &SourceArgs) -> Result<Found, Failure> {
         other => Failure::Open(other.to_string()),
     })?;
     // A namespace that is named need not be mounted.
-    let namespace = namespace.map_or_else(|| in_cluster::namespace(&pod.folder), Ok)?;
+    let namespace = namespace.map_or_else(|| in_cluster::namespace(&pod.service_account), Ok)?;
     let (default_namespace, resync) =
         file.map_or((None, None), |(namespace, resync)| (namespace, Some(resync)));
     Ok(Found { clusters, namespace, default_namespace, resync, name })
@@ -96,12 +96,12 @@ pub(crate) fn namespaces(found: &Found) -> BTreeMap<ClusterId, Namespace> {
 }
 
 /// The kubeconfig that is to be read; none in a pod, unless one is named.
-fn named(args: &AccessArgs, in_pod: bool) -> Result<Option<Named>, Failure> {
+fn named(args: &AccessArgs, in_pod: bool) -> Result<Option<LoadingRules>, Failure> {
     if let Some(path) = &args.kubeconfig {
-        return Ok(Some(Named::File(path.clone())));
+        return Ok(Some(LoadingRules::File(path.clone())));
     }
     if let Some(list) = env::var_os("KUBECONFIG").filter(|list| !list.is_empty()) {
-        return Ok(Some(Named::List(env::split_paths(&list).collect())));
+        return Ok(Some(LoadingRules::List(env::split_paths(&list).collect())));
     }
     let flags =
         [("--context", &args.context), ("--cluster-name", &args.cluster_name), ("--user", &args.user)];
@@ -117,7 +117,7 @@ fn named(args: &AccessArgs, in_pod: bool) -> Result<Option<Named>, Failure> {
     let home = env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
     let usual = home.map(|home| home.join(".kube").join("config"));
     // Without any, the message is of the pod that this is not.
-    Ok(usual.filter(|path| flag.is_some() || path.exists()).map(|path| Named::List(vec![path])))
+    Ok(usual.filter(|path| flag.is_some() || path.exists()).map(|path| LoadingRules::List(vec![path])))
 }
 
 fn limits(args: &AccessArgs) -> Option<Limits> {
@@ -127,9 +127,9 @@ fn limits(args: &AccessArgs) -> Option<Limits> {
 
 /// The variables that kubectl obeys, in either spelling.
 /// Source: <https://pkg.go.dev/net/http#ProxyFromEnvironment>
-fn proxies() -> Proxies {
+fn proxies() -> ProxyEnv {
     let either = |upper, lower| variable(upper).or_else(|| variable(lower));
-    Proxies {
+    ProxyEnv {
         https: either("HTTPS_PROXY", "https_proxy").map(|url| SecretBytes::new(url.into_bytes())),
         except: either("NO_PROXY", "no_proxy").unwrap_or_default(),
     }

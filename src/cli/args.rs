@@ -11,8 +11,8 @@ use log::LevelFilter;
 use crate::cli::deferred::Deferred;
 use crate::cli::source::SourceArgs;
 use crate::credential::{PathError, RelativePath};
-use crate::duration::{duration, positive_duration, whole_seconds};
 use crate::inspect::{Target, TargetError};
+use crate::kube::config::duration::{duration, positive_duration, whole_seconds};
 use crate::telemetry::listen::Listen;
 
 /// Where the volume is mounted.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::cli::{DEFECT, USAGE};
 use crate::commands::{exec, inspect, install};
-use crate::kube::config::clusters;
+use crate::kube::config::clusters_file;
 use crate::kube::config::in_cluster;
 use crate::kube::config::kubeconfig;
 use crate::kube::{self, Class};
@@ -42,7 +42,7 @@ pub(crate) enum Failure {
     Open(String),
     /// The clusters file.
     #[error(transparent)]
-    Clusters(#[from] clusters::file::Error),
+    Clusters(#[from] clusters_file::Error),
     /// A pass.
     #[error(transparent)]
     Sync(#[from] sync::Error),

@@ -7,9 +7,9 @@ use clap::ArgAction;
 use clap::builder::BoolishValueParser;
 
 use crate::annotations::DEFAULT_PREFIX;
-use crate::duration::positive_duration;
-use crate::kube::config::clusters::file;
-use crate::kube::config::in_cluster::SERVICE_ACCOUNT_FOLDER;
+use crate::kube::config::clusters_file;
+use crate::kube::config::duration::positive_duration;
+use crate::kube::config::in_cluster::SERVICE_ACCOUNT_DIR;
 
 /// Whose annotations are read, and how the API server is asked.
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ pub(crate) struct SourceArgs {
     pub(crate) access: AccessArgs,
 
     /// Where token, ca.crt and namespace are mounted
-    #[arg(long, value_name = "FOLDER", default_value = SERVICE_ACCOUNT_FOLDER, env = "PODCREDS_SERVICE_ACCOUNT_DIR", hide_env_values = true)]
+    #[arg(long, value_name = "FOLDER", default_value = SERVICE_ACCOUNT_DIR, env = "PODCREDS_SERVICE_ACCOUNT_DIR", hide_env_values = true)]
     pub(crate) service_account_dir: PathBuf,
 
     /// How long to try to read everything, retries included; exec waits as long for the first files
@@ -79,14 +79,14 @@ pub(crate) struct AccessArgs {
     pub(crate) qps: Option<f64>,
 
     /// The most requests at once, where --qps limits them
-    #[arg(long, value_name = "NUMBER", default_value_t = file::DEFAULT_BURST, value_parser = clap::value_parser!(u32).range(1..), env = "PODCREDS_BURST", hide_env_values = true)]
+    #[arg(long, value_name = "NUMBER", default_value_t = clusters_file::DEFAULT_BURST, value_parser = clap::value_parser!(u32).range(1..), env = "PODCREDS_BURST", hide_env_values = true)]
     pub(crate) burst: u32,
 }
 
 fn qps(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(qps) if qps == 0.0 || (file::MIN_QPS..=f64::MAX).contains(&qps) => Ok(qps),
-        _ => Err(format!("must be 0, for no limit, or a number from {} on", file::MIN_QPS)),
+        Ok(qps) if qps == 0.0 || (clusters_file::MIN_QPS..=f64::MAX).contains(&qps) => Ok(qps),
+        _ => Err(format!("must be 0, for no limit, or a number from {} on", clusters_file::MIN_QPS)),
     }
 }
 

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use crate::credential::RelativePath;
 use crate::env_file::{self, Environment};
-use crate::kube::config::clusters::Clusters;
+use crate::kube::config::registry::Clusters;
 use crate::sync;
 use crate::text::Quoted;
 use crate::volume::{self, Files, Reader};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use log::info;
 
-use crate::kube::config::clusters::Clusters;
+use crate::kube::config::registry::Clusters;
 use crate::sync::{self, Error, Settings};
 use crate::volume::{Published, Volume};
 

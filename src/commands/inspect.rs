@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::inspect::clusters::{ClusterReport, Named, json, survey, table};
 use crate::inspect::{self, Format, Question};
-use crate::kube::config::clusters::Clusters;
-use crate::kube::config::clusters::file::Labels;
+use crate::kube::config::clusters_file::Labels;
+use crate::kube::config::registry::Clusters;
 use crate::object::{ClusterId, ClusterRef};
 
 /// What is asked, and how the answer is written.

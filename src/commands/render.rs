@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind, Write};
 
 use crate::bundle::{Bundle, BundleFile};
 use crate::credential::FileMode;
-use crate::kube::config::clusters::Clusters;
+use crate::kube::config::registry::Clusters;
 use crate::render::hidden;
 use crate::sync::{self, Error, Gathered, Settings};
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::inspect::api::{self, Page, Version};
-use crate::kube::config::clusters::file::Labels;
+use crate::kube::config::clusters_file::Labels;
 use crate::kube::{Cause, Client, Deadline};
 use crate::text::one_line;
 

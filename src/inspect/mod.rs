@@ -23,7 +23,7 @@ pub(crate) use target::{Target, TargetError};
 
 use crate::annotations::ReferenceScope;
 use crate::kube::Cause;
-use crate::kube::config::clusters::Clusters;
+use crate::kube::config::registry::Clusters;
 use crate::object::ClusterRef;
 
 /// What is asked.

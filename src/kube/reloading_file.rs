@@ -4,12 +4,14 @@
 use std::error::Error;
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use log::warn;
 use zeroize::Zeroizing;
+
+use crate::bounded_file::read_bounded;
 
 /// The largest file that is read, in bytes: some hundreds of certificates.
 const FILE_LIMIT: usize = 1024 * 1024;
@@ -123,13 +125,9 @@ fn read_bytes(path: &Path) -> Result<(FileStamp, Zeroizing<Vec<u8>>), FileError>
     let unreadable = |error| FileError::new(path, FileProblem::Unreadable(error));
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    // The buffer has room for the whole file from the start: growing it would leave a copy of the content behind.
-    let expected = usize::try_from(metadata.size()).unwrap_or(0).min(FILE_LIMIT) + 1;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(expected));
-    file.take(FILE_LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    let bytes = read_bounded(file, FILE_LIMIT).map_err(unreadable)?;
     match bytes.trim_ascii() {
         [] => Err(FileError::new(path, FileProblem::Empty)),
-        _ if bytes.len() > FILE_LIMIT => Err(FileError::new(path, FileProblem::TooLarge)),
         _ => Ok((FileStamp::new(&metadata), bytes)),
     }
 }
@@ -165,8 +163,6 @@ enum FileProblem {
     Unreadable(#[source] io::Error),
     #[error("is empty")]
     Empty,
-    #[error("is larger than {FILE_LIMIT} bytes")]
-    TooLarge,
     #[error("is not text")]
     NotText,
     #[error("{0}")]
@@ -257,6 +253,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("file"), vec![b'x'; FILE_LIMIT + 1]).unwrap();
         let error = Reloading::open(directory.path().join("file"), parse).unwrap_err().to_string();
-        assert!(error.ends_with("file is larger than 1048576 bytes"), "{error}");
+        assert!(error.ends_with("file cannot be read: it is larger than 1048576 bytes"), "{error}");
     }
 }

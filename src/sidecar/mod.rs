@@ -23,7 +23,7 @@ use std::time::Duration;
 use log::warn;
 
 use crate::credential::Credential;
-use crate::kube::config::clusters::Clusters;
+use crate::kube::config::registry::Clusters;
 use crate::kube::{self, Deadline};
 use crate::object::ObjectRef;
 use crate::sidecar::follower::Follower;

@@ -7,7 +7,7 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::kube::config::clusters::Clusters;
+use crate::kube::config::registry::Clusters;
 use crate::kube::{Deadline, Error, Object};
 use crate::object::{ClusterRef, ObjectRef};
 use crate::sidecar::told::{Batch, Read, Told};

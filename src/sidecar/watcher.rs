@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info};
 
-use crate::kube::config::clusters::Clusters;
+use crate::kube::config::registry::Clusters;
 use crate::kube::{Backoff, Cause, Change, Error};
 use crate::object::ObjectRef;
 use crate::sidecar::Follow;

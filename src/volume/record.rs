@@ -13,11 +13,11 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 
+use crate::bounded_file::read_bounded;
 use crate::credential::RelativePath;
 use crate::volume::tree;
 
@@ -28,7 +28,7 @@ pub(crate) const MODE: u32 = 0o444;
 const HEADER: &str = "podcreds volume 1";
 const INCOMPLETE: &str = " incomplete";
 /// The largest record in bytes: 128 credentials with a path of 512 bytes and the directories above it come to less.
-const LIMIT: u64 = 1024 * 1024;
+const LIMIT: usize = 1024 * 1024;
 
 /// The names that podcreds published.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,10 +50,10 @@ impl Record {
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(errno),
         };
-        let mut text = String::new();
-        let read = file.take(LIMIT + 1).read_to_string(&mut text);
-        read.map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::INVAL))?;
-        Self::parse(&text).map(Some).ok_or(Errno::INVAL)
+        let text = read_bounded(file, LIMIT);
+        let text = text.map_err(|cause| Errno::from_io_error(&cause).unwrap_or(Errno::INVAL))?;
+        let text = std::str::from_utf8(&text).map_err(|_| Errno::INVAL)?;
+        Self::parse(text).map(Some).ok_or(Errno::INVAL)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -72,7 +72,7 @@ impl Record {
             }
             paths.insert(line.to_owned());
         }
-        (text.len() as u64 <= LIMIT).then_some(Self { paths, incomplete })
+        (text.len() <= LIMIT).then_some(Self { paths, incomplete })
     }
 
     pub(crate) fn to_text(&self) -> String {

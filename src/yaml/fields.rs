@@ -1,61 +1,62 @@
-//! Takes the values of a tree by their keys, and notes each that is not what is wanted.
+//! Typed access to the values of a tree. Errors are collected, so that one run reports them all.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::secret::SecretBytes;
 use crate::text::{Quoted, RedactedPrefix, nearest, suggest};
 use crate::yaml::scalar::{integer, number};
-use crate::yaml::{Key, Node, Position, Problems, Value};
+use crate::yaml::{Key, Node, Position, Value};
 
-/// A value, or the lack of one, at a place in a document. `null` is a lack, as it is for kubectl.
-pub(crate) struct Place<'a> {
+/// A position in a document with the value there, if any. `null` counts as absent, as it does for kubectl.
+pub(crate) struct Cursor<'a> {
     node: Option<&'a Node>,
     at: Position,
     path: String,
-    problems: &'a Problems,
+    problems: &'a ValueErrors,
 }
 
-/// The entries of a mapping.
+/// A mapping.
 pub(crate) struct Fields<'a> {
     entries: &'a [(Key, Node)],
     at: Position,
     path: String,
-    problems: &'a Problems,
+    problems: &'a ValueErrors,
 }
 
-impl<'a> Place<'a> {
-    /// The whole document. What is wrong in it goes to `problems`.
-    pub(crate) fn document(node: &'a Node, problems: &'a Problems) -> Self {
+impl<'a> Cursor<'a> {
+    /// The root of a document. Errors go to `problems`.
+    pub(crate) fn document(node: &'a Node, problems: &'a ValueErrors) -> Self {
         Self::new(Some(node), node.at, String::new(), problems)
     }
 
-    fn new(node: Option<&'a Node>, at: Position, path: String, problems: &'a Problems) -> Self {
+    fn new(node: Option<&'a Node>, at: Position, path: String, problems: &'a ValueErrors) -> Self {
         let node = node.filter(|node| !matches!(node.value, Value::Null));
         Self { node, at, path, problems }
     }
 
-    /// A lack at the same place.
+    /// An absent value at the same position.
     #[must_use]
-    pub(crate) fn nothing(&self) -> Self {
+    pub(crate) fn absent(&self) -> Self {
         Self::new(None, self.at, self.path.clone(), self.problems)
     }
 
-    /// Where it stands; if it is absent, where the mapping begins that lacks it.
+    /// The position of the value, or that of the enclosing mapping if the value is absent.
     pub(crate) fn at(&self) -> Position {
         self.at
     }
 
-    /// Whether nothing stands there.
     pub(crate) fn is_absent(&self) -> bool {
         self.node.is_none()
     }
 
-    /// Notes that something is wrong here. The text says what, and what would be right, without any value.
+    /// Reports an error. The text says what is wrong and what is expected; it must not hold a value.
     pub(crate) fn report(&self, text: impl Into<String>) {
         self.problems.add(self.at, &self.path, text.into());
     }
 
-    /// Notes it if nothing stands here; an empty text is nothing.
+    /// Reports an absent value or empty text.
     pub(crate) fn required(&self) -> &Self {
         let is_empty =
             self.node.is_none_or(|node| matches!(&node.value, Value::Text(text) if text.expose().is_empty()));
@@ -65,13 +66,13 @@ impl<'a> Place<'a> {
         self
     }
 
-    /// Text that may be shown. An empty one counts as absent, as it does for kubectl.
+    /// Text that messages may show. Empty text counts as absent, as it does for kubectl.
     pub(crate) fn string(&self) -> Option<String> {
         self.text().and_then(SecretBytes::expose_text).map(str::to_owned)
     }
 
-    /// Text that may be shown, of a form that people may take for another type: `example` is one. An empty one counts as absent.
-    pub(crate) fn string_such_as(&self, example: &str) -> Option<String> {
+    /// As [`Self::string`], with an example in the message, for text whose form users may take for another type.
+    pub(crate) fn string_with_example(&self, example: &str) -> Option<String> {
         match &self.node?.value {
             Value::Text(_) => self.string(),
             _ => {
@@ -81,7 +82,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Text that may not be shown. An empty one counts as absent.
+    /// Text that messages must not show. Empty text counts as absent.
     pub(crate) fn secret(&self) -> Option<SecretBytes> {
         self.text().cloned()
     }
@@ -89,30 +90,27 @@ impl<'a> Place<'a> {
     fn text(&self) -> Option<&'a SecretBytes> {
         match &self.node?.value {
             Value::Text(text) => Some(text).filter(|text| !text.expose().is_empty()),
-            other => self.wrong("text", other),
+            other => self.type_error("text", other),
         }
     }
 
-    /// `true` or `false`, by any name that YAML 1.1 has for them.
     pub(crate) fn boolean(&self) -> Option<bool> {
         match &self.node?.value {
             Value::Bool(value) => Some(*value),
-            other => self.wrong("true or false", other),
+            other => self.type_error("true or false", other),
         }
     }
 
-    /// A finite number.
     pub(crate) fn number(&self) -> Option<f64> {
         match &self.node?.value {
             Value::Number(text) => number(text).or_else(|| {
                 self.report("must be a finite number");
                 None
             }),
-            other => self.wrong("a number", other),
+            other => self.type_error("a number", other),
         }
     }
 
-    /// A whole number that is not negative.
     pub(crate) fn whole_number(&self) -> Option<u64> {
         match &self.node?.value {
             Value::Number(text) => match integer(text) {
@@ -123,16 +121,16 @@ impl<'a> Place<'a> {
                     None
                 }
             },
-            other => self.wrong("a whole number", other),
+            other => self.type_error("a whole number", other),
         }
     }
 
-    /// The items of a list; none if it is absent.
-    pub(crate) fn items(&self) -> Vec<Self> {
+    /// The items of a list, empty if it is absent.
+    pub(crate) fn seq(&self) -> Vec<Self> {
         let items = match self.node.map(|node| &node.value) {
             None => return Vec::new(),
             Some(Value::List(items)) => items,
-            Some(other) => return self.wrong("a list", other).unwrap_or_default(),
+            Some(other) => return self.type_error("a list", other).unwrap_or_default(),
         };
         let path = |index| format!("{}[{index}]", self.path);
         let place =
@@ -140,22 +138,22 @@ impl<'a> Place<'a> {
         items.iter().enumerate().map(place).collect()
     }
 
-    /// The items of a list of texts. Where one is `null` or empty, an empty text stands.
-    pub(crate) fn strings(&self) -> Vec<String> {
-        self.items().iter().map(|item| item.string().unwrap_or_default()).collect()
+    /// A list of strings. `null` items become empty strings.
+    pub(crate) fn string_seq(&self) -> Vec<String> {
+        self.seq().iter().map(|item| item.string().unwrap_or_default()).collect()
     }
 
-    /// The entries of a mapping whose keys are known; none if it is absent or no mapping.
+    /// A mapping with known keys. `None` means that it is absent or of a wrong type.
     pub(crate) fn fields(&self) -> Option<Fields<'a>> {
         match &self.node?.value {
             Value::Map(entries) => {
                 Some(Fields { entries, at: self.at, path: self.path.clone(), problems: self.problems })
             }
-            other => self.wrong("a mapping", other),
+            other => self.type_error("a mapping", other),
         }
     }
 
-    /// The entries of a mapping whose keys may be any; none if it is absent.
+    /// The entries of a mapping with arbitrary keys, empty if it is absent.
     pub(crate) fn entries(&self) -> BTreeMap<String, Self> {
         let fields = self.fields();
         let entries = fields.iter().flat_map(|fields| fields.entries);
@@ -165,12 +163,12 @@ impl<'a> Place<'a> {
             .collect::<BTreeMap<_, _>>()
     }
 
-    /// Whatever stands there, as JSON.
+    /// The value as JSON, whatever its type.
     pub(crate) fn json(&self) -> Option<serde_json::Value> {
         self.node.map(json)
     }
 
-    fn wrong<T>(&self, wanted: &str, found: &Value) -> Option<T> {
+    fn type_error<T>(&self, wanted: &str, found: &Value) -> Option<T> {
         let (found, remedy) = match found {
             Value::Null => ("null", ""),
             Value::Bool(_) if wanted == "text" => ("true or false", ": put it in quotes"),
@@ -190,32 +188,31 @@ impl<'a> Place<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Where the mapping begins.
     pub(crate) fn at(&self) -> Position {
         self.at
     }
 
-    /// Adds to the path in messages what names this mapping for people, such as the id in it.
+    /// Adds a label, such as the id of an entry, to the path in messages.
     #[must_use]
-    pub(crate) fn named(mut self, name: &str) -> Self {
+    pub(crate) fn with_label(mut self, name: &str) -> Self {
         self.path = format!("{} ({name})", self.path);
         self
     }
 
-    /// The value under a key, or the lack of it.
-    pub(crate) fn get(&self, key: &str) -> Place<'a> {
+    /// The value under a key, which may be absent.
+    pub(crate) fn get(&self, key: &str) -> Cursor<'a> {
         let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
         match self.entries.iter().find(|(other, _)| other.text == key) {
-            Some((_, node)) => Place::new(Some(node), node.at, path, self.problems),
-            None => Place::new(None, self.at, path, self.problems),
+            Some((_, node)) => Cursor::new(Some(node), node.at, path, self.problems),
+            None => Cursor::new(None, self.at, path, self.problems),
         }
     }
 
-    /// Notes every key that is none of these, each with the one that it is probably a misspelling of.
-    pub(crate) fn only(&self, known: &[&str]) {
+    /// Reports every key that is not in `known`, with the most similar one.
+    pub(crate) fn deny_unknown(&self, known: &[&str]) {
         for (key, _) in self.entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
             let text = format!(
-                "key {} is unknown{}",
+                "unknown key {}{}",
                 RedactedPrefix(&key.text),
                 suggest(nearest(&key.text, known.iter().copied()))
             );
@@ -223,8 +220,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Notes each of these keys that stands there, with the reason.
-    pub(crate) fn without(&self, keys: &[&str], reason: &str) {
+    /// Reports each of these keys that is present, with the reason.
+    pub(crate) fn reject(&self, keys: &[&str], reason: &str) {
         for (key, _) in self.entries.iter().filter(|(key, _)| keys.contains(&key.text.as_str())) {
             let path =
                 if self.path.is_empty() { key.text.clone() } else { format!("{}.{}", self.path, key.text) };
@@ -249,5 +246,47 @@ fn json(node: &Node) -> serde_json::Value {
             .map(|(key, node)| (key.text.clone(), json(node)))
             .collect::<serde_json::Map<_, _>>()
             .into(),
+    }
+}
+
+/// Errors beyond these are dropped. A message lists far fewer.
+const PROBLEM_LIMIT: usize = 1000;
+
+/// A wrong, missing or unknown value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueError {
+    /// The position of the value, or that of the enclosing mapping if the value is missing.
+    pub(crate) at: Position,
+    /// Such as `users[0].user.token`; empty for the document itself.
+    pub(crate) path: String,
+    /// What is wrong and what is expected, without a value.
+    pub(crate) text: String,
+}
+
+impl fmt::Display for ValueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = if self.path.is_empty() { "the document" } else { &self.path };
+        write!(f, "{}: {path}: {}", self.at, self.text)
+    }
+}
+
+/// Error sink: readers record errors and continue.
+#[derive(Debug, Default)]
+pub(crate) struct ValueErrors(RefCell<Vec<ValueError>>);
+
+impl ValueErrors {
+    pub(crate) fn add(&self, at: Position, path: &str, text: String) {
+        let mut found = self.0.borrow_mut();
+        if found.len() == PROBLEM_LIMIT {
+            return;
+        }
+        // Insertion is fast enough for so few, and a sort at the end would add 20 KB of code.
+        let place = found.partition_point(|problem| problem.at <= at);
+        found.insert(place, ValueError { at, path: path.to_owned(), text });
+    }
+
+    /// All errors, in the order of the document.
+    pub(crate) fn into_vec(self) -> Vec<ValueError> {
+        self.0.into_inner()
     }
 }

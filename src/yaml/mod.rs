@@ -1,15 +1,12 @@
-//! YAML, and JSON with it, as a tree whose nodes know their place, and a reader that finds every error at once. Text in, values
-//! out; nothing is read from anywhere.
+//! Parses YAML, and JSON as a subset, to a tree with positions (`tree`), and reads typed values from it (`fields`). All type errors
+//! are reported at once. This module does no I/O.
 //!
-//! The types are those of YAML 1.1, because kubectl reads kubeconfigs by them: `yes` and `y` are booleans, `0o17` is a
-//! number. Scalars are secrets from the first: a kubeconfig is full of them. No message holds any text of a document but the
-//! names of keys.
+//! Scalars have the types of YAML 1.1 (`scalar`), because kubectl reads kubeconfigs by them: `yes` and `y` are booleans, `0o17` is a
+//! number. Scalars are stored as secrets, because a kubeconfig is full of them. Error messages hold names of keys and no other
+//! text of the document.
 
-mod entries;
 mod fields;
-mod problem;
 mod scalar;
-mod syntax;
 mod tree;
 
 #[cfg(test)]
@@ -17,23 +14,21 @@ mod tests;
 
 use std::fmt;
 
-pub(crate) use fields::{Fields, Place};
-pub(crate) use problem::{Problem, Problems};
-pub(crate) use syntax::SyntaxError;
-pub(crate) use tree::parse;
+pub(crate) use fields::{Cursor, Fields, ValueError, ValueErrors};
+pub(crate) use tree::{SyntaxError, parse};
 
 use crate::secret::SecretBytes;
 use crate::text::RedactedPrefix;
 
-/// The longest text that is read, in bytes: a thousand clusters with certificates of their own.
+/// The maximum size of a document, in bytes: a kubeconfig of a thousand clusters with inline certificates fits.
 pub(crate) const TEXT_LIMIT: usize = 1024 * 1024;
 
-/// The deepest nesting. A kubeconfig has 7 levels, and an extension some more.
+/// The maximum nesting. A kubeconfig has 7 levels, and an extension a few more.
 const DEPTH_LIMIT: usize = 64;
-/// The most values of a document, counted again wherever an alias repeats them.
+/// The maximum number of values, where each alias counts as all the values that it repeats.
 const NODE_LIMIT: usize = 200_000;
 
-/// Where something begins.
+/// The position of the first character.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
     /// Counted from 1.
@@ -48,14 +43,14 @@ impl fmt::Display for Position {
     }
 }
 
-/// One value of a document and where it begins. Aliases and merge keys are resolved.
+/// A value and its position. Aliases and merge keys are resolved.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     value: Value,
     at: Position,
 }
 
-/// What a node is. Numbers stay as they were written: what was meant by one may be a secret.
+/// Numbers keep their text, because a number may be a password without quotes.
 #[derive(Clone, Debug)]
 enum Value {
     Null,
@@ -66,7 +61,7 @@ enum Value {
     Map(Vec<(Key, Node)>),
 }
 
-/// The key of an entry of a mapping, and where it begins.
+/// The key of a mapping entry.
 #[derive(Clone)]
 struct Key {
     text: String,
@@ -75,7 +70,7 @@ struct Key {
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `{password:value}` without a space is a key.
+        // `{password:value}` lacks a space, so the whole text is a key.
         write!(f, "{}", RedactedPrefix(&self.text))
     }
 }

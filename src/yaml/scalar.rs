@@ -1,10 +1,10 @@
-//! Which type a scalar without quotes has. The rules are those of YAML 1.1 as the library of kubectl has them.
+//! The types of plain scalars, by the rules of the YAML 1.1 library in kubectl.
 //! Source: <https://github.com/kubernetes-sigs/yaml/blob/master/goyaml.v2/resolve.go>
 
 use crate::secret::SecretBytes;
 use crate::yaml::Value;
 
-/// The value of a scalar without quotes.
+/// Resolves a plain scalar.
 pub(crate) fn resolve(text: SecretBytes) -> Value {
     match text.expose() {
         b"" | b"~" | b"null" | b"Null" | b"NULL" => Value::Null,
@@ -17,7 +17,7 @@ pub(crate) fn resolve(text: SecretBytes) -> Value {
     }
 }
 
-/// The number that was written, if it is finite.
+/// The value of a number. `None` means that it is not finite.
 pub(crate) fn number(text: &SecretBytes) -> Option<f64> {
     let plain = without_underscores(text.expose());
     match whole(&plain) {
@@ -31,7 +31,7 @@ pub(crate) fn number(text: &SecretBytes) -> Option<f64> {
     .filter(|number: &f64| number.is_finite())
 }
 
-/// The same as a whole number: whether it is negative, and how large it is without its sign.
+/// The sign (true if negative) and magnitude of a whole number.
 pub(crate) fn integer(text: &SecretBytes) -> Option<(bool, u64)> {
     whole(&without_underscores(text.expose()))
 }
@@ -44,7 +44,7 @@ fn is_number(bytes: &[u8]) -> bool {
     if special {
         return true;
     }
-    // What begins with a point must have no underscore.
+    // A number that begins with a point must not contain underscores.
     let begins = bytes.first().is_some_and(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-'));
     if !begins && (bytes.first() != Some(&b'.') || bytes.contains(&b'_')) {
         return false;
@@ -53,7 +53,7 @@ fn is_number(bytes: &[u8]) -> bool {
     whole(&plain).is_some() || is_decimal(&plain) && !is_infinite(&plain)
 }
 
-/// A decimal number that is larger than a float can be stays text.
+/// A decimal number beyond the range of `f64` stays text, because Go's `ParseFloat` fails.
 fn is_infinite(plain: &[u8]) -> bool {
     std::str::from_utf8(plain).ok().and_then(|text| text.parse::<f64>().ok()).is_none_or(f64::is_infinite)
 }
@@ -76,7 +76,7 @@ fn whole(plain: &[u8]) -> Option<(bool, u64)> {
         [b'0', rest @ ..] if !rest.is_empty() => (8, rest),
         _ => (10, digits),
     };
-    // A second sign is none of a number's.
+    // `from_str_radix` would accept a second sign.
     if !digits.iter().all(u8::is_ascii_alphanumeric) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! From the events of the parser to a tree, with a bound on all that grows.
+//! Builds a tree from the events of the parser. Depth, number of values and the bytes that aliases repeat are bounded.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,23 +6,22 @@ use std::collections::BTreeMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use crate::secret::SecretBytes;
-use crate::yaml::entries::Entries;
+use crate::text::RedactedPrefix;
 use crate::yaml::scalar::resolve;
-use crate::yaml::syntax::Fault;
-use crate::yaml::{DEPTH_LIMIT, NODE_LIMIT, Node, Position, SyntaxError, TEXT_LIMIT, Value};
+use crate::yaml::{DEPTH_LIMIT, Key, NODE_LIMIT, Node, Position, TEXT_LIMIT, Value};
 
-/// Reads the one document of a text. An empty text is a document that is null.
+/// Parses a single document. Empty text is `null`.
 ///
 /// # Errors
-/// The first thing that is no YAML, that stands twice, or that goes over a bound.
+/// The first syntax error, duplicate key or exceeded bound.
 pub(crate) fn parse(text: &[u8]) -> Result<Node, SyntaxError> {
     let start = Position { line: 1, column: 1 };
     if text.len() > TEXT_LIMIT {
-        return Err(Fault::TooLong.at(start));
+        return Err(SyntaxErrorKind::TooLong.at(start));
     }
     let text = std::str::from_utf8(text).map_err(|error| {
         let line = text[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-        Fault::NotText.at(Position { line, ..start })
+        SyntaxErrorKind::NotText.at(Position { line, ..start })
     })?;
     let mut tree = Tree::default();
     let mut events = Parser::new_from_str(text);
@@ -39,38 +38,38 @@ fn position(mark: Marker) -> Position {
 
 fn grammar(error: &ScanError) -> SyntaxError {
     let said = match error.info() {
-        // This one goes on with a character of the document.
+        // The text of this error holds a character of the document, which may be part of a secret.
         said if said.starts_with("unexpected character") => "a value that begins with @, ` or % needs quotes",
         said => said,
     };
-    Fault::Grammar(said.to_owned()).at(position(*error.marker()))
+    SyntaxErrorKind::Grammar(said.to_owned()).at(position(*error.marker()))
 }
 
-/// The name of a tag of YAML itself.
+/// The name of a tag, if it is of the YAML core schema.
 fn core(tag: &Tag) -> Option<&str> {
     tag.is_yaml_core_schema().then_some(&tag.suffix)
 }
 
-/// A tree that grows with every event.
+/// A tree under construction.
 #[derive(Default)]
 struct Tree {
-    /// The collections around what comes next.
-    open: Vec<Open>,
+    /// The enclosing collections of the next node.
+    open: Vec<OpenNode>,
     root: Option<Node>,
-    /// What aliases can repeat, by the parser's number.
+    /// Anchored nodes, by the number that the parser gives them.
     anchors: BTreeMap<usize, Node>,
     nodes: usize,
     repeated: usize,
 }
 
-/// A collection whose end has not come.
-struct Open {
+/// A collection whose end event is still to come.
+struct OpenNode {
     at: Position,
     anchor: usize,
-    inside: Inside,
+    frame: Frame,
 }
 
-enum Inside {
+enum Frame {
     List(Vec<Node>),
     Map(Entries),
 }
@@ -85,37 +84,39 @@ impl Tree {
                 }
             }
             Event::Alias(anchor) => {
-                let node = self.anchors.get(&anchor).ok_or_else(|| Fault::Circle.at(at))?;
-                let size = Size::of(node);
+                let node = self.anchors.get(&anchor).ok_or_else(|| SyntaxErrorKind::Circle.at(at))?;
+                let size = NodeSize::new(node);
                 if self.open.len() + size.height > DEPTH_LIMIT {
-                    return Err(Fault::TooDeep.at(at));
+                    return Err(SyntaxErrorKind::TooDeep.at(at));
                 }
                 let node = node.clone();
                 self.count(&size, at)?;
                 self.complete(Node { at, ..node }, 0)?;
             }
             Event::SequenceStart(anchor, tag) => {
-                self.open(Inside::List(Vec::new()), anchor, "seq", tag.as_deref(), at)?;
+                self.open(Frame::List(Vec::new()), anchor, "seq", tag.as_deref(), at)?;
             }
             Event::MappingStart(anchor, tag) => {
-                self.open(Inside::Map(Entries::default()), anchor, "map", tag.as_deref(), at)?;
+                self.open(Frame::Map(Entries::default()), anchor, "map", tag.as_deref(), at)?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                if let Some(Open { at, anchor, inside }) = self.open.pop() {
-                    let value = match inside {
-                        Inside::List(items) => Value::List(items),
-                        Inside::Map(entries) => Value::Map(entries.finish()),
+                if let Some(OpenNode { at, anchor, frame }) = self.open.pop() {
+                    let value = match frame {
+                        Frame::List(items) => Value::List(items),
+                        Frame::Map(entries) => Value::Map(entries.finish()),
                     };
                     self.complete(Node { value, at }, anchor)?;
                 }
             }
-            Event::DocumentStart(_) if self.root.is_some() => return Err(Fault::SecondDocument.at(at)),
+            Event::DocumentStart(_) if self.root.is_some() => {
+                return Err(SyntaxErrorKind::SecondDocument.at(at));
+            }
             _ => {}
         }
         Ok(())
     }
 
-    /// The value of a scalar; none for a merge key.
+    /// The value of a scalar. `None` means that it is a merge key.
     fn scalar(
         &mut self,
         text: Cow<'_, str>,
@@ -133,14 +134,14 @@ impl Tree {
             None | Some(Some("str")) => Value::Text(text),
             Some(Some("int" | "float" | "bool" | "null")) => resolve(text),
             Some(_) if tag.is_some_and(|tag| tag.handle.is_empty() && tag.suffix == "!") => Value::Text(text),
-            Some(_) => return Err(Fault::Tag.at(at)),
+            Some(_) => return Err(SyntaxErrorKind::Tag.at(at)),
         }))
     }
 
-    /// Whether `<<` is a merge key here: where a key is due.
+    /// Whether `<<` is a merge key here, which it is where a key is expected.
     fn merges(&mut self, at: Position) -> Result<bool, SyntaxError> {
         match self.open.last_mut() {
-            Some(Open { inside: Inside::Map(entries), .. }) if entries.wants_key() => {
+            Some(OpenNode { frame: Frame::Map(entries), .. }) if entries.expects_key() => {
                 entries.merge(at)?;
                 Ok(true)
             }
@@ -150,74 +151,74 @@ impl Tree {
 
     fn open(
         &mut self,
-        inside: Inside,
+        frame: Frame,
         anchor: usize,
         kind: &str,
         tag: Option<&Tag>,
         at: Position,
     ) -> Result<(), SyntaxError> {
         if tag.is_some_and(|tag| core(tag) != Some(kind)) {
-            return Err(Fault::Tag.at(at));
+            return Err(SyntaxErrorKind::Tag.at(at));
         }
         if self.open.len() == DEPTH_LIMIT {
-            return Err(Fault::TooDeep.at(at));
+            return Err(SyntaxErrorKind::TooDeep.at(at));
         }
-        if let Some(Open { inside: Inside::Map(entries), .. }) = self.open.last()
-            && entries.wants_key()
+        if let Some(OpenNode { frame: Frame::Map(entries), .. }) = self.open.last()
+            && entries.expects_key()
         {
-            return Err(Fault::Key.at(at));
+            return Err(SyntaxErrorKind::Key.at(at));
         }
-        self.open.push(Open { at, anchor, inside });
+        self.open.push(OpenNode { at, anchor, frame });
         Ok(())
     }
 
-    /// Puts a whole node where it belongs.
+    /// Adds a complete node to the enclosing collection.
     fn complete(&mut self, node: Node, anchor: usize) -> Result<(), SyntaxError> {
         self.nodes += 1;
         if self.nodes > NODE_LIMIT {
-            return Err(Fault::TooMany.at(node.at));
+            return Err(SyntaxErrorKind::TooMany.at(node.at));
         }
         if anchor != 0 {
-            self.count(&Size::of(&node), node.at)?;
+            self.count(&NodeSize::new(&node), node.at)?;
             self.anchors.insert(anchor, node.clone());
         }
-        match self.open.last_mut().map(|open| &mut open.inside) {
+        match self.open.last_mut().map(|open| &mut open.frame) {
             None => self.root = Some(node),
-            Some(Inside::List(items)) => items.push(node),
-            Some(Inside::Map(entries)) => entries.take(node)?,
+            Some(Frame::List(items)) => items.push(node),
+            Some(Frame::Map(entries)) => entries.take(node)?,
         }
         Ok(())
     }
 
-    /// Counts what is copied.
-    fn count(&mut self, size: &Size, at: Position) -> Result<(), SyntaxError> {
+    /// Charges a copy to the bounds.
+    fn count(&mut self, size: &NodeSize, at: Position) -> Result<(), SyntaxError> {
         self.nodes += size.nodes;
         self.repeated += size.bytes;
         if self.nodes > NODE_LIMIT {
-            return Err(Fault::TooMany.at(at));
+            return Err(SyntaxErrorKind::TooMany.at(at));
         }
-        if self.repeated > TEXT_LIMIT { Err(Fault::Repeated.at(at)) } else { Ok(()) }
+        if self.repeated > TEXT_LIMIT { Err(SyntaxErrorKind::Repeated.at(at)) } else { Ok(()) }
     }
 }
 
-/// How much a node holds, itself among it.
-struct Size {
+/// The size of a node, including the node itself.
+struct NodeSize {
     nodes: usize,
     bytes: usize,
     height: usize,
 }
 
-impl Size {
-    fn of(node: &Node) -> Self {
+impl NodeSize {
+    fn new(node: &Node) -> Self {
         let mut size = Self { nodes: 1, bytes: 0, height: 0 };
         match &node.value {
             Value::Null | Value::Bool(_) => {}
             Value::Number(text) | Value::Text(text) => size.bytes = text.expose().len(),
-            Value::List(items) => items.iter().for_each(|item| size.add(&Self::of(item))),
+            Value::List(items) => items.iter().for_each(|item| size.add(&Self::new(item))),
             Value::Map(entries) => {
                 for (key, node) in entries {
                     size.bytes += key.text.len();
-                    size.add(&Self::of(node));
+                    size.add(&Self::new(node));
                 }
             }
         }
@@ -231,5 +232,124 @@ impl Size {
         self.nodes += inner.nodes;
         self.bytes += inner.bytes;
         self.height = self.height.max(inner.height);
+    }
+}
+
+/// A mapping under construction. Duplicate keys are rejected, and merge keys are resolved.
+/// Source: <https://yaml.org/type/merge.html>
+#[derive(Default)]
+pub(crate) struct Entries {
+    own: Vec<(Key, Node)>,
+    /// The positions of its own keys.
+    seen: BTreeMap<String, Position>,
+    /// Entries of merged mappings. The first one with a key wins.
+    merged: Vec<(Key, Node)>,
+    /// The key of the next value.
+    next: Option<MapKey>,
+}
+
+enum MapKey {
+    Own(Key),
+    Merge(Position),
+}
+
+impl Entries {
+    pub(crate) fn expects_key(&self) -> bool {
+        self.next.is_none()
+    }
+
+    pub(crate) fn merge(&mut self, at: Position) -> Result<(), SyntaxError> {
+        // In kubectl a merge after a key overrides that key, in other libraries it does not. Reject what is ambiguous.
+        if !self.own.is_empty() || !self.merged.is_empty() {
+            return Err(SyntaxErrorKind::Merge.at(at));
+        }
+        self.next = Some(MapKey::Merge(at));
+        Ok(())
+    }
+
+    pub(crate) fn take(&mut self, node: Node) -> Result<(), SyntaxError> {
+        match self.next.take() {
+            None => self.next = Some(MapKey::Own(self.key(node)?)),
+            Some(MapKey::Own(key)) => self.own.push((key, node)),
+            Some(MapKey::Merge(at)) => {
+                let sources = if let Value::List(items) = node.value { items } else { vec![node] };
+                for source in sources {
+                    let Value::Map(entries) = source.value else { return Err(SyntaxErrorKind::Merge.at(at)) };
+                    self.merged.extend(entries);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn key(&mut self, node: Node) -> Result<Key, SyntaxError> {
+        let at = node.at;
+        let text = match &node.value {
+            Value::Text(text) | Value::Number(text) => text.expose_text().unwrap_or_default(),
+            Value::Bool(true) => "true",
+            Value::Bool(false) => "false",
+            Value::Null => "null",
+            Value::List(_) | Value::Map(_) => return Err(SyntaxErrorKind::Key.at(at)),
+        };
+        match self.seen.insert(text.to_owned(), at) {
+            Some(first) => Err(SyntaxErrorKind::Twice(RedactedPrefix(text).to_string(), first).at(at)),
+            None => Ok(Key { text: text.to_owned(), at }),
+        }
+    }
+
+    /// Its own entries, and then the merged ones whose keys it does not have.
+    pub(crate) fn finish(mut self) -> Vec<(Key, Node)> {
+        for (key, node) in self.merged {
+            if !self.seen.contains_key(&key.text) {
+                self.seen.insert(key.text.clone(), key.at);
+                self.own.push((key, node));
+            }
+        }
+        self.own
+    }
+}
+
+/// A syntax error with its position. It holds no text of the document except a duplicate key.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{at}: {kind}")]
+pub struct SyntaxError {
+    pub(crate) at: Position,
+    pub(crate) kind: SyntaxErrorKind,
+}
+
+/// The kinds of syntax errors.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SyntaxErrorKind {
+    #[error("is larger than {TEXT_LIMIT} bytes")]
+    TooLong,
+    #[error("is not UTF-8 text")]
+    NotText,
+    /// With the message of the parser.
+    #[error("invalid YAML: {0}")]
+    Grammar(String),
+    #[error("starts a second document; a file must have only one")]
+    SecondDocument,
+    #[error("is nested deeper than {} levels", super::DEPTH_LIMIT)]
+    TooDeep,
+    #[error("holds more than {} values, including those that aliases repeat", super::NODE_LIMIT)]
+    TooMany,
+    #[error("aliases (*) repeat more than {TEXT_LIMIT} bytes")]
+    Repeated,
+    #[error("an alias (*) refers to a value that contains it")]
+    Circle,
+    #[error("a key must be text")]
+    Key,
+    /// With the quoted beginning of the key.
+    #[error("duplicate key {0}, first at {1}")]
+    Twice(String, Position),
+    #[error("a merge key (<<) must come first in its mapping, and its value must be mappings")]
+    Merge,
+    #[error("unsupported tag (!): remove it, or use !!str, !!int, !!float, !!bool, !!null, !!seq or !!map")]
+    Tag,
+}
+
+impl SyntaxErrorKind {
+    pub(crate) fn at(self, at: Position) -> SyntaxError {
+        SyntaxError { at, kind: self }
     }
 }

@@ -8,11 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use podcreds::kube::Server;
-use podcreds::kube::config::kubeconfig::Access;
+use podcreds::kube::config::kubeconfig::ResolvedConfig;
 use podcreds::kube::{Interactive, PemSource};
 
 /// The settings that podcreds selects, without missing ones. Paths of existing certificate files are replaced by their text.
-pub(crate) fn normalized(access: &Access) -> Value {
+pub(crate) fn normalized(access: &ResolvedConfig) -> Value {
     let secret = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let exec = access.exec.as_ref().map(|exec| {
         let env: Vec<_> =

@@ -321,7 +321,7 @@ fn a_kubeconfig_that_is_replaced_is_read_again() {
     two.hub.drop_connections();
     two.put_hub_password("test-password-2");
     arrives("test-password-2");
-    poll_until(HANGS, "it is told", || running.stderr().contains("going on with what was there before"));
+    poll_until(HANGS, "it is told", || running.stderr().contains("keeping the previous configuration"));
     assert!(!running.stderr().contains("test-token"), "{}", running.stderr());
 }
 

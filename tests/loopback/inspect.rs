@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use podcreds::inspect::clusters::{Named, survey};
 use podcreds::kube::Client;
-use podcreds::kube::config::clusters::file::Labels;
+use podcreds::kube::config::clusters_file::Labels;
 use podcreds::kube::config::in_cluster;
 use serde_json::{Value, json};
 

@@ -17,7 +17,7 @@ use crate::inspect::graph::{Detail, Graph, Index, ObjectId, Refusal, State};
 use crate::inspect::kind::Kind;
 use crate::inspect::walk::shape::Shape;
 use crate::inspect::{Error, Question};
-use crate::kube::config::clusters::Clusters;
+use crate::kube::config::registry::Clusters;
 use crate::kube::{Cause, Client, Deadline, names_object};
 use crate::object::{ClusterRef, is_subdomain};
 use crate::secret::SecretBytes;

@@ -1,4 +1,4 @@
-//! The way into the cluster that every pod has: the mounted service account and two environment variables.
+//! The configuration of a pod for its own cluster: the mounted service account and two environment variables.
 //! Source: <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>
 
 use std::path::{Path, PathBuf};
@@ -13,15 +13,15 @@ use crate::kube::transport::ca_bundle::Roots;
 use crate::object::{NameError, Namespace};
 
 /// Where the kubelet mounts the service account.
-pub(crate) const SERVICE_ACCOUNT_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+pub(crate) const SERVICE_ACCOUNT_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// Makes the configuration from the folder that holds `token` and `ca.crt`, and from the values of
+/// Makes the configuration from the directory with `token` and `ca.crt`, and from the values of
 /// `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT`.
 ///
 /// # Errors
-/// What is missing or wrong, and what provides it in a pod.
+/// If one of them is missing or invalid.
 pub fn load(
-    folder: &Path,
+    directory: &Path,
     host: Option<&str>,
     port: Option<&str>,
     request_timeout: Duration,
@@ -32,8 +32,8 @@ pub fn load(
     let host = variable("KUBERNETES_SERVICE_HOST", host)?;
     let port = variable("KUBERNETES_SERVICE_PORT", port)?;
     let server = Server::parse(&host, &port)?;
-    let roots = Roots::open(folder.join("ca.crt"))?;
-    let token = token::open(folder.join("token"))?;
+    let roots = Roots::open(directory.join("ca.crt"))?;
+    let token = token::open(directory.join("token"))?;
     Ok(ClientConfig {
         server,
         server_name: None,
@@ -45,39 +45,40 @@ pub fn load(
     })
 }
 
-/// Reads the pod's namespace from the folder.
+/// Reads the namespace of the pod from the same directory.
 ///
 /// # Errors
-/// As [`load`].
-pub(crate) fn namespace(folder: &Path) -> Result<Namespace, Error> {
-    let path = folder.join("namespace");
+/// If the file is missing or invalid.
+pub(crate) fn namespace(directory: &Path) -> Result<Namespace, Error> {
+    let path = directory.join("namespace");
     let text = read_text(&path)?;
     Namespace::parse(&text).map_err(|cause| Error::Namespace { path, cause })
 }
 
-/// What a pod should have and has not. Each message ends with what provides it.
+/// What is missing in the pod. Each message says what provides it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No API server is named.
+    /// An environment variable of the kubelet is not set.
     #[error(
-        "{variable} is not set: the kubelet sets it in every pod; outside of one, name a kubeconfig with --kubeconfig or KUBECONFIG, or have one at ~/.kube/config"
+        "{variable} is not set: the kubelet sets it in every pod; outside a pod, use a kubeconfig: --kubeconfig, KUBECONFIG or ~/.kube/config"
     )]
     NotInPod {
-        /// The variable.
+        /// Its name.
         variable: &'static str,
     },
-    /// The API server's address is wrong.
+    /// The address of the API server is invalid.
     #[error("KUBERNETES_SERVICE_HOST or KUBERNETES_SERVICE_PORT: {0}")]
     Server(#[from] ServerError),
-    /// A file that is missing, empty or garbled.
+    /// `token`, `ca.crt` or `namespace` cannot be used.
     #[error("{0}; {MOUNTED_BY}")]
     File(#[from] FileError),
-    /// `namespace` holds no namespace.
+    /// `namespace` holds an invalid name.
     #[error("{}: {cause}; {MOUNTED_BY}", path.display())]
     Namespace {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// What is invalid.
+        #[source]
         cause: NameError,
     },
 }

@@ -1,8 +1,10 @@
 //! Client configuration, validated before the first connection: from a pod's service account, a kubeconfig or a clusters file.
 
-pub mod clusters;
+pub mod clusters_file;
+pub(crate) mod duration;
 pub mod in_cluster;
 pub mod kubeconfig;
+pub(crate) mod registry;
 pub(crate) mod server;
 
 use std::time::Duration;

@@ -27,7 +27,7 @@ impl Proxy {
             Some(scheme @ ("socks5" | "socks5h" | "socks4" | "socks4a")) => {
                 Err(ProxyError::Socks(scheme.to_owned()))
             }
-            _ => Err(ProxyError::Scheme(Beginning(url).to_string())),
+            _ => Err(ProxyError::Scheme(RedactedPrefix(url).to_string())),
         }
     }
 

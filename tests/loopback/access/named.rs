@@ -35,10 +35,7 @@ fn without_a_kubeconfig_or_a_pod_the_ways_in_are_told() {
     // A flag for a kubeconfig says that one is meant.
     let finished = init(&home, &["--context", "prod"], &[]);
     assert_code(&finished, 2);
-    assert_has(
-        &finished.stderr,
-        &[&format!("there is no kubeconfig in {}", text(&home.path(".kube/config")))],
-    );
+    assert_has(&finished.stderr, &[&format!("no kubeconfig found in {}", text(&home.path(".kube/config")))]);
 }
 
 #[test]
@@ -58,10 +55,10 @@ fn a_kubeconfig_that_is_missing_broken_or_has_no_such_context_is_told() {
         (vec!["--kubeconfig", typed], ["line 3", "insecure-skip-tls-verify"]),
         (
             vec!["--kubeconfig", config, "--context", "tset"],
-            ["there is no context \"tset\"", "did you mean \"test\"?"],
+            ["context \"tset\" not found", "did you mean \"test\"?"],
         ),
-        (vec!["--kubeconfig", config, "--user", "nobody"], ["there is no user \"nobody\"", config]),
-        (vec!["--kubeconfig", config, "--cluster-name", "prod"], ["there is no cluster \"prod\"", config]),
+        (vec!["--kubeconfig", config, "--user", "nobody"], ["user \"nobody\" not found", config]),
+        (vec!["--kubeconfig", config, "--cluster-name", "prod"], ["cluster \"prod\" not found", config]),
         (vec!["--kubeconfig", config, "--namespace", "A b"], ["--namespace: ", "\"A b\""]),
     ] {
         let finished = init(&outside.home, &args, &[]);
@@ -71,7 +68,7 @@ fn a_kubeconfig_that_is_missing_broken_or_has_no_such_context_is_told() {
     for list in [format!("{none}:{none}"), none.to_owned()] {
         let finished = init(&outside.home, &[], &[("KUBECONFIG", &list)]);
         assert_code(&finished, 2);
-        assert_has(&finished.stderr, &[&format!("there is no kubeconfig in {none}")]);
+        assert_has(&finished.stderr, &[&format!("no kubeconfig found in {none}")]);
     }
     assert_eq!(outside.server.connections(), 0);
 }

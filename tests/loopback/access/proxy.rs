@@ -310,5 +310,5 @@ fn the_proxy_of_the_environment_is_for_servers_elsewhere_and_that_of_the_kubecon
 
     let wrong = init(&json!({}), &[("HTTPS_PROXY", "socks5://test-user:test-secret@127.0.0.1:1")]);
     assert_code(&wrong, 2);
-    assert_has(&wrong.stderr, &["the variable HTTPS_PROXY: proxies of type socks5 are not supported"]);
+    assert_has(&wrong.stderr, &["HTTPS_PROXY: proxies of type socks5 are not supported"]);
 }

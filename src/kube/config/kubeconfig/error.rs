@@ -1,4 +1,4 @@
-//! What can be wrong with kubeconfigs. Tokens, keys, passwords and the values of variables are never shown.
+//! Errors in kubeconfigs. No message holds a token, key, password or the value of an environment variable.
 
 use std::fmt;
 use std::io;
@@ -7,87 +7,85 @@ use std::path::PathBuf;
 use crate::kube::ServerError;
 use crate::object::NameError;
 use crate::text::{Quoted, list, suggest};
-use crate::yaml::{Problem, SyntaxError};
+use crate::yaml::{SyntaxError, ValueError};
 
-/// The most names that a message lists.
+/// Names beyond these are only counted.
 const LISTED: usize = 10;
 
-/// Why there is no way into a cluster.
+/// Why kubeconfigs cannot be loaded or no configuration can be selected from them.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file that was named cannot be read.
+    /// An existing or required file cannot be read.
     #[error("kubeconfig {} cannot be read: {cause}", path.display())]
     Read {
-        /// Its path.
+        /// The kubeconfig.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
+        #[source]
         cause: io::Error,
     },
-    /// None of the files is there.
-    #[error("there is no kubeconfig{}", files(missing))]
+    /// None of the files exists.
+    #[error("no kubeconfig found{}", files(missing))]
     NoFile {
-        /// What was looked for.
+        /// The paths that were tried.
         missing: Vec<PathBuf>,
     },
-    /// A file is no YAML.
+    /// A file is not YAML.
     #[error("kubeconfig {}: {cause}", path.display())]
     Syntax {
-        /// Its path.
+        /// The kubeconfig.
         path: PathBuf,
-        /// Where, and why.
+        /// The error with its position.
+        #[source]
         cause: SyntaxError,
     },
-    /// A file holds values of the wrong type.
+    /// Values of the wrong type or duplicate names.
     #[error("kubeconfig {}: {}", path.display(), Listed(problems))]
     Values {
-        /// Its path.
+        /// The kubeconfig.
         path: PathBuf,
-        /// All of them.
-        problems: Vec<Problem>,
+        /// All of them, in the order of the document.
+        problems: Vec<ValueError>,
     },
-    /// No context is named, and none is current.
-    #[error(
-        "no context is named, and there is no current-context{}: name one with --context{}",
-        files(searched),
-        names(known)
-    )]
+    /// Neither `--context` nor `current-context` is set.
+    #[error("no current-context{}: select a context with --context{}", files(searched), names(known))]
     NoContext {
-        /// The files.
+        /// The files that were read.
         searched: Vec<PathBuf>,
-        /// The contexts that they have.
+        /// The contexts that they define.
         known: Vec<String>,
     },
-    /// What is named is not there.
+    /// A context, cluster or user that no file defines.
     #[error(
-        "there is no {kind} {}{}{}{}{}",
+        "{kind} {} not found{}{}{}{}",
         Quoted(name),
-        named_by(context.as_deref()),
         files(searched),
+        named_by(context.as_deref()),
         names(known),
         suggest(nearest.as_deref())
     )]
     Unknown {
-        /// Of which kind.
-        kind: Kind,
-        /// Its name.
+        /// The list that was searched.
+        kind: EntryKind,
+        /// The name that is not in it.
         name: String,
-        /// The context that names it; none where the user of podcreds did.
+        /// The context that names it. `None` means that a flag does.
         context: Option<String>,
-        /// The files.
+        /// The files that were read.
         searched: Vec<PathBuf>,
-        /// Those of the kind that they have.
+        /// The names that they define.
         known: Vec<String>,
-        /// The one that was probably meant.
+        /// The most similar name.
         nearest: Option<String>,
     },
-    /// What was selected cannot be used.
+    /// The selected entries are invalid.
     #[error("{}", Listed(.0))]
-    Unusable(Vec<Unusable>),
+    InvalidEntries(Vec<EntryError>),
 }
 
-/// What a kubeconfig has several of.
+/// A list of named entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// `contexts`
     Context,
     /// `clusters`
@@ -96,7 +94,7 @@ pub enum Kind {
     User,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for EntryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Context => "context",
@@ -106,26 +104,26 @@ impl fmt::Display for Kind {
     }
 }
 
-/// An entry that cannot be used as it is.
+/// An invalid entry.
 #[derive(Debug)]
-pub struct Unusable {
-    pub(crate) kind: Kind,
+pub struct EntryError {
+    pub(crate) kind: EntryKind,
     pub(crate) name: String,
-    /// The file and the line.
+    /// File, line and column.
     pub(crate) place: String,
-    pub(crate) defect: Defect,
+    pub(crate) defect: EntryErrorKind,
 }
 
-impl fmt::Display for Unusable {
+impl fmt::Display for EntryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "kubeconfig {}: {} {}: {}", self.place, self.kind, Quoted(&self.name), self.defect)
     }
 }
 
-/// Why an entry cannot be used. Sources: `validation.go` of client-go's clientcmd, and `transport.go` of its transport.
+/// Why an entry is invalid. Sources: `validation.go` of client-go's clientcmd, and `transport.go` of its transport.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Defect {
-    #[error("names no cluster")]
+pub(crate) enum EntryErrorKind {
+    #[error("cluster is missing")]
     NoCluster,
     #[error(transparent)]
     Namespace(#[from] NameError),
@@ -135,16 +133,16 @@ pub(crate) enum Defect {
     Server(#[from] ServerError),
     #[error("proxy-url must begin with http:// or https://")]
     Proxy,
-    #[error("insecure-skip-tls-verify does not go with a certificate authority: remove one of them")]
+    #[error("insecure-skip-tls-verify conflicts with the certificate authority: remove one of them")]
     InsecureWithAuthority,
-    #[error("{0} and {0}-data are both there: remove one of them")]
+    #[error("{0} conflicts with {0}-data: remove one of them")]
     Both(&'static str),
-    #[error("client-certificate is there without client-key: a certificate needs its key")]
+    #[error("client-certificate requires client-key")]
     NoKey,
-    #[error("client-key is there without client-certificate: a key needs its certificate")]
+    #[error("client-key requires client-certificate")]
     NoCertificate,
     #[error(
-        "username and password are not supported, and since 1.19 no API server takes them: use a token, a client certificate or exec"
+        "username and password are not supported, and API servers reject them since 1.19: use a token, a client certificate or exec"
     )]
     Basic,
     #[error(
@@ -153,32 +151,32 @@ pub(crate) enum Defect {
         instead_of(.0)
     )]
     AuthProvider(String),
-    #[error("as-uid, as-groups and as-user-extra need as: name the user to act as")]
+    #[error("as-uid, as-groups and as-user-extra require as: set it to the user to impersonate")]
     Impersonation,
     #[error("exec.{0} is missing")]
     NoExec(&'static str),
     #[error(
-        "exec.apiVersion {} is not supported: write client.authentication.k8s.io/v1 or client.authentication.k8s.io/v1beta1, whichever the plugin answers with",
+        "unsupported exec.apiVersion {}: use client.authentication.k8s.io/v1 or client.authentication.k8s.io/v1beta1, the version that the plugin prints",
         Quoted(.0)
     )]
     ExecVersion(String),
-    #[error("exec.interactiveMode is missing, which v1 wants: write Never, IfAvailable or Always")]
+    #[error("exec.interactiveMode is missing, which v1 requires: use Never, IfAvailable or Always")]
     NoInteractive,
-    #[error("exec.interactiveMode {} is unknown: write Never, IfAvailable or Always", Quoted(.0))]
+    #[error("unknown exec.interactiveMode {}: use Never, IfAvailable or Always", Quoted(.0))]
     Interactive(String),
-    #[error("exec.env[{0}] needs a name, without = and NUL, and a value without NUL")]
+    #[error("exec.env[{0}] needs a name without = and NUL, and a value without NUL")]
     Variable(usize),
-    #[error("exec.{0} holds NUL, which no program can be given")]
+    #[error("exec.{0} contains NUL, which cannot be passed to a program")]
     Nul(&'static str),
 }
 
 fn instead_of(provider: &str) -> &'static str {
     match provider {
         "gcp" => {
-            "kubectl too has it no more since 1.26; install gke-gcloud-auth-plugin and run `gcloud container clusters get-credentials`, which writes exec"
+            "removed from kubectl in 1.26 as well; install gke-gcloud-auth-plugin and run `gcloud container clusters get-credentials`, which writes exec"
         }
         "azure" => {
-            "kubectl too has it no more since 1.26; install kubelogin and run `kubelogin convert-kubeconfig`, which writes exec"
+            "removed from kubectl in 1.26 as well; install kubelogin and run `kubelogin convert-kubeconfig`, which writes exec"
         }
         "oidc" => "use an exec plugin such as kubelogin (kubectl oidc-login), or a token",
         _ => "use exec, a token or a client certificate",
@@ -186,7 +184,7 @@ fn instead_of(provider: &str) -> &'static str {
 }
 
 fn named_by(context: Option<&str>) -> String {
-    context.map(|context| format!(", which context {} names,", Quoted(context))).unwrap_or_default()
+    context.map(|context| format!(" (named by context {})", Quoted(context))).unwrap_or_default()
 }
 
 fn files(paths: &[PathBuf]) -> String {
@@ -201,13 +199,13 @@ fn files(paths: &[PathBuf]) -> String {
 fn names(known: &[String]) -> String {
     let shown: Vec<_> = known.iter().take(LISTED).map(|name| Quoted(name).to_string()).collect();
     match known.len().saturating_sub(LISTED) {
-        _ if known.is_empty() => "; there is none".to_owned(),
-        0 => format!("; there are {}", shown.join(", ")),
-        more => format!("; there are {} and {more} more", shown.join(", ")),
+        _ if known.is_empty() => "; none is defined".to_owned(),
+        0 => format!("; available: {}", shown.join(", ")),
+        more => format!("; available: {} and {more} more", shown.join(", ")),
     }
 }
 
-/// One error as itself, several a line each.
+/// One error alone, or several, each on its own line.
 struct Listed<'a, T>(&'a [T]);
 
 impl<T: fmt::Display> fmt::Display for Listed<'_, T> {

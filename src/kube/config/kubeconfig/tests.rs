@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::entries::File;
+use super::raw::File;
 use super::*;
 use crate::kube::{Interactive, PemSource, PluginVersion};
 
@@ -20,15 +20,15 @@ fn read(text: &str) -> File {
     parse(text.as_bytes(), Path::new("/etc/k/config")).unwrap()
 }
 
-fn select(text: &str) -> Result<Access, Error> {
-    merge(vec![read(text)]).select(&Wanted::default())
+fn select(text: &str) -> Result<ResolvedConfig, Error> {
+    merge(vec![read(text)]).select(&Overrides::default())
 }
 
-fn user(user: &str) -> Result<Access, Error> {
+fn user(user: &str) -> Result<ResolvedConfig, Error> {
     select(&with("", user))
 }
 
-fn refusal(result: Result<Access, Error>) -> String {
+fn refusal(result: Result<ResolvedConfig, Error>) -> String {
     result.unwrap_err().to_string()
 }
 
@@ -99,7 +99,8 @@ fn relative_paths_are_read_from_the_folder_of_their_file() {
     assert_eq!(select(&text).unwrap().exec.unwrap().plugin.command, Path::new("aws"));
     // A file that was named without a folder is in the working folder, and its command still no name for PATH.
     let text = with("", "exec: {command: ./get, apiVersion: client.authentication.k8s.io/v1beta1}");
-    let access = merge(vec![parse(text.as_bytes(), Path::new("config")).unwrap()]).select(&Wanted::default());
+    let access =
+        merge(vec![parse(text.as_bytes(), Path::new("config")).unwrap()]).select(&Overrides::default());
     assert!(access.unwrap().exec.unwrap().plugin.command.is_absolute());
 }
 
@@ -148,7 +149,7 @@ fn wrong_exec_plugins_are_refused_with_every_reason() {
         "exec.command is missing",
         "exec.env[0]",
         "exec.env[1]",
-        "exec.args holds NUL",
+        "exec.args contains NUL",
     ] {
         assert!(error.contains(part), "{part}: {error}");
     }
@@ -156,13 +157,11 @@ fn wrong_exec_plugins_are_refused_with_every_reason() {
     let version = |rest: &str| {
         refusal(user(&format!("exec: {{command: get, apiVersion: client.authentication.k8s.io/{rest}}}")))
     };
-    assert!(
-        version("v1alpha1").contains("v1alpha1\" is not supported: write client.authentication.k8s.io/v1 or")
-    );
-    assert!(version("v1").contains("interactiveMode is missing, which v1 wants"));
+    assert!(version("v1alpha1").contains("v1alpha1\": use client.authentication.k8s.io/v1 or"));
+    assert!(version("v1").contains("interactiveMode is missing, which v1 requires"));
     assert!(
         version("v1beta1, interactiveMode: never")
-            .contains("\"never\" is unknown: write Never, IfAvailable or Always")
+            .contains("interactiveMode \"never\": use Never, IfAvailable or Always")
     );
 }
 
@@ -174,7 +173,7 @@ fn what_was_removed_from_kubernetes_is_refused_with_what_to_use() {
         ("auth-provider: {name: oidc}", "oidc-login"),
         ("auth-provider: {}", "use exec"),
         ("username: admin", "use a token"),
-        ("password: test-password-1", "no API server takes them"),
+        ("password: test-password-1", "API servers reject them since 1.19"),
     ] {
         let error = refusal(user(text));
         assert!(error.contains("user \"u\": ") && error.contains(remedy), "{error}");
@@ -189,30 +188,30 @@ fn what_does_not_go_together_is_refused() {
         (
             "certificate-authority: a, certificate-authority-data: YQ==",
             "",
-            "certificate-authority and certificate-authority-data are both",
+            "certificate-authority conflicts with certificate-authority-data",
         ),
         (
             "insecure-skip-tls-verify: true, certificate-authority: a",
             "",
-            "insecure-skip-tls-verify does not go with",
+            "insecure-skip-tls-verify conflicts with",
         ),
         ("proxy-url: 'p:3128'", "", "proxy-url must begin with"),
         ("proxy-url: 'http://'", "", "proxy-url must begin with"),
-        ("", "client-certificate: a", "without client-key"),
-        ("", "client-key-data: YQ==", "without client-certificate"),
+        ("", "client-certificate: a", "client-certificate requires client-key"),
+        ("", "client-key-data: YQ==", "client-key requires client-certificate"),
         (
             "",
             "client-certificate: a, client-certificate-data: YQ==, client-key: k",
-            "client-certificate and client-certificate-data are both",
+            "client-certificate conflicts with client-certificate-data",
         ),
         (
             "",
             "client-certificate: a, client-key: k, client-key-data: YQ==",
-            "client-key and client-key-data are both",
+            "client-key conflicts with client-key-data",
         ),
-        ("", "as-uid: '1'", "need as"),
-        ("", "as-groups: [a]", "need as"),
-        ("", "as-user-extra: {a: [b]}", "need as"),
+        ("", "as-uid: '1'", "require as"),
+        ("", "as-groups: [a]", "require as"),
+        ("", "as-user-extra: {a: [b]}", "require as"),
     ] {
         let error = refusal(select(&with(cluster, user)));
         assert!(error.contains(reason) && !error.contains("errors:"), "{reason}: {error}");
@@ -264,10 +263,7 @@ fn a_name_that_stands_twice_in_one_file_is_refused() {
     for key in ["clusters", "users", "contexts"] {
         let text = format!("{key}:\n- name: a\n- name: b\n- name: a\n");
         let error = parse(text.as_bytes(), Path::new("/k")).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            format!("kubeconfig /k: line 4, column 9: {key}[2].name: \"a\" stands there twice")
-        );
+        assert_eq!(error, format!("kubeconfig /k: line 4, column 9: {key}[2].name: duplicate name \"a\""));
     }
 }
 
@@ -284,7 +280,7 @@ fn the_first_file_wins_with_whole_entries() {
     )
     .unwrap();
     let third = read("current-context: z");
-    let access = merge(vec![first, second, third]).select(&Wanted::default()).unwrap();
+    let access = merge(vec![first, second, third]).select(&Overrides::default()).unwrap();
     assert_eq!(access.context.as_deref(), Some("x"));
     assert_eq!((access.server.to_string().as_str(), access.server_name), ("https://first:1", None));
     assert!(access.token.is_none() && access.impersonate.unwrap().user == "first");
@@ -301,7 +297,7 @@ fn what_is_wanted_wins_over_the_context() {
     let select = |context: &str, cluster: &str, user: &str| {
         let some = |text: &str| Some(text.to_owned());
         let access = config
-            .select(&Wanted { context: some(context), cluster: some(cluster), user: some(user) })
+            .select(&Overrides { context: some(context), cluster: some(cluster), user: some(user) })
             .unwrap();
         (access.context.unwrap(), access.server.to_string(), access.impersonate.map(|who| who.user))
     };
@@ -317,7 +313,7 @@ fn what_is_wanted_wins_over_the_context() {
 #[test]
 fn a_cluster_without_a_context_is_a_way_in_without_an_identity() {
     let text = "clusters: [{name: c, cluster: {server: 'https://c:1'}}]";
-    let wanted = Wanted { cluster: Some("c".into()), ..Wanted::default() };
+    let wanted = Overrides { cluster: Some("c".into()), ..Overrides::default() };
     let access = merge(vec![read(text)]).select(&wanted).unwrap();
     assert!(access.context.is_none() && access.namespace.is_none() && access.token.is_none());
 }
@@ -329,31 +325,29 @@ fn what_is_missing_is_told_with_what_there_is() {
     let config = merge(vec![read(text), parse(b"", Path::new("/b")).unwrap()]);
     let error = |context: Option<&str>| {
         config
-            .select(&Wanted { context: context.map(str::to_owned), ..Wanted::default() })
+            .select(&Overrides { context: context.map(str::to_owned), ..Overrides::default() })
             .unwrap_err()
             .to_string()
     };
     let files = "in /etc/k/config, /b";
-    let contexts = "there are \"bare\", \"dev\", \"prod\"";
+    let contexts = "available: \"bare\", \"dev\", \"prod\"";
     assert_eq!(
         error(None),
-        format!(
-            "no context is named, and there is no current-context {files}: name one with --context; {contexts}"
-        )
+        format!("no current-context {files}: select a context with --context; {contexts}")
     );
     assert_eq!(
         error(Some("prdo")),
-        format!("there is no context \"prdo\" {files}; {contexts}; did you mean \"prod\"?")
+        format!("context \"prdo\" not found {files}; {contexts}; did you mean \"prod\"?")
     );
     assert_eq!(
         error(Some("prod")),
-        format!("there is no cluster \"gone\", which context \"prod\" names, {files}; there are \"c\"")
+        format!("cluster \"gone\" not found {files} (named by context \"prod\"); available: \"c\"")
     );
-    assert!(error(Some("dev")).starts_with("there is no user \"me\", which context \"dev\" names,"));
-    assert!(error(Some("bare")).ends_with("context \"bare\": names no cluster"));
+    assert!(error(Some("dev")).starts_with("user \"me\" not found in "));
+    assert!(error(Some("bare")).ends_with("context \"bare\": cluster is missing"));
     let many: String = (0..15).map(|number| format!("{{name: c{number:02}}},")).collect();
     let config = merge(vec![read(&format!("contexts: [{many}]"))]);
-    assert!(config.select(&Wanted::default()).unwrap_err().to_string().ends_with("\"c09\" and 5 more"));
+    assert!(config.select(&Overrides::default()).unwrap_err().to_string().ends_with("\"c09\" and 5 more"));
 }
 
 #[test]
@@ -385,17 +379,18 @@ fn files_are_found_as_kubectl_finds_them() {
     let (a, empty, missing) =
         (there("a", "current-context: a"), there("empty", ""), folder.path().join("missing"));
 
-    let list = |paths: &[&PathBuf]| load(&Named::List(paths.iter().map(|path| (*path).clone()).collect()));
+    let list =
+        |paths: &[&PathBuf]| load(&LoadingRules::List(paths.iter().map(|path| (*path).clone()).collect()));
     let found = list(&[&missing, &PathBuf::new(), &empty, &a, &a]).unwrap();
     assert_eq!(found.files, [empty.clone(), a.clone()]);
     assert_eq!(found.entries.current_context.as_deref(), Some("a"));
     let error = list(&[&missing]).unwrap_err().to_string();
-    assert_eq!(error, format!("there is no kubeconfig in {}", missing.display()));
+    assert_eq!(error, format!("no kubeconfig found in {}", missing.display()));
     assert!(list(&[]).is_err());
     assert!(list(&[&a, &folder.path().to_owned()]).unwrap_err().to_string().contains("cannot be read"));
 
-    assert_eq!(load(&Named::File(a.clone())).unwrap().files, [a]);
-    assert!(matches!(load(&Named::File(missing)), Err(Error::Read { .. })));
+    assert_eq!(load(&LoadingRules::File(a.clone())).unwrap().files, [a]);
+    assert!(matches!(load(&LoadingRules::File(missing)), Err(Error::Read { .. })));
     let large = there("large", &" ".repeat(crate::yaml::TEXT_LIMIT + 1));
-    assert!(load(&Named::File(large)).unwrap_err().to_string().contains("larger than"));
+    assert!(load(&LoadingRules::File(large)).unwrap_err().to_string().contains("larger than"));
 }

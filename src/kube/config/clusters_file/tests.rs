@@ -66,7 +66,7 @@ fn the_whole_vocabulary_is_read() {
     assert_eq!(prod.labels.environment.as_deref(), Some("prod"));
     assert_eq!(prod.labels.region.as_deref(), Some("us-east-1"));
     assert_eq!((prod.qps, prod.burst, prod.timeout), (Some(50.0), 100, Some(Duration::from_secs(30))));
-    let Method::Kubeconfig { path, context } = prod.method else { panic!("{:?}", prod.method) };
+    let AuthMethod::Kubeconfig { path, context } = prod.method else { panic!("{:?}", prod.method) };
     assert_eq!(
         (path.as_path(), context.as_deref()),
         (Path::new("/etc/podcreds/prod.kubeconfig"), Some("prod"))
@@ -74,12 +74,14 @@ fn the_whole_vocabulary_is_read() {
 
     assert_eq!((hub.qps, hub.burst, hub.timeout), (Some(DEFAULT_QPS), DEFAULT_BURST, None));
     assert_eq!(hub.labels, Labels::default());
-    let Method::ServiceAccount { server, token_file, tls } = hub.method else { panic!("{:?}", hub.method) };
+    let AuthMethod::ServiceAccount { server, token_file, tls } = hub.method else {
+        panic!("{:?}", hub.method)
+    };
     assert_eq!(server.to_string(), "https://k8s-api.example.com:6443");
     assert_eq!(token_file, Path::new("/var/run/secrets/hub/token"));
     assert_eq!(
         tls,
-        Tls {
+        TlsConfig {
             insecure: false,
             ca_file: Some("/etc/podcreds/hub-ca.crt".into()),
             client_certificate: Some(("/etc/podcreds/client.crt".into(), "/k/client.key".into())),
@@ -87,21 +89,21 @@ fn the_whole_vocabulary_is_read() {
         }
     );
 
-    assert!(matches!(here.method, Method::InCluster));
+    assert!(matches!(here.method, AuthMethod::InCluster));
     assert_eq!((here.qps, here.burst), (None, 1));
     let shown = format!("{t1:?}");
-    let Method::Token { token: TokenFrom::Inline(token), tls, .. } = t1.method else {
+    let AuthMethod::Token { token: TokenSource::Inline(token), tls, .. } = t1.method else {
         panic!("{:?}", t1.method)
     };
     assert!(token.expose() == b"test-token-1" && !shown.contains("test-token") && tls.insecure);
-    let Method::Token { server, token: TokenFrom::File(path), tls } = t2.method else {
+    let AuthMethod::Token { server, token: TokenSource::File(path), tls } = t2.method else {
         panic!("{:?}", t2.method)
     };
     assert_eq!(
         (server.to_string().as_str(), path.as_path()),
         ("https://t:443/path", Path::new("/etc/podcreds/t2.token"))
     );
-    assert_eq!((tls, t2.qps), (Tls::default(), Some(0.5)));
+    assert_eq!((tls, t2.qps), (TlsConfig::default(), Some(0.5)));
 }
 
 #[test]
@@ -126,19 +128,19 @@ resync: 10m
     assert_eq!(
         found,
         [
-            "line 2, column 3: clusters[0] (id \"a\").auth_method: is missing: write kubeconfig, in_cluster, service_account or token",
-            "line 3, column 3: clusters[0] (id \"a\"): key \"auth_metod\" is unknown; did you mean \"auth_method\"?",
+            "line 2, column 3: clusters[0] (id \"a\").auth_method: is missing: use kubeconfig, in_cluster, service_account or token",
+            "line 3, column 3: clusters[0] (id \"a\"): unknown key \"auth_metod\"; did you mean \"auth_method\"?",
             "line 4, column 8: clusters[0] (id \"a\").qps: must be a number, not text: write it without quotes",
             "line 5, column 3: clusters[1].id: is missing",
             "line 5, column 3: clusters[1].api_server_url: is missing",
             "line 5, column 3: clusters[1].service_account_token_file: is missing",
-            "line 7, column 16: clusters[1].tls_config: key \"ca\" is unknown",
+            "line 7, column 16: clusters[1].tls_config: unknown key \"ca\"",
             "line 8, column 3: clusters[2] (id \"a\").kubeconfig_path: is missing",
-            "line 8, column 7: clusters[2] (id \"a\").id: stands there twice, first at line 2, column 7",
-            "line 10, column 3: clusters[2] (id \"a\").token: belongs to auth_method token, and this one is kubeconfig",
+            "line 8, column 7: clusters[2] (id \"a\").id: duplicate id, first at line 2, column 7",
+            "line 10, column 3: clusters[2] (id \"a\").token: belongs to auth_method token, but this entry has kubeconfig",
             "line 11, column 7: clusters[3].id: invalid cluster id \"a/b\": use letters, digits, `-`, `_` and `.`, at most 63, with a letter or digit at both ends",
             "line 13, column 20: default_namespace: invalid namespace \"A_B\": use lower-case letters, digits and `-`, with a letter or digit at both ends",
-            "line 14, column 1: the document: key \"resync\" is unknown",
+            "line 14, column 1: the document: unknown key \"resync\"",
         ]
     );
     let message = read(text).unwrap_err().to_string();
@@ -158,12 +160,12 @@ fn a_missing_method_is_guessed_by_the_other_keys() {
         ("api_server_url: 'https://a'", "auth_method: service_account or auth_method: token"),
         ("qps: 1", "kubeconfig, in_cluster, service_account or token"),
     ] {
-        assert_eq!(of_one(keys), [format!("auth_method: is missing: write {method}")], "{keys}");
+        assert_eq!(of_one(keys), [format!("auth_method: is missing: use {method}")], "{keys}");
     }
     assert_eq!(
         of_one("auth_method: incluster"),
         [
-            ".auth_method: \"incluster\" is unknown: write kubeconfig, in_cluster, service_account or token; did you mean \"in_cluster\"?"
+            ".auth_method: unknown value \"incluster\": use kubeconfig, in_cluster, service_account or token; did you mean \"in_cluster\"?"
         ]
     );
 }
@@ -174,26 +176,26 @@ fn what_does_not_go_together_is_refused() {
     for (keys, problem) in [
         (
             "auth_method: in_cluster, api_server_url: 'https://a'",
-            ".api_server_url: belongs to auth_method service_account, and this one is in_cluster",
+            ".api_server_url: belongs to auth_method service_account, but this entry has in_cluster",
         ),
         (
             &format!("{token}, token: a, token_file: b"),
-            ".token_file: does not go with token: remove one of them",
+            ".token_file: conflicts with token: remove one of them",
         ),
-        (token, "token: is missing: write token or token_file"),
+        (token, "token: is missing: set token or token_file"),
         (&format!("{token}, token: ''"), ".token: is missing"),
         (&format!("{token}, token: 12345"), ".token: must be text, not a number: put it in quotes"),
         (
             &format!("{token}, token: a, tls_config: {{insecure: true, ca_file: b}}"),
-            ".tls_config.insecure: does not go with ca_file: remove one of them",
+            ".tls_config.insecure: conflicts with ca_file: remove one of them",
         ),
         (
             &format!("{token}, token: a, tls_config: {{cert_file: b}}"),
-            ".tls_config.cert_file: needs key_file: a certificate and its key come together",
+            ".tls_config.cert_file: requires key_file",
         ),
         (
             &format!("{token}, token: a, tls_config: {{key_file: b}}"),
-            ".tls_config.key_file: needs cert_file: a certificate and its key come together",
+            ".tls_config.key_file: requires cert_file",
         ),
         (&format!("{token}, token: a, tls_config: [b]"), ".tls_config: must be a mapping, not a list"),
         (
@@ -208,8 +210,8 @@ fn what_does_not_go_together_is_refused() {
 #[test]
 fn limits_and_times_are_checked() {
     for (keys, problem) in [
-        ("qps: -1", ".qps: must be 0, which is no limit, or 0.001 and more"),
-        ("qps: 1e-300", ".qps: must be 0, which is no limit, or 0.001 and more"),
+        ("qps: -1", ".qps: must be 0 (unlimited) or at least 0.001"),
+        ("qps: 1e-300", ".qps: must be 0 (unlimited) or at least 0.001"),
         ("qps: .inf", ".qps: must be a finite number"),
         ("burst: 0", ".burst: must be a whole number from 1 to 4294967295"),
         ("burst: 1.5", ".burst: must be a whole number that is not negative"),

@@ -1,5 +1,6 @@
-//! From a way into a cluster, as a kubeconfig describes it, to what a client needs: the files that it names are read here.
+//! Makes the configuration of a client from a resolved kubeconfig: reads the files that it names and checks their content.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use log::warn;
 use serde_json::{Value, json};
 
-use crate::kube::config::kubeconfig::{Access, Exec, ExecCluster, Named, Wanted, load};
+use crate::bounded_file::read_bounded;
+use crate::kube::config::kubeconfig::{
+    Error, Exec, ExecCluster, LoadingRules, Overrides, ResolvedConfig, load,
+};
 use crate::kube::{
     CertificateFiles, CertificateFilesError, ClientConfig, ExecAuth, FileError, Identity, Impersonation,
     ImpersonationError, Limits, PemSource, Plugin, Proxy, ProxyError, Reloading, Roots, RootsError, Server,
@@ -18,58 +22,58 @@ use crate::kube::{
 use crate::secret::SecretBytes;
 use crate::yaml::TEXT_LIMIT;
 
-/// What a client's configuration needs beside the kubeconfig.
+/// The settings of a client that a kubeconfig does not have.
 #[derive(Clone, Debug)]
-pub(crate) struct Surroundings {
-    /// The bound on each phase of a request.
+pub(crate) struct ClientOptions {
+    /// Applies to each phase of a request.
     pub(crate) request_timeout: Duration,
-    /// How often the API server is asked.
+    /// `None` means that requests are not limited.
     pub(crate) limits: Option<Limits>,
-    /// The proxies of the environment.
-    pub(crate) proxies: Proxies,
+    pub(crate) proxies: ProxyEnv,
 }
 
-/// The proxy that the environment names for HTTPS, and what is reached without it.
+/// The proxy variables of the environment.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Proxies {
+pub(crate) struct ProxyEnv {
     /// `HTTPS_PROXY`, which may hold a password.
     pub(crate) https: Option<SecretBytes>,
     /// `NO_PROXY`
     pub(crate) except: String,
 }
 
-impl Proxies {
-    /// The proxy for this server, if there is one.
-    fn of(&self, server: &Server) -> Result<Option<Proxy>, OpenError> {
+impl ProxyEnv {
+    fn for_server(&self, server: &Server) -> Result<Option<Proxy>, ConnectError> {
         let Some(url) = self.https.as_ref().filter(|_| !bypasses_proxy(server, &self.except)) else {
             return Ok(None);
         };
         let proxy = Proxy::parse(url.expose_text().unwrap_or_default());
-        proxy.map(Some).map_err(|cause| OpenError::Proxy { named_by: "the variable HTTPS_PROXY", cause })
+        proxy.map(Some).map_err(|cause| ConnectError::Proxy { named_by: "HTTPS_PROXY", cause })
     }
 }
 
-/// Reads kubeconfigs, and what they name, for the configuration of a client.
+/// Loads kubeconfigs, selects from them and reads the files that they name.
 ///
 /// # Errors
-/// What is wrong, in which file, and what to do.
+/// If one of these steps fails.
 pub(crate) fn open(
-    named: &Named,
-    wanted: &Wanted,
-    surroundings: &Surroundings,
-) -> Result<ClientConfig, String> {
-    let kubeconfig = load(named).map_err(|error| error.to_string())?;
-    let access = kubeconfig.select(wanted).map_err(|error| error.to_string())?;
-    let files: Vec<_> = named.files().iter().map(|path| path.display().to_string()).collect();
-    access.open(surroundings).map_err(|error| format!("kubeconfig {}: {error}", files.join(", ")))
+    named: &LoadingRules,
+    wanted: &Overrides,
+    options: &ClientOptions,
+) -> Result<ClientConfig, LoadError> {
+    let kubeconfig = load(named)?;
+    let access = kubeconfig.select(wanted)?;
+    access.open(options).map_err(|cause| {
+        let files: Vec<_> = named.files().iter().map(|path| path.display().to_string()).collect();
+        LoadError::Connect { files: files.join(", "), cause }
+    })
 }
 
-impl Access {
-    /// Reads every file that it names and checks what is in them. Nobody is asked, and no plugin is run.
+impl ResolvedConfig {
+    /// Reads and checks every file that it names. No server is contacted and no plugin is run.
     ///
     /// # Errors
-    /// The first that cannot be used.
-    pub(crate) fn open(self, surroundings: &Surroundings) -> Result<ClientConfig, OpenError> {
+    /// The first file or value that cannot be used.
+    pub(crate) fn open(self, options: &ClientOptions) -> Result<ClientConfig, ConnectError> {
         let trust = match (self.insecure, self.authority) {
             (true, _) => Trust::Insecure,
             (false, Some(authority)) => Trust::Roots(roots(authority)?),
@@ -78,9 +82,9 @@ impl Access {
         let proxy = match &self.proxy_url {
             Some(url) => {
                 let proxy = Proxy::parse(url.expose_text().unwrap_or_default());
-                Some(proxy.map_err(|cause| OpenError::Proxy { named_by: "proxy-url", cause })?)
+                Some(proxy.map_err(|cause| ConnectError::Proxy { named_by: "proxy-url", cause })?)
             }
-            None => surroundings.proxies.of(&self.server)?,
+            None => options.proxies.for_server(&self.server)?,
         };
         let certificate = self
             .client_certificate
@@ -98,28 +102,30 @@ impl Access {
             trust,
             identity,
             proxy,
-            request_timeout: surroundings.request_timeout,
-            limits: surroundings.limits,
+            request_timeout: options.request_timeout,
+            limits: options.limits,
         })
     }
 }
 
-fn roots(authority: PemSource) -> Result<Reloading<Roots>, OpenError> {
+fn roots(authority: PemSource) -> Result<Reloading<Roots>, ConnectError> {
     Ok(match authority {
         PemSource::File(path) => Roots::open(path)?,
-        PemSource::Inline(pem) => Reloading::fixed(Roots::parse(pem.expose()).map_err(OpenError::Authority)?),
+        PemSource::Inline(pem) => {
+            Reloading::fixed(Roots::parse(pem.expose()).map_err(ConnectError::Authority)?)
+        }
     })
 }
 
-/// A token in a file is the newer one, but the other will do where the file cannot be read, as in client-go.
-fn bearer(file: Option<&Path>, inline: Option<SecretBytes>) -> Result<Option<TokenFile>, OpenError> {
+/// The token in a file wins, because it may have been renewed; if the file cannot be read, the inline token is used, as in client-go.
+fn bearer(file: Option<&Path>, inline: Option<SecretBytes>) -> Result<Option<TokenFile>, ConnectError> {
     let fixed = inline
-        .map(|inline| token::parse(inline.expose()).map(Reloading::fixed).map_err(OpenError::Token))
+        .map(|inline| token::parse(inline.expose()).map(Reloading::fixed).map_err(ConnectError::Token))
         .transpose()?;
     match (file.map(|path| token::open(path.to_owned())), fixed) {
         (Some(Ok(file)), _) => Ok(Some(file)),
         (Some(Err(error)), Some(fixed)) => {
-            warn!("{error}; going on with the token in the kubeconfig");
+            warn!("{error}; using the token in the kubeconfig");
             Ok(Some(fixed))
         }
         (Some(Err(error)), None) => Err(error.into()),
@@ -127,22 +133,19 @@ fn bearer(file: Option<&Path>, inline: Option<SecretBytes>) -> Result<Option<Tok
     }
 }
 
-fn plugin(exec: Exec) -> Result<Plugin, OpenError> {
+fn plugin(exec: Exec) -> Result<Plugin, ConnectError> {
     let cluster = exec.cluster.map(cluster_info).transpose()?;
     Ok(Plugin { cluster, ..exec.plugin })
 }
 
-/// What a plugin is told of the cluster.
-fn cluster_info(cluster: ExecCluster) -> Result<Value, OpenError> {
+/// Builds `spec.cluster` for a plugin.
+fn cluster_info(cluster: ExecCluster) -> Result<Value, ConnectError> {
     let mut info = json!({"server": cluster.server});
     let authority = match cluster.authority {
         Some(PemSource::Inline(pem)) => Some(STANDARD.encode(pem.expose())),
         Some(PemSource::File(path)) => {
-            let unread = |cause| OpenError::Unread { path: path.display().to_string(), cause };
-            let pem = load::read_text(&path).map_err(unread)?;
-            if pem.len() > TEXT_LIMIT {
-                return Err(unread(io::Error::other(format!("it is larger than {TEXT_LIMIT} bytes"))));
-            }
+            let unread = |cause| ConnectError::Unread { path: path.display().to_string(), cause };
+            let pem = File::open(&path).and_then(|file| read_bounded(file, TEXT_LIMIT)).map_err(unread)?;
             Some(STANDARD.encode(pem))
         }
         None => None,
@@ -162,26 +165,51 @@ fn cluster_info(cluster: ExecCluster) -> Result<Value, OpenError> {
     Ok(info)
 }
 
-fn impersonation(who: &crate::kube::config::kubeconfig::Impersonation) -> Result<Impersonation, OpenError> {
+fn impersonation(
+    who: &crate::kube::config::kubeconfig::Impersonation,
+) -> Result<Impersonation, ConnectError> {
     let extra =
         who.extra.iter().flat_map(|(key, values)| values.iter().map(|value| (key.as_str(), value.as_str())));
     let groups = who.groups.iter().map(String::as_str);
     Ok(Impersonation::new(&who.user, who.uid.as_deref(), groups, extra)?)
 }
 
-/// Why a way into a cluster cannot be used.
+/// Why kubeconfigs give no configuration of a client.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum OpenError {
-    /// A file that is named.
+pub(crate) enum LoadError {
+    /// Loading or selecting.
+    #[error(transparent)]
+    Kubeconfig(Box<Error>),
+    /// A file or value that the selected entries name.
+    #[error("kubeconfig {files}: {cause}")]
+    Connect {
+        /// The kubeconfigs that were read.
+        files: String,
+        /// The file or value.
+        #[source]
+        cause: ConnectError,
+    },
+}
+
+impl From<Error> for LoadError {
+    fn from(error: Error) -> Self {
+        Self::Kubeconfig(Box::new(error))
+    }
+}
+
+/// Why a resolved configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// A CA or token file.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The certificate authority in the kubeconfig itself.
+    /// The inline certificate authority.
     #[error("certificate-authority-data {0}")]
-    Authority(RootsError),
-    /// No certificate authority is named.
+    Authority(#[source] RootsError),
+    /// The CAs of the system, which are used if none is configured.
     #[error(transparent)]
     System(#[from] RootsError),
-    /// The token.
+    /// The inline token.
     #[error("the token {0}")]
     Token(TokenError),
     /// The client certificate and its key.
@@ -190,23 +218,25 @@ pub(crate) enum OpenError {
     /// A proxy.
     #[error("{named_by}: {cause}")]
     Proxy {
-        /// Where it is named.
+        /// The key or variable that sets it.
         named_by: &'static str,
-        /// What is wrong with it.
+        /// The error in its URL.
+        #[source]
         cause: ProxyError,
     },
     /// `tls-server-name`
     #[error("tls-server-name {0}")]
     Name(#[from] TlsNameError),
-    /// `as` and the like.
-    #[error("who is to be acted for {0}")]
+    /// `as`, `as-uid`, `as-groups` or `as-user-extra`.
+    #[error("impersonation: {0}")]
     Impersonation(#[from] ImpersonationError),
-    /// A file whose content a plugin is told.
+    /// A CA file whose content is passed to a plugin.
     #[error("{path} cannot be read: {cause}")]
     Unread {
-        /// The file.
+        /// The CA file.
         path: String,
-        /// Why.
+        /// The error of the operating system.
+        #[source]
         cause: io::Error,
     },
 }

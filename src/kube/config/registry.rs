@@ -1,0 +1,292 @@
+//! The registry of the clusters that sources are read from: the local one and those of the clusters file. Each cluster has a client
+//! with its own rate limit and state, created when it is first needed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use log::{info, warn};
+
+use crate::kube::config::clusters_file::{
+    AuthMethod, ClusterEntry, ClustersFile, Labels, TlsConfig, TokenSource,
+};
+use crate::kube::config::in_cluster;
+use crate::kube::config::kubeconfig::{
+    self, ClientOptions, LoadingRules, Overrides, ProxyEnv, ResolvedConfig,
+};
+use crate::kube::{
+    Cause, Client, ClientConfig, Deadline, Error, FileStamp, Limits, Object, PemSource, RequestMetrics,
+    Server,
+};
+use crate::object::{ClusterId, ClusterRef, ObjectRef};
+
+/// Makes the configuration of a cluster. It is called when the cluster is first used, again after a failure, and when one of its
+/// kubeconfigs changes.
+pub(crate) type Connect = Box<dyn Fn() -> Result<ClientConfig, ConfigError> + Send + Sync>;
+
+/// All configured clusters.
+#[derive(Debug)]
+pub(crate) struct Clusters {
+    own: Cluster,
+    /// The first client of the local cluster, which makes [`Self::own`] infallible.
+    first: Arc<Client>,
+    others: BTreeMap<ClusterId, Cluster>,
+}
+
+/// A cluster and its lazily created client.
+pub(crate) struct Cluster {
+    labels: Labels,
+    connect: Connect,
+    /// The kubeconfigs that `connect` reads. If one of them changes, the client is recreated.
+    files: Vec<PathBuf>,
+    requests: Arc<RequestMetrics>,
+    slot: Mutex<Option<ClientSlot>>,
+}
+
+/// A client and the stamps of the kubeconfigs that it was created from.
+struct ClientSlot {
+    client: Arc<Client>,
+    stamps: Vec<Option<FileStamp>>,
+}
+
+impl Clusters {
+    /// Creates the client of the local cluster at once, and those of `others` when they are first used.
+    ///
+    /// # Errors
+    /// If the client of the local cluster cannot be created.
+    pub(crate) fn new(own: Cluster, others: BTreeMap<ClusterId, Cluster>) -> Result<Self, Cause> {
+        let first = own.client(&ClusterRef::Local)?;
+        Ok(Self { own, first, others })
+    }
+
+    /// The client of the local cluster.
+    pub(crate) fn own(&self) -> Arc<Client> {
+        self.own.client(&ClusterRef::Local).unwrap_or_else(|_| Arc::clone(&self.first))
+    }
+
+    /// The clusters of the clusters file.
+    pub(crate) fn others(&self) -> &BTreeMap<ClusterId, Cluster> {
+        &self.others
+    }
+
+    /// The client of a cluster.
+    ///
+    /// # Errors
+    /// [`Cause::Configuration`] if it has no usable configuration. The next call tries again.
+    pub(crate) fn client(&self, cluster: &ClusterRef) -> Result<Arc<Client>, Cause> {
+        let ClusterRef::Named(id) = cluster else { return Ok(self.own()) };
+        match self.others.get(id) {
+            Some(known) => known.client(cluster),
+            None => Err(Cause::Configuration { reason: format!("unknown cluster {id}") }),
+        }
+    }
+
+    /// Reads an object from its cluster.
+    ///
+    /// # Errors
+    /// Those of [`Clusters::client`] and [`Client::object`].
+    pub(crate) fn object(&self, object: &ObjectRef, deadline: Deadline) -> Result<Object, Error> {
+        let client = self.client(&object.cluster).map_err(|cause| Error::new(object, cause))?;
+        client.object(object, deadline)
+    }
+}
+
+impl Cluster {
+    /// `files` are the kubeconfigs that `connect` reads.
+    pub(crate) fn new(labels: Labels, connect: Connect, files: Vec<PathBuf>) -> Self {
+        Self { labels, connect, files, requests: Arc::default(), slot: Mutex::default() }
+    }
+
+    pub(crate) fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    /// Its counter of requests, which survives a new client.
+    pub(crate) fn requests(&self) -> Arc<RequestMetrics> {
+        Arc::clone(&self.requests)
+    }
+
+    /// Returns the client, and creates it if there is none or a kubeconfig has changed. Other callers wait meanwhile. If a changed
+    /// kubeconfig cannot be used, the previous client stays in use.
+    fn client(&self, cluster: &ClusterRef) -> Result<Arc<Client>, Cause> {
+        // The slot is only ever replaced as a whole, so that a panic cannot leave it inconsistent.
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps: Vec<_> = self.files.iter().map(|file| FileStamp::stat(file)).collect();
+        if let Some(slot) = &*slot
+            && slot.stamps == stamps
+        {
+            return Ok(Arc::clone(&slot.client));
+        }
+        match ((self.connect)(), slot.as_mut()) {
+            (Ok(config), _) => {
+                if let ClusterRef::Named(id) = cluster {
+                    info!("cluster {id}{}: API server {}", self.labels, config.server);
+                }
+                let client = Arc::new(Client::with_metrics(config, self.requests()));
+                *slot = Some(ClientSlot { client: Arc::clone(&client), stamps });
+                Ok(client)
+            }
+            (Err(error), Some(before)) => {
+                warn!("{error}; keeping the previous configuration");
+                before.stamps = stamps;
+                Ok(Arc::clone(&before.client))
+            }
+            (Err(error), None) => Err(Cause::Configuration { reason: error.to_string() }),
+        }
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("labels", &self.labels).finish_non_exhaustive()
+    }
+}
+
+/// Where a pod finds its service account and API server, for entries with `auth_method: in_cluster`.
+#[derive(Clone, Debug)]
+pub(crate) struct PodEnvironment {
+    /// The directory with `token`, `ca.crt` and `namespace`.
+    pub(crate) service_account: PathBuf,
+    /// `KUBERNETES_SERVICE_HOST`
+    pub(crate) host: Option<String>,
+    /// `KUBERNETES_SERVICE_PORT`
+    pub(crate) port: Option<String>,
+}
+
+/// Makes a cluster of each entry. `request_timeout` applies to entries without a `timeout`.
+pub(crate) fn clusters_from_file(
+    file: ClustersFile,
+    pod: &PodEnvironment,
+    proxies: &ProxyEnv,
+    request_timeout: Duration,
+) -> BTreeMap<ClusterId, Cluster> {
+    let cluster = |entry: ClusterEntry| {
+        let ClusterEntry { id, labels, method, qps, burst, timeout } = entry;
+        let options = ClientOptions {
+            request_timeout: timeout.unwrap_or(request_timeout),
+            limits: qps.map(|qps| Limits { qps, burst }),
+            proxies: proxies.clone(),
+        };
+        let pod = pod.clone();
+        let files = match &method {
+            AuthMethod::Kubeconfig { path, .. } => vec![path.clone()],
+            _ => Vec::new(),
+        };
+        let connect: Connect = Box::new(move || config(&method, &pod, &options));
+        (id, Cluster::new(labels, connect, files))
+    };
+    file.clusters.into_iter().map(cluster).collect::<BTreeMap<_, _>>()
+}
+
+fn config(
+    method: &AuthMethod,
+    pod: &PodEnvironment,
+    options: &ClientOptions,
+) -> Result<ClientConfig, ConfigError> {
+    let access = match method {
+        AuthMethod::InCluster => {
+            let ClientOptions { request_timeout, limits, .. } = *options;
+            let config = in_cluster::load(
+                &pod.service_account,
+                pod.host.as_deref(),
+                pod.port.as_deref(),
+                request_timeout,
+            );
+            return config.map(|config| ClientConfig { limits, ..config }).map_err(ConfigError::AuthMethod);
+        }
+        AuthMethod::Kubeconfig { path, context } => {
+            let wanted = Overrides { context: context.clone(), ..Overrides::default() };
+            return Ok(kubeconfig::open(&LoadingRules::File(path.clone()), &wanted, options)?);
+        }
+        AuthMethod::ServiceAccount { server, token_file, tls } => {
+            ResolvedConfig { token_file: Some(token_file.clone()), ..access(server, tls) }
+        }
+        AuthMethod::Token { server, token: TokenSource::File(file), tls } => {
+            ResolvedConfig { token_file: Some(file.clone()), ..access(server, tls) }
+        }
+        AuthMethod::Token { server, token: TokenSource::Inline(token), tls } => {
+            ResolvedConfig { token: Some(token.clone()), ..access(server, tls) }
+        }
+    };
+    Ok(access.open(options)?)
+}
+
+/// Everything but the token.
+fn access(server: &Server, tls: &TlsConfig) -> ResolvedConfig {
+    let TlsConfig { insecure, ca_file, client_certificate, server_name } = tls.clone();
+    ResolvedConfig {
+        server_name,
+        insecure,
+        authority: ca_file.map(PemSource::File),
+        client_certificate: client_certificate
+            .map(|(certificate, key)| (PemSource::File(certificate), PemSource::File(key))),
+        ..ResolvedConfig::anonymous(server.clone())
+    }
+}
+
+/// Why a cluster has no usable configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The local cluster, from the service account of the pod.
+    #[error(transparent)]
+    InCluster(#[from] in_cluster::Error),
+    /// The same for an entry of the clusters file, which names it.
+    #[error("auth_method in_cluster: {0}")]
+    AuthMethod(#[source] in_cluster::Error),
+    /// A kubeconfig.
+    #[error(transparent)]
+    Kubeconfig(#[from] kubeconfig::LoadError),
+    /// The files of an entry with `service_account` or `token`.
+    #[error(transparent)]
+    Connect(#[from] kubeconfig::ConnectError),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::kube::{Identity, Reloading, Server, Trust};
+
+    fn config() -> ClientConfig {
+        ClientConfig {
+            server: Server::parse("127.0.0.1", "1").unwrap(),
+            server_name: None,
+            trust: Trust::Insecure,
+            identity: Identity {
+                token: Some(Reloading::fixed(zeroize::Zeroizing::new("test-token-1".into()))),
+                ..Identity::default()
+            },
+            proxy: None,
+            request_timeout: Duration::from_secs(1),
+            limits: None,
+        }
+    }
+
+    #[test]
+    fn a_cluster_is_opened_when_it_is_needed_again_after_a_failure_and_then_once() {
+        let opened = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&opened);
+        let connect: Connect = Box::new(move || match counted.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(ConfigError::InCluster(in_cluster::Error::NotInPod { variable: "TEST" })),
+            _ => Ok(config()),
+        });
+        let hub = ClusterId::parse("hub").unwrap();
+        let labels = Labels { region: Some("eu".into()), name: Some("The Hub".into()), ..Labels::default() };
+        assert_eq!(labels.to_string(), " (The Hub, eu)");
+        let others = BTreeMap::from([(hub.clone(), Cluster::new(labels, connect, Vec::new()))]);
+        let own = Cluster::new(Labels::default(), Box::new(|| Ok(config())), Vec::new());
+        let clusters = Clusters::new(own, others).unwrap();
+        assert_eq!(opened.load(Ordering::SeqCst), 0);
+        assert!(
+            matches!(clusters.client(&ClusterRef::Named(hub.clone())), Err(Cause::Configuration { reason }) if reason.starts_with("TEST is not set"))
+        );
+        let client = clusters.client(&ClusterRef::Named(hub.clone())).unwrap();
+        assert!(Arc::ptr_eq(&client, &clusters.client(&ClusterRef::Named(hub.clone())).unwrap()));
+        assert_eq!(opened.load(Ordering::SeqCst), 2);
+        assert!(clusters.client(&ClusterRef::Named(ClusterId::parse("other").unwrap())).is_err());
+        assert!(Arc::ptr_eq(&clusters.client(&ClusterRef::Local).unwrap(), &clusters.own()));
+    }
+}
