@@ -66,7 +66,7 @@ pub(crate) fn find(args: &SourceArgs) -> Result<Found, Failure> {
             };
             let options = ClientOptions { request_timeout, limits, proxies: proxies.clone() };
             let files = named.files().to_vec();
-            let open = move || Ok(kubeconfig::open(&named, &wanted, &options)?);
+            let open = move || Ok(kubeconfig::load_client_config(&named, &wanted, &options)?);
             (Cluster::new(Labels::default(), Box::new(open), files), Some(namespace), name)
         }
     };

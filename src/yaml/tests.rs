@@ -12,7 +12,7 @@ fn refusal(text: &str) -> String {
     parse(text.as_bytes()).unwrap_err().to_string()
 }
 
-/// What a reader of the text finds wrong.
+/// The errors that a reader of the text reports.
 fn problems(text: &str, read: impl FnOnce(&Fields<'_>)) -> Vec<String> {
     let (node, problems) = (parse(text.as_bytes()).unwrap(), ValueErrors::default());
     read(&Cursor::document(&node, &problems).fields().unwrap());
@@ -61,7 +61,7 @@ fn aliases_and_merge_keys_are_resolved() {
 }
 
 #[test]
-fn what_stands_twice_is_refused_with_both_places() {
+fn duplicate_keys_are_rejected_with_both_positions() {
     assert_eq!(
         refusal("a: 1\nb: 2\na: 3\n"),
         "line 3, column 1: duplicate key \"a\", first at line 1, column 1"
@@ -101,7 +101,7 @@ fn no_message_shows_a_value() {
 }
 
 #[test]
-fn what_grows_is_bounded() {
+fn size_depth_and_aliases_are_bounded() {
     assert!(refusal(&" ".repeat(TEXT_LIMIT + 1)).contains("larger than"));
     assert!(parse(" ".repeat(TEXT_LIMIT).as_bytes()).is_ok());
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
@@ -128,12 +128,12 @@ fn what_grows_is_bounded() {
 }
 
 #[test]
-fn text_that_is_no_utf8_is_refused_with_its_line() {
+fn text_that_is_not_utf8_is_rejected_with_its_line() {
     assert_eq!(parse(b"a: 1\nb: \xff").unwrap_err().to_string(), "line 2, column 1: is not UTF-8 text");
 }
 
 #[test]
-fn every_wrong_value_is_found_with_its_path_and_place() {
+fn every_wrong_value_is_reported_with_path_and_position() {
     let text =
         "token: 12\nflag: 'true'\nlist: a\nmap: [1]\nnumber: x\nwhole: -1\nusers:\n- user: {as: yes}\n- 1\n";
     let found = problems(text, |fields| {
@@ -179,7 +179,7 @@ fn null_and_empty_texts_count_as_absent() {
 }
 
 #[test]
-fn unknown_keys_are_named_with_what_was_meant() {
+fn unknown_keys_are_reported_with_the_most_similar_one() {
     let found = problems("id: a\ntls_confg: {}\nqps: 1\n", |fields| {
         fields.deny_unknown(&["id", "tls_config", "qps"]);
         fields.reject(&["qps"], "is for others");

@@ -185,7 +185,7 @@ fn config(
     pod: &PodEnvironment,
     options: &ClientOptions,
 ) -> Result<ClientConfig, ConfigError> {
-    let access = match method {
+    let resolved = match method {
         AuthMethod::InCluster => {
             let ClientOptions { request_timeout, limits, .. } = *options;
             let config = in_cluster::load(
@@ -197,24 +197,27 @@ fn config(
             return config.map(|config| ClientConfig { limits, ..config }).map_err(ConfigError::AuthMethod);
         }
         AuthMethod::Kubeconfig { path, context } => {
-            let wanted = Overrides { context: context.clone(), ..Overrides::default() };
-            return Ok(kubeconfig::open(&LoadingRules::File(path.clone()), &wanted, options)?);
+            let overrides = Overrides { context: context.clone(), ..Overrides::default() };
+            return Ok(kubeconfig::load_client_config(
+                &LoadingRules::File(path.clone()),
+                &overrides,
+                options,
+            )?);
         }
         AuthMethod::ServiceAccount { server, token_file, tls } => {
-            ResolvedConfig { token_file: Some(token_file.clone()), ..access(server, tls) }
+            ResolvedConfig { token_file: Some(token_file.clone()), ..without_token(server, tls) }
         }
         AuthMethod::Token { server, token: TokenSource::File(file), tls } => {
-            ResolvedConfig { token_file: Some(file.clone()), ..access(server, tls) }
+            ResolvedConfig { token_file: Some(file.clone()), ..without_token(server, tls) }
         }
         AuthMethod::Token { server, token: TokenSource::Inline(token), tls } => {
-            ResolvedConfig { token: Some(token.clone()), ..access(server, tls) }
+            ResolvedConfig { token: Some(token.clone()), ..without_token(server, tls) }
         }
     };
-    Ok(access.open(options)?)
+    Ok(resolved.into_client_config(options)?)
 }
 
-/// Everything but the token.
-fn access(server: &Server, tls: &TlsConfig) -> ResolvedConfig {
+fn without_token(server: &Server, tls: &TlsConfig) -> ResolvedConfig {
     let TlsConfig { insecure, ca_file, client_certificate, server_name } = tls.clone();
     ResolvedConfig {
         server_name,
@@ -266,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_is_opened_when_it_is_needed_again_after_a_failure_and_then_once() {
+    fn a_client_is_created_at_first_use_and_retried_after_a_failure() {
         let opened = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&opened);
         let connect: Connect = Box::new(move || match counted.fetch_add(1, Ordering::SeqCst) {

@@ -107,7 +107,7 @@ fn the_whole_vocabulary_is_read() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_at_once_with_its_place() {
+fn all_errors_are_reported_at_once_with_their_positions() {
     let text = "\
 clusters:
 - id: a
@@ -152,7 +152,7 @@ resync: 10m
 }
 
 #[test]
-fn a_missing_method_is_guessed_by_the_other_keys() {
+fn a_missing_auth_method_is_guessed_from_the_other_keys() {
     for (keys, method) in [
         ("kubeconfig_path: x", "auth_method: kubeconfig"),
         ("service_account_token_file: x, api_server_url: 'https://a'", "auth_method: service_account"),
@@ -171,7 +171,7 @@ fn a_missing_method_is_guessed_by_the_other_keys() {
 }
 
 #[test]
-fn what_does_not_go_together_is_refused() {
+fn conflicting_keys_are_rejected() {
     let token = "auth_method: token, api_server_url: 'https://a'";
     for (keys, problem) in [
         (

@@ -55,15 +55,15 @@ impl ProxyEnv {
 ///
 /// # Errors
 /// If one of these steps fails.
-pub(crate) fn open(
-    named: &LoadingRules,
-    wanted: &Overrides,
+pub(crate) fn load_client_config(
+    rules: &LoadingRules,
+    overrides: &Overrides,
     options: &ClientOptions,
 ) -> Result<ClientConfig, LoadError> {
-    let kubeconfig = load(named)?;
-    let access = kubeconfig.select(wanted)?;
-    access.open(options).map_err(|cause| {
-        let files: Vec<_> = named.files().iter().map(|path| path.display().to_string()).collect();
+    let kubeconfig = load(rules)?;
+    let resolved = kubeconfig.select(overrides)?;
+    resolved.into_client_config(options).map_err(|cause| {
+        let files: Vec<_> = rules.files().iter().map(|path| path.display().to_string()).collect();
         LoadError::Connect { files: files.join(", "), cause }
     })
 }
@@ -73,7 +73,7 @@ impl ResolvedConfig {
     ///
     /// # Errors
     /// The first file or value that cannot be used.
-    pub(crate) fn open(self, options: &ClientOptions) -> Result<ClientConfig, ConnectError> {
+    pub(crate) fn into_client_config(self, options: &ClientOptions) -> Result<ClientConfig, ConnectError> {
         let trust = match (self.insecure, self.authority) {
             (true, _) => Trust::Insecure,
             (false, Some(authority)) => Trust::Roots(roots(authority)?),

@@ -34,8 +34,8 @@ impl LoadingRules {
 ///
 /// # Errors
 /// If a file cannot be read or parsed, or none exists.
-pub fn load(named: &LoadingRules) -> Result<Kubeconfig, Error> {
-    let paths = match named {
+pub fn load(rules: &LoadingRules) -> Result<Kubeconfig, Error> {
+    let paths = match rules {
         LoadingRules::File(path) => return Ok(merge(vec![read(path)?])),
         LoadingRules::List(paths) => paths,
     };
@@ -99,12 +99,12 @@ impl Kubeconfig {
     ///
     /// # Errors
     /// If no context is selected or a name is not defined; otherwise every error of context, cluster and user at once.
-    pub fn select(&self, wanted: &Overrides) -> Result<ResolvedConfig, Error> {
+    pub fn select(&self, overrides: &Overrides) -> Result<ResolvedConfig, Error> {
         let entries = &self.entries;
-        let given = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
-        let (cluster, user) = (given(&wanted.cluster), given(&wanted.user));
+        let non_empty = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
+        let (cluster, user) = (non_empty(&overrides.cluster), non_empty(&overrides.user));
 
-        let name = given(&wanted.context).or_else(|| entries.current_context.clone());
+        let name = non_empty(&overrides.context).or_else(|| entries.current_context.clone());
         let context = match &name {
             Some(name) => {
                 Some((name.as_str(), self.find(EntryKind::Context, &entries.contexts, name, None)?))
@@ -132,13 +132,13 @@ impl Kubeconfig {
             by_context(cluster, context.and_then(|(_, context)| context.cluster.as_ref()))
         else {
             if let Some((name, context)) = context {
-                validator.found(EntryKind::Context, name, &context.origin, EntryErrorKind::NoCluster);
+                validator.report(EntryKind::Context, name, &context.origin, EntryErrorKind::NoCluster);
             }
             return Err(validator.into_error());
         };
         let found = self.find(EntryKind::Cluster, &entries.clusters, &cluster, by)?;
         let user = user.as_ref().map(|(user, name)| (name.as_str(), *user));
-        validator.access(name.as_deref(), namespace, (&cluster, found), user)
+        validator.resolve(name.as_deref(), namespace, (&cluster, found), user)
     }
 
     fn find<'a, T>(

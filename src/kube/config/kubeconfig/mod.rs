@@ -14,7 +14,7 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use connect::{ClientOptions, ConnectError, LoadError, ProxyEnv, open};
+pub(crate) use connect::{ClientOptions, ConnectError, LoadError, ProxyEnv, load_client_config};
 pub(crate) use error::{EntryError, EntryKind, Error};
 pub use loading_rules::{LoadingRules, Overrides, load, merge};
 pub use raw::parse;

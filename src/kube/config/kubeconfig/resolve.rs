@@ -116,7 +116,7 @@ const PROXY_SCHEMES: [&str; 3] = ["http://", "https://", "socks5://"];
 pub(crate) struct Validator(Vec<EntryError>);
 
 impl Validator {
-    pub(crate) fn found(&mut self, kind: EntryKind, name: &str, origin: &Origin, defect: EntryErrorKind) {
+    pub(crate) fn report(&mut self, kind: EntryKind, name: &str, origin: &Origin, defect: EntryErrorKind) {
         self.0.push(EntryError { kind, name: name.to_owned(), place: origin.to_string(), defect });
     }
 
@@ -128,7 +128,7 @@ impl Validator {
         match Namespace::parse(context.namespace.as_deref()?) {
             Ok(namespace) => Some(namespace),
             Err(error) => {
-                self.found(EntryKind::Context, name, &context.origin, error.into());
+                self.report(EntryKind::Context, name, &context.origin, error.into());
                 None
             }
         }
@@ -138,14 +138,14 @@ impl Validator {
     ///
     /// # Errors
     /// Every error in them, and those reported before.
-    pub(crate) fn access(
+    pub(crate) fn resolve(
         mut self,
         context: Option<&str>,
         namespace: Option<Namespace>,
         (cluster_name, cluster): (&str, &Cluster),
         user: Option<(&str, &User)>,
     ) -> Result<ResolvedConfig, Error> {
-        let mut report = |defect| self.found(EntryKind::Cluster, cluster_name, &cluster.origin, defect);
+        let mut report = |defect| self.report(EntryKind::Cluster, cluster_name, &cluster.origin, defect);
         let server = server(cluster, &mut report);
         let authority = material(&cluster.authority, "certificate-authority", &mut report);
         if cluster.insecure && authority.is_some() {
@@ -155,7 +155,7 @@ impl Validator {
             report(EntryErrorKind::Proxy);
         }
         let identity = user.map_or_else(Identity::default, |(name, user)| {
-            let mut report = |defect| self.found(EntryKind::User, name, &user.origin, defect);
+            let mut report = |defect| self.report(EntryKind::User, name, &user.origin, defect);
             identity(user, cluster, authority.as_ref(), &mut report)
         });
         let Some(server) = server.filter(|_| self.0.is_empty()) else { return Err(self.into_error()) };

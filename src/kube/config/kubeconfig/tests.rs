@@ -82,7 +82,7 @@ fn base64_may_have_line_breaks_and_must_be_base64() {
 }
 
 #[test]
-fn relative_paths_are_read_from_the_folder_of_their_file() {
+fn relative_paths_are_resolved_against_the_directory_of_their_file() {
     let access = select(&with(
         "certificate-authority: ../ca.crt",
         "client-certificate: pki/./a.crt, client-key: /a/../b.key, exec: {command: ./bin/../get, \
@@ -97,7 +97,7 @@ fn relative_paths_are_read_from_the_folder_of_their_file() {
 
     let text = with("", "exec: {command: aws, apiVersion: client.authentication.k8s.io/v1beta1}");
     assert_eq!(select(&text).unwrap().exec.unwrap().plugin.command, Path::new("aws"));
-    // A file that was named without a folder is in the working folder, and its command still no name for PATH.
+    // A file that was named without a directory is in the working directory, and its command still no name for PATH.
     let text = with("", "exec: {command: ./get, apiVersion: client.authentication.k8s.io/v1beta1}");
     let access =
         merge(vec![parse(text.as_bytes(), Path::new("config")).unwrap()]).select(&Overrides::default());
@@ -142,7 +142,7 @@ fn exec_plugins_are_read_with_their_cluster() {
 }
 
 #[test]
-fn wrong_exec_plugins_are_refused_with_every_reason() {
+fn all_errors_of_an_exec_plugin_are_reported() {
     let error = refusal(user("exec: {env: [{value: test-value}, {name: A=B}], args: [\"\\0\"]}"));
     for part in [
         "exec.apiVersion is missing",
@@ -166,7 +166,7 @@ fn wrong_exec_plugins_are_refused_with_every_reason() {
 }
 
 #[test]
-fn what_was_removed_from_kubernetes_is_refused_with_what_to_use() {
+fn removed_features_are_rejected_with_a_replacement() {
     for (text, remedy) in [
         ("auth-provider: {name: gcp, config: {access-token: test-token-1}}", "gke-gcloud-auth-plugin"),
         ("auth-provider: {name: azure}", "kubelogin convert-kubeconfig"),
@@ -183,7 +183,7 @@ fn what_was_removed_from_kubernetes_is_refused_with_what_to_use() {
 }
 
 #[test]
-fn what_does_not_go_together_is_refused() {
+fn conflicting_keys_are_rejected() {
     for (cluster, user, reason) in [
         (
             "certificate-authority: a, certificate-authority-data: YQ==",
@@ -234,7 +234,7 @@ fn impersonation_is_read() {
 }
 
 #[test]
-fn wrong_types_are_all_told_with_line_and_column() {
+fn all_wrong_types_are_reported_with_line_and_column() {
     let text = "apiVersion: v1\nclusters:\n- name: c\n  cluster: {server: 1, insecure-skip-tls-verify: 'true'}\nusers:\n- name: u\n  user:\n    token: 12345\n    exec: [a]\ncontexts: {}\n";
     let error = parse(text.as_bytes(), Path::new("/k")).unwrap_err().to_string();
     assert_eq!(
@@ -259,7 +259,7 @@ fn another_kind_of_file_is_refused() {
 }
 
 #[test]
-fn a_name_that_stands_twice_in_one_file_is_refused() {
+fn a_duplicate_name_in_one_file_is_rejected() {
     for key in ["clusters", "users", "contexts"] {
         let text = format!("{key}:\n- name: a\n- name: b\n- name: a\n");
         let error = parse(text.as_bytes(), Path::new("/k")).unwrap_err().to_string();
@@ -319,7 +319,7 @@ fn a_cluster_without_a_context_is_a_way_in_without_an_identity() {
 }
 
 #[test]
-fn what_is_missing_is_told_with_what_there_is() {
+fn an_unknown_name_is_reported_with_the_known_ones() {
     let text = "contexts: [{name: prod, context: {cluster: gone, user: u}}, {name: dev, context: {cluster: c, user: me}}, {name: bare}]\n\
                 clusters: [{name: c, cluster: {}}]\nusers: [{name: u, user: {}}]";
     let config = merge(vec![read(text), parse(b"", Path::new("/b")).unwrap()]);
@@ -370,14 +370,14 @@ fn servers_and_namespaces_are_checked_where_they_are_selected() {
 
 #[test]
 fn files_are_found_as_kubectl_finds_them() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let there = |name: &str, text: &str| {
-        let path = folder.path().join(name);
+        let path = directory.path().join(name);
         std::fs::write(&path, text).unwrap();
         path
     };
     let (a, empty, missing) =
-        (there("a", "current-context: a"), there("empty", ""), folder.path().join("missing"));
+        (there("a", "current-context: a"), there("empty", ""), directory.path().join("missing"));
 
     let list =
         |paths: &[&PathBuf]| load(&LoadingRules::List(paths.iter().map(|path| (*path).clone()).collect()));
@@ -387,7 +387,7 @@ fn files_are_found_as_kubectl_finds_them() {
     let error = list(&[&missing]).unwrap_err().to_string();
     assert_eq!(error, format!("no kubeconfig found in {}", missing.display()));
     assert!(list(&[]).is_err());
-    assert!(list(&[&a, &folder.path().to_owned()]).unwrap_err().to_string().contains("cannot be read"));
+    assert!(list(&[&a, &directory.path().to_owned()]).unwrap_err().to_string().contains("cannot be read"));
 
     assert_eq!(load(&LoadingRules::File(a.clone())).unwrap().files, [a]);
     assert!(matches!(load(&LoadingRules::File(missing)), Err(Error::Read { .. })));
