@@ -1,4 +1,4 @@
-//! Credentials of several clusters in one pod: each cluster fails, goes stale and comes back by itself.
+//! Credentials from several clusters in one pod: each cluster fails, goes stale and recovers independently.
 
 use std::fs;
 use std::process::Command;
@@ -8,7 +8,7 @@ use crate::support::run::{Finished, Running, poll_until, run};
 use crate::support::server::{ApiServer, Fault, Kind, Times};
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
-/// The pod's own cluster with the Secret `db`, and the cluster `hub` with a Secret `db` of its own.
+/// The pod's own cluster with the Secret `db`, and the cluster `hub` with another Secret `db`.
 struct Two {
     own: Scene,
     hub: ApiServer,
@@ -16,9 +16,9 @@ struct Two {
 
 const HUB: &str = "podcreds_cluster_staleness_seconds{cluster=\"hub\"}";
 const OWN: &str = "podcreds_cluster_staleness_seconds{cluster=\"\"}";
-/// A request is given up soon, and what is not watched is read soon.
+/// Short timeouts and polling intervals.
 const IMPATIENT: &[&str] = &["--request-timeout", "1s", "--poll-interval", "1s", "--watch-timeout", "2s"];
-/// No request is given up while the test lasts.
+/// A request timeout longer than the test.
 const PATIENT: &[&str] = &["--request-timeout", "25s"];
 
 impl Two {
@@ -74,7 +74,7 @@ struct Sidecar {
 }
 
 impl Sidecar {
-    /// With both clusters' files out, and both watched.
+    /// Waits until the files of both clusters are published and both Secrets are watched.
     fn ready(two: Two, args: &[&str]) -> Self {
         let sidecar = two.sidecar(args);
         sidecar.waits("both are out", || {
@@ -95,7 +95,7 @@ impl Sidecar {
     }
 
     #[track_caller]
-    fn own_follows(&self, password: &str) {
+    fn local_follows(&self, password: &str) {
         self.two.own.put_password(password);
         self.waits(password, || self.two.own.read("db/password") == password);
     }
@@ -118,7 +118,7 @@ fn init_reads_each_source_from_its_cluster() {
 }
 
 #[test]
-fn a_cluster_that_no_credential_names_is_not_connected_to() {
+fn podcreds_does_not_connect_to_a_cluster_without_credentials() {
     let two = Two::new();
     two.own.annotate(&[("db.secret", "db")]);
     two.describe(&two.hub_entry("hub", "missing-ca.crt"));
@@ -127,7 +127,7 @@ fn a_cluster_that_no_credential_names_is_not_connected_to() {
 }
 
 #[test]
-fn init_names_the_cluster_that_it_cannot_reach_or_use() {
+fn init_names_the_cluster_that_is_unreachable_or_misconfigured() {
     let two = Two::new();
     two.hub.stop();
     let finished = two.init(&["--timeout", "1s"]);
@@ -152,16 +152,16 @@ fn init_names_the_cluster_that_it_cannot_reach_or_use() {
     );
 }
 
-/// Goes through an outage of the hub: the own cluster's credentials rotate on, the metrics tell which is stale, and what
-/// changed meanwhile arrives afterwards.
+/// Takes the hub through an outage: the local cluster's credentials keep rotating, the metrics show which cluster is
+/// stale, and the change made meanwhile arrives afterwards.
 #[track_caller]
-fn passes_an_outage_of_the_hub(begins: fn(&ApiServer), ends: fn(&ApiServer)) {
+fn survives_an_outage_of_the_hub(begins: fn(&ApiServer), ends: fn(&ApiServer)) {
     let sidecar = Sidecar::ready(Two::new(), IMPATIENT);
     assert_eq!((sidecar.metric(OWN), sidecar.metric(HUB)), (0.0, 0.0));
     begins(&sidecar.two.hub);
     sidecar.waits("the hub is stale", || sidecar.metric(HUB) > 0.0);
     for number in 0..10 {
-        sidecar.own_follows(&format!("test-password-{number}"));
+        sidecar.local_follows(&format!("test-password-{number}"));
         assert_eq!(sidecar.metric(OWN), 0.0);
     }
     assert_eq!(sidecar.two.own.read("far/password"), PASSWORD);
@@ -174,13 +174,13 @@ fn passes_an_outage_of_the_hub(begins: fn(&ApiServer), ends: fn(&ApiServer)) {
 }
 
 #[test]
-fn a_cluster_that_is_stopped_goes_stale_alone() {
-    passes_an_outage_of_the_hub(ApiServer::stop, ApiServer::start_again);
+fn only_the_stopped_cluster_goes_stale() {
+    survives_an_outage_of_the_hub(ApiServer::stop, ApiServer::start_again);
 }
 
 #[test]
-fn a_cluster_that_never_answers_goes_stale_alone() {
-    passes_an_outage_of_the_hub(
+fn only_the_hanging_cluster_goes_stale() {
+    survives_an_outage_of_the_hub(
         |hub| {
             hub.fail_on("", Fault::SilentHeader, Times::Always);
             hub.drop_connections();
@@ -190,8 +190,8 @@ fn a_cluster_that_never_answers_goes_stale_alone() {
 }
 
 #[test]
-fn a_cluster_that_refuses_the_token_goes_stale_alone() {
-    passes_an_outage_of_the_hub(
+fn only_the_cluster_that_rejects_the_token_goes_stale() {
+    survives_an_outage_of_the_hub(
         |hub| {
             hub.accept_tokens(&[]);
             hub.drop_connections();
@@ -200,20 +200,20 @@ fn a_cluster_that_refuses_the_token_goes_stale_alone() {
     );
 }
 
-/// How often the hub's Secret was asked for.
+/// The number of reads of the hub's Secret.
 fn reads(hub: &ApiServer) -> usize {
     hub.request_lines().iter().filter(|line| line.ends_with("/secrets/db")).count()
 }
 
 #[test]
-fn a_read_that_hangs_holds_up_no_other_cluster() {
+fn a_hanging_read_does_not_delay_other_clusters() {
     let sidecar = Sidecar::ready(Two::new(), PATIENT);
     let before = reads(&sidecar.two.hub);
     sidecar.two.hub.fail_on("/shared/secrets/db", Fault::SilentHeader, Times::Once);
     sidecar.two.put_hub_password("test-password-far");
     sidecar.waits("the hub is asked", || reads(&sidecar.two.hub) == before + 1);
     for number in 0..10 {
-        sidecar.own_follows(&format!("test-password-{number}"));
+        sidecar.local_follows(&format!("test-password-{number}"));
     }
     let said = sidecar.running.stderr();
     assert!(!said.contains("hub: https"), "all of them came while the hub's answer was waited for: {said}");
@@ -221,7 +221,7 @@ fn a_read_that_hangs_holds_up_no_other_cluster() {
 }
 
 #[test]
-fn the_others_rotate_on_while_the_own_cluster_is_down() {
+fn other_clusters_rotate_while_the_local_cluster_is_down() {
     let sidecar = Sidecar::ready(Two::new(), IMPATIENT);
     sidecar.two.own.server.fail_on("", Fault::SilentHeader, Times::Always);
     sidecar.two.own.server.drop_connections();
@@ -231,12 +231,12 @@ fn the_others_rotate_on_while_the_own_cluster_is_down() {
     }
     assert_eq!(sidecar.metric(HUB), 0.0);
     sidecar.two.own.server.clear_faults();
-    sidecar.own_follows("test-password-afterwards");
+    sidecar.local_follows("test-password-afterwards");
     sidecar.waits("nothing is stale", || sidecar.metric("podcreds_staleness_seconds") == 0.0);
 }
 
 #[test]
-fn after_a_restart_the_files_of_a_cluster_that_is_down_stay_and_the_others_go_on() {
+fn a_restart_keeps_the_files_of_a_cluster_that_is_down() {
     let sidecar = Sidecar::ready(Two::new(), IMPATIENT);
     let Sidecar { two, running, .. } = sidecar;
     drop(running);
@@ -247,9 +247,9 @@ fn after_a_restart_the_files_of_a_cluster_that_is_down_stay_and_the_others_go_on
         sidecar.two.own.read("db/password") == "test-password-meanwhile"
     });
     assert_eq!(sidecar.two.own.read("far/password"), PASSWORD);
-    // The other cluster's change can be out before the first attempt to reach this one has failed.
+    // The local cluster's change can be published before the first attempt to reach the hub has failed.
     sidecar.waits("the hub counts as stale", || sidecar.metric(HUB) > 0.0);
-    sidecar.own_follows("test-password-1");
+    sidecar.local_follows("test-password-1");
     assert_eq!(sidecar.two.own.read("far/password"), PASSWORD);
     sidecar.two.put_hub_password("test-password-2");
     sidecar.two.hub.start_again();
@@ -257,7 +257,7 @@ fn after_a_restart_the_files_of_a_cluster_that_is_down_stay_and_the_others_go_on
 }
 
 #[test]
-fn after_a_restart_a_cluster_that_never_answers_holds_up_no_change_of_another() {
+fn after_a_restart_a_hanging_cluster_does_not_delay_others() {
     let sidecar = Sidecar::ready(Two::new(), PATIENT);
     let Sidecar { two, running, .. } = sidecar;
     drop(running);
@@ -273,7 +273,7 @@ fn after_a_restart_a_cluster_that_never_answers_holds_up_no_change_of_another() 
 }
 
 #[test]
-fn after_a_restart_an_optional_credential_without_files_holds_up_nothing() {
+fn after_a_restart_an_optional_credential_without_files_delays_nothing() {
     let two = Two::new();
     two.own.annotate(&[
         ("db.secret", "db"),
@@ -287,11 +287,11 @@ fn after_a_restart_an_optional_credential_without_files_holds_up_nothing() {
     drop(running);
     two.hub.stop();
     let sidecar = two.sidecar(IMPATIENT);
-    sidecar.own_follows("test-password-1");
+    sidecar.local_follows("test-password-1");
 }
 
 #[test]
-fn a_kubeconfig_that_is_replaced_is_read_again() {
+fn a_replaced_kubeconfig_is_reloaded() {
     let two = Two::new();
     let put = |token: &str| {
         let root = two.own.pod.root();
@@ -316,7 +316,7 @@ fn a_kubeconfig_that_is_replaced_is_read_again() {
     two.hub.drop_connections();
     two.put_hub_password("test-password-1");
     arrives("test-password-1");
-    // One that cannot be used leaves what was read before.
+    // If the new kubeconfig is invalid, the previous one stays in use.
     fs::write(two.own.pod.root().join("hub.kubeconfig"), "users: test-token-3").unwrap();
     two.hub.drop_connections();
     two.put_hub_password("test-password-2");
@@ -326,17 +326,17 @@ fn a_kubeconfig_that_is_replaced_is_read_again() {
 }
 
 #[test]
-fn what_was_deleted_while_the_sidecar_was_away_is_cleared_and_holds_up_no_other() {
+fn a_secret_deleted_between_two_runs_is_cleared_at_the_start() {
     let clear = [IMPATIENT, &["--on-delete", "clear"]].concat();
     let Sidecar { two, running, .. } = Sidecar::ready(Two::new(), &clear);
     drop(running);
     two.hub.delete(Kind::Secret, "shared", "db");
-    // Another run begins with what the one before has cleared.
+    // The next run starts from the files that this one has cleared.
     let mut two = two;
     for password in ["test-password-1", "test-password-2"] {
         let sidecar = two.sidecar(&clear);
         sidecar.waits("it is ready", || sidecar.health.status("/readyz") == 200);
-        sidecar.own_follows(password);
+        sidecar.local_follows(password);
         assert!(!sidecar.two.own.files().contains_key("far/password"));
         let Sidecar { two: after, running, .. } = sidecar;
         drop(running);
@@ -348,7 +348,7 @@ fn what_was_deleted_while_the_sidecar_was_away_is_cleared_and_holds_up_no_other(
 }
 
 #[test]
-fn an_optional_credential_without_files_holds_up_nothing_after_a_restart() {
+fn a_missing_optional_secret_delays_no_other_after_a_restart() {
     let two = Two::new();
     two.own.annotate(&[
         ("db.secret", "db"),
@@ -361,7 +361,7 @@ fn an_optional_credential_without_files_holds_up_nothing_after_a_restart() {
     let Sidecar { two, running, .. } = sidecar;
     drop(running);
     two.hub.stop();
-    two.sidecar(IMPATIENT).own_follows("test-password-1");
+    two.sidecar(IMPATIENT).local_follows("test-password-1");
 }
 
 #[test]
@@ -382,7 +382,7 @@ fn the_first_bundle_waits_for_every_cluster() {
 }
 
 #[test]
-fn what_a_cluster_lacks_is_told_and_taken_once_it_is_there() {
+fn a_missing_ca_file_is_reported_and_read_once_it_exists() {
     let two = Two::new();
     let ca = two.own.pod.root().join("hub-ca.crt");
     let pem = fs::read(&ca).unwrap();
@@ -398,7 +398,7 @@ fn what_a_cluster_lacks_is_told_and_taken_once_it_is_there() {
 }
 
 #[test]
-fn an_edit_that_names_a_cluster_which_is_down_holds_up_nothing() {
+fn an_edit_that_adds_a_cluster_which_is_down_delays_nothing() {
     let two = Two::new();
     two.own.annotate(&[("db.secret", "db")]);
     two.hub.fail_on("", Fault::SilentHeader, Times::Always);
@@ -408,7 +408,7 @@ fn an_edit_that_names_a_cluster_which_is_down_holds_up_nothing() {
     let edited = [("db.secret", "db"), ("far.secret", "shared/db"), ("far.cluster", "hub")];
     sidecar.two.own.annotate(&edited);
     sidecar.waits("the hub is asked", || sidecar.two.hub.requests().len() == 1);
-    sidecar.own_follows("test-password-1");
+    sidecar.local_follows("test-password-1");
     let said = sidecar.running.stderr();
     assert!(!said.contains("hub: https"), "it came while the hub's answer was waited for: {said}");
     sidecar.two.hub.clear_faults();
@@ -417,7 +417,7 @@ fn an_edit_that_names_a_cluster_which_is_down_holds_up_nothing() {
 }
 
 #[test]
-fn everything_is_read_again_in_the_resync_period() {
+fn everything_is_reread_in_the_resync_period() {
     let two = Two::new();
     let entries = two.hub_entry("hub", "hub-ca.crt");
     two.describe(&format!("{entries}resync_period: 200ms\n"));
@@ -428,7 +428,7 @@ fn everything_is_read_again_in_the_resync_period() {
 }
 
 #[test]
-fn each_cluster_has_a_limit_of_its_own() {
+fn each_cluster_has_its_own_rate_limit() {
     let two = Two::new();
     two.own.annotate(&[
         ("db.secret", "db"),
@@ -438,7 +438,7 @@ fn each_cluster_has_a_limit_of_its_own() {
         ("more.cluster", "hub"),
     ]);
     two.hub.put_secret("shared", "more", &[("a", b"1")]);
-    // A second request would have its turn after a quarter of an hour.
+    // The next request would be admitted after a quarter of an hour.
     let limited = format!("{}  qps: 0.001\n  burst: 1\n", two.hub_entry("hub", "hub-ca.crt"));
     two.describe(&limited);
     let finished = two.init(&["--timeout", "2s"]);
@@ -451,7 +451,7 @@ fn each_cluster_has_a_limit_of_its_own() {
 
     two.describe(&format!("{}  qps: 0.001\n  burst: 2\n", two.hub_entry("hub", "hub-ca.crt")));
     assert_code(&two.init(&[]), 0);
-    // The own cluster's limit is a flag.
+    // The local cluster's limit is a flag.
     let finished = two.init(&["--qps", "0.001", "--burst", "1", "--timeout", "2s"]);
     assert_code(&finished, 4);
     assert_has(&finished.stderr, &["Secret prod/db: ", "raise it"]);
@@ -462,7 +462,7 @@ fn inspect(two: &Two, args: &[&str]) -> Finished {
 }
 
 #[test]
-fn inspect_looks_at_what_a_pod_has_in_another_cluster() {
+fn inspect_reads_a_pods_sources_from_another_cluster() {
     let two = Two::new();
     let finished = inspect(&two, &[]);
     assert_code(&finished, 0);
@@ -489,7 +489,7 @@ fn inspect_looks_at_what_a_pod_has_in_another_cluster() {
 }
 
 #[test]
-fn inspect_takes_the_pod_of_another_cluster() {
+fn inspect_can_show_a_pod_of_another_cluster() {
     let two = Two::new();
     two.hub.put_pod("prod", "far-0", &[("podcreds.io/x.secret", "shared/db")]);
     let finished = inspect(&two, &["--cluster", "hub", "far-0"]);
@@ -499,7 +499,7 @@ fn inspect_takes_the_pod_of_another_cluster() {
 }
 
 #[test]
-fn inspect_clusters_tells_of_all_or_of_those_that_are_named() {
+fn inspect_clusters_reports_all_clusters_or_the_named_ones() {
     let two = Two::new();
     for server in [&two.own.server, &two.hub] {
         server.put_raw("/version", r#"{"gitVersion": "v1.34.1"}"#);
@@ -525,7 +525,7 @@ fn inspect_clusters_tells_of_all_or_of_those_that_are_named() {
 }
 
 #[test]
-fn inspect_clusters_tells_those_that_do_not_let_us_in_from_those_that_are_down() {
+fn inspect_clusters_distinguishes_refused_from_unreachable() {
     let two = Two::new();
     for server in [&two.own.server, &two.hub] {
         server.accept_tokens(&[]);
@@ -537,14 +537,14 @@ fn inspect_clusters_tells_those_that_do_not_let_us_in_from_those_that_are_down()
 }
 
 #[test]
-fn a_cluster_that_comes_back_with_older_versions_is_followed() {
+fn a_cluster_that_returns_with_older_versions_is_followed() {
     let two = Two::new();
     for number in 0..20 {
         two.put_hub_password(&format!("test-password-{number}"));
     }
     two.put_hub_password(PASSWORD);
     let sidecar = Sidecar::ready(two, PATIENT);
-    // Another one takes its place: its versions begin anew, and its certificate is the same.
+    // A new cluster with the same certificate takes its place; its resource versions start from the beginning.
     sidecar.two.hub.stop();
     let (authority, port) = (sidecar.two.hub.authority(), sidecar.two.hub.address().port());
     let again = ApiServer::builder().authority(authority).port(port).start();
@@ -576,9 +576,9 @@ fn a_hundred_clusters_are_followed_in_one_sidecar() {
     sidecar.waits("all are watched", || sidecar.two.hub.open_watches() == CLUSTERS);
     sidecar.two.hub.put_secret("shared", "s42", &[("password", b"test-password-1")]);
     sidecar.waits("a change arrives", || sidecar.two.own.read("f42/password") == "test-password-1");
-    // Each has connections of its own, and says how it is.
+    // Each cluster has its own connections and its own metrics.
     let metrics = sidecar.health.metrics();
     assert_eq!(metrics.all("podcreds_cluster_staleness_seconds").count(), CLUSTERS + 1);
-    // The Secret, its watch, and the Secret again.
+    // Reads of the Secret, its watch, and the Secret again.
     assert!(metrics.get("podcreds_api_requests_total{code=\"200\",cluster=\"c42\"}") >= 3.0);
 }

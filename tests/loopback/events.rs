@@ -1,4 +1,4 @@
-//! Events on the pod: what happened is there to be read, few of them, and nothing depends on them.
+//! Events on the pod: they report what happened, are few, and nothing depends on them.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::support::run::{Running, poll_until};
 use crate::support::server::{Fault, Kind, Times, Verb};
 use crate::{HANGS, PASSWORD, Scene};
 
-/// A sidecar that records Events, with its first bundle out.
+/// Starts a sidecar with `--events` and waits for its first bundle.
 fn sidecar(scene: &Scene, args: &[&str]) -> Running {
     let running = Running::start(scene.command(&[&["sidecar", "--events"], args].concat()));
     poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
@@ -24,7 +24,7 @@ fn recorded(scene: &Scene) -> Vec<Value> {
     scene.server.objects(Kind::Event)
 }
 
-/// How often each reason and message was recorded.
+/// The counts of recorded Events by reason and message.
 fn counts(scene: &Scene) -> BTreeMap<(String, String), u64> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let counted = recorded(scene)
@@ -34,7 +34,7 @@ fn counts(scene: &Scene) -> BTreeMap<(String, String), u64> {
 }
 
 #[track_caller]
-fn are_recorded(scene: &Scene, running: &Running, expected: &[(&str, &str, u64)]) {
+fn expect_events(scene: &Scene, running: &Running, expected: &[(&str, &str, u64)]) {
     let expected: BTreeMap<_, _> = expected
         .iter()
         .map(|(reason, message, count)| (((*reason).to_owned(), (*message).to_owned()), *count))
@@ -49,7 +49,7 @@ fn written(scene: &Scene) -> String {
 }
 
 #[test]
-fn what_happens_is_recorded_on_the_pod_and_what_happens_again_is_counted() {
+fn repeated_occurrences_raise_the_count_of_one_event() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &[]);
     let written = written(&scene);
@@ -57,7 +57,7 @@ fn what_happens_is_recorded_on_the_pod_and_what_happens_again_is_counted() {
         change(&scene, password);
     }
     let expected = [("CredentialsRotated", "rotated db", 3), ("CredentialsWritten", written.as_str(), 1)];
-    are_recorded(&scene, &running, &expected);
+    expect_events(&scene, &running, &expected);
     let events = recorded(&scene);
     for event in &events {
         let pod = &event["involvedObject"];
@@ -73,29 +73,29 @@ fn what_happens_is_recorded_on_the_pod_and_what_happens_again_is_counted() {
 }
 
 #[test]
-fn after_init_nothing_is_written_and_nothing_recorded() {
+fn after_init_the_sidecars_start_is_not_recorded() {
     let scene = Scene::plain();
     scene.init(&[]);
     let running = sidecar(&scene, &[]);
     change(&scene, "test-password-1");
-    are_recorded(&scene, &running, &[("CredentialsRotated", "rotated db", 1)]);
+    expect_events(&scene, &running, &[("CredentialsRotated", "rotated db", 1)]);
 }
 
 #[test]
-fn a_failure_is_a_warning_with_its_reason() {
+fn a_failure_is_recorded_as_a_warning_with_its_reason() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &[]);
     scene.server.delete(Kind::Secret, "prod", "db");
     let message = "Secret prod/db: secrets \"db\" not found; its files stay as they are (--on-delete keep)";
     let written = written(&scene);
     let expected = [("CredentialsFailed", message, 1), ("CredentialsWritten", written.as_str(), 1)];
-    are_recorded(&scene, &running, &expected);
+    expect_events(&scene, &running, &expected);
     let failed = recorded(&scene).into_iter().find(|event| event["reason"] == "CredentialsFailed").unwrap();
     assert_eq!(failed["type"], "Warning");
 }
 
 #[test]
-fn files_that_are_stale_for_a_while_are_called_so_with_the_reason_until_they_are_current() {
+fn stale_files_are_recorded_with_the_reason_until_current_again() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &["--stale-after", "100ms"]);
     scene.server.delete(Kind::Secret, "prod", "db");
@@ -118,7 +118,7 @@ fn files_that_are_stale_for_a_while_are_called_so_with_the_reason_until_they_are
 }
 
 #[test]
-fn a_short_failure_is_followed_by_the_event_that_it_is_over() {
+fn the_end_of_a_short_failure_is_recorded() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &[]);
     scene.server.delete(Kind::Secret, "prod", "db");
@@ -129,7 +129,7 @@ fn a_short_failure_is_followed_by_the_event_that_it_is_over() {
 }
 
 #[test]
-fn of_an_outage_of_the_api_server_there_are_few_events_however_many_secrets_there_are() {
+fn an_outage_causes_few_events_however_many_secrets_there_are() {
     const SECRETS: usize = 40;
     let names: Vec<_> = (0..SECRETS).map(|number| format!("s{number}")).collect();
     let annotations: Vec<_> = names.iter().map(|name| (format!("{name}.secret"), name.as_str())).collect();
@@ -152,7 +152,7 @@ fn of_an_outage_of_the_api_server_there_are_few_events_however_many_secrets_ther
 }
 
 #[test]
-fn staleness_is_said_at_once_when_only_a_watch_fails() {
+fn staleness_is_recorded_at_once_when_only_a_watch_fails() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &["--stale-after", "100ms", "--grace", "0s"]);
     poll_until(HANGS, "it is watched", || scene.server.open_watches() == 1);
@@ -166,7 +166,7 @@ fn staleness_is_said_at_once_when_only_a_watch_fails() {
 }
 
 #[test]
-fn what_is_cleared_is_not_called_rotated() {
+fn cleared_files_are_not_recorded_as_a_rotation() {
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
     let running = sidecar(&scene, &["--on-delete", "clear"]);
@@ -178,11 +178,11 @@ fn what_is_cleared_is_not_called_rotated() {
         ("CredentialsRotated", "cleared more", 1),
         ("CredentialsWritten", written.as_str(), 1),
     ];
-    are_recorded(&scene, &running, &expected);
+    expect_events(&scene, &running, &expected);
 }
 
 #[test]
-fn an_application_that_cannot_be_told_for_a_while_is_a_warning_until_it_is_told() {
+fn a_failing_notification_is_a_warning_until_it_succeeds() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -201,7 +201,7 @@ fn an_application_that_cannot_be_told_for_a_while_is_a_warning_until_it_is_told(
 }
 
 #[test]
-fn a_watch_that_nobody_needs_any_more_fails_in_silence() {
+fn a_watch_that_is_no_longer_needed_fails_silently() {
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
     let running = sidecar(&scene, &["--follow-annotations"]);
@@ -217,7 +217,7 @@ fn a_watch_that_nobody_needs_any_more_fails_in_silence() {
 }
 
 #[test]
-fn an_outage_is_recorded_when_it_is_over() {
+fn an_outage_is_recorded_after_it_ends() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &[]);
     poll_until(HANGS, "the first Event is there", || recorded(&scene).len() == 1);
@@ -232,7 +232,7 @@ fn an_outage_is_recorded_when_it_is_over() {
 }
 
 #[test]
-fn without_the_right_to_patch_each_time_is_an_event_of_its_own() {
+fn without_the_patch_permission_each_occurrence_is_a_new_event() {
     let scene = Scene::plain();
     scene.server.forbid_kind(Verb::Patch, Kind::Event);
     let running = sidecar(&scene, &[]);
@@ -249,7 +249,7 @@ fn without_the_right_to_patch_each_time_is_an_event_of_its_own() {
 }
 
 #[test]
-fn an_event_that_the_api_server_has_forgotten_is_created_again() {
+fn an_event_that_has_expired_is_created_again() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &[]);
     change(&scene, "test-password-1");
@@ -258,11 +258,11 @@ fn an_event_that_the_api_server_has_forgotten_is_created_again() {
         scene.server.delete(Kind::Event, "prod", event["metadata"]["name"].as_str().unwrap());
     }
     change(&scene, "test-password-2");
-    are_recorded(&scene, &running, &[("CredentialsRotated", "rotated db", 2)]);
+    expect_events(&scene, &running, &[("CredentialsRotated", "rotated db", 2)]);
 }
 
 #[test]
-fn without_the_right_to_create_them_it_is_said_once_and_nothing_else_changes() {
+fn missing_permission_for_events_is_logged_once() {
     let scene = Scene::plain();
     scene.server.forbid_kind(Verb::Create, Kind::Event);
     let running = sidecar(&scene, &[]);
@@ -283,22 +283,22 @@ fn without_the_right_to_create_them_it_is_said_once_and_nothing_else_changes() {
 }
 
 #[test]
-fn a_lost_answer_makes_no_second_event() {
+fn a_lost_response_does_not_create_a_second_event() {
     let scene = Scene::plain();
-    // The API server has the Event, and its answer never arrives whole.
+    // The API server stores the Event, but its response is cut off.
     scene.server.fail_on("/events", Fault::TruncateBody, Times::Once);
     let running = sidecar(&scene, &[]);
     change(&scene, "test-password-1");
     let written = written(&scene);
     let expected = [("CredentialsRotated", "rotated db", 1), ("CredentialsWritten", written.as_str(), 1)];
-    are_recorded(&scene, &running, &expected);
+    expect_events(&scene, &running, &expected);
     let asked = scene.server.request_lines().iter().filter(|line| line.starts_with("POST")).count();
     assert_eq!(asked, 3, "one is asked for twice");
     assert!(!running.stderr().contains("left out"), "{}", running.stderr());
 }
 
 #[test]
-fn a_pod_whose_uid_is_given_is_not_asked_for() {
+fn with_a_given_pod_uid_the_pod_is_not_read() {
     let scene = Scene::plain();
     let folder = tempfile::tempdir().unwrap();
     let annotations = folder.path().join("annotations");
@@ -312,7 +312,7 @@ fn a_pod_whose_uid_is_given_is_not_asked_for() {
 }
 
 #[test]
-fn events_are_not_recorded_unless_asked_for() {
+fn events_are_recorded_only_with_the_flag() {
     let scene = Scene::plain();
     let running = Running::start(scene.command(&["sidecar"]));
     poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
