@@ -17,7 +17,7 @@ use rustix::process::Signal;
 
 use crate::support::program;
 use crate::support::run::{Finished, Running, poll_until, run};
-use crate::volume::{NOBODY, root};
+use crate::volume::{UNPRIVILEGED, root};
 use crate::{HANGS, PASSWORD, PODCREDS, Scene, assert_code, assert_has};
 
 /// A credential of format env, and one that exec does not use.
@@ -467,7 +467,7 @@ fn an_unreadable_env_file_is_an_error_an_unreadable_directory_is_not() {
             "-c",
             "echo $DB_USER",
         ]);
-        command.uid(NOBODY).gid(NOBODY);
+        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
         run(command, HANGS)
     };
     let finished = run_unprivileged();
