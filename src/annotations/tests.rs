@@ -9,7 +9,7 @@ fn read(annotations: &[(&str, &str)]) -> Result<Vec<Credential>, String> {
         .map_err(|errors| errors.to_string())
 }
 
-/// The errors of one credential `db` that has a source and these annotations.
+/// The errors of a credential `db` with a source and these annotations.
 fn errors_of(annotations: &[(&str, &str)]) -> String {
     let named: Vec<_> =
         annotations.iter().map(|(word, value)| (format!("podcreds.io/db.{word}"), *value)).collect();
@@ -19,7 +19,7 @@ fn errors_of(annotations: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn one_annotation_is_enough() {
+fn a_single_annotation_is_enough() {
     let read = read(&[("podcreds.io/db.secret", "postgres"), ("other.io/db.secret", "no\nmatter")]).unwrap();
     let [credential] = read.as_slice() else { panic!("{read:?}") };
     assert_eq!(credential.sources[0].to_string(), "Secret prod/postgres");
@@ -28,7 +28,7 @@ fn one_annotation_is_enough() {
 }
 
 #[test]
-fn every_word_is_read() {
+fn every_annotation_key_is_read() {
     let read = read(&[
         ("podcreds.io/db.secret", "creds/postgres"),
         ("podcreds.io/db.configmap", "postgres"),
@@ -53,7 +53,7 @@ fn every_word_is_read() {
 }
 
 #[test]
-fn each_format_has_its_usual_ending() {
+fn each_format_has_its_usual_file_extension() {
     for (format, path) in [
         ("files", "db"),
         ("env", "db.env"),
@@ -75,7 +75,7 @@ fn each_format_has_its_usual_ending() {
 }
 
 #[test]
-fn all_errors_are_reported_at_once_each_with_its_annotation() {
+fn all_errors_are_reported_at_once_with_their_annotations() {
     let message = read(&[
         ("podcreds.io/a.secert", "x"),
         ("podcreds.io/b.secret", "Bad_Name"),
@@ -98,7 +98,7 @@ fn all_errors_are_reported_at_once_each_with_its_annotation() {
 }
 
 #[test]
-fn sources_of_another_cluster_are_looked_for_there_and_its_template_here() {
+fn sources_come_from_the_named_cluster_and_templates_from_the_pods() {
     let hub = ClusterId::parse("hub").unwrap();
     let scope = Scope {
         namespace: Namespace::parse("prod").unwrap(),
@@ -131,7 +131,7 @@ fn sources_of_another_cluster_are_looked_for_there_and_its_template_here() {
 }
 
 #[test]
-fn wrong_values_are_refused() {
+fn wrong_values_are_rejected() {
     for (word, value, part) in [
         ("format", "jason", "did you mean \"json\"?"),
         ("format", "", "no format"),
@@ -197,7 +197,7 @@ fn a_service_alone_is_a_source() {
 }
 
 #[test]
-fn wrong_templates_are_told_with_all_other_errors() {
+fn wrong_templates_are_reported_with_all_other_errors() {
     for (annotations, parts) in [
         (&[("template", "{{ a"), ("path", "/x")][..], &["db.template: line 1, column 4", "db.path"][..]),
         (
@@ -237,7 +237,7 @@ fn wrong_templates_are_told_with_all_other_errors() {
 }
 
 #[test]
-fn a_literal_is_never_shown() {
+fn no_error_shows_a_literal() {
     for value in [
         "a='test-password",
         "a=\"test-password\"x",
@@ -277,7 +277,7 @@ fn numbers_have_bounds() {
 }
 
 #[test]
-fn another_prefix_can_be_used_and_a_near_miss_is_noticed() {
+fn another_prefix_can_be_used_and_a_misspelled_one_is_noticed() {
     let map = BTreeMap::from([("podcred.io/db.secret".to_owned(), "s".to_owned())]);
     let namespace = Namespace::parse("prod").unwrap();
     assert!(parse(&map, DEFAULT_PREFIX, &Scope::own(namespace.clone())).unwrap().is_empty());
@@ -297,7 +297,7 @@ fn names(names: &[&str]) -> Vec<FieldName> {
 }
 
 #[test]
-fn a_pod_annotated_for_vault_db_injector_needs_only_its_secrets_added() {
+fn vault_db_injector_annotations_need_only_sources_added() {
     let read = injected(&[
         ("cluster", "database"),
         ("uuid", "0b1c"),
@@ -330,7 +330,7 @@ fn a_pod_annotated_for_vault_db_injector_needs_only_its_secrets_added() {
 }
 
 #[test]
-fn wrong_words_of_vault_db_injector_are_said_with_what_to_write() {
+fn wrong_vault_db_injector_annotations_are_reported_with_a_remedy() {
     for (annotations, part) in [
         (
             &[("a.role", "app")][..],
@@ -360,7 +360,7 @@ fn wrong_words_of_vault_db_injector_are_said_with_what_to_write() {
 }
 
 #[test]
-fn what_is_about_vault_has_no_meaning_and_is_named() {
+fn annotations_that_concern_vault_alone_are_reported_as_unused() {
     let keys = ["cluster", "revoke-ttl", "a.role", "a.secret", "a.env-key-uri", "b.mode", "b.env-key-dbuser"];
     let map = keys.map(|key| (format!("{INJECTORS_PREFIX}/{key}"), "uri".to_owned())).into();
     let expected = ["a.env-key-uri", "a.role", "b.env-key-dbuser", "cluster", "revoke-ttl"];
@@ -370,7 +370,7 @@ fn what_is_about_vault_has_no_meaning_and_is_named() {
 }
 
 #[test]
-fn a_variable_is_for_the_text_of_a_connection() {
+fn a_variable_is_allowed_only_for_connection_strings() {
     let message = errors_of(&[("format", "env"), ("variable", "URL")]);
     assert!(message.contains("db.variable: is for formats uri, jdbc and libpq"), "{message}");
     for format in ["dotenv", "envfile"] {
@@ -385,7 +385,7 @@ fn a_variable_is_for_the_text_of_a_connection() {
 }
 
 #[test]
-fn the_format_of_a_variables_file_needs_a_variable() {
+fn the_variable_format_needs_a_variable() {
     let read = |annotations: &[(&str, &str)]| {
         let named = |(word, value): &(&str, &str)| (format!("podcreds.io/db.{word}"), (*value).to_owned());
         let all = [&[("secret", "db"), ("format", "uri"), ("variable", "URL")], annotations].concat();
@@ -408,7 +408,7 @@ fn the_format_of_a_variables_file_needs_a_variable() {
 }
 
 #[test]
-fn two_formats_of_entries_cannot_share_a_file() {
+fn two_formats_cannot_share_a_file() {
     let message = read(&[
         ("podcreds.io/a.secret", "db"),
         ("podcreds.io/a.format", "pgpass"),

@@ -20,7 +20,7 @@ fn texts(environment: &Environment) -> Vec<(&str, &str)> {
     environment.iter().map(|(name, value)| (name, value.expose_text().unwrap())).collect()
 }
 
-/// What format `env` writes of a Secret with these keys.
+/// The file that format `env` writes for a Secret with these keys.
 fn rendered(secret: &BTreeMap<String, Vec<u8>>) -> BTreeMap<RelativePath, SecretBytes> {
     let namespace = Namespace::parse("prod").unwrap();
     let annotations = [("db.secret", "s"), ("db.format", "env")]
@@ -51,7 +51,7 @@ fn the_variables_of_all_files_are_read() {
 }
 
 #[test]
-fn all_that_format_env_does_not_write_is_refused_with_its_line() {
+fn lines_unlike_those_of_format_env_are_rejected_with_their_number() {
     for wrong in [
         "A='x'\n",
         "export PATH='/tmp'\n",
@@ -82,7 +82,7 @@ fn all_that_format_env_does_not_write_is_refused_with_its_line() {
 }
 
 #[test]
-fn files_may_agree_on_a_variable_and_not_differ() {
+fn two_files_may_not_set_a_variable_to_different_values() {
     let one = "export A='x'\nexport B='y'\n";
     assert_eq!(environment(&[("one.env", one), ("two.env", one)]).unwrap().len(), 2);
     let conflict =
@@ -111,7 +111,7 @@ fn no_message_shows_a_value() {
 }
 
 #[test]
-fn the_largest_variable_is_known_by_its_file() {
+fn the_largest_variable_is_reported_with_its_file() {
     let environment =
         environment(&[("a.env", "export LONG_NAME=''\n"), ("b.env", "export B='0123456789'\n")]);
     assert_eq!(environment.unwrap().largest(), Some(("B", &path("b.env"))));
@@ -119,7 +119,7 @@ fn the_largest_variable_is_known_by_its_file() {
 
 proptest! {
     #[test]
-    fn what_format_env_writes_reads_back_the_same(
+    fn files_of_format_env_read_back_the_same(
         secret in prop::collection::btree_map("X[A-Za-z0-9_]{0,8}", "[^\\x00]*|['\\\\\n=ex]{0,20}", 0..8),
     ) {
         let secret: BTreeMap<_, _> = secret.into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
@@ -130,7 +130,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_read_is_just_what_format_env_writes(
+    fn only_files_as_format_env_writes_them_are_read(
         values in prop::collection::vec("['x\n=]{0,3}", 1..3),
         at in any::<prop::sample::Index>(),
         removed in 0..3_usize,

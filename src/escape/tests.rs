@@ -7,7 +7,7 @@ fn written(rule: Rule, text: &str) -> Result<String, Refused> {
 }
 
 #[test]
-fn each_rule_writes_what_its_reader_documents() {
+fn each_rule_escapes_as_its_reader_documents() {
     for (rule, text, expected) in [
         (shell as Rule, "it's $(x) \\", r"'it'\''s $(x) \'"),
         (json, "a\"\\\n\u{1}é", r#""a\"\\\n\u0001é""#),
@@ -28,7 +28,7 @@ fn each_rule_writes_what_its_reader_documents() {
 }
 
 #[test]
-fn what_a_reader_cannot_take_is_refused_and_named() {
+fn characters_that_a_reader_cannot_represent_are_rejected_by_name() {
     let nul = Refused("a NUL character");
     for rule in [shell as Rule, percent, pgpass, libpq, mycnf] {
         assert_eq!(written(rule, "a\0b"), Err(nul));

@@ -6,9 +6,9 @@ use super::*;
 use crate::escape::{RULES, Refused};
 use crate::secret::SecretBuffer;
 
-/// What no message may show.
+/// The value that must not appear in any message.
 const MARKER: &str = "test-marker-5d1e";
-/// Beyond this a template is not bounded. It is no measurement: each of these ends in milliseconds where nothing else runs.
+/// Limit after which a template counts as unbounded. Each takes milliseconds on an idle machine.
 const QUICKLY: Duration = Duration::from_secs(20);
 
 fn render(text: &str, fields: &[(&str, &[u8])]) -> Result<String, String> {
@@ -22,7 +22,7 @@ const PLAIN: &[(&str, &[u8])] =
     &[("password", b"it's \"1\" & $x"), ("port", b"5432"), ("tls.crt", b"\xff\x00"), ("username", b"app")];
 
 #[test]
-fn a_template_is_filled_with_the_fields() {
+fn a_template_is_rendered_with_the_fields() {
     for (text, expected) in [
         ("u={{ username }}\n", "u=app\n"),
         ("u={{ username }}", "u=app\n"),
@@ -73,7 +73,7 @@ fn a_field_may_have_any_name() {
 }
 
 #[test]
-fn wrong_templates_are_told_with_line_and_column() {
+fn invalid_templates_are_reported_with_line_and_column() {
     for (text, part) in [
         ("", "is empty"),
         ("{{ username", "line 1, column 4: unexpected end of input"),
@@ -154,7 +154,7 @@ fn wrong_templates_are_told_with_line_and_column() {
 }
 
 #[test]
-fn names_are_those_that_a_template_cannot_do_without() {
+fn names_lists_the_fields_that_a_template_requires() {
     let text = "{{ b }}{{ a|json }}{{ fields['c.d'] }}{{ e|default(f) }}{% if g is defined %}{{ g }}{% endif %}\
                 {% if 'h' in fields %}{{ h }}{% endif %}{% set i = 'x' %}{{ i }}{% for j in fields %}{{ j }}{% endfor %}";
     let template = Template::parse(text, &Delimiters::default()).unwrap();
@@ -168,7 +168,7 @@ fn names_are_those_that_a_template_cannot_do_without() {
 }
 
 #[test]
-fn other_marks_leave_those_of_a_chart_alone() {
+fn other_delimiters_leave_those_of_a_helm_chart_alone() {
     for (marks, text) in [
         ("[[ ]]", "{{ .Values.x }}[% if true %][[ fields['username'] ]][% endif %][# no #]"),
         ("<< >>", "{{ .Values.x }}<% if true %><< username >><% endif %><# no #>"),
@@ -183,7 +183,7 @@ fn other_marks_leave_those_of_a_chart_alone() {
 }
 
 #[test]
-fn the_page_shows_what_is_written() {
+fn the_documented_template_renders_as_shown() {
     let page = include_str!("../../docs/formats/template.md");
     let blocks: Vec<_> =
         page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
@@ -230,14 +230,14 @@ fn a_filter_is_there_for_each_reader() {
     assert!(filters::names().is_sorted());
 }
 
-/// Templates that would take all memory, all time or all of the stack.
+/// Templates that would exhaust memory, time or the stack.
 fn hostile() -> Vec<String> {
     let nested = |open: &str, inner: &str, close: &str, times| {
         format!("{}{inner}{}", open.repeat(times), close.repeat(times))
     };
     let loops = |depth| nested("{% for n in fields %}", "{{ a }}", "{% endfor %}", depth);
     vec![
-        // Nothing but work: each sets, compares or writes what was made before.
+        // Work without output: each sets, compares or writes values made before.
         format!("{{% set b = a %}}{}", "{% set b = b ~ b %}".repeat(3000)),
         format!("{{% set b = '\"' %}}{}", "{% set b = b | json %}".repeat(2000)),
         format!("{{% set b = a %}}{}", "{% set b %}{{ b }}{{ b }}{% endset %}".repeat(1500)),
@@ -251,13 +251,13 @@ fn hostile() -> Vec<String> {
         nested("{% for n in fields %}", "", "{% endfor %}", 100),
         format!("{{% for n in fields %}}{}{{% endfor %}}", "x".repeat(60_000)),
         format!("{{% for n in fields %}}{{% set b %}}{}{{% endset %}}{{% endfor %}}", "x".repeat(60_000)),
-        // The same that minijinja itself would have to do.
+        // Work done by minijinja itself.
         "{{ 'x' * 100000000 }}".to_owned(),
         "{% for i in range(100000000) %}{% endfor %}".to_owned(),
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".to_owned(),
         "{% for n in fields recursive %}{{ loop(fields) }}{% endfor %}".to_owned(),
         "{% for n in fields %}{{ loop.cycle() }}{% endfor %}".to_owned(),
-        // One deeper for each word.
+        // One more level of nesting for each token.
         nested("(", "a", ")", 30_000).replace("((", "{{ (("),
         format!("{{{{ {} }}}}", nested("(", "a", ")", 99)),
         format!("{{{{ {}a }}}}", "not ".repeat(15_000)),
@@ -277,7 +277,7 @@ fn hostile() -> Vec<String> {
 }
 
 #[test]
-fn what_would_take_all_memory_or_time_ends_with_an_error() {
+fn templates_that_exhaust_memory_or_time_end_with_an_error() {
     let long = MARKER.repeat(2_500);
     let names: Vec<_> = (0..2_000).map(|i| format!("f{i}")).collect();
     let mut fields: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), b"x".as_slice())).collect();
@@ -294,7 +294,7 @@ fn what_would_take_all_memory_or_time_ends_with_an_error() {
 }
 
 #[test]
-fn as_deep_as_is_let_through_is_not_too_deep_for_a_small_stack() {
+fn the_deepest_allowed_template_fits_a_small_stack() {
     let deep = [
         format!("{{{{ {}a }}}}", "not ".repeat(198)),
         format!("{{{{ a{} }}}}", "~a".repeat(99)),
@@ -314,7 +314,7 @@ fn as_deep_as_is_let_through_is_not_too_deep_for_a_small_stack() {
     thread.unwrap().join().unwrap();
 }
 
-/// Templates that fail, each after it has had the value in hand.
+/// Templates that fail, each after using a value.
 const FAILING: [&str; 14] = [
     "{{ a | b64decode }}",
     "{{ (a ~ '\n') | pgpass }}",
@@ -334,7 +334,7 @@ const FAILING: [&str; 14] = [
 
 proptest! {
     #[test]
-    fn each_filter_writes_what_its_rule_writes(value in any::<String>()) {
+    fn each_filter_escapes_like_its_rule(value in any::<String>()) {
         for (name, rule) in RULES {
             let mut expected = SecretBuffer::default();
             let expected = rule(&value, &mut expected).map(|()| expected.finish().expose_text().unwrap().to_owned());

@@ -12,7 +12,7 @@ fn refusal(text: &str) -> String {
     parse(text.as_bytes()).unwrap_err().to_string()
 }
 
-/// What a reader of the text finds wrong.
+/// The errors that a reader of the text records.
 fn problems(text: &str, read: impl FnOnce(&Fields<'_>)) -> Vec<String> {
     let (node, problems) = (parse(text.as_bytes()).unwrap(), Problems::default());
     read(&Place::document(&node, &problems).fields().unwrap());
@@ -20,7 +20,7 @@ fn problems(text: &str, read: impl FnOnce(&Fields<'_>)) -> Vec<String> {
 }
 
 #[test]
-fn block_and_flow_yaml_and_json_are_one_tree() {
+fn block_yaml_flow_yaml_and_json_give_the_same_tree() {
     let tree = json!({"a": [1, -2, 0.5], "b": {"c": "x y", "d": true, "e": null}, "f": "1"});
     for text in [
         "a:\n- 1\n- -2\n- .5\nb:\n  c: x y\n  d: yes\n  e:\nf: '1'\n",
@@ -58,7 +58,7 @@ fn aliases_and_merge_keys_are_resolved() {
 }
 
 #[test]
-fn what_stands_twice_is_refused_with_both_places() {
+fn a_duplicate_key_is_rejected_with_both_positions() {
     assert_eq!(
         refusal("a: 1\nb: 2\na: 3\n"),
         "line 3, column 1: key \"a\" stands there twice, first at line 1, column 1"
@@ -98,7 +98,7 @@ fn no_message_shows_a_value() {
 }
 
 #[test]
-fn what_grows_is_bounded() {
+fn nesting_and_alias_expansion_are_bounded() {
     assert!(refusal(&" ".repeat(TEXT_LIMIT + 1)).contains("larger than"));
     assert!(parse(" ".repeat(TEXT_LIMIT).as_bytes()).is_ok());
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
@@ -108,7 +108,7 @@ fn what_grows_is_bounded() {
     assert!(refusal(&dashes).contains("nested deeper"));
     assert!(refusal(&format!("[{}]", "1,".repeat(NODE_LIMIT))).contains("values"));
 
-    // Aliases of aliases: a billion nodes, a gigabyte, and nesting that no bracket shows.
+    // Nested aliases that expand to a billion nodes or a gigabyte, and nesting without brackets.
     let mut bomb = "a0: &a0 [x]\n".to_owned();
     for level in 1..10 {
         let repeated = format!("*a{},", level - 1).repeat(10);
@@ -125,12 +125,12 @@ fn what_grows_is_bounded() {
 }
 
 #[test]
-fn text_that_is_no_utf8_is_refused_with_its_line() {
+fn text_that_is_not_utf8_is_rejected_with_its_line() {
     assert_eq!(parse(b"a: 1\nb: \xff").unwrap_err().to_string(), "line 2, column 1: is not UTF-8 text");
 }
 
 #[test]
-fn every_wrong_value_is_found_with_its_path_and_place() {
+fn every_wrong_value_is_reported_with_path_and_position() {
     let text =
         "token: 12\nflag: 'true'\nlist: a\nmap: [1]\nnumber: x\nwhole: -1\nusers:\n- user: {as: yes}\n- 1\n";
     let found = problems(text, |fields| {
@@ -176,7 +176,7 @@ fn null_and_empty_texts_count_as_absent() {
 }
 
 #[test]
-fn unknown_keys_are_named_with_what_was_meant() {
+fn unknown_keys_are_reported_with_a_suggestion() {
     let found = problems("id: a\ntls_confg: {}\nqps: 1\n", |fields| {
         fields.only(&["id", "tls_config", "qps"]);
         fields.without(&["qps"], "is for others");
@@ -197,7 +197,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_read_or_rejected(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse(&bytes);
     }
 

@@ -1,5 +1,5 @@
-//! Plugins that are real processes: a script each, run by the shell, because a file that was just written cannot be executed
-//! while another test's child still has it open.
+//! Runs real plugin processes. Each is a script passed to `sh`, because a file that was just written cannot be executed
+//! while a child forked by another test still holds it open for writing.
 
 use std::fs;
 use std::path::Path;
@@ -10,23 +10,23 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// Beyond this a run hangs. It is no measurement.
+/// Limit after which a run counts as hanging.
 const HANGS: Duration = Duration::from_secs(30);
-/// What no message may show.
+/// The value that must not appear in any message.
 const TOKEN: &str = "test-token-7f3a";
 
-/// A script in a folder of its own, which is its working folder's stand-in: `$OUT`.
+/// A script in its own directory, which the script finds in `$OUT`.
 struct Scene {
-    folder: TempDir,
+    directory: TempDir,
     plugin: Plugin,
 }
 
 impl Scene {
     fn new(script: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("plugin");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("plugin");
         fs::write(&path, script).unwrap();
-        let out = folder.path().to_str().unwrap().into();
+        let out = directory.path().to_str().unwrap().into();
         let plugin = Plugin {
             command: "sh".into(),
             args: vec![path.to_str().unwrap().to_owned(), "get-token".to_owned()],
@@ -36,19 +36,19 @@ impl Scene {
             install_hint: None,
             cluster: None,
         };
-        Self { folder, plugin }
+        Self { directory, plugin }
     }
 
-    /// What the script wrote to this file.
+    /// Reads a file that the script wrote.
     fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.folder.path().join(name)).unwrap()
+        fs::read_to_string(self.directory.path().join(name)).unwrap()
     }
 
     fn has(&self, name: &str) -> bool {
-        self.folder.path().join(name).exists()
+        self.directory.path().join(name).exists()
     }
 
-    /// The process whose number the script wrote there.
+    /// The process whose id the script wrote to this file.
     fn process(&self, name: &str) -> Pid {
         Pid::from_raw(self.read(name).trim().parse().unwrap()).unwrap()
     }
@@ -57,7 +57,7 @@ impl Scene {
         self.plugin.run(HANGS).unwrap()
     }
 
-    /// Why it failed, which must not show the token.
+    /// The error message, which must not show the token.
     fn fails(&self, timeout: Duration) -> String {
         let error = self.plugin.run(timeout).unwrap_err();
         let message = error.to_string();
@@ -67,7 +67,7 @@ impl Scene {
     }
 }
 
-/// A script that ends with a good answer.
+/// A script that ends with a valid response.
 fn answering(before: &str, version: &str) -> String {
     format!(
         r#"{before}
@@ -77,7 +77,7 @@ printf '{{"apiVersion":"client.authentication.k8s.io/{version}","kind":"ExecCred
 }
 
 #[test]
-fn a_plugin_gives_its_token() {
+fn the_token_of_a_plugin_is_used() {
     let scene = Scene::new(&answering("test \"$1\" = get-token || exit 9", "v1"));
     let credential = scene.run();
     assert_eq!(credential.token.as_ref().unwrap().as_str(), TOKEN);
@@ -85,27 +85,27 @@ fn a_plugin_gives_its_token() {
 }
 
 #[test]
-fn it_is_told_what_it_is_asked_for() {
+fn a_plugin_gets_its_request_in_the_environment() {
     for (version, name) in [(PluginVersion::V1, "v1"), (PluginVersion::V1Beta1, "v1beta1")] {
         let mut scene = Scene::new(&answering("printf %s \"$KUBERNETES_EXEC_INFO\" >\"$OUT/info\"", name));
         scene.plugin.version = version;
         scene.plugin.env.push((INFO.to_owned(), "another".into()));
         scene.run();
-        let told = format!(
+        let info = format!(
             r#"{{"apiVersion":"client.authentication.k8s.io/{name}","kind":"ExecCredential","spec":{{"interactive":false}}}}"#
         );
-        assert_eq!(scene.read("info"), told);
+        assert_eq!(scene.read("info"), info);
 
         let cluster = json!({"server": "https://db.example.com", "config": {"audience": "x"}});
         scene.plugin.cluster = Some(cluster.clone());
         scene.run();
-        let told: Value = serde_json::from_str(&scene.read("info")).unwrap();
-        assert_eq!(told["spec"], json!({"interactive": false, "cluster": cluster}));
+        let info: Value = serde_json::from_str(&scene.read("info")).unwrap();
+        assert_eq!(info["spec"], json!({"interactive": false, "cluster": cluster}));
     }
 }
 
 #[test]
-fn it_has_our_environment_and_its_own() {
+fn a_plugin_gets_the_inherited_environment_and_its_own() {
     let mut scene = Scene::new(&answering("printf '%s\\n' \"$HOME\" \"$OWN\" >\"$OUT/env\"", "v1"));
     scene.plugin.env.extend([("OWN".to_owned(), "a=b c".into()), ("HOME".to_owned(), "/own".into())]);
     scene.run();
@@ -116,7 +116,7 @@ fn it_has_our_environment_and_its_own() {
 }
 
 #[test]
-fn it_has_the_terminal_only_where_it_may_ask() {
+fn a_plugin_gets_the_terminal_only_in_interactive_mode() {
     let script =
         "readlink /proc/self/fd/0 >\"$OUT/stdin\"; printf %s \"$KUBERNETES_EXEC_INFO\" >\"$OUT/info\"";
     let mut scene = Scene::new(&answering(script, "v1"));
@@ -144,12 +144,12 @@ fn it_has_the_terminal_only_where_it_may_ask() {
         let stdin = if is_interactive { ours.as_path() } else { Path::new("/dev/null") };
         assert_eq!(scene.read("stdin").trim(), stdin.to_str().unwrap(), "{interactive:?} {is_terminal}");
         assert!(scene.read("info").contains(&format!("\"interactive\":{is_interactive}")));
-        fs::remove_file(scene.folder.path().join("info")).unwrap();
+        fs::remove_file(scene.directory.path().join("info")).unwrap();
     }
 }
 
 #[test]
-fn a_program_that_is_not_there_is_said_with_the_kubeconfigs_hint_on_one_line() {
+fn a_missing_program_is_reported_with_the_kubeconfigs_install_hint() {
     let mut scene = Scene::new("");
     scene.plugin.command = "podcreds-test-no-such-plugin".into();
     let message = |scene: &Scene| scene.plugin.run(HANGS).unwrap_err().to_string();
@@ -162,15 +162,15 @@ fn a_program_that_is_not_there_is_said_with_the_kubeconfigs_hint_on_one_line() {
 }
 
 #[test]
-fn a_file_that_may_not_be_executed_is_said() {
+fn a_file_that_is_not_executable_is_reported() {
     let mut scene = Scene::new("");
-    scene.plugin.command = scene.folder.path().join("plugin");
+    scene.plugin.command = scene.directory.path().join("plugin");
     let message = scene.plugin.run(HANGS).unwrap_err().to_string();
     assert!(message.contains("may not be executed: make it an executable file (chmod +x)"), "{message}");
 }
 
 #[test]
-fn more_than_the_environment_holds_is_said() {
+fn a_request_too_large_for_the_environment_is_reported() {
     let mut scene = Scene::new("");
     scene.plugin.cluster = Some(json!({"certificate-authority-data": "x".repeat(200_000)}));
     assert!(scene.fails(HANGS).contains("provideClusterInfo: true"));
@@ -180,7 +180,7 @@ fn more_than_the_environment_holds_is_said() {
 }
 
 #[test]
-fn a_plugin_that_fails_is_said_with_its_code_or_signal() {
+fn a_failed_plugin_is_reported_with_its_exit_code_or_signal() {
     for (end, said) in [("exit 3", "failed with exit code 3: "), ("kill -9 $$", "was ended by signal 9: ")] {
         let scene = Scene::new(&format!("{}\n{end}", answering("", "v1")));
         assert!(scene.fails(HANGS).contains(said));
@@ -188,7 +188,7 @@ fn a_plugin_that_fails_is_said_with_its_code_or_signal() {
 }
 
 #[test]
-fn what_is_no_answer_is_said_without_being_shown() {
+fn an_invalid_response_is_reported_without_its_content() {
     let scene = Scene::new("echo \"$TOKEN\"");
     assert!(scene.fails(HANGS).contains("printed what is no ExecCredential (not JSON at line 1"));
     let scene = Scene::new(&answering("", "v1beta1"));
@@ -196,7 +196,7 @@ fn what_is_no_answer_is_said_without_being_shown() {
 }
 
 #[test]
-fn an_answer_has_a_bound() {
+fn the_length_of_a_response_is_bounded() {
     let answer = Scene::new(&answering("", "v1")).run_raw().len();
     for (more, fits) in [(process::OUTPUT_LIMIT - answer, true), (process::OUTPUT_LIMIT - answer + 1, false)]
     {
@@ -209,14 +209,14 @@ fn an_answer_has_a_bound() {
             }
         }
     }
-    // One that never stops is ended.
+    // A plugin that never stops printing is killed.
     let scene = Scene::new("echo $$ >\"$OUT/pid\"; exec yes \"$TOKEN\"");
     assert!(scene.fails(HANGS).contains("printed more than 1048576 bytes and was ended"));
     assert!(test_kill_process(scene.process("pid")).is_err(), "it is gone, and waited for");
 }
 
 impl Scene {
-    /// What the script prints.
+    /// The script's standard output.
     fn run_raw(&self) -> Vec<u8> {
         let mut command = Command::new("sh");
         command.args(&self.plugin.args).env("TOKEN", TOKEN).stdout(Stdio::piped());
@@ -225,10 +225,10 @@ impl Scene {
 }
 
 #[test]
-fn a_plugin_that_hangs_is_ended_in_time() {
+fn a_hanging_plugin_is_killed_at_its_deadline() {
     for script in [
         "exec sleep 600",
-        // With its output closed, and with an answer but no end.
+        // With its output closed, and with a response but without an exit.
         "exec >&-; exec sleep 600",
         &answering("", "v1"),
     ] {
@@ -244,7 +244,7 @@ fn a_plugin_that_hangs_is_ended_in_time() {
 }
 
 #[test]
-fn what_a_plugin_leaves_in_the_background_holds_nothing_up() {
+fn background_processes_of_a_plugin_delay_nothing() {
     let background = "sleep 600 & echo $! >\"$OUT/left\"";
     let started = Instant::now();
     let scene = Scene::new(&answering(background, "v1"));
@@ -255,7 +255,7 @@ fn what_a_plugin_leaves_in_the_background_holds_nothing_up() {
     assert!(scene.fails(Duration::from_millis(500)).contains("gave no answer within 0.5 s"));
     kill_process(scene.process("left"), Signal::KILL).unwrap();
 
-    // One that goes on printing is no answer either, wherever it is cut off.
+    // Endless output from a child is not a valid response, wherever it is cut off.
     let scene = Scene::new("yes \"$TOKEN\" & echo $! >\"$OUT/left\"");
     scene.fails(HANGS);
     let _ = kill_process(scene.process("left"), Signal::KILL);

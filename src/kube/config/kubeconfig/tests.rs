@@ -7,7 +7,7 @@ use super::entries::File;
 use super::*;
 use crate::kube::{Interactive, Material, PluginVersion};
 
-/// A kubeconfig with one context, and these lines of its cluster and its user.
+/// A kubeconfig with one context and these lines for its cluster and its user.
 fn with(cluster: &str, user: &str) -> String {
     format!(
         "current-context: x\ncontexts:\n- name: x\n  context: {{cluster: c, user: u, namespace: apps}}\n\
@@ -47,7 +47,7 @@ fn inline(material: Option<&Material>) -> &[u8] {
 }
 
 #[test]
-fn a_token_and_an_authority_are_a_way_in() {
+fn a_token_and_an_authority_give_access() {
     let pem = STANDARD.encode("test-pem");
     let cluster =
         format!("certificate-authority-data: {pem}, tls-server-name: api, proxy-url: 'http://u:test-pw@p:1'");
@@ -69,7 +69,7 @@ fn a_token_and_an_authority_are_a_way_in() {
 }
 
 #[test]
-fn base64_may_have_line_breaks_and_must_be_base64() {
+fn base64_may_contain_line_breaks() {
     let text = with("certificate-authority-data: \"dGVz\\ndA==\\n\"", "");
     assert_eq!(inline(select(&text).unwrap().authority.as_ref()), b"test");
     for wrong in ["/etc/test-secret.crt", "dGVz dA==", "dGVzdA", "-_-_"] {
@@ -82,7 +82,7 @@ fn base64_may_have_line_breaks_and_must_be_base64() {
 }
 
 #[test]
-fn relative_paths_are_read_from_the_folder_of_their_file() {
+fn relative_paths_are_resolved_against_their_files_directory() {
     let access = select(&with(
         "certificate-authority: ../ca.crt",
         "client-certificate: pki/./a.crt, client-key: /a/../b.key, exec: {command: ./bin/../get, \
@@ -97,14 +97,14 @@ fn relative_paths_are_read_from_the_folder_of_their_file() {
 
     let text = with("", "exec: {command: aws, apiVersion: client.authentication.k8s.io/v1beta1}");
     assert_eq!(select(&text).unwrap().exec.unwrap().plugin.command, Path::new("aws"));
-    // A file that was named without a folder is in the working folder, and its command still no name for PATH.
+    // A file named without a directory is in the working directory, but its command must not be searched in PATH.
     let text = with("", "exec: {command: ./get, apiVersion: client.authentication.k8s.io/v1beta1}");
     let access = merge(vec![parse(text.as_bytes(), Path::new("config")).unwrap()]).select(&Wanted::default());
     assert!(access.unwrap().exec.unwrap().plugin.command.is_absolute());
 }
 
 #[test]
-fn exec_plugins_are_read_with_their_cluster() {
+fn exec_plugins_are_read_with_their_clusters_data() {
     let text = with(
         "certificate-authority: ca.crt, proxy-url: 'socks5://p:1', extensions: [{name: other, extension: 1}, \
          {name: client.authentication.k8s.io/exec, extension: {audience: test-audience, size: 0x10}}]",
@@ -141,7 +141,7 @@ fn exec_plugins_are_read_with_their_cluster() {
 }
 
 #[test]
-fn wrong_exec_plugins_are_refused_with_every_reason() {
+fn invalid_exec_plugins_are_rejected_with_all_reasons() {
     let error = refusal(user("exec: {env: [{value: test-value}, {name: A=B}], args: [\"\\0\"]}"));
     for part in [
         "exec.apiVersion is missing",
@@ -167,7 +167,7 @@ fn wrong_exec_plugins_are_refused_with_every_reason() {
 }
 
 #[test]
-fn what_was_removed_from_kubernetes_is_refused_with_what_to_use() {
+fn features_removed_from_kubernetes_are_rejected_with_a_remedy() {
     for (text, remedy) in [
         ("auth-provider: {name: gcp, config: {access-token: test-token-1}}", "gke-gcloud-auth-plugin"),
         ("auth-provider: {name: azure}", "kubelogin convert-kubeconfig"),
@@ -184,7 +184,7 @@ fn what_was_removed_from_kubernetes_is_refused_with_what_to_use() {
 }
 
 #[test]
-fn what_does_not_go_together_is_refused() {
+fn conflicting_keys_are_rejected() {
     for (cluster, user, reason) in [
         (
             "certificate-authority: a, certificate-authority-data: YQ==",
@@ -217,7 +217,7 @@ fn what_does_not_go_together_is_refused() {
         let error = refusal(select(&with(cluster, user)));
         assert!(error.contains(reason) && !error.contains("errors:"), "{reason}: {error}");
     }
-    // `false` goes with anything, and so does an empty text.
+    // `false` and empty texts conflict with nothing.
     assert!(
         select(&with("insecure-skip-tls-verify: false, certificate-authority: a", "client-key: ''")).is_ok()
     );
@@ -235,7 +235,7 @@ fn impersonation_is_read() {
 }
 
 #[test]
-fn wrong_types_are_all_told_with_line_and_column() {
+fn all_wrong_types_are_reported_with_line_and_column() {
     let text = "apiVersion: v1\nclusters:\n- name: c\n  cluster: {server: 1, insecure-skip-tls-verify: 'true'}\nusers:\n- name: u\n  user:\n    token: 12345\n    exec: [a]\ncontexts: {}\n";
     let error = parse(text.as_bytes(), Path::new("/k")).unwrap_err().to_string();
     assert_eq!(
@@ -252,7 +252,7 @@ fn wrong_types_are_all_told_with_line_and_column() {
 }
 
 #[test]
-fn another_kind_of_file_is_refused() {
+fn a_file_of_another_kind_is_rejected() {
     for text in ["apiVersion: v2\nkind: Config", "apiVersion: v1\nkind: Secret", "[]", "text"] {
         assert!(matches!(parse(text.as_bytes(), Path::new("/k")), Err(Error::Values { .. })), "{text}");
     }
@@ -260,7 +260,7 @@ fn another_kind_of_file_is_refused() {
 }
 
 #[test]
-fn a_name_that_stands_twice_in_one_file_is_refused() {
+fn a_duplicate_name_within_one_file_is_rejected() {
     for key in ["clusters", "users", "contexts"] {
         let text = format!("{key}:\n- name: a\n- name: b\n- name: a\n");
         let error = parse(text.as_bytes(), Path::new("/k")).unwrap_err().to_string();
@@ -272,7 +272,7 @@ fn a_name_that_stands_twice_in_one_file_is_refused() {
 }
 
 #[test]
-fn the_first_file_wins_with_whole_entries() {
+fn the_first_file_with_an_entry_provides_all_of_it() {
     let first = read(
         "clusters: [{name: c, cluster: {server: 'https://first:1'}}]\nusers: [{name: u, user: {as: first}}]",
     );
@@ -291,7 +291,7 @@ fn the_first_file_wins_with_whole_entries() {
 }
 
 #[test]
-fn what_is_wanted_wins_over_the_context() {
+fn selected_names_take_precedence_over_the_context() {
     let config = merge(vec![read(
         "current-context: x\n\
          contexts: [{name: x, context: {cluster: c, user: u}}, {name: z, context: {cluster: d, namespace: z}}]\n\
@@ -315,7 +315,7 @@ fn what_is_wanted_wins_over_the_context() {
 }
 
 #[test]
-fn a_cluster_without_a_context_is_a_way_in_without_an_identity() {
+fn a_cluster_without_a_context_gives_access_without_credentials() {
     let text = "clusters: [{name: c, cluster: {server: 'https://c:1'}}]";
     let wanted = Wanted { cluster: Some("c".into()), ..Wanted::default() };
     let access = merge(vec![read(text)]).select(&wanted).unwrap();
@@ -323,7 +323,7 @@ fn a_cluster_without_a_context_is_a_way_in_without_an_identity() {
 }
 
 #[test]
-fn what_is_missing_is_told_with_what_there_is() {
+fn missing_entries_are_reported_with_the_available_ones() {
     let text = "contexts: [{name: prod, context: {cluster: gone, user: u}}, {name: dev, context: {cluster: c, user: me}}, {name: bare}]\n\
                 clusters: [{name: c, cluster: {}}]\nusers: [{name: u, user: {}}]";
     let config = merge(vec![read(text), parse(b"", Path::new("/b")).unwrap()]);
@@ -357,7 +357,7 @@ fn what_is_missing_is_told_with_what_there_is() {
 }
 
 #[test]
-fn servers_and_namespaces_are_checked_where_they_are_selected() {
+fn only_selected_servers_and_namespaces_are_checked() {
     let text = |server: &str, namespace: &str| {
         format!(
             "current-context: x\ncontexts: [{{name: x, context: {{cluster: c, namespace: '{namespace}'}}}}, {{name: other, context: {{namespace: ÄÖ}}}}]\n\
@@ -376,14 +376,14 @@ fn servers_and_namespaces_are_checked_where_they_are_selected() {
 
 #[test]
 fn files_are_found_as_kubectl_finds_them() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let there = |name: &str, text: &str| {
-        let path = folder.path().join(name);
+        let path = directory.path().join(name);
         std::fs::write(&path, text).unwrap();
         path
     };
     let (a, empty, missing) =
-        (there("a", "current-context: a"), there("empty", ""), folder.path().join("missing"));
+        (there("a", "current-context: a"), there("empty", ""), directory.path().join("missing"));
 
     let list = |paths: &[&PathBuf]| load(&Named::List(paths.iter().map(|path| (*path).clone()).collect()));
     let found = list(&[&missing, &PathBuf::new(), &empty, &a, &a]).unwrap();
@@ -392,7 +392,7 @@ fn files_are_found_as_kubectl_finds_them() {
     let error = list(&[&missing]).unwrap_err().to_string();
     assert_eq!(error, format!("there is no kubeconfig in {}", missing.display()));
     assert!(list(&[]).is_err());
-    assert!(list(&[&a, &folder.path().to_owned()]).unwrap_err().to_string().contains("cannot be read"));
+    assert!(list(&[&a, &directory.path().to_owned()]).unwrap_err().to_string().contains("cannot be read"));
 
     assert_eq!(load(&Named::File(a.clone())).unwrap().files, [a]);
     assert!(matches!(load(&Named::File(missing)), Err(Error::Read { .. })));

@@ -30,7 +30,7 @@ fn read(text: &str) -> Result<ClustersFile, Error> {
     parse(text.as_bytes(), Path::new("/etc/podcreds/clusters.yaml"))
 }
 
-/// What is wrong, without the name of the file.
+/// The errors, without the file name.
 fn problems(text: &str) -> Vec<String> {
     match read(text) {
         Err(Error::Values { problems, .. }) => problems.iter().map(ToString::to_string).collect(),
@@ -38,7 +38,7 @@ fn problems(text: &str) -> Vec<String> {
     }
 }
 
-/// What is wrong with one cluster that has these keys beside an id.
+/// The errors for a cluster with these keys besides its id.
 fn of_one(keys: &str) -> Vec<String> {
     let lead = "line 1, column 13: clusters[0] (id \"a\").";
     problems(&format!("clusters: [ {{id: a, {keys}}}]"))
@@ -55,7 +55,7 @@ fn of_one(keys: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_whole_vocabulary_is_read() {
+fn every_key_is_read() {
     let file = read(SAMPLE).unwrap();
     assert_eq!(file.default_namespace.unwrap().to_string(), "default");
     assert_eq!(file.resync_period, Some(Duration::from_secs(600)));
@@ -105,7 +105,7 @@ fn the_whole_vocabulary_is_read() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_at_once_with_its_place() {
+fn all_errors_are_reported_at_once_with_their_positions() {
     let text = "\
 clusters:
 - id: a
@@ -150,7 +150,7 @@ resync: 10m
 }
 
 #[test]
-fn a_missing_method_is_guessed_by_the_other_keys() {
+fn a_missing_auth_method_is_suggested_from_the_other_keys() {
     for (keys, method) in [
         ("kubeconfig_path: x", "auth_method: kubeconfig"),
         ("service_account_token_file: x, api_server_url: 'https://a'", "auth_method: service_account"),
@@ -169,7 +169,7 @@ fn a_missing_method_is_guessed_by_the_other_keys() {
 }
 
 #[test]
-fn what_does_not_go_together_is_refused() {
+fn conflicting_keys_are_rejected() {
     let token = "auth_method: token, api_server_url: 'https://a'";
     for (keys, problem) in [
         (
@@ -230,7 +230,7 @@ fn limits_and_times_are_checked() {
 }
 
 #[test]
-fn a_file_names_one_to_a_hundred_clusters() {
+fn a_file_has_one_to_a_hundred_clusters() {
     let many = |count: usize| {
         let entries: String = (0..count).map(|n| format!("{{id: c{n}, auth_method: in_cluster}},")).collect();
         format!("clusters: [{entries}]")
@@ -240,7 +240,7 @@ fn a_file_names_one_to_a_hundred_clusters() {
         problems(&many(CLUSTER_LIMIT + 1)),
         ["line 1, column 11: clusters: must name at most 100 clusters, not 101"]
     );
-    // Those beyond are not looked at.
+    // Further clusters are not checked.
     assert_eq!(problems(&many(CLUSTER_LIMIT + 1).replace("c100", "c0")).len(), 1);
     for text in ["clusters: []", "{}", "clusters:"] {
         assert!(problems(text)[0].ends_with("clusters: must name at least one cluster"), "{text}");
