@@ -115,7 +115,7 @@ impl Cluster {
     }
 
     fn fails(&self, path: &str) -> ureq::Error {
-        self.try_get(path).map(|answer| answer.code).expect_err("the request was to fail")
+        self.try_get(path).map(|answer| answer.code).expect_err("the request must fail")
     }
 }
 
@@ -186,7 +186,7 @@ fn each_change_raises_the_clusters_resource_version() {
     cluster.server.delete(Kind::Secret, "prod", "db");
     assert_eq!(cluster.server.resource_version(Kind::Secret, "prod", "db"), None);
     cluster.server.put_secret("prod", "db", &[]);
-    assert_eq!((version(POD), version(SECRET)), (json!("1"), json!("5")), "a deletion is a change, once");
+    assert_eq!((version(POD), version(SECRET)), (json!("1"), json!("5")), "a deletion counts once");
 }
 
 #[test]
@@ -317,9 +317,7 @@ fn a_closed_or_silent_connection_gives_no_response() {
     let request = cluster.agent.get(&url).header("authorization", "Bearer test-token-1");
     let silent = request.config().timeout_recv_response(Some(PATIENCE)).build().call();
     assert!(matches!(silent, Err(ureq::Error::Timeout(_))), "{silent:?}");
-    poll_until(SOON, "the server lets go of a peer that went away", || {
-        cluster.server.open_connections() == 0
-    });
+    poll_until(SOON, "the server notices that the peer has left", || cluster.server.open_connections() == 0);
 }
 
 #[test]
@@ -347,7 +345,7 @@ fn a_dripping_body_is_complete_unless_the_peer_leaves() {
     let started = Instant::now();
     assert_eq!(cluster.get(SECRET).text, whole);
     assert!(started.elapsed() >= Duration::from_millis(1) * whole.len() as u32);
-    assert_eq!(cluster.server.connections(), 1, "a whole answer keeps the connection");
+    assert_eq!(cluster.server.connections(), 1, "the connection stays open after a complete response");
 
     cluster.server.fail_next(Fault::Drip { interval: SOON });
     let url = format!("{}{SECRET}", cluster.server.url());
@@ -418,7 +416,7 @@ fn a_rule_applies_to_its_path_the_given_number_of_times() {
 fn is_silent(address: SocketAddr) -> bool {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(b"this is no TLS record\r\n").unwrap();
+    stream.write_all(b"not a TLS record\r\n").unwrap();
     loop {
         match stream.read(&mut [0]) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -464,7 +462,7 @@ fn stop_is_prompt_under_all_faults() {
         for count in 2..=4 {
             let (unread, url) = (&unread, &url);
             scope.spawn(move || unread.get(url).header("authorization", "Bearer test-token-1").call());
-            poll_until(SOON, "the request has come", || cluster.server.requests().len() == count);
+            poll_until(SOON, "the request arrives", || cluster.server.requests().len() == count);
         }
         stop_promptly(&cluster.server);
     });
@@ -598,7 +596,7 @@ impl RawWatch {
     /// Reads until the connection breaks; returns the text and the kind of error.
     fn breaks(&mut self) -> (String, io::ErrorKind) {
         let mut heard = String::new();
-        let broken = self.tls.read_to_string(&mut heard).expect_err("the connection was to break");
+        let broken = self.tls.read_to_string(&mut heard).expect_err("the connection must break");
         (heard, broken.kind())
     }
 }
@@ -920,11 +918,11 @@ fn muted_watches_send_everything_after_unmuting() {
     let mut new = RawWatch::start(&cluster.server);
     cluster.put(b"3");
     cluster.server.break_watches(WatchFault::BrokenLine);
-    poll_until(SOON, "the new one has come", || cluster.server.open_watches() == 2);
-    assert!(new.is_silent(), "not even the head comes");
+    poll_until(SOON, "the new request arrives", || cluster.server.open_watches() == 2);
+    assert!(new.is_silent(), "not even the head is sent");
     assert_eq!(cluster.get(SECRET).json()["metadata"]["resourceVersion"], "3", "gets are served");
     drop(new);
-    poll_until(SOON, "the one that gave up is gone", || cluster.server.open_watches() == 1);
+    poll_until(SOON, "the timed-out connection is closed", || cluster.server.open_watches() == 1);
 
     cluster.put(b"4");
     cluster.server.unmute_watches();
@@ -1069,7 +1067,7 @@ fn run_returns_how_a_process_ended() {
     assert_eq!((finished.stdout.as_slice(), finished.stderr.as_str()), (b"out\n".as_slice(), "err\n"));
 
     let mut running = Running::start(shell("echo ready; exec sleep 600"));
-    poll_until(SOON, "it is ready", || running.stdout() == b"ready\n");
+    poll_until(SOON, "the sidecar is ready", || running.stdout() == b"ready\n");
     running.send(rustix::process::Signal::TERM);
     assert_eq!(running.wait(SOON).signal, Some(15));
 }

@@ -127,7 +127,7 @@ fn a_new_bundle_replaces_changed_files_only() {
     assert_eq!(changed, ["both/a", "both/b", "gone/a/b", "new", "old"]);
     assert_eq!(place.names(), ["..podcreds", "both", "new", "same"]);
     assert_eq!(place.names_in("both"), ["..data", "..version", "b"]);
-    assert_eq!(fs::read_link(place.path("same/..data")).unwrap(), same, "what is the same is not written");
+    assert_eq!(fs::read_link(place.path("same/..data")).unwrap(), same, "unchanged, so not rewritten");
 }
 
 /// Each publication uses a name for another type of file than before, at the top and below.
@@ -253,7 +253,7 @@ fn modes_come_from_the_volume_or_the_credential() {
     place.publish(&[("a/b", "1")]).unwrap();
     assert_eq!(["a/b", "a", "a/..data"].map(|name| place.mode(name)), [0o440, 0o2750, 0o2750]);
     place.publish(&[("a/b", "1"), ("a/c@0444", "2")]).unwrap();
-    assert_eq!(place.mode("a"), 0o2755, "a file for all must be reachable by all");
+    assert_eq!(place.mode("a"), 0o2755, "a world-readable file needs a world-searchable directory");
     place.publish(&[("a/b", "1")]).unwrap();
     assert_eq!(place.mode("a"), 0o2750);
 }
@@ -321,7 +321,7 @@ fn versions_stay_in_order_when_the_clock_is_set_back() {
     place.publish(&[("db/a", "2")]).unwrap();
     let current = fs::read_link(place.path("db/..data")).unwrap();
     assert_eq!(current, Path::new("..2999_01_01_00_00_00.000000001"));
-    assert_eq!(place.read("db/..2999_01_01_00_00_00.000000000/a"), "1", "the old one has its grace");
+    assert_eq!(place.read("db/..2999_01_01_00_00_00.000000000/a"), "1", "kept for the grace period");
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl Sidecar {
     /// Waits until the files of both clusters are published and both Secrets are watched.
     fn ready(two: Two, args: &[&str]) -> Self {
         let sidecar = two.sidecar(args);
-        sidecar.waits("both are out", || {
+        sidecar.waits("both are published", || {
             sidecar.two.own.read("db/password") == PASSWORD && sidecar.two.own.read("far/username") == "far"
         });
         let watches = || (sidecar.two.own.server.open_watches(), sidecar.two.hub.open_watches());
@@ -87,7 +87,7 @@ impl Sidecar {
 
     #[track_caller]
     fn waits(&self, what: &str, condition: impl FnMut() -> bool) {
-        poll_until(HANGS * 2, &format!("{what}; it said:\n{}", self.running.stderr()), condition);
+        poll_until(HANGS * 2, &format!("{what}; log:\n{}", self.running.stderr()), condition);
     }
 
     fn metric(&self, name: &str) -> f64 {
@@ -133,7 +133,7 @@ fn init_names_the_cluster_that_is_unreachable_or_misconfigured() {
     let finished = two.init(&["--timeout", "1s"]);
     assert_code(&finished, 4);
     assert_has(&finished.stderr, &["credential far: Secret shared/db of cluster hub: ", "cannot be reached"]);
-    assert!(two.own.names().is_empty(), "a bundle is whole or not at all");
+    assert!(two.own.names().is_empty(), "no partial bundle is published");
 
     two.describe(&two.hub_entry("hub", "missing-ca.crt"));
     let finished = two.init(&[]);
@@ -211,7 +211,7 @@ fn a_hanging_read_does_not_delay_other_clusters() {
     let before = reads(&sidecar.two.hub);
     sidecar.two.hub.fail_on("/shared/secrets/db", Fault::SilentHeader, Times::Once);
     sidecar.two.put_hub_password("test-password-far");
-    sidecar.waits("the hub is asked", || reads(&sidecar.two.hub) == before + 1);
+    sidecar.waits("the hub receives a request", || reads(&sidecar.two.hub) == before + 1);
     for number in 0..10 {
         sidecar.local_follows(&format!("test-password-{number}"));
     }
@@ -225,7 +225,7 @@ fn other_clusters_rotate_while_the_local_cluster_is_down() {
     let sidecar = Sidecar::ready(Two::new(), IMPATIENT);
     sidecar.two.own.server.fail_on("", Fault::SilentHeader, Times::Always);
     sidecar.two.own.server.drop_connections();
-    sidecar.waits("the own cluster is stale", || sidecar.metric(OWN) > 0.0);
+    sidecar.waits("the local cluster is stale", || sidecar.metric(OWN) > 0.0);
     for number in 0..10 {
         sidecar.hub_follows(&format!("test-password-{number}"));
     }
@@ -243,12 +243,12 @@ fn a_restart_keeps_the_files_of_a_cluster_that_is_down() {
     two.hub.stop();
     two.own.put_password("test-password-meanwhile");
     let sidecar = two.sidecar(IMPATIENT);
-    sidecar.waits("the own cluster's change arrives", || {
+    sidecar.waits("the local cluster's change arrives", || {
         sidecar.two.own.read("db/password") == "test-password-meanwhile"
     });
     assert_eq!(sidecar.two.own.read("far/password"), PASSWORD);
     // The local cluster's change can be published before the first attempt to reach the hub has failed.
-    sidecar.waits("the hub counts as stale", || sidecar.metric(HUB) > 0.0);
+    sidecar.waits("the hub is stale", || sidecar.metric(HUB) > 0.0);
     sidecar.local_follows("test-password-1");
     assert_eq!(sidecar.two.own.read("far/password"), PASSWORD);
     sidecar.two.put_hub_password("test-password-2");
@@ -264,12 +264,12 @@ fn after_a_restart_a_hanging_cluster_does_not_delay_others() {
     two.hub.fail_on("", Fault::SilentHeader, Times::Always);
     two.own.put_password("test-password-1");
     let sidecar = two.sidecar(PATIENT);
-    sidecar.waits("the own cluster's change arrives", || {
+    sidecar.waits("the local cluster's change arrives", || {
         sidecar.two.own.read("db/password") == "test-password-1"
     });
     assert_eq!(sidecar.two.own.read("far/password"), PASSWORD);
     let said = sidecar.running.stderr();
-    assert!(!said.contains("hub: https"), "it came while the hub's answer was waited for: {said}");
+    assert!(!said.contains("hub: https"), "the change arrives while the hub's response is pending: {said}");
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn after_a_restart_an_optional_credential_without_files_delays_nothing() {
         ("far.optional", "true"),
     ]);
     let sidecar = two.sidecar(IMPATIENT);
-    sidecar.waits("the first file is out", || sidecar.two.own.read("db/password") == PASSWORD);
+    sidecar.waits("the first file is published", || sidecar.two.own.read("db/password") == PASSWORD);
     let Sidecar { two, running, .. } = sidecar;
     drop(running);
     two.hub.stop();
@@ -335,7 +335,7 @@ fn a_secret_deleted_between_two_runs_is_cleared_at_the_start() {
     let mut two = two;
     for password in ["test-password-1", "test-password-2"] {
         let sidecar = two.sidecar(&clear);
-        sidecar.waits("it is ready", || sidecar.health.status("/readyz") == 200);
+        sidecar.waits("the sidecar is ready", || sidecar.health.status("/readyz") == 200);
         sidecar.local_follows(password);
         assert!(!sidecar.two.own.files().contains_key("far/password"));
         let Sidecar { two: after, running, .. } = sidecar;
@@ -343,7 +343,7 @@ fn a_secret_deleted_between_two_runs_is_cleared_at_the_start() {
         two = after;
     }
     let sidecar = two.sidecar(&clear);
-    sidecar.waits("it is ready", || sidecar.health.status("/readyz") == 200);
+    sidecar.waits("the sidecar is ready", || sidecar.health.status("/readyz") == 200);
     sidecar.hub_follows("test-password-3");
 }
 
@@ -357,7 +357,7 @@ fn a_missing_optional_secret_delays_no_other_after_a_restart() {
         ("far.optional", "true"),
     ]);
     let sidecar = two.sidecar(IMPATIENT);
-    sidecar.waits("the first file is out", || sidecar.two.own.read("db/password") == PASSWORD);
+    sidecar.waits("the first file is published", || sidecar.two.own.read("db/password") == PASSWORD);
     let Sidecar { two, running, .. } = sidecar;
     drop(running);
     two.hub.stop();
@@ -369,12 +369,12 @@ fn the_first_bundle_waits_for_every_cluster() {
     let two = Two::new();
     two.hub.stop();
     let sidecar = two.sidecar(IMPATIENT);
-    sidecar.waits("the hub is missed", || sidecar.metric(HUB) > 0.0);
-    sidecar.waits("the own Secret is watched", || sidecar.two.own.server.open_watches() == 1);
+    sidecar.waits("the hub is stale", || sidecar.metric(HUB) > 0.0);
+    sidecar.waits("the local Secret is watched", || sidecar.two.own.server.open_watches() == 1);
     assert_eq!(sidecar.health.status("/readyz"), 503);
     assert!(sidecar.two.own.names().is_empty());
     sidecar.two.hub.start_again();
-    sidecar.waits("it is ready", || sidecar.health.status("/readyz") == 200);
+    sidecar.waits("the sidecar is ready", || sidecar.health.status("/readyz") == 200);
     assert_eq!(
         (sidecar.two.own.read("db/username"), sidecar.two.own.read("far/username")),
         ("app".into(), "far".into())
@@ -388,11 +388,11 @@ fn a_missing_ca_file_is_reported_and_read_once_it_exists() {
     let pem = fs::read(&ca).unwrap();
     fs::remove_file(&ca).unwrap();
     let sidecar = two.sidecar(IMPATIENT);
-    sidecar.waits("it is told", || sidecar.running.stderr().contains("hub-ca.crt cannot be read"));
+    sidecar.waits("the message is logged", || sidecar.running.stderr().contains("hub-ca.crt cannot be read"));
     sidecar
         .waits("it is counted", || sidecar.metric("podcreds_failures_total{reason=\"configuration\"}") > 0.0);
     fs::write(&ca, pem).unwrap();
-    sidecar.waits("it is ready", || sidecar.health.status("/readyz") == 200);
+    sidecar.waits("the sidecar is ready", || sidecar.health.status("/readyz") == 200);
     sidecar.hub_follows("test-password-1");
     assert_has(&sidecar.running.stderr(), &["cluster hub (The Hub, eu-1) is https://127.0.0.1:"]);
 }
@@ -403,14 +403,14 @@ fn an_edit_that_adds_a_cluster_which_is_down_delays_nothing() {
     two.own.annotate(&[("db.secret", "db")]);
     two.hub.fail_on("", Fault::SilentHeader, Times::Always);
     let sidecar = two.sidecar(&[PATIENT, &["--follow-annotations"]].concat());
-    sidecar.waits("the first file is out", || sidecar.two.own.read("db/password") == PASSWORD);
+    sidecar.waits("the first file is published", || sidecar.two.own.read("db/password") == PASSWORD);
     sidecar.waits("Secret and pod are watched", || sidecar.two.own.server.open_watches() == 2);
     let edited = [("db.secret", "db"), ("far.secret", "shared/db"), ("far.cluster", "hub")];
     sidecar.two.own.annotate(&edited);
-    sidecar.waits("the hub is asked", || sidecar.two.hub.requests().len() == 1);
+    sidecar.waits("the hub receives a request", || sidecar.two.hub.requests().len() == 1);
     sidecar.local_follows("test-password-1");
     let said = sidecar.running.stderr();
-    assert!(!said.contains("hub: https"), "it came while the hub's answer was waited for: {said}");
+    assert!(!said.contains("hub: https"), "the change arrives while the hub's response is pending: {said}");
     sidecar.two.hub.clear_faults();
     sidecar.two.hub.drop_connections();
     sidecar.waits("the edit is applied", || sidecar.two.own.read("far/password") == PASSWORD);
@@ -549,8 +549,8 @@ fn a_cluster_that_returns_with_older_versions_is_followed() {
     let (authority, port) = (sidecar.two.hub.authority(), sidecar.two.hub.address().port());
     let again = ApiServer::builder().authority(authority).port(port).start();
     again.put_secret("shared", "db", &[("username", b"far"), ("password", b"test-password-1")]);
-    sidecar.waits("what it has is read", || sidecar.two.own.read("far/password") == "test-password-1");
-    sidecar.waits("it is watched", || again.open_watches() == 1);
+    sidecar.waits("its Secret is read", || sidecar.two.own.read("far/password") == "test-password-1");
+    sidecar.waits("the Secret is watched", || again.open_watches() == 1);
     again.put_secret("shared", "db", &[("username", b"far"), ("password", b"test-password-2")]);
     sidecar.waits("its change arrives", || sidecar.two.own.read("far/password") == "test-password-2");
 }
@@ -572,7 +572,7 @@ fn a_hundred_clusters_are_followed_in_one_sidecar() {
     two.own.annotate(&named);
     let sidecar = two.sidecar(PATIENT);
     let last = format!("f{}/password", CLUSTERS - 1);
-    sidecar.waits("all are out", || sidecar.two.own.read(&last) == PASSWORD);
+    sidecar.waits("all are published", || sidecar.two.own.read(&last) == PASSWORD);
     sidecar.waits("all are watched", || sidecar.two.hub.open_watches() == CLUSTERS);
     sidecar.two.hub.put_secret("shared", "s42", &[("password", b"test-password-1")]);
     sidecar.waits("a change arrives", || sidecar.two.own.read("f42/password") == "test-password-1");

@@ -11,7 +11,7 @@ use crate::{HANGS, PASSWORD, Scene};
 /// Starts a sidecar with `--events` and waits for its first bundle.
 fn sidecar(scene: &Scene, args: &[&str]) -> Running {
     let running = Running::start(scene.command(&[&["sidecar", "--events"], args].concat()));
-    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
     running
 }
 
@@ -100,7 +100,7 @@ fn stale_files_are_recorded_with_the_reason_until_current_again() {
     let running = sidecar(&scene, &["--stale-after", "100ms"]);
     scene.server.delete(Kind::Secret, "prod", "db");
     let of = |reason: &str| recorded(&scene).into_iter().find(|event| event["reason"] == reason);
-    poll_until(HANGS, "it is called stale", || of("CredentialsStale").is_some());
+    poll_until(HANGS, "CredentialsStale is recorded", || of("CredentialsStale").is_some());
     let stale = of("CredentialsStale").unwrap();
     let message = stale["message"].as_str().unwrap();
     assert!(message.starts_with("the files may have been out of date since 20"), "{message}");
@@ -108,7 +108,7 @@ fn stale_files_are_recorded_with_the_reason_until_current_again() {
     assert_eq!(stale["type"], "Warning");
     assert!(of("CredentialsCurrent").is_none(), "{}", running.stderr());
     change(&scene, "test-password-1");
-    poll_until(HANGS, "it is called current", || of("CredentialsCurrent").is_some());
+    poll_until(HANGS, "CredentialsCurrent is recorded", || of("CredentialsCurrent").is_some());
     change(&scene, "test-password-2");
     poll_until(HANGS, "both rotations are recorded", || {
         of("CredentialsRotated").is_some_and(|rotated| rotated["count"] == 2)
@@ -123,9 +123,9 @@ fn the_end_of_a_short_failure_is_recorded() {
     let running = sidecar(&scene, &[]);
     scene.server.delete(Kind::Secret, "prod", "db");
     let has = |reason: &str| recorded(&scene).iter().any(|event| event["reason"] == reason);
-    poll_until(HANGS, "it is recorded", || has("CredentialsFailed"));
+    poll_until(HANGS, "the Event is recorded", || has("CredentialsFailed"));
     change(&scene, "test-password-1");
-    poll_until(HANGS, &format!("it is over: {}", running.stderr()), || has("CredentialsCurrent"));
+    poll_until(HANGS, &format!("the end is recorded: {}", running.stderr()), || has("CredentialsCurrent"));
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn an_outage_causes_few_events_however_many_secrets_there_are() {
     let fault = Fault::Status { code: 503, retry_after: None, message: "test".into() };
     scene.server.fail_on("/", fault, Times::Always);
     scene.server.drop_connections();
-    poll_until(HANGS, "it is called stale", || running.stderr().contains("out of date since"));
+    poll_until(HANGS, "CredentialsStale is recorded", || running.stderr().contains("out of date since"));
     scene.server.clear_faults();
     let count = |reason: &str| recorded(&scene).iter().filter(|event| event["reason"] == reason).count();
     let over = || count("CredentialsStale") == 1 && count("CredentialsCurrent") >= 1;
@@ -155,14 +155,14 @@ fn an_outage_causes_few_events_however_many_secrets_there_are() {
 fn staleness_is_recorded_at_once_when_only_a_watch_fails() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &["--stale-after", "100ms", "--grace", "0s"]);
-    poll_until(HANGS, "it is watched", || scene.server.open_watches() == 1);
+    poll_until(HANGS, "the Secret is watched", || scene.server.open_watches() == 1);
     let fault = Fault::Status { code: 503, retry_after: None, message: "test".into() };
     scene.server.fail_on("watch=true", fault, Times::Always);
     scene.server.drop_connections();
-    poll_until(HANGS, "it is called stale", || running.stderr().contains("out of date since"));
+    poll_until(HANGS, "CredentialsStale is recorded", || running.stderr().contains("out of date since"));
     scene.server.clear_faults();
-    poll_until(2 * HANGS, "it is watched again", || running.stderr().contains("is watched again"));
-    poll_until(HANGS, "it is called current", || running.stderr().contains("are current again"));
+    poll_until(2 * HANGS, "the Secret is watched again", || running.stderr().contains("is watched again"));
+    poll_until(HANGS, "CredentialsCurrent is recorded", || running.stderr().contains("are current again"));
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn a_failing_notification_is_a_warning_until_it_succeeds() {
     drop(listener);
     let scene = Scene::new(&[("db.secret", "db"), ("db.on-change", &format!("GET http://{address}/"))]);
     let running = sidecar(&scene, &["--stale-after", "100ms", "--grace", "200ms"]);
-    poll_until(HANGS, "it is watched", || scene.server.open_watches() == 1);
+    poll_until(HANGS, "the Secret is watched", || scene.server.open_watches() == 1);
     change(&scene, "test-password-1");
     let of = |reason: &str| recorded(&scene).into_iter().find(|event| event["reason"] == reason);
     poll_until(HANGS, &format!("it is recorded: {}", running.stderr()), || {
@@ -220,13 +220,13 @@ fn a_watch_that_is_no_longer_needed_fails_silently() {
 fn an_outage_is_recorded_after_it_ends() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &[]);
-    poll_until(HANGS, "the first Event is there", || recorded(&scene).len() == 1);
+    poll_until(HANGS, "the first Event is recorded", || recorded(&scene).len() == 1);
     let fault = Fault::Status { code: 503, retry_after: None, message: "test".into() };
     scene.server.fail_on("/", fault, Times::Always);
     scene.server.drop_connections();
-    poll_until(HANGS, "it is said", || running.stderr().contains("answered 503"));
+    poll_until(HANGS, "the message is logged", || running.stderr().contains("answered 503"));
     scene.server.clear_faults();
-    poll_until(HANGS, "it is recorded", || {
+    poll_until(HANGS, "the Event is recorded", || {
         recorded(&scene).iter().any(|event| event["reason"] == "CredentialsFailed")
     });
 }
@@ -245,7 +245,7 @@ fn without_the_patch_permission_each_occurrence_is_a_new_event() {
         assert!(rotations().all(|event| event["count"] == 1));
     }
     let patches = scene.server.request_lines().iter().filter(|line| line.starts_with("PATCH")).count();
-    assert_eq!(patches, 1, "it does not ask again for what it may not do");
+    assert_eq!(patches, 1, "a forbidden patch is not repeated");
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn an_event_that_has_expired_is_created_again() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &[]);
     change(&scene, "test-password-1");
-    poll_until(HANGS, "both are there", || recorded(&scene).len() == 2);
+    poll_until(HANGS, "both changes arrive", || recorded(&scene).len() == 2);
     for event in recorded(&scene) {
         scene.server.delete(Kind::Event, "prod", event["metadata"]["name"].as_str().unwrap());
     }
@@ -277,7 +277,7 @@ fn missing_permission_for_events_is_logged_once() {
     let expected = ["\"CredentialsWritten\"", "\"CredentialsRotated\"", "\"CredentialsRotated\""];
     poll_until(HANGS, "each is tried once", || said() == expected);
     let rule = "{apiGroups: [\"\"], resources: [events], verbs: [create, patch]}; the Event is left out";
-    poll_until(HANGS, "it is said", || running.stderr().contains(rule));
+    poll_until(HANGS, "the message is logged", || running.stderr().contains(rule));
     assert_eq!(running.stderr().matches(rule).count(), 1, "{}", running.stderr());
     assert!(recorded(&scene).is_empty());
 }
@@ -293,20 +293,20 @@ fn a_lost_response_does_not_create_a_second_event() {
     let expected = [("CredentialsRotated", "rotated db", 1), ("CredentialsWritten", written.as_str(), 1)];
     expect_events(&scene, &running, &expected);
     let asked = scene.server.request_lines().iter().filter(|line| line.starts_with("POST")).count();
-    assert_eq!(asked, 3, "one is asked for twice");
+    assert_eq!(asked, 3, "one request is repeated");
     assert!(!running.stderr().contains("left out"), "{}", running.stderr());
 }
 
 #[test]
 fn with_a_given_pod_uid_the_pod_is_not_read() {
     let scene = Scene::plain();
-    let folder = tempfile::tempdir().unwrap();
-    let annotations = folder.path().join("annotations");
+    let directory = tempfile::tempdir().unwrap();
+    let annotations = directory.path().join("annotations");
     std::fs::write(&annotations, "podcreds.io/db.secret=\"db\"\n").unwrap();
     let mut command = scene.command(&["sidecar", "--events", "--annotations-file"]);
     command.arg(&annotations).env("POD_UID", "test-uid-1");
     let running = Running::start(command);
-    poll_until(HANGS, "it is recorded", || recorded(&scene).len() == 1);
+    poll_until(HANGS, "the Event is recorded", || recorded(&scene).len() == 1);
     assert_eq!(recorded(&scene)[0]["involvedObject"]["uid"], "test-uid-1", "{}", running.stderr());
     assert!(scene.server.request_lines().iter().all(|line| !line.contains("/pods/")));
 }
@@ -315,7 +315,7 @@ fn with_a_given_pod_uid_the_pod_is_not_read() {
 fn events_are_recorded_only_with_the_flag() {
     let scene = Scene::plain();
     let running = Running::start(scene.command(&["sidecar"]));
-    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
     change(&scene, "test-password-1");
     assert!(recorded(&scene).is_empty(), "{}", running.stderr());
 }

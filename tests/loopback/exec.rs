@@ -73,7 +73,7 @@ fn the_variables_are_added_to_the_environment_and_win() {
             .collect();
         let finished = run(command, HANGS);
         assert_code(&finished, 0);
-        assert_eq!(finished.stderr, "", "what the application says is all that is said");
+        assert_eq!(finished.stderr, "", "only the application writes to standard error");
         let mut expected =
             [&before[..], &["DB_USER=app".to_owned(), format!("DB_PASSWORD={password}")]].concat();
         expected.sort();
@@ -155,7 +155,7 @@ fn the_program_replaces_the_process() {
         assert_eq!(
             fs::read_link(format!("{proc}/exe")).unwrap(),
             fs::canonicalize("/bin/sh").unwrap(),
-            "no process stays in front of it"
+            "the program replaces the process"
         );
         let arguments = fs::read_to_string(format!("{proc}/cmdline")).unwrap();
         assert_eq!(arguments, format!("/bin/sh\0-c\0{script}\0name\0"));
@@ -441,7 +441,7 @@ fn the_variables_of_a_directory_come_from_one_version() {
             let numbers: Vec<_> = printed.split_whitespace().collect();
             let (in_directory, at_top) = (&numbers[..8], numbers[8]);
             assert!(in_directory.iter().all(|number| number == &numbers[0]), "{printed}");
-            assert_eq!(at_top.len() % 5000, 0, "a file at the top is whole");
+            assert_eq!(at_top.len() % 5000, 0, "a top-level file is whole");
         }
     });
 }

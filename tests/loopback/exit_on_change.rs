@@ -21,14 +21,14 @@ fn start(scene: &Scene, args: &[&str], password: &str) -> Running {
 
 #[track_caller]
 fn wait_until_published(running: &Running) {
-    waits(running, "the files are out", || {
+    waits(running, "the files are published", || {
         ["wrote ", "nothing was written"].iter().any(|said| running.stderr().contains(said))
     });
 }
 
 #[track_caller]
 fn waits(running: &Running, what: &str, condition: impl FnMut() -> bool) {
-    poll_until(HANGS, &format!("{what}; it said:\n{}", running.stderr()), condition);
+    poll_until(HANGS, &format!("{what}; log:\n{}", running.stderr()), condition);
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_rotation_ends_the_sidecar_with_the_chosen_exit_code() {
         let message = "rotated db; exiting with code 88 (--exit-on-change)";
         assert_has(&finished.stderr, &[message]);
         assert_eq!(scene.pod.termination_message().trim_end(), message);
-        poll_until(HANGS, "the server has noticed the end", || scene.server.open_watches() == 0);
+        poll_until(HANGS, "the server notices the end", || scene.server.open_watches() == 0);
     }
 }
 
@@ -79,7 +79,7 @@ fn only_a_rotation_ends_the_sidecar() {
         "clear",
     ]);
     let mut running = Running::start(command);
-    waits(&running, "the first files are out", || scene.read("db/password") == PASSWORD);
+    waits(&running, "the first files are published", || scene.read("db/password") == PASSWORD);
     let reads = || scene.server.requests().len();
     let before = reads();
     waits(&running, "everything is read again", || reads() > before + 4);

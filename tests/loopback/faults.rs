@@ -123,7 +123,7 @@ fn a_missing_permission_is_reported_with_the_rule_that_grants_it() {
 fn init_waits_for_a_secret_that_is_created_late() {
     let scene = Scene::new(&[("db.secret", "late")]);
     let running = Running::start(scene.command(&["init"]));
-    poll_until(HANGS, "the Secret is asked for", || scene.server.requests().len() > 1);
+    poll_until(HANGS, "the Secret is requested", || scene.server.requests().len() > 1);
     scene.server.put_secret("prod", "late", &[("password", b"test-password-late")]);
     assert_code(&running.wait(HANGS), 0);
     assert_eq!(scene.read("db/password"), "test-password-late");
@@ -151,13 +151,13 @@ fn retry_after_is_honored() {
     scene.server.fail_on("/secrets/", status(429, Some("1")), Times::Once);
     let finished = scene.init(&[]);
     assert_code(&finished, 0);
-    assert!(finished.elapsed >= Duration::from_secs(1), "asked again after {:?}", finished.elapsed);
+    assert!(finished.elapsed >= Duration::from_secs(1), "repeated after {:?}", finished.elapsed);
 
     let scene = Scene::plain();
     scene.server.fail_on("/secrets/", status(429, Some("3600")), Times::Always);
     let finished = scene.init(&[]);
     assert_code(&finished, 4);
-    assert_eq!(scene.server.requests().len(), 2, "a wait beyond the whole time is not begun");
+    assert_eq!(scene.server.requests().len(), 2, "it does not wait beyond the timeout");
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn init_waits_for_a_server_that_is_not_up_yet() {
     let scene = Scene::plain();
     scene.server.stop();
     let mut running = Running::start(scene.command(&["init"]));
-    poll_until(HANGS, "it is tried again", || running.stderr().contains("cannot be reached"));
+    poll_until(HANGS, "the request is retried", || running.stderr().contains("cannot be reached"));
     assert!(running.is_alive());
     scene.server.start_again();
     assert_code(&running.wait(HANGS), 0);
@@ -217,7 +217,7 @@ fn init_waits_for_a_server_that_is_not_up_yet() {
 fn a_connection_closed_by_the_server_is_replaced() {
     let scene = Scene::new(&[("db.secret", "late")]);
     let running = Running::start(scene.command(&["init"]));
-    poll_until(HANGS, "the Secret is asked for", || scene.server.requests().len() > 1);
+    poll_until(HANGS, "the Secret is requested", || scene.server.requests().len() > 1);
     scene.server.drop_connections();
     scene.server.put_secret("prod", "late", &[("password", b"x")]);
     assert_code(&running.wait(HANGS), 0);

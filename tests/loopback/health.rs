@@ -33,14 +33,14 @@ impl Asked {
     /// Starts the sidecar and waits until its first bundle is published and its watches are open.
     pub(crate) fn ready(scene: Scene, args: &[&str]) -> Self {
         let asked = Self::start(scene, args);
-        asked.waits("it is ready", || asked.status("/readyz") == 200);
+        asked.waits("the sidecar is ready", || asked.status("/readyz") == 200);
         asked.waits("its watch is open", || asked.scene.server.open_watches() > 0);
         asked
     }
 
     #[track_caller]
     fn waits(&self, what: &str, condition: impl FnMut() -> bool) {
-        poll_until(HANGS, &format!("{what}; it said:\n{}", self.running.stderr()), condition);
+        poll_until(HANGS, &format!("{what}; log:\n{}", self.running.stderr()), condition);
     }
 
     fn status(&self, path: &str) -> u16 {
@@ -70,7 +70,7 @@ impl Asked {
         let stale = || self.metric("podcreds_staleness_seconds");
         self.waits("something is stale", || stale() > 0.0);
         let first = stale();
-        self.waits("it grows older", || stale() > first);
+        self.waits("the staleness grows", || stale() > first);
         assert_eq!((self.status("/readyz"), self.status("/healthz")), (200, 200));
     }
 
@@ -86,7 +86,7 @@ impl Asked {
 impl Drop for Asked {
     fn drop(&mut self) {
         if thread::panicking() {
-            let _ = writeln!(stderr(), "--- the sidecar said\n{}", self.running.stderr());
+            let _ = writeln!(stderr(), "--- log of the sidecar\n{}", self.running.stderr());
         }
     }
 }
@@ -100,7 +100,7 @@ fn two_secrets() -> Scene {
 #[test]
 fn the_sidecar_is_ready_after_the_first_bundle() {
     let asked = Asked::start(Scene::new(&[("db.secret", "late")]), &[]);
-    asked.waits("the Secret is missed", || asked.failures("api_refused") > 0.0);
+    asked.waits("the missing Secret is reported", || asked.failures("api_refused") > 0.0);
     assert_eq!((asked.status("/readyz"), asked.status("/healthz")), (503, 200));
     assert!(asked.metric("podcreds_staleness_seconds") > 0.0, "nothing is current before the first bundle");
     assert_eq!(asked.metric("podcreds_last_success_timestamp_seconds"), 0.0);
@@ -112,7 +112,7 @@ fn the_sidecar_is_ready_after_the_first_bundle() {
     assert_eq!(probed.stderr.lines().count(), 1);
 
     asked.scene.server.put_secret("prod", "late", &[("password", PASSWORD.as_bytes())]);
-    asked.waits("it is ready", || asked.status("/readyz") == 200);
+    asked.waits("the sidecar is ready", || asked.status("/readyz") == 200);
     assert_eq!(asked.scene.read("db/password"), PASSWORD);
     assert_code(&asked.probe(), 0);
     asked.is_current();
@@ -137,19 +137,19 @@ fn a_probe_without_a_response_times_out() {
 #[test]
 fn a_failing_probe_keeps_the_sidecars_termination_message() {
     let scene = Scene::plain();
-    fs::write(scene.pod.termination_log(), "the sidecar's own").unwrap();
+    fs::write(scene.pod.termination_log(), "the sidecar's own message").unwrap();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert_code(&run(scene.command(&["probe", "--listen", &gone.to_string()]), HANGS), 4);
-    assert_eq!(scene.pod.termination_message(), "the sidecar's own");
+    assert_eq!(scene.pod.termination_message(), "the sidecar's own message");
 }
 
 #[test]
 fn a_rotation_is_counted_and_measured() {
     let asked = Asked::ready(Scene::plain(), &[]);
-    assert_eq!(asked.metric("podcreds_rotations_total"), 0.0, "the first bundle is no rotation");
+    assert_eq!(asked.metric("podcreds_rotations_total"), 0.0, "the first bundle is not one");
     let before = asked.metric("podcreds_last_success_timestamp_seconds");
     asked.scene.put_password("test-password-1");
-    asked.waits("it is counted", || asked.metric("podcreds_rotations_total") == 1.0);
+    asked.waits("the counter rises", || asked.metric("podcreds_rotations_total") == 1.0);
     assert_eq!(asked.scene.read("db/password"), "test-password-1");
     assert_eq!(asked.metric("podcreds_syncs_total{result=\"swapped\"}"), 2.0);
     assert_eq!(asked.metric("podcreds_syncs_total{result=\"failed\"}"), 0.0);
@@ -183,7 +183,7 @@ fn the_rotation_delay_includes_waiting_for_the_api_server() {
     asked.is_stale();
     let stale = asked.metric("podcreds_staleness_seconds");
     asked.scene.server.allow(Kind::Secret, "prod", "db");
-    asked.waits("it is counted", || asked.metric("podcreds_rotations_total") == 1.0);
+    asked.waits("the counter rises", || asked.metric("podcreds_rotations_total") == 1.0);
     let took = asked.metric("podcreds_rotation_duration_seconds_sum");
     assert!(took >= stale, "{took} s, after {stale} s of staleness");
 }
@@ -232,9 +232,9 @@ fn cleared_files_of_a_deleted_secret_are_not_stale() {
 fn a_cleared_source_is_not_stale_when_it_is_read_again() {
     let asked =
         Asked::start(two_secrets(), &["--on-delete", "clear", "--sync", "poll", "--poll-interval", "100ms"]);
-    asked.waits("it is ready", || asked.status("/readyz") == 200);
+    asked.waits("the sidecar is ready", || asked.status("/readyz") == 200);
     asked.scene.server.delete(Kind::Secret, "prod", "more");
-    asked.waits("it is asked for again and again", || asked.requests("404") > 3.0);
+    asked.waits("the request is repeated", || asked.requests("404") > 3.0);
     assert_eq!(asked.failures("api_refused"), 0.0);
     asked.is_current();
 }
@@ -287,7 +287,7 @@ fn a_slow_request_does_not_fail_the_liveness_probe() {
     let asked = Asked::ready(Scene::plain(), &["--request-timeout", "14s", "--timeout", "14s"]);
     asked.scene.server.fail_on("/secrets/db", Fault::SilentHeader, Times::Once);
     asked.scene.put_password("test-password-1");
-    asked.waits("the call is given up", || {
+    asked.waits("the request times out", || {
         assert_eq!(asked.status("/healthz"), 200);
         asked.running.stderr().contains("waiting for the first byte")
     });
@@ -303,7 +303,7 @@ fn a_hanging_loop_fails_healthz_and_is_named() {
     fs::remove_file(&token).unwrap();
     mknodat(CWD, &token, FileType::Fifo, Mode::RWXU, 0).unwrap();
     asked.scene.put_password("test-password-1");
-    asked.waits("it is red", || asked.status("/healthz") == 503);
+    asked.waits("the liveness probe fails", || asked.status("/healthz") == 503);
     assert_has(&get(asked.health.address, "/healthz"), &["no sign of life: follower"]);
     assert_eq!((asked.status("/readyz"), asked.status("/metrics")), (200, 200));
 }
@@ -432,6 +432,6 @@ fn the_ipv6_wildcard_also_accepts_ipv4() {
 fn listen_off_opens_no_port() {
     let scene = Scene::plain();
     let running = Running::start(scene.command(&["sidecar", "--listen", "off"]));
-    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
     assert!(listening(&running).is_none());
 }

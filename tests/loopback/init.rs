@@ -327,7 +327,7 @@ fn hostile_annotations_are_rejected_and_nothing_is_written() {
         assert_code(&finished, 2);
         assert_eq!(scene.server.requests().len(), before + 1, "{:.100}", finished.stderr);
         assert!(scene.names().is_empty());
-        assert!(finished.stderr.len() < 2000, "{} bytes were said", finished.stderr.len());
+        assert!(finished.stderr.len() < 2000, "the message has {} bytes", finished.stderr.len());
         let plain = |c: char| c == '\n' || !c.is_control();
         assert!(finished.stderr.chars().all(plain), "{:?}", finished.stderr);
     }

@@ -24,8 +24,8 @@ fn assert_installed(path: &Path) {
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o555);
 }
 
-fn names(folder: &Path) -> Vec<String> {
-    fs::read_dir(folder).unwrap().map(|entry| crate::name_of(&entry.unwrap().path())).collect()
+fn names(directory: &Path) -> Vec<String> {
+    fs::read_dir(directory).unwrap().map(|entry| crate::name_of(&entry.unwrap().path())).collect()
 }
 
 #[test]
@@ -50,24 +50,24 @@ fn missing_directories_are_created_with_0755_under_any_umask() {
     command.current_dir(scene.pod.root());
     assert_code(&run(command, HANGS), 0);
     assert_installed(&scene.pod.root().join("a/b/program"));
-    for folder in ["a", "a/b"] {
-        assert_eq!(scene.pod.root().join(folder).metadata().unwrap().permissions().mode() & 0o777, 0o755);
+    for directory in ["a", "a/b"] {
+        assert_eq!(scene.pod.root().join(directory).metadata().unwrap().permissions().mode() & 0o777, 0o755);
     }
 }
 
 #[test]
 fn a_directory_as_target_gets_the_program_inside() {
     let scene = Scene::plain();
-    let folder = scene.pod.root().join("folder");
-    fs::create_dir(&folder).unwrap();
-    symlink("folder", scene.pod.root().join("link")).unwrap();
-    assert_code(&install(&scene, "folder"), 0);
-    assert_installed(&folder.join("podcreds"));
+    let directory = scene.pod.root().join("directory");
+    fs::create_dir(&directory).unwrap();
+    symlink("directory", scene.pod.root().join("link")).unwrap();
+    assert_code(&install(&scene, "directory"), 0);
+    assert_installed(&directory.join("podcreds"));
     assert_code(&install(&scene, "new/"), 0);
     assert_installed(&scene.pod.root().join("new/podcreds"));
-    fs::remove_file(folder.join("podcreds")).unwrap();
+    fs::remove_file(directory.join("podcreds")).unwrap();
     assert_code(&install(&scene, "link"), 0);
-    assert_installed(&folder.join("podcreds"));
+    assert_installed(&directory.join("podcreds"));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_different_file_is_replaced_by_a_rename() {
     assert_code(&install_in_volume(&scene, "podcreds"), 0);
     assert_installed(&path);
     assert_eq!(fs::read_to_string(elsewhere).unwrap(), "untouched");
-    assert_eq!(names(&scene.pod.volume()), ["podcreds"], "nothing is left over");
+    assert_eq!(names(&scene.pod.volume()), ["podcreds"], "no temporary file remains");
 }
 
 #[test]
@@ -202,9 +202,9 @@ fn the_program_is_not_installed_among_the_credentials() {
 #[test]
 fn a_target_that_is_not_a_regular_file_is_an_error() {
     let scene = Scene::plain();
-    fs::create_dir_all(scene.pod.volume().join("folder/podcreds")).unwrap();
+    fs::create_dir_all(scene.pod.volume().join("directory/podcreds")).unwrap();
     fs::write(scene.pod.volume().join("file"), "").unwrap();
-    for (path, name) in [("folder", "podcreds"), ("file/podcreds", "file")] {
+    for (path, name) in [("directory", "podcreds"), ("file/podcreds", "file")] {
         let finished = install_in_volume(&scene, path);
         assert_code(&finished, 5);
         assert_has(

@@ -58,7 +58,7 @@ fn sidecar(on_change: &str) -> (Scene, Running) {
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
     let running = Running::start(scene.command(&["sidecar", "--listen", "off"]));
     poll_until(HANGS, "two watches are open", || scene.server.open_watches() == 2);
-    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
     (scene, running)
 }
 
@@ -73,7 +73,7 @@ fn the_application_is_notified_after_a_rotation_only() {
     let (scene, running) = sidecar(&format!("POST http://127.0.0.1:{port}/reload"));
     // A rotation of another credential must not notify.
     scene.server.put_secret("prod", "more", &[("a", b"2")]);
-    poll_until(HANGS, "the other is rotated", || scene.read("more/a") == "2");
+    poll_until(HANGS, "the other credential is rotated", || scene.read("more/a") == "2");
     change(&scene, "test-password-1");
     let (line, body) = received.recv_timeout(HANGS).unwrap();
     assert_eq!(line, "POST /reload HTTP/1.1");
@@ -83,7 +83,7 @@ fn the_application_is_notified_after_a_rotation_only() {
     assert_eq!((&body["pod"], &body["namespace"]), (&"app-0".into(), &"prod".into()));
     assert_eq!(body["version"], version.to_str().unwrap());
     assert!(!body.to_string().contains("test-password"));
-    assert!(received.try_recv().is_err(), "one rotation is one notice: {}", running.stderr());
+    assert!(received.try_recv().is_err(), "one rotation causes one notification: {}", running.stderr());
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn a_failed_notification_is_retried() {
         received.recv_timeout(HANGS).unwrap();
     }
     assert!(running.stderr().contains("it answered 503"), "{}", running.stderr());
-    assert_eq!(running.stderr().matches("it answered 503").count(), 1, "once for all attempts");
+    assert_eq!(running.stderr().matches("it answered 503").count(), 1, "logged once for all attempts");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn only_applications_with_changed_files_are_notified() {
     scene.put_password("test-password-1");
     let running = Running::start(scene.command(&["sidecar"]));
     assert_eq!(received.recv_timeout(HANGS).unwrap().0, "POST /password HTTP/1.1");
-    poll_until(HANGS, "it is watched", || scene.server.open_watches() == 1);
+    poll_until(HANGS, "the Secret is watched", || scene.server.open_watches() == 1);
     scene.put_password("test-password-2");
     let (line, body) = received.recv_timeout(HANGS).unwrap();
     assert_eq!((line.as_str(), body.contains("\"credentials\":[\"b\"]")), ("POST /password HTTP/1.1", true));
@@ -168,7 +168,7 @@ fn a_missing_process_is_reported_with_the_existing_names() {
     change(&scene, "test-password-1");
     // Outside of a container other processes exist; their names help to correct the annotation.
     let said = "there is no process \"no-such-process-here\"; there are ";
-    poll_until(HANGS, "it is said", || running.stderr().contains(said));
+    poll_until(HANGS, "the message is logged", || running.stderr().contains(said));
 }
 
 #[test]
@@ -177,10 +177,10 @@ fn a_file_is_touched() {
     let file = scene.pod.volume().join("reload");
     assert!(!file.exists());
     change(&scene, "test-password-1");
-    poll_until(HANGS, &format!("it is made: {}", running.stderr()), || file.exists());
+    poll_until(HANGS, &format!("the file is created: {}", running.stderr()), || file.exists());
     fs::File::options().append(true).open(&file).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
     change(&scene, "test-password-2");
-    poll_until(HANGS, "it is touched", || {
+    poll_until(HANGS, "the file is touched", || {
         file.metadata().unwrap().modified().unwrap() > SystemTime::UNIX_EPOCH
     });
 }

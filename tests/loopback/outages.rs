@@ -61,7 +61,7 @@ impl Outage {
         (self.ends)(&sidecar.scene);
 
         arrives(&sidecar, "test-password-meanwhile");
-        poll_until(RECOVERS, "it is watched again", || server.open_watches() == 1);
+        poll_until(RECOVERS, "the Secret is watched again", || server.open_watches() == 1);
         sidecar.scene.put_password("test-password-afterwards");
         arrives(&sidecar, "test-password-afterwards");
         assert_eq!(witness.ends(2), names(&[self.counters, self.afterwards].concat()));
@@ -123,7 +123,7 @@ fn an_expired_version_at_the_renewal_of_a_watch_is_not_a_failure() {
     let gone = Fault::Status { code: 410, retry_after: None, message: "test".into() };
     sidecar.scene.server.fail_on("watch=true", gone, Times::Once);
     let metrics = || sidecar.health.metrics();
-    poll_until(RECOVERS, "it was answered with 410", || metrics().get(answered!("410")) == 1.0);
+    poll_until(RECOVERS, "the watch is answered with 410", || metrics().get(answered!("410")) == 1.0);
     sidecar.scene.put_password("test-password-afterwards");
     arrives(&sidecar, "test-password-afterwards");
     assert_eq!((metrics().get(UNREACHABLE), metrics().get(REFUSED)), (0.0, 0.0));

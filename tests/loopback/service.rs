@@ -95,9 +95,9 @@ fn the_sidecar_follows_the_port_of_a_service() {
     let scene = scene(&[("db.service", "orders-rw:postgres")], &[("postgres", 5432)]);
     let running = Running::start(scene.command(&["sidecar", "--listen", "off"]));
     let waits = |what: &str, condition: &mut dyn FnMut() -> bool| {
-        poll_until(HANGS, &format!("{what}; it said:\n{}", running.stderr()), condition);
+        poll_until(HANGS, &format!("{what}; log:\n{}", running.stderr()), condition);
     };
-    waits("the first bundle is out", &mut || scene.read("db.uri") == uri(5432));
+    waits("the first bundle is published", &mut || scene.read("db.uri") == uri(5432));
     waits("Secret and Service are watched", &mut || scene.server.open_watches() == 2);
     let watched: Vec<_> = scene.server.watch_requests().into_iter().map(|request| request.line()).collect();
     let by_name = |line: &String| line.contains("/services?") && line.contains("metadata.name%3Dorders-rw");
@@ -108,14 +108,14 @@ fn the_sidecar_follows_the_port_of_a_service() {
     scene.server.put_service("prod", "orders-rw", &[("metrics", 9187), ("postgres", 5432)]);
     let reads =
         || scene.server.request_lines().iter().filter(|line| line.ends_with("/services/orders-rw")).count();
-    waits("it is read again", &mut || reads() >= 2);
+    waits("the source is read again", &mut || reads() >= 2);
     scene.server.put_service("prod", "orders-rw", &[("postgres", 6432)]);
     waits("the port is followed", &mut || scene.read("db.uri") == uri(6432));
-    waits("it is logged", &mut || rotations() > before);
-    assert_eq!(rotations(), before + 1, "another port's coming is no rotation");
+    waits("the rotation is logged", &mut || rotations() > before);
+    assert_eq!(rotations(), before + 1, "an additional port is not a rotation");
 
     scene.server.put_service("prod", "orders-rw", &[("metrics", 9187)]);
-    waits("the missing port is told", &mut || {
+    waits("the missing port is logged", &mut || {
         running.stderr().contains("has no port \"postgres\"; it has metrics")
     });
     assert_eq!(scene.read("db.uri"), uri(6432), "the last good file stays");
@@ -126,7 +126,7 @@ fn a_service_without_the_watch_permission_is_polled() {
     let scene = scene(&[], &[("", 5432)]);
     scene.server.forbid_watch(Kind::Service, "prod", "orders-rw");
     let running = Running::start(scene.command(&["sidecar", "--listen", "off", "--poll-interval", "100ms"]));
-    poll_until(HANGS, "the missing right is told", || {
+    poll_until(HANGS, "the missing permission is logged", || {
         running.stderr().contains("resources: [services], resourceNames: [orders-rw], verbs: [watch]")
     });
     scene.server.put_service("prod", "orders-rw", &[("", 6432)]);

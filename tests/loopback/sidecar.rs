@@ -21,7 +21,7 @@ impl Sidecar {
         let mut command = scene.command(&["sidecar", "--listen", "off", "--request-timeout", "2s"]);
         command.args(args);
         let sidecar = Self { running: Running::start(command), scene };
-        sidecar.waits("the first bundle is out", || sidecar.scene.read("db/password") == PASSWORD);
+        sidecar.waits("the first bundle is published", || sidecar.scene.read("db/password") == PASSWORD);
         sidecar
     }
 
@@ -33,7 +33,7 @@ impl Sidecar {
 
     #[track_caller]
     fn waits(&self, what: &str, condition: impl FnMut() -> bool) {
-        poll_until(HANGS, &format!("{what}; it said:\n{}", self.running.stderr()), condition);
+        poll_until(HANGS, &format!("{what}; log:\n{}", self.running.stderr()), condition);
     }
 
     #[track_caller]
@@ -107,7 +107,7 @@ fn simultaneous_changes_are_published_together() {
         sidecar.scene.server.put_secret("prod", "more", &[("a", password.as_bytes())]);
         sidecar.scene.server.unmute_watches();
         sidecar.arrives(&password);
-        sidecar.waits("both are there", || sidecar.scene.read("more/a") == password);
+        sidecar.waits("both changes arrive", || sidecar.scene.read("more/a") == password);
         published() == before + 1
     });
     assert!(together, "{}", sidecar.running.stderr());
@@ -126,9 +126,7 @@ fn watches_that_end_at_once_are_retried_with_back_off() {
         sidecar.scene.server.fail_on("watch=true", fault.clone(), Times::Always);
         sidecar.scene.server.drop_connections();
         let (started, before) = (Instant::now(), sidecar.scene.server.watch_requests().len());
-        sidecar.waits("it is tried again and again", || {
-            sidecar.scene.server.watch_requests().len() > before + 6
-        });
+        sidecar.waits("the watch is retried", || sidecar.scene.server.watch_requests().len() > before + 6);
         // Six delays drawn from a doubling back-off: their sum is smaller once in 30,000 runs.
         assert!(started.elapsed() > Duration::from_millis(300), "{fault:?}: after {:?}", started.elapsed());
     }
@@ -163,7 +161,7 @@ fn a_failing_source_does_not_stop_the_polling_of_others() {
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
     let sidecar = Sidecar::start(scene, &["--sync", "poll", "--poll-interval", "1s"]);
     sidecar.scene.server.forbid(Kind::Secret, "prod", "more");
-    sidecar.waits("the refusal is told", || sidecar.running.stderr().contains("Secret prod/more: forbidden"));
+    sidecar.waits("a refusal is logged", || sidecar.running.stderr().contains("Secret prod/more: forbidden"));
     sidecar.follows("test-password-1");
 }
 
@@ -178,7 +176,7 @@ fn a_deleted_secret_keeps_its_files_and_delays_no_other() {
     sidecar.follows("test-password-1");
     assert_eq!(sidecar.scene.read("more/a"), "1");
     sidecar.scene.server.put_secret("prod", "more", &[("a", b"2")]);
-    sidecar.waits("it is made again", || sidecar.scene.read("more/a") == "2");
+    sidecar.waits("the Secret is recreated", || sidecar.scene.read("more/a") == "2");
 }
 
 #[test]
@@ -200,11 +198,11 @@ fn a_forbidden_source_keeps_its_files_and_delays_no_other() {
     sidecar.waits("two watches are open", || sidecar.scene.server.open_watches() == 2);
     sidecar.scene.server.forbid(Kind::Secret, "prod", "more");
     sidecar.scene.server.put_secret("prod", "more", &[("a", b"2")]);
-    sidecar.waits("the refusal is told", || sidecar.running.stderr().contains("Secret prod/more: forbidden"));
+    sidecar.waits("a refusal is logged", || sidecar.running.stderr().contains("Secret prod/more: forbidden"));
     sidecar.follows("test-password-1");
     assert_eq!(sidecar.scene.read("more/a"), "1");
     sidecar.scene.server.allow(Kind::Secret, "prod", "more");
-    sidecar.waits("it is read again", || sidecar.scene.read("more/a") == "2");
+    sidecar.waits("the source is read again", || sidecar.scene.read("more/a") == "2");
 }
 
 #[test]
@@ -213,7 +211,7 @@ fn a_change_that_cannot_be_rendered_keeps_the_last_good_bundle() {
     let sidecar = Sidecar::start(scene, &[]);
     sidecar.is_watching();
     sidecar.scene.server.put_secret("prod", "db", &[("username", b"app")]);
-    sidecar.waits("the missing key is told", || sidecar.running.stderr().contains("has no key password"));
+    sidecar.waits("the missing key is logged", || sidecar.running.stderr().contains("has no key password"));
     assert_eq!(sidecar.scene.read("db/password"), PASSWORD);
     sidecar.follows("test-password-1");
 }
@@ -222,13 +220,13 @@ fn a_change_that_cannot_be_rendered_keeps_the_last_good_bundle() {
 fn it_waits_for_a_secret_that_does_not_exist_yet() {
     let scene = Scene::new(&[("db.secret", "late")]);
     let mut running = Running::start(scene.command(&["sidecar", "--listen", "off"]));
-    poll_until(HANGS, "the Secret is missed", || running.stderr().contains("secrets \"late\" not found"));
+    poll_until(HANGS, "no Secret is found", || running.stderr().contains("secrets \"late\" not found"));
     let (started, before) = (Instant::now(), scene.server.requests().len());
-    poll_until(HANGS, "it is asked for again and again", || scene.server.requests().len() > before + 6);
-    assert!(started.elapsed() > Duration::from_millis(300), "in a hot loop");
+    poll_until(HANGS, "the request is repeated", || scene.server.requests().len() > before + 6);
+    assert!(started.elapsed() > Duration::from_millis(300), "requests without back-off");
     assert!(running.is_alive() && scene.names().is_empty());
     scene.server.put_secret("prod", "late", &[("password", b"test-password-late")]);
-    poll_until(HANGS, "the Secret is there", || scene.read("db/password") == "test-password-late");
+    poll_until(HANGS, "the Secret arrives", || scene.read("db/password") == "test-password-late");
 }
 
 #[test]
@@ -281,9 +279,9 @@ fn no_log_message_shows_a_value() {
     let mut command = scene.command(&["sidecar", "--listen", "off"]);
     command.env("RUST_LOG", "trace");
     let running = Running::start(command);
-    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
     scene.server.put_secret("prod", "db", &[("pass", PASSWORD.as_bytes())]);
-    poll_until(HANGS, "the missing key is told", || running.stderr().contains("has no key"));
+    poll_until(HANGS, "the missing key is logged", || running.stderr().contains("has no key"));
     scene.server.fail_on("watch=true", Fault::Body(format!("{{\"type\":\"{PASSWORD}\"}}\n")), Times::Always);
     scene.server.drop_connections();
     poll_until(HANGS, "the broken line is told", || running.stderr().contains("is no event"));
@@ -298,13 +296,13 @@ fn edited_annotations_are_applied_unless_they_are_wrong() {
     let sidecar = Sidecar::start(scene, &["--follow-annotations"]);
     sidecar.waits("the Secret and the pod are watched", || sidecar.scene.server.open_watches() == 2);
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "more"), ("more.format", "json")]);
-    sidecar.waits("the new file is there", || sidecar.scene.read("more.json").contains("\"a\": \"1\""));
+    sidecar.waits("the new file is published", || sidecar.scene.read("more.json").contains("\"a\": \"1\""));
     sidecar.scene.annotate(&[("db.secert", "db")]);
-    sidecar.waits("the wrong one is told", || sidecar.running.stderr().contains("did you mean \"secret\"?"));
+    sidecar.waits("the typo is reported", || sidecar.running.stderr().contains("did you mean \"secret\"?"));
     assert_eq!(sidecar.scene.read("db/password"), PASSWORD);
     sidecar.follows("test-password-1");
     sidecar.scene.annotate(&[("db.secret", "db")]);
-    sidecar.waits("the file is gone", || !sidecar.scene.pod.volume().join("more.json").exists());
+    sidecar.waits("the file is removed", || !sidecar.scene.pod.volume().join("more.json").exists());
     sidecar.follows("test-password-2");
 }
 
@@ -316,10 +314,10 @@ fn an_edit_with_an_unreadable_source_delays_nothing() {
     sidecar.waits("it is missed", || sidecar.running.stderr().contains("the credentials stay as they are"));
     sidecar.follows("test-password-1");
     sidecar.scene.server.put_secret("prod", "late", &[("a", b"1")]);
-    sidecar.waits("it is applied", || sidecar.scene.read("more/a") == "1");
+    sidecar.waits("the edit is applied", || sidecar.scene.read("more/a") == "1");
     // A cleared credential stays cleared after the next edit and delays nothing.
     sidecar.scene.server.delete(Kind::Secret, "prod", "late");
-    sidecar.waits("it is cleared", || !sidecar.scene.pod.volume().join("more").exists());
+    sidecar.waits("the file is cleared", || !sidecar.scene.pod.volume().join("more").exists());
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "late"), ("again.secret", "db")]);
     sidecar.waits("the edit is applied", || sidecar.scene.read("again/password") == "test-password-1");
 }
@@ -329,13 +327,13 @@ fn a_skipped_credential_is_logged_once_per_occurrence() {
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "late"), ("more.optional", "true")]);
     let sidecar = Sidecar::start(scene, &["--on-delete", "clear"]);
     let said = "credential more is left out: there is no Secret prod/late (.optional)";
-    sidecar.waits("it is said", || sidecar.running.stderr().contains(said));
+    sidecar.waits("the message is logged", || sidecar.running.stderr().contains(said));
     sidecar.follows("test-password-1");
     assert_eq!(sidecar.running.stderr().matches(said).count(), 1);
     sidecar.scene.server.put_secret("prod", "late", &[("a", b"1")]);
-    sidecar.waits("it is there", || sidecar.scene.read("more/a") == "1");
+    sidecar.waits("the file is published", || sidecar.scene.read("more/a") == "1");
     sidecar.scene.server.delete(Kind::Secret, "prod", "late");
-    sidecar.waits("it is said again", || sidecar.running.stderr().matches(said).count() == 2);
+    sidecar.waits("the message is logged again", || sidecar.running.stderr().matches(said).count() == 2);
 }
 
 #[test]
@@ -343,11 +341,11 @@ fn an_edit_that_cannot_be_rendered_delays_nothing() {
     let sidecar = Sidecar::start(Scene::plain(), &["--follow-annotations"]);
     sidecar.waits("the Secret and the pod are watched", || sidecar.scene.server.open_watches() == 2);
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "db"), ("more.keys", "nokey")]);
-    sidecar.waits("it is refused", || sidecar.running.stderr().contains("has no key nokey"));
+    sidecar.waits("the edit is rejected", || sidecar.running.stderr().contains("has no key nokey"));
     sidecar.waits("it is kept", || sidecar.running.stderr().contains("the credentials stay as they are"));
     sidecar.follows("test-password-1");
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "db"), ("more.keys", "password")]);
-    sidecar.waits("it is applied", || sidecar.scene.read("more/password") == "test-password-1");
+    sidecar.waits("the edit is applied", || sidecar.scene.read("more/password") == "test-password-1");
 }
 
 #[test]
@@ -360,7 +358,7 @@ fn repeated_edits_do_not_leak_watches() {
         sidecar.scene.annotate(&[("more.secret", "more")]);
         sidecar.waits("the edit is applied", || sidecar.scene.names().contains(&"more".to_owned()));
         sidecar.scene.annotate(&[("db.secret", "db")]);
-        sidecar.waits("and the one back", || sidecar.scene.names().contains(&"db".to_owned()));
+        sidecar.waits("the edit is reverted", || sidecar.scene.names().contains(&"db".to_owned()));
     }
     assert!(sidecar.scene.server.open_watches() <= 3, "{} watches", sidecar.scene.server.open_watches());
     // A reused watch still reports changes.
@@ -372,12 +370,12 @@ fn reads_of_the_pod_are_retried_with_back_off() {
     let scene = Scene::plain();
     scene.server.fail_on("/pods/", Fault::Redirect("https://127.0.0.1:1/".into()), Times::Always);
     let running = Running::start(scene.command(&["sidecar", "--listen", "off"]));
-    poll_until(HANGS, "the pod is asked for", || !scene.server.requests().is_empty());
+    poll_until(HANGS, "the pod is requested", || !scene.server.requests().is_empty());
     let started = Instant::now();
-    poll_until(HANGS, "it is asked for again and again", || scene.server.requests().len() > 7);
+    poll_until(HANGS, "the request is repeated", || scene.server.requests().len() > 7);
     assert!(started.elapsed() > Duration::from_millis(300), "{}", running.stderr());
     scene.server.clear_faults();
-    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
 }
 
 #[test]
@@ -388,7 +386,7 @@ fn an_edited_annotations_file_is_applied() {
     let arguments = ["--follow-annotations", "--annotations-file", file.to_str().unwrap()];
     let sidecar = Sidecar::start(scene, &arguments);
     std::fs::write(&file, "podcreds.io/db.secret=\"db\"\npodcreds.io/b.secret=\"db\"\n").unwrap();
-    sidecar.waits("the new files are there", || sidecar.scene.read("b/password") == PASSWORD);
+    sidecar.waits("the new files are published", || sidecar.scene.read("b/password") == PASSWORD);
 }
 
 #[test]

@@ -105,13 +105,13 @@ fn render_shows_the_template_and_hides_the_values() {
 
 #[test]
 fn the_sidecar_keeps_the_file_while_a_changed_template_is_invalid() {
-    let scene = scene("1 {{ password }}\n", &[("db.on-change", "touch told")]);
+    let scene = scene("1 {{ password }}\n", &[("db.on-change", "touch notified")]);
     let mut command = scene.command(&["sidecar", "--listen", "off", "--request-timeout", "2s"]);
     command.args(["--grace", "0s"]);
     let running = Running::start(command);
     let reads = |expected: &str| {
         let expected = format!("{expected}\n");
-        poll_until(HANGS, &format!("{expected}it said:\n{}", running.stderr()), || {
+        poll_until(HANGS, &format!("{expected}log:\n{}", running.stderr()), || {
             scene.read("db.txt") == expected
         });
     };
@@ -119,9 +119,9 @@ fn the_sidecar_keeps_the_file_while_a_changed_template_is_invalid() {
     poll_until(HANGS, "both are watched", || scene.server.open_watches() == 2);
     put_template(&scene, "2 {{ password }}\n");
     reads(&format!("2 {PASSWORD}"));
-    poll_until(HANGS, "the application is told", || scene.pod.volume().join("told").exists());
+    poll_until(HANGS, "the application is notified", || scene.pod.volume().join("notified").exists());
     put_template(&scene, "3 {{ passwd }}\n");
-    poll_until(HANGS, "the wrong template is told", || {
+    poll_until(HANGS, "the invalid template is logged", || {
         running.stderr().contains("key db.conf: line 1, column 6: there is no field \"passwd\"")
     });
     reads(&format!("2 {PASSWORD}"));

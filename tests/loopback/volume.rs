@@ -170,7 +170,7 @@ fn child_processes_get_a_umask_of_077() {
     // The scene's environment alone: variables that point to a real cluster must not leak in.
     command.env_clear().envs(scene.command(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
     let running = Running::start(command);
-    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
     let status = fs::read_to_string(format!("/proc/{}/status", running.id())).unwrap();
     assert_has(&status, &["\nUmask:\t0077\n"]);
     assert_eq!(fs::metadata(scene.pod.volume().join("db/password")).unwrap().mode() & 0o777, 0o444);

@@ -54,7 +54,7 @@ pub(crate) fn poll_every(
 pub(crate) fn cpu_time(pid: u32) -> Duration {
     // USER_HZ, which is 100 on every platform that Kubernetes supports.
     const TICK: Duration = Duration::from_millis(10);
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process exists");
     // The name may contain anything, so fields are counted from its end, where the third one follows
     // (proc_pid_stat(5)).
     let fields: Vec<_> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();

@@ -132,10 +132,10 @@ impl<'a> Witness<'a> {
         let tries = 3.0 * (1.0 + elapsed.as_secs_f64() / 0.05).log2();
         let regular = elapsed.as_secs_f64() / self.cadence.as_secs_f64();
         let most = LOOPS * (tries + regular) + ORDINARY;
-        assert!(requests <= most, "{requests} requests in {elapsed:?}, and at most {most} were to come");
+        assert!(requests <= most, "{requests} requests in {elapsed:?}, expected at most {most}");
 
         let most = ONCE + elapsed.mul_f64(IDLE) + PER_REQUEST.mul_f64(requests) + PER_ANSWER * answers;
-        assert!(cpu <= most, "{cpu:?} of processor time in {elapsed:?}, and {most:?} is enough");
+        assert!(cpu <= most, "{cpu:?} of processor time in {elapsed:?}, expected at most {most:?}");
     }
 
     fn rise(&self, now: &Metrics, counter: &str) -> f64 {

@@ -41,7 +41,7 @@ fn a_line_longer_than_the_readers_buffer_is_rejected() {
         let message = connect(format, "", &"a".repeat(longest + 1)).unwrap_err();
         assert!(message.contains(&format!("field password holds {said}")), "{message}");
     }
-    assert!(connect("mycnf", "", &"\\".repeat(2042)).is_err(), "it is the line that counts");
+    assert!(connect("mycnf", "", &"\\".repeat(2042)).is_err(), "the limit applies to the escaped line");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_database_named_like_a_dot_segment_is_rejected_in_a_uri() {
     for name in [".", ".."] {
         let message = database(name, "postgresql").unwrap_err();
         assert!(message.contains("the value of field database holds dots alone"), "{message}");
-        assert!(database(name, "sqlserver").is_ok(), "there it is no path");
+        assert!(database(name, "sqlserver").is_ok(), "its URI has no path segment");
     }
     assert!(database("...", "postgresql").is_ok());
 }

@@ -139,7 +139,7 @@ fn missing_parts_of_an_optional_service_are_skipped_and_reported() {
         assert_eq!(said, [told]);
     }
     let (credentials, sources) = (optional("d"), sources(Some(service(SEVERAL))));
-    assert!(bundle(&credentials, &sources).is_err(), "what is ambiguous is not missing");
+    assert!(bundle(&credentials, &sources).is_err(), "an ambiguous port is not a missing one");
     assert_eq!(left_out(&credentials, &sources).count(), 0);
     let keys = [("db.secret", "s"), ("db.service", "d"), ("db.keys", "P=port"), ("db.optional", "true")];
     let sources = Sources::from([

@@ -99,21 +99,21 @@ fn a_named_kubeconfig_takes_precedence_over_the_one_at_home() {
 
 /// A home directory in a pod of `server` with the token `test-token-in-pod`.
 fn pod(server: &ApiServer) -> (PodFolder, [(&'static str, String); 4]) {
-    let folder = PodFolder::with(&server.authority().pem(), "test-token-in-pod", NAMESPACE);
+    let pod_files = PodFolder::with(&server.authority().pem(), "test-token-in-pod", NAMESPACE);
     let variables = [
         ("KUBERNETES_SERVICE_HOST", server.address().ip().to_string()),
         ("KUBERNETES_SERVICE_PORT", server.address().port().to_string()),
-        ("PODCREDS_SERVICE_ACCOUNT_DIR", text(&folder.service_account()).to_owned()),
+        ("PODCREDS_SERVICE_ACCOUNT_DIR", text(&pod_files.service_account()).to_owned()),
         ("POD_NAME", "app-0".to_owned()),
     ];
-    (folder, variables)
+    (pod_files, variables)
 }
 
 #[test]
 fn a_pod_uses_its_service_account_unless_a_kubeconfig_is_named() {
     let outside = Outside::new();
     outside.server.accept_tokens(&[TOKEN, "test-token-in-pod"]);
-    let (_folder, variables) = pod(&outside.server);
+    let (_pod_files, variables) = pod(&outside.server);
     let mut variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let home = &outside.home;
     let config = home.put_kubeconfig(".kube/config", &outside.config(&json!({"token": TOKEN}), NAMESPACE));

@@ -31,7 +31,7 @@ struct Daemon {
 impl Daemon {
     /// Starts the program on a free port and waits until it listens. `None` if the program is not installed.
     fn start(program: &str, command: impl Fn(u16) -> Command) -> Option<Self> {
-        let found = ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(program));
+        let found = ["/usr/bin", "/usr/sbin"].map(|directory| Path::new(directory).join(program));
         require(program, found.iter().find(|path| path.exists()))?;
         // Another process may take the port meanwhile.
         let last = (0..10).find_map(|_| Self::at(free_port(), &command).ok());
@@ -106,9 +106,9 @@ fn a_watch_runs_through_the_proxy_and_resumes_after_its_restart() {
     let waits = |what: &str, condition: &mut dyn FnMut() -> bool| {
         poll_until(HANGS, what, condition);
     };
-    waits("the first bundle is out", &mut || outside.read() == PASSWORD);
+    waits("the first bundle is published", &mut || outside.read() == PASSWORD);
     let watches = || outside.server.request_lines().iter().filter(|line| line.contains("watch=true")).count();
-    waits("it is watched", &mut || watches() == 1);
+    waits("the Secret is watched", &mut || watches() == 1);
     for password in ["test-password-1", "test-password-2", "test-password-3"] {
         outside.put_password(password);
         waits("the change arrives", &mut || outside.read() == password);
@@ -118,7 +118,7 @@ fn a_watch_runs_through_the_proxy_and_resumes_after_its_restart() {
 
     let (port, through) = (proxy.port, format!("on the way through the proxy 127.0.0.1:{}: ", proxy.port));
     drop(proxy);
-    waits("the proxy is missed", &mut || sidecar.stderr().contains(&through));
+    waits("the missing proxy is reported", &mut || sidecar.stderr().contains(&through));
     outside.put_password("test-password-4");
     let proxy = Daemon::at(port, |port| tinyproxy_at(&outside, port, "")).expect("the port is free again");
     waits("the change arrives", &mut || outside.read() == "test-password-4");

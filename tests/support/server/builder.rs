@@ -72,7 +72,7 @@ impl Builder {
     /// Listens on this address, `127.0.0.1` or `[::1]`.
     pub(crate) fn bind(mut self, host: &str) -> Self {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        self.host = bare.parse().unwrap_or_else(|_| panic!("{host:?} is no IP address"));
+        self.host = bare.parse().unwrap_or_else(|_| panic!("{host:?} is not an IP address"));
         self
     }
 

@@ -100,7 +100,7 @@ impl Connection {
             }
         };
         let head = String::from_utf8(self.received.drain(..end + 4).take(end).collect())
-            .map_err(|_| malformed("the head is no text"))?;
+            .map_err(|_| malformed("the head is not UTF-8"))?;
         let mut request = Request::parse(&head, self.number).ok_or_else(|| malformed("no HTTP/1.1"))?;
 
         let length = request.content_length().filter(|length| *length <= MAX_BODY);

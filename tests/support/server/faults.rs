@@ -203,7 +203,7 @@ pub(super) fn write_filled(
 ) -> io::Result<()> {
     const PIECE: [u8; 16 * 1024] = [b'A'; 16 * 1024];
 
-    let mut filler = bytes.checked_sub((start.len() + end.len()) as u64).expect("what is huge is longer");
+    let mut filler = bytes.checked_sub((start.len() + end.len()) as u64).expect("longer than its frame");
     write_piece(start.as_bytes(), framing, connection)?;
     while filler > 0 {
         let length = filler.min(PIECE.len() as u64);

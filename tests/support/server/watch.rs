@@ -115,6 +115,6 @@ fn selected_name(selector: &str) -> Option<&str> {
 /// A numeric parameter; kube-apiserver treats zero like unset.
 fn number(request: &Request, name: &str) -> Result<Option<u64>, String> {
     let text = request.parameter(name).filter(|text| !text.is_empty());
-    let number = text.map(|text| text.parse().map_err(|_| format!("{name}: {text:?} is no number")));
+    let number = text.map(|text| text.parse().map_err(|_| format!("{name}: {text:?} is not a number")));
     Ok(number.transpose()?.filter(|number| *number != 0))
 }

@@ -212,7 +212,7 @@ fn the_length_of_a_response_is_bounded() {
     // A plugin that never stops printing is killed.
     let scene = Scene::new("echo $$ >\"$OUT/pid\"; exec yes \"$TOKEN\"");
     assert!(scene.fails(HANGS).contains("printed more than 1048576 bytes and was ended"));
-    assert!(test_kill_process(scene.process("pid")).is_err(), "it is gone, and waited for");
+    assert!(test_kill_process(scene.process("pid")).is_err(), "the process was killed and reaped");
 }
 
 impl Scene {
@@ -239,7 +239,7 @@ fn a_hanging_plugin_is_killed_at_its_deadline() {
             scene.fails(Duration::from_millis(500)).contains("gave no answer within 0.5 s and was ended")
         );
         assert!(started.elapsed() < HANGS);
-        assert!(test_kill_process(scene.process("pid")).is_err(), "it is gone, and waited for");
+        assert!(test_kill_process(scene.process("pid")).is_err(), "the process was killed and reaped");
     }
 }
 
