@@ -97,10 +97,10 @@ struct Cluster {
 
 impl Cluster {
     fn start() -> Self {
-        Self::of(ApiServer::start())
+        Self::with_server(ApiServer::start())
     }
 
-    fn of(server: ApiServer) -> Self {
+    fn with_server(server: ApiServer) -> Self {
         server.put_pod("prod", "app-0", &[("podcreds.io/db.secret", "db")]);
         server.put_secret("prod", "db", &[("username", b"app"), ("password", b"\x00\xff")]);
         Self { agent: agent(&server.authority().pem()), server }
@@ -262,11 +262,11 @@ fn all_addresses_tls_versions_and_keys_work() {
         ApiServer::builder().bind("[::1]"),
     ];
     for builder in builders {
-        assert_eq!(Cluster::of(builder.start()).get(POD).code, 200);
+        assert_eq!(Cluster::with_server(builder.start()).get(POD).code, 200);
     }
     let rsa = ApiServer::builder().leaf(Leaf::with_key(KeyKind::Rsa2048)).try_start();
     if let Some(server) = require("openssl", rsa.ok()) {
-        assert_eq!(Cluster::of(server).get(POD).code, 200);
+        assert_eq!(Cluster::with_server(server).get(POD).code, 200);
     }
 }
 
@@ -299,7 +299,7 @@ fn after_a_reset_the_next_request_is_served() {
 
 #[test]
 fn a_reset_also_works_on_a_reused_connection() {
-    let cluster = Cluster::of(ApiServer::builder().tls_versions(&[&rustls::version::TLS12]).start());
+    let cluster = Cluster::with_server(ApiServer::builder().tls_versions(&[&rustls::version::TLS12]).start());
     cluster.server.fail_on("/secrets/", Fault::Reset, Times::Once);
     assert_eq!(cluster.get(POD).code, 200);
     assert_eq!(io_kind(&cluster.fails(SECRET)), Some(io::ErrorKind::ConnectionReset));
@@ -449,7 +449,7 @@ fn stop_promptly(server: &ApiServer) {
 fn stop_is_prompt_under_all_faults() {
     // A separate address, so that no other test can take the port while it is free.
     let builder = ApiServer::builder().bind("127.0.0.2").leaf(Leaf::named(&["127.0.0.2"]));
-    let cluster = Cluster::of(builder.start());
+    let cluster = Cluster::with_server(builder.start());
     cluster.get(POD);
     cluster.server.fail_next(Fault::SilentHeader);
     cluster.server.fail_next(Fault::Drip { interval: SOON });
@@ -830,7 +830,7 @@ fn watched() -> (Cluster, Stream) {
 #[test]
 fn an_open_watch_can_be_reset_closed_and_ended() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let cluster = Cluster::of(ApiServer::builder().tls_versions(&[version]).start());
+        let cluster = Cluster::with_server(ApiServer::builder().tls_versions(&[version]).start());
         for (fault, breaks) in [
             (WatchFault::Reset, io::ErrorKind::ConnectionReset),
             (WatchFault::Close, io::ErrorKind::UnexpectedEof),
@@ -947,7 +947,7 @@ fn a_muted_watch_stays_open() {
 #[test]
 fn an_idle_watch_ends_when_its_peer_leaves() {
     for host in ["127.0.0.1", "[::1]"] {
-        let cluster = Cluster::of(ApiServer::builder().bind(host).start());
+        let cluster = Cluster::with_server(ApiServer::builder().bind(host).start());
         let unread = cluster.watch("");
         let read = {
             let mut watch = cluster.watch("");
@@ -969,7 +969,7 @@ fn an_idle_watch_ends_when_its_peer_leaves() {
 fn stop_and_drop_connections_end_all_watches_at_once() {
     // A separate address, so that no other test can take the port while it is free.
     let builder = ApiServer::builder().bind("127.0.0.4").leaf(Leaf::named(&["127.0.0.4"]));
-    let cluster = Cluster::of(builder.start());
+    let cluster = Cluster::with_server(builder.start());
     let mut dropped = cluster.watch("&resourceVersion=2");
     cluster.server.drop_connections();
     dropped.try_line().unwrap_err();

@@ -66,7 +66,7 @@ impl Place {
     }
 
     /// The layout of an earlier version of podcreds: one version of the whole volume, with links to it at the top.
-    fn lay_as_earlier(&self, files: &[(&str, &str)]) {
+    fn write_earlier_layout(&self, files: &[(&str, &str)]) {
         let version = "..2026_01_01_00_00_00.000000000";
         for (path, content) in files {
             let path = self.path(&format!("{version}/{path}"));
@@ -479,7 +479,7 @@ fn an_empty_bundle_clears_the_volume() {
 fn the_layout_of_earlier_versions_is_migrated() {
     let place = Place::new();
     let files = [("db/user", "1"), ("x.env", "1"), ("conf/app/a", "1"), ("gone", "1")];
-    place.lay_as_earlier(&files);
+    place.write_earlier_layout(&files);
     // The same content is not a rotation, and files that no credential writes any more are removed.
     assert_eq!(place.changed(&files[..3]), ["gone"]);
     assert_eq!(place.names(), ["..podcreds", "conf", "db", "x.env"]);
@@ -488,7 +488,7 @@ fn the_layout_of_earlier_versions_is_migrated() {
     assert_eq!(place.publish(&files[..3]), Ok(Published::Unchanged));
 
     let place = Place::new();
-    place.lay_as_earlier(&files);
+    place.write_earlier_layout(&files);
     assert_eq!(place.changed(&[("db", "2"), ("x.env/a", "2"), ("conf/app/a", "2")]).len(), 6);
     assert_eq!(["db", "x.env/a", "conf/app/a"].map(|path| place.read(path)), ["2", "2", "2"]);
     assert_eq!(place.names(), ["..podcreds", "conf", "db", "x.env"]);
@@ -546,7 +546,7 @@ fn a_reader_finds_the_published_files() {
     assert_eq!(read(&place).unwrap(), ["b/c=1", "b/d/e=1"]);
 
     let place = Place::new();
-    place.lay_as_earlier(&[("a", "1"), ("b/c", "1")]);
+    place.write_earlier_layout(&[("a", "1"), ("b/c", "1")]);
     assert_eq!(read(&place).unwrap(), ["a=1", "b/c=1"]);
 }
 
@@ -584,7 +584,7 @@ fn a_reader_ignores_files_of_users_other_than_the_publisher() {
     // podcreds' own directory exists, but nothing was published yet.
     let place = Place::new();
     State::open_or_make(place.volume.root.as_fd()).unwrap();
-    place.lay_as_earlier(&[("a", "1")]);
+    place.write_earlier_layout(&[("a", "1")]);
     rustix::fs::chownat(
         place.volume.root.as_fd(),
         "..data",

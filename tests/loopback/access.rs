@@ -20,10 +20,10 @@ struct Outside {
 
 impl Outside {
     fn new() -> Self {
-        Self::of(ApiServer::start())
+        Self::with_server(ApiServer::start())
     }
 
-    fn of(server: ApiServer) -> Self {
+    fn with_server(server: ApiServer) -> Self {
         let outside = Self { server, home: Home::new(&[("db", "db")]) };
         outside.put_password(PASSWORD);
         outside

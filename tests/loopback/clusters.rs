@@ -9,7 +9,7 @@ use crate::support::server::{ApiServer, Fault, Kind, Times};
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
 /// The pod's own cluster with the Secret `db`, and the cluster `hub` with another Secret `db`.
-struct Two {
+struct TwoClusters {
     own: Scene,
     hub: ApiServer,
 }
@@ -21,7 +21,7 @@ const IMPATIENT: &[&str] = &["--request-timeout", "1s", "--poll-interval", "1s",
 /// A request timeout longer than the test.
 const PATIENT: &[&str] = &["--request-timeout", "25s"];
 
-impl Two {
+impl TwoClusters {
     fn new() -> Self {
         let own = Scene::new(&[("db.secret", "db"), ("far.secret", "shared/db"), ("far.cluster", "hub")]);
         let two = Self { own, hub: ApiServer::start() };
@@ -68,14 +68,14 @@ impl Two {
 }
 
 struct Sidecar {
-    two: Two,
+    two: TwoClusters,
     running: Running,
     health: Health,
 }
 
 impl Sidecar {
     /// Waits until the files of both clusters are published and both Secrets are watched.
-    fn ready(two: Two, args: &[&str]) -> Self {
+    fn ready(two: TwoClusters, args: &[&str]) -> Self {
         let sidecar = two.sidecar(args);
         sidecar.waits("both are published", || {
             sidecar.two.own.read("db/password") == PASSWORD && sidecar.two.own.read("far/username") == "far"
@@ -109,7 +109,7 @@ impl Sidecar {
 
 #[test]
 fn init_reads_each_source_from_its_cluster() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     assert_code(&two.init(&[]), 0);
     assert_eq!((two.own.read("db/username"), two.own.read("far/username")), ("app".into(), "far".into()));
     assert_eq!(two.hub.request_lines(), ["GET /api/v1/namespaces/shared/secrets/db"]);
@@ -119,7 +119,7 @@ fn init_reads_each_source_from_its_cluster() {
 
 #[test]
 fn podcreds_does_not_connect_to_a_cluster_without_credentials() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     two.own.annotate(&[("db.secret", "db")]);
     two.describe(&two.hub_entry("hub", "missing-ca.crt"));
     assert_code(&two.init(&[]), 0);
@@ -128,7 +128,7 @@ fn podcreds_does_not_connect_to_a_cluster_without_credentials() {
 
 #[test]
 fn init_names_the_cluster_that_is_unreachable_or_misconfigured() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     two.hub.stop();
     let finished = two.init(&["--timeout", "1s"]);
     assert_code(&finished, 4);
@@ -156,7 +156,7 @@ fn init_names_the_cluster_that_is_unreachable_or_misconfigured() {
 /// stale, and the change made meanwhile arrives afterwards.
 #[track_caller]
 fn survives_an_outage_of_the_hub(begins: fn(&ApiServer), ends: fn(&ApiServer)) {
-    let sidecar = Sidecar::ready(Two::new(), IMPATIENT);
+    let sidecar = Sidecar::ready(TwoClusters::new(), IMPATIENT);
     assert_eq!((sidecar.metric(OWN), sidecar.metric(HUB)), (0.0, 0.0));
     begins(&sidecar.two.hub);
     sidecar.waits("the hub is stale", || sidecar.metric(HUB) > 0.0);
@@ -207,7 +207,7 @@ fn reads(hub: &ApiServer) -> usize {
 
 #[test]
 fn a_hanging_read_does_not_delay_other_clusters() {
-    let sidecar = Sidecar::ready(Two::new(), PATIENT);
+    let sidecar = Sidecar::ready(TwoClusters::new(), PATIENT);
     let before = reads(&sidecar.two.hub);
     sidecar.two.hub.fail_on("/shared/secrets/db", Fault::SilentHeader, Times::Once);
     sidecar.two.put_hub_password("test-password-far");
@@ -222,7 +222,7 @@ fn a_hanging_read_does_not_delay_other_clusters() {
 
 #[test]
 fn other_clusters_rotate_while_the_local_cluster_is_down() {
-    let sidecar = Sidecar::ready(Two::new(), IMPATIENT);
+    let sidecar = Sidecar::ready(TwoClusters::new(), IMPATIENT);
     sidecar.two.own.server.fail_on("", Fault::SilentHeader, Times::Always);
     sidecar.two.own.server.drop_connections();
     sidecar.waits("the local cluster is stale", || sidecar.metric(OWN) > 0.0);
@@ -237,7 +237,7 @@ fn other_clusters_rotate_while_the_local_cluster_is_down() {
 
 #[test]
 fn a_restart_keeps_the_files_of_a_cluster_that_is_down() {
-    let sidecar = Sidecar::ready(Two::new(), IMPATIENT);
+    let sidecar = Sidecar::ready(TwoClusters::new(), IMPATIENT);
     let Sidecar { two, running, .. } = sidecar;
     drop(running);
     two.hub.stop();
@@ -258,7 +258,7 @@ fn a_restart_keeps_the_files_of_a_cluster_that_is_down() {
 
 #[test]
 fn after_a_restart_a_hanging_cluster_does_not_delay_others() {
-    let sidecar = Sidecar::ready(Two::new(), PATIENT);
+    let sidecar = Sidecar::ready(TwoClusters::new(), PATIENT);
     let Sidecar { two, running, .. } = sidecar;
     drop(running);
     two.hub.fail_on("", Fault::SilentHeader, Times::Always);
@@ -274,7 +274,7 @@ fn after_a_restart_a_hanging_cluster_does_not_delay_others() {
 
 #[test]
 fn after_a_restart_an_optional_credential_without_files_delays_nothing() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     two.own.annotate(&[
         ("db.secret", "db"),
         ("far.secret", "shared/none"),
@@ -292,7 +292,7 @@ fn after_a_restart_an_optional_credential_without_files_delays_nothing() {
 
 #[test]
 fn a_replaced_kubeconfig_is_reloaded() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     let put = |token: &str| {
         let root = two.own.pod.root();
         let kubeconfig = format!(
@@ -328,7 +328,7 @@ fn a_replaced_kubeconfig_is_reloaded() {
 #[test]
 fn a_secret_deleted_between_two_runs_is_cleared_at_the_start() {
     let clear = [IMPATIENT, &["--on-delete", "clear"]].concat();
-    let Sidecar { two, running, .. } = Sidecar::ready(Two::new(), &clear);
+    let Sidecar { two, running, .. } = Sidecar::ready(TwoClusters::new(), &clear);
     drop(running);
     two.hub.delete(Kind::Secret, "shared", "db");
     // The next run starts from the files that this one has cleared.
@@ -349,7 +349,7 @@ fn a_secret_deleted_between_two_runs_is_cleared_at_the_start() {
 
 #[test]
 fn a_missing_optional_secret_delays_no_other_after_a_restart() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     two.own.annotate(&[
         ("db.secret", "db"),
         ("far.secret", "shared/none"),
@@ -366,7 +366,7 @@ fn a_missing_optional_secret_delays_no_other_after_a_restart() {
 
 #[test]
 fn the_first_bundle_waits_for_every_cluster() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     two.hub.stop();
     let sidecar = two.sidecar(IMPATIENT);
     sidecar.waits("the hub is stale", || sidecar.metric(HUB) > 0.0);
@@ -383,7 +383,7 @@ fn the_first_bundle_waits_for_every_cluster() {
 
 #[test]
 fn a_missing_ca_file_is_reported_and_read_once_it_exists() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     let ca = two.own.pod.root().join("hub-ca.crt");
     let pem = fs::read(&ca).unwrap();
     fs::remove_file(&ca).unwrap();
@@ -399,7 +399,7 @@ fn a_missing_ca_file_is_reported_and_read_once_it_exists() {
 
 #[test]
 fn an_edit_that_adds_a_cluster_which_is_down_delays_nothing() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     two.own.annotate(&[("db.secret", "db")]);
     two.hub.fail_on("", Fault::SilentHeader, Times::Always);
     let sidecar = two.sidecar(&[PATIENT, &["--follow-annotations"]].concat());
@@ -418,7 +418,7 @@ fn an_edit_that_adds_a_cluster_which_is_down_delays_nothing() {
 
 #[test]
 fn everything_is_reread_in_the_resync_period() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     let entries = two.hub_entry("hub", "hub-ca.crt");
     two.describe(&format!("{entries}resync_period: 200ms\n"));
     let sidecar = Sidecar::ready(two, IMPATIENT);
@@ -429,7 +429,7 @@ fn everything_is_reread_in_the_resync_period() {
 
 #[test]
 fn each_cluster_has_its_own_rate_limit() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     two.own.annotate(&[
         ("db.secret", "db"),
         ("far.secret", "shared/db"),
@@ -457,13 +457,13 @@ fn each_cluster_has_its_own_rate_limit() {
     assert_has(&finished.stderr, &["Secret prod/db: ", "raise it"]);
 }
 
-fn inspect(two: &Two, args: &[&str]) -> Finished {
+fn inspect(two: &TwoClusters, args: &[&str]) -> Finished {
     run(two.command(&[&["inspect"], args].concat()), HANGS)
 }
 
 #[test]
 fn inspect_reads_a_pods_sources_from_another_cluster() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     let finished = inspect(&two, &[]);
     assert_code(&finished, 0);
     let said = finished.stdout_text();
@@ -490,7 +490,7 @@ fn inspect_reads_a_pods_sources_from_another_cluster() {
 
 #[test]
 fn inspect_can_show_a_pod_of_another_cluster() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     two.hub.put_pod("prod", "far-0", &[("podcreds.io/x.secret", "shared/db")]);
     let finished = inspect(&two, &["--cluster", "hub", "far-0"]);
     assert_code(&finished, 0);
@@ -500,7 +500,7 @@ fn inspect_can_show_a_pod_of_another_cluster() {
 
 #[test]
 fn inspect_clusters_reports_all_clusters_or_the_named_ones() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     for server in [&two.own.server, &two.hub] {
         server.put_raw("/version", r#"{"gitVersion": "v1.34.1"}"#);
     }
@@ -526,7 +526,7 @@ fn inspect_clusters_reports_all_clusters_or_the_named_ones() {
 
 #[test]
 fn inspect_clusters_distinguishes_refused_from_unreachable() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     for server in [&two.own.server, &two.hub] {
         server.accept_tokens(&[]);
     }
@@ -538,7 +538,7 @@ fn inspect_clusters_distinguishes_refused_from_unreachable() {
 
 #[test]
 fn a_cluster_that_returns_with_older_versions_is_followed() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     for number in 0..20 {
         two.put_hub_password(&format!("test-password-{number}"));
     }
@@ -558,7 +558,7 @@ fn a_cluster_that_returns_with_older_versions_is_followed() {
 #[test]
 fn a_hundred_clusters_are_followed_in_one_sidecar() {
     const CLUSTERS: usize = 100;
-    let two = Two::new();
+    let two = TwoClusters::new();
     let mut entries = String::new();
     let mut annotations = vec![("db.secret".to_owned(), "db".to_owned())];
     for number in 0..CLUSTERS {

@@ -42,7 +42,7 @@ impl Outage {
     };
 
     /// An outage that affects all requests.
-    const fn of_all_requests(spoil: fn(&Scene)) -> Self {
+    const fn on_all_requests(spoil: fn(&Scene)) -> Self {
         Self { begins: spoil, ends: |scene| scene.server.clear_faults(), ..Self::ANY }
     }
 
@@ -199,7 +199,7 @@ fn a_dripping_event() {
         args: IMPATIENT,
         cadence: Duration::from_millis(900),
         // The read starts at once and never gets a complete response.
-        ..Outage::of_all_requests(|scene| {
+        ..Outage::on_all_requests(|scene| {
             let drip = Fault::Drip { interval: Duration::from_millis(50) };
             scene.server.fail_on("", drip, Times::Always);
             scene.put_password("test-password-meanwhile");
@@ -213,7 +213,7 @@ fn a_storm_of_429() {
     Outage {
         lasts: Duration::from_secs(5),
         counters: &[UNREACHABLE, WATCH_RESTARTS, answered!("429")],
-        ..Outage::of_all_requests(|scene| answer(scene, 429, None))
+        ..Outage::on_all_requests(|scene| answer(scene, 429, None))
     }
     .passes();
 }
@@ -223,7 +223,7 @@ fn a_storm_of_429_with_retry_after() {
     let (requests, time) = Outage {
         lasts: Duration::from_secs(8),
         counters: &[UNREACHABLE, WATCH_RESTARTS, answered!("429")],
-        ..Outage::of_all_requests(|scene| answer(scene, 429, Some("4")))
+        ..Outage::on_all_requests(|scene| answer(scene, 429, Some("4")))
     }
     .passes();
     // Only the watch sends requests: no change is pending that would have to be read.
@@ -235,7 +235,7 @@ fn a_minute_of_500() {
     Outage {
         lasts: Duration::from_secs(60),
         counters: &[UNREACHABLE, WATCH_RESTARTS, answered!("500")],
-        ..Outage::of_all_requests(|scene| answer(scene, 500, None))
+        ..Outage::on_all_requests(|scene| answer(scene, 500, None))
     }
     .passes();
 }

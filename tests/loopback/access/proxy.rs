@@ -263,7 +263,7 @@ impl RecordingProxy {
 #[test]
 fn the_kubeconfigs_proxy_takes_precedence_over_the_environments() {
     let server = ApiServer::builder().leaf(Leaf::named(&["api.test.invalid"])).start();
-    let outside = Outside::of(server);
+    let outside = Outside::with_server(server);
     let (proxy, other) =
         (RecordingProxy::start(outside.server.address()), RecordingProxy::start(outside.server.address()));
     let named = |proxy: &RecordingProxy| format!("http://{USER}@{}", proxy.address);

@@ -16,8 +16,8 @@ use crate::support::skip::require;
 use crate::{PASSWORD, assert_code, assert_has};
 
 /// A server that presents this certificate, and a kubeconfig that trusts this authority.
-fn shown(issued: Issued, trusted: &str) -> Outside {
-    let outside = Outside::of(ApiServer::builder().shows(issued).start());
+fn server_with(issued: Issued, trusted: &str) -> Outside {
+    let outside = Outside::with_server(ApiServer::builder().shows(issued).start());
     outside
         .configure(&json!({"server": outside.server.url(), "certificate-authority-data": base64(trusted)}));
     outside
@@ -78,7 +78,7 @@ fn an_untrusted_server_certificate_is_reported_with_the_reason() {
             ["its certificate is signed by none of the authorities", "", "", ""],
         ),
     ] {
-        let outside = shown(issued, &trusted);
+        let outside = server_with(issued, &trusted);
         let finished = outside.fails(&[], &["no secure connection to https://127.0.0.1:"]);
         assert_has(&finished.stderr, &parts);
         assert!(outside.server.requests().is_empty(), "{parts:?}");
@@ -101,7 +101,7 @@ fn any_chain_to_a_trusted_authority_is_accepted() {
         // A self-signed certificate that the kubeconfig trusts directly.
         (self_signed, trusted),
     ] {
-        let outside = shown(issued, &trusted);
+        let outside = server_with(issued, &trusted);
         assert_code(&outside.init(&[]), 0);
         assert_eq!(outside.read(), PASSWORD);
     }
@@ -177,7 +177,7 @@ fn an_invalid_authority_is_reported_before_any_request() {
 #[test]
 fn tls_server_name_overrides_the_name_in_the_address() {
     let leaf = Leaf::named(&["api.example.com", "*.example.net"]);
-    let outside = Outside::of(ApiServer::builder().leaf(leaf).start());
+    let outside = Outside::with_server(ApiServer::builder().leaf(leaf).start());
     for name in ["api.example.com", "API.example.com", "kubernetes.example.net"] {
         outside.configure(&outside.cluster(&json!({"tls-server-name": name})));
         assert_code(&outside.init(&[]), 0);
@@ -195,7 +195,7 @@ fn tls_server_name_overrides_the_name_in_the_address() {
 #[test]
 fn every_run_with_insecure_skip_tls_verify_logs_a_warning() {
     for leaf in [Leaf::expired(), Leaf::named(&["api.example.com"])] {
-        let outside = Outside::of(ApiServer::builder().leaf(leaf).start());
+        let outside = Outside::with_server(ApiServer::builder().leaf(leaf).start());
         outside.configure(&json!({"server": outside.server.url(), "insecure-skip-tls-verify": true}));
         for _ in 0..2 {
             let finished = outside.init(&[]);
@@ -207,7 +207,7 @@ fn every_run_with_insecure_skip_tls_verify_logs_a_warning() {
 }
 
 /// Listens on a port and sends these bytes in plain text to every client.
-fn says(words: &'static [u8]) -> u16 {
+fn plain_text_port(words: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
@@ -233,7 +233,7 @@ fn a_server_without_tls_is_reported_by_address() {
         (b"SSH-2.0-OpenSSH_9.2\r\n", "speaks no TLS"),
         (b"", "the connection was closed in the middle"),
     ] {
-        let url = format!("https://127.0.0.1:{}", says(words));
+        let url = format!("https://127.0.0.1:{}", plain_text_port(words));
         outside.configure(&outside.cluster(&json!({"server": url})));
         outside.fails(&[], &[&url, said]);
     }

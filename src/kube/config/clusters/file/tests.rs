@@ -39,7 +39,7 @@ fn problems(text: &str) -> Vec<String> {
 }
 
 /// The errors for a cluster with these keys besides its id.
-fn of_one(keys: &str) -> Vec<String> {
+fn problems_of_one(keys: &str) -> Vec<String> {
     let lead = "line 1, column 13: clusters[0] (id \"a\").";
     problems(&format!("clusters: [ {{id: a, {keys}}}]"))
         .iter()
@@ -158,10 +158,10 @@ fn a_missing_auth_method_is_suggested_from_the_other_keys() {
         ("api_server_url: 'https://a'", "auth_method: service_account or auth_method: token"),
         ("qps: 1", "kubeconfig, in_cluster, service_account or token"),
     ] {
-        assert_eq!(of_one(keys), [format!("auth_method: is missing: write {method}")], "{keys}");
+        assert_eq!(problems_of_one(keys), [format!("auth_method: is missing: write {method}")], "{keys}");
     }
     assert_eq!(
-        of_one("auth_method: incluster"),
+        problems_of_one("auth_method: incluster"),
         [
             ".auth_method: \"incluster\" is unknown: write kubeconfig, in_cluster, service_account or token; did you mean \"in_cluster\"?"
         ]
@@ -201,7 +201,7 @@ fn conflicting_keys_are_rejected() {
             ".api_server_url: an address with http:// is refused: a token would go over the line in the clear; write https://",
         ),
     ] {
-        assert_eq!(of_one(keys), [problem], "{keys}");
+        assert_eq!(problems_of_one(keys), [problem], "{keys}");
     }
 }
 
@@ -222,7 +222,7 @@ fn limits_and_times_are_checked() {
             ".region: must be at most 128 characters on one line, without control characters",
         ),
     ] {
-        assert_eq!(of_one(&format!("auth_method: in_cluster, {keys}")), [problem], "{keys}");
+        assert_eq!(problems_of_one(&format!("auth_method: in_cluster, {keys}")), [problem], "{keys}");
     }
     assert!(
         read(&format!("clusters: [{{id: a, auth_method: in_cluster, name: {}}}]", "ä".repeat(128))).is_ok()
