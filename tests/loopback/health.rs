@@ -420,7 +420,7 @@ fn an_address_that_cannot_be_bound_is_a_usage_error() {
 }
 
 #[test]
-fn the_ipv6_wildcard_also_accepts_ipv4() {
+fn a_port_alone_listens_on_ipv4_too() {
     let scene = Scene::plain();
     let running = Running::start(scene.command(&["sidecar", "--listen", ":0"]));
     let port = Health::of(&running, HANGS).address.port();

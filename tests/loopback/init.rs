@@ -359,7 +359,7 @@ fn a_response_with_a_different_object_is_rejected() {
 }
 
 #[test]
-fn vault_db_injector_annotations_produce_the_same_variables() {
+fn vault_db_injector_annotations_give_the_expected_variables() {
     let scene = Scene::plain();
     let prefix = "db-creds-injector.numberly.io";
     let annotations = [

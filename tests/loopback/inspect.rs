@@ -549,7 +549,7 @@ fn graphviz_reads_every_name() {
 }
 
 #[test]
-fn clusters_shows_unknown_values_as_unknown() {
+fn clusters_shows_counts_and_why_others_are_unknown() {
     let scene = scene();
     let server = &scene.server;
     server.put_raw("/version", r#"{"major": "1", "minor": "34", "gitVersion": "v1.34.1"}"#);
