@@ -212,7 +212,7 @@ fn the_documented_template_renders_as_shown() {
 }
 
 #[test]
-fn a_filter_is_there_for_each_reader() {
+fn there_is_a_filter_for_each_reader() {
     for name in [
         "urlencode",
         "b64encode",
