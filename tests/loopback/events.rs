@@ -201,7 +201,7 @@ fn a_failing_notification_is_a_warning_until_it_succeeds() {
 }
 
 #[test]
-fn a_watch_that_is_no_longer_needed_fails_silently() {
+fn an_obsolete_watch_fails_silently() {
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
     let running = sidecar(&scene, &["--follow-annotations"]);

@@ -11,7 +11,7 @@ const REVIEWS: [&str; 2] = [
     "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
 ];
 
-/// The response to a review; `None` for other requests and for refused ones.
+/// The response to a review; `None` if the request is not a review or is refused.
 pub(super) fn answer(access: &Access, request: &Request) -> Option<Answer> {
     let is_review = request.method == "POST" && REVIEWS.contains(&request.path.as_str());
     if !is_review || access.refuses(request) || !access.knows(request.bearer()) {

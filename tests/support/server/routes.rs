@@ -108,7 +108,7 @@ pub(super) fn reply(cluster: &Cluster, request: &Request) -> Reply {
     }
 }
 
-/// Handles requests that create or patch an Event or create an access review; `None` for all others.
+/// Handles requests that create or patch an Event or create an access review. `None` if it is any other request.
 pub(super) fn write(cluster: &mut Cluster, request: &Request) -> Option<Answer> {
     if let Some(answer) = reviews::answer(&cluster.access, request) {
         return Some(answer);

@@ -5,7 +5,7 @@ use super::routes::Verb;
 use super::{ApiServer, Kind, Request, WatchFault};
 
 impl ApiServer {
-    /// The number of open watches. A watch whose peer has left is no longer counted once this call has noticed it.
+    /// The number of open watches. This call drops watches whose peer has left.
     pub(crate) fn open_watches(&self) -> usize {
         self.shared.dismiss_departed();
         self.cluster().watches.connections().len()
