@@ -1,4 +1,4 @@
-//! The test support does what it says: otherwise the other tests prove nothing.
+//! Tests of the test support itself; the other tests rely on it.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,9 +35,9 @@ use support::run::{Running, poll_until, run};
 use support::server::{ApiServer, BlackHole, Fault, Kind, TOKEN, Times, WatchFault};
 use support::skip::{REQUIRE, require, skip};
 
-/// For what happens at once; generous, so that a busy machine fails no test.
+/// Time limit for things that happen at once; generous, so that a busy machine fails no test.
 const SOON: Duration = Duration::from_secs(20);
-/// For what is not expected to happen.
+/// How long to wait for something that must not happen.
 const PATIENCE: Duration = Duration::from_millis(150);
 
 const POD: &str = "/api/v1/namespaces/prod/pods/app-0";
@@ -76,7 +76,7 @@ impl Answer {
     }
 }
 
-/// One GET with the usual token and this `Accept`.
+/// One GET with the default token and this `Accept` header.
 fn fetch(agent: &Agent, url: &str, token: &str, accept: &str) -> Result<Answer, ureq::Error> {
     let request = agent.get(url).header("authorization", format!("Bearer {token}")).header("accept", accept);
     let mut answer = request.call()?;
@@ -97,10 +97,10 @@ struct Cluster {
 
 impl Cluster {
     fn start() -> Self {
-        Self::of(ApiServer::start())
+        Self::with_server(ApiServer::start())
     }
 
-    fn of(server: ApiServer) -> Self {
+    fn with_server(server: ApiServer) -> Self {
         server.put_pod("prod", "app-0", &[("podcreds.io/db.secret", "db")]);
         server.put_secret("prod", "db", &[("username", b"app"), ("password", b"\x00\xff")]);
         Self { agent: agent(&server.authority().pem()), server }
@@ -115,11 +115,11 @@ impl Cluster {
     }
 
     fn fails(&self, path: &str) -> ureq::Error {
-        self.try_get(path).map(|answer| answer.code).expect_err("the request was to fail")
+        self.try_get(path).map(|answer| answer.code).expect_err("the request must fail")
     }
 }
 
-/// The I/O error at the bottom, wherever the client wrapped it.
+/// The innermost I/O error, however the client wrapped it.
 fn io_kind(error: &ureq::Error) -> Option<io::ErrorKind> {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     let mut kind = None;
@@ -137,7 +137,7 @@ fn io_kind(error: &ureq::Error) -> Option<io::ErrorKind> {
 }
 
 #[test]
-fn objects_read_as_the_api_gives_them() {
+fn objects_look_like_those_of_kube_apiserver() {
     let cluster = Cluster::start();
     cluster.server.put_configmap("prod", "db", &[("host", "db.prod")], &[("blob", &[1, 2])]);
 
@@ -158,7 +158,7 @@ fn objects_read_as_the_api_gives_them() {
 }
 
 #[test]
-fn a_pod_comes_as_metadata_alone_when_that_is_asked_for() {
+fn a_pod_is_served_as_metadata_alone_on_request() {
     let cluster = Cluster::start();
     let url = format!("{}{POD}", cluster.server.url());
     let partial = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
@@ -176,7 +176,7 @@ fn a_pod_comes_as_metadata_alone_when_that_is_asked_for() {
 }
 
 #[test]
-fn each_change_raises_the_one_resource_version_of_the_cluster() {
+fn each_change_raises_the_clusters_resource_version() {
     let cluster = Cluster::start();
     let version = |path| cluster.get(path).json()["metadata"]["resourceVersion"].clone();
     assert_eq!((version(POD), version(SECRET)), (json!("1"), json!("2")));
@@ -186,11 +186,11 @@ fn each_change_raises_the_one_resource_version_of_the_cluster() {
     cluster.server.delete(Kind::Secret, "prod", "db");
     assert_eq!(cluster.server.resource_version(Kind::Secret, "prod", "db"), None);
     cluster.server.put_secret("prod", "db", &[]);
-    assert_eq!((version(POD), version(SECRET)), (json!("1"), json!("5")), "a deletion is a change, once");
+    assert_eq!((version(POD), version(SECRET)), (json!("1"), json!("5")), "a deletion counts once");
 }
 
 #[test]
-fn a_refusal_is_a_status_in_the_words_of_the_api_server() {
+fn a_refusal_is_a_status_like_kube_apiservers() {
     let cluster = Cluster::start();
     let missing = cluster.get("/api/v1/namespaces/prod/secrets/none").json();
     assert_eq!(
@@ -225,7 +225,7 @@ fn a_refusal_is_a_status_in_the_words_of_the_api_server() {
 }
 
 #[test]
-fn raw_text_is_served_as_it_is_until_it_is_replaced() {
+fn raw_text_is_served_unchanged_until_it_is_replaced() {
     let cluster = Cluster::start();
     cluster.server.put_raw(SECRET, "{\"kind\": 7");
     assert_eq!(cluster.get(SECRET).text, "{\"kind\": 7");
@@ -254,7 +254,7 @@ fn requests_are_recorded_and_share_one_connection() {
 }
 
 #[test]
-fn every_address_tls_version_and_key_serves() {
+fn all_addresses_tls_versions_and_keys_work() {
     let builders = [
         ApiServer::builder().tls_versions(&[&rustls::version::TLS12]),
         ApiServer::builder().tls_versions(&[&rustls::version::TLS13]),
@@ -262,16 +262,16 @@ fn every_address_tls_version_and_key_serves() {
         ApiServer::builder().bind("[::1]"),
     ];
     for builder in builders {
-        assert_eq!(Cluster::of(builder.start()).get(POD).code, 200);
+        assert_eq!(Cluster::with_server(builder.start()).get(POD).code, 200);
     }
     let rsa = ApiServer::builder().leaf(Leaf::with_key(KeyKind::Rsa2048)).try_start();
     if let Some(server) = require("openssl", rsa.ok()) {
-        assert_eq!(Cluster::of(server).get(POD).code, 200);
+        assert_eq!(Cluster::with_server(server).get(POD).code, 200);
     }
 }
 
 #[test]
-fn a_client_refuses_an_expired_a_foreign_and_a_misnamed_certificate() {
+fn a_client_rejects_invalid_certificates() {
     let authority = Arc::new(Authority::new());
     let trusted = agent(&authority.pem());
     let expired = ApiServer::builder().authority(&authority).leaf(Leaf::expired()).start();
@@ -286,7 +286,7 @@ fn a_client_refuses_an_expired_a_foreign_and_a_misnamed_certificate() {
 }
 
 #[test]
-fn reset_is_a_reset_and_the_next_request_is_served() {
+fn after_a_reset_the_next_request_is_served() {
     let cluster = Cluster::start();
     cluster.server.fail_next(Fault::Reset);
     cluster.server.fail_next(Fault::Reset);
@@ -298,8 +298,8 @@ fn reset_is_a_reset_and_the_next_request_is_served() {
 }
 
 #[test]
-fn a_reset_also_hits_a_connection_that_was_in_use() {
-    let cluster = Cluster::of(ApiServer::builder().tls_versions(&[&rustls::version::TLS12]).start());
+fn a_reset_also_works_on_a_reused_connection() {
+    let cluster = Cluster::with_server(ApiServer::builder().tls_versions(&[&rustls::version::TLS12]).start());
     cluster.server.fail_on("/secrets/", Fault::Reset, Times::Once);
     assert_eq!(cluster.get(POD).code, 200);
     assert_eq!(io_kind(&cluster.fails(SECRET)), Some(io::ErrorKind::ConnectionReset));
@@ -307,7 +307,7 @@ fn a_reset_also_hits_a_connection_that_was_in_use() {
 }
 
 #[test]
-fn a_closed_or_silent_connection_gives_no_answer() {
+fn a_closed_or_silent_connection_gives_no_response() {
     let cluster = Cluster::start();
     cluster.server.fail_next(Fault::CloseBeforeAnswer);
     assert_ne!(io_kind(&cluster.fails(SECRET)), Some(io::ErrorKind::ConnectionReset));
@@ -317,13 +317,11 @@ fn a_closed_or_silent_connection_gives_no_answer() {
     let request = cluster.agent.get(&url).header("authorization", "Bearer test-token-1");
     let silent = request.config().timeout_recv_response(Some(PATIENCE)).build().call();
     assert!(matches!(silent, Err(ureq::Error::Timeout(_))), "{silent:?}");
-    poll_until(SOON, "the server lets go of a peer that went away", || {
-        cluster.server.open_connections() == 0
-    });
+    poll_until(SOON, "the server notices that the peer has left", || cluster.server.open_connections() == 0);
 }
 
 #[test]
-fn a_truncated_body_is_an_error_after_a_good_head() {
+fn a_truncated_body_follows_a_valid_head() {
     let cluster = Cluster::start();
     cluster.server.fail_next(Fault::TruncateBody);
     let mut answer = cluster
@@ -340,14 +338,14 @@ fn a_truncated_body_is_an_error_after_a_good_head() {
 }
 
 #[test]
-fn a_dripping_body_is_whole_in_the_end_or_stops_with_the_peer() {
+fn a_dripping_body_is_complete_unless_the_peer_leaves() {
     let cluster = Cluster::start();
     let whole = cluster.get(SECRET).text;
     cluster.server.fail_next(Fault::Drip { interval: Duration::ZERO });
     let started = Instant::now();
     assert_eq!(cluster.get(SECRET).text, whole);
     assert!(started.elapsed() >= Duration::from_millis(1) * whole.len() as u32);
-    assert_eq!(cluster.server.connections(), 1, "a whole answer keeps the connection");
+    assert_eq!(cluster.server.connections(), 1, "the connection stays open after a complete response");
 
     cluster.server.fail_next(Fault::Drip { interval: SOON });
     let url = format!("{}{SECRET}", cluster.server.url());
@@ -359,7 +357,7 @@ fn a_dripping_body_is_whole_in_the_end_or_stops_with_the_peer() {
 }
 
 #[test]
-fn a_huge_body_is_json_of_exactly_that_length() {
+fn a_huge_body_is_json_of_exactly_the_given_length() {
     let cluster = Cluster::start();
     let bytes = 3_000_001;
     for fault in [Fault::HugeBody { bytes }, Fault::HugeChunkedBody { bytes }] {
@@ -371,7 +369,7 @@ fn a_huge_body_is_json_of_exactly_that_length() {
 }
 
 #[test]
-fn answers_of_the_tests_own_come_as_they_are_told() {
+fn custom_responses_are_sent_unchanged() {
     let cluster = Cluster::start();
     cluster.server.fail_next(Fault::Status {
         code: 429,
@@ -397,7 +395,7 @@ fn answers_of_the_tests_own_come_as_they_are_told() {
 }
 
 #[test]
-fn a_rule_holds_for_its_path_and_as_often_as_it_says() {
+fn a_rule_applies_to_its_path_the_given_number_of_times() {
     let cluster = Cluster::start();
     let status = |code| Fault::Status { code, retry_after: None, message: String::new() };
     cluster.server.fail_on("/secrets/", status(503), Times::N(2));
@@ -414,11 +412,11 @@ fn a_rule_holds_for_its_path_and_as_often_as_it_says() {
     assert_eq!(cluster.get("/api/v1/pods?watch=true").code, 404);
 }
 
-/// Whether nobody answers at this address: a TLS server would send an alert.
-fn is_mute(address: SocketAddr) -> bool {
+/// Whether connections to this address get no response: a TLS server would send an alert.
+fn is_silent(address: SocketAddr) -> bool {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(b"this is no TLS record\r\n").unwrap();
+    stream.write_all(b"not a TLS record\r\n").unwrap();
     loop {
         match stream.read(&mut [0]) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -428,16 +426,16 @@ fn is_mute(address: SocketAddr) -> bool {
 }
 
 #[test]
-fn a_black_hole_and_a_paused_server_take_connections_and_say_nothing() {
+fn a_black_hole_and_a_paused_server_never_respond() {
     let hole = BlackHole::start();
-    assert!(is_mute(hole.address()));
+    assert!(is_silent(hole.address()));
 
     let cluster = Cluster::start();
     cluster.server.pause_accept();
-    assert!(is_mute(cluster.server.address()));
+    assert!(is_silent(cluster.server.address()));
     assert_eq!(cluster.server.connections(), 0);
     cluster.server.resume_accept();
-    assert!(!is_mute(cluster.server.address()));
+    assert!(!is_silent(cluster.server.address()));
     assert_eq!(cluster.get(POD).code, 200);
 }
 
@@ -448,23 +446,23 @@ fn stop_promptly(server: &ApiServer) {
 }
 
 #[test]
-fn stop_is_prompt_whatever_the_server_is_doing() {
-    // An address of its own: no other test can take the port once it is free.
+fn stop_is_prompt_under_all_faults() {
+    // A separate address, so that no other test can take the port while it is free.
     let builder = ApiServer::builder().bind("127.0.0.2").leaf(Leaf::named(&["127.0.0.2"]));
-    let cluster = Cluster::of(builder.start());
+    let cluster = Cluster::with_server(builder.start());
     cluster.get(POD);
     cluster.server.fail_next(Fault::SilentHeader);
     cluster.server.fail_next(Fault::Drip { interval: SOON });
     cluster.server.fail_next(Fault::HugeBody { bytes: u64::MAX });
     let _mute = TcpStream::connect(cluster.server.address()).unwrap();
-    // Nobody reads the huge body, so that the server blocks in a write.
+    // The client does not read the huge body, so the server blocks in a write.
     let unread = cluster.agent.clone();
     let url = format!("{}{SECRET}", cluster.server.url());
     thread::scope(|scope| {
         for count in 2..=4 {
             let (unread, url) = (&unread, &url);
             scope.spawn(move || unread.get(url).header("authorization", "Bearer test-token-1").call());
-            poll_until(SOON, "the request has come", || cluster.server.requests().len() == count);
+            poll_until(SOON, "the request arrives", || cluster.server.requests().len() == count);
         }
         stop_promptly(&cluster.server);
     });
@@ -477,8 +475,8 @@ fn stop_is_prompt_whatever_the_server_is_doing() {
 }
 
 #[test]
-fn a_paused_server_stops_as_well_and_dropping_is_stopping() {
-    // An address of its own: no other test can take the port once it is free.
+fn dropping_stops_even_a_paused_server() {
+    // A separate address, so that no other test can take the port while it is free.
     let server = ApiServer::builder().bind("127.0.0.3").start();
     let address = server.address();
     server.pause_accept();
@@ -495,12 +493,12 @@ fn dropped_connections_are_replaced_by_new_ones() {
     assert_eq!(cluster.get(POD).code, 200);
     cluster.server.drop_connections();
     poll_until(SOON, "the connection has ended", || cluster.server.open_connections() == 0);
-    // A client may first learn from a failure that its pooled connection is gone.
+    // A client may only learn from a failed request that its pooled connection is closed.
     poll_until(SOON, "a new connection serves", || cluster.try_get(POD).is_ok());
     assert_eq!(cluster.server.connections(), 2);
 }
 
-/// A watch that is open, read a line at a time.
+/// An open watch, read line by line.
 struct Stream {
     lines: BufReader<BodyReader<'static>>,
 }
@@ -510,7 +508,7 @@ impl Cluster {
         self.watch_as(query, JSON)
     }
 
-    /// A watch of the Secret with this `Accept`.
+    /// Opens a watch of the Secret with this `Accept` header.
     fn watch_as(&self, query: &str, accept: &str) -> Stream {
         let request = self.agent.get(format!("{}{WATCH}{query}", self.server.url()));
         let request = request.header("authorization", "Bearer test-token-1").header("accept", accept);
@@ -525,7 +523,7 @@ impl Cluster {
 }
 
 impl Stream {
-    /// The next line as it is; empty at the last chunk.
+    /// The next line unchanged; empty at the last chunk.
     fn line(&mut self) -> String {
         self.try_line().unwrap()
     }
@@ -552,7 +550,8 @@ impl Stream {
     }
 }
 
-/// A watch read without ureq, which takes a reset in a body for an end, and whose timeouts hold from the handshake on.
+/// A watch read without ureq, which treats a reset within a body as its end, and whose timeouts apply only after the
+/// handshake.
 struct RawWatch {
     tls: StreamOwned<ClientConnection, TcpStream>,
 }
@@ -576,7 +575,7 @@ impl RawWatch {
         Self { tls: stream }
     }
 
-    /// Reads to this text.
+    /// Reads until this text.
     fn expect(&mut self, end: &str) {
         let mut heard = Vec::new();
         while !heard.ends_with(end.as_bytes()) {
@@ -586,24 +585,24 @@ impl RawWatch {
         }
     }
 
-    /// Whether nothing comes and nothing ends.
-    fn is_mute(&mut self) -> bool {
+    /// Whether the stream stays open and silent.
+    fn is_silent(&mut self) -> bool {
         self.tls.sock.set_read_timeout(Some(PATIENCE)).unwrap();
         let heard = self.tls.read(&mut [0]);
         self.tls.sock.set_read_timeout(Some(SOON)).unwrap();
         matches!(heard, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// All until the connection breaks, and how it does.
+    /// Reads until the connection breaks; returns the text and the kind of error.
     fn breaks(&mut self) -> (String, io::ErrorKind) {
         let mut heard = String::new();
-        let broken = self.tls.read_to_string(&mut heard).expect_err("the connection was to break");
+        let broken = self.tls.read_to_string(&mut heard).expect_err("the connection must break");
         (heard, broken.kind())
     }
 }
 
 #[test]
-fn a_watch_gives_what_is_there_and_then_every_change_at_once() {
+fn a_watch_sends_the_current_state_and_then_every_change() {
     let cluster = Cluster::start();
     let mut watch = cluster.watch("");
     assert_eq!(watch.event(), json!({ "type": "ADDED", "object": cluster.get(SECRET).json() }));
@@ -622,7 +621,7 @@ fn a_watch_gives_what_is_there_and_then_every_change_at_once() {
     );
     assert_eq!(deleted["object"]["data"], json!({ "password": STANDARD.encode("2") }));
 
-    // Of what is not there, nothing comes first.
+    // For a missing object, no event comes first.
     let mut from_nothing = cluster.watch("&resourceVersion=0");
     cluster.put(b"3");
     watch.expect("ADDED", 8);
@@ -631,7 +630,7 @@ fn a_watch_gives_what_is_there_and_then_every_change_at_once() {
 }
 
 #[test]
-fn a_watch_from_a_version_gives_all_that_came_after() {
+fn a_watch_from_a_version_sends_all_later_changes() {
     let cluster = Cluster::start();
     cluster.put(b"3");
     cluster.server.put_pod("prod", "app-0", &[]);
@@ -651,7 +650,7 @@ fn a_watch_from_a_version_gives_all_that_came_after() {
 }
 
 #[test]
-fn a_watch_takes_its_parameters_in_any_order_for_any_kind() {
+fn a_watch_accepts_its_parameters_in_any_order() {
     let cluster = Cluster::start();
     cluster.server.put_configmap("prod", "app", &[], &[]);
     let targets = [
@@ -670,7 +669,7 @@ fn a_watch_takes_its_parameters_in_any_order_for_any_kind() {
 }
 
 #[test]
-fn a_watch_of_more_than_one_object_is_refused() {
+fn a_watch_of_more_than_one_object_is_rejected() {
     let cluster = Cluster::start();
     let collection = "/api/v1/namespaces/prod/secrets";
     let queries = [
@@ -689,7 +688,7 @@ fn a_watch_of_more_than_one_object_is_refused() {
 }
 
 #[test]
-fn a_watch_can_give_metadata_alone() {
+fn a_watch_can_send_metadata_alone() {
     let cluster = Cluster::start();
     let mut watch = cluster.watch_as("&allowWatchBookmarks=true", PARTIAL);
     cluster.put(b"3");
@@ -707,11 +706,11 @@ fn a_watch_can_give_metadata_alone() {
 }
 
 #[test]
-fn a_bookmark_comes_after_the_changes_before_it_to_those_who_allow_it() {
+fn a_bookmark_follows_earlier_changes_if_the_client_allows_it() {
     let cluster = Cluster::start();
     let mut with = cluster.watch("&allowWatchBookmarks=true&resourceVersion=2");
     let mut without = cluster.watch("&resourceVersion=2");
-    // So that all of it is there when the first of it is sent.
+    // Buffered, so that all of it is available when the first part is sent.
     cluster.server.mute_watches();
     cluster.put(b"3");
     cluster.server.put_pod("prod", "app-0", &[]);
@@ -729,7 +728,7 @@ fn a_bookmark_comes_after_the_changes_before_it_to_those_who_allow_it() {
 }
 
 #[test]
-fn a_watch_from_a_compacted_version_gets_410_in_an_event_or_as_a_status() {
+fn a_watch_from_a_compacted_version_gets_410() {
     let cluster = Cluster::start();
     let mut before = cluster.watch("&resourceVersion=2");
     cluster.put(b"3");
@@ -771,7 +770,7 @@ fn a_watch_ends_in_order_after_its_timeout() {
 }
 
 #[test]
-fn the_right_to_watch_is_not_the_right_to_get() {
+fn permissions_to_watch_and_to_get_are_independent() {
     let cluster = Cluster::start();
     cluster.server.forbid_watch(Kind::Secret, "prod", "db");
     let forbidden = cluster.get(WATCH);
@@ -789,7 +788,7 @@ fn the_right_to_watch_is_not_the_right_to_get() {
     let mut watch = cluster.watch("");
     watch.expect("ADDED", 2);
 
-    // Rights are looked at when a watch begins.
+    // Permissions are checked when a watch starts.
     cluster.server.forbid_watch(Kind::Secret, "prod", "db");
     cluster.server.accept_tokens(&["test-token-2"]);
     assert_eq!(cluster.get(WATCH).code, 401);
@@ -798,7 +797,7 @@ fn the_right_to_watch_is_not_the_right_to_get() {
 }
 
 #[test]
-fn the_faults_of_requests_hit_watches_by_their_query() {
+fn request_faults_apply_to_watches_by_query() {
     let cluster = Cluster::start();
     let busy = Fault::Status { code: 429, retry_after: Some("1".to_owned()), message: "too many".to_owned() };
     cluster.server.fail_on("watch=true", busy, Times::Once);
@@ -820,7 +819,7 @@ fn the_faults_of_requests_hit_watches_by_their_query() {
     assert_eq!(cluster.server.watch_requests().len(), 5);
 }
 
-/// One cluster and one watch that has read what was there.
+/// A cluster and a watch that has read the initial state.
 fn watched() -> (Cluster, Stream) {
     let cluster = Cluster::start();
     let mut watch = cluster.watch("");
@@ -831,7 +830,7 @@ fn watched() -> (Cluster, Stream) {
 #[test]
 fn an_open_watch_can_be_reset_closed_and_ended() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
-        let cluster = Cluster::of(ApiServer::builder().tls_versions(&[version]).start());
+        let cluster = Cluster::with_server(ApiServer::builder().tls_versions(&[version]).start());
         for (fault, breaks) in [
             (WatchFault::Reset, io::ErrorKind::ConnectionReset),
             (WatchFault::Close, io::ErrorKind::UnexpectedEof),
@@ -856,7 +855,7 @@ fn an_open_watch_can_be_reset_closed_and_ended() {
 }
 
 #[test]
-fn an_open_watch_can_send_broken_and_oversized_lines_and_goes_on() {
+fn an_open_watch_survives_broken_and_oversized_lines() {
     let (cluster, mut watch) = watched();
     cluster.server.break_watches(WatchFault::BrokenLine);
     let broken = watch.line();
@@ -875,7 +874,7 @@ fn an_open_watch_can_send_broken_and_oversized_lines_and_goes_on() {
 }
 
 #[test]
-fn an_open_watch_can_drip_its_next_event_alone() {
+fn an_open_watch_can_drip_only_its_next_event() {
     let (cluster, mut watch) = watched();
     let interval = Duration::from_millis(1);
     cluster.server.break_watches(WatchFault::DripLine { interval });
@@ -892,8 +891,8 @@ fn an_open_watch_can_drip_its_next_event_alone() {
     cluster.server.break_watches(WatchFault::DripLine { interval: SOON });
     cluster.put(b"5");
     slow.expect("1\r\n{\r\n");
-    assert!(slow.is_mute());
-    // Other faults come between two drops.
+    assert!(slow.is_silent());
+    // Other faults apply between two bytes.
     cluster.server.break_watches(WatchFault::Reset);
     assert_eq!(slow.breaks(), (String::new(), io::ErrorKind::ConnectionReset));
 }
@@ -913,17 +912,17 @@ fn an_open_watch_can_be_ended_by_an_error_event() {
 }
 
 #[test]
-fn muted_watches_say_nothing_and_lose_nothing() {
+fn muted_watches_send_everything_after_unmuting() {
     let (cluster, mut watch) = watched();
     cluster.server.mute_watches();
     let mut new = RawWatch::start(&cluster.server);
     cluster.put(b"3");
     cluster.server.break_watches(WatchFault::BrokenLine);
-    poll_until(SOON, "the new one has come", || cluster.server.open_watches() == 2);
-    assert!(new.is_mute(), "not even the head comes");
+    poll_until(SOON, "the new request arrives", || cluster.server.open_watches() == 2);
+    assert!(new.is_silent(), "not even the head is sent");
     assert_eq!(cluster.get(SECRET).json()["metadata"]["resourceVersion"], "3", "gets are served");
     drop(new);
-    poll_until(SOON, "the one that gave up is gone", || cluster.server.open_watches() == 1);
+    poll_until(SOON, "the timed-out connection is closed", || cluster.server.open_watches() == 1);
 
     cluster.put(b"4");
     cluster.server.unmute_watches();
@@ -933,22 +932,22 @@ fn muted_watches_say_nothing_and_lose_nothing() {
 }
 
 #[test]
-fn a_muted_watch_stays_open_in_silence() {
+fn a_muted_watch_stays_open() {
     let cluster = Cluster::start();
     let mut watch = RawWatch::start(&cluster.server);
     watch.expect("}}\n\r\n");
     cluster.server.mute_watches();
     cluster.put(b"3");
-    assert!(watch.is_mute());
+    assert!(watch.is_silent());
     cluster.server.unmute_watches();
     watch.expect("}}\n\r\n");
-    assert!(watch.is_mute());
+    assert!(watch.is_silent());
 }
 
 #[test]
-fn a_watch_ends_with_its_peer_though_nothing_is_to_be_sent() {
+fn an_idle_watch_ends_when_its_peer_leaves() {
     for host in ["127.0.0.1", "[::1]"] {
-        let cluster = Cluster::of(ApiServer::builder().bind(host).start());
+        let cluster = Cluster::with_server(ApiServer::builder().bind(host).start());
         let unread = cluster.watch("");
         let read = {
             let mut watch = cluster.watch("");
@@ -967,10 +966,10 @@ fn a_watch_ends_with_its_peer_though_nothing_is_to_be_sent() {
 }
 
 #[test]
-fn stop_and_dropped_connections_end_all_watches_at_once() {
-    // An address of its own: no other test can take the port once it is free.
+fn stop_and_drop_connections_end_all_watches_at_once() {
+    // A separate address, so that no other test can take the port while it is free.
     let builder = ApiServer::builder().bind("127.0.0.4").leaf(Leaf::named(&["127.0.0.4"]));
-    let cluster = Cluster::of(builder.start());
+    let cluster = Cluster::with_server(builder.start());
     let mut dropped = cluster.watch("&resourceVersion=2");
     cluster.server.drop_connections();
     dropped.try_line().unwrap_err();
@@ -999,7 +998,7 @@ fn stop_and_dropped_connections_end_all_watches_at_once() {
 }
 
 #[test]
-fn a_watch_that_is_slower_than_the_history_is_long_is_ended_and_begins_anew() {
+fn a_watch_that_falls_behind_is_ended_and_can_restart() {
     let (cluster, mut watch) = watched();
     cluster.server.mute_watches();
     for _ in 0..1100 {
@@ -1012,7 +1011,7 @@ fn a_watch_that_is_slower_than_the_history_is_long_is_ended_and_begins_anew() {
 }
 
 #[test]
-fn the_pod_folder_is_what_the_kubelet_mounts() {
+fn the_pods_files_look_like_the_kubelets_mounts() {
     let server = ApiServer::start();
     let pod = PodFolder::new(&server);
     let read = |name: &str| fs::read_to_string(pod.service_account().join(name)).unwrap();
@@ -1032,7 +1031,7 @@ fn the_pod_folder_is_what_the_kubelet_mounts() {
 }
 
 #[test]
-fn a_command_sees_the_pods_environment_and_no_other() {
+fn a_command_gets_only_the_pods_environment() {
     let server = ApiServer::builder().bind("[::1]").start();
     let pod = PodFolder::new(&server);
     let finished = run(pod.command(Path::new("/usr/bin/env"), &server), SOON);
@@ -1062,20 +1061,20 @@ fn shell(script: &str) -> Command {
 }
 
 #[test]
-fn run_tells_how_a_process_ended() {
+fn run_returns_how_a_process_ended() {
     let finished = run(shell("echo out; echo err >&2; exit 3"), SOON);
     assert_eq!((finished.code, finished.signal), (Some(3), None));
     assert_eq!((finished.stdout.as_slice(), finished.stderr.as_str()), (b"out\n".as_slice(), "err\n"));
 
     let mut running = Running::start(shell("echo ready; exec sleep 600"));
-    poll_until(SOON, "it is ready", || running.stdout() == b"ready\n");
+    poll_until(SOON, "the sidecar is ready", || running.stdout() == b"ready\n");
     running.send(rustix::process::Signal::TERM);
     assert_eq!(running.wait(SOON).signal, Some(15));
 }
 
 #[test]
 #[should_panic(expected = "still at it")]
-fn run_kills_what_takes_too_long_and_shows_what_it_said() {
+fn run_kills_a_process_at_its_deadline_and_shows_its_output() {
     run(shell("echo still at it; exec sleep 600"), Duration::from_millis(500));
 }
 
@@ -1091,18 +1090,18 @@ fn polling_ends_at_its_deadline() {
     poll_until(Duration::from_millis(20), "the moon rises", || false);
 }
 
-/// Set where the test below runs this program again.
+/// Set when the tests below run this program again.
 const PROBE: &str = "SUPPORT_WORKS_PROBE";
 
 #[test]
-fn what_is_missing_skips_a_test_unless_all_is_required() {
+fn a_missing_tool_skips_a_test_unless_all_are_required() {
     if env::var_os(PROBE).is_some() {
         require("a unicorn", None::<()>);
         return;
     }
     let again = || {
         let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--exact", "what_is_missing_skips_a_test_unless_all_is_required", "--nocapture"]);
+        command.args(["--exact", "a_missing_tool_skips_a_test_unless_all_are_required", "--nocapture"]);
         command.env(PROBE, "1").env_remove(REQUIRE);
         command
     };
@@ -1116,12 +1115,12 @@ fn what_is_missing_skips_a_test_unless_all_is_required() {
 }
 
 #[test]
-fn what_the_cluster_lacks_skips_a_test_though_all_is_required() {
+fn a_missing_cluster_feature_always_skips_a_test() {
     if env::var_os(PROBE).is_some() {
         skip("the cluster is a unicorn");
         return;
     }
-    let name = "what_the_cluster_lacks_skips_a_test_though_all_is_required";
+    let name = "a_missing_cluster_feature_always_skips_a_test";
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", name]).env(PROBE, "1").env(REQUIRE, "all");
     let skipped = run(command, SOON);

@@ -19,7 +19,7 @@ fn errors_of(annotations: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn one_annotation_is_enough() {
+fn a_single_annotation_is_enough() {
     let read = read(&[("podcreds.io/db.secret", "postgres"), ("other.io/db.secret", "no\nmatter")]).unwrap();
     let [credential] = read.as_slice() else { panic!("{read:?}") };
     assert_eq!(credential.sources[0].to_string(), "Secret prod/postgres");

@@ -1,4 +1,4 @@
-//! The forms of output: what they look like, and that no name breaks out of them.
+//! The output formats: their layout, and that no name can break out of them.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use super::kind::Kind;
 use crate::object::{ClusterId, ClusterRef};
 use crate::text::is_shown;
 
-/// A pod with one of everything.
+/// A pod with one node of every kind.
 fn graph() -> Graph {
     let mut graph = Graph::default();
     let id = |kind, name: &str| ObjectId::new(kind, Some("prod"), name);
@@ -90,7 +90,7 @@ fn graph() -> Graph {
 }
 
 #[test]
-fn a_tree_shows_what_hangs_on_what() {
+fn a_tree_shows_how_objects_are_connected() {
     let expected = "\
 Pod prod/app-0 (Running, being deleted)
 ├── owned by ReplicaSet app
@@ -115,7 +115,7 @@ could not be read:
 }
 
 #[test]
-fn what_owns_itself_is_shown_once() {
+fn an_object_that_owns_itself_is_shown_once() {
     let mut graph = Graph::default();
     let id = |name: &str| ObjectId::new(Kind::Job, Some("prod"), name);
     let (a, b) = (graph.put(id("a")), graph.put(id("b")));
@@ -159,7 +159,7 @@ fn json_has_the_documented_shape() {
 }
 
 #[test]
-fn objects_that_look_alike_have_different_ids() {
+fn similar_objects_have_different_ids() {
     let mut graph = Graph::default();
     for (cluster, group, kind, namespace, name) in [
         (None, "b", "A", None, "x"),
@@ -214,7 +214,7 @@ fn dot_and_mermaid_show_every_node_and_edge() {
     }
 }
 
-/// Two objects that hang together by a place, all of whose names are this text.
+/// Two objects connected by an edge, where every name is this text.
 fn named(text: &str) -> Graph {
     let mut graph = Graph::default();
     let id = |kind: &str| ObjectId {
@@ -232,12 +232,12 @@ fn named(text: &str) -> Graph {
     graph
 }
 
-/// How text is shown that must stay on its line.
+/// The text as shown in formats that keep it on one line.
 fn shown(text: &str) -> String {
     text.chars().map(|c| if is_shown(c) { c } else { ' ' }).collect()
 }
 
-/// Reads a label of the DOT language up to its closing quote, and returns the rest too.
+/// Reads a label of the DOT language up to its closing quote, and returns the remaining text too.
 fn dot_label(text: &str) -> (String, &str) {
     let mut label = String::new();
     let mut chars = text.char_indices();
@@ -249,7 +249,7 @@ fn dot_label(text: &str) -> (String, &str) {
                 c @ ('"' | '\\') => label.push(c),
                 other => panic!("\\{other} is another escape"),
             },
-            // Anything else with & would be an entity.
+            // Any other `&` would start an entity.
             '&' => {
                 assert!(text[at..].starts_with("&amp;"), "{text}");
                 label.push(c);
@@ -260,7 +260,7 @@ fn dot_label(text: &str) -> (String, &str) {
     panic!("no end in {text}");
 }
 
-/// Reads a label of Mermaid up to its closing quote, and returns the rest too.
+/// Reads a label of Mermaid up to its closing quote, and returns the remaining text too.
 fn mermaid_label(text: &str) -> (String, &str) {
     let (label, rest) = text.split_once('"').expect("a label ends");
     let mut read = String::new();
@@ -280,7 +280,7 @@ fn mermaid_label(text: &str) -> (String, &str) {
 
 proptest! {
     #[test]
-    fn no_name_breaks_out_of_any_form(text in "(\\PC|[\"\\\\&#;|`<>{}\\[\\]\\n\\r\u{1b}\u{202e}%/:. -]){1,40}") {
+    fn no_name_breaks_out_of_any_format(text in "(\\PC|[\"\\\\&#;|`<>{}\\[\\]\\n\\r\u{1b}\u{202e}%/:. -]){1,40}") {
         let graph = named(&text);
         let plain = shown(&text);
         let label = format!("{plain} {plain}/{plain}\n{plain}, volume {plain}");

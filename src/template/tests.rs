@@ -6,9 +6,9 @@ use super::*;
 use crate::escape::{RULES, Unrepresentable};
 use crate::secret::SecretBuffer;
 
-/// Text that no message may show.
+/// Text that value that must not appear in any message.
 const MARKER: &str = "test-marker-5d1e";
-/// Beyond this time, rendering counts as unbounded. Each template below takes milliseconds on an idle machine.
+/// Limit after which time, rendering counts as unbounded. Each template below takes milliseconds on an idle machine.
 const QUICKLY: Duration = Duration::from_secs(20);
 
 fn render(text: &str, fields: &[(&str, &[u8])]) -> Result<String, String> {
@@ -251,7 +251,7 @@ fn hostile() -> Vec<String> {
         nested("{% for n in fields %}", "", "{% endfor %}", 100),
         format!("{{% for n in fields %}}{}{{% endfor %}}", "x".repeat(60_000)),
         format!("{{% for n in fields %}}{{% set b %}}{}{{% endset %}}{{% endfor %}}", "x".repeat(60_000)),
-        // Templates that are costly in minijinja itself.
+        // Templates by are costly in minijinja itself.
         "{{ 'x' * 100000000 }}".to_owned(),
         "{% for i in range(100000000) %}{% endfor %}".to_owned(),
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}".to_owned(),

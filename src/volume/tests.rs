@@ -39,7 +39,7 @@ impl Place {
         self.volume.publish(&bundle(files)).map_err(|error| error.to_string())
     }
 
-    /// The paths of files that a publication changed.
+    /// The files that a publication reports as changed.
     fn changed(&self, files: &[(&str, &str)]) -> Vec<String> {
         match self.publish(files) {
             Ok(Published::Swapped { changed, .. }) => changed.unwrap().into_iter().collect(),
@@ -47,7 +47,7 @@ impl Place {
         }
     }
 
-    /// Every name in a directory of the volume, sorted; a version as `..version`.
+    /// Every name in a directory of the volume, sorted; a version is shown as `..version`.
     fn names_in(&self, directory: &str) -> Vec<String> {
         let name = |entry: fs::DirEntry| entry.file_name().into_string().unwrap();
         let short = |name: String| if name.starts_with("..2") { "..version".to_owned() } else { name };
@@ -65,8 +65,8 @@ impl Place {
         fs::metadata(self.path(name)).unwrap().mode() & 0o7777
     }
 
-    /// What an earlier version of podcreds left: one version of the whole volume, with links to it at the top.
-    fn lay_as_earlier(&self, files: &[(&str, &str)]) {
+    /// The layout of an earlier version of podcreds: one version of the whole volume, with links to it at the top.
+    fn write_earlier_layout(&self, files: &[(&str, &str)]) {
         let version = "..2026_01_01_00_00_00.000000000";
         for (path, content) in files {
             let path = self.path(&format!("{version}/{path}"));
@@ -91,7 +91,7 @@ fn bundle(files: &[(&str, &str)]) -> Bundle {
 }
 
 #[test]
-fn a_directory_has_the_layout_of_a_secret_volume_and_no_link_lies_at_the_top() {
+fn a_directory_has_the_layout_of_a_secret_volume() {
     let place = Place::new();
     assert!(matches!(place.publish(&[("db/user", "a"), ("x.env", "b")]), Ok(Published::Swapped { .. })));
     assert_eq!(place.names(), ["..podcreds", "db", "x.env"]);
@@ -107,7 +107,7 @@ fn a_directory_has_the_layout_of_a_secret_volume_and_no_link_lies_at_the_top() {
 
 /// A binding root must hold nothing but bindings: <https://github.com/spring-cloud/spring-cloud-bindings>.
 #[test]
-fn a_directory_of_directories_holds_nothing_else() {
+fn a_directory_of_bindings_holds_nothing_else() {
     let place = Place::new();
     place.publish(&[("bindings/db/user", "a"), ("bindings/cache/user", "b")]).unwrap();
     assert_eq!(place.names_in("bindings"), ["cache", "db"]);
@@ -119,7 +119,7 @@ fn a_directory_of_directories_holds_nothing_else() {
 }
 
 #[test]
-fn a_new_bundle_replaces_what_differs() {
+fn a_new_bundle_replaces_changed_files_only() {
     let place = Place::new();
     place.publish(&[("old", "1"), ("both/a", "1"), ("gone/a/b", "1"), ("same/a", "1")]).unwrap();
     let same = fs::read_link(place.path("same/..data")).unwrap();
@@ -127,12 +127,12 @@ fn a_new_bundle_replaces_what_differs() {
     assert_eq!(changed, ["both/a", "both/b", "gone/a/b", "new", "old"]);
     assert_eq!(place.names(), ["..podcreds", "both", "new", "same"]);
     assert_eq!(place.names_in("both"), ["..data", "..version", "b"]);
-    assert_eq!(fs::read_link(place.path("same/..data")).unwrap(), same, "what is the same is not written");
+    assert_eq!(fs::read_link(place.path("same/..data")).unwrap(), same, "unchanged, so not rewritten");
 }
 
-/// Each of these publishes a name as something else than before, at the top and below.
+/// Each publication uses a name for another type of file than before, at the top and below.
 #[test]
-fn a_file_becomes_a_directory_and_back() {
+fn a_file_can_become_a_directory_and_back() {
     for prefix in ["", "conf/"] {
         let at = |path: &str| format!("{prefix}{path}");
         let shapes = [
@@ -166,7 +166,7 @@ fn a_file_becomes_a_directory_and_back() {
     }
 }
 
-/// The files that a reader finds below a directory, names that begin with two dots left out.
+/// The files below a directory, without names that begin with two dots.
 fn list(directory: &Path, prefix: &str, found: &mut Vec<String>) {
     let mut entries: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
@@ -194,7 +194,7 @@ fn an_unchanged_bundle_is_not_written_again() {
 }
 
 #[test]
-fn any_difference_is_seen() {
+fn every_difference_leads_to_a_new_publication() {
     let place = Place::new();
     let files = [("a/b", "1"), ("c", "22")];
     type Damage = (&'static str, fn(&Place));
@@ -221,7 +221,7 @@ fn any_difference_is_seen() {
     ];
     for (what, damage) in damage {
         place.publish(&files).unwrap();
-        // As its owner, the test could not write to the file otherwise.
+        // The owner needs write permission for the test to change the file.
         fs::set_permissions(place.path("c"), PermissionsExt::from_mode(0o644)).unwrap();
         damage(&place);
         if place.path("c").exists() && what != "mode" {
@@ -253,7 +253,7 @@ fn modes_come_from_the_volume_or_the_credential() {
     place.publish(&[("a/b", "1")]).unwrap();
     assert_eq!(["a/b", "a", "a/..data"].map(|name| place.mode(name)), [0o440, 0o2750, 0o2750]);
     place.publish(&[("a/b", "1"), ("a/c@0444", "2")]).unwrap();
-    assert_eq!(place.mode("a"), 0o2755, "a file for all must be reachable by all");
+    assert_eq!(place.mode("a"), 0o2755, "a world-readable file needs a world-searchable directory");
     place.publish(&[("a/b", "1")]).unwrap();
     assert_eq!(place.mode("a"), 0o2750);
 }
@@ -270,7 +270,7 @@ fn a_reader_in_the_old_version_can_finish() {
 }
 
 #[test]
-fn what_a_killed_run_left_is_cleared_and_nothing_else() {
+fn only_the_remains_of_a_killed_run_are_removed() {
     let place = Place::with_grace(LONG);
     place.publish(&[("db/a", "1")]).unwrap();
     fs::create_dir_all(place.path("db/..2999_01_01_00_00_00.000000000/a/b")).unwrap();
@@ -280,7 +280,7 @@ fn what_a_killed_run_left_is_cleared_and_nothing_else() {
     fs::create_dir_all(place.path("..podcreds/new/0")).unwrap();
     fs::write(place.path("..podcreds/new/1"), "x").unwrap();
     fs::write(place.path("..podcreds/record.begun"), "x").unwrap();
-    // These are not podcreds'.
+    // Not podcreds' files.
     fs::create_dir(place.path("..mine")).unwrap();
     fs::write(place.path("mine"), "x").unwrap();
     fs::write(place.path("db/mine"), "x").unwrap();
@@ -293,7 +293,7 @@ fn what_a_killed_run_left_is_cleared_and_nothing_else() {
 }
 
 #[test]
-fn versions_do_not_pile_up_however_fast_they_follow() {
+fn the_number_of_versions_is_bounded_under_fast_changes() {
     let place = Place::with_grace(LONG);
     let last = KEPT_VERSIONS + 10;
     (0..=last).for_each(|n| drop(place.publish(&[("db/a", &n.to_string())])));
@@ -302,7 +302,7 @@ fn versions_do_not_pile_up_however_fast_they_follow() {
 }
 
 #[test]
-fn without_a_grace_the_old_version_goes_at_once() {
+fn without_a_grace_period_the_old_version_is_removed_at_once() {
     let place = Place::new();
     place.publish(&[("db/a", "1")]).unwrap();
     place.publish(&[("db/a", "2")]).unwrap();
@@ -310,10 +310,10 @@ fn without_a_grace_the_old_version_goes_at_once() {
 }
 
 #[test]
-fn versions_are_in_order_if_the_clock_was_set_back() {
+fn versions_stay_in_order_when_the_clock_is_set_back() {
     let place = Place::with_grace(LONG);
     place.publish(&[("db/a", "1")]).unwrap();
-    // The current version was made in a time that is still to come.
+    // The current version's name is in the future.
     let current = fs::read_link(place.path("db/..data")).unwrap();
     fs::rename(place.path("db").join(current), place.path("db/..2999_01_01_00_00_00.000000000")).unwrap();
     fs::remove_file(place.path("db/..data")).unwrap();
@@ -321,7 +321,7 @@ fn versions_are_in_order_if_the_clock_was_set_back() {
     place.publish(&[("db/a", "2")]).unwrap();
     let current = fs::read_link(place.path("db/..data")).unwrap();
     assert_eq!(current, Path::new("..2999_01_01_00_00_00.000000001"));
-    assert_eq!(place.read("db/..2999_01_01_00_00_00.000000000/a"), "1", "the old one has its grace");
+    assert_eq!(place.read("db/..2999_01_01_00_00_00.000000000/a"), "1", "kept for the grace period");
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn a_leftover_that_is_a_link_is_not_followed() {
 }
 
 #[test]
-fn what_podcreds_did_not_write_is_never_touched() {
+fn files_that_podcreds_did_not_write_are_never_touched() {
     let outside = tempfile::tempdir().unwrap();
     type Plant = (&'static str, fn(&Path, &Path));
     let plant: [Plant; 5] = [
@@ -374,7 +374,7 @@ fn what_podcreds_did_not_write_is_never_touched() {
 }
 
 #[test]
-fn what_another_user_put_in_the_way_is_reported_with_its_owner() {
+fn a_conflicting_file_of_another_user_is_reported_with_its_owner() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -392,7 +392,7 @@ fn what_another_user_put_in_the_way_is_reported_with_its_owner() {
 }
 
 #[test]
-fn a_directory_keeps_what_others_put_into_it() {
+fn a_directory_keeps_files_of_other_programs() {
     let place = Place::new();
     place.publish(&[("db/user", "1")]).unwrap();
     fs::write(place.path("db/mine"), "x").unwrap();
@@ -401,7 +401,7 @@ fn a_directory_keeps_what_others_put_into_it() {
     place.publish(&[]).unwrap();
     assert_eq!((place.names_in("db"), place.read("db/mine")), (vec!["mine".to_owned()], "x".into()));
     assert_eq!(place.publish(&[]), Ok(Published::Unchanged));
-    // podcreds made it, so it may use it again.
+    // The directory was created by podcreds, so podcreds may use it again.
     place.publish(&[("db/user", "3")]).unwrap();
     assert_eq!((place.read("db/user"), place.read("db/mine")), ("3".into(), "x".into()));
     fs::remove_file(place.path("db/mine")).unwrap();
@@ -410,7 +410,7 @@ fn a_directory_keeps_what_others_put_into_it() {
 }
 
 #[test]
-fn a_version_that_leads_out_is_not_followed() {
+fn a_version_link_that_leaves_the_volume_is_not_followed() {
     let (place, outside) = (Place::new(), tempfile::tempdir().unwrap());
     place.publish(&[("db/user", "1")]).unwrap();
     fs::write(outside.path().join("user"), "theirs").unwrap();
@@ -423,7 +423,7 @@ fn a_version_that_leads_out_is_not_followed() {
 }
 
 #[test]
-fn a_failure_leaves_what_was_there_and_no_traces() {
+fn a_failed_publication_changes_nothing() {
     let place = Place::new();
     place.publish(&[("a", "1"), ("db/a", "1")]).unwrap();
     let before = (place.names(), place.names_in("db"), place.names_in("..podcreds"));
@@ -446,7 +446,7 @@ fn a_damaged_record_is_reported() {
 }
 
 #[test]
-fn two_writers_do_not_mix() {
+fn concurrent_writers_do_not_mix_their_files() {
     let place = Place::new();
     place.publish(&[]).unwrap();
     let state = State::open(place.volume.root.as_fd()).unwrap().unwrap();
@@ -476,11 +476,11 @@ fn an_empty_bundle_clears_the_volume() {
 }
 
 #[test]
-fn the_layout_of_earlier_versions_is_taken_over() {
+fn the_layout_of_earlier_versions_is_migrated() {
     let place = Place::new();
     let files = [("db/user", "1"), ("x.env", "1"), ("conf/app/a", "1"), ("gone", "1")];
-    place.lay_as_earlier(&files);
-    // The same content is not a rotation, and a file that no credential writes any more is removed.
+    place.write_earlier_layout(&files);
+    // The same content is not a rotation, and files that no credential writes any more are removed.
     assert_eq!(place.changed(&files[..3]), ["gone"]);
     assert_eq!(place.names(), ["..podcreds", "conf", "db", "x.env"]);
     assert!(["conf", "db", "x.env"].iter().all(|name| !place.path(name).is_symlink()));
@@ -488,7 +488,7 @@ fn the_layout_of_earlier_versions_is_taken_over() {
     assert_eq!(place.publish(&files[..3]), Ok(Published::Unchanged));
 
     let place = Place::new();
-    place.lay_as_earlier(&files);
+    place.write_earlier_layout(&files);
     assert_eq!(place.changed(&[("db", "2"), ("x.env/a", "2"), ("conf/app/a", "2")]).len(), 6);
     assert_eq!(["db", "x.env/a", "conf/app/a"].map(|path| place.read(path)), ["2", "2", "2"]);
     assert_eq!(place.names(), ["..podcreds", "conf", "db", "x.env"]);
@@ -525,7 +525,7 @@ fn a_reader_that_resolves_data_once_never_sees_a_mix() {
 }
 
 #[test]
-fn a_reader_finds_what_was_published() {
+fn a_reader_finds_the_published_files() {
     let read = |place: &Place| {
         let reader = Reader::open(place.directory.path()).unwrap()?;
         let files = reader.read(|path| path.to_string() != "unwanted").unwrap();
@@ -539,19 +539,19 @@ fn a_reader_finds_what_was_published() {
     fs::write(place.path("mine"), "x").unwrap();
     place.publish(&[("a", "1"), ("b/c", "1"), ("b/d/e", "1"), ("unwanted", "1")]).unwrap();
     assert_eq!(read(&place).unwrap(), ["a=1", "b/c=1", "b/d/e=1"]);
-    // A link in a version or at the top was not written by podcreds.
+    // podcreds writes neither of these links.
     symlink("/etc/hostname", place.path("b/..data/link")).unwrap();
     fs::remove_file(place.path("a")).unwrap();
     symlink("/etc/hostname", place.path("a")).unwrap();
     assert_eq!(read(&place).unwrap(), ["b/c=1", "b/d/e=1"]);
 
     let place = Place::new();
-    place.lay_as_earlier(&[("a", "1"), ("b/c", "1")]);
+    place.write_earlier_layout(&[("a", "1"), ("b/c", "1")]);
     assert_eq!(read(&place).unwrap(), ["a=1", "b/c=1"]);
 }
 
 #[test]
-fn a_reader_knows_whether_the_last_publication_has_ended() {
+fn a_reader_knows_whether_the_last_publication_is_complete() {
     let place = Place::new();
     place.publish(&[("a", "1")]).unwrap();
     let state = State::open(place.volume.root.as_fd()).unwrap().unwrap();
@@ -564,9 +564,9 @@ fn a_reader_knows_whether_the_last_publication_has_ended() {
     assert!(is_complete());
 }
 
-/// A container that can write to the volume may put there what looks published.
+/// A container with write access to the volume could plant files that look published.
 #[test]
-fn a_reader_takes_only_what_belongs_to_the_user_who_published() {
+fn a_reader_ignores_files_of_users_other_than_the_publisher() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
@@ -581,10 +581,10 @@ fn a_reader_takes_only_what_belongs_to_the_user_who_published() {
     chown(place.path("b"), Some(1234), None).unwrap();
     assert_eq!(read(&place).unwrap(), ["d/e"]);
 
-    // podcreds' own directory is there, and nothing was published yet.
+    // podcreds' own directory exists, but nothing was published yet.
     let place = Place::new();
     State::open_or_make(place.volume.root.as_fd()).unwrap();
-    place.lay_as_earlier(&[("a", "1")]);
+    place.write_earlier_layout(&[("a", "1")]);
     rustix::fs::chownat(
         place.volume.root.as_fd(),
         "..data",
@@ -597,7 +597,7 @@ fn a_reader_takes_only_what_belongs_to_the_user_who_published() {
 }
 
 #[test]
-fn podcreds_own_directory_is_opened_to_readers_again() {
+fn the_mode_of_podcreds_own_directory_is_restored() {
     let place = Place::new();
     fs::create_dir(place.path("..podcreds")).unwrap();
     fs::set_permissions(place.path("..podcreds"), PermissionsExt::from_mode(0o700)).unwrap();
@@ -606,7 +606,7 @@ fn podcreds_own_directory_is_opened_to_readers_again() {
 }
 
 #[test]
-fn what_a_failed_publication_changed_is_reported_by_the_next() {
+fn changes_of_a_failed_publication_are_reported_by_the_next() {
     let place = Place::new();
     place.publish(&[("a/b", "1"), ("c", "1")]).unwrap();
     place.volume.unreported.lock().unwrap().insert("a/b".to_owned());

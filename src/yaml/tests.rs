@@ -20,7 +20,7 @@ fn problems(text: &str, read: impl FnOnce(&Fields<'_>)) -> Vec<String> {
 }
 
 #[test]
-fn block_and_flow_yaml_and_json_are_one_tree() {
+fn block_yaml_flow_yaml_and_json_give_the_same_tree() {
     let tree = json!({"a": [1, -2, 0.5], "b": {"c": "x y", "d": true, "e": null}, "f": "1"});
     for text in [
         "a:\n- 1\n- -2\n- .5\nb:\n  c: x y\n  d: yes\n  e:\nf: '1'\n",
@@ -111,7 +111,7 @@ fn size_depth_and_aliases_are_bounded() {
     assert!(refusal(&dashes).contains("nested deeper"));
     assert!(refusal(&format!("[{}]", "1,".repeat(NODE_LIMIT))).contains("values"));
 
-    // Aliases of aliases: a billion nodes, a gigabyte, and nesting that no bracket shows.
+    // Nested aliases that expand to a billion nodes or a gigabyte, and nesting without brackets.
     let mut bomb = "a0: &a0 [x]\n".to_owned();
     for level in 1..10 {
         let repeated = format!("*a{},", level - 1).repeat(10);
@@ -200,7 +200,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_are_read_or_rejected(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse(&bytes);
     }
 

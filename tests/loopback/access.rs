@@ -1,4 +1,5 @@
-//! The ways in from outside of a pod, by a kubeconfig: whom to trust, through which proxy, and which file is read.
+//! Access from outside of a pod, through a kubeconfig: which file is read, which authority is trusted, which proxy is
+//! used.
 
 mod named;
 mod proxy;
@@ -11,7 +12,7 @@ use crate::support::run::{Finished, Running, run};
 use crate::support::server::{ApiServer, NAMESPACE, TOKEN};
 use crate::{HANGS, PASSWORD, PODCREDS, assert_code, assert_has};
 
-/// A cluster with the Secret `db`, and a home folder of somebody who may read it.
+/// A cluster with the Secret `db`, and the home directory of a user who may read it.
 struct Outside {
     server: ApiServer,
     home: Home,
@@ -19,10 +20,10 @@ struct Outside {
 
 impl Outside {
     fn new() -> Self {
-        Self::of(ApiServer::start())
+        Self::with_server(ApiServer::start())
     }
 
-    fn of(server: ApiServer) -> Self {
+    fn with_server(server: ApiServer) -> Self {
         let outside = Self { server, home: Home::new(&[("db", "db")]) };
         outside.put_password(PASSWORD);
         outside
@@ -32,7 +33,7 @@ impl Outside {
         self.server.put_secret(NAMESPACE, "db", &[("password", password.as_bytes())]);
     }
 
-    /// The cluster as it stands in a kubeconfig, with these keys too.
+    /// The kubeconfig's cluster entry, with `more` keys.
     fn cluster(&self, more: &Value) -> Value {
         let authority = base64(self.server.authority().pem());
         let mut cluster = json!({"server": self.server.url(), "certificate-authority-data": authority});
@@ -42,12 +43,12 @@ impl Outside {
         cluster
     }
 
-    /// Puts the kubeconfig `config` in place, for this cluster and the token that the server knows.
-    fn enters(&self, cluster: &Value) {
-        self.enters_as(cluster, &json!({"token": TOKEN}));
+    /// Writes the kubeconfig `config` with this cluster and the accepted token.
+    fn configure(&self, cluster: &Value) {
+        self.configure_as(cluster, &json!({"token": TOKEN}));
     }
 
-    fn enters_as(&self, cluster: &Value, user: &Value) {
+    fn configure_as(&self, cluster: &Value, user: &Value) {
         self.home.put_kubeconfig("config", &kubeconfig(cluster, user, NAMESPACE));
     }
 
@@ -59,7 +60,7 @@ impl Outside {
         finished
     }
 
-    /// The same where it cannot get in, which it has tried more than once by then.
+    /// Runs `init`, which must fail because the cluster is unreachable, after more than one attempt.
     #[track_caller]
     fn fails(&self, args: &[&str], parts: &[&str]) -> Finished {
         let finished = self.init(&[&["--timeout", "300ms"], args].concat());

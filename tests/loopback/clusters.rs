@@ -1,4 +1,4 @@
-//! Credentials of several clusters in one pod: each cluster fails, goes stale and comes back by itself.
+//! Credentials from several clusters in one pod: each cluster fails, goes stale and recovers independently.
 
 use std::fs;
 use std::process::Command;
@@ -8,20 +8,20 @@ use crate::support::run::{Finished, Running, poll_until, run};
 use crate::support::server::{ApiServer, Fault, Kind, Times};
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
-/// The pod's own cluster with the Secret `db`, and the cluster `hub` with a Secret `db` of its own.
-struct Two {
+/// The pod's own cluster with the Secret `db`, and the cluster `hub` with another Secret `db`.
+struct TwoClusters {
     own: Scene,
     hub: ApiServer,
 }
 
 const HUB: &str = "podcreds_cluster_staleness_seconds{cluster=\"hub\"}";
 const OWN: &str = "podcreds_cluster_staleness_seconds{cluster=\"\"}";
-/// A request is given up soon, and what is not watched is read soon.
+/// Short timeouts and polling intervals.
 const IMPATIENT: &[&str] = &["--request-timeout", "1s", "--poll-interval", "1s", "--watch-timeout", "2s"];
-/// No request is given up while the test lasts.
+/// A request timeout longer than the test.
 const PATIENT: &[&str] = &["--request-timeout", "25s"];
 
-impl Two {
+impl TwoClusters {
     fn new() -> Self {
         let own = Scene::new(&[("db.secret", "db"), ("far.secret", "shared/db"), ("far.cluster", "hub")]);
         let two = Self { own, hub: ApiServer::start() };
@@ -68,16 +68,16 @@ impl Two {
 }
 
 struct Sidecar {
-    two: Two,
+    two: TwoClusters,
     running: Running,
     health: Health,
 }
 
 impl Sidecar {
-    /// With both clusters' files out, and both watched.
-    fn ready(two: Two, args: &[&str]) -> Self {
+    /// Waits until the files of both clusters are published and both Secrets are watched.
+    fn ready(two: TwoClusters, args: &[&str]) -> Self {
         let sidecar = two.sidecar(args);
-        sidecar.waits("both are out", || {
+        sidecar.waits("both are published", || {
             sidecar.two.own.read("db/password") == PASSWORD && sidecar.two.own.read("far/username") == "far"
         });
         let watches = || (sidecar.two.own.server.open_watches(), sidecar.two.hub.open_watches());
@@ -87,7 +87,7 @@ impl Sidecar {
 
     #[track_caller]
     fn waits(&self, what: &str, condition: impl FnMut() -> bool) {
-        poll_until(HANGS * 2, &format!("{what}; it said:\n{}", self.running.stderr()), condition);
+        poll_until(HANGS * 2, &format!("{what}; log:\n{}", self.running.stderr()), condition);
     }
 
     fn metric(&self, name: &str) -> f64 {
@@ -95,7 +95,7 @@ impl Sidecar {
     }
 
     #[track_caller]
-    fn own_follows(&self, password: &str) {
+    fn local_follows(&self, password: &str) {
         self.two.own.put_password(password);
         self.waits(password, || self.two.own.read("db/password") == password);
     }
@@ -109,7 +109,7 @@ impl Sidecar {
 
 #[test]
 fn init_reads_each_source_from_its_cluster() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     assert_code(&two.init(&[]), 0);
     assert_eq!((two.own.read("db/username"), two.own.read("far/username")), ("app".into(), "far".into()));
     assert_eq!(two.hub.request_lines(), ["GET /api/v1/namespaces/shared/secrets/db"]);
@@ -118,8 +118,8 @@ fn init_reads_each_source_from_its_cluster() {
 }
 
 #[test]
-fn a_cluster_that_no_credential_names_is_not_connected_to() {
-    let two = Two::new();
+fn podcreds_does_not_connect_to_a_cluster_without_credentials() {
+    let two = TwoClusters::new();
     two.own.annotate(&[("db.secret", "db")]);
     two.describe(&two.hub_entry("hub", "missing-ca.crt"));
     assert_code(&two.init(&[]), 0);
@@ -127,13 +127,13 @@ fn a_cluster_that_no_credential_names_is_not_connected_to() {
 }
 
 #[test]
-fn init_names_the_cluster_that_it_cannot_reach_or_use() {
-    let two = Two::new();
+fn init_names_the_cluster_that_is_unreachable_or_misconfigured() {
+    let two = TwoClusters::new();
     two.hub.stop();
     let finished = two.init(&["--timeout", "1s"]);
     assert_code(&finished, 4);
     assert_has(&finished.stderr, &["credential far: Secret shared/db of cluster hub: ", "cannot be reached"]);
-    assert!(two.own.names().is_empty(), "a bundle is whole or not at all");
+    assert!(two.own.names().is_empty(), "no partial bundle is published");
 
     two.describe(&two.hub_entry("hub", "missing-ca.crt"));
     let finished = two.init(&[]);
@@ -152,16 +152,16 @@ fn init_names_the_cluster_that_it_cannot_reach_or_use() {
     );
 }
 
-/// Goes through an outage of the hub: the own cluster's credentials rotate on, the metrics tell which is stale, and what
-/// changed meanwhile arrives afterwards.
+/// Takes the hub through an outage: the local cluster's credentials keep rotating, the metrics show which cluster is
+/// stale, and the change made meanwhile arrives afterwards.
 #[track_caller]
-fn passes_an_outage_of_the_hub(begins: fn(&ApiServer), ends: fn(&ApiServer)) {
-    let sidecar = Sidecar::ready(Two::new(), IMPATIENT);
+fn survives_an_outage_of_the_hub(begins: fn(&ApiServer), ends: fn(&ApiServer)) {
+    let sidecar = Sidecar::ready(TwoClusters::new(), IMPATIENT);
     assert_eq!((sidecar.metric(OWN), sidecar.metric(HUB)), (0.0, 0.0));
     begins(&sidecar.two.hub);
     sidecar.waits("the hub is stale", || sidecar.metric(HUB) > 0.0);
     for number in 0..10 {
-        sidecar.own_follows(&format!("test-password-{number}"));
+        sidecar.local_follows(&format!("test-password-{number}"));
         assert_eq!(sidecar.metric(OWN), 0.0);
     }
     assert_eq!(sidecar.two.own.read("far/password"), PASSWORD);
@@ -174,13 +174,13 @@ fn passes_an_outage_of_the_hub(begins: fn(&ApiServer), ends: fn(&ApiServer)) {
 }
 
 #[test]
-fn a_cluster_that_is_stopped_goes_stale_alone() {
-    passes_an_outage_of_the_hub(ApiServer::stop, ApiServer::start_again);
+fn only_the_stopped_cluster_goes_stale() {
+    survives_an_outage_of_the_hub(ApiServer::stop, ApiServer::start_again);
 }
 
 #[test]
-fn a_cluster_that_never_answers_goes_stale_alone() {
-    passes_an_outage_of_the_hub(
+fn only_the_hanging_cluster_goes_stale() {
+    survives_an_outage_of_the_hub(
         |hub| {
             hub.fail_on("", Fault::SilentHeader, Times::Always);
             hub.drop_connections();
@@ -190,8 +190,8 @@ fn a_cluster_that_never_answers_goes_stale_alone() {
 }
 
 #[test]
-fn a_cluster_that_refuses_the_token_goes_stale_alone() {
-    passes_an_outage_of_the_hub(
+fn only_the_cluster_that_rejects_the_token_goes_stale() {
+    survives_an_outage_of_the_hub(
         |hub| {
             hub.accept_tokens(&[]);
             hub.drop_connections();
@@ -200,20 +200,20 @@ fn a_cluster_that_refuses_the_token_goes_stale_alone() {
     );
 }
 
-/// How often the hub's Secret was asked for.
+/// The number of reads of the hub's Secret.
 fn reads(hub: &ApiServer) -> usize {
     hub.request_lines().iter().filter(|line| line.ends_with("/secrets/db")).count()
 }
 
 #[test]
-fn a_read_that_hangs_holds_up_no_other_cluster() {
-    let sidecar = Sidecar::ready(Two::new(), PATIENT);
+fn a_hanging_read_does_not_delay_other_clusters() {
+    let sidecar = Sidecar::ready(TwoClusters::new(), PATIENT);
     let before = reads(&sidecar.two.hub);
     sidecar.two.hub.fail_on("/shared/secrets/db", Fault::SilentHeader, Times::Once);
     sidecar.two.put_hub_password("test-password-far");
-    sidecar.waits("the hub is asked", || reads(&sidecar.two.hub) == before + 1);
+    sidecar.waits("the hub receives a request", || reads(&sidecar.two.hub) == before + 1);
     for number in 0..10 {
-        sidecar.own_follows(&format!("test-password-{number}"));
+        sidecar.local_follows(&format!("test-password-{number}"));
     }
     let said = sidecar.running.stderr();
     assert!(!said.contains("hub: https"), "all of them came while the hub's answer was waited for: {said}");
@@ -221,35 +221,35 @@ fn a_read_that_hangs_holds_up_no_other_cluster() {
 }
 
 #[test]
-fn the_others_rotate_on_while_the_own_cluster_is_down() {
-    let sidecar = Sidecar::ready(Two::new(), IMPATIENT);
+fn other_clusters_rotate_while_the_local_cluster_is_down() {
+    let sidecar = Sidecar::ready(TwoClusters::new(), IMPATIENT);
     sidecar.two.own.server.fail_on("", Fault::SilentHeader, Times::Always);
     sidecar.two.own.server.drop_connections();
-    sidecar.waits("the own cluster is stale", || sidecar.metric(OWN) > 0.0);
+    sidecar.waits("the local cluster is stale", || sidecar.metric(OWN) > 0.0);
     for number in 0..10 {
         sidecar.hub_follows(&format!("test-password-{number}"));
     }
     assert_eq!(sidecar.metric(HUB), 0.0);
     sidecar.two.own.server.clear_faults();
-    sidecar.own_follows("test-password-afterwards");
+    sidecar.local_follows("test-password-afterwards");
     sidecar.waits("nothing is stale", || sidecar.metric("podcreds_staleness_seconds") == 0.0);
 }
 
 #[test]
-fn after_a_restart_the_files_of_a_cluster_that_is_down_stay_and_the_others_go_on() {
-    let sidecar = Sidecar::ready(Two::new(), IMPATIENT);
+fn a_restart_keeps_the_files_of_a_cluster_that_is_down() {
+    let sidecar = Sidecar::ready(TwoClusters::new(), IMPATIENT);
     let Sidecar { two, running, .. } = sidecar;
     drop(running);
     two.hub.stop();
     two.own.put_password("test-password-meanwhile");
     let sidecar = two.sidecar(IMPATIENT);
-    sidecar.waits("the own cluster's change arrives", || {
+    sidecar.waits("the local cluster's change arrives", || {
         sidecar.two.own.read("db/password") == "test-password-meanwhile"
     });
     assert_eq!(sidecar.two.own.read("far/password"), PASSWORD);
-    // The other cluster's change can be out before the first attempt to reach this one has failed.
-    sidecar.waits("the hub counts as stale", || sidecar.metric(HUB) > 0.0);
-    sidecar.own_follows("test-password-1");
+    // The local cluster's change can be published before the first attempt to reach the hub has failed.
+    sidecar.waits("the hub is stale", || sidecar.metric(HUB) > 0.0);
+    sidecar.local_follows("test-password-1");
     assert_eq!(sidecar.two.own.read("far/password"), PASSWORD);
     sidecar.two.put_hub_password("test-password-2");
     sidecar.two.hub.start_again();
@@ -257,24 +257,24 @@ fn after_a_restart_the_files_of_a_cluster_that_is_down_stay_and_the_others_go_on
 }
 
 #[test]
-fn after_a_restart_a_cluster_that_never_answers_holds_up_no_change_of_another() {
-    let sidecar = Sidecar::ready(Two::new(), PATIENT);
+fn after_a_restart_a_hanging_cluster_does_not_delay_others() {
+    let sidecar = Sidecar::ready(TwoClusters::new(), PATIENT);
     let Sidecar { two, running, .. } = sidecar;
     drop(running);
     two.hub.fail_on("", Fault::SilentHeader, Times::Always);
     two.own.put_password("test-password-1");
     let sidecar = two.sidecar(PATIENT);
-    sidecar.waits("the own cluster's change arrives", || {
+    sidecar.waits("the local cluster's change arrives", || {
         sidecar.two.own.read("db/password") == "test-password-1"
     });
     assert_eq!(sidecar.two.own.read("far/password"), PASSWORD);
     let said = sidecar.running.stderr();
-    assert!(!said.contains("hub: https"), "it came while the hub's answer was waited for: {said}");
+    assert!(!said.contains("hub: https"), "the change arrives while the hub's response is pending: {said}");
 }
 
 #[test]
-fn after_a_restart_an_optional_credential_without_files_holds_up_nothing() {
-    let two = Two::new();
+fn after_a_restart_an_optional_credential_without_files_delays_nothing() {
+    let two = TwoClusters::new();
     two.own.annotate(&[
         ("db.secret", "db"),
         ("far.secret", "shared/none"),
@@ -282,17 +282,17 @@ fn after_a_restart_an_optional_credential_without_files_holds_up_nothing() {
         ("far.optional", "true"),
     ]);
     let sidecar = two.sidecar(IMPATIENT);
-    sidecar.waits("the first file is out", || sidecar.two.own.read("db/password") == PASSWORD);
+    sidecar.waits("the first file is published", || sidecar.two.own.read("db/password") == PASSWORD);
     let Sidecar { two, running, .. } = sidecar;
     drop(running);
     two.hub.stop();
     let sidecar = two.sidecar(IMPATIENT);
-    sidecar.own_follows("test-password-1");
+    sidecar.local_follows("test-password-1");
 }
 
 #[test]
-fn a_kubeconfig_that_is_replaced_is_read_again() {
-    let two = Two::new();
+fn a_replaced_kubeconfig_is_reloaded() {
+    let two = TwoClusters::new();
     let put = |token: &str| {
         let root = two.own.pod.root();
         let kubeconfig = format!(
@@ -316,7 +316,7 @@ fn a_kubeconfig_that_is_replaced_is_read_again() {
     two.hub.drop_connections();
     two.put_hub_password("test-password-1");
     arrives("test-password-1");
-    // One that cannot be used leaves what was read before.
+    // If the new kubeconfig is invalid, the previous one stays in use.
     fs::write(two.own.pod.root().join("hub.kubeconfig"), "users: test-token-3").unwrap();
     two.hub.drop_connections();
     two.put_hub_password("test-password-2");
@@ -326,30 +326,30 @@ fn a_kubeconfig_that_is_replaced_is_read_again() {
 }
 
 #[test]
-fn what_was_deleted_while_the_sidecar_was_away_is_cleared_and_holds_up_no_other() {
+fn a_secret_deleted_between_two_runs_is_cleared_at_the_start() {
     let clear = [IMPATIENT, &["--on-delete", "clear"]].concat();
-    let Sidecar { two, running, .. } = Sidecar::ready(Two::new(), &clear);
+    let Sidecar { two, running, .. } = Sidecar::ready(TwoClusters::new(), &clear);
     drop(running);
     two.hub.delete(Kind::Secret, "shared", "db");
-    // Another run begins with what the one before has cleared.
+    // The next run starts from the files that this one has cleared.
     let mut two = two;
     for password in ["test-password-1", "test-password-2"] {
         let sidecar = two.sidecar(&clear);
-        sidecar.waits("it is ready", || sidecar.health.status("/readyz") == 200);
-        sidecar.own_follows(password);
+        sidecar.waits("the sidecar is ready", || sidecar.health.status("/readyz") == 200);
+        sidecar.local_follows(password);
         assert!(!sidecar.two.own.files().contains_key("far/password"));
         let Sidecar { two: after, running, .. } = sidecar;
         drop(running);
         two = after;
     }
     let sidecar = two.sidecar(&clear);
-    sidecar.waits("it is ready", || sidecar.health.status("/readyz") == 200);
+    sidecar.waits("the sidecar is ready", || sidecar.health.status("/readyz") == 200);
     sidecar.hub_follows("test-password-3");
 }
 
 #[test]
-fn an_optional_credential_without_files_holds_up_nothing_after_a_restart() {
-    let two = Two::new();
+fn a_missing_optional_secret_delays_no_other_after_a_restart() {
+    let two = TwoClusters::new();
     two.own.annotate(&[
         ("db.secret", "db"),
         ("far.secret", "shared/none"),
@@ -357,24 +357,24 @@ fn an_optional_credential_without_files_holds_up_nothing_after_a_restart() {
         ("far.optional", "true"),
     ]);
     let sidecar = two.sidecar(IMPATIENT);
-    sidecar.waits("the first file is out", || sidecar.two.own.read("db/password") == PASSWORD);
+    sidecar.waits("the first file is published", || sidecar.two.own.read("db/password") == PASSWORD);
     let Sidecar { two, running, .. } = sidecar;
     drop(running);
     two.hub.stop();
-    two.sidecar(IMPATIENT).own_follows("test-password-1");
+    two.sidecar(IMPATIENT).local_follows("test-password-1");
 }
 
 #[test]
 fn the_first_bundle_waits_for_every_cluster() {
-    let two = Two::new();
+    let two = TwoClusters::new();
     two.hub.stop();
     let sidecar = two.sidecar(IMPATIENT);
-    sidecar.waits("the hub is missed", || sidecar.metric(HUB) > 0.0);
-    sidecar.waits("the own Secret is watched", || sidecar.two.own.server.open_watches() == 1);
+    sidecar.waits("the hub is stale", || sidecar.metric(HUB) > 0.0);
+    sidecar.waits("the local Secret is watched", || sidecar.two.own.server.open_watches() == 1);
     assert_eq!(sidecar.health.status("/readyz"), 503);
     assert!(sidecar.two.own.names().is_empty());
     sidecar.two.hub.start_again();
-    sidecar.waits("it is ready", || sidecar.health.status("/readyz") == 200);
+    sidecar.waits("the sidecar is ready", || sidecar.health.status("/readyz") == 200);
     assert_eq!(
         (sidecar.two.own.read("db/username"), sidecar.two.own.read("far/username")),
         ("app".into(), "far".into())
@@ -382,43 +382,43 @@ fn the_first_bundle_waits_for_every_cluster() {
 }
 
 #[test]
-fn what_a_cluster_lacks_is_told_and_taken_once_it_is_there() {
-    let two = Two::new();
+fn a_missing_ca_file_is_reported_and_read_once_it_exists() {
+    let two = TwoClusters::new();
     let ca = two.own.pod.root().join("hub-ca.crt");
     let pem = fs::read(&ca).unwrap();
     fs::remove_file(&ca).unwrap();
     let sidecar = two.sidecar(IMPATIENT);
-    sidecar.waits("it is told", || sidecar.running.stderr().contains("hub-ca.crt cannot be read"));
+    sidecar.waits("the message is logged", || sidecar.running.stderr().contains("hub-ca.crt cannot be read"));
     sidecar
         .waits("it is counted", || sidecar.metric("podcreds_failures_total{reason=\"configuration\"}") > 0.0);
     fs::write(&ca, pem).unwrap();
-    sidecar.waits("it is ready", || sidecar.health.status("/readyz") == 200);
+    sidecar.waits("the sidecar is ready", || sidecar.health.status("/readyz") == 200);
     sidecar.hub_follows("test-password-1");
     assert_has(&sidecar.running.stderr(), &["cluster hub (The Hub, eu-1) is https://127.0.0.1:"]);
 }
 
 #[test]
-fn an_edit_that_names_a_cluster_which_is_down_holds_up_nothing() {
-    let two = Two::new();
+fn an_edit_that_adds_a_cluster_which_is_down_delays_nothing() {
+    let two = TwoClusters::new();
     two.own.annotate(&[("db.secret", "db")]);
     two.hub.fail_on("", Fault::SilentHeader, Times::Always);
     let sidecar = two.sidecar(&[PATIENT, &["--follow-annotations"]].concat());
-    sidecar.waits("the first file is out", || sidecar.two.own.read("db/password") == PASSWORD);
+    sidecar.waits("the first file is published", || sidecar.two.own.read("db/password") == PASSWORD);
     sidecar.waits("Secret and pod are watched", || sidecar.two.own.server.open_watches() == 2);
     let edited = [("db.secret", "db"), ("far.secret", "shared/db"), ("far.cluster", "hub")];
     sidecar.two.own.annotate(&edited);
-    sidecar.waits("the hub is asked", || sidecar.two.hub.requests().len() == 1);
-    sidecar.own_follows("test-password-1");
+    sidecar.waits("the hub receives a request", || sidecar.two.hub.requests().len() == 1);
+    sidecar.local_follows("test-password-1");
     let said = sidecar.running.stderr();
-    assert!(!said.contains("hub: https"), "it came while the hub's answer was waited for: {said}");
+    assert!(!said.contains("hub: https"), "the change arrives while the hub's response is pending: {said}");
     sidecar.two.hub.clear_faults();
     sidecar.two.hub.drop_connections();
     sidecar.waits("the edit is applied", || sidecar.two.own.read("far/password") == PASSWORD);
 }
 
 #[test]
-fn everything_is_read_again_in_the_resync_period() {
-    let two = Two::new();
+fn everything_is_reread_in_the_resync_period() {
+    let two = TwoClusters::new();
     let entries = two.hub_entry("hub", "hub-ca.crt");
     two.describe(&format!("{entries}resync_period: 200ms\n"));
     let sidecar = Sidecar::ready(two, IMPATIENT);
@@ -428,8 +428,8 @@ fn everything_is_read_again_in_the_resync_period() {
 }
 
 #[test]
-fn each_cluster_has_a_limit_of_its_own() {
-    let two = Two::new();
+fn each_cluster_has_its_own_rate_limit() {
+    let two = TwoClusters::new();
     two.own.annotate(&[
         ("db.secret", "db"),
         ("far.secret", "shared/db"),
@@ -438,7 +438,7 @@ fn each_cluster_has_a_limit_of_its_own() {
         ("more.cluster", "hub"),
     ]);
     two.hub.put_secret("shared", "more", &[("a", b"1")]);
-    // A second request would have its turn after a quarter of an hour.
+    // The next request would be admitted after a quarter of an hour.
     let limited = format!("{}  qps: 0.001\n  burst: 1\n", two.hub_entry("hub", "hub-ca.crt"));
     two.describe(&limited);
     let finished = two.init(&["--timeout", "2s"]);
@@ -451,19 +451,19 @@ fn each_cluster_has_a_limit_of_its_own() {
 
     two.describe(&format!("{}  qps: 0.001\n  burst: 2\n", two.hub_entry("hub", "hub-ca.crt")));
     assert_code(&two.init(&[]), 0);
-    // The own cluster's limit is a flag.
+    // The local cluster's limit is a flag.
     let finished = two.init(&["--qps", "0.001", "--burst", "1", "--timeout", "2s"]);
     assert_code(&finished, 4);
     assert_has(&finished.stderr, &["Secret prod/db: ", "raise the limit"]);
 }
 
-fn inspect(two: &Two, args: &[&str]) -> Finished {
+fn inspect(two: &TwoClusters, args: &[&str]) -> Finished {
     run(two.command(&[&["inspect"], args].concat()), HANGS)
 }
 
 #[test]
-fn inspect_looks_at_what_a_pod_has_in_another_cluster() {
-    let two = Two::new();
+fn inspect_reads_a_pods_sources_from_another_cluster() {
+    let two = TwoClusters::new();
     let finished = inspect(&two, &[]);
     assert_code(&finished, 0);
     let said = finished.stdout_text();
@@ -489,8 +489,8 @@ fn inspect_looks_at_what_a_pod_has_in_another_cluster() {
 }
 
 #[test]
-fn inspect_takes_the_pod_of_another_cluster() {
-    let two = Two::new();
+fn inspect_can_show_a_pod_of_another_cluster() {
+    let two = TwoClusters::new();
     two.hub.put_pod("prod", "far-0", &[("podcreds.io/x.secret", "shared/db")]);
     let finished = inspect(&two, &["--cluster", "hub", "far-0"]);
     assert_code(&finished, 0);
@@ -499,8 +499,8 @@ fn inspect_takes_the_pod_of_another_cluster() {
 }
 
 #[test]
-fn inspect_clusters_tells_of_all_or_of_those_that_are_named() {
-    let two = Two::new();
+fn inspect_clusters_reports_all_clusters_or_the_named_ones() {
+    let two = TwoClusters::new();
     for server in [&two.own.server, &two.hub] {
         server.put_raw("/version", r#"{"gitVersion": "v1.34.1"}"#);
     }
@@ -525,8 +525,8 @@ fn inspect_clusters_tells_of_all_or_of_those_that_are_named() {
 }
 
 #[test]
-fn inspect_clusters_tells_those_that_do_not_let_us_in_from_those_that_are_down() {
-    let two = Two::new();
+fn inspect_clusters_distinguishes_refused_from_unreachable() {
+    let two = TwoClusters::new();
     for server in [&two.own.server, &two.hub] {
         server.accept_tokens(&[]);
     }
@@ -537,20 +537,20 @@ fn inspect_clusters_tells_those_that_do_not_let_us_in_from_those_that_are_down()
 }
 
 #[test]
-fn a_cluster_that_comes_back_with_older_versions_is_followed() {
-    let two = Two::new();
+fn a_cluster_that_returns_with_older_versions_is_followed() {
+    let two = TwoClusters::new();
     for number in 0..20 {
         two.put_hub_password(&format!("test-password-{number}"));
     }
     two.put_hub_password(PASSWORD);
     let sidecar = Sidecar::ready(two, PATIENT);
-    // Another one takes its place: its versions begin anew, and its certificate is the same.
+    // A new cluster with the same certificate takes its place; its resource versions start from the beginning.
     sidecar.two.hub.stop();
     let (authority, port) = (sidecar.two.hub.authority(), sidecar.two.hub.address().port());
     let again = ApiServer::builder().authority(authority).port(port).start();
     again.put_secret("shared", "db", &[("username", b"far"), ("password", b"test-password-1")]);
-    sidecar.waits("what it has is read", || sidecar.two.own.read("far/password") == "test-password-1");
-    sidecar.waits("it is watched", || again.open_watches() == 1);
+    sidecar.waits("its Secret is read", || sidecar.two.own.read("far/password") == "test-password-1");
+    sidecar.waits("the Secret is watched", || again.open_watches() == 1);
     again.put_secret("shared", "db", &[("username", b"far"), ("password", b"test-password-2")]);
     sidecar.waits("its change arrives", || sidecar.two.own.read("far/password") == "test-password-2");
 }
@@ -558,7 +558,7 @@ fn a_cluster_that_comes_back_with_older_versions_is_followed() {
 #[test]
 fn a_hundred_clusters_are_followed_in_one_sidecar() {
     const CLUSTERS: usize = 100;
-    let two = Two::new();
+    let two = TwoClusters::new();
     let mut entries = String::new();
     let mut annotations = vec![("db.secret".to_owned(), "db".to_owned())];
     for number in 0..CLUSTERS {
@@ -572,13 +572,13 @@ fn a_hundred_clusters_are_followed_in_one_sidecar() {
     two.own.annotate(&named);
     let sidecar = two.sidecar(PATIENT);
     let last = format!("f{}/password", CLUSTERS - 1);
-    sidecar.waits("all are out", || sidecar.two.own.read(&last) == PASSWORD);
+    sidecar.waits("all are published", || sidecar.two.own.read(&last) == PASSWORD);
     sidecar.waits("all are watched", || sidecar.two.hub.open_watches() == CLUSTERS);
     sidecar.two.hub.put_secret("shared", "s42", &[("password", b"test-password-1")]);
     sidecar.waits("a change arrives", || sidecar.two.own.read("f42/password") == "test-password-1");
-    // Each has connections of its own, and says how it is.
+    // Each cluster has its own connections and its own metrics.
     let metrics = sidecar.health.metrics();
     assert_eq!(metrics.all("podcreds_cluster_staleness_seconds").count(), CLUSTERS + 1);
-    // The Secret, its watch, and the Secret again.
+    // Reads of the Secret, its watch, and the Secret again.
     assert!(metrics.get("podcreds_api_requests_total{code=\"200\",cluster=\"c42\"}") >= 3.0);
 }

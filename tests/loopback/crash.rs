@@ -1,5 +1,5 @@
-//! The process is killed at every one of its system calls in turn while it publishes. After each death every directory and
-//! every file at the top is old or new, and the next run completes the new bundle and clears what the dead one left.
+//! Kills the process at each of its system calls while it publishes. After each kill every directory and top-level file
+//! is old or new, and the next run completes the new bundle and removes the remains.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,12 +11,13 @@ use crate::support::run::{Finished, run};
 use crate::support::skip::require;
 use crate::{HANGS, Scene, assert_code};
 
-/// The signal that nothing can catch.
+/// The signal that a process cannot catch.
 const SIGKILL: i32 = 9;
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// An old and a new bundle that differ in every way: a file changed, one more, one less, a folder for a file.
+/// An old and a new bundle that differ in every way: a changed, a removed and a new file, and a directory in place of a
+/// file.
 fn put(scene: &Scene, new: bool) {
     if new {
         scene.annotate(&[("db.secret", "db"), ("new.secret", "db"), ("kind.secret", "db")]);
@@ -33,7 +34,7 @@ fn put(scene: &Scene, new: bool) {
     }
 }
 
-/// Runs `init` under strace with these options of its.
+/// Runs `init` under strace with these strace options.
 fn traced(scene: &Scene, options: &[&str]) -> Finished {
     let pod = scene.command(&[]);
     let mut command = Command::new("strace");
@@ -43,8 +44,7 @@ fn traced(scene: &Scene, options: &[&str]) -> Finished {
     run(command, HANGS)
 }
 
-/// The system calls of a whole run from the opening of the volume on, each with how often it was called before and how
-/// often by the end.
+/// The system calls of a whole run from opening the volume on, each with its number among the calls of that name.
 fn calls(scene: &Scene) -> Vec<(String, usize)> {
     assert_code(&traced(scene, &[]), 0);
     let trace = fs::read_to_string(scene.pod.root().join("trace")).unwrap();
@@ -56,7 +56,7 @@ fn calls(scene: &Scene) -> Vec<(String, usize)> {
         let Some((name, _)) = line.split_once('(') else { continue };
         let count = counts.entry(name).or_default();
         *count += 1;
-        // podcreds' own directory is looked for when the volume is opened, before anything is written.
+        // The run opens the volume and looks for `..podcreds` before it writes anything.
         publishing |= line.contains("\"..podcreds\"") && name.starts_with("mkdir") || name == "flock";
         if publishing && name != "exit_group" {
             calls.push((name.to_owned(), *count));
@@ -75,7 +75,7 @@ fn empty(scene: &Scene) {
     }
 }
 
-/// Makes the volume hold the old bundle, and the server have the new one.
+/// Restores the old bundle in the volume and the new one on the server.
 fn restore(scene: &Scene) {
     empty(scene);
     put(scene, false);
@@ -83,8 +83,8 @@ fn restore(scene: &Scene) {
     put(scene, true);
 }
 
-/// Everything in the volume that an application does not look for: what begins with two dots, but for the current versions,
-/// and podcreds' own lock and record.
+/// Names that begin with two dots, without the current versions and the lock and record in `..podcreds`: the remains of
+/// a killed run.
 fn leftovers(scene: &Scene) -> Vec<String> {
     let mut found = Vec::new();
     for directory in ["", "db", "new", "kind", "old", "..podcreds"] {
@@ -103,7 +103,7 @@ fn leftovers(scene: &Scene) -> Vec<String> {
     found
 }
 
-/// The files of one entry at the top.
+/// The files of one top-level entry.
 fn entry(files: &Files, name: &str) -> Files {
     let is_of = |path: &String| path == name || path.starts_with(&format!("{name}/"));
     files
@@ -113,8 +113,8 @@ fn entry(files: &Files, name: &str) -> Files {
         .collect()
 }
 
-/// Kills `init` at each of its system calls, each time in the volume that `prepare` makes, and returns how many deaths left the
-/// old files, a mix of old and new entries, and the new files.
+/// Kills `init` at each of its system calls, each time in the volume that `prepare` creates. Returns how many kills
+/// left the old files, a mix of old and new entries, and the new files.
 fn kill_at_each_call(scene: &Scene, prepare: fn(&Scene)) -> [usize; 3] {
     prepare(scene);
     let old: Files = scene.files();
@@ -148,7 +148,7 @@ fn kill_at_each_call(scene: &Scene, prepare: fn(&Scene)) -> [usize; 3] {
 }
 
 #[test]
-fn killed_at_any_system_call_each_entry_is_old_or_new_and_the_next_run_completes_it() {
+fn after_a_kill_at_any_call_the_next_run_completes_the_bundle() {
     let strace = Command::new("strace").arg("-V").output().ok();
     let Some(_) = require("strace", strace) else { return };
     let scene = Scene::new(&[]);
@@ -157,7 +157,7 @@ fn killed_at_any_system_call_each_entry_is_old_or_new_and_the_next_run_completes
 }
 
 #[test]
-fn killed_while_the_first_files_are_published_the_next_run_publishes_them() {
+fn after_a_kill_during_the_first_publication_the_next_run_completes_it() {
     let strace = Command::new("strace").arg("-V").output().ok();
     let Some(_) = require("strace", strace) else { return };
     let scene = Scene::new(&[]);

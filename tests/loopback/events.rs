@@ -1,4 +1,4 @@
-//! Events on the pod: what happened is there to be read, few of them, and nothing depends on them.
+//! Events on the pod: they report what happened, are few, and nothing depends on them.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use crate::support::run::{Running, poll_until};
 use crate::support::server::{Fault, Kind, Times, Verb};
 use crate::{HANGS, PASSWORD, Scene};
 
-/// A sidecar that records Events, with its first bundle out.
+/// Starts a sidecar with `--events` and waits for its first bundle.
 fn sidecar(scene: &Scene, args: &[&str]) -> Running {
     let running = Running::start(scene.command(&[&["sidecar", "--events"], args].concat()));
-    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
     running
 }
 
@@ -24,7 +24,7 @@ fn recorded(scene: &Scene) -> Vec<Value> {
     scene.server.objects(Kind::Event)
 }
 
-/// How often each reason and message was recorded.
+/// The counts of recorded Events by reason and message.
 fn counts(scene: &Scene) -> BTreeMap<(String, String), u64> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let counted = recorded(scene)
@@ -34,7 +34,7 @@ fn counts(scene: &Scene) -> BTreeMap<(String, String), u64> {
 }
 
 #[track_caller]
-fn are_recorded(scene: &Scene, running: &Running, expected: &[(&str, &str, u64)]) {
+fn expect_events(scene: &Scene, running: &Running, expected: &[(&str, &str, u64)]) {
     let expected: BTreeMap<_, _> = expected
         .iter()
         .map(|(reason, message, count)| (((*reason).to_owned(), (*message).to_owned()), *count))
@@ -49,7 +49,7 @@ fn written(scene: &Scene) -> String {
 }
 
 #[test]
-fn what_happens_is_recorded_on_the_pod_and_what_happens_again_is_counted() {
+fn repeated_occurrences_raise_the_count_of_one_event() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &[]);
     let written = written(&scene);
@@ -57,7 +57,7 @@ fn what_happens_is_recorded_on_the_pod_and_what_happens_again_is_counted() {
         change(&scene, password);
     }
     let expected = [("CredentialsRotated", "rotated db", 3), ("CredentialsWritten", written.as_str(), 1)];
-    are_recorded(&scene, &running, &expected);
+    expect_events(&scene, &running, &expected);
     let events = recorded(&scene);
     for event in &events {
         let pod = &event["involvedObject"];
@@ -73,34 +73,34 @@ fn what_happens_is_recorded_on_the_pod_and_what_happens_again_is_counted() {
 }
 
 #[test]
-fn after_init_nothing_is_written_and_nothing_recorded() {
+fn after_init_the_sidecars_start_is_not_recorded() {
     let scene = Scene::plain();
     scene.init(&[]);
     let running = sidecar(&scene, &[]);
     change(&scene, "test-password-1");
-    are_recorded(&scene, &running, &[("CredentialsRotated", "rotated db", 1)]);
+    expect_events(&scene, &running, &[("CredentialsRotated", "rotated db", 1)]);
 }
 
 #[test]
-fn a_failure_is_a_warning_with_its_reason() {
+fn a_failure_is_recorded_as_a_warning_with_its_reason() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &[]);
     scene.server.delete(Kind::Secret, "prod", "db");
     let message = "Secret prod/db: secrets \"db\" not found; its files stay as they are (--on-delete keep)";
     let written = written(&scene);
     let expected = [("CredentialsFailed", message, 1), ("CredentialsWritten", written.as_str(), 1)];
-    are_recorded(&scene, &running, &expected);
+    expect_events(&scene, &running, &expected);
     let failed = recorded(&scene).into_iter().find(|event| event["reason"] == "CredentialsFailed").unwrap();
     assert_eq!(failed["type"], "Warning");
 }
 
 #[test]
-fn files_that_are_stale_for_a_while_are_called_so_with_the_reason_until_they_are_current() {
+fn stale_files_are_recorded_with_the_reason_until_current_again() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &["--stale-after", "100ms"]);
     scene.server.delete(Kind::Secret, "prod", "db");
     let of = |reason: &str| recorded(&scene).into_iter().find(|event| event["reason"] == reason);
-    poll_until(HANGS, "it is called stale", || of("CredentialsStale").is_some());
+    poll_until(HANGS, "CredentialsStale is recorded", || of("CredentialsStale").is_some());
     let stale = of("CredentialsStale").unwrap();
     let message = stale["message"].as_str().unwrap();
     assert!(message.starts_with("the files may have been out of date since 20"), "{message}");
@@ -108,7 +108,7 @@ fn files_that_are_stale_for_a_while_are_called_so_with_the_reason_until_they_are
     assert_eq!(stale["type"], "Warning");
     assert!(of("CredentialsCurrent").is_none(), "{}", running.stderr());
     change(&scene, "test-password-1");
-    poll_until(HANGS, "it is called current", || of("CredentialsCurrent").is_some());
+    poll_until(HANGS, "CredentialsCurrent is recorded", || of("CredentialsCurrent").is_some());
     change(&scene, "test-password-2");
     poll_until(HANGS, "both rotations are recorded", || {
         of("CredentialsRotated").is_some_and(|rotated| rotated["count"] == 2)
@@ -118,18 +118,18 @@ fn files_that_are_stale_for_a_while_are_called_so_with_the_reason_until_they_are
 }
 
 #[test]
-fn a_short_failure_is_followed_by_the_event_that_it_is_over() {
+fn the_end_of_a_short_failure_is_recorded() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &[]);
     scene.server.delete(Kind::Secret, "prod", "db");
     let has = |reason: &str| recorded(&scene).iter().any(|event| event["reason"] == reason);
-    poll_until(HANGS, "it is recorded", || has("CredentialsFailed"));
+    poll_until(HANGS, "the Event is recorded", || has("CredentialsFailed"));
     change(&scene, "test-password-1");
-    poll_until(HANGS, &format!("it is over: {}", running.stderr()), || has("CredentialsCurrent"));
+    poll_until(HANGS, &format!("the end is recorded: {}", running.stderr()), || has("CredentialsCurrent"));
 }
 
 #[test]
-fn of_an_outage_of_the_api_server_there_are_few_events_however_many_secrets_there_are() {
+fn an_outage_causes_few_events_however_many_secrets_there_are() {
     const SECRETS: usize = 40;
     let names: Vec<_> = (0..SECRETS).map(|number| format!("s{number}")).collect();
     let annotations: Vec<_> = names.iter().map(|name| (format!("{name}.secret"), name.as_str())).collect();
@@ -143,7 +143,7 @@ fn of_an_outage_of_the_api_server_there_are_few_events_however_many_secrets_ther
     let fault = Fault::Status { code: 503, retry_after: None, message: "test".into() };
     scene.server.fail_on("/", fault, Times::Always);
     scene.server.drop_connections();
-    poll_until(HANGS, "it is called stale", || running.stderr().contains("out of date since"));
+    poll_until(HANGS, "CredentialsStale is recorded", || running.stderr().contains("out of date since"));
     scene.server.clear_faults();
     let count = |reason: &str| recorded(&scene).iter().filter(|event| event["reason"] == reason).count();
     let over = || count("CredentialsStale") == 1 && count("CredentialsCurrent") >= 1;
@@ -152,21 +152,21 @@ fn of_an_outage_of_the_api_server_there_are_few_events_however_many_secrets_ther
 }
 
 #[test]
-fn staleness_is_said_at_once_when_only_a_watch_fails() {
+fn staleness_is_recorded_at_once_when_only_a_watch_fails() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &["--stale-after", "100ms", "--grace", "0s"]);
-    poll_until(HANGS, "it is watched", || scene.server.open_watches() == 1);
+    poll_until(HANGS, "the Secret is watched", || scene.server.open_watches() == 1);
     let fault = Fault::Status { code: 503, retry_after: None, message: "test".into() };
     scene.server.fail_on("watch=true", fault, Times::Always);
     scene.server.drop_connections();
-    poll_until(HANGS, "it is called stale", || running.stderr().contains("out of date since"));
+    poll_until(HANGS, "CredentialsStale is recorded", || running.stderr().contains("out of date since"));
     scene.server.clear_faults();
-    poll_until(2 * HANGS, "it is watched again", || running.stderr().contains("is watched again"));
-    poll_until(HANGS, "it is called current", || running.stderr().contains("are current again"));
+    poll_until(2 * HANGS, "the Secret is watched again", || running.stderr().contains("is watched again"));
+    poll_until(HANGS, "CredentialsCurrent is recorded", || running.stderr().contains("are current again"));
 }
 
 #[test]
-fn what_is_cleared_is_not_called_rotated() {
+fn cleared_files_are_not_recorded_as_a_rotation() {
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
     let running = sidecar(&scene, &["--on-delete", "clear"]);
@@ -178,17 +178,17 @@ fn what_is_cleared_is_not_called_rotated() {
         ("CredentialsRotated", "cleared more", 1),
         ("CredentialsWritten", written.as_str(), 1),
     ];
-    are_recorded(&scene, &running, &expected);
+    expect_events(&scene, &running, &expected);
 }
 
 #[test]
-fn an_application_that_cannot_be_told_for_a_while_is_a_warning_until_it_is_told() {
+fn a_failing_notification_is_a_warning_until_it_succeeds() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     let scene = Scene::new(&[("db.secret", "db"), ("db.on-change", &format!("GET http://{address}/"))]);
     let running = sidecar(&scene, &["--stale-after", "100ms", "--grace", "200ms"]);
-    poll_until(HANGS, "it is watched", || scene.server.open_watches() == 1);
+    poll_until(HANGS, "the Secret is watched", || scene.server.open_watches() == 1);
     change(&scene, "test-password-1");
     let of = |reason: &str| recorded(&scene).into_iter().find(|event| event["reason"] == reason);
     poll_until(HANGS, &format!("it is recorded: {}", running.stderr()), || {
@@ -201,7 +201,7 @@ fn an_application_that_cannot_be_told_for_a_while_is_a_warning_until_it_is_told(
 }
 
 #[test]
-fn a_watch_that_nobody_needs_any_more_fails_in_silence() {
+fn an_obsolete_watch_fails_silently() {
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
     let running = sidecar(&scene, &["--follow-annotations"]);
@@ -217,22 +217,22 @@ fn a_watch_that_nobody_needs_any_more_fails_in_silence() {
 }
 
 #[test]
-fn an_outage_is_recorded_when_it_is_over() {
+fn an_outage_is_recorded_after_it_ends() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &[]);
-    poll_until(HANGS, "the first Event is there", || recorded(&scene).len() == 1);
+    poll_until(HANGS, "the first Event is recorded", || recorded(&scene).len() == 1);
     let fault = Fault::Status { code: 503, retry_after: None, message: "test".into() };
     scene.server.fail_on("/", fault, Times::Always);
     scene.server.drop_connections();
-    poll_until(HANGS, "it is said", || running.stderr().contains("answered 503"));
+    poll_until(HANGS, "the message is logged", || running.stderr().contains("answered 503"));
     scene.server.clear_faults();
-    poll_until(HANGS, "it is recorded", || {
+    poll_until(HANGS, "the Event is recorded", || {
         recorded(&scene).iter().any(|event| event["reason"] == "CredentialsFailed")
     });
 }
 
 #[test]
-fn without_the_right_to_patch_each_time_is_an_event_of_its_own() {
+fn without_the_patch_permission_each_occurrence_is_a_new_event() {
     let scene = Scene::plain();
     scene.server.forbid_kind(Verb::Patch, Kind::Event);
     let running = sidecar(&scene, &[]);
@@ -245,24 +245,24 @@ fn without_the_right_to_patch_each_time_is_an_event_of_its_own() {
         assert!(rotations().all(|event| event["count"] == 1));
     }
     let patches = scene.server.request_lines().iter().filter(|line| line.starts_with("PATCH")).count();
-    assert_eq!(patches, 1, "it does not ask again for what it may not do");
+    assert_eq!(patches, 1, "a forbidden patch is not repeated");
 }
 
 #[test]
-fn an_event_that_the_api_server_has_forgotten_is_created_again() {
+fn an_event_that_has_expired_is_created_again() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &[]);
     change(&scene, "test-password-1");
-    poll_until(HANGS, "both are there", || recorded(&scene).len() == 2);
+    poll_until(HANGS, "both changes arrive", || recorded(&scene).len() == 2);
     for event in recorded(&scene) {
         scene.server.delete(Kind::Event, "prod", event["metadata"]["name"].as_str().unwrap());
     }
     change(&scene, "test-password-2");
-    are_recorded(&scene, &running, &[("CredentialsRotated", "rotated db", 2)]);
+    expect_events(&scene, &running, &[("CredentialsRotated", "rotated db", 2)]);
 }
 
 #[test]
-fn without_the_right_to_create_them_it_is_said_once_and_nothing_else_changes() {
+fn missing_permission_for_events_is_logged_once() {
     let scene = Scene::plain();
     scene.server.forbid_kind(Verb::Create, Kind::Event);
     let running = sidecar(&scene, &[]);
@@ -277,45 +277,45 @@ fn without_the_right_to_create_them_it_is_said_once_and_nothing_else_changes() {
     let expected = ["\"CredentialsWritten\"", "\"CredentialsRotated\"", "\"CredentialsRotated\""];
     poll_until(HANGS, "each is tried once", || said() == expected);
     let rule = "{apiGroups: [\"\"], resources: [events], verbs: [create, patch]}; the Event is left out";
-    poll_until(HANGS, "it is said", || running.stderr().contains(rule));
+    poll_until(HANGS, "the message is logged", || running.stderr().contains(rule));
     assert_eq!(running.stderr().matches(rule).count(), 1, "{}", running.stderr());
     assert!(recorded(&scene).is_empty());
 }
 
 #[test]
-fn a_lost_answer_makes_no_second_event() {
+fn a_lost_response_does_not_create_a_second_event() {
     let scene = Scene::plain();
-    // The API server has the Event, and its answer never arrives whole.
+    // The API server stores the Event, but its response is cut off.
     scene.server.fail_on("/events", Fault::TruncateBody, Times::Once);
     let running = sidecar(&scene, &[]);
     change(&scene, "test-password-1");
     let written = written(&scene);
     let expected = [("CredentialsRotated", "rotated db", 1), ("CredentialsWritten", written.as_str(), 1)];
-    are_recorded(&scene, &running, &expected);
+    expect_events(&scene, &running, &expected);
     let asked = scene.server.request_lines().iter().filter(|line| line.starts_with("POST")).count();
-    assert_eq!(asked, 3, "one is asked for twice");
+    assert_eq!(asked, 3, "one request is repeated");
     assert!(!running.stderr().contains("left out"), "{}", running.stderr());
 }
 
 #[test]
-fn a_pod_whose_uid_is_given_is_not_asked_for() {
+fn with_a_given_pod_uid_the_pod_is_not_read() {
     let scene = Scene::plain();
-    let folder = tempfile::tempdir().unwrap();
-    let annotations = folder.path().join("annotations");
+    let directory = tempfile::tempdir().unwrap();
+    let annotations = directory.path().join("annotations");
     std::fs::write(&annotations, "podcreds.io/db.secret=\"db\"\n").unwrap();
     let mut command = scene.command(&["sidecar", "--events", "--annotations-file"]);
     command.arg(&annotations).env("POD_UID", "test-uid-1");
     let running = Running::start(command);
-    poll_until(HANGS, "it is recorded", || recorded(&scene).len() == 1);
+    poll_until(HANGS, "the Event is recorded", || recorded(&scene).len() == 1);
     assert_eq!(recorded(&scene)[0]["involvedObject"]["uid"], "test-uid-1", "{}", running.stderr());
     assert!(scene.server.request_lines().iter().all(|line| !line.contains("/pods/")));
 }
 
 #[test]
-fn events_are_not_recorded_unless_asked_for() {
+fn events_are_recorded_only_with_the_flag() {
     let scene = Scene::plain();
     let running = Running::start(scene.command(&["sidecar"]));
-    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
     change(&scene, "test-password-1");
     assert!(recorded(&scene).is_empty(), "{}", running.stderr());
 }

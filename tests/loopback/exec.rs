@@ -1,4 +1,4 @@
-//! `podcreds exec`: what the program that it becomes finds, and what is said when it does not become one.
+//! `podcreds exec`: what the started program inherits, and the errors when no program is started.
 
 use std::fs;
 use std::io::Write;
@@ -17,10 +17,10 @@ use rustix::process::Signal;
 
 use crate::support::program;
 use crate::support::run::{Finished, Running, poll_until, run};
-use crate::volume::{NOBODY, root};
+use crate::volume::{UNPRIVILEGED, root};
 use crate::{HANGS, PASSWORD, PODCREDS, Scene, assert_code, assert_has};
 
-/// A credential of format env, and one of files that is none of exec's business.
+/// A credential of format env, and one that exec does not use.
 const ANNOTATIONS: [(&str, &str); 4] = [
     ("db.secret", "db"),
     ("db.format", "env"),
@@ -37,7 +37,7 @@ fn scene() -> Scene {
     scene
 }
 
-/// The same after `init`.
+/// A scene after `init`.
 fn published() -> Scene {
     let scene = scene();
     assert_code(&scene.init(&[]), 0);
@@ -48,7 +48,7 @@ fn exec(scene: &Scene, flags: &[&str], program: &[&str]) -> Finished {
     run(scene.command(&[&["exec"], flags, &["--"], program].concat()), HANGS)
 }
 
-/// Publishes files as podcreds does, and keeps no earlier version.
+/// Publishes files as podcreds does, without keeping an earlier version.
 fn publish(volume: &Path, files: &[(&str, &str)]) {
     let file = |(path, content): &(&str, &str)| {
         (RelativePath::parse(path).unwrap(), BundleFile { content: (*content).into(), mode: None })
@@ -73,7 +73,7 @@ fn the_variables_are_added_to_the_environment_and_win() {
             .collect();
         let finished = run(command, HANGS);
         assert_code(&finished, 0);
-        assert_eq!(finished.stderr, "", "what the application says is all that is said");
+        assert_eq!(finished.stderr, "", "only the application writes to standard error");
         let mut expected =
             [&before[..], &["DB_USER=app".to_owned(), format!("DB_PASSWORD={password}")]].concat();
         expected.sort();
@@ -100,7 +100,7 @@ fn the_volume_needs_neither_an_api_server_nor_a_service_account() {
 }
 
 #[test]
-fn rendered_it_asks_for_the_secrets_of_the_env_credentials_alone() {
+fn with_render_only_the_secrets_of_env_credentials_are_read() {
     let scene = scene();
     let finished = exec(&scene, &["--render"], &["/bin/sh", "-c", "echo $DB_PASSWORD"]);
     assert_code(&finished, 0);
@@ -113,7 +113,7 @@ fn rendered_it_asks_for_the_secrets_of_the_env_credentials_alone() {
 }
 
 #[test]
-fn a_connection_in_a_variable_is_taken_from_the_volume_and_rendered() {
+fn a_connection_in_a_variable_works_from_volume_and_render() {
     let words = [
         ("db.secret", "db"),
         ("db.format", "uri"),
@@ -130,7 +130,7 @@ fn a_connection_in_a_variable_is_taken_from_the_volume_and_rendered() {
 }
 
 #[test]
-fn rendered_it_fails_as_init_does() {
+fn with_render_it_fails_like_init() {
     let scene = Scene::new(&[("db.secret", "none"), ("db.format", "env")]);
     let finished = exec(&scene, &["--render", "--timeout", "200ms"], &["/bin/true"]);
     assert_code(&finished, 3);
@@ -143,7 +143,7 @@ fn rendered_it_fails_as_init_does() {
 }
 
 #[test]
-fn the_process_becomes_the_program_whose_signals_and_exit_code_are_its_own() {
+fn the_program_replaces_the_process() {
     let scene = published();
     for source in SOURCES {
         let script = "trap 'exit 42' TERM; echo ready; while :; do sleep 0.01; done";
@@ -155,7 +155,7 @@ fn the_process_becomes_the_program_whose_signals_and_exit_code_are_its_own() {
         assert_eq!(
             fs::read_link(format!("{proc}/exe")).unwrap(),
             fs::canonicalize("/bin/sh").unwrap(),
-            "no process stays in front of it"
+            "the program replaces the process"
         );
         let arguments = fs::read_to_string(format!("{proc}/cmdline")).unwrap();
         assert_eq!(arguments, format!("/bin/sh\0-c\0{script}\0name\0"));
@@ -167,11 +167,11 @@ fn the_process_becomes_the_program_whose_signals_and_exit_code_are_its_own() {
     }
 }
 
-/// What a program inherits beside its environment, as it sees it itself.
+/// What a program inherits besides its environment, as printed by the program.
 const INHERITED: &str = "grep -E '^(Umask|Sig(Blk|Ign)|Uid|Groups|NoNewPrivs)' /proc/self/status; ls /proc/self/fd; pwd; ulimit -a; cat";
 
 #[test]
-fn all_else_that_a_process_inherits_is_handed_on_as_it_was() {
+fn the_program_inherits_everything_else_unchanged() {
     let scene = published();
     let state = |program: &[&str], prelude: &str| {
         let mut command = Command::new("/bin/sh");
@@ -192,14 +192,14 @@ fn all_else_that_a_process_inherits_is_handed_on_as_it_was() {
     for source in SOURCES {
         let program = [&[PODCREDS, "exec"], source, &["--"]].concat();
         assert_eq!(state(&program, ":"), alone, "{source:?}");
-        // Ignored by whoever started us, it stays so, but for SIGPIPE: Rust ignores it in every program.
+        // Signals ignored by the parent stay ignored, except SIGPIPE, which Rust ignores in every program.
         assert_eq!(state(&program, "trap '' HUP INT TERM"), state(&[], "trap '' HUP INT TERM"), "{source:?}");
         assert_eq!(state(&program, "trap '' PIPE"), alone, "{source:?}");
     }
 }
 
 #[test]
-fn a_name_without_a_slash_is_looked_for_in_path() {
+fn a_name_without_a_slash_is_searched_in_path() {
     let scene = published();
     let program = scene.pod.root().join("my-app");
     program::script(&program, "echo $DB_PASSWORD $*");
@@ -211,7 +211,7 @@ fn a_name_without_a_slash_is_looked_for_in_path() {
 }
 
 #[test]
-fn a_program_that_cannot_be_started_is_told_from_one_that_is_not_there() {
+fn a_program_not_found_exits_127_and_a_failed_start_126() {
     let scene = published();
     let file = |name: &str, content: &[u8], mode| {
         let path = scene.pod.root().join(name);
@@ -235,7 +235,7 @@ fn a_program_that_cannot_be_started_is_told_from_one_that_is_not_there() {
 }
 
 #[test]
-fn a_variable_that_linux_does_not_take_is_named_without_its_value() {
+fn a_variable_that_linux_rejects_is_reported_without_its_value() {
     let scene = scene();
     scene.put_password(&PASSWORD.repeat(20_000));
     assert_code(&scene.init(&[]), 0);
@@ -249,7 +249,7 @@ fn a_variable_that_linux_does_not_take_is_named_without_its_value() {
 }
 
 #[test]
-fn what_format_env_does_not_write_is_refused_by_file_and_line_and_nothing_is_started() {
+fn an_invalid_env_file_is_rejected_with_file_and_line() {
     let scene = Scene::new(&[]);
     for (content, line) in [
         (format!("password='{PASSWORD}'\n"), 1),
@@ -268,7 +268,7 @@ fn what_format_env_does_not_write_is_refused_by_file_and_line_and_nothing_is_sta
 }
 
 #[test]
-fn every_env_file_is_read_unless_some_are_named() {
+fn all_env_files_are_read_unless_some_are_named() {
     let scene = Scene::new(&[
         ("a.secret", "db"),
         ("a.format", "env"),
@@ -315,7 +315,7 @@ fn every_env_file_is_read_unless_some_are_named() {
             assert_code(&exec(&scene, &[&flags[..], &["--allow-none"]].concat(), &show), 0);
         }
     }
-    // Only the annotations tell that it is one.
+    // Only the annotations show that it is an env file.
     assert_has(
         &exec(&scene, &["--render"], &show).stderr,
         &["files a.env and c set variable A to different values"],
@@ -323,7 +323,7 @@ fn every_env_file_is_read_unless_some_are_named() {
 }
 
 #[test]
-fn without_any_env_file_it_starts_only_if_that_is_allowed() {
+fn without_env_files_it_starts_only_if_allowed() {
     let scene = Scene::plain();
     assert_code(&scene.init(&[]), 0);
     for source in SOURCES {
@@ -337,7 +337,7 @@ fn without_any_env_file_it_starts_only_if_that_is_allowed() {
 }
 
 #[test]
-fn the_first_files_are_waited_for_and_not_for_ever() {
+fn it_waits_for_the_first_files_up_to_the_timeout() {
     let scene = scene();
     let finished = exec(&scene, &["--timeout", "200ms"], &["/bin/true"]);
     assert_code(&finished, 4);
@@ -364,7 +364,7 @@ fn the_first_files_are_waited_for_and_not_for_ever() {
 }
 
 #[test]
-fn as_the_first_process_of_a_container_it_ends_on_a_signal_while_it_waits() {
+fn a_signal_ends_it_as_pid_1_while_it_waits() {
     let Some(()) = root() else { return };
     let scene = scene();
     for source in SOURCES {
@@ -395,7 +395,7 @@ fn catches_term(pid: i32) -> bool {
 }
 
 #[test]
-fn a_volume_that_cannot_be_read_ends_it_at_once() {
+fn an_unreadable_volume_fails_at_once() {
     let scene = published();
     let missing = exec(&scene, &["--volume", "/none/such"], &["/bin/true"]);
     assert_code(&missing, 5);
@@ -409,7 +409,7 @@ fn a_volume_that_cannot_be_read_ends_it_at_once() {
 }
 
 #[test]
-fn the_variables_of_a_directory_are_of_one_version_however_fast_versions_follow_each_other() {
+fn the_variables_of_a_directory_come_from_one_version() {
     let scene = Scene::new(&[]);
     let volume = scene.pod.volume();
     let over = AtomicBool::new(false);
@@ -438,22 +438,22 @@ fn the_variables_of_a_directory_are_of_one_version_however_fast_versions_follow_
             let numbers: Vec<_> = printed.split_whitespace().collect();
             let (in_directory, at_top) = (&numbers[..8], numbers[8]);
             assert!(in_directory.iter().all(|number| number == &numbers[0]), "{printed}");
-            assert_eq!(at_top.len() % 5000, 0, "a file at the top is whole");
+            assert_eq!(at_top.len() % 5000, 0, "a top-level file is whole");
         }
     });
 }
 
 #[test]
-fn a_file_of_another_user_is_an_error_and_a_folder_of_his_is_passed_over() {
+fn an_unreadable_env_file_is_an_error_an_unreadable_directory_is_not() {
     let Some(()) = root() else { return };
     let scene = Scene::new(&[&ANNOTATIONS[..], &[("raw.file-mode", "0400"), ("raw.path", "raw/x")]].concat());
     scene.server.put_secret("prod", "other", &[("token.env", b"test-token-x")]);
     assert_code(&scene.init(&[]), 0);
     fs::set_permissions(scene.pod.root(), fs::Permissions::from_mode(0o755)).unwrap();
-    // The program under test may be where only root can go.
+    // The test binary may be in a directory that only root can enter.
     let program = scene.pod.root().join("podcreds");
     program::copy(PODCREDS, &program);
-    let as_nobody = || {
+    let run_unprivileged = || {
         let mut command = Command::new(&program);
         command.args([
             "exec",
@@ -464,17 +464,17 @@ fn a_file_of_another_user_is_an_error_and_a_folder_of_his_is_passed_over() {
             "-c",
             "echo $DB_USER",
         ]);
-        command.uid(NOBODY).gid(NOBODY);
+        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
         run(command, HANGS)
     };
-    let finished = as_nobody();
+    let finished = run_unprivileged();
     assert_code(&finished, 0);
     assert_eq!(finished.stdout_text(), "app\n");
 
     scene.annotate(&[&ANNOTATIONS[..], &[("db.file-mode", "0400")]].concat());
     scene.server.put_secret("prod", "other", &[("token", b"test-token-x")]);
     assert_code(&scene.init(&[]), 0);
-    let finished = as_nobody();
+    let finished = run_unprivileged();
     assert_code(&finished, 5);
     assert_has(&finished.stderr, &["this process (uid 65532) may not read files in it: set fsGroup"]);
 }

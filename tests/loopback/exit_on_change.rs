@@ -1,4 +1,5 @@
-//! `sidecar --exit-on-change`: it ends after a rotation, once the new files are out, and after nothing else.
+//! `sidecar --exit-on-change`: the sidecar exits after a rotation, once the new files are published, and for no other
+//! reason.
 
 use rustix::process::Signal;
 
@@ -8,33 +9,33 @@ use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
 const CODE: &str = "88";
 
-/// Starts a sidecar that is to exit with [`CODE`], and waits until the password is out.
+/// Starts a sidecar with `--exit-on-change` and waits until the password is published.
 fn start(scene: &Scene, args: &[&str], password: &str) -> Running {
     let mut command = scene.command(&["sidecar", "--request-timeout", "2s", "--exit-on-change", CODE]);
     command.args(args);
     let running = Running::start(command);
-    is_out(&running);
+    wait_until_published(&running);
     assert_eq!(scene.read("db/password"), password);
     running
 }
 
 #[track_caller]
-fn is_out(running: &Running) {
-    waits(running, "the files are out", || {
+fn wait_until_published(running: &Running) {
+    waits(running, "the files are published", || {
         ["wrote ", "nothing was written"].iter().any(|said| running.stderr().contains(said))
     });
 }
 
 #[track_caller]
 fn waits(running: &Running, what: &str, condition: impl FnMut() -> bool) {
-    poll_until(HANGS, &format!("{what}; it said:\n{}", running.stderr()), condition);
+    poll_until(HANGS, &format!("{what}; log:\n{}", running.stderr()), condition);
 }
 
 #[test]
-fn a_rotation_ends_the_sidecar_with_the_chosen_code_when_the_new_files_are_out() {
+fn a_rotation_ends_the_sidecar_with_the_chosen_exit_code() {
     let scene = Scene::plain();
     let mut password = PASSWORD.to_owned();
-    // The sidecar of the next round finds the files current, and stays until the next rotation.
+    // The next sidecar finds the files current and runs until the next rotation.
     for round in 1..=3 {
         let running = start(&scene, &[], &password);
         waits(&running, "a watch is open", || scene.server.open_watches() == 1);
@@ -46,12 +47,12 @@ fn a_rotation_ends_the_sidecar_with_the_chosen_code_when_the_new_files_are_out()
         let message = "rotated db; exiting with code 88 (--exit-on-change)";
         assert_has(&finished.stderr, &[message]);
         assert_eq!(scene.pod.termination_message().trim_end(), message);
-        poll_until(HANGS, "the server has noticed the end", || scene.server.open_watches() == 0);
+        poll_until(HANGS, "the server notices the end", || scene.server.open_watches() == 0);
     }
 }
 
 #[test]
-fn a_change_that_is_found_at_the_start_ends_the_sidecar_once() {
+fn a_change_found_at_the_start_ends_the_sidecar_once() {
     let scene = Scene::plain();
     assert_code(&scene.init(&[]), 0);
     scene.put_password("test-password-1");
@@ -63,7 +64,7 @@ fn a_change_that_is_found_at_the_start_ends_the_sidecar_once() {
 }
 
 #[test]
-fn neither_the_first_files_nor_another_read_nor_cleared_files_end_the_sidecar() {
+fn only_a_rotation_ends_the_sidecar() {
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
     let command = scene.command(&[
@@ -78,7 +79,7 @@ fn neither_the_first_files_nor_another_read_nor_cleared_files_end_the_sidecar() 
         "clear",
     ]);
     let mut running = Running::start(command);
-    waits(&running, "the first files are out", || scene.read("db/password") == PASSWORD);
+    waits(&running, "the first files are published", || scene.read("db/password") == PASSWORD);
     let reads = || scene.server.requests().len();
     let before = reads();
     waits(&running, "everything is read again", || reads() > before + 4);
@@ -92,7 +93,7 @@ fn neither_the_first_files_nor_another_read_nor_cleared_files_end_the_sidecar() 
 }
 
 #[test]
-fn on_change_has_no_effect_and_the_log_says_so() {
+fn ignored_on_change_annotations_are_logged() {
     let scene = Scene::new(&[("db.secret", "db"), ("db.on-change", "touch reload")]);
     let running = start(&scene, &[], PASSWORD);
     waits(&running, "a watch is open", || scene.server.open_watches() == 1);
@@ -104,7 +105,7 @@ fn on_change_has_no_effect_and_the_log_says_so() {
 }
 
 #[test]
-fn a_code_that_means_something_else_is_refused() {
+fn exit_codes_with_another_meaning_are_rejected() {
     let scene = Scene::plain();
     for code in ["0", "1", "5", "126", "137", "255", "256", "-1", "x"] {
         let finished = run(scene.command(&["sidecar", &format!("--exit-on-change={code}")]), HANGS);
@@ -118,7 +119,7 @@ fn a_code_that_means_something_else_is_refused() {
         let mut command = scene.command(&["sidecar"]);
         command.env("PODCREDS_EXIT_ON_CHANGE", code);
         let mut running = Running::start(command);
-        is_out(&running);
+        wait_until_published(&running);
         running.send(Signal::TERM);
         assert_code(&running.wait(HANGS), 0);
     }

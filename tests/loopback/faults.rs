@@ -1,5 +1,5 @@
-//! Fault by fault: what passes is waited out, what stays ends the run with a code and a message, and either way the
-//! volume holds a whole bundle.
+//! Faults of the API server: transient ones are retried, lasting ones end the run with a code and a message, and in
+//! either case the volume holds a whole bundle.
 
 use std::process::Command;
 use std::time::Duration;
@@ -15,8 +15,9 @@ fn status(code: u16, retry_after: Option<&str>) -> Fault {
     Fault::Status { code, retry_after: retry_after.map(str::to_owned), message: "test message".into() }
 }
 
-/// Faults that may pass, and what is said of each when it does not. The whole time is short, and so is a request's.
-fn passing() -> Vec<(Fault, i32, &'static str)> {
+/// Faults that may be transient, with the exit code and message if they last. The timeouts of run and request are
+/// short.
+fn transient() -> Vec<(Fault, i32, &'static str)> {
     let garbled = r#"{"kind":"Secret","metadata":{"name":"db","namespace":"prod"},"data":{"a":"!"}}"#;
     let drip = Fault::Drip { interval: Duration::from_millis(50) };
     vec![
@@ -39,8 +40,8 @@ fn passing() -> Vec<(Fault, i32, &'static str)> {
 }
 
 #[test]
-fn what_passes_is_waited_out() {
-    for (fault, _, _) in passing() {
+fn transient_faults_are_retried() {
+    for (fault, _, _) in transient() {
         let scene = Scene::plain();
         scene.server.fail_on("/secrets/", fault.clone(), Times::N(2));
         let finished = scene.init(&["--request-timeout", "300ms"]);
@@ -51,8 +52,8 @@ fn what_passes_is_waited_out() {
 }
 
 #[test]
-fn what_stays_ends_the_run_with_its_code_and_message_and_the_old_bundle_intact() {
-    for (fault, code, part) in passing() {
+fn a_lasting_fault_ends_the_run_and_keeps_the_old_bundle() {
+    for (fault, code, part) in transient() {
         let scene = Scene::plain();
         assert_code(&scene.init(&[]), 0);
         let before = (scene.names(), scene.files());
@@ -66,7 +67,7 @@ fn what_stays_ends_the_run_with_its_code_and_message_and_the_old_bundle_intact()
 }
 
 #[test]
-fn what_cannot_pass_ends_the_run_at_once() {
+fn a_permanent_fault_ends_the_run_at_once() {
     for (fault, code, part) in [
         (Fault::Redirect("https://127.0.0.1:1/".into()), 4, "answered with a redirect (307)"),
         (Fault::HugeBody { bytes: 64 * 1024 * 1024 }, 3, "larger than 4194304 bytes"),
@@ -84,7 +85,7 @@ fn what_cannot_pass_ends_the_run_at_once() {
 }
 
 #[test]
-fn a_refused_token_is_read_again() {
+fn a_rejected_token_is_reread() {
     let scene = Scene::plain();
     scene.server.accept_tokens(&["test-token-2"]);
     let running = Running::start(scene.command(&["init"]));
@@ -97,7 +98,7 @@ fn a_refused_token_is_read_again() {
 }
 
 #[test]
-fn a_right_that_is_missing_is_named_as_the_rule_that_grants_it() {
+fn a_missing_permission_is_reported_with_the_rule_that_grants_it() {
     let scene = Scene::plain();
     scene.server.forbid(Kind::Secret, "prod", "db");
     let finished = scene.init(&["--timeout", "300ms"]);
@@ -119,17 +120,17 @@ fn a_right_that_is_missing_is_named_as_the_rule_that_grants_it() {
 }
 
 #[test]
-fn a_secret_that_comes_late_is_waited_for() {
+fn init_waits_for_a_secret_that_is_created_late() {
     let scene = Scene::new(&[("db.secret", "late")]);
     let running = Running::start(scene.command(&["init"]));
-    poll_until(HANGS, "the Secret is asked for", || scene.server.requests().len() > 1);
+    poll_until(HANGS, "the Secret is requested", || scene.server.requests().len() > 1);
     scene.server.put_secret("prod", "late", &[("password", b"test-password-late")]);
     assert_code(&running.wait(HANGS), 0);
     assert_eq!(scene.read("db/password"), "test-password-late");
 }
 
 #[test]
-fn all_objects_that_fail_are_named_together() {
+fn all_failing_objects_are_reported_together() {
     let scene = Scene::new(&[("a.secret", "none"), ("b.secret", "db"), ("c.configmap", "gone")]);
     scene.server.fail_on("/secrets/db", status(500, None), Times::Always);
     let finished = scene.init(&["--timeout", "300ms"]);
@@ -145,22 +146,22 @@ fn all_objects_that_fail_are_named_together() {
 }
 
 #[test]
-fn retry_after_is_obeyed() {
+fn retry_after_is_honored() {
     let scene = Scene::plain();
     scene.server.fail_on("/secrets/", status(429, Some("1")), Times::Once);
     let finished = scene.init(&[]);
     assert_code(&finished, 0);
-    assert!(finished.elapsed >= Duration::from_secs(1), "asked again after {:?}", finished.elapsed);
+    assert!(finished.elapsed >= Duration::from_secs(1), "repeated after {:?}", finished.elapsed);
 
     let scene = Scene::plain();
     scene.server.fail_on("/secrets/", status(429, Some("3600")), Times::Always);
     let finished = scene.init(&[]);
     assert_code(&finished, 4);
-    assert_eq!(scene.server.requests().len(), 2, "a wait beyond the whole time is not begun");
+    assert_eq!(scene.server.requests().len(), 2, "it does not wait beyond the timeout");
 }
 
 #[test]
-fn a_missing_page_of_a_proxy_is_no_missing_secret() {
+fn a_404_from_a_proxy_does_not_mean_a_missing_secret() {
     let scene = Scene::new(&[("db.secret", "db"), ("db.optional", "true")]);
     assert_code(&scene.init(&[]), 0);
     let page = b"HTTP/1.1 404 Not Found\r\nContent-Length: 9\r\n\r\nnot found";
@@ -172,9 +173,9 @@ fn a_missing_page_of_a_proxy_is_no_missing_secret() {
 }
 
 #[test]
-fn the_whole_time_bounds_all_phases_together() {
+fn the_timeout_covers_all_phases_together() {
     let scene = Scene::plain();
-    // Each piece comes well within a request's time, all of them would take a minute.
+    // Each piece arrives well within the request timeout; all of them would take a minute.
     scene.server.fail_on("/secrets/", Fault::Drip { interval: Duration::from_millis(200) }, Times::Always);
     let finished = scene.init(&["--timeout", "1s", "--request-timeout", "1h"]);
     assert_code(&finished, 4);
@@ -182,7 +183,7 @@ fn the_whole_time_bounds_all_phases_together() {
 }
 
 #[test]
-fn retries_are_few_because_they_back_off() {
+fn retries_back_off() {
     let scene = Scene::plain();
     scene.server.fail_on("/secrets/", status(500, None), Times::Always);
     assert_code(&scene.init(&["--timeout", "2s"]), 4);
@@ -191,7 +192,7 @@ fn retries_are_few_because_they_back_off() {
 }
 
 #[test]
-fn a_server_that_never_speaks_is_given_up() {
+fn a_server_that_never_responds_times_out() {
     let hole = BlackHole::start();
     let scene = Scene::plain();
     let mut command = scene.command(&["init", "--timeout", "400ms"]);
@@ -202,28 +203,28 @@ fn a_server_that_never_speaks_is_given_up() {
 }
 
 #[test]
-fn a_server_that_is_not_there_yet_is_waited_for() {
+fn init_waits_for_a_server_that_is_not_up_yet() {
     let scene = Scene::plain();
     scene.server.stop();
     let mut running = Running::start(scene.command(&["init"]));
-    poll_until(HANGS, "it is tried again", || running.stderr().contains("cannot be reached"));
+    poll_until(HANGS, "the request is retried", || running.stderr().contains("cannot be reached"));
     assert!(running.is_alive());
     scene.server.start_again();
     assert_code(&running.wait(HANGS), 0);
 }
 
 #[test]
-fn a_connection_that_the_server_closed_meanwhile_is_made_anew() {
+fn a_connection_closed_by_the_server_is_replaced() {
     let scene = Scene::new(&[("db.secret", "late")]);
     let running = Running::start(scene.command(&["init"]));
-    poll_until(HANGS, "the Secret is asked for", || scene.server.requests().len() > 1);
+    poll_until(HANGS, "the Secret is requested", || scene.server.requests().len() > 1);
     scene.server.drop_connections();
     scene.server.put_secret("prod", "late", &[("password", b"x")]);
     assert_code(&running.wait(HANGS), 0);
 }
 
 #[test]
-fn sigterm_and_sigint_end_it_at_once_in_the_middle_of_a_request() {
+fn sigterm_and_sigint_end_it_during_a_request() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let scene = Scene::plain();
         scene.server.fail_on("/secrets/", Fault::SilentHeader, Times::Always);
@@ -235,9 +236,9 @@ fn sigterm_and_sigint_end_it_at_once_in_the_middle_of_a_request() {
     }
 }
 
-/// As the first process of a container: the kernel does nothing by default when that one gets a signal.
+/// The kernel's default action for signals does not apply to PID 1 of a container.
 #[test]
-fn sigterm_ends_it_as_the_first_process_of_its_namespace() {
+fn sigterm_ends_it_as_pid_1() {
     let root = rustix::process::geteuid().is_root().then_some(());
     let Some(()) = require("root, to make a process namespace,", root) else { return };
     let scene = Scene::plain();
@@ -260,7 +261,7 @@ fn sigterm_ends_it_as_the_first_process_of_its_namespace() {
 }
 
 #[test]
-fn a_server_with_another_certificate_authority_later_is_still_refused() {
+fn a_later_server_with_another_authority_is_still_rejected() {
     let (scene, other) = (Scene::plain(), ApiServer::start());
     let mut command = scene.command(&["init", "--timeout", "300ms"]);
     command.env("KUBERNETES_SERVICE_PORT", other.address().port().to_string());

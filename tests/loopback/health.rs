@@ -1,4 +1,4 @@
-//! What the sidecar says of itself: probes, metrics, and clients that mean it no good.
+//! The sidecar's probes and metrics, and clients that misbehave.
 
 use std::fs::{self, File};
 use std::io::{Read, Write, stderr};
@@ -13,7 +13,7 @@ use crate::support::run::{Finished, Running, poll_until, run};
 use crate::support::server::{Fault, Kind, Times};
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
-/// A scene with a sidecar that can be asked.
+/// A scene with a sidecar that serves probes and metrics.
 pub(crate) struct Asked {
     pub(crate) scene: Scene,
     pub(crate) running: Running,
@@ -21,7 +21,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Starts it with these arguments, and waits until it listens.
+    /// Starts the sidecar with these arguments and waits until it listens.
     fn start(scene: Scene, args: &[&str]) -> Self {
         let mut command = scene.command(&["sidecar", "--listen", "127.0.0.1:0"]);
         command.args(args);
@@ -30,17 +30,17 @@ impl Asked {
         Self { scene, running, health }
     }
 
-    /// With its first bundle out and its watches open.
+    /// Starts the sidecar and waits until its first bundle is published and its watches are open.
     pub(crate) fn ready(scene: Scene, args: &[&str]) -> Self {
         let asked = Self::start(scene, args);
-        asked.waits("it is ready", || asked.status("/readyz") == 200);
+        asked.waits("the sidecar is ready", || asked.status("/readyz") == 200);
         asked.waits("its watch is open", || asked.scene.server.open_watches() > 0);
         asked
     }
 
     #[track_caller]
     fn waits(&self, what: &str, condition: impl FnMut() -> bool) {
-        poll_until(HANGS, &format!("{what}; it said:\n{}", self.running.stderr()), condition);
+        poll_until(HANGS, &format!("{what}; log:\n{}", self.running.stderr()), condition);
     }
 
     fn status(&self, path: &str) -> u16 {
@@ -64,13 +64,13 @@ impl Asked {
         self.waits("nothing is stale", || self.metric("podcreds_staleness_seconds") == 0.0);
     }
 
-    /// Staleness is there and grows; readiness and liveness stay.
+    /// The staleness is positive and grows; the sidecar stays ready and live.
     #[track_caller]
     fn is_stale(&self) {
         let stale = || self.metric("podcreds_staleness_seconds");
         self.waits("something is stale", || stale() > 0.0);
         let first = stale();
-        self.waits("it grows older", || stale() > first);
+        self.waits("the staleness grows", || stale() > first);
         assert_eq!((self.status("/readyz"), self.status("/healthz")), (200, 200));
     }
 
@@ -86,7 +86,7 @@ impl Asked {
 impl Drop for Asked {
     fn drop(&mut self) {
         if thread::panicking() {
-            let _ = writeln!(stderr(), "--- the sidecar said\n{}", self.running.stderr());
+            let _ = writeln!(stderr(), "--- log of the sidecar\n{}", self.running.stderr());
         }
     }
 }
@@ -98,30 +98,30 @@ fn two_secrets() -> Scene {
 }
 
 #[test]
-fn it_is_ready_when_the_first_bundle_is_out_and_a_probe_says_so() {
+fn the_sidecar_is_ready_after_the_first_bundle() {
     let asked = Asked::start(Scene::new(&[("db.secret", "late")]), &[]);
-    asked.waits("the Secret is missed", || asked.failures("api_refused") > 0.0);
+    asked.waits("the missing Secret is reported", || asked.failures("api_refused") > 0.0);
     assert_eq!((asked.status("/readyz"), asked.status("/healthz")), (503, 200));
     assert!(asked.metric("podcreds_staleness_seconds") > 0.0, "nothing is current before the first bundle");
     assert_eq!(asked.metric("podcreds_last_success_timestamp_seconds"), 0.0);
     let probed = asked.probe();
     assert_code(&probed, 4);
     let said = "is not ready: 503 Service Unavailable: the first files are not written yet: waiting for Secret prod/late\n";
-    // A line without a time, so that the kubelet takes each failure for the same.
+    // The message has no timestamp, so that the kubelet recognizes repeated failures as the same.
     assert!(probed.stderr.starts_with("http://") && probed.stderr.ends_with(said), "{}", probed.stderr);
     assert_eq!(probed.stderr.lines().count(), 1);
 
     asked.scene.server.put_secret("prod", "late", &[("password", PASSWORD.as_bytes())]);
-    asked.waits("it is ready", || asked.status("/readyz") == 200);
+    asked.waits("the sidecar is ready", || asked.status("/readyz") == 200);
     assert_eq!(asked.scene.read("db/password"), PASSWORD);
     assert_code(&asked.probe(), 0);
     asked.is_current();
 }
 
 #[test]
-fn a_probe_that_nobody_answers_fails_in_time() {
+fn a_probe_without_a_response_times_out() {
     let asked = Asked::start(Scene::plain(), &[]);
-    // Somebody who takes connections and says nothing, and somebody who has gone.
+    // A server that accepts connections and never responds, and a port without a server.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for (address, why) in [(silent.local_addr().unwrap(), "not in time"), (gone, "refused")] {
@@ -135,37 +135,37 @@ fn a_probe_that_nobody_answers_fails_in_time() {
 }
 
 #[test]
-fn a_probe_that_fails_leaves_the_sidecars_last_words_alone() {
+fn a_failing_probe_keeps_the_sidecars_termination_message() {
     let scene = Scene::plain();
-    fs::write(scene.pod.termination_log(), "the sidecar's own").unwrap();
+    fs::write(scene.pod.termination_log(), "the sidecar's own message").unwrap();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert_code(&run(scene.command(&["probe", "--listen", &gone.to_string()]), HANGS), 4);
-    assert_eq!(scene.pod.termination_message(), "the sidecar's own");
+    assert_eq!(scene.pod.termination_message(), "the sidecar's own message");
 }
 
 #[test]
 fn a_rotation_is_counted_and_measured() {
     let asked = Asked::ready(Scene::plain(), &[]);
-    assert_eq!(asked.metric("podcreds_rotations_total"), 0.0, "the first bundle is no rotation");
+    assert_eq!(asked.metric("podcreds_rotations_total"), 0.0, "the first bundle is not one");
     let before = asked.metric("podcreds_last_success_timestamp_seconds");
     asked.scene.put_password("test-password-1");
-    asked.waits("it is counted", || asked.metric("podcreds_rotations_total") == 1.0);
+    asked.waits("the counter rises", || asked.metric("podcreds_rotations_total") == 1.0);
     assert_eq!(asked.scene.read("db/password"), "test-password-1");
     assert_eq!(asked.metric("podcreds_syncs_total{result=\"swapped\"}"), 2.0);
     assert_eq!(asked.metric("podcreds_syncs_total{result=\"failed\"}"), 0.0);
     assert!(asked.metric("podcreds_last_success_timestamp_seconds") > before);
     assert_eq!(asked.metric("podcreds_rotation_duration_seconds_count"), 1.0);
     let took = asked.metric("podcreds_rotation_duration_seconds_sum");
-    // Not before the wait for other changes is over.
+    // Measured at least from the change to the end of the debounce window.
     assert!((0.002..HANGS.as_secs_f64()).contains(&took), "{took}");
-    // The pod, the Secret, its watch, and the Secret again.
+    // Requests: the pod, the Secret, its watch, and the Secret again.
     assert_eq!(asked.requests("200"), 4.0);
     assert_eq!(asked.requests("error"), 0.0);
     asked.is_current();
 }
 
 #[test]
-fn what_init_has_written_makes_the_sidecar_ready() {
+fn files_written_by_init_make_the_sidecar_ready() {
     let scene = Scene::plain();
     assert_code(&scene.init(&[]), 0);
     let asked = Asked::ready(scene, &[]);
@@ -176,26 +176,26 @@ fn what_init_has_written_makes_the_sidecar_ready() {
 }
 
 #[test]
-fn a_rotation_that_had_to_wait_for_the_api_server_is_measured_with_its_wait() {
+fn the_rotation_delay_includes_waiting_for_the_api_server() {
     let asked = Asked::ready(Scene::plain(), &[]);
     asked.scene.server.forbid(Kind::Secret, "prod", "db");
     asked.scene.put_password("test-password-1");
     asked.is_stale();
     let stale = asked.metric("podcreds_staleness_seconds");
     asked.scene.server.allow(Kind::Secret, "prod", "db");
-    asked.waits("it is counted", || asked.metric("podcreds_rotations_total") == 1.0);
+    asked.waits("the counter rises", || asked.metric("podcreds_rotations_total") == 1.0);
     let took = asked.metric("podcreds_rotation_duration_seconds_sum");
     assert!(took >= stale, "{took} s, after {stale} s of staleness");
 }
 
 #[test]
-fn a_refused_source_is_stale_until_it_is_read_again() {
+fn a_forbidden_source_is_stale_until_it_is_read_again() {
     let asked = Asked::ready(two_secrets(), &[]);
     asked.is_current();
     asked.scene.server.forbid(Kind::Secret, "prod", "more");
     asked.scene.server.put_secret("prod", "more", &[("a", b"2")]);
     asked.is_stale();
-    // What another source brings does not make it current.
+    // A change from another source does not make it current.
     asked.scene.put_password("test-password-1");
     asked.waits("the other is followed", || asked.scene.read("db/password") == "test-password-1");
     asked.is_stale();
@@ -208,7 +208,7 @@ fn a_refused_source_is_stale_until_it_is_read_again() {
 }
 
 #[test]
-fn files_of_a_deleted_secret_are_stale_while_they_are_kept() {
+fn kept_files_of_a_deleted_secret_are_stale() {
     let asked = Asked::ready(two_secrets(), &[]);
     asked.waits("both watches are open", || asked.scene.server.open_watches() == 2);
     asked.scene.server.delete(Kind::Secret, "prod", "more");
@@ -219,7 +219,7 @@ fn files_of_a_deleted_secret_are_stale_while_they_are_kept() {
 }
 
 #[test]
-fn files_of_a_deleted_secret_that_are_cleared_are_not_stale() {
+fn cleared_files_of_a_deleted_secret_are_not_stale() {
     let asked = Asked::ready(two_secrets(), &["--on-delete", "clear"]);
     asked.waits("both watches are open", || asked.scene.server.open_watches() == 2);
     asked.scene.server.delete(Kind::Secret, "prod", "more");
@@ -229,18 +229,18 @@ fn files_of_a_deleted_secret_that_are_cleared_are_not_stale() {
 }
 
 #[test]
-fn what_was_cleared_is_not_stale_when_it_is_asked_for_again() {
+fn a_cleared_source_is_not_stale_when_it_is_read_again() {
     let asked =
         Asked::start(two_secrets(), &["--on-delete", "clear", "--sync", "poll", "--poll-interval", "100ms"]);
-    asked.waits("it is ready", || asked.status("/readyz") == 200);
+    asked.waits("the sidecar is ready", || asked.status("/readyz") == 200);
     asked.scene.server.delete(Kind::Secret, "prod", "more");
-    asked.waits("it is asked for again and again", || asked.requests("404") > 3.0);
+    asked.waits("the request is repeated", || asked.requests("404") > 3.0);
     assert_eq!(asked.failures("api_refused"), 0.0);
     asked.is_current();
 }
 
 #[test]
-fn without_the_right_to_watch_it_is_current_as_long_as_it_can_read() {
+fn polling_without_the_watch_permission_keeps_it_current() {
     let scene = Scene::plain();
     scene.server.forbid_watch(Kind::Secret, "prod", "db");
     let asked = Asked::start(scene, &["--poll-interval", "50ms"]);
@@ -252,7 +252,7 @@ fn without_the_right_to_watch_it_is_current_as_long_as_it_can_read() {
 }
 
 #[test]
-fn what_cannot_be_rendered_or_written_is_stale_with_its_reason() {
+fn a_failed_rendering_or_write_is_stale_with_its_reason() {
     let asked = Asked::ready(Scene::new(&[("db.secret", "db"), ("db.keys", "username,password")]), &[]);
     asked.scene.server.put_secret("prod", "db", &[("username", b"app")]);
     asked.is_stale();
@@ -272,7 +272,7 @@ fn what_cannot_be_rendered_or_written_is_stale_with_its_reason() {
 }
 
 #[test]
-fn metrics_name_nothing_that_is_secret() {
+fn metrics_contain_no_secret_and_no_object_names() {
     let asked = Asked::ready(Scene::plain(), &[]);
     let text = get(asked.health.address, "/metrics");
     assert_has(&text, &["Content-Type: text/plain; version=0.0.4", "podcreds_build_info{version=\""]);
@@ -282,12 +282,12 @@ fn metrics_name_nothing_that_is_secret() {
 }
 
 #[test]
-fn a_call_that_takes_long_is_no_sign_of_death() {
-    // Longer than the margin that every loop has.
+fn a_slow_request_does_not_fail_the_liveness_probe() {
+    // Longer than the slack that every loop has.
     let asked = Asked::ready(Scene::plain(), &["--request-timeout", "14s", "--timeout", "14s"]);
     asked.scene.server.fail_on("/secrets/db", Fault::SilentHeader, Times::Once);
     asked.scene.put_password("test-password-1");
-    asked.waits("the call is given up", || {
+    asked.waits("the request times out", || {
         assert_eq!(asked.status("/healthz"), 200);
         asked.running.stderr().contains("waiting for the first byte")
     });
@@ -295,21 +295,21 @@ fn a_call_that_takes_long_is_no_sign_of_death() {
 }
 
 #[test]
-fn a_loop_that_hangs_turns_healthz_red_and_is_named() {
+fn a_hanging_loop_fails_healthz_and_is_named() {
     let asked = Asked::ready(Scene::plain(), &["--timeout", "1s"]);
     assert_eq!(asked.status("/healthz"), 200);
-    // Whoever opens this waits without end.
+    // Opening a FIFO without a writer blocks forever.
     let token = asked.scene.pod.service_account().join("token");
     fs::remove_file(&token).unwrap();
     mknodat(CWD, &token, FileType::Fifo, Mode::RWXU, 0).unwrap();
     asked.scene.put_password("test-password-1");
-    asked.waits("it is red", || asked.status("/healthz") == 503);
+    asked.waits("the liveness probe fails", || asked.status("/healthz") == 503);
     assert_has(&get(asked.health.address, "/healthz"), &["no sign of life: follower"]);
     assert_eq!((asked.status("/readyz"), asked.status("/metrics")), (200, 200));
 }
 
 #[test]
-fn clients_that_say_nothing_or_drip_hold_up_no_other() {
+fn silent_and_slow_clients_do_not_delay_others() {
     let asked = Asked::ready(Scene::plain(), &[]);
     let address = asked.health.address;
     let mut silent: Vec<_> = (0..16).map(|_| TcpStream::connect(address).unwrap()).collect();
@@ -326,7 +326,7 @@ fn clients_that_say_nothing_or_drip_hold_up_no_other() {
     for _ in 0..50 {
         assert_eq!(asked.status("/healthz"), 200);
     }
-    // A crowd that comes at once.
+    // Many clients that connect at once.
     silent.extend((0..200).map(|_| TcpStream::connect(address).unwrap()));
     assert_eq!(asked.status("/healthz"), 200);
     let _ = drip.shutdown(Shutdown::Both);
@@ -334,7 +334,7 @@ fn clients_that_say_nothing_or_drip_hold_up_no_other() {
 }
 
 #[test]
-fn no_client_stays_for_longer_than_its_time() {
+fn every_client_has_a_time_limit() {
     let asked = Asked::ready(Scene::plain(), &[]);
     let connect = || {
         let stream = TcpStream::connect(asked.health.address).unwrap();
@@ -358,14 +358,14 @@ fn no_client_stays_for_longer_than_its_time() {
     let took = started.elapsed();
     assert!((4.5..9.0).contains(&took.as_secs_f64()), "{took:?}");
     dripper.join().unwrap();
-    // The one that did not read still finds its answer.
+    // The client that did not read still finds its response.
     let mut answer = String::new();
     deaf.read_to_string(&mut answer).unwrap();
     assert_eq!(status(&answer), 200);
 }
 
 #[test]
-fn each_wrong_request_gets_its_answer() {
+fn each_invalid_request_gets_its_status() {
     let asked = Asked::ready(Scene::plain(), &[]);
     let long = format!("GET /metrics HTTP/1.1\r\nX: {}", "x".repeat(20_000));
     let body = format!("POST /metrics HTTP/1.1\r\nContent-Length: 20000\r\n\r\n{}", "x".repeat(20_000));
@@ -384,7 +384,7 @@ fn each_wrong_request_gets_its_answer() {
     }
     let head = exchange(asked.health.address, b"HEAD /healthz HTTP/1.1\r\n\r\n");
     assert!(status(&head) == 200 && head.ends_with("\r\n\r\n"), "{head}");
-    // Cut off in the middle.
+    // A request that is cut off in the middle.
     let mut cut = TcpStream::connect(asked.health.address).unwrap();
     cut.write_all(b"GET /metrics HTT").unwrap();
     cut.shutdown(Shutdown::Write).unwrap();
@@ -394,7 +394,7 @@ fn each_wrong_request_gets_its_answer() {
 }
 
 #[test]
-fn a_client_that_is_still_sending_gets_its_answer() {
+fn a_client_that_is_still_sending_gets_its_response() {
     let asked = Asked::ready(Scene::plain(), &[]);
     let mut stream = TcpStream::connect(asked.health.address).unwrap();
     stream.write_all(b"POST /metrics HTTP/1.1\r\nContent-Length: 20000\r\n\r\n").unwrap();
@@ -408,7 +408,7 @@ fn a_client_that_is_still_sending_gets_its_answer() {
 }
 
 #[test]
-fn an_address_that_cannot_be_bound_is_wrong_usage() {
+fn an_address_that_cannot_be_bound_is_a_usage_error() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let scene = Scene::plain();
@@ -420,7 +420,7 @@ fn an_address_that_cannot_be_bound_is_wrong_usage() {
 }
 
 #[test]
-fn all_addresses_are_those_of_ipv4_too() {
+fn a_port_alone_listens_on_ipv4_too() {
     let scene = Scene::plain();
     let running = Running::start(scene.command(&["sidecar", "--listen", ":0"]));
     let port = Health::of(&running, HANGS).address.port();
@@ -429,9 +429,9 @@ fn all_addresses_are_those_of_ipv4_too() {
 }
 
 #[test]
-fn off_is_off() {
+fn listen_off_opens_no_port() {
     let scene = Scene::plain();
     let running = Running::start(scene.command(&["sidecar", "--listen", "off"]));
-    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
     assert!(listening(&running).is_none());
 }

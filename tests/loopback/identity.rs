@@ -1,4 +1,4 @@
-//! Who we are and whom we ask: the service account folder, the server's address, its certificate.
+//! In-cluster configuration: the service account directory, the API server's address and certificate.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use crate::support::skip::require;
 use crate::{HANGS, Scene, assert_code, assert_has};
 
 #[test]
-fn a_missing_empty_or_garbled_file_is_named_with_what_mounts_it() {
+fn an_invalid_service_account_file_is_reported_with_what_mounts_it() {
     for (name, content, part) in [
         ("token", None, "token cannot be read: No such file"),
         ("token", Some("\n"), "token is empty"),
@@ -45,7 +45,7 @@ fn a_missing_empty_or_garbled_file_is_named_with_what_mounts_it() {
 }
 
 #[test]
-fn the_address_of_the_server_comes_from_the_kubelet() {
+fn the_servers_address_comes_from_the_kubelets_variables() {
     for (variable, value, part) in [
         ("KUBERNETES_SERVICE_HOST", "", "KUBERNETES_SERVICE_HOST is not set"),
         ("KUBERNETES_SERVICE_PORT", "", "KUBERNETES_SERVICE_PORT is not set"),
@@ -62,7 +62,7 @@ fn the_address_of_the_server_comes_from_the_kubelet() {
 }
 
 #[test]
-fn ipv6_addresses_with_and_without_brackets_and_names_are_understood() {
+fn server_addresses_can_be_ipv6_or_names() {
     let server = ApiServer::builder().bind("[::1]").start();
     let scene = Scene::on(server, &[("db.secret", "db")]);
     for host in ["::1", "[::1]"] {
@@ -82,7 +82,7 @@ fn ipv6_addresses_with_and_without_brackets_and_names_are_understood() {
 }
 
 #[test]
-fn a_proxy_in_the_environment_is_not_for_the_cluster() {
+fn the_environments_proxy_is_not_used_in_a_cluster() {
     let scene = Scene::plain();
     let mut command = scene.command(&["init"]);
     for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HTTP_PROXY"] {
@@ -92,7 +92,7 @@ fn a_proxy_in_the_environment_is_not_for_the_cluster() {
 }
 
 #[test]
-fn the_namespace_is_the_mounted_one_and_the_pod_the_host_name() {
+fn namespace_comes_from_the_mount_and_pod_name_from_the_host_name() {
     let scene = Scene::plain();
     let mut command = scene.command(&["init", "--timeout", "200ms"]);
     command.env_remove("POD_NAMESPACE").env_remove("POD_NAME");
@@ -104,7 +104,7 @@ fn the_namespace_is_the_mounted_one_and_the_pod_the_host_name() {
 }
 
 #[test]
-fn any_of_several_certificates_in_the_ca_file_will_do() {
+fn any_certificate_of_the_ca_file_can_verify_the_server() {
     let server = ApiServer::start();
     let pem =
         format!("{}\n# ours\n{}{}", Authority::new().pem(), server.authority().pem(), Authority::new().pem());
@@ -116,7 +116,7 @@ fn any_of_several_certificates_in_the_ca_file_will_do() {
 }
 
 #[test]
-fn both_tls_versions_and_all_kinds_of_keys_are_understood() {
+fn both_tls_versions_and_all_key_types_work() {
     for key in [KeyKind::EcdsaP256, KeyKind::Ed25519, KeyKind::Rsa2048] {
         for version in [&TLS12, &TLS13] {
             let server = ApiServer::builder().tls_versions(&[version]).leaf(Leaf::with_key(key)).try_start();
@@ -129,7 +129,7 @@ fn both_tls_versions_and_all_kinds_of_keys_are_understood() {
 }
 
 #[test]
-fn a_server_that_cannot_prove_who_it_is_gets_no_token() {
+fn an_unverified_server_gets_no_token() {
     for (leaf, part) in [
         (Leaf::expired(), "its certificate has expired"),
         (

@@ -1,4 +1,4 @@
-//! What `init` and `render` do when nothing fails but the user.
+//! `init` and `render` without faults, including wrong usage and wrong annotations.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -7,7 +7,7 @@ use crate::support::server::ApiServer;
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
 #[test]
-fn a_pod_gets_its_files_with_one_request_for_each_object_over_one_connection() {
+fn init_reads_each_object_once_over_one_connection() {
     let scene = Scene::new(&[
         ("db.secret", "db"),
         ("again.secret", "db"),
@@ -47,7 +47,7 @@ fn a_pod_gets_its_files_with_one_request_for_each_object_over_one_connection() {
 }
 
 #[test]
-fn only_the_metadata_of_the_pod_is_asked_for() {
+fn only_the_metadata_of_the_pod_is_requested() {
     let scene = Scene::plain();
     assert_code(&scene.init(&[]), 0);
     let accept = scene.server.requests()[0].header("accept").unwrap().to_owned();
@@ -68,9 +68,9 @@ fn a_second_run_writes_nothing() {
     assert_eq!((scene.names(), scene.pod.volume().metadata().unwrap().mtime_nsec()), before);
 }
 
-/// In a pod whose sandbox was restarted, `init` runs again in the same volume.
+/// When a pod's sandbox restarts, `init` runs again with the same volume.
 #[test]
-fn a_changed_secret_is_swapped_in_and_no_file_keeps_the_old_password() {
+fn a_changed_secret_replaces_the_old_password() {
     let scene = Scene::plain();
     assert_code(&scene.init(&[]), 0);
     scene.put_password("test-password-2");
@@ -82,7 +82,7 @@ fn a_changed_secret_is_swapped_in_and_no_file_keeps_the_old_password() {
 }
 
 #[test]
-fn annotations_can_come_from_a_file_and_the_pod_is_not_asked_for() {
+fn with_an_annotations_file_the_pod_is_not_read() {
     let scene = Scene::new(&[]);
     let file = scene.pod.root().join("annotations");
     std::fs::write(
@@ -104,7 +104,7 @@ fn annotations_can_come_from_a_file_and_the_pod_is_not_asked_for() {
 }
 
 #[test]
-fn what_is_optional_may_be_missing_and_is_not_waited_for() {
+fn a_missing_optional_source_is_skipped_without_waiting() {
     let scene = Scene::new(&[
         ("db.secret", "db"),
         ("cache.secret", "none"),
@@ -119,7 +119,7 @@ fn what_is_optional_may_be_missing_and_is_not_waited_for() {
 }
 
 #[test]
-fn a_pod_without_annotations_is_an_error_unless_it_is_allowed() {
+fn a_pod_without_annotations_is_an_error_unless_allowed() {
     let scene = Scene::new(&[]);
     scene.server.put_pod("prod", "app-0", &[("podcred.io/db.secret", "db")]);
     let finished = scene.init(&[]);
@@ -141,7 +141,7 @@ fn a_pod_without_annotations_is_an_error_unless_it_is_allowed() {
 }
 
 #[test]
-fn every_wrong_annotation_is_named_at_once_and_no_secret_is_asked_for() {
+fn all_wrong_annotations_are_reported_before_any_secret_is_read() {
     let scene =
         Scene::new(&[("db.secert", "db"), ("x.secret", "X"), ("y.secret", "y"), ("y.cluster", "hub")]);
     let finished = scene.init(&[]);
@@ -159,7 +159,7 @@ fn every_wrong_annotation_is_named_at_once_and_no_secret_is_asked_for() {
 }
 
 #[test]
-fn a_missing_key_is_said_with_the_keys_there_are() {
+fn a_missing_key_is_reported_with_the_available_keys() {
     let scene = Scene::new(&[("db.secret", "db"), ("db.keys", "passwd")]);
     let finished = scene.init(&[]);
     assert_code(&finished, 2);
@@ -178,7 +178,7 @@ fn values_may_be_empty_or_as_large_as_a_secret_can_hold() {
 }
 
 #[test]
-fn messages_can_be_json_lines() {
+fn log_messages_can_be_json_lines() {
     let scene = Scene::new(&[("db.secret", "none")]);
     let finished = scene.init(&["--log-format", "json", "--timeout", "300ms"]);
     assert_code(&finished, 3);
@@ -191,7 +191,7 @@ fn messages_can_be_json_lines() {
 }
 
 #[test]
-fn flags_win_over_variables_and_levels_over_each_other() {
+fn flags_take_precedence_over_environment_variables() {
     let scene = Scene::plain();
     let mut command = scene.command(&["init", "--pod", "app-0", "--log-level", "debug"]);
     command.env("POD_NAME", "another").env("RUST_LOG", "off").env("PODCREDS_TIMEOUT", "1s");
@@ -201,7 +201,7 @@ fn flags_win_over_variables_and_levels_over_each_other() {
 }
 
 #[test]
-fn wrong_usage_is_told_to_the_kubelet_too() {
+fn usage_errors_are_written_to_the_termination_log() {
     let scene = Scene::plain();
     for (args, part) in [
         (&["init", "--volum", "/x"][..], "unexpected argument '--volum'"),
@@ -232,7 +232,7 @@ fn wrong_usage_is_told_to_the_kubelet_too() {
 }
 
 #[test]
-fn an_empty_variable_says_nothing() {
+fn empty_environment_variables_count_as_unset() {
     let scene = Scene::plain();
     let mut command = scene.command(&["init"]);
     for name in ["ANNOTATIONS_FILE", "ANNOTATION_PREFIX", "ALLOW_NONE", "TIMEOUT", "REQUEST_TIMEOUT", "GRACE"]
@@ -258,7 +258,7 @@ fn a_filter_for_another_program_does_not_silence_this_one() {
 }
 
 #[test]
-fn render_shows_the_files_and_hides_the_values_unless_told() {
+fn render_hides_values_by_default() {
     let scene = Scene::new(&[
         ("db.secret", "db"),
         ("db.format", "env"),
@@ -279,7 +279,7 @@ fn render_shows_the_files_and_hides_the_values_unless_told() {
 }
 
 #[test]
-fn hostile_annotations_are_refused_and_nothing_is_written() {
+fn hostile_annotations_are_rejected_and_nothing_is_written() {
     let deep = "a/".repeat(100_000) + "a";
     let long = "x".repeat(250_000);
     let many = (0..5_000).map(|i| format!("f{i}=k")).collect::<Vec<_>>().join(",");
@@ -327,14 +327,14 @@ fn hostile_annotations_are_refused_and_nothing_is_written() {
         assert_code(&finished, 2);
         assert_eq!(scene.server.requests().len(), before + 1, "{:.100}", finished.stderr);
         assert!(scene.names().is_empty());
-        assert!(finished.stderr.len() < 2000, "{} bytes were said", finished.stderr.len());
+        assert!(finished.stderr.len() < 2000, "the message has {} bytes", finished.stderr.len());
         let plain = |c: char| c == '\n' || !c.is_control();
         assert!(finished.stderr.chars().all(plain), "{:?}", finished.stderr);
     }
 }
 
 #[test]
-fn an_answer_of_another_object_is_not_taken_for_the_one_that_was_asked_for() {
+fn a_response_with_a_different_object_is_rejected() {
     let scene = Scene::on(ApiServer::start(), &[("db.secret", "db")]);
     let path = "/api/v1/namespaces/prod/secrets/db";
     for (kind, name, namespace) in [
@@ -356,7 +356,7 @@ fn an_answer_of_another_object_is_not_taken_for_the_one_that_was_asked_for() {
 }
 
 #[test]
-fn a_pod_annotated_for_vault_db_injector_gets_its_variables() {
+fn vault_db_injector_annotations_give_the_expected_variables() {
     let scene = Scene::plain();
     let prefix = "db-creds-injector.numberly.io";
     let annotations = [
@@ -375,7 +375,7 @@ fn a_pod_annotated_for_vault_db_injector_gets_its_variables() {
         annotations.iter().map(|(name, value)| (format!("{prefix}/{name}"), *value)).collect();
     let annotations: Vec<_> = annotations.iter().map(|(name, value)| (name.as_str(), *value)).collect();
     scene.server.put_pod("prod", "app-0", &annotations);
-    // What else is in the Secret does not matter.
+    // Other keys of the Secret do not matter.
     scene.server.put_secret(
         "prod",
         "db",

@@ -1,4 +1,4 @@
-//! What `inspect` reads and says, as far as the rights reach, and what it never shows.
+//! What `inspect` reads and shows, limited by RBAC, and what it never shows.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -19,7 +19,7 @@ use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
 /// The value of an environment variable in the pod's spec.
 const VARIABLE: &str = "test-variable-5c1d";
-/// The value of somebody else's annotation.
+/// The value of an annotation that is not podcreds'.
 const FOREIGN: &str = "test-annotation-e0b8";
 
 const APPS: &str = "/apis/apps/v1/namespaces/prod";
@@ -31,7 +31,7 @@ fn owner(api_version: &str, kind: &str, name: &str) -> Value {
     json!([{"apiVersion": api_version, "kind": kind, "name": name, "uid": format!("uid-{name}"), "controller": true}])
 }
 
-/// Metadata of an object with a uid that is known.
+/// Object metadata with a predictable uid.
 fn metadata(name: &str) -> Value {
     json!({"name": name, "namespace": "prod", "uid": format!("uid-{name}")})
 }
@@ -70,7 +70,7 @@ fn annotations() -> Value {
     })
 }
 
-/// A pod of a Deployment, on a node, with all that it uses but the Secret `tls`.
+/// A pod of a Deployment on a node, with everything it uses except the Secret `tls`.
 fn scene() -> Scene {
     let scene = Scene::plain();
     let server = &scene.server;
@@ -104,7 +104,7 @@ fn inspect(scene: &Scene, args: &[&str]) -> Finished {
     run(scene.command(&[&["inspect"], args].concat()), HANGS)
 }
 
-/// The tree of a run that succeeds.
+/// The standard output of a successful run.
 #[track_caller]
 fn tree(scene: &Scene, args: &[&str]) -> String {
     let finished = inspect(scene, args);
@@ -113,7 +113,7 @@ fn tree(scene: &Scene, args: &[&str]) -> String {
 }
 
 #[test]
-fn a_pod_shows_its_owners_its_node_its_account_and_what_it_uses() {
+fn a_pod_shows_its_owners_node_service_account_and_sources() {
     let scene = scene();
     let expected = "\
 Pod prod/app-0 (Running)
@@ -133,7 +133,7 @@ Pod prod/app-0 (Running)
 }
 
 #[test]
-fn each_object_is_asked_for_once_and_no_secret_by_its_content() {
+fn each_object_is_read_once_and_secrets_only_as_metadata() {
     let scene = scene();
     tree(&scene, &[]);
     let expected = [
@@ -171,7 +171,7 @@ fn each_object_is_asked_for_once_and_no_secret_by_its_content() {
 }
 
 #[test]
-fn each_refusal_is_a_line_with_its_rule_and_none_is_fatal() {
+fn each_refusal_is_shown_with_the_rule_that_grants_it() {
     let scene = scene();
     scene.server.forbid_kind(Verb::Get, Kind::Secret);
     scene.server.forbid_kind(Verb::Watch, Kind::ConfigMap);
@@ -214,7 +214,7 @@ fn each_refusal_is_a_line_with_its_rule_and_none_is_fatal() {
 }
 
 #[test]
-fn an_account_that_may_not_ask_about_others_asks_about_itself() {
+fn without_access_to_subject_reviews_it_uses_self_reviews() {
     let scene = scene();
     scene.server.refuse(REVIEW);
     assert_has(
@@ -227,7 +227,7 @@ fn an_account_that_may_not_ask_about_others_asks_about_itself() {
 }
 
 #[test]
-fn what_the_asking_account_may_is_not_said_of_another() {
+fn its_own_permissions_are_not_reported_for_another_account() {
     let scene = scene();
     let mut spec = pod_spec();
     spec["serviceAccountName"] = "other".into();
@@ -249,7 +249,7 @@ fn what_the_asking_account_may_is_not_said_of_another() {
 }
 
 #[test]
-fn an_object_that_cannot_be_read_itself_is_an_error() {
+fn an_unreadable_subject_is_an_error() {
     let scene = scene();
     scene.server.refuse(&format!("{APPS}/deployments/app"));
     let finished = inspect(&scene, &["deploy/app"]);
@@ -277,7 +277,7 @@ fn an_object_that_cannot_be_read_itself_is_an_error() {
 }
 
 #[test]
-fn what_fails_in_another_way_is_told_too() {
+fn failures_other_than_refusals_are_shown_too() {
     let scene = scene();
     let fault = Fault::Status { code: 500, retry_after: None, message: "test".into() };
     scene.server.fail_on("/nodes/", fault, Times::Always);
@@ -295,7 +295,7 @@ fn what_fails_in_another_way_is_told_too() {
 }
 
 #[test]
-fn an_owner_of_another_kind_is_named_and_one_of_another_uid_is_missing() {
+fn an_owner_with_a_different_uid_is_missing() {
     let scene = scene();
     let put_pod = |owner: Value| {
         let pod =
@@ -304,7 +304,7 @@ fn an_owner_of_another_kind_is_named_and_one_of_another_uid_is_missing() {
     };
     put_pod(owner("argoproj.io/v1alpha1", "Rollout", "app"));
     assert_has(&tree(&scene, &[]), &["├── owned by Rollout app\n├── runs on Node node-1 (ready"]);
-    // The pod of a file on the node: its owner is where it runs.
+    // A static pod, owned by its node.
     put_pod(owner("v1", "Node", "node-1"));
     assert_has(
         &tree(&scene, &[]),
@@ -314,14 +314,14 @@ fn an_owner_of_another_kind_is_named_and_one_of_another_uid_is_missing() {
     old[0]["uid"] = "uid-before".into();
     put_pod(old);
     assert_has(&tree(&scene, &[]), &["├── owned by ReplicaSet app-1 (missing)\n├── runs on"]);
-    // A path that leads elsewhere is not taken.
+    // A name with path segments must not reach another path.
     put_pod(owner("apps/v1", "ReplicaSet", "../../nodes"));
     assert_has(&tree(&scene, &[]), &["├── owned by ReplicaSet ../../nodes (missing)\n"]);
     assert!(!scene.server.request_lines().iter().any(|line| line.contains("..")));
 }
 
 #[test]
-fn what_two_owners_have_in_common_is_asked_for_once() {
+fn a_common_owner_of_two_objects_is_read_once() {
     let scene = scene();
     let mut set = metadata("app-2");
     set["ownerReferences"] = owner("apps/v1", "Deployment", "app");
@@ -341,7 +341,7 @@ fn what_two_owners_have_in_common_is_asked_for_once() {
 }
 
 #[test]
-fn a_deployment_shows_what_it_owns_and_what_its_template_uses() {
+fn a_deployment_shows_its_objects_and_its_templates_sources() {
     let scene = scene();
     let server = &scene.server;
     let labels = json!({"matchLabels": {"app": "app"}});
@@ -392,7 +392,7 @@ Deployment prod/app
 }
 
 #[test]
-fn a_list_that_is_refused_is_named_with_its_rule() {
+fn a_refused_list_is_shown_with_the_rule_that_grants_it() {
     let scene = scene();
     put(&scene.server, &format!("{APPS}/deployments/app"), metadata("app"), json!({"spec": {}}));
     scene.server.refuse(&format!("{APPS}/replicasets"));
@@ -406,7 +406,7 @@ fn a_list_that_is_refused_is_named_with_its_rule() {
 }
 
 #[test]
-fn a_cron_job_is_found_in_both_versions_of_its_api_with_its_jobs_and_their_pods() {
+fn a_cron_job_of_either_api_version_shows_its_jobs_and_pods() {
     for version in ["v1", "v1beta1"] {
         let scene = scene();
         let server = &scene.server;
@@ -432,7 +432,7 @@ fn a_cron_job_is_found_in_both_versions_of_its_api_with_its_jobs_and_their_pods(
 }
 
 #[test]
-fn the_pods_of_a_stateful_set_show_the_claims_of_its_templates() {
+fn the_pods_of_a_stateful_set_show_their_volume_claims() {
     let scene = scene();
     let server = &scene.server;
     let spec = json!({
@@ -455,7 +455,7 @@ fn the_pods_of_a_stateful_set_show_the_claims_of_its_templates() {
 }
 
 #[test]
-fn wrong_annotations_are_told_and_the_rest_is_shown() {
+fn wrong_annotations_are_shown_beside_the_rest() {
     let scene = scene();
     let annotations = json!({"podcreds.io/db.secert": "db", "podcreds.io/web.format": "files"});
     let pod = json!({"metadata": {"annotations": annotations}, "spec": pod_spec()});
@@ -471,13 +471,13 @@ fn wrong_annotations_are_told_and_the_rest_is_shown() {
 }
 
 #[test]
-fn no_value_and_no_token_is_shown_in_any_form_or_log() {
+fn no_output_format_and_no_log_shows_a_secret() {
     let scene = scene();
     let mut template = json!({"metadata": {"annotations": annotations()}, "spec": pod_spec()});
     template["spec"]["containers"][0]["command"] = json!([VARIABLE]);
     let spec = json!({"spec": {"selector": {}, "template": template}});
     put(&scene.server, &format!("{APPS}/deployments/app"), metadata("app"), spec);
-    // A server that gives more than it was asked for, and one that gives nonsense.
+    // The server returns more than requested, or malformed objects.
     let data = json!({"password": PASSWORD});
     let annotated = |name: &str| json!({"name": name, "namespace": "prod", "annotations": {"kubectl.kubernetes.io/last-applied-configuration": PASSWORD}});
     put(&scene.server, &format!("{CORE}/secrets/tls"), annotated("tls"), json!({ "data": data }));
@@ -504,7 +504,7 @@ fn no_value_and_no_token_is_shown_in_any_form_or_log() {
 }
 
 #[test]
-fn the_forms_of_output_belong_to_what_is_asked() {
+fn each_subject_has_its_own_output_formats() {
     let scene = scene();
     for (args, part) in [
         (&["-o", "table"][..], "--output: objects are written as tree, json, dot or mermaid"),
@@ -519,7 +519,7 @@ fn the_forms_of_output_belong_to_what_is_asked() {
     let document: Value = serde_json::from_str(&tree(&scene, &["pod/app-0", "-o", "json"])).unwrap();
     assert_eq!(document["root"], "Pod/prod/app-0");
     assert!(tree(&scene, &["-o", "mermaid"]).starts_with("flowchart LR\n  n0[\"Pod prod/app-0"));
-    // A host whose name is none of a pod asks about others.
+    // Inspecting another object does not need a valid pod name.
     let mut command = scene.command(&["inspect", "deploy/app"]);
     command.env("POD_NAME", "No_Pod");
     put(&scene.server, &format!("{APPS}/deployments/app"), metadata("app"), json!({"spec": {}}));
@@ -549,7 +549,7 @@ fn graphviz_reads_every_name() {
 }
 
 #[test]
-fn a_survey_says_how_a_cluster_does_and_what_it_does_not_say() {
+fn clusters_shows_counts_and_why_others_are_unknown() {
     let scene = scene();
     let server = &scene.server;
     server.put_raw("/version", r#"{"major": "1", "minor": "34", "gitVersion": "v1.34.1"}"#);
@@ -586,7 +586,7 @@ fn a_survey_says_how_a_cluster_does_and_what_it_does_not_say() {
 }
 
 #[test]
-fn a_cluster_that_cannot_be_reached_is_told_with_its_reason() {
+fn an_unreachable_cluster_is_shown_with_the_reason() {
     let scene = scene();
     scene.server.stop();
     let finished = inspect(&scene, &["clusters"]);
@@ -596,7 +596,7 @@ fn a_cluster_that_cannot_be_reached_is_told_with_its_reason() {
 }
 
 #[test]
-fn a_dead_cluster_holds_up_no_other() {
+fn an_unreachable_cluster_does_not_delay_others() {
     let server = ApiServer::start();
     server.put_raw("/version", r#"{"gitVersion": "v1.34.1"}"#);
     let pod = PodFolder::new(&server);
@@ -607,7 +607,8 @@ fn a_dead_cluster_holds_up_no_other() {
             in_cluster::load(&pod.service_account(), host, Some(&port), Duration::from_secs(60)).unwrap();
         Ok(Arc::new(Client::new(config)))
     };
-    // Each dead one takes nine tenths of the time that is left: one after the other, none would be left for the last.
+    // Each unreachable cluster takes nine tenths of the remaining time; one after another, no time would be left for
+    // the last.
     let named = |id: &str, port| Named {
         id: id.to_owned(),
         labels: Labels::default(),

@@ -1,4 +1,4 @@
-//! `podcreds install`: the program beside the credentials, and neither in the other's way.
+//! `podcreds install`: the program in the volume beside the credentials.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -24,8 +24,8 @@ fn assert_installed(path: &Path) {
     assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o555);
 }
 
-fn names(folder: &Path) -> Vec<String> {
-    fs::read_dir(folder).unwrap().map(|entry| crate::name_of(&entry.unwrap().path())).collect()
+fn names(directory: &Path) -> Vec<String> {
+    fs::read_dir(directory).unwrap().map(|entry| crate::name_of(&entry.unwrap().path())).collect()
 }
 
 #[test]
@@ -43,35 +43,35 @@ fn a_container_without_podcreds_starts_with_the_one_in_the_volume() {
 }
 
 #[test]
-fn missing_folders_are_made_for_everybody_whatever_the_umask() {
+fn missing_directories_are_created_with_0755_under_any_umask() {
     let scene = Scene::plain();
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "umask 0077; exec \"$0\" install a/b/program", PODCREDS]);
     command.current_dir(scene.pod.root());
     assert_code(&run(command, HANGS), 0);
     assert_installed(&scene.pod.root().join("a/b/program"));
-    for folder in ["a", "a/b"] {
-        assert_eq!(scene.pod.root().join(folder).metadata().unwrap().permissions().mode() & 0o777, 0o755);
+    for directory in ["a", "a/b"] {
+        assert_eq!(scene.pod.root().join(directory).metadata().unwrap().permissions().mode() & 0o777, 0o755);
     }
 }
 
 #[test]
-fn a_folder_takes_it_in() {
+fn a_directory_as_target_gets_the_program_inside() {
     let scene = Scene::plain();
-    let folder = scene.pod.root().join("folder");
-    fs::create_dir(&folder).unwrap();
-    symlink("folder", scene.pod.root().join("link")).unwrap();
-    assert_code(&install(&scene, "folder"), 0);
-    assert_installed(&folder.join("podcreds"));
+    let directory = scene.pod.root().join("directory");
+    fs::create_dir(&directory).unwrap();
+    symlink("directory", scene.pod.root().join("link")).unwrap();
+    assert_code(&install(&scene, "directory"), 0);
+    assert_installed(&directory.join("podcreds"));
     assert_code(&install(&scene, "new/"), 0);
     assert_installed(&scene.pod.root().join("new/podcreds"));
-    fs::remove_file(folder.join("podcreds")).unwrap();
+    fs::remove_file(directory.join("podcreds")).unwrap();
     assert_code(&install(&scene, "link"), 0);
-    assert_installed(&folder.join("podcreds"));
+    assert_installed(&directory.join("podcreds"));
 }
 
 #[test]
-fn what_is_there_is_replaced_by_a_rename_unless_it_is_the_same() {
+fn a_different_file_is_replaced_by_a_rename() {
     let scene = Scene::plain();
     let path = scene.pod.volume().join("podcreds");
     let inode = || path.metadata().unwrap().ino();
@@ -82,7 +82,7 @@ fn what_is_there_is_replaced_by_a_rename_unless_it_is_the_same() {
     assert_has(&finished.stderr, &["is this program already: nothing was written"]);
     assert_eq!(inode(), first);
 
-    // What an older program was started from stays as it is.
+    // Processes that run the old program keep their file.
     let old = fs::File::open(&path).unwrap();
     for (content, mode) in [(b"an older one".to_vec(), 0o555), (fs::read(PODCREDS).unwrap(), 0o644)] {
         let before = inode();
@@ -101,11 +101,11 @@ fn what_is_there_is_replaced_by_a_rename_unless_it_is_the_same() {
     assert_code(&install_in_volume(&scene, "podcreds"), 0);
     assert_installed(&path);
     assert_eq!(fs::read_to_string(elsewhere).unwrap(), "untouched");
-    assert_eq!(names(&scene.pod.volume()), ["podcreds"], "nothing is left over");
+    assert_eq!(names(&scene.pod.volume()), ["podcreds"], "no temporary file remains");
 }
 
 #[test]
-fn several_at_the_same_time_leave_one_whole_program() {
+fn concurrent_installs_leave_one_whole_program() {
     let scene = Scene::plain();
     let path = scene.pod.volume().join("bin");
     let running: Vec<_> = (0..4)
@@ -137,7 +137,7 @@ fn init_and_sidecar_leave_the_program_alone() {
 }
 
 #[test]
-fn a_credential_of_the_same_path_is_refused() {
+fn a_credential_with_the_programs_path_is_rejected() {
     for path in ["bin", "bin/db"] {
         let scene = Scene::new(&[("db.secret", "db"), ("db.path", path)]);
         assert_code(&install_in_volume(&scene, "bin/podcreds"), 0);
@@ -153,7 +153,7 @@ fn a_credential_of_the_same_path_is_refused() {
 }
 
 #[test]
-fn a_program_is_not_put_among_the_credentials() {
+fn the_program_is_not_installed_among_the_credentials() {
     let scene = Scene::new(&[
         ("bin.secret", "db"),
         ("nested.secret", "db"),
@@ -193,18 +193,18 @@ fn a_program_is_not_put_among_the_credentials() {
         assert_has(&scene.pod.termination_message(), &[part]);
         assert_eq!((scene.names(), scene.files()), (names.clone(), files.clone()), "{path}");
     }
-    // What cannot be a folder.
+    // A file where the path needs a directory.
     let finished = install_in_volume(&scene, "podcreds/x");
     assert_code(&finished, 5);
     assert_eq!((scene.names(), scene.files()), (names, files));
 }
 
 #[test]
-fn something_else_in_its_place_is_an_error() {
+fn a_target_that_is_not_a_regular_file_is_an_error() {
     let scene = Scene::plain();
-    fs::create_dir_all(scene.pod.volume().join("folder/podcreds")).unwrap();
+    fs::create_dir_all(scene.pod.volume().join("directory/podcreds")).unwrap();
     fs::write(scene.pod.volume().join("file"), "").unwrap();
-    for (path, name) in [("folder", "podcreds"), ("file/podcreds", "file")] {
+    for (path, name) in [("directory", "podcreds"), ("file/podcreds", "file")] {
         let finished = install_in_volume(&scene, path);
         assert_code(&finished, 5);
         assert_has(
@@ -215,7 +215,7 @@ fn something_else_in_its_place_is_an_error() {
 }
 
 #[test]
-fn a_volume_that_takes_no_program_says_why_and_nothing_is_left_over() {
+fn a_failed_install_reports_the_reason_and_leaves_nothing() {
     let Some(()) = root() else { return };
     for (options, part) in [
         ("size=1m", "is full: raise the sizeLimit of its emptyDir"),

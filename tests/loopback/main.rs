@@ -1,5 +1,5 @@
-//! The program itself, as a process, against a real TLS server on loopback: what it asks, what it writes, and what it
-//! does when something fails.
+//! The program as a process against a real TLS server on loopback: its requests, its files, and its behavior under
+//! faults.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
@@ -37,19 +37,19 @@ use support::server::ApiServer;
 
 /// The program under test.
 const PODCREDS: &str = env!("CARGO_BIN_EXE_podcreds");
-/// The value that no message may show.
+/// The value that must not appear in any message.
 const PASSWORD: &str = "test-password-7f3a";
-/// Beyond this a run hangs. It is no measurement: runs end in milliseconds, or at their own `--timeout`.
+/// Limit after which a run counts as hanging. Runs end within milliseconds, or at their own `--timeout`.
 const HANGS: Duration = Duration::from_secs(30);
 
-/// A cluster with a pod, a Secret that it may read, and what its container finds.
+/// A cluster with a pod and a Secret that it may read, and the container's files.
 struct Scene {
     server: ApiServer,
     pod: PodFolder,
 }
 
 impl Scene {
-    /// A pod with these annotations (without their prefix), and the Secret `db`.
+    /// A pod with these annotations (without the prefix), and the Secret `db`.
     fn new(annotations: &[(&str, &str)]) -> Self {
         Self::on(ApiServer::start(), annotations)
     }
@@ -62,7 +62,7 @@ impl Scene {
         scene
     }
 
-    /// The least that a pod needs.
+    /// The minimal annotations.
     fn plain() -> Self {
         Self::new(&[("db.secret", "db")])
     }
@@ -80,7 +80,7 @@ impl Scene {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = self.pod.command(Path::new(PODCREDS), &self.server);
-        // Tests run side by side, and the default is one port.
+        // Tests run in parallel, and only one sidecar can listen on the default port.
         command.env("PODCREDS_LISTEN", "off").args(args);
         command
     }
@@ -90,7 +90,7 @@ impl Scene {
         run(self.command(&[&["init"], args].concat()), HANGS)
     }
 
-    /// Every file that can be read through the volume's links, by path.
+    /// Every file that is readable through the volume's links, by path.
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let mut files = BTreeMap::new();
         let entries = fs::read_dir(self.pod.volume()).unwrap().map(|entry| entry.unwrap().path());
@@ -104,13 +104,13 @@ impl Scene {
         fs::read_to_string(self.pod.volume().join(path)).unwrap_or_else(|error| format!("{error:?}"))
     }
 
-    /// How many versions a directory of the volume has.
+    /// The number of versions that a directory of the volume has.
     fn versions(&self, directory: &str) -> usize {
         let entries = fs::read_dir(self.pod.volume().join(directory)).unwrap();
         entries.filter(|entry| name_of(&entry.as_ref().unwrap().path()).starts_with("..2")).count()
     }
 
-    /// What is at the top of the volume, names that begin with two dots too.
+    /// The names at the top of the volume, including those that begin with two dots.
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.pod.volume()).unwrap();
         let mut names: Vec<_> = entries.map(|entry| name_of(&entry.unwrap().path())).collect();
@@ -134,13 +134,13 @@ fn collect(path: &PathBuf, name: &str, files: &mut BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// Fails with all that the program said unless it ended with this code.
+/// Fails with everything the program printed unless it exited with this code.
 #[track_caller]
 fn assert_code(finished: &Finished, code: i32) {
     assert_eq!(finished.code, Some(code), "{}", finished.stderr);
 }
 
-/// Fails unless the text has every part.
+/// Fails unless the text contains every part.
 #[track_caller]
 fn assert_has(text: &str, parts: &[&str]) {
     for part in parts {

@@ -1,4 +1,4 @@
-//! What is done after a rotation: an application is told by HTTP, by a signal or by a file, once it is there to be told.
+//! Notifications after a rotation: by HTTP, by a signal or by a file.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,13 +15,13 @@ use crate::support::run::{Running, poll_until};
 use crate::{HANGS, PASSWORD, Scene};
 
 /// A request line and its body.
-type Told = (String, String);
+type Notification = (String, String);
 
-/// An application that answers `status` to everything, on a port of its own or a given one.
-fn application(port: u16, status: &'static str) -> (u16, Receiver<Told>) {
+/// Starts an application that responds with `status` to every request, on this port (0 for a free one).
+fn application(port: u16, status: &'static str) -> (u16, Receiver<Notification>) {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (sender, told) = mpsc::channel();
+    let (sender, received) = mpsc::channel();
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = BufReader::new(stream.unwrap());
@@ -45,20 +45,20 @@ fn application(port: u16, status: &'static str) -> (u16, Receiver<Told>) {
             }
         }
     });
-    (port, told)
+    (port, received)
 }
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A sidecar whose credential `db` does this after a rotation, beside another that does nothing.
+/// Starts a sidecar with this `on-change` for the credential `db`, and another credential without one.
 fn sidecar(on_change: &str) -> (Scene, Running) {
     let scene = Scene::new(&[("db.secret", "db"), ("db.on-change", on_change), ("more.secret", "more")]);
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
     let running = Running::start(scene.command(&["sidecar", "--listen", "off"]));
     poll_until(HANGS, "two watches are open", || scene.server.open_watches() == 2);
-    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
     (scene, running)
 }
 
@@ -68,14 +68,14 @@ fn change(scene: &Scene, password: &str) {
 }
 
 #[test]
-fn an_application_is_told_by_post_after_a_rotation_and_not_after_the_first_bundle() {
-    let (port, told) = application(0, "204 No Content");
+fn the_application_is_notified_after_a_rotation_only() {
+    let (port, received) = application(0, "204 No Content");
     let (scene, running) = sidecar(&format!("POST http://127.0.0.1:{port}/reload"));
-    // The rotation of another credential is none of this one's.
+    // A rotation of another credential must not notify.
     scene.server.put_secret("prod", "more", &[("a", b"2")]);
-    poll_until(HANGS, "the other is rotated", || scene.read("more/a") == "2");
+    poll_until(HANGS, "the other credential is rotated", || scene.read("more/a") == "2");
     change(&scene, "test-password-1");
-    let (line, body) = told.recv_timeout(HANGS).unwrap();
+    let (line, body) = received.recv_timeout(HANGS).unwrap();
     assert_eq!(line, "POST /reload HTTP/1.1");
     let body: Value = serde_json::from_str(&body).unwrap();
     let version = fs::read_link(scene.pod.volume().join("db/..data")).unwrap();
@@ -83,40 +83,40 @@ fn an_application_is_told_by_post_after_a_rotation_and_not_after_the_first_bundl
     assert_eq!((&body["pod"], &body["namespace"]), (&"app-0".into(), &"prod".into()));
     assert_eq!(body["version"], version.to_str().unwrap());
     assert!(!body.to_string().contains("test-password"));
-    assert!(told.try_recv().is_err(), "one rotation is one notice: {}", running.stderr());
+    assert!(received.try_recv().is_err(), "one rotation causes one notification: {}", running.stderr());
 }
 
 #[test]
-fn a_dead_application_holds_nothing_up_and_is_told_of_all_rotations_in_one_notice() {
+fn rotations_during_an_outage_are_one_notification() {
     let port = free_port();
     let (scene, running) = sidecar(&format!("GET http://127.0.0.1:{port}/reload"));
     for password in ["test-password-1", "test-password-2", "test-password-3"] {
         change(&scene, password);
     }
     poll_until(HANGS, "it is tried", || running.stderr().contains("trying again until it works"));
-    let (_, told) = application(port, "200 OK");
-    assert_eq!(told.recv_timeout(HANGS).unwrap().0, "GET /reload HTTP/1.1");
+    let (_, received) = application(port, "200 OK");
+    assert_eq!(received.recv_timeout(HANGS).unwrap().0, "GET /reload HTTP/1.1");
     poll_until(HANGS, "it is done", || running.stderr().contains("done for version"));
     change(&scene, "test-password-4");
-    told.recv_timeout(HANGS).unwrap();
-    assert!(told.try_recv().is_err(), "{}", running.stderr());
+    received.recv_timeout(HANGS).unwrap();
+    assert!(received.try_recv().is_err(), "{}", running.stderr());
 }
 
 #[test]
-fn an_application_that_refuses_is_told_again() {
-    let (port, told) = application(0, "503 Service Unavailable");
+fn a_failed_notification_is_retried() {
+    let (port, received) = application(0, "503 Service Unavailable");
     let (scene, running) = sidecar(&format!("POST http://127.0.0.1:{port}/"));
     change(&scene, "test-password-1");
     for _ in 0..3 {
-        told.recv_timeout(HANGS).unwrap();
+        received.recv_timeout(HANGS).unwrap();
     }
     assert!(running.stderr().contains("it answered 503"), "{}", running.stderr());
-    assert_eq!(running.stderr().matches("it answered 503").count(), 1, "once for all attempts");
+    assert_eq!(running.stderr().matches("it answered 503").count(), 1, "logged once for all attempts");
 }
 
 #[test]
-fn only_the_application_whose_files_have_changed_is_told() {
-    let (port, told) = application(0, "204 No Content");
+fn only_applications_with_changed_files_are_notified() {
+    let (port, received) = application(0, "204 No Content");
     let user = format!("POST http://127.0.0.1:{port}/user");
     let password = format!("POST http://127.0.0.1:{port}/password");
     let scene = Scene::new(&[
@@ -127,22 +127,22 @@ fn only_the_application_whose_files_have_changed_is_told() {
         ("b.keys", "password"),
         ("b.on-change", &password),
     ]);
-    // What `init` wrote and what changed since is told of too, and nothing else.
+    // Changes between `init` and the start of the sidecar are notified, unchanged credentials are not.
     assert_eq!(scene.init(&[]).code, Some(0));
     scene.put_password("test-password-1");
     let running = Running::start(scene.command(&["sidecar"]));
-    assert_eq!(told.recv_timeout(HANGS).unwrap().0, "POST /password HTTP/1.1");
-    poll_until(HANGS, "it is watched", || scene.server.open_watches() == 1);
+    assert_eq!(received.recv_timeout(HANGS).unwrap().0, "POST /password HTTP/1.1");
+    poll_until(HANGS, "the Secret is watched", || scene.server.open_watches() == 1);
     scene.put_password("test-password-2");
-    let (line, body) = told.recv_timeout(HANGS).unwrap();
+    let (line, body) = received.recv_timeout(HANGS).unwrap();
     assert_eq!((line.as_str(), body.contains("\"credentials\":[\"b\"]")), ("POST /password HTTP/1.1", true));
     scene.server.put_secret("prod", "db", &[("username", b"other"), ("password", b"test-password-2")]);
-    assert_eq!(told.recv_timeout(HANGS).unwrap().0, "POST /user HTTP/1.1", "{}", running.stderr());
-    assert!(told.try_recv().is_err());
+    assert_eq!(received.recv_timeout(HANGS).unwrap().0, "POST /user HTTP/1.1", "{}", running.stderr());
+    assert!(received.try_recv().is_err());
 }
 
 #[test]
-fn a_signal_reaches_the_process_of_that_name() {
+fn a_signal_reaches_the_process_with_the_given_name() {
     let scene = Scene::plain();
     let name = format!("podcreds-t{}", std::process::id() % 10_000);
     let program = scene.pod.root().join(&name);
@@ -150,25 +150,25 @@ fn a_signal_reaches_the_process_of_that_name() {
     let mut command = Command::new(&program);
     command.args([
         "-c",
-        "trap 'echo told' HUP; echo ready; while :; do read -r line <&3 || :; sleep 0.01; done 3</dev/null",
+        "trap 'echo received' HUP; echo ready; while :; do read -r line <&3 || :; sleep 0.01; done 3</dev/null",
     ]);
     let application = Running::start(command);
     poll_until(HANGS, "the application is ready", || application.stdout().starts_with(b"ready"));
     let (scene, running) = sidecar(&format!("signal HUP {name}"));
     assert_eq!(application.stdout(), b"ready\n");
     change(&scene, "test-password-1");
-    poll_until(HANGS, &format!("it is told: {}", running.stderr()), || {
-        application.stdout() == b"ready\ntold\n"
+    poll_until(HANGS, &format!("the signal arrives: {}", running.stderr()), || {
+        application.stdout() == b"ready\nreceived\n"
     });
 }
 
 #[test]
-fn a_process_that_is_not_there_is_said_with_what_to_set() {
+fn a_missing_process_is_reported_with_the_existing_names() {
     let (scene, running) = sidecar("signal HUP no-such-process-here");
     change(&scene, "test-password-1");
-    // Outside of a container there are others, and the names that it sees help to find the right one.
+    // Outside of a container other processes exist; their names help to correct the annotation.
     let said = "there is no process \"no-such-process-here\"; there are ";
-    poll_until(HANGS, "it is said", || running.stderr().contains(said));
+    poll_until(HANGS, "the message is logged", || running.stderr().contains(said));
 }
 
 #[test]
@@ -177,10 +177,10 @@ fn a_file_is_touched() {
     let file = scene.pod.volume().join("reload");
     assert!(!file.exists());
     change(&scene, "test-password-1");
-    poll_until(HANGS, &format!("it is made: {}", running.stderr()), || file.exists());
+    poll_until(HANGS, &format!("the file is created: {}", running.stderr()), || file.exists());
     fs::File::options().append(true).open(&file).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
     change(&scene, "test-password-2");
-    poll_until(HANGS, "it is touched", || {
+    poll_until(HANGS, "the file is touched", || {
         file.metadata().unwrap().modified().unwrap() > SystemTime::UNIX_EPOCH
     });
 }

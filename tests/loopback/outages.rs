@@ -1,5 +1,5 @@
-//! Outage by outage, for the sidecar: the files stay as they are, `/metrics` tells what is wrong while it is, hardly
-//! anything is done meanwhile, and afterwards a change arrives within [`RECOVERS`].
+//! Outages of the sidecar's API server: the files stay, `/metrics` shows the fault while it lasts, the sidecar stays
+//! quiet, and afterwards a change arrives within [`RECOVERS`].
 
 use std::time::{Duration, Instant};
 
@@ -11,26 +11,26 @@ use crate::support::witness::{
     RECOVERS, REFUSED, REQUESTS, UNREACHABLE, WATCH_RESTARTS, Witness, answered, names,
 };
 
-/// Something that goes wrong for a while.
+/// A temporary fault.
 struct Outage {
     args: &'static [&'static str],
-    /// How often each loop asks with these arguments, whatever happens.
+    /// The longest time between two requests of a loop with these arguments.
     cadence: Duration,
     begins: fn(&Scene),
-    /// For so long after it has shown.
+    /// How long the fault lasts after the metrics show it.
     lasts: Duration,
-    /// What counts it while it lasts.
+    /// Counters that rise while it lasts.
     counters: &'static [&'static str],
     ends: fn(&Scene),
-    /// What else is counted when it ends.
+    /// Counters that rise when it ends.
     afterwards: &'static [&'static str],
 }
 
-/// A line is given up soon, and what is not watched is read soon.
+/// Short timeouts and polling intervals.
 const IMPATIENT: &[&str] = &["--watch-timeout", "1s", "--poll-interval", "1s", "--request-timeout", "1s"];
 
 impl Outage {
-    /// To be completed.
+    /// Defaults, to be overridden.
     const ANY: Self = Self {
         args: &["--request-timeout", "2s"],
         cadence: Duration::from_secs(60),
@@ -41,12 +41,12 @@ impl Outage {
         afterwards: &[],
     };
 
-    /// All requests are spoiled in this way.
-    const fn of_all_requests(spoil: fn(&Scene)) -> Self {
+    /// An outage that affects all requests.
+    const fn on_all_requests(spoil: fn(&Scene)) -> Self {
         Self { begins: spoil, ends: |scene| scene.server.clear_faults(), ..Self::ANY }
     }
 
-    /// Goes through it, and returns how many requests came while it lasted, and how long that was.
+    /// Goes through the outage. Returns the number of requests during it, and its duration.
     #[track_caller]
     fn passes(self) -> (usize, Duration) {
         let sidecar = Asked::ready(Scene::plain(), self.args);
@@ -61,7 +61,7 @@ impl Outage {
         (self.ends)(&sidecar.scene);
 
         arrives(&sidecar, "test-password-meanwhile");
-        poll_until(RECOVERS, "it is watched again", || server.open_watches() == 1);
+        poll_until(RECOVERS, "the Secret is watched again", || server.open_watches() == 1);
         sidecar.scene.put_password("test-password-afterwards");
         arrives(&sidecar, "test-password-afterwards");
         assert_eq!(witness.ends(2), names(&[self.counters, self.afterwards].concat()));
@@ -70,7 +70,7 @@ impl Outage {
     }
 }
 
-/// Every request that came is counted, with an answer or without.
+/// Checks that every received request is counted, with or without a response.
 #[track_caller]
 fn counts_every_request(sidecar: &Asked) {
     poll_until(RECOVERS, "every request is counted", || {
@@ -104,7 +104,7 @@ fn an_api_server_that_stops_and_starts_again() {
 }
 
 #[test]
-fn versions_that_are_compacted_away_under_the_watch() {
+fn versions_compacted_during_a_watch() {
     Outage {
         begins: |scene| scene.server.stop(),
         counters: &[UNREACHABLE, WATCH_RESTARTS, answered!("error")],
@@ -118,12 +118,12 @@ fn versions_that_are_compacted_away_under_the_watch() {
 }
 
 #[test]
-fn a_version_that_is_gone_when_a_watch_is_renewed_is_read_again_and_no_failure() {
+fn an_expired_version_at_the_renewal_of_a_watch_is_not_a_failure() {
     let sidecar = Asked::ready(Scene::plain(), &["--watch-timeout", "1s"]);
     let gone = Fault::Status { code: 410, retry_after: None, message: "test".into() };
     sidecar.scene.server.fail_on("watch=true", gone, Times::Once);
     let metrics = || sidecar.health.metrics();
-    poll_until(RECOVERS, "it was answered with 410", || metrics().get(answered!("410")) == 1.0);
+    poll_until(RECOVERS, "the watch is answered with 410", || metrics().get(answered!("410")) == 1.0);
     sidecar.scene.put_password("test-password-afterwards");
     arrives(&sidecar, "test-password-afterwards");
     assert_eq!((metrics().get(UNREACHABLE), metrics().get(REFUSED)), (0.0, 0.0));
@@ -131,7 +131,7 @@ fn a_version_that_is_gone_when_a_watch_is_renewed_is_read_again_and_no_failure()
 }
 
 #[test]
-fn a_token_that_expires_and_is_replaced() {
+fn an_expired_token_that_is_replaced() {
     Outage {
         begins: |scene| {
             scene.server.accept_tokens(&["test-token-2"]);
@@ -145,7 +145,7 @@ fn a_token_that_expires_and_is_replaced() {
 }
 
 #[test]
-fn rights_that_are_taken_away_and_given_back() {
+fn permissions_that_are_revoked_and_restored() {
     Outage {
         begins: |scene| {
             scene.server.forbid(Kind::Secret, "prod", "db");
@@ -163,11 +163,11 @@ fn rights_that_are_taken_away_and_given_back() {
 }
 
 #[test]
-fn a_secret_that_is_deleted_and_made_again() {
+fn a_secret_that_is_deleted_and_recreated() {
     Outage {
         begins: |scene| scene.server.delete(Kind::Secret, "prod", "db"),
         counters: &[REFUSED, answered!("404")],
-        // By the change that has come already.
+        // The event that has already arrived.
         ends: |_| (),
         ..Outage::ANY
     }
@@ -194,12 +194,12 @@ fn a_black_hole() {
 }
 
 #[test]
-fn a_line_that_drips() {
+fn a_dripping_event() {
     Outage {
         args: IMPATIENT,
         cadence: Duration::from_millis(900),
-        // Read at once, and no answer comes to its end.
-        ..Outage::of_all_requests(|scene| {
+        // The read starts at once and never gets a complete response.
+        ..Outage::on_all_requests(|scene| {
             let drip = Fault::Drip { interval: Duration::from_millis(50) };
             scene.server.fail_on("", drip, Times::Always);
             scene.put_password("test-password-meanwhile");
@@ -213,20 +213,20 @@ fn a_storm_of_429() {
     Outage {
         lasts: Duration::from_secs(5),
         counters: &[UNREACHABLE, WATCH_RESTARTS, answered!("429")],
-        ..Outage::of_all_requests(|scene| answer(scene, 429, None))
+        ..Outage::on_all_requests(|scene| answer(scene, 429, None))
     }
     .passes();
 }
 
 #[test]
-fn a_storm_of_429_that_asks_to_be_left_alone() {
+fn a_storm_of_429_with_retry_after() {
     let (requests, time) = Outage {
         lasts: Duration::from_secs(8),
         counters: &[UNREACHABLE, WATCH_RESTARTS, answered!("429")],
-        ..Outage::of_all_requests(|scene| answer(scene, 429, Some("4")))
+        ..Outage::on_all_requests(|scene| answer(scene, 429, Some("4")))
     }
     .passes();
-    // Of the watch alone: nothing is known of a change that would have to be read.
+    // Only the watch sends requests: no change is pending that would have to be read.
     assert!(requests <= 1 + time.as_secs() as usize / 4, "{requests} requests in {time:?}");
 }
 
@@ -235,14 +235,14 @@ fn a_minute_of_500() {
     Outage {
         lasts: Duration::from_secs(60),
         counters: &[UNREACHABLE, WATCH_RESTARTS, answered!("500")],
-        ..Outage::of_all_requests(|scene| answer(scene, 500, None))
+        ..Outage::on_all_requests(|scene| answer(scene, 500, None))
     }
     .passes();
 }
 
-/// What passes at once is not stale for long enough to be seen, but counted.
+/// These faults pass too quickly for the staleness to be seen, but they are counted.
 #[test]
-fn whatever_happens_to_a_watch_the_next_change_is_followed() {
+fn after_any_fault_of_a_watch_the_next_change_is_followed() {
     for (fault, counters) in [
         (WatchFault::Reset, [UNREACHABLE, WATCH_RESTARTS].as_slice()),
         (WatchFault::Close, &[UNREACHABLE, WATCH_RESTARTS]),

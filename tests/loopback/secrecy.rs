@@ -1,4 +1,4 @@
-//! No value and no token in anything that is said, at the loudest level, on success and on every failure.
+//! No message contains a value or a token, at the most verbose level, on success and on every failure.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{HANGS, PASSWORD, Scene};
 
 const LITERAL: &str = "test-literal-91c2";
 
-/// Annotations that fail after the Secret was read, each in its own way, and one that does not.
+/// Annotations that fail after the Secret was read, each for another reason, and valid ones.
 const CREDENTIALS: [&[(&str, &str)]; 10] = [
     &[("db.format", "env")],
     &[("db.keys", "none")],

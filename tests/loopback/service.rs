@@ -1,4 +1,4 @@
-//! Services: what is asked for, what becomes of host and port, and what follows a change.
+//! Services as a source: the requests, the rendered host and port, and how changes are followed.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::support::run::{Running, poll_until};
 use crate::support::server::Kind;
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
-/// A URI from the Secret `db`, which has user and password alone, and the Service `orders-rw`.
+/// A URI with user and password from the Secret `db` and the address from the Service `orders-rw`.
 const URI: [(&str, &str); 5] = [
     ("db.secret", "db"),
     ("db.service", "orders-rw"),
@@ -19,7 +19,7 @@ fn uri(port: u16) -> String {
     format!("postgresql://app:{PASSWORD}@orders-rw.prod.svc:{port}/orders")
 }
 
-/// With a Service that has these ports.
+/// A scene whose Service has these ports.
 fn scene(annotations: &[(&str, &str)], ports: &[(&str, u16)]) -> Scene {
     let scene = Scene::new(&[&URI, annotations].concat());
     scene.server.put_service("prod", "orders-rw", ports);
@@ -27,7 +27,7 @@ fn scene(annotations: &[(&str, &str)], ports: &[(&str, u16)]) -> Scene {
 }
 
 #[test]
-fn a_secret_and_a_service_make_a_whole_uri_with_one_request_each() {
+fn a_uri_from_a_secret_and_a_service_needs_one_request_each() {
     let scene = scene(&[("again.service", "orders-rw:postgres")], &[("postgres", 6432)]);
     assert_code(&scene.init(&[]), 0);
     assert_eq!(scene.read("db.uri"), uri(6432));
@@ -43,7 +43,7 @@ fn a_secret_and_a_service_make_a_whole_uri_with_one_request_each() {
 }
 
 #[test]
-fn an_external_service_gives_its_external_name_and_leaves_the_port_to_the_engine() {
+fn an_external_service_uses_its_external_name_and_the_default_port() {
     let scene = scene(&[("db.service", "infra/orders")], &[]);
     let spec = json!({"spec": {"type": "ExternalName", "externalName": "orders.example.com"}});
     scene.server.put_object(Kind::Service, "infra", "orders", spec);
@@ -52,7 +52,7 @@ fn an_external_service_gives_its_external_name_and_leaves_the_port_to_the_engine
 }
 
 #[test]
-fn what_is_wrong_with_a_service_is_said_with_what_to_do() {
+fn invalid_services_are_reported_with_a_remedy() {
     let several = [("postgres", 5432), ("metrics", 9187)];
     for (annotations, code, parts) in [
         (&[][..], 2, &["Service prod/orders-rw has the ports metrics, postgres: choose one"][..]),
@@ -82,7 +82,7 @@ fn what_is_wrong_with_a_service_is_said_with_what_to_do() {
 }
 
 #[test]
-fn an_optional_service_that_is_missing_leaves_the_credential_out() {
+fn a_missing_optional_service_skips_the_credential() {
     let scene = scene(&[("db.service", "none"), ("db.optional", "true"), ("raw.secret", "db")], &[]);
     let finished = scene.init(&[]);
     assert_code(&finished, 0);
@@ -91,13 +91,13 @@ fn an_optional_service_that_is_missing_leaves_the_credential_out() {
 }
 
 #[test]
-fn the_sidecar_watches_a_service_by_name_and_follows_its_port() {
+fn the_sidecar_follows_the_port_of_a_service() {
     let scene = scene(&[("db.service", "orders-rw:postgres")], &[("postgres", 5432)]);
     let running = Running::start(scene.command(&["sidecar", "--listen", "off"]));
     let waits = |what: &str, condition: &mut dyn FnMut() -> bool| {
-        poll_until(HANGS, &format!("{what}; it said:\n{}", running.stderr()), condition);
+        poll_until(HANGS, &format!("{what}; log:\n{}", running.stderr()), condition);
     };
-    waits("the first bundle is out", &mut || scene.read("db.uri") == uri(5432));
+    waits("the first bundle is published", &mut || scene.read("db.uri") == uri(5432));
     waits("Secret and Service are watched", &mut || scene.server.open_watches() == 2);
     let watched: Vec<_> = scene.server.watch_requests().into_iter().map(|request| request.line()).collect();
     let by_name = |line: &String| line.contains("/services?") && line.contains("metadata.name%3Dorders-rw");
@@ -108,25 +108,25 @@ fn the_sidecar_watches_a_service_by_name_and_follows_its_port() {
     scene.server.put_service("prod", "orders-rw", &[("metrics", 9187), ("postgres", 5432)]);
     let reads =
         || scene.server.request_lines().iter().filter(|line| line.ends_with("/services/orders-rw")).count();
-    waits("it is read again", &mut || reads() >= 2);
+    waits("the source is read again", &mut || reads() >= 2);
     scene.server.put_service("prod", "orders-rw", &[("postgres", 6432)]);
     waits("the port is followed", &mut || scene.read("db.uri") == uri(6432));
-    waits("it is logged", &mut || rotations() > before);
-    assert_eq!(rotations(), before + 1, "another port's coming is no rotation");
+    waits("the rotation is logged", &mut || rotations() > before);
+    assert_eq!(rotations(), before + 1, "an additional port is not a rotation");
 
     scene.server.put_service("prod", "orders-rw", &[("metrics", 9187)]);
-    waits("the missing port is told", &mut || {
+    waits("the missing port is logged", &mut || {
         running.stderr().contains("has no port \"postgres\"; it has metrics")
     });
     assert_eq!(scene.read("db.uri"), uri(6432), "the last good file stays");
 }
 
 #[test]
-fn a_service_that_may_not_be_watched_is_polled() {
+fn a_service_without_the_watch_permission_is_polled() {
     let scene = scene(&[], &[("", 5432)]);
     scene.server.forbid_watch(Kind::Service, "prod", "orders-rw");
     let running = Running::start(scene.command(&["sidecar", "--listen", "off", "--poll-interval", "100ms"]));
-    poll_until(HANGS, "the missing right is told", || {
+    poll_until(HANGS, "the missing permission is logged", || {
         running.stderr().contains("resources: [services], resourceNames: [orders-rw], verbs: [watch]")
     });
     scene.server.put_service("prod", "orders-rw", &[("", 6432)]);

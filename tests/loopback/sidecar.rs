@@ -1,5 +1,5 @@
-//! The sidecar: files that follow their Secrets, whatever becomes of these, of rights, tokens and annotations. What goes
-//! wrong on the way for a while is in `outages`.
+//! The sidecar: files follow their Secrets through changes of Secrets, permissions, tokens and annotations. Temporary
+//! faults are in `outages`.
 
 use std::time::{Duration, Instant};
 
@@ -9,19 +9,19 @@ use crate::support::run::{Running, poll_until};
 use crate::support::server::{ApiServer, Fault, Kind, Times};
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
-/// A scene with a sidecar at work.
+/// A scene with a running sidecar.
 struct Sidecar {
     scene: Scene,
     running: Running,
 }
 
 impl Sidecar {
-    /// Starts it with these arguments, and waits until its files are out.
+    /// Starts the sidecar with these arguments and waits until its files are published.
     fn start(scene: Scene, args: &[&str]) -> Self {
         let mut command = scene.command(&["sidecar", "--listen", "off", "--request-timeout", "2s"]);
         command.args(args);
         let sidecar = Self { running: Running::start(command), scene };
-        sidecar.waits("the first bundle is out", || sidecar.scene.read("db/password") == PASSWORD);
+        sidecar.waits("the first bundle is published", || sidecar.scene.read("db/password") == PASSWORD);
         sidecar
     }
 
@@ -33,7 +33,7 @@ impl Sidecar {
 
     #[track_caller]
     fn waits(&self, what: &str, condition: impl FnMut() -> bool) {
-        poll_until(HANGS, &format!("{what}; it said:\n{}", self.running.stderr()), condition);
+        poll_until(HANGS, &format!("{what}; log:\n{}", self.running.stderr()), condition);
     }
 
     #[track_caller]
@@ -41,7 +41,7 @@ impl Sidecar {
         self.waits("one watch is open", || self.scene.server.open_watches() == 1);
     }
 
-    /// Changes the password and waits until the file has it.
+    /// Changes the password and waits until the file contains it.
     #[track_caller]
     fn follows(&self, password: &str) {
         self.scene.put_password(password);
@@ -90,31 +90,31 @@ fn after_init_it_changes_no_file() {
 }
 
 #[test]
-fn changes_that_come_together_become_one_publication() {
+fn simultaneous_changes_are_published_together() {
     const ATTEMPTS: usize = 5;
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
     let sidecar = Sidecar::start(scene, &["--grace", "1h"]);
     sidecar.waits("two watches are open", || sidecar.scene.server.open_watches() == 2);
     let published = || sidecar.running.stderr().matches("rotated ").count();
-    // On a machine that is busy, a thread may wait for its turn for longer than the sidecar waits for another change.
+    // On a busy machine, a thread may be descheduled for longer than the debounce window.
     let together = (1..=ATTEMPTS).any(|attempt| {
         let before = published();
-        // Held back on the line, so that both arrive at once.
+        // Hold the events back, so that both arrive at once.
         sidecar.scene.server.mute_watches();
         let password = format!("test-password-{attempt}");
         sidecar.scene.put_password(&password);
         sidecar.scene.server.put_secret("prod", "more", &[("a", password.as_bytes())]);
         sidecar.scene.server.unmute_watches();
         sidecar.arrives(&password);
-        sidecar.waits("both are there", || sidecar.scene.read("more/a") == password);
+        sidecar.waits("both changes arrive", || sidecar.scene.read("more/a") == password);
         published() == before + 1
     });
     assert!(together, "{}", sidecar.running.stderr());
 }
 
 #[test]
-fn an_api_server_that_ends_every_watch_at_once_is_not_asked_in_a_hot_loop() {
+fn watches_that_end_at_once_are_retried_with_back_off() {
     for fault in [
         Fault::Status { code: 500, retry_after: None, message: "test".into() },
         Fault::Status { code: 429, retry_after: None, message: "test".into() },
@@ -126,16 +126,14 @@ fn an_api_server_that_ends_every_watch_at_once_is_not_asked_in_a_hot_loop() {
         sidecar.scene.server.fail_on("watch=true", fault.clone(), Times::Always);
         sidecar.scene.server.drop_connections();
         let (started, before) = (Instant::now(), sidecar.scene.server.watch_requests().len());
-        sidecar.waits("it is tried again and again", || {
-            sidecar.scene.server.watch_requests().len() > before + 6
-        });
-        // Six drawn delays of a back-off that doubles: that they are shorter together happens once in 30,000 runs.
+        sidecar.waits("the watch is retried", || sidecar.scene.server.watch_requests().len() > before + 6);
+        // Six delays drawn from a doubling back-off: their sum is smaller once in 30,000 runs.
         assert!(started.elapsed() > Duration::from_millis(300), "{fault:?}: after {:?}", started.elapsed());
     }
 }
 
 #[test]
-fn without_the_right_to_watch_it_polls_and_says_so_once() {
+fn without_the_watch_permission_it_polls_and_logs_that_once() {
     let scene = Scene::plain();
     scene.server.forbid_watch(Kind::Secret, "prod", "db");
     let sidecar = Sidecar::start(scene, &["--poll-interval", "100ms"]);
@@ -151,24 +149,24 @@ fn without_the_right_to_watch_it_polls_and_says_so_once() {
 }
 
 #[test]
-fn with_sync_poll_there_are_no_watches() {
+fn sync_poll_opens_no_watches() {
     let sidecar = Sidecar::start(Scene::plain(), &["--sync", "poll", "--poll-interval", "100ms"]);
     sidecar.follows("test-password-1");
     assert!(sidecar.scene.server.watch_requests().is_empty());
 }
 
 #[test]
-fn a_source_that_fails_does_not_keep_the_others_from_being_polled() {
+fn a_failing_source_does_not_stop_the_polling_of_others() {
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
     let sidecar = Sidecar::start(scene, &["--sync", "poll", "--poll-interval", "1s"]);
     sidecar.scene.server.forbid(Kind::Secret, "prod", "more");
-    sidecar.waits("the refusal is told", || sidecar.running.stderr().contains("Secret prod/more: forbidden"));
+    sidecar.waits("a refusal is logged", || sidecar.running.stderr().contains("Secret prod/more: forbidden"));
     sidecar.follows("test-password-1");
 }
 
 #[test]
-fn a_deleted_secret_keeps_its_files_and_holds_up_no_other() {
+fn a_deleted_secret_keeps_its_files_and_delays_no_other() {
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
     let sidecar = Sidecar::start(scene, &[]);
@@ -178,7 +176,7 @@ fn a_deleted_secret_keeps_its_files_and_holds_up_no_other() {
     sidecar.follows("test-password-1");
     assert_eq!(sidecar.scene.read("more/a"), "1");
     sidecar.scene.server.put_secret("prod", "more", &[("a", b"2")]);
-    sidecar.waits("it is made again", || sidecar.scene.read("more/a") == "2");
+    sidecar.waits("the Secret is recreated", || sidecar.scene.read("more/a") == "2");
 }
 
 #[test]
@@ -193,18 +191,18 @@ fn a_deleted_secret_can_be_cleared() {
 }
 
 #[test]
-fn a_source_that_is_refused_keeps_its_files_and_holds_up_no_other() {
+fn a_forbidden_source_keeps_its_files_and_delays_no_other() {
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
     let sidecar = Sidecar::start(scene, &[]);
     sidecar.waits("two watches are open", || sidecar.scene.server.open_watches() == 2);
     sidecar.scene.server.forbid(Kind::Secret, "prod", "more");
     sidecar.scene.server.put_secret("prod", "more", &[("a", b"2")]);
-    sidecar.waits("the refusal is told", || sidecar.running.stderr().contains("Secret prod/more: forbidden"));
+    sidecar.waits("a refusal is logged", || sidecar.running.stderr().contains("Secret prod/more: forbidden"));
     sidecar.follows("test-password-1");
     assert_eq!(sidecar.scene.read("more/a"), "1");
     sidecar.scene.server.allow(Kind::Secret, "prod", "more");
-    sidecar.waits("it is read again", || sidecar.scene.read("more/a") == "2");
+    sidecar.waits("the source is read again", || sidecar.scene.read("more/a") == "2");
 }
 
 #[test]
@@ -213,33 +211,33 @@ fn a_change_that_cannot_be_rendered_keeps_the_last_good_bundle() {
     let sidecar = Sidecar::start(scene, &[]);
     sidecar.is_watching();
     sidecar.scene.server.put_secret("prod", "db", &[("username", b"app")]);
-    sidecar.waits("the missing key is told", || sidecar.running.stderr().contains("has no key password"));
+    sidecar.waits("the missing key is logged", || sidecar.running.stderr().contains("has no key password"));
     assert_eq!(sidecar.scene.read("db/password"), PASSWORD);
     sidecar.follows("test-password-1");
 }
 
 #[test]
-fn it_waits_for_what_is_not_there_yet() {
+fn it_waits_for_a_secret_that_does_not_exist_yet() {
     let scene = Scene::new(&[("db.secret", "late")]);
     let mut running = Running::start(scene.command(&["sidecar", "--listen", "off"]));
-    poll_until(HANGS, "the Secret is missed", || running.stderr().contains("secrets \"late\" not found"));
+    poll_until(HANGS, "no Secret is found", || running.stderr().contains("secrets \"late\" not found"));
     let (started, before) = (Instant::now(), scene.server.requests().len());
-    poll_until(HANGS, "it is asked for again and again", || scene.server.requests().len() > before + 6);
-    assert!(started.elapsed() > Duration::from_millis(300), "in a hot loop");
+    poll_until(HANGS, "the request is repeated", || scene.server.requests().len() > before + 6);
+    assert!(started.elapsed() > Duration::from_millis(300), "requests without back-off");
     assert!(running.is_alive() && scene.names().is_empty());
     scene.server.put_secret("prod", "late", &[("password", b"test-password-late")]);
-    poll_until(HANGS, "the Secret is there", || scene.read("db/password") == "test-password-late");
+    poll_until(HANGS, "the Secret arrives", || scene.read("db/password") == "test-password-late");
 }
 
 #[test]
-fn tokens_and_authorities_are_followed_as_they_rotate() {
+fn rotated_tokens_and_authorities_are_reloaded() {
     let sidecar = Sidecar::plain();
     sidecar.scene.server.accept_tokens(&["test-token-2"]);
     sidecar.scene.pod.rotate_token("test-token-2");
     sidecar.scene.server.drop_connections();
     sidecar.follows("test-password-token");
 
-    // Another server with another authority takes the place of the first.
+    // A server with a different authority takes the place of the first.
     let port = sidecar.scene.server.address().port();
     sidecar.scene.server.stop();
     let other = ApiServer::builder().port(port).token("test-token-2").start();
@@ -257,7 +255,7 @@ fn wrong_annotations_end_it_at_once() {
 }
 
 #[test]
-fn being_told_to_end_is_the_right_end() {
+fn termination_by_a_signal_exits_with_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut sidecar = Sidecar::plain();
         sidecar.running.send(signal);
@@ -267,7 +265,7 @@ fn being_told_to_end_is_the_right_end() {
 }
 
 #[test]
-fn versions_that_were_swapped_out_go_when_their_grace_is_over() {
+fn old_versions_are_pruned_after_the_grace_period() {
     let sidecar = Sidecar::start(Scene::plain(), &["--grace", "200ms"]);
     sidecar.is_watching();
     sidecar.follows("test-password-1");
@@ -276,82 +274,82 @@ fn versions_that_were_swapped_out_go_when_their_grace_is_over() {
 }
 
 #[test]
-fn nothing_that_it_says_shows_a_value() {
+fn no_log_message_shows_a_value() {
     let scene = Scene::new(&[("db.secret", "db"), ("db.keys", "username,password")]);
     let mut command = scene.command(&["sidecar", "--listen", "off"]);
     command.env("RUST_LOG", "trace");
     let running = Running::start(command);
-    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
     scene.server.put_secret("prod", "db", &[("pass", PASSWORD.as_bytes())]);
-    poll_until(HANGS, "the missing key is told", || running.stderr().contains("has no key"));
+    poll_until(HANGS, "the missing key is logged", || running.stderr().contains("has no key"));
     scene.server.fail_on("watch=true", Fault::Body(format!("{{\"type\":\"{PASSWORD}\"}}\n")), Times::Always);
     scene.server.drop_connections();
     poll_until(HANGS, "the broken line is told", || running.stderr().contains("invalid watch event"));
     assert!(!running.stderr().contains(PASSWORD), "{}", running.stderr());
 }
 
-/// Follows edits of the pod's annotations, or of the file that holds them.
+/// Both for the pod's annotations and for an annotations file.
 #[test]
-fn edited_annotations_are_applied_like_a_rotation_and_wrong_ones_change_nothing() {
+fn edited_annotations_are_applied_unless_they_are_wrong() {
     let scene = Scene::plain();
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
     let sidecar = Sidecar::start(scene, &["--follow-annotations"]);
     sidecar.waits("the Secret and the pod are watched", || sidecar.scene.server.open_watches() == 2);
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "more"), ("more.format", "json")]);
-    sidecar.waits("the new file is there", || sidecar.scene.read("more.json").contains("\"a\": \"1\""));
+    sidecar.waits("the new file is published", || sidecar.scene.read("more.json").contains("\"a\": \"1\""));
     sidecar.scene.annotate(&[("db.secert", "db")]);
-    sidecar.waits("the wrong one is told", || sidecar.running.stderr().contains("did you mean \"secret\"?"));
+    sidecar.waits("the typo is reported", || sidecar.running.stderr().contains("did you mean \"secret\"?"));
     assert_eq!(sidecar.scene.read("db/password"), PASSWORD);
     sidecar.follows("test-password-1");
     sidecar.scene.annotate(&[("db.secret", "db")]);
-    sidecar.waits("the file is gone", || !sidecar.scene.pod.volume().join("more.json").exists());
+    sidecar.waits("the file is removed", || !sidecar.scene.pod.volume().join("more.json").exists());
     sidecar.follows("test-password-2");
 }
 
 #[test]
-fn an_edit_that_names_what_cannot_be_read_holds_nothing_up() {
+fn an_edit_with_an_unreadable_source_delays_nothing() {
     let sidecar = Sidecar::start(Scene::plain(), &["--follow-annotations", "--on-delete", "clear"]);
     sidecar.waits("the Secret and the pod are watched", || sidecar.scene.server.open_watches() == 2);
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "late")]);
     sidecar.waits("it is missed", || sidecar.running.stderr().contains("the credentials stay as they are"));
     sidecar.follows("test-password-1");
     sidecar.scene.server.put_secret("prod", "late", &[("a", b"1")]);
-    sidecar.waits("it is applied", || sidecar.scene.read("more/a") == "1");
-    // Cleared, and then edited again: what is cleared stays so and holds nothing up either.
+    sidecar.waits("the edit is applied", || sidecar.scene.read("more/a") == "1");
+    // A cleared credential stays cleared after the next edit and delays nothing.
     sidecar.scene.server.delete(Kind::Secret, "prod", "late");
-    sidecar.waits("it is cleared", || !sidecar.scene.pod.volume().join("more").exists());
+    sidecar.waits("the file is cleared", || !sidecar.scene.pod.volume().join("more").exists());
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "late"), ("again.secret", "db")]);
     sidecar.waits("the edit is applied", || sidecar.scene.read("again/password") == "test-password-1");
 }
 
 #[test]
-fn what_is_left_out_is_said_once_each_time_that_it_is_another() {
+fn a_skipped_credential_is_logged_once_per_occurrence() {
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "late"), ("more.optional", "true")]);
     let sidecar = Sidecar::start(scene, &["--on-delete", "clear"]);
     let said = "credential more is left out: there is no Secret prod/late (.optional)";
-    sidecar.waits("it is said", || sidecar.running.stderr().contains(said));
+    sidecar.waits("the message is logged", || sidecar.running.stderr().contains(said));
     sidecar.follows("test-password-1");
     assert_eq!(sidecar.running.stderr().matches(said).count(), 1);
     sidecar.scene.server.put_secret("prod", "late", &[("a", b"1")]);
-    sidecar.waits("it is there", || sidecar.scene.read("more/a") == "1");
+    sidecar.waits("the file is published", || sidecar.scene.read("more/a") == "1");
     sidecar.scene.server.delete(Kind::Secret, "prod", "late");
-    sidecar.waits("it is said again", || sidecar.running.stderr().matches(said).count() == 2);
+    sidecar.waits("the message is logged again", || sidecar.running.stderr().matches(said).count() == 2);
 }
 
 #[test]
-fn an_edit_that_cannot_be_rendered_holds_nothing_up() {
+fn an_edit_that_cannot_be_rendered_delays_nothing() {
     let sidecar = Sidecar::start(Scene::plain(), &["--follow-annotations"]);
     sidecar.waits("the Secret and the pod are watched", || sidecar.scene.server.open_watches() == 2);
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "db"), ("more.keys", "nokey")]);
-    sidecar.waits("it is refused", || sidecar.running.stderr().contains("has no key nokey"));
+    sidecar.waits("the edit is rejected", || sidecar.running.stderr().contains("has no key nokey"));
     sidecar.waits("it is kept", || sidecar.running.stderr().contains("the credentials stay as they are"));
     sidecar.follows("test-password-1");
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "db"), ("more.keys", "password")]);
-    sidecar.waits("it is applied", || sidecar.scene.read("more/password") == "test-password-1");
+    sidecar.waits("the edit is applied", || sidecar.scene.read("more/password") == "test-password-1");
 }
 
 #[test]
-fn edits_back_and_forth_leave_no_watches_behind() {
+fn repeated_edits_do_not_leak_watches() {
     let scene = Scene::plain();
     scene.server.put_secret("prod", "more", &[("password", PASSWORD.as_bytes())]);
     let sidecar = Sidecar::start(scene, &["--follow-annotations"]);
@@ -360,24 +358,24 @@ fn edits_back_and_forth_leave_no_watches_behind() {
         sidecar.scene.annotate(&[("more.secret", "more")]);
         sidecar.waits("the edit is applied", || sidecar.scene.names().contains(&"more".to_owned()));
         sidecar.scene.annotate(&[("db.secret", "db")]);
-        sidecar.waits("and the one back", || sidecar.scene.names().contains(&"db".to_owned()));
+        sidecar.waits("the edit is reverted", || sidecar.scene.names().contains(&"db".to_owned()));
     }
     assert!(sidecar.scene.server.open_watches() <= 3, "{} watches", sidecar.scene.server.open_watches());
-    // A watch that was taken up again tells.
+    // A reused watch still reports changes.
     sidecar.follows("test-password-1");
 }
 
 #[test]
-fn an_api_server_that_refuses_for_good_is_not_asked_for_the_pod_in_a_hot_loop() {
+fn reads_of_the_pod_are_retried_with_back_off() {
     let scene = Scene::plain();
     scene.server.fail_on("/pods/", Fault::Redirect("https://127.0.0.1:1/".into()), Times::Always);
     let running = Running::start(scene.command(&["sidecar", "--listen", "off"]));
-    poll_until(HANGS, "the pod is asked for", || !scene.server.requests().is_empty());
+    poll_until(HANGS, "the pod is requested", || !scene.server.requests().is_empty());
     let started = Instant::now();
-    poll_until(HANGS, "it is asked for again and again", || scene.server.requests().len() > 7);
+    poll_until(HANGS, "the request is repeated", || scene.server.requests().len() > 7);
     assert!(started.elapsed() > Duration::from_millis(300), "{}", running.stderr());
     scene.server.clear_faults();
-    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
 }
 
 #[test]
@@ -388,11 +386,11 @@ fn an_edited_annotations_file_is_applied() {
     let arguments = ["--follow-annotations", "--annotations-file", file.to_str().unwrap()];
     let sidecar = Sidecar::start(scene, &arguments);
     std::fs::write(&file, "podcreds.io/db.secret=\"db\"\npodcreds.io/b.secret=\"db\"\n").unwrap();
-    sidecar.waits("the new files are there", || sidecar.scene.read("b/password") == PASSWORD);
+    sidecar.waits("the new files are published", || sidecar.scene.read("b/password") == PASSWORD);
 }
 
 #[test]
-fn edited_annotations_are_not_applied_unless_asked_for() {
+fn edited_annotations_are_ignored_by_default() {
     let sidecar = Sidecar::plain();
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "db")]);
     sidecar.follows("test-password-1");

@@ -1,4 +1,4 @@
-//! Templates, from the annotation or a ConfigMap to the file: what is asked for and when, and what follows a change.
+//! Templates from the annotation or a ConfigMap: the order of requests, and how changes are followed.
 
 use crate::support::run::{Running, poll_until, run};
 use crate::support::server::Kind;
@@ -45,7 +45,7 @@ fn a_template_is_read_before_any_secret() {
 }
 
 #[test]
-fn no_secret_is_asked_for_when_a_template_is_wrong() {
+fn an_invalid_template_is_reported_before_any_secret_is_read() {
     for (template, annotations, said) in [
         ("a\n{{ username | jason }}", &[][..], "key db.conf: line 2, column 15: unknown filter \"jason\""),
         ("{{ user }}", &[("db.keys", "username")], "key db.conf: line 1, column 4: unknown field \"user\""),
@@ -66,7 +66,7 @@ fn no_secret_is_asked_for_when_a_template_is_wrong() {
 }
 
 #[test]
-fn a_missing_template_is_told_like_a_missing_source() {
+fn a_missing_template_is_reported_like_a_missing_source() {
     let base = [("db.secret", "db"), ("db.template-from", "templates/db.conf")];
     let scene = Scene::new(&base);
     let finished = scene.init(&["--timeout", "300ms"]);
@@ -96,14 +96,14 @@ fn render_shows_the_template_and_hides_the_values() {
 }
 
 #[test]
-fn the_sidecar_follows_a_template_and_keeps_the_file_while_it_is_wrong() {
-    let scene = scene("1 {{ password }}\n", &[("db.on-change", "touch told")]);
+fn the_sidecar_keeps_the_file_while_a_changed_template_is_invalid() {
+    let scene = scene("1 {{ password }}\n", &[("db.on-change", "touch notified")]);
     let mut command = scene.command(&["sidecar", "--listen", "off", "--request-timeout", "2s"]);
     command.args(["--grace", "0s"]);
     let running = Running::start(command);
     let reads = |expected: &str| {
         let expected = format!("{expected}\n");
-        poll_until(HANGS, &format!("{expected}it said:\n{}", running.stderr()), || {
+        poll_until(HANGS, &format!("{expected}log:\n{}", running.stderr()), || {
             scene.read("db.txt") == expected
         });
     };
@@ -111,9 +111,9 @@ fn the_sidecar_follows_a_template_and_keeps_the_file_while_it_is_wrong() {
     poll_until(HANGS, "both are watched", || scene.server.open_watches() == 2);
     put_template(&scene, "2 {{ password }}\n");
     reads(&format!("2 {PASSWORD}"));
-    poll_until(HANGS, "the application is told", || scene.pod.volume().join("told").exists());
+    poll_until(HANGS, "the application is notified", || scene.pod.volume().join("notified").exists());
     put_template(&scene, "3 {{ passwd }}\n");
-    poll_until(HANGS, "the wrong template is told", || {
+    poll_until(HANGS, "the invalid template is logged", || {
         running.stderr().contains("key db.conf: line 1, column 6: unknown field \"passwd\"")
     });
     reads(&format!("2 {PASSWORD}"));

@@ -1,5 +1,5 @@
-//! Volumes that cannot be written, each in a way that the kernel really refuses: a full one, a read-only one, one that
-//! belongs to somebody else. Mounts are made in a mount namespace of the test's own.
+//! Volumes that the kernel refuses to write: a full one, a read-only one, and one owned by another user. Each test
+//! mounts them in its own mount namespace.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -11,15 +11,15 @@ use crate::support::run::{Finished, Running, poll_until, run};
 use crate::support::skip::require;
 use crate::{HANGS, PASSWORD, PODCREDS, Scene, assert_code, assert_has};
 
-/// A user and group that own nothing.
-pub(crate) const NOBODY: u32 = 65_532;
+/// A user and group that own no files.
+pub(crate) const UNPRIVILEGED: u32 = 65_532;
 
 pub(crate) fn root() -> Option<()> {
     require("root, to mount and to change users,", rustix::process::geteuid().is_root().then_some(()))
 }
 
-/// Runs a shell script as root in a mount namespace of its own, with `$podcreds` and `$volume`, and stops at the first
-/// line that fails.
+/// Runs a shell script as root in its own mount namespace with `$podcreds` and `$volume`; the script stops at the first
+/// failing line.
 pub(crate) fn in_own_mounts(scene: &Scene, script: &str) -> Finished {
     let pod = scene.command(&[]);
     let mut command = Command::new("unshare");
@@ -54,7 +54,7 @@ fn a_full_volume_keeps_the_old_bundle() {
 }
 
 #[test]
-fn versions_in_their_grace_make_room_when_the_volume_is_full() {
+fn versions_in_the_grace_period_are_pruned_when_the_volume_is_full() {
     let Some(()) = root() else { return };
     let scene = Scene::plain();
     for name in ["one", "two"] {
@@ -74,11 +74,11 @@ fn versions_in_their_grace_make_room_when_the_volume_is_full() {
 }
 
 #[test]
-fn a_volume_without_room_for_another_name_keeps_the_old_bundle() {
+fn a_volume_without_free_inodes_keeps_the_old_bundle() {
     let Some(()) = root() else { return };
     let scene = Scene::plain();
-    // The root, ..podcreds with lock and record, db with ..data, two links and a version of two files: eleven. Two more while
-    // they are written, then room for a few of the next publication.
+    // Eleven inodes: the root, `..podcreds` with lock and record, `db` with `..data`, two links and a version of two
+    // files. Writing needs two more, and the rest is room for part of the next publication.
     let finished = in_own_mounts(
         &scene,
         "for spare in 0 1 2 3 4 5; do
@@ -98,7 +98,7 @@ fn a_volume_without_room_for_another_name_keeps_the_old_bundle() {
 }
 
 #[test]
-fn a_read_only_volume_is_said() {
+fn a_read_only_volume_is_reported() {
     let Some(()) = root() else { return };
     let scene = Scene::plain();
     assert_code(&scene.init(&[]), 0);
@@ -117,7 +117,7 @@ fn a_read_only_volume_is_said() {
 }
 
 #[test]
-fn a_missing_volume_and_a_file_in_its_place_are_said_before_anything_is_asked() {
+fn a_missing_volume_is_reported_before_any_request() {
     let scene = Scene::plain();
     for (path, part) in
         [("/nowhere/volume", "does not exist: mount an emptyDir"), (PODCREDS, "is not a directory")]
@@ -129,28 +129,28 @@ fn a_missing_volume_and_a_file_in_its_place_are_said_before_anything_is_asked() 
     assert!(scene.server.requests().is_empty());
 }
 
-/// The pod's files as a user other than root finds them.
-fn run_as_nobody(scene: &Scene, umask: &str) -> Finished {
+/// Runs `init` as an unprivileged user on the pod's files.
+fn run_unprivileged(scene: &Scene, umask: &str) -> Finished {
     fs::set_permissions(scene.pod.root(), PermissionsExt::from_mode(0o755)).unwrap();
-    chown(scene.pod.termination_log(), Some(NOBODY), Some(NOBODY)).unwrap();
-    // The build folder may be closed to others: the program goes where they can run it.
+    chown(scene.pod.termination_log(), Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
+    // The build directory may be closed to other users, so run a copy.
     let program = scene.pod.root().join("podcreds");
     program::copy(PODCREDS, &program);
     let mut command = Command::new("sh");
     command.args(["-c", &format!("umask {umask}; exec \"$0\" init"), program.to_str().unwrap()]);
     let pod = scene.command(&[]);
     command.env_clear().envs(pod.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command.current_dir("/").uid(NOBODY).gid(NOBODY);
+    command.current_dir("/").uid(UNPRIVILEGED).gid(UNPRIVILEGED);
     run(command, HANGS)
 }
 
 #[test]
-fn a_volume_that_another_user_wrote_is_reported_at_the_start() {
+fn a_volume_written_by_another_user_is_reported_at_the_start() {
     let Some(()) = root() else { return };
     let scene = Scene::plain();
     assert_code(&scene.init(&[]), 0);
     scene.put_password("test-password-2");
-    let finished = run_as_nobody(&scene, "022");
+    let finished = run_unprivileged(&scene, "022");
     assert_code(&finished, 5);
     assert_has(
         &scene.pod.termination_message(),
@@ -161,23 +161,23 @@ fn a_volume_that_another_user_wrote_is_reported_at_the_start() {
     assert_eq!(scene.read("db/password"), PASSWORD);
 }
 
-/// A credential plugin of a kubeconfig is such a program, and keeps tokens.
+/// Such as the exec plugin of a kubeconfig, which may cache tokens.
 #[test]
-fn what_other_programs_that_it_runs_write_is_for_its_user_alone() {
+fn child_processes_get_a_umask_of_077() {
     let scene = Scene::plain();
     let mut command = Command::new("sh");
     command.args(["-c", "umask 000; exec \"$0\" sidecar", PODCREDS]);
-    // As the command of the scene has it: what names a cluster around the tests is not for it.
+    // The scene's environment alone: variables that point to a real cluster must not leak in.
     command.env_clear().envs(scene.command(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
     let running = Running::start(command);
-    poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
     let status = fs::read_to_string(format!("/proc/{}/status", running.id())).unwrap();
     assert_has(&status, &["\nUmask:\t0077\n"]);
     assert_eq!(fs::metadata(scene.pod.volume().join("db/password")).unwrap().mode() & 0o777, 0o444);
 }
 
 #[test]
-fn modes_are_right_under_any_umask_and_the_group_is_handed_down() {
+fn files_have_the_right_mode_and_group_under_any_umask() {
     let Some(()) = root() else { return };
     for umask in ["000", "077", "777"] {
         let scene = Scene::new(&[
@@ -187,15 +187,15 @@ fn modes_are_right_under_any_umask_and_the_group_is_handed_down() {
             ("x.file-mode", "0400"),
         ]);
         let volume = scene.pod.volume();
-        chown(&volume, Some(0), Some(NOBODY)).unwrap();
+        chown(&volume, Some(0), Some(UNPRIVILEGED)).unwrap();
         fs::set_permissions(&volume, PermissionsExt::from_mode(0o2775)).unwrap();
-        assert_code(&run_as_nobody(&scene, umask), 0);
+        assert_code(&run_unprivileged(&scene, umask), 0);
         let mode = |path: &str| fs::metadata(volume.join(path)).unwrap().mode() & 0o7777;
         assert_eq!(
             ["db/password", "x.env", "db", "db/..data"].map(mode),
             [0o440, 0o400, 0o2750, 0o2750],
             "umask {umask}"
         );
-        assert_eq!(fs::metadata(volume.join("db/password")).unwrap().gid(), NOBODY);
+        assert_eq!(fs::metadata(volume.join("db/password")).unwrap().gid(), UNPRIVILEGED);
     }
 }

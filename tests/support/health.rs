@@ -1,4 +1,4 @@
-//! Asks a sidecar how it is, over HTTP.
+//! Queries a sidecar's probes and metrics over HTTP.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::run::{Running, cpu_time, poll_until};
 
-/// How long one answer may take; a client that is held up waits for seconds.
+/// Read timeout for one response; a delayed client would wait for seconds.
 const PROMPT: Duration = Duration::from_secs(2);
 
-/// Where a sidecar can be asked, and which process it is.
+/// The address and the process of a running sidecar.
 pub(crate) struct Health {
     pub(crate) address: SocketAddr,
     pid: u32,
@@ -19,7 +19,7 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Waits until it listens.
+    /// Waits until the sidecar listens.
     pub(crate) fn of(running: &Running, within: Duration) -> Self {
         let mut address = None;
         poll_until(within, "it listens", || {
@@ -37,12 +37,12 @@ impl Health {
         Metrics::parse(&self.get("/metrics"))
     }
 
-    /// How often it was asked in this way.
+    /// The number of requests that this client has sent.
     pub(crate) fn asked(&self) -> u32 {
         self.asked.get()
     }
 
-    /// The processor time that it has taken so far.
+    /// The processor time that the sidecar has used so far.
     pub(crate) fn cpu_time(&self) -> Duration {
         cpu_time(self.pid)
     }
@@ -53,13 +53,13 @@ impl Health {
     }
 }
 
-/// Where it says that it listens.
+/// The address that the sidecar logged, once it listens.
 pub(crate) fn listening(running: &Running) -> Option<SocketAddr> {
-    let said = running.stderr();
-    said.split_once("listening on ")?.1.split_once('\n')?.0.parse().ok()
+    let log = running.stderr();
+    log.split_once("listening on ")?.1.split_once('\n')?.0.parse().ok()
 }
 
-/// All that comes back for these bytes.
+/// Sends the bytes and returns the whole response.
 pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PROMPT)).unwrap();
@@ -78,7 +78,7 @@ pub(crate) fn status(answer: &str) -> u16 {
     code.unwrap_or_else(|| panic!("no status: {answer}"))
 }
 
-/// What `/metrics` said at one time: values by name, the labels with the name.
+/// One scrape of `/metrics`: values by name, where the name includes the labels.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics(BTreeMap<String, f64>);
 
@@ -90,12 +90,12 @@ impl Metrics {
         Self(samples.map(|(name, value)| (name.to_owned(), value.parse().unwrap())).collect())
     }
 
-    /// A value; zero where there is none.
+    /// The value of a sample, zero if it is missing.
     pub(crate) fn get(&self, name: &str) -> f64 {
         self.0.get(name).copied().unwrap_or_default()
     }
 
-    /// The values of a metric, whatever its labels are.
+    /// All samples of a metric, with any labels.
     pub(crate) fn all<'a>(&'a self, metric: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
         let samples = self.0.iter().map(|(name, value)| (name.as_str(), *value));
         samples.filter(move |(name, _)| name.split('{').next() == Some(metric))

@@ -1,4 +1,4 @@
-//! What somebody has who runs the program outside of any pod: a home folder, kubeconfigs and other files in it, a volume.
+//! The environment of a user who runs the program outside of a pod: a home directory with kubeconfigs, and a volume.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,16 @@ use tempfile::TempDir;
 
 use super::program;
 
-/// A home folder. Gone when dropped.
+/// A home directory, removed on drop.
 pub(crate) struct Home {
     root: TempDir,
 }
 
 impl Home {
-    /// Empty but for the volume and an annotations file, which asks for these Secrets by credential.
+    /// Creates the volume and an annotations file with one credential for each `(name, Secret)`.
     pub(crate) fn new(secrets: &[(&str, &str)]) -> Self {
-        let root = tempfile::Builder::new().prefix("podcreds-test-").tempdir().expect("a temporary folder");
+        let root =
+            tempfile::Builder::new().prefix("podcreds-test-").tempdir().expect("a temporary directory");
         let home = Self { root };
         fs::create_dir(home.volume()).unwrap();
         let lines = secrets.iter().map(|(name, secret)| format!("podcreds.io/{name}.secret=\"{secret}\"\n"));
@@ -25,7 +26,7 @@ impl Home {
         home
     }
 
-    /// A path in it.
+    /// A path in the home directory.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
     }
@@ -34,7 +35,7 @@ impl Home {
         self.path("volume")
     }
 
-    /// Puts a file in place in one step.
+    /// Writes a file atomically.
     pub(crate) fn put(&self, name: &str, content: &str) -> PathBuf {
         let (new, path) = (self.path(&format!("{name}.new")), self.path(name));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -43,7 +44,7 @@ impl Home {
         path
     }
 
-    /// Puts a program for `sh` in place.
+    /// Writes a script for `sh`.
     pub(crate) fn put_script(&self, name: &str, script: &str) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -51,12 +52,12 @@ impl Home {
         path
     }
 
-    /// Puts a kubeconfig in place, in JSON, which is YAML too.
+    /// Writes a kubeconfig as JSON, which is valid YAML.
     pub(crate) fn put_kubeconfig(&self, name: &str, kubeconfig: &Value) -> PathBuf {
         self.put(name, &kubeconfig.to_string())
     }
 
-    /// The program with nothing in its environment but a home folder and where its files go.
+    /// The program with a minimal environment: the home directory and the paths of its files.
     pub(crate) fn command(&self, binary: &str, subcommand: &str, args: &[&str]) -> Command {
         let mut command = Command::new(binary);
         command
@@ -67,19 +68,19 @@ impl Home {
             .env("PODCREDS_ANNOTATIONS_FILE", self.path("annotations"))
             .env("PODCREDS_VOLUME", self.volume())
             .env("PODCREDS_TERMINATION_LOG", self.path("termination-log"))
-            // Tests run side by side, and one port has room for one sidecar.
+            // Tests run in parallel, and only one sidecar can listen on the default port.
             .env("PODCREDS_LISTEN", "off")
             .current_dir(self.root.path());
         command
     }
 
-    /// Takes away all that the program wrote.
+    /// Empties the volume.
     pub(crate) fn clear(&self) {
         fs::remove_dir_all(self.volume()).unwrap();
         fs::create_dir(self.volume()).unwrap();
     }
 
-    /// What the program wrote.
+    /// Reads a file of the volume.
     pub(crate) fn read(&self, path: &str) -> String {
         fs::read_to_string(self.volume().join(path)).unwrap_or_else(|error| format!("{error:?}"))
     }
@@ -97,13 +98,13 @@ pub(crate) fn kubeconfig(cluster: &Value, user: &Value, namespace: &str) -> Valu
     })
 }
 
-/// A file of a kubeconfig as it stands in one.
+/// Encodes file contents for a `*-data` field of a kubeconfig.
 pub(crate) fn base64(text: impl AsRef<[u8]>) -> String {
     use ::base64::Engine;
     ::base64::engine::general_purpose::STANDARD.encode(text)
 }
 
-/// A path as it stands in a kubeconfig.
+/// A path as text, for a kubeconfig.
 pub(crate) fn text(path: &Path) -> &str {
-    path.to_str().expect("a temporary folder has a plain name")
+    path.to_str().expect("a temporary directory has a plain name")
 }

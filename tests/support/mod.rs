@@ -1,5 +1,5 @@
-//! What tests and the demo need around the program: a certificate authority, an API server, a pod's files, a bounded
-//! way to run a process. Nothing here knows the library; it is driven from outside, as in a cluster.
+//! The program's surroundings, for tests and the demo: a certificate authority, an API server, a pod's files, and
+//! processes with a deadline. Nothing here uses the library; the program is driven from outside, as in a cluster.
 
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part of the support code")]
 #![allow(

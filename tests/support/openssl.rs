@@ -1,4 +1,4 @@
-//! Client certificates as people make them, with openssl.
+//! Client certificates made with openssl, as users make them.
 
 use std::fs;
 use std::path::Path;
@@ -9,10 +9,10 @@ use super::run::run;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The form of a private key in PEM.
+/// The PEM encoding of a private key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyForm {
-    /// `PRIVATE KEY`, here of an elliptic curve.
+    /// `PRIVATE KEY`, here with an elliptic curve.
     Pkcs8,
     /// `RSA PRIVATE KEY`
     Pkcs1,
@@ -38,38 +38,39 @@ impl KeyForm {
     }
 }
 
-/// The version of a certificate; openssl makes the first unless it is given extensions.
+/// The X.509 version of a certificate; openssl writes version 1 unless the certificate has extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum X509 {
     Version1,
     Version3,
 }
 
-/// Whether there is one.
+/// Returns `Some` if openssl is installed.
 pub(crate) fn found() -> Option<()> {
     Command::new("openssl").arg("version").output().is_ok().then_some(())
 }
 
-/// A certificate for this subject (`/O=group/CN=user`), signed by this authority, and its key, both in PEM.
+/// Returns a certificate for the subject (`/O=group/CN=user`), signed by the authority, and its key, both in PEM.
 pub(crate) fn client(
     authority: (&Path, &Path),
     subject: &str,
     form: KeyForm,
     version: X509,
 ) -> (String, String) {
-    let folder = tempfile::Builder::new().prefix("podcreds-test-").tempdir().expect("a temporary folder");
+    let directory =
+        tempfile::Builder::new().prefix("podcreds-test-").tempdir().expect("a temporary directory");
     let openssl = |args: &[&str]| {
         let mut command = Command::new("openssl");
-        command.args(args).current_dir(folder.path());
+        command.args(args).current_dir(directory.path());
         let finished = run(command, PATIENCE);
         assert_eq!(finished.code, Some(0), "openssl {args:?}: {}", finished.stderr);
         finished.stdout_text()
     };
     let key = openssl(form.arguments());
     assert!(key.starts_with(form.label()), "{form:?}");
-    fs::write(folder.path().join("key"), &key).unwrap();
+    fs::write(directory.path().join("key"), &key).unwrap();
     openssl(&["req", "-new", "-key", "key", "-subj", subject, "-out", "csr"]);
-    fs::write(folder.path().join("extensions"), "extendedKeyUsage=clientAuth\n").unwrap();
+    fs::write(directory.path().join("extensions"), "extendedKeyUsage=clientAuth\n").unwrap();
     let [ca, ca_key] = [authority.0, authority.1].map(|path| path.to_str().unwrap());
     let sign = ["x509", "-req", "-in", "csr", "-days", "2", "-set_serial", "7", "-CA", ca, "-CAkey", ca_key];
     let extensions: &[&str] = match version {
@@ -79,23 +80,23 @@ pub(crate) fn client(
     (openssl(&[&sign, extensions].concat()), key)
 }
 
-/// A certificate that was issued for a request, with its times in RFC 3339.
+/// A certificate issued for a signing request, with its times in RFC 3339.
 pub(crate) struct Issued {
     pub(crate) certificate: String,
     pub(crate) not_before: String,
-    /// Half-way.
+    /// Half of the lifetime.
     pub(crate) refresh: String,
     pub(crate) not_after: String,
 }
 
-/// Issues a client certificate for the key of a PKCS#10 request (DER) and this user, whatever subject the request has.
+/// Issues a client certificate for the key of a PKCS#10 request (DER) and this user; the request's subject is ignored.
 pub(crate) fn issue(authority: (&Path, &Path), request: &[u8], user: &str) -> Issued {
     let directory =
         tempfile::Builder::new().prefix("podcreds-test-").tempdir().expect("a temporary directory");
     let (now, hour) = (SystemTime::now(), Duration::from_secs(60 * 60));
     let rfc3339 = |time| humantime::format_rfc3339_seconds(time).to_string();
     let [not_before, refresh, not_after] = [now, now + 12 * hour, now + 23 * hour].map(rfc3339);
-    // 20261129030000Z, as `openssl ca` takes it.
+    // 20261129030000Z, the format of `openssl ca`.
     let compact = |time: &str| time.replace(['-', ':', 'T'], "");
     let (ca, ca_key) = authority;
     let config = format!(

@@ -1,4 +1,4 @@
-//! A certificate authority of the test's own, and the server certificates that it signs.
+//! A certificate authority for one test, and the server certificates that it signs.
 
 use std::fmt;
 use std::io;
@@ -13,15 +13,15 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A self-signed root, as a cluster's `ca.crt` holds it.
+/// A certificate authority, as in a cluster's `ca.crt`.
 pub(crate) struct Authority {
     root: CertifiedIssuer<'static, KeyPair>,
-    /// Itself and those above it, where it is no root: what a server sends beside its own certificate.
+    /// The intermediate certificates up to the root, which a server sends after its own. Empty for a root.
     above: Vec<CertificateDer<'static>>,
 }
 
 fn authority(name: &str) -> CertificateParams {
-    // For the addresses that servers have here, as in a certificate that is both.
+    // The authority's certificate is also used as a server certificate, so it needs the servers' names.
     let mut params = CertificateParams::new(Leaf::default().names).expect("subject alternative names");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -31,20 +31,20 @@ fn authority(name: &str) -> CertificateParams {
 }
 
 impl Authority {
-    /// A new root with an ECDSA P-256 key. All are called `kubernetes`, as kubeadm calls them, and differ by key: to a
-    /// client that trusts another one, the signature is wrong.
+    /// Creates a root with an ECDSA P-256 key. Every root is called `kubernetes`, as kubeadm calls it; only the key
+    /// differs, so to a client that trusts another root the signature is wrong.
     pub(crate) fn new() -> Self {
         Self::named("kubernetes")
     }
 
-    /// The same with another name.
+    /// Creates a root with another name.
     pub(crate) fn named(name: &str) -> Self {
         let key = KeyPair::generate().expect("ring makes P-256 keys");
         let root = CertifiedIssuer::self_signed(authority(name), key).expect("a root signs itself");
         Self { root, above: Vec::new() }
     }
 
-    /// An authority that this one has signed: what it issues comes with its own certificate.
+    /// Creates an intermediate authority signed by this one; its certificates are sent with the intermediate's.
     pub(crate) fn intermediate(&self, name: &str) -> Self {
         let key = KeyPair::generate().expect("ring makes P-256 keys");
         let root = CertifiedIssuer::signed_by(authority(name), key, &self.root).expect("an authority signs");
@@ -57,12 +57,12 @@ impl Authority {
         self.root.pem()
     }
 
-    /// Its private key in PEM (PKCS#8).
+    /// The private key in PEM (PKCS#8).
     pub(crate) fn key_pem(&self) -> String {
         self.root.key().serialize_pem()
     }
 
-    /// Its own certificate, as a server shows it that has been set up in a hurry.
+    /// The authority's own certificate, for a server that presents it directly.
     pub(crate) fn own(&self) -> Issued {
         let key = KeyPair::from_pem(&self.key_pem()).expect("a key that was just written");
         Issued { certificate: self.root.der().clone(), certificate_pem: self.pem(), above: Vec::new(), key }
@@ -71,7 +71,7 @@ impl Authority {
     /// Signs a server certificate.
     ///
     /// # Errors
-    /// Only for an RSA key, where no `openssl` is there to make one.
+    /// `OpensslMissing` for an RSA key if openssl is not installed.
     pub(crate) fn issue(&self, leaf: &Leaf) -> Result<Issued, OpensslMissing> {
         let key = leaf.key.generate()?;
         let certificate = leaf.params().signed_by(&key, &self.root).expect("the root signs a leaf");
@@ -79,7 +79,7 @@ impl Authority {
     }
 }
 
-/// What a server certificate says.
+/// The contents of a server certificate.
 #[derive(Clone, Debug)]
 pub(crate) struct Leaf {
     /// DNS names and IP addresses.
@@ -102,24 +102,24 @@ impl Default for Leaf {
 }
 
 impl Leaf {
-    /// Valid yesterday, no more today.
+    /// Expired a day ago.
     pub(crate) fn expired() -> Self {
         let now = SystemTime::now();
         Self { not_before: now - 2 * DAY, not_after: now - DAY, ..Self::default() }
     }
 
-    /// For these names and addresses only.
+    /// Valid for these names and addresses only.
     pub(crate) fn named(names: &[&str]) -> Self {
         Self { names: names.iter().map(ToString::to_string).collect(), ..Self::default() }
     }
 
-    /// Valid from tomorrow on.
+    /// Not valid before tomorrow.
     pub(crate) fn not_yet_valid() -> Self {
         let now = SystemTime::now();
         Self { not_before: now + DAY, not_after: now + 2 * DAY, ..Self::default() }
     }
 
-    /// Signs itself, with a P-256 key: no authority, and none knows it.
+    /// Issues a self-signed certificate with a P-256 key. It is not an authority, and no client knows it.
     pub(crate) fn self_signed(&self) -> Issued {
         let key = KeyPair::generate().expect("ring makes P-256 keys");
         let certificate = self.params().self_signed(&key).expect("a leaf signs itself");
@@ -138,7 +138,7 @@ impl Leaf {
         params
     }
 
-    /// With a key of this kind.
+    /// Uses a key of this kind.
     pub(crate) fn with_key(key: KeyKind) -> Self {
         Self { key, ..Self::default() }
     }
@@ -162,7 +162,7 @@ impl KeyKind {
     }
 }
 
-/// ring signs with RSA keys but makes none: <https://github.com/briansmith/ring/issues/219>.
+/// ring signs with RSA keys but cannot generate them: <https://github.com/briansmith/ring/issues/219>.
 fn generate_rsa() -> Result<KeyPair, OpensslMissing> {
     let made = Command::new("openssl")
         .args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"])
@@ -180,7 +180,7 @@ fn generate_rsa() -> Result<KeyPair, OpensslMissing> {
     }
 }
 
-/// There is no `openssl` program, and an RSA key was wanted.
+/// An RSA key needs the `openssl` program, which is not installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpensslMissing;
 
@@ -206,12 +206,12 @@ impl Issued {
         Self { certificate: der, certificate_pem: pem, above: above.to_vec(), key }
     }
 
-    /// The chain that a server sends: the leaf, and what stands between it and the root.
+    /// The chain that a server sends: the leaf, then the intermediates.
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
         [self.certificate.clone()].into_iter().chain(self.above.clone()).collect()
     }
 
-    /// The same without what stands between.
+    /// Drops the intermediates.
     pub(crate) fn alone(self) -> Self {
         Self { above: Vec::new(), ..self }
     }
@@ -232,7 +232,7 @@ impl Issued {
     }
 }
 
-/// Whole seconds: X.509 times have no fraction.
+/// X.509 times are whole seconds.
 fn since_epoch(time: SystemTime) -> Duration {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970");
     Duration::from_secs(since.as_secs())

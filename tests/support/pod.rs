@@ -1,4 +1,4 @@
-//! What a container of a pod finds on disk and in its environment, in a folder of the test's own.
+//! The files and environment of a pod's container, in a temporary directory.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -12,20 +12,21 @@ use super::server::{ApiServer, NAMESPACE, TOKEN};
 /// The name that `POD_NAME` holds.
 pub(crate) const POD: &str = "app-0";
 
-/// A service account folder, an empty volume and a termination log. Gone when dropped.
+/// A service account directory, an empty volume and a termination log, removed on drop.
 pub(crate) struct PodFolder {
     root: TempDir,
 }
 
 impl PodFolder {
-    /// For a pod of this server's cluster: its CA, the token `test-token-1`, the namespace `prod`.
+    /// Creates the files for a pod of this server's cluster: its CA, the token `test-token-1`, the namespace `prod`.
     pub(crate) fn new(server: &ApiServer) -> Self {
         Self::with(&server.authority().pem(), TOKEN, NAMESPACE)
     }
 
-    /// With the content of the three files of the service account folder.
+    /// Creates the files with these contents of the service account directory.
     pub(crate) fn with(ca: &str, token: &str, namespace: &str) -> Self {
-        let root = tempfile::Builder::new().prefix("podcreds-test-").tempdir().expect("a temporary folder");
+        let root =
+            tempfile::Builder::new().prefix("podcreds-test-").tempdir().expect("a temporary directory");
         let pod = Self { root };
         fs::create_dir(pod.service_account()).unwrap();
         fs::create_dir(pod.volume()).unwrap();
@@ -37,12 +38,12 @@ impl PodFolder {
         pod
     }
 
-    /// The folder that holds all of it; free for other files of the test.
+    /// The directory around all of it; tests may add files.
     pub(crate) fn root(&self) -> &Path {
         self.root.path()
     }
 
-    /// In a real pod `/var/run/secrets/kubernetes.io/serviceaccount`.
+    /// In a real pod: `/var/run/secrets/kubernetes.io/serviceaccount`.
     pub(crate) fn service_account(&self) -> PathBuf {
         self.root().join("serviceaccount")
     }
@@ -52,27 +53,27 @@ impl PodFolder {
         self.root().join("volume")
     }
 
-    /// In a real pod `/dev/termination-log`; empty at first.
+    /// In a real pod: `/dev/termination-log`. Empty at first.
     pub(crate) fn termination_log(&self) -> PathBuf {
         self.root().join("termination-log")
     }
 
-    /// What was written to the termination log.
+    /// The contents of the termination log.
     pub(crate) fn termination_message(&self) -> String {
         fs::read_to_string(self.termination_log()).unwrap()
     }
 
-    /// Puts another token in place, all three files in one step.
+    /// Replaces the token, updating the three files together.
     pub(crate) fn rotate_token(&self, token: &str) {
         self.replace("token", token);
     }
 
-    /// Puts another `ca.crt` in place.
+    /// Replaces `ca.crt`.
     pub(crate) fn replace_ca(&self, pem: &str) {
         self.replace("ca.crt", pem);
     }
 
-    /// `binary` as a container runs it: nothing in its environment but what Kubernetes and the manifest put there.
+    /// Runs `binary` as a container does: its environment holds only what Kubernetes and the manifest set.
     pub(crate) fn command(&self, binary: &Path, server: &ApiServer) -> Command {
         let mut command = Command::new(binary);
         command
@@ -89,39 +90,39 @@ impl PodFolder {
     }
 
     fn replace(&self, name: &'static str, content: &str) {
-        let folder = self.service_account();
+        let directory = self.service_account();
         let files: Vec<(&str, String)> = ["ca.crt", "namespace", "token"]
             .into_iter()
-            .map(|file| (file, fs::read_to_string(folder.join(file)).unwrap()))
+            .map(|file| (file, fs::read_to_string(directory.join(file)).unwrap()))
             .map(|(file, old)| (file, if file == name { content.to_owned() } else { old }))
             .collect();
-        project(&folder, &files);
+        project(&directory, &files);
     }
 }
 
-/// Publishes files as the kubelet's atomic writer does: a new folder, `..data` renamed over to it, the old one removed
+/// Publishes files like the kubelet's atomic writer: write a new directory, rename `..data` to it, remove the old one
 /// (<https://github.com/kubernetes/kubernetes/blob/master/pkg/volume/util/atomic_writer.go>).
-fn project(folder: &Path, files: &[(&str, String)]) {
-    let data = folder.join("..data");
+fn project(directory: &Path, files: &[(&str, String)]) {
+    let data = directory.join("..data");
     let before = fs::read_link(&data).ok();
 
     let version =
-        tempfile::Builder::new().prefix("..2026_01_01_00_00_00.").tempdir_in(folder).unwrap().keep();
+        tempfile::Builder::new().prefix("..2026_01_01_00_00_00.").tempdir_in(directory).unwrap().keep();
     fs::set_permissions(&version, fs::Permissions::from_mode(0o755)).unwrap();
     for (name, content) in files {
         fs::write(version.join(name), content).unwrap();
     }
 
-    let link = folder.join("..data_tmp");
-    symlink(version.file_name().expect("a folder has a name"), &link).unwrap();
+    let link = directory.join("..data_tmp");
+    symlink(version.file_name().expect("a directory has a name"), &link).unwrap();
     fs::rename(&link, &data).unwrap();
 
     for (name, _) in files {
         if before.is_none() {
-            symlink(Path::new("..data").join(name), folder.join(name)).unwrap();
+            symlink(Path::new("..data").join(name), directory.join(name)).unwrap();
         }
     }
     if let Some(before) = before {
-        fs::remove_dir_all(folder.join(before)).unwrap();
+        fs::remove_dir_all(directory.join(before)).unwrap();
     }
 }

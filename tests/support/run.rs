@@ -1,4 +1,4 @@
-//! Processes and conditions with a deadline: a test that would hang fails, and says what it saw.
+//! Processes and conditions with a deadline: a test that would hang fails and shows the output so far.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -11,18 +11,19 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-/// Between two looks at something that is awaited.
+/// Interval between two checks of a condition.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Starts `command` and waits for its end.
 ///
 /// # Panics
-/// When it has not ended, or not closed its output, `within` the time: it is killed first, and what it printed is told.
+/// If the process has not exited and closed its output `within` the time. It is killed first, and the panic shows its
+/// output.
 pub(crate) fn run(command: Command, within: Duration) -> Finished {
     Running::start(command).wait(within)
 }
 
-/// The same with this file as its input.
+/// Like [`run`], with this file as standard input.
 pub(crate) fn run_on(command: Command, input: File, within: Duration) -> Finished {
     Running::start_on(command, input.into()).wait(within)
 }
@@ -30,12 +31,12 @@ pub(crate) fn run_on(command: Command, input: File, within: Duration) -> Finishe
 /// Waits until `condition` holds.
 ///
 /// # Panics
-/// With `what`, when it does not hold `within` the time.
+/// If the condition does not hold `within` the time; the message contains `what`.
 pub(crate) fn poll_until(within: Duration, what: &str, condition: impl FnMut() -> bool) {
     poll_every(PAUSE, within, what, condition);
 }
 
-/// The same for what costs something to look at.
+/// Like [`poll_until`], for conditions that are expensive to check.
 pub(crate) fn poll_every(
     interval: Duration,
     within: Duration,
@@ -49,12 +50,13 @@ pub(crate) fn poll_every(
     }
 }
 
-/// The processor time that a process has taken so far, in all its threads, those that have ended too.
+/// The processor time that a process has used so far, including its finished threads.
 pub(crate) fn cpu_time(pid: u32) -> Duration {
-    // USER_HZ, which is 100 wherever Kubernetes runs.
+    // USER_HZ, which is 100 on every platform that Kubernetes supports.
     const TICK: Duration = Duration::from_millis(10);
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
-    // After the name come the third field and those that follow; the name may hold anything (proc_pid_stat(5)).
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process exists");
+    // The name may contain anything, so fields are counted from its end, where the third one follows
+    // (proc_pid_stat(5)).
     let fields: Vec<_> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
     let ticks: u32 = fields[14 - 3..=15 - 3].iter().map(|field| field.parse::<u32>().unwrap()).sum();
     TICK * ticks
@@ -63,24 +65,24 @@ pub(crate) fn cpu_time(pid: u32) -> Duration {
 /// How a process ended and what it printed.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    /// The exit code; `None` where a signal ended it.
+    /// `None` if a signal ended the process.
     pub(crate) code: Option<i32>,
-    /// The number of the signal that ended it.
+    /// The signal that ended the process, if any.
     pub(crate) signal: Option<i32>,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
-    /// From before the start to the end of process and output.
+    /// From before the start until the process has exited and closed its output.
     pub(crate) elapsed: Duration,
 }
 
 impl Finished {
-    /// Standard output as text; what is not UTF-8 is replaced.
+    /// Standard output as text, with invalid UTF-8 replaced.
     pub(crate) fn stdout_text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 }
 
-/// A process at work, killed when this is dropped.
+/// A running process, killed on drop.
 pub(crate) struct Running {
     child: Child,
     started: Instant,
@@ -90,7 +92,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts `command` with no input; its output is collected from now on.
+    /// Starts `command` without input and collects its output.
     pub(crate) fn start(command: Command) -> Self {
         Self::start_on(command, Stdio::null())
     }
@@ -110,22 +112,22 @@ impl Running {
         self.child.id()
     }
 
-    /// What it wrote to standard output so far.
+    /// The standard output so far.
     pub(crate) fn stdout(&self) -> Vec<u8> {
         self.stdout.lock().unwrap().clone()
     }
 
-    /// What it wrote to standard error so far.
+    /// The standard error so far.
     pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()
     }
 
-    /// Whether it has not ended yet.
+    /// Whether the process is still running.
     pub(crate) fn is_alive(&mut self) -> bool {
         self.ended().is_none()
     }
 
-    /// Sends a signal, such as `Signal::TERM`. Nothing happens where the process has ended already.
+    /// Sends a signal such as `Signal::TERM`, unless the process has exited.
     pub(crate) fn send(&mut self, signal: Signal) {
         if self.is_alive() {
             let pid = Pid::from_child(&self.child);
@@ -133,7 +135,7 @@ impl Running {
         }
     }
 
-    /// Waits for its end; see [`run`].
+    /// Waits for the process to exit; see [`run`].
     pub(crate) fn wait(mut self, within: Duration) -> Finished {
         let deadline = Instant::now() + within;
         let status = loop {
@@ -170,7 +172,7 @@ impl Running {
         panic!("process {} {why}\n--- stdout\n{stdout}\n--- stderr\n{stderr}", self.id());
     }
 
-    /// Kills by the id of the child, which stays ours until it is waited for.
+    /// The id stays the child's until it is waited for, so this cannot kill another process.
     fn end(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -183,7 +185,7 @@ impl Drop for Running {
     }
 }
 
-/// Reads to the end on a thread of its own, so that a full pipe never blocks the process.
+/// Reads to the end on a separate thread, so that a full pipe never blocks the process.
 fn collect(mut from: impl Read + Send + 'static, closed: Sender<()>) -> Arc<Mutex<Vec<u8>>> {
     let collected = Arc::new(Mutex::new(Vec::new()));
     let into = Arc::clone(&collected);
@@ -197,7 +199,7 @@ fn collect(mut from: impl Read + Send + 'static, closed: Sender<()>) -> Arc<Mute
                 Err(_) => break,
             }
         }
-        // Nobody waits any more when the test has given up.
+        // The receiver is gone if the test has given up.
         let _ = closed.send(());
     });
     collected

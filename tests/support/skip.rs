@@ -1,13 +1,13 @@
-//! Tests that need a tool or a server which may be missing: they report that they are skipped, or fail where everything is
-//! required.
+//! Tests that need a tool or server which may be missing: such a test reports that it is skipped, or fails if
+//! everything is required.
 
 use std::env;
 use std::io::{Write, stderr};
 
-/// With the value `all`, a test fails if something that it needs is missing: for a machine that has everything.
+/// With the value `all`, a test fails if something that it needs is missing; for machines that have everything.
 pub(crate) const REQUIRE: &str = "PODCREDS_TEST_REQUIRE";
 
-/// Returns `found`; if it is `None`, reports that the test is skipped, or fails it where everything is required.
+/// Returns `found`. If it is `None`, reports that the test is skipped, or fails the test if everything is required.
 ///
 /// ```ignore
 /// let Some(openssl) = require("openssl", find("openssl")) else { return };
@@ -21,14 +21,15 @@ pub(crate) fn require<T>(what: &str, found: Option<T>) -> Option<T> {
     found
 }
 
-/// Reports that the test is skipped, as a line of standard error that `.ci/run` reads. The test itself must return.
+/// Reports on standard error that the test is skipped, in a line that `.ci/run` reads. The test itself must return.
 ///
 /// # Panics
 ///
-/// On another thread than the test's own, because libtest names that one after the test.
+/// On any thread other than the test's, because libtest names only that thread after the test.
 pub(crate) fn skip(reason: &str) {
     let thread = std::thread::current();
     let test = thread.name().expect("a test is skipped on its own thread");
-    // Not by a macro: libtest shows what those print only of tests that fail. In one piece: other tests write as well.
+    // Written directly, because libtest shows output of the print macros only for failed tests. In one write, because
+    // other tests write too.
     let _ = stderr().write_all(format!("skipped: {test}: {reason}\n").as_bytes());
 }

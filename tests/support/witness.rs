@@ -1,5 +1,5 @@
-//! Holds what a sidecar says of itself on `/metrics` against the fault that it goes through, and how much it does
-//! meanwhile: no more than the back-off allows, and next to nothing between two requests.
+//! Compares a sidecar's `/metrics` with the fault that it goes through, and checks that it stays quiet meanwhile:
+//! requests as the back-off allows, and hardly any processor time in between.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -7,24 +7,24 @@ use std::time::{Duration, Instant};
 use super::health::{Health, Metrics};
 use super::run::poll_every;
 
-/// Within this after a fault the files are right and the metrics say so: the longest back-off is 30 s, and a request that
-/// began before the end may still run into its time-outs.
+/// The files and metrics must be right this soon after a fault: the longest back-off is 30 s, and a request that began
+/// before the end of the fault may still time out.
 pub(crate) const RECOVERS: Duration = Duration::from_secs(60);
 
-/// Between two looks at the metrics.
+/// Interval between two scrapes.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Processor time that is no work: what the clock counts in its coarse ticks, and threads that wake to wait again.
+/// Processor time allowed without work, as a share of the elapsed time: clock ticks are coarse, and threads wake only
+/// to wait again.
 const IDLE: f64 = 0.01;
-/// Processor time that any fault may cost once: a line of a MiB is read before it is too long.
+/// Processor time that any fault may cost once, such as reading a line of 1 MiB before it is rejected.
 const ONCE: Duration = Duration::from_millis(100);
-/// Processor time of one request to the API server, TLS handshake and all that is said of it included, by a binary that is
-/// not optimized.
+/// Processor time for one request to the API server by an unoptimized binary, including TLS handshake and logging.
 const PER_REQUEST: Duration = Duration::from_millis(10);
-/// That of one answer to this witness.
+/// Processor time for answering one scrape.
 const PER_ANSWER: Duration = Duration::from_millis(1);
-/// What asks the API server, each with a back-off of its own: the one that reads, and the watch of one object.
+/// The loops that send requests, each with its own back-off: the reader and the watch of one object.
 const LOOPS: f64 = 2.0;
-/// What one loop asks for when nothing fails and a few changes come.
+/// The requests of one loop when nothing fails and a few objects change.
 const ORDINARY: f64 = 10.0;
 
 pub(crate) const STALENESS: &str = "podcreds_staleness_seconds";
@@ -34,7 +34,7 @@ pub(crate) const REFUSED: &str = "podcreds_failures_total{reason=\"api_refused\"
 pub(crate) const UNREACHABLE: &str = "podcreds_failures_total{reason=\"api_unreachable\"}";
 pub(crate) const REQUESTS: &str = "podcreds_api_requests_total";
 const FAILURES: &str = "podcreds_failures_total";
-/// What no fault between here and the API server brings about.
+/// Counters that a fault between the sidecar and the API server must not raise.
 const UNTOUCHED: [&str; 4] = [
     "podcreds_failures_total{reason=\"annotations\"}",
     "podcreds_failures_total{reason=\"render\"}",
@@ -42,7 +42,7 @@ const UNTOUCHED: [&str; 4] = [
     "podcreds_syncs_total{result=\"failed\"}",
 ];
 
-/// Answers with this status, or `error` for none.
+/// The counter of responses with this status, or of requests without a response for `error`.
 macro_rules! answered {
     ($code:literal) => {
         concat!("podcreds_api_requests_total{code=\"", $code, "\"}")
@@ -50,15 +50,15 @@ macro_rules! answered {
 }
 pub(crate) use answered;
 
-/// As [`Witness::ends`] tells of them.
+/// Counter names in the form that [`Witness::ends`] returns.
 pub(crate) fn names(counters: &[&str]) -> BTreeSet<String> {
     counters.iter().map(|counter| (*counter).to_owned()).collect()
 }
 
-/// Looks on from before a fault until after it.
+/// Observes a sidecar from before a fault until after it.
 pub(crate) struct Witness<'a> {
     health: &'a Health,
-    /// How often each loop asks at least, while nothing fails.
+    /// The longest time between two requests of a loop while nothing fails.
     cadence: Duration,
     came: Instant,
     before: Metrics,
@@ -67,7 +67,7 @@ pub(crate) struct Witness<'a> {
 }
 
 impl<'a> Witness<'a> {
-    /// Nothing fails yet. Each loop asks every `cadence` at least, whatever happens.
+    /// Starts while nothing fails. Each loop sends a request at least every `cadence`.
     #[track_caller]
     pub(crate) fn new(health: &'a Health, cadence: Duration) -> Self {
         poll_every(INTERVAL, RECOVERS, "nothing is stale before", || health.metrics().get(STALENESS) == 0.0);
@@ -75,8 +75,8 @@ impl<'a> Witness<'a> {
         Self { health, cadence, came, before: health.metrics(), cpu, asked }
     }
 
-    /// Waits until the files are said to be stale and each of these counters has risen; then that stays so for a time, at
-    /// every look, and the staleness is as old as the fault.
+    /// Waits until the files are reported stale and each of these counters has risen. Then checks for `time` that this
+    /// stays so and that the staleness is as old as the fault.
     #[track_caller]
     pub(crate) fn tells(&self, counters: &[&str], time: Duration) {
         let mut now = self.before.clone();
@@ -94,12 +94,13 @@ impl<'a> Witness<'a> {
             assert_eq!(now.get(ROTATIONS), rotations, "nothing can be known of a change");
             seen.elapsed() >= time
         });
-        // Neither more processes nor a restart of this one would help.
+        // Neither more processes nor a restart would help.
         assert_eq!((self.health.status("/readyz"), self.health.status("/healthz")), (200, 200));
     }
 
-    /// The fault is over, and the files have changed so many times: that is what the metrics say, and it was all that was
-    /// done. Returns what was counted since before it: broken watches, failures by reason, and answers other than 200.
+    /// Call it when the fault is over and the files have changed `rotations` times: checks that the metrics say so, and
+    /// that the sidecar did nothing else. Returns what was counted since before the fault: broken watches, failures by
+    /// reason, and responses other than 200.
     #[track_caller]
     pub(crate) fn ends(self, rotations: usize) -> BTreeSet<String> {
         let mut now = self.before.clone();
@@ -117,23 +118,24 @@ impl<'a> Witness<'a> {
         counters.filter(|name| self.rise(&now, name) > 0.0).map(str::to_owned).collect()
     }
 
-    /// A loop that does not back off asks more often than this, and one that does not even ask takes more processor time.
+    /// A loop that does not back off sends more requests than this; one that spins without sending any uses more
+    /// processor time.
     #[track_caller]
     fn was_quiet(&self, now: &Metrics) {
-        // First, so that what comes meanwhile is allowed for.
+        // Read first, so that the limits also cover what happens meanwhile.
         let cpu = self.health.cpu_time() - self.cpu;
         let (answers, elapsed) = (self.health.asked() - self.asked, self.came.elapsed());
 
         let requests: f64 = now.all(REQUESTS).map(|(name, _)| self.rise(now, name)).sum();
-        // Delays are drawn evenly up to 100 ms, 200 ms, 400 ms …, so n of them take 50 ms · 2^n; three times as many have
-        // not been seen in this world.
+        // Delays are drawn evenly up to 100 ms, 200 ms, 400 ms …, so n of them take 50 ms · 2^n on average. Three times
+        // as many in that time is practically impossible.
         let tries = 3.0 * (1.0 + elapsed.as_secs_f64() / 0.05).log2();
         let regular = elapsed.as_secs_f64() / self.cadence.as_secs_f64();
         let most = LOOPS * (tries + regular) + ORDINARY;
-        assert!(requests <= most, "{requests} requests in {elapsed:?}, and at most {most} were to come");
+        assert!(requests <= most, "{requests} requests in {elapsed:?}, expected at most {most}");
 
         let most = ONCE + elapsed.mul_f64(IDLE) + PER_REQUEST.mul_f64(requests) + PER_ANSWER * answers;
-        assert!(cpu <= most, "{cpu:?} of processor time in {elapsed:?}, and {most:?} is enough");
+        assert!(cpu <= most, "{cpu:?} of processor time in {elapsed:?}, expected at most {most:?}");
     }
 
     fn rise(&self, now: &Metrics, counter: &str) -> f64 {

@@ -1,9 +1,9 @@
-//! The formats for databases, and what they take from a Secret.
+//! The database formats and the fields they take from a Secret.
 
 use super::*;
 
 #[test]
-fn options_of_a_secret_are_no_other_server_and_no_other_user() {
+fn options_of_a_secret_cannot_change_the_server_or_the_user() {
     for options in ["user=root", "a=1&HOST=evil", "databaseName=x", "socket=/x", "application_name=a%00b"] {
         for format in ["uri", "jdbc", "libpq", "pgservice", "mycnf"] {
             let annotations =
@@ -31,8 +31,8 @@ fn connect(format: &str, engine: &str, password: &str) -> Result<String, String>
 }
 
 #[test]
-fn a_line_that_its_reader_would_cut_is_refused() {
-    // `password=`, and in an option file two quotes.
+fn a_line_longer_than_the_readers_buffer_is_rejected() {
+    // The lengths subtract `password=`, and in an option file two quotes as well.
     for (format, longest, said) in [
         ("pgservice", 1021 - 9, "more than about 1000 bytes"),
         ("mycnf", 4094 - 11, "more than about 4000 bytes"),
@@ -41,11 +41,11 @@ fn a_line_that_its_reader_would_cut_is_refused() {
         let message = connect(format, "", &"a".repeat(longest + 1)).unwrap_err();
         assert!(message.contains(&format!("field password holds {said}")), "{message}");
     }
-    assert!(connect("mycnf", "", &"\\".repeat(2042)).is_err(), "it is the line that counts");
+    assert!(connect("mycnf", "", &"\\".repeat(2042)).is_err(), "the limit applies to the escaped line");
 }
 
 #[test]
-fn the_jdbc_driver_of_mariadb_decodes_nothing() {
+fn values_for_mariadbs_jdbc_driver_are_not_percent_encoded() {
     let url = "jdbc:mariadb://h:3306/?password= é%41+#?/=\"";
     assert_eq!(connect("jdbc", "mariadb", " é%41+#?/=\"").unwrap(), url);
     let message = connect("jdbc", "mariadb", "a&b").unwrap_err();
@@ -58,7 +58,7 @@ fn the_jdbc_driver_of_mariadb_decodes_nothing() {
 }
 
 #[test]
-fn a_database_that_is_a_dot_segment_is_in_no_uri() {
+fn a_database_named_like_a_dot_segment_is_rejected_in_a_uri() {
     let database = |name: &str, engine: &str| {
         let annotations = [("db.format", "uri"), ("db.engine", engine)];
         render(&annotations, &[("host", b"h"), ("database", name.as_bytes())])
@@ -66,12 +66,12 @@ fn a_database_that_is_a_dot_segment_is_in_no_uri() {
     for name in [".", ".."] {
         let message = database(name, "postgresql").unwrap_err();
         assert!(message.contains("the value of field database holds dots alone"), "{message}");
-        assert!(database(name, "sqlserver").is_ok(), "there it is no path");
+        assert!(database(name, "sqlserver").is_ok(), "its URI has no path segment");
     }
     assert!(database("...", "postgresql").is_ok());
 }
 
-/// A connection with a password that every format has to escape.
+/// A connection whose password needs escaping in every format.
 const CONNECTION: &[(&str, &[u8])] = &[
     ("username", b"app user"),
     ("password", b"p@ss:w/or'd\\"),
@@ -81,7 +81,7 @@ const CONNECTION: &[(&str, &[u8])] = &[
 ];
 
 #[test]
-fn each_format_for_databases_writes_what_its_page_shows() {
+fn each_database_format_writes_its_documented_example() {
     for (format, engine, expected) in [
         (
             "uri",
@@ -139,14 +139,14 @@ fn each_format_for_databases_writes_what_its_page_shows() {
     }
 }
 
-/// A URI of an engine from these fields.
+/// Renders a URI of an engine from these fields.
 fn uri(engine: &str, fields: &[(&str, &[u8])]) -> Result<String, String> {
     let files = render(&[("db.format", "uri"), ("db.engine", engine)], fields)?;
     Ok(String::from_utf8(files.into_values().next().unwrap()).unwrap())
 }
 
 #[test]
-fn hosts_may_be_addresses_lists_and_sockets_where_the_scheme_has_them() {
+fn hosts_can_be_addresses_lists_and_sockets_if_the_scheme_allows_it() {
     for (engine, host, expected) in [
         ("postgresql", "::1", "postgresql://[::1]:5432"),
         ("postgresql", "[fe80::1]:6000", "postgresql://[fe80::1]:6000"),
@@ -179,7 +179,7 @@ fn hosts_may_be_addresses_lists_and_sockets_where_the_scheme_has_them() {
 }
 
 #[test]
-fn parts_are_found_under_their_usual_names_and_what_is_empty_is_not_given() {
+fn fields_are_found_under_their_usual_names() {
     let fields: &[(&str, &[u8])] =
         &[("user", b"u"), ("pass", b"p"), ("endpoint", b"h"), ("db", b"d"), ("port", b"")];
     assert_eq!(uri("mariadb", fields).as_deref(), Ok("mariadb://u:p@h:3306/d"));
@@ -208,7 +208,7 @@ fn parts_are_found_under_their_usual_names_and_what_is_empty_is_not_given() {
 }
 
 #[test]
-fn options_come_from_the_annotations_in_their_order_and_from_the_field_options() {
+fn options_come_from_annotations_and_the_options_field_in_order() {
     let fields: &[(&str, &[u8])] =
         &[("host", b"h"), ("options", b"?connect_timeout=10&application%5Fname=a%20b"), ("other", b"no")];
     let files = render(
@@ -230,7 +230,7 @@ fn options_come_from_the_annotations_in_their_order_and_from_the_field_options()
 }
 
 #[test]
-fn a_file_of_entries_is_put_together_in_order_of_name_and_is_the_owners() {
+fn credentials_with_one_pgpass_file_are_joined_in_order_of_name() {
     let both = credentials(&[
         ("b.secret", "s"),
         ("b.format", "pgpass"),
@@ -249,7 +249,7 @@ fn a_file_of_entries_is_put_together_in_order_of_name_and_is_the_owners() {
 }
 
 #[test]
-fn what_a_format_for_databases_cannot_carry_is_an_error() {
+fn values_that_a_database_format_cannot_carry_are_an_error() {
     for (format, password, part) in [
         ("pgpass", "test-\n", "field password holds a line break"),
         ("pgservice", "test- ", "field password holds white space at its end"),
@@ -269,7 +269,7 @@ fn what_a_format_for_databases_cannot_carry_is_an_error() {
 }
 
 #[test]
-fn the_text_of_a_connection_can_be_a_variable() {
+fn a_connection_string_can_be_written_as_a_variable() {
     let annotations =
         [("db.format", "uri"), ("db.engine", "postgresql"), ("db.variable", "DATABASE_URL, URL")];
     let files = render(&annotations, &[("host", b"h"), ("user", b"app"), ("pass", b"it's")]).unwrap();

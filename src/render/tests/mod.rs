@@ -1,4 +1,4 @@
-//! What becomes of credentials, whatever their format; each file below is about some formats.
+//! Rendering tests that do not depend on the format; the modules below test single formats.
 
 mod databases;
 mod envfile;
@@ -31,7 +31,7 @@ fn data(entries: &[(&str, &[u8])]) -> ObjectData {
     entries.iter().map(|(key, value)| ((*key).to_owned(), SecretBytes::new(value.to_vec()))).collect()
 }
 
-/// Renders one credential `db` from Secret `s` and returns its files by path, or its errors.
+/// Renders a credential `db` from Secret `s` and returns its files by path, or its errors.
 fn render(
     annotations: &[(&str, &str)],
     secret: &[(&str, &[u8])],
@@ -51,7 +51,7 @@ fn one_file(format: &str, secret: &[(&str, &[u8])]) -> String {
 const PLAIN: &[(&str, &[u8])] = &[("username", b"app"), ("password", b"it's a \"test\"\n")];
 
 #[test]
-fn each_format_writes_what_its_page_shows() {
+fn each_format_writes_its_documented_example() {
     for (format, expected) in [
         ("env", "export password='it'\\''s a \"test\"\n'\nexport username='app'\n"),
         ("json", "{\n  \"password\": \"it's a \\\"test\\\"\\n\",\n  \"username\": \"app\"\n}\n"),
@@ -64,7 +64,7 @@ fn each_format_writes_what_its_page_shows() {
 }
 
 #[test]
-fn files_are_byte_for_byte() {
+fn files_are_written_byte_for_byte() {
     let files = render(&[], &[("a", b"\0\xff\n"), ("b", b"")]).unwrap();
     assert_eq!((files["db/a"].as_slice(), files["db/b"].as_slice()), (&b"\0\xff\n"[..], &b""[..]));
 }
@@ -92,7 +92,7 @@ fn one_secret_can_have_a_key_under_two_names() {
 }
 
 #[test]
-fn a_missing_key_is_an_error_that_lists_the_keys_there_are() {
+fn a_missing_key_is_an_error_that_lists_the_available_keys() {
     let message = render(&[("db.keys", "passwd")], PLAIN).unwrap_err();
     assert_eq!(message, "credential db: Secret prod/s has no key passwd; it has password, username");
     let files = render(&[("db.keys", "passwd, username"), ("db.optional", "true")], PLAIN).unwrap();
@@ -125,7 +125,7 @@ fn an_optional_credential_without_its_source_has_no_files() {
 }
 
 #[test]
-fn what_is_left_out_is_told() {
+fn skipped_credentials_and_fields_are_reported() {
     let optional = credentials(&[
         ("a.secret", "s"),
         ("a.keys", "username,passwd"),
@@ -147,7 +147,7 @@ fn what_is_left_out_is_told() {
 }
 
 #[test]
-fn what_a_format_cannot_carry_is_an_error() {
+fn values_that_a_format_cannot_carry_are_an_error() {
     for format in ["env", "dotenv", "envfile", "json", "yaml", "properties"] {
         let message = render(&[("db.format", format)], &[("a", b"test-\xff")]).unwrap_err();
         assert!(message.contains("field a is binary") && !message.contains("test-"), "{format}: {message}");
@@ -165,7 +165,7 @@ fn what_a_format_cannot_carry_is_an_error() {
 }
 
 #[test]
-fn variables_that_belong_to_a_shell_are_refused_in_env() {
+fn format_env_rejects_variables_that_belong_to_the_shell() {
     for name in [
         "RANDOM",
         "OPTIND",
@@ -189,7 +189,7 @@ fn variables_that_belong_to_a_shell_are_refused_in_env() {
 }
 
 #[test]
-fn keys_that_kubernetes_would_refuse_are_refused() {
+fn keys_that_kubernetes_would_reject_are_rejected() {
     for key in ["../x", "a/b", "..", "a\nb"] {
         let message = render(&[], &[(key, b"test-password")]).unwrap_err();
         assert!(message.contains("is no key") && !message.contains("test-password"), "{message}");
@@ -197,7 +197,7 @@ fn keys_that_kubernetes_would_refuse_are_refused() {
 }
 
 #[test]
-fn a_file_of_one_credential_cannot_stand_in_for_anothers() {
+fn two_credentials_cannot_write_the_same_file() {
     let two =
         credentials(&[("a.secret", "s"), ("b.secret", "s"), ("b.path", "a/username"), ("b.format", "json")]);
     let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN)))]);
@@ -209,7 +209,7 @@ fn a_file_of_one_credential_cannot_stand_in_for_anothers() {
 }
 
 #[test]
-fn a_bundle_has_a_bound_on_its_files_and_a_message_on_its_keys() {
+fn the_number_of_files_and_the_length_of_messages_are_bounded() {
     let many: Vec<_> = (0..=FILE_LIMIT).map(|i| format!("k{i}")).collect();
     let secret: Vec<_> = many.iter().map(|key| (key.as_str(), &b""[..])).collect();
     assert!(render(&[], &secret).unwrap_err().contains("more than 10000 files together"));
@@ -218,7 +218,7 @@ fn a_bundle_has_a_bound_on_its_files_and_a_message_on_its_keys() {
 }
 
 #[test]
-fn a_bundle_has_a_bound_and_all_errors_are_counted() {
+fn the_size_of_a_bundle_and_the_number_of_errors_are_bounded() {
     let large = vec![b'x'; BUNDLE_LIMIT];
     assert!(render(&[], &[("a", &large), ("b", b"x")]).unwrap_err().contains("more than 33554432 bytes"));
     let keys: Vec<_> = (0..30).map(|i| format!("k{i}")).collect();
@@ -227,7 +227,7 @@ fn a_bundle_has_a_bound_and_all_errors_are_counted() {
 }
 
 #[test]
-fn hidden_values_are_nowhere_in_what_is_shown() {
+fn hidden_values_do_not_appear_in_the_output() {
     let with_literal =
         credentials(&[("db.secret", "s"), ("db.set", "x=test-literal"), ("db.format", "json")]);
     let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN)))]);

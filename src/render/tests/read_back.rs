@@ -1,4 +1,4 @@
-//! What is written is read back by others, for any value.
+//! Rendered files read back by independent readers, with arbitrary values.
 
 use std::process::Command;
 
@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Every variable that a shell starts with and that podcreds would write takes a value as it is, and runs nothing.
+/// Covers every variable that a shell sets at startup, if podcreds would write it.
 #[test]
-fn no_name_makes_a_shell_run_what_a_value_holds() {
+fn a_shell_executes_no_value_under_any_variable_name() {
     for (shell, list) in [("sh", "set"), ("bash", "compgen -v"), ("mksh", "typeset +")] {
         let Ok(output) = program(shell).args(["-c", list]).output() else { continue };
         let listed = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -27,7 +27,7 @@ fn no_name_makes_a_shell_run_what_a_value_holds() {
     }
 }
 
-/// Any text that a text format must carry, with what is special in one of them more often than chance would have it.
+/// Any text that a text format must carry, with a higher share of characters that are special in some format.
 pub(crate) fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -37,7 +37,7 @@ pub(crate) fn any_text() -> impl Strategy<Value = String> {
     .prop_map(|text| text.replace('\0', ""))
 }
 
-/// A shell and its first arguments.
+/// A shell with its first arguments.
 pub(crate) fn program(shell: &str) -> Command {
     let mut words = shell.split(' ');
     let mut command = Command::new(words.next().unwrap());
@@ -46,20 +46,20 @@ pub(crate) fn program(shell: &str) -> Command {
 }
 
 fn sourced_by(shell: &str, file: &str) -> Option<Vec<u8>> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("db.env");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db.env");
     std::fs::write(&path, file).unwrap();
     let output = program(shell)
         .args(["-c", "umask 077; . \"$1\" && exec env -0", "sh"])
         .arg(&path)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
-        .current_dir(folder.path())
+        .current_dir(directory.path())
         .output()
         .ok()?;
     assert!(output.status.success(), "{shell}: {output:?}");
     let found = output.stdout.split(|b| *b == 0).find_map(|pair| pair.strip_prefix(b"VALUE="));
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "sourcing {file:?} made a file");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "sourcing {file:?} made a file");
     found.map(<[u8]>::to_vec)
 }
 
@@ -103,7 +103,7 @@ proptest! {
     #[test]
     fn properties_are_read_back_by_a_parser(value in any_text(), name in "[-._a-zA-Z0-9]{1,8}") {
         prop_assume!(FieldName::parse(&name).is_ok());
-        // This reader does not put surrogate pairs together; Java, which does, is asked in tests/formats.rs.
+        // This reader does not combine surrogate pairs; tests/formats.rs tests them with Java's own reader.
         let value = value.replace(|c: char| c > '\u{ffff}', "");
         let file = one_file("properties", &[(name.as_str(), value.as_bytes())]);
         let read = java_properties::read(file.as_bytes()).unwrap();

@@ -1,15 +1,15 @@
-//! What a Service gives beside a Secret.
+//! Fields from a Service beside those of a Secret.
 
 use super::*;
 use crate::object::ServiceData;
 
-/// A Service as it is held once it was read.
+/// The data of a Service as it is held after reading.
 fn service(ports: &[(&str, &str)]) -> ObjectData {
     let ports = ports.iter().map(|(name, number)| ((*name).to_owned(), (*number).into())).collect();
     ObjectData::Service(ServiceData { host: "db.prod.svc".into(), ports })
 }
 
-/// The files of a credential `db`, from Secret `s` and Service `d`; or its errors.
+/// The files of a credential `db` from Secret `s` and Service `d`, or its errors.
 fn render_with(
     annotations: &[(&str, &str)],
     secret: &[(&str, &[u8])],
@@ -25,7 +25,7 @@ fn render_with(
     Ok(bundle.into_iter().map(|(path, file)| (path.to_string(), text(file))).collect())
 }
 
-/// What `env` makes of Secret and Service.
+/// Renders Secret and Service in format `env`.
 fn env(annotations: &[(&str, &str)], ports: &[(&str, &str)]) -> Result<String, String> {
     let all = [&[("db.format", "env")], annotations].concat();
     Ok(render_with(&all, &[("username", b"app")], ports)?.remove("db.env").unwrap())
@@ -41,7 +41,7 @@ fn a_secret_with_user_and_password_alone_makes_a_whole_uri() {
 }
 
 #[test]
-fn the_port_is_the_one_of_that_name_or_number_or_the_only_one() {
+fn the_port_is_chosen_by_name_or_number_or_is_the_only_one() {
     for (chosen, ports, port) in [
         ("d", &[("", "6432")][..], "6432"),
         ("d", &[("sql", "5432")], "5432"),
@@ -57,7 +57,7 @@ fn the_port_is_the_one_of_that_name_or_number_or_the_only_one() {
 }
 
 #[test]
-fn a_choice_that_cannot_be_made_is_an_error_that_lists_the_names() {
+fn an_ambiguous_or_unknown_port_is_an_error_that_lists_the_names() {
     for (chosen, ports, said) in [
         (
             "d",
@@ -75,7 +75,7 @@ fn a_choice_that_cannot_be_made_is_an_error_that_lists_the_names() {
     ] {
         let message = env(&[("db.service", chosen)], ports).unwrap_err();
         assert!(message.starts_with(&format!("credential db: {said}")), "{message}");
-        // Told once, with what else is wrong.
+        // Reported once, together with the other errors.
         let message = env(&[("db.service", chosen), ("db.keys", "PGPORT=port, passwd")], ports).unwrap_err();
         assert!(message.contains(said) && message.contains("has no key passwd"), "{message}");
         assert_eq!(message.lines().count(), 2, "{message}");
@@ -83,7 +83,7 @@ fn a_choice_that_cannot_be_made_is_an_error_that_lists_the_names() {
 }
 
 #[test]
-fn keys_rename_what_a_service_gives_and_leave_nothing_of_it_out() {
+fn keys_rename_the_fields_of_a_service_and_keep_the_others() {
     for (keys, expected) in [
         ("username", "export host='db.prod.svc'\nexport port='5432'\nexport username='app'\n"),
         ("PGHOST=host, PGPORT=port", "export PGHOST='db.prod.svc'\nexport PGPORT='5432'\n"),
@@ -99,7 +99,7 @@ fn keys_rename_what_a_service_gives_and_leave_nothing_of_it_out() {
 }
 
 #[test]
-fn a_field_of_a_secret_and_a_service_is_an_error_that_says_what_helps() {
+fn a_field_from_a_secret_and_a_service_is_an_error_with_a_remedy() {
     let secret: &[(&str, &[u8])] = &[("host", b"old"), ("password", b"x")];
     for annotations in [&[][..], &[("db.keys", "host, password")], &[("db.keys", "password, host=password")]]
     {
@@ -115,7 +115,7 @@ fn a_field_of_a_secret_and_a_service_is_an_error_that_says_what_helps() {
 }
 
 #[test]
-fn what_of_an_optional_service_is_missing_is_left_out_and_told() {
+fn missing_parts_of_an_optional_service_are_skipped_and_reported() {
     let optional =
         |service| credentials(&[("db.secret", "s"), ("db.service", service), ("db.optional", "true")]);
     let sources = |service| {
@@ -139,7 +139,7 @@ fn what_of_an_optional_service_is_missing_is_left_out_and_told() {
         assert_eq!(said, [told]);
     }
     let (credentials, sources) = (optional("d"), sources(Some(service(SEVERAL))));
-    assert!(bundle(&credentials, &sources).is_err(), "what is ambiguous is not missing");
+    assert!(bundle(&credentials, &sources).is_err(), "an ambiguous port is not a missing one");
     assert_eq!(left_out(&credentials, &sources).count(), 0);
     let keys = [("db.secret", "s"), ("db.service", "d"), ("db.keys", "P=port"), ("db.optional", "true")];
     let sources = Sources::from([
@@ -153,7 +153,7 @@ fn what_of_an_optional_service_is_missing_is_left_out_and_told() {
 }
 
 #[test]
-fn a_template_of_a_config_map_may_name_what_a_service_gives() {
+fn a_template_from_a_config_map_can_use_the_fields_of_a_service() {
     let base = [("db.secret", "s"), ("db.service", "d"), ("db.template-from", "c/t"), ("db.keys", "H=host")];
     let sources = |template: &[u8]| {
         Sources::from([

@@ -1,4 +1,4 @@
-//! Format `template`: where a template comes from, and what it makes.
+//! Format `template`: the sources of a template and the rendered file.
 
 use super::*;
 
@@ -31,7 +31,7 @@ fn a_template_in_an_annotation_makes_one_file() {
 }
 
 #[test]
-fn a_template_in_a_config_map_is_no_source_of_fields() {
+fn a_config_map_with_a_template_is_not_a_source_of_fields() {
     let config: &[(&str, &[u8])] = &[("t", b"{% for n in fields %}{{ n }} {% endfor %}"), ("other", b"x")];
     assert_eq!(render_from(&[], Some(config)).unwrap(), b"password username \n");
     for (annotations, config, expected) in [
@@ -71,7 +71,7 @@ fn an_optional_credential_without_its_template_has_no_file() {
 }
 
 #[test]
-fn hidden_values_stay_hidden_in_templates_and_make_none_fail() {
+fn templates_render_with_hidden_values() {
     let text = b"{{ username }} {{ b64 | b64decode }} {{ fields[which] }} {{ raw | b64encode }}".as_slice();
     let secret: &[(&str, &[u8])] =
         &[("username", b"app"), ("b64", b"YXBw"), ("which", b"username"), ("raw", b"\xff")];

@@ -1,4 +1,5 @@
-//! Which way in is taken: what is named, the pod's own, the kubeconfig in the home folder; and what is said where there is none.
+//! Which configuration is used: a named kubeconfig, the pod's service account, or the kubeconfig in the home directory;
+//! and the message if there is none.
 
 use serde_json::{Value, json};
 
@@ -9,7 +10,7 @@ use crate::support::run::{Finished, run};
 use crate::support::server::{ApiServer, NAMESPACE, TOKEN};
 use crate::{HANGS, PASSWORD, PODCREDS, assert_code, assert_has};
 
-/// Runs `init` with these variables beside the home folder.
+/// Runs `init` in the home directory with these additional variables.
 fn init(home: &Home, args: &[&str], variables: &[(&str, &str)]) -> Finished {
     let mut command = home.command(PODCREDS, "init", args);
     command.envs(variables.iter().copied());
@@ -23,7 +24,7 @@ impl Outside {
 }
 
 #[test]
-fn without_a_kubeconfig_or_a_pod_the_ways_in_are_told() {
+fn without_kubeconfig_and_pod_the_message_lists_the_options() {
     let home = Home::new(&[("db", "db")]);
     let finished = init(&home, &[], &[]);
     assert_code(&finished, 2);
@@ -32,14 +33,14 @@ fn without_a_kubeconfig_or_a_pod_the_ways_in_are_told() {
         &["KUBERNETES_SERVICE_HOST", "--kubeconfig", "KUBECONFIG", "~/.kube/config"],
     );
 
-    // A flag for a kubeconfig says that one is meant.
+    // A kubeconfig flag implies that a kubeconfig is meant.
     let finished = init(&home, &["--context", "prod"], &[]);
     assert_code(&finished, 2);
     assert_has(&finished.stderr, &[&format!("no kubeconfig found in {}", text(&home.path(".kube/config")))]);
 }
 
 #[test]
-fn a_kubeconfig_that_is_missing_broken_or_has_no_such_context_is_told() {
+fn a_missing_or_broken_kubeconfig_or_unknown_context_is_reported() {
     let outside = Outside::new();
     let broken = outside.home.put("broken", "apiVersion: v1\nclusters: [\n");
     let typed = outside
@@ -74,7 +75,7 @@ fn a_kubeconfig_that_is_missing_broken_or_has_no_such_context_is_told() {
 }
 
 #[test]
-fn what_is_named_comes_before_what_lies_in_the_home_folder() {
+fn a_named_kubeconfig_takes_precedence_over_the_one_at_home() {
     let (outside, other) = (Outside::new(), Outside::new());
     let home = &outside.home;
     let token = json!({"token": TOKEN});
@@ -88,28 +89,28 @@ fn what_is_named_comes_before_what_lies_in_the_home_folder() {
     assert_code(&init(home, &["--kubeconfig", named], &[("KUBECONFIG", "/dev/null/none")]), 0);
     assert_code(&init(home, &[], &[("PODCREDS_KUBECONFIG", named)]), 0);
     assert_eq!((asked(&outside.server), asked(&other.server)), (1, 3));
-    // What is empty names nothing.
+    // Empty variables count as unset.
     assert_code(&init(home, &[], &[("KUBECONFIG", "")]), 0);
     assert_eq!(asked(&outside.server), 2);
 }
 
-/// A home folder in a pod of `server`, whose token is `test-token-in-pod`.
+/// A home directory in a pod of `server` with the token `test-token-in-pod`.
 fn pod(server: &ApiServer) -> (PodFolder, [(&'static str, String); 4]) {
-    let folder = PodFolder::with(&server.authority().pem(), "test-token-in-pod", NAMESPACE);
+    let pod_files = PodFolder::with(&server.authority().pem(), "test-token-in-pod", NAMESPACE);
     let variables = [
         ("KUBERNETES_SERVICE_HOST", server.address().ip().to_string()),
         ("KUBERNETES_SERVICE_PORT", server.address().port().to_string()),
-        ("PODCREDS_SERVICE_ACCOUNT_DIR", text(&folder.service_account()).to_owned()),
+        ("PODCREDS_SERVICE_ACCOUNT_DIR", text(&pod_files.service_account()).to_owned()),
         ("POD_NAME", "app-0".to_owned()),
     ];
-    (folder, variables)
+    (pod_files, variables)
 }
 
 #[test]
-fn in_a_pod_its_own_account_is_taken_unless_a_kubeconfig_is_named() {
+fn a_pod_uses_its_service_account_unless_a_kubeconfig_is_named() {
     let outside = Outside::new();
     outside.server.accept_tokens(&[TOKEN, "test-token-in-pod"]);
-    let (_folder, variables) = pod(&outside.server);
+    let (_pod_files, variables) = pod(&outside.server);
     let mut variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let home = &outside.home;
     let config = home.put_kubeconfig(".kube/config", &outside.config(&json!({"token": TOKEN}), NAMESPACE));
@@ -134,7 +135,7 @@ fn in_a_pod_its_own_account_is_taken_unless_a_kubeconfig_is_named() {
 }
 
 #[test]
-fn relative_paths_are_those_of_the_file_that_they_stand_in() {
+fn relative_paths_are_resolved_against_their_own_kubeconfig() {
     let outside = Outside::new();
     let home = &outside.home;
     let cluster = json!({"server": outside.server.url(), "certificate-authority": "../pki/ca.crt"});
@@ -153,7 +154,7 @@ fn relative_paths_are_those_of_the_file_that_they_stand_in() {
 
     assert_code(&init(home, &["--context", "here"], &[("KUBECONFIG", &list)]), 0);
     assert_eq!(outside.read(), PASSWORD);
-    // The first that names an entry has it, whole; and the namespace is that of the context.
+    // The first file that has an entry provides all of it, and the namespace comes from the context.
     let finished = init(home, &["--timeout", "100ms"], &[("KUBECONFIG", &list)]);
     assert_code(&finished, 3);
     assert_has(&finished.stderr, &["Secret elsewhere/db", "secrets \"db\" not found"]);

@@ -1,5 +1,5 @@
-//! Forward proxies on the way: tinyproxy of Debian, with its own configuration on a port of its own, and one of ours where it
-//! matters what it was asked.
+//! Forward proxies: Debian's tinyproxy with a configuration and port per test, and a proxy of our own for tests that
+//! check its requests.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -18,30 +18,30 @@ use crate::support::server::{ApiServer, NAMESPACE, TOKEN};
 use crate::support::skip::require;
 use crate::{HANGS, PASSWORD, PODCREDS, assert_code, assert_has};
 
-/// What a proxy knows somebody by, as it stands in a URL and as it is.
+/// Credentials for the proxy: as written in a URL, and the decoded password.
 const USER: &str = "test-user:test-secret%2D1";
 const PROXY_PASSWORD: &str = "test-secret";
 
-/// A program that serves a port of 127.0.0.1, ended when this is dropped.
+/// A program that listens on a port of 127.0.0.1, ended on drop.
 struct Daemon {
     port: u16,
     running: Running,
 }
 
 impl Daemon {
-    /// Starts what `command` makes for a port that is free, once it listens; none where the program is not installed.
+    /// Starts the program on a free port and waits until it listens. `None` if the program is not installed.
     fn start(program: &str, command: impl Fn(u16) -> Command) -> Option<Self> {
-        let found = ["/usr/bin", "/usr/sbin"].map(|folder| Path::new(folder).join(program));
+        let found = ["/usr/bin", "/usr/sbin"].map(|directory| Path::new(directory).join(program));
         require(program, found.iter().find(|path| path.exists()))?;
-        // Somebody else may take the port meanwhile.
+        // Another process may take the port meanwhile.
         let last = (0..10).find_map(|_| Self::at(free_port(), &command).ok());
         Some(last.unwrap_or_else(|| Self::at(free_port(), &command).unwrap_or_else(|said| panic!("{said}"))))
     }
 
-    /// The same on this port.
+    /// Starts the program on this port.
     ///
     /// # Errors
-    /// What it said when it ended.
+    /// The program's standard error if it exited.
     fn at(port: u16, command: impl Fn(u16) -> Command) -> Result<Self, String> {
         let mut daemon = Self { port, running: Running::start(command(port)) };
         let mut is_up = false;
@@ -57,7 +57,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// tinyproxy, with these lines in its configuration too, and its log beside the kubeconfig.
+/// tinyproxy with these additional configuration lines; it logs beside the kubeconfig.
 fn tinyproxy(outside: &Outside, lines: &str) -> Option<Daemon> {
     Daemon::start("tinyproxy", |port| tinyproxy_at(outside, port, lines))
 }
@@ -73,52 +73,52 @@ fn tinyproxy_at(outside: &Outside, port: u16, lines: &str) -> Command {
     command
 }
 
-/// How often the proxy was asked to connect to the server.
-fn asked(outside: &Outside) -> usize {
+/// The number of CONNECT requests for the server.
+fn connects(outside: &Outside) -> usize {
     let connect = format!("CONNECT {} HTTP/1.1", outside.server.address());
     fs::read_to_string(outside.home.path("proxy.log")).unwrap().matches(&connect).count()
 }
 
 impl Outside {
-    /// Puts a kubeconfig in place that names this proxy.
-    fn goes_through(&self, proxy: &str) {
-        self.enters(&self.cluster(&json!({"proxy-url": proxy})));
+    /// Writes a kubeconfig with this proxy.
+    fn use_proxy(&self, proxy: &str) {
+        self.configure(&self.cluster(&json!({"proxy-url": proxy})));
     }
 }
 
 #[test]
-fn what_is_read_once_goes_through_the_proxy() {
+fn init_reads_through_the_proxy() {
     let outside = Outside::new();
     let Some(proxy) = tinyproxy(&outside, "") else { return };
     for (host, times) in [("127.0.0.1", 1), ("localhost", 2)] {
-        outside.goes_through(&format!("http://{host}:{}", proxy.port));
+        outside.use_proxy(&format!("http://{host}:{}", proxy.port));
         assert_code(&outside.init(&[]), 0);
-        assert_eq!((outside.read().as_str(), asked(&outside)), (PASSWORD, times));
+        assert_eq!((outside.read().as_str(), connects(&outside)), (PASSWORD, times));
     }
 }
 
 #[test]
-fn a_watch_lasts_through_the_proxy_and_comes_back_after_it() {
+fn a_watch_runs_through_the_proxy_and_resumes_after_its_restart() {
     let outside = Outside::new();
     let Some(proxy) = tinyproxy(&outside, "") else { return };
-    outside.goes_through(&format!("http://127.0.0.1:{}", proxy.port));
+    outside.use_proxy(&format!("http://127.0.0.1:{}", proxy.port));
     let sidecar = outside.sidecar(&["--poll-interval", "200ms"]);
     let waits = |what: &str, condition: &mut dyn FnMut() -> bool| {
         poll_until(HANGS, what, condition);
     };
-    waits("the first bundle is out", &mut || outside.read() == PASSWORD);
+    waits("the first bundle is published", &mut || outside.read() == PASSWORD);
     let watches = || outside.server.request_lines().iter().filter(|line| line.contains("watch=true")).count();
-    waits("it is watched", &mut || watches() == 1);
+    waits("the Secret is watched", &mut || watches() == 1);
     for password in ["test-password-1", "test-password-2", "test-password-3"] {
         outside.put_password(password);
         waits("the change arrives", &mut || outside.read() == password);
     }
     assert_eq!(watches(), 1);
-    assert!(asked(&outside) > 0);
+    assert!(connects(&outside) > 0);
 
     let (port, through) = (proxy.port, format!("through the proxy 127.0.0.1:{}: ", proxy.port));
     drop(proxy);
-    waits("the proxy is missed", &mut || sidecar.stderr().contains(&through));
+    waits("the missing proxy is reported", &mut || sidecar.stderr().contains(&through));
     outside.put_password("test-password-4");
     let proxy = Daemon::at(port, |port| tinyproxy_at(&outside, port, "")).expect("the port is free again");
     waits("the change arrives", &mut || outside.read() == "test-password-4");
@@ -126,17 +126,17 @@ fn a_watch_lasts_through_the_proxy_and_comes_back_after_it() {
 }
 
 #[test]
-fn a_proxy_that_asks_who_comes_is_told() {
+fn credentials_in_the_proxy_url_authenticate_at_the_proxy() {
     let outside = Outside::new();
     let Some(proxy) = tinyproxy(&outside, "BasicAuth test-user test-secret-1") else { return };
-    outside.goes_through(&format!("http://{USER}@127.0.0.1:{}", proxy.port));
+    outside.use_proxy(&format!("http://{USER}@127.0.0.1:{}", proxy.port));
     let finished = outside.init(&["--log-level", "debug"]);
     assert_code(&finished, 0);
     assert_eq!(outside.read(), PASSWORD);
     assert!(!finished.stderr.contains(PROXY_PASSWORD), "{}", finished.stderr);
 
     for user in ["", "test-user:test-secret-2@", "other:test-secret%2D1@", "test-user@"] {
-        outside.goes_through(&format!("http://{user}127.0.0.1:{}", proxy.port));
+        outside.use_proxy(&format!("http://{user}127.0.0.1:{}", proxy.port));
         let finished = outside.fails(&["--log-level", "debug"], &[]);
         let said = format!("the proxy 127.0.0.1:{} requires a valid user and password (", proxy.port);
         assert_has(&finished.stderr, &[&said, "http://user:password@host:port"]);
@@ -145,15 +145,15 @@ fn a_proxy_that_asks_who_comes_is_told() {
 }
 
 #[test]
-fn a_proxy_that_is_down_or_lets_nobody_through_is_named() {
+fn a_proxy_that_is_down_or_refuses_is_named_in_the_message() {
     let outside = Outside::new();
     let port = free_port();
-    outside.goes_through(&format!("http://{USER}@127.0.0.1:{port}"));
+    outside.use_proxy(&format!("http://{USER}@127.0.0.1:{port}"));
     let said = format!("through the proxy 127.0.0.1:{port}: Connection refused");
     let finished = outside.fails(&[], &[&outside.server.url(), &said]);
     assert!(!finished.stderr.contains(PROXY_PASSWORD), "{}", finished.stderr);
 
-    outside.goes_through("http://no-such-proxy.invalid:3128");
+    outside.use_proxy("http://no-such-proxy.invalid:3128");
     let finished = outside.fails(&[], &[]);
     assert_has(
         &finished.stderr,
@@ -161,7 +161,7 @@ fn a_proxy_that_is_down_or_lets_nobody_through_is_named() {
     );
 
     let silent = crate::support::server::BlackHole::start();
-    outside.goes_through(&format!("http://{}", silent.address()));
+    outside.use_proxy(&format!("http://{}", silent.address()));
     let said = "did not answer in time (connecting through the proxy)";
     outside.fails(&["--request-timeout", "100ms"], &[said]);
 
@@ -170,7 +170,7 @@ fn a_proxy_that_is_down_or_lets_nobody_through_is_named() {
         ("ftp://test-user:test-secret@127.0.0.1:1", "proxy-url must begin with http:// or https://"),
         ("http://test-secret @127.0.0.1:1", "invalid proxy URL"),
     ] {
-        outside.goes_through(proxy);
+        outside.use_proxy(proxy);
         let finished = outside.init(&[]);
         assert_code(&finished, 2);
         assert_has(&finished.stderr, &["proxy-url", said]);
@@ -178,19 +178,20 @@ fn a_proxy_that_is_down_or_lets_nobody_through_is_named() {
     }
 
     let Some(proxy) = tinyproxy(&outside, "ConnectPort 443") else { return };
-    outside.goes_through(&format!("http://127.0.0.1:{}", proxy.port));
+    outside.use_proxy(&format!("http://127.0.0.1:{}", proxy.port));
     let said = format!("the proxy 127.0.0.1:{} denies this host or port (403)", proxy.port);
     outside.fails(&[], &[&said]);
 
-    // A server behind it that is down.
+    // A server that is down, behind a working proxy.
     let Some(proxy) = tinyproxy(&outside, "") else { return };
     outside.server.stop();
-    outside.goes_through(&format!("http://127.0.0.1:{}", proxy.port));
+    outside.use_proxy(&format!("http://127.0.0.1:{}", proxy.port));
     let finished = outside.fails(&[], &[]);
     assert_has(&finished.stderr, &[&format!("the proxy 127.0.0.1:{} cannot connect (50", proxy.port)]);
 }
 
-/// Serves TLS and passes on what is in it. As Go has it, the proxy has to lead to the same authority as the server.
+/// Serves TLS and forwards the plaintext. As in Go, the proxy's certificate must lead to the same authority as the
+/// server's.
 fn stunnel(outside: &Outside, authority: &Authority, to: u16) -> Option<Daemon> {
     let issued = authority.issue(&Leaf::default()).unwrap();
     let certificate =
@@ -207,17 +208,17 @@ fn stunnel(outside: &Outside, authority: &Authority, to: u16) -> Option<Daemon> 
 }
 
 #[test]
-fn a_proxy_may_be_spoken_to_in_tls() {
+fn a_proxy_can_be_reached_over_tls() {
     let outside = Outside::new();
     let Some(proxy) = tinyproxy(&outside, "BasicAuth test-user test-secret-1") else { return };
     let Some(tls) = stunnel(&outside, outside.server.authority(), proxy.port) else { return };
-    outside.goes_through(&format!("https://{USER}@127.0.0.1:{}", tls.port));
+    outside.use_proxy(&format!("https://{USER}@127.0.0.1:{}", tls.port));
     assert_code(&outside.init(&[]), 0);
     assert_eq!(outside.read(), PASSWORD);
-    assert_eq!(asked(&outside), 1);
+    assert_eq!(connects(&outside), 1);
 
     let Some(other) = stunnel(&outside, &Authority::new(), proxy.port) else { return };
-    outside.goes_through(&format!("https://{USER}@127.0.0.1:{}", other.port));
+    outside.use_proxy(&format!("https://{USER}@127.0.0.1:{}", other.port));
     let said = format!(
         "the proxy 127.0.0.1:{}: its certificate is not signed by a trusted certificate authority",
         other.port
@@ -225,13 +226,13 @@ fn a_proxy_may_be_spoken_to_in_tls() {
     outside.fails(&[], &[&said]);
 }
 
-/// A proxy that connects to one server whatever it is asked for, and notes that.
-struct Noting {
+/// A proxy that connects to one server for every request, and records the requests.
+struct RecordingProxy {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
-impl Noting {
+impl RecordingProxy {
     fn start(to: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, heads) = (listener.local_addr().unwrap(), Arc::<Mutex<Vec<String>>>::default());
@@ -262,11 +263,12 @@ impl Noting {
 }
 
 #[test]
-fn the_proxy_of_the_environment_is_for_servers_elsewhere_and_that_of_the_kubeconfig_comes_first() {
+fn the_kubeconfigs_proxy_takes_precedence_over_the_environments() {
     let server = ApiServer::builder().leaf(Leaf::named(&["api.test.invalid"])).start();
-    let outside = Outside::of(server);
-    let (proxy, other) = (Noting::start(outside.server.address()), Noting::start(outside.server.address()));
-    let named = |proxy: &Noting| format!("http://{USER}@{}", proxy.address);
+    let outside = Outside::with_server(server);
+    let (proxy, other) =
+        (RecordingProxy::start(outside.server.address()), RecordingProxy::start(outside.server.address()));
+    let named = |proxy: &RecordingProxy| format!("http://{USER}@{}", proxy.address);
     let init = |more: &Value, variables: &[(&str, &str)]| {
         let mut cluster = outside.cluster(&json!({"server": "https://api.test.invalid:6443"}));
         cluster.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -303,7 +305,7 @@ fn the_proxy_of_the_environment_is_for_servers_elsewhere_and_that_of_the_kubecon
             &["https://api.test.invalid:6443 cannot be reached: failed to lookup address information"],
         );
     }
-    // As Go has it, what is on this machine is never behind a proxy, unless the kubeconfig says so.
+    // As in Go, loopback addresses are never reached through the environment's proxy, only through the kubeconfig's.
     let local = json!({"server": outside.server.url(), "tls-server-name": "api.test.invalid"});
     assert_code(&init(&local, &[("HTTPS_PROXY", &url)]), 0);
     assert!(proxy.heads().is_empty() && other.heads().is_empty());

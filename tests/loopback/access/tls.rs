@@ -1,4 +1,4 @@
-//! Whom a kubeconfig trusts, and what is said of a server that is not trusted.
+//! Which certificate authorities a kubeconfig trusts, and the messages for untrusted servers.
 
 use std::fs;
 use std::io::Write;
@@ -15,15 +15,16 @@ use crate::support::server::{ApiServer, TOKEN};
 use crate::support::skip::require;
 use crate::{PASSWORD, assert_code, assert_has};
 
-/// A server with this certificate, which the kubeconfig's authority has to lead to.
-fn shown(issued: Issued, trusted: &str) -> Outside {
-    let outside = Outside::of(ApiServer::builder().shows(issued).start());
-    outside.enters(&json!({"server": outside.server.url(), "certificate-authority-data": base64(trusted)}));
+/// A server that presents this certificate, and a kubeconfig that trusts this authority.
+fn server_with(issued: Issued, trusted: &str) -> Outside {
+    let outside = Outside::with_server(ApiServer::builder().shows(issued).start());
+    outside
+        .configure(&json!({"server": outside.server.url(), "certificate-authority-data": base64(trusted)}));
     outside
 }
 
 #[test]
-fn a_certificate_that_does_not_prove_who_the_server_is_is_told_with_what_is_wrong() {
+fn an_untrusted_server_certificate_is_reported_with_the_reason() {
     let root = Authority::new();
     let issue = |leaf: &Leaf| root.issue(leaf).unwrap();
     let own = root.own();
@@ -82,7 +83,7 @@ fn a_certificate_that_does_not_prove_who_the_server_is_is_told_with_what_is_wron
             ["its certificate is not signed by a trusted certificate authority", "", "", ""],
         ),
     ] {
-        let outside = shown(issued, &trusted);
+        let outside = server_with(issued, &trusted);
         let finished = outside.fails(&[], &["TLS handshake with https://127.0.0.1:"]);
         assert_has(&finished.stderr, &parts);
         assert!(outside.server.requests().is_empty(), "{parts:?}");
@@ -90,7 +91,7 @@ fn a_certificate_that_does_not_prove_who_the_server_is_is_told_with_what_is_wron
 }
 
 #[test]
-fn a_certificate_that_leads_to_the_authority_is_enough_however_it_does() {
+fn any_chain_to_a_trusted_authority_is_accepted() {
     let root = Authority::new();
     let (upper, self_signed) = (root.intermediate("upper"), Leaf::default().self_signed());
     let lower = upper.intermediate("lower");
@@ -99,19 +100,19 @@ fn a_certificate_that_leads_to_the_authority_is_enough_however_it_does() {
     for (issued, trusted) in [
         (issue(&upper), root.pem()),
         (issue(&lower), root.pem()),
-        // As where somebody trusts the lower half of a company's authorities alone.
+        // The client trusts an intermediate authority but not the company's root.
         (issue(&lower), upper.pem()),
         (issue(&upper).alone(), upper.pem()),
-        // A server without any authority, which the kubeconfig names itself.
+        // A self-signed certificate that the kubeconfig trusts directly.
         (self_signed, trusted),
     ] {
-        let outside = shown(issued, &trusted);
+        let outside = server_with(issued, &trusted);
         assert_code(&outside.init(&[]), 0);
         assert_eq!(outside.read(), PASSWORD);
     }
 }
 
-/// As many as a company's bundle has.
+/// About as many as a company's CA bundle has.
 const MANY: usize = 150;
 
 fn bundle(known: Option<&Authority>) -> Vec<String> {
@@ -124,7 +125,7 @@ fn bundle(known: Option<&Authority>) -> Vec<String> {
 }
 
 #[test]
-fn of_150_authorities_any_will_do() {
+fn any_of_150_authorities_can_verify_the_server() {
     let outside = Outside::new();
     let all = bundle(Some(outside.server.authority())).concat();
     outside.home.put("bundle.crt", &all);
@@ -133,22 +134,22 @@ fn of_150_authorities_any_will_do() {
     {
         let mut cluster = json!({"server": outside.server.url()});
         cluster.as_object_mut().unwrap().extend(authority.as_object().unwrap().clone());
-        outside.enters(&cluster);
+        outside.configure(&cluster);
         assert_code(&outside.init(&[]), 0);
         assert_eq!(outside.read(), PASSWORD);
         outside.home.clear();
     }
 
-    outside.enters(&json!({"server": outside.server.url(), "certificate-authority": "bundle.crt"}));
+    outside.configure(&json!({"server": outside.server.url(), "certificate-authority": "bundle.crt"}));
     outside.home.put("bundle.crt", &bundle(None).concat());
     outside.fails(&[], &["its certificate is not signed by a trusted certificate authority"]);
 }
 
 #[test]
-fn an_authority_that_cannot_be_used_is_told_before_anybody_is_asked() {
+fn an_invalid_authority_is_reported_before_any_request() {
     let outside = Outside::new();
     let mut broken = bundle(Some(outside.server.authority()));
-    // A whole PEM block around half of a certificate.
+    // A complete PEM block around half of a certificate.
     let cut: Vec<_> =
         broken[76].lines().enumerate().filter(|(number, _)| *number != 3).map(|(_, line)| line).collect();
     broken[76] = cut.join("\n") + "\n";
@@ -161,7 +162,7 @@ fn an_authority_that_cannot_be_used_is_told_before_anybody_is_asked() {
         ("test-garbage".to_owned(), "contains no PEM certificate (-----BEGIN CERTIFICATE-----)"),
     ] {
         let path = outside.home.put("bundle.crt", &content);
-        outside.enters(&json!({"server": outside.server.url(), "certificate-authority": "bundle.crt"}));
+        outside.configure(&json!({"server": outside.server.url(), "certificate-authority": "bundle.crt"}));
         let finished = outside.init(&[]);
         assert_code(&finished, 2);
         assert_has(&finished.stderr, &[&format!("{} {said}", text(&path))]);
@@ -169,7 +170,7 @@ fn an_authority_that_cannot_be_used_is_told_before_anybody_is_asked() {
 
         if !content.trim().is_empty() {
             let data = base64(&content);
-            outside.enters(&json!({"server": outside.server.url(), "certificate-authority-data": data}));
+            outside.configure(&json!({"server": outside.server.url(), "certificate-authority-data": data}));
             let finished = outside.init(&[]);
             assert_code(&finished, 2);
             assert_has(&finished.stderr, &[&format!("certificate-authority-data {said}")]);
@@ -179,28 +180,28 @@ fn an_authority_that_cannot_be_used_is_told_before_anybody_is_asked() {
 }
 
 #[test]
-fn the_name_of_the_certificate_may_be_another_than_that_of_the_address() {
+fn tls_server_name_overrides_the_name_in_the_address() {
     let leaf = Leaf::named(&["api.example.com", "*.example.net"]);
-    let outside = Outside::of(ApiServer::builder().leaf(leaf).start());
+    let outside = Outside::with_server(ApiServer::builder().leaf(leaf).start());
     for name in ["api.example.com", "API.example.com", "kubernetes.example.net"] {
-        outside.enters(&outside.cluster(&json!({"tls-server-name": name})));
+        outside.configure(&outside.cluster(&json!({"tls-server-name": name})));
         assert_code(&outside.init(&[]), 0);
     }
     for name in ["example.com", "127.0.0.1"] {
-        outside.enters(&outside.cluster(&json!({"tls-server-name": name})));
+        outside.configure(&outside.cluster(&json!({"tls-server-name": name})));
         outside.fails(&[], &["its certificate is for another name or address"]);
     }
-    outside.enters(&outside.cluster(&json!({"tls-server-name": "a b"})));
+    outside.configure(&outside.cluster(&json!({"tls-server-name": "a b"})));
     let finished = outside.init(&[]);
     assert_code(&finished, 2);
     assert_has(&finished.stderr, &["tls-server-name is neither a DNS name nor an IP address"]);
 }
 
 #[test]
-fn whoever_is_told_not_to_look_at_certificates_is_warned_each_time() {
+fn every_run_with_insecure_skip_tls_verify_logs_a_warning() {
     for leaf in [Leaf::expired(), Leaf::named(&["api.example.com"])] {
-        let outside = Outside::of(ApiServer::builder().leaf(leaf).start());
-        outside.enters(&json!({"server": outside.server.url(), "insecure-skip-tls-verify": true}));
+        let outside = Outside::with_server(ApiServer::builder().leaf(leaf).start());
+        outside.configure(&json!({"server": outside.server.url(), "insecure-skip-tls-verify": true}));
         for _ in 0..2 {
             let finished = outside.init(&[]);
             assert_code(&finished, 0);
@@ -210,14 +211,14 @@ fn whoever_is_told_not_to_look_at_certificates_is_warned_each_time() {
     }
 }
 
-/// A port where this is said to whoever comes, and no word of TLS.
-fn says(words: &'static [u8]) -> u16 {
+/// Listens on a port and sends these bytes in plain text to every client.
+fn plain_text_port(words: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for stream in listener.incoming() {
             let _ = stream.and_then(|mut stream| {
-                // The greeting of TLS is read first: a connection that is closed on unread bytes is reset.
+                // Read the ClientHello first: closing a connection with unread bytes resets it.
                 let _ = std::io::Read::read(&mut stream, &mut [0; 4096])?;
                 stream.write_all(words)
             });
@@ -227,7 +228,7 @@ fn says(words: &'static [u8]) -> u16 {
 }
 
 #[test]
-fn a_server_that_speaks_no_tls_or_nothing_at_all_is_named() {
+fn a_server_without_tls_is_reported_by_address() {
     let outside = Outside::new();
     for (words, said) in [
         (
@@ -237,14 +238,14 @@ fn a_server_that_speaks_no_tls_or_nothing_at_all_is_named() {
         (b"SSH-2.0-OpenSSH_9.2\r\n", "does not speak TLS"),
         (b"", "the connection was closed before the response was complete"),
     ] {
-        let url = format!("https://127.0.0.1:{}", says(words));
-        outside.enters(&outside.cluster(&json!({"server": url})));
+        let url = format!("https://127.0.0.1:{}", plain_text_port(words));
+        outside.configure(&outside.cluster(&json!({"server": url})));
         outside.fails(&[], &[&url, said]);
     }
 }
 
 #[test]
-fn a_client_key_that_is_of_another_certificate_is_told_before_anybody_is_asked() {
+fn a_client_key_of_another_certificate_is_reported_before_any_request() {
     let outside = Outside::new();
     let issue = || outside.server.authority().issue(&Leaf::named(&["jane"])).unwrap();
     let (one, other) = (issue(), issue());
@@ -261,7 +262,7 @@ fn a_client_key_that_is_of_another_certificate_is_told_before_anybody_is_asked()
             "none.crt cannot be read: No such file",
         ),
     ] {
-        outside.enters_as(&outside.cluster(&json!({})), &user);
+        outside.configure_as(&outside.cluster(&json!({})), &user);
         let finished = outside.init(&[]);
         assert_code(&finished, 2);
         assert_has(&finished.stderr, &["kubeconfig config: ", said]);
@@ -270,7 +271,7 @@ fn a_client_key_that_is_of_another_certificate_is_told_before_anybody_is_asked()
 }
 
 #[test]
-fn a_client_certificate_may_be_of_any_version_and_with_any_form_of_key() {
+fn client_certificates_of_every_version_and_key_encoding_work() {
     if require("openssl", openssl::found()).is_none() {
         return;
     }
@@ -286,10 +287,10 @@ fn a_client_certificate_may_be_of_any_version_and_with_any_form_of_key() {
                 let [certificate, key] = [certificate, &key].map(base64);
                 json!({"token": TOKEN, "client-certificate-data": certificate, "client-key-data": key})
             };
-            outside.enters_as(&outside.cluster(&json!({})), &user(&certificate));
+            outside.configure_as(&outside.cluster(&json!({})), &user(&certificate));
             let finished = outside.init(&[]);
             assert_eq!(finished.code, Some(0), "{form:?} {version:?}: {}", finished.stderr);
-            outside.enters_as(&outside.cluster(&json!({})), &user(&other));
+            outside.configure_as(&outside.cluster(&json!({})), &user(&other));
             let finished = outside.init(&[]);
             assert_eq!(finished.code, Some(2), "{form:?} {version:?}: {}", finished.stderr);
             assert_has(&finished.stderr, &["the client key does not match the client certificate"]);

@@ -1,4 +1,4 @@
-//! How a server is to be, and its start.
+//! Configures and starts a server.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex};
@@ -13,7 +13,7 @@ use super::routes::Access;
 use super::watches::Watches;
 use super::{ApiServer, Cluster, Shared, TOKEN, bind, listen};
 
-/// How a server is to be.
+/// The configuration of a server.
 pub(crate) struct Builder {
     tls_versions: Vec<&'static SupportedProtocolVersion>,
     leaf: Leaf,
@@ -39,31 +39,31 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Such as `&[&rustls::version::TLS12]`.
+    /// Sets the TLS versions, such as `&[&rustls::version::TLS12]`.
     pub(crate) fn tls_versions(mut self, versions: &[&'static SupportedProtocolVersion]) -> Self {
         self.tls_versions = versions.to_vec();
         self
     }
 
-    /// What its certificate says.
+    /// Sets the contents of the server certificate.
     pub(crate) fn leaf(mut self, leaf: Leaf) -> Self {
         self.leaf = leaf;
         self
     }
 
-    /// Shows this certificate in place of one that its authority signs.
+    /// Presents this certificate instead of one signed by the server's authority.
     pub(crate) fn shows(mut self, issued: Issued) -> Self {
         self.issued = Some(issued);
         self
     }
 
-    /// Signs with an authority that another server has already.
+    /// Uses the authority of another server.
     pub(crate) fn authority(mut self, authority: &Arc<Authority>) -> Self {
         self.authority = Some(Arc::clone(authority));
         self
     }
 
-    /// Accepts this bearer token in place of [`TOKEN`].
+    /// Accepts this bearer token instead of [`TOKEN`].
     pub(crate) fn token(mut self, token: &str) -> Self {
         self.tokens = vec![token.to_owned()];
         self
@@ -72,28 +72,28 @@ impl Builder {
     /// Listens on this address, `127.0.0.1` or `[::1]`.
     pub(crate) fn bind(mut self, host: &str) -> Self {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        self.host = bare.parse().unwrap_or_else(|_| panic!("{host:?} is no IP address"));
+        self.host = bare.parse().unwrap_or_else(|_| panic!("{host:?} is not an IP address"));
         self
     }
 
-    /// Listens on this port, for a server that comes back; by default on any that is free.
+    /// Listens on this port, for a server that comes back. The default is a free port.
     pub(crate) fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// Starts it.
+    /// Starts the server.
     ///
     /// # Panics
-    /// Where the address cannot be bound, or the key needs `openssl` and there is none.
+    /// If the address cannot be bound, or if the key needs openssl and it is not installed.
     pub(crate) fn start(self) -> ApiServer {
         self.try_start().unwrap_or_else(|missing| panic!("{missing}"))
     }
 
-    /// Starts it.
+    /// Starts the server.
     ///
     /// # Errors
-    /// Where the key needs `openssl` and there is none.
+    /// If the key needs openssl and it is not installed.
     pub(crate) fn try_start(self) -> Result<ApiServer, OpensslMissing> {
         let authority = self.authority.unwrap_or_else(|| Arc::new(Authority::new()));
         let issued = match self.issued {

@@ -1,4 +1,4 @@
-//! One connection: TLS, then one request after the other until either side ends it.
+//! One connection: TLS, then one request after another until either side closes it.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -16,28 +16,28 @@ const MAX_HEAD: usize = 64 * 1024;
 /// A longer request body ends the connection.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// What becomes of the connection after an answer.
+/// What the server does with the connection after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum After {
-    /// The next request may come.
+    /// Waits for the next request.
     KeepAlive,
-    /// `close_notify`, then FIN: the server is done with this connection.
+    /// Sends `close_notify`, then FIN: an orderly end.
     Close,
-    /// FIN alone, as when a process dies.
+    /// Sends FIN alone, as when a process dies.
     Cut,
-    /// RST.
+    /// Sends RST.
     Reset,
 }
 
 /// Serves requests until the connection ends.
 pub(super) fn serve(shared: &Shared, stream: TcpStream, number: usize) {
-    // Whatever breaks a connection, the peer sees it; the server has nobody to tell.
+    // The peer sees whatever breaks a connection; the server does not report it.
     let connection = Connection::open(&shared.tls, stream, number).map(|mut connection| {
         let after = exchange(shared, &mut connection).unwrap_or(After::Cut);
         let _ = connection.end(after);
         connection
     });
-    // Only the last handle closes the socket, and a reset is a close.
+    // Only closing the last handle closes the socket, and a reset is a close.
     shared.doors.release(number);
     drop(connection);
 }
@@ -48,7 +48,7 @@ fn exchange(shared: &Shared, connection: &mut Connection) -> io::Result<After> {
         let asked_to_close = request.wants_close();
         let fault = shared.faults().take(&target);
         if request.is_watch() {
-            // Else the threads of watches that nobody reads would pile up.
+            // Otherwise threads of abandoned watches would pile up.
             shared.dismiss_departed();
         }
         let reply = match &fault {
@@ -75,7 +75,7 @@ fn exchange(shared: &Shared, connection: &mut Connection) -> io::Result<After> {
 pub(super) struct Connection {
     tls: StreamOwned<ServerConnection, Socket>,
     number: usize,
-    /// Decrypted, not yet part of a request.
+    /// Decrypted bytes that are not part of a request yet.
     received: Vec<u8>,
 }
 
@@ -86,7 +86,7 @@ impl Connection {
         Ok(Self { tls: StreamOwned::new(session, Socket::new(stream)), number, received: Vec::new() })
     }
 
-    /// The next request; `None` when the peer has ended the connection in between.
+    /// Reads the next request; `None` if the peer closed the connection between requests.
     fn read_request(&mut self) -> io::Result<Option<Request>> {
         let end = loop {
             if let Some(end) = find(&self.received, b"\r\n\r\n") {
@@ -100,7 +100,7 @@ impl Connection {
             }
         };
         let head = String::from_utf8(self.received.drain(..end + 4).take(end).collect())
-            .map_err(|_| malformed("the head is no text"))?;
+            .map_err(|_| malformed("the head is not UTF-8"))?;
         let mut request = Request::parse(&head, self.number).ok_or_else(|| malformed("no HTTP/1.1"))?;
 
         let length = request.content_length().filter(|length| *length <= MAX_BODY);
@@ -114,7 +114,7 @@ impl Connection {
         Ok(Some(request))
     }
 
-    /// Reads once; `false` at the end.
+    /// Reads once; returns `false` at the end of the stream.
     fn receive(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 4096];
         let count = self.tls.read(&mut buffer)?;
@@ -122,7 +122,7 @@ impl Connection {
         Ok(count > 0)
     }
 
-    /// Sends a whole answer.
+    /// Sends a whole response.
     pub(super) fn send(&mut self, answer: &Answer) -> io::Result<After> {
         let mut bytes = answer.head(Framing::Length(answer.body.len() as u64));
         bytes.extend_from_slice(&answer.body);
@@ -130,13 +130,13 @@ impl Connection {
         Ok(After::KeepAlive)
     }
 
-    /// Sends these bytes now.
+    /// Sends the bytes immediately.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.tls.write_all(bytes)?;
         self.tls.flush()
     }
 
-    /// As the requests that came over it have it.
+    /// The connection number, as recorded in its requests.
     pub(super) fn number(&self) -> usize {
         self.number
     }
@@ -148,7 +148,7 @@ impl Connection {
 
     fn end(&mut self, after: After) -> io::Result<()> {
         match after {
-            // The request was peeked at and is still unread: see `Socket`.
+            // The request was only peeked at and is still unread: see `Socket`.
             After::Reset => Ok(()),
             After::Cut => self.socket().close(),
             After::KeepAlive | After::Close => {

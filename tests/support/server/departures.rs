@@ -1,5 +1,6 @@
-//! Who has left, found without a read: what a watch asked for stays unread, so that the watch can be reset (see
-//! `socket`), and behind unread bytes no read and no peek sees the peer's FIN. The kernel's own table tells.
+//! Finds peers that have left, without reading: a watch request stays unread so that the watch can be reset (see
+//! `socket`), and a read or peek would return those bytes instead of showing the peer's FIN. The kernel's connection
+//! table shows it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,8 +9,8 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 /// `TCP_CLOSE_WAIT` of Linux: the peer has sent its FIN, and this side has not.
 const CLOSE_WAIT: &str = "08";
 
-/// The connections, each as own and peer's address, whose peer has sent FIN. Elsewhere than on Linux there is no such
-/// table, and a departure shows when something is sent.
+/// Local and peer address of each connection whose peer has sent FIN. Only Linux has this table; elsewhere the server
+/// notices a departure when it sends.
 pub(super) struct Departures(BTreeSet<(SocketAddr, SocketAddr)>);
 
 impl Departures {
@@ -21,21 +22,21 @@ impl Departures {
 
     /// Whether the peer has left, by FIN or by RST.
     pub(super) fn include(&self, stream: &TcpStream) -> bool {
-        // After RST a socket has no peer.
+        // After RST a socket has no peer address.
         let (Ok(own), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return true };
         self.0.contains(&(own, peer))
     }
 }
 
-/// Own and peer's address of a line of `/proc/net/tcp` where the state is CLOSE_WAIT
-/// (<https://docs.kernel.org/networking/proc_net_tcp.html>).
+/// Parses a line of `/proc/net/tcp` (<https://docs.kernel.org/networking/proc_net_tcp.html>) and returns local and peer
+/// address if the state is CLOSE_WAIT.
 fn parse(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let mut fields = line.split_whitespace().skip(1);
     let (own, peer, state) = (fields.next()?, fields.next()?, fields.next()?);
     if state == CLOSE_WAIT { Some((address(own)?, address(peer)?)) } else { None }
 }
 
-/// `0100007F:1F90` is 127.0.0.1:8080 where the lowest byte comes first: each word is printed as a number of the machine.
+/// `0100007F:1F90` is 127.0.0.1:8080 on a little-endian machine: each word is printed in native byte order.
 fn address(text: &str) -> Option<SocketAddr> {
     let (words, port) = text.split_once(':')?;
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! Everything that can go wrong between an answer and the peer, on demand.
+//! Faults between a response and the peer, on demand.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,80 +11,81 @@ use super::routes;
 /// Ends a chunked body.
 pub(super) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// How a request is spoiled. A watch is spoiled as if its body were what it would send at once. The request counts in `ApiServer::requests` all the same.
+/// A fault of a request. On a watch it applies to the events that the watch would send immediately. The request still
+/// counts in `ApiServer::requests`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// No answer but RST: Linux sends it where a socket is closed with the request still unread in its buffer.
+    /// Sends RST without a response: Linux does so when a socket is closed with unread bytes in its buffer.
     Reset,
-    /// No answer; TLS and TCP are closed in order, as a server does that tires of an idle connection.
+    /// Closes TLS and TCP in order without a response, as a server closes an idle connection.
     CloseBeforeAnswer,
-    /// The usual head, half of the body that it announces, then FIN without `close_notify`.
+    /// Sends the usual head and half of the announced body, then FIN without `close_notify`.
     TruncateBody,
-    /// The usual head at once, the usual body a byte each `interval`, until it is whole or the peer goes.
+    /// Sends the usual head immediately, then the body one byte per `interval` until it is complete or the peer leaves.
     Drip {
-        /// Between two bytes; at least a millisecond.
+        /// Time between two bytes, at least a millisecond.
         interval: Duration,
     },
-    /// No answer, until the peer goes or the server stops.
+    /// Sends nothing until the peer leaves or the server stops.
     SilentHeader,
-    /// 200 and so many bytes of a Secret's JSON, announced by Content-Length.
+    /// Sends 200 with a Secret's JSON of this length, announced by Content-Length.
     HugeBody {
         /// The exact length, at least 100.
         bytes: u64,
     },
-    /// The same in chunks, with no length announced.
+    /// Like `HugeBody`, but chunked, with no length announced.
     HugeChunkedBody {
-        /// The exact length without the framing, at least 100.
+        /// The exact length without the chunk framing, at least 100.
         bytes: u64,
     },
-    /// This code with a `Status` object.
+    /// Sends this code with a `Status` object.
     Status {
         code: u16,
-        /// The header's value: seconds or an HTTP date.
+        /// The value of the `Retry-After` header: seconds or an HTTP date.
         retry_after: Option<String>,
         message: String,
     },
-    /// These bytes inside TLS in place of an answer, then the connection is closed in order.
+    /// Sends these bytes inside TLS instead of a response, then closes in order.
     Raw(Vec<u8>),
-    /// 200 with this body, called JSON.
+    /// Sends 200 with this body, declared as JSON.
     Body(String),
-    /// 307 to this address.
+    /// Sends a 307 redirect to this address.
     Redirect(String),
 }
 
 impl Fault {
-    /// Whether the request was obeyed before its answer was spoiled.
+    /// Whether the request is carried out before the fault.
     pub(super) fn comes_after_the_work(&self) -> bool {
         matches!(self, Self::TruncateBody | Self::Drip { .. })
     }
 }
 
-/// How a watch that is open is spoiled.
+/// A fault of an open watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WatchFault {
-    /// RST.
+    /// Sends RST.
     Reset,
-    /// FIN without the last chunk and without `close_notify`, as when a process dies.
+    /// Sends FIN without the last chunk and without `close_notify`, as when a process dies.
     Close,
-    /// The last chunk, as after `timeoutSeconds`; the connection lives on.
+    /// Sends the last chunk, as after `timeoutSeconds`; the connection stays open.
     End,
-    /// Half of an event's line, ended by a new line; the stream goes on.
+    /// Sends half of an event's line and a newline; the watch continues.
     BrokenLine,
-    /// An event, one JSON line, of a length that no object has; the stream goes on.
+    /// Sends an event, one line of JSON, that is longer than any object; the watch continues.
     OversizedLine {
-        /// The exact length without the new line, at least 1000.
+        /// The exact length without the newline, at least 1000.
         bytes: u64,
     },
-    /// The next event that comes arrives a byte at a time; what follows waits for its end.
+    /// Sends the next event one byte at a time; later events wait for it.
     DripLine {
-        /// Between two bytes; zero is as fast as they go.
+        /// Time between two bytes; zero sends them as fast as possible.
         interval: Duration,
     },
-    /// An `ERROR` event with a `Status` of this code, then the last chunk.
+    /// Sends an `ERROR` event with a `Status` of this code, then the last chunk.
     ErrorEvent { code: u16, message: String },
 }
 
-/// How often a rule of `ApiServer::fail_on` holds.
+/// How often a rule of `ApiServer::fail_on` applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Times {
     Once,
@@ -92,7 +93,7 @@ pub(crate) enum Times {
     Always,
 }
 
-/// Faults to come.
+/// Pending faults.
 #[derive(Default)]
 pub(super) struct Faults {
     next: VecDeque<Fault>,
@@ -102,7 +103,7 @@ pub(super) struct Faults {
 struct Rule {
     part: String,
     fault: Fault,
-    /// `None`: without end.
+    /// `None` means unlimited.
     left: Option<usize>,
 }
 
@@ -120,7 +121,7 @@ impl Faults {
         self.rules.push(Rule { part: part.to_owned(), fault, left });
     }
 
-    /// The fault for a request to `target`, used up by this call.
+    /// Takes the fault for a request to `target`, if any.
     pub(super) fn take(&mut self, target: &str) -> Option<Fault> {
         if let Some(fault) = self.next.pop_front() {
             return Some(fault);
@@ -131,7 +132,7 @@ impl Faults {
     }
 }
 
-/// Spoils `answer` on its way to the peer.
+/// Sends `answer` with the fault applied.
 pub(super) fn play(fault: Fault, answer: &Answer, connection: &mut Connection) -> io::Result<After> {
     match fault {
         Fault::Reset => Ok(After::Reset),
@@ -169,7 +170,7 @@ fn truncate(answer: &Answer, connection: &mut Connection) -> io::Result<After> {
 
 fn drip(answer: &Answer, interval: Duration, connection: &mut Connection) -> io::Result<After> {
     connection.write(&answer.head(Framing::Length(answer.body.len() as u64)))?;
-    // A socket takes no timeout of zero.
+    // A socket timeout must not be zero.
     let interval = interval.max(Duration::from_millis(1));
     for byte in &answer.body {
         if !connection.socket().peer_waits(Some(interval))? {
@@ -192,7 +193,7 @@ fn huge(bytes: u64, framing: Framing, connection: &mut Connection) -> io::Result
     Ok(After::KeepAlive)
 }
 
-/// So many bytes, which start and end as told.
+/// Sends exactly `bytes` bytes: `start`, filler, `end`.
 pub(super) fn write_filled(
     start: &str,
     bytes: u64,
@@ -202,7 +203,7 @@ pub(super) fn write_filled(
 ) -> io::Result<()> {
     const PIECE: [u8; 16 * 1024] = [b'A'; 16 * 1024];
 
-    let mut filler = bytes.checked_sub((start.len() + end.len()) as u64).expect("what is huge is longer");
+    let mut filler = bytes.checked_sub((start.len() + end.len()) as u64).expect("longer than its frame");
     write_piece(start.as_bytes(), framing, connection)?;
     while filler > 0 {
         let length = filler.min(PIECE.len() as u64);

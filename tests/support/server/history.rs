@@ -1,4 +1,4 @@
-//! What changed, in the order of the resource version, which is one for the whole cluster as etcd's revision is.
+//! Changes in order of the resource version, which counts for the whole cluster like etcd's revision.
 
 use std::collections::VecDeque;
 
@@ -6,16 +6,16 @@ use serde_json::Value;
 
 use super::objects::ObjectRef;
 
-/// The oldest change makes room beyond this, as in the watch cache.
+/// Beyond this number the oldest change is dropped, as in the watch cache.
 const MAX_CHANGES: usize = 1024;
 
-/// The last changes, and which of them a new watch may still ask for.
+/// The last changes, and the oldest one that a new watch may ask for.
 #[derive(Default)]
 pub(super) struct History {
     version: u64,
     /// A watch cannot start from an older version.
     compacted: u64,
-    /// The version of the last change that had to make room.
+    /// The version of the last change that was dropped.
     dropped: u64,
     changes: VecDeque<Change>,
 }
@@ -25,7 +25,7 @@ pub(super) struct Change {
     pub(super) version: u64,
     pub(super) object: ObjectRef,
     pub(super) event: Event,
-    /// Afterwards; of a deleted object the last state, with the version of the deletion.
+    /// The object after the change; for a deletion the last state, with the version of the deletion.
     pub(super) state: Value,
 }
 
@@ -38,7 +38,7 @@ pub(super) enum Event {
 }
 
 impl Event {
-    /// As in `type:` of a watch event.
+    /// The `type` of a watch event.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Added => "ADDED",
@@ -54,12 +54,12 @@ impl History {
         self.version
     }
 
-    /// The oldest version that a watch can start from.
+    /// The oldest version from which a watch can start.
     pub(super) fn oldest(&self) -> u64 {
         self.compacted.max(self.dropped)
     }
 
-    /// Notes a change of `state`, which gets the next version.
+    /// Records a change; `state` gets the next version.
     pub(super) fn record(&mut self, object: ObjectRef, event: Event, state: &mut Value) {
         self.version += 1;
         state["metadata"]["resourceVersion"] = self.version.to_string().into();
@@ -69,7 +69,8 @@ impl History {
         self.changes.push_back(Change { version: self.version, object, event, state: state.clone() });
     }
 
-    /// No new watch can start before the present version. Watches that are open still get what they have not read.
+    /// New watches can no longer start from a version before the current one. Open watches still receive their pending
+    /// changes.
     pub(super) fn compact(&mut self) {
         self.compacted = self.version;
     }
@@ -77,7 +78,7 @@ impl History {
     /// The first change of `object` after `version`.
     ///
     /// # Errors
-    /// Where a change after `version` had to make room.
+    /// If a change after `version` was dropped.
     pub(super) fn after(&self, version: u64, object: &ObjectRef) -> Result<Option<&Change>, FellBehind> {
         if version < self.dropped {
             return Err(FellBehind);
@@ -87,6 +88,6 @@ impl History {
     }
 }
 
-/// A watch was slower than the changes.
+/// A watch fell behind the history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FellBehind;

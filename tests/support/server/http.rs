@@ -1,22 +1,22 @@
-//! HTTP/1.1 as text: what a request says, what an answer looks like. No sockets here.
+//! Parses requests and writes responses of HTTP/1.1 as text, without sockets.
 
-/// A request as it came.
+/// A request as received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) method: String,
-    /// Without the query, not percent-decoded.
+    /// The path without the query, not percent-decoded.
     pub(crate) path: String,
-    /// What follows the `?`; empty where there is none.
+    /// The text after `?`, empty without one.
     pub(crate) query: String,
-    /// In their order, names as they were sent.
+    /// In the order and case as sent.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// The connection it came over, counted from 1.
+    /// The number of its connection, counted from 1.
     pub(crate) connection: usize,
 }
 
 impl Request {
-    /// Reads a head, which ends before the empty line. `None` where it is no HTTP/1.1.
+    /// Parses a head, which ends before the empty line. `None` if it is not valid HTTP/1.1.
     pub(super) fn parse(head: &str, connection: usize) -> Option<Self> {
         let mut lines = head.split("\r\n");
         let mut first = lines.next()?.split(' ');
@@ -38,7 +38,7 @@ impl Request {
         })
     }
 
-    /// The first header of this name, in any case.
+    /// The first header with this name; case is ignored.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -46,12 +46,12 @@ impl Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The token of `Authorization: Bearer`.
+    /// The token from `Authorization: Bearer`.
     pub(crate) fn bearer(&self) -> Option<&str> {
         self.header("authorization")?.strip_prefix("Bearer ")
     }
 
-    /// Path and query, as on the request line.
+    /// Path and query, as in the request line.
     pub(crate) fn target(&self) -> String {
         if self.query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, self.query) }
     }
@@ -67,7 +67,7 @@ impl Request {
         pairs.map(|(key, value)| (decode(key), decode(value))).find(|(key, _)| key == name).map(|pair| pair.1)
     }
 
-    /// Whether `watch` is set; any value but `false` and `0` sets it (apimachinery, `Convert_Slice_string_To_bool`).
+    /// Whether `watch` is set: any value except `false` and `0` counts (apimachinery, `Convert_Slice_string_To_bool`).
     pub(super) fn is_watch(&self) -> bool {
         self.flag("watch")
     }
@@ -80,13 +80,13 @@ impl Request {
         self.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
     }
 
-    /// The length of the body; chunked request bodies are not understood.
+    /// The length of the body; chunked request bodies are not supported.
     pub(super) fn content_length(&self) -> Option<usize> {
         self.header("content-length").map_or(Some(0), |value| value.parse().ok())
     }
 }
 
-/// An answer that is whole before it is sent.
+/// A response that is complete before it is sent.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) code: u16,
@@ -95,7 +95,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// JSON, ended by a new line as kube-apiserver does.
+    /// A JSON response, ended by a newline as from kube-apiserver.
     pub(super) fn json(code: u16, value: &serde_json::Value) -> Self {
         Self::text(code, format!("{value}\n"))
     }
@@ -113,7 +113,7 @@ impl Answer {
         self
     }
 
-    /// Status line and headers, with the empty line.
+    /// Status line and headers, including the empty line.
     pub(super) fn head(&self, framing: Framing) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {} {}\r\n", self.code, reason(self.code));
         head.push_str("Cache-Control: no-cache, private\r\nContent-Type: application/json\r\n");
@@ -128,7 +128,7 @@ impl Answer {
     }
 }
 
-/// Percent-decoded; what is no escape stays, and what is no UTF-8 is replaced.
+/// Percent-decodes; invalid escapes stay, and invalid UTF-8 is replaced.
 fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -143,7 +143,7 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// How the peer learns where the body ends.
+/// How the peer finds the end of the body.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Framing {
     Length(u64),

@@ -1,4 +1,4 @@
-//! Accepting connections, and ending them: one thread each, all of them gone when the server stops.
+//! Accepts and ends connections, each with a thread that ends when the server stops.
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -10,12 +10,12 @@ use std::time::Duration;
 use super::departures::Departures;
 use super::{Shared, connection};
 
-/// More at one time are closed as soon as they come.
+/// Limit for open connections; further ones are closed immediately.
 const MAX_CONNECTIONS: usize = 128;
-/// For the connection by which a stop wakes the acceptor.
+/// Timeout for the connection by which `stop` wakes the acceptor.
 const WAKE: Duration = Duration::from_secs(1);
 
-/// Accepts and serves until [`Doors::stop`]; returns when every connection's thread has ended.
+/// Accepts and serves until [`Doors::stop`]; returns when all connection threads have ended.
 pub(super) fn accept_until_stopped(shared: &Shared, listener: TcpListener) {
     thread::scope(|scope| {
         loop {
@@ -23,7 +23,7 @@ pub(super) fn accept_until_stopped(shared: &Shared, listener: TcpListener) {
             if !shared.doors.wait_for_entry() {
                 break;
             }
-            // An error concerns a connection that was broken before it was accepted.
+            // This error belongs to a connection that broke before it was accepted.
             let Ok((stream, _)) = accepted else { continue };
             if let Some(number) = shared.doors.admit(&stream) {
                 scope.spawn(move || {
@@ -31,19 +31,19 @@ pub(super) fn accept_until_stopped(shared: &Shared, listener: TcpListener) {
                 });
             }
         }
-        // Before the threads are waited for: whoever comes now is refused.
+        // Close before joining the threads, so that new clients are refused.
         close(listener);
     });
 }
 
-/// A shutdown closes the port at once. The close alone would leave it open while a child that another thread has just
-/// forked still holds a copy of the descriptor, on its way to exec.
+/// Shuts the port down first. A close alone would leave it open while a child that another thread has just forked still
+/// holds a copy of the descriptor before its exec.
 fn close(listener: TcpListener) {
-    // Systems other than Linux refuse it and only close.
+    // Only Linux supports this; other systems return an error and only close.
     let _ = TcpStream::from(OwnedFd::from(listener)).shutdown(Shutdown::Both);
 }
 
-/// Who is inside, and whether anybody else may enter.
+/// The open connections, and whether new ones are accepted.
 #[derive(Default)]
 pub(super) struct Doors {
     state: Mutex<State>,
@@ -60,7 +60,7 @@ struct State {
 }
 
 impl Doors {
-    /// Notes a new connection and numbers it from 1. `None` closes it at once.
+    /// Registers a new connection and numbers it from 1. `None` means: close it at once.
     fn admit(&self, stream: &TcpStream) -> Option<usize> {
         let mut state = self.state();
         state.accepted += 1;
@@ -72,12 +72,12 @@ impl Doors {
         Some(number)
     }
 
-    /// Lets go of the second handle, so that the next close of the connection is the last.
+    /// Drops the second handle, so that the connection's own close is the last one.
     pub(super) fn release(&self, number: usize) {
         self.state().open.remove(&number);
     }
 
-    /// Blocks during a pause; `false` once the server is stopped.
+    /// Blocks during a pause; returns `false` once the server is stopped.
     fn wait_for_entry(&self) -> bool {
         let state = self.changed.wait_while(self.state(), |state| state.paused && !state.stopped).unwrap();
         !state.stopped
@@ -100,18 +100,17 @@ impl Doors {
         self.changed.notify_all();
     }
 
-    /// A shutdown wakes whoever reads or writes; the connection's thread then closes it. Returns the numbers of those
-    /// that were open.
+    /// Shuts every open connection down, which wakes its thread to close it. Returns their numbers.
     pub(super) fn drop_all(&self) -> Vec<usize> {
         let state = self.state();
         for stream in state.open.values() {
-            // The peer may have broken it already.
+            // The peer may have closed it already.
             let _ = stream.shutdown(Shutdown::Both);
         }
         state.open.keys().copied().collect()
     }
 
-    /// Those of these connections whose peer has left.
+    /// Returns those connections whose peer has left.
     pub(super) fn departed(&self, mut numbers: Vec<usize>) -> Vec<usize> {
         if !numbers.is_empty() {
             let departures = Departures::read();
@@ -121,16 +120,16 @@ impl Doors {
         numbers
     }
 
-    /// Admits nobody else, breaks what is open, and wakes the acceptor by a connection of its own.
+    /// Stops admitting, shuts the open connections down, and wakes the acceptor by connecting to it.
     pub(super) fn stop(&self, address: SocketAddr) {
         self.state().stopped = true;
         self.changed.notify_all();
         self.drop_all();
-        // A full backlog may refuse it; then the acceptor has others to wake it.
+        // This fails if the backlog is full; then other connections wake the acceptor.
         let _ = TcpStream::connect_timeout(&address, WAKE);
     }
 
-    /// Admits again after a stop.
+    /// Admits connections again after [`stop`](Self::stop).
     pub(super) fn reopen(&self) {
         self.state().stopped = false;
     }

@@ -1,10 +1,10 @@
-//! An API server on loopback: real TCP, TLS and HTTP/1.1, Kubernetes objects in memory, faults on demand.
+//! An API server on loopback: real TCP, TLS and HTTP/1.1, Kubernetes objects in memory, and faults on demand.
 //!
-//! The way of a request: `listener` accepts, `connection` speaks TLS and HTTP, `routes` decides the answer from
-//! `objects`, `faults` spoils it where the test asked for that.
+//! Requests: `listener` accepts, `connection` handles TLS and HTTP, `routes` chooses the response from `objects`,
+//! `faults` alters it if the test wants that.
 //!
-//! The way of a watch: `watch` is what was asked for, `watches` decides what is sent next, from the `history` of
-//! `objects`, `stream` sends it; `departures` tells who has left, `watching` is for the test.
+//! Watches: `watch` parses the request, `watches` decides what to send next from the `history` of `objects`, `stream`
+//! sends it; `departures` finds peers that have left, `watching` is the interface for tests.
 
 mod black_hole;
 mod builder;
@@ -44,14 +44,14 @@ use self::routes::{Access, Reply};
 use self::watches::{Step, Watches};
 use super::pki::Authority;
 
-/// The bearer token that is accepted unless the test says otherwise.
+/// The bearer token accepted by default.
 pub(crate) const TOKEN: &str = "test-token-1";
 /// The namespace of the pod and its service account.
 pub(crate) const NAMESPACE: &str = "prod";
-/// Whom a 403 names.
+/// The user that a 403 names.
 pub(crate) const USER: &str = "system:serviceaccount:prod:app";
 
-/// The running server. Stopped when dropped.
+/// A running server, stopped on drop.
 pub(crate) struct ApiServer {
     address: SocketAddr,
     authority: Arc<Authority>,
@@ -59,18 +59,18 @@ pub(crate) struct ApiServer {
     acceptor: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What the threads of the server share.
+/// State shared by the server's threads.
 struct Shared {
     tls: Arc<ServerConfig>,
     cluster: Mutex<Cluster>,
-    /// Wakes the watches, after anything that may concern them.
+    /// Wakes the watches after every change that may concern them.
     changed: Condvar,
     faults: Mutex<Faults>,
     requests: Mutex<Vec<Request>>,
     doors: Doors,
 }
 
-/// What the server knows and who may read it.
+/// The objects, their access rules and the watches.
 struct Cluster {
     objects: Objects,
     access: Access,
@@ -79,7 +79,7 @@ struct Cluster {
 }
 
 impl ApiServer {
-    /// On 127.0.0.1, with TLS 1.2 and 1.3, a new authority and the token [`TOKEN`].
+    /// Starts a server on 127.0.0.1 with TLS 1.2 and 1.3, a new authority and the token [`TOKEN`].
     pub(crate) fn start() -> Self {
         Self::builder().start()
     }
@@ -88,7 +88,7 @@ impl ApiServer {
         Builder::default()
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -98,22 +98,22 @@ impl ApiServer {
         format!("https://{}", self.address)
     }
 
-    /// Who signed its certificate.
+    /// The authority that signed its certificate.
     pub(crate) fn authority(&self) -> &Arc<Authority> {
         &self.authority
     }
 
-    /// Puts a pod with these annotations: one container, the service account `app`, running on `node-1`.
+    /// Adds or replaces a pod with these annotations: one container, the service account `app`, running on `node-1`.
     pub(crate) fn put_pod(&self, namespace: &str, name: &str, annotations: &[(&str, &str)]) {
         self.put_object(Kind::Pod, namespace, name, objects::pod(annotations));
     }
 
-    /// Puts an `Opaque` Secret.
+    /// Adds or replaces an `Opaque` Secret.
     pub(crate) fn put_secret(&self, namespace: &str, name: &str, data: &[(&str, &[u8])]) {
         self.put_object(Kind::Secret, namespace, name, objects::secret(data));
     }
 
-    /// Puts a ConfigMap with `data` and `binaryData`.
+    /// Adds or replaces a ConfigMap with `data` and `binaryData`.
     pub(crate) fn put_configmap(
         &self,
         namespace: &str,
@@ -124,79 +124,80 @@ impl ApiServer {
         self.put_object(Kind::ConfigMap, namespace, name, objects::configmap(data, binary_data));
     }
 
-    /// Puts a Service of type ClusterIP with these ports; one without a name has an empty one.
+    /// Adds or replaces a Service of type ClusterIP with these ports; an empty name means an unnamed port.
     pub(crate) fn put_service(&self, namespace: &str, name: &str, ports: &[(&str, u16)]) {
         self.put_object(Kind::Service, namespace, name, objects::service(ports));
     }
 
-    /// Puts any object, and watches see it. Kind, name, namespace and resource version are the server's to set; uid and
-    /// creation time too, unless they are given.
+    /// Adds or replaces any object; watches see the change. The server sets kind, name, namespace and resource version,
+    /// and uid and creation time unless they are given.
     pub(crate) fn put_object(&self, kind: Kind, namespace: &str, name: &str, object: serde_json::Value) {
         self.shared.change(|cluster| cluster.objects.put(ObjectRef::new(kind, namespace, name), object));
     }
 
-    /// Answers `path` with 200 and this text, as it is, whatever form the request prefers. No watch sees it.
+    /// Responds to `path` with 200 and exactly this text, regardless of the `Accept` header. Watches do not see it.
     pub(crate) fn put_raw(&self, path: &str, json_text: &str) {
         self.cluster().objects.put_raw(path, json_text);
     }
 
-    /// Removes an object; its path answers 404 from now on, and its deletion counts as a change.
+    /// Deletes an object: its path responds with 404, and watches see the deletion.
     pub(crate) fn delete(&self, kind: Kind, namespace: &str, name: &str) {
         self.shared.change(|cluster| cluster.objects.delete(&ObjectRef::new(kind, namespace, name)));
     }
 
-    /// The resource version of an object that is there: that of its last change, among all changes in the cluster.
+    /// The resource version of an existing object: that of its last change, counted for the whole cluster.
     pub(crate) fn resource_version(&self, kind: Kind, namespace: &str, name: &str) -> Option<String> {
         self.cluster().objects.resource_version(&ObjectRef::new(kind, namespace, name))
     }
 
-    /// Answers 403 to a get of this object, there or not; [`forbid_watch`](Self::forbid_watch) is for watches.
+    /// Responds with 403 to a get of this object, whether it exists or not. For watches see
+    /// [`forbid_watch`](Self::forbid_watch).
     pub(crate) fn forbid(&self, kind: Kind, namespace: &str, name: &str) {
         self.cluster().access.forbid(Verb::Get, ObjectRef::new(kind, namespace, name));
     }
 
-    /// Answers 403 to this verb on every object of a kind.
+    /// Responds with 403 to this verb on every object of a kind.
     pub(crate) fn forbid_kind(&self, verb: Verb, kind: Kind) {
         self.cluster().access.forbid_kind(verb, kind);
     }
 
-    /// Answers 403 to every request of this path.
+    /// Responds with 403 to every request for this path.
     pub(crate) fn refuse(&self, path: &str) {
         self.cluster().access.refuse(path);
     }
 
-    /// Every object of a kind, as it is now, in order of name.
+    /// All objects of a kind, ordered by name.
     pub(crate) fn objects(&self, kind: Kind) -> Vec<serde_json::Value> {
         self.cluster().objects.of(kind)
     }
 
-    /// Takes [`forbid`](Self::forbid) back.
+    /// Reverts [`forbid`](Self::forbid).
     pub(crate) fn allow(&self, kind: Kind, namespace: &str, name: &str) {
         self.cluster().access.allow(Verb::Get, &ObjectRef::new(kind, namespace, name));
     }
 
-    /// Accepts these bearer tokens and no others; with none, everybody gets 401.
+    /// Accepts only these bearer tokens; with an empty list, every request gets 401.
     pub(crate) fn accept_tokens(&self, tokens: &[&str]) {
         self.cluster().access.accept(tokens);
     }
 
-    /// Spoils the next request, whatever it is. Faults queue up, one a request.
+    /// Applies the fault to the next request. Faults queue up, one per request.
     pub(crate) fn fail_next(&self, fault: Fault) {
         self.shared.faults().fail_next(fault);
     }
 
-    /// Spoils requests whose path and query contain `part`. Faults from [`fail_next`](Self::fail_next) come first, then
-    /// the rules in the order in which they were added.
+    /// Applies the fault to requests whose path and query contain `part`. Faults from [`fail_next`](Self::fail_next)
+    /// come first, then the rules in the order in which they were added.
     pub(crate) fn fail_on(&self, part: &str, fault: Fault, times: Times) {
         self.shared.faults().fail_on(part, fault, times);
     }
 
-    /// Forgets all faults that have not been played.
+    /// Clears all pending faults.
     pub(crate) fn clear_faults(&self) {
         *self.shared.faults() = Faults::default();
     }
 
-    /// Every request whose head has arrived, oldest first, spoiled ones too.
+    /// Every request whose head has arrived, oldest first, including those with a fault.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.requests().clone()
     }
@@ -206,36 +207,35 @@ impl ApiServer {
         self.shared.requests().iter().map(Request::line).collect()
     }
 
-    /// How many TCP connections were accepted.
+    /// The number of accepted TCP connections.
     pub(crate) fn connections(&self) -> usize {
         self.shared.doors.accepted()
     }
 
-    /// How many connections are open now.
+    /// The number of open connections.
     pub(crate) fn open_connections(&self) -> usize {
         self.shared.dismiss_departed();
         self.shared.doors.open()
     }
 
-    /// Breaks every open connection (FIN, no `close_notify`); new ones are welcome.
+    /// Breaks every open connection (FIN, no `close_notify`); new ones are accepted.
     pub(crate) fn drop_connections(&self) {
         let dropped = self.shared.doors.drop_all();
         self.shared.change(|cluster| cluster.watches.dismiss(&dropped));
     }
 
-    /// From now on the kernel completes TCP handshakes, and nobody answers the TLS handshake. Connections that are open
-    /// go on.
+    /// Stops accepting: the kernel still completes TCP handshakes, but TLS handshakes hang. Open connections continue.
     pub(crate) fn pause_accept(&self) {
         self.shared.doors.pause();
     }
 
-    /// Serves again, first those who came during the pause.
+    /// Accepts again, beginning with the connections made during the pause.
     pub(crate) fn resume_accept(&self) {
         self.shared.doors.resume();
     }
 
-    /// Closes the port and all connections and ends all threads. The port refuses connections afterwards; what was
-    /// counted and recorded stays.
+    /// Closes the port and all connections and ends all threads. Later connections are refused; counters and recorded
+    /// requests stay.
     pub(crate) fn stop(&self) {
         let Some(acceptor) = self.acceptor().take() else { return };
         self.shared.change(|cluster| cluster.watches.stop(true));
@@ -244,7 +244,7 @@ impl ApiServer {
         assert!(ended.is_ok() || thread::panicking(), "a thread of the test's API server panicked");
     }
 
-    /// After [`stop`](Self::stop): serves the same objects with the same certificate at the same address.
+    /// Starts again after [`stop`](Self::stop), with the same objects, certificate and address.
     pub(crate) fn start_again(&self) {
         let mut acceptor = self.acceptor();
         assert!(acceptor.is_none(), "the server is running");
@@ -273,13 +273,13 @@ impl Shared {
         self.cluster.lock().unwrap()
     }
 
-    /// Changes something and lets the watches know.
+    /// Applies a change and wakes the watches.
     fn change(&self, change: impl FnOnce(&mut Cluster)) {
         change(&mut self.cluster());
         self.changed.notify_all();
     }
 
-    /// What the request gets; a watch is open from here on.
+    /// Chooses the response; registers the watch if the request is one.
     fn reply(&self, request: &Request) -> Reply {
         let mut cluster = self.cluster();
         if let Some(answer) = routes::write(&mut cluster, request) {
@@ -293,7 +293,7 @@ impl Shared {
         reply
     }
 
-    /// The answer for a fault to spoil; of a watch, what it would send at once.
+    /// The complete response to which a fault is applied; for a watch, what it would send immediately.
     fn whole_reply(&self, request: &Request, fault: &Fault) -> Answer {
         let mut cluster = self.cluster();
         let written = if fault.comes_after_the_work() { routes::write(&mut cluster, request) } else { None };
@@ -306,7 +306,7 @@ impl Shared {
         }
     }
 
-    /// Ends the watches whose peers have left: nothing wakes their threads.
+    /// Ends the watches whose peers have left, because nothing else wakes their threads.
     fn dismiss_departed(&self) {
         let watched = self.cluster().watches.connections();
         let departed = self.doors.departed(watched);
@@ -325,7 +325,7 @@ impl Shared {
 }
 
 impl Cluster {
-    /// What the watch of this connection does next.
+    /// The next step of the watch on this connection.
     fn next_step(&mut self, connection: usize, now: Instant) -> Step {
         self.watches.next_step(connection, &self.objects, now)
     }

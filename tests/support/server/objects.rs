@@ -1,4 +1,4 @@
-//! Kubernetes objects in memory, as JSON, by the path of the API that reads them.
+//! Kubernetes objects in memory, as JSON, by API path.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::history::{Event, History};
 
-/// The kinds that the server keeps.
+/// The supported kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Pod,
@@ -21,7 +21,7 @@ pub(crate) enum Kind {
 impl Kind {
     const ALL: [Self; 5] = [Self::Pod, Self::Secret, Self::ConfigMap, Self::Service, Self::Event];
 
-    /// As in `kind:`.
+    /// The name in `kind`.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Pod => "Pod",
@@ -32,7 +32,7 @@ impl Kind {
         }
     }
 
-    /// As in a path and in a Role.
+    /// The name in a path and in a Role.
     pub(super) fn resource(self) -> &'static str {
         match self {
             Self::Pod => "pods",
@@ -44,7 +44,7 @@ impl Kind {
     }
 }
 
-/// Which object.
+/// Identifies an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ObjectRef {
     pub(super) kind: Kind,
@@ -57,12 +57,12 @@ impl ObjectRef {
         Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
-    /// Where the API has it.
+    /// The API path.
     pub(super) fn path(&self) -> String {
         format!("/api/v1/namespaces/{}/{}/{}", self.namespace, self.kind.resource(), self.name)
     }
 
-    /// From `/api/v1/namespaces/{namespace}/{resource}/{name}`.
+    /// Parses `/api/v1/namespaces/{namespace}/{resource}/{name}`.
     pub(super) fn parse(path: &str) -> Option<Self> {
         let (collection, name) = path.rsplit_once('/')?;
         let (kind, namespace) = parse_collection(collection)?;
@@ -70,14 +70,14 @@ impl ObjectRef {
     }
 }
 
-/// Kind and namespace from `/api/v1/namespaces/{namespace}/{resource}`.
+/// Parses `/api/v1/namespaces/{namespace}/{resource}` into kind and namespace.
 pub(super) fn parse_collection(path: &str) -> Option<(Kind, &str)> {
     let (namespace, resource) = path.strip_prefix("/api/v1/namespaces/")?.split_once('/')?;
     let kind = Kind::ALL.into_iter().find(|kind| kind.resource() == resource)?;
     (!namespace.is_empty()).then_some((kind, namespace))
 }
 
-/// What is there.
+/// All objects of the cluster.
 #[derive(Default)]
 pub(super) struct Objects {
     objects: BTreeMap<ObjectRef, Value>,
@@ -86,7 +86,7 @@ pub(super) struct Objects {
 }
 
 impl Objects {
-    /// Adds or replaces; the cluster's resource version rises by one.
+    /// Adds or replaces an object and increments the cluster's resource version.
     pub(super) fn put(&mut self, reference: ObjectRef, mut object: Value) {
         self.raw.remove(&reference.path());
         object["apiVersion"] = json!("v1");
@@ -120,7 +120,7 @@ impl Objects {
         self.objects.get(reference)
     }
 
-    /// All objects of a kind, in order of name.
+    /// All objects of a kind, ordered by name.
     pub(super) fn of(&self, kind: Kind) -> Vec<Value> {
         self.objects
             .iter()
@@ -146,7 +146,7 @@ impl Objects {
     }
 }
 
-/// The metadata alone, as `as=PartialObjectMetadata` asks for it.
+/// The metadata alone, as for `as=PartialObjectMetadata`.
 pub(super) fn metadata_only(object: &Value) -> Value {
     json!({
         "kind": "PartialObjectMetadata",
@@ -203,7 +203,7 @@ pub(super) fn service(ports: &[(&str, u16)]) -> Value {
     })
 }
 
-/// Go's `omitempty`: an empty map is left out.
+/// Omits an empty map, like Go's `omitempty`.
 fn insert_unless_empty(object: &mut Value, field: &str, map: Map<String, Value>) {
     if !map.is_empty() {
         object[field] = Value::Object(map);
@@ -218,10 +218,10 @@ fn base64(pairs: &[(&str, &[u8])]) -> Map<String, Value> {
     pairs.iter().map(|(key, bytes)| ((*key).to_owned(), json!(STANDARD.encode(bytes)))).collect()
 }
 
-/// Shaped as a UUID and the same on every run, so that a test can compare whole documents.
+/// Looks like a UUID and is the same in every run, so that tests can compare whole documents.
 fn uid(reference: &ObjectRef) -> String {
     let text = format!("{}/{}/{}", reference.kind.resource(), reference.namespace, reference.name);
-    // FNV-1a; nothing depends on it but the shape.
+    // FNV-1a; only the shape matters.
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

@@ -1,4 +1,4 @@
-//! Reviews of rights: the answer is what the access rules of the test say, whoever is asked about.
+//! Access reviews, answered from the test's access rules regardless of the user in the request.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ const REVIEWS: [&str; 2] = [
     "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
 ];
 
-/// The answer to a review; none for another request, and for one that is refused.
+/// The response to a review; `None` if the request is not a review or is refused.
 pub(super) fn answer(access: &Access, request: &Request) -> Option<Answer> {
     let is_review = request.method == "POST" && REVIEWS.contains(&request.path.as_str());
     if !is_review || access.refuses(request) || !access.knows(request.bearer()) {

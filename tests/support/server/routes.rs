@@ -1,4 +1,4 @@
-//! Which answer a request gets, in kube-apiserver's order: authentication, authorization, the object.
+//! Chooses the response to a request in kube-apiserver's order: authentication, authorization, object.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use super::objects::{Kind, ObjectRef, metadata_only, parse_collection};
 use super::watch::Watch;
 use super::{Cluster, USER, reviews};
 
-/// What a request gets unless a fault spoils it.
+/// The response to a request without a fault.
 pub(super) enum Reply {
     Whole(Answer),
     Watch(Watch),
 }
 
-/// As in a Role.
+/// A verb of a Role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Verb {
     Get,
@@ -35,11 +35,11 @@ impl Verb {
     }
 }
 
-/// Who may read what.
+/// The access rules.
 pub(super) struct Access {
     tokens: Vec<String>,
     forbidden: BTreeSet<(Verb, ObjectRef)>,
-    /// For every object of the kind.
+    /// Rules for every object of a kind.
     forbidden_kinds: BTreeSet<(Verb, Kind)>,
     refused_paths: BTreeSet<String>,
 }
@@ -78,7 +78,7 @@ impl Access {
         self.forbidden.remove(&(verb, object.clone()));
     }
 
-    /// The refusal, where the object is forbidden.
+    /// Returns the 403 if the object is forbidden.
     pub(super) fn check(&self, verb: Verb, object: &ObjectRef) -> Result<(), Answer> {
         let is_forbidden = self.forbidden.contains(&(verb, object.clone()))
             || self.forbidden_kinds.contains(&(verb, object.kind));
@@ -90,7 +90,7 @@ impl Access {
     }
 }
 
-/// The reply that nothing has spoiled yet.
+/// The reply before any fault.
 pub(super) fn reply(cluster: &Cluster, request: &Request) -> Reply {
     if !cluster.access.knows(request.bearer()) {
         return Reply::Whole(status(401, "Unauthorized", None));
@@ -108,7 +108,7 @@ pub(super) fn reply(cluster: &Cluster, request: &Request) -> Reply {
     }
 }
 
-/// Creates or patches an Event, or reviews a right; none for anything that is no such request.
+/// Handles requests that create or patch an Event or create an access review. `None` if it is any other request.
 pub(super) fn write(cluster: &mut Cluster, request: &Request) -> Option<Answer> {
     if let Some(answer) = reviews::answer(&cluster.access, request) {
         return Some(answer);
@@ -139,7 +139,7 @@ fn create(cluster: &mut Cluster, object: ObjectRef, event: Value) -> Result<Answ
     Ok(Answer::json(201, cluster.objects.get(&object).unwrap_or(&Value::Null)))
 }
 
-/// A merge patch (RFC 7386) of an Event, whose fields that are patched are all at its top.
+/// Applies a merge patch (RFC 7386) to an Event; all patched fields are at the top level.
 fn patch(cluster: &mut Cluster, object: ObjectRef, patch: Map<String, Value>) -> Result<Answer, Answer> {
     cluster.access.check(Verb::Patch, &object)?;
     let mut event = cluster.objects.get(&object).cloned().ok_or_else(|| not_found(&object))?;
@@ -184,7 +184,7 @@ fn check_method(request: &Request) -> Result<(), Answer> {
     Err(status(405, "the server does not allow this method on the requested resource", None))
 }
 
-/// The first media type that the server can give decides, as in kube-apiserver.
+/// Uses the first media type that the server supports, as kube-apiserver does.
 pub(super) fn wants_metadata_only(request: &Request) -> bool {
     let accept = request.header("accept").unwrap_or_default();
     let first = accept.split(',').find(|media| {
@@ -210,14 +210,14 @@ fn forbidden(verb: Verb, object: &ObjectRef) -> Answer {
     status(403, &message, Some(object))
 }
 
-/// What is said of a whole path.
+/// The 403 for a forbidden path.
 fn refused(request: &Request) -> Answer {
     let Request { path, .. } = request;
     let message = format!("\"{path}\" is forbidden: User \"{USER}\" cannot read or write it");
     status(403, &message, None)
 }
 
-/// A `Status` of the kind that clients read their reason from.
+/// A response with a `Status` object, from whose details clients read the reason.
 pub(super) fn status(code: u16, message: &str, object: Option<&ObjectRef>) -> Answer {
     let mut status = status_object(code, message);
     if let Some(object) = object {

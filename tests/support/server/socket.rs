@@ -1,13 +1,13 @@
-//! A TCP connection of which the server decides how it ends: in order, or by a reset.
+//! A TCP connection that the server can end in order or by a reset.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
-/// Reads by peeking: what was read last stays in the kernel's buffer until the next read.
+/// Reads by peeking: the last bytes read stay in the kernel's buffer until the next read.
 ///
-/// Linux answers the close of a socket that has unread bytes with RST in place of FIN (RFC 1122, 4.2.2.13). So the server
-/// can read a request, decide by its path, and still reset the connection, without `SO_LINGER`.
+/// Linux sends RST instead of FIN when a socket with unread bytes is closed (RFC 1122, 4.2.2.13). So the server can
+/// read a request, decide by its path, and still reset the connection, without `SO_LINGER`.
 pub(super) struct Socket {
     stream: TcpStream,
     peeked: usize,
@@ -18,7 +18,7 @@ impl Socket {
         Self { stream, peeked: 0 }
     }
 
-    /// Takes what was read out of the kernel's buffer.
+    /// Removes the last bytes read from the kernel's buffer.
     pub(super) fn consume(&mut self) -> io::Result<()> {
         let peeked = self.peeked as u64;
         self.peeked = 0;
@@ -26,14 +26,14 @@ impl Socket {
         if taken == peeked { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
-    /// Waits until the peer says anything, goes, or the time is up (`None`: without end). `true` when it is still there
-    /// and was silent.
+    /// Waits until the peer sends something, leaves, or the time is up (`None`: no limit). Returns `true` if the peer
+    /// is still connected and was silent.
     pub(super) fn peer_waits(&mut self, time: Option<Duration>) -> io::Result<bool> {
         self.consume()?;
         self.stream.set_read_timeout(time)?;
         let heard = loop {
             match self.stream.peek(&mut [0]) {
-                // A socket with a timeout is not restarted by the kernel: signal(7).
+                // The kernel does not restart calls on a socket with a timeout: signal(7).
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 heard => break heard,
             }
@@ -48,7 +48,7 @@ impl Socket {
         }
     }
 
-    /// FIN, after all that was sent.
+    /// Sends FIN after all pending bytes.
     pub(super) fn close(&mut self) -> io::Result<()> {
         self.consume()?;
         self.stream.shutdown(Shutdown::Both)

@@ -1,4 +1,4 @@
-//! Sending a watch: a chunked answer that goes on while its connection's thread sleeps until something changes.
+//! Sends a watch: a chunked response whose thread sleeps until something changes.
 
 use std::io;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use super::faults::{LAST_CHUNK, write_filled, write_piece};
 use super::http::{Answer, Framing};
 use super::watches::Step;
 
-/// Sends the watch that is open under this connection's number, until it ends.
+/// Sends the watch registered for this connection until it ends.
 pub(super) fn send(shared: &Shared, connection: &mut Connection) -> io::Result<After> {
     let after = send_until_end(shared, connection);
     shared.cluster().watches.close(connection.number());
@@ -35,7 +35,7 @@ fn send_until_end(shared: &Shared, connection: &mut Connection) -> io::Result<Af
     }
 }
 
-/// Sleeps until there is something to do.
+/// Sleeps until the watch has a step to perform.
 fn next_step(shared: &Shared, number: usize) -> Step {
     let mut cluster = shared.cluster();
     loop {

@@ -1,4 +1,4 @@
-//! The watches that are open: what each is to send next. Decides only; `stream` sends.
+//! The open watches: decides what each sends next; `stream` sends it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use super::history::{Event, FellBehind};
 use super::objects::Objects;
 use super::watch::{Watch, error};
 
-/// The longest time between two bytes of a drip.
+/// The longest interval between two bytes of a dripping line.
 const MAX_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// All watches, by the number of their connection.
+/// All watches by connection number.
 #[derive(Default)]
 pub(super) struct Watches {
     streams: BTreeMap<usize, Stream>,
@@ -19,37 +19,37 @@ pub(super) struct Watches {
     stopped: bool,
 }
 
-/// What the thread of a watch does next.
+/// The next step of a watch's thread.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Send the head of the answer.
+    /// Send the head of the response.
     Head,
     /// Send these bytes as one chunk.
     Send(Vec<u8>),
-    /// Send so many bytes, which start and end as told.
+    /// Send exactly this many bytes, beginning with `start` and ending with `end`.
     SendFilled { start: String, bytes: u64, end: &'static str },
     /// Send the last chunk.
     End,
-    /// FIN.
+    /// Send FIN.
     Close,
-    /// RST.
+    /// Send RST.
     Reset,
-    /// Ask again when something has changed, and at this time.
+    /// Wait for a change, or until this time.
     Wait { until: Option<Instant> },
 }
 
 impl Watches {
-    /// Begins a watch.
+    /// Adds a watch.
     pub(super) fn open(&mut self, connection: usize, watch: Watch, objects: &Objects) {
         self.streams.insert(connection, Stream::new(watch, objects));
     }
 
-    /// Forgets a watch whose thread is done with it.
+    /// Removes a watch when its thread is done.
     pub(super) fn close(&mut self, connection: usize) {
         self.streams.remove(&connection);
     }
 
-    /// The connections of those that are served.
+    /// The connections of all watches that have not ended.
     pub(super) fn connections(&self) -> Vec<usize> {
         self.streams.iter().filter(|(_, stream)| !stream.dismissed).map(|(number, _)| *number).collect()
     }
@@ -63,7 +63,7 @@ impl Watches {
         }
     }
 
-    /// Ends all watches, also those that are yet to come, until it is taken back.
+    /// Ends all watches, including future ones until called with `false`.
     pub(super) fn stop(&mut self, stopped: bool) {
         self.stopped = stopped;
     }
@@ -84,7 +84,7 @@ impl Watches {
         }
     }
 
-    /// What the watch of this connection does next.
+    /// The next step of the watch on this connection.
     pub(super) fn next_step(&mut self, connection: usize, objects: &Objects, now: Instant) -> Step {
         match self.streams.get_mut(&connection) {
             Some(stream) if !stream.dismissed && !self.stopped => {
@@ -99,7 +99,7 @@ impl Watches {
     }
 }
 
-/// What a watch would send before it waits, and a bookmark: the whole answer that a fault spoils.
+/// What a watch sends before it first waits, and a bookmark: the complete response to which a fault is applied.
 pub(super) fn at_once(watch: Watch, objects: &Objects) -> Vec<u8> {
     let mut stream = Stream::new(watch, objects);
     stream.bookmarks.push_back(objects.history().version());
@@ -110,26 +110,26 @@ pub(super) fn at_once(watch: Watch, objects: &Objects) -> Vec<u8> {
     body
 }
 
-/// One watch and how far it has got.
+/// A watch and its progress.
 struct Stream {
     watch: Watch,
     ends: Instant,
     head_sent: bool,
-    /// Comes before anything else.
+    /// Sent before everything else.
     first: Option<Vec<u8>>,
-    /// No change up to this version is left to send.
+    /// All changes up to this version have been sent.
     position: u64,
-    /// The versions of bookmarks to come.
+    /// The versions of pending bookmarks.
     bookmarks: VecDeque<u64>,
     faults: VecDeque<WatchFault>,
-    /// How the next event is to come.
+    /// The fault for the next event.
     drip_next: Option<Duration>,
     drip: Option<Drip>,
     /// The peer has left, or the server has broken the connection.
     dismissed: bool,
 }
 
-/// A line on its way, a byte at a time.
+/// A line that is being sent one byte at a time.
 struct Drip {
     left: VecDeque<u8>,
     interval: Duration,
@@ -140,7 +140,7 @@ impl Stream {
     fn new(watch: Watch, objects: &Objects) -> Self {
         let now = Instant::now();
         let expired = watch.expired(objects);
-        // The watch cache has one event for who comes too late, and closes.
+        // For an expired version the watch cache sends one `ERROR` event and closes.
         let ends = if expired.is_some() { now } else { now + watch.timeout };
         let first = match (expired, watch.from) {
             (Some(message), _) => Some(error(410, &message)),
@@ -183,12 +183,12 @@ impl Stream {
         match self.next_line(objects) {
             Ok(Some(line)) => self.send(line, now),
             Ok(None) => Step::Wait { until: Some(self.ends) },
-            // kube-apiserver too ends the watch of who does not keep up.
+            // kube-apiserver also ends watches that fall behind.
             Err(FellBehind) => Step::End,
         }
     }
 
-    /// `None` where the fault concerns what is sent later.
+    /// `None` if the fault applies to a later event.
     fn spoil(&mut self, fault: WatchFault, objects: &Objects, now: Instant) -> Option<Step> {
         let version = objects.history().version();
         match fault {
@@ -224,7 +224,7 @@ impl Stream {
         self.next_of_drip(now).unwrap_or(Step::Wait { until: Some(now) })
     }
 
-    /// `None` where nothing drips.
+    /// `None` if no line is dripping.
     fn next_of_drip(&mut self, now: Instant) -> Option<Step> {
         let drip = self.drip.as_mut()?;
         if now < drip.next {
@@ -238,7 +238,7 @@ impl Stream {
         Some(Step::Send(vec![byte]))
     }
 
-    /// The next change or bookmark, in the order of their versions.
+    /// The next change or bookmark, in order of version.
     fn next_line(&mut self, objects: &Objects) -> Result<Option<Vec<u8>>, FellBehind> {
         let bookmark = self.bookmarks.front().copied();
         let change = objects.history().after(self.position, &self.watch.object)?;

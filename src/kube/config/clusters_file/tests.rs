@@ -30,7 +30,7 @@ fn read(text: &str) -> Result<ClustersFile, Error> {
     parse(text.as_bytes(), Path::new("/etc/podcreds/clusters.yaml"))
 }
 
-/// What is wrong, without the name of the file.
+/// The errors, without the file name.
 fn problems(text: &str) -> Vec<String> {
     match read(text) {
         Err(Error::Values { problems, .. }) => problems.iter().map(ToString::to_string).collect(),
@@ -38,8 +38,8 @@ fn problems(text: &str) -> Vec<String> {
     }
 }
 
-/// What is wrong with one cluster that has these keys beside an id.
-fn of_one(keys: &str) -> Vec<String> {
+/// The errors for a cluster with these keys besides its id.
+fn problems_of_one(keys: &str) -> Vec<String> {
     let lead = "line 1, column 13: clusters[0] (id \"a\").";
     problems(&format!("clusters: [ {{id: a, {keys}}}]"))
         .iter()
@@ -55,7 +55,7 @@ fn of_one(keys: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_whole_vocabulary_is_read() {
+fn every_key_is_read() {
     let file = read(SAMPLE).unwrap();
     assert_eq!(file.default_namespace.unwrap().to_string(), "default");
     assert_eq!(file.resync_period, Some(Duration::from_secs(600)));
@@ -160,10 +160,10 @@ fn a_missing_auth_method_is_guessed_from_the_other_keys() {
         ("api_server_url: 'https://a'", "auth_method: service_account or auth_method: token"),
         ("qps: 1", "kubeconfig, in_cluster, service_account or token"),
     ] {
-        assert_eq!(of_one(keys), [format!("auth_method: is missing: use {method}")], "{keys}");
+        assert_eq!(problems_of_one(keys), [format!("auth_method: is missing: use {method}")], "{keys}");
     }
     assert_eq!(
-        of_one("auth_method: incluster"),
+        problems_of_one("auth_method: incluster"),
         [
             ".auth_method: unknown value \"incluster\": use kubeconfig, in_cluster, service_account or token; did you mean \"in_cluster\"?"
         ]
@@ -203,7 +203,7 @@ fn conflicting_keys_are_rejected() {
             ".api_server_url: http:// is not allowed, because it would send the token in clear text; use https://",
         ),
     ] {
-        assert_eq!(of_one(keys), [problem], "{keys}");
+        assert_eq!(problems_of_one(keys), [problem], "{keys}");
     }
 }
 
@@ -224,7 +224,7 @@ fn limits_and_times_are_checked() {
             ".region: must be at most 128 characters on one line, without control characters",
         ),
     ] {
-        assert_eq!(of_one(&format!("auth_method: in_cluster, {keys}")), [problem], "{keys}");
+        assert_eq!(problems_of_one(&format!("auth_method: in_cluster, {keys}")), [problem], "{keys}");
     }
     assert!(
         read(&format!("clusters: [{{id: a, auth_method: in_cluster, name: {}}}]", "ä".repeat(128))).is_ok()
@@ -232,7 +232,7 @@ fn limits_and_times_are_checked() {
 }
 
 #[test]
-fn a_file_names_one_to_a_hundred_clusters() {
+fn a_file_has_one_to_a_hundred_clusters() {
     let many = |count: usize| {
         let entries: String = (0..count).map(|n| format!("{{id: c{n}, auth_method: in_cluster}},")).collect();
         format!("clusters: [{entries}]")
@@ -242,7 +242,7 @@ fn a_file_names_one_to_a_hundred_clusters() {
         problems(&many(CLUSTER_LIMIT + 1)),
         ["line 1, column 11: clusters: must name at most 100 clusters, not 101"]
     );
-    // Those beyond are not looked at.
+    // Further clusters are not checked.
     assert_eq!(problems(&many(CLUSTER_LIMIT + 1).replace("c100", "c0")).len(), 1);
     for text in ["clusters: []", "{}", "clusters:"] {
         assert!(problems(text)[0].ends_with("clusters: must name at least one cluster"), "{text}");

@@ -7,7 +7,7 @@ use super::raw::File;
 use super::*;
 use crate::kube::{Interactive, PemSource, PluginVersion};
 
-/// A kubeconfig with one context, and these lines of its cluster and its user.
+/// A kubeconfig with one context and these lines for its cluster and its user.
 fn with(cluster: &str, user: &str) -> String {
     format!(
         "current-context: x\ncontexts:\n- name: x\n  context: {{cluster: c, user: u, namespace: apps}}\n\
@@ -47,7 +47,7 @@ fn inline(material: Option<&PemSource>) -> &[u8] {
 }
 
 #[test]
-fn a_token_and_an_authority_are_a_way_in() {
+fn a_token_and_an_authority_give_access() {
     let pem = STANDARD.encode("test-pem");
     let cluster =
         format!("certificate-authority-data: {pem}, tls-server-name: api, proxy-url: 'http://u:test-pw@p:1'");
@@ -69,7 +69,7 @@ fn a_token_and_an_authority_are_a_way_in() {
 }
 
 #[test]
-fn base64_may_have_line_breaks_and_must_be_base64() {
+fn base64_may_contain_line_breaks() {
     let text = with("certificate-authority-data: \"dGVz\\ndA==\\n\"", "");
     assert_eq!(inline(select(&text).unwrap().authority.as_ref()), b"test");
     for wrong in ["/etc/test-secret.crt", "dGVz dA==", "dGVzdA", "-_-_"] {
@@ -97,7 +97,7 @@ fn relative_paths_are_resolved_against_the_directory_of_their_file() {
 
     let text = with("", "exec: {command: aws, apiVersion: client.authentication.k8s.io/v1beta1}");
     assert_eq!(select(&text).unwrap().exec.unwrap().plugin.command, Path::new("aws"));
-    // A file that was named without a directory is in the working directory, and its command still no name for PATH.
+    // A file named without a directory is in the working directory, but its command must not be searched in PATH.
     let text = with("", "exec: {command: ./get, apiVersion: client.authentication.k8s.io/v1beta1}");
     let access =
         merge(vec![parse(text.as_bytes(), Path::new("config")).unwrap()]).select(&Overrides::default());
@@ -105,7 +105,7 @@ fn relative_paths_are_resolved_against_the_directory_of_their_file() {
 }
 
 #[test]
-fn exec_plugins_are_read_with_their_cluster() {
+fn exec_plugins_are_read_with_their_clusters_data() {
     let text = with(
         "certificate-authority: ca.crt, proxy-url: 'socks5://p:1', extensions: [{name: other, extension: 1}, \
          {name: client.authentication.k8s.io/exec, extension: {audience: test-audience, size: 0x10}}]",
@@ -216,7 +216,7 @@ fn conflicting_keys_are_rejected() {
         let error = refusal(select(&with(cluster, user)));
         assert!(error.contains(reason) && !error.contains("errors:"), "{reason}: {error}");
     }
-    // `false` goes with anything, and so does an empty text.
+    // `false` and empty texts conflict with nothing.
     assert!(
         select(&with("insecure-skip-tls-verify: false, certificate-authority: a", "client-key: ''")).is_ok()
     );
@@ -251,7 +251,7 @@ fn all_wrong_types_are_reported_with_line_and_column() {
 }
 
 #[test]
-fn another_kind_of_file_is_refused() {
+fn a_file_of_another_kind_is_rejected() {
     for text in ["apiVersion: v2\nkind: Config", "apiVersion: v1\nkind: Secret", "[]", "text"] {
         assert!(matches!(parse(text.as_bytes(), Path::new("/k")), Err(Error::Values { .. })), "{text}");
     }
@@ -268,7 +268,7 @@ fn a_duplicate_name_in_one_file_is_rejected() {
 }
 
 #[test]
-fn the_first_file_wins_with_whole_entries() {
+fn the_first_file_with_an_entry_provides_all_of_it() {
     let first = read(
         "clusters: [{name: c, cluster: {server: 'https://first:1'}}]\nusers: [{name: u, user: {as: first}}]",
     );
@@ -287,7 +287,7 @@ fn the_first_file_wins_with_whole_entries() {
 }
 
 #[test]
-fn what_is_wanted_wins_over_the_context() {
+fn selected_names_take_precedence_over_the_context() {
     let config = merge(vec![read(
         "current-context: x\n\
          contexts: [{name: x, context: {cluster: c, user: u}}, {name: z, context: {cluster: d, namespace: z}}]\n\
@@ -311,7 +311,7 @@ fn what_is_wanted_wins_over_the_context() {
 }
 
 #[test]
-fn a_cluster_without_a_context_is_a_way_in_without_an_identity() {
+fn a_cluster_without_a_context_gives_access_without_credentials() {
     let text = "clusters: [{name: c, cluster: {server: 'https://c:1'}}]";
     let wanted = Overrides { cluster: Some("c".into()), ..Overrides::default() };
     let access = merge(vec![read(text)]).select(&wanted).unwrap();
@@ -351,7 +351,7 @@ fn an_unknown_name_is_reported_with_the_known_ones() {
 }
 
 #[test]
-fn servers_and_namespaces_are_checked_where_they_are_selected() {
+fn only_selected_servers_and_namespaces_are_checked() {
     let text = |server: &str, namespace: &str| {
         format!(
             "current-context: x\ncontexts: [{{name: x, context: {{cluster: c, namespace: '{namespace}'}}}}, {{name: other, context: {{namespace: ÄÖ}}}}]\n\
