@@ -35,7 +35,7 @@ pub struct Template {
     statements: Vec<Statement>,
     /// The required fields, each with its first position.
     required: BTreeMap<String, Position>,
-    /// Whether the values are placeholders. Rendering then ignores errors that depend on the values.
+    /// Whether the values are placeholders. `b64decode` and computed field names then accept any value.
     placeholders: bool,
 }
 
@@ -77,7 +77,7 @@ impl Template {
         render::render(&self.statements, fields, self.placeholders)
     }
 
-    /// The same template for placeholder values. `b64decode` then passes through a value that is not base64.
+    /// The same template for placeholder values, which must not make it fail.
     pub(crate) fn for_placeholders(self) -> Self {
         Self { placeholders: true, ..self }
     }
