@@ -22,6 +22,7 @@ pub mod credential;
 mod duration;
 pub mod env_file;
 pub mod escape;
+mod formats;
 pub mod inspect;
 pub mod kube;
 pub mod object;

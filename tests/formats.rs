@@ -29,7 +29,7 @@ use tempfile::TempDir;
 
 use podcreds::annotations::{DEFAULT_PREFIX, Scope, parse};
 use podcreds::object::{Kind, Namespace, ObjectRef};
-use podcreds::render::{Sources, bundle};
+use podcreds::render::{Sources, render};
 
 use cases::Case;
 use support::run::run;
@@ -333,7 +333,8 @@ fn render(annotations: &[(&str, &str)], case: &Case) -> Result<(String, Vec<u8>)
     let credentials = parse(&named.collect(), DEFAULT_PREFIX, &Scope::own(namespace.clone())).unwrap();
     let secret = ObjectRef::new(Kind::Secret, namespace, "db").unwrap();
     let data = case.fields.iter().map(|(field, value)| (field.clone(), value.as_str().into())).collect();
-    let files = bundle(&credentials, &Sources::from([(secret, Some(data))])).map_err(|e| e.to_string())?;
+    let sources = Sources::from([(secret, Some(data))]);
+    let files = render(&credentials, &sources).map_err(|e| e.to_string())?.bundle;
     assert_eq!(files.len(), 1, "one file for {annotations:?}");
     let (path, file) = files.into_iter().next().unwrap();
     Ok((path.to_string(), file.content.expose().to_vec()))

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::annotations::Values;
 use crate::annotations::error::Problem;
 use crate::annotations::vocabulary::{INJECTORS_PREFIX, Word};
-use crate::credential::{CredentialName, FieldName, UriTemplate, Variables, is_variable};
+use crate::credential::{CredentialName, FieldName, InjectorEnv, UriTemplate, is_env_name};
 
 /// Its annotations that are of the whole pod, and of Vault: they mean nothing where there is none.
 const OF_THE_POD: [&str; 4] = ["cluster", "mode", "role", "uuid"];
@@ -49,7 +49,7 @@ pub(crate) fn without_meaning(annotations: &BTreeMap<String, String>, prefix: &s
 }
 
 /// The variables that a credential asks for. None where it says a format in our own words.
-pub(crate) fn read(values: &mut Values<'_>) -> Option<Variables> {
+pub(crate) fn read(values: &mut Values<'_>) -> Option<InjectorEnv> {
     let of_ours = [Word::Format, Word::TemplateFrom, Word::Delimiters];
     if values.prefix != INJECTORS_PREFIX || of_ours.iter().any(|word| values.words.contains_key(word)) {
         return None;
@@ -62,7 +62,7 @@ pub(crate) fn read(values: &mut Values<'_>) -> Option<Variables> {
             if let Some(field) = user.iter().find(|name| password.contains(name)) {
                 values.push(Word::EnvKeyDbpassword, Problem::Twice { field: field.clone() });
             }
-            Some(Variables::Classic { user, password })
+            Some(InjectorEnv::Classic { user, password })
         }
         "uri" => {
             for (word, problem) in [
@@ -75,7 +75,7 @@ pub(crate) fn read(values: &mut Values<'_>) -> Option<Variables> {
             }
             let names = values.read(Word::EnvKeyUri, variables)?;
             let uri = values.read(Word::Template, |text| Ok(UriTemplate::parse(text.trim())?))?;
-            Some(Variables::Uri { names, uri })
+            Some(InjectorEnv::Uri { names, uri })
         }
         _ => {
             values.push(Word::Mode, Problem::Together { problem: "is neither classic nor uri" });
@@ -92,7 +92,7 @@ fn named(name: &str) -> Vec<FieldName> {
 pub(crate) fn variables(text: &str) -> Result<Vec<FieldName>, Problem> {
     let mut names = Vec::new();
     for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-        if !is_variable(name) {
+        if !is_env_name(name) {
             return Err(Problem::NoVariable { text: name.to_owned() });
         }
         let name = FieldName::parse(name)?;

@@ -1,6 +1,5 @@
 use super::*;
 use crate::credential::TemplateSource;
-use crate::credential::Variables;
 use crate::object::{ClusterId, Namespace};
 
 fn read(annotations: &[(&str, &str)]) -> Result<Vec<Credential>, String> {
@@ -24,7 +23,10 @@ fn one_annotation_is_enough() {
     let [credential] = read.as_slice() else { panic!("{read:?}") };
     assert_eq!(credential.sources[0].to_string(), "Secret prod/postgres");
     assert_eq!(credential.path.to_string(), "db");
-    assert_eq!((credential.format, &credential.keys, credential.mode), (Format::Files, &Keys::All, None));
+    assert_eq!(
+        (credential.output.format(), &credential.key_mapping, credential.mode),
+        (Format::Files, &KeyMapping::All, None)
+    );
 }
 
 #[test]
@@ -47,9 +49,9 @@ fn every_word_is_read() {
     let objects: Vec<_> = db.objects().map(ToString::to_string).collect();
     assert_eq!(objects[2..], ["Service infra/postgres"]);
     assert_eq!(db.service.as_ref().unwrap().port.as_deref(), Some("sql"));
-    assert_eq!(db.literals[0].1.expose(), b"verify, full");
+    assert_eq!(db.inline_fields[0].1.expose(), b"verify, full");
     assert_eq!((db.path.to_string().as_str(), db.mode.map(FileMode::bits)), ("app/db.env", Some(0o400)));
-    assert!(db.optional && matches!(&db.keys, Keys::Listed(keys) if keys.len() == 2));
+    assert!(db.optional && matches!(&db.key_mapping, KeyMapping::Listed(keys) if keys.len() == 2));
 }
 
 #[test]
@@ -167,7 +169,7 @@ fn a_template_is_a_format_of_its_own() {
     let template = |annotations: &[(&str, &str)]| {
         let all = [annotations, &[("podcreds.io/db.secret", "db")]].concat();
         let [db] = read(&all).unwrap().try_into().unwrap();
-        assert_eq!((db.format, db.path.to_string().as_str()), (Format::Template, "db.txt"));
+        assert_eq!((db.output.format(), db.path.to_string().as_str()), (Format::Template, "db.txt"));
         db
     };
     let db = template(&[("podcreds.io/db.template", "{{ password }}")]);
@@ -178,7 +180,7 @@ fn a_template_is_a_format_of_its_own() {
         ("podcreds.io/db.format", "template"),
         ("podcreds.io/db.keys", "password"),
     ]);
-    let Some(TemplateSource::Text(text)) = db.template else { panic!("{db:?}") };
+    let Output::Template(TemplateSource::Text(text)) = db.output else { panic!("{db:?}") };
     assert_eq!(text.names().collect::<Vec<_>>(), ["password"]);
     let db = template(&[("podcreds.io/db.template-from", "templates/db.conf")]);
     let objects: Vec<_> = db.objects().map(ToString::to_string).collect();
@@ -318,15 +320,12 @@ fn a_pod_annotated_for_vault_db_injector_needs_only_its_secrets_added() {
     .unwrap();
     let [a, b, c, d] = read.as_slice() else { panic!("{read:?}") };
     let classic = |user: &[&str], password: &[&str]| {
-        Some(Variables::Classic { user: names(user), password: names(password) })
+        Output::InjectorEnv(InjectorEnv::Classic { user: names(user), password: names(password) })
     };
-    assert_eq!(a.variables, classic(&["DBUSER"], &["DBPASSWORD"]));
-    assert_eq!(b.variables, classic(&["PG_USER", "PGUSER"], &["PG_PASS"]));
-    assert!(matches!(&c.variables, Some(Variables::Uri { names, .. }) if names.len() == 2));
-    assert!(
-        read[..3].iter().all(|credential| credential.format == Format::Env && credential.template.is_none())
-    );
-    assert_eq!((b.path.to_string().as_str(), d.format, &d.variables), ("b.env", Format::Json, &None));
+    assert_eq!(a.output, classic(&["DBUSER"], &["DBPASSWORD"]));
+    assert_eq!(b.output, classic(&["PG_USER", "PGUSER"], &["PG_PASS"]));
+    assert!(matches!(&c.output, Output::InjectorEnv(InjectorEnv::Uri { names, .. }) if names.len() == 2));
+    assert_eq!((b.path.to_string().as_str(), d.output.format()), ("b.env", Format::Json));
 }
 
 #[test]
@@ -392,11 +391,11 @@ fn the_format_of_a_variables_file_needs_a_variable() {
         let scope = Scope::own(Namespace::parse("prod").unwrap());
         parse(&all.iter().map(named).collect(), DEFAULT_PREFIX, &scope).unwrap().remove(0)
     };
-    for (format, path, is_environment) in
+    for (format, path, is_env_file) in
         [("env", "db.env", true), ("dotenv", "db.env", false), ("envfile", "db.envfile", false)]
     {
         let db = read(&[("variable-format", format)]);
-        assert_eq!((db.path.to_string().as_str(), db.is_environment()), (path, is_environment), "{format}");
+        assert_eq!((db.path.to_string().as_str(), db.is_env_file()), (path, is_env_file), "{format}");
     }
     assert_eq!(read(&[("variable-format", "envfile"), ("path", "app/x")]).path.to_string(), "app/x");
     let message = errors_of(&[("format", "uri"), ("variable-format", "envfile")]);

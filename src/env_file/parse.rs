@@ -2,7 +2,7 @@
 //! reads much more than that; here all else is an error, because podcreds does not write it: so is a variable that format
 //! `env` refuses, such as `PATH` or `LD_PRELOAD`.
 
-use crate::credential::{is_shells_own, is_variable};
+use crate::credential::{is_env_name, is_reserved_by_shell};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// Text that format `env` does not write.
@@ -29,7 +29,8 @@ pub(crate) fn variables(text: &[u8]) -> Result<Vec<(String, SecretBytes)>, NotOu
 fn variable(text: &[u8]) -> Option<(&str, SecretBytes, &[u8])> {
     let text = text.strip_prefix(b"export ")?;
     let (name, mut rest) = text.split_at_checked(text.iter().position(|byte| *byte == b'=')?)?;
-    let name = std::str::from_utf8(name).ok().filter(|name| is_variable(name) && !is_shells_own(name))?;
+    let name =
+        std::str::from_utf8(name).ok().filter(|name| is_env_name(name) && !is_reserved_by_shell(name))?;
     let mut value = SecretBuffer::default();
     rest = rest.strip_prefix(b"='")?;
     loop {

@@ -1,16 +1,17 @@
-//! What becomes of credentials, whatever their format; each file below is about some formats.
+//! Rendering tests that are independent of the format; the submodules test some formats each.
 
 mod databases;
 mod envfile;
 mod read_back;
 mod services;
 mod templates;
+mod uri_parse;
 
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::annotations::{DEFAULT_PREFIX, Scope, parse};
-use crate::credential::FieldName;
+use crate::credential::{FieldName, Format};
 use crate::object::{Data, Kind, Namespace, ObjectRef};
 
 fn object(kind: Kind, name: &str) -> ObjectRef {
@@ -29,6 +30,14 @@ fn credentials(annotations: &[(&str, &str)]) -> Vec<Credential> {
 
 fn data(entries: &[(&str, &[u8])]) -> Data {
     entries.iter().map(|(key, value)| ((*key).to_owned(), SecretBytes::new(value.to_vec()))).collect()
+}
+
+fn bundle(credentials: &[Credential], sources: &Sources) -> Result<Bundle, Errors> {
+    super::render(credentials, sources).map(|rendered| rendered.bundle)
+}
+
+fn hidden(credentials: &[Credential], sources: &Sources, placeholder: &str) -> Result<Bundle, Errors> {
+    render_redacted(credentials, sources, placeholder).map(|rendered| rendered.bundle)
 }
 
 /// Renders one credential `db` from Secret `s` and returns its files by path, or its errors.
@@ -94,7 +103,10 @@ fn one_secret_can_have_a_key_under_two_names() {
 #[test]
 fn a_missing_key_is_an_error_that_lists_the_keys_there_are() {
     let message = render(&[("db.keys", "passwd")], PLAIN).unwrap_err();
-    assert_eq!(message, "credential db: Secret prod/s has no key passwd; it has password, username");
+    assert_eq!(
+        message,
+        "credential db: key passwd not found in Secret prod/s; available: password, username"
+    );
     let files = render(&[("db.keys", "passwd, username"), ("db.optional", "true")], PLAIN).unwrap();
     assert_eq!(files.into_keys().collect::<Vec<_>>(), ["db/username"]);
 }
@@ -125,7 +137,7 @@ fn an_optional_credential_without_its_source_has_no_files() {
 }
 
 #[test]
-fn what_is_left_out_is_told() {
+fn missing_inputs_of_optional_credentials_are_reported() {
     let optional = credentials(&[
         ("a.secret", "s"),
         ("a.keys", "username,passwd"),
@@ -136,12 +148,12 @@ fn what_is_left_out_is_told() {
     ]);
     let sources =
         Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN))), (object(Kind::Secret, "none"), None)]);
-    let told: Vec<_> = left_out(&optional, &sources).map(|omission| omission.to_string()).collect();
+    let reported: Vec<_> = missing_inputs(&optional, &sources).map(|omission| omission.to_string()).collect();
     assert_eq!(
-        told,
+        reported,
         [
-            "credential a is written without field passwd: Secret prod/s has no key passwd (.optional)",
-            "credential b is left out: there is no Secret prod/none (.optional)",
+            "writing optional credential a without field passwd: key passwd not found in Secret prod/s",
+            "skipping optional credential b: Secret prod/none not found",
         ]
     );
 }
@@ -192,7 +204,7 @@ fn variables_that_belong_to_a_shell_are_refused_in_env() {
 fn keys_that_kubernetes_would_refuse_are_refused() {
     for key in ["../x", "a/b", "..", "a\nb"] {
         let message = render(&[], &[(key, b"test-password")]).unwrap_err();
-        assert!(message.contains("is no key") && !message.contains("test-password"), "{message}");
+        assert!(message.contains("invalid key") && !message.contains("test-password"), "{message}");
     }
 }
 
@@ -204,7 +216,7 @@ fn a_file_of_one_credential_cannot_stand_in_for_anothers() {
     let message = bundle(&two, &sources).unwrap_err().to_string();
     assert_eq!(
         message,
-        "credential b: needs \"a/username\" as a file, which credential a needs as a file: give one of them another .path"
+        "credential b: \"a/username\" as a file conflicts with credential a, which writes it as a file: change the .path of one of them"
     );
 }
 
@@ -212,7 +224,7 @@ fn a_file_of_one_credential_cannot_stand_in_for_anothers() {
 fn a_bundle_has_a_bound_on_its_files_and_a_message_on_its_keys() {
     let many: Vec<_> = (0..=FILE_LIMIT).map(|i| format!("k{i}")).collect();
     let secret: Vec<_> = many.iter().map(|key| (key.as_str(), &b""[..])).collect();
-    assert!(render(&[], &secret).unwrap_err().contains("more than 10000 files together"));
+    assert!(render(&[], &secret).unwrap_err().contains("exceeds 10000 files"));
     let message = render(&[("db.keys", "none")], &secret).unwrap_err();
     assert!(message.contains(" and 9981 more") && message.len() < 500, "{message}");
 }
@@ -220,7 +232,7 @@ fn a_bundle_has_a_bound_on_its_files_and_a_message_on_its_keys() {
 #[test]
 fn a_bundle_has_a_bound_and_all_errors_are_counted() {
     let large = vec![b'x'; BUNDLE_LIMIT];
-    assert!(render(&[], &[("a", &large), ("b", b"x")]).unwrap_err().contains("more than 33554432 bytes"));
+    assert!(render(&[], &[("a", &large), ("b", b"x")]).unwrap_err().contains("exceeds 33554432 bytes"));
     let keys: Vec<_> = (0..30).map(|i| format!("k{i}")).collect();
     let message = render(&[("db.keys", &keys.join(","))], PLAIN).unwrap_err();
     assert!(message.ends_with("and 10 more"), "{message}");

@@ -135,19 +135,20 @@ fn what_of_an_optional_service_is_missing_is_left_out_and_told() {
     ] {
         let (credentials, sources) = (optional(chosen), sources(held));
         assert_eq!(bundle(&credentials, &sources).unwrap().len(), files);
-        let said: Vec<_> = left_out(&credentials, &sources).map(|omission| omission.to_string()).collect();
+        let said: Vec<_> =
+            missing_inputs(&credentials, &sources).map(|omission| omission.to_string()).collect();
         assert_eq!(said, [told]);
     }
     let (credentials, sources) = (optional("d"), sources(Some(service(SEVERAL))));
     assert!(bundle(&credentials, &sources).is_err(), "what is ambiguous is not missing");
-    assert_eq!(left_out(&credentials, &sources).count(), 0);
+    assert_eq!(missing_inputs(&credentials, &sources).count(), 0);
     let keys = [("db.secret", "s"), ("db.service", "d"), ("db.keys", "P=port"), ("db.optional", "true")];
     let sources = Sources::from([
         (object(Kind::Secret, "s"), Some(data(&[]))),
         (object(Kind::Service, "d"), Some(service(&[]))),
     ]);
     let credentials = super::credentials(&keys);
-    let said: Vec<_> = left_out(&credentials, &sources).map(|omission| omission.to_string()).collect();
+    let said: Vec<_> = missing_inputs(&credentials, &sources).map(|omission| omission.to_string()).collect();
     let told = "credential db is written without field P: Secret prod/s and Service prod/d has no key port (.optional)";
     assert_eq!(said, [told]);
 }

@@ -62,7 +62,7 @@ fn an_optional_credential_without_its_template_has_no_file() {
         (object(Kind::Secret, "s"), Some(data(PLAIN))),
         (object(Kind::ConfigMap, "c"), Some(data(&[]))),
     ]);
-    let told: Vec<_> = left_out(&credentials, &sources).map(|omission| omission.to_string()).collect();
+    let told: Vec<_> = missing_inputs(&credentials, &sources).map(|omission| omission.to_string()).collect();
     assert_eq!(told, ["credential db is left out: ConfigMap prod/c has no key t (.optional)"]);
 }
 
