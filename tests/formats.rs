@@ -62,7 +62,7 @@ const PORTABLE: [&str; 12] = [
     "large",
 ];
 /// How a refusal of `envfile` names its reader or its limit.
-const NOT_FOR_KUBELET: [&str; 2] = ["the kubelet", "the most that Linux takes for a variable"];
+const NOT_FOR_KUBELET: [&str; 2] = ["the kubelet", "the Linux limit for one variable"];
 /// The least number of cases that `envfile` must not refuse: about a third of the random values hold a single quote.
 const FOR_KUBELET_AT_LEAST: usize = 350;
 /// How many mismatches a failure lists.

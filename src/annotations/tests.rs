@@ -139,20 +139,20 @@ fn wrong_values_are_refused() {
         ("format", "", "no format"),
         ("keys", "", "is empty"),
         ("keys", "a=b,a=c", "field a is given twice"),
-        ("keys", "a/b", "is no key"),
-        ("keys", "..data", "is no key"),
+        ("keys", "a/b", "invalid key"),
+        ("keys", "..data", "invalid key"),
         ("set", "a=1,a=2", "field a is given twice"),
         ("set", "a b=1", "entry 1 does not begin with the name of a field"),
         ("path", "../x", "begins with `..`"),
         ("path", "/etc/passwd", "absolute"),
         ("path", "a\nb", "control characters"),
         ("file-mode", "888", "octal"),
-        ("on-change", "reboot", "is none of: POST URL"),
+        ("on-change", "reboot", "is not one of: POST URL"),
         ("on-change", "touch db", "touches db, which credential db writes"),
         ("optional", "yes", "neither \"true\" nor \"false\""),
         ("configmap", "a/b/c", "write name or namespace/name"),
         ("service", "a/b/c", "write name or namespace/name"),
-        ("service", "db:", "names no port behind its colon"),
+        ("service", "db:", "invalid port after the colon"),
     ] {
         let message = errors_of(&[(word, value)]);
         assert!(
@@ -227,7 +227,7 @@ fn wrong_templates_are_told_with_all_other_errors() {
             &[("template", "{{ a }"), ("delimiters", "[[")],
             &["db.delimiters: \"[[\" is not an opening and a closing"],
         ),
-        (&[("template-from", "a")], &["db.template-from: \"a\" is no key of a ConfigMap"]),
+        (&[("template-from", "a")], &["db.template-from: invalid reference \"a\" to a key of a ConfigMap"]),
         (&[("template", "")], &["db.template: is empty"]),
         (&[("format", "templat")], &["did you mean \"template\"?"]),
     ] {
@@ -263,7 +263,9 @@ fn two_credentials_cannot_write_one_path() {
     }
     let same = read(&[base.as_slice(), &[("podcreds.io/b.path", "a")]].concat()).unwrap_err();
     assert!(
-        same.contains("podcreds.io/b.path: needs \"a\" as a file, which credential a needs as a folder"),
+        same.contains(
+            "podcreds.io/b.path: \"a\" as a file conflicts with credential a, which writes it as a directory"
+        ),
         "{same}"
     );
 }
@@ -417,6 +419,6 @@ fn two_formats_of_entries_cannot_share_a_file() {
         ("podcreds.io/b.path", "x"),
     ])
     .unwrap_err();
-    let said = "wrong annotation: podcreds.io/b.path: needs \"x\" as a pgservice file, which credential a needs as a pgpass file";
+    let said = "wrong annotation: podcreds.io/b.path: \"x\" as a pgservice file conflicts with credential a, which writes it as a pgpass file";
     assert!(message.starts_with(said), "{message}");
 }

@@ -117,10 +117,10 @@ mod tests {
             ("", "is no name"),
             ("DB", "\"DB\" is no name"),
             ("a/b/c:pg", "write name or namespace/name"),
-            ("db:", "\"db\" … names no port behind its colon: write name:port"),
-            ("db:Postgres", "\"db\" … names no port"),
-            ("db:a:b", "\"db\" … names no port"),
-            ("postgresql://app:test-password@db", "\"postgresql\" … names no port"),
+            ("db:", "invalid port after the colon of \"db\" …: write name:port"),
+            ("db:Postgres", "invalid port after the colon of \"db\" …"),
+            ("db:a:b", "invalid port after the colon of \"db\" …"),
+            ("postgresql://app:test-password@db", "invalid port after the colon of \"postgresql\" …"),
         ] {
             let message = parse(text).unwrap_err();
             assert!(message.contains(part) && !message.contains("test-password"), "{text}: {message}");
@@ -143,8 +143,8 @@ mod tests {
             ("/key", "is no name"),
             ("App/key", "is no name"),
             ("/app/key", "is no namespace"),
-            ("app/", "is no key"),
-            ("app/..data", "is no key"),
+            ("app/", "invalid key"),
+            ("app/..data", "invalid key"),
         ] {
             let message = parse(text).unwrap_err().to_string();
             assert!(message.contains(part), "{text}: {message}");

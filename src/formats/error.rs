@@ -13,7 +13,7 @@ const LISTED_NAMES: usize = 20;
 pub(crate) enum FormatError {
     /// A value that is not text, in a text format.
     #[error(
-        "field {field} is binary, which this format cannot represent: exclude the field with .keys, or use format files"
+        "the value of field {field} is binary, which this format cannot represent: exclude the field with .keys, or use format files"
     )]
     Binary { field: FieldName },
     #[error(

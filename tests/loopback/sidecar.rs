@@ -213,7 +213,7 @@ fn a_change_that_cannot_be_rendered_keeps_the_last_good_bundle() {
     let sidecar = Sidecar::start(scene, &[]);
     sidecar.is_watching();
     sidecar.scene.server.put_secret("prod", "db", &[("username", b"app")]);
-    sidecar.waits("the missing key is told", || sidecar.running.stderr().contains("has no key password"));
+    sidecar.waits("the missing key is told", || sidecar.running.stderr().contains("key password not found"));
     assert_eq!(sidecar.scene.read("db/password"), PASSWORD);
     sidecar.follows("test-password-1");
 }
@@ -283,7 +283,7 @@ fn nothing_that_it_says_shows_a_value() {
     let running = Running::start(command);
     poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
     scene.server.put_secret("prod", "db", &[("pass", PASSWORD.as_bytes())]);
-    poll_until(HANGS, "the missing key is told", || running.stderr().contains("has no key"));
+    poll_until(HANGS, "the missing key is told", || running.stderr().contains("not found in Secret"));
     scene.server.fail_on("watch=true", Fault::Body(format!("{{\"type\":\"{PASSWORD}\"}}\n")), Times::Always);
     scene.server.drop_connections();
     poll_until(HANGS, "the broken line is told", || running.stderr().contains("is no event"));
@@ -328,7 +328,7 @@ fn an_edit_that_names_what_cannot_be_read_holds_nothing_up() {
 fn what_is_left_out_is_said_once_each_time_that_it_is_another() {
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "late"), ("more.optional", "true")]);
     let sidecar = Sidecar::start(scene, &["--on-delete", "clear"]);
-    let said = "credential more is left out: there is no Secret prod/late (.optional)";
+    let said = "skipping optional credential more: Secret prod/late not found";
     sidecar.waits("it is said", || sidecar.running.stderr().contains(said));
     sidecar.follows("test-password-1");
     assert_eq!(sidecar.running.stderr().matches(said).count(), 1);
@@ -343,7 +343,7 @@ fn an_edit_that_cannot_be_rendered_holds_nothing_up() {
     let sidecar = Sidecar::start(Scene::plain(), &["--follow-annotations"]);
     sidecar.waits("the Secret and the pod are watched", || sidecar.scene.server.open_watches() == 2);
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "db"), ("more.keys", "nokey")]);
-    sidecar.waits("it is refused", || sidecar.running.stderr().contains("has no key nokey"));
+    sidecar.waits("it is refused", || sidecar.running.stderr().contains("key nokey not found"));
     sidecar.waits("it is kept", || sidecar.running.stderr().contains("the credentials stay as they are"));
     sidecar.follows("test-password-1");
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "db"), ("more.keys", "password")]);

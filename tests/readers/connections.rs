@@ -57,7 +57,7 @@ impl Files {
             }
             Err(refusal) => {
                 assert!(cannot(&case.fields), "{format}, case {}: {refusal}", case.name);
-                assert!(refusal.contains("which this format cannot carry"), "{refusal}");
+                assert!(refusal.contains("which this format cannot represent"), "{refusal}");
                 false
             }
         });

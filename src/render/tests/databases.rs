@@ -1,9 +1,9 @@
-//! The formats for databases, and what they take from a Secret.
+//! The formats for databases, and the fields that they read from a Secret.
 
 use super::*;
 
 #[test]
-fn options_of_a_secret_are_no_other_server_and_no_other_user() {
+fn options_of_a_secret_cannot_override_the_server_or_the_user() {
     for options in ["user=root", "a=1&HOST=evil", "databaseName=x", "socket=/x", "application_name=a%00b"] {
         for format in ["uri", "jdbc", "libpq", "pgservice", "mycnf"] {
             let annotations =
@@ -13,10 +13,10 @@ fn options_of_a_secret_are_no_other_server_and_no_other_user() {
         }
     }
     let message = render(&[("db.format", "libpq")], &[("options", b"test-name=1")]).unwrap_err();
-    assert!(message.contains("field options holds a name that is no parameter"), "{message}");
+    assert!(message.contains("field options contains an option name that is not a parameter"), "{message}");
     assert!(!message.contains("test-name"), "{message}");
     let files = render(&[("db.format", "pgpass"), ("db.set", "username=*")], &[("password", b"p")]);
-    assert!(files.unwrap_err().contains("field username holds nothing but *"));
+    assert!(files.unwrap_err().contains("field username contains nothing but *"));
     let files = render(&[("db.format", "mycnf"), ("db.set", "port=3307")], &[("password", b"p")]).unwrap();
     assert_eq!(files.into_values().next().unwrap(), b"[client]\nport=\"3307\"\npassword=\"p\"\n");
 }
@@ -39,7 +39,7 @@ fn a_line_that_its_reader_would_cut_is_refused() {
     ] {
         assert!(connect(format, "", &"a".repeat(longest)).is_ok(), "{format}");
         let message = connect(format, "", &"a".repeat(longest + 1)).unwrap_err();
-        assert!(message.contains(&format!("field password holds {said}")), "{message}");
+        assert!(message.contains(&format!("field password contains {said}")), "{message}");
     }
     assert!(connect("mycnf", "", &"\\".repeat(2042)).is_err(), "it is the line that counts");
 }
@@ -49,12 +49,12 @@ fn the_jdbc_driver_of_mariadb_decodes_nothing() {
     let url = "jdbc:mariadb://h:3306/?password= é%41+#?/=\"";
     assert_eq!(connect("jdbc", "mariadb", " é%41+#?/=\"").unwrap(), url);
     let message = connect("jdbc", "mariadb", "a&b").unwrap_err();
-    assert!(message.contains("the value of field password holds an ampersand"), "{message}");
+    assert!(message.contains("the value of field password contains an ampersand"), "{message}");
     assert_eq!(connect("jdbc", "mysql", "a&b").unwrap(), "jdbc:mysql://h:3306/?password=a%26b");
 
     let annotations = [("db.format", "jdbc"), ("db.engine", "mariadb")];
     let message = render(&annotations, &[("host", b"h"), ("database", b"a?b")]).unwrap_err();
-    assert!(message.contains("the value of field database holds a question mark"), "{message}");
+    assert!(message.contains("the value of field database contains a question mark"), "{message}");
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_database_that_is_a_dot_segment_is_in_no_uri() {
     };
     for name in [".", ".."] {
         let message = database(name, "postgresql").unwrap_err();
-        assert!(message.contains("the value of field database holds dots alone"), "{message}");
+        assert!(message.contains("the value of field database contains dots alone"), "{message}");
         assert!(database(name, "sqlserver").is_ok(), "there it is no path");
     }
     assert!(database("...", "postgresql").is_ok());
@@ -163,15 +163,15 @@ fn hosts_may_be_addresses_lists_and_sockets_where_the_scheme_has_them() {
         assert_eq!(uri(engine, &[("host", host.as_bytes())]).as_deref(), Ok(expected));
     }
     for (engine, host, part) in [
-        ("redis", "a,b", "several hosts"),
-        ("redis", "/run/redis.sock", "path of a Unix socket"),
+        ("redis", "a,b", "only one host"),
+        ("redis", "/run/redis.sock", "Unix socket path"),
         ("postgresql", "a b", "field host is not a host name"),
         ("postgresql", "a:0", "field host is not a port"),
         ("postgresql", "a:+1", "field host is not a port"),
         ("postgresql", "user@evil", "field host is not a host name"),
         ("postgresql", "test-host\u{e9}", "field host is not a host name"),
         ("postgresql", "a,,b", "field host is not a host name"),
-        ("oracle", "a", "format uri is not for engine oracle"),
+        ("oracle", "a", "format uri does not support engine oracle"),
     ] {
         let message = uri(engine, &[("host", host.as_bytes())]).unwrap_err();
         assert!(message.contains(part) && !message.contains("test-host"), "{host}: {message}");
@@ -179,7 +179,7 @@ fn hosts_may_be_addresses_lists_and_sockets_where_the_scheme_has_them() {
 }
 
 #[test]
-fn parts_are_found_under_their_usual_names_and_what_is_empty_is_not_given() {
+fn fields_are_found_under_their_usual_names_and_empty_ones_are_ignored() {
     let fields: &[(&str, &[u8])] =
         &[("user", b"u"), ("pass", b"p"), ("endpoint", b"h"), ("db", b"d"), ("port", b"")];
     assert_eq!(uri("mariadb", fields).as_deref(), Ok("mariadb://u:p@h:3306/d"));
@@ -189,18 +189,15 @@ fn parts_are_found_under_their_usual_names_and_what_is_empty_is_not_given() {
     );
     let message = uri("mariadb", &[("hostess", b"h")]).unwrap_err();
     assert!(
-        message.contains("there is no field host (or hostname, endpoint); name it with .keys or .set"),
+        message.contains("missing field host (aliases: hostname, endpoint); map it with .keys or .set"),
         "{message}"
     );
-    assert!(message.contains("there is hostess"), "{message}");
+    assert!(message.contains("; available: hostess"), "{message}");
     let files = render(&[("db.format", "uri")], &[("host", b"h"), ("type", b"postgres")]).unwrap();
     assert_eq!(files.into_values().next().unwrap(), b"postgresql://h:5432");
     for (fields, part) in [
         (&[("host", &b"h"[..])][..], "add .engine"),
-        (
-            &[("host", b"h"), ("type", b"test-engine")],
-            "field type is no engine that podcreds knows: add .engine",
-        ),
+        (&[("host", b"h"), ("type", b"test-engine")], "field type is not a supported engine: add .engine"),
     ] {
         let message = render(&[("db.format", "uri")], fields).unwrap_err();
         assert!(message.contains(part) && !message.contains("test-"), "{message}");
@@ -230,7 +227,7 @@ fn options_come_from_the_annotations_in_their_order_and_from_the_field_options()
 }
 
 #[test]
-fn a_file_of_entries_is_put_together_in_order_of_name_and_is_the_owners() {
+fn entries_are_merged_in_order_of_name_into_a_file_for_the_owner() {
     let both = credentials(&[
         ("b.secret", "s"),
         ("b.format", "pgpass"),
@@ -249,12 +246,12 @@ fn a_file_of_entries_is_put_together_in_order_of_name_and_is_the_owners() {
 }
 
 #[test]
-fn what_a_format_for_databases_cannot_carry_is_an_error() {
+fn values_that_a_format_for_databases_cannot_represent_are_errors() {
     for (format, password, part) in [
-        ("pgpass", "test-\n", "field password holds a line break"),
-        ("pgservice", "test- ", "field password holds white space at its end"),
-        ("pgservice", "test-\nx", "field password holds a line break"),
-        ("pgservice", &"test-".repeat(300), "field password holds more than about 1000 bytes"),
+        ("pgpass", "test-\n", "field password contains a line break"),
+        ("pgservice", "test- ", "field password contains white space at its end"),
+        ("pgservice", "test-\nx", "field password contains a line break"),
+        ("pgservice", &"test-".repeat(300), "field password contains more than about 1000 bytes"),
         ("libpq", "test-\0", "field password is binary"),
         ("mycnf", "test-\0", "field password is binary"),
     ] {
@@ -263,9 +260,9 @@ fn what_a_format_for_databases_cannot_carry_is_an_error() {
     }
     let oracle = [("db.format", "jdbc"), ("db.engine", "oracle")];
     let message = render(&oracle, &[("host", b"h"), ("password", b"a\"b")]).unwrap_err();
-    assert!(message.contains("field password holds a double quote"), "{message}");
+    assert!(message.contains("field password contains a double quote"), "{message}");
     let message = render(&[("db.format", "pgpass")], &[("host", b"h")]).unwrap_err();
-    assert!(message.contains("there is no field password (or pass)"), "{message}");
+    assert!(message.contains("missing field password (aliases: pass)"), "{message}");
 }
 
 #[test]

@@ -77,17 +77,17 @@ fn what_the_kubelet_cannot_read_is_refused_with_the_reason_and_what_to_do() {
     for (value, reason) in [
         (
             "",
-            "is empty, which the kubelet takes for missing: leave the field out with .keys, and mark its fileKeyRef optional: true",
+            "is empty, which the kubelet treats as missing: exclude the field with .keys, and mark its fileKeyRef optional: true",
         ),
         (
             "test-it's",
-            "holds a single quote, which ends a value for the kubelet: use format uri with .variable",
+            "contains a single quote, which the kubelet reads as the end of the value: use format uri with .variable",
         ),
-        ("test-\r\n", "holds CR LF, which the kubelet changes to LF: store it with LF alone"),
-        (long.as_str(), "has a line of 64 KiB or more, which the kubelet does not read: use format files"),
+        ("test-\r\n", "contains CR LF, which the kubelet converts to LF: store it with LF alone"),
+        (long.as_str(), "has a line of 64 KiB or more, which the kubelet cannot read: use format files"),
         (
             &"test-\n".repeat(25_000),
-            "is larger than 128 KiB, the most that Linux takes for a variable: use format files",
+            "is larger than 128 KiB, the Linux limit for one variable: use format files",
         ),
         ("test-\0", "is binary"),
     ] {
@@ -173,21 +173,21 @@ fn a_connection_string_for_the_kubelet_has_no_quotes() {
     for password in ["it's", "a b", "a\\b", "a\nb", "\u{e9}"] {
         let message = with(password).unwrap_err();
         assert!(
-            message.contains("field password holds a character that a connection string needs"),
+            message.contains("field password contains a character that requires single quotes"),
             "{message}"
         );
     }
     let empty = [&annotations[..], &[("db.set", "application_name=''")]].concat();
     let secret: Vec<_> = CONNECTION.iter().copied().filter(|(key, _)| *key != "password").collect();
     let message = exported(&empty, &secret).unwrap_err();
-    assert!(message.contains("holds nothing"), "{message}");
+    assert!(message.contains("contains nothing"), "{message}");
 }
 
 #[test]
 fn a_url_that_holds_a_single_quote_is_refused_by_the_name_of_its_variable() {
     let annotations = [("db.format", "jdbc"), ("db.engine", "sqlserver"), ("db.variable-format", "envfile")];
     let message = exported(&annotations, CONNECTION).unwrap_err();
-    assert!(message.contains("the value of field URL holds a single quote"), "{message}");
+    assert!(message.contains("the value of field URL contains a single quote"), "{message}");
 }
 
 /// What a POSIX shell has in the variable VALUE after it sourced the file: an env file means the same to it.

@@ -62,22 +62,18 @@ fn a_choice_that_cannot_be_made_is_an_error_that_lists_the_names() {
         (
             "d",
             SEVERAL,
-            "Service prod/d has the ports 9187, metrics, sql: choose one in .service, for example prod/d:9187",
+            "Service prod/d has several ports (9187, metrics, sql): choose one in .service, for example prod/d:9187",
         ),
-        ("d:pg", SEVERAL, "Service prod/d has no port \"pg\"; it has 9187, metrics, sql"),
-        ("d:5434", SEVERAL, "Service prod/d has no port \"5434\"; it has 9187, metrics, sql"),
-        (
-            "d:pg",
-            &[("", "6432")],
-            "Service prod/d has no port \"pg\"; it has one without a name, which is meant",
-        ),
-        ("d:pg", &[], "Service prod/d has no port \"pg\"; it has none"),
+        ("d:pg", SEVERAL, "Service prod/d has no port \"pg\"; available: 9187, metrics, sql"),
+        ("d:5434", SEVERAL, "Service prod/d has no port \"5434\"; available: 9187, metrics, sql"),
+        ("d:pg", &[("", "6432")], "Service prod/d has no port \"pg\"; available: one unnamed port"),
+        ("d:pg", &[], "Service prod/d has no port \"pg\"; available: none"),
     ] {
         let message = env(&[("db.service", chosen)], ports).unwrap_err();
         assert!(message.starts_with(&format!("credential db: {said}")), "{message}");
-        // Told once, with what else is wrong.
+        // Reported once, together with the other problem.
         let message = env(&[("db.service", chosen), ("db.keys", "PGPORT=port, passwd")], ports).unwrap_err();
-        assert!(message.contains(said) && message.contains("has no key passwd"), "{message}");
+        assert!(message.contains(said) && message.contains("key passwd not found"), "{message}");
         assert_eq!(message.lines().count(), 2, "{message}");
     }
 }
@@ -94,7 +90,7 @@ fn keys_rename_what_a_service_gives_and_leave_nothing_of_it_out() {
     let message = env(&[("db.keys", "PGPORT=port")], &[]).unwrap_err();
     assert_eq!(
         message,
-        "credential db: Secret prod/s and Service prod/d has no key port; it has username, host"
+        "credential db: key port not found in Secret prod/s and Service prod/d; available: username, host"
     );
 }
 
@@ -104,18 +100,18 @@ fn a_field_of_a_secret_and_a_service_is_an_error_that_says_what_helps() {
     for annotations in [&[][..], &[("db.keys", "host, password")], &[("db.keys", "password, host=password")]]
     {
         let message = render_with(annotations, secret, &[]).unwrap_err();
-        let said = "field host comes from Secret prod/s and from Service prod/d: a Service gives its host";
+        let said = "field host comes from Secret prod/s and from Service prod/d: a Service always provides host and port";
         assert!(message.contains(said), "{message}");
     }
     let message = render_with(&[("db.keys", "password"), ("db.set", "port=1")], secret, &[("", "5432")]);
-    let said = "field port comes from Service prod/d and from the annotation .set: a Service gives its host";
+    let said = "field port comes from Service prod/d and from the annotation .set: a Service always provides host and port";
     assert!(message.unwrap_err().contains(said));
     let helped = render_with(&[("db.keys", "password"), ("db.set", "port=1")], secret, &[]).unwrap();
     assert_eq!((helped["db/host"].as_str(), helped["db/port"].as_str()), ("db.prod.svc", "1"));
 }
 
 #[test]
-fn what_of_an_optional_service_is_missing_is_left_out_and_told() {
+fn missing_inputs_of_an_optional_service_are_omitted_and_reported() {
     let optional =
         |service| credentials(&[("db.secret", "s"), ("db.service", service), ("db.optional", "true")]);
     let sources = |service| {
@@ -125,12 +121,12 @@ fn what_of_an_optional_service_is_missing_is_left_out_and_told() {
         ])
     };
     for (chosen, held, files, told) in [
-        ("d", None, 0, "credential db is left out: there is no Service prod/d (.optional)"),
+        ("d", None, 0, "skipping optional credential db: Service prod/d not found"),
         (
             "d:pg",
             Some(service(SEVERAL)),
             2,
-            "credential db is written without the port: Service prod/d has no port pg (.optional)",
+            "writing optional credential db without the port: port pg not found in Service prod/d",
         ),
     ] {
         let (credentials, sources) = (optional(chosen), sources(held));
@@ -149,7 +145,7 @@ fn what_of_an_optional_service_is_missing_is_left_out_and_told() {
     ]);
     let credentials = super::credentials(&keys);
     let said: Vec<_> = missing_inputs(&credentials, &sources).map(|omission| omission.to_string()).collect();
-    let told = "credential db is written without field P: Secret prod/s and Service prod/d has no key port (.optional)";
+    let told = "writing optional credential db without field P: key port not found in Secret prod/s and Service prod/d";
     assert_eq!(said, [told]);
 }
 

@@ -31,7 +31,7 @@ fn a_template_in_an_annotation_makes_one_file() {
 }
 
 #[test]
-fn a_template_in_a_config_map_is_no_source_of_fields() {
+fn a_template_in_a_config_map_provides_no_fields() {
     let config: &[(&str, &[u8])] = &[("t", b"{% for n in fields %}{{ n }} {% endfor %}"), ("other", b"x")];
     assert_eq!(render_from(&[], Some(config)).unwrap(), b"password username \n");
     for (annotations, config, expected) in [
@@ -42,8 +42,8 @@ fn a_template_in_a_config_map_is_no_source_of_fields() {
         ),
         (&[], &[("t", b"{{ x }}")], "ConfigMap prod/c, key t: line 1, column 4: there is no field \"x\""),
         (&[("db.keys", "username")], &[("t", b"{{ password }}")], "no field \"password\"; there is username"),
-        (&[], &[("t", b"\xff")], "ConfigMap prod/c, key t: the template is no text"),
-        (&[], &[("u", b"")], "ConfigMap prod/c has no key t; it has u"),
+        (&[], &[("t", b"\xff")], "ConfigMap prod/c, key t: the template is not text"),
+        (&[], &[("u", b"")], "key t not found in ConfigMap prod/c; available: u"),
     ] {
         let message = render_from(annotations, Some(config)).unwrap_err();
         assert!(message.contains(expected), "{expected}\nis not in\n{message}");
@@ -62,8 +62,9 @@ fn an_optional_credential_without_its_template_has_no_file() {
         (object(Kind::Secret, "s"), Some(data(PLAIN))),
         (object(Kind::ConfigMap, "c"), Some(data(&[]))),
     ]);
-    let told: Vec<_> = missing_inputs(&credentials, &sources).map(|omission| omission.to_string()).collect();
-    assert_eq!(told, ["credential db is left out: ConfigMap prod/c has no key t (.optional)"]);
+    let reported: Vec<_> =
+        missing_inputs(&credentials, &sources).map(|omission| omission.to_string()).collect();
+    assert_eq!(reported, ["skipping optional credential db: key t not found in ConfigMap prod/c"]);
 }
 
 #[test]
