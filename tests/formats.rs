@@ -29,7 +29,7 @@ use tempfile::TempDir;
 
 use podcreds::annotations::{DEFAULT_PREFIX, Scope, parse};
 use podcreds::object::{Kind, Namespace, ObjectRef};
-use podcreds::render::{Sources, render};
+use podcreds::render::{self, Sources};
 
 use cases::Case;
 use support::run::run;
@@ -334,7 +334,7 @@ fn render(annotations: &[(&str, &str)], case: &Case) -> Result<(String, Vec<u8>)
     let secret = ObjectRef::new(Kind::Secret, namespace, "db").unwrap();
     let data = case.fields.iter().map(|(field, value)| (field.clone(), value.as_str().into())).collect();
     let sources = Sources::from([(secret, Some(data))]);
-    let files = render(&credentials, &sources).map_err(|e| e.to_string())?.bundle;
+    let files = render::render(&credentials, &sources).map_err(|e| e.to_string())?.bundle;
     assert_eq!(files.len(), 1, "one file for {annotations:?}");
     let (path, file) = files.into_iter().next().unwrap();
     Ok((path.to_string(), file.content.expose().to_vec()))

@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use podcreds::annotations::{DEFAULT_PREFIX, Scope, parse};
 use podcreds::object::{Kind, Namespace, ObjectRef};
-use podcreds::render::{Sources, render};
+use podcreds::render::{self, Sources};
 
 use cases::CASES;
 
@@ -109,6 +109,6 @@ fn render(name: &str, annotations: &[(&str, &str)]) -> Result<BTreeMap<String, V
     let secret = ObjectRef::new(Kind::Secret, namespace, &metadata.name).unwrap();
     let data = string_data.into_iter().map(|(key, value)| (key, value.as_str().into())).collect();
     let sources = Sources::from([(secret, Some(data))]);
-    let files = render(&credentials, &sources).map_err(|e| e.to_string())?.bundle;
+    let files = render::render(&credentials, &sources).map_err(|e| e.to_string())?.bundle;
     Ok(files.into_iter().map(|(path, file)| (path.to_string(), file.content.expose().to_vec())).collect())
 }
