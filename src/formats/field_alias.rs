@@ -17,7 +17,7 @@ pub(crate) const OPTIONS: FieldAliases = FieldAliases(&["options"]);
 pub(crate) const URI: FieldAliases =
     FieldAliases(&["uri", "connection_string", "connectionString.standard", "connectionString.standardSrv"]);
 
-/// Every alias list. A field that the annotations name and that is in none of them is an option.
+/// Every list of aliases. Any other field that the annotations name is an option.
 pub(crate) const ALL: [FieldAliases; 8] = [USERNAME, PASSWORD, HOST, PORT, DATABASE, ENGINE, OPTIONS, URI];
 /// Fields of a Service Binding that describe its origin and are not options of a connection.
 pub(crate) const IGNORED: [&str; 1] = ["provider"];

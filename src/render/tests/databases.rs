@@ -21,7 +21,7 @@ fn options_of_a_secret_cannot_override_the_server_or_the_user() {
     assert_eq!(files.into_values().next().unwrap(), b"[client]\nport=\"3307\"\npassword=\"p\"\n");
 }
 
-/// One connection in this format, with a password.
+/// Renders a connection with a password in this format.
 fn connect(format: &str, engine: &str, password: &str) -> Result<String, String> {
     let mut annotations = vec![("db.format", format)];
     annotations.extend((!engine.is_empty()).then_some(("db.engine", engine)));
@@ -31,7 +31,7 @@ fn connect(format: &str, engine: &str, password: &str) -> Result<String, String>
 }
 
 #[test]
-fn a_line_that_its_reader_would_cut_is_refused() {
+fn lines_that_the_reader_would_truncate_are_rejected() {
     // `password=`, and in an option file two quotes.
     for (format, longest, said) in [
         ("pgservice", 1021 - 9, "more than about 1000 bytes"),
@@ -41,7 +41,7 @@ fn a_line_that_its_reader_would_cut_is_refused() {
         let message = connect(format, "", &"a".repeat(longest + 1)).unwrap_err();
         assert!(message.contains(&format!("field password contains {said}")), "{message}");
     }
-    assert!(connect("mycnf", "", &"\\".repeat(2042)).is_err(), "it is the line that counts");
+    assert!(connect("mycnf", "", &"\\".repeat(2042)).is_err(), "the limit is on the escaped line");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn the_jdbc_driver_of_mariadb_decodes_nothing() {
 }
 
 #[test]
-fn a_database_that_is_a_dot_segment_is_in_no_uri() {
+fn a_database_that_is_a_dot_segment_is_rejected_in_uris() {
     let database = |name: &str, engine: &str| {
         let annotations = [("db.format", "uri"), ("db.engine", engine)];
         render(&annotations, &[("host", b"h"), ("database", name.as_bytes())])
@@ -66,12 +66,12 @@ fn a_database_that_is_a_dot_segment_is_in_no_uri() {
     for name in [".", ".."] {
         let message = database(name, "postgresql").unwrap_err();
         assert!(message.contains("the value of field database contains dots alone"), "{message}");
-        assert!(database(name, "sqlserver").is_ok(), "there it is no path");
+        assert!(database(name, "sqlserver").is_ok(), "there the database is a parameter");
     }
     assert!(database("...", "postgresql").is_ok());
 }
 
-/// A connection with a password that every format has to escape.
+/// A connection with a password that every format must escape.
 const CONNECTION: &[(&str, &[u8])] = &[
     ("username", b"app user"),
     ("password", b"p@ss:w/or'd\\"),
@@ -139,14 +139,14 @@ fn each_format_for_databases_writes_what_its_page_shows() {
     }
 }
 
-/// A URI of an engine from these fields.
+/// Renders a URI for an engine from these fields.
 fn uri(engine: &str, fields: &[(&str, &[u8])]) -> Result<String, String> {
     let files = render(&[("db.format", "uri"), ("db.engine", engine)], fields)?;
     Ok(String::from_utf8(files.into_values().next().unwrap()).unwrap())
 }
 
 #[test]
-fn hosts_may_be_addresses_lists_and_sockets_where_the_scheme_has_them() {
+fn hosts_may_be_addresses_lists_and_sockets_if_the_engine_supports_them() {
     for (engine, host, expected) in [
         ("postgresql", "::1", "postgresql://[::1]:5432"),
         ("postgresql", "[fe80::1]:6000", "postgresql://[fe80::1]:6000"),
@@ -205,7 +205,7 @@ fn fields_are_found_under_their_usual_names_and_empty_ones_are_ignored() {
 }
 
 #[test]
-fn options_come_from_the_annotations_in_their_order_and_from_the_field_options() {
+fn options_are_in_the_order_of_the_annotations_then_of_the_field_options() {
     let fields: &[(&str, &[u8])] =
         &[("host", b"h"), ("options", b"?connect_timeout=10&application%5Fname=a%20b"), ("other", b"no")];
     let files = render(
@@ -266,7 +266,7 @@ fn values_that_a_format_for_databases_cannot_represent_are_errors() {
 }
 
 #[test]
-fn the_text_of_a_connection_can_be_a_variable() {
+fn a_connection_string_can_be_the_value_of_variables() {
     let annotations =
         [("db.format", "uri"), ("db.engine", "postgresql"), ("db.variable", "DATABASE_URL, URL")];
     let files = render(&annotations, &[("host", b"h"), ("user", b"app"), ("pass", b"it's")]).unwrap();

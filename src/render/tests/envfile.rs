@@ -1,12 +1,12 @@
-//! `envfile`: every value that the kubelet reads back unchanged is written, and every other one is refused with its reason.
+//! `envfile`: values that the kubelet reads back unchanged are written, all others are rejected with the reason.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::render::tests::read_back::{any_text, program};
 
-/// Reads an env file by the rules of the Kubernetes documentation, byte by byte, and with what they leave open as the kubelet's
-/// `ParseEnv` has it: lines are at most 64 KiB long with their break, and CR LF is a line break.
+/// Parses an env file by the rules of the Kubernetes documentation. For details that the page omits, it follows the kubelet's
+/// `ParseEnv`: a line with its break has at most 64 KiB, and CR LF is a line break.
 /// <https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-via-file/#env-file-syntax>
 fn read_env_file(file: &[u8]) -> Result<Vec<(String, String)>, String> {
     let mut clean = Vec::new();
@@ -49,7 +49,7 @@ fn read_env_file(file: &[u8]) -> Result<Vec<(String, String)>, String> {
     }
 }
 
-/// What the kubelet makes of the value of `field` in this file: the first entry counts, and an empty value is a missing one.
+/// Returns the value of `field` that the kubelet reads: the first entry, unless it is empty, which counts as missing.
 fn found_by_kubelet(file: &[u8], field: &str) -> Option<String> {
     let entries = read_env_file(file).ok()?;
     entries
@@ -72,7 +72,7 @@ fn each_field_is_a_line_in_single_quotes_in_order_of_name() {
 }
 
 #[test]
-fn what_the_kubelet_cannot_read_is_refused_with_the_reason_and_what_to_do() {
+fn values_that_the_kubelet_cannot_read_are_rejected_with_reason_and_remedy() {
     let long = "x".repeat(65_536);
     for (value, reason) in [
         (
@@ -100,7 +100,7 @@ fn what_the_kubelet_cannot_read_is_refused_with_the_reason_and_what_to_do() {
 }
 
 #[test]
-fn a_line_may_fill_the_kubelets_buffer_and_no_more() {
+fn a_line_may_fill_the_kubelets_buffer_exactly() {
     let fits = |first: usize, last: usize| {
         let value = format!("{}\nx\n{}", "a".repeat(first), "b".repeat(last));
         let written = envfile(&[("password", value.as_bytes())]);
@@ -116,7 +116,7 @@ fn a_line_may_fill_the_kubelets_buffer_and_no_more() {
 }
 
 #[test]
-fn a_carriage_return_is_kept_where_no_line_ends_after_it() {
+fn a_carriage_return_without_a_line_feed_is_kept() {
     for value in ["a\rb", "\r", "a\n\rb\r"] {
         let file = envfile(&[("a", value.as_bytes())]).unwrap();
         assert_eq!(found_by_kubelet(file.as_bytes(), "a").as_deref(), Some(value));
@@ -138,7 +138,7 @@ fn exported(annotations: &[(&str, &str)], secret: &[(&str, &[u8])]) -> Result<(S
 }
 
 #[test]
-fn a_variable_gets_a_url_in_the_kind_of_file_that_the_annotation_names() {
+fn a_url_is_assigned_in_the_file_format_of_the_annotation() {
     for (kind, path, start) in
         [("env", "db.env", "export URL='"), ("dotenv", "db.env", "URL='"), ("envfile", "db.envfile", "URL='")]
     {
@@ -184,16 +184,16 @@ fn a_connection_string_for_the_kubelet_has_no_quotes() {
 }
 
 #[test]
-fn a_url_that_holds_a_single_quote_is_refused_by_the_name_of_its_variable() {
+fn the_message_for_a_url_with_a_single_quote_names_its_variable() {
     let annotations = [("db.format", "jdbc"), ("db.engine", "sqlserver"), ("db.variable-format", "envfile")];
     let message = exported(&annotations, CONNECTION).unwrap_err();
     assert!(message.contains("the value of field URL contains a single quote"), "{message}");
 }
 
-/// What a POSIX shell has in the variable VALUE after it sourced the file: an env file means the same to it.
+/// Returns the variable VALUE after a POSIX shell has sourced the file, which it reads as the kubelet does.
 fn sourced(shell: &str, file: &str) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("db.envfile");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db.envfile");
     std::fs::write(&path, file).unwrap();
     let output = program(shell)
         .args(["-c", "set -a; . \"$1\" && exec env -0", "sh"])
@@ -210,7 +210,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_value_is_written_exactly_where_the_kubelet_reads_it_back(
+    fn a_value_is_written_exactly_if_the_kubelet_reads_it_back(
         value in any_text(),
         name in "[-._a-zA-Z0-9]{1,8}",
         before in "[-._a-zA-Z0-9]{1,8}",
@@ -234,7 +234,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_env_file_of_the_kubelet_means_the_same_to_a_shell(value in any_text()) {
+    fn a_shell_reads_an_envfile_as_the_kubelet_does(value in any_text()) {
         if let Ok(file) = envfile(&[("VALUE", value.as_bytes())]) {
             prop_assert_eq!(sourced("sh", &file), value.as_bytes());
         }

@@ -89,7 +89,7 @@ fn an_empty_source_is_an_empty_document() {
 }
 
 #[test]
-fn keys_choose_and_rename_and_literals_are_added() {
+fn keys_select_and_rename_and_inline_fields_are_added() {
     let annotations = [("db.keys", "USER=username"), ("db.set", "HOST=db.prod"), ("db.format", "env")];
     assert_eq!(render(&annotations, PLAIN).unwrap()["db.env"], b"export HOST='db.prod'\nexport USER='app'\n");
 }
@@ -101,7 +101,7 @@ fn one_secret_can_have_a_key_under_two_names() {
 }
 
 #[test]
-fn a_missing_key_is_an_error_that_lists_the_keys_there_are() {
+fn a_missing_key_is_an_error_that_lists_the_available_keys() {
     let message = render(&[("db.keys", "passwd")], PLAIN).unwrap_err();
     assert_eq!(
         message,
@@ -148,7 +148,9 @@ fn missing_inputs_of_optional_credentials_are_reported() {
     ]);
     let sources =
         Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN))), (object(Kind::Secret, "none"), None)]);
-    let reported: Vec<_> = missing_inputs(&optional, &sources).map(|omission| omission.to_string()).collect();
+    let rendered = super::render(&optional, &sources).unwrap();
+    assert_eq!(rendered.credentials, 2, "a skipped credential is not counted");
+    let reported: Vec<_> = rendered.omissions.iter().map(ToString::to_string).collect();
     assert_eq!(
         reported,
         [
@@ -159,7 +161,7 @@ fn missing_inputs_of_optional_credentials_are_reported() {
 }
 
 #[test]
-fn what_a_format_cannot_carry_is_an_error() {
+fn values_that_a_format_cannot_represent_are_errors() {
     for format in ["env", "dotenv", "envfile", "json", "yaml", "properties"] {
         let message = render(&[("db.format", format)], &[("a", b"test-\xff")]).unwrap_err();
         assert!(message.contains("field a is binary") && !message.contains("test-"), "{format}: {message}");
@@ -177,7 +179,7 @@ fn what_a_format_cannot_carry_is_an_error() {
 }
 
 #[test]
-fn variables_that_belong_to_a_shell_are_refused_in_env() {
+fn variables_that_shells_reserve_are_rejected_in_env() {
     for name in [
         "RANDOM",
         "OPTIND",
@@ -201,7 +203,7 @@ fn variables_that_belong_to_a_shell_are_refused_in_env() {
 }
 
 #[test]
-fn keys_that_kubernetes_would_refuse_are_refused() {
+fn keys_that_kubernetes_would_reject_are_rejected() {
     for key in ["../x", "a/b", "..", "a\nb"] {
         let message = render(&[], &[(key, b"test-password")]).unwrap_err();
         assert!(message.contains("invalid key") && !message.contains("test-password"), "{message}");
@@ -209,7 +211,7 @@ fn keys_that_kubernetes_would_refuse_are_refused() {
 }
 
 #[test]
-fn a_file_of_one_credential_cannot_stand_in_for_anothers() {
+fn two_credentials_cannot_write_the_same_file() {
     let two =
         credentials(&[("a.secret", "s"), ("b.secret", "s"), ("b.path", "a/username"), ("b.format", "json")]);
     let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN)))]);
@@ -221,7 +223,7 @@ fn a_file_of_one_credential_cannot_stand_in_for_anothers() {
 }
 
 #[test]
-fn a_bundle_has_a_bound_on_its_files_and_a_message_on_its_keys() {
+fn files_of_a_bundle_and_keys_in_a_message_are_bounded() {
     let many: Vec<_> = (0..=FILE_LIMIT).map(|i| format!("k{i}")).collect();
     let secret: Vec<_> = many.iter().map(|key| (key.as_str(), &b""[..])).collect();
     assert!(render(&[], &secret).unwrap_err().contains("exceeds 10000 files"));
@@ -230,7 +232,7 @@ fn a_bundle_has_a_bound_on_its_files_and_a_message_on_its_keys() {
 }
 
 #[test]
-fn a_bundle_has_a_bound_and_all_errors_are_counted() {
+fn bytes_of_a_bundle_are_bounded_and_all_errors_are_counted() {
     let large = vec![b'x'; BUNDLE_LIMIT];
     assert!(render(&[], &[("a", &large), ("b", b"x")]).unwrap_err().contains("exceeds 33554432 bytes"));
     let keys: Vec<_> = (0..30).map(|i| format!("k{i}")).collect();
@@ -239,7 +241,7 @@ fn a_bundle_has_a_bound_and_all_errors_are_counted() {
 }
 
 #[test]
-fn hidden_values_are_nowhere_in_what_is_shown() {
+fn redacted_output_contains_no_value() {
     let with_literal =
         credentials(&[("db.secret", "s"), ("db.set", "x=test-literal"), ("db.format", "json")]);
     let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN)))]);

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Every variable that a shell starts with and that podcreds would write takes a value as it is, and runs nothing.
+/// Every variable that is set when a shell starts and that podcreds would write accepts any value and runs nothing.
 #[test]
-fn no_name_makes_a_shell_run_what_a_value_holds() {
+fn no_variable_makes_a_shell_run_its_value() {
     for (shell, list) in [("sh", "set"), ("bash", "compgen -v"), ("mksh", "typeset +")] {
         let Ok(output) = program(shell).args(["-c", list]).output() else { continue };
         let listed = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -27,7 +27,7 @@ fn no_name_makes_a_shell_run_what_a_value_holds() {
     }
 }
 
-/// Any text that a text format must carry, with what is special in one of them more often than chance would have it.
+/// Generates any text, with the characters that are special in some format more often than by chance.
 pub(crate) fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -46,20 +46,20 @@ pub(crate) fn program(shell: &str) -> Command {
 }
 
 fn sourced_by(shell: &str, file: &str) -> Option<Vec<u8>> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("db.env");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db.env");
     std::fs::write(&path, file).unwrap();
     let output = program(shell)
         .args(["-c", "umask 077; . \"$1\" && exec env -0", "sh"])
         .arg(&path)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
-        .current_dir(folder.path())
+        .current_dir(directory.path())
         .output()
         .ok()?;
     assert!(output.status.success(), "{shell}: {output:?}");
     let found = output.stdout.split(|b| *b == 0).find_map(|pair| pair.strip_prefix(b"VALUE="));
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "sourcing {file:?} made a file");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "sourcing {file:?} made a file");
     found.map(<[u8]>::to_vec)
 }
 

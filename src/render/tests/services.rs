@@ -3,13 +3,13 @@
 use super::*;
 use crate::object::{SERVICE_HOST, SERVICE_PORT};
 
-/// A Service as it is held once it was read.
+/// The data of a fetched Service.
 fn service(ports: &[(&str, &str)]) -> Data {
     let ports = ports.iter().map(|(name, number)| (format!("{SERVICE_PORT}{name}"), (*number).into()));
     [(SERVICE_HOST.to_owned(), "db.prod.svc".into())].into_iter().chain(ports).collect()
 }
 
-/// The files of a credential `db`, from Secret `s` and Service `d`; or its errors.
+/// Renders a credential `db` from Secret `s` and Service `d`.
 fn render_with(
     annotations: &[(&str, &str)],
     secret: &[(&str, &[u8])],
@@ -25,7 +25,7 @@ fn render_with(
     Ok(bundle.into_iter().map(|(path, file)| (path.to_string(), text(file))).collect())
 }
 
-/// What `env` makes of Secret and Service.
+/// Renders the Secret and the Service in format `env`.
 fn env(annotations: &[(&str, &str)], ports: &[(&str, &str)]) -> Result<String, String> {
     let all = [&[("db.format", "env")], annotations].concat();
     Ok(render_with(&all, &[("username", b"app")], ports)?.remove("db.env").unwrap())
@@ -34,14 +34,14 @@ fn env(annotations: &[(&str, &str)], ports: &[(&str, &str)]) -> Result<String, S
 const SEVERAL: &[(&str, &str)] = &[("9187", "1"), ("metrics", "9187"), ("sql", "5432")];
 
 #[test]
-fn a_secret_with_user_and_password_alone_makes_a_whole_uri() {
+fn a_service_completes_a_secret_with_only_user_and_password() {
     let annotations = [("db.format", "uri"), ("db.engine", "postgresql"), ("db.set", "database=orders")];
     let files = render_with(&annotations, PLAIN, &[("", "6432")]).unwrap();
     assert_eq!(files["db.uri"], "postgresql://app:it%27s%20a%20%22test%22%0A@db.prod.svc:6432/orders");
 }
 
 #[test]
-fn the_port_is_the_one_of_that_name_or_number_or_the_only_one() {
+fn the_port_is_selected_by_name_or_number_or_is_the_only_one() {
     for (chosen, ports, port) in [
         ("d", &[("", "6432")][..], "6432"),
         ("d", &[("sql", "5432")], "5432"),
@@ -57,7 +57,7 @@ fn the_port_is_the_one_of_that_name_or_number_or_the_only_one() {
 }
 
 #[test]
-fn a_choice_that_cannot_be_made_is_an_error_that_lists_the_names() {
+fn a_port_that_cannot_be_selected_is_an_error_that_lists_the_ports() {
     for (chosen, ports, said) in [
         (
             "d",
@@ -79,7 +79,7 @@ fn a_choice_that_cannot_be_made_is_an_error_that_lists_the_names() {
 }
 
 #[test]
-fn keys_rename_what_a_service_gives_and_leave_nothing_of_it_out() {
+fn keys_rename_the_fields_of_a_service_and_exclude_none() {
     for (keys, expected) in [
         ("username", "export host='db.prod.svc'\nexport port='5432'\nexport username='app'\n"),
         ("PGHOST=host, PGPORT=port", "export PGHOST='db.prod.svc'\nexport PGPORT='5432'\n"),
@@ -95,7 +95,7 @@ fn keys_rename_what_a_service_gives_and_leave_nothing_of_it_out() {
 }
 
 #[test]
-fn a_field_of_a_secret_and_a_service_is_an_error_that_says_what_helps() {
+fn a_field_of_a_secret_and_a_service_is_an_error_with_a_remedy() {
     let secret: &[(&str, &[u8])] = &[("host", b"old"), ("password", b"x")];
     for annotations in [&[][..], &[("db.keys", "host, password")], &[("db.keys", "password, host=password")]]
     {
@@ -120,7 +120,7 @@ fn missing_inputs_of_an_optional_service_are_omitted_and_reported() {
             (object(Kind::Service, "d"), service),
         ])
     };
-    for (chosen, held, files, told) in [
+    for (chosen, content, files, expected) in [
         ("d", None, 0, "skipping optional credential db: Service prod/d not found"),
         (
             "d:pg",
@@ -129,14 +129,14 @@ fn missing_inputs_of_an_optional_service_are_omitted_and_reported() {
             "writing optional credential db without the port: port pg not found in Service prod/d",
         ),
     ] {
-        let (credentials, sources) = (optional(chosen), sources(held));
+        let (credentials, sources) = (optional(chosen), sources(content));
         assert_eq!(bundle(&credentials, &sources).unwrap().len(), files);
-        let said: Vec<_> =
+        let reported: Vec<_> =
             missing_inputs(&credentials, &sources).map(|omission| omission.to_string()).collect();
-        assert_eq!(said, [told]);
+        assert_eq!(reported, [expected]);
     }
     let (credentials, sources) = (optional("d"), sources(Some(service(SEVERAL))));
-    assert!(bundle(&credentials, &sources).is_err(), "what is ambiguous is not missing");
+    assert!(bundle(&credentials, &sources).is_err(), "an ambiguous port is not a missing one");
     assert_eq!(missing_inputs(&credentials, &sources).count(), 0);
     let keys = [("db.secret", "s"), ("db.service", "d"), ("db.keys", "P=port"), ("db.optional", "true")];
     let sources = Sources::from([
@@ -144,13 +144,14 @@ fn missing_inputs_of_an_optional_service_are_omitted_and_reported() {
         (object(Kind::Service, "d"), Some(service(&[]))),
     ]);
     let credentials = super::credentials(&keys);
-    let said: Vec<_> = missing_inputs(&credentials, &sources).map(|omission| omission.to_string()).collect();
-    let told = "writing optional credential db without field P: key port not found in Secret prod/s and Service prod/d";
-    assert_eq!(said, [told]);
+    let reported: Vec<_> =
+        missing_inputs(&credentials, &sources).map(|omission| omission.to_string()).collect();
+    let expected = "writing optional credential db without field P: key port not found in Secret prod/s and Service prod/d";
+    assert_eq!(reported, [expected]);
 }
 
 #[test]
-fn a_template_of_a_config_map_may_name_what_a_service_gives() {
+fn a_template_of_a_config_map_may_use_the_fields_of_a_service() {
     let base = [("db.secret", "s"), ("db.service", "d"), ("db.template-from", "c/t"), ("db.keys", "H=host")];
     let sources = |template: &[u8]| {
         Sources::from([

@@ -20,7 +20,7 @@ fn render_from(annotations: &[(&str, &str)], config: Option<&[(&str, &[u8])]>) -
 }
 
 #[test]
-fn a_template_in_an_annotation_makes_one_file() {
+fn a_template_in_an_annotation_is_rendered_to_one_file() {
     let files = render(&[("db.template", "{{ username }}:{{ password | json }}")], PLAIN).unwrap();
     assert_eq!(files["db.txt"], b"app:\"it's a \\\"test\\\"\\n\"\n");
     let message = render(&[("db.template", "\n{{ passwd }}")], PLAIN).unwrap_err();
@@ -68,7 +68,7 @@ fn an_optional_credential_without_its_template_has_no_file() {
 }
 
 #[test]
-fn hidden_values_stay_hidden_in_templates_and_make_none_fail() {
+fn redacted_values_never_make_a_template_fail() {
     let text = b"{{ username }} {{ b64 | b64decode }} {{ fields[which] }} {{ raw | b64encode }}".as_slice();
     let secret: &[(&str, &[u8])] =
         &[("username", b"app"), ("b64", b"YXBw"), ("which", b"username"), ("raw", b"\xff")];
