@@ -4,7 +4,7 @@
 
 use crate::credential::{Credential, Engine, FieldName};
 use crate::escape::{Refused, Rule, unpercent};
-use crate::formats::error::FormatError;
+use crate::formats::error::{FormatError, NameList};
 use crate::formats::field_alias::{
     self, DATABASE, ENGINE, FieldAliases, HOST, IGNORED, OPTIONS, PASSWORD, PORT, URI, USERNAME,
 };
@@ -130,7 +130,7 @@ impl<'a> Connection<'a> {
 }
 
 fn missing_field(fields: &Fields<'_>, aliases: FieldAliases) -> FormatError {
-    FormatError::MissingField { aliases, available: fields.keys().map(ToString::to_string).collect() }
+    FormatError::MissingField { aliases, available: NameList::new(fields.keys().map(FieldName::as_str)) }
 }
 
 /// Finds the first field with one of these names that is not empty.

@@ -1,12 +1,16 @@
 //! Why a format cannot represent the fields of a credential. Messages contain names of fields and options, never values.
 
+use std::fmt;
+
 use crate::credential::FieldName;
 use crate::escape::Refused;
 use crate::formats::field_alias::FieldAliases;
-use crate::text::Quoted;
+use crate::text::{Quoted, one_line};
 
 /// How many names a message lists before it only counts them.
 const LISTED_NAMES: usize = 20;
+/// How many characters of a name a message shows: the whole name, if it is a key that Kubernetes accepts.
+const NAME_LENGTH: usize = 253;
 
 /// Why fields cannot be written in a format.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +43,8 @@ pub(crate) enum FormatError {
     )]
     Unsupported { field: FieldName, what: &'static str },
     /// A field that a connection needs.
-    #[error("missing field {aliases}; map it with .keys or .set; available: {}", listed(available))]
-    MissingField { aliases: FieldAliases, available: Vec<String> },
+    #[error("missing field {aliases}; map it with .keys or .set; available: {available}")]
+    MissingField { aliases: FieldAliases, available: NameList },
     #[error("unknown database engine: add .engine, for example postgresql")]
     MissingEngine,
     /// A field with an unknown engine; its value may be anything, so it is not shown.
@@ -65,13 +69,37 @@ impl FormatError {
     }
 }
 
-/// Formats names as "a, b" or, beyond [`LISTED_NAMES`], as "a, b and N more".
-pub(crate) fn listed(names: &[String]) -> String {
-    match names {
-        [] => "none".to_owned(),
-        names if names.len() <= LISTED_NAMES => names.join(", "),
-        names => {
-            format!("{} and {} more", names[..LISTED_NAMES].join(", "), names.len() - LISTED_NAMES)
+/// Names for a message: "a, b", or "a, b and N more" beyond [`LISTED_NAMES`]. They may come from an object that anyone can
+/// write, so each is shortened to one line, and no more than the listed ones are copied.
+#[derive(Debug)]
+pub(crate) struct NameList {
+    names: Vec<String>,
+    more: usize,
+}
+
+impl NameList {
+    pub(crate) fn new(names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let mut rest = names.into_iter();
+        let names =
+            rest.by_ref().take(LISTED_NAMES).map(|name| one_line(name.as_ref(), NAME_LENGTH)).collect();
+        Self { names, more: rest.count() }
+    }
+
+    pub(crate) fn first(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
+
+    pub(crate) fn is_one_without_name(&self) -> bool {
+        self.more == 0 && matches!(self.names.as_slice(), [name] if name.is_empty())
+    }
+}
+
+impl fmt::Display for NameList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.names.as_slice(), self.more) {
+            ([], _) => f.write_str("none"),
+            (names, 0) => f.write_str(&names.join(", ")),
+            (names, more) => write!(f, "{} and {more} more", names.join(", ")),
         }
     }
 }

@@ -13,7 +13,7 @@ pub(crate) mod uri;
 
 use std::collections::BTreeMap;
 
-pub(crate) use error::{FormatError, listed};
+pub(crate) use error::{FormatError, NameList};
 
 use crate::credential::FieldName;
 use crate::secret::SecretBytes;

@@ -3,13 +3,10 @@
 use std::fmt;
 
 use crate::credential::{Conflict, CredentialName, FieldName, FieldNameError};
-use crate::formats::{FormatError, listed};
+use crate::formats::{FormatError, NameList};
 use crate::object::ObjectRef;
 use crate::template::TemplateError;
-use crate::text::{Quoted, list as list_errors, one_line};
-
-/// How many characters of a key a message shows: the whole key, if Kubernetes accepts it.
-pub(crate) const KEY_SHOWN: usize = 253;
+use crate::text::{Quoted, list as list_errors};
 
 /// Every reason why a bundle cannot be rendered; there is at least one.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +36,8 @@ impl Error {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
     /// A key of `.keys` that no source has.
-    #[error("key {key} not found in {}; available: {}", and(sources), listed(available))]
-    MissingKey { sources: Vec<ObjectRef>, key: FieldName, available: Vec<String> },
+    #[error("key {key} not found in {}; available: {available}", and(sources))]
+    MissingKey { sources: Vec<ObjectRef>, key: FieldName, available: NameList },
     #[error("field {field} comes from {first} and from {second}: {remedy}")]
     DuplicateField { field: FieldName, first: String, second: String, remedy: &'static str },
     /// A port of `.service` that the Service does not have.
@@ -49,7 +46,7 @@ pub(crate) enum Problem {
         service: ObjectRef,
         port: String,
         /// Names of ports; a port without a name has an empty one.
-        available: Vec<String>,
+        available: NameList,
     },
     /// A Service with several ports, none of which `.service` selects.
     #[error(
@@ -57,9 +54,9 @@ pub(crate) enum Problem {
         ports(available),
         service.namespace,
         service.name(),
-        available.first().map_or("", String::as_str)
+        available.first()
     )]
-    AmbiguousPort { service: ObjectRef, available: Vec<String> },
+    AmbiguousPort { service: ObjectRef, available: NameList },
     /// A key that cannot be a field. Kubernetes itself would reject it.
     #[error("{object}: {cause}")]
     InvalidKey { object: ObjectRef, cause: FieldNameError },
@@ -90,15 +87,10 @@ pub(crate) fn and<'a>(objects: impl IntoIterator<Item = &'a ObjectRef>) -> Strin
     objects.into_iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 
-/// Shortens keys for a message. They come from an object, so they may be long or contain control characters.
-pub(crate) fn shown_keys(keys: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<String> {
-    keys.into_iter().map(|key| one_line(key.as_ref(), KEY_SHOWN)).collect()
-}
-
 /// Lists the ports of a Service. Only a single port may be unnamed.
-fn ports(available: &[String]) -> String {
-    match available {
-        [name] if name.is_empty() => "one unnamed port, which is used if .service names none".to_owned(),
-        names => listed(names),
+fn ports(available: &NameList) -> String {
+    match available.is_one_without_name() {
+        true => "one unnamed port, which is used if .service names none".to_owned(),
+        false => available.to_string(),
     }
 }

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::credential::{Credential, FieldName, KeyMapping, ServicePort};
-use crate::formats::Fields;
+use crate::formats::{Fields, NameList};
 use crate::object::{Data, Kind, ObjectRef, SERVICE_HOST, SERVICE_PORT};
-use crate::render::error::{KEY_SHOWN, Problem, shown_keys};
+use crate::render::error::Problem;
 use crate::secret::SecretBytes;
-use crate::text::one_line;
 
 /// The content of every fetched object; `None` means that an optional object is missing.
 pub type Sources = BTreeMap<ObjectRef, Option<Data>>;
@@ -73,7 +72,7 @@ pub(crate) fn service_entries<'a>(service: &ServicePort, data: &'a Data) -> (Ent
     }
     let ports: Vec<_> =
         data.iter().filter_map(|(key, number)| Some((key.strip_prefix(SERVICE_PORT)?, number))).collect();
-    let available = || ports.iter().map(|(name, _)| one_line(name, KEY_SHOWN)).collect();
+    let available = || NameList::new(ports.iter().map(|(name, _)| name));
     let object = || service.object.clone();
     let chosen = match (&service.port, ports.as_slice()) {
         (None, []) => return (provided, None),
@@ -176,7 +175,7 @@ impl<'a> SelectedFields<'a> {
                 self.problems.push(Problem::MissingKey {
                     sources: found.iter().map(|(object, _)| (*object).clone()).collect(),
                     key: key.clone(),
-                    available: shown_keys(available),
+                    available: NameList::new(available),
                 });
             }
             for (object, value) in holders {

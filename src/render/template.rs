@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::credential::{Credential, FieldName, KeyMapping, ServicePort, TemplateSource};
-use crate::formats::Fields;
-use crate::render::error::{Error, Errors, Problem, shown_keys};
+use crate::formats::{Fields, NameList};
+use crate::render::error::{Error, Errors, Problem};
 use crate::render::fields::Sources;
 use crate::secret::SecretBytes;
 use crate::template::{Template, TemplateError};
@@ -65,7 +65,7 @@ fn load<'a>(credential: &'a Credential, sources: &Sources) -> Result<Option<Cow<
         None => Err(Problem::MissingKey {
             sources: vec![object.clone()],
             key: key.clone(),
-            available: shown_keys(data.keys()),
+            available: NameList::new(data.keys()),
         }),
         Some(text) => {
             let text = text
