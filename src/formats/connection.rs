@@ -112,7 +112,7 @@ impl<'a> Connection<'a> {
         self.engine.ok_or(FormatError::MissingEngine)
     }
 
-    /// Returns the hosts, at least one.
+    /// Returns at least one host.
     pub(crate) fn require_hosts(&self) -> Result<&[Host<'a>], FormatError> {
         if self.hosts.is_empty() { Err(missing_field(self.fields, HOST)) } else { Ok(&self.hosts) }
     }

@@ -97,6 +97,7 @@ fn render_with<'a>(
             (false, true) => Problem::TooLarge { limit: FILE_LIMIT, unit: "files" },
         };
         errors.push(Error::new(&credential.name, too_large));
+        // Rendering more would only take more memory.
         return Err(Errors(errors));
     }
     if !errors.is_empty() {
