@@ -1,18 +1,19 @@
-//! All files of all credentials, rendered and not yet written: what `render` makes and `volume` publishes.
+//! The files of all credentials, rendered but not yet written. This is the interface between `render`, which fills a bundle,
+//! and `volume`, which publishes it; neither imports the other.
 
 use std::collections::BTreeMap;
 
 use crate::credential::{FileMode, RelativePath};
 use crate::secret::SecretBytes;
 
-/// The files of a bundle, by path. No path is another's folder: whoever fills it sees to that.
+/// The files of a bundle, by path. `render` ensures that no path is the directory of another one.
 pub(crate) type Bundle = BTreeMap<RelativePath, BundleFile>;
 
-/// One file.
+/// A file of a bundle.
 #[derive(Debug)]
 pub struct BundleFile {
-    /// Its bytes.
+    /// The content.
     pub content: SecretBytes,
-    /// Its mode; none means the volume's default.
+    /// The mode; `None` means the volume's default.
     pub mode: Option<FileMode>,
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::credential::{RelativePath, is_shells_own, is_variable};
+use crate::credential::{RelativePath, is_env_name, is_reserved_by_shell};
 use crate::secret::{SecretBuffer, SecretBytes};
 use crate::text::list as list_errors;
 
@@ -98,7 +98,8 @@ fn parse(text: &[u8]) -> Result<Vec<(String, SecretBytes)>, UnsupportedSyntax> {
 fn parse_variable(text: &[u8]) -> Option<(&str, SecretBytes, &[u8])> {
     let text = text.strip_prefix(b"export ")?;
     let (name, mut rest) = text.split_at_checked(text.iter().position(|byte| *byte == b'=')?)?;
-    let name = std::str::from_utf8(name).ok().filter(|name| is_variable(name) && !is_shells_own(name))?;
+    let name =
+        std::str::from_utf8(name).ok().filter(|name| is_env_name(name) && !is_reserved_by_shell(name))?;
     let mut value = SecretBuffer::default();
     rest = rest.strip_prefix(b"='")?;
     loop {

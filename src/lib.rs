@@ -7,7 +7,8 @@
 //! ```
 //!
 //! [`sync`] runs these steps once, [`sidecar`] repeats them and [`telemetry`] reports on it. [`cli`] turns flags and the
-//! environment into settings for [`commands`]. [`annotations`] and [`render`] are pure: no I/O, no clock, no environment.
+//! environment into settings for [`commands`]. [`annotations`], [`formats`] and [`render`] are pure: no I/O, no clock, no
+//! environment.
 //! [`kube`] knows nothing of credentials, [`volume`] nothing of Kubernetes.
 //!
 //! Public modules are those that the binary, tests, benchmarks and fuzz targets use; all else is `pub(crate)`.
@@ -20,6 +21,7 @@ mod commands;
 pub mod credential;
 pub mod env_file;
 pub mod escape;
+mod formats;
 pub mod inspect;
 pub mod kube;
 pub mod object;

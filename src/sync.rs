@@ -6,7 +6,6 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::slice;
 use std::time::Duration;
 
 use log::{info, warn};
@@ -18,7 +17,7 @@ use crate::credential::{Credential, CredentialName};
 use crate::kube::config::registry::Clusters;
 use crate::kube::{self, Cause, Client, Deadline, retry_until_done};
 use crate::object::ObjectRef;
-use crate::render::{self, Omission, Sources, left_out};
+use crate::render::{self, Rendered, Sources, missing_inputs};
 use crate::volume::{self, Published, Volume};
 
 /// The largest annotations file that is read, in bytes. A pod has at most 256 KiB of annotations; escapes make them longer.
@@ -71,6 +70,8 @@ pub(crate) struct Outcome {
     pub(crate) credentials: usize,
     /// How many files they have.
     pub(crate) files: usize,
+    /// Messages about what is missing in the bundle because it is optional.
+    pub(crate) omissions: BTreeSet<String>,
     /// Whether they had to be written.
     pub(crate) published: Published,
 }
@@ -115,16 +116,11 @@ pub(crate) fn publish_with(
     files: Bundle,
     volume: &Volume,
 ) -> Result<Outcome, Error> {
-    let mut bundle = render(credentials, sources)?;
+    let Rendered { mut bundle, omissions, credentials } = render(credentials, sources)?;
     bundle.extend(files);
     let published = volume.publish(&bundle)?;
-    let is_written = |credential: &&Credential| {
-        credential.objects().all(|object| sources[object].is_some())
-            && !left_out(slice::from_ref(credential), sources)
-                .any(|omission| matches!(omission, Omission::Template { .. }))
-    };
-    let written = credentials.iter().filter(is_written).count();
-    Ok(Outcome { credentials: written, files: bundle.len(), published })
+    let omissions = omissions.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    Ok(Outcome { credentials, files: bundle.len(), omissions, published })
 }
 
 /// Reads the annotations and everything that they name.
@@ -159,7 +155,8 @@ pub(crate) fn gather_some(
         deadline,
         settings.gives_up,
     )?);
-    left_out(&credentials, &sources).for_each(|omission| info!("{omission}"));
+    // Logged before rendering: a missing optional field may be the reason why rendering fails.
+    missing_inputs(&credentials, &sources).for_each(|omission| info!("{omission}"));
     Ok(Gathered { credentials, sources })
 }
 
@@ -197,8 +194,8 @@ pub(crate) fn credentials(
 ///
 /// # Errors
 /// Every credential that its sources cannot fill.
-pub(crate) fn render(credentials: &[Credential], sources: &Sources) -> Result<Bundle, Error> {
-    Ok(render::bundle(credentials, sources)?)
+pub(crate) fn render<'a>(credentials: &'a [Credential], sources: &'a Sources) -> Result<Rendered<'a>, Error> {
+    Ok(render::render(credentials, sources)?)
 }
 
 fn read_file(path: &Path) -> Result<BTreeMap<String, String>, Error> {

@@ -29,7 +29,7 @@ use tempfile::TempDir;
 
 use podcreds::annotations::{DEFAULT_PREFIX, ReferenceScope, parse};
 use podcreds::object::{Kind, Namespace, ObjectRef};
-use podcreds::render::{Sources, bundle};
+use podcreds::render::{self, Sources};
 
 use cases::Case;
 use support::run::run;
@@ -62,7 +62,7 @@ const DOTENV_ACCEPTS: [&str; 12] = [
     "large",
 ];
 /// How error messages of `envfile` name the reader or the limit.
-const KUBELET_REASONS: [&str; 2] = ["the kubelet", "the most that Linux takes for a variable"];
+const KUBELET_REASONS: [&str; 2] = ["the kubelet", "the Linux limit for one variable"];
 /// The least number of cases that `envfile` must accept: about a third of the random values contain a single quote.
 const ENVFILE_AT_LEAST: usize = 350;
 /// How many mismatches a failing test lists.
@@ -334,7 +334,8 @@ fn render(annotations: &[(&str, &str)], case: &Case) -> Result<(String, Vec<u8>)
         parse(&named.collect(), DEFAULT_PREFIX, &ReferenceScope::local(namespace.clone())).unwrap();
     let secret = ObjectRef::new(Kind::Secret, namespace, "db").unwrap();
     let data = case.fields.iter().map(|(field, value)| (field.clone(), value.as_str().into())).collect();
-    let files = bundle(&credentials, &Sources::from([(secret, Some(data))])).map_err(|e| e.to_string())?;
+    let sources = Sources::from([(secret, Some(data))]);
+    let files = render::render(&credentials, &sources).map_err(|e| e.to_string())?.bundle;
     assert_eq!(files.len(), 1, "one file for {annotations:?}");
     let (path, file) = files.into_iter().next().unwrap();
     Ok((path.to_string(), file.content.expose().to_vec()))

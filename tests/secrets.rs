@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use podcreds::annotations::{DEFAULT_PREFIX, ReferenceScope, parse};
 use podcreds::object::{Kind, Namespace, ObjectRef};
-use podcreds::render::{Sources, bundle};
+use podcreds::render::{self, Sources};
 
 use cases::CASES;
 
@@ -108,6 +108,7 @@ fn render(name: &str, annotations: &[(&str, &str)]) -> Result<BTreeMap<String, V
         .map_err(|errors| errors.to_string())?;
     let secret = ObjectRef::new(Kind::Secret, namespace, &metadata.name).unwrap();
     let data = string_data.into_iter().map(|(key, value)| (key, value.as_str().into())).collect();
-    let files = bundle(&credentials, &Sources::from([(secret, Some(data))])).map_err(|e| e.to_string())?;
+    let sources = Sources::from([(secret, Some(data))]);
+    let files = render::render(&credentials, &sources).map_err(|e| e.to_string())?.bundle;
     Ok(files.into_iter().map(|(path, file)| (path.to_string(), file.content.expose().to_vec())).collect())
 }

@@ -34,7 +34,7 @@ fuzz_target!(|input: (u8, u8, Vec<(u8, bool, &[u8])>)| {
     });
     let object = ObjectRef::new(Kind::Secret, namespace, "s").expect("a name");
     let sources = Sources::from([(object, Some(data.collect()))]);
-    if let Err(errors) = render::bundle(&credentials, &sources) {
+    if let Err(errors) = render::render(&credentials, &sources) {
         assert!(!errors.to_string().contains(MARKER), "{errors}");
     }
 });

@@ -1,7 +1,7 @@
 //! The annotation keys after the dot, as in `podcreds.io/db.secret`, and the values of `.format` and `.variable-format`.
 
 use crate::annotations::error::Problem;
-use crate::credential::{Format, VariableFile};
+use crate::credential::{EnvFileFormat, Format};
 use crate::text::nearest;
 
 /// A key after the dot that this version supports.
@@ -91,9 +91,9 @@ pub(crate) fn parse_format(text: &str) -> Result<Format, Problem> {
 }
 
 /// Reads a value of `.variable-format`.
-pub(crate) fn parse_variable_format(text: &str) -> Result<VariableFile, Problem> {
+pub(crate) fn parse_variable_format(text: &str) -> Result<EnvFileFormat, Problem> {
     let text = text.trim();
-    let known = VariableFile::ALL.into_iter().map(|file| (file.format().name(), file));
+    let known = EnvFileFormat::ALL.into_iter().map(|file| (file.format().name(), file));
     if let Some((_, file)) = known.clone().find(|(spelling, _)| *spelling == text) {
         return Ok(file);
     }

@@ -19,8 +19,9 @@ pub(crate) use vault_db_injector::ignored_annotations;
 
 use crate::annotations::keys::AnnotationKey;
 use crate::credential::{
-    Credential, CredentialName, Engine, Exported, FieldName, FileMode, Format, Keys, OnChange, PathClaims,
-    RelativePath, ServicePort,
+    ClientFileFormat, ConnectionStringFormat, Credential, CredentialName, DocumentFormat, Engine, EnvExport,
+    EnvFileFormat, FieldName, FileMode, Format, InjectorEnv, KeyMapping, OnChange, Output, PathClaims,
+    RelativePath, ServicePort, TemplateSource,
 };
 use crate::object::{ClusterId, ClusterRef, Kind, Namespace, ObjectRef};
 use crate::secret::SecretBytes;
@@ -170,15 +171,15 @@ impl Group<'_> {
         let service = values.read(AnnotationKey::Service, |text| {
             Ok(ServicePort::parse(text.trim(), namespace)?.in_cluster(cluster.clone()))
         });
-        let keys = values.read(AnnotationKey::Keys, read_keys).unwrap_or(Keys::All);
+        let keys = values.read(AnnotationKey::Keys, read_keys).unwrap_or(KeyMapping::All);
         let literals = values.read(AnnotationKey::Set, read_literals).unwrap_or_default();
         let variables = vault_db_injector::read(&mut values);
         let (format, template) = match variables {
             Some(_) => (Format::Env, None),
             None => template::read(&mut values, &scope.namespace, &keys, &literals),
         };
-        let exported = read_exported(&mut values, format);
-        let file_format = exported.as_ref().map_or(format, |exported| exported.file.format());
+        let env_export = read_env_export(&mut values, format);
+        let file_format = env_export.as_ref().map_or(format, |export| export.file.format());
         let default_path = file_format.default_path(name);
         let path = values
             .read(AnnotationKey::Path, |text| read_path(text, format))
@@ -209,13 +210,9 @@ impl Group<'_> {
             name: name.clone(),
             sources,
             service,
-            keys,
-            literals,
-            format,
-            template,
-            variables,
-            exported,
-            engine,
+            key_mapping: keys,
+            inline_fields: literals,
+            output: output(format, template, variables, engine, env_export)?,
             path: path?,
             mode,
             optional,
@@ -243,12 +240,39 @@ impl Values<'_> {
     }
 }
 
+/// Combines the values of the annotations to the output. Returns `None` if the template is missing, which is reported already.
+fn output(
+    format: Format,
+    template: Option<TemplateSource>,
+    injector_env: Option<InjectorEnv>,
+    engine: Option<Engine>,
+    env_export: Option<EnvExport>,
+) -> Option<Output> {
+    let connection_string = |format| Output::ConnectionString { format, engine, env_export };
+    Some(match format {
+        Format::Files => Output::Files,
+        Format::Env => injector_env.map_or(Output::Env(EnvFileFormat::Env), Output::InjectorEnv),
+        Format::Dotenv => Output::Env(EnvFileFormat::Dotenv),
+        Format::Envfile => Output::Env(EnvFileFormat::Envfile),
+        Format::Json => Output::Document(DocumentFormat::Json),
+        Format::Yaml => Output::Document(DocumentFormat::Yaml),
+        Format::Properties => Output::Document(DocumentFormat::Properties),
+        Format::Uri => connection_string(ConnectionStringFormat::Uri),
+        Format::Jdbc => connection_string(ConnectionStringFormat::Jdbc),
+        Format::Libpq => connection_string(ConnectionStringFormat::Libpq),
+        Format::Pgpass => Output::ClientFile { format: ClientFileFormat::Pgpass, engine },
+        Format::Pgservice => Output::ClientFile { format: ClientFileFormat::Pgservice, engine },
+        Format::Mycnf => Output::ClientFile { format: ClientFileFormat::Mycnf, engine },
+        Format::Template => Output::Template(template?),
+    })
+}
+
 /// Reads `.variable` and `.variable-format`.
-fn read_exported(values: &mut Values<'_>, format: Format) -> Option<Exported> {
+fn read_env_export(values: &mut Values<'_>, format: Format) -> Option<EnvExport> {
     let has = |values: &Values<'_>, key| values.texts.contains_key(&key);
     let names = values.read(AnnotationKey::Variable, vault_db_injector::variable_names);
     let file = values.read(AnnotationKey::VariableFormat, keys::parse_variable_format);
-    if has(values, AnnotationKey::Variable) && !format.is_one_text() {
+    if has(values, AnnotationKey::Variable) && !format.is_single_value() {
         let problem = "is only for formats uri, jdbc and libpq; in formats env, dotenv and envfile, .keys names the variables";
         values.push(AnnotationKey::Variable, Problem::Combination(problem));
     }
@@ -257,10 +281,10 @@ fn read_exported(values: &mut Values<'_>, format: Format) -> Option<Exported> {
             "requires .variable, which names the variable for the text: add it, or remove this annotation";
         values.push(AnnotationKey::VariableFormat, Problem::Combination(problem));
     }
-    Some(Exported { names: names?, file: file.unwrap_or_default() })
+    Some(EnvExport { names: names?, file: file.unwrap_or_default() })
 }
 
-fn read_keys(text: &str) -> Result<Keys, Problem> {
+fn read_keys(text: &str) -> Result<KeyMapping, Problem> {
     let mut listed: Vec<(FieldName, FieldName)> = Vec::new();
     for (field, key) in mapping_list::keys(text)? {
         let field = FieldName::parse(field)?;
@@ -269,7 +293,7 @@ fn read_keys(text: &str) -> Result<Keys, Problem> {
         }
         listed.push((field, FieldName::parse(key)?));
     }
-    Ok(Keys::Listed(listed))
+    Ok(KeyMapping::Listed(listed))
 }
 
 fn read_literals(text: &str) -> Result<Vec<(FieldName, SecretBytes)>, Problem> {
@@ -297,14 +321,16 @@ fn read_bool(text: &str) -> Result<bool, Problem> {
     }
 }
 
-fn repeated<'a>(keys: &Keys, literals: &'a [(FieldName, SecretBytes)]) -> Option<&'a FieldName> {
-    let Keys::Listed(listed) = keys else { return None };
+fn repeated<'a>(keys: &KeyMapping, literals: &'a [(FieldName, SecretBytes)]) -> Option<&'a FieldName> {
+    let KeyMapping::Listed(listed) = keys else { return None };
     literals.iter().map(|(field, _)| field).find(|field| listed.iter().any(|(other, _)| other == *field))
 }
 
 fn check_paths(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>) {
     let mut claims = PathClaims::default();
-    for Credential { name, path, format, mode, on_change, .. } in credentials {
+    for credential in credentials {
+        let Credential { name, path, mode, on_change, .. } = credential;
+        let format = credential.output.format();
         // Several credentials may touch the same file, but no credential may write it.
         if let Some(OnChange::Touch(touched)) = on_change
             && let Some(other) =
@@ -314,13 +340,14 @@ fn check_paths(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>
             errors.push(Error::new(&format!("{prefix}/{name}.on-change"), problem));
         }
         let claimed = match format {
-            Format::Files => claims.folder(path, name),
-            format if format.has_entries() => claims.entries(path, *format, name),
+            Format::Files => claims.directory(path, name),
+            format if format.is_mergeable() => claims.entries(path, format, name),
             _ => claims.file(path, name),
         };
-        let shares =
-            |other: &&Credential| other.path == *path && other.format == *format && other.mode != *mode;
-        if let Some(other) = credentials.iter().find(shares).filter(|_| format.has_entries()) {
+        let shares = |other: &&Credential| {
+            other.path == *path && other.output.format() == format && other.mode != *mode
+        };
+        if let Some(other) = credentials.iter().find(shares).filter(|_| format.is_mergeable()) {
             let problem = Problem::ModeConflict { path: path.clone(), other: other.name.clone() };
             errors.push(Error::new(&format!("{prefix}/{name}.file-mode"), problem));
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::annotations::Values;
 use crate::annotations::error::Problem;
 use crate::annotations::keys::{self, AnnotationKey};
-use crate::credential::{FieldName, Format, Keys, ServicePort, TemplateSource, parse_template_key};
+use crate::credential::{FieldName, Format, KeyMapping, ServicePort, TemplateSource, parse_template_key};
 use crate::object::Namespace;
 use crate::secret::SecretBytes;
 use crate::template::{Delimiters, Template};
@@ -15,7 +15,7 @@ use crate::template::{Delimiters, Template};
 pub(crate) fn read(
     values: &mut Values<'_>,
     namespace: &Namespace,
-    keys: &Keys,
+    keys: &KeyMapping,
     literals: &[(FieldName, SecretBytes)],
 ) -> (Format, Option<TemplateSource>) {
     let has = |values: &Values<'_>, key| values.texts.contains_key(&key);
@@ -49,7 +49,7 @@ pub(crate) fn read(
         delimiters => delimiters.unwrap_or_default(),
     };
     let text = values.read(AnnotationKey::Template, |text| Ok(Template::parse(text, &delimiters)?));
-    if let (Some(template), Keys::Listed(listed)) = (&text, keys) {
+    if let (Some(template), KeyMapping::Listed(listed)) = (&text, keys) {
         let fields = listed.iter().map(|(field, _)| field).chain(literals.iter().map(|(field, _)| field));
         let mut fields = fields.map(FieldName::as_str).collect::<BTreeSet<_>>();
         if has(values, AnnotationKey::Service) {

@@ -1,6 +1,5 @@
 use super::*;
 use crate::credential::TemplateSource;
-use crate::credential::Variables;
 use crate::object::{ClusterId, Namespace};
 
 fn read(annotations: &[(&str, &str)]) -> Result<Vec<Credential>, String> {
@@ -24,7 +23,10 @@ fn a_single_annotation_is_enough() {
     let [credential] = read.as_slice() else { panic!("{read:?}") };
     assert_eq!(credential.sources[0].to_string(), "Secret prod/postgres");
     assert_eq!(credential.path.to_string(), "db");
-    assert_eq!((credential.format, &credential.keys, credential.mode), (Format::Files, &Keys::All, None));
+    assert_eq!(
+        (credential.output.format(), &credential.key_mapping, credential.mode),
+        (Format::Files, &KeyMapping::All, None)
+    );
 }
 
 #[test]
@@ -47,9 +49,9 @@ fn every_key_is_read() {
     let objects: Vec<_> = db.objects().map(ToString::to_string).collect();
     assert_eq!(objects[2..], ["Service infra/postgres"]);
     assert_eq!(db.service.as_ref().unwrap().port.as_deref(), Some("sql"));
-    assert_eq!(db.literals[0].1.expose(), b"verify, full");
+    assert_eq!(db.inline_fields[0].1.expose(), b"verify, full");
     assert_eq!((db.path.to_string().as_str(), db.mode.map(FileMode::bits)), ("app/db.env", Some(0o400)));
-    assert!(db.optional && matches!(&db.keys, Keys::Listed(keys) if keys.len() == 2));
+    assert!(db.optional && matches!(&db.key_mapping, KeyMapping::Listed(keys) if keys.len() == 2));
 }
 
 #[test]
@@ -140,20 +142,20 @@ fn invalid_values_are_rejected() {
         ("format", "", "unknown format"),
         ("keys", "", "empty list"),
         ("keys", "a=b,a=c", "field a is given twice"),
-        ("keys", "a/b", "is no key"),
-        ("keys", "..data", "is no key"),
+        ("keys", "a/b", "invalid key"),
+        ("keys", "..data", "invalid key"),
         ("set", "a=1,a=2", "field a is given twice"),
         ("set", "a b=1", "entry 1 does not start with a field name"),
         ("path", "../x", "begins with `..`"),
         ("path", "/etc/passwd", "absolute"),
         ("path", "a\nb", "control characters"),
         ("file-mode", "888", "octal"),
-        ("on-change", "reboot", "is none of: POST URL"),
+        ("on-change", "reboot", "is not one of: POST URL"),
         ("on-change", "touch db", "touches db, which credential db writes"),
         ("optional", "yes", "must be \"true\" or \"false\", not \"yes\""),
         ("configmap", "a/b/c", "write name or namespace/name"),
         ("service", "a/b/c", "write name or namespace/name"),
-        ("service", "db:", "names no port behind its colon"),
+        ("service", "db:", "invalid port after the colon"),
     ] {
         let message = errors_of(&[(key, value)]);
         assert!(message.contains(part) && message.contains(&format!("db.{key}")), "{key}={value}: {message}");
@@ -167,7 +169,7 @@ fn a_template_is_a_format_of_its_own() {
     let template = |annotations: &[(&str, &str)]| {
         let all = [annotations, &[("podcreds.io/db.secret", "db")]].concat();
         let [db] = read(&all).unwrap().try_into().unwrap();
-        assert_eq!((db.format, db.path.to_string().as_str()), (Format::Template, "db.txt"));
+        assert_eq!((db.output.format(), db.path.to_string().as_str()), (Format::Template, "db.txt"));
         db
     };
     let db = template(&[("podcreds.io/db.template", "{{ password }}")]);
@@ -178,7 +180,7 @@ fn a_template_is_a_format_of_its_own() {
         ("podcreds.io/db.format", "template"),
         ("podcreds.io/db.keys", "password"),
     ]);
-    let Some(TemplateSource::Text(text)) = db.template else { panic!("{db:?}") };
+    let Output::Template(TemplateSource::Text(text)) = db.output else { panic!("{db:?}") };
     assert_eq!(text.required_names().collect::<Vec<_>>(), ["password"]);
     let db = template(&[("podcreds.io/db.template-from", "templates/db.conf")]);
     let objects: Vec<_> = db.objects().map(ToString::to_string).collect();
@@ -222,7 +224,7 @@ fn template_errors_are_reported_with_all_other_errors() {
             &[("template", "{{ a }"), ("delimiters", "[[")],
             &["db.delimiters: \"[[\" is not an opening and a closing"],
         ),
-        (&[("template-from", "a")], &["db.template-from: \"a\" is no key of a ConfigMap"]),
+        (&[("template-from", "a")], &["db.template-from: invalid reference \"a\" to a key of a ConfigMap"]),
         (&[("template", "")], &["db.template: empty template"]),
         (&[("format", "templat")], &["did you mean \"template\"?"]),
     ] {
@@ -258,7 +260,9 @@ fn two_credentials_cannot_write_one_path() {
     }
     let same = read(&[base.as_slice(), &[("podcreds.io/b.path", "a")]].concat()).unwrap_err();
     assert!(
-        same.contains("podcreds.io/b.path: needs \"a\" as a file, which credential a needs as a folder"),
+        same.contains(
+            "podcreds.io/b.path: \"a\" as a file conflicts with credential a, which writes it as a directory"
+        ),
         "{same}"
     );
 }
@@ -315,15 +319,12 @@ fn a_pod_annotated_for_vault_db_injector_only_needs_secrets() {
     .unwrap();
     let [a, b, c, d] = read.as_slice() else { panic!("{read:?}") };
     let classic = |user: &[&str], password: &[&str]| {
-        Some(Variables::Classic { user: names(user), password: names(password) })
+        Output::InjectorEnv(InjectorEnv::Classic { user: names(user), password: names(password) })
     };
-    assert_eq!(a.variables, classic(&["DBUSER"], &["DBPASSWORD"]));
-    assert_eq!(b.variables, classic(&["PG_USER", "PGUSER"], &["PG_PASS"]));
-    assert!(matches!(&c.variables, Some(Variables::Uri { names, .. }) if names.len() == 2));
-    assert!(
-        read[..3].iter().all(|credential| credential.format == Format::Env && credential.template.is_none())
-    );
-    assert_eq!((b.path.to_string().as_str(), d.format, &d.variables), ("b.env", Format::Json, &None));
+    assert_eq!(a.output, classic(&["DBUSER"], &["DBPASSWORD"]));
+    assert_eq!(b.output, classic(&["PG_USER", "PGUSER"], &["PG_PASS"]));
+    assert!(matches!(&c.output, Output::InjectorEnv(InjectorEnv::Uri { names, .. }) if names.len() == 2));
+    assert_eq!((b.path.to_string().as_str(), d.output.format()), ("b.env", Format::Json));
 }
 
 #[test]
@@ -392,11 +393,11 @@ fn variable_format_requires_variable() {
         let scope = ReferenceScope::local(Namespace::parse("prod").unwrap());
         parse(&all.iter().map(named).collect(), DEFAULT_PREFIX, &scope).unwrap().remove(0)
     };
-    for (format, path, is_environment) in
+    for (format, path, is_env_file) in
         [("env", "db.env", true), ("dotenv", "db.env", false), ("envfile", "db.envfile", false)]
     {
         let db = read(&[("variable-format", format)]);
-        assert_eq!((db.path.to_string().as_str(), db.is_environment()), (path, is_environment), "{format}");
+        assert_eq!((db.path.to_string().as_str(), db.is_env_file()), (path, is_env_file), "{format}");
     }
     assert_eq!(read(&[("variable-format", "envfile"), ("path", "app/x")]).path.to_string(), "app/x");
     let message = errors_of(&[("format", "uri"), ("variable-format", "envfile")]);
@@ -418,6 +419,6 @@ fn two_mergeable_formats_cannot_share_a_file() {
         ("podcreds.io/b.path", "x"),
     ])
     .unwrap_err();
-    let expected = "invalid annotation: podcreds.io/b.path: needs \"x\" as a pgservice file, which credential a needs as a pgpass file";
+    let expected = "invalid annotation: podcreds.io/b.path: \"x\" as a pgservice file conflicts with credential a, which writes it as a pgpass file";
     assert!(message.starts_with(expected), "{message}");
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::annotations::Values;
 use crate::annotations::error::Problem;
 use crate::annotations::keys::{AnnotationKey, INJECTOR_PREFIX};
-use crate::credential::{CredentialName, FieldName, UriTemplate, Variables, is_variable};
+use crate::credential::{CredentialName, FieldName, InjectorEnv, UriTemplate, is_env_name};
 
 /// vault-db-injector's annotations of the whole pod. They concern Vault, so podcreds ignores them.
 const POD_ANNOTATIONS: [&str; 4] = ["cluster", "mode", "role", "uuid"];
@@ -48,7 +48,7 @@ pub(crate) fn ignored_annotations(annotations: &BTreeMap<String, String>, prefix
 }
 
 /// Reads the variables of a credential. `None` means that its format is given by podcreds' own keys instead.
-pub(crate) fn read(values: &mut Values<'_>) -> Option<Variables> {
+pub(crate) fn read(values: &mut Values<'_>) -> Option<InjectorEnv> {
     let own_keys = [AnnotationKey::Format, AnnotationKey::TemplateFrom, AnnotationKey::Delimiters];
     if values.prefix != INJECTOR_PREFIX || own_keys.iter().any(|key| values.texts.contains_key(key)) {
         return None;
@@ -66,7 +66,7 @@ pub(crate) fn read(values: &mut Values<'_>) -> Option<Variables> {
                 let problem = Problem::DuplicateField { field: field.clone() };
                 values.push(AnnotationKey::EnvKeyDbpassword, problem);
             }
-            Some(Variables::Classic { user, password })
+            Some(InjectorEnv::Classic { user, password })
         }
         "uri" => {
             for (key, problem) in [
@@ -79,7 +79,7 @@ pub(crate) fn read(values: &mut Values<'_>) -> Option<Variables> {
             }
             let names = values.read(AnnotationKey::EnvKeyUri, variable_names)?;
             let uri = values.read(AnnotationKey::Template, |text| Ok(UriTemplate::parse(text.trim())?))?;
-            Some(Variables::Uri { names, uri })
+            Some(InjectorEnv::Uri { names, uri })
         }
         _ => {
             values.push(AnnotationKey::Mode, Problem::Combination("must be classic or uri"));
@@ -96,7 +96,7 @@ fn default_name(name: &str) -> Vec<FieldName> {
 pub(crate) fn variable_names(text: &str) -> Result<Vec<FieldName>, Problem> {
     let mut names = Vec::new();
     for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-        if !is_variable(name) {
+        if !is_env_name(name) {
             return Err(Problem::InvalidVariable { text: name.to_owned() });
         }
         let name = FieldName::parse(name)?;

@@ -119,10 +119,10 @@ fn read(path: &Path, wanted: &[RelativePath]) -> Result<Option<Files>, Error> {
 
 fn render(settings: &sync::Settings, clusters: &Clusters, wanted: &[RelativePath]) -> Result<Files, Error> {
     let gathered = sync::gather_some(settings, clusters, |credential| {
-        credential.is_environment() && (wanted.is_empty() || wanted.contains(&credential.path))
+        credential.is_env_file() && (wanted.is_empty() || wanted.contains(&credential.path))
     })?;
-    let bundle = sync::render(&gathered.credentials, &gathered.sources)?;
-    Ok(bundle.into_iter().map(|(path, file)| (path, file.content)).collect::<BTreeMap<_, _>>())
+    let rendered = sync::render(&gathered.credentials, &gathered.sources)?;
+    Ok(rendered.bundle.into_iter().map(|(path, file)| (path, file.content)).collect::<BTreeMap<_, _>>())
 }
 
 impl fmt::Display for Source<'_> {

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use crate::bundle::{Bundle, BundleFile};
 use crate::credential::FileMode;
 use crate::kube::config::registry::Clusters;
-use crate::render::hidden;
+use crate::render::render_redacted;
 use crate::sync::{self, Error, Gathered, Settings};
 
 /// What stands for every value that is not to be seen: the same for all, so that it tells no length.
@@ -22,12 +22,12 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let Gathered { credentials, sources } = sync::gather(settings, clusters)?;
-    // The real values first: they may not fit their format, and this is where to say so.
-    let mut bundle = sync::render(&credentials, &sources)?;
+    // The real values are rendered even if they are hidden, because only they show whether the format can represent them.
+    let mut rendered = sync::render(&credentials, &sources)?;
     if !reveal {
-        bundle = hidden(&credentials, &sources, HIDDEN)?;
+        rendered = render_redacted(&credentials, &sources, HIDDEN)?;
     }
-    match print(&bundle, out) {
+    match print(&rendered.bundle, out) {
         // Whoever reads it has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(Error::Output),

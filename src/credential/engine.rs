@@ -1,11 +1,11 @@
-//! The kinds of databases that have a URI or a JDBC URL.
+//! Database engines, which decide the form of URIs and JDBC URLs.
 
 use crate::text::RedactedPrefix;
 
-/// A database, as far as its addresses are concerned.
+/// A database engine, as far as the forms of its addresses differ. TLS is part of the scheme of Redis and AMQP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Engine {
-    /// PostgreSQL, and what speaks its protocol.
+    /// PostgreSQL, and databases that speak its protocol.
     Postgresql,
     /// MySQL.
     Mysql,
@@ -13,15 +13,15 @@ pub enum Engine {
     Mariadb,
     /// MongoDB.
     Mongodb,
-    /// MongoDB behind a DNS record that lists its servers.
+    /// MongoDB whose servers are listed by a DNS SRV record.
     MongodbSrv,
     /// Redis and Valkey.
     Redis,
-    /// The same over TLS.
+    /// Redis and Valkey over TLS.
     Rediss,
     /// RabbitMQ and other servers of AMQP 0-9-1.
     Amqp,
-    /// The same over TLS.
+    /// AMQP 0-9-1 over TLS.
     Amqps,
     /// Microsoft SQL Server.
     Sqlserver,
@@ -34,8 +34,8 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// Every spelling that is understood; the first of an engine is its own name. Those of Aurora are what AWS Secrets
-    /// Manager writes into `engine`.
+    /// Every accepted spelling; the first one of each engine is its canonical name. AWS Secrets Manager writes those of Aurora
+    /// into `engine`.
     pub const ALL: [(&'static str, Self); 21] = [
         ("postgresql", Self::Postgresql),
         ("postgres", Self::Postgresql),
@@ -60,21 +60,18 @@ impl Engine {
         ("oracle", Self::Oracle),
     ];
 
-    /// The engine of this name, in any case.
-    ///
-    /// # Errors
-    /// For any other name.
+    /// Parses a name, ignoring case.
     pub(crate) fn parse(text: &str) -> Result<Self, EngineError> {
         let known = Self::ALL.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
         known.map(|(_, engine)| engine).ok_or_else(|| EngineError(text.to_owned()))
     }
 
-    /// Its own name, which is the scheme of its URIs too.
+    /// The canonical name, which is also the URI scheme.
     pub(crate) fn name(self) -> &'static str {
         Self::ALL.into_iter().find(|(_, engine)| *engine == self).map_or("", |(name, _)| name)
     }
 
-    /// The port that it listens on unless somebody chose another; none where the address has none.
+    /// The default port; `None` means that addresses of this engine have no port.
     /// Source: the documentation of each engine.
     pub(crate) fn default_port(self) -> Option<u16> {
         match self {
@@ -93,10 +90,10 @@ impl Engine {
     }
 }
 
-/// A name of no engine.
+/// An unknown engine.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "{} is no engine (postgresql, mysql, mariadb, mongodb, mongodb+srv, redis, rediss, amqp, amqps, sqlserver, clickhouse, cassandra, oracle)",
+    "unknown engine {}; supported: postgresql, mysql, mariadb, mongodb, mongodb+srv, redis, rediss, amqp, amqps, sqlserver, clickhouse, cassandra, oracle",
     RedactedPrefix(.0)
 )]
 pub(crate) struct EngineError(String);

@@ -1,4 +1,4 @@
-//! What is done after a rotation, as `.on-change` says it.
+//! The action after a rotation, parsed from `.on-change`.
 
 use std::fmt;
 
@@ -10,45 +10,33 @@ const URL_LIMIT: usize = 2048;
 /// The longest name of a process, in bytes.
 const PROCESS_LIMIT: usize = 64;
 
-/// What is done after a rotation.
+/// How an application is notified after a rotation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum OnChange {
     /// A POST with a small JSON body, to an `http` URL.
     Post(String),
     /// A GET of an `http` URL.
     Get(String),
-    /// A signal to the processes of a name.
-    Signal {
-        /// Which signal.
-        signal: SignalName,
-        /// Whose.
-        process: String,
-    },
-    /// A new modification time of a file at the top of the volume.
+    /// A signal to every process of this name.
+    Signal { signal: SignalName, process: String },
+    /// A new modification time for a file at the top of the volume.
     Touch(RelativePath),
 }
 
-/// The signals by which programs are told to read their configuration again.
+/// The signals that programs use to reload their configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum SignalName {
-    /// SIGHUP
     Hup,
-    /// SIGINT
     Int,
-    /// SIGQUIT
     Quit,
-    /// SIGTERM
     Term,
-    /// SIGUSR1
     Usr1,
-    /// SIGUSR2
     Usr2,
-    /// SIGWINCH
     Winch,
 }
 
 impl SignalName {
-    /// Its name without `SIG`.
+    /// The name without `SIG`.
     fn name(self) -> &'static str {
         Self::ALL.into_iter().find(|(_, signal)| *signal == self).map_or("", |(name, _)| name)
     }
@@ -70,7 +58,7 @@ impl SignalName {
 }
 
 impl OnChange {
-    /// Reads `POST URL`, `GET URL`, `signal NAME PROCESS` or `touch PATH`.
+    /// Parses `POST URL`, `GET URL`, `signal NAME PROCESS` or `touch PATH`.
     pub(crate) fn parse(text: &str) -> Result<Self, OnChangeError> {
         let words: Vec<_> = text.split_whitespace().collect();
         match words.as_slice() {
@@ -113,26 +101,23 @@ impl fmt::Display for OnChange {
     }
 }
 
-/// A wrong value of `.on-change`.
+/// An invalid value of `.on-change`.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum OnChangeError {
-    /// None of the four forms.
-    #[error("{} is none of: POST URL, GET URL, signal NAME PROCESS, touch PATH", Quoted(.0))]
+    /// Not one of the four forms.
+    #[error("{} is not one of: POST URL, GET URL, signal NAME PROCESS, touch PATH", Quoted(.0))]
     Form(String),
-    /// A URL that cannot be asked.
-    #[error("{} is no http URL, such as http://localhost:8080/reload", Quoted(.0))]
+    /// Not an `http` URL, or too long, or with user info.
+    #[error("{} is not an http:// URL (example: http://localhost:8080/reload)", Quoted(.0))]
     Url(String),
-    /// An unknown signal.
-    #[error("{} is no signal that can be sent: HUP, INT, QUIT, TERM, USR1, USR2 or WINCH", Quoted(.0))]
+    #[error("unsupported signal {}; supported: HUP, INT, QUIT, TERM, USR1, USR2, WINCH", Quoted(.0))]
     Signal(String),
-    /// A name that no process has.
-    #[error("{} is no name of a process", Quoted(.0))]
+    #[error("invalid process name {}: use at most 64 letters, digits, `-`, `_`, `.` and `+`", Quoted(.0))]
     Process(String),
-    /// A path that leaves the volume.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// A path with folders.
-    #[error("touch takes a name at the top of the volume, without /")]
+    /// A path in a directory.
+    #[error("touch takes the name of a file at the top of the volume, without /")]
     Deep,
 }
 

@@ -1,10 +1,10 @@
-//! Where in the volume a file goes, and who else wants the same place.
+//! Paths of files in the volume, and the check that no two credentials write the same one.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::credential::Format;
-use crate::credential::name::{CredentialName, FieldName};
+use crate::credential::names::{CredentialName, FieldName};
+use crate::credential::output::Format;
 use crate::text::{Quoted, is_shown};
 
 /// The longest path, in bytes.
@@ -14,13 +14,13 @@ const PART_LIMIT: usize = 255;
 /// The most parts of a path.
 const DEPTH_LIMIT: usize = 8;
 
-/// A path that stays inside the volume: relative, without `.` and `..`, no part beginning with `..` (the volume keeps
-/// those names for itself), nothing that does not show.
+/// A path that stays inside the volume: relative, without `.` and `..`, without parts that begin with `..` (the volume
+/// reserves those names) and without invisible characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RelativePath(String);
 
 impl RelativePath {
-    /// Checks the path.
+    /// Parses a path.
     pub fn parse(text: &str) -> Result<Self, PathError> {
         let error = |problem| Err(PathError { text: text.to_owned(), problem });
         if text.is_empty() {
@@ -30,7 +30,7 @@ impl RelativePath {
             return error("is absolute: paths are relative to the volume");
         }
         if !text.chars().all(is_shown) {
-            return error("has characters that do not show, such as control characters");
+            return error("contains invisible characters, such as control characters");
         }
         if text.len() > PATH_LIMIT {
             return error("is longer than 512 bytes");
@@ -41,7 +41,7 @@ impl RelativePath {
         for part in text.split('/') {
             match part {
                 "" => return error("has an empty part: name a file, without // and without / at its end"),
-                "." => return error("has a part `.`: name a file or folder in the volume"),
+                "." => return error("has a part `.`: name a file or directory in the volume"),
                 _ if part.starts_with("..") => return error("has a part that begins with `..`"),
                 _ if part.len() > PART_LIMIT => return error("has a part of more than 255 bytes"),
                 _ => {}
@@ -50,12 +50,12 @@ impl RelativePath {
         Ok(Self(text.to_owned()))
     }
 
-    /// The path of a field's own file in this folder. A field's name is a safe part of a path by its own rule.
+    /// The path of a field's file in this directory. A [`FieldName`] is always a valid part of a path.
     pub(crate) fn join(&self, field: &FieldName) -> Self {
         Self(format!("{}/{field}", self.0))
     }
 
-    /// Its parts, outermost first: at least one.
+    /// The parts of the path, outermost first; there is at least one.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &str> {
         self.0.split('/')
     }
@@ -67,7 +67,7 @@ impl fmt::Display for RelativePath {
     }
 }
 
-/// A path that would leave the volume or cannot be one.
+/// An invalid path, or one that would leave the volume.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{} {problem}", Quoted(text))]
 pub struct PathError {
@@ -75,7 +75,7 @@ pub struct PathError {
     problem: &'static str,
 }
 
-/// Which credential writes which path; finds two that want the same.
+/// Records which credential writes which path, and detects conflicts.
 #[derive(Default)]
 pub(crate) struct PathClaims<'a> {
     taken: BTreeMap<String, (Claim, &'a CredentialName)>,
@@ -84,8 +84,8 @@ pub(crate) struct PathClaims<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Claim {
     File,
-    Folder,
-    /// A file of this format, to which several credentials add.
+    Directory,
+    /// A file of this format that several credentials add entries to.
     Entries(Format),
 }
 
@@ -93,38 +93,42 @@ impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File => f.write_str("file"),
-            Self::Folder => f.write_str("folder"),
+            Self::Directory => f.write_str("directory"),
             Self::Entries(format) => write!(f, "{} file", format.name()),
         }
     }
 }
 
 impl<'a> PathClaims<'a> {
-    /// Notes a file and the folders above it.
+    /// Claims a file and its parent directories.
     pub(crate) fn file(&mut self, path: &RelativePath, owner: &'a CredentialName) -> Result<(), Conflict> {
-        self.folders_above(path, owner)?;
+        self.parents(path, owner)?;
         self.claim(&path.0, Claim::File, owner)
     }
 
-    /// Notes a file to which others of the same format may add, and the folders above it.
+    /// Claims a file that other credentials of the same format may add entries to, and its parent directories.
     pub(crate) fn entries(
         &mut self,
         path: &RelativePath,
         format: Format,
         owner: &'a CredentialName,
     ) -> Result<(), Conflict> {
-        self.folders_above(path, owner)?;
+        self.parents(path, owner)?;
         self.claim(&path.0, Claim::Entries(format), owner)
     }
 
-    /// Notes a folder and the folders above it.
-    pub(crate) fn folder(&mut self, path: &RelativePath, owner: &'a CredentialName) -> Result<(), Conflict> {
-        self.folders_above(path, owner)?;
-        self.claim(&path.0, Claim::Folder, owner)
+    /// Claims a directory and its parents.
+    pub(crate) fn directory(
+        &mut self,
+        path: &RelativePath,
+        owner: &'a CredentialName,
+    ) -> Result<(), Conflict> {
+        self.parents(path, owner)?;
+        self.claim(&path.0, Claim::Directory, owner)
     }
 
-    fn folders_above(&mut self, path: &RelativePath, owner: &'a CredentialName) -> Result<(), Conflict> {
-        path.0.match_indices('/').try_for_each(|(end, _)| self.claim(&path.0[..end], Claim::Folder, owner))
+    fn parents(&mut self, path: &RelativePath, owner: &'a CredentialName) -> Result<(), Conflict> {
+        path.0.match_indices('/').try_for_each(|(end, _)| self.claim(&path.0[..end], Claim::Directory, owner))
     }
 
     fn claim(&mut self, path: &str, claim: Claim, owner: &'a CredentialName) -> Result<(), Conflict> {
@@ -144,10 +148,10 @@ impl<'a> PathClaims<'a> {
     }
 }
 
-/// Two credentials write one path, or one makes a folder where the other writes a file.
+/// Two credentials write the same path, or one needs a directory where the other writes a file.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "needs {} as a {claim}, which credential {other} needs as a {other_claim}: give one of them another .path",
+    "{} as a {claim} conflicts with credential {other}, which writes it as a {other_claim}: change the .path of one of them",
     Quoted(path)
 )]
 pub(crate) struct Conflict {
@@ -197,17 +201,17 @@ mod tests {
     }
 
     #[test]
-    fn a_path_has_one_writer_and_is_a_file_or_a_folder() {
+    fn a_path_has_one_writer_and_is_a_file_or_a_directory() {
         let (one, two) = (CredentialName::parse("one").unwrap(), CredentialName::parse("two").unwrap());
         let path = |text| RelativePath::parse(text).unwrap();
         let mut claims = PathClaims::default();
         claims.file(&path("a/b"), &one).unwrap();
         claims.file(&path("a/c"), &two).unwrap();
-        claims.folder(&path("a"), &two).unwrap();
+        claims.directory(&path("a"), &two).unwrap();
         for (text, is_file) in [("a/b", true), ("a", true), ("a/b/c", true), ("a/b", false), ("a/b/c", false)]
         {
             let claimed =
-                if is_file { claims.file(&path(text), &two) } else { claims.folder(&path(text), &two) };
+                if is_file { claims.file(&path(text), &two) } else { claims.directory(&path(text), &two) };
             assert!(claimed.is_err(), "{text}");
         }
         assert!(claims.file(&path("ab"), &two).is_ok());
@@ -222,6 +226,6 @@ mod tests {
         claims.entries(&path, Format::Pgpass, &two).unwrap();
         assert!(claims.entries(&path, Format::Pgservice, &two).is_err());
         assert!(claims.file(&path, &two).is_err());
-        assert!(claims.folder(&path, &two).is_err());
+        assert!(claims.directory(&path, &two).is_err());
     }
 }

@@ -30,7 +30,8 @@ fn rendered(secret: &BTreeMap<String, Vec<u8>>) -> BTreeMap<RelativePath, Secret
             .unwrap();
     let data = secret.iter().map(|(key, value)| (key.clone(), SecretBytes::new(value.clone()))).collect();
     let object = ObjectRef::parse(Kind::Secret, "s", &namespace).unwrap();
-    let bundle = render::bundle(&credentials, &[(object, Some(data))].into()).unwrap();
+    let sources = [(object, Some(data))].into();
+    let bundle = render::render(&credentials, &sources).unwrap().bundle;
     bundle.into_iter().map(|(path, file)| (path, file.content)).collect()
 }
 

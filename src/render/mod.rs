@@ -1,105 +1,113 @@
-//! From credentials and the content of their sources to a bundle. Pure: bytes in, files or every error out. A format is a
-//! module with one function that writes all fields; `files` is the one that makes a folder instead.
+//! Renders credentials and the content of their sources to a bundle. This module selects the fields and decides which file
+//! they go to; `formats` writes them. Pure: bytes in, files or every error out.
 
-mod connection;
-mod dotenv;
-mod env;
-mod envfile;
 mod error;
 mod fields;
-mod jdbc;
-mod json;
-mod libpq;
-mod mycnf;
-mod part;
-mod properties;
-mod service;
+mod omissions;
 mod template;
-mod uri;
-mod uri_parts;
-mod variables;
-mod yaml;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 pub(crate) use error::{Error, Errors, Problem};
 pub use fields::Sources;
-pub(crate) use fields::{Omission, left_out};
+pub(crate) use omissions::{MissingInput, missing_inputs};
 pub(crate) use template::check as check_templates;
 
 use crate::bundle::{Bundle, BundleFile};
-use crate::credential::{Credential, FileMode, Format, PathClaims, RelativePath, Variables};
-use crate::render::connection::Connection;
-use crate::render::fields::Fields;
+use crate::credential::{
+    ClientFileFormat, ConnectionStringFormat, Credential, DocumentFormat, Engine, EnvExport, EnvFileFormat,
+    FileMode, Output, PathClaims, RelativePath,
+};
+use crate::formats::connection::Connection;
+use crate::formats::{Fields, FormatError, injector_env, jdbc, libpq, mycnf, text, uri};
 use crate::secret::{SecretBuffer, SecretBytes};
 
-/// The most bytes of a whole bundle: it is held in memory, and most volumes are memory too.
+/// The largest bundle, in bytes. It is kept in memory, and most volumes are memory too.
 const BUNDLE_LIMIT: usize = 32 * 1024 * 1024;
-/// The most files of a whole bundle.
+/// The most files of a bundle.
 const FILE_LIMIT: usize = 10_000;
+
+/// The result of rendering.
+#[derive(Debug)]
+pub struct Rendered<'a> {
+    /// The files of all credentials.
+    pub bundle: Bundle,
+    /// What is missing in the bundle because it is optional.
+    pub(crate) omissions: Vec<MissingInput<'a>>,
+    /// How many credentials were not skipped.
+    pub(crate) credentials: usize,
+}
 
 /// Renders every credential.
 ///
 /// # Errors
 /// Every reason why a credential cannot be rendered from these sources.
-pub fn bundle(credentials: &[Credential], sources: &Sources) -> Result<Bundle, Errors> {
-    render(credentials, sources, None)
+pub fn render<'a>(credentials: &'a [Credential], sources: &'a Sources) -> Result<Rendered<'a>, Errors> {
+    render_with(credentials, sources, None)
 }
 
-/// Renders every credential with every value replaced, so that what is made of them can be shown.
+/// Renders every credential with each value replaced, so that the output can be shown.
 ///
 /// # Errors
-/// As [`bundle`].
-pub(crate) fn hidden(
-    credentials: &[Credential],
-    sources: &Sources,
-    replacement: &str,
-) -> Result<Bundle, Errors> {
-    render(credentials, sources, Some(&replacement.into()))
+/// As [`render`].
+pub(crate) fn render_redacted<'a>(
+    credentials: &'a [Credential],
+    sources: &'a Sources,
+    placeholder: &str,
+) -> Result<Rendered<'a>, Errors> {
+    render_with(credentials, sources, Some(&placeholder.into()))
 }
 
-fn render(
-    credentials: &[Credential],
-    sources: &Sources,
-    stand_in: Option<&SecretBytes>,
-) -> Result<Bundle, Errors> {
+fn render_with<'a>(
+    credentials: &'a [Credential],
+    sources: &'a Sources,
+    placeholder: Option<&SecretBytes>,
+) -> Result<Rendered<'a>, Errors> {
     let mut bundle = Bundle::new();
     let mut claims = PathClaims::default();
     let mut errors = Vec::new();
+    let mut rendered = 0;
     let mut size = 0;
     for credential in credentials {
-        match files(credential, sources, stand_in) {
+        let files = match files(credential, sources, placeholder) {
+            Ok(Some(files)) => files,
+            Ok(None) => continue,
             Err(problems) => {
                 errors.extend(problems.into_iter().map(|problem| Error::new(&credential.name, problem)));
+                continue;
             }
-            Ok(files) => {
-                for (path, content) in files {
-                    size += content.expose().len();
-                    let format = credential.format;
-                    let claimed = match format.has_entries() {
-                        true => claims.entries(&path, format, &credential.name),
-                        false => claims.file(&path, &credential.name),
-                    };
-                    match claimed {
-                        Ok(()) => add(&mut bundle, path, content, credential.mode),
-                        Err(conflict) => errors.push(Error::new(&credential.name, conflict.into())),
-                    }
-                }
-                let too_much = match (size > BUNDLE_LIMIT, bundle.len() > FILE_LIMIT) {
-                    (false, false) => continue,
-                    (true, _) => Problem::TooMuch { what: "bytes", limit: BUNDLE_LIMIT },
-                    (false, true) => Problem::TooMuch { what: "files", limit: FILE_LIMIT },
-                };
-                errors.push(Error::new(&credential.name, too_much));
-                return Err(Errors(errors));
+        };
+        rendered += 1;
+        let format = credential.output.format();
+        for (path, content) in files {
+            size += content.expose().len();
+            let claimed = match format.is_mergeable() {
+                true => claims.entries(&path, format, &credential.name),
+                false => claims.file(&path, &credential.name),
+            };
+            match claimed {
+                Ok(()) => add(&mut bundle, path, content, credential.mode),
+                Err(conflict) => errors.push(Error::new(&credential.name, conflict.into())),
             }
         }
+        let too_large = match (size > BUNDLE_LIMIT, bundle.len() > FILE_LIMIT) {
+            (false, false) => continue,
+            (true, _) => Problem::TooLarge { limit: BUNDLE_LIMIT, unit: "bytes" },
+            (false, true) => Problem::TooLarge { limit: FILE_LIMIT, unit: "files" },
+        };
+        errors.push(Error::new(&credential.name, too_large));
+        // Rendering more would only take more memory.
+        return Err(Errors(errors));
     }
-    if errors.is_empty() { Ok(bundle) } else { Err(Errors(errors)) }
+    if !errors.is_empty() {
+        return Err(Errors(errors));
+    }
+    let omissions = missing_inputs(credentials, sources).collect();
+    Ok(Rendered { bundle, omissions, credentials: rendered })
 }
 
-/// Adds a file, or to a file that is there: what claimed its path says that this may be.
+/// Adds a file, or appends to it if another credential has added it already. The claims on the path allow that.
 fn add(bundle: &mut Bundle, path: RelativePath, content: SecretBytes, mode: Option<FileMode>) {
     match bundle.entry(path) {
         Entry::Vacant(entry) => drop(entry.insert(BundleFile { content, mode })),
@@ -113,72 +121,83 @@ fn add(bundle: &mut Bundle, path: RelativePath, content: SecretBytes, mode: Opti
     }
 }
 
-/// How one file is written.
-enum Write<'a> {
-    /// From all fields, under their names.
-    Fields(fn(&Fields<'_>, &mut SecretBuffer) -> Result<(), Problem>),
-    /// From user and password.
-    Variables(&'a Variables),
-    /// From the parts of a connection.
-    Connection(fn(&Credential, &Fields<'_>, &Connection<'_>, &mut SecretBuffer) -> Result<(), Problem>),
-}
-
-/// The files of one credential: none if it is optional and has no source.
+/// Renders the files of one credential. Returns `None` if the credential is optional and a source or its template is missing.
 fn files(
     credential: &Credential,
     sources: &Sources,
-    stand_in: Option<&SecretBytes>,
-) -> Result<Vec<(RelativePath, SecretBytes)>, Vec<Problem>> {
-    let Some(real) = fields::collect(credential, sources)? else { return Ok(Vec::new()) };
-    let shown = |value| stand_in.unwrap_or(value);
-    let fields = real.iter().map(|(field, value)| (field.clone(), shown(value))).collect::<BTreeMap<_, _>>();
-    let write = match credential.format {
-        Format::Files => {
-            return Ok(fields
-                .iter()
-                .map(|(field, value)| (credential.path.join(field), (*value).clone()))
-                .collect());
+    placeholder: Option<&SecretBytes>,
+) -> Result<Option<Vec<(RelativePath, SecretBytes)>>, Vec<Problem>> {
+    let Some(values) = fields::select(credential, sources)? else { return Ok(None) };
+    let redact = placeholder.is_some();
+    let shown = |value| placeholder.unwrap_or(value);
+    let fields =
+        values.iter().map(|(field, value)| (field.clone(), shown(value))).collect::<BTreeMap<_, _>>();
+    let content = match &credential.output {
+        Output::Files => {
+            let file = |(field, value): (&_, &&SecretBytes)| (credential.path.join(field), (*value).clone());
+            return Ok(Some(fields.iter().map(file).collect()));
         }
-        Format::Env => match &credential.variables {
-            None => Write::Fields(env::write),
-            Some(variables) => Write::Variables(variables),
+        Output::Template(_) => match template::render(credential, sources, &fields, redact) {
+            Ok(Some(content)) => Ok(content),
+            Ok(None) => return Ok(None),
+            Err(problem) => Err(problem),
         },
-        Format::Dotenv => Write::Fields(dotenv::write),
-        Format::Envfile => Write::Fields(envfile::write),
-        Format::Json => Write::Fields(json::write),
-        Format::Yaml => Write::Fields(yaml::write),
-        Format::Properties => Write::Fields(properties::write),
-        Format::Uri => Write::Connection(uri::write),
-        Format::Jdbc => Write::Connection(jdbc::write),
-        Format::Libpq => Write::Connection(libpq::write),
-        Format::Pgpass => Write::Connection(libpq::write_pgpass),
-        Format::Pgservice => Write::Connection(libpq::write_pgservice),
-        Format::Mycnf => Write::Connection(mycnf::write),
-        Format::Template => {
-            let content = template::render(credential, sources, &fields, stand_in.is_some())
-                .map_err(|problem| vec![problem])?;
-            return Ok(content.map(|content| (credential.path.clone(), content)).into_iter().collect());
+        Output::Env(format) => buffered(|out| text::write_env_file(*format, &fields, out)),
+        Output::InjectorEnv(variables) => buffered(|out| injector_env::write(variables, &fields, out)),
+        Output::Document(DocumentFormat::Json) => buffered(|out| text::write_json(&fields, out)),
+        Output::Document(DocumentFormat::Yaml) => buffered(|out| text::write_yaml(&fields, out)),
+        Output::Document(DocumentFormat::Properties) => buffered(|out| text::write_properties(&fields, out)),
+        Output::ConnectionString { format, engine, env_export } => {
+            let quoting = match env_export {
+                Some(EnvExport { file: EnvFileFormat::Envfile, .. }) => libpq::Quoting::Unquoted,
+                _ => libpq::Quoting::Quoted,
+            };
+            let content =
+                write_connection(credential, *engine, &values, redact, |connection, out| match format {
+                    ConnectionStringFormat::Uri => uri::write(connection, out),
+                    ConnectionStringFormat::Jdbc => jdbc::write(connection, out),
+                    ConnectionStringFormat::Libpq => libpq::write(connection, quoting, out),
+                });
+            content.and_then(|content| match env_export {
+                Some(export) => Ok(text::export_env(export, &content)?),
+                None => Ok(content),
+            })
+        }
+        Output::ClientFile { format, engine } => {
+            write_connection(credential, *engine, &values, redact, |connection, out| match format {
+                ClientFileFormat::Pgpass => libpq::write_pgpass(connection, out),
+                ClientFileFormat::Pgservice => libpq::write_pgservice(&credential.name, connection, out),
+                ClientFileFormat::Mycnf => mycnf::write(connection, out),
+            })
         }
     };
+    let content = content.map_err(|problem| vec![problem])?;
+    Ok(Some(vec![(credential.path.clone(), content)]))
+}
+
+/// Writes a connection, including the values that only a URI in the fields contains. If the output is to be redacted, the
+/// connection is, because one placeholder for all fields would not be a valid port or host.
+fn write_connection(
+    credential: &Credential,
+    engine: Option<Engine>,
+    values: &Fields<'_>,
+    redact: bool,
+    write: impl FnOnce(&Connection<'_>, &mut SecretBuffer) -> Result<(), FormatError>,
+) -> Result<SecretBytes, Problem> {
+    let from_uri = uri::missing_fields(credential, values)?;
+    let mut fields = values.clone();
+    fields.extend(from_uri.iter().map(|(field, value)| (field.clone(), value)));
+    let connection = Connection::from_fields(credential, engine, &fields)?;
+    let connection = if redact { connection.redacted() } else { connection };
+    buffered(|out| write(&connection, out))
+}
+
+fn buffered(
+    write: impl FnOnce(&mut SecretBuffer) -> Result<(), FormatError>,
+) -> Result<SecretBytes, Problem> {
     let mut out = SecretBuffer::default();
-    let written = match write {
-        Write::Fields(write) => write(&fields, &mut out),
-        Write::Variables(variables) => variables::write(variables, &fields, &mut out),
-        // Its parts have forms, and so has what stands for them.
-        Write::Connection(write) => uri_parts::missing(credential, &real).and_then(|parts| {
-            let mut fields = real.clone();
-            fields.extend(parts.iter().map(|(field, value)| (field.clone(), value)));
-            let connection = Connection::of(credential, &fields)?;
-            let connection = if stand_in.is_some() { connection.hidden() } else { connection };
-            write(credential, &fields, &connection, &mut out)
-        }),
-    };
-    let text = written.map(|()| out.finish());
-    let content = text.and_then(|text| match &credential.exported {
-        None => Ok(text),
-        Some(exported) => variables::export(exported, &text),
-    });
-    Ok(vec![(credential.path.clone(), content.map_err(|problem| vec![problem])?)])
+    write(&mut out)?;
+    Ok(out.finish())
 }
 
 #[cfg(test)]

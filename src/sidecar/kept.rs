@@ -38,10 +38,10 @@ pub(crate) fn keep(
     let mut files = Bundle::new();
     let kept = lacking.len();
     for credential in lacking {
-        for (path, content) in reader.read(|path| credential.writes(path))? {
+        for (path, content) in reader.read(|path| credential.may_contain(path))? {
             files.insert(path, BundleFile { content, mode: credential.mode });
         }
-        if !credential.optional && !files.keys().any(|path| credential.writes(path)) {
+        if !credential.optional && !files.keys().any(|path| credential.may_contain(path)) {
             return Ok(None);
         }
     }

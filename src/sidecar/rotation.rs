@@ -19,7 +19,7 @@ impl<'a> Rotation<'a> {
         changed: &BTreeSet<String>,
         is_cleared: impl Fn(&Credential) -> bool,
     ) -> Self {
-        let has_changed = |credential: &&Credential| changed.iter().any(|path| credential.owns(path));
+        let has_changed = |credential: &&Credential| changed.iter().any(|path| credential.overlaps(path));
         let (cleared, rotated) =
             credentials.iter().filter(has_changed).partition(|credential| is_cleared(credential));
         Self { rotated, cleared }

@@ -30,7 +30,7 @@ impl<'a> Directory<'a> {
             let mode = file.mode.unwrap_or(default_mode);
             let parts: Vec<_> = path.parts().collect();
             let file = File { mode: mode.bits(), content: &file.content };
-            root.insert(&parts, file, mode.folder_bits());
+            root.insert(&parts, file, mode.directory_bits());
         }
         root
     }

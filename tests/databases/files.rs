@@ -63,7 +63,7 @@ impl Writer {
             let (pod, finished) = self.init(&[user]);
             let (field, what) = unsupported(user).unwrap();
             let message = format!(
-                "credential c0: the value of field {field} holds {what}, which this format cannot carry: take another format, or leave the field out with .keys"
+                "credential c0: the value of field {field} contains {what}, which this format cannot represent: use another format, or exclude the field with .keys"
             );
             assert_eq!(finished.code, Some(2), "{}, {user:?}: {}", self.format, finished.stderr);
             assert!(finished.stderr.contains(&message), "{}, {user:?}: {}", self.format, finished.stderr);

@@ -163,7 +163,7 @@ fn a_missing_key_is_reported_with_the_available_keys() {
     let scene = Scene::new(&[("db.secret", "db"), ("db.keys", "passwd")]);
     let finished = scene.init(&[]);
     assert_code(&finished, 2);
-    assert_has(&finished.stderr, &["Secret prod/db has no key passwd; it has password, username"]);
+    assert_has(&finished.stderr, &["key passwd not found in Secret prod/db; available: password, username"]);
     assert!(!finished.stderr.contains(PASSWORD));
 }
 

@@ -55,9 +55,13 @@ fn an_external_service_uses_its_external_name_and_the_default_port() {
 fn invalid_services_are_reported_with_a_remedy() {
     let several = [("postgres", 5432), ("metrics", 9187)];
     for (annotations, code, parts) in [
-        (&[][..], 2, &["Service prod/orders-rw has the ports metrics, postgres: choose one"][..]),
-        (&[("db.service", "orders-rw:pg")], 2, &["has no port \"pg\"; it has metrics, postgres"]),
-        (&[("db.service", "orders-rw:")], 2, &["podcreds.io/db.service: \"orders-rw\" … names no port"]),
+        (&[][..], 2, &["Service prod/orders-rw has several ports (metrics, postgres): choose one"][..]),
+        (&[("db.service", "orders-rw:pg")], 2, &["has no port \"pg\"; available: metrics, postgres"]),
+        (
+            &[("db.service", "orders-rw:")],
+            2,
+            &["podcreds.io/db.service: invalid port after the colon of \"orders-rw\" …"],
+        ),
         (
             &[("db.service", "none")],
             3,
@@ -86,7 +90,10 @@ fn a_missing_optional_service_skips_the_credential() {
     let scene = scene(&[("db.service", "none"), ("db.optional", "true"), ("raw.secret", "db")], &[]);
     let finished = scene.init(&[]);
     assert_code(&finished, 0);
-    assert_has(&finished.stderr, &["db is left out: there is no Service prod/none", "of 1 credential"]);
+    assert_has(
+        &finished.stderr,
+        &["skipping optional credential db: Service prod/none not found", "of 1 credential"],
+    );
     assert_eq!(scene.files().into_keys().collect::<Vec<_>>(), ["raw/password", "raw/username"]);
 }
 
@@ -116,7 +123,7 @@ fn the_sidecar_follows_the_port_of_a_service() {
 
     scene.server.put_service("prod", "orders-rw", &[("metrics", 9187)]);
     waits("the missing port is logged", &mut || {
-        running.stderr().contains("has no port \"postgres\"; it has metrics")
+        running.stderr().contains("has no port \"postgres\"; available: metrics")
     });
     assert_eq!(scene.read("db.uri"), uri(6432), "the last good file stays");
 }

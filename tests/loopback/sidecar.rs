@@ -211,7 +211,8 @@ fn a_change_that_cannot_be_rendered_keeps_the_last_good_bundle() {
     let sidecar = Sidecar::start(scene, &[]);
     sidecar.is_watching();
     sidecar.scene.server.put_secret("prod", "db", &[("username", b"app")]);
-    sidecar.waits("the missing key is logged", || sidecar.running.stderr().contains("has no key password"));
+    sidecar
+        .waits("the missing key is logged", || sidecar.running.stderr().contains("key password not found"));
     assert_eq!(sidecar.scene.read("db/password"), PASSWORD);
     sidecar.follows("test-password-1");
 }
@@ -281,7 +282,7 @@ fn no_log_message_shows_a_value() {
     let running = Running::start(command);
     poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
     scene.server.put_secret("prod", "db", &[("pass", PASSWORD.as_bytes())]);
-    poll_until(HANGS, "the missing key is logged", || running.stderr().contains("has no key"));
+    poll_until(HANGS, "the missing key is logged", || running.stderr().contains("not found in Secret"));
     scene.server.fail_on("watch=true", Fault::Body(format!("{{\"type\":\"{PASSWORD}\"}}\n")), Times::Always);
     scene.server.drop_connections();
     poll_until(HANGS, "the broken line is told", || running.stderr().contains("invalid watch event"));
@@ -326,7 +327,7 @@ fn an_edit_with_an_unreadable_source_delays_nothing() {
 fn a_skipped_credential_is_logged_once_per_occurrence() {
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "late"), ("more.optional", "true")]);
     let sidecar = Sidecar::start(scene, &["--on-delete", "clear"]);
-    let said = "credential more is left out: there is no Secret prod/late (.optional)";
+    let said = "skipping optional credential more: Secret prod/late not found";
     sidecar.waits("the message is logged", || sidecar.running.stderr().contains(said));
     sidecar.follows("test-password-1");
     assert_eq!(sidecar.running.stderr().matches(said).count(), 1);
@@ -341,7 +342,7 @@ fn an_edit_that_cannot_be_rendered_delays_nothing() {
     let sidecar = Sidecar::start(Scene::plain(), &["--follow-annotations"]);
     sidecar.waits("the Secret and the pod are watched", || sidecar.scene.server.open_watches() == 2);
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "db"), ("more.keys", "nokey")]);
-    sidecar.waits("the edit is rejected", || sidecar.running.stderr().contains("has no key nokey"));
+    sidecar.waits("the edit is rejected", || sidecar.running.stderr().contains("key nokey not found"));
     sidecar.waits("it is kept", || sidecar.running.stderr().contains("the credentials stay as they are"));
     sidecar.follows("test-password-1");
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "db"), ("more.keys", "password")]);

@@ -75,13 +75,13 @@ fn a_missing_template_is_reported_like_a_missing_source() {
     scene.annotate(&[&base[..], &[("db.optional", "true")]].concat());
     let finished = scene.init(&[]);
     assert_code(&finished, 0);
-    assert_has(&finished.stderr, &["credential db is left out: there is no ConfigMap prod/templates"]);
+    assert_has(&finished.stderr, &["skipping optional credential db: ConfigMap prod/templates not found"]);
     scene.server.put_configmap("prod", "templates", &[("other", "x")], &[]);
     let finished = scene.init(&[]);
     assert_code(&finished, 0);
     assert_has(
         &finished.stderr,
-        &["ConfigMap prod/templates has no key db.conf", "0 files of 0 credentials"],
+        &["key db.conf not found in ConfigMap prod/templates", "0 files of 0 credentials"],
     );
 }
 

@@ -1,9 +1,9 @@
-//! The database formats and the fields they take from a Secret.
+//! The database formats and the fields that they read from a Secret.
 
 use super::*;
 
 #[test]
-fn options_of_a_secret_cannot_change_the_server_or_the_user() {
+fn options_of_a_secret_cannot_override_the_server_or_the_user() {
     for options in ["user=root", "a=1&HOST=evil", "databaseName=x", "socket=/x", "application_name=a%00b"] {
         for format in ["uri", "jdbc", "libpq", "pgservice", "mycnf"] {
             let annotations =
@@ -13,15 +13,15 @@ fn options_of_a_secret_cannot_change_the_server_or_the_user() {
         }
     }
     let message = render(&[("db.format", "libpq")], &[("options", b"test-name=1")]).unwrap_err();
-    assert!(message.contains("field options holds a name that is no parameter"), "{message}");
+    assert!(message.contains("field options contains an option name that is not a parameter"), "{message}");
     assert!(!message.contains("test-name"), "{message}");
     let files = render(&[("db.format", "pgpass"), ("db.set", "username=*")], &[("password", b"p")]);
-    assert!(files.unwrap_err().contains("field username holds nothing but *"));
+    assert!(files.unwrap_err().contains("field username contains nothing but *"));
     let files = render(&[("db.format", "mycnf"), ("db.set", "port=3307")], &[("password", b"p")]).unwrap();
     assert_eq!(files.into_values().next().unwrap(), b"[client]\nport=\"3307\"\npassword=\"p\"\n");
 }
 
-/// One connection in this format, with a password.
+/// Renders a connection with a password in this format.
 fn connect(format: &str, engine: &str, password: &str) -> Result<String, String> {
     let mut annotations = vec![("db.format", format)];
     annotations.extend((!engine.is_empty()).then_some(("db.engine", engine)));
@@ -31,7 +31,7 @@ fn connect(format: &str, engine: &str, password: &str) -> Result<String, String>
 }
 
 #[test]
-fn a_line_longer_than_the_readers_buffer_is_rejected() {
+fn lines_that_the_reader_would_truncate_are_rejected() {
     // The lengths subtract `password=`, and in an option file two quotes as well.
     for (format, longest, said) in [
         ("pgservice", 1021 - 9, "more than about 1000 bytes"),
@@ -39,9 +39,9 @@ fn a_line_longer_than_the_readers_buffer_is_rejected() {
     ] {
         assert!(connect(format, "", &"a".repeat(longest)).is_ok(), "{format}");
         let message = connect(format, "", &"a".repeat(longest + 1)).unwrap_err();
-        assert!(message.contains(&format!("field password holds {said}")), "{message}");
+        assert!(message.contains(&format!("field password contains {said}")), "{message}");
     }
-    assert!(connect("mycnf", "", &"\\".repeat(2042)).is_err(), "the limit applies to the escaped line");
+    assert!(connect("mycnf", "", &"\\".repeat(2042)).is_err(), "the limit limit on the escaped line");
 }
 
 #[test]
@@ -49,29 +49,29 @@ fn values_for_mariadbs_jdbc_driver_are_not_percent_encoded() {
     let url = "jdbc:mariadb://h:3306/?password= é%41+#?/=\"";
     assert_eq!(connect("jdbc", "mariadb", " é%41+#?/=\"").unwrap(), url);
     let message = connect("jdbc", "mariadb", "a&b").unwrap_err();
-    assert!(message.contains("the value of field password holds an ampersand"), "{message}");
+    assert!(message.contains("the value of field password contains an ampersand"), "{message}");
     assert_eq!(connect("jdbc", "mysql", "a&b").unwrap(), "jdbc:mysql://h:3306/?password=a%26b");
 
     let annotations = [("db.format", "jdbc"), ("db.engine", "mariadb")];
     let message = render(&annotations, &[("host", b"h"), ("database", b"a?b")]).unwrap_err();
-    assert!(message.contains("the value of field database holds a question mark"), "{message}");
+    assert!(message.contains("the value of field database contains a question mark"), "{message}");
 }
 
 #[test]
-fn a_database_named_like_a_dot_segment_is_rejected_in_a_uri() {
+fn a_database_that_is_a_dot_segment_is_rejected_in_uris() {
     let database = |name: &str, engine: &str| {
         let annotations = [("db.format", "uri"), ("db.engine", engine)];
         render(&annotations, &[("host", b"h"), ("database", name.as_bytes())])
     };
     for name in [".", ".."] {
         let message = database(name, "postgresql").unwrap_err();
-        assert!(message.contains("the value of field database holds dots alone"), "{message}");
-        assert!(database(name, "sqlserver").is_ok(), "its URI has no path segment");
+        assert!(message.contains("the value of field database contains dots alone"), "{message}");
+        assert!(database(name, "sqlserver").is_ok(), "its the database has a parameter");
     }
     assert!(database("...", "postgresql").is_ok());
 }
 
-/// A connection whose password needs escaping in every format.
+/// A connection whose password needs escaping must format.
 const CONNECTION: &[(&str, &[u8])] = &[
     ("username", b"app user"),
     ("password", b"p@ss:w/or'd\\"),
@@ -139,14 +139,14 @@ fn each_database_format_writes_its_documented_example() {
     }
 }
 
-/// Renders a URI of an engine from these fields.
+/// Renders a URI for an engine from these fields.
 fn uri(engine: &str, fields: &[(&str, &[u8])]) -> Result<String, String> {
     let files = render(&[("db.format", "uri"), ("db.engine", engine)], fields)?;
     Ok(String::from_utf8(files.into_values().next().unwrap()).unwrap())
 }
 
 #[test]
-fn hosts_can_be_addresses_lists_and_sockets_if_the_scheme_allows_it() {
+fn hosts_may_be_addresses_lists_and_sockets_if_the_engine_supports_them() {
     for (engine, host, expected) in [
         ("postgresql", "::1", "postgresql://[::1]:5432"),
         ("postgresql", "[fe80::1]:6000", "postgresql://[fe80::1]:6000"),
@@ -163,15 +163,15 @@ fn hosts_can_be_addresses_lists_and_sockets_if_the_scheme_allows_it() {
         assert_eq!(uri(engine, &[("host", host.as_bytes())]).as_deref(), Ok(expected));
     }
     for (engine, host, part) in [
-        ("redis", "a,b", "several hosts"),
-        ("redis", "/run/redis.sock", "path of a Unix socket"),
+        ("redis", "a,b", "only one host"),
+        ("redis", "/run/redis.sock", "Unix socket path"),
         ("postgresql", "a b", "field host is not a host name"),
         ("postgresql", "a:0", "field host is not a port"),
         ("postgresql", "a:+1", "field host is not a port"),
         ("postgresql", "user@evil", "field host is not a host name"),
         ("postgresql", "test-host\u{e9}", "field host is not a host name"),
         ("postgresql", "a,,b", "field host is not a host name"),
-        ("oracle", "a", "format uri is not for engine oracle"),
+        ("oracle", "a", "format uri does not support engine oracle"),
     ] {
         let message = uri(engine, &[("host", host.as_bytes())]).unwrap_err();
         assert!(message.contains(part) && !message.contains("test-host"), "{host}: {message}");
@@ -179,7 +179,7 @@ fn hosts_can_be_addresses_lists_and_sockets_if_the_scheme_allows_it() {
 }
 
 #[test]
-fn fields_are_found_under_their_usual_names() {
+fn fields_are_found_under_their_usual_names_and_empty_ones_are_ignored() {
     let fields: &[(&str, &[u8])] =
         &[("user", b"u"), ("pass", b"p"), ("endpoint", b"h"), ("db", b"d"), ("port", b"")];
     assert_eq!(uri("mariadb", fields).as_deref(), Ok("mariadb://u:p@h:3306/d"));
@@ -189,18 +189,15 @@ fn fields_are_found_under_their_usual_names() {
     );
     let message = uri("mariadb", &[("hostess", b"h")]).unwrap_err();
     assert!(
-        message.contains("there is no field host (or hostname, endpoint); name it with .keys or .set"),
+        message.contains("missing field host (aliases: hostname, endpoint); map it with .keys or .set"),
         "{message}"
     );
-    assert!(message.contains("there is hostess"), "{message}");
+    assert!(message.contains("; available: hostess"), "{message}");
     let files = render(&[("db.format", "uri")], &[("host", b"h"), ("type", b"postgres")]).unwrap();
     assert_eq!(files.into_values().next().unwrap(), b"postgresql://h:5432");
     for (fields, part) in [
         (&[("host", &b"h"[..])][..], "add .engine"),
-        (
-            &[("host", b"h"), ("type", b"test-engine")],
-            "field type is no engine that podcreds knows: add .engine",
-        ),
+        (&[("host", b"h"), ("type", b"test-engine")], "field type is not a supported engine: add .engine"),
     ] {
         let message = render(&[("db.format", "uri")], fields).unwrap_err();
         assert!(message.contains(part) && !message.contains("test-"), "{message}");
@@ -208,7 +205,7 @@ fn fields_are_found_under_their_usual_names() {
 }
 
 #[test]
-fn options_come_from_annotations_and_the_options_field_in_order() {
+fn options_are_in_the_order_of_the_annotations_then_of_the_field_options() {
     let fields: &[(&str, &[u8])] =
         &[("host", b"h"), ("options", b"?connect_timeout=10&application%5Fname=a%20b"), ("other", b"no")];
     let files = render(
@@ -230,7 +227,7 @@ fn options_come_from_annotations_and_the_options_field_in_order() {
 }
 
 #[test]
-fn credentials_with_one_pgpass_file_are_joined_in_order_of_name() {
+fn entries_are_merged_in_order_of_name_into_a_file_for_the_owner() {
     let both = credentials(&[
         ("b.secret", "s"),
         ("b.format", "pgpass"),
@@ -249,12 +246,12 @@ fn credentials_with_one_pgpass_file_are_joined_in_order_of_name() {
 }
 
 #[test]
-fn values_that_a_database_format_cannot_carry_are_an_error() {
+fn values_that_a_format_for_databases_cannot_represent_are_errors() {
     for (format, password, part) in [
-        ("pgpass", "test-\n", "field password holds a line break"),
-        ("pgservice", "test- ", "field password holds white space at its end"),
-        ("pgservice", "test-\nx", "field password holds a line break"),
-        ("pgservice", &"test-".repeat(300), "field password holds more than about 1000 bytes"),
+        ("pgpass", "test-\n", "field password contains a line break"),
+        ("pgservice", "test- ", "field password contains white space at its end"),
+        ("pgservice", "test-\nx", "field password contains a line break"),
+        ("pgservice", &"test-".repeat(300), "field password contains more than about 1000 bytes"),
         ("libpq", "test-\0", "field password is binary"),
         ("mycnf", "test-\0", "field password is binary"),
     ] {
@@ -263,13 +260,13 @@ fn values_that_a_database_format_cannot_carry_are_an_error() {
     }
     let oracle = [("db.format", "jdbc"), ("db.engine", "oracle")];
     let message = render(&oracle, &[("host", b"h"), ("password", b"a\"b")]).unwrap_err();
-    assert!(message.contains("field password holds a double quote"), "{message}");
+    assert!(message.contains("field password contains a double quote"), "{message}");
     let message = render(&[("db.format", "pgpass")], &[("host", b"h")]).unwrap_err();
-    assert!(message.contains("there is no field password (or pass)"), "{message}");
+    assert!(message.contains("missing field password (aliases: pass)"), "{message}");
 }
 
 #[test]
-fn a_connection_string_can_be_written_as_a_variable() {
+fn a_connection_string_can_be_the_value_of_variables() {
     let annotations =
         [("db.format", "uri"), ("db.engine", "postgresql"), ("db.variable", "DATABASE_URL, URL")];
     let files = render(&annotations, &[("host", b"h"), ("user", b"app"), ("pass", b"it's")]).unwrap();

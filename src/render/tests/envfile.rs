@@ -1,13 +1,12 @@
-//! `envfile`: every value that the kubelet reads back unchanged is written, every other one is rejected with the
-//! reason.
+//! `envfile`: values that the kubelet reads back unchanged are written, all others are rejected with the reason.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::render::tests::read_back::{any_text, program};
 
-/// Reads an env file byte by byte by the rules of the Kubernetes documentation. Where they are silent, it follows the
-/// kubelet's `ParseEnv`: a line including its line break has at most 64 KiB, and CR LF is a line break.
+/// Parses an env file byte by byte by the rules of the Kubernetes documentation. For details that the page omits, it follows follows the
+/// kubelet's `ParseEnv`: a line with its break has at most 64 KiB, and CR LF is a line break.
 /// <https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-via-file/#env-file-syntax>
 fn read_env_file(file: &[u8]) -> Result<Vec<(String, String)>, String> {
     let mut clean = Vec::new();
@@ -50,7 +49,7 @@ fn read_env_file(file: &[u8]) -> Result<Vec<(String, String)>, String> {
     }
 }
 
-/// The value of `field` as the kubelet finds it: the first entry wins, and an empty value counts as missing.
+/// Returns the value of `field` that the kubelet reads: the first entry, unless it is empty, which counts as missing.
 fn found_by_kubelet(file: &[u8], field: &str) -> Option<String> {
     let entries = read_env_file(file).ok()?;
     entries
@@ -73,22 +72,22 @@ fn each_field_is_a_line_in_single_quotes_in_order_of_name() {
 }
 
 #[test]
-fn values_the_kubelet_cannot_read_are_rejected_with_a_remedy() {
+fn values_that_the_kubelet_cannot_read_are_rejected_with_reason_and_remedy() {
     let long = "x".repeat(65_536);
     for (value, reason) in [
         (
             "",
-            "is empty, which the kubelet takes for missing: leave the field out with .keys, and mark its fileKeyRef optional: true",
+            "is empty, which the kubelet treats as missing: exclude the field with .keys, and mark its fileKeyRef optional: true",
         ),
         (
             "test-it's",
-            "holds a single quote, which ends a value for the kubelet: use format uri with .variable",
+            "contains a single quote, which the kubelet reads as the end of the value: use format uri with .variable",
         ),
-        ("test-\r\n", "holds CR LF, which the kubelet changes to LF: store it with LF alone"),
-        (long.as_str(), "has a line of 64 KiB or more, which the kubelet does not read: use format files"),
+        ("test-\r\n", "contains CR LF, which the kubelet converts to LF: store it with LF alone"),
+        (long.as_str(), "has a line of 64 KiB or more, which the kubelet cannot read: use format files"),
         (
             &"test-\n".repeat(25_000),
-            "is larger than 128 KiB, the most that Linux takes for a variable: use format files",
+            "is larger than 128 KiB, the Linux limit for one variable: use format files",
         ),
         ("test-\0", "is binary"),
     ] {
@@ -101,7 +100,7 @@ fn values_the_kubelet_cannot_read_are_rejected_with_a_remedy() {
 }
 
 #[test]
-fn a_line_may_be_as_long_as_the_kubelets_buffer() {
+fn a_line_may_fill_the_kubelets_buffer_exactly() {
     let fits = |first: usize, last: usize| {
         let value = format!("{}\nx\n{}", "a".repeat(first), "b".repeat(last));
         let written = envfile(&[("password", value.as_bytes())]);
@@ -117,7 +116,7 @@ fn a_line_may_be_as_long_as_the_kubelets_buffer() {
 }
 
 #[test]
-fn a_carriage_return_within_a_line_is_kept() {
+fn a_carriage_return_without_a_line_feed_is_kept() {
     for value in ["a\rb", "\r", "a\n\rb\r"] {
         let file = envfile(&[("a", value.as_bytes())]).unwrap();
         assert_eq!(found_by_kubelet(file.as_bytes(), "a").as_deref(), Some(value));
@@ -139,7 +138,7 @@ fn exported(annotations: &[(&str, &str)], secret: &[(&str, &[u8])]) -> Result<(S
 }
 
 #[test]
-fn a_url_variable_is_written_in_the_annotated_file_format() {
+fn a_url_is_assigned_in_the_file_format_of_the_annotation() {
     for (kind, path, start) in
         [("env", "db.env", "export URL='"), ("dotenv", "db.env", "URL='"), ("envfile", "db.envfile", "URL='")]
     {
@@ -174,24 +173,24 @@ fn a_connection_string_for_the_kubelet_has_no_quotes() {
     for password in ["it's", "a b", "a\\b", "a\nb", "\u{e9}"] {
         let message = with(password).unwrap_err();
         assert!(
-            message.contains("field password holds a character that a connection string needs"),
+            message.contains("field password contains a character that requires single quotes"),
             "{message}"
         );
     }
     let empty = [&annotations[..], &[("db.set", "application_name=''")]].concat();
     let secret: Vec<_> = CONNECTION.iter().copied().filter(|(key, _)| *key != "password").collect();
     let message = exported(&empty, &secret).unwrap_err();
-    assert!(message.contains("holds nothing"), "{message}");
+    assert!(message.contains("contains nothing"), "{message}");
 }
 
 #[test]
-fn a_url_with_a_single_quote_is_rejected_with_its_variables_name() {
+fn the_message_for_a_url_with_a_single_quote_names_its_variable() {
     let annotations = [("db.format", "jdbc"), ("db.engine", "sqlserver"), ("db.variable-format", "envfile")];
     let message = exported(&annotations, CONNECTION).unwrap_err();
-    assert!(message.contains("the value of field URL holds a single quote"), "{message}");
+    assert!(message.contains("the value of field URL contains a single quote"), "{message}");
 }
 
-/// The value of the variable VALUE after a POSIX shell has sourced the file.
+/// Returns the variable VALUE after a POSIX shell has sourced the file, which it reads as the kubelet does.
 fn sourced(shell: &str, file: &str) -> Vec<u8> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db.envfile");
@@ -211,7 +210,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_value_is_written_if_and_only_if_the_kubelet_reads_it_back(
+    fn a_value_is_written_exactly_if_the_kubelet_reads_it_back(
         value in any_text(),
         name in "[-._a-zA-Z0-9]{1,8}",
         before in "[-._a-zA-Z0-9]{1,8}",
@@ -235,7 +234,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
-    fn an_envfile_gives_a_shell_the_same_value(value in any_text()) {
+    fn a_shell_reads_an_envfile_as_the_kubelet_does(value in any_text()) {
         if let Ok(file) = envfile(&[("VALUE", value.as_bytes())]) {
             prop_assert_eq!(sourced("sh", &file), value.as_bytes());
         }

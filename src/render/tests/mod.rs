@@ -1,16 +1,17 @@
-//! Rendering tests that do not depend on the format; the modules below test single formats.
+//! Rendering tests that are independent of the format; the submodules test single formats each.
 
 mod databases;
 mod envfile;
 mod read_back;
 mod services;
 mod templates;
+mod uri_parse;
 
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::annotations::{DEFAULT_PREFIX, ReferenceScope, parse};
-use crate::credential::FieldName;
+use crate::credential::{FieldName, Format};
 use crate::object::{Kind, Namespace, ObjectData, ObjectRef};
 
 fn object(kind: Kind, name: &str) -> ObjectRef {
@@ -29,6 +30,14 @@ fn credentials(annotations: &[(&str, &str)]) -> Vec<Credential> {
 
 fn data(entries: &[(&str, &[u8])]) -> ObjectData {
     entries.iter().map(|(key, value)| ((*key).to_owned(), SecretBytes::new(value.to_vec()))).collect()
+}
+
+fn bundle(credentials: &[Credential], sources: &Sources) -> Result<Bundle, Errors> {
+    super::render(credentials, sources).map(|rendered| rendered.bundle)
+}
+
+fn hidden(credentials: &[Credential], sources: &Sources, placeholder: &str) -> Result<Bundle, Errors> {
+    render_redacted(credentials, sources, placeholder).map(|rendered| rendered.bundle)
 }
 
 /// Renders a credential `db` from Secret `s` and returns its files by path, or its errors.
@@ -80,7 +89,7 @@ fn an_empty_source_is_an_empty_document() {
 }
 
 #[test]
-fn keys_choose_and_rename_and_literals_are_added() {
+fn keys_select_and_rename_and_inline_fields_are_added() {
     let annotations = [("db.keys", "USER=username"), ("db.set", "HOST=db.prod"), ("db.format", "env")];
     assert_eq!(render(&annotations, PLAIN).unwrap()["db.env"], b"export HOST='db.prod'\nexport USER='app'\n");
 }
@@ -94,7 +103,10 @@ fn one_secret_can_have_a_key_under_two_names() {
 #[test]
 fn a_missing_key_is_an_error_that_lists_the_available_keys() {
     let message = render(&[("db.keys", "passwd")], PLAIN).unwrap_err();
-    assert_eq!(message, "credential db: Secret prod/s has no key passwd; it has password, username");
+    assert_eq!(
+        message,
+        "credential db: key passwd not found in Secret prod/s; available: password, username"
+    );
     let files = render(&[("db.keys", "passwd, username"), ("db.optional", "true")], PLAIN).unwrap();
     assert_eq!(files.into_keys().collect::<Vec<_>>(), ["db/username"]);
 }
@@ -125,7 +137,7 @@ fn an_optional_credential_without_its_source_has_no_files() {
 }
 
 #[test]
-fn skipped_credentials_and_fields_are_reported() {
+fn missing_inputs_of_optional_credentials_are_reported() {
     let optional = credentials(&[
         ("a.secret", "s"),
         ("a.keys", "username,passwd"),
@@ -136,18 +148,20 @@ fn skipped_credentials_and_fields_are_reported() {
     ]);
     let sources =
         Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN))), (object(Kind::Secret, "none"), None)]);
-    let told: Vec<_> = left_out(&optional, &sources).map(|omission| omission.to_string()).collect();
+    let rendered = super::render(&optional, &sources).unwrap();
+    assert_eq!(rendered.credentials, 2, "a skipped credential is not counted");
+    let reported: Vec<_> = rendered.omissions.iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        reported,
         [
-            "credential a is written without field passwd: Secret prod/s has no key passwd (.optional)",
-            "credential b is left out: there is no Secret prod/none (.optional)",
+            "writing optional credential a without field passwd: key passwd not found in Secret prod/s",
+            "skipping optional credential b: Secret prod/none not found",
         ]
     );
 }
 
 #[test]
-fn values_that_a_format_cannot_carry_are_an_error() {
+fn values_that_a_format_cannot_represent_are_errors() {
     for format in ["env", "dotenv", "envfile", "json", "yaml", "properties"] {
         let message = render(&[("db.format", format)], &[("a", b"test-\xff")]).unwrap_err();
         assert!(message.contains("field a is binary") && !message.contains("test-"), "{format}: {message}");
@@ -165,7 +179,7 @@ fn values_that_a_format_cannot_carry_are_an_error() {
 }
 
 #[test]
-fn format_env_rejects_variables_that_belong_to_the_shell() {
+fn variables_that_shells_reserve_are_rejected_in_env() {
     for name in [
         "RANDOM",
         "OPTIND",
@@ -192,7 +206,7 @@ fn format_env_rejects_variables_that_belong_to_the_shell() {
 fn keys_that_kubernetes_would_reject_are_rejected() {
     for key in ["../x", "a/b", "..", "a\nb"] {
         let message = render(&[], &[(key, b"test-password")]).unwrap_err();
-        assert!(message.contains("is no key") && !message.contains("test-password"), "{message}");
+        assert!(message.contains("invalid key") && !message.contains("test-password"), "{message}");
     }
 }
 
@@ -204,30 +218,30 @@ fn two_credentials_cannot_write_the_same_file() {
     let message = bundle(&two, &sources).unwrap_err().to_string();
     assert_eq!(
         message,
-        "credential b: needs \"a/username\" as a file, which credential a needs as a file: give one of them another .path"
+        "credential b: \"a/username\" as a file conflicts with credential a, which writes it as a file: change the .path of one of them"
     );
 }
 
 #[test]
-fn the_number_of_files_and_the_length_of_messages_are_bounded() {
+fn files_of_a_bundle_and_keys_in_a_message_are_bounded() {
     let many: Vec<_> = (0..=FILE_LIMIT).map(|i| format!("k{i}")).collect();
     let secret: Vec<_> = many.iter().map(|key| (key.as_str(), &b""[..])).collect();
-    assert!(render(&[], &secret).unwrap_err().contains("more than 10000 files together"));
+    assert!(render(&[], &secret).unwrap_err().contains("exceeds 10000 files"));
     let message = render(&[("db.keys", "none")], &secret).unwrap_err();
     assert!(message.contains(" and 9981 more") && message.len() < 500, "{message}");
 }
 
 #[test]
-fn the_size_of_a_bundle_and_the_number_of_errors_are_bounded() {
+fn bytes_of_a_bundle_are_bounded_and_all_errors_are_counted() {
     let large = vec![b'x'; BUNDLE_LIMIT];
-    assert!(render(&[], &[("a", &large), ("b", b"x")]).unwrap_err().contains("more than 33554432 bytes"));
+    assert!(render(&[], &[("a", &large), ("b", b"x")]).unwrap_err().contains("exceeds 33554432 bytes"));
     let keys: Vec<_> = (0..30).map(|i| format!("k{i}")).collect();
     let message = render(&[("db.keys", &keys.join(","))], PLAIN).unwrap_err();
     assert!(message.ends_with("and 10 more"), "{message}");
 }
 
 #[test]
-fn hidden_values_do_not_appear_in_the_output() {
+fn redacted_output_contains_no_value() {
     let with_literal =
         credentials(&[("db.secret", "s"), ("db.set", "x=test-literal"), ("db.format", "json")]);
     let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN)))]);

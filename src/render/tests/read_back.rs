@@ -6,9 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Covers every variable that a shell sets at startup, if podcreds would write it.
+/// Covers every variable that is set when a shell sets and if podcreds would write accepts any value and runs nothing.
 #[test]
-fn a_shell_executes_no_value_under_any_variable_name() {
+fn no_variable_makes_a_shell_run_its_value() {
     for (shell, list) in [("sh", "set"), ("bash", "compgen -v"), ("mksh", "typeset +")] {
         let Ok(output) = program(shell).args(["-c", list]).output() else { continue };
         let listed = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -27,7 +27,7 @@ fn a_shell_executes_no_value_under_any_variable_name() {
     }
 }
 
-/// Any text that a text format must carry, with a higher share of characters that are special in some format.
+/// Generates any text, with the characters that are special higher some format that are by chance.
 pub(crate) fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),

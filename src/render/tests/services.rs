@@ -3,13 +3,13 @@
 use super::*;
 use crate::object::ServiceData;
 
-/// The data of a Service as it is held after reading.
+/// The data of a fetched Service.
 fn service(ports: &[(&str, &str)]) -> ObjectData {
     let ports = ports.iter().map(|(name, number)| ((*name).to_owned(), (*number).into())).collect();
     ObjectData::Service(ServiceData { host: "db.prod.svc".into(), ports })
 }
 
-/// The files of a credential `db` from Secret `s` and Service `d`, or its errors.
+/// Renders a credential `db` from Secret `s` and Service `d`.
 fn render_with(
     annotations: &[(&str, &str)],
     secret: &[(&str, &[u8])],
@@ -25,7 +25,7 @@ fn render_with(
     Ok(bundle.into_iter().map(|(path, file)| (path.to_string(), text(file))).collect())
 }
 
-/// Renders Secret and Service in format `env`.
+/// Renders the Secret and the Service in format `env`.
 fn env(annotations: &[(&str, &str)], ports: &[(&str, &str)]) -> Result<String, String> {
     let all = [&[("db.format", "env")], annotations].concat();
     Ok(render_with(&all, &[("username", b"app")], ports)?.remove("db.env").unwrap())
@@ -34,14 +34,14 @@ fn env(annotations: &[(&str, &str)], ports: &[(&str, &str)]) -> Result<String, S
 const SEVERAL: &[(&str, &str)] = &[("9187", "1"), ("metrics", "9187"), ("sql", "5432")];
 
 #[test]
-fn a_secret_with_user_and_password_alone_makes_a_whole_uri() {
+fn a_service_completes_a_secret_with_only_user_and_password() {
     let annotations = [("db.format", "uri"), ("db.engine", "postgresql"), ("db.set", "database=orders")];
     let files = render_with(&annotations, PLAIN, &[("", "6432")]).unwrap();
     assert_eq!(files["db.uri"], "postgresql://app:it%27s%20a%20%22test%22%0A@db.prod.svc:6432/orders");
 }
 
 #[test]
-fn the_port_is_chosen_by_name_or_number_or_is_the_only_one() {
+fn the_port_is_selected_by_name_or_number_or_is_the_only_one() {
     for (chosen, ports, port) in [
         ("d", &[("", "6432")][..], "6432"),
         ("d", &[("sql", "5432")], "5432"),
@@ -57,33 +57,29 @@ fn the_port_is_chosen_by_name_or_number_or_is_the_only_one() {
 }
 
 #[test]
-fn an_ambiguous_or_unknown_port_is_an_error_that_lists_the_names() {
+fn a_port_that_cannot_be_selected_is_an_error_that_lists_the_ports() {
     for (chosen, ports, said) in [
         (
             "d",
             SEVERAL,
-            "Service prod/d has the ports 9187, metrics, sql: choose one in .service, for example prod/d:9187",
+            "Service prod/d has several ports (9187, metrics, sql): choose one in .service, for example prod/d:9187",
         ),
-        ("d:pg", SEVERAL, "Service prod/d has no port \"pg\"; it has 9187, metrics, sql"),
-        ("d:5434", SEVERAL, "Service prod/d has no port \"5434\"; it has 9187, metrics, sql"),
-        (
-            "d:pg",
-            &[("", "6432")],
-            "Service prod/d has no port \"pg\"; it has one without a name, which is meant",
-        ),
-        ("d:pg", &[], "Service prod/d has no port \"pg\"; it has none"),
+        ("d:pg", SEVERAL, "Service prod/d has no port \"pg\"; available: 9187, metrics, sql"),
+        ("d:5434", SEVERAL, "Service prod/d has no port \"5434\"; available: 9187, metrics, sql"),
+        ("d:pg", &[("", "6432")], "Service prod/d has no port \"pg\"; available: one unnamed port"),
+        ("d:pg", &[], "Service prod/d has no port \"pg\"; available: none"),
     ] {
         let message = env(&[("db.service", chosen)], ports).unwrap_err();
         assert!(message.starts_with(&format!("credential db: {said}")), "{message}");
-        // Reported once, together with the other errors.
+        // Reported once, together with the other problem.
         let message = env(&[("db.service", chosen), ("db.keys", "PGPORT=port, passwd")], ports).unwrap_err();
-        assert!(message.contains(said) && message.contains("has no key passwd"), "{message}");
+        assert!(message.contains(said) && message.contains("key passwd not found"), "{message}");
         assert_eq!(message.lines().count(), 2, "{message}");
     }
 }
 
 #[test]
-fn keys_rename_the_fields_of_a_service_and_keep_the_others() {
+fn keys_rename_the_fields_of_a_service_and_exclude_none() {
     for (keys, expected) in [
         ("username", "export host='db.prod.svc'\nexport port='5432'\nexport username='app'\n"),
         ("PGHOST=host, PGPORT=port", "export PGHOST='db.prod.svc'\nexport PGPORT='5432'\n"),
@@ -94,28 +90,28 @@ fn keys_rename_the_fields_of_a_service_and_keep_the_others() {
     let message = env(&[("db.keys", "PGPORT=port")], &[]).unwrap_err();
     assert_eq!(
         message,
-        "credential db: Secret prod/s and Service prod/d has no key port; it has username, host"
+        "credential db: key port not found in Secret prod/s and Service prod/d; available: username, host"
     );
 }
 
 #[test]
-fn a_field_from_a_secret_and_a_service_is_an_error_with_a_remedy() {
+fn a_field_of_a_secret_and_a_service_is_an_error_with_a_remedy() {
     let secret: &[(&str, &[u8])] = &[("host", b"old"), ("password", b"x")];
     for annotations in [&[][..], &[("db.keys", "host, password")], &[("db.keys", "password, host=password")]]
     {
         let message = render_with(annotations, secret, &[]).unwrap_err();
-        let said = "field host comes from Secret prod/s and from Service prod/d: a Service gives its host";
+        let said = "field host comes from Secret prod/s and from Service prod/d: a Service always provides host and port";
         assert!(message.contains(said), "{message}");
     }
     let message = render_with(&[("db.keys", "password"), ("db.set", "port=1")], secret, &[("", "5432")]);
-    let said = "field port comes from Service prod/d and from the annotation .set: a Service gives its host";
+    let said = "field port comes from Service prod/d and from the annotation .set: a Service always provides host and port";
     assert!(message.unwrap_err().contains(said));
     let helped = render_with(&[("db.keys", "password"), ("db.set", "port=1")], secret, &[]).unwrap();
     assert_eq!((helped["db/host"].as_str(), helped["db/port"].as_str()), ("db.prod.svc", "1"));
 }
 
 #[test]
-fn missing_parts_of_an_optional_service_are_skipped_and_reported() {
+fn missing_inputs_of_an_optional_service_are_omitted_and_reported() {
     let optional =
         |service| credentials(&[("db.secret", "s"), ("db.service", service), ("db.optional", "true")]);
     let sources = |service| {
@@ -124,36 +120,38 @@ fn missing_parts_of_an_optional_service_are_skipped_and_reported() {
             (object(Kind::Service, "d"), service),
         ])
     };
-    for (chosen, held, files, told) in [
-        ("d", None, 0, "credential db is left out: there is no Service prod/d (.optional)"),
+    for (chosen, content, files, expected) in [
+        ("d", None, 0, "skipping optional credential db: Service prod/d not found"),
         (
             "d:pg",
             Some(service(SEVERAL)),
             2,
-            "credential db is written without the port: Service prod/d has no port pg (.optional)",
+            "writing optional credential db without the port: port pg not found in Service prod/d",
         ),
     ] {
-        let (credentials, sources) = (optional(chosen), sources(held));
+        let (credentials, sources) = (optional(chosen), sources(content));
         assert_eq!(bundle(&credentials, &sources).unwrap().len(), files);
-        let said: Vec<_> = left_out(&credentials, &sources).map(|omission| omission.to_string()).collect();
-        assert_eq!(said, [told]);
+        let reported: Vec<_> =
+            missing_inputs(&credentials, &sources).map(|omission| omission.to_string()).collect();
+        assert_eq!(reported, [expected]);
     }
     let (credentials, sources) = (optional("d"), sources(Some(service(SEVERAL))));
     assert!(bundle(&credentials, &sources).is_err(), "an ambiguous port is not a missing one");
-    assert_eq!(left_out(&credentials, &sources).count(), 0);
+    assert_eq!(missing_inputs(&credentials, &sources).count(), 0);
     let keys = [("db.secret", "s"), ("db.service", "d"), ("db.keys", "P=port"), ("db.optional", "true")];
     let sources = Sources::from([
         (object(Kind::Secret, "s"), Some(data(&[]))),
         (object(Kind::Service, "d"), Some(service(&[]))),
     ]);
     let credentials = super::credentials(&keys);
-    let said: Vec<_> = left_out(&credentials, &sources).map(|omission| omission.to_string()).collect();
-    let told = "credential db is written without field P: Secret prod/s and Service prod/d has no key port (.optional)";
-    assert_eq!(said, [told]);
+    let reported: Vec<_> =
+        missing_inputs(&credentials, &sources).map(|omission| omission.to_string()).collect();
+    let expected = "writing optional credential db without field P: key port not found in Secret prod/s and Service prod/d";
+    assert_eq!(reported, [expected]);
 }
 
 #[test]
-fn a_template_from_a_config_map_can_use_the_fields_of_a_service() {
+fn a_template_of_a_config_map_may_use_the_fields_of_a_service() {
     let base = [("db.secret", "s"), ("db.service", "d"), ("db.template-from", "c/t"), ("db.keys", "H=host")];
     let sources = |template: &[u8]| {
         Sources::from([

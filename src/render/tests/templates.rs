@@ -20,7 +20,7 @@ fn render_from(annotations: &[(&str, &str)], config: Option<&[(&str, &[u8])]>) -
 }
 
 #[test]
-fn a_template_in_an_annotation_makes_one_file() {
+fn a_template_in_an_annotation_is_rendered_to_one_file() {
     let files = render(&[("db.template", "{{ username }}:{{ password | json }}")], PLAIN).unwrap();
     assert_eq!(files["db.txt"], b"app:\"it's a \\\"test\\\"\\n\"\n");
     let message = render(&[("db.template", "\n{{ passwd }}")], PLAIN).unwrap_err();
@@ -31,7 +31,7 @@ fn a_template_in_an_annotation_makes_one_file() {
 }
 
 #[test]
-fn a_config_map_with_a_template_is_not_a_source_of_fields() {
+fn a_template_in_a_config_map_provides_no_fields() {
     let config: &[(&str, &[u8])] = &[("t", b"{% for n in fields %}{{ n }} {% endfor %}"), ("other", b"x")];
     assert_eq!(render_from(&[], Some(config)).unwrap(), b"password username \n");
     for (annotations, config, expected) in [
@@ -46,8 +46,8 @@ fn a_config_map_with_a_template_is_not_a_source_of_fields() {
             &[("t", b"{{ password }}")],
             "unknown field \"password\"; available: username",
         ),
-        (&[], &[("t", b"\xff")], "ConfigMap prod/c, key t: the template is no text"),
-        (&[], &[("u", b"")], "ConfigMap prod/c has no key t; it has u"),
+        (&[], &[("t", b"\xff")], "ConfigMap prod/c, key t: the template is not text"),
+        (&[], &[("u", b"")], "key t not found in ConfigMap prod/c; available: u"),
     ] {
         let message = render_from(annotations, Some(config)).unwrap_err();
         assert!(message.contains(expected), "{expected}\nis not in\n{message}");
@@ -66,12 +66,13 @@ fn an_optional_credential_without_its_template_has_no_file() {
         (object(Kind::Secret, "s"), Some(data(PLAIN))),
         (object(Kind::ConfigMap, "c"), Some(data(&[]))),
     ]);
-    let told: Vec<_> = left_out(&credentials, &sources).map(|omission| omission.to_string()).collect();
-    assert_eq!(told, ["credential db is left out: ConfigMap prod/c has no key t (.optional)"]);
+    let reported: Vec<_> =
+        missing_inputs(&credentials, &sources).map(|omission| omission.to_string()).collect();
+    assert_eq!(reported, ["skipping optional credential db: key t not found in ConfigMap prod/c"]);
 }
 
 #[test]
-fn templates_render_with_hidden_values() {
+fn redacted_values_never_make_a_template_fail() {
     let text = b"{{ username }} {{ b64 | b64decode }} {{ fields[which] }} {{ raw | b64encode }}".as_slice();
     let secret: &[(&str, &[u8])] =
         &[("username", b"app"), ("b64", b"YXBw"), ("which", b"username"), ("raw", b"\xff")];

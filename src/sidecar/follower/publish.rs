@@ -1,13 +1,11 @@
 //! What the loop does with what it holds: renders and publishes it, and has the applications told.
 
 use std::collections::BTreeSet;
-use std::slice;
 use std::time::{Duration, Instant};
 
 use log::info;
 
 use crate::credential::Credential;
-use crate::render::left_out;
 use crate::sidecar::follower::Follower;
 use crate::sidecar::kept::{self, Kept};
 use crate::sidecar::notify::Notice;
@@ -55,13 +53,9 @@ impl Follower {
         match published {
             Ok(outcome) => {
                 self.publish.succeeded();
-                let sources = self.held.sources();
-                let known = self.credentials.iter().filter(|credential| !self.held.lacks(credential));
-                let omitted = known.flat_map(|credential| left_out(slice::from_ref(credential), sources));
-                let omitted = omitted.map(|omission| omission.to_string()).collect::<BTreeSet<_>>();
-                if self.omitted != omitted {
-                    omitted.difference(&self.omitted).for_each(|omission| info!("{omission}"));
-                    self.omitted = omitted;
+                if self.omitted != outcome.omissions {
+                    outcome.omissions.difference(&self.omitted).for_each(|omission| info!("{omission}"));
+                    self.omitted.clone_from(&outcome.omissions);
                 }
                 match &outcome.published {
                     Published::Swapped { version, changed } => {

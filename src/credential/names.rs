@@ -1,4 +1,4 @@
-//! The names in annotations: of a credential, and of a field or key.
+//! Validated names: of credentials, of fields and keys, and of environment variables.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ const FIELD_LIMIT: usize = 253;
 pub(crate) struct CredentialName(String);
 
 impl CredentialName {
-    /// The name, if it is one.
+    /// Returns `None` if the text is not a valid name.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let end = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         let inner = |b: u8| end(&b) || b == b'-' || b == b'_';
@@ -33,13 +33,12 @@ impl fmt::Display for CredentialName {
 }
 
 /// The name of a field, and the key of a Secret or ConfigMap: `[-._a-zA-Z0-9]+`, at most 253 characters, not `.` and
-/// not beginning with `..`, as Kubernetes has it, so that it can be a file's name.
+/// not beginning with `..`. Kubernetes has the same rule, so that a key can be a file name.
 /// Source: <https://kubernetes.io/docs/concepts/configuration/secret/#restriction-names-data>
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FieldName(String);
 
 impl FieldName {
-    /// Checks the name.
     pub(crate) fn parse(text: &str) -> Result<Self, FieldNameError> {
         let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let valid = !text.is_empty()
@@ -50,7 +49,6 @@ impl FieldName {
         if valid { Ok(Self(text.to_owned())) } else { Err(FieldNameError(text.to_owned())) }
     }
 
-    /// The name as text.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -62,10 +60,98 @@ impl fmt::Display for FieldName {
     }
 }
 
-/// A name that no key of a Secret can have.
+/// A text that cannot be the key of a Secret or ConfigMap.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{} is no key (letters, digits, `-`, `_` and `.`, at most 253, not beginning with `..`); commas or new lines stand between keys", RedactedPrefix(.0))]
+#[error(
+    "invalid key {}: use at most 253 letters, digits, `-`, `_` and `.`, not beginning with `..`; separate keys by commas or new lines",
+    RedactedPrefix(.0)
+)]
 pub(crate) struct FieldNameError(String);
+
+/// Variables that some shell computes or acts on, and those that decide where programs are found. When such a variable is
+/// assigned, a shell may evaluate the value as arithmetic (and run commands in it), reject it and skip the rest of the file,
+/// switch to another user, or search for programs elsewhere.
+/// Sources: the manuals of bash ("Shell Variables"), dash, mksh ("Parameters") and zsh ("Parameters Used By The Shell").
+const RESERVED_BY_SHELLS: [&str; 63] = [
+    "_",
+    "ARGC",
+    "ARGV0",
+    "BASH",
+    "BASHOPTS",
+    "BASHPID",
+    "BAUD",
+    "CDPATH",
+    "COLUMNS",
+    "DIRSTACK",
+    "DIRSTACKSIZE",
+    "EGID",
+    "ENV",
+    "ERRNO",
+    "EUID",
+    "EXECSHELL",
+    "FPATH",
+    "FUNCNAME",
+    "FUNCNEST",
+    "GID",
+    "GROUPS",
+    "HISTCHARS",
+    "HISTCMD",
+    "HISTSIZE",
+    "IFS",
+    "JOBMAX",
+    "KEYBOARD_HACK",
+    "KEYTIMEOUT",
+    "LANG",
+    "LINENO",
+    "LINES",
+    "LISTMAX",
+    "LOGCHECK",
+    "MAILCHECK",
+    "MODULE_PATH",
+    "OPTARG",
+    "OPTIND",
+    "PATH",
+    "PGRP",
+    "PIPESTATUS",
+    "POSIXLY_CORRECT",
+    "PPID",
+    "PS4",
+    "RANDOM",
+    "READNULLCMD",
+    "REPLY",
+    "SAVEHIST",
+    "SECONDS",
+    "SHELLOPTS",
+    "SHLVL",
+    "SRANDOM",
+    "TMOUT",
+    "TTYIDLE",
+    "UID",
+    "USERNAME",
+    "USER_ID",
+    "ZDOTDIR",
+    "argv",
+    "cdpath",
+    "fpath",
+    "path",
+    "psvar",
+    "status",
+];
+/// Prefixes of more such variables; `LD_` belongs to the dynamic linker.
+const RESERVED_PREFIXES: [&str; 9] =
+    ["BASH_", "COMP_", "EPOCH", "KSH", "LC_", "LD_", "TRY_BLOCK_", "ZLE_", "ZSH_"];
+
+/// Whether this is a valid name of an environment variable: `[A-Za-z_][A-Za-z0-9_]*`.
+/// Source: <https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap03.html#tag_03_216>
+pub(crate) fn is_env_name(name: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    !name.is_empty() && name.bytes().all(inner) && !name.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// Whether a shell or the dynamic linker computes or acts on the variable of this name, so that a Secret must never set it.
+pub(crate) fn is_reserved_by_shell(name: &str) -> bool {
+    RESERVED_BY_SHELLS.contains(&name) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,44 +1,40 @@
-//! Variables that get parts of a connection, in the vocabulary of vault-db-injector.
+//! Environment variables as vault-db-injector sets them: from the user name and the password, or from a URI with both.
 //! Source: <https://github.com/numberly/vault-db-injector>, `pkg/k8smutator/k8smutator.go`.
 
 use crate::credential::FieldName;
 use crate::text::Quoted;
 
-/// What an `env` file holds instead of the fields under their own names.
+/// The content of an `env` file that follows the annotations of vault-db-injector.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Variables {
-    /// `.mode: classic`: each of these variables gets the user or the password.
+pub(crate) enum InjectorEnv {
+    /// `.mode: classic`: variables for the user name and for the password.
     Classic {
-        /// For the user, at least one.
+        /// At least one name.
         user: Vec<FieldName>,
-        /// For the password, at least one.
+        /// At least one name.
         password: Vec<FieldName>,
     },
-    /// `.mode: uri`: each of these variables gets a URI with user and password in it.
+    /// `.mode: uri`: variables for a URI that contains user name and password.
     Uri {
-        /// At least one.
+        /// At least one name.
         names: Vec<FieldName>,
-        /// The URI.
         uri: UriTemplate,
     },
 }
 
-/// A URI into which user and password are put, in place of what may stand there.
+/// A URI into which the user name and the password are inserted, replacing any user info that it already has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UriTemplate {
-    /// With the `//`.
+    /// Up to and including `//`.
     scheme: String,
-    /// From the host on.
+    /// Everything from the host on.
     rest: String,
 }
 
 impl UriTemplate {
-    /// Reads `scheme://[user[:password]@]host…`.
-    ///
-    /// # Errors
-    /// For anything else, also where something else than user and password is left open.
+    /// Parses `scheme://[user[:password]@]host…`. Placeholders are allowed for user and password only.
     pub(crate) fn parse(text: &str) -> Result<Self, UriTemplateError> {
-        let error = || UriTemplateError(without_user(text));
+        let error = || UriTemplateError(without_user_info(text));
         let (scheme, rest) = text.split_once("://").ok_or_else(error)?;
         let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
         let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.bytes().all(inner);
@@ -53,26 +49,26 @@ impl UriTemplate {
         }
     }
 
-    /// What stands before the user.
+    /// The part before the user name.
     pub(crate) fn scheme(&self) -> &str {
         &self.scheme
     }
 
-    /// What stands behind the `@`.
+    /// The part after the `@`.
     pub(crate) fn rest(&self) -> &str {
         &self.rest
     }
 }
 
-/// What can be shown of a wrong one: somebody may have put a password there.
-fn without_user(text: &str) -> String {
+/// The part after the user info, which may contain a real password and must not be shown.
+fn without_user_info(text: &str) -> String {
     text.rsplit('@').next().unwrap_or_default().to_owned()
 }
 
-/// No URI into which user and password can be put.
+/// A text that is not a URI without user name and password.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "{} is no URI that only user and password are missing in: write scheme://@host:port/database",
+    "invalid URI {}: write scheme://@host:port/database, without user and password",
     Quoted(.0)
 )]
 pub(crate) struct UriTemplateError(String);
@@ -82,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn user_and_password_go_where_they_stood_or_were_left_out() {
+    fn user_and_password_replace_the_user_info_or_are_inserted() {
         for (text, scheme, rest) in [
             ("postgresql://@h:5432/d?sslmode=require", "postgresql://", "h:5432/d?sslmode=require"),
             ("postgresql://h/d", "postgresql://", "h/d"),

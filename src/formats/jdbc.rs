@@ -1,32 +1,26 @@
-//! `jdbc`: one JDBC URL with user and password in it, without a new line at the end.
+//! `jdbc`: a JDBC URL that contains user and password, without a line break at its end.
 //! Sources: <https://jdbc.postgresql.org/documentation/use/>,
 //! <https://dev.mysql.com/doc/connector-j/en/connector-j-reference-jdbc-url-format.html>,
 //! <https://mariadb.com/docs/connectors/mariadb-connector-j/about-mariadb-connector-j>,
 //! <https://learn.microsoft.com/en-us/sql/connect/jdbc/building-the-connection-url>,
 //! <https://docs.oracle.com/en/database/oracle/oracle-database/23/jjdbc/data-sources-and-URLs.html>
 
-use crate::credential::{Credential, Engine};
+use crate::credential::Engine;
 use crate::escape::{Unrepresentable, percent};
-use crate::render::connection::{Connection, Given, Host};
-use crate::render::error::Problem;
-use crate::render::fields::Fields;
+use crate::formats::connection::{Connection, FieldText, Host};
+use crate::formats::error::FormatError;
 use crate::secret::SecretBuffer;
 
-pub(crate) fn write(
-    _: &Credential,
-    fields: &Fields<'_>,
-    connection: &Connection<'_>,
-    out: &mut SecretBuffer,
-) -> Result<(), Problem> {
-    let engine = connection.needs_engine()?;
+pub(crate) fn write(connection: &Connection<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
+    let engine = connection.require_engine()?;
     match engine {
         Engine::Postgresql | Engine::Mysql | Engine::Mariadb => {
-            let hosts = connection.needs_hosts(fields)?;
+            let hosts = connection.require_hosts()?;
             with_query(engine, hosts, connection, out)
         }
-        Engine::Sqlserver => sqlserver(connection.needs_one_host(fields)?, connection, out),
-        Engine::Oracle => oracle(connection.needs_one_host(fields)?, connection, out),
-        _ => Err(Problem::NotForEngine { format: "jdbc", engine: engine.name() }),
+        Engine::Sqlserver => sqlserver(connection.require_one_host()?, connection, out),
+        Engine::Oracle => oracle(connection.require_one_host()?, connection, out),
+        _ => Err(FormatError::UnsupportedEngine { format: "jdbc", engine: engine.name() }),
     }
 }
 
@@ -36,8 +30,8 @@ fn with_query(
     hosts: &[Host<'_>],
     connection: &Connection<'_>,
     out: &mut SecretBuffer,
-) -> Result<(), Problem> {
-    let rule = if engine == Engine::Mariadb { as_it_is } else { percent };
+) -> Result<(), FormatError> {
+    let rule = if engine == Engine::Mariadb { raw_mariadb } else { percent };
     out.push_str("jdbc:");
     out.push_str(engine.name());
     out.push_str("://");
@@ -48,33 +42,33 @@ fn with_query(
     out.push_str("/");
     if let Some(database) = connection.database {
         if engine == Engine::Mariadb && database.text.contains('?') {
-            return Err(Problem::Refused { field: database.field.clone(), what: "a question mark" });
+            return Err(database.unsupported(Unrepresentable("a question mark")));
         }
         database.write(rule, out)?;
     }
     let mut separator = "?";
-    for (name, given) in [("user", connection.username), ("password", connection.password)] {
-        if let Some(given) = given {
+    for (name, value) in [("user", connection.username), ("password", connection.password)] {
+        if let Some(value) = value {
             out.push_str(separator);
             out.push_str(name);
             out.push_str("=");
-            given.write(rule, out)?;
+            value.write(rule, out)?;
             separator = "&";
         }
     }
     for option in &connection.options {
         out.push_str(separator);
-        percent(&option.name, out).map_err(|refused| option.refused(refused))?;
+        percent(&option.name, out).map_err(|refused| option.unsupported(refused))?;
         out.push_str("=");
-        rule(option.text(), out).map_err(|refused| option.refused(refused))?;
+        rule(option.text(), out).map_err(|refused| option.unsupported(refused))?;
         separator = "&";
     }
     Ok(())
 }
 
-/// MariaDB's driver, in all its versions, takes what stands between `&` and `&` as it is and decodes nothing
-/// (`UrlParser`, and `Configuration` since 3.0).
-fn as_it_is(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
+/// Writes a value for MariaDB's driver, which in all its versions splits the query at `&` and decodes nothing (`UrlParser`,
+/// and `Configuration` since 3.0).
+fn raw_mariadb(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
     if text.contains('&') {
         return Err(Unrepresentable("an ampersand"));
     }
@@ -85,20 +79,24 @@ fn as_it_is(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
     Ok(())
 }
 
-/// `jdbc:sqlserver://host:1433;databaseName=…;user=…;password={…}`: in braces everything stands for itself, but a closing
-/// one is doubled.
-fn sqlserver(host: &Host<'_>, connection: &Connection<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
+/// `jdbc:sqlserver://host:1433;databaseName=…;user=…;password={…}`: in braces only the
+/// closing brace is special, and is doubled.
+fn sqlserver(
+    host: &Host<'_>,
+    connection: &Connection<'_>,
+    out: &mut SecretBuffer,
+) -> Result<(), FormatError> {
     out.push_str("jdbc:sqlserver://");
     authority(Engine::Sqlserver, host, out)?;
     let Connection { database, username, password, options, .. } = connection;
-    for (name, given) in [("databaseName", database), ("user", username), ("password", password)] {
-        if let Some(given) = given {
-            property(name, given.text, out);
+    for (name, value) in [("databaseName", database), ("user", username), ("password", password)] {
+        if let Some(value) = value {
+            property(name, value.text, out);
         }
     }
     for option in options {
         if !option.name.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Err(option.refused(Unrepresentable("a name that is none")));
+            return Err(option.unsupported(Unrepresentable("an invalid option name")));
         }
         property(&option.name, option.text(), out);
     }
@@ -116,29 +114,34 @@ fn property(name: &str, value: &str, out: &mut SecretBuffer) {
     out.push_str("}");
 }
 
-/// `jdbc:oracle:thin:user/"password"@//host:1521/service`. The driver takes the text up to the last `@` and knows no
-/// escapes in it, so that a password with a double quote, which no Oracle password can hold, is refused.
-fn oracle(host: &Host<'_>, connection: &Connection<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
+/// `jdbc:oracle:thin:user/"password"@//host:1521/service`. The driver takes the text up to the last `@` and supports
+/// no escapes in it. A password with a double quote is rejected; no password of Oracle can contain one.
+fn oracle(host: &Host<'_>, connection: &Connection<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
     out.push_str("jdbc:oracle:thin:");
     if let Some(username) = connection.username {
-        plain(username, &['"', '/', '@', ' '], "a character that this URL has no escape for", out)?;
+        write_unescaped(username, &['"', '/', '@', ' '], "a character that this URL cannot escape", out)?;
     }
     if let Some(password) = connection.password {
         out.push_str("/\"");
-        plain(password, &['"'], "a double quote", out)?;
+        write_unescaped(password, &['"'], "a double quote", out)?;
         out.push_str("\"");
     }
     out.push_str("@//");
     authority(Engine::Oracle, host, out)?;
     if let Some(database) = connection.database {
         out.push_str("/");
-        plain(database, &['"', '/', '@', '?', ' '], "a character that this URL has no escape for", out)?;
+        write_unescaped(
+            database,
+            &['"', '/', '@', '?', ' '],
+            "a character that this URL cannot escape",
+            out,
+        )?;
     }
     let mut separator = "?";
     for option in &connection.options {
         let is_refused = |c: char| c.is_control() || ['?', '&', '=', '"', '@'].contains(&c);
         if option.name.contains(is_refused) || option.text().contains(is_refused) {
-            return Err(option.refused(Unrepresentable("a character that this URL has no escape for")));
+            return Err(option.unsupported(Unrepresentable("a character that this URL cannot escape")));
         }
         out.push_str(separator);
         out.push_str(&option.name);
@@ -149,22 +152,22 @@ fn oracle(host: &Host<'_>, connection: &Connection<'_>, out: &mut SecretBuffer) 
     Ok(())
 }
 
-fn plain(
-    given: Given<'_>,
-    refused: &[char],
+fn write_unescaped(
+    value: FieldText<'_>,
+    unsupported: &[char],
     what: &'static str,
     out: &mut SecretBuffer,
-) -> Result<(), Problem> {
-    if given.text.contains(refused) || given.text.contains(char::is_control) {
-        return Err(Problem::Refused { field: given.field.clone(), what });
+) -> Result<(), FormatError> {
+    if value.text.contains(unsupported) || value.text.contains(char::is_control) {
+        return Err(value.unsupported(Unrepresentable(what)));
     }
-    out.push_str(given.text);
+    out.push_str(value.text);
     Ok(())
 }
 
-fn authority(engine: Engine, host: &Host<'_>, out: &mut SecretBuffer) -> Result<(), Problem> {
+fn authority(engine: Engine, host: &Host<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
     if host.is_socket() {
-        return Err(Problem::NoSockets { engine: engine.name() });
+        return Err(FormatError::UnixSocket { engine: engine.name() });
     }
     if host.is_ipv6() {
         out.push_str("[");

@@ -1,0 +1,300 @@
+//! The connection that the fields of a credential describe: where the server is, how to log in, and options.
+//! Sources of the recognized names: the Secrets of CloudNativePG, Crunchy's PGO, Zalando's operator, RabbitMQ's cluster
+//! operator, and the Service Binding Specification; docs/formats/secrets.md has the whole list.
+
+use crate::credential::{Credential, Engine, FieldName};
+use crate::escape::{EscapeFn, Unrepresentable, percent_decode};
+use crate::formats::error::{FormatError, NameList};
+use crate::formats::field_alias::{
+    self, DATABASE, ENGINE, FieldAliases, HOST, IGNORED, OPTIONS, PASSWORD, PORT, URI, USERNAME,
+};
+use crate::formats::{Fields, field_text};
+use crate::secret::{SecretBuffer, SecretBytes};
+
+/// The parameters of a connection. An empty field counts as missing.
+pub(crate) struct Connection<'a> {
+    pub(crate) engine: Option<Engine>,
+    pub(crate) username: Option<FieldText<'a>>,
+    pub(crate) password: Option<FieldText<'a>>,
+    /// In the order of the field `host`, which may be a list.
+    pub(crate) hosts: Vec<Host<'a>>,
+    /// The port of the field `port`, which every host without its own port has.
+    pub(crate) port: Option<&'a str>,
+    pub(crate) database: Option<FieldText<'a>>,
+    /// In the order of `.keys` and `.set`, then in the order of the field `options`.
+    pub(crate) options: Vec<ConnParam>,
+    /// Every field, for messages about those that are missing.
+    fields: &'a Fields<'a>,
+}
+
+/// An option of a connection.
+#[derive(Clone)]
+pub(crate) struct ConnParam {
+    pub(crate) name: String,
+    pub(crate) value: SecretBytes,
+    /// The field that contains the name as well; the name is then as secret as the value.
+    pub(crate) from: Option<FieldName>,
+}
+
+impl ConnParam {
+    /// The value, which is always text.
+    pub(crate) fn text(&self) -> &str {
+        self.value.expose_text().unwrap_or_default()
+    }
+
+    pub(crate) fn unsupported(&self, Unrepresentable(what): Unrepresentable) -> FormatError {
+        match &self.from {
+            Some(field) => FormatError::Unsupported { field: field.clone(), what },
+            None => FormatError::UnsupportedOption { name: self.name.clone(), what },
+        }
+    }
+}
+
+/// The text of a field.
+#[derive(Clone, Copy)]
+pub(crate) struct FieldText<'a> {
+    pub(crate) field: &'a FieldName,
+    pub(crate) text: &'a str,
+}
+
+impl FieldText<'_> {
+    /// Writes the text by an escaping rule.
+    pub(crate) fn write(&self, rule: EscapeFn, out: &mut SecretBuffer) -> Result<(), FormatError> {
+        rule(self.text, out).map_err(|refused| self.unsupported(refused))
+    }
+
+    pub(crate) fn unsupported(&self, refused: Unrepresentable) -> FormatError {
+        FormatError::unsupported(self.field, refused)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Host<'a> {
+    /// A host name, an address (IPv6 without brackets), or the absolute path of a Unix socket or its directory.
+    pub(crate) name: &'a str,
+    /// The host's own port, or the common one.
+    pub(crate) port: Option<&'a str>,
+}
+
+impl Host<'_> {
+    pub(crate) fn is_socket(&self) -> bool {
+        self.name.starts_with('/')
+    }
+
+    pub(crate) fn is_ipv6(&self) -> bool {
+        self.name.contains(':')
+    }
+}
+
+impl<'a> Connection<'a> {
+    /// Reads the connection from fields. An `engine` of the annotations takes precedence over the fields.
+    pub(crate) fn from_fields(
+        credential: &Credential,
+        engine: Option<Engine>,
+        fields: &'a Fields<'a>,
+    ) -> Result<Self, FormatError> {
+        let find = |aliases| find_field(fields, aliases);
+        let port = find(PORT)?.map(|found| check_port(found).map(|()| found.text)).transpose()?;
+        let hosts = find(HOST)?.map_or_else(|| Ok(Vec::new()), |found| parse_hosts(found, port))?;
+        Ok(Self {
+            engine: engine.map_or_else(|| find_engine(fields), |engine| Ok(Some(engine)))?,
+            username: find(USERNAME)?,
+            password: find(PASSWORD)?,
+            hosts,
+            port,
+            database: find(DATABASE)?,
+            options: options(credential, fields)?,
+            fields,
+        })
+    }
+
+    pub(crate) fn require_engine(&self) -> Result<Engine, FormatError> {
+        self.engine.ok_or(FormatError::MissingEngine)
+    }
+
+    /// Returns at least one host.
+    pub(crate) fn require_hosts(&self) -> Result<&[Host<'a>], FormatError> {
+        if self.hosts.is_empty() { Err(missing_field(self.fields, HOST)) } else { Ok(&self.hosts) }
+    }
+
+    pub(crate) fn require_one_host(&self) -> Result<&Host<'a>, FormatError> {
+        match self.require_hosts()? {
+            [host] => Ok(host),
+            _ => Err(FormatError::SeveralHosts),
+        }
+    }
+
+    pub(crate) fn require_password(&self) -> Result<FieldText<'a>, FormatError> {
+        self.password.ok_or_else(|| missing_field(self.fields, PASSWORD))
+    }
+}
+
+fn missing_field(fields: &Fields<'_>, aliases: FieldAliases) -> FormatError {
+    FormatError::MissingField { aliases, available: NameList::new(fields.keys().map(FieldName::as_str)) }
+}
+
+/// Finds the first field with one of these names that is not empty.
+pub(crate) fn find_field<'a>(
+    fields: &'a Fields<'a>,
+    aliases: FieldAliases,
+) -> Result<Option<FieldText<'a>>, FormatError> {
+    for name in aliases.0 {
+        let found =
+            fields.iter().find(|(field, value)| field.as_str() == *name && !value.expose().is_empty());
+        if let Some((field, value)) = found {
+            return Ok(Some(FieldText { field, text: field_text(field, value)? }));
+        }
+    }
+    Ok(None)
+}
+
+pub(crate) fn require_field<'a>(
+    fields: &'a Fields<'a>,
+    aliases: FieldAliases,
+) -> Result<FieldText<'a>, FormatError> {
+    find_field(fields, aliases)?.ok_or_else(|| missing_field(fields, aliases))
+}
+
+/// Finds the engine in the field `engine` or `type`, or in the scheme of the URI. The field names the service alone, so the
+/// scheme decides whether the service is reached over TLS.
+fn find_engine(fields: &Fields<'_>) -> Result<Option<Engine>, FormatError> {
+    let of_uri = find_uri(fields)?.map(|(_, engine)| engine);
+    let Some(found) = find_field(fields, ENGINE)? else { return Ok(of_uri) };
+    let named = Engine::parse(found.text.trim())
+        .map_err(|_| FormatError::UnknownEngine { field: found.field.clone() })?;
+    Ok(match (named, of_uri) {
+        (Engine::Amqp, Some(Engine::Amqps)) | (Engine::Redis, Some(Engine::Rediss)) => of_uri,
+        _ => Some(named),
+    })
+}
+
+/// Finds the field with a whole URI, if its scheme is that of a database engine.
+pub(crate) fn find_uri<'a>(fields: &'a Fields<'a>) -> Result<Option<(FieldText<'a>, Engine)>, FormatError> {
+    let found = find_field(fields, URI)?;
+    Ok(found.and_then(|uri| Some((uri, Engine::parse(uri.text.trim().split_once("://")?.0).ok()?))))
+}
+
+/// Parses a comma-separated list of hosts: `name`, `name:port`, an IPv6 address with or without brackets, or a path.
+pub(crate) fn parse_hosts<'a>(
+    list: FieldText<'a>,
+    port: Option<&'a str>,
+) -> Result<Vec<Host<'a>>, FormatError> {
+    let bad = || FormatError::InvalidField {
+        field: list.field.clone(),
+        expected: "a host name, an address or an absolute path, or a comma-separated list of them",
+    };
+    let parse = |text: &'a str| {
+        let (name, own) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((name, "")) => (name, None),
+            Some((name, rest)) => (name, Some(rest.strip_prefix(':').ok_or_else(bad)?)),
+            None if text.starts_with('/') || text.matches(':').count() > 1 => (text, None),
+            None => text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port))),
+        };
+        own.map_or(Ok(()), |port| check_port(FieldText { text: port, ..list }))?;
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        let is_good = match name.as_bytes() {
+            [] => false,
+            [b'/', rest @ ..] => rest.iter().all(|b| (b' '..=b'~').contains(b)),
+            _ if name.contains(':') => name.parse::<core::net::Ipv6Addr>().is_ok(),
+            bytes => bytes.iter().all(|b| is_plain(*b)),
+        };
+        if is_good { Ok(Host { name, port: own.or(port) }) } else { Err(bad()) }
+    };
+    list.text.trim().split(',').map(|text| parse(text.trim())).collect()
+}
+
+fn check_port(port: FieldText<'_>) -> Result<(), FormatError> {
+    let digits = port.text.bytes().all(|b| b.is_ascii_digit());
+    match port.text.parse::<u16>() {
+        Ok(1..) if digits => Ok(()),
+        _ => {
+            Err(FormatError::InvalidField { field: port.field.clone(), expected: "a port, from 1 to 65535" })
+        }
+    }
+}
+
+/// Collects the options: fields that `.keys` and `.set` name and that are not part of an address or login, then the field
+/// `options`, which has the form of a URI query.
+fn options(credential: &Credential, fields: &Fields<'_>) -> Result<Vec<ConnParam>, FormatError> {
+    let is_option = |field: &&FieldName| {
+        let field = field.as_str();
+        !field_alias::ALL.iter().any(|aliases| aliases.contains(field)) && !IGNORED.contains(&field)
+    };
+    let mut options: Vec<ConnParam> = Vec::new();
+    for field in credential.named_fields().filter(is_option) {
+        // A field of an optional credential may be missing.
+        if let Some(value) = fields.get(field) {
+            field_text(field, value)?;
+            options.push(ConnParam { name: field.to_string(), value: (*value).clone(), from: None });
+        }
+    }
+    if let Some(query) = find_field(fields, OPTIONS)? {
+        let bad = || FormatError::InvalidField {
+            field: query.field.clone(),
+            expected: "options as in a URI, name=value&name=value, without user, password, host, port and database",
+        };
+        for pair in query.text.trim().trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').ok_or_else(bad)?;
+            let name =
+                percent_decode(name).and_then(|name| Some(name.expose_text()?.to_owned())).ok_or_else(bad)?;
+            let is_text = |value: &SecretBytes| value.expose_text().is_some_and(|text| !text.contains('\0'));
+            let value = percent_decode(value).filter(is_text).ok_or_else(bad)?;
+            let is_taken = options.iter().any(|other| other.name == name) || is_reserved(&name);
+            if name.is_empty() || name.contains('\0') || is_taken {
+                return Err(bad());
+            }
+            options.push(ConnParam { name, value, from: Some(query.field.clone()) });
+        }
+    }
+    Ok(options)
+}
+
+/// Names of options that would override the server, user or database of the fields.
+const RESERVED: [&str; 18] = [
+    "user",
+    "username",
+    "password",
+    "pass",
+    "host",
+    "hostname",
+    "hostaddr",
+    "endpoint",
+    "port",
+    "database",
+    "dbname",
+    "db",
+    "databasename",
+    "servername",
+    "portnumber",
+    "instancename",
+    "service",
+    "socket",
+];
+
+fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name.to_ascii_lowercase().as_str())
+}
+
+/// Placeholder for redacted values, which satisfies the grammar of every format.
+const REDACTED: &str = "hidden";
+
+impl<'a> Connection<'a> {
+    /// Replaces every value by a placeholder, so that the output can be shown.
+    pub(crate) fn redacted(mut self) -> Self {
+        for field in [&mut self.username, &mut self.password, &mut self.database].into_iter().flatten() {
+            field.text = REDACTED;
+        }
+        for host in &mut self.hosts {
+            host.name = if host.is_socket() { "/hidden" } else { REDACTED };
+            host.port = host.port.map(|_| "1");
+        }
+        self.port = self.port.map(|_| "1");
+        for option in &mut self.options {
+            option.value = REDACTED.into();
+            if option.from.is_some() {
+                REDACTED.clone_into(&mut option.name);
+            }
+        }
+        self
+    }
+}

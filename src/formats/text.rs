@@ -1,0 +1,225 @@
+//! Formats that write every field under its own name: `env`, `dotenv` and `envfile` set environment variables; `json`, `yaml`
+//! and `properties` are documents.
+
+use std::collections::BTreeMap;
+
+use crate::credential::{EnvExport, EnvFileFormat, FieldName, is_env_name, is_reserved_by_shell};
+use crate::escape::{self, EscapeFn};
+use crate::formats::error::FormatError;
+use crate::formats::{Fields, field_text};
+use crate::secret::{SecretBuffer, SecretBytes};
+
+/// Writes the fields to a file that sets environment variables.
+pub(crate) fn write_env_file(
+    format: EnvFileFormat,
+    fields: &Fields<'_>,
+    out: &mut SecretBuffer,
+) -> Result<(), FormatError> {
+    match format {
+        EnvFileFormat::Env => write_env(fields, out),
+        EnvFileFormat::Dotenv => write_dotenv(fields, out),
+        EnvFileFormat::Envfile => write_envfile(fields, out),
+    }
+}
+
+/// Returns a file that sets each of the exported variables to this text.
+pub(crate) fn export_env(export: &EnvExport, text: &SecretBytes) -> Result<SecretBytes, FormatError> {
+    let mut out = SecretBuffer::default();
+    let variables = export.names.iter().map(|name| (name.clone(), text));
+    write_env_file(export.file, &variables.collect::<BTreeMap<_, _>>(), &mut out)?;
+    Ok(out.finish())
+}
+
+/// `env`: `export NAME='value'` lines that any POSIX shell can source, whatever the values contain. `export` passes the
+/// variables to the programs that the shell starts.
+pub(crate) fn write_env(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
+    for (field, value) in fields {
+        let name = env_name(field)?;
+        if is_reserved_by_shell(name) {
+            return Err(FormatError::ReservedByShell { field: field.clone() });
+        }
+        out.push_str("export ");
+        out.push_str(name);
+        out.push_str("=");
+        write_escaped(escape::shell, field, value, out)?;
+        out.push_str("\n");
+    }
+    Ok(())
+}
+
+/// `dotenv`: `NAME='value'` lines, with double quotes around a value that contains a single quote. There is no standard, and
+/// libraries differ in escapes and in what they expand. So a value is written only if Node's dotenv (from version 16), Node's
+/// own `--env-file`, python-dotenv and Rust's dotenvy all read it back unchanged; otherwise it is an error.
+///
+/// Sources: <https://github.com/motdotla/dotenv>, <https://nodejs.org/api/util.html#utilparseenvcontent>,
+/// <https://github.com/theskumar/python-dotenv>, <https://github.com/allan2/dotenvy>
+fn write_dotenv(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
+    for (field, value) in fields {
+        let (name, text) = (env_name(field)?, field_text(field, value)?);
+        let quote =
+            dotenv_quote(text).map_err(|what| FormatError::NotPortable { field: field.clone(), what })?;
+        out.push_str(name);
+        out.push_str("=");
+        out.push_str(quote);
+        out.push_str(text);
+        out.push_str(quote);
+        out.push_str("\n");
+    }
+    Ok(())
+}
+
+/// Returns the quotes in which every library reads this text unchanged, or what in the text prevents that.
+fn dotenv_quote(text: &str) -> Result<&'static str, &'static str> {
+    // Node turns CR LF into LF, also in quotes.
+    if text.contains('\r') {
+        return Err("a carriage return");
+    }
+    // python-dotenv expands `${…}` in single quotes; dotenvy expands `$` in double quotes; dotenv-expand runs `$(…)`.
+    if text.contains("${") || text.contains("$(") {
+        return Err("${ or $(");
+    }
+    // In single quotes python-dotenv reads `\\` and `\'` as escapes, the others none; in double quotes all have more.
+    let escapes = text.contains("\\\\") || text.ends_with('\\');
+    match (text.contains('\''), text.contains('"')) {
+        (false, _) if escapes => Err("consecutive backslashes or a trailing backslash"),
+        (false, _) => Ok("'"),
+        (true, true) => Err("both kinds of quotes"),
+        (true, false) if text.contains(['\\', '$', '`']) => Err("a single quote together with \\, $ or `"),
+        (true, false) => Ok("\""),
+    }
+}
+
+/// The longest line that the kubelet reads, without its line break: `bufio.Scanner` has a buffer of 64 KiB for the line and
+/// its break. One longer line makes the whole file unreadable.
+const KUBELET_LINE_LIMIT: usize = 64 * 1024 - 1;
+/// The Linux limit for one variable: its name, `=`, its value and a NUL (`MAX_ARG_STRLEN`, execve(2)).
+const VARIABLE_LIMIT: usize = 128 * 1024;
+
+/// `envfile`: `NAME='value'` lines that the kubelet reads for `env[].valueFrom.fileKeyRef` (KEP-3721, on by default since
+/// Kubernetes 1.35). Every field name is a valid key: printable ASCII without `=`. The pod's manifest maps keys to variables.
+///
+/// Nothing between the single quotes is special, so a single quote cannot be written at all. If the kubelet cannot read the
+/// file, it does not start the container and gives no reason. So every value that it would reject or change is an error here.
+///
+/// Sources: <https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-via-file/#env-file-syntax>,
+/// and `ParseEnv` in `pkg/kubelet/util/env` of Kubernetes 1.35 to 1.37 for details that the page omits.
+fn write_envfile(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
+    for (field, value) in fields {
+        let text = field_text(field, value)?;
+        if let Some((problem, remedy)) = kubelet_problem(field, text) {
+            return Err(FormatError::NotForKubelet { field: field.clone(), problem, remedy });
+        }
+        out.push_str(field.as_str());
+        out.push_str("='");
+        out.push_str(text);
+        out.push_str("'\n");
+    }
+    Ok(())
+}
+
+/// Returns why the kubelet cannot read this value, and what to do about it.
+fn kubelet_problem(field: &FieldName, text: &str) -> Option<(&'static str, &'static str)> {
+    if text.is_empty() {
+        return Some((
+            "is empty, which the kubelet treats as missing",
+            "exclude the field with .keys, and mark its fileKeyRef optional: true",
+        ));
+    }
+    if text.contains('\'') {
+        return Some((
+            "contains a single quote, which the kubelet reads as the end of the value",
+            "use format uri with .variable, which encodes it, or format env with podcreds exec",
+        ));
+    }
+    if text.contains("\r\n") {
+        return Some((
+            "contains CR LF, which the kubelet converts to LF",
+            "store it with LF alone, or use format env with podcreds exec",
+        ));
+    }
+    let last = text.matches('\n').count();
+    let is_long = |(index, line): (usize, &str)| {
+        let before = if index == 0 { field.as_str().len() + "='".len() } else { 0 };
+        let after = if index == last { "'".len() } else { 0 };
+        before + line.len() + after > KUBELET_LINE_LIMIT
+    };
+    if text.split('\n').enumerate().any(is_long) {
+        return Some(("has a line of 64 KiB or more, which the kubelet cannot read", "use format files"));
+    }
+    if field.as_str().len() + text.len() + "=\0".len() > VARIABLE_LIMIT {
+        return Some(("is larger than 128 KiB, the Linux limit for one variable", "use format files"));
+    }
+    None
+}
+
+/// `json`: an object of strings, indented by two spaces (RFC 8259).
+pub(crate) fn write_json(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
+    let mut members = BTreeMap::new();
+    for (field, value) in fields {
+        let text = value.expose_text().ok_or_else(|| FormatError::Binary { field: field.clone() })?;
+        members.insert(field.as_str(), text);
+    }
+    // Serializing strings into memory cannot fail.
+    let _ = serde_json::to_writer_pretty(&mut *out, &members);
+    out.push_str("\n");
+    Ok(())
+}
+
+/// Plain scalars that YAML 1.1 or 1.2 does not read as strings.
+/// Source: <https://yaml.org/type/bool.html>, <https://yaml.org/type/null.html>
+const YAML_RESERVED: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
+
+/// `yaml`: a mapping of strings, one `key: "value"` line per field. Every value is in double quotes.
+pub(crate) fn write_yaml(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
+    if fields.is_empty() {
+        out.push_str("{}\n");
+    }
+    for (field, value) in fields {
+        if is_plain_yaml_key(field.as_str()) {
+            out.push_str(field.as_str());
+        } else {
+            write_escaped(escape::yaml, field, &field.as_str().into(), out)?;
+        }
+        out.push_str(": ");
+        write_escaped(escape::yaml, field, value, out)?;
+        out.push_str("\n");
+    }
+    Ok(())
+}
+
+/// Whether every reader takes this name for a string without quotes: it begins with a letter, is not reserved, and is not
+/// what some readers of YAML 1.1 parse as an exponent (`e3`).
+fn is_plain_yaml_key(name: &str) -> bool {
+    let digits = |rest: &str| rest.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && !YAML_RESERVED.iter().any(|word| word.eq_ignore_ascii_case(name))
+        && !name.strip_prefix(['e', 'E']).is_some_and(digits)
+}
+
+/// `properties`: one `key=value` line per field, for `java.util.Properties`. Field names need no escapes.
+pub(crate) fn write_properties(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
+    for (field, value) in fields {
+        out.push_str(field.as_str());
+        out.push_str("=");
+        write_escaped(escape::properties, field, value, out)?;
+        out.push_str("\n");
+    }
+    Ok(())
+}
+
+/// Returns the field's name if it is valid for an environment variable.
+fn env_name(field: &FieldName) -> Result<&str, FormatError> {
+    let name = field.as_str();
+    if is_env_name(name) { Ok(name) } else { Err(FormatError::InvalidEnvName { field: field.clone() }) }
+}
+
+/// Writes a field's value by an escaping rule.
+fn write_escaped(
+    rule: EscapeFn,
+    field: &FieldName,
+    value: &SecretBytes,
+    out: &mut SecretBuffer,
+) -> Result<(), FormatError> {
+    let text = value.expose_text().ok_or_else(|| FormatError::Binary { field: field.clone() })?;
+    rule(text, out).map_err(|refused| FormatError::unsupported(field, refused))
+}

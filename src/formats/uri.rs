@@ -1,0 +1,276 @@
+//! `uri`: a URI that contains user and password, without a line break at its end. Every part is percent-encoded. The second
+//! half of this file reads such a URI from a Secret.
+//! Sources: RFC 3986; for the forms, the documentation of each engine's clients, listed in docs/formats/uri.md.
+
+use std::slice;
+
+use crate::credential::{Credential, Engine, FieldName};
+use crate::escape::{Unrepresentable, percent, percent_decode};
+use crate::formats::Fields;
+use crate::formats::connection::{ConnParam, Connection, FieldText, Host, find_field, find_uri, parse_hosts};
+use crate::formats::error::FormatError;
+use crate::formats::field_alias::{DATABASE, FieldAliases, HOST, OPTIONS, PASSWORD, PORT, USERNAME};
+use crate::secret::{SecretBuffer, SecretBytes};
+
+pub(crate) fn write(connection: &Connection<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
+    let engine = connection.require_engine()?;
+    if engine == Engine::Oracle {
+        return Err(FormatError::UnsupportedEngine { format: "uri", engine: engine.name() });
+    }
+    let hosts = match engine {
+        Engine::Postgresql | Engine::Mongodb | Engine::Clickhouse | Engine::Cassandra => {
+            connection.require_hosts()?
+        }
+        _ => slice::from_ref(connection.require_one_host()?),
+    };
+    if hosts.len() > 1 && hosts.iter().any(Host::is_socket) {
+        return Err(FormatError::SeveralHosts);
+    }
+    let mut query = Query::default();
+    out.push_str(engine.name());
+    out.push_str("://");
+    user_info(engine, connection, out)?;
+    for (index, host) in hosts.iter().enumerate() {
+        out.push_str(if index == 0 { "" } else { "," });
+        authority(engine, host, &mut query, out)?;
+    }
+    database(engine, connection.database, &mut query, out)?;
+    query.0.extend(connection.options.iter().cloned());
+    query.write(out)
+}
+
+/// Writes `user:password@`, without the parts that are missing.
+fn user_info(engine: Engine, connection: &Connection<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
+    let Connection { username, password, .. } = connection;
+    match username {
+        Some(username) => username.write(percent, out)?,
+        // Clients of Redis differ if the user is empty. Since Redis 6, a password alone belongs to the user `default`.
+        None if password.is_some() && matches!(engine, Engine::Redis | Engine::Rediss) => {
+            out.push_str("default")
+        }
+        None => {}
+    }
+    if let Some(password) = password {
+        out.push_str(":");
+        password.write(percent, out)?;
+    }
+    if username.is_some() || password.is_some() {
+        out.push_str("@");
+    }
+    Ok(())
+}
+
+/// Writes a host with its port in the form of the engine's clients.
+fn authority(
+    engine: Engine,
+    host: &Host<'_>,
+    query: &mut Query,
+    out: &mut SecretBuffer,
+) -> Result<(), FormatError> {
+    if host.is_socket() {
+        return socket(engine, host, query, out);
+    }
+    if host.is_ipv6() {
+        out.push_str("[");
+        out.push_str(host.name);
+        out.push_str("]");
+    } else {
+        out.push_str(host.name);
+    }
+    // The ports of `mongodb+srv` come from a DNS record, and its clients reject a URI with a port.
+    if engine != Engine::MongodbSrv {
+        let default = engine.default_port().map(|port| port.to_string());
+        if let Some(port) = host.port.or(default.as_deref()) {
+            out.push_str(":");
+            out.push_str(port);
+        }
+    }
+    Ok(())
+}
+
+/// Writes a Unix socket: libpq expects its directory as the host of the query, others a path in place of the host.
+fn socket(
+    engine: Engine,
+    host: &Host<'_>,
+    query: &mut Query,
+    out: &mut SecretBuffer,
+) -> Result<(), FormatError> {
+    match engine {
+        Engine::Postgresql => {
+            query.add("host", host.name);
+            if let Some(port) = host.port {
+                query.add("port", port);
+            }
+        }
+        Engine::Mysql | Engine::Mariadb | Engine::Mongodb => {
+            percent(host.name, out)
+                .map_err(|Unrepresentable(_)| FormatError::UnixSocket { engine: engine.name() })?;
+        }
+        _ => return Err(FormatError::UnixSocket { engine: engine.name() }),
+    }
+    Ok(())
+}
+
+/// Writes the database as the path, or for SQL Server as a parameter, because its path is an instance.
+fn database(
+    engine: Engine,
+    database: Option<FieldText<'_>>,
+    query: &mut Query,
+    out: &mut SecretBuffer,
+) -> Result<(), FormatError> {
+    match (engine, database) {
+        (Engine::Sqlserver, Some(database)) => query.add("database", database.text),
+        // Readers remove such a path, encoded or not (RFC 3986, section 5.2.4).
+        (_, Some(database @ FieldText { text: "." | "..", .. })) => {
+            return Err(database.unsupported(Unrepresentable("dots alone")));
+        }
+        (_, Some(database)) => {
+            out.push_str("/");
+            database.write(percent, out)?;
+        }
+        // Options of MongoDB must follow a path, even an empty one.
+        (Engine::Mongodb | Engine::MongodbSrv, None) => out.push_str("/"),
+        (_, None) => {}
+    }
+    Ok(())
+}
+
+/// The parameters after the `?`.
+#[derive(Default)]
+struct Query(Vec<ConnParam>);
+
+impl Query {
+    fn add(&mut self, name: &str, value: &str) {
+        self.0.push(ConnParam { name: name.to_owned(), value: value.into(), from: None });
+    }
+
+    fn write(self, out: &mut SecretBuffer) -> Result<(), FormatError> {
+        for (index, option) in self.0.iter().enumerate() {
+            out.push_str(if index == 0 { "?" } else { "&" });
+            percent(&option.name, out).map_err(|refused| option.unsupported(refused))?;
+            out.push_str("=");
+            percent(option.text(), out).map_err(|refused| option.unsupported(refused))?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads the values that only the URI among the fields contains, each under its preferred field name. Some Secrets have the
+/// address only there: <https://github.com/mongodb/mongodb-kubernetes/blob/master/docs/mongodbcommunity/deploy-configure.md>.
+///
+/// The URI is read only if no field names a host, and then for every missing value: fields take precedence. It is parsed
+/// strictly by RFC 3986, extended by the lists of hosts that some engines have. A password that was not encoded would shift
+/// the parts around it, so nothing is read from a URI in which a part contains a character that should be encoded.
+pub(crate) fn missing_fields(
+    credential: &Credential,
+    fields: &Fields<'_>,
+) -> Result<Vec<(FieldName, SecretBytes)>, FormatError> {
+    let Some((uri, engine)) = find_uri(fields)? else { return Ok(Vec::new()) };
+    if find_field(fields, HOST)?.is_some() {
+        return Ok(Vec::new());
+    }
+    let bad = || FormatError::InvalidField { field: uri.field.clone(), expected: FORM };
+    let mut missing = Vec::new();
+    for (aliases, value) in parse(uri, engine, credential).ok_or_else(bad)? {
+        if find_field(fields, aliases)?.is_none() {
+            let value = if aliases == HOST && find_field(fields, PORT)?.is_some() {
+                strip_ports(uri, &value)
+            } else {
+                value
+            };
+            missing.push((FieldName::parse(aliases.name()).map_err(|_| bad())?, value));
+        }
+    }
+    Ok(missing)
+}
+
+/// Removes the ports of the hosts, because a field with the port takes precedence.
+fn strip_ports(uri: FieldText<'_>, value: &SecretBytes) -> SecretBytes {
+    let text = value.expose_text().unwrap_or_default();
+    let hosts = parse_hosts(FieldText { text, ..uri }, None).unwrap_or_default();
+    let names: Vec<_> = hosts.iter().map(|host| host.name).collect();
+    names.join(",").as_str().into()
+}
+
+/// The expected form, for messages.
+const FORM: &str = "a URI with percent-encoded parts, scheme://user:password@host:port/database?options; \
+                    it is not read if .keys or .set name the host";
+
+/// Splits a URI into its parts. Hosts and options stay encoded, the others are decoded. Returns `None` if any part is invalid.
+fn parse(
+    uri: FieldText<'_>,
+    engine: Engine,
+    credential: &Credential,
+) -> Option<Vec<(FieldAliases, SecretBytes)>> {
+    let (_, rest) = uri.text.trim().split_once("://")?;
+    let (rest, query) = split_first(rest, '?');
+    let (authority, path) = split_first(rest, '/');
+    let (user_info, authority) =
+        authority.rsplit_once('@').map_or((None, authority), |(user_info, hosts)| (Some(user_info), hosts));
+    let mut parts = Vec::new();
+    if let Some(user_info) = user_info {
+        let (username, password) = split_first(user_info, ':');
+        parts.push((USERNAME, decode_component(username)?));
+        if let Some(password) = password {
+            parts.push((PASSWORD, decode_component(password)?));
+        }
+    }
+    if !authority.is_empty() {
+        parse_hosts(FieldText { text: authority, ..uri }, None).ok()?;
+        parts.push((HOST, authority.into()));
+    }
+    if let Some(path) = path.filter(|path| !path.is_empty()) {
+        // The path of a SQL Server URI is an instance.
+        (engine != Engine::Sqlserver).then_some(())?;
+        parts.push((DATABASE, decode_component(path)?));
+    }
+    if let Some(query) = query {
+        let options = parse_query(query, credential, &mut parts)?;
+        parts.push((OPTIONS, options));
+    }
+    Some(parts)
+}
+
+/// Returns the options of a query, except those that the annotations name. Parameters that are part of the address or login
+/// are added to `parts`.
+fn parse_query(
+    query: &str,
+    credential: &Credential,
+    parts: &mut Vec<(FieldAliases, SecretBytes)>,
+) -> Option<SecretBytes> {
+    let mut options = SecretBuffer::default();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=')?;
+        let (name, value) = (decode_component(name)?, decode_option(value)?);
+        let name = name.expose_text()?;
+        if let Some(part) =
+            [USERNAME, PASSWORD, HOST, PORT, DATABASE].into_iter().find(|part| part.contains(name))
+        {
+            (!parts.iter().any(|(other, _)| *other == part)).then(|| parts.push((part, value)))?;
+        } else if !credential.named_fields().any(|field| field.as_str() == name) {
+            options.push_str(if options.is_empty() { "" } else { "&" });
+            options.push_str(pair);
+        }
+    }
+    Some(options.finish())
+}
+
+/// Splits at the first delimiter, if there is one.
+fn split_first(text: &str, delimiter: char) -> (&str, Option<&str>) {
+    text.split_once(delimiter).map_or((text, None), |(before, after)| (before, Some(after)))
+}
+
+/// Decodes a component. Returns `None` if it contains a character that should be encoded.
+fn decode_component(text: &str) -> Option<SecretBytes> {
+    text.chars().all(is_component).then(|| percent_decode(text)).flatten()
+}
+
+/// Decodes the value of an option, in which some writers leave `/` and `:` unencoded.
+fn decode_option(text: &str) -> Option<SecretBytes> {
+    text.chars().all(|c| is_component(c) || matches!(c, '/' | ':')).then(|| percent_decode(text)).flatten()
+}
+
+/// Whether RFC 3986 allows this character in a component: unreserved, sub-delims, or the `%` of an encoded byte.
+fn is_component(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-._~!$&'()*+,;=%".contains(c)
+}
