@@ -53,7 +53,9 @@ const LAYERS: [(&str, &[&str]); 22] = [
             "text",
             "render",
             "secret",
+            "sidecar",
             "sync",
+            "telemetry",
             "volume",
         ],
     ),
@@ -72,6 +74,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
             "sidecar",
             "sync",
             "telemetry",
+            "volume",
         ],
     ),
 ];

@@ -1,4 +1,4 @@
-//! Why a volume could not be written, and what mounts one that can.
+//! Why a volume could not be read or written, and which settings of the pod would allow it.
 
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -21,17 +21,22 @@ impl Error {
     pub(crate) fn new(path: &Path, problem: Problem) -> Self {
         Self { path: path.to_owned(), problem }
     }
+
+    /// Whether there is no directory at the path.
+    pub(crate) fn is_not_a_volume(&self) -> bool {
+        matches!(self.problem, Problem::Missing | Problem::NotADirectory)
+    }
 }
 
 /// What is wrong with a volume.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum Problem {
     /// ENOENT
-    #[error("does not exist: mount an emptyDir volume at this path, or name another with --volume")]
+    #[error("does not exist")]
     Missing,
     /// ENOTDIR
-    #[error("is not a directory: mount an emptyDir volume at this path, or name another with --volume")]
-    NotAFolder,
+    #[error("is not a directory")]
+    NotADirectory,
     /// EROFS
     #[error(
         "is read-only: leave readOnly out of this container's volumeMount; the existing files are unchanged"
@@ -127,7 +132,7 @@ impl Problem {
     pub(crate) fn of_open(errno: Errno) -> Self {
         match errno {
             Errno::NOENT => Self::Missing,
-            Errno::NOTDIR | Errno::LOOP => Self::NotAFolder,
+            Errno::NOTDIR | Errno::LOOP => Self::NotADirectory,
             errno => Self::of("open", errno),
         }
     }

@@ -220,11 +220,11 @@ fn a_program_that_cannot_be_started_is_told_from_one_that_is_not_there() {
         path.to_str().unwrap().to_owned()
     };
     for (program, code, part) in [
-        ("none-such".to_owned(), 127, "program \"none-such\" is in no folder of PATH: write its path"),
-        ("/none/such".to_owned(), 127, "program \"/none/such\" is not there: correct the path after --"),
-        (file("orphan", b"#!/none/such\n", 0o755), 127, "is there, but not what it needs to start"),
-        (file("plain", b"#!/bin/sh\n", 0o644), 126, "may not be run by this process (uid "),
-        ("/".to_owned(), 126, "may not be run by this process"),
+        ("none-such".to_owned(), 127, "program \"none-such\" not found in PATH: pass its path"),
+        ("/none/such".to_owned(), 127, "program \"/none/such\" does not exist: correct the path after --"),
+        (file("orphan", b"#!/none/such\n", 0o755), 127, "exists, but its interpreter does not"),
+        (file("plain", b"#!/bin/sh\n", 0o644), 126, "permission denied (uid "),
+        ("/".to_owned(), 126, "permission denied"),
     ] {
         fs::write(scene.pod.termination_log(), "").unwrap();
         let finished = exec(&scene, &[], &[&program]);
@@ -242,7 +242,7 @@ fn a_variable_that_linux_does_not_take_is_named_without_its_value() {
     for source in SOURCES {
         let finished = exec(&scene, source, &["/bin/true"]);
         assert_code(&finished, 126);
-        let parts = ["too large: Linux takes 128 KiB", "is DB_PASSWORD, in file db.env", ".format files"];
+        let parts = ["too large (Linux allows 128 KiB", "is DB_PASSWORD, in file db.env", ".format files"];
         assert_has(&finished.stderr, &parts);
         assert!(!finished.stderr.contains(PASSWORD));
     }
@@ -314,7 +314,7 @@ fn every_env_file_is_read_unless_some_are_named() {
             let flags = [source, &["--env-file", missing]].concat();
             let finished = exec(&scene, &flags, &show);
             assert_code(&finished, 2);
-            assert_has(&finished.stderr, &[&format!("has no env file {missing}: correct --env-file")]);
+            assert_has(&finished.stderr, &[&format!("has no env file {missing}; correct --env-file")]);
             assert_code(&exec(&scene, &[&flags[..], &["--allow-none"]].concat(), &show), 0);
         }
     }
@@ -332,7 +332,7 @@ fn without_any_env_file_it_starts_only_if_that_is_allowed() {
     for source in SOURCES {
         let finished = exec(&scene, source, &["/bin/echo", "started"]);
         assert_code(&finished, 2);
-        assert_has(&finished.stderr, &["has no env file: give a credential .format env", "--allow-none"]);
+        assert_has(&finished.stderr, &["has no env file; give a credential .format env", "--allow-none"]);
         let finished = exec(&scene, &[source, &["--allow-none"]].concat(), &["/bin/echo", "started"]);
         assert_code(&finished, 0);
         assert_eq!(finished.stdout_text(), "started\n");
@@ -344,8 +344,8 @@ fn the_first_files_are_waited_for_and_not_for_ever() {
     let scene = scene();
     let finished = exec(&scene, &["--timeout", "200ms"], &["/bin/true"]);
     assert_code(&finished, 4);
-    assert_has(&finished.stderr, &["nothing was written to it in 0.2 s", "--render"]);
-    assert_has(&scene.pod.termination_message(), &["nothing was written to it"]);
+    assert_has(&finished.stderr, &["no files published within 0.2 s", "--render"]);
+    assert_has(&scene.pod.termination_message(), &["no files published"]);
 
     let running = Running::start(scene.command(&["exec", "--", "/bin/sh", "-c", "echo $DB_PASSWORD"]));
     poll_until(HANGS, "it waits", || running.stderr().contains("waiting for the first files in"));

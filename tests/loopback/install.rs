@@ -79,7 +79,7 @@ fn what_is_there_is_replaced_by_a_rename_unless_it_is_the_same() {
     let first = inode();
     let finished = install_in_volume(&scene, "podcreds");
     assert_code(&finished, 0);
-    assert_has(&finished.stderr, &["is this program already: nothing was written"]);
+    assert_has(&finished.stderr, &["is up to date: nothing written"]);
     assert_eq!(inode(), first);
 
     // What an older program was started from stays as it is.

@@ -61,7 +61,7 @@ fn a_kubeconfig_that_is_missing_broken_or_has_no_such_context_is_told() {
             ["there is no context \"tset\"", "did you mean \"test\"?"],
         ),
         (vec!["--kubeconfig", config, "--user", "nobody"], ["there is no user \"nobody\"", config]),
-        (vec!["--kubeconfig", config, "--cluster-name", "prod"], ["there is no cluster \"prod\"", config]),
+        (vec!["--kubeconfig", config, "--cluster", "prod"], ["there is no cluster \"prod\"", config]),
         (vec!["--kubeconfig", config, "--namespace", "A b"], ["--namespace: ", "\"A b\""]),
     ] {
         let finished = init(&outside.home, &args, &[]);
@@ -122,11 +122,11 @@ fn in_a_pod_its_own_account_is_taken_unless_a_kubeconfig_is_named() {
     assert_eq!(last(), "test-token-in-pod");
     assert_code(&init(home, &["--kubeconfig", ".kube/config"], &variables), 0);
     assert_eq!(last(), TOKEN);
-    for flag in ["--context", "--cluster-name", "--user"] {
+    for flag in ["--context", "--cluster", "--user"] {
         let finished = init(home, &[flag, "test"], &variables);
         assert_code(&finished, 2);
         let said = format!(
-            "{flag} is for a kubeconfig, and in a pod none is read unless it is named: add --kubeconfig"
+            "{flag} requires --kubeconfig in a pod, where podcreds otherwise uses the service account"
         );
         assert_has(&finished.stderr, &[&said]);
         assert_code(&init(home, &[flag, "test", "--kubeconfig", ".kube/config"], &variables), 0);
