@@ -11,6 +11,9 @@ use crate::duration::positive_duration;
 use crate::kube::config::clusters::file;
 use crate::kube::config::in_cluster::SERVICE_ACCOUNT_FOLDER;
 
+/// Set on each flag: clap's `next_help_heading` would also apply to the flags after a flattened group.
+const CLUSTERS: &str = "Clusters";
+
 /// Which pod's annotations are read, and how API servers are reached.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceArgs {
@@ -38,7 +41,7 @@ pub(crate) struct SourceArgs {
     pub(crate) access: AccessArgs,
 
     /// Directory where token, ca.crt and namespace are mounted
-    #[arg(long, value_name = "DIR", default_value = SERVICE_ACCOUNT_FOLDER, env = "PODCREDS_SERVICE_ACCOUNT_DIR")]
+    #[arg(long, help_heading = CLUSTERS, value_name = "DIR", default_value = SERVICE_ACCOUNT_FOLDER, env = "PODCREDS_SERVICE_ACCOUNT_DIR")]
     pub(crate) service_account_dir: PathBuf,
 
     /// Time limit for reading all objects, retries included; exec waits as long for the first files
@@ -46,40 +49,39 @@ pub(crate) struct SourceArgs {
     pub(crate) timeout: Duration,
 
     /// Time limit for each phase of one request: sending it, receiving the first byte, receiving the rest
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = positive_duration, env = "PODCREDS_REQUEST_TIMEOUT")]
+    #[arg(long, help_heading = CLUSTERS, value_name = "DURATION", default_value = "10s", value_parser = positive_duration, env = "PODCREDS_REQUEST_TIMEOUT")]
     pub(crate) request_timeout: Duration,
 }
 
 /// Which clusters are queried, and as which user.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Clusters")]
 pub(crate) struct AccessArgs {
     /// Kubeconfig file; KUBECONFIG may list several [default: the service account in a pod, ~/.kube/config elsewhere]
-    #[arg(long, value_name = "FILE", env = "PODCREDS_KUBECONFIG")]
+    #[arg(long, help_heading = CLUSTERS, value_name = "FILE", env = "PODCREDS_KUBECONFIG")]
     pub(crate) kubeconfig: Option<PathBuf>,
 
     /// Context of the kubeconfig [default: the current context]
-    #[arg(long, value_name = "NAME", env = "PODCREDS_CONTEXT")]
+    #[arg(long, help_heading = CLUSTERS, value_name = "NAME", env = "PODCREDS_CONTEXT")]
     pub(crate) context: Option<String>,
 
     /// Cluster of the kubeconfig [default: the context's cluster]
-    #[arg(long, value_name = "NAME", env = "PODCREDS_CLUSTER")]
+    #[arg(long, help_heading = CLUSTERS, value_name = "NAME", env = "PODCREDS_CLUSTER")]
     pub(crate) cluster: Option<String>,
 
     /// User of the kubeconfig [default: the context's user]
-    #[arg(long, value_name = "NAME", env = "PODCREDS_USER")]
+    #[arg(long, help_heading = CLUSTERS, value_name = "NAME", env = "PODCREDS_USER")]
     pub(crate) user: Option<String>,
 
     /// File that configures other clusters, for `.cluster` annotations
-    #[arg(long, value_name = "FILE", env = "PODCREDS_CLUSTERS")]
+    #[arg(long, help_heading = CLUSTERS, value_name = "FILE", env = "PODCREDS_CLUSTERS")]
     pub(crate) clusters: Option<PathBuf>,
 
     /// Average number of requests per second to the API server; 0 means no limit [default: 0]
-    #[arg(long, value_name = "NUMBER", value_parser = qps, env = "PODCREDS_QPS")]
+    #[arg(long, help_heading = CLUSTERS, value_name = "NUMBER", value_parser = qps, env = "PODCREDS_QPS")]
     pub(crate) qps: Option<f64>,
 
     /// Maximum number of requests in a burst, with --qps
-    #[arg(long, value_name = "NUMBER", default_value_t = file::DEFAULT_BURST, value_parser = clap::value_parser!(u32).range(1..), env = "PODCREDS_BURST")]
+    #[arg(long, help_heading = CLUSTERS, value_name = "NUMBER", default_value_t = file::DEFAULT_BURST, value_parser = clap::value_parser!(u32).range(1..), env = "PODCREDS_BURST")]
     pub(crate) burst: u32,
 }
 

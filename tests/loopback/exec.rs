@@ -402,7 +402,7 @@ fn a_volume_that_cannot_be_read_ends_it_at_once() {
     let scene = published();
     let missing = exec(&scene, &["--volume", "/none/such"], &["/bin/true"]);
     assert_code(&missing, 5);
-    assert_has(&missing.stderr, &["volume /none/such: does not exist: mount"]);
+    assert_has(&missing.stderr, &["volume /none/such: does not exist; mount"]);
     let record = scene.pod.volume().join("..podcreds/record");
     fs::remove_file(&record).unwrap();
     fs::write(&record, "other").unwrap();

@@ -120,7 +120,7 @@ fn a_read_only_volume_is_said() {
 fn a_missing_volume_and_a_file_in_its_place_are_said_before_anything_is_asked() {
     let scene = Scene::plain();
     for (path, part) in
-        [("/nowhere/volume", "does not exist: mount an emptyDir"), (PODCREDS, "is not a directory")]
+        [("/nowhere/volume", "does not exist; mount an emptyDir"), (PODCREDS, "is not a directory")]
     {
         let finished = scene.init(&["--volume", path]);
         assert_code(&finished, 5);

@@ -12,7 +12,7 @@ use crate::text::nearest;
 pub struct Wanted {
     /// Another context than the current one: `--context`.
     pub context: Option<String>,
-    /// Another cluster than the context's: `--cluster-name`.
+    /// Another cluster than the context's: `--cluster`.
     pub cluster: Option<String>,
     /// Another user than the context's: `--user`.
     pub user: Option<String>,
