@@ -583,7 +583,7 @@ fn a_reader_takes_only_what_belongs_to_the_user_who_published() {
 
     // podcreds' own directory is there, and nothing was published yet.
     let place = Place::new();
-    State::open_or_make(place.volume.root.as_fd()).unwrap();
+    State::open_or_create(place.volume.root.as_fd()).unwrap();
     place.lay_as_earlier(&[("a", "1")]);
     rustix::fs::chownat(
         place.volume.root.as_fd(),

@@ -479,5 +479,5 @@ fn a_file_of_another_user_is_an_error_and_a_folder_of_his_is_passed_over() {
     assert_code(&scene.init(&[]), 0);
     let finished = as_nobody();
     assert_code(&finished, 5);
-    assert_has(&finished.stderr, &["this process (uid 65532) may not read files in it: set fsGroup"]);
+    assert_has(&finished.stderr, &["permission denied (uid 65532, read files): set fsGroup"]);
 }

@@ -188,7 +188,7 @@ fn a_program_is_not_put_among_the_credentials() {
         let finished = install_in_volume(&scene, path);
         assert_code(&finished, 5);
         let part =
-            "what is at this place is written by podcreds from the annotations: install a program beside it";
+            "podcreds publishes credentials to this path: install the program elsewhere";
         assert_has(&finished.stderr, &[part]);
         assert_has(&scene.pod.termination_message(), &[part]);
         assert_eq!((scene.names(), scene.files()), (names.clone(), files.clone()), "{path}");
@@ -209,7 +209,7 @@ fn something_else_in_its_place_is_an_error() {
         assert_code(&finished, 5);
         assert_has(
             &finished.stderr,
-            &[name, "\" is there and is no program, or no folder for one: remove it"],
+            &[name, "\" exists and is not a regular file, or a part of the path is not a directory: remove it"],
         );
     }
 }
@@ -219,8 +219,8 @@ fn a_volume_that_takes_no_program_says_why_and_nothing_is_left_over() {
     let Some(()) = root() else { return };
     for (options, part) in [
         ("size=1m", "is full: raise the sizeLimit of its emptyDir"),
-        ("ro", "is read-only: leave readOnly out"),
-        ("noexec", "is mounted noexec, so that no program starts from there"),
+        ("ro", "is read-only: remove readOnly"),
+        ("noexec", "is mounted noexec: install the program"),
     ] {
         let scene = Scene::plain();
         let finished = in_own_mounts(

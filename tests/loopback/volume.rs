@@ -111,7 +111,7 @@ fn a_read_only_volume_is_said() {
     assert_code(&finished, 5);
     assert_has(
         &scene.pod.termination_message(),
-        &["is read-only: leave readOnly out of this container's volumeMount"],
+        &["is read-only: remove readOnly from this container's volumeMount"],
     );
     assert_eq!(scene.read("db/password"), PASSWORD);
 }
