@@ -166,7 +166,7 @@ fn report_usage(error: &clap::Error, args: &[OsString], termination_log: &Path) 
     exit::USAGE
 }
 
-/// Reports where a panic happened. Its message is left out: it could contain a value.
+/// Reports where a panic happened, without its message, which could contain a value.
 pub fn report_panic(location: Option<&Location<'_>>) {
     let place = location.map(ToString::to_string).unwrap_or_default();
     let message = format!("internal error at {place} (a bug in podcreds); please report this line");

@@ -103,7 +103,7 @@ pub(crate) struct WorkloadSpec {
 }
 
 impl WorkloadSpec {
-    /// The pod template. A CronJob has it inside the template of its Jobs.
+    /// The pod template, which in a CronJob is inside the template of its Jobs.
     pub(crate) fn template(&mut self) -> Option<PodTemplate> {
         let in_job = || self.job_template.take().and_then(|job| job.spec?.template);
         self.template.take().or_else(in_job)

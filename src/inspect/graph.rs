@@ -19,7 +19,7 @@ pub(crate) struct ObjectId {
     /// Empty for the core group.
     pub(crate) group: String,
     pub(crate) kind: String,
-    /// `None` for cluster-scoped objects, and for owners whose kind is unknown.
+    /// `None` means that the object is cluster-scoped, or an owner of an unknown kind.
     pub(crate) namespace: Option<String>,
     pub(crate) name: String,
 }

@@ -138,7 +138,7 @@ impl PodSpec {
     }
 
     /// All references, in the order of the spec. `pod` is the pod's name, which the names of its ephemeral volumes' claims
-    /// begin with; `None` for a pod template.
+    /// begin with. `None` means a pod template.
     pub(crate) fn references(&self, pod: Option<&str>) -> Vec<Reference> {
         let mut references = Vec::new();
         for volume in self.volumes.iter().flatten() {

@@ -104,7 +104,7 @@ impl Kind {
         })
     }
 
-    /// The workload kind that an ownerReference names; `None` for all other kinds.
+    /// The workload kind that an ownerReference names. `None` means another kind.
     pub(crate) fn from_owner(api_version: &str, kind: &str) -> Option<Self> {
         let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
         Self::WORKLOADS.into_iter().find(|known| known.name() == kind && known.group() == group)

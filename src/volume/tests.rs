@@ -166,7 +166,7 @@ fn a_file_becomes_a_directory_and_back() {
     }
 }
 
-/// The files that a reader finds below a directory, names that begin with two dots left out.
+/// The files that a reader finds below a directory, without names that begin with two dots.
 fn list(directory: &Path, prefix: &str, found: &mut Vec<String>) {
     let mut entries: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
@@ -451,7 +451,7 @@ fn two_writers_do_not_mix() {
     place.publish(&[]).unwrap();
     let state = State::open(place.volume.root.as_fd()).unwrap().unwrap();
     let lock = state.lock().unwrap();
-    assert!(place.publish(&[("a", "1")]).unwrap_err().contains("another process holds the lock"));
+    assert!(place.publish(&[("a", "1")]).unwrap_err().contains("locked by another process"));
     drop(lock);
     assert!(place.publish(&[("a", "1")]).is_ok());
 }

@@ -187,8 +187,7 @@ fn a_program_is_not_put_among_the_credentials() {
     ] {
         let finished = install_in_volume(&scene, path);
         assert_code(&finished, 5);
-        let part =
-            "podcreds publishes credentials to this path: install the program elsewhere";
+        let part = "podcreds publishes credentials to this path: install the program elsewhere";
         assert_has(&finished.stderr, &[part]);
         assert_has(&scene.pod.termination_message(), &[part]);
         assert_eq!((scene.names(), scene.files()), (names.clone(), files.clone()), "{path}");
@@ -209,7 +208,10 @@ fn something_else_in_its_place_is_an_error() {
         assert_code(&finished, 5);
         assert_has(
             &finished.stderr,
-            &[name, "\" exists and is not a regular file, or a part of the path is not a directory: remove it"],
+            &[
+                name,
+                "\" exists and is not a regular file, or a part of the path is not a directory: remove it",
+            ],
         );
     }
 }
