@@ -13,8 +13,6 @@
 //! Public modules are those that the binary, tests, benchmarks and fuzz targets use; all else is `pub(crate)`.
 
 pub mod annotations;
-mod backoff;
-mod bucket;
 pub mod bundle;
 pub mod cli;
 mod commands;

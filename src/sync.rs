@@ -15,7 +15,7 @@ use crate::annotations::{self, DownwardError, Scope};
 use crate::bundle::Bundle;
 use crate::credential::{Credential, CredentialName};
 use crate::kube::config::clusters::Clusters;
-use crate::kube::{self, Cause, Client, Deadline, until_settled};
+use crate::kube::{self, Cause, Client, Deadline, retry_until_done};
 use crate::object::ObjectRef;
 use crate::render::{self, Omission, Sources, left_out};
 use crate::volume::{self, Published, Volume};
@@ -219,7 +219,7 @@ fn read_pod(
     deadline: Deadline,
     gives_up: fn(&kube::Error) -> bool,
 ) -> Result<BTreeMap<String, String>, Error> {
-    let read = until_settled([pod], deadline, gives_up, |pod| client.annotations(pod, deadline));
+    let read = retry_until_done([pod], deadline, gives_up, |pod| client.annotations(pod, deadline));
     let read = read.map_err(|errors| {
         let hint = match errors.first().map(|error| &error.cause) {
             Some(Cause::NotFound { .. }) if named_by_host => Some(
@@ -230,7 +230,7 @@ fn read_pod(
             ),
             _ => None,
         };
-        Error::Unread { errors, needed_by: Vec::new(), hint, waited: deadline.waited() }
+        Error::Unread { errors, needed_by: Vec::new(), hint, waited: deadline.elapsed() }
     })?;
     Ok(read.into_iter().flat_map(|(_, annotations)| annotations).collect::<BTreeMap<_, _>>())
 }
@@ -250,7 +250,7 @@ fn fetch(
             *wanted.entry(object).or_insert(true) &= credential.optional;
         }
     }
-    let read = until_settled(wanted, deadline, gives_up, |(object, optional)| {
+    let read = retry_until_done(wanted, deadline, gives_up, |(object, optional)| {
         match clusters.object(object, deadline).map(|object| object.data) {
             Err(error) if *optional && error.is_not_found() => Ok(None),
             result => result.map(Some),
@@ -262,7 +262,7 @@ fn fetch(
             "make what is missing, or correct the annotation; .optional: \"true\" lets it be missing",
         );
         let needed_by = errors.iter().map(|error| needed_by(credentials, error.object())).collect();
-        Error::Unread { errors, needed_by, hint, waited: deadline.waited() }
+        Error::Unread { errors, needed_by, hint, waited: deadline.elapsed() }
     })?;
     Ok(read.into_iter().map(|((object, _), data)| (object.clone(), data)).collect::<BTreeMap<_, _>>())
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use podcreds::kube::Material;
+use podcreds::kube::PemSource;
 use podcreds::kube::Roots;
 use podcreds::kube::config::kubeconfig::{Access, Named, Wanted, load};
 
@@ -162,7 +162,7 @@ fn every_fixture_is_a_way_into_its_cluster() {
     assert_eq!(known, fs::read_dir(fixtures()).unwrap().map(|file| name(&file.unwrap().path())).collect());
     for (name, expected) in expected {
         let access = select(&fixture(name));
-        if let Some(Material::Inline(pem)) = &access.authority {
+        if let Some(PemSource::Inline(pem)) = &access.authority {
             assert!(Roots::parse(pem.expose()).is_ok(), "{name}");
         }
         let mut found = normalised(&access);

@@ -6,9 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module at the top, and those that it may import.
-const LAYERS: [(&str, &[&str]); 22] = [
-    ("backoff", &[]),
-    ("bucket", &[]),
+const LAYERS: [(&str, &[&str]); 20] = [
     ("duration", &[]),
     ("text", &[]),
     ("secret", &[]),
@@ -20,26 +18,12 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ("bundle", &["credential", "secret"]),
     ("env_file", &["credential", "text", "secret"]),
     ("annotations", &["credential", "object", "text", "secret", "template"]),
-    ("kube", &["backoff", "bucket", "duration", "object", "text", "secret", "yaml"]),
+    ("kube", &["duration", "object", "text", "secret", "yaml"]),
     ("render", &["bundle", "credential", "escape", "object", "text", "secret", "template"]),
     ("volume", &["bundle", "credential", "text", "secret"]),
     ("sync", &["annotations", "bundle", "credential", "kube", "object", "render", "volume"]),
-    ("telemetry", &["backoff", "bucket", "kube", "object", "text"]),
-    (
-        "sidecar",
-        &[
-            "backoff",
-            "bundle",
-            "credential",
-            "kube",
-            "object",
-            "render",
-            "sync",
-            "telemetry",
-            "text",
-            "volume",
-        ],
-    ),
+    ("telemetry", &["kube", "object", "text"]),
+    ("sidecar", &["bundle", "credential", "kube", "object", "render", "sync", "telemetry", "text", "volume"]),
     ("inspect", &["annotations", "credential", "kube", "object", "text", "secret"]),
     (
         "commands",

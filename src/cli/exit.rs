@@ -8,6 +8,7 @@ use crate::commands::{exec, inspect, install, sidecar};
 use crate::kube::config::clusters;
 use crate::kube::config::in_cluster;
 use crate::kube::config::kubeconfig;
+use crate::kube::{self, Class};
 use crate::sync;
 use crate::telemetry::probe;
 
@@ -91,10 +92,9 @@ impl Error {
             },
             Self::Install(install::Error::Program(_)) => USAGE,
             Self::Install(install::Error::Volume(_)) => VOLUME,
-            Self::Inspect(inspect::Error::Object(error)) if error.is_configuration() => USAGE,
-            Self::Inspect(inspect::Error::Object(error)) if error.is_refusal() => REFUSED,
+            Self::Inspect(inspect::Error::Object(error)) => for_class(error.cause.class()),
             Self::Inspect(inspect::Error::AccessDenied) => REFUSED,
-            Self::Inspect(inspect::Error::Object(_) | inspect::Error::Unreachable) => UNREACHABLE,
+            Self::Inspect(inspect::Error::Unreachable) => UNREACHABLE,
             Self::Inspect(inspect::Error::Output(_)) => VOLUME,
         }
     }
@@ -107,13 +107,20 @@ fn for_sync(error: &sync::Error) -> u8 {
         | sync::Error::AnnotationsFile { .. }
         | sync::Error::Downward { .. }
         | sync::Error::Render(_) => USAGE,
-        sync::Error::Unread { errors, .. } if errors.iter().any(crate::kube::Error::is_configuration) => {
-            USAGE
+        // Of several errors, the one that the user has to act on decides.
+        sync::Error::Unread { errors, .. } => {
+            errors.iter().map(kube::Error::class).min().map_or(UNREACHABLE, for_class)
         }
-        // A refusal (401, 403, 404) needs action; a server that cannot be reached may come back by itself.
-        sync::Error::Unread { errors, .. } if errors.iter().any(crate::kube::Error::is_refusal) => REFUSED,
-        sync::Error::Unread { .. } => UNREACHABLE,
         sync::Error::Volume(_) | sync::Error::Output(_) => VOLUME,
+    }
+}
+
+fn for_class(class: Class) -> u8 {
+    match class {
+        Class::Configuration => USAGE,
+        // A refusal (401, 403, 404) needs action; an unreachable server may recover by itself.
+        Class::Refused => REFUSED,
+        Class::Unreachable => UNREACHABLE,
     }
 }
 

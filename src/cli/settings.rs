@@ -46,7 +46,7 @@ pub(crate) fn from_source_args(args: &SourceArgs) -> Result<(Settings, ClusterAc
 /// Like [`from_source_args`], but a person is waiting: errors that need user action end the command at once.
 pub(crate) fn for_render(args: &SourceArgs) -> Result<(Settings, ClusterAccess), Error> {
     let (settings, access) = from_source_args(args)?;
-    Ok((Settings { gives_up: kube::Error::wants_a_person, ..settings }, access))
+    Ok((Settings { gives_up: kube::Error::is_actionable, ..settings }, access))
 }
 
 pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Error> {

@@ -124,7 +124,7 @@ pub fn survey(clusters: Vec<NamedClient>, timeout: Duration) -> Vec<ClusterRepor
 
 fn probe(client: &Client, deadline: Deadline) -> Result<ProbeResult, Error> {
     let started = Instant::now();
-    let version = client.read_path("/version", false, deadline);
+    let version = client.get_path("/version", false, deadline);
     let latency = started.elapsed();
     let version = match version {
         Ok(body) => api::parse::<Version>(&body).map(|version| version.git_version),
@@ -146,7 +146,7 @@ fn is_response(cause: &Cause) -> bool {
         Cause::Forbidden { .. }
             | Cause::Unauthorized { .. }
             | Cause::NotFound { .. }
-            | Cause::Busy { .. }
+            | Cause::Unavailable { .. }
             | Cause::Refused { .. }
     )
 }
@@ -155,7 +155,7 @@ fn is_response(cause: &Cause) -> bool {
 /// server reports. Lists of metadata have that count only since Kubernetes 1.21, so the request is for the object itself.
 /// Source: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/list-meta/>
 fn count(client: &Client, resource: &'static str, deadline: Deadline) -> Result<u64, Error> {
-    let body = client.read_path(&format!("/api/v1/{resource}?limit=1"), false, deadline);
+    let body = client.get_path(&format!("/api/v1/{resource}?limit=1"), false, deadline);
     let page: Page = body.and_then(|body| api::parse(&body)).map_err(|cause| match cause {
         Cause::Forbidden { .. } => Error::List { resource, cause },
         cause => Error::Request(cause),

@@ -80,24 +80,5 @@ pub(crate) struct Error {
     pub(crate) hint: Option<String>,
 }
 
-impl Error {
-    /// Whether no request was sent because the configuration of the cluster is invalid.
-    pub(crate) fn is_configuration(&self) -> bool {
-        matches!(*self.cause, Cause::Configuration { .. })
-    }
-
-    /// Whether the API server refused the request.
-    pub(crate) fn is_refusal(&self) -> bool {
-        matches!(
-            *self.cause,
-            Cause::Forbidden { .. }
-                | Cause::NotFound { .. }
-                | Cause::Unauthorized { .. }
-                | Cause::Refused { .. }
-                | Cause::TooLarge { .. }
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! One connection to one API server, and single attempts to read an object over it. Trying again is the work of `retry`.
+//! A client of one API server. Each method is a single attempt; retries are the work of `retry`.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
@@ -6,35 +6,31 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
-use ureq::http::{HeaderMap, Method, Request, Response, StatusCode};
+use ureq::http::{self, HeaderMap, Method, Response, StatusCode};
 use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
-use crate::kube::auth::exec_auth::PluginIdentity;
-use crate::kube::auth::identity::Identity;
+use crate::kube::auth::{ExecAuth, Identity};
 use crate::kube::config::server::Server;
 use crate::kube::config::{ClientConfig, Trust};
 use crate::kube::decode::{self, Status};
 use crate::kube::error::{Cause, Error};
-use crate::kube::limits::Limiter;
-use crate::kube::reloading_file::Followed;
-use crate::kube::request::{
-    Bounds, Call, JSON, LIST_OF_METADATA, METADATA_ONLY, collection, retry_after, run,
-};
-use crate::kube::request_metrics::Requests;
+use crate::kube::rate_limit::RateLimiter;
+use crate::kube::reloading_file::Reloading;
 use crate::kube::retry::Deadline;
 use crate::kube::transport::ca_bundle::Roots;
-use crate::kube::transport::connector::Line;
-use crate::kube::transport::error;
+use crate::kube::transport::connector::{
+    self, ConnectionParams, JSON, METADATA_LIST, METADATA_ONLY, Request, Timeouts, retry_after,
+};
+use crate::kube::transport::error::from_ureq;
 use crate::kube::transport::proxy::Proxy;
 use crate::kube::watch::Watch;
 use crate::object::{Data, ObjectRef};
 use crate::secret::{SecretBuffer, SecretBytes};
 
-/// The largest answer that is read, in bytes. etcd holds objects of 1.5 MiB; a pod's metadata may come with its
-/// `managedFields`.
+/// The largest response, in bytes. etcd stores objects of up to 1.5 MiB; a pod's metadata may include `managedFields`.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
-/// The bytes that are read at once.
+/// The bytes per read.
 const CHUNK: usize = 8 * 1024;
 
 /// A client of one API server, for any number of threads. Requests share kept-alive connections.
@@ -42,107 +38,112 @@ const CHUNK: usize = 8 * 1024;
 pub struct Client {
     server: Server,
     request_timeout: Duration,
-    /// The bound on a credential plugin; zero where there is none.
     plugin_timeout: Duration,
-    limiter: Limiter,
+    limiter: RateLimiter,
     proxy: Option<Proxy>,
-    way: Mutex<Way>,
-    requests: Arc<Requests>,
+    state: Mutex<ConnectionState>,
+    requests: Arc<RequestMetrics>,
 }
 
-/// What may change while the client lives.
+/// Connection state that is rebuilt when credentials or certificate authorities rotate.
 #[derive(Debug)]
-struct Way {
+struct ConnectionState {
     identity: Identity,
-    /// Which certificates are trusted; without, any.
-    roots: Option<Followed<Roots>>,
-    line: Line,
-    /// Made for these roots and this certificate; others need another.
+    /// `None` means that servers are not verified.
+    roots: Option<Reloading<Roots>>,
+    params: ConnectionParams,
+    /// Built for the current roots and client certificate; replaced when one of them changes.
     agent: Agent,
 }
 
-/// What a Secret, ConfigMap or Service held, and in which version.
+/// A Secret, ConfigMap or Service.
 #[derive(Debug)]
 pub struct Object {
-    /// Its `resourceVersion`.
+    /// The `resourceVersion`.
     pub version: String,
-    /// Its content.
+    /// The content.
     pub data: Data,
 }
 
+/// A response whose body is not read yet.
+struct Exchange {
+    response: Response<Body>,
+    /// See [`Identity::invalidate`].
+    exec_generation: u64,
+}
+
 impl Client {
-    /// Prepares the client; nothing is connected yet.
+    /// Prepares the client without connecting.
     pub fn new(config: ClientConfig) -> Self {
-        Self::counted(config, Arc::default())
+        Self::with_metrics(config, Arc::default())
     }
 
-    /// The same, with its requests counted here.
-    pub(crate) fn counted(config: ClientConfig, requests: Arc<Requests>) -> Self {
+    /// Prepares a client that counts its requests in `requests`.
+    pub(crate) fn with_metrics(config: ClientConfig, requests: Arc<RequestMetrics>) -> Self {
         let ClientConfig { server, server_name, trust, identity, proxy, request_timeout, limits } = config;
         let mut roots = match trust {
             Trust::Roots(roots) => Some(roots),
-            Trust::Anybody => {
+            Trust::Insecure => {
                 warn!(
-                    "the certificate of {server} is not verified (insecure-skip-tls-verify): whoever stands between can read and change everything, the token too"
+                    "TLS verification of {server} is disabled (insecure-skip-tls-verify): a man in the middle can read and modify everything, including the token"
                 );
                 None
             }
         };
-        let line = Line::new(&server, server_name.as_ref(), proxy.clone());
+        let params = ConnectionParams::new(&server, server_name.as_ref(), proxy.clone());
         let trusted = roots.as_mut().map(|roots| roots.current().0);
-        let agent = line.agent(trusted.as_ref(), identity.certificate());
-        let plugin_timeout = identity.plugin.as_ref().map(PluginIdentity::timeout).unwrap_or_default();
-        let way = Mutex::new(Way { identity, roots, line, agent });
-        let limiter = Limiter::new(limits);
-        Self { server, request_timeout, plugin_timeout, limiter, proxy, way, requests }
+        let agent = params.agent(trusted.as_ref(), identity.certificate());
+        let plugin_timeout = identity.plugin.as_ref().map(ExecAuth::timeout).unwrap_or_default();
+        let state = Mutex::new(ConnectionState { identity, roots, params, agent });
+        let limiter = RateLimiter::new(limits);
+        Self { server, request_timeout, plugin_timeout, limiter, proxy, state, requests }
     }
 
-    /// Who is asked.
     pub(crate) fn server(&self) -> &Server {
         &self.server
     }
 
-    /// What counts this client's requests.
-    pub(crate) fn requests(&self) -> Arc<Requests> {
+    /// The counters of this client's requests.
+    pub(crate) fn requests(&self) -> Arc<RequestMetrics> {
         Arc::clone(&self.requests)
     }
 
-    /// The bound on waiting for a credential plugin, whoever else waits for it; zero where there is none.
+    /// Maximum wait for the exec plugin, including time queued behind other callers. Zero without a plugin.
     pub(crate) fn plugin_timeout(&self) -> Duration {
         self.plugin_timeout
     }
 
-    /// The bound on a request up to its answer's header: its turn, a credential plugin if there is one, name, connection,
-    /// sending and first byte.
+    /// Maximum time from the call to the response headers: rate limit, exec plugin, name resolution, connection, sending the
+    /// request and the first byte.
     pub(crate) fn answer_timeout(&self) -> Duration {
         self.request_timeout.saturating_mul(5).saturating_add(self.plugin_timeout)
     }
 
-    /// Reads a pod's annotations.
+    /// Requests the annotations of a pod.
     ///
     /// # Errors
-    /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
+    /// If this attempt fails; [`Error::is_final`] tells whether another may succeed.
     pub(crate) fn annotations(
         &self,
         pod: &ObjectRef,
         deadline: Deadline,
     ) -> Result<BTreeMap<String, String>, Error> {
-        let read = || decode::annotations(pod, self.get(pod, METADATA_ONLY, deadline)?.expose());
+        let read = || decode::annotations(pod, self.get_object(pod, METADATA_ONLY, deadline)?.expose());
         read().map_err(|cause| Error::new(pod, cause))
     }
 
-    /// Reads a Secret, a ConfigMap or a Service.
+    /// Requests a Secret, a ConfigMap or a Service.
     ///
     /// # Errors
-    /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
+    /// If this attempt fails; [`Error::is_final`] tells whether another may succeed.
     pub fn object(&self, object: &ObjectRef, deadline: Deadline) -> Result<Object, Error> {
-        let read = || decode::object(object, self.get(object, JSON, deadline)?.expose());
+        let read = || decode::object(object, self.get_object(object, JSON, deadline)?.expose());
         let (version, data) = read().map_err(|cause| Error::new(object, cause))?;
         Ok(Object { version, data })
     }
 
-    /// Watches one object from a version on, or from its present state where none is given. The API server is asked to
-    /// end the watch after `lifetime`; a line that is silent for `silence` is taken for dead.
+    /// Watches one object from a resourceVersion on; `None` means from its current state. The request asks the API server to
+    /// close the watch after `lifetime`. A connection that is silent for `silence` is considered dead.
     ///
     /// # Errors
     /// If the watch cannot be opened.
@@ -155,112 +156,112 @@ impl Client {
     ) -> Result<Watch<'a>, Error> {
         let mut path = format!(
             "{}?watch=true&fieldSelector=metadata.name%3D{}&allowWatchBookmarks=true&timeoutSeconds={}",
-            collection(object),
+            collection_path(object),
             object.name(),
             lifetime.as_secs().max(1)
         );
-        // Versions are opaque, but Kubernetes makes them of digits, and nothing else goes into an address.
+        // A resourceVersion is opaque by contract. Kubernetes uses digits, and nothing else may get into a URL.
         let is_plain = |version: &&str| !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit());
         if let Some(version) = from.filter(is_plain) {
             path.push_str("&resourceVersion=");
             path.push_str(version);
         }
-        // The API server was asked to end it before: a line that goes on for longer, a byte at a time, is no watch.
-        let bounds =
-            Bounds { whole: None, phase: self.request_timeout, body: Some(silence), silence: Some(silence) };
+        // The request asks the server to close earlier; a peer that trickles bytes beyond that is treated as dead.
+        let timeouts = Timeouts {
+            global: None,
+            phase: self.request_timeout,
+            body: Some(silence),
+            per_read: Some(silence),
+        };
         let open = || {
-            self.limiter.wait(self.request_timeout).map_err(|wait| self.limited(wait))?;
-            let response = self.send(&Call::get(&path, METADATA_ONLY), &bounds)?;
-            match response.status() {
-                StatusCode::OK => Ok(Watch::new(object, &self.server, response.into_body())),
-                _ => Err(self.refusal(response)?),
+            self.limiter.wait(self.request_timeout).map_err(|delay| self.rate_limited(delay))?;
+            let exchange = self.send(&Request::get(&path, METADATA_ONLY), &timeouts)?;
+            match exchange.response.status() {
+                StatusCode::OK => Ok(Watch::new(object, &self.server, exchange.response.into_body())),
+                _ => Err(self.rejection(exchange)?),
             }
         };
-        open().map_err(|cause| Error::new(object, cause.of_watch().with_remedy(object, "watch")))
+        open().map_err(|cause| Error::new(object, cause.for_watch().with_hint(object, "watch")))
     }
 
-    /// The body of a successful answer.
-    pub(crate) fn get(
+    /// `GET` of an object. Returns the body.
+    pub(crate) fn get_object(
         &self,
         object: &ObjectRef,
         accept: &str,
         deadline: Deadline,
     ) -> Result<SecretBytes, Cause> {
-        let path = format!("{}/{}", collection(object), object.name());
-        self.exchange(object, "get", &Call::get(&path, accept), deadline)
+        let path = format!("{}/{}", collection_path(object), object.name());
+        self.execute_for(object, "get", &Request::get(&path, accept), deadline)
     }
 
-    /// Reads anything that the API server has, whole or its metadata alone: the body of a successful answer to
-    /// `GET` of this path and query.
+    /// `GET` of any path and query, of the whole object or its metadata only. Returns the body.
     ///
     /// # Errors
-    /// If this attempt fails. A missing right comes without the rule that would grant it: only the caller knows it.
-    pub(crate) fn read_path(
+    /// If this attempt fails. [`Cause::Forbidden`] has no hint: only the caller knows which rule grants the request.
+    pub(crate) fn get_path(
         &self,
         path: &str,
         metadata_only: bool,
         deadline: Deadline,
     ) -> Result<SecretBytes, Cause> {
-        self.ask(&Call::get(path, if metadata_only { METADATA_ONLY } else { JSON }), deadline)
+        self.execute(&Request::get(path, if metadata_only { METADATA_ONLY } else { JSON }), deadline)
     }
 
-    /// Reads the metadata of the objects of a list: the body of a successful answer to `GET` of this path and query. Lists
-    /// have a form of their own, and a server answers 406 to the other one.
+    /// `GET` of a list, with the metadata of its objects only. Returns the body. A metadata-only list has a media type of its own;
+    /// the server answers 406 to that of an object.
     ///
     /// # Errors
-    /// As [`Client::read_path`].
-    pub(crate) fn read_list(&self, path: &str, deadline: Deadline) -> Result<SecretBytes, Cause> {
-        self.ask(&Call::get(path, LIST_OF_METADATA), deadline)
+    /// As [`Client::get_path`].
+    pub(crate) fn list_metadata(&self, path: &str, deadline: Deadline) -> Result<SecretBytes, Cause> {
+        self.execute(&Request::get(path, METADATA_LIST), deadline)
     }
 
-    /// Sends JSON to this path by `POST`, as for a review: the body of a successful answer.
+    /// `POST` of JSON, for example of a `SubjectAccessReview`. Returns the body of the response.
     ///
     /// # Errors
-    /// As [`Client::read_path`].
-    pub(crate) fn post_path(
-        &self,
-        path: &str,
-        content: &str,
-        deadline: Deadline,
-    ) -> Result<SecretBytes, Cause> {
+    /// As [`Client::get_path`].
+    pub(crate) fn post(&self, path: &str, content: &str, deadline: Deadline) -> Result<SecretBytes, Cause> {
         let content = Some((JSON, content.as_bytes()));
-        self.ask(&Call { method: Method::POST, path, accept: JSON, content }, deadline)
+        self.execute(&Request { method: Method::POST, path, accept: JSON, content }, deadline)
     }
 
-    /// One request about an object and the body of its answer, if that is a success. `verb` is RBAC's.
-    pub(crate) fn exchange(
+    /// Like [`Client::execute`], with a hint at the rule that grants RBAC's `verb` on the object.
+    pub(crate) fn execute_for(
         &self,
         object: &ObjectRef,
         verb: &str,
-        call: &Call<'_>,
+        request: &Request<'_>,
         deadline: Deadline,
     ) -> Result<SecretBytes, Cause> {
-        self.ask(call, deadline).map_err(|cause| cause.with_remedy(object, verb))
+        self.execute(request, deadline).map_err(|cause| cause.with_hint(object, verb))
     }
 
-    fn ask(&self, call: &Call<'_>, deadline: Deadline) -> Result<SecretBytes, Cause> {
-        self.limiter.wait(deadline.remaining()).map_err(|wait| self.limited(wait))?;
+    /// Sends a request and returns the body of a successful response.
+    fn execute(&self, request: &Request<'_>, deadline: Deadline) -> Result<SecretBytes, Cause> {
+        self.limiter.wait(deadline.remaining()).map_err(|delay| self.rate_limited(delay))?;
         let left = deadline.remaining();
         if left.is_zero() {
-            return Err(Cause::OutOfTime { server: self.server.clone() });
+            return Err(Cause::DeadlineExceeded { server: self.server.clone() });
         }
-        // A phase ends a little before the whole time does, so that the message can say which one it was.
-        let bound = self.request_timeout.min(left - left / 10);
+        // A phase times out slightly before the deadline, so that the message can name the phase.
+        let phase = self.request_timeout.min(left - left / 10);
         let started = Instant::now();
-        let bounds = Bounds { whole: Some(left), phase: bound, body: Some(bound), silence: None };
-        let response = self.send(call, &bounds)?;
-        let status = response.status();
+        let timeouts = Timeouts { global: Some(left), phase, body: Some(phase), per_read: None };
+        let exchange = self.send(request, &timeouts)?;
+        let status = exchange.response.status();
         if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
-            return Err(self.refusal(response)?);
+            return Err(self.rejection(exchange)?);
         }
-        let body = self.read(response.into_body())?;
-        let (method, path, took) = (&call.method, call.path, started.elapsed().as_millis());
+        let body = self.read(exchange.response.into_body())?;
+        let (method, path, took) = (&request.method, request.path, started.elapsed().as_millis());
         debug!("{method} {path}: {status}, {} bytes in {took} ms", body.expose().len());
         Ok(body)
     }
 
-    /// What an answer means that is no success.
-    fn refusal(&self, response: Response<Body>) -> Result<Cause, Cause> {
+    /// Maps an unsuccessful response.
+    fn rejection(&self, exchange: Exchange) -> Result<Cause, Cause> {
+        let Exchange { response, exec_generation } = exchange;
         let status = response.status().as_u16();
         let retry_after = retry_after(&response);
         let Status { message, is_not_found } = decode::status(self.read(response.into_body())?.expose());
@@ -268,33 +269,36 @@ impl Client {
         Ok(match status {
             300..=399 => Cause::Redirected { server: self.server.clone(), status },
             401 => {
-                let identity = &mut self.way().identity;
-                identity.is_refused();
-                Cause::Unauthorized { what: identity.what(), message }
+                let identity = &mut self.state().identity;
+                identity.invalidate(exec_generation);
+                Cause::Unauthorized { credentials: identity.kind(), message }
             }
-            403 => Cause::Forbidden { message, remedy: None },
+            403 => Cause::Forbidden { message, hint: None },
             404 if is_not_found => Cause::NotFound { message },
             404 => Cause::unreadable("404 without the reason NotFound, as from a proxy"),
-            408 | 429 | 500.. => Cause::Busy { status, message, retry_after },
+            408 | 429 | 500.. => Cause::Unavailable { status, message, retry_after },
             status => Cause::Refused { status, message },
         })
     }
 
-    fn send(&self, call: &Call<'_>, bounds: &Bounds) -> Result<Response<Body>, Cause> {
+    fn send(&self, request: &Request<'_>, timeouts: &Timeouts) -> Result<Exchange, Cause> {
         let asked = Instant::now();
-        let (agent, headers) = self.way().current(asked, bounds.whole)?;
-        let mut request =
-            Request::builder().method(&call.method).uri(format!("{}{}", self.server, call.path));
-        if let Some(known) = request.headers_mut() {
-            *known = headers;
+        let (agent, headers, exec_generation) = self.state().prepare(asked, timeouts.global)?;
+        let mut builder =
+            http::Request::builder().method(&request.method).uri(format!("{}{}", self.server, request.path));
+        if let Some(all) = builder.headers_mut() {
+            *all = headers;
         }
-        let request = request.header("accept", call.accept);
-        let answer = match call.content {
-            None => run(&agent, request.body(()), bounds),
-            Some((kind, content)) => run(&agent, request.header("content-type", kind).body(content), bounds),
+        let builder = builder.header("accept", request.accept);
+        let response = match request.content {
+            None => connector::send(&agent, builder.body(()), timeouts),
+            Some((media_type, content)) => {
+                connector::send(&agent, builder.header("content-type", media_type).body(content), timeouts)
+            }
         };
-        self.requests.count(answer.as_ref().ok().map(|response| response.status().as_u16()));
-        answer.map_err(|error| error::cause(&self.server, self.proxy.as_ref(), &error))
+        self.requests.count(response.as_ref().ok().map(|response| response.status().as_u16()));
+        let response = response.map_err(|error| from_ureq(&self.server, self.proxy.as_ref(), &error))?;
+        Ok(Exchange { response, exec_generation })
     }
 
     fn read(&self, body: Body) -> Result<SecretBytes, Cause> {
@@ -302,8 +306,7 @@ impl Client {
         if announced > BODY_LIMIT as u64 {
             return Err(Cause::TooLarge { limit: BODY_LIMIT });
         }
-        // All of it is overwritten in the end, byte by byte: a small answer has small buffers. One of unknown length is most often
-        // a list.
+        // Buffers are zeroed in the end, byte by byte, so a small response gets small ones. One of unknown length is usually a list.
         let room = usize::try_from(announced).ok().filter(|room| *room > 0).unwrap_or(CHUNK);
         let mut buffer = SecretBuffer::with_capacity(room);
         let mut reader = body.into_reader();
@@ -317,31 +320,78 @@ impl Client {
                 Ok(count) => buffer.push(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    return Err(error::cause(&self.server, self.proxy.as_ref(), &ureq::Error::from(error)));
+                    return Err(from_ureq(&self.server, self.proxy.as_ref(), &ureq::Error::from(error)));
                 }
             }
         }
     }
 
-    fn limited(&self, wait: Duration) -> Cause {
-        Cause::Limited { server: self.server.clone(), wait }
+    fn rate_limited(&self, delay: Duration) -> Cause {
+        Cause::RateLimited { server: self.server.clone(), delay }
     }
 
-    /// A thread that panicked with the lock held cannot have left anything half-made behind.
-    fn way(&self) -> MutexGuard<'_, Way> {
-        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the connection state. This may take as long as [`Client::plugin_timeout`]: `prepare` runs an exec plugin while it holds
+    /// the lock. That is deliberate, as in client-go, whose `getCreds` holds a mutex too: a plugin must not run twice at the same
+    /// time (it may prompt the user), and no request can be sent before it has finished. `asked` in [`ExecAuth::refresh`] and the
+    /// timeout keep the waiters from queueing up behind one plugin after another.
+    fn state(&self) -> MutexGuard<'_, ConnectionState> {
+        // A thread that panics while it holds the lock leaves a state that is still valid.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Way {
-    /// The agent, and the headers that say who we are, for the files as they are now.
-    fn current(&mut self, asked: Instant, within: Option<Duration>) -> Result<(Agent, HeaderMap), Cause> {
-        let (headers, certificate_changed) = self.identity.headers(asked, within)?;
-        let roots = self.roots.as_mut().map(Followed::current);
-        if certificate_changed || roots.as_ref().is_some_and(|(_, changed)| *changed) {
+impl ConnectionState {
+    /// Reloads what has changed, and returns the agent, the authentication headers and the generation of the exec credential.
+    fn prepare(
+        &mut self,
+        asked: Instant,
+        within: Option<Duration>,
+    ) -> Result<(Agent, HeaderMap, u64), Cause> {
+        let auth = self.identity.authenticate(asked, within)?;
+        let roots = self.roots.as_mut().map(Reloading::current);
+        if auth.is_certificate_changed || roots.as_ref().is_some_and(|(_, is_changed)| *is_changed) {
             let roots = roots.as_ref().map(|(roots, _)| roots);
-            self.agent = self.line.agent(roots, self.identity.certificate());
+            self.agent = self.params.agent(roots, self.identity.certificate());
         }
-        Ok((self.agent.clone(), headers))
+        Ok((self.agent.clone(), auth.headers, auth.exec_generation))
+    }
+}
+
+/// The path of all objects of this kind in its namespace.
+pub(crate) fn collection_path(object: &ObjectRef) -> String {
+    format!("/api/v1/namespaces/{}/{}", object.namespace, object.kind.resource())
+}
+
+/// Counters of a client's requests.
+#[derive(Debug, Default)]
+pub(crate) struct RequestMetrics {
+    counts: Mutex<RequestCounts>,
+}
+
+/// A snapshot of [`RequestMetrics`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RequestCounts {
+    /// Requests with a response, by HTTP status.
+    pub(crate) by_status: BTreeMap<u16, u64>,
+    /// Requests without a response.
+    pub(crate) unanswered: u64,
+}
+
+impl RequestMetrics {
+    pub(crate) fn counts(&self) -> RequestCounts {
+        self.lock().clone()
+    }
+
+    /// Counts one request. `None` means without a response.
+    pub(crate) fn count(&self, status: Option<u16>) {
+        let mut counts = self.lock();
+        match status {
+            Some(status) => *counts.by_status.entry(status).or_default() += 1,
+            None => counts.unanswered += 1,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RequestCounts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

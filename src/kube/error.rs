@@ -1,54 +1,57 @@
-//! Why an object could not be had. Every message names the object, says what the API server or the network said, and
-//! what to do next. No body of an answer is ever shown, only the `message` of a `Status`.
+//! Errors of requests to an API server. Each message names the object, quotes the API server or the network, and says what to do.
+//! No response body is ever shown, only the `message` of a `Status`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::kube::auth::exec::PluginError;
 use crate::kube::config::server::Server;
-use crate::kube::server_messages::Denial;
+use crate::kube::rbac::Rule;
+use crate::kube::upstream_texts::Denial;
 use crate::object::{Kind, ObjectRef};
 
-/// One object that could not be read.
+/// A request for an object that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{object}: {cause}")]
 pub struct Error {
     object: ObjectRef,
-    /// Why.
+    #[source]
     pub(crate) cause: Cause,
 }
 
-/// Why an object could not be read.
+/// Why a request failed. `message` is that of the API server's `Status`.
 #[derive(Debug, thiserror::Error)]
 pub enum Cause {
     /// 403.
-    #[error("forbidden: {message}{}", remedy.iter().map(|remedy| format!("; {remedy}")).collect::<String>())]
+    #[error("forbidden: {message}{}", hint.iter().map(|hint| format!("; {hint}")).collect::<String>())]
     Forbidden {
-        /// The API server's.
+        /// The API server's message.
         message: String,
-        /// Which rule is missing, and where, if that is known.
-        remedy: Option<String>,
+        /// The missing rule; `None` means that it is not known here.
+        hint: Option<String>,
     },
     /// 404.
     #[error("{message}")]
     NotFound {
-        /// The API server's.
+        /// The API server's message.
         message: String,
     },
-    /// 401, also with the token read again.
-    #[error("the API server does not accept {what}: {message}")]
+    /// 401.
+    #[error("the API server does not accept {credentials}: {message}")]
     Unauthorized {
-        /// What was shown to it.
-        what: &'static str,
-        /// The API server's.
+        /// The kind of credentials.
+        credentials: &'static str,
+        /// The API server's message.
         message: String,
     },
     /// 408, 429 and 5xx.
     #[error("the API server answered {status}: {message}")]
-    Busy {
+    Unavailable {
         /// The HTTP status.
         status: u16,
-        /// The API server's.
+        /// The API server's message.
         message: String,
-        /// What the API server asked for.
+        /// The delay that the API server asked for.
         retry_after: Option<Duration>,
     },
     /// Any other status.
@@ -56,99 +59,120 @@ pub enum Cause {
     Refused {
         /// The HTTP status.
         status: u16,
-        /// The API server's.
+        /// The API server's message.
         message: String,
     },
     /// 3xx.
     #[error(
-        "{server} answered with a redirect ({status}), which no API server does; redirects are not followed"
+        "{server} answered with a redirect ({status}), which is not followed: API servers do not redirect"
     )]
     Redirected {
-        /// Who answered.
+        /// The API server.
         server: Server,
         /// The HTTP status.
         status: u16,
     },
-    /// TCP, name resolution, or a connection that ended early.
+    /// Name resolution or TCP failed, or the connection was closed early.
     #[error("{server} cannot be reached: {reason}")]
     Unreachable {
-        /// Who was asked.
+        /// The API server.
         server: Server,
-        /// What the operating system or the HTTP library says.
+        /// The error of the operating system or the HTTP library.
         reason: String,
     },
-    /// A certificate or handshake.
-    #[error("no secure connection to {server}: {reason}")]
+    /// A certificate was rejected, or the handshake failed otherwise.
+    #[error("TLS handshake with {server} failed: {reason}")]
     Tls {
-        /// Who was asked.
+        /// The API server.
         server: Server,
-        /// What is wrong.
+        /// What is wrong, and what to do.
         reason: String,
+        /// rustls's error.
+        #[source]
+        error: Box<rustls::Error>,
     },
-    /// A phase of the request took too long.
+    /// A phase of the request timed out.
     #[error("{server} did not answer in time ({phase})")]
     TimedOut {
-        /// Who was asked.
+        /// The API server.
         server: Server,
-        /// What was waited for.
+        /// The phase.
         phase: &'static str,
     },
-    /// The whole time was up in the middle of a request, or before it.
-    #[error("{server} did not answer before the whole time was up")]
-    OutOfTime {
-        /// Who was asked.
+    /// The deadline passed before or during the request.
+    #[error("{server} did not answer before the deadline")]
+    DeadlineExceeded {
+        /// The API server.
         server: Server,
     },
-    /// The client's own limit leaves no room in time.
+    /// The client-side rate limit does not admit the request before the deadline.
     #[error(
-        "{server} was not asked: the limit of requests (qps, burst) has room in {:.1} s only, which is too late; raise it",
-        wait.as_secs_f64()
+        "request to {server} not sent: the client-side rate limit (qps, burst) would delay it by {:.1} s, past the deadline; raise the limit",
+        delay.as_secs_f64()
     )]
-    Limited {
-        /// Who was not asked.
+    RateLimited {
+        /// The API server.
         server: Server,
-        /// How long it would have taken.
-        wait: Duration,
+        /// How long the limit would have delayed the request.
+        delay: Duration,
     },
-    /// What describes the cluster cannot be used, so that nobody could be asked.
-    #[error("the cluster cannot be asked: {reason}")]
+    /// The configuration of the cluster or of its credentials is not usable. No request was sent.
+    #[error("cannot connect to the cluster: {reason}")]
     Configuration {
         /// What is wrong, where, and what to do.
         reason: String,
     },
-    /// A credential plugin gave nothing to show who we are.
-    #[error("{reason}")]
-    Plugin {
-        /// Which one, and why.
-        reason: String,
-    },
-    /// An answer beyond its bound.
-    #[error("the answer is larger than {limit} bytes")]
+    /// The exec plugin provided no credential.
+    #[error(transparent)]
+    Plugin(Arc<PluginError>),
+    /// A response above the size limit.
+    #[error("the response is larger than {limit} bytes")]
     TooLarge {
-        /// The bound.
+        /// The limit.
         limit: usize,
     },
-    /// An answer that is not what the API server sends.
-    #[error("the answer is not what an API server sends: {reason}")]
+    /// A response that no API server sends.
+    #[error("unexpected response: {reason}")]
     Unreadable {
         /// What is wrong with it, without its content.
         reason: String,
     },
-    /// A version that a watch was to start from, and that the API server no longer has.
-    #[error("the API server no longer has the version to watch from: {message}")]
-    Expired {
-        /// The API server's.
+    /// 410 on a watch.
+    #[error("the API server no longer has the resourceVersion to watch from: {message}")]
+    Gone {
+        /// The API server's message.
         message: String,
     },
 }
 
+/// What kind of problem a [`Cause`] is: exit codes and the `reason` of metrics and logs depend on it. Ordered by how much user
+/// action it needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Class {
+    /// podcreds was configured wrongly. No request was sent.
+    Configuration,
+    /// The API server rejected the request.
+    Refused,
+    /// The API server could not be reached, or did not answer in a usable way. It may recover by itself.
+    Unreachable,
+}
+
 impl Error {
-    /// The object that could not be read, and why.
     pub(crate) fn new(object: &ObjectRef, cause: Cause) -> Self {
         Self { object: object.clone(), cause }
     }
 
-    /// Whether trying again cannot help: all that is refused by a rule of the protocol and not by the cluster's state.
+    /// The object of the request.
+    pub(crate) fn object(&self) -> &ObjectRef {
+        &self.object
+    }
+
+    pub(crate) fn class(&self) -> Class {
+        self.cause.class()
+    }
+
+    /// Whether a retry cannot succeed: the request itself is wrong, whatever the state of the cluster. 401, 403 and 404 are not
+    /// final, because accounts, roles and objects may still be created.
     pub(crate) fn is_final(&self) -> bool {
         matches!(
             self.cause,
@@ -159,81 +183,69 @@ impl Error {
         )
     }
 
-    /// Whether somebody has to do something about it: what may mend itself where many start at once, a person at a terminal does
-    /// not wait for.
-    pub(crate) fn wants_a_person(&self) -> bool {
-        self.is_final() || self.is_refusal() || matches!(self.cause, Cause::Tls { .. })
+    /// Whether retrying is pointless without user action. Interactive commands also give up on TLS errors, which a starting cluster
+    /// may still recover from.
+    pub(crate) fn is_actionable(&self) -> bool {
+        self.is_final() || self.class() == Class::Refused || matches!(self.cause, Cause::Tls { .. })
     }
 
-    /// Whether nobody was asked, because what describes the cluster is wrong.
-    pub(crate) fn is_configuration(&self) -> bool {
-        matches!(self.cause, Cause::Configuration { .. })
-    }
-
-    /// Whether the API server said that there is no such object.
+    /// Whether the API server says that the object does not exist.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self.cause, Cause::NotFound { .. })
     }
 
-    /// Whether the right to do this is missing.
+    /// Whether RBAC denies the request.
     pub(crate) fn is_forbidden(&self) -> bool {
         matches!(self.cause, Cause::Forbidden { .. })
     }
 
-    /// Whether the API server no longer has the version that was asked for.
-    pub(crate) fn is_expired(&self) -> bool {
-        matches!(self.cause, Cause::Expired { .. })
-    }
-
-    /// Whether only the clock ended this attempt, so that an earlier one may know more.
-    pub(crate) fn is_out_of_time(&self) -> bool {
-        matches!(self.cause, Cause::OutOfTime { .. })
-    }
-
-    /// Whether the API server gave a clear answer, and it was no.
-    pub(crate) fn is_refusal(&self) -> bool {
-        matches!(
-            self.cause,
-            Cause::Forbidden { .. }
-                | Cause::NotFound { .. }
-                | Cause::Unauthorized { .. }
-                | Cause::Refused { .. }
-                | Cause::TooLarge { .. }
-                | Cause::Expired { .. }
-        )
-    }
-
-    /// How long the API server asked us to wait.
+    /// The delay that the API server asked for.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self.cause {
-            Cause::Busy { retry_after, .. } => retry_after,
+            Cause::Unavailable { retry_after, .. } => retry_after,
             _ => None,
         }
-    }
-
-    /// The object that could not be read.
-    pub(crate) fn object(&self) -> &ObjectRef {
-        &self.object
     }
 }
 
 impl Cause {
-    /// Adds the rule that grants `verb` on this object, if a missing right is the cause.
-    pub(crate) fn with_remedy(self, object: &ObjectRef, verb: &str) -> Self {
+    pub(crate) fn class(&self) -> Class {
+        match self {
+            Self::Configuration { .. } => Class::Configuration,
+            Self::Forbidden { .. }
+            | Self::NotFound { .. }
+            | Self::Unauthorized { .. }
+            | Self::Refused { .. }
+            | Self::TooLarge { .. }
+            | Self::Gone { .. } => Class::Refused,
+            Self::Unavailable { .. }
+            | Self::Redirected { .. }
+            | Self::Unreachable { .. }
+            | Self::Tls { .. }
+            | Self::TimedOut { .. }
+            | Self::DeadlineExceeded { .. }
+            | Self::RateLimited { .. }
+            | Self::Plugin(_)
+            | Self::Unreadable { .. } => Class::Unreachable,
+        }
+    }
+
+    /// Adds the RBAC rule that grants `verb` on this object, if the request was forbidden.
+    pub(crate) fn with_hint(self, object: &ObjectRef, verb: &str) -> Self {
         let Self::Forbidden { message, .. } = self else { return self };
-        let remedy = match Denial::parse(&message) {
+        let hint = match Denial::parse(&message) {
             Denial::Anonymous => "the request carries no credentials: give the kubeconfig's user a token, a client certificate or an exec plugin".to_owned(),
-            // Who may impersonate whom is independent of the object.
+            // The right to impersonate does not depend on the object.
             Denial::Impersonation { resource, mode } => impersonation_rule(resource, mode),
             Denial::Object => object_rule(object, verb),
         };
-        Self::Forbidden { message, remedy: Some(remedy) }
+        Self::Forbidden { message, hint: Some(hint) }
     }
 
-    /// The same of a watch, for which 410 says that the version is too old.
-    pub(crate) fn of_watch(self) -> Self {
+    /// Maps 410, which on a watch means that the resourceVersion is too old.
+    pub(crate) fn for_watch(self) -> Self {
         match self {
-            Self::Refused { status: 410, message } => Self::Expired { message },
+            Self::Refused { status: 410, message } => Self::Gone { message },
             other => other,
         }
     }
@@ -243,12 +255,17 @@ impl Cause {
     }
 }
 
-/// The rule that every version takes; constrained impersonation (KEP-5284) is a narrower choice beside it.
+/// The subject of the binding: the account that the request is authenticated as.
+const CURRENT_USER: &str = "that user or service account";
+
+/// The rule that every version of Kubernetes understands. Constrained impersonation (KEP-5284) is a narrower alternative.
 fn impersonation_rule(resource: &str, mode: Option<&str>) -> String {
     let group = if matches!(resource, "uids" | "userextras") { "authentication.k8s.io" } else { "" };
     let resource = if resource == "userextras" { "userextras/KEY" } else { resource };
+    let rule = Rule { group, resource, name: None, verbs: "impersonate" };
     let mut rule = format!(
-        "the kubeconfig impersonates another user (as): a ClusterRole, bound to that user or service account by a ClusterRoleBinding, needs the rule {{apiGroups: [\"{group}\"], resources: [{resource}], verbs: [impersonate]}}; as-groups needs the same for groups, and as-uid and as-user-extra for uids and userextras/KEY in apiGroup authentication.k8s.io"
+        "the kubeconfig impersonates another user (as): {}; as-groups needs the same for groups, and as-uid and as-user-extra for uids and userextras/KEY in apiGroup authentication.k8s.io",
+        rule.grant(None, CURRENT_USER)
     );
     if let Some(mode) = mode {
         rule.push_str(&format!(
@@ -259,18 +276,15 @@ fn impersonation_rule(resource: &str, mode: Option<&str>) -> String {
 }
 
 fn object_rule(object: &ObjectRef, verb: &str) -> String {
-    let names = match object.kind {
-        // The names of a Deployment's pods cannot be known when its Role is written, nor those of their Events.
-        Kind::Pod | Kind::Event => String::new(),
-        Kind::Secret | Kind::ConfigMap | Kind::Service => format!(", resourceNames: [{}]", object.name()),
+    let name = match object.kind {
+        // The names of a Deployment's pods, and of their Events, are not known when the Role is written.
+        Kind::Pod | Kind::Event => None,
+        Kind::Secret | Kind::ConfigMap | Kind::Service => Some(object.name()),
     };
-    // The account that creates Events counts them too.
-    let verb = if object.kind == Kind::Event { "create, patch" } else { verb };
-    format!(
-        "a Role in namespace {}, bound to that user or service account by a RoleBinding there, needs the rule {{apiGroups: [\"\"], resources: [{}]{names}, verbs: [{verb}]}}",
-        object.namespace,
-        object.kind.resource()
-    )
+    // The account that creates Events also updates their count.
+    let verbs = if object.kind == Kind::Event { "create, patch" } else { verb };
+    let rule = Rule { group: "", resource: object.kind.resource(), name, verbs };
+    rule.grant(Some(&object.namespace.to_string()), CURRENT_USER)
 }
 
 #[cfg(test)]
@@ -278,19 +292,57 @@ mod tests {
     use super::*;
     use crate::object::Namespace;
 
-    fn remedy(message: &str) -> String {
-        let namespace = Namespace::parse("prod").unwrap();
-        let secret = ObjectRef::new(Kind::Secret, namespace, "db").unwrap();
-        let cause =
-            Cause::Forbidden { message: message.to_owned(), remedy: None }.with_remedy(&secret, "get");
-        let Cause::Forbidden { remedy, .. } = cause else { panic!("{cause}") };
-        remedy.unwrap()
+    fn secret() -> ObjectRef {
+        ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), "db").unwrap()
     }
 
     #[test]
-    fn missing_impersonation_asks_for_the_rule_that_every_version_takes() {
+    fn each_cause_has_a_class_and_a_retry_policy() {
+        let (server, message) = (Server::parse("10.0.0.1", "443").unwrap(), String::new());
+        let (server, message, delay) = (|| server.clone(), || message.clone(), Duration::ZERO);
+        let error = Box::new(rustls::Error::DecryptError);
+        for (cause, class, is_final, is_actionable) in [
+            (Cause::Configuration { reason: message() }, Class::Configuration, true, true),
+            (Cause::Unauthorized { credentials: "", message: message() }, Class::Refused, false, true),
+            (Cause::Forbidden { message: message(), hint: None }, Class::Refused, false, true),
+            (Cause::NotFound { message: message() }, Class::Refused, false, true),
+            (Cause::Gone { message: message() }, Class::Refused, false, true),
+            (Cause::Refused { status: 400, message: message() }, Class::Refused, true, true),
+            (Cause::TooLarge { limit: 1 }, Class::Refused, true, true),
+            (Cause::Redirected { server: server(), status: 302 }, Class::Unreachable, true, true),
+            (Cause::Tls { server: server(), reason: message(), error }, Class::Unreachable, false, true),
+            (
+                Cause::Unavailable { status: 503, message: message(), retry_after: None },
+                Class::Unreachable,
+                false,
+                false,
+            ),
+            (Cause::Unreachable { server: server(), reason: message() }, Class::Unreachable, false, false),
+            (Cause::TimedOut { server: server(), phase: "" }, Class::Unreachable, false, false),
+            (Cause::DeadlineExceeded { server: server() }, Class::Unreachable, false, false),
+            (Cause::RateLimited { server: server(), delay }, Class::Unreachable, false, false),
+            (Cause::unreadable(""), Class::Unreachable, false, false),
+        ] {
+            let error = Error::new(&secret(), cause);
+            let shown = format!("{error:?}");
+            assert_eq!(
+                (error.class(), error.is_final(), error.is_actionable()),
+                (class, is_final, is_actionable),
+                "{shown}"
+            );
+        }
+    }
+
+    fn hint(message: &str) -> String {
+        let cause = Cause::Forbidden { message: message.to_owned(), hint: None }.with_hint(&secret(), "get");
+        let Cause::Forbidden { hint, .. } = cause else { panic!("{cause}") };
+        hint.unwrap()
+    }
+
+    #[test]
+    fn a_denied_impersonation_hints_at_the_rule_that_every_version_understands() {
         let users = "needs the rule {apiGroups: [\"\"], resources: [users], verbs: [impersonate]}";
-        let extras = "needs the rule {apiGroups: [\"authentication.k8s.io\"], resources: [userextras/KEY], verbs: [impersonate]}";
+        let extras = "needs the rule {apiGroups: [authentication.k8s.io], resources: [userextras/KEY], verbs: [impersonate]}";
         let narrower =
             "impersonate:user-info in apiGroup authentication.k8s.io and impersonate-on:user-info:VERB";
         for (denied, rule, names_mode) in [
@@ -302,10 +354,10 @@ mod tests {
             ),
             (r#"cannot impersonate-on:user-info:get resource "secrets" in API group """#, users, true),
         ] {
-            let remedy = remedy(&format!("x is forbidden: User \"a\" {denied}"));
-            assert!(remedy.contains(rule), "{remedy}");
-            assert_eq!(remedy.contains(narrower), names_mode, "{remedy}");
-            assert!(!remedy.contains("resourceNames"), "{remedy}");
+            let shown = hint(&format!("x is forbidden: User \"a\" {denied}"));
+            assert!(shown.contains(rule), "{shown}");
+            assert_eq!(shown.contains(narrower), names_mode, "{shown}");
+            assert!(!shown.contains("resourceNames"), "{shown}");
         }
     }
 }

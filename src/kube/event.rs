@@ -1,6 +1,6 @@
-//! Events on a pod: what `kubectl describe pod` shows.
-//! Source: <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/>, in its form of the core group,
-//! which kubectl counts and every version of Kubernetes has.
+//! Events about a pod, as `kubectl describe pod` shows them: those of the core API group, which every version of Kubernetes has and
+//! whose `count` kubectl shows.
+//! Source: <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/>
 
 use std::time::SystemTime;
 
@@ -8,59 +8,53 @@ use humantime::format_rfc3339_seconds;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use crate::kube::client::Client;
+use crate::kube::client::{Client, collection_path};
 use crate::kube::decode;
 use crate::kube::error::{Cause, Error};
-use crate::kube::request::{Call, JSON, METADATA_ONLY, collection};
 use crate::kube::retry::Deadline;
+use crate::kube::transport::connector::{JSON, METADATA_ONLY, Request};
 use crate::object::ObjectRef;
 
-/// Who says it.
+/// The reporter of the Events.
 const COMPONENT: &str = "podcreds";
 
-/// What happened to a pod.
+/// An Event about a pod.
 #[derive(Clone, Debug)]
 pub(crate) struct Event<'a> {
-    /// The Event itself: its name is one that no other has.
+    /// The Event object, with a unique name.
     pub(crate) object: &'a ObjectRef,
-    /// The pod.
     pub(crate) pod: &'a ObjectRef,
-    /// The pod's uid: another pod may have had its name.
+    /// Distinguishes the pod from earlier ones of the same name.
     pub(crate) uid: &'a str,
-    /// Whether somebody should look at it.
     pub(crate) is_warning: bool,
-    /// What happened, as one word.
+    /// Machine-readable, in CamelCase.
     pub(crate) reason: &'a str,
-    /// What happened, as a sentence.
     pub(crate) message: &'a str,
-    /// How often.
     pub(crate) count: u32,
-    /// When for the first time.
     pub(crate) first: SystemTime,
-    /// When for the last time.
     pub(crate) last: SystemTime,
 }
 
 impl Client {
-    /// Creates an Event. One that is there already under its name is this one: an attempt whose answer was lost.
+    /// Creates an Event. An existing one of that name is the same one, from an earlier attempt whose response was lost.
     ///
     /// # Errors
     /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
     pub(crate) fn create_event(&self, event: &Event<'_>, deadline: Deadline) -> Result<(), Error> {
         let content = event.to_json().to_string();
-        let call = Call {
+        let request = Request {
             method: Method::POST,
-            path: &collection(event.object),
+            path: &collection_path(event.object),
             accept: JSON,
             content: Some((JSON, content.as_bytes())),
         };
-        match self.exchange(event.object, "create", &call, deadline) {
+        match self.execute_for(event.object, "create", &request, deadline) {
             Ok(_) | Err(Cause::Refused { status: 409, .. }) => Ok(()),
             Err(cause) => Err(Error::new(event.object, cause)),
         }
     }
 
-    /// Counts an Event that is there once more.
+    /// Updates the count of an Event.
     ///
     /// # Errors
     /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
@@ -73,22 +67,22 @@ impl Client {
         deadline: Deadline,
     ) -> Result<(), Error> {
         let patch = json!({"count": count, "lastTimestamp": time(last), "message": message}).to_string();
-        let call = Call {
+        let request = Request {
             method: Method::PATCH,
-            path: &format!("{}/{}", collection(object), object.name()),
+            path: &format!("{}/{}", collection_path(object), object.name()),
             accept: JSON,
             content: Some(("application/merge-patch+json", patch.as_bytes())),
         };
-        let patched = self.exchange(object, "patch", &call, deadline);
+        let patched = self.execute_for(object, "patch", &request, deadline);
         patched.map(drop).map_err(|cause| Error::new(object, cause))
     }
 
-    /// Reads a pod's uid.
+    /// Requests the uid of a pod.
     ///
     /// # Errors
     /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
     pub(crate) fn uid(&self, pod: &ObjectRef, deadline: Deadline) -> Result<String, Error> {
-        let read = || decode::uid(pod, self.get(pod, METADATA_ONLY, deadline)?.expose());
+        let read = || decode::uid(pod, self.get_object(pod, METADATA_ONLY, deadline)?.expose());
         read().map_err(|cause| Error::new(pod, cause))
     }
 }

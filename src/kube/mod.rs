@@ -1,7 +1,7 @@
-//! The API server's client: HTTP, TLS, authentication and the shapes of the API. It knows nothing of credentials.
+//! The API server's client: HTTP, TLS, authentication and the API's JSON. It knows nothing of credentials for databases.
 //!
-//! [`config`] makes a [`ClientConfig`] from what a pod has mounted, a kubeconfig or a clusters file; there is one [`Client`].
-//! [`auth`] proves who the client is, [`transport`] connects it.
+//! [`config`] builds a [`ClientConfig`] from a pod's service account, a kubeconfig or a clusters file, and a [`Client`] is made of
+//! it. [`auth`] authenticates its requests, [`transport`] sends them, and `retry` repeats them.
 
 pub(crate) mod auth;
 mod client;
@@ -9,34 +9,32 @@ pub mod config;
 mod decode;
 mod error;
 mod event;
-mod limits;
+mod rate_limit;
 mod rbac;
 mod reloading_file;
-mod request;
-mod request_metrics;
 mod retry;
-mod server_messages;
 mod transport;
+mod upstream_texts;
 mod watch;
 
 pub(crate) use auth::{
-    CertificateFiles, Identity, Impersonation, ImpersonationError, MaterialError, Plugin, PluginIdentity,
-    PluginVersion, TokenFile,
+    CertificateFiles, CertificateFilesError, ExecAuth, Identity, Impersonation, ImpersonationError, Plugin,
+    PluginVersion, TokenError, TokenFile,
 };
-pub use auth::{Interactive, Material};
+pub use auth::{Interactive, PemSource};
 pub use client::Client;
-pub(crate) use client::Object;
+pub(crate) use client::{Object, RequestMetrics};
 pub use config::{ClientConfig, Server};
 pub(crate) use config::{ServerError, TlsName, TlsNameError, Trust};
-pub(crate) use error::{Cause, Error};
+pub(crate) use error::{Cause, Class, Error};
 pub(crate) use event::Event;
-pub use limits::Limits;
+pub use rate_limit::Limits;
+pub(crate) use rate_limit::TokenBucket;
 pub(crate) use rbac::Rule;
-pub(crate) use reloading_file::{FileError, Followed, Stamp};
-pub(crate) use request_metrics::Requests;
+pub(crate) use reloading_file::{FileError, FileStamp, Reloading};
 pub use retry::Deadline;
-pub(crate) use retry::until_settled;
-pub(crate) use server_messages::{names_object, refuses_user};
+pub(crate) use retry::{Backoff, retry_until_done};
 pub use transport::Roots;
-pub(crate) use transport::{Proxy, ProxyError, RootsError, is_direct};
+pub(crate) use transport::{Proxy, ProxyError, RootsError, bypasses_proxy};
+pub(crate) use upstream_texts::{names_object, refuses_user};
 pub(crate) use watch::Change;

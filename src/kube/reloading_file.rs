@@ -1,6 +1,7 @@
-//! A file that changes under us: the kubelet replaces a token before it expires, and a CA bundle when the cluster's
-//! authority changes. What stands in a kubeconfig itself has the same form and never changes.
+//! Files that change while podcreds runs: the kubelet replaces a token before it expires, and a CA bundle when the cluster's
+//! certificate authority changes. Data that is inline in a kubeconfig has the same type and never changes.
 
+use std::error::Error;
 use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -13,60 +14,65 @@ use zeroize::Zeroizing;
 /// The largest file that is read, in bytes: some hundreds of certificates.
 const FILE_LIMIT: usize = 1024 * 1024;
 
-/// What a file holds, read again when it looks different.
-pub struct Followed<T> {
-    /// None for what was in no file of its own.
-    file: Option<Source<T>>,
-    content: T,
-    /// Why it could not be read the last time, which is said once.
-    said: String,
+/// Why a parser rejected the content of a file. Its text must not show the content.
+pub(crate) type ParseError = Box<dyn Error + Send + Sync>;
+
+/// Parses the content of a file.
+pub(crate) type Parse<T> = fn(&[u8]) -> Result<T, ParseError>;
+
+/// A value that is parsed again when its file changes.
+pub struct Reloading<T> {
+    /// `None` means that the value came from no file and never changes.
+    file: Option<WatchedFile<T>>,
+    value: T,
+    /// The last error, so that a file that stays broken is logged once.
+    warned: String,
 }
 
-/// The file, and how it is read.
-struct Source<T> {
+struct WatchedFile<T> {
     path: PathBuf,
-    parse: fn(&[u8]) -> Result<T, String>,
-    stamp: Stamp,
+    parse: Parse<T>,
+    stamp: FileStamp,
 }
 
-impl<T: Clone> Followed<T> {
-    /// Reads the file for the first time. `parse` says what is wrong with its bytes without showing them.
+impl<T: Clone> Reloading<T> {
+    /// Reads the file for the first time.
     ///
     /// # Errors
-    /// If the file cannot be read, is empty, or `parse` refuses it.
-    pub(crate) fn open(path: PathBuf, parse: fn(&[u8]) -> Result<T, String>) -> Result<Self, FileError> {
-        let (stamp, content) = read(&path, parse)?;
-        Ok(Self { file: Some(Source { path, parse, stamp }), content, said: String::new() })
+    /// If the file cannot be read, is empty, or `parse` rejects it.
+    pub(crate) fn open(path: PathBuf, parse: Parse<T>) -> Result<Self, FileError> {
+        let (stamp, value) = read(&path, parse)?;
+        Ok(Self { file: Some(WatchedFile { path, parse, stamp }), value, warned: String::new() })
     }
 
-    /// What never changes.
-    pub(crate) fn fixed(content: T) -> Self {
-        Self { file: None, content, said: String::new() }
+    /// A value that never changes.
+    pub(crate) fn fixed(value: T) -> Self {
+        Self { file: None, value, warned: String::new() }
     }
 
-    /// The content as it is now, and whether it is another than the last time. While the file cannot be read, the last
-    /// content is used on, because it may still be good.
+    /// The current value, and whether it changed since the last call. While the file cannot be read or parsed, the last value
+    /// stays in use, because it may still be valid.
     pub(crate) fn current(&mut self) -> (T, bool) {
-        let looks_different =
-            self.file.as_ref().is_some_and(|file| Stamp::at(&file.path).as_ref() != Some(&file.stamp));
-        let changed = looks_different && self.read_again();
-        (self.content.clone(), changed)
+        let is_replaced =
+            self.file.as_ref().is_some_and(|file| FileStamp::stat(&file.path).as_ref() != Some(&file.stamp));
+        let is_changed = is_replaced && self.reload();
+        (self.value.clone(), is_changed)
     }
 
-    /// Reads the file again, however it looks; says whether that was possible.
-    pub(crate) fn read_again(&mut self) -> bool {
+    /// Reads the file again, even if its metadata did not change. Returns whether that succeeded.
+    pub(crate) fn reload(&mut self) -> bool {
         let Some(file) = &mut self.file else { return false };
         match read(&file.path, file.parse) {
-            Ok((stamp, content)) => {
-                (file.stamp, self.content) = (stamp, content);
-                self.said.clear();
+            Ok((stamp, value)) => {
+                (file.stamp, self.value) = (stamp, value);
+                self.warned.clear();
                 true
             }
             Err(error) => {
-                let reason = error.to_string();
-                if reason != self.said {
-                    warn!("{reason}; going on with what it held before");
-                    self.said = reason;
+                let message = error.to_string();
+                if message != self.warned {
+                    warn!("{message}; keeping the content that was read before");
+                    self.warned = message;
                 }
                 false
             }
@@ -74,29 +80,29 @@ impl<T: Clone> Followed<T> {
     }
 }
 
-impl<T> fmt::Debug for Followed<T> {
+impl<T> fmt::Debug for Reloading<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = self.file.as_ref().map(|file| &file.path);
-        f.debug_struct("Followed").field("path", &path).finish_non_exhaustive()
+        f.debug_struct("Reloading").field("path", &path).finish_non_exhaustive()
     }
 }
 
-/// What changes when a file is replaced or written.
+/// The metadata that changes when a file is replaced or written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub(crate) struct FileStamp {
     device: u64,
     inode: u64,
     modified: (i64, i64),
     size: u64,
 }
 
-impl Stamp {
-    /// That of the file at this path as it is now; none if there is none.
-    pub(crate) fn at(path: &Path) -> Option<Self> {
-        std::fs::metadata(path).ok().map(|metadata| Self::of(&metadata))
+impl FileStamp {
+    /// Reads the metadata of the file at this path. `None` means that there is no such file.
+    pub(crate) fn stat(path: &Path) -> Option<Self> {
+        std::fs::metadata(path).ok().map(|metadata| Self::new(&metadata))
     }
 
-    fn of(metadata: &Metadata) -> Self {
+    fn new(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -106,37 +112,36 @@ impl Stamp {
     }
 }
 
-fn read<T>(path: &Path, parse: fn(&[u8]) -> Result<T, String>) -> Result<(Stamp, T), FileError> {
+fn read<T>(path: &Path, parse: Parse<T>) -> Result<(FileStamp, T), FileError> {
     let (stamp, bytes) = read_bytes(path)?;
-    let content = parse(&bytes).map_err(|problem| FileError { path: path.to_owned(), problem })?;
-    Ok((stamp, content))
+    let value = parse(&bytes).map_err(|error| FileError::new(path, FileProblem::Content(error)))?;
+    Ok((stamp, value))
 }
 
-/// The bytes of a small file without white space around them: at least one.
-fn read_bytes(path: &Path) -> Result<(Stamp, Zeroizing<Vec<u8>>), FileError> {
-    let error = |problem: String| FileError { path: path.to_owned(), problem };
-    let unreadable = |cause: io::Error| error(format!("cannot be read: {cause}"));
+/// Reads a small file. It must hold more than white space.
+fn read_bytes(path: &Path) -> Result<(FileStamp, Zeroizing<Vec<u8>>), FileError> {
+    let unreadable = |error| FileError::new(path, FileProblem::Unreadable(error));
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
-    // Room for all that is expected, so that no copy is left behind by growing.
+    // The buffer has room for the whole file from the start: growing it would leave a copy of the content behind.
     let expected = usize::try_from(metadata.size()).unwrap_or(0).min(FILE_LIMIT) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(expected));
     file.take(FILE_LIMIT as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     match bytes.trim_ascii() {
-        [] => Err(error("is empty".to_owned())),
-        _ if bytes.len() > FILE_LIMIT => Err(error(format!("is larger than {FILE_LIMIT} bytes"))),
-        _ => Ok((Stamp::of(&metadata), bytes)),
+        [] => Err(FileError::new(path, FileProblem::Empty)),
+        _ if bytes.len() > FILE_LIMIT => Err(FileError::new(path, FileProblem::TooLarge)),
+        _ => Ok((FileStamp::new(&metadata), bytes)),
     }
 }
 
-/// Reads a small file once, as text without white space around it.
+/// Reads a small file once, as text without the white space around it.
 ///
 /// # Errors
-/// If it cannot be read, is empty or is no UTF-8.
+/// If the file cannot be read, is empty or is not UTF-8.
 pub(crate) fn read_text(path: &Path) -> Result<String, FileError> {
     let (_, bytes) = read_bytes(path)?;
     let text = std::str::from_utf8(bytes.trim_ascii()).map(str::to_owned);
-    text.map_err(|_| FileError { path: path.to_owned(), problem: "is not text".to_owned() })
+    text.map_err(|_| FileError::new(path, FileProblem::NotText))
 }
 
 /// A file that cannot be used.
@@ -144,7 +149,28 @@ pub(crate) fn read_text(path: &Path) -> Result<String, FileError> {
 #[error("{} {problem}", path.display())]
 pub struct FileError {
     path: PathBuf,
-    problem: String,
+    #[source]
+    problem: FileProblem,
+}
+
+impl FileError {
+    fn new(path: &Path, problem: FileProblem) -> Self {
+        Self { path: path.to_owned(), problem }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum FileProblem {
+    #[error("cannot be read: {0}")]
+    Unreadable(#[source] io::Error),
+    #[error("is empty")]
+    Empty,
+    #[error("is larger than {FILE_LIMIT} bytes")]
+    TooLarge,
+    #[error("is not text")]
+    NotText,
+    #[error("{0}")]
+    Content(#[source] ParseError),
 }
 
 #[cfg(test)]
@@ -153,84 +179,84 @@ mod tests {
 
     use super::*;
 
-    fn parse(bytes: &[u8]) -> Result<String, String> {
-        String::from_utf8(bytes.to_vec()).map_err(|_| "is garbled".to_owned())
+    fn parse(bytes: &[u8]) -> Result<String, ParseError> {
+        String::from_utf8(bytes.to_vec()).map_err(|_| "is garbled".into())
     }
 
-    struct Scene {
-        folder: tempfile::TempDir,
-        file: Followed<String>,
+    struct Fixture {
+        directory: tempfile::TempDir,
+        file: Reloading<String>,
     }
 
-    impl Scene {
+    impl Fixture {
         fn new(content: &str) -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            fs::write(folder.path().join("file"), content).unwrap();
-            let file = Followed::open(folder.path().join("file"), parse).unwrap();
-            Self { folder, file }
+            let directory = tempfile::tempdir().unwrap();
+            fs::write(directory.path().join("file"), content).unwrap();
+            let file = Reloading::open(directory.path().join("file"), parse).unwrap();
+            Self { directory, file }
         }
 
         fn path(&self) -> PathBuf {
-            self.folder.path().join("file")
+            self.directory.path().join("file")
         }
 
         fn replace(&self, content: &[u8]) {
-            fs::write(self.folder.path().join("new"), content).unwrap();
-            fs::rename(self.folder.path().join("new"), self.path()).unwrap();
+            fs::write(self.directory.path().join("new"), content).unwrap();
+            fs::rename(self.directory.path().join("new"), self.path()).unwrap();
         }
     }
 
     #[test]
-    fn a_replaced_file_is_read_again_once() {
-        let mut scene = Scene::new("test-1");
-        assert_eq!(scene.file.current(), ("test-1".into(), false));
-        scene.replace(b"test-2");
-        assert_eq!(scene.file.current(), ("test-2".into(), true));
-        assert_eq!(scene.file.current(), ("test-2".into(), false));
+    fn a_replaced_file_is_reloaded_once() {
+        let mut fixture = Fixture::new("test-1");
+        assert_eq!(fixture.file.current(), ("test-1".into(), false));
+        fixture.replace(b"test-2");
+        assert_eq!(fixture.file.current(), ("test-2".into(), true));
+        assert_eq!(fixture.file.current(), ("test-2".into(), false));
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_any_more_keeps_what_it_held() {
-        let mut scene = Scene::new("test-1");
+    fn a_file_that_becomes_unreadable_keeps_its_last_value() {
+        let mut fixture = Fixture::new("test-1");
         for bad in [&b""[..], b"\xff"] {
-            scene.replace(bad);
-            assert_eq!(scene.file.current(), ("test-1".into(), false));
+            fixture.replace(bad);
+            assert_eq!(fixture.file.current(), ("test-1".into(), false));
         }
-        fs::remove_file(scene.path()).unwrap();
-        assert_eq!(scene.file.current(), ("test-1".into(), false));
-        scene.replace(b"test-2");
-        assert_eq!(scene.file.current(), ("test-2".into(), true));
+        fs::remove_file(fixture.path()).unwrap();
+        assert_eq!(fixture.file.current(), ("test-1".into(), false));
+        fixture.replace(b"test-2");
+        assert_eq!(fixture.file.current(), ("test-2".into(), true));
     }
 
     #[test]
-    fn it_can_be_read_again_even_if_it_looks_the_same() {
-        let mut scene = Scene::new("test-1");
-        let modified = fs::metadata(scene.path()).unwrap().modified().unwrap();
-        fs::write(scene.path(), "test-2").unwrap();
-        File::options().write(true).open(scene.path()).unwrap().set_modified(modified).unwrap();
-        assert_eq!(scene.file.current().0, "test-1");
-        assert!(scene.file.read_again());
-        assert_eq!(scene.file.current().0, "test-2");
+    fn a_reload_ignores_the_metadata() {
+        let mut fixture = Fixture::new("test-1");
+        let modified = fs::metadata(fixture.path()).unwrap().modified().unwrap();
+        fs::write(fixture.path(), "test-2").unwrap();
+        File::options().write(true).open(fixture.path()).unwrap().set_modified(modified).unwrap();
+        assert_eq!(fixture.file.current().0, "test-1");
+        assert!(fixture.file.reload());
+        assert_eq!(fixture.file.current().0, "test-2");
     }
 
     #[test]
-    fn what_is_in_no_file_never_changes() {
-        let mut fixed = Followed::fixed("test-1".to_owned());
-        assert!(!fixed.read_again());
+    fn a_value_without_a_file_never_changes() {
+        let mut fixed = Reloading::fixed("test-1".to_owned());
+        assert!(!fixed.reload());
         assert_eq!(fixed.current(), ("test-1".to_owned(), false));
     }
 
     #[test]
-    fn debug_hides_the_content() {
-        assert!(!format!("{:?}", Scene::new("test-1").file).contains("test-1"));
-        assert!(!format!("{:?}", Followed::fixed("test-1".to_owned())).contains("test-1"));
+    fn debug_hides_the_value() {
+        assert!(!format!("{:?}", Fixture::new("test-1").file).contains("test-1"));
+        assert!(!format!("{:?}", Reloading::fixed("test-1".to_owned())).contains("test-1"));
     }
 
     #[test]
-    fn a_file_beyond_its_bound_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("file"), vec![b'x'; FILE_LIMIT + 1]).unwrap();
-        let error = Followed::open(folder.path().join("file"), parse).unwrap_err().to_string();
+    fn a_file_above_the_size_limit_is_rejected() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("file"), vec![b'x'; FILE_LIMIT + 1]).unwrap();
+        let error = Reloading::open(directory.path().join("file"), parse).unwrap_err().to_string();
         assert!(error.ends_with("file is larger than 1048576 bytes"), "{error}");
     }
 }

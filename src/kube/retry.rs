@@ -1,5 +1,5 @@
-//! How long to go on, and how long to wait in between: exponential back-off with full jitter, never less than the API
-//! server asked for, never beyond the deadline.
+//! Deadlines and retries: exponential back-off with full jitter, never shorter than the API server's `Retry-After` and never past
+//! the deadline.
 //! Source: <https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/>
 
 use std::thread;
@@ -7,116 +7,149 @@ use std::time::{Duration, Instant};
 
 use log::{debug, warn};
 
-use crate::backoff::Backoff;
-use crate::kube::error::Error;
+use crate::kube::error::{Cause, Error};
 
-/// The most that is waited after any failure, unless the server asks for more.
+/// The upper bound of the delay after a first failure; it doubles with each further failure.
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+/// The longest delay between two rounds, unless the API server asks for a longer one.
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
 
-/// The longest time that can be waited for: beyond all that a clock can add up.
+/// The longest deadline. Beyond it, adding to a clock could overflow.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// The most that is kept back of the whole time for a last attempt, and its share of a shorter one.
+/// The time that is reserved for the last attempt: one second, or a tenth of the deadline if that is shorter.
 const LAST_ATTEMPT: Duration = Duration::from_secs(1);
 const LAST_ATTEMPT_SHARE: u32 = 10;
 
-/// The moment at which waiting ends.
+/// The delays between attempts: exponential back-off with full jitter.
+#[derive(Clone, Debug)]
+pub(crate) struct Backoff {
+    failures: u32,
+    longest: Duration,
+}
+
+impl Backoff {
+    /// Delays that grow up to `longest`.
+    pub(crate) fn up_to(longest: Duration) -> Self {
+        Self { failures: 0, longest }
+    }
+
+    /// Counts a failure and returns the delay before the next attempt: a random part of a bound that doubles each time.
+    pub(crate) fn delay(&mut self) -> Duration {
+        let bound = self.bound();
+        self.failures = self.failures.saturating_add(1);
+        bound.mul_f64(fastrand::f64())
+    }
+
+    /// Starts again with the shortest delay, after a success.
+    pub(crate) fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    fn bound(&self) -> Duration {
+        FIRST_DELAY.saturating_mul(2_u32.saturating_pow(self.failures)).min(self.longest)
+    }
+}
+
+/// A point in time after which nothing is attempted any more.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     started: Instant,
-    whole: Duration,
+    duration: Duration,
 }
 
 impl Deadline {
-    /// This long from now.
+    /// The deadline `duration` from now.
     pub fn after(duration: Duration) -> Self {
-        Self { started: Instant::now(), whole: duration.min(FOREVER) }
+        Self { started: Instant::now(), duration: duration.min(FOREVER) }
     }
 
-    /// How long it has been waited.
-    pub(crate) fn waited(self) -> Duration {
+    /// The time since the deadline was set.
+    pub(crate) fn elapsed(self) -> Duration {
         self.started.elapsed()
     }
 
-    /// How long is left; zero when it is over.
+    /// The time left; zero once the deadline has passed.
     pub(crate) fn remaining(self) -> Duration {
-        self.whole.saturating_sub(self.waited())
+        self.duration.saturating_sub(self.elapsed())
     }
 
-    /// How long to wait before the next attempt, so that the last one still has some time; none if no other fits.
-    fn fit(self, jitter: Duration, asked: Option<Duration>) -> Option<Duration> {
-        let last = LAST_ATTEMPT.min(self.whole / LAST_ATTEMPT_SHARE);
-        let most = self.remaining().checked_sub(last).filter(|most| !most.is_zero())?;
-        match asked {
-            Some(asked) if asked > most => None,
-            Some(asked) => Some(asked.max(jitter).min(most)),
-            None => Some(jitter.min(most)),
+    /// The delay before the next attempt, capped so that a final attempt still fits before the deadline. `None` means that no
+    /// further attempt fits, or that the server asks for a longer delay (`retry_after`) than fits.
+    fn next_delay(self, jitter: Duration, retry_after: Option<Duration>) -> Option<Duration> {
+        let last_attempt = LAST_ATTEMPT.min(self.duration / LAST_ATTEMPT_SHARE);
+        let longest = self.remaining().checked_sub(last_attempt).filter(|longest| !longest.is_zero())?;
+        match retry_after {
+            Some(retry_after) if retry_after > longest => None,
+            Some(retry_after) => Some(retry_after.max(jitter).min(longest)),
+            None => Some(jitter.min(longest)),
         }
     }
 }
 
-/// Asks for every item until each has an answer. Those that failed are tried again together, round by round, until all
-/// have succeeded, one has failed for good, or no other round fits before the deadline. Answers come in the order of the
-/// items. `gives_up` says for which errors there is no other round: [`Error::is_final`], or more.
+/// Calls `attempt` for every item until all have succeeded. Items that failed are retried together, in rounds, until `gives_up`
+/// is true for an error ([`Error::is_final`] or [`Error::is_actionable`]) or no further round fits before the deadline. Results
+/// come in the order of the items.
 ///
 /// # Errors
-/// The last error of every item that has none.
-pub(crate) fn until_settled<K, V>(
+/// The last error of every item that did not succeed.
+pub(crate) fn retry_until_done<K, V>(
     items: impl IntoIterator<Item = K>,
     deadline: Deadline,
     gives_up: fn(&Error) -> bool,
-    mut ask: impl FnMut(&K) -> Result<V, Error>,
+    mut attempt: impl FnMut(&K) -> Result<V, Error>,
 ) -> Result<Vec<(K, V)>, Vec<Error>> {
-    let mut slots: Vec<Slot<K, V>> = items.into_iter().map(|item| Slot::new(item)).collect();
+    let mut pending: Vec<Pending<K, V>> = items.into_iter().map(|item| Pending::new(item)).collect();
     let mut backoff = Backoff::up_to(LONGEST_DELAY);
     loop {
-        for slot in &mut slots {
-            if matches!(slot.answer, Some(Ok(_))) {
+        for entry in &mut pending {
+            if matches!(entry.result, Some(Ok(_))) {
                 continue;
             }
-            match ask(&slot.item) {
-                // A reason that was given is worth more than that there was no time to give one.
-                Err(error) if error.is_out_of_time() && slot.answer.is_some() => {}
-                answer => slot.answer = Some(answer),
+            match attempt(&entry.item) {
+                // Only the clock ended this attempt. The error of an earlier one says more about what is wrong.
+                Err(Error { cause: Cause::DeadlineExceeded { .. }, .. }) if entry.result.is_some() => {}
+                result => entry.result = Some(result),
             }
         }
-        let errors = || slots.iter().filter_map(|slot| slot.answer.as_ref()?.as_ref().err());
+        let errors = || pending.iter().filter_map(|entry| entry.result.as_ref()?.as_ref().err());
         if errors().next().is_none() {
             break;
         }
-        let delay = deadline.fit(backoff.delay(), errors().filter_map(Error::retry_after).max());
+        let delay = deadline.next_delay(backoff.delay(), errors().filter_map(Error::retry_after).max());
         let Some(delay) = delay.filter(|_| !errors().any(gives_up)) else {
-            return Err(slots.into_iter().filter_map(|slot| slot.answer?.err()).collect());
+            return Err(pending.into_iter().filter_map(|entry| entry.result?.err()).collect());
         };
-        for slot in &mut slots {
-            slot.log(delay, deadline);
+        for entry in &mut pending {
+            entry.log_retry(delay, deadline);
         }
         thread::sleep(delay);
     }
-    Ok(slots.into_iter().filter_map(|slot| Some((slot.item, slot.answer?.ok()?))).collect())
+    Ok(pending.into_iter().filter_map(|entry| Some((entry.item, entry.result?.ok()?))).collect())
 }
 
-/// An item and what came of it last.
-struct Slot<K, V> {
+/// An item and the result of its last attempt; `None` before the first.
+struct Pending<K, V> {
     item: K,
-    answer: Option<Result<V, Error>>,
-    logged: String,
+    result: Option<Result<V, Error>>,
+    /// The message of the last warning, which is not repeated.
+    warned: String,
 }
 
-impl<K, V> Slot<K, V> {
+impl<K, V> Pending<K, V> {
     fn new(item: K) -> Self {
-        Self { item, answer: None, logged: String::new() }
+        Self { item, result: None, warned: String::new() }
     }
 
-    /// Says why it is asked for again: aloud where the reason is a new one.
-    fn log(&mut self, delay: Duration, deadline: Deadline) {
-        let Some(Err(error)) = &self.answer else { return };
-        let (delay, left, reason) =
+    /// Logs why the item is retried: as a warning if the reason is a new one.
+    fn log_retry(&mut self, delay: Duration, deadline: Deadline) {
+        let Some(Err(error)) = &self.result else { return };
+        let (delay, left, message) =
             (delay.as_secs_f64(), deadline.remaining().as_secs_f64(), error.to_string());
-        if reason == self.logged {
-            debug!("{}: no change; trying again in {delay:.1} s", error.object());
+        if message == self.warned {
+            debug!("{}: still failing; retrying in {delay:.1} s", error.object());
         } else {
-            warn!("{reason}; trying again, in {delay:.1} s for the first time and for {left:.0} s at most");
-            self.logged = reason;
+            warn!("{message}; retrying in {delay:.1} s, for up to {left:.0} s");
+            self.warned = message;
         }
     }
 }
@@ -125,7 +158,6 @@ impl<K, V> Slot<K, V> {
 mod tests {
     use super::*;
     use crate::kube::config::server::Server;
-    use crate::kube::error::Cause;
     use crate::object::{Kind, Namespace, ObjectRef};
 
     fn error(cause: Cause) -> Error {
@@ -133,72 +165,88 @@ mod tests {
         Error::new(&ObjectRef::new(Kind::Secret, namespace, "db").unwrap(), cause)
     }
 
-    fn busy(retry_after: Option<Duration>) -> Error {
-        error(Cause::Busy { status: 429, message: String::new(), retry_after })
+    fn unavailable(retry_after: Option<Duration>) -> Error {
+        error(Cause::Unavailable { status: 429, message: String::new(), retry_after })
     }
 
     #[test]
-    fn only_what_failed_is_asked_again() {
-        let mut asked = Vec::new();
-        let answers = until_settled(
+    fn delays_double_up_to_a_bound_and_are_jittered() {
+        let after = |failures| Backoff { failures, longest: Duration::from_secs(8) };
+        let bounds: Vec<_> =
+            [0, 1, 5, 6, 7, 40, u32::MAX].map(|failures| after(failures).bound().as_millis()).into();
+        assert_eq!(bounds, [100, 200, 3200, 6400, 8000, 8000, 8000]);
+        let mut backoff = after(7);
+        let delays: Vec<_> = (0..8).map(|_| backoff.delay()).collect();
+        assert!(delays.windows(2).any(|pair| pair[0] != pair[1]), "no jitter: {delays:?}");
+        assert_eq!(backoff.failures, 15);
+        backoff.reset();
+        assert!(backoff.delay() <= FIRST_DELAY);
+    }
+
+    #[test]
+    fn only_items_that_failed_are_retried() {
+        let mut attempted = Vec::new();
+        let results = retry_until_done(
             ["a", "b", "c"],
             Deadline::after(Duration::from_secs(20)),
             Error::is_final,
             |item| {
-                asked.push(*item);
-                if *item == "b" && asked.len() < 5 { Err(busy(None)) } else { Ok(asked.len()) }
+                attempted.push(*item);
+                if *item == "b" && attempted.len() < 5 { Err(unavailable(None)) } else { Ok(attempted.len()) }
             },
         );
-        assert_eq!(answers.unwrap(), [("a", 1), ("b", 5), ("c", 3)]);
-        assert_eq!(asked, ["a", "b", "c", "b", "b"]);
+        assert_eq!(results.unwrap(), [("a", 1), ("b", 5), ("c", 3)]);
+        assert_eq!(attempted, ["a", "b", "c", "b", "b"]);
     }
 
     #[test]
-    fn a_final_error_ends_it_after_its_round_and_all_errors_are_returned() {
-        let mut asked = 0;
+    fn a_final_error_ends_the_retries_after_its_round_and_all_errors_are_returned() {
+        let mut attempts = 0;
         let errors =
-            until_settled(["a", "b"], Deadline::after(Duration::from_secs(20)), Error::is_final, |item| {
-                asked += 1;
-                let last = Cause::Refused { status: 400, message: String::new() };
-                Err::<(), _>(if *item == "a" { error(last) } else { busy(None) })
+            retry_until_done(["a", "b"], Deadline::after(Duration::from_secs(20)), Error::is_final, |item| {
+                attempts += 1;
+                let refused = Cause::Refused { status: 400, message: String::new() };
+                Err::<(), _>(if *item == "a" { error(refused) } else { unavailable(None) })
             });
-        assert_eq!((errors.unwrap_err().len(), asked), (2, 2));
+        assert_eq!((errors.unwrap_err().len(), attempts), (2, 2));
     }
 
     #[test]
-    fn a_wait_beyond_the_deadline_is_not_begun() {
-        let asked = Some(Duration::from_secs(3600));
-        let errors = until_settled(["a"], Deadline::after(Duration::from_secs(20)), Error::is_final, |_| {
-            Err::<(), _>(busy(asked))
-        });
+    fn a_retry_after_beyond_the_deadline_is_not_waited_for() {
+        let retry_after = Some(Duration::from_secs(3600));
+        let deadline = Deadline::after(Duration::from_secs(20));
+        let errors =
+            retry_until_done(["a"], deadline, Error::is_final, |_| Err::<(), _>(unavailable(retry_after)));
         assert_eq!(errors.unwrap_err().len(), 1);
     }
 
     #[test]
-    fn a_reason_that_was_given_is_kept_when_the_time_is_up() {
-        let mut asked = 0;
-        let errors =
-            until_settled(["a", "b"], Deadline::after(Duration::from_millis(100)), Error::is_final, |_| {
-                asked += 1;
-                let server = Server::parse("10.0.0.1", "443").unwrap();
-                Err::<(), _>(if asked > 2 { error(Cause::OutOfTime { server }) } else { busy(None) })
-            });
-        assert!(
-            asked > 2 && errors.unwrap_err().iter().all(|error| matches!(error.cause, Cause::Busy { .. }))
-        );
+    fn the_error_of_an_earlier_attempt_outlives_an_exceeded_deadline() {
+        let mut attempts = 0;
+        let deadline = Deadline::after(Duration::from_millis(100));
+        let errors = retry_until_done(["a", "b"], deadline, Error::is_final, |_| {
+            attempts += 1;
+            let server = Server::parse("10.0.0.1", "443").unwrap();
+            Err::<(), _>(if attempts > 2 {
+                error(Cause::DeadlineExceeded { server })
+            } else {
+                unavailable(None)
+            })
+        });
+        let is_unavailable = |error: &Error| matches!(error.cause, Cause::Unavailable { .. });
+        assert!(attempts > 2 && errors.unwrap_err().iter().all(is_unavailable));
     }
 
     #[test]
     fn delays_leave_time_for_a_last_attempt() {
         let seconds = Duration::from_secs;
         let minute = Deadline::after(seconds(60));
-        assert_eq!(minute.fit(seconds(3), None), Some(seconds(3)));
-        assert_eq!(minute.fit(seconds(3), Some(seconds(9))), Some(seconds(9)));
-        assert!(
-            minute.fit(seconds(100), None).is_some_and(|delay| (seconds(58)..=seconds(59)).contains(&delay))
-        );
-        assert_eq!(minute.fit(seconds(3), Some(seconds(100))), None);
-        assert_eq!(Deadline::after(Duration::ZERO).fit(Duration::ZERO, None), None);
+        assert_eq!(minute.next_delay(seconds(3), None), Some(seconds(3)));
+        assert_eq!(minute.next_delay(seconds(3), Some(seconds(9))), Some(seconds(9)));
+        let longest = minute.next_delay(seconds(100), None);
+        assert!(longest.is_some_and(|delay| (seconds(58)..=seconds(59)).contains(&delay)));
+        assert_eq!(minute.next_delay(seconds(3), Some(seconds(100))), None);
+        assert_eq!(Deadline::after(Duration::ZERO).next_delay(Duration::ZERO, None), None);
         assert!(Deadline::after(Duration::MAX).remaining() > seconds(1_000_000));
     }
 }

@@ -1,5 +1,5 @@
-//! The stream of an object's changes. Only metadata is asked for, so no value ever comes this way; but annotations may
-//! hold what somebody applied, so a line is as secret as a body.
+//! A watch: the stream of an object's changes. It requests metadata only, so it carries no values; but the annotation
+//! `last-applied-configuration` may contain some, so a line is treated as a secret.
 //! Source: <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
 
 use std::io::{ErrorKind, Read};
@@ -9,39 +9,39 @@ use zeroize::Zeroizing;
 
 use crate::kube::config::server::Server;
 use crate::kube::error::{Cause, Error};
-use crate::kube::transport::error;
+use crate::kube::transport::error::from_ureq;
 use crate::object::ObjectRef;
 use crate::secret::SecretBuffer;
 use crate::text::one_line;
 
-/// The longest line, in bytes: more than the metadata of any object.
+/// The longest line, in bytes: more than the metadata of any object has.
 const LINE_LIMIT: usize = 1024 * 1024;
-/// The bytes that are read at once.
+/// The bytes per read.
 const CHUNK: usize = 4 * 1024;
-/// The most of an error's message that is passed on, in characters.
+/// The longest message of an error event that is repeated, in characters.
 const MESSAGE_LIMIT: usize = 500;
 
-/// What a watch says.
+/// An event of a watch.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// The object was made, changed or deleted.
+    /// The object was created, modified or deleted.
     Object {
-        /// The version to watch from later.
+        /// The resourceVersion to resume from.
         version: String,
     },
-    /// Nothing changed up to this version.
+    /// The object has not changed up to this resourceVersion.
     Bookmark {
-        /// The version to watch from later.
+        /// The resourceVersion to resume from.
         version: String,
     },
 }
 
-/// An open watch. Dropping it ends it.
+/// An open watch. Dropping it closes the connection.
 pub(crate) struct Watch<'a> {
     object: &'a ObjectRef,
     server: &'a Server,
     reader: ureq::BodyReader<'static>,
-    /// What was read and is not yet a whole line.
+    /// The start of a line that is not complete yet.
     buffer: SecretBuffer,
 }
 
@@ -50,10 +50,10 @@ impl<'a> Watch<'a> {
         Self { object, server, reader: body.into_reader(), buffer: SecretBuffer::default() }
     }
 
-    /// Waits for what comes next; none when the API server has ended the watch, which it does now and then.
+    /// Waits for the next event. `None` means that the API server closed the watch, which it does regularly.
     ///
     /// # Errors
-    /// If the line breaks, is silent for too long, or says what no API server says.
+    /// If the connection breaks or is silent for too long, or the API server sends an error or an invalid event.
     pub(crate) fn receive(&mut self) -> Result<Option<Change>, Error> {
         self.read_line()
             .and_then(|line| line.map(|line| parse(&line)).transpose())
@@ -62,7 +62,7 @@ impl<'a> Watch<'a> {
 
     fn read_line(&mut self) -> Result<Option<Zeroizing<Vec<u8>>>, Cause> {
         let mut chunk = Zeroizing::new([0; CHUNK]);
-        // Each byte is looked at once, however small the pieces are that a line comes in.
+        // Searches each byte once, even if a line arrives in many small pieces.
         let mut searched = 0;
         loop {
             if let Some(line) = self.buffer.take_line(searched) {
@@ -74,10 +74,10 @@ impl<'a> Watch<'a> {
             }
             match self.reader.read(chunk.as_mut_slice()) {
                 Ok(0) if self.buffer.is_empty() => return Ok(None),
-                Ok(0) => return Err(Cause::unreadable("a watch ended in the middle of a line")),
+                Ok(0) => return Err(Cause::unreadable("the watch ended in the middle of an event")),
                 Ok(count) => self.buffer.push(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error::cause(self.server, None, &ureq::Error::from(error))),
+                Err(error) => return Err(from_ureq(self.server, None, &ureq::Error::from(error))),
             }
         }
     }
@@ -105,20 +105,20 @@ struct Metadata {
 
 fn parse(line: &[u8]) -> Result<Change, Cause> {
     let event: Event<'_> =
-        serde_json::from_slice(line).map_err(|_| Cause::unreadable("a line of a watch is no event"))?;
+        serde_json::from_slice(line).map_err(|_| Cause::unreadable("invalid watch event"))?;
     if event.kind == "ERROR" {
-        let message = one_line(event.object.message.as_deref().unwrap_or("it gave no reason"), MESSAGE_LIMIT);
+        let message = one_line(event.object.message.as_deref().unwrap_or("no reason given"), MESSAGE_LIMIT);
         return Err(match event.object.code {
-            Some(410) => Cause::Expired { message },
-            code => Cause::Busy { status: code.unwrap_or(0), message, retry_after: None },
+            Some(410) => Cause::Gone { message },
+            code => Cause::Unavailable { status: code.unwrap_or(0), message, retry_after: None },
         });
     }
     let version = event.object.metadata.and_then(|metadata| metadata.version);
-    let version = version.ok_or_else(|| Cause::unreadable("an event of a watch has no resourceVersion"))?;
+    let version = version.ok_or_else(|| Cause::unreadable("a watch event without resourceVersion"))?;
     match event.kind {
         "ADDED" | "MODIFIED" | "DELETED" => Ok(Change::Object { version }),
         "BOOKMARK" => Ok(Change::Bookmark { version }),
-        _ => Err(Cause::unreadable("an event of a watch is of an unknown type")),
+        _ => Err(Cause::unreadable("a watch event of an unknown type")),
     }
 }
 
@@ -127,21 +127,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_are_told_apart() {
+    fn events_are_parsed_by_type() {
         let line =
             |kind: &str| format!(r#"{{"type":"{kind}","object":{{"metadata":{{"resourceVersion":"7"}}}}}}"#);
         for kind in ["ADDED", "MODIFIED", "DELETED"] {
             assert_eq!(parse(line(kind).as_bytes()).unwrap(), Change::Object { version: "7".into() });
         }
         assert_eq!(parse(line("BOOKMARK").as_bytes()).unwrap(), Change::Bookmark { version: "7".into() });
-        let expired = br#"{"type":"ERROR","object":{"kind":"Status","code":410,"message":"too old"}}"#;
-        assert!(matches!(parse(expired), Err(Cause::Expired { message }) if message == "too old"));
+        let gone = br#"{"type":"ERROR","object":{"kind":"Status","code":410,"message":"too old"}}"#;
+        assert!(matches!(parse(gone), Err(Cause::Gone { message }) if message == "too old"));
         let error = br#"{"type":"ERROR","object":{"kind":"Status","code":500,"message":"test"}}"#;
-        assert!(matches!(parse(error), Err(Cause::Busy { status: 500, .. })));
+        assert!(matches!(parse(error), Err(Cause::Unavailable { status: 500, .. })));
     }
 
     #[test]
-    fn what_is_no_event_is_refused_without_being_shown() {
+    fn an_invalid_event_is_rejected_without_being_shown() {
         for line in [
             "",
             "test-password",

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::backoff::Backoff;
+use crate::kube::Backoff;
 
 /// The most that is waited between attempts at something that fails.
 pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(30);

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info};
 
-use crate::backoff::Backoff;
 use crate::kube::config::clusters::Clusters;
-use crate::kube::{Change, Error};
+use crate::kube::{Backoff, Cause, Change, Error};
 use crate::object::ObjectRef;
 use crate::sidecar::Follow;
 use crate::sidecar::reading::STACK;
@@ -143,7 +142,7 @@ impl Watcher {
                     self.changed();
                 }
                 // Versions are kept for minutes only, so this is everyday: nothing fails, it is read again.
-                Err(error) if error.is_expired() => {
+                Err(error) if matches!(error.cause, Cause::Gone { .. }) => {
                     debug!("{error}; reading it again");
                     self.version = None;
                     self.report.health.watch_restarts();

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::kube::{self, Requests};
+use crate::kube::{self, RequestMetrics};
 use crate::object::{ClusterId, ObjectRef};
 
 /// How much longer than it said a loop may take until it counts as wedged: a container may have little processor time.
@@ -41,7 +41,7 @@ pub(crate) struct Cluster {
     /// How people call it: names of labels and their values.
     pub(crate) labels: Vec<(&'static str, String)>,
     /// What counts the requests to it.
-    pub(crate) requests: Arc<Requests>,
+    pub(crate) requests: Arc<RequestMetrics>,
 }
 
 #[derive(Debug, Default)]
@@ -156,10 +156,10 @@ impl Reason {
 
 impl From<&kube::Error> for Reason {
     fn from(error: &kube::Error) -> Self {
-        match error.is_refusal() {
-            true => Self::ApiRefused,
-            false if error.is_configuration() => Self::Configuration,
-            false => Self::ApiUnreachable,
+        match error.class() {
+            kube::Class::Refused => Self::ApiRefused,
+            kube::Class::Configuration => Self::Configuration,
+            kube::Class::Unreachable => Self::ApiUnreachable,
         }
     }
 }

@@ -116,7 +116,7 @@ fn a_cluster_trust_bundle_is_the_authority_of_a_cluster_and_is_followed() {
     poll_until(PATIENCE, "the sidecar distrusts the API server", || {
         let status = namespace.get("pod/app")["status"].take();
         is_running(&status, "podcreds")
-            && log(&namespace, "app", "podcreds").contains("is signed by none of the authorities")
+            && log(&namespace, "app", "podcreds").contains("is not signed by a trusted certificate authority")
     });
     bundle.put(&ca);
     namespace.pod_status("app", "starts", |status| is_running(status, "app"));

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use podcreds::kube::Server;
 use podcreds::kube::config::kubeconfig::Access;
-use podcreds::kube::{Interactive, Material};
+use podcreds::kube::{Interactive, PemSource};
 
 /// What we select. What is not there has no key; the text of a certificate's file stands for its path, if it is there.
 pub(crate) fn normalised(access: &Access) -> Value {
@@ -106,10 +106,10 @@ fn last(path: &Path) -> String {
     }
 }
 
-fn pem(material: &Material) -> String {
+fn pem(material: &PemSource) -> String {
     match material {
-        Material::Inline(bytes) => String::from_utf8(bytes.expose().to_vec()).unwrap(),
-        Material::File(path) => fs::read_to_string(path).unwrap_or_else(|_| path.display().to_string()),
+        PemSource::Inline(bytes) => String::from_utf8(bytes.expose().to_vec()).unwrap(),
+        PemSource::File(path) => fs::read_to_string(path).unwrap_or_else(|_| path.display().to_string()),
     }
 }
 

@@ -140,7 +140,7 @@ fn init_names_the_cluster_that_it_cannot_reach_or_use() {
     assert_code(&finished, 2);
     assert_has(
         &finished.stderr,
-        &["of cluster hub: the cluster cannot be asked: ", "missing-ca.crt cannot be read"],
+        &["of cluster hub: cannot connect to the cluster: ", "missing-ca.crt cannot be read"],
     );
 
     two.own.annotate(&[("db.secret", "db"), ("db.cluster", "hbu")]);
@@ -445,7 +445,7 @@ fn each_cluster_has_a_limit_of_its_own() {
     assert_code(&finished, 4);
     assert_has(
         &finished.stderr,
-        &["of cluster hub: ", "was not asked: the limit of requests (qps, burst) has room in "],
+        &["of cluster hub: ", "not sent: the client-side rate limit (qps, burst) would delay it by "],
     );
     assert_eq!(two.hub.requests().len(), 1);
 

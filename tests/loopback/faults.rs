@@ -23,7 +23,7 @@ fn passing() -> Vec<(Fault, i32, &'static str)> {
         (Fault::Reset, 4, "cannot be reached"),
         (Fault::CloseBeforeAnswer, 4, "cannot be reached"),
         (Fault::TruncateBody, 4, "Secret prod/db: "),
-        (drip, 4, "did not answer in time (reading the answer)"),
+        (drip, 4, "did not answer in time (reading the response)"),
         (Fault::SilentHeader, 4, "did not answer in time (waiting for the first byte)"),
         (status(401, None), 3, "does not accept the token: test message"),
         (status(403, None), 3, "forbidden: test message"),
@@ -34,7 +34,7 @@ fn passing() -> Vec<(Fault, i32, &'static str)> {
         (status(503, None), 4, "answered 503: test message"),
         (Fault::Body("<html>test".into()), 4, "not JSON at line 1"),
         (Fault::Body(garbled.into()), 4, "the value of key \"a\" is not base64"),
-        (Fault::Raw(b"SMTP ready\r\n\r\n".to_vec()), 4, "not what an API server sends: broken HTTP"),
+        (Fault::Raw(b"SMTP ready\r\n\r\n".to_vec()), 4, "unexpected response: invalid HTTP"),
     ]
 }
 
@@ -46,7 +46,7 @@ fn what_passes_is_waited_out() {
         let finished = scene.init(&["--request-timeout", "300ms"]);
         assert_eq!(finished.code, Some(0), "{fault:?}: {}", finished.stderr);
         assert_eq!(scene.read("db/password"), PASSWORD, "{fault:?}");
-        assert_has(&finished.stderr, &["WARN", "trying again, in"]);
+        assert_has(&finished.stderr, &["WARN", "retrying in"]);
     }
 }
 

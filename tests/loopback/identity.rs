@@ -16,14 +16,14 @@ fn a_missing_empty_or_garbled_file_is_named_with_what_mounts_it() {
     for (name, content, part) in [
         ("token", None, "token cannot be read: No such file"),
         ("token", Some("\n"), "token is empty"),
-        ("token", Some("test\0token"), "token holds characters that no token has"),
+        ("token", Some("test\0token"), "token contains characters that are not allowed in a token"),
         ("ca.crt", None, "ca.crt cannot be read: No such file"),
         ("ca.crt", Some(" \n"), "ca.crt is empty"),
-        ("ca.crt", Some("garbage"), "ca.crt holds no PEM certificate"),
+        ("ca.crt", Some("garbage"), "ca.crt contains no PEM certificate"),
         (
             "ca.crt",
             Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
-            "ca.crt holds a certificate (number 1) that cannot be read",
+            "ca.crt contains a certificate (number 1) that cannot be parsed",
         ),
         ("namespace", None, "namespace cannot be read: No such file"),
         ("namespace", Some(""), "namespace is empty"),
@@ -49,8 +49,8 @@ fn the_address_of_the_server_comes_from_the_kubelet() {
     for (variable, value, part) in [
         ("KUBERNETES_SERVICE_HOST", "", "KUBERNETES_SERVICE_HOST is not set"),
         ("KUBERNETES_SERVICE_PORT", "", "KUBERNETES_SERVICE_PORT is not set"),
-        ("KUBERNETES_SERVICE_HOST", "a b", "\"a b\" is no IP address or DNS name"),
-        ("KUBERNETES_SERVICE_PORT", "tcp://10.0.0.1:443", "is no port"),
+        ("KUBERNETES_SERVICE_HOST", "a b", "invalid host \"a b\": expected an IP address or a DNS name"),
+        ("KUBERNETES_SERVICE_PORT", "tcp://10.0.0.1:443", "invalid port \"tcp:"),
     ] {
         let scene = Scene::plain();
         let mut command = scene.command(&["init"]);
@@ -140,7 +140,7 @@ fn a_server_that_cannot_prove_who_it_is_gets_no_token() {
         let scene = Scene::on(ApiServer::builder().leaf(leaf).start(), &[("db.secret", "db")]);
         let finished = scene.init(&["--timeout", "300ms"]);
         assert_code(&finished, 4);
-        assert_has(&finished.stderr, &["no secure connection to https://127.0.0.1:", part]);
+        assert_has(&finished.stderr, &["TLS handshake with https://127.0.0.1:", part]);
         assert!(scene.server.requests().is_empty() && scene.names().is_empty());
     }
     let scene = Scene::plain();
@@ -150,7 +150,7 @@ fn a_server_that_cannot_prove_who_it_is_gets_no_token() {
     assert_has(
         &finished.stderr,
         &[
-            "its certificate is signed by none of the authorities that are trusted (ca.crt, certificate-authority, ca_file)",
+            "its certificate is not signed by a trusted certificate authority (ca.crt, certificate-authority, ca_file)",
         ],
     );
     assert!(scene.server.requests().is_empty());

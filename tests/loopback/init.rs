@@ -350,10 +350,7 @@ fn an_answer_of_another_object_is_not_taken_for_the_one_that_was_asked_for() {
         );
         let finished = scene.init(&["--timeout", "200ms"]);
         assert_code(&finished, 4);
-        assert_has(
-            &finished.stderr,
-            &["Secret prod/db: the answer is not what an API server sends: it is another object"],
-        );
+        assert_has(&finished.stderr, &["Secret prod/db: unexpected response: it describes another object"]);
         assert!(scene.names().is_empty());
     }
 }

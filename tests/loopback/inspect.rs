@@ -284,8 +284,8 @@ fn what_fails_in_another_way_is_told_too() {
         &tree(&scene, &[]),
         &[
             "  get Node node-1: the API server answered 500: test\n",
-            "  get ServiceAccount prod/app: the answer is not what an API server sends: unexpected JSON",
-            "  get Secret prod/tls: the answer is not what an API server sends: it is another object\n",
+            "  get ServiceAccount prod/app: unexpected response: unexpected JSON",
+            "  get Secret prod/tls: unexpected response: it describes another object\n",
         ],
     );
 }

@@ -286,7 +286,7 @@ fn nothing_that_it_says_shows_a_value() {
     poll_until(HANGS, "the missing key is told", || running.stderr().contains("has no key"));
     scene.server.fail_on("watch=true", Fault::Body(format!("{{\"type\":\"{PASSWORD}\"}}\n")), Times::Always);
     scene.server.drop_connections();
-    poll_until(HANGS, "the broken line is told", || running.stderr().contains("is no event"));
+    poll_until(HANGS, "the broken line is told", || running.stderr().contains("invalid watch event"));
     assert!(!running.stderr().contains(PASSWORD), "{}", running.stderr());
 }
 

@@ -168,7 +168,7 @@ impl Walk<'_> {
         for version in kind.versions(api_version) {
             let path = format!("{}/{}", kind.collection(&version, id.namespace.as_deref()), id.name);
             self.count_request()?;
-            match client.read_path(&path, metadata_only, self.deadline) {
+            match client.get_path(&path, metadata_only, self.deadline) {
                 // Reports the version that serves the resource rather than one that does not.
                 Err(Cause::NotFound { message }) if missing.is_none() || names_object(&message, &id.name) => {
                     missing = Some(message);
@@ -196,7 +196,7 @@ impl Walk<'_> {
         if *name == id.name && *namespace == id.namespace {
             Ok(object)
         } else {
-            Err(Cause::Unreadable { reason: "it is another object".to_owned() })
+            Err(Cause::Unreadable { reason: "it describes another object".to_owned() })
         }
     }
 

@@ -164,7 +164,8 @@ impl Walk<'_> {
         let mut next = String::new();
         for _ in 0..PAGE_LIMIT {
             self.count_request()?;
-            let page: Page = api::parse(&self.client.read_list(&format!("{path}{next}"), self.deadline)?)?;
+            let page: Page =
+                api::parse(&self.client.list_metadata(&format!("{path}{next}"), self.deadline)?)?;
             list.objects.extend(page.items.unwrap_or_default());
             let Some(token) = page.metadata.r#continue.filter(|token| !token.is_empty()) else {
                 list.truncated = false;

@@ -175,7 +175,7 @@ impl Walk<'_> {
         self.count_request()?;
         let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}).to_string();
         let path = format!("{REVIEWS}/{}s", kind.to_ascii_lowercase());
-        let review: AccessReview = api::parse(&self.client.post_path(&path, &review, self.deadline)?)?;
+        let review: AccessReview = api::parse(&self.client.post(&path, &review, self.deadline)?)?;
         Ok(review.status.allowed)
     }
 }

@@ -1,17 +1,17 @@
-//! Certificates and private keys in PEM: the one place that splits it.
+//! PEM: certificates and private keys. The only user of `rustls-pemfile`.
 
-use std::fmt;
+use std::io;
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Every certificate, in the order of the text. Other PEM blocks are passed over.
+/// All certificates, in order. Other PEM blocks are ignored.
 ///
 /// # Errors
-/// If the PEM is broken or has no certificate.
+/// If the PEM is invalid or contains no certificate.
 pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let read: Result<Vec<_>, _> = rustls_pemfile::certs(&mut &*pem).collect();
     match read {
-        Err(error) => Err(PemError::Broken(error.to_string())),
+        Err(error) => Err(PemError::Invalid(error)),
         Ok(certificates) if certificates.is_empty() => Err(PemError::NoCertificate),
         Ok(certificates) => Ok(certificates),
     }
@@ -20,13 +20,13 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, P
 /// The first private key: PKCS#8, PKCS#1 (RSA) or SEC1 (EC).
 ///
 /// # Errors
-/// If the PEM is broken or has no such key. What the parser says of a broken key is kept back: it could show some of it.
+/// If the PEM is invalid or contains no such key. The parser's error about an invalid key is dropped: it may quote the key.
 pub(crate) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
     match rustls_pemfile::private_key(&mut &*pem) {
         Ok(Some(key)) => Ok(key),
         Ok(None) if contains(pem, b"-----BEGIN ENCRYPTED PRIVATE KEY-----") => Err(PemError::Encrypted),
         Ok(None) => Err(PemError::NoKey),
-        Err(_) => Err(PemError::BrokenKey),
+        Err(_) => Err(PemError::InvalidKey),
     }
 }
 
@@ -35,32 +35,23 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 }
 
 /// PEM that cannot be used.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub enum PemError {
-    /// It has no certificate.
+    /// No certificate.
+    #[error("contains no PEM certificate (-----BEGIN CERTIFICATE-----)")]
     NoCertificate,
-    /// It cannot be read.
-    Broken(String),
-    /// It has no private key.
+    /// Invalid certificates.
+    #[error("is not valid PEM: {0}")]
+    Invalid(#[source] io::Error),
+    /// No private key.
+    #[error("contains no PEM private key (PKCS#8, PKCS#1 or SEC1)")]
     NoKey,
-    /// Its key wants a password.
+    /// The private key is protected by a password.
+    #[error("contains an encrypted private key, which podcreds cannot decrypt; store it decrypted")]
     Encrypted,
-    /// Its key cannot be read.
-    BrokenKey,
-}
-
-impl fmt::Display for PemError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoCertificate => f.write_str("holds no PEM certificate (-----BEGIN CERTIFICATE-----)"),
-            Self::Broken(reason) => write!(f, "is broken PEM: {reason}"),
-            Self::NoKey => f.write_str("holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)"),
-            Self::Encrypted => f.write_str(
-                "holds an encrypted private key: nobody is there to type its password; store it decrypted",
-            ),
-            Self::BrokenKey => f.write_str("holds a private key that is broken PEM"),
-        }
-    }
+    /// An invalid private key.
+    #[error("contains a private key that is not valid PEM")]
+    InvalidKey,
 }
 
 #[cfg(test)]
@@ -68,23 +59,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_key_is_told_without_a_byte_of_it() {
+    fn an_unusable_key_is_reported_without_its_content() {
         let block =
             |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
-        for (pem, error) in [
-            (String::new(), PemError::NoKey),
-            (block("CERTIFICATE", "AAAA"), PemError::NoKey),
-            (block("ENCRYPTED PRIVATE KEY", "AAAA"), PemError::Encrypted),
-            (block("PRIVATE KEY", "test-key!"), PemError::BrokenKey),
+        for (pem, expected) in [
+            (String::new(), "contains no PEM private key"),
+            (block("CERTIFICATE", "AAAA"), "contains no PEM private key"),
+            (block("ENCRYPTED PRIVATE KEY", "AAAA"), "contains an encrypted private key"),
+            (block("PRIVATE KEY", "test-key!"), "not valid PEM"),
         ] {
-            let refused = private_key(pem.as_bytes()).unwrap_err();
-            assert!(!refused.to_string().contains("test-key"));
-            assert_eq!(refused, error);
+            let error = private_key(pem.as_bytes()).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains(expected) && !shown.contains("test-key"), "{shown}");
         }
     }
 
     #[test]
-    fn all_three_forms_of_keys_are_found_after_other_blocks() {
+    fn a_key_in_any_of_three_encodings_is_found_after_other_blocks() {
         for label in ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"] {
             let pem = format!(
                 "# test\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n"

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::kube::auth::identity::Identity;
+use crate::kube::auth::Identity;
 use crate::kube::auth::token;
 use crate::kube::config::server::{Server, ServerError};
 use crate::kube::config::{ClientConfig, Trust};

@@ -1,4 +1,4 @@
-//! All that a client needs to know of a cluster, checked before the first connection.
+//! Client configuration, validated before the first connection: from a pod's service account, a kubeconfig or a clusters file.
 
 pub mod clusters;
 pub mod in_cluster;
@@ -9,44 +9,44 @@ use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 
-use crate::kube::auth::identity::Identity;
-use crate::kube::limits::Limits;
-use crate::kube::reloading_file::Followed;
+use crate::kube::auth::Identity;
+use crate::kube::rate_limit::Limits;
+use crate::kube::reloading_file::Reloading;
 use crate::kube::transport::ca_bundle::Roots;
 use crate::kube::transport::proxy::Proxy;
 
 pub use server::Server;
 pub(crate) use server::ServerError;
 
-/// One cluster and the way into it.
+/// How to connect to one cluster.
 #[derive(Debug)]
 pub struct ClientConfig {
-    /// Where the API server is.
+    /// The API server's address.
     pub server: Server,
-    /// The name that its certificate must have; none for that of the address.
+    /// The name to verify in its certificate (`tls-server-name`). `None` means the host of the address.
     pub server_name: Option<TlsName>,
-    /// Which certificates it may show.
+    /// How to verify its certificate.
     pub trust: Trust,
-    /// Who we are.
+    /// The credentials.
     pub identity: Identity,
-    /// What stands between it and us.
+    /// The forward proxy.
     pub proxy: Option<Proxy>,
-    /// The bound on each phase of a request: sending it, the first byte of the answer, the rest of it.
+    /// The timeout of each phase of a request: sending it, the first byte of the response, the rest of it.
     pub request_timeout: Duration,
-    /// How often it is asked; none for as often as there is something to ask.
+    /// The client-side rate limit. `None` means no limit.
     pub limits: Option<Limits>,
 }
 
-/// Which certificates an API server may show.
+/// How to verify an API server's certificate.
 #[derive(Debug)]
 pub enum Trust {
-    /// Those that lead to one of these.
-    Roots(Followed<Roots>),
-    /// Any: whoever stands between may read and change everything.
-    Anybody,
+    /// Verify against these CAs.
+    Roots(Reloading<Roots>),
+    /// Skip verification: a man in the middle can read and modify everything.
+    Insecure,
 }
 
-/// A name or address that a certificate can have.
+/// A name or address that a certificate can be for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsName(pub ServerName<'static>);
 
@@ -54,13 +54,13 @@ impl TlsName {
     /// Checks the name.
     ///
     /// # Errors
-    /// If it is neither a DNS name nor an address.
+    /// If it is neither a DNS name nor an IP address.
     pub(crate) fn parse(text: &str) -> Result<Self, TlsNameError> {
         ServerName::try_from(text.to_owned()).map(Self).map_err(|_| TlsNameError)
     }
 }
 
-/// What no certificate can be for.
+/// A name that cannot appear in a certificate.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("is neither a DNS name nor an address, which a certificate could be for")]
+#[error("is neither a DNS name nor an IP address")]
 pub(crate) struct TlsNameError;

@@ -1,4 +1,5 @@
-//! Where an API server is.
+//! The address of an API server. http::Uri does not replace this parser, because it is laxer: it accepts a user with a password, a
+//! query, the port 0, ports that are not numbers and braces in a path, and its errors do not tell which part is wrong.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,37 +7,36 @@ use std::sync::Arc;
 
 use crate::text::Quoted;
 
-/// The address of an API server: always HTTPS, with a path where it stands behind another server (Rancher's, for one).
+/// The address of an API server: always HTTPS, with a path if it is behind another server (such as Rancher).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Server(Arc<Address>);
+pub struct Server(Arc<Endpoint>);
 
 #[derive(Debug, PartialEq, Eq)]
-struct Address {
+struct Endpoint {
     host: String,
     port: u16,
-    /// Empty, or a path that begins with a slash and does not end with one.
+    /// Empty, or a path with a leading and no trailing slash.
     path: String,
 }
 
 impl Server {
-    /// Checks a host (an IPv4 or IPv6 address with or without brackets, or a DNS name) and a port.
+    /// Parses a host (an IPv4 address, an IPv6 address with or without brackets, or a DNS name) and a port.
     pub(crate) fn parse(host: &str, port: &str) -> Result<Self, ServerError> {
         let port =
             port.parse().ok().filter(|port| *port != 0).ok_or_else(|| ServerError::Port(port.to_owned()))?;
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         match bare.parse() {
-            Ok(IpAddr::V4(address)) if bare == host => Ok(Self::at(address.to_string(), port, "")),
-            Ok(IpAddr::V6(address)) => Ok(Self::at(format!("[{address}]"), port, "")),
-            _ if is_dns_name(host) => Ok(Self::at(host.to_owned(), port, "")),
+            Ok(IpAddr::V4(address)) if bare == host => Ok(Self::new(address.to_string(), port, "")),
+            Ok(IpAddr::V6(address)) => Ok(Self::new(format!("[{address}]"), port, "")),
+            _ if is_dns_name(host) => Ok(Self::new(host.to_owned(), port, "")),
             _ => Err(ServerError::Host(host.to_owned())),
         }
     }
 
-    /// Reads an address as a kubeconfig has it: `https://host`, `https://host:port`, or one of them with a path. The port
-    /// is 443 where none is given.
+    /// Parses an address as in a kubeconfig: `https://host[:port][/path]`. The default port is 443.
     ///
     /// # Errors
-    /// If it is another thing. HTTP without TLS is: a token would go over the line in the clear.
+    /// If the URL is invalid, or is `http://`: that would send the token in clear text.
     pub fn parse_url(url: &str) -> Result<Self, ServerError> {
         let rest = match url.split_once("://") {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => rest,
@@ -49,7 +49,7 @@ impl Server {
         if !path.bytes().all(is_plain) {
             return Err(ServerError::Path);
         }
-        // What stands before an @ may be a password.
+        // The text before an @ may be a password, so the error does not quote it.
         if authority.contains('@') {
             return Err(ServerError::User);
         }
@@ -58,26 +58,25 @@ impl Server {
             _ => (authority, "443"),
         };
         let bare = Self::parse(host, port)?;
-        Ok(Self::at(bare.0.host.clone(), bare.0.port, path))
+        Ok(Self::new(bare.0.host.clone(), bare.0.port, path))
     }
 
-    /// The host: a name, or an address without brackets.
+    /// The host: a name, or an IP address without brackets.
     pub(crate) fn host(&self) -> &str {
         self.0.host.trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// Host and port as they stand in the URL.
+    /// Host and port as in the URL, with brackets around an IPv6 address.
     pub(crate) fn authority(&self) -> String {
         format!("{}:{}", self.0.host, self.0.port)
     }
 
-    /// The port.
     pub(crate) fn port(&self) -> u16 {
         self.0.port
     }
 
-    fn at(host: String, port: u16, path: &str) -> Self {
-        Self(Arc::new(Address { host, port, path: path.to_owned() }))
+    fn new(host: String, port: u16, path: &str) -> Self {
+        Self(Arc::new(Endpoint { host, port, path: path.to_owned() }))
     }
 }
 
@@ -93,28 +92,26 @@ fn is_dns_name(text: &str) -> bool {
     text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
 }
 
-/// An address that leads nowhere.
+/// An invalid address of an API server.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ServerError {
-    /// The host.
-    #[error("{} is no IP address or DNS name", Quoted(.0))]
+    /// Neither an IP address nor a DNS name.
+    #[error("invalid host {}: expected an IP address or a DNS name", Quoted(.0))]
     Host(String),
-    /// The port.
-    #[error("{} is no port", Quoted(.0))]
+    /// Not a number from 1 to 65535.
+    #[error("invalid port {}", Quoted(.0))]
     Port(String),
-    /// HTTP without TLS.
-    #[error(
-        "an address with http:// is refused: a token would go over the line in the clear; write https://"
-    )]
+    /// `http://`
+    #[error("http:// is not allowed, because it would send the token in clear text; use https://")]
     Plain,
-    /// No URL.
-    #[error("is no address of an API server: write https://host:port")]
+    /// Another scheme, or none.
+    #[error("not the URL of an API server: use https://host:port")]
     Scheme,
     /// A user in the URL.
-    #[error("an address with a user in it is refused: write https://host:port")]
+    #[error("a user in the URL is not allowed: use https://host:port")]
     User,
-    /// Something that is no path of a URL.
-    #[error("what follows the port is no path: write https://host:port or https://host:port/path")]
+    /// Characters that a path cannot contain, or a query.
+    #[error("invalid path in the URL: use https://host:port or https://host:port/path")]
     Path,
 }
 
@@ -123,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_are_addresses_or_names() {
+    fn hosts_are_ip_addresses_or_dns_names() {
         for (host, port, url) in [
             ("10.0.0.1", "443", "https://10.0.0.1:443"),
             ("fd00::1", "6443", "https://[fd00::1]:6443"),
@@ -150,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_of_kubeconfigs_are_read() {
+    fn urls_of_kubeconfigs_are_parsed() {
         for (url, read) in [
             ("https://10.0.0.1:6443", "https://10.0.0.1:6443"),
             ("HTTPS://api.example.com", "https://api.example.com:443"),

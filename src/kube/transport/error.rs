@@ -1,25 +1,26 @@
-//! What becomes of a connection, in words: whoever was asked, or a proxy on the way.
+//! Maps transport errors to [`Cause`], attributing them to the server or to the proxy.
 
 use std::io;
 
 use crate::kube::config::server::Server;
 use crate::kube::error::Cause;
 use crate::kube::transport::proxy::Proxy;
-use crate::kube::transport::tls::OfProxy;
+use crate::kube::transport::tls::ProxyConnectionError;
+use crate::kube::upstream_texts::{connect_status, is_ca_used_as_end_entity, san_value};
 use crate::text::one_line;
 
-/// How many names of a certificate are shown, and in how many characters.
+/// How many names of a certificate a message lists, and in how many characters.
 const NAMES: usize = 5;
 const NAMES_SHOWN: usize = 300;
 
-/// Why there is no answer from this server, which is asked through this proxy.
-pub(crate) fn cause(server: &Server, proxy: Option<&Proxy>, error: &ureq::Error) -> Cause {
-    if let (ureq::Error::Other(other), Some(of)) = (error, proxy)
-        && let Some(OfProxy(error)) = other.downcast_ref()
+/// The cause of a failed request to `server` through `proxy`.
+pub(crate) fn from_ureq(server: &Server, proxy: Option<&Proxy>, error: &ureq::Error) -> Cause {
+    if let (ureq::Error::Other(other), Some(through)) = (error, proxy)
+        && let Some(ProxyConnectionError(error)) = other.downcast_ref()
     {
-        return match cause(server, proxy, error) {
-            Cause::Tls { server, reason } => {
-                Cause::Tls { server, reason: format!("the proxy {of}: {reason}") }
+        return match from_ureq(server, proxy, error) {
+            Cause::Tls { server, reason, error } => {
+                Cause::Tls { server, reason: format!("the proxy {through}: {reason}"), error }
             }
             cause => cause,
         };
@@ -28,59 +29,61 @@ pub(crate) fn cause(server: &Server, proxy: Option<&Proxy>, error: &ureq::Error)
     let unreachable = |reason: String| Cause::Unreachable {
         server: server.clone(),
         reason: match proxy {
-            Some(proxy) => format!("on the way through the proxy {proxy}: {reason}"),
+            Some(proxy) => format!("through the proxy {proxy}: {reason}"),
             None => reason,
         },
     };
     match error {
-        ureq::Error::Timeout(ureq::Timeout::Global) => Cause::OutOfTime { server },
+        ureq::Error::Timeout(ureq::Timeout::Global) => Cause::DeadlineExceeded { server },
         ureq::Error::Timeout(timeout) => Cause::TimedOut { server, phase: phase(*timeout, proxy.is_some()) },
         ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            Some(error) => Cause::Tls { server, reason: tls_reason(error) },
+            Some(error) => {
+                Cause::Tls { server, reason: tls_reason(error), error: Box::new(rustls::Error::clone(error)) }
+            }
             None if error.kind() == io::ErrorKind::UnexpectedEof => {
-                unreachable("the connection was closed in the middle".into())
+                unreachable("the connection was closed before the response was complete".into())
             }
             None => unreachable(error.to_string()),
         },
         ureq::Error::ConnectProxyFailed(reason) => {
             let proxy = proxy.map(ToString::to_string).unwrap_or_default();
-            Cause::Unreachable { server, reason: format!("the proxy {proxy} {}", refusal(reason)) }
+            Cause::Unreachable { server, reason: format!("the proxy {proxy} {}", proxy_refusal(reason)) }
         }
-        // The server's own name is for the proxy to find.
+        // The proxy resolves the name of the server, so this is the proxy's own.
         ureq::Error::HostNotFound => Cause::Unreachable {
             server,
             reason: match proxy {
-                Some(proxy) => format!("the name of the proxy {proxy} is not known"),
-                None => "its name is not known".into(),
+                Some(proxy) => format!("unknown host name of the proxy {proxy}"),
+                None => "unknown host name".into(),
             },
         },
-        ureq::Error::Protocol(error) => Cause::unreadable(format!("broken HTTP: {error}")),
-        ureq::Error::LargeResponseHeader(..) => Cause::unreadable("its header is too large"),
+        ureq::Error::Protocol(error) => Cause::unreadable(format!("invalid HTTP: {error}")),
+        ureq::Error::LargeResponseHeader(..) => Cause::unreadable("the response headers are too large"),
         other => unreachable(other.to_string()),
     }
 }
 
-/// What a proxy answered to CONNECT, of which ureq gives a sentence that ends with the status.
-fn refusal(reason: &str) -> String {
-    match reason.rsplit('/').next().and_then(|status| status.parse::<u16>().ok()) {
+/// Describes a proxy's response to CONNECT.
+fn proxy_refusal(reason: &str) -> String {
+    match connect_status(reason) {
         Some(status @ (401 | 407)) => format!(
-            "wants a user and password that it knows ({status}): write them in its URL, http://user:password@host:port"
+            "requires a valid user and password ({status}): write them in its URL, http://user:password@host:port"
         ),
-        Some(403) => "does not let this host or port through (403): ask whoever runs it".into(),
-        Some(status @ 500..) => format!("gets no connection ({status}): see whether it can reach the server"),
-        Some(status) => format!("answered {status}: see whether it is a proxy"),
-        None => format!("lets nobody through: {reason}"),
+        Some(403) => "denies this host or port (403): ask its administrator".into(),
+        Some(status @ 500..) => format!("cannot connect ({status}): check whether it can reach the server"),
+        Some(status) => format!("answered {status}: check whether it is a proxy"),
+        None => format!("refused to connect: {reason}"),
     }
 }
 
 fn phase(timeout: ureq::Timeout, has_proxy: bool) -> &'static str {
     match timeout {
-        ureq::Timeout::Resolve => "resolving its name",
+        ureq::Timeout::Resolve => "resolving the host name",
         ureq::Timeout::Connect if has_proxy => "connecting through the proxy",
         ureq::Timeout::Connect => "connecting",
         ureq::Timeout::SendRequest => "sending the request",
         ureq::Timeout::RecvResponse => "waiting for the first byte",
-        _ => "reading the answer",
+        _ => "reading the response",
     }
 }
 
@@ -89,14 +92,14 @@ fn tls_reason(error: &rustls::Error) -> String {
     let certificate = match error {
         rustls::Error::InvalidCertificate(certificate) => certificate,
         rustls::Error::InvalidMessage(_) => {
-            return "what answers there speaks no TLS: see whether host and port are right".into();
+            return "the server does not speak TLS: check host and port".into();
         }
         _ => return error.to_string(),
     };
     match certificate {
-        // Authorities often have one and the same name; then only the signature tells them apart.
+        // Certificate authorities often share one name; then the mismatch shows in the signature only.
         Certificate::UnknownIssuer | Certificate::BadSignature => {
-            "its certificate is signed by none of the authorities that are trusted (ca.crt, certificate-authority, ca_file)".into()
+            "its certificate is not signed by a trusted certificate authority (ca.crt, certificate-authority, ca_file)".into()
         }
         Certificate::Expired | Certificate::ExpiredContext { .. } => {
             "its certificate has expired, or the clock of this machine is wrong".into()
@@ -105,23 +108,16 @@ fn tls_reason(error: &rustls::Error) -> String {
             "its certificate is not valid yet, or the clock of this machine is wrong".into()
         }
         Certificate::NotValidForNameContext { presented, .. } => {
-            let names: Vec<_> = presented.iter().take(NAMES).map(|name| bare(name)).collect();
+            let names: Vec<_> = presented.iter().take(NAMES).map(|name| san_value(name)).collect();
             format!(
-                "its certificate is for another name or address; it is for {}: use one of these, or name it with tls-server-name",
+                "its certificate is for another name or address; it is for {}: use one of these, or set tls-server-name to one",
                 one_line(&names.join(", "), NAMES_SHOWN)
             )
         }
         Certificate::NotValidForName => "its certificate is for another name or address".into(),
-        // A server that shows an authority's own certificate, as tools for self-signed ones make it.
-        Certificate::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
-            "its certificate is that of an authority itself (self-signed): give it one that the authority has signed".into()
+        Certificate::Other(other) if is_ca_used_as_end_entity(other) => {
+            "its certificate is that of a certificate authority (self-signed): issue a server certificate with that authority".into()
         }
         _ => error.to_string(),
     }
-}
-
-/// A name of a certificate, which rustls gives as `DnsName("api.example.com")` or `IpAddress(10.0.0.1)`.
-fn bare(name: &str) -> &str {
-    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
-    inner.trim_matches('"')
 }

@@ -1,4 +1,4 @@
-//! Connections to an API server: TLS, proxies, certificate authorities, and what their errors mean.
+//! Connections to an API server: requests, TLS, proxies, certificate authorities, and their errors.
 
 pub(crate) mod ca_bundle;
 pub(crate) mod connector;
@@ -8,4 +8,4 @@ pub(crate) mod tls;
 
 pub use ca_bundle::Roots;
 pub(crate) use ca_bundle::RootsError;
-pub(crate) use proxy::{Proxy, ProxyError, is_direct};
+pub(crate) use proxy::{Proxy, ProxyError, bypasses_proxy};

@@ -1,6 +1,6 @@
-//! A forward proxy between us and an API server: TLS goes through it end to end, by CONNECT.
-//! Source: <https://www.rfc-editor.org/rfc/rfc9110#name-connect>, and for the variables
-//! <https://pkg.go.dev/net/http#ProxyFromEnvironment>, which kubectl obeys.
+//! A forward proxy in front of an API server. TLS to the server passes through it end to end, by CONNECT.
+//! Source: <https://www.rfc-editor.org/rfc/rfc9110#name-connect>, and for the environment variables, which kubectl honours,
+//! <https://pkg.go.dev/net/http#ProxyFromEnvironment>.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,15 +13,15 @@ use crate::text::Beginning;
 pub struct Proxy(ureq::Proxy);
 
 impl Proxy {
-    /// Reads `http://[user:password@]host[:port]`, or the same with `https`.
+    /// Parses `http://[user:password@]host[:port]`, or the same with `https`. ureq parses the URL, but accepts other schemes.
     ///
     /// # Errors
-    /// If it is another thing, `socks5` included.
+    /// If it is not such a URL; `socks5` is not supported.
     pub(crate) fn parse(url: &str) -> Result<Self, ProxyError> {
         let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
-            Some("http" | "https") => ureq::Proxy::new(url).map(Self).map_err(|_| ProxyError::Broken),
-            // Go takes what has no scheme in a variable for HTTP.
+            Some("http" | "https") => ureq::Proxy::new(url).map(Self).map_err(|_| ProxyError::Invalid),
+            // Go defaults to http:// for an environment variable without a scheme.
             None if !url.is_empty() => Self::parse(&format!("http://{url}")),
             Some(scheme @ ("socks5" | "socks5h" | "socks4" | "socks4a")) => {
                 Err(ProxyError::Socks(scheme.to_owned()))
@@ -36,7 +36,7 @@ impl Proxy {
 }
 
 impl fmt::Display for Proxy {
-    /// Where it is, without its user and password.
+    /// Host and port, without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.0.host(), self.0.port())
     }
@@ -48,24 +48,20 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// A URL that is no proxy's. None of it is shown but its scheme: there may be a password in it.
+/// An unusable proxy URL. Messages show the scheme only: the rest may contain a password.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum ProxyError {
-    /// SOCKS.
-    #[error("a proxy with {0} is not supported: write http://host:port or https://host:port")]
+    #[error("proxies of type {0} are not supported: use http://host:port or https://host:port")]
     Socks(String),
-    /// Another scheme.
-    #[error("{} is no proxy: write http://host:port or https://host:port", Beginning(.0))]
+    #[error("{} is not a proxy URL: use http://host:port or https://host:port", Beginning(.0))]
     Scheme(String),
-    /// No URL.
-    #[error("is no URL of a proxy: write http://host:port or https://host:port")]
-    Broken,
+    #[error("invalid proxy URL: use http://host:port or https://host:port")]
+    Invalid,
 }
 
-/// Whether `NO_PROXY` says that this server is reached without a proxy. Names stand for themselves and all below them, with a
-/// dot before them only for those below; addresses and networks stand for themselves; `*` for all; a port may follow. This
-/// machine itself never is behind a proxy.
-pub(crate) fn is_direct(server: &Server, no_proxy: &str) -> bool {
+/// Whether `NO_PROXY` exempts this server. A name matches itself and its subdomains, with a leading dot only the subdomains; an
+/// address or network matches addresses, `*` matches everything, and a port may follow. As in Go, loopback never uses a proxy.
+pub(crate) fn bypasses_proxy(server: &Server, no_proxy: &str) -> bool {
     let host = server.host().trim_end_matches('.').to_ascii_lowercase();
     let address: Option<IpAddr> = host.parse().ok();
     if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
@@ -84,7 +80,7 @@ pub(crate) fn is_direct(server: &Server, no_proxy: &str) -> bool {
         }
         let name = name.trim_start_matches('[').trim_end_matches(']');
         match (address, name.split_once('/')) {
-            (Some(address), Some((network, bits))) => is_in(address, network, bits),
+            (Some(address), Some((network, bits))) => is_in_network(address, network, bits),
             (Some(address), None) => name.parse() == Ok(address),
             (None, _) if name.is_empty() => false,
             (None, _) => {
@@ -98,7 +94,7 @@ pub(crate) fn is_direct(server: &Server, no_proxy: &str) -> bool {
     })
 }
 
-fn is_in(address: IpAddr, network: &str, bits: &str) -> bool {
+fn is_in_network(address: IpAddr, network: &str, bits: &str) -> bool {
     let (Ok(network), Ok(bits)) = (network.parse(), bits.parse::<u32>()) else { return false };
     match (address, network) {
         (IpAddr::V4(address), IpAddr::V4(network)) if bits <= 32 => {
@@ -118,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn proxies_are_read_and_their_passwords_never_shown() {
+    fn proxies_are_parsed_and_their_passwords_never_shown() {
         let proxy = Proxy::parse("http://test-user:test%2Fpassword@proxy.example.com:3128").unwrap();
         assert_eq!(
             (proxy.to_string(), format!("{proxy:?}")),
@@ -135,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn no_proxy_is_understood_as_go_does() {
+    fn no_proxy_matches_as_in_go() {
         let server = |url: &str| Server::parse_url(url).unwrap();
         let named = server("https://api.k8s.example.com:6443");
         for direct in [
@@ -147,7 +143,7 @@ mod tests {
             "*",
             "example.com:6443",
         ] {
-            assert!(is_direct(&named, direct), "{direct}");
+            assert!(bypasses_proxy(&named, direct), "{direct}");
         }
         for proxied in [
             "",
@@ -159,21 +155,21 @@ mod tests {
             ",",
             "example.org",
         ] {
-            assert!(!is_direct(&named, proxied), "{proxied}");
+            assert!(!bypasses_proxy(&named, proxied), "{proxied}");
         }
         let numbered = server("https://10.1.2.3:6443");
         for direct in ["10.1.2.3", "10.0.0.0/8", "10.1.2.3:6443", "0.0.0.0/0", "10.1.2.3/32"] {
-            assert!(is_direct(&numbered, direct), "{direct}");
+            assert!(bypasses_proxy(&numbered, direct), "{direct}");
         }
         for proxied in
             ["10.1.2.4", "11.0.0.0/8", "10.1.2.3:443", "10.0.0.0/33", "10.1.2.2/32", "fd00::/8", "3"]
         {
-            assert!(!is_direct(&numbered, proxied), "{proxied}");
+            assert!(!bypasses_proxy(&numbered, proxied), "{proxied}");
         }
-        assert!(is_direct(&server("https://[fd00::1]:6443"), "fd00::/8"));
-        assert!(is_direct(&server("https://[fd00::1]:6443"), "[fd00::1]:6443"));
+        assert!(bypasses_proxy(&server("https://[fd00::1]:6443"), "fd00::/8"));
+        assert!(bypasses_proxy(&server("https://[fd00::1]:6443"), "[fd00::1]:6443"));
         for own in ["https://localhost:6443", "https://127.0.0.1:6443", "https://[::1]:6443"] {
-            assert!(is_direct(&server(own), ""), "{own}");
+            assert!(bypasses_proxy(&server(own), ""), "{own}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! TLS over a connection: which certificates a server may show and for which name, and which one we show. ureq has a connector
-//! for it too, but that takes no client certificate of X.509 version 1, which openssl makes unless it is told otherwise, and
-//! does not tell the errors of a proxy from those of a server.
+//! The TLS connector: which certificates and names are accepted from a server, and which client certificate is presented. It
+//! replaces ureq's own connector, which rejects client certificates of X.509 version 1 (what `openssl x509 -req` makes by
+//! default) and does not distinguish the errors of a proxy from those of a server.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use ureq::unversioned::transport::{
 use crate::kube::auth::client_cert::ClientCertificate;
 use crate::kube::transport::ca_bundle::Roots;
 
-/// Makes secure connections to one server, and to a proxy before it.
+/// Makes TLS connections to one server, and to the proxy in front of it.
 #[derive(Debug)]
 pub(crate) struct Tls {
-    /// The server's host and port, as in its URL.
+    /// Host and port of the server, as in its URL.
     pub(crate) server: String,
-    /// The name that its certificate must have in place of that one (`tls-server-name`).
+    /// The name that the certificate must have instead of the host (`tls-server-name`).
     pub(crate) name: Option<ServerName<'static>>,
-    /// Made by [`config`].
+    /// The result of [`config`]; an error is returned by each attempt to connect.
     pub(crate) config: Result<Arc<ClientConfig>, Error>,
 }
 
-/// Trusts these roots, or anybody without, and shows this certificate to whoever asks for one.
+/// Verifies servers against `roots` (`None`: no verification) and presents `certificate` to a server that requests one.
 pub(crate) fn config(
     roots: Option<&Roots>,
     certificate: Option<&ClientCertificate>,
@@ -43,7 +43,7 @@ pub(crate) fn config(
             store.add_parsable_certificates(roots.certificates().iter().cloned());
             builder.with_root_certificates(store)
         }
-        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody)),
+        None => builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification)),
     };
     Ok(Arc::new(match certificate {
         Some(certificate) => builder.with_client_cert_resolver(certificate.resolver()),
@@ -68,7 +68,7 @@ impl<In: Transport> Connector<In> for Tls {
         match opened {
             Ok(stream) => Ok(Some(Either::B(stream))),
             Err(error) if is_server => Err(error),
-            Err(error) => Err(ureq::Error::Other(Box::new(OfProxy(error)))),
+            Err(error) => Err(ureq::Error::Other(Box::new(ProxyConnectionError(error)))),
         }
     }
 }
@@ -86,11 +86,11 @@ impl Tls {
                 let host = details.uri.host().unwrap_or_default();
                 let bare = host.trim_start_matches('[').trim_end_matches(']');
                 let name = ServerName::try_from(bare);
-                name.map_err(|_| ureq::Error::Tls("no certificate could be for this host"))?.to_owned()
+                name.map_err(|_| ureq::Error::Tls("the host cannot appear in a certificate"))?.to_owned()
             }
         };
         let connection = self.config.clone().and_then(|config| ClientConnection::new(config, name));
-        // As rustls itself hands its errors through what reads and writes.
+        // rustls wraps its errors in io::Error when they pass through Read and Write; transport::error expects them so.
         let mut connection = connection.map_err(io::Error::other)?;
         let mut socket = TransportAdapter::new(transport, Arc::clone(&details.current_time));
         socket.set_timeout(left(details));
@@ -101,7 +101,7 @@ impl Tls {
     }
 }
 
-/// What is left of the time to connect in: some of it went into TCP and the proxy.
+/// The rest of the connect timeout: TCP and the proxy used some of it.
 fn left(details: &ConnectionDetails<'_>) -> NextTimeout {
     let mut timeout = details.timeout;
     if let (Duration::Exact(whole), Instant::Exact(began)) = (timeout.after, details.now) {
@@ -110,7 +110,7 @@ fn left(details: &ConnectionDetails<'_>) -> NextTimeout {
     timeout
 }
 
-/// A connection with TLS.
+/// A TLS connection.
 pub(crate) struct Stream {
     buffers: LazyBuffers,
     stream: StreamOwned<ClientConnection, TransportAdapter>,
@@ -148,16 +148,16 @@ impl std::fmt::Debug for Stream {
     }
 }
 
-/// What went wrong with the proxy, and not with the server behind it.
+/// The TLS handshake with an `https://` proxy failed, as opposed to the one with the server behind it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct OfProxy(pub(crate) ureq::Error);
+pub(crate) struct ProxyConnectionError(#[source] pub(crate) ureq::Error);
 
-/// Takes any certificate for any name (`insecure-skip-tls-verify`), also one that cannot be read.
+/// Accepts any certificate for any name (`insecure-skip-tls-verify`), even one that cannot be parsed.
 #[derive(Debug)]
-struct Anybody;
+struct NoVerification;
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for NoVerification {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,
@@ -187,7 +187,7 @@ impl ServerCertVerifier for Anybody {
         Ok(HandshakeSignatureValid::assertion())
     }
 
-    /// Those that servers sign with, ours or not: none is looked at.
+    /// Every scheme that a server may sign with, also those that ring does not implement: no signature is checked.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         use SignatureScheme as S;
         vec![

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use log::{info, warn};
 
-use crate::backoff::Backoff;
 use crate::credential::Credential;
+use crate::kube::Backoff;
 use crate::object::{Kind, ObjectRef};
 use crate::sidecar::edits;
 use crate::sidecar::held::Held;

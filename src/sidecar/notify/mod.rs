@@ -13,8 +13,8 @@ use std::time::Duration;
 use log::{debug, info, warn};
 use serde::Serialize;
 
-use crate::backoff::Backoff;
 use crate::credential::{Credential, OnChange};
+use crate::kube::Backoff;
 use crate::telemetry::Health;
 use crate::volume::Volume;
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::bucket::Bucket;
+use crate::kube::TokenBucket;
 use crate::telemetry::events::{Happening, What};
 
 /// How many Events there may be at once, and how often one more.
@@ -31,7 +31,7 @@ pub(crate) struct Known {
 /// What was recorded lately.
 pub(crate) struct Correlator {
     /// One for each kind, so that many of one do not keep out another.
-    buckets: [Bucket; What::COUNT],
+    buckets: [TokenBucket; What::COUNT],
     groups: Vec<Group>,
     /// By what it is, and by its message unless it is a combined one; the latest at the end.
     remembered: VecDeque<((What, Option<String>), Known)>,
@@ -47,7 +47,7 @@ struct Group {
 impl Correlator {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            buckets: std::array::from_fn(|_| Bucket::new(BURST, INTERVAL, now)),
+            buckets: std::array::from_fn(|_| TokenBucket::new(BURST, INTERVAL, now)),
             groups: Vec::new(),
             remembered: VecDeque::new(),
         }

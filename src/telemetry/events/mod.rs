@@ -13,8 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::{debug, warn};
 
-use crate::backoff::Backoff;
-use crate::kube::{Cause, Client, Deadline, Error, Event};
+use crate::kube::{Backoff, Cause, Client, Deadline, Error, Event};
 use crate::object::{Kind, ObjectRef};
 use crate::telemetry::Health;
 use crate::telemetry::events::correlator::{Correlator, Known};

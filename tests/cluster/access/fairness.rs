@@ -114,7 +114,7 @@ fn a_server_that_turns_requests_away_is_asked_again_when_it_says() {
     let crowd = Crowd::gather(&person, webhook);
 
     let finished = person.fails(&["--timeout", "3s"], 4, &[REFUSAL]);
-    let delay = finished.stderr.split_once("trying again, in ").and_then(|(_, rest)| rest.split_once(" s "));
+    let delay = finished.stderr.split_once("retrying in ").and_then(|(_, rest)| rest.split_once(" s "));
     let delay: f64 = delay.unwrap_or_else(|| panic!("{}", finished.stderr)).0.parse().unwrap();
     assert!(delay >= 1.0, "{}", finished.stderr);
 

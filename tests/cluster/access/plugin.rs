@@ -118,11 +118,8 @@ fn a_plugin_is_run_again_when_the_api_server_refuses_what_it_gave() {
 
     // What is no token at all is refused as often as it is given.
     person.answers(V1, &json!({"token": "test-token-that-is-none"}));
-    let finished = person.fails(
-        &[],
-        3,
-        &["the API server does not accept what the credential plugin gave: Unauthorized"],
-    );
+    let finished =
+        person.fails(&[], 3, &["the API server does not accept the exec plugin's credential: Unauthorized"]);
     assert!(!finished.stderr.contains("test-token-that-is-none"));
 }
 
@@ -132,16 +129,22 @@ fn a_plugin_that_gives_nothing_is_told_and_tried_again() {
     person.lets("ServiceAccount", "app");
     let token = person.namespace.token();
     person.asks(V1, "echo test-words >&2; echo test-token-that-is-none; exit 7");
-    let command = format!("credential plugin \"{}\"", text(&person.home.path("plugin/give-credential")));
-    let failed = format!("{command} failed with exit code 7: what it says on the standard error is above");
+    let command = format!("exec plugin \"{}\"", text(&person.home.path("plugin/give-credential")));
+    let failed = format!("{command} failed with exit code 7: its messages are above");
     let finished = person.fails(&[], 4, &["test-words\n", &failed]);
     assert!(!finished.stderr.contains("test-token-that-is-none"));
     person.asks(V1, "echo test-token-that-is-none");
-    let finished = person.fails(&[], 4, &[&command, "printed what is no ExecCredential (not JSON"]);
+    let finished = person.fails(&[], 4, &[&command, "did not print an ExecCredential (not JSON"]);
     assert!(!finished.stderr.contains("test-token-that-is-none"));
     person.asks(V1BETA1, SCRIPT);
     person.answers(V1, &json!({"token": token}));
-    person.fails(&[], 4, &[&format!("answers in {V1} when it is asked in {V1BETA1}: correct apiVersion")]);
+    person.fails(
+        &[],
+        4,
+        &[&format!(
+            "printed an ExecCredential of {V1} but the kubeconfig asks for {V1BETA1}: correct apiVersion"
+        )],
+    );
 
     // A login that somebody does meanwhile.
     let again = crate::support::run::Running::start(person.home.command(super::PODCREDS, "init", &[]));
@@ -151,7 +154,7 @@ fn a_plugin_that_gives_nothing_is_told_and_tried_again() {
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
 
     person.home.put("plugin/give-credential", "test, and no right to execute it");
-    person.fails(&[], 2, &[&command, "may not be executed"]);
+    person.fails(&[], 2, &[&command, "cannot be executed: permission denied"]);
     fs::remove_file(person.home.path("plugin/give-credential")).unwrap();
-    person.fails(&[], 2, &[&command, "is not found", "the kubeconfig says: Get it from the test."]);
+    person.fails(&[], 2, &[&command, "not found", "the kubeconfig says: Get it from the test."]);
 }

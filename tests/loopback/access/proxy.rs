@@ -116,7 +116,7 @@ fn a_watch_lasts_through_the_proxy_and_comes_back_after_it() {
     assert_eq!(watches(), 1);
     assert!(asked(&outside) > 0);
 
-    let (port, through) = (proxy.port, format!("on the way through the proxy 127.0.0.1:{}: ", proxy.port));
+    let (port, through) = (proxy.port, format!("through the proxy 127.0.0.1:{}: ", proxy.port));
     drop(proxy);
     waits("the proxy is missed", &mut || sidecar.stderr().contains(&through));
     outside.put_password("test-password-4");
@@ -138,7 +138,7 @@ fn a_proxy_that_asks_who_comes_is_told() {
     for user in ["", "test-user:test-secret-2@", "other:test-secret%2D1@", "test-user@"] {
         outside.goes_through(&format!("http://{user}127.0.0.1:{}", proxy.port));
         let finished = outside.fails(&["--log-level", "debug"], &[]);
-        let said = format!("the proxy 127.0.0.1:{} wants a user and password that it knows (", proxy.port);
+        let said = format!("the proxy 127.0.0.1:{} requires a valid user and password (", proxy.port);
         assert_has(&finished.stderr, &[&said, "http://user:password@host:port"]);
         assert!(!finished.stderr.contains(PROXY_PASSWORD), "{}", finished.stderr);
     }
@@ -149,7 +149,7 @@ fn a_proxy_that_is_down_or_lets_nobody_through_is_named() {
     let outside = Outside::new();
     let port = free_port();
     outside.goes_through(&format!("http://{USER}@127.0.0.1:{port}"));
-    let said = format!("on the way through the proxy 127.0.0.1:{port}: Connection refused");
+    let said = format!("through the proxy 127.0.0.1:{port}: Connection refused");
     let finished = outside.fails(&[], &[&outside.server.url(), &said]);
     assert!(!finished.stderr.contains(PROXY_PASSWORD), "{}", finished.stderr);
 
@@ -157,7 +157,7 @@ fn a_proxy_that_is_down_or_lets_nobody_through_is_named() {
     let finished = outside.fails(&[], &[]);
     assert_has(
         &finished.stderr,
-        &["on the way through the proxy no-such-proxy.invalid:3128: failed to lookup address information"],
+        &["through the proxy no-such-proxy.invalid:3128: failed to lookup address information"],
     );
 
     let silent = crate::support::server::BlackHole::start();
@@ -166,9 +166,9 @@ fn a_proxy_that_is_down_or_lets_nobody_through_is_named() {
     outside.fails(&["--request-timeout", "100ms"], &[said]);
 
     for (proxy, said) in [
-        ("socks5://test-user:test-secret@127.0.0.1:1", "a proxy with socks5 is not supported"),
+        ("socks5://test-user:test-secret@127.0.0.1:1", "proxies of type socks5 are not supported"),
         ("ftp://test-user:test-secret@127.0.0.1:1", "proxy-url must begin with http:// or https://"),
-        ("http://test-secret @127.0.0.1:1", "is no URL of a proxy"),
+        ("http://test-secret @127.0.0.1:1", "invalid proxy URL"),
     ] {
         outside.goes_through(proxy);
         let finished = outside.init(&[]);
@@ -179,7 +179,7 @@ fn a_proxy_that_is_down_or_lets_nobody_through_is_named() {
 
     let Some(proxy) = tinyproxy(&outside, "ConnectPort 443") else { return };
     outside.goes_through(&format!("http://127.0.0.1:{}", proxy.port));
-    let said = format!("the proxy 127.0.0.1:{} does not let this host or port through (403)", proxy.port);
+    let said = format!("the proxy 127.0.0.1:{} denies this host or port (403)", proxy.port);
     outside.fails(&[], &[&said]);
 
     // A server behind it that is down.
@@ -187,7 +187,7 @@ fn a_proxy_that_is_down_or_lets_nobody_through_is_named() {
     outside.server.stop();
     outside.goes_through(&format!("http://127.0.0.1:{}", proxy.port));
     let finished = outside.fails(&[], &[]);
-    assert_has(&finished.stderr, &[&format!("the proxy 127.0.0.1:{} gets no connection (50", proxy.port)]);
+    assert_has(&finished.stderr, &[&format!("the proxy 127.0.0.1:{} cannot connect (50", proxy.port)]);
 }
 
 /// Serves TLS and passes on what is in it. As Go has it, the proxy has to lead to the same authority as the server.
@@ -218,8 +218,10 @@ fn a_proxy_may_be_spoken_to_in_tls() {
 
     let Some(other) = stunnel(&outside, &Authority::new(), proxy.port) else { return };
     outside.goes_through(&format!("https://{USER}@127.0.0.1:{}", other.port));
-    let said =
-        format!("the proxy 127.0.0.1:{}: its certificate is signed by none of the authorities", other.port);
+    let said = format!(
+        "the proxy 127.0.0.1:{}: its certificate is not signed by a trusted certificate authority",
+        other.port
+    );
     outside.fails(&[], &[&said]);
 }
 
@@ -308,5 +310,5 @@ fn the_proxy_of_the_environment_is_for_servers_elsewhere_and_that_of_the_kubecon
 
     let wrong = init(&json!({}), &[("HTTPS_PROXY", "socks5://test-user:test-secret@127.0.0.1:1")]);
     assert_code(&wrong, 2);
-    assert_has(&wrong.stderr, &["the variable HTTPS_PROXY: a proxy with socks5 is not supported"]);
+    assert_has(&wrong.stderr, &["the variable HTTPS_PROXY: proxies of type socks5 are not supported"]);
 }

@@ -49,36 +49,41 @@ fn a_certificate_that_does_not_prove_who_the_server_is_is_told_with_what_is_wron
         (
             self_signed,
             root.pem(),
-            ["its certificate is signed by none of the authorities", "certificate-authority", "", ""],
+            [
+                "its certificate is not signed by a trusted certificate authority",
+                "certificate-authority",
+                "",
+                "",
+            ],
         ),
         (
             issue(&Leaf::default()),
             Authority::new().pem(),
-            ["its certificate is signed by none of the authorities", "", "", ""],
+            ["its certificate is not signed by a trusted certificate authority", "", "", ""],
         ),
         (
             issue(&Leaf::default()),
             Authority::named("other").pem(),
-            ["its certificate is signed by none of the authorities", "", "", ""],
+            ["its certificate is not signed by a trusted certificate authority", "", "", ""],
         ),
         (
             own,
             Authority::new().pem(),
-            ["its certificate is that of an authority itself (self-signed)", "", "", ""],
+            ["its certificate is that of a certificate authority (self-signed)", "", "", ""],
         ),
         (
             root.own(),
             root.pem(),
-            ["its certificate is that of an authority itself (self-signed)", "", "", ""],
+            ["its certificate is that of a certificate authority (self-signed)", "", "", ""],
         ),
         (
             between.issue(&Leaf::default()).unwrap().alone(),
             root.pem(),
-            ["its certificate is signed by none of the authorities", "", "", ""],
+            ["its certificate is not signed by a trusted certificate authority", "", "", ""],
         ),
     ] {
         let outside = shown(issued, &trusted);
-        let finished = outside.fails(&[], &["no secure connection to https://127.0.0.1:"]);
+        let finished = outside.fails(&[], &["TLS handshake with https://127.0.0.1:"]);
         assert_has(&finished.stderr, &parts);
         assert!(outside.server.requests().is_empty(), "{parts:?}");
     }
@@ -136,7 +141,7 @@ fn of_150_authorities_any_will_do() {
 
     outside.enters(&json!({"server": outside.server.url(), "certificate-authority": "bundle.crt"}));
     outside.home.put("bundle.crt", &bundle(None).concat());
-    outside.fails(&[], &["its certificate is signed by none of the authorities"]);
+    outside.fails(&[], &["its certificate is not signed by a trusted certificate authority"]);
 }
 
 #[test]
@@ -149,11 +154,11 @@ fn an_authority_that_cannot_be_used_is_told_before_anybody_is_asked() {
     broken[76] = cut.join("\n") + "\n";
     let garbled = broken[0].replacen("MII", "M(I", 1);
     for (content, said) in [
-        (broken.concat(), "holds a certificate (number 77) that cannot be read"),
-        (garbled, "is broken PEM"),
+        (broken.concat(), "contains a certificate (number 77) that cannot be parsed"),
+        (garbled, "is not valid PEM"),
         (String::new(), "is empty"),
         (" \n".to_owned(), "is empty"),
-        ("test-garbage".to_owned(), "holds no PEM certificate (-----BEGIN CERTIFICATE-----)"),
+        ("test-garbage".to_owned(), "contains no PEM certificate (-----BEGIN CERTIFICATE-----)"),
     ] {
         let path = outside.home.put("bundle.crt", &content);
         outside.enters(&json!({"server": outside.server.url(), "certificate-authority": "bundle.crt"}));
@@ -188,7 +193,7 @@ fn the_name_of_the_certificate_may_be_another_than_that_of_the_address() {
     outside.enters(&outside.cluster(&json!({"tls-server-name": "a b"})));
     let finished = outside.init(&[]);
     assert_code(&finished, 2);
-    assert_has(&finished.stderr, &["tls-server-name is neither a DNS name nor an address"]);
+    assert_has(&finished.stderr, &["tls-server-name is neither a DNS name nor an IP address"]);
 }
 
 #[test]
@@ -199,7 +204,7 @@ fn whoever_is_told_not_to_look_at_certificates_is_warned_each_time() {
         for _ in 0..2 {
             let finished = outside.init(&[]);
             assert_code(&finished, 0);
-            let parts = ["WARN", "is not verified (insecure-skip-tls-verify)", &outside.server.url()];
+            let parts = ["WARN", "is disabled (insecure-skip-tls-verify)", &outside.server.url()];
             assert_has(&finished.stderr, &parts);
         }
     }
@@ -227,10 +232,10 @@ fn a_server_that_speaks_no_tls_or_nothing_at_all_is_named() {
     for (words, said) in [
         (
             &b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"[..],
-            "speaks no TLS",
+            "does not speak TLS",
         ),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "speaks no TLS"),
-        (b"", "the connection was closed in the middle"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "does not speak TLS"),
+        (b"", "the connection was closed before the response was complete"),
     ] {
         let url = format!("https://127.0.0.1:{}", says(words));
         outside.enters(&outside.cluster(&json!({"server": url})));
@@ -247,10 +252,10 @@ fn a_client_key_that_is_of_another_certificate_is_told_before_anybody_is_asked()
     for (user, said) in [
         (
             data(one.certificate_pem(), &other.key_pem()),
-            "the client key is not that of the client certificate",
+            "the client key does not match the client certificate",
         ),
-        (data(&one.key_pem(), &one.key_pem()), "the client certificate holds no PEM certificate"),
-        (data(one.certificate_pem(), one.certificate_pem()), "the client key holds no private key in PEM"),
+        (data(&one.key_pem(), &one.key_pem()), "the client certificate contains no PEM certificate"),
+        (data(one.certificate_pem(), one.certificate_pem()), "the client key contains no PEM private key"),
         (
             json!({"client-certificate": "none.crt", "client-key": "none.key"}),
             "none.crt cannot be read: No such file",
@@ -287,7 +292,7 @@ fn a_client_certificate_may_be_of_any_version_and_with_any_form_of_key() {
             outside.enters_as(&outside.cluster(&json!({})), &user(&other));
             let finished = outside.init(&[]);
             assert_eq!(finished.code, Some(2), "{form:?} {version:?}: {}", finished.stderr);
-            assert_has(&finished.stderr, &["the client key is not that of the client certificate"]);
+            assert_has(&finished.stderr, &["the client key does not match the client certificate"]);
         }
     }
 }

@@ -76,7 +76,7 @@ fn config(method: &Method, pod: &Pod, surroundings: &Surroundings) -> Result<Cli
 
 /// A way in without a token yet.
 fn access(server: &Server, tls: &Tls) -> Access {
-    use crate::kube::Material::File;
+    use crate::kube::PemSource::File;
     let Tls { insecure, ca_file, client_certificate, server_name } = tls.clone();
     Access {
         server_name,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use log::{info, warn};
 
 use crate::kube::config::clusters::file::Labels;
-use crate::kube::{Cause, Client, ClientConfig, Deadline, Error, Object, Requests, Stamp};
+use crate::kube::{Cause, Client, ClientConfig, Deadline, Error, FileStamp, Object, RequestMetrics};
 use crate::object::{ClusterId, ObjectRef};
 
 /// What makes the configuration of a cluster, when it is first needed and again after that has failed: reads the files that it
@@ -30,14 +30,14 @@ pub(crate) struct Member {
     open: Open,
     /// The kubeconfigs that `open` reads: when one of them changes, the client is made anew.
     files: Vec<PathBuf>,
-    requests: Arc<Requests>,
+    requests: Arc<RequestMetrics>,
     made: Mutex<Option<Made>>,
 }
 
 /// A client, and how the kubeconfigs looked that it was made of.
 struct Made {
     client: Arc<Client>,
-    stamps: Vec<Option<Stamp>>,
+    stamps: Vec<Option<FileStamp>>,
 }
 
 impl Clusters {
@@ -95,7 +95,7 @@ impl Member {
     }
 
     /// What counts its requests.
-    pub(crate) fn requests(&self) -> Arc<Requests> {
+    pub(crate) fn requests(&self) -> Arc<RequestMetrics> {
         Arc::clone(&self.requests)
     }
 
@@ -104,7 +104,7 @@ impl Member {
     fn client(&self, id: Option<&ClusterId>) -> Result<Arc<Client>, Cause> {
         // A thread that panicked with the lock held cannot have left anything half-made behind.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamps: Vec<_> = self.files.iter().map(|file| Stamp::at(file)).collect();
+        let stamps: Vec<_> = self.files.iter().map(|file| FileStamp::stat(file)).collect();
         if let Some(made) = &*made
             && made.stamps == stamps
         {
@@ -115,7 +115,7 @@ impl Member {
                 if let Some(id) = id {
                     info!("cluster {id}{} is {}", self.labels, config.server);
                 }
-                let client = Arc::new(Client::counted(config, self.requests()));
+                let client = Arc::new(Client::with_metrics(config, self.requests()));
                 *made = Some(Made { client: Arc::clone(&client), stamps });
                 Ok(client)
             }
@@ -140,15 +140,15 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::kube::{Followed, Identity, Server, Trust};
+    use crate::kube::{Identity, Reloading, Server, Trust};
 
     fn config() -> ClientConfig {
         ClientConfig {
             server: Server::parse("127.0.0.1", "1").unwrap(),
             server_name: None,
-            trust: Trust::Anybody,
+            trust: Trust::Insecure,
             identity: Identity {
-                token: Some(Followed::fixed(zeroize::Zeroizing::new("test-token-1".into()))),
+                token: Some(Reloading::fixed(zeroize::Zeroizing::new("test-token-1".into()))),
                 ..Identity::default()
             },
             proxy: None,

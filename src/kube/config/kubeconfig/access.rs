@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::kube::config::kubeconfig::exec::Exec;
-use crate::kube::{Material, Server};
+use crate::kube::{PemSource, Server};
 use crate::object::Namespace;
 use crate::secret::SecretBytes;
 
@@ -22,7 +22,7 @@ pub struct Access {
     /// Whether any certificate will do: worth a warning each time.
     pub insecure: bool,
     /// The certificates that the server's must lead to; none for those of the system. Never with `insecure`.
-    pub authority: Option<Material>,
+    pub authority: Option<PemSource>,
     /// The proxy to go through; it begins with `http://` or `https://`, or is refused when it is opened, and may hold a password.
     pub proxy_url: Option<SecretBytes>,
     /// The bearer token. It wins over `exec`.
@@ -30,7 +30,7 @@ pub struct Access {
     /// The file that holds the bearer token. What is read from it wins over `token`, which is for when it cannot be read.
     pub token_file: Option<PathBuf>,
     /// The client's certificate and its key.
-    pub client_certificate: Option<(Material, Material)>,
+    pub client_certificate: Option<(PemSource, PemSource)>,
     /// The program that says who we are.
     pub exec: Option<Exec>,
     /// Whom to act as.

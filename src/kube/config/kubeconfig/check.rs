@@ -4,7 +4,7 @@ use crate::kube::Server;
 use crate::kube::config::kubeconfig::entries::{Cluster, Context, Origin, Pair, RawExec, User};
 use crate::kube::config::kubeconfig::error::Defect;
 use crate::kube::config::kubeconfig::{Access, Error, Exec, ExecCluster, Impersonation, Kind, Unusable};
-use crate::kube::{Interactive, Material, Plugin, PluginVersion};
+use crate::kube::{Interactive, PemSource, Plugin, PluginVersion};
 use crate::object::Namespace;
 use crate::secret::SecretBytes;
 
@@ -81,7 +81,7 @@ impl Checker {
 /// What of a user has to be checked.
 #[derive(Default)]
 struct Identity {
-    client_certificate: Option<(Material, Material)>,
+    client_certificate: Option<(PemSource, PemSource)>,
     exec: Option<Exec>,
     impersonate: Option<Impersonation>,
 }
@@ -102,14 +102,14 @@ fn is_proxy(url: &SecretBytes) -> bool {
     PROXY_SCHEMES.iter().any(|scheme| begins(scheme) && url.expose().len() > scheme.len())
 }
 
-fn material(pair: &Pair, key: &'static str, report: &mut impl FnMut(Defect)) -> Option<Material> {
+fn material(pair: &Pair, key: &'static str, report: &mut impl FnMut(Defect)) -> Option<PemSource> {
     match (&pair.data, &pair.file) {
         (Some(_), Some(_)) => {
             report(Defect::Both(key));
             None
         }
-        (Some(data), None) => Some(Material::Inline(data.clone())),
-        (None, Some(path)) => Some(Material::File(path.clone())),
+        (Some(data), None) => Some(PemSource::Inline(data.clone())),
+        (None, Some(path)) => Some(PemSource::File(path.clone())),
         (None, None) => None,
     }
 }
@@ -117,7 +117,7 @@ fn material(pair: &Pair, key: &'static str, report: &mut impl FnMut(Defect)) -> 
 fn identity(
     user: &User,
     cluster: &Cluster,
-    authority: Option<&Material>,
+    authority: Option<&PemSource>,
     report: &mut impl FnMut(Defect),
 ) -> Identity {
     if user.username_or_password {
@@ -162,7 +162,7 @@ fn impersonation(user: &User, report: &mut impl FnMut(Defect)) -> Option<Imperso
 fn exec(
     raw: &RawExec,
     cluster: &Cluster,
-    authority: Option<&Material>,
+    authority: Option<&PemSource>,
     report: &mut impl FnMut(Defect),
 ) -> Option<Exec> {
     let version = match raw.version.as_deref() {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::kube::{Material, Plugin};
+use crate::kube::{PemSource, Plugin};
 use crate::secret::SecretBytes;
 
 /// A program that prints an `ExecCredential`, and what it wants to know.
@@ -26,7 +26,7 @@ pub struct ExecCluster {
     /// `insecure-skip-tls-verify`
     pub insecure: bool,
     /// `certificate-authority-data`; a file has to be read for it.
-    pub authority: Option<Material>,
+    pub authority: Option<PemSource>,
     /// `proxy-url`
     pub proxy_url: Option<SecretBytes>,
     /// `config`: what the cluster's extension `client.authentication.k8s.io/exec` holds.

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use crate::kube::config::kubeconfig::{Access, Exec, ExecCluster, Named, Wanted, load};
 use crate::kube::{
-    CertificateFiles, ClientConfig, FileError, Followed, Identity, Impersonation, ImpersonationError, Limits,
-    Material, MaterialError, Plugin, PluginIdentity, Proxy, ProxyError, Roots, RootsError, Server, TlsName,
-    TlsNameError, TokenFile, Trust, auth::token, is_direct,
+    CertificateFiles, CertificateFilesError, ClientConfig, ExecAuth, FileError, Identity, Impersonation,
+    ImpersonationError, Limits, PemSource, Plugin, Proxy, ProxyError, Reloading, Roots, RootsError, Server,
+    TlsName, TlsNameError, TokenError, TokenFile, Trust, auth::token, bypasses_proxy,
 };
 use crate::secret::SecretBytes;
 use crate::yaml::TEXT_LIMIT;
@@ -41,7 +41,7 @@ pub(crate) struct Proxies {
 impl Proxies {
     /// The proxy for this server, if there is one.
     fn of(&self, server: &Server) -> Result<Option<Proxy>, OpenError> {
-        let Some(url) = self.https.as_ref().filter(|_| !is_direct(server, &self.except)) else {
+        let Some(url) = self.https.as_ref().filter(|_| !bypasses_proxy(server, &self.except)) else {
             return Ok(None);
         };
         let proxy = Proxy::parse(url.expose_text().unwrap_or_default());
@@ -71,9 +71,9 @@ impl Access {
     /// The first that cannot be used.
     pub(crate) fn open(self, surroundings: &Surroundings) -> Result<ClientConfig, OpenError> {
         let trust = match (self.insecure, self.authority) {
-            (true, _) => Trust::Anybody,
+            (true, _) => Trust::Insecure,
             (false, Some(authority)) => Trust::Roots(roots(authority)?),
-            (false, None) => Trust::Roots(Followed::fixed(Roots::of_system()?)),
+            (false, None) => Trust::Roots(Reloading::fixed(Roots::from_system()?)),
         };
         let proxy = match &self.proxy_url {
             Some(url) => {
@@ -89,7 +89,7 @@ impl Access {
         let identity = Identity {
             token: bearer(self.token_file.as_deref(), self.token)?,
             certificate,
-            plugin: self.exec.map(plugin).transpose()?.map(PluginIdentity::new),
+            plugin: self.exec.map(plugin).transpose()?.map(ExecAuth::new),
             impersonation: self.impersonate.as_ref().map(impersonation).transpose()?,
         };
         Ok(ClientConfig {
@@ -104,17 +104,17 @@ impl Access {
     }
 }
 
-fn roots(authority: Material) -> Result<Followed<Roots>, OpenError> {
+fn roots(authority: PemSource) -> Result<Reloading<Roots>, OpenError> {
     Ok(match authority {
-        Material::File(path) => Roots::open(path)?,
-        Material::Inline(pem) => Followed::fixed(Roots::parse(pem.expose()).map_err(OpenError::Authority)?),
+        PemSource::File(path) => Roots::open(path)?,
+        PemSource::Inline(pem) => Reloading::fixed(Roots::parse(pem.expose()).map_err(OpenError::Authority)?),
     })
 }
 
 /// A token in a file is the newer one, but the other will do where the file cannot be read, as in client-go.
 fn bearer(file: Option<&Path>, inline: Option<SecretBytes>) -> Result<Option<TokenFile>, OpenError> {
     let fixed = inline
-        .map(|inline| token::parse(inline.expose()).map(Followed::fixed).map_err(OpenError::Token))
+        .map(|inline| token::parse(inline.expose()).map(Reloading::fixed).map_err(OpenError::Token))
         .transpose()?;
     match (file.map(|path| token::open(path.to_owned())), fixed) {
         (Some(Ok(file)), _) => Ok(Some(file)),
@@ -136,8 +136,8 @@ fn plugin(exec: Exec) -> Result<Plugin, OpenError> {
 fn cluster_info(cluster: ExecCluster) -> Result<Value, OpenError> {
     let mut info = json!({"server": cluster.server});
     let authority = match cluster.authority {
-        Some(Material::Inline(pem)) => Some(STANDARD.encode(pem.expose())),
-        Some(Material::File(path)) => {
+        Some(PemSource::Inline(pem)) => Some(STANDARD.encode(pem.expose())),
+        Some(PemSource::File(path)) => {
             let unread = |cause| OpenError::Unread { path: path.display().to_string(), cause };
             let pem = load::read_text(&path).map_err(unread)?;
             if pem.len() > TEXT_LIMIT {
@@ -183,10 +183,10 @@ pub(crate) enum OpenError {
     System(#[from] RootsError),
     /// The token.
     #[error("the token {0}")]
-    Token(String),
+    Token(TokenError),
     /// The client certificate and its key.
     #[error(transparent)]
-    Certificate(#[from] MaterialError),
+    Certificate(#[from] CertificateFilesError),
     /// A proxy.
     #[error("{named_by}: {cause}")]
     Proxy {
@@ -225,7 +225,7 @@ mod tests {
                 server: "https://10.0.0.1".to_owned(),
                 server_name: None,
                 insecure: false,
-                authority: Some(Material::File(path.clone())),
+                authority: Some(PemSource::File(path.clone())),
                 proxy_url: None,
                 config: None,
             })

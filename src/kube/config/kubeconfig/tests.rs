@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::entries::File;
 use super::*;
-use crate::kube::{Interactive, Material, PluginVersion};
+use crate::kube::{Interactive, PemSource, PluginVersion};
 
 /// A kubeconfig with one context, and these lines of its cluster and its user.
 fn with(cluster: &str, user: &str) -> String {
@@ -32,16 +32,16 @@ fn refusal(result: Result<Access, Error>) -> String {
     result.unwrap_err().to_string()
 }
 
-fn path(material: Option<&Material>) -> &Path {
+fn path(material: Option<&PemSource>) -> &Path {
     match material {
-        Some(Material::File(path)) => path,
+        Some(PemSource::File(path)) => path,
         other => panic!("{other:?}"),
     }
 }
 
-fn inline(material: Option<&Material>) -> &[u8] {
+fn inline(material: Option<&PemSource>) -> &[u8] {
     match material {
-        Some(Material::Inline(bytes)) => bytes.expose(),
+        Some(PemSource::Inline(bytes)) => bytes.expose(),
         other => panic!("{other:?}"),
     }
 }
@@ -368,7 +368,7 @@ fn servers_and_namespaces_are_checked_where_they_are_selected() {
     assert!(
         error.contains("2 errors")
             && error.contains("\"A_B\" is no namespace")
-            && error.contains("http:// is refused")
+            && error.contains("http:// is not allowed")
     );
     assert!(refusal(select(&text("", ""))).contains("cluster \"c\": server is missing"));
     assert!(select(&text("https://c/k8s/clusters/c-1", "a-b")).is_ok());

@@ -198,7 +198,7 @@ fn what_does_not_go_together_is_refused() {
         (&format!("{token}, token: a, tls_config: [b]"), ".tls_config: must be a mapping, not a list"),
         (
             "auth_method: token, token: a, api_server_url: 'http://a'",
-            ".api_server_url: an address with http:// is refused: a token would go over the line in the clear; write https://",
+            ".api_server_url: http:// is not allowed, because it would send the token in clear text; use https://",
         ),
     ] {
         assert_eq!(of_one(keys), [problem], "{keys}");

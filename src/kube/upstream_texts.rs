@@ -1,21 +1,23 @@
-//! What podcreds reads out of the text of the API server's answers. The API promises nothing about these texts and Kubernetes has
-//! changed them between versions, so every decision that depends on one is made here, and each test quotes the oldest and the
-//! newest version that podcreds is tested with.
+//! Decisions that depend on the text of other software's messages, because it provides no other way to tell cases apart. These texts
+//! may change with any version, so all such decisions are in this file, each with a test. The tests quote the messages of the oldest
+//! and the newest Kubernetes that podcreds is tested with, and make rustls and ureq produce theirs.
 //!
-//! A refusal reads `RESOURCE "NAME" is forbidden: User "USER" cannot VERB resource "RESOURCE" in API group "GROUP" …`.
+//! A denial by RBAC reads `RESOURCE "NAME" is forbidden: User "USER" cannot VERB resource "RESOURCE" in API group "GROUP" …`.
 //! Source: `ForbiddenStatusError` in k8s.io/apiserver, `pkg/endpoints/handlers/responsewriters/errors.go`.
+
+use std::fmt;
 
 /// Why the API server refused a request with 403.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Denial<'a> {
     /// The request carried no credentials that the API server knows.
     Anonymous,
-    /// The user may not impersonate the one that the request names.
+    /// The user must not impersonate the user, group or attribute of the request.
     Impersonation {
         /// The resource on which the user lacks the verb `impersonate`.
         resource: &'a str,
-        /// The mode of constrained impersonation that the API server tried first (KEP-5284, since Kubernetes 1.36); `None` means
-        /// that it knows the verb `impersonate` only.
+        /// The mode of constrained impersonation that the API server tried first (KEP-5284, since Kubernetes 1.36). `None`
+        /// means that it knows the verb `impersonate` only.
         mode: Option<&'a str>,
     },
     /// The user lacks a right on the object of the request.
@@ -23,7 +25,7 @@ pub(crate) enum Denial<'a> {
 }
 
 impl<'a> Denial<'a> {
-    /// Reads the `message` of a `Status` with the code 403.
+    /// Parses the `message` of a `Status` with the code 403.
     pub(crate) fn parse(message: &'a str) -> Self {
         let Some((user, verb, what)) = refusal(message) else { return Self::Object };
         if user == "system:anonymous" {
@@ -31,7 +33,7 @@ impl<'a> Denial<'a> {
         }
         let named = || what.strip_prefix("resource \"")?.split('"').next()?.split('/').next();
         if let Some(on) = verb.strip_prefix("impersonate-on:") {
-            // The refusal names the object of the request, and whom it impersonates only by the mode.
+            // The message names the object of the request; what it impersonates appears as the mode only.
             let mode = on.split(':').next().unwrap_or_default();
             let resource = if mode == "serviceaccount" { "serviceaccounts" } else { "users" };
             return Self::Impersonation { resource, mode: Some(mode) };
@@ -61,7 +63,7 @@ fn refusal(message: &str) -> Option<(&str, &str, &str)> {
     Some((&rest[..end], verb, what))
 }
 
-/// Whether a refusal (403) names this user as the one that it refuses.
+/// Whether the `message` of a `Status` with the code 403 denies something to this user.
 pub(crate) fn refuses_user(message: &str, user: &str) -> bool {
     refusal(message).is_some_and(|(refused, ..)| refused == user)
 }
@@ -72,8 +74,35 @@ pub(crate) fn names_object(message: &str, name: &str) -> bool {
     message.contains(&format!(" \"{name}\" "))
 }
 
+/// Whether a server presented the certificate of a certificate authority as its own, as tools for self-signed certificates do. rustls
+/// passes this error of webpki on as an opaque `Other`, whose `Debug` is the only access to it.
+pub(crate) fn is_ca_used_as_end_entity(error: &impl fmt::Debug) -> bool {
+    format!("{error:?}").contains("CaUsedAsEndEntity")
+}
+
+/// The value of a certificate's name, which rustls passes on as `DnsName("api.example.com")` or `IpAddress(10.0.0.1)`.
+pub(crate) fn san_value(name: &str) -> &str {
+    let value = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    value.trim_matches('"')
+}
+
+/// The status of a proxy's response to CONNECT. ureq provides it only in a sentence that ends with `/STATUS`.
+pub(crate) fn connect_status(reason: &str) -> Option<u16> {
+    reason.rsplit('/').next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls::crypto::ring;
+    use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+    use rustls::{CertificateError, RootCertStore};
+
     use super::*;
 
     /// What both versions say to a user without the right to read a Secret.
@@ -182,10 +211,63 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_object_is_told_from_a_missing_version_of_the_api_in_1_20_and_1_37() {
+    fn a_missing_object_is_distinguished_from_a_missing_api_version_in_1_20_and_1_37() {
         assert!(names_object(r#"deployments.apps "web" not found"#, "web"));
         for name in ["server", "resource", "web"] {
             assert!(!names_object("the server could not find the requested resource", name), "{name}");
         }
+    }
+
+    /// The error of rustls about a certificate that signs itself and is trusted, for a server of this name.
+    fn verify(is_ca: rcgen::IsCa, name: &'static str) -> CertificateError {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params =
+            rcgen::CertificateParams::new(vec!["api.example.com".into(), "10.0.0.1".into()]).unwrap();
+        params.is_ca = is_ca;
+        let certificate = CertificateDer::from(params.self_signed(&key).unwrap());
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        let name = ServerName::try_from(name).unwrap();
+        match verifier.verify_server_cert(&certificate, &[], &name, &[], UnixTime::now()) {
+            Err(rustls::Error::InvalidCertificate(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn rustls_reports_a_certificate_authority_as_a_server_certificate() {
+        let is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let CertificateError::Other(error) = verify(is_ca, "api.example.com") else { panic!() };
+        assert!(is_ca_used_as_end_entity(&error), "{error:?}");
+    }
+
+    #[test]
+    fn rustls_lists_the_names_of_a_certificate_for_another_host() {
+        let error = verify(rcgen::IsCa::NoCa, "other.example.com");
+        let CertificateError::NotValidForNameContext { presented, .. } = error else { panic!("{error:?}") };
+        let names: Vec<_> = presented.iter().map(|name| san_value(name)).collect();
+        assert_eq!(names, ["api.example.com", "10.0.0.1"], "{presented:?}");
+    }
+
+    #[test]
+    fn ureq_reports_the_status_of_a_proxys_response_to_connect() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = format!("http://{}", listener.local_addr().unwrap());
+        let proxy_thread = std::thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            let _ = connection.read(&mut [0; 1024]).unwrap();
+            connection
+                .write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+                .unwrap();
+        });
+        let config = ureq::Agent::config_builder().proxy(Some(ureq::Proxy::new(&proxy).unwrap())).build();
+        let error = ureq::Agent::new_with_config(config).get("https://127.0.0.1:1/").call().unwrap_err();
+        proxy_thread.join().unwrap();
+        let ureq::Error::ConnectProxyFailed(reason) = error else { panic!("{error:?}") };
+        assert_eq!(connect_status(&reason), Some(407), "{reason}");
+        assert_eq!(connect_status("no status"), None);
     }
 }

@@ -1,7 +1,5 @@
-//! The shapes of the API's answers, as far as they are used.
+//! Decodes the API server's responses, as far as podcreds uses them.
 //! Source: <https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.34/>
-
-mod service;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,11 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::kube::error::Cause;
-use crate::object::{Data, Kind, ObjectRef};
+use crate::object::{Data, Kind, ObjectRef, SERVICE_HOST, SERVICE_PORT};
 use crate::secret::SecretBytes;
 use crate::text::{Quoted, one_line};
 
-/// The most of a `Status` message that is passed on, in characters.
+/// The longest `message` of a `Status` that is repeated, in characters.
 const MESSAGE_LIMIT: usize = 500;
 
 #[derive(Deserialize)]
@@ -27,11 +25,11 @@ struct StatusBody {
     reason: String,
 }
 
-/// What a refusal says.
+/// The body of an error response.
 pub(crate) struct Status {
-    /// Its message on one line.
+    /// The API server's message, on one line.
     pub(crate) message: String,
-    /// Whether the API server itself says that there is no such object: a proxy's 404 is another thing.
+    /// Whether the API server says that the object does not exist. The 404 of a proxy does not say that.
     pub(crate) is_not_found: bool,
 }
 
@@ -51,9 +49,9 @@ struct Metadata {
     annotations: Option<BTreeMap<String, String>>,
 }
 
-/// A Secret's or ConfigMap's content. Borrowed from the body, so that no value is copied before it is decoded.
+/// A Secret or ConfigMap. Borrowed from the body, so that no value is copied before it is decoded.
 #[derive(Deserialize)]
-struct Content<'a> {
+struct KeyedObject<'a> {
     kind: String,
     metadata: Metadata,
     #[serde(borrow, default)]
@@ -62,28 +60,53 @@ struct Content<'a> {
     binary_data: Option<BTreeMap<String, Text<'a>>>,
 }
 
+/// Borrowed from the body, unless it contains escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// Reads a `Status`; for anything else, that no reason was given.
+#[derive(Deserialize)]
+struct Service {
+    kind: String,
+    metadata: Metadata,
+    spec: ServiceSpec,
+}
+
+#[derive(Deserialize)]
+struct ServiceSpec {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[serde(rename = "externalName")]
+    external_name: Option<String>,
+    ports: Option<Vec<ServicePort>>,
+}
+
+/// A port of any protocol. Clients use the Service's own port, not the `targetPort`; a headless Service needs both to be the same.
+/// Source: <https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/#ServiceSpec>
+#[derive(Deserialize)]
+struct ServicePort {
+    name: Option<String>,
+    port: u16,
+}
+
+/// Decodes a `Status`. Any other body counts as one without a message.
 pub(crate) fn status(body: &[u8]) -> Status {
     match serde_json::from_slice::<StatusBody>(body) {
         Ok(status) if status.kind == "Status" && !status.message.is_empty() => Status {
             message: one_line(&status.message, MESSAGE_LIMIT),
             is_not_found: status.reason == "NotFound",
         },
-        _ => Status { message: "it gave no reason".to_owned(), is_not_found: false },
+        _ => Status { message: "no reason given".to_owned(), is_not_found: false },
     }
 }
 
-/// The annotations in a Pod or in its PartialObjectMetadata.
+/// Decodes the annotations of a Pod or of its PartialObjectMetadata.
 pub(crate) fn annotations(pod: &ObjectRef, body: &[u8]) -> Result<BTreeMap<String, String>, Cause> {
     Ok(metadata(pod, body)?.annotations.unwrap_or_default())
 }
 
-/// The uid in a Pod or in its PartialObjectMetadata.
+/// Decodes the uid of a Pod or of its PartialObjectMetadata.
 pub(crate) fn uid(pod: &ObjectRef, body: &[u8]) -> Result<String, Cause> {
-    metadata(pod, body)?.uid.ok_or_else(|| Cause::unreadable("it has no uid"))
+    metadata(pod, body)?.uid.ok_or_else(|| Cause::unreadable("the Pod has no uid"))
 }
 
 fn metadata(pod: &ObjectRef, body: &[u8]) -> Result<Metadata, Cause> {
@@ -92,15 +115,15 @@ fn metadata(pod: &ObjectRef, body: &[u8]) -> Result<Metadata, Cause> {
     Ok(read.metadata)
 }
 
-/// A Secret, ConfigMap or Service: its version and its decoded content.
+/// Decodes a Secret, ConfigMap or Service into its resourceVersion and its content.
 pub(crate) fn object(object: &ObjectRef, body: &[u8]) -> Result<(String, Data), Cause> {
     if object.kind == Kind::Service {
-        return service::read(object, body);
+        return service(object, body);
     }
-    let content: Content<'_> = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
-    check(object, &[&object.kind.to_string()], &content.kind, &content.metadata)?;
-    let plain = content.data.unwrap_or_default();
-    let encoded = content.binary_data.unwrap_or_default();
+    let keyed: KeyedObject<'_> = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
+    check(object, &[&object.kind.to_string()], &keyed.kind, &keyed.metadata)?;
+    let plain = keyed.data.unwrap_or_default();
+    let encoded = keyed.binary_data.unwrap_or_default();
     let data = match object.kind {
         Kind::Secret => plain.into_iter().map(decode).collect::<Result<BTreeMap<_, _>, _>>()?,
         _ => {
@@ -108,18 +131,39 @@ pub(crate) fn object(object: &ObjectRef, body: &[u8]) -> Result<(String, Data), 
             plain.chain(encoded.into_iter().map(decode)).collect::<Result<BTreeMap<_, _>, _>>()?
         }
     };
-    Ok((content.metadata.version.unwrap_or_default(), data))
+    Ok((keyed.metadata.version.unwrap_or_default(), data))
 }
 
-/// Makes sure that an answer is of the object that was asked for: one that belongs to another request, because a proxy
-/// lost count, must not be taken for it.
+/// Decodes a Service into its host and ports.
+fn service(object: &ObjectRef, body: &[u8]) -> Result<(String, Data), Cause> {
+    let Service { kind, metadata, spec } = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
+    check(object, &["Service"], &kind, &metadata)?;
+    let host = match spec.kind.as_deref() {
+        Some("ExternalName") => spec
+            .external_name
+            .filter(|name| !name.is_empty())
+            .ok_or_else(|| Cause::unreadable("a Service of type ExternalName has no externalName"))?,
+        // The resolver of every pod completes this name, whatever the cluster domain is. It works for headless Services too.
+        // Source: <https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/>
+        _ => format!("{}.{}.svc", object.name(), object.namespace),
+    };
+    let mut data = BTreeMap::from([(SERVICE_HOST.to_owned(), host.as_str().into())]);
+    for ServicePort { name, port } in spec.ports.unwrap_or_default() {
+        let key = format!("{SERVICE_PORT}{}", name.unwrap_or_default());
+        data.insert(key, port.to_string().as_str().into());
+    }
+    Ok((metadata.version.unwrap_or_default(), data))
+}
+
+/// Checks that a response describes the requested object. A proxy that confuses connections may answer with that of another
+/// request.
 fn check(object: &ObjectRef, kinds: &[&str], kind: &str, metadata: &Metadata) -> Result<(), Cause> {
     let named = metadata.name.as_deref() == Some(object.name());
     let placed = metadata.namespace.as_deref() == Some(object.namespace.to_string().as_str());
     if kinds.contains(&kind) && named && placed {
         Ok(())
     } else {
-        Err(Cause::unreadable("it is another object"))
+        Err(Cause::unreadable("it describes another object"))
     }
 }
 
@@ -130,7 +174,7 @@ fn decode((key, text): (String, Text<'_>)) -> Result<(String, SecretBytes), Caus
     }
 }
 
-/// Where the JSON is wrong. serde's own text can repeat a value, so it is left out.
+/// Reports the position only: serde's message may contain the value.
 fn not_json(error: &serde_json::Error) -> Cause {
     let what = if error.is_data() { "unexpected JSON" } else { "not JSON" };
     Cause::unreadable(format!("{what} at line {} column {}", error.line(), error.column()))
@@ -155,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_decoded_and_may_have_nothing_in_it() {
+    fn a_secret_is_decoded_and_may_be_empty() {
         let full = secret(r#"{"a":"AP8=","b":"","c":"dGVz\u0064A=="}"#).unwrap();
         assert_eq!(
             (full["a"].expose(), full["b"].expose(), full["c"].expose()),
@@ -172,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_is_refused_without_being_shown() {
+    fn an_invalid_body_is_rejected_without_being_shown() {
         for data in [
             r#"{"a":"test-password!"}"#,
             r#"{"a":"dGVzdA"}"#,
@@ -189,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_another_object_is_refused() {
+    fn a_response_about_another_object_is_rejected() {
         for (kind, name, namespace, right) in [
             ("Secret", "db", "prod", true),
             ("ConfigMap", "db", "prod", false),
@@ -207,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn annotations_are_read_from_whole_and_partial_pods() {
+    fn annotations_are_decoded_from_whole_and_partial_pods() {
         for kind in ["Pod", "PartialObjectMetadata"] {
             let metadata = r#"{"name":"db","namespace":"prod","annotations":{"x/y":"z"}}"#;
             let body = format!(r#"{{"kind":"{kind}","metadata":{metadata}}}"#);
@@ -219,18 +263,69 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_one_short_line_and_says_whether_the_object_is_missing() {
+    fn a_status_is_one_short_line_and_tells_whether_the_object_is_missing() {
         let missing = status(br#"{"kind":"Status","message":"a\nb","reason":"NotFound"}"#);
         assert_eq!((missing.message.as_str(), missing.is_not_found), ("a b", true));
         for other in ["<html>test</html>", r#"{"message":"x","reason":"NotFound"}"#, r#"{"kind":"Status"}"#] {
             let status = status(other.as_bytes());
-            assert_eq!(
-                (status.message.as_str(), status.is_not_found),
-                ("it gave no reason", false),
-                "{other}"
-            );
+            assert_eq!((status.message.as_str(), status.is_not_found), ("no reason given", false), "{other}");
         }
         let long = format!(r#"{{"kind":"Status","message":"{}"}}"#, "x".repeat(10_000));
         assert_eq!(status(long.as_bytes()).message.len(), MESSAGE_LIMIT);
+    }
+
+    fn read_service(spec: &str) -> Result<Vec<(String, String)>, String> {
+        let metadata = r#"{"name":"db","namespace":"prod","resourceVersion":"7"}"#;
+        let body = format!(r#"{{"kind":"Service","metadata":{metadata},"spec":{spec}}}"#);
+        let (version, data) =
+            object(&reference(Kind::Service), body.as_bytes()).map_err(|cause| cause.to_string())?;
+        assert_eq!(version, "7");
+        let text = |(key, value): (String, SecretBytes)| (key, value.expose_text().unwrap().to_owned());
+        Ok(data.into_iter().map(text).collect())
+    }
+
+    fn assert_service(spec: &str, expected: &[(&str, &str)]) {
+        let expected: Vec<_> =
+            expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(read_service(spec).unwrap(), expected, "{spec}");
+    }
+
+    #[test]
+    fn a_service_has_its_cluster_name_as_host_and_its_ports() {
+        assert_service(
+            r#"{"type":"ClusterIP","clusterIP":"10.0.0.1","ports":[
+                {"name":"postgres","protocol":"TCP","port":5432,"targetPort":"pg","nodePort":30001},
+                {"name":"port","protocol":"UDP","port":53,"targetPort":5353}]}"#,
+            &[("host", "db.prod.svc"), ("port/port", "53"), ("port/postgres", "5432")],
+        );
+        assert_service(
+            r#"{"clusterIP":"None","ports":[{"port":6432}]}"#,
+            &[("host", "db.prod.svc"), ("port/", "6432")],
+        );
+        assert_service(r#"{"clusterIP":"None","ports":null}"#, &[("host", "db.prod.svc")]);
+    }
+
+    #[test]
+    fn an_external_service_has_its_external_name_as_host() {
+        assert_service(
+            r#"{"type":"ExternalName","externalName":"db.example.com"}"#,
+            &[("host", "db.example.com")],
+        );
+        assert_service(
+            r#"{"type":"ExternalName","externalName":"db.example.com","ports":[{"port":5432}]}"#,
+            &[("host", "db.example.com"), ("port/", "5432")],
+        );
+        for spec in [r#"{"type":"ExternalName"}"#, r#"{"type":"ExternalName","externalName":""}"#] {
+            assert!(read_service(spec).unwrap_err().contains("has no externalName"), "{spec}");
+        }
+    }
+
+    #[test]
+    fn a_response_that_is_not_a_service_is_rejected() {
+        for spec in ["null", "{\"ports\":[{}]}", "{\"ports\":[{\"port\":70000}]}", "{\"ports\":\"x\"}"] {
+            assert!(read_service(spec).unwrap_err().contains("unexpected JSON"), "{spec}");
+        }
+        let other = br#"{"kind":"Service","metadata":{"name":"db","namespace":"other"},"spec":{}}"#;
+        assert!(service(&reference(Kind::Service), other).is_err());
     }
 }

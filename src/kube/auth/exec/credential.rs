@@ -1,4 +1,4 @@
-//! What a plugin prints: an `ExecCredential` with a status, in the version that it was asked in.
+//! The output of an exec plugin: an `ExecCredential` with a `status`, in the `apiVersion` of the input.
 //! Source: <https://kubernetes.io/docs/reference/config-api/client-authentication.v1/>
 
 use std::borrow::Cow;
@@ -6,15 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
-use crate::kube::auth::exec_plugin::{PluginCredential, PluginVersion};
-use crate::kube::auth::token;
+use crate::kube::auth::exec::{PluginCredential, PluginVersion};
+use crate::kube::auth::token::{self, TokenError};
 use crate::secret::SecretBytes;
 
-/// The kind of question and answer.
+/// The `kind` of input and output.
 pub(crate) const KIND: &str = "ExecCredential";
 
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct ExecCredential<'a> {
     #[serde(borrow, default)]
     kind: Option<Text<'a>>,
     #[serde(borrow, default, rename = "apiVersion")]
@@ -36,95 +36,78 @@ struct Status<'a> {
     expiration_timestamp: Option<Text<'a>>,
 }
 
-/// Borrowed from the answer unless it has escapes in it.
+/// Borrowed from the output, unless it contains escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// What is wrong with an answer, without a byte of it.
+/// Output that is not a credential. Messages do not quote it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum AnswerError {
-    /// No JSON, or of another shape.
+pub(crate) enum ExecCredentialError {
     #[error(
-        "printed what is no ExecCredential ({what} at line {line} column {column}): it has to print that and nothing else on its standard output; correct its arguments in the kubeconfig"
+        "did not print an ExecCredential ({what} at line {line} column {column}): it must print that and nothing else to its standard output; correct its arguments in the kubeconfig"
     )]
-    NotJson {
-        /// What it is instead.
-        what: &'static str,
-        /// Where.
-        line: usize,
-        /// Where in the line.
-        column: usize,
-    },
-    /// Another kind.
+    InvalidJson { what: &'static str, line: usize, column: usize },
     #[error("printed an object of another kind than ExecCredential: correct its arguments in the kubeconfig")]
-    OtherKind,
-    /// Another version.
+    Kind,
     #[error(
-        "answers in {} when it is asked in {}: correct apiVersion in the kubeconfig, or update the plugin",
-        answered.map_or("another apiVersion", PluginVersion::name),
-        asked.name()
+        "printed an ExecCredential of {} but the kubeconfig asks for {}: correct apiVersion in the kubeconfig, or update the plugin",
+        printed.map_or("another apiVersion", PluginVersion::name),
+        requested.name()
     )]
-    OtherVersion {
-        /// The version of the question.
-        asked: PluginVersion,
-        /// That of the answer, if it is one that is known.
-        answered: Option<PluginVersion>,
+    Version {
+        requested: PluginVersion,
+        /// `None` means an unknown version.
+        printed: Option<PluginVersion>,
     },
-    /// Neither token nor certificate.
     #[error(
-        "gave neither a token nor a client certificate: log in with what it belongs to, or correct its arguments in the kubeconfig"
+        "printed neither a token nor a client certificate: log in with the tool that it belongs to, or correct its arguments in the kubeconfig"
     )]
     Empty,
-    /// A certificate without a key, or a key without a certificate.
     #[error(
-        "gave {} alone: clientCertificateData and clientKeyData belong together; update the plugin",
-        if *has_certificate { "a client certificate" } else { "the key of a client certificate" }
+        "printed {}: clientCertificateData and clientKeyData belong together; update the plugin",
+        if *has_certificate { "a client certificate without its key" } else { "a client key without its certificate" }
     )]
-    HalfACertificate {
-        /// Which of the two it is.
-        has_certificate: bool,
-    },
-    /// What cannot stand in a header.
-    #[error("gave a token that {0}: correct its arguments in the kubeconfig, or update the plugin")]
-    NoToken(String),
-    /// No time.
+    IncompletePair { has_certificate: bool },
+    #[error("printed a token that {0}: correct its arguments in the kubeconfig, or update the plugin")]
+    Token(#[from] TokenError),
     #[error(
-        "gave an expirationTimestamp that is no time (RFC 3339, such as 2026-11-20T17:40:01Z): update the plugin"
+        "printed an invalid expirationTimestamp (RFC 3339, for example 2026-11-20T17:40:01Z): update the plugin"
     )]
-    NoTime,
+    Timestamp,
 }
 
-/// Reads an answer. What is empty is not there, and fields that are not known are passed over, as client-go has it.
-pub(crate) fn parse(output: &[u8], asked: PluginVersion) -> Result<PluginCredential, AnswerError> {
-    let Answer { kind, version, status } =
+/// Parses the output of a plugin. Like client-go, it treats an empty field as absent and ignores unknown fields.
+pub(crate) fn parse(
+    output: &[u8],
+    requested: PluginVersion,
+) -> Result<PluginCredential, ExecCredentialError> {
+    let ExecCredential { kind, version, status } =
         serde_json::from_slice(output).map_err(|error| not_json(&error))?;
     if kind.is_none_or(|kind| kind.0 != KIND) {
-        return Err(AnswerError::OtherKind);
+        return Err(ExecCredentialError::Kind);
     }
-    let answered = version.and_then(|version| PluginVersion::parse(&version.0));
-    if answered != Some(asked) {
-        return Err(AnswerError::OtherVersion { asked, answered });
+    let printed = version.and_then(|version| PluginVersion::parse(&version.0));
+    if printed != Some(requested) {
+        return Err(ExecCredentialError::Version { requested, printed });
     }
-    let status = status.ok_or(AnswerError::Empty)?;
-    // All are taken over before any is looked at, so that what follows overwrites each.
+    let status = status.ok_or(ExecCredentialError::Empty)?;
+    // All become secrets before the first check, so that each of them is overwritten even if a check fails.
     let [token, certificate, key] =
         [status.token, status.client_certificate_data, status.client_key_data].map(secret);
     let expires = status.expiration_timestamp.filter(|text| !text.0.is_empty());
-    let token = token
-        .map(|token| token::parse(token.expose()).map_err(AnswerError::NoToken))
-        .transpose()?
-        .filter(|token| !token.is_empty());
+    let token =
+        token.map(|token| token::parse(token.expose())).transpose()?.filter(|token| !token.is_empty());
     let certificate = match (certificate, key) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => None,
         (certificate, _) => {
-            return Err(AnswerError::HalfACertificate { has_certificate: certificate.is_some() });
+            return Err(ExecCredentialError::IncompletePair { has_certificate: certificate.is_some() });
         }
     };
     if token.is_none() && certificate.is_none() {
-        return Err(AnswerError::Empty);
+        return Err(ExecCredentialError::Empty);
     }
-    let expires = expires.map(|text| time(&text.0).ok_or(AnswerError::NoTime)).transpose()?;
+    let expires = expires.map(|text| time(&text.0).ok_or(ExecCredentialError::Timestamp)).transpose()?;
     Ok(PluginCredential { token, certificate, expires })
 }
 
@@ -136,19 +119,19 @@ fn secret(text: Option<Text<'_>>) -> Option<SecretBytes> {
     Some(secret).filter(|secret| !secret.expose().is_empty())
 }
 
-/// Where it is wrong. serde's own text can repeat a value, so it is left out.
-fn not_json(error: &serde_json::Error) -> AnswerError {
+/// Reports the position only: serde's message may contain the value.
+fn not_json(error: &serde_json::Error) -> ExecCredentialError {
     let what = if error.is_data() { "unexpected JSON" } else { "not JSON" };
-    AnswerError::NotJson { what, line: error.line(), column: error.column() }
+    ExecCredentialError::InvalidJson { what, line: error.line(), column: error.column() }
 }
 
-/// Reads a time with its zone.
+/// Parses a timestamp with its offset.
 /// Source: <https://www.rfc-editor.org/rfc/rfc3339#section-5.6>
 fn time(text: &str) -> Option<SystemTime> {
     if let Ok(time) = humantime::parse_rfc3339(text) {
         return Some(time);
     }
-    // humantime knows no other zone than UTC.
+    // humantime accepts UTC only.
     let (local, zone) = text.split_at_checked(text.len().checked_sub("+00:00".len())?)?;
     let local = local.ends_with(|c: char| c.is_ascii_digit()).then(|| format!("{local}Z"))?;
     let local = humantime::parse_rfc3339(&local).ok()?;
@@ -169,15 +152,15 @@ fn time(text: &str) -> Option<SystemTime> {
 mod tests {
     use super::*;
 
-    fn read(status: &str) -> Result<PluginCredential, AnswerError> {
-        let answer = format!(r#"{{"apiVersion":"{}","kind":"{KIND}","status":{status}}}"#, V1.name());
-        parse(answer.as_bytes(), V1)
+    fn read(status: &str) -> Result<PluginCredential, ExecCredentialError> {
+        let output = format!(r#"{{"apiVersion":"{}","kind":"{KIND}","status":{status}}}"#, V1.name());
+        parse(output.as_bytes(), V1)
     }
 
     const V1: PluginVersion = PluginVersion::V1;
 
     #[test]
-    fn a_token_a_certificate_or_both_are_taken() {
+    fn a_token_a_certificate_or_both_are_accepted() {
         let token = read(r#"{"token":" test-token-1\n","new":{"a":[1]}}"#).unwrap();
         assert_eq!(token.token.unwrap().as_str(), "test-token-1");
         assert!(token.certificate.is_none() && token.expires.is_none());
@@ -192,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_is_read_in_any_zone() {
+    fn an_expiry_is_parsed_with_any_offset() {
         let seconds = |text: &str| {
             let time = read(&format!(r#"{{"token":"t","expirationTimestamp":"{text}"}}"#))?.expires.unwrap();
             Ok(time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs())
@@ -223,31 +206,34 @@ mod tests {
             "é2026-11-20T17:40:01:00",
             "2026-11-20T17:40:0é01:00",
         ] {
-            assert_eq!(seconds(text), Err(AnswerError::NoTime), "{text}");
+            assert_eq!(seconds(text), Err(ExecCredentialError::Timestamp), "{text}");
         }
         assert!(read(r#"{"token":"t","expirationTimestamp":""}"#).unwrap().expires.is_none());
     }
 
     #[test]
-    fn what_is_no_credential_is_refused_without_being_shown() {
-        let of = |version: &str, kind: &str| {
+    fn invalid_output_is_rejected_without_being_shown() {
+        let with = |version: &str, kind: &str| {
             format!(r#"{{"apiVersion":"{version}","kind":"{kind}","status":{{"token":"test-token-1"}}}}"#)
         };
         let status = |status: &str| format!(r#"{{"apiVersion":"{}","kind":"{KIND}"{status}}}"#, V1.name());
-        for (answer, said) in [
+        for (output, expected) in [
             (String::new(), "not JSON at line 1 column 0"),
             ("test-token-1".to_owned(), "not JSON at line 1"),
-            (format!("{}\ntest-token-1", of(V1.name(), KIND)), "not JSON at line 2"),
+            (format!("{}\ntest-token-1", with(V1.name(), KIND)), "not JSON at line 2"),
             ("\"test-token-1\"".to_owned(), "unexpected JSON"),
             ("[\"test-token-1\"]".to_owned(), "of another kind"),
             (status(r#","status":"test-token-1""#), "unexpected JSON at line 1"),
             (status(r#","status":{"token":["test-token-1"]}"#), "unexpected JSON at line 1"),
-            (of(V1.name(), "test-token-1"), "of another kind"),
+            (with(V1.name(), "test-token-1"), "of another kind"),
             ("{}".to_owned(), "of another kind"),
-            (of("test-token-1", KIND), "answers in another apiVersion when it is asked in client."),
             (
-                of("client.authentication.k8s.io/v1beta1", KIND),
-                "answers in client.authentication.k8s.io/v1beta1",
+                with("test-token-1", KIND),
+                "an ExecCredential of another apiVersion but the kubeconfig asks for client.",
+            ),
+            (
+                with("client.authentication.k8s.io/v1beta1", KIND),
+                "an ExecCredential of client.authentication.k8s.io/v1beta1",
             ),
             (status(""), "neither a token nor a client certificate"),
             (status(r#","status":null"#), "neither a token"),
@@ -255,30 +241,30 @@ mod tests {
             (status(r#","status":{"token":" \n"}"#), "neither a token"),
             (
                 status(r#","status":{"clientCertificateData":"test-token-1"}"#),
-                "gave a client certificate alone",
+                "a client certificate without its key",
             ),
-            (
-                status(r#","status":{"clientKeyData":"test-token-1"}"#),
-                "gave the key of a client certificate alone",
-            ),
+            (status(r#","status":{"clientKeyData":"test-token-1"}"#), "a client key without its certificate"),
             (
                 status(r#","status":{"token":"x","clientKeyData":"test-token-1"}"#),
-                "gave the key of a client certificate alone",
+                "a client key without its certificate",
             ),
             (
                 status(r#","status":{"token":"test-token-1\ntwo"}"#),
-                "a token that holds characters that no token has",
+                "a token that contains characters that are not allowed",
             ),
-            (status(r#","status":{"token":"test-token-1é"}"#), "a token that holds characters"),
+            (status(r#","status":{"token":"test-token-1é"}"#), "a token that contains characters"),
             (
                 status(&format!(r#","status":{{"token":"{}"}}"#, "test-token-1".repeat(1000))),
-                "a token that is larger than any",
+                "a token that is too long",
             ),
-            (status(r#","status":{"token":"x","expirationTimestamp":"test-token-1"}"#), "no time (RFC 3339"),
+            (
+                status(r#","status":{"token":"x","expirationTimestamp":"test-token-1"}"#),
+                "invalid expirationTimestamp (RFC 3339",
+            ),
         ] {
-            let error = parse(answer.as_bytes(), V1).unwrap_err();
+            let error = parse(output.as_bytes(), V1).unwrap_err();
             let message = format!("{error} {error:?}");
-            assert!(message.contains(said), "{answer}: {message}");
+            assert!(message.contains(expected), "{output}: {message}");
             assert!(!message.contains("test-token-1"), "{message}");
         }
     }

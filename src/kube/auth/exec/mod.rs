@@ -1,0 +1,246 @@
+//! Exec credential plugins: programs that a kubeconfig names and that print a token or a client certificate. This module runs one
+//! and reads its output; `cache` keeps the credential.
+//! Source: <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins>
+
+pub(crate) mod cache;
+mod credential;
+mod process;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::{self, IsTerminal};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::kube::auth::client_cert::CertificateError;
+use crate::kube::auth::exec::credential::ExecCredentialError;
+use crate::kube::auth::token::Token;
+use crate::kube::retry::Deadline;
+use crate::secret::SecretBytes;
+use crate::text::{Quoted, one_line};
+
+/// The environment variable that holds the `ExecCredential` of the request.
+const INFO: &str = "KUBERNETES_EXEC_INFO";
+
+/// The longest install hint that a message repeats, in characters.
+const HINT_LIMIT: usize = 500;
+
+/// How to run an exec plugin: the `exec` entry of a kubeconfig user.
+/// Source: <https://kubernetes.io/docs/reference/config-api/kubeconfig.v1/#ExecConfig>
+pub struct Plugin {
+    /// The program: a path, or a name that is looked up in `PATH`.
+    pub command: PathBuf,
+    /// Arguments, which may contain passwords.
+    pub args: Vec<String>,
+    /// Variables that are added to the environment of this process.
+    pub env: Vec<(String, SecretBytes)>,
+    /// The API version of input and output.
+    pub version: PluginVersion,
+    /// Whether the plugin may prompt the user.
+    pub interactive: Interactive,
+    /// Shown if the plugin is not installed.
+    pub install_hint: Option<String>,
+    /// `spec.cluster` of the input; `None` unless the kubeconfig sets `provideClusterInfo`.
+    pub cluster: Option<Value>,
+}
+
+/// The `apiVersion` of an `ExecCredential`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PluginVersion {
+    /// `client.authentication.k8s.io/v1`
+    V1,
+    /// `client.authentication.k8s.io/v1beta1`
+    V1Beta1,
+}
+
+/// `interactiveMode`: whether a plugin reads from the terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interactive {
+    /// The plugin never uses standard input.
+    Never,
+    /// The plugin uses a terminal if there is one.
+    IfAvailable,
+    /// The plugin requires a terminal.
+    Always,
+}
+
+/// The credential that a plugin printed: a token, a client certificate, or both.
+pub(crate) struct PluginCredential {
+    pub(crate) token: Option<Token>,
+    /// The client certificate (with its intermediates) and its key, as PEM that is not parsed yet.
+    pub(crate) certificate: Option<(SecretBytes, SecretBytes)>,
+    /// `None` means that the credential is valid until the API server rejects it.
+    pub(crate) expires: Option<SystemTime>,
+}
+
+impl Plugin {
+    /// Runs the plugin and parses its output. It inherits standard error, so that the user sees its prompts. After `timeout` it is
+    /// killed, but not the processes that it started.
+    ///
+    /// # Errors
+    /// If the plugin cannot be started, fails, takes too long, or does not print a credential.
+    pub(crate) fn run(&self, timeout: Duration) -> Result<PluginCredential, PluginError> {
+        self.run_at(io::stdin().is_terminal(), Deadline::after(timeout))
+            .map_err(|kind| PluginError::new(&self.command, kind))
+    }
+
+    fn run_at(&self, is_terminal: bool, deadline: Deadline) -> Result<PluginCredential, PluginErrorKind> {
+        let is_interactive = self.interactive.uses_stdin(is_terminal)?;
+        let mut command = Command::new(&self.command);
+        command
+            .args(&self.args)
+            .envs(self.env.iter().map(|(name, value)| (name, OsStr::from_bytes(value.expose()))))
+            .env(INFO, self.info(is_interactive).to_string())
+            .stdin(if is_interactive { Stdio::inherit() } else { Stdio::null() })
+            .stdout(Stdio::piped());
+        let output = process::output(&mut command, self.install_hint.as_deref(), deadline)?;
+        Ok(credential::parse(output.expose(), self.version)?)
+    }
+
+    /// The input of the plugin: an `ExecCredential` with a `spec`.
+    /// Source: <https://kubernetes.io/docs/reference/config-api/client-authentication.v1/#client-authentication-k8s-io-v1-ExecCredentialSpec>
+    fn info(&self, is_interactive: bool) -> Value {
+        let mut spec = json!({ "interactive": is_interactive });
+        if let Some(cluster) = &self.cluster {
+            spec["cluster"] = cluster.clone();
+        }
+        json!({ "apiVersion": self.version.name(), "kind": credential::KIND, "spec": spec })
+    }
+}
+
+/// Shows the command only: arguments, environment and cluster may contain secrets.
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin").field("command", &self.command).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PluginCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginCredential").field("expires", &self.expires).finish_non_exhaustive()
+    }
+}
+
+impl PluginVersion {
+    /// The supported versions. Kubernetes removed `v1alpha1` in 1.24.
+    pub(crate) const ALL: [Self; 2] = [Self::V1, Self::V1Beta1];
+
+    /// `None` means an unknown `apiVersion`.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|version| version.name() == text)
+    }
+
+    /// The value of `apiVersion`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "client.authentication.k8s.io/v1",
+            Self::V1Beta1 => "client.authentication.k8s.io/v1beta1",
+        }
+    }
+}
+
+impl Interactive {
+    /// Whether the plugin inherits standard input.
+    fn uses_stdin(self, is_terminal: bool) -> Result<bool, PluginErrorKind> {
+        match self {
+            Self::Never => Ok(false),
+            Self::IfAvailable => Ok(is_terminal),
+            Self::Always if is_terminal => Ok(true),
+            Self::Always => Err(PluginErrorKind::NoTerminal),
+        }
+    }
+}
+
+/// A plugin that did not provide a credential. Messages quote neither its output nor its arguments and environment.
+#[derive(Debug, thiserror::Error)]
+#[error("exec plugin {} {kind}", Quoted(command))]
+pub struct PluginError {
+    command: String,
+    #[source]
+    pub(crate) kind: PluginErrorKind,
+}
+
+impl PluginError {
+    fn new(command: &Path, kind: PluginErrorKind) -> Self {
+        Self { command: command.to_string_lossy().into_owned(), kind }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PluginErrorKind {
+    #[error(
+        "requires a terminal (interactiveMode: Always), but stdin is not one: run podcreds in a terminal, or use a plugin that does not prompt"
+    )]
+    NoTerminal,
+    #[error(
+        "not found (or its interpreter is missing): install it, or correct the command in the kubeconfig{}",
+        hint.iter().map(|hint| format!("; the kubeconfig says: {hint}")).collect::<String>()
+    )]
+    NotFound {
+        /// The kubeconfig's `installHint`, on one line.
+        hint: Option<String>,
+    },
+    #[error(
+        "cannot be executed: permission denied; make it an executable file (chmod +x) that this user can reach, or correct the command in the kubeconfig"
+    )]
+    NotExecutable,
+    /// Linux limits one variable to 128 KiB.
+    /// Source: <https://man7.org/linux/man-pages/man2/execve.2.html>
+    #[error(
+        "cannot be started: its arguments and environment are too large, for example because of a large certificate-authority with provideClusterInfo: true; remove provideClusterInfo if the plugin does not need it"
+    )]
+    TooLarge,
+    #[error("cannot be started: {0}; check whether it runs by hand")]
+    NotStarted(#[source] io::Error),
+    #[error("{}: its messages are above; check whether it runs by hand", exit_text(*.0))]
+    Failed(ExitStatus),
+    #[error(
+        "did not finish within {:.1} s and was killed: check whether it waits for a login or for the network",
+        .0.as_secs_f64()
+    )]
+    TimedOut(Duration),
+    #[error("printed more than {limit} bytes and was killed: check what it prints when run by hand")]
+    TooMuchOutput { limit: usize },
+    #[error("cannot be read from: {0}; try again")]
+    Unreadable(#[source] io::Error),
+    #[error(transparent)]
+    Credential(#[from] ExecCredentialError),
+    #[error("printed an invalid client certificate: {0}")]
+    Certificate(#[source] CertificateError),
+}
+
+impl PluginErrorKind {
+    /// Whether the kubeconfig, or how podcreds was started, has to change before the plugin can work.
+    fn is_configuration(&self) -> bool {
+        matches!(self, Self::NotFound { .. } | Self::NotExecutable | Self::NoTerminal | Self::TooLarge)
+    }
+
+    fn from_spawn(error: io::Error, install_hint: Option<&str>) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::NotFound { hint: install_hint.map(on_one_line) },
+            io::ErrorKind::PermissionDenied => Self::NotExecutable,
+            io::ErrorKind::ArgumentListTooLong => Self::TooLarge,
+            _ => Self::NotStarted(error),
+        }
+    }
+}
+
+fn on_one_line(hint: &str) -> String {
+    one_line(hint, HINT_LIMIT).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn exit_text(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("failed with exit code {code}"),
+        (None, Some(signal)) => format!("was terminated by signal {signal}"),
+        (None, None) => "failed".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
