@@ -454,7 +454,7 @@ fn each_cluster_has_a_limit_of_its_own() {
     // The own cluster's limit is a flag.
     let finished = two.init(&["--qps", "0.001", "--burst", "1", "--timeout", "2s"]);
     assert_code(&finished, 4);
-    assert_has(&finished.stderr, &["Secret prod/db: ", "raise it"]);
+    assert_has(&finished.stderr, &["Secret prod/db: ", "raise the limit"]);
 }
 
 fn inspect(two: &Two, args: &[&str]) -> Finished {

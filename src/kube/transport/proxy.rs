@@ -13,7 +13,8 @@ use crate::text::Beginning;
 pub struct Proxy(ureq::Proxy);
 
 impl Proxy {
-    /// Parses `http://[user:password@]host[:port]`, or the same with `https`. ureq parses the URL, but accepts other schemes.
+    /// Parses `http://[user:password@]host[:port]`, or the same with `https`. ureq parses the URL; the
+    /// scheme is checked here, so that the error can name it.
     ///
     /// # Errors
     /// If it is not such a URL; `socks5` is not supported.
@@ -26,7 +27,7 @@ impl Proxy {
             Some(scheme @ ("socks5" | "socks5h" | "socks4" | "socks4a")) => {
                 Err(ProxyError::Socks(scheme.to_owned()))
             }
-            _ => Err(ProxyError::Scheme(url.to_owned())),
+            _ => Err(ProxyError::Scheme(Beginning(url).to_string())),
         }
     }
 
@@ -53,7 +54,8 @@ impl fmt::Debug for Proxy {
 pub(crate) enum ProxyError {
     #[error("proxies of type {0} are not supported: use http://host:port or https://host:port")]
     Socks(String),
-    #[error("{} is not a proxy URL: use http://host:port or https://host:port", Beginning(.0))]
+    /// Holds the quoted scheme only, so that `Debug` too shows no password.
+    #[error("{0} is not a proxy URL: use http://host:port or https://host:port")]
     Scheme(String),
     #[error("invalid proxy URL: use http://host:port or https://host:port")]
     Invalid,
@@ -125,7 +127,8 @@ mod tests {
         for wrong in
             ["", "socks5://test-password@h", "ftp://test-password@h", "http://", "http://test-password @h"]
         {
-            let message = Proxy::parse(wrong).unwrap_err().to_string();
+            let error = Proxy::parse(wrong).unwrap_err();
+            let message = format!("{error} {error:?}");
             assert!(!message.contains("test-password"), "{message}");
         }
     }
