@@ -6,10 +6,10 @@ use std::process::{ExitCode, exit};
 use podcreds::cli;
 
 fn main() -> ExitCode {
-    // What a panic says could hold a value; where it happened cannot.
+    // A panic's message could contain a secret value; its location cannot.
     set_hook(Box::new(|panic| {
-        cli::report_defect(panic.location());
-        exit(cli::DEFECT.into());
+        cli::report_panic(panic.location());
+        exit(cli::EXIT_BUG.into());
     }));
     ExitCode::from(cli::run(std::env::args_os()))
 }

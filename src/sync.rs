@@ -278,7 +278,7 @@ pub(crate) enum Error {
     Annotations(#[from] annotations::Errors),
     /// No annotations of ours.
     #[error(
-        "{from} has no annotation that begins with {prefix}/{}: in a Deployment, StatefulSet or Job they belong in spec.template.metadata.annotations (--allow-none starts without credentials)",
+        "{from} has no annotation that begins with {prefix}/{}: in a Deployment, StatefulSet or Job they belong in spec.template.metadata.annotations",
         similar.as_ref().map(|similar| format!(", but one that begins with {similar}/")).unwrap_or_default()
     )]
     None {

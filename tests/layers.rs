@@ -38,7 +38,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "text",
             "render",
             "secret",
+            "sidecar",
             "sync",
+            "telemetry",
             "volume",
         ],
     ),
@@ -56,6 +58,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "sidecar",
             "sync",
             "telemetry",
+            "volume",
         ],
     ),
 ];

@@ -1,4 +1,4 @@
-//! What can be typed. Each flag has an environment variable; the flag wins.
+//! The commands and their flags, as clap parses them. Each flag has an environment variable; the flag wins.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,8 +8,7 @@ use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
-use crate::cli::deferred::Deferred;
-use crate::cli::source::SourceArgs;
+use crate::cli::source_args::SourceArgs;
 use crate::credential::{PathError, RelativePath};
 use crate::inspect::{Target, TargetError};
 use crate::kube::config::duration::{duration, positive_duration, whole_seconds};
@@ -17,21 +16,20 @@ use crate::telemetry::listen::Listen;
 
 /// Where the volume is mounted.
 const VOLUME: &str = "/podcreds";
-/// Where the kubelet looks for a container's last words.
+/// Where the kubelet looks for a container's termination message.
 pub(crate) const TERMINATION_LOG: &str = "/dev/termination-log";
-/// The environment variable that names another place.
 pub(crate) const TERMINATION_LOG_VARIABLE: &str = "PODCREDS_TERMINATION_LOG";
 
 const EXIT_CODES: &str = "Exit codes:
-  0  done
-  1  a defect of podcreds
-  2  wrong usage, annotations or configuration
-  3  the API server refused, or has no such object
-  4  the API server could not be reached in time, the sidecar is not ready, or exec found nothing written
-  5  the volume could not be written or read
-  6 to 125  sidecar: a rotation, with --exit-on-change
-  126, 127  exec: CMD cannot be started, is not found
-  130, 143  ended by SIGINT, SIGTERM; the sidecar ends with 0";
+  0         success
+  1         internal error (a bug in podcreds)
+  2         invalid usage, annotations or configuration
+  3         the API server denied access, or an object does not exist
+  4         the API server is unreachable, the sidecar is not ready, or exec found no published files in time
+  5         the volume cannot be written or read
+  6 to 125  sidecar: credentials rotated, with --exit-on-change
+  126, 127  exec: CMD cannot be started, CMD not found
+  130, 143  terminated by SIGINT, SIGTERM; the sidecar exits with 0 instead";
 
 /// Delivers database credentials to a pod as files.
 #[derive(Debug, Parser)]
@@ -40,33 +38,31 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// How much is said; RUST_LOG is understood too [default: info]
+    /// Log level; RUST_LOG is also honoured [default: info]
     #[arg(
         long,
         value_parser = log_levels(),
         global = true,
-        help_heading = "Messages",
+        help_heading = "Logging",
         value_name = "LEVEL",
-        env = "PODCREDS_LOG_LEVEL",
-        hide_env_values = true
+        env = "PODCREDS_LOG_LEVEL"
     )]
     pub(crate) log_level: Option<LevelFilter>,
 
-    /// How it is said: a line for people, or a JSON object a line
+    /// Log format: text, or one JSON object per line
     #[arg(
         long,
         global = true,
-        help_heading = "Messages",
+        help_heading = "Logging",
         value_enum,
         default_value_t,
-        env = "PODCREDS_LOG_FORMAT",
-        hide_env_values = true
+        env = "PODCREDS_LOG_FORMAT"
     )]
     pub(crate) log_format: LogFormat,
 
-    /// Where the last message of a failure goes too, if the file exists
-    // Read by `typed::termination_log`, which understands it in wrong arguments too; here for the help.
-    #[arg(long = "termination-log", global = true, help_heading = "Messages", value_name = "FILE", default_value = TERMINATION_LOG, env = TERMINATION_LOG_VARIABLE, hide_env_values = true)]
+    /// File that receives the final error message too, if the file exists
+    // For the help alone: `raw_args::termination_log` reads the flag, because invalid arguments have a message too.
+    #[arg(long = "termination-log", global = true, help_heading = "Logging", value_name = "FILE", default_value = TERMINATION_LOG, env = TERMINATION_LOG_VARIABLE)]
     pub(crate) _termination_log: PathBuf,
 }
 
@@ -79,20 +75,20 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Write every credential once and exit: an init container
-    Init(Deferred<InitArgs>),
-    /// Write every credential and keep them current: a sidecar
-    Sidecar(Deferred<SidecarArgs>),
-    /// Print what init would write, values hidden
-    Render(Deferred<RenderArgs>),
-    /// Ask the sidecar of this container whether it is ready: an exec probe
-    Probe(Deferred<ProbeArgs>),
-    /// Become CMD with the variables of env files in its environment: for applications that read no files
-    Exec(Deferred<ExecArgs>),
-    /// Copy this program into a volume, for an image that does not have it
-    Install(Deferred<InstallArgs>),
-    /// Show what a pod hangs on, or which clusters there are, as far as the rights reach
-    Inspect(Deferred<InspectArgs>),
+    /// Write every credential once and exit: for an init container
+    Init(InitArgs),
+    /// Write every credential and keep it current: for a sidecar
+    Sidecar(SidecarArgs),
+    /// Print what init would write, with values hidden
+    Render(RenderArgs),
+    /// Check whether the sidecar in this container is ready: for an exec probe
+    Probe(ProbeArgs),
+    /// Run CMD with the variables of env files in its environment: for applications that read no files
+    Exec(ExecArgs),
+    /// Copy this binary into a volume, for containers whose image does not include it
+    Install(InstallArgs),
+    /// Show the objects a pod depends on, or the configured clusters, as far as RBAC permits
+    Inspect(InspectArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -101,7 +97,7 @@ pub(crate) struct InitArgs {
     pub(crate) source: SourceArgs,
 
     #[command(flatten)]
-    pub(crate) target: TargetArgs,
+    pub(crate) volume: VolumeArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -110,82 +106,76 @@ pub(crate) struct SidecarArgs {
     pub(crate) source: SourceArgs,
 
     #[command(flatten)]
-    pub(crate) target: TargetArgs,
+    pub(crate) volume: VolumeArgs,
 
-    /// How changes are noticed: by watches, or by reading everything now and then
-    #[arg(long, value_enum, default_value_t, env = "PODCREDS_SYNC", hide_env_values = true)]
+    /// How to detect changes: watch the sources, or read them at intervals
+    #[arg(long, value_enum, default_value_t, env = "PODCREDS_SYNC")]
     pub(crate) sync: SyncBy,
 
-    /// How often everything is read where it is not watched, a tenth more or less
+    /// Interval at which sources that are not watched are read, plus or minus a tenth
     #[arg(
         long,
         value_name = "DURATION",
         default_value = "1m",
         value_parser = positive_duration,
-        env = "PODCREDS_POLL_INTERVAL",
-        hide_env_values = true
+        env = "PODCREDS_POLL_INTERVAL"
     )]
     pub(crate) poll_interval: Duration,
 
-    /// How long one watch lasts before the next; a line that is silent for longer is taken for dead
+    /// Duration of one watch request; a connection that stays silent for longer is considered dead
     #[arg(
         long,
         value_name = "DURATION",
         default_value = "5m",
         value_parser = whole_seconds,
-        env = "PODCREDS_WATCH_TIMEOUT",
-        hide_env_values = true
+        env = "PODCREDS_WATCH_TIMEOUT"
     )]
     pub(crate) watch_timeout: Duration,
 
-    /// Apply annotations that are edited after the start; needs the right to watch the pod
+    /// Apply annotations that are edited after the start; requires permission to watch the pod
     #[arg(
         long,
         action = ArgAction::SetTrue,
         value_parser = BoolishValueParser::new(),
-        env = "PODCREDS_FOLLOW_ANNOTATIONS",
-        hide_env_values = true
+        env = "PODCREDS_FOLLOW_ANNOTATIONS"
     )]
     pub(crate) follow_annotations: bool,
 
-    /// What becomes of the files of a Secret that is deleted
-    #[arg(long, value_enum, default_value_t, env = "PODCREDS_ON_DELETE", hide_env_values = true)]
+    /// What to do with the files of a deleted Secret
+    #[arg(long, value_enum, default_value_t, env = "PODCREDS_ON_DELETE")]
     pub(crate) on_delete: OnDeleteArg,
 
-    /// How long something must fail until the log and an Event say that the files are stale
+    /// How long a failure must last before the log and an Event report stale files
     #[arg(
         long,
         value_name = "DURATION",
         default_value = "1m",
         value_parser = duration,
-        env = "PODCREDS_STALE_AFTER",
-        hide_env_values = true
+        env = "PODCREDS_STALE_AFTER"
     )]
     pub(crate) stale_after: Duration,
 
-    /// Record Events for the pod, which `kubectl describe pod` shows; needs the right to create and patch events
+    /// Record Events for the pod, shown by `kubectl describe pod`; requires permission to create and patch events
     #[arg(
         long,
         action = ArgAction::SetTrue,
         value_parser = BoolishValueParser::new(),
-        env = "PODCREDS_EVENTS",
-        hide_env_values = true
+        env = "PODCREDS_EVENTS"
     )]
     pub(crate) events: bool,
 
-    /// The pod's uid, for its Events [default: the API server is asked]
-    #[arg(long, value_name = "UID", env = "POD_UID", hide_env_values = true)]
+    /// The pod's UID, for its Events [default: read from the API server]
+    #[arg(long, value_name = "UID", env = "POD_UID")]
     pub(crate) pod_uid: Option<String>,
 
-    /// Exit with this code, 6 to 125, after a rotation: for a restart rule of the kubelet that restarts the whole pod in place
-    // Below are our own exit codes, above those that shells and container runtimes report for commands that cannot be
-    // started and for signals: with one of them, a rule could not tell a rotation from a failure.
+    /// Exit with this code, 6 to 125, after a rotation, so that a container restart rule can restart the whole pod in place
+    // Codes below 6 are podcreds' own; those above 125 are what shells and container runtimes use for commands that cannot
+    // be started and for signals. With one of these, a restart rule could not tell a rotation from a failure.
     #[arg(
         long,
         value_name = "CODE",
         value_parser = clap::value_parser!(u8).range(6..=125),
-        env = "PODCREDS_EXIT_ON_CHANGE",
-        hide_env_values = true
+        env = "PODCREDS_EXIT_ON_CHANGE"
     )]
     pub(crate) exit_on_change: Option<u8>,
 
@@ -193,17 +183,15 @@ pub(crate) struct SidecarArgs {
     pub(crate) listen: ListenArgs,
 }
 
-/// Where the sidecar says how it is.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListenArgs {
-    /// Where /healthz, /readyz and /metrics are answered: an address with its port, or off
+    /// Address and port to serve /healthz, /readyz and /metrics on, or off
     #[arg(
         long,
         value_name = "ADDRESS",
         default_value = "[::]:8081",
         value_parser = Listen::parse,
-        env = "PODCREDS_LISTEN",
-        hide_env_values = true
+        env = "PODCREDS_LISTEN"
     )]
     pub(crate) listen: Listen,
 }
@@ -213,15 +201,15 @@ pub(crate) struct ProbeArgs {
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
 
-    /// How long to wait for the answer
-    // Not the variable of --timeout elsewhere: that bounds another thing, and both commands see one environment.
+    /// How long to wait for the response
+    // Its variable is not that of the other commands' --timeout, which bounds something else: probe and sidecar run in one
+    // container and see the same environment.
     #[arg(
         long,
         value_name = "DURATION",
         default_value = "2s",
         value_parser = positive_duration,
-        env = "PODCREDS_PROBE_TIMEOUT",
-        hide_env_values = true
+        env = "PODCREDS_PROBE_TIMEOUT"
     )]
     pub(crate) timeout: Duration,
 }
@@ -240,32 +228,26 @@ pub(crate) enum OnDeleteArg {
     Clear,
 }
 
-/// Where the files go.
+/// Where init and sidecar write.
 #[derive(Debug, clap::Args)]
-pub(crate) struct TargetArgs {
-    /// The directory to write: a volume that the application mounts too
-    #[arg(
-        long,
-        value_name = "FOLDER",
-        default_value = VOLUME,
-        env = "PODCREDS_VOLUME",
-        hide_env_values = true
-    )]
+pub(crate) struct VolumeArgs {
+    /// Directory to write to: a volume that the application mounts too
+    #[arg(long, value_name = "DIR", default_value = VOLUME, env = "PODCREDS_VOLUME")]
     pub(crate) volume: PathBuf,
 
-    /// How long the previous version of a directory is kept for readers that are still in it [default: 10s for sidecar; 0s for init, which runs before there are readers]
-    #[arg(long, value_name = "DURATION", value_parser = duration, env = "PODCREDS_GRACE", hide_env_values = true)]
+    /// How long to keep the previous version of a directory for readers that still have it open [default: 10s for sidecar; 0s for init, which runs before there are readers]
+    #[arg(long, value_name = "DURATION", value_parser = duration, env = "PODCREDS_GRACE")]
     pub(crate) grace: Option<Duration>,
 }
 
-impl TargetArgs {
-    /// The grace of a sidecar, beside which applications read.
+impl VolumeArgs {
+    /// The sidecar publishes while applications read.
     pub(crate) fn sidecar_grace(&self) -> Duration {
         self.grace.unwrap_or(Duration::from_secs(10))
     }
 
-    /// The grace of an init container: it runs before the application, also when the pod's sandbox was restarted, and the
-    /// old password must not stay in the volume.
+    /// An init container runs before the application, also after the pod's sandbox was restarted, and the old password
+    /// must not stay in the volume.
     pub(crate) fn init_grace(&self) -> Duration {
         self.grace.unwrap_or_default()
     }
@@ -273,36 +255,35 @@ impl TargetArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExecArgs {
-    /// The directory to read: a volume that podcreds init or sidecar writes
-    #[arg(long, value_name = "FOLDER", default_value = VOLUME, env = "PODCREDS_VOLUME", hide_env_values = true)]
+    /// Directory to read from: a volume that podcreds init or sidecar writes
+    #[arg(long, value_name = "DIR", default_value = VOLUME, env = "PODCREDS_VOLUME")]
     pub(crate) volume: PathBuf,
 
-    /// A file to take variables from, relative to the volume; again, or with commas, for more [default: all that end in .env]
+    /// File to take variables from, relative to the volume; repeatable, or separated by commas [default: all files that end in .env]
     #[arg(
         long = "env-file",
         value_name = "FILE",
         value_delimiter = ',',
         value_parser = env_file,
-        env = "PODCREDS_ENV_FILES",
-        hide_env_values = true
+        env = "PODCREDS_ENV_FILES"
     )]
     pub(crate) env_files: Vec<RelativePath>,
 
-    /// Read annotations and Secrets as init does, and take the variables of all credentials of format env; no volume is needed
-    #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_RENDER", hide_env_values = true)]
+    /// Read annotations and Secrets as init does, and take the variables from all credentials of format env, without a volume
+    #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_RENDER")]
     pub(crate) render: bool,
 
     #[command(flatten)]
     pub(crate) source: SourceArgs,
 
-    /// The program to become, and its arguments
+    /// The program to run, with its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct InstallArgs {
-    /// Where to: a file, or a folder for a file `podcreds` in it; folders that are missing are made
+    /// Destination: a file, or a directory to create the file `podcreds` in; missing directories are created
     #[arg(value_name = "PATH")]
     pub(crate) path: PathBuf,
 }
@@ -312,29 +293,23 @@ pub(crate) struct RenderArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
 
-    /// Show the values; in a pod they are then in its log
-    #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_REVEAL", hide_env_values = true)]
+    /// Print the values; in a pod, they end up in its log
+    #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_REVEAL")]
     pub(crate) reveal: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct InspectArgs {
-    /// `NAME` of a pod, `KIND/NAME` of a pod or of what owns pods (deploy/app), or `clusters` [default: the own pod]
-    #[arg(value_name = "KIND/NAME", value_parser = Subject::parse)]
-    pub(crate) subject: Option<Subject>,
+    /// `NAME` of a pod, `KIND/NAME` of a pod or of a workload that owns pods (deploy/app), or `clusters` [default: this pod]
+    #[arg(value_name = "KIND/NAME", value_parser = InspectTarget::parse)]
+    pub(crate) target: Option<InspectTarget>,
 
-    /// How it is written; table is for clusters, and tree, dot and mermaid are for the others [default: tree or table]
-    #[arg(long, short, value_enum, value_name = "FORMAT", env = "PODCREDS_OUTPUT", hide_env_values = true)]
+    /// Output format: tree, json or mermaid for objects, table or json for clusters [default: tree, or table for clusters]
+    #[arg(long, short, value_enum, value_name = "FORMAT", env = "PODCREDS_OUTPUT")]
     pub(crate) output: Option<OutputArg>,
 
-    /// The cluster of the clusters file that is asked; again, or with commas, for more with `clusters` [default: the own one, and with `clusters` all]
-    #[arg(
-        long = "cluster",
-        value_name = "ID",
-        value_delimiter = ',',
-        env = "PODCREDS_CLUSTER",
-        hide_env_values = true
-    )]
+    /// Cluster of the clusters file to query; with `clusters` repeatable, or separated by commas [default: the local cluster, or all with `clusters`]
+    #[arg(long = "cluster-id", value_name = "ID", value_delimiter = ',', env = "PODCREDS_CLUSTER_ID")]
     pub(crate) cluster_ids: Vec<String>,
 
     #[command(flatten)]
@@ -343,13 +318,13 @@ pub(crate) struct InspectArgs {
 
 /// What is inspected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub(crate) enum InspectTarget {
     Clusters,
     Object(Target),
 }
 
-impl Subject {
-    /// A pod that is called `clusters` is `pod/clusters`.
+impl InspectTarget {
+    /// `clusters` is never the name of a pod; `pod/clusters` names that pod.
     fn parse(text: &str) -> Result<Self, TargetError> {
         if text == "clusters" { Ok(Self::Clusters) } else { Target::parse(text).map(Self::Object) }
     }
@@ -359,7 +334,6 @@ impl Subject {
 pub(crate) enum OutputArg {
     Tree,
     Json,
-    Dot,
     Mermaid,
     Table,
 }
@@ -369,7 +343,7 @@ fn log_levels() -> impl TypedValueParser<Value = LevelFilter> {
     levels.map(|level| level.parse().unwrap_or(LevelFilter::Info))
 }
 
-/// A path in the volume; a list in a manifest may have spaces after its commas.
+/// A path in the volume. In a manifest, the list may have spaces after its commas.
 fn env_file(text: &str) -> Result<RelativePath, PathError> {
     RelativePath::parse(text.trim())
 }

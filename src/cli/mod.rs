@@ -1,14 +1,16 @@
-//! The command line: what can be typed (`args`, `source`), what was (`typed`), what it means (`settings`), what is said about it (`logging`,
-//! `failure`). The environment is read here and nowhere else.
+//! The command line. `args` and `source_args` define the flags, `raw_args` reads them, `settings` and `cluster_access` turn
+//! them into validated settings, `logging` sets up the log, `exit` and `remedy` report how a run ended.
+//!
+//! The environment is read here and nowhere else.
 
-mod access;
 mod args;
-mod deferred;
-mod failure;
+mod cluster_access;
+mod exit;
 mod logging;
+mod raw_args;
+mod remedy;
 mod settings;
-mod source;
-mod typed;
+mod source_args;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -22,162 +24,153 @@ use log::{error, info};
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::cli::args::{Command, ExecArgs, InspectArgs};
-use crate::cli::deferred::Deferred;
-use crate::cli::failure::Failure;
-use crate::commands::{self, exec};
-use crate::kube;
-use crate::sidecar::{self, Exit};
-use crate::sync;
-use crate::telemetry::{Health, listen, probe};
+use crate::cli::args::{Command, ExecArgs};
+use crate::cli::exit::Error;
+use crate::commands;
+use crate::commands::exec;
+use crate::sidecar::Exit;
 
-/// The exit code of a defect of ours.
-pub const DEFECT: u8 = 1;
-/// The exit code of wrong usage.
-const USAGE: u8 = 2;
+/// The exit code of a bug in podcreds.
+pub const EXIT_BUG: u8 = exit::BUG;
 
 /// Runs the command that `args` (with the program's name first) and the environment ask for, and returns its exit code.
 /// Takes over the process: its umask, its handling of SIGTERM and SIGINT, and its logger.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<_> = args.into_iter().collect();
-    let last_words = typed::termination_log(&args);
-    let args = match typed::parse(&args) {
+    let termination_log = raw_args::termination_log(&args);
+    let args = match raw_args::parse(&args) {
         Ok(args) => args,
-        Err(error) => return usage(&error, &args, &last_words),
+        Err(error) => return report_usage(&error, &args, &termination_log),
     };
     logging::start(args.log_level, args.log_format, std::env::var("RUST_LOG").ok().as_deref());
-    // Whatever umask the container's runtime gave us: the volume sets each mode itself, and `install` makes folders for
-    // everybody. A credential plugin inherits it, and what that keeps for later is for its user alone. So does what exec
-    // becomes, which is to find what we were given.
-    match args.command {
-        Command::Exec(_) => {}
-        Command::Install(_) => drop(rustix::process::umask(Mode::empty())),
-        _ => drop(rustix::process::umask(Mode::RWXG | Mode::RWXO)),
-    }
-    // A probe runs in the sidecar's container, whose last words are not its to write.
+    set_umask(&args.command);
+    // A probe runs in the sidecar's container, whose termination log belongs to the sidecar.
     let is_probe = matches!(args.command, Command::Probe(_));
-    match execute(args.command, &last_words) {
+    match execute(args.command, &termination_log) {
         Ok(code) => code,
-        Err(failure) => {
-            let message = failure.to_string();
+        Err(error) => {
+            let message = remedy::message(&error);
             if is_probe {
-                // Without the time of a log line, so that the kubelet takes each failure for the same.
+                // Without the timestamp of a log line, so that the kubelet's Events of repeated failures are the same text.
                 let _ = writeln!(io::stderr(), "{message}");
             } else {
                 error!("{message}");
-                failure::write_termination_log(&last_words, &message);
+                exit::write_termination_log(&termination_log, &message);
             }
-            failure.exit_code()
+            error.exit_code()
         }
     }
 }
 
-/// Runs a command and returns the exit code of its success.
-fn execute(command: Command, last_words: &Path) -> Result<u8, Failure> {
+/// Makes file modes independent of the container runtime's umask: the volume sets the mode of each file itself, and
+/// `install` creates directories that every user can read. Exec plugins inherit the umask, so that what they cache is
+/// readable by their user alone. `exec` leaves it to CMD as it was.
+fn set_umask(command: &Command) {
     match command {
-        Command::Init(Deferred(init)) => {
-            end_on_signals(|signal| 128 + signal)?;
-            let (settings, found) = settings::of(&init.source)?;
-            commands::init::run(&settings, &found.clusters, &init.target.volume, init.target.init_grace())?;
+        Command::Exec(_) => {}
+        Command::Install(_) => drop(rustix::process::umask(Mode::empty())),
+        _ => drop(rustix::process::umask(Mode::RWXG | Mode::RWXO)),
+    }
+}
+
+/// Runs a command and returns the exit code of its success.
+fn execute(command: Command, termination_log: &Path) -> Result<u8, Error> {
+    match command {
+        Command::Init(args) => {
+            exit_on_signals(|signal| 128 + signal)?;
+            let (settings, access) = settings::from_source_args(&args.source)?;
+            commands::init::run(&settings, &access.clusters, &args.volume.volume, args.volume.init_grace())?;
         }
-        Command::Sidecar(Deferred(sidecar)) => {
-            // For a sidecar, being told to end is the right end: a Job whose containers end so has succeeded.
-            end_on_signals(|_| 0)?;
-            let (settings, clusters) = settings::of_sidecar(&sidecar)?;
-            let health = Arc::new(Health::new(settings::health(&clusters)));
-            listen::start(sidecar.listen.listen, Arc::clone(&health))?;
-            let Exit { code, reason } = sidecar::run(settings, clusters, &health)?;
+        Command::Sidecar(args) => {
+            // A sidecar that is terminated has succeeded: with 0, a Job whose other containers succeeded completes.
+            exit_on_signals(|_| 0)?;
+            let (settings, clusters) = settings::for_sidecar(&args)?;
+            let Exit { code, reason } = commands::sidecar::run(settings, clusters, args.listen.listen)?;
             let message = format!("{reason}; exiting with code {code} (--exit-on-change)");
             info!("{message}");
-            failure::write_termination_log(last_words, &message);
+            exit::write_termination_log(termination_log, &message);
             return Ok(code);
         }
-        Command::Probe(Deferred(args)) => probe::ask(args.listen.listen, args.timeout)?,
-        Command::Exec(Deferred(args)) => {
-            // A handler would undo that whoever started us ignores a signal, which CMD is to inherit. Any other process than
-            // the first of a container ends without.
+        Command::Probe(args) => commands::probe::run(args.listen.listen, args.timeout)?,
+        Command::Exec(args) => {
+            // Installing a handler would reset an inherited SIG_IGN, which CMD must keep. Only PID 1 needs one: the kernel
+            // terminates every other process by itself.
             if rustix::process::getpid().is_init() {
-                end_on_signals(|signal| 128 + signal)?;
+                exit_on_signals(|signal| 128 + signal)?;
             }
-            exec(&args)?;
+            exec_command(&args)?;
         }
-        // It is done in milliseconds, so that no signal has to end it half-way.
-        Command::Install(Deferred(install)) => commands::install::run(&install.path)?,
-        Command::Render(Deferred(render)) => {
-            end_on_signals(|signal| 128 + signal)?;
-            let (settings, found) = settings::of(&render.source)?;
-            // Somebody looks on.
-            let settings = sync::Settings { gives_up: kube::Error::is_actionable, ..settings };
-            commands::render::run(&settings, &found.clusters, render.reveal, &mut io::stdout().lock())?;
+        // No handlers: it takes milliseconds, and a signal must not end it half-way.
+        Command::Install(args) => commands::install::run(&args.path)?,
+        Command::Render(args) => {
+            exit_on_signals(|signal| 128 + signal)?;
+            let (settings, access) = settings::for_render(&args.source)?;
+            commands::render::run(&settings, &access.clusters, args.reveal, &mut io::stdout().lock())?;
         }
-        Command::Inspect(Deferred(args)) => {
-            end_on_signals(|signal| 128 + signal)?;
-            inspect(args)?;
+        Command::Inspect(args) => {
+            exit_on_signals(|signal| 128 + signal)?;
+            let (command, clusters) = settings::for_inspect(args)?;
+            commands::inspect::run(&command, &clusters, &mut io::stdout().lock())?;
         }
     }
     Ok(0)
 }
 
-fn inspect(args: InspectArgs) -> Result<(), Failure> {
-    let (inquiry, clusters) = settings::of_inspect(args)?;
-    Ok(commands::inspect::run(&inquiry, &clusters, &mut io::stdout().lock())?)
-}
-
-fn exec(args: &ExecArgs) -> Result<(), Failure> {
+fn exec_command(args: &ExecArgs) -> Result<(), Error> {
     let ExecArgs { volume, env_files, render, source, command } = args;
-    let become_command = |from| {
+    let run = |from| {
         let settings = exec::Settings { source: from, files: env_files, allow_none: source.allow_none };
         match exec::run(&settings, command)? {}
     };
     if *render {
-        let (settings, found) = settings::of(source)?;
-        become_command(exec::Source::Rendered { settings: &settings, clusters: &found.clusters })
+        let (settings, access) = settings::from_source_args(source)?;
+        run(exec::Source::Rendered { settings: &settings, clusters: &access.clusters })
     } else {
-        become_command(exec::Source::Volume { path: volume, timeout: source.timeout })
+        run(exec::Source::Volume { path: volume, timeout: source.timeout })
     }
 }
 
-/// Ends the process at once on SIGTERM and SIGINT, with the exit code for that signal. The kernel does not do that for
-/// PID 1. Nothing has to be cleared up: a volume is whole at every instruction.
-fn end_on_signals(code: fn(i32) -> i32) -> Result<(), Failure> {
+/// Exits at once on SIGTERM and SIGINT, with the exit code for that signal. The kernel does not terminate PID 1 by itself.
+/// Nothing has to be cleaned up: a volume is consistent at every instruction.
+fn exit_on_signals(code: fn(i32) -> i32) -> Result<(), Error> {
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register_conditional_shutdown(
             signal,
             code(signal),
             Arc::new(AtomicBool::new(true)),
         )
-        .map_err(Failure::Signals)?;
+        .map_err(Error::Signals)?;
     }
     Ok(())
 }
 
-/// What clap has to say: an error, or the help or version that was asked for.
-fn usage(error: &clap::Error, args: &[OsString], last_words: &Path) -> u8 {
+/// Prints what clap returns instead of arguments: a usage error, or the requested help or version.
+fn report_usage(error: &clap::Error, args: &[OsString], termination_log: &Path) -> u8 {
     let _ = error.print();
     if !error.use_stderr() {
         return 0;
     }
     let mut message = error.to_string();
-    if let Some(variable) = typed::variable_of(error, args) {
-        let note = format!("The value comes from the environment variable {}.", variable.display());
+    let mut note = |note: &str| {
         let _ = writeln!(io::stderr(), "{note}");
         message = format!("{}\n{note}", message.trim_end());
+    };
+    if let Some(variable) = raw_args::variable_of(error, args) {
+        note(&format!("The value comes from the environment variable {}.", variable.display()));
     }
     let is_exec = args.iter().any(|arg| arg == "exec") && !args.iter().any(|arg| arg == "--");
     if is_exec && matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument) {
-        let note = "Write -- before the program: podcreds exec -- PROGRAM ARGUMENTS";
-        let _ = writeln!(io::stderr(), "{note}");
-        message = format!("{}\n{note}", message.trim_end());
+        note("Write -- before the program: podcreds exec -- PROGRAM ARGUMENTS");
     }
-    failure::write_termination_log(last_words, &message);
-    USAGE
+    exit::write_termination_log(termination_log, &message);
+    exit::USAGE
 }
 
-/// Says where a panic happened, and not with what.
-pub fn report_defect(location: Option<&Location<'_>>) {
+/// Reports where a panic happened, without its message, which could contain a value.
+pub fn report_panic(location: Option<&Location<'_>>) {
     let place = location.map(ToString::to_string).unwrap_or_default();
-    let message = format!("podcreds has a defect at {place}: please report it with this line");
+    let message = format!("internal error at {place} (a bug in podcreds); please report this line");
     let _ = writeln!(io::stderr(), "{message}");
     let args: Vec<_> = std::env::args_os().collect();
-    failure::write_termination_log(&typed::termination_log(&args), &message);
+    exit::write_termination_log(&raw_args::termination_log(&args), &message);
 }

@@ -1,29 +1,27 @@
-//! What was typed, and what the environment adds, as validated settings.
+//! Turns parsed flags into the validated settings of each command.
 
 use crate::annotations::ReferenceScope;
-use crate::cli::access::{self, Found};
-use crate::cli::args::{InspectArgs, OnDeleteArg, OutputArg, SidecarArgs, Subject, SyncBy};
-use crate::cli::failure::Failure;
-use crate::cli::source::SourceArgs;
-use crate::commands::inspect::{ClustersFormat, Inquiry};
-use crate::inspect::{Format, Question, Target};
+use crate::cli::args::{InspectArgs, InspectTarget, OnDeleteArg, OutputArg, SidecarArgs, SyncBy};
+use crate::cli::cluster_access::{self, ClusterAccess};
+use crate::cli::exit::Error;
+use crate::cli::source_args::SourceArgs;
+use crate::commands::inspect::{self, ClustersFormat};
+use crate::inspect::{Format, Query, Target};
 use crate::kube;
-use crate::kube::config::clusters_file::Labels;
 use crate::kube::config::registry::Clusters;
 use crate::object::{ClusterId, ClusterRef, Kind, NameError, Namespace, ObjectRef, is_subdomain};
 use crate::sidecar::{self, EventsFor, Follow, OnDelete};
 use crate::sync::{AnnotationsFrom, Settings};
-use crate::telemetry;
 use crate::text::{Quoted, nearest, suggest};
 
-/// Reads the settings of a pass and the way to the API server.
-pub(crate) fn of(args: &SourceArgs) -> Result<(Settings, Found), Failure> {
-    let found = access::find(args)?;
-    let scope = ReferenceScope { namespace: found.namespace.clone(), clusters: access::namespaces(&found) };
+/// Settings for a pass over all credentials, which retries until `--timeout`.
+pub(crate) fn from_source_args(args: &SourceArgs) -> Result<(Settings, ClusterAccess), Error> {
+    let access = cluster_access::resolve(args)?;
+    let scope = ReferenceScope { namespace: access.namespace.clone(), clusters: access.namespaces() };
     let prefix = args.annotation_prefix.trim_end_matches('/').to_owned();
     if !is_subdomain(&prefix) {
-        return Err(Failure::Setting(format!(
-            "--annotation-prefix: {} is no DNS subdomain",
+        return Err(Error::Setting(format!(
+            "--annotation-prefix: {} is not a DNS subdomain",
             Quoted(&prefix)
         )));
     }
@@ -42,16 +40,21 @@ pub(crate) fn of(args: &SourceArgs) -> Result<(Settings, Found), Failure> {
         timeout: args.timeout,
         gives_up: kube::Error::is_final,
     };
-    Ok((settings, found))
+    Ok((settings, access))
 }
 
-/// Reads the settings of a sidecar and the way to the API server.
-pub(crate) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Failure> {
-    let (sync, found) = of(&args.source)?;
+/// Like [`from_source_args`], but a person is waiting: errors that need user action end the command at once.
+pub(crate) fn for_render(args: &SourceArgs) -> Result<(Settings, ClusterAccess), Error> {
+    let (settings, access) = from_source_args(args)?;
+    Ok((Settings { gives_up: kube::Error::is_actionable, ..settings }, access))
+}
+
+pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Error> {
+    let (sync, access) = from_source_args(&args.source)?;
     let follow = Follow {
         watch: args.sync == SyncBy::Watch,
         poll_interval: args.poll_interval,
-        resync: found.resync,
+        resync: access.resync,
         watch_timeout: args.watch_timeout,
     };
     let on_delete = match args.on_delete {
@@ -61,73 +64,60 @@ pub(crate) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clust
     let events = match args.events {
         true => {
             let (pod, _) = pod(&args.source, sync.scope.namespace.clone())?;
-            Some(EventsFor { pod, uid: given(args.pod_uid.as_deref()).map(str::to_owned) })
+            Some(EventsFor { pod, uid: non_empty(args.pod_uid.as_deref()).map(str::to_owned) })
         }
         false => None,
     };
-    Ok((
-        sidecar::Settings {
-            sync,
-            volume: args.target.volume.clone(),
-            grace: args.target.sidecar_grace(),
-            follow,
-            on_delete,
-            follow_annotations: args.follow_annotations,
-            stale_after: args.stale_after,
-            exit_on_change: args.exit_on_change,
-            events,
-        },
-        found.clusters,
-    ))
+    let settings = sidecar::Settings {
+        sync,
+        volume: args.volume.volume.clone(),
+        grace: args.volume.sidecar_grace(),
+        follow,
+        on_delete,
+        follow_annotations: args.follow_annotations,
+        stale_after: args.stale_after,
+        exit_on_change: args.exit_on_change,
+        events,
+    };
+    Ok((settings, access.clusters))
 }
 
-/// The clusters, as the metrics call them.
-pub(crate) fn health(clusters: &Clusters) -> Vec<telemetry::Cluster> {
-    let own = telemetry::Cluster { requests: clusters.own().requests(), ..telemetry::Cluster::default() };
-    let others = clusters.others().iter().map(|(id, member)| {
-        let Labels { name, environment, region } = member.labels().clone();
-        let labels = [("name", name), ("environment", environment), ("region", region)];
-        telemetry::Cluster {
-            id: ClusterRef::Named(id.clone()),
-            labels: labels.into_iter().filter_map(|(label, value)| Some((label, value?))).collect(),
-            requests: member.requests(),
-        }
-    });
-    std::iter::once(own).chain(others).collect()
-}
-
-/// Reads what is inspected and how it is written, and the way to the API server.
-pub(crate) fn of_inspect(mut args: InspectArgs) -> Result<(Inquiry, Clusters), Failure> {
-    // Where it is not asked about, the own pod needs no name: that of a host may be none of a pod.
-    match &args.subject {
-        Some(Subject::Object(target)) => args.source.pod = Some(target.name().to_owned()),
-        Some(Subject::Clusters) => args.source.pod = Some("clusters".to_owned()),
+pub(crate) fn for_inspect(mut args: InspectArgs) -> Result<(inspect::Command, Clusters), Error> {
+    // Only a query for this pod needs the pod's name; the hostname of a workstation may not be a valid one.
+    match &args.target {
+        Some(InspectTarget::Object(target)) => args.source.pod = Some(target.name().to_owned()),
+        Some(InspectTarget::Clusters) => args.source.pod = Some("clusters".to_owned()),
         None => {}
     }
-    let (settings, found) = of(&args.source)?;
-    let wanted = wanted(&args.cluster_ids, &found)?;
-    let unfit = |what: &str, formats: &str| {
-        Err(Failure::Setting(format!("--output: {what} are written as {formats}")))
+    let (settings, access) = from_source_args(&args.source)?;
+    let ids = cluster_ids(&args.cluster_ids, &access)?;
+    let unsupported = |format: &str, what: &str, formats: &str| {
+        Err(Error::Setting(format!("--output: {format} is not supported for {what}: use {formats}")))
     };
-    let target = match args.subject {
-        Some(Subject::Clusters) => {
+    let target = match args.target {
+        Some(InspectTarget::Clusters) => {
             let format = match args.output {
                 None | Some(OutputArg::Table) => ClustersFormat::Table,
                 Some(OutputArg::Json) => ClustersFormat::Json,
-                Some(_) => return unfit("clusters", "table or json"),
+                Some(OutputArg::Tree) => return unsupported("tree", "clusters", "table or json"),
+                Some(OutputArg::Mermaid) => return unsupported("mermaid", "clusters", "table or json"),
             };
-            let inquiry = Inquiry::Clusters { wanted, own: found.name, format, timeout: settings.timeout };
-            return Ok((inquiry, found.clusters));
+            let command = inspect::Command::Clusters {
+                ids,
+                local_name: access.name,
+                format,
+                timeout: settings.timeout,
+            };
+            return Ok((command, access.clusters));
         }
-        Some(Subject::Object(target)) => Some(target),
+        Some(InspectTarget::Object(target)) => Some(target),
         None => None,
     };
     let format = match args.output {
         None | Some(OutputArg::Tree) => Format::Tree,
         Some(OutputArg::Json) => Format::Json,
-        Some(OutputArg::Dot) => Format::Dot,
         Some(OutputArg::Mermaid) => Format::Mermaid,
-        Some(OutputArg::Table) => return unfit("objects", "tree, json, dot or mermaid"),
+        Some(OutputArg::Table) => return unsupported("table", "objects", "tree, json or mermaid"),
     };
     let (target, named_by_host) = match target {
         Some(target) => (target, false),
@@ -136,60 +126,57 @@ pub(crate) fn of_inspect(mut args: InspectArgs) -> Result<(Inquiry, Clusters), F
             (Target::pod(&pod), named_by_host)
         }
     };
-    let cluster = match wanted.as_slice() {
+    let cluster = match ids.as_slice() {
         [] => ClusterRef::Local,
         [id] => ClusterRef::Named(id.clone()),
-        _ => return Err(Failure::Setting("--cluster: an object is in one cluster: name one".to_owned())),
+        _ => return Err(Error::Setting("--cluster-id: pass one ID: an object is in one cluster".to_owned())),
     };
     let Settings { prefix, mut scope, timeout, .. } = settings;
-    // In another cluster, a namespace that nobody named is that of its entry.
-    if given(args.source.namespace.as_deref()).is_none()
+    // Without --namespace, an object in another cluster is in the default namespace of that cluster.
+    if non_empty(args.source.namespace.as_deref()).is_none()
         && let Some(namespace) = cluster.id().and_then(|cluster| scope.clusters.get(cluster))
     {
         scope.namespace = namespace.clone();
     }
-    let question = Question { target, cluster, scope, named_by_host, prefix, timeout };
-    Ok((Inquiry::Object { question, format }, found.clusters))
+    let query = Query { target, cluster, scope, named_by_host, prefix, timeout };
+    Ok((inspect::Command::Object { query, format }, access.clusters))
 }
 
-/// The clusters that were named, which must be in the clusters file.
-fn wanted(named: &[String], found: &Found) -> Result<Vec<ClusterId>, Failure> {
-    let known = found.clusters.others();
-    let wanted = |name: &String| match known.keys().find(|id| id.as_str() == name) {
+/// The values of `--cluster-id`, which must be in the clusters file.
+fn cluster_ids(names: &[String], access: &ClusterAccess) -> Result<Vec<ClusterId>, Error> {
+    let known = access.clusters.others();
+    let find = |name: &String| match known.keys().find(|id| id.as_str() == name) {
         Some(id) => Ok(id.clone()),
-        None if known.is_empty() => Err(Failure::Setting(format!(
-            "--cluster: nothing describes {}: name a clusters file with --clusters",
+        None if known.is_empty() => Err(Error::Setting(format!(
+            "--cluster-id: unknown cluster {}: no clusters file given (--clusters)",
             Quoted(name)
         ))),
         None => {
             let nearest = nearest(name, known.keys().map(ClusterId::as_str));
-            Err(Failure::Setting(format!(
-                "--cluster: {} is no cluster of the clusters file (--clusters){}",
+            Err(Error::Setting(format!(
+                "--cluster-id: {} is not in the clusters file (--clusters){}",
                 Quoted(name),
                 suggest(nearest)
             )))
         }
     };
-    named.iter().map(wanted).collect()
+    names.iter().map(find).collect()
 }
 
-/// The pod, and whether its name is a guess.
-fn pod(args: &SourceArgs, namespace: Namespace) -> Result<(ObjectRef, bool), Failure> {
-    let named = given(args.pod.as_deref());
-    let name = match named {
+/// The pod, and whether its name is a guess from the hostname.
+fn pod(args: &SourceArgs, namespace: Namespace) -> Result<(ObjectRef, bool), Error> {
+    let explicit = non_empty(args.pod.as_deref());
+    let name = match explicit {
         Some(name) => name.to_owned(),
         None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
     };
-    let flag = if named.is_some() { "--pod" } else { "the host name, taken because POD_NAME is not set" };
-    let pod = ObjectRef::new(Kind::Pod, namespace, &name).map_err(|cause| wrong(flag, &cause))?;
-    Ok((pod, named.is_none()))
+    let origin = if explicit.is_some() { "--pod" } else { "hostname (used because POD_NAME is not set)" };
+    let invalid = |cause: NameError| Error::Setting(format!("{origin}: {cause}"));
+    let pod = ObjectRef::new(Kind::Pod, namespace, &name).map_err(invalid)?;
+    Ok((pod, explicit.is_none()))
 }
 
-/// An empty variable is how a manifest says nothing.
-fn given(value: Option<&str>) -> Option<&str> {
+/// Manifests and charts set a variable to the empty string to leave it out.
+fn non_empty(value: Option<&str>) -> Option<&str> {
     value.filter(|value| !value.is_empty())
-}
-
-fn wrong(flag: &str, cause: &NameError) -> Failure {
-    Failure::Setting(format!("{flag}: {cause}"))
 }

@@ -1,4 +1,4 @@
-//! `podcreds init`: one pass, for an init container.
+//! `podcreds init`: publishes every credential once, for an init container.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use crate::kube::config::registry::Clusters;
 use crate::sync::{self, Error, Settings};
 use crate::volume::{Published, Volume};
 
-/// Writes every credential once into the folder at `path`.
+/// Publishes every credential to the volume at `path`.
 ///
 /// # Errors
-/// Why it was not written; what was there before is unchanged.
+/// The first step that failed; the volume is unchanged.
 pub(crate) fn run(
     settings: &Settings,
     clusters: &Clusters,
@@ -28,7 +28,7 @@ pub(crate) fn run(
             info!("wrote {outcome} to {path} in {took} ms, as version {version}")
         }
         Published::Unchanged => {
-            info!("{path} is current after {took} ms, with {outcome}: nothing was written")
+            info!("{path} is up to date after {took} ms, with {outcome}: nothing written")
         }
     }
     Ok(())

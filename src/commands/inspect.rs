@@ -1,38 +1,32 @@
-//! `podcreds inspect`: shows what a pod hangs on, or how the clusters do.
+//! `podcreds inspect`: shows the objects that a pod or workload depends on, or the state of the clusters.
 
 use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
-use crate::inspect::clusters::{ClusterReport, Named, json, survey, table};
-use crate::inspect::{self, Format, Question};
+use crate::inspect::clusters::{ClusterReport, NamedClient, json, survey, table};
+use crate::inspect::{self, Format, Query};
 use crate::kube::config::clusters_file::Labels;
 use crate::kube::config::registry::Clusters;
 use crate::object::{ClusterId, ClusterRef};
 
-/// What is asked, and how the answer is written.
+/// What to inspect, and the output format.
 #[derive(Clone, Debug)]
-pub(crate) enum Inquiry {
-    /// What an object hangs on.
+pub(crate) enum Command {
     Object {
-        /// Which.
-        question: Question,
-        /// How it is written.
+        query: Query,
         format: Format,
     },
-    /// How the clusters do.
     Clusters {
-        /// Which; none for all.
-        wanted: Vec<ClusterId>,
-        /// What the own one is called.
-        own: String,
-        /// How it is written.
+        /// Empty means all clusters.
+        ids: Vec<ClusterId>,
+        /// How the report calls the local cluster.
+        local_name: String,
         format: ClustersFormat,
-        /// The bound on all requests to one cluster.
+        /// The time limit for all requests to one cluster.
         timeout: Duration,
     },
 }
 
-/// The forms of a report on clusters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClustersFormat {
     /// For people.
@@ -41,63 +35,65 @@ pub(crate) enum ClustersFormat {
     Json,
 }
 
-/// Asks and writes the answer.
+/// Inspects, and writes the report to `out`.
 ///
 /// # Errors
-/// If the object that was asked about cannot be read, if no cluster answers, or if nobody takes the answer.
-pub(crate) fn run(inquiry: &Inquiry, clusters: &Clusters, out: &mut dyn Write) -> Result<(), Error> {
-    match inquiry {
-        Inquiry::Object { question, format } => {
-            let graph = inspect::inspect(clusters, question)?;
+/// If the object itself cannot be read, if no cluster responds or grants access, or if `out` cannot be written to.
+pub(crate) fn run(command: &Command, clusters: &Clusters, out: &mut dyn Write) -> Result<(), Error> {
+    match command {
+        Command::Object { query, format } => {
+            let graph = inspect::inspect(clusters, query)?;
             print(&format.render(&graph), out)
         }
-        Inquiry::Clusters { wanted, own, format, timeout } => {
-            let others = clusters.others().iter();
-            let others = others.filter(|(id, _)| wanted.is_empty() || wanted.contains(id));
-            let others = others.map(|(id, member)| Named {
-                id: id.to_string(),
-                labels: member.labels().clone(),
-                client: clusters.client(&ClusterRef::Named(id.clone())),
-            });
-            let own = || Named { id: own.clone(), labels: Labels::default(), client: Ok(clusters.own()) };
-            let first = wanted.is_empty().then(own);
-            let named: Vec<_> = first.into_iter().chain(others).collect();
-            let reports = survey(&named, *timeout);
+        Command::Clusters { ids, local_name, format, timeout } => {
+            let reports = survey(clients(clusters, ids, local_name), *timeout);
             let text = match format {
                 ClustersFormat::Table => table(&reports),
                 ClustersFormat::Json => json(&reports),
             };
             print(&text, out)?;
-            match reports.iter().all(|report| report.answered.is_err()) {
-                true => Err(Error::NoCluster),
-                false if !reports.iter().any(ClusterReport::is_let_in) => Err(Error::NotLetIn),
+            match reports.iter().all(|report| report.result.is_err()) {
+                true => Err(Error::Unreachable),
+                false if !reports.iter().any(ClusterReport::has_access) => Err(Error::AccessDenied),
                 false => Ok(()),
             }
         }
     }
 }
 
+/// The clients of the clusters with these ids; without any, those of the local cluster and of all others.
+fn clients(clusters: &Clusters, ids: &[ClusterId], local_name: &str) -> Vec<NamedClient> {
+    let local = ids.is_empty().then(|| NamedClient {
+        id: local_name.to_owned(),
+        labels: Labels::default(),
+        client: Ok(clusters.own()),
+    });
+    let others = clusters.others().iter().filter(|(id, _)| ids.is_empty() || ids.contains(id));
+    let others = others.map(|(id, member)| NamedClient {
+        id: id.to_string(),
+        labels: member.labels().clone(),
+        client: clusters.client(&ClusterRef::Named(id.clone())),
+    });
+    local.into_iter().chain(others).collect()
+}
+
 fn print(text: &str, out: &mut dyn Write) -> Result<(), Error> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // Whoever reads it has seen enough.
+        // The reader, such as head, has closed the pipe.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(Error::Output),
     }
 }
 
-/// Why there is no answer.
+/// Why there is no report, or only one of failures.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The object cannot be read.
     #[error(transparent)]
     Object(#[from] inspect::Error),
-    /// All are dead.
-    #[error("no cluster can be reached; the report says why")]
-    NoCluster,
-    /// Those that answer tell nothing.
-    #[error("no cluster lets us in; the report says why")]
-    NotLetIn,
-    /// The standard output.
+    #[error("no cluster can be reached; see the report")]
+    Unreachable,
+    #[error("access denied by every cluster; see the report")]
+    AccessDenied,
     #[error("cannot write to the standard output: {0}")]
     Output(io::Error),
 }

@@ -1,4 +1,5 @@
-//! `podcreds install`: puts the running program into a volume, so that an image without it can start with `podcreds exec`.
+//! `podcreds install`: copies this binary into a volume, so that a container whose image does not include it can run
+//! `podcreds exec`.
 
 use std::path::Path;
 use std::{fs, io};
@@ -7,34 +8,30 @@ use log::info;
 
 use crate::volume::{self, Installed};
 
-/// The program that runs, under whatever name it was started.
+/// This binary, under whatever name it was started.
 const PROGRAM: &str = "/proc/self/exe";
-/// What it is called in a folder.
+/// The file name if the destination is a directory.
 const NAME: &str = "podcreds";
 
-/// Copies the program to `path`, or into it if it is a folder.
+/// Copies this binary to `path`, or into it if it is a directory.
 ///
 /// # Errors
-/// Why it could not be read or written; what was there before is unchanged.
+/// If the binary cannot be read or the file not be written; an existing file is unchanged.
 pub(crate) fn run(path: &Path) -> Result<(), Error> {
     let program = fs::read(PROGRAM).map_err(Error::Program)?;
     let Installed { path, written } = volume::install(&program, NAME, path)?;
     match written {
         true => info!("installed {} ({} bytes)", path.display(), program.len()),
-        false => info!("{} is this program already: nothing was written", path.display()),
+        false => info!("{} is up to date: nothing written", path.display()),
     }
     Ok(())
 }
 
-/// Why the program was not installed.
+/// Why the binary was not installed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// It cannot be read.
-    #[error(
-        "{PROGRAM} cannot be read: {0}; the image's file needs a mode such as 0555, and /proc must be mounted"
-    )]
+    #[error("{PROGRAM} cannot be read: {0}")]
     Program(io::Error),
-    /// It cannot be written.
     #[error(transparent)]
     Volume(#[from] volume::Error),
 }

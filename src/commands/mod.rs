@@ -1,7 +1,9 @@
-//! What each command does with its settings.
+//! The commands, one file each: what they do with validated settings.
 
 pub(crate) mod exec;
 pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod install;
+pub(crate) mod probe;
 pub(crate) mod render;
+pub(crate) mod sidecar;

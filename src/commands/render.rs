@@ -1,4 +1,4 @@
-//! `podcreds render`: shows what `init` would write, without a volume.
+//! `podcreds render`: prints what `init` would write, without a volume.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -8,13 +8,13 @@ use crate::kube::config::registry::Clusters;
 use crate::render::render_redacted;
 use crate::sync::{self, Error, Gathered, Settings};
 
-/// What stands for every value that is not to be seen: the same for all, so that it tells no length.
+/// Replaces every hidden value. One length for all, so that it does not reveal theirs.
 const HIDDEN: &str = "********";
 
-/// Prints each file under a line with its path and mode. Values are hidden unless `reveal`.
+/// Prints each file below a line with its path and mode. Values are hidden unless `reveal`.
 ///
 /// # Errors
-/// As `init`, for all that can go wrong before the volume.
+/// Those of `init` except for the volume's.
 pub(crate) fn run(
     settings: &Settings,
     clusters: &Clusters,
@@ -22,13 +22,13 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let Gathered { credentials, sources } = sync::gather(settings, clusters)?;
-    // The real values are rendered even if they are hidden, because only they show whether the format can represent them.
+    // Rendered with the real values first, to report those that are format cannot express.
     let mut rendered = sync::render(&credentials, &sources)?;
     if !reveal {
         rendered = render_redacted(&credentials, &sources, HIDDEN)?;
     }
     match print(&rendered.bundle, out) {
-        // Whoever reads it has seen enough.
+        // The reader, such as head, has closed the pipe.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => result.map_err(Error::Output),
     }
@@ -43,7 +43,7 @@ fn print(bundle: &Bundle, out: &mut dyn Write) -> io::Result<()> {
         match content.expose_text() {
             Some(text) if text.ends_with('\n') => writeln!(out, "{text}")?,
             Some(text) => writeln!(out, "{text}\n")?,
-            None => writeln!(out, "({} bytes that are no text)\n", content.expose().len())?,
+            None => writeln!(out, "({} bytes of binary data)\n", content.expose().len())?,
         }
     }
     out.flush()

@@ -1,5 +1,5 @@
-//! The shapes of the API's answers, as far as they are used. What is not named here is passed over and never kept: above
-//! all the values of environment variables and the data of Secrets.
+//! The fields of API responses that `inspect` uses. Deserialization drops all others, above all the values of environment
+//! variables and the data of Secrets.
 //! Source: <https://kubernetes.io/docs/reference/generated/kubernetes-api/v1.34/>
 
 use std::collections::BTreeMap;
@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use crate::inspect::uses::{List, PodSpec};
+use crate::inspect::graph::Detail;
+use crate::inspect::references::{List, PodSpec};
 use crate::kube::Cause;
 use crate::secret::SecretBytes;
 
-/// Any object, by its metadata.
+/// The metadata of an object of any kind.
 #[derive(Deserialize)]
-pub(crate) struct Partial {
+pub(crate) struct PartialObjectMetadata {
     pub(crate) metadata: Metadata,
 }
 
@@ -57,12 +58,12 @@ pub(crate) struct Pod {
     #[serde(default)]
     pub(crate) spec: PodSpec,
     #[serde(default)]
-    pub(crate) status: Phased,
+    pub(crate) status: WithPhase,
 }
 
-/// A pod by its annotations alone: [`Metadata`] has none, so that those of Secrets are never kept.
+/// A pod's annotations. [`Metadata`] does not have them, so that those of Secrets, which may contain their data, are dropped.
 #[derive(Deserialize)]
-pub(crate) struct Annotated {
+pub(crate) struct WithAnnotations {
     pub(crate) metadata: Annotations,
 }
 
@@ -72,8 +73,8 @@ pub(crate) struct Annotations {
 }
 
 impl Annotations {
-    /// Those with this prefix; the others are none of ours.
-    pub(crate) fn of(self, prefix: &str) -> BTreeMap<String, String> {
+    /// The annotations with podcreds' prefix.
+    pub(crate) fn with_prefix(self, prefix: &str) -> BTreeMap<String, String> {
         let mut annotations = self.annotations.unwrap_or_default();
         annotations.retain(|key, _| key.split_once('/').is_some_and(|(other, _)| other == prefix));
         annotations
@@ -81,11 +82,11 @@ impl Annotations {
 }
 
 #[derive(Default, Deserialize)]
-pub(crate) struct Phased {
+pub(crate) struct WithPhase {
     pub(crate) phase: Option<String>,
 }
 
-/// Whatever owns pods.
+/// An object that owns pods.
 #[derive(Deserialize)]
 pub(crate) struct Workload {
     pub(crate) metadata: Metadata,
@@ -95,21 +96,21 @@ pub(crate) struct Workload {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WorkloadSpec {
-    pub(crate) selector: Option<Selector>,
-    template: Option<Template>,
+    pub(crate) selector: Option<LabelSelector>,
+    template: Option<PodTemplate>,
     job_template: Option<JobTemplate>,
-    volume_claim_templates: List<Partial>,
+    volume_claim_templates: List<PartialObjectMetadata>,
 }
 
 impl WorkloadSpec {
-    /// What pods are made from; a CronJob has it in the template of its Jobs.
-    pub(crate) fn template(&mut self) -> Option<Template> {
-        let of_jobs = || self.job_template.take().and_then(|job| job.spec?.template);
-        self.template.take().or_else(of_jobs)
+    /// The pod template, which in a CronJob is inside the template of its Jobs.
+    pub(crate) fn template(&mut self) -> Option<PodTemplate> {
+        let in_job = || self.job_template.take().and_then(|job| job.spec?.template);
+        self.template.take().or_else(in_job)
     }
 
-    /// The names of the claims that each pod of a StatefulSet gets.
-    pub(crate) fn claims(&self) -> impl Iterator<Item = &str> {
+    /// The names of the `volumeClaimTemplates` of a StatefulSet.
+    pub(crate) fn claim_templates(&self) -> impl Iterator<Item = &str> {
         self.volume_claim_templates.iter().flatten().map(|claim| claim.metadata.name.as_str())
     }
 }
@@ -121,27 +122,26 @@ struct JobTemplate {
 
 #[derive(Deserialize)]
 struct JobTemplateSpec {
-    template: Option<Template>,
+    template: Option<PodTemplate>,
 }
 
 #[derive(Deserialize)]
-pub(crate) struct Template {
+pub(crate) struct PodTemplate {
     metadata: Option<Annotations>,
     #[serde(default)]
     pub(crate) spec: PodSpec,
 }
 
-impl Template {
-    /// The annotations with this prefix that its pods get.
+impl PodTemplate {
+    /// The annotations with podcreds' prefix that its pods get.
     pub(crate) fn annotations(&mut self, prefix: &str) -> BTreeMap<String, String> {
-        self.metadata.take().unwrap_or_default().of(prefix)
+        self.metadata.take().unwrap_or_default().with_prefix(prefix)
     }
 }
 
-/// Which pods belong to an owner.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Selector {
+pub(crate) struct LabelSelector {
     pub(crate) match_labels: Option<BTreeMap<String, String>>,
     pub(crate) match_expressions: List<Requirement>,
 }
@@ -159,7 +159,7 @@ pub(crate) struct Claim {
     #[serde(default)]
     pub(crate) spec: ClaimSpec,
     #[serde(default)]
-    pub(crate) status: Phased,
+    pub(crate) status: WithPhase,
 }
 
 #[derive(Default, Deserialize)]
@@ -196,13 +196,13 @@ struct NodeInfo {
 }
 
 impl NodeStatus {
-    /// Whether the kubelet says so; `Unknown` is what the control plane says when it has not heard of it.
+    /// Whether the Ready condition is True. The control plane sets it to Unknown if the kubelet stops reporting.
     pub(crate) fn is_ready(&self) -> Option<bool> {
         let ready = self.conditions.iter().flatten().find(|condition| condition.r#type == "Ready");
         ready.map(|condition| condition.status == "True")
     }
 
-    pub(crate) fn kubelet(&self) -> Option<&String> {
+    pub(crate) fn kubelet_version(&self) -> Option<&String> {
         self.node_info.kubelet_version.as_ref()
     }
 }
@@ -212,7 +212,7 @@ impl NodeStatus {
 pub(crate) struct Page {
     #[serde(default)]
     pub(crate) metadata: PageMetadata,
-    pub(crate) items: List<Partial>,
+    pub(crate) items: List<PartialObjectMetadata>,
 }
 
 #[derive(Default, Deserialize)]
@@ -222,28 +222,97 @@ pub(crate) struct PageMetadata {
     pub(crate) remaining_item_count: Option<u64>,
 }
 
-/// The answer to a review of rights.
+/// A SubjectAccessReview or SelfSubjectAccessReview.
 #[derive(Deserialize)]
-pub(crate) struct Review {
-    pub(crate) status: Verdict,
+pub(crate) struct AccessReview {
+    pub(crate) status: AccessReviewStatus,
 }
 
 #[derive(Deserialize)]
-pub(crate) struct Verdict {
+pub(crate) struct AccessReviewStatus {
     #[serde(default)]
     pub(crate) allowed: bool,
 }
 
-/// The answer of `/version`.
+/// The response of `/version`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Version {
     pub(crate) git_version: String,
 }
 
-/// Reads an answer. What does not fit is told by its place: the reader's own words may repeat a value.
+/// An object of the API.
+pub(crate) trait ApiObject: DeserializeOwned {
+    fn metadata(&self) -> &Metadata;
+
+    /// The remarks about it in the output.
+    fn details(&self) -> Vec<Detail>;
+}
+
+impl ApiObject for PartialObjectMetadata {
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn details(&self) -> Vec<Detail> {
+        Vec::new()
+    }
+}
+
+impl ApiObject for Pod {
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn details(&self) -> Vec<Detail> {
+        phase(&self.status).into_iter().collect()
+    }
+}
+
+impl ApiObject for Workload {
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn details(&self) -> Vec<Detail> {
+        Vec::new()
+    }
+}
+
+impl ApiObject for Claim {
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn details(&self) -> Vec<Detail> {
+        let volume = non_empty(self.spec.volume_name.as_ref()).map(Detail::Volume);
+        phase(&self.status).into_iter().chain(volume).collect()
+    }
+}
+
+impl ApiObject for NodeObject {
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    fn details(&self) -> Vec<Detail> {
+        let ready = self.status.is_ready().map(Detail::Ready);
+        ready.into_iter().chain(non_empty(self.status.kubelet_version()).map(Detail::Kubelet)).collect()
+    }
+}
+
+fn phase(status: &WithPhase) -> Option<Detail> {
+    non_empty(status.phase.as_ref()).map(Detail::Phase)
+}
+
+/// Go serializes an unset string as an empty one.
+fn non_empty(text: Option<&String>) -> Option<String> {
+    text.filter(|text| !text.is_empty()).cloned()
+}
+
+/// Parses a response. The error has the position only: serde's message may contain a value.
 pub(crate) fn parse<T: DeserializeOwned>(body: &SecretBytes) -> Result<T, Cause> {
     serde_json::from_slice(body.expose()).map_err(|error| Cause::Unreadable {
-        reason: format!("its JSON has another shape at line {}, column {}", error.line(), error.column()),
+        reason: format!("unexpected JSON at line {}, column {}", error.line(), error.column()),
     })
 }

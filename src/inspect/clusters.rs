@@ -1,6 +1,7 @@
-//! Which clusters there are and how they do: all are asked at the same time, so that a dead one holds up none.
+//! The state of each cluster. All are queried at the same time, so that one that does not respond delays no other.
 
 use std::fmt::Write;
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,112 +10,137 @@ use serde_json::{Value, json};
 
 use crate::inspect::api::{self, Page, Version};
 use crate::kube::config::clusters_file::Labels;
-use crate::kube::{Cause, Client, Deadline};
+use crate::kube::{Cause, Client, Deadline, Rule};
 use crate::text::one_line;
 
-/// The stack of a thread that asks one cluster; there may be a hundred.
+/// The stack of a thread that queries one cluster; there may be a hundred.
 const STACK: usize = 256 * 1024;
 /// The longest text of a cell, in characters.
 const CELL_LIMIT: usize = 100;
+/// The longest error message below the table, in characters.
+const MESSAGE_LIMIT: usize = 2000;
 
-/// How a cluster does.
+/// The state of a cluster.
 #[derive(Debug)]
 pub struct ClusterReport {
-    /// Its id in the clusters file, or the name of the own one.
+    /// The ID in the clusters file, or the name of the local cluster.
     pub id: String,
-    /// What people call it.
+    /// The labels in the clusters file.
     pub labels: Labels,
-    /// The address of its API server.
+    /// The URL of the API server, or `-` if it is unknown.
     pub server: String,
-    /// What it answered, or why it did not.
-    pub answered: Result<Answered, String>,
+    /// The responses, or why there are none.
+    pub result: Result<ProbeResult, Error>,
 }
 
 impl ClusterReport {
-    /// Whether it told anything but that it does not know us.
-    pub(crate) fn is_let_in(&self) -> bool {
-        let said = |answered: &Answered| {
-            answered.version.is_ok() || answered.nodes.is_ok() || answered.namespaces.is_ok()
-        };
-        self.answered.as_ref().is_ok_and(said)
+    /// Whether the API server granted at least one request.
+    pub(crate) fn has_access(&self) -> bool {
+        self.result.as_ref().is_ok_and(|ProbeResult { version, nodes, namespaces, .. }| {
+            version.is_ok() || nodes.is_ok() || namespaces.is_ok()
+        })
     }
 
-    /// Its id, with what people call it.
     fn name(&self) -> String {
         format!("{}{}", self.id, self.labels)
     }
 }
 
-/// What a cluster answered.
+/// The responses of a cluster.
 #[derive(Debug)]
-pub struct Answered {
-    /// From the beginning to the end of the first request, with its connection and handshake.
+pub struct ProbeResult {
+    /// The duration of the first request, with its connection and TLS handshake.
     pub latency: Duration,
-    /// Its version, or why it does not say.
-    pub version: Result<String, String>,
-    /// How many nodes it has, or why it does not say.
-    pub nodes: Result<u64, String>,
-    /// How many namespaces it has, or why it does not say.
-    pub namespaces: Result<u64, String>,
+    /// The Kubernetes version.
+    pub version: Result<String, Error>,
+    /// The number of nodes.
+    pub nodes: Result<u64, Error>,
+    /// The number of namespaces.
+    pub namespaces: Result<u64, Error>,
 }
 
-/// A cluster to ask.
-pub struct Named {
-    /// Its id in the clusters file, or the name of the own one.
+/// Why a part of a report is missing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request failed, or the cluster cannot be configured.
+    #[error(transparent)]
+    Request(#[from] Cause),
+    /// Listing a cluster-wide resource is forbidden.
+    #[error("{cause}; {}", Rule { group: "", resource, name: None, verbs: "list" }.grant(None, "the current user"))]
+    List {
+        /// The plural.
+        resource: &'static str,
+        /// The error.
+        cause: Cause,
+    },
+    /// The list is longer than one object and has no count of the others.
+    #[error("the API server does not report the number")]
+    Uncounted,
+    /// The thread that queries the cluster could not be started.
+    #[error("cannot start a thread to query it: {0}")]
+    Thread(io::Error),
+    /// The thread that queries the cluster panicked.
+    #[error("the query ended early")]
+    Panicked,
+}
+
+/// A cluster to query.
+pub struct NamedClient {
+    /// The ID in the clusters file, or the name of the local cluster.
     pub id: String,
-    /// What people call it.
+    /// The labels in the clusters file.
     pub labels: Labels,
-    /// Its client, or why there is none.
+    /// The client, or why the cluster cannot be configured.
     pub client: Result<Arc<Client>, Cause>,
 }
 
-/// Asks each cluster, all at the same time, each within the time. The reports come in the order of the clusters.
-pub fn survey(named: &[Named], timeout: Duration) -> Vec<ClusterReport> {
+/// Queries all clusters at the same time, for `timeout` at most. The reports are in the order of the clusters.
+pub fn survey(clusters: Vec<NamedClient>, timeout: Duration) -> Vec<ClusterReport> {
     let deadline = Deadline::after(timeout);
     thread::scope(|scope| {
-        let start = |client: &Arc<Client>| {
-            let client = Arc::clone(client);
-            thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || ask(&client, deadline))
+        let start = |client: Arc<Client>| {
+            thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || probe(&client, deadline))
         };
-        let started: Vec<_> = named.iter().map(|it| it.client.as_ref().map(start)).collect();
-        let answers = started.into_iter().map(|started| match started {
-            Ok(Ok(thread)) => thread.join().unwrap_or_else(|_| Err("asking it ended early".to_owned())),
-            Ok(Err(error)) => Err(format!("no thread could be started to ask it: {error}")),
-            Err(cause) => Err(cause.to_string()),
-        });
-        let report = |(named, answered): (&Named, _)| ClusterReport {
-            id: named.id.clone(),
-            labels: named.labels.clone(),
-            server: named
-                .client
-                .as_ref()
-                .map_or_else(|_| "-".to_owned(), |client| client.server().to_string()),
-            answered,
+        let start = |NamedClient { id, labels, client }: NamedClient| {
+            let server =
+                client.as_ref().map_or_else(|_| "-".to_owned(), |client| client.server().to_string());
+            (id, labels, server, client.map(start))
         };
-        named.iter().zip(answers).map(report).collect()
+        // All threads start before the first is joined.
+        let started: Vec<_> = clusters.into_iter().map(start).collect();
+        let join = |(id, labels, server, thread)| ClusterReport {
+            id,
+            labels,
+            server,
+            result: match thread {
+                Ok(Ok(thread)) => thread::ScopedJoinHandle::join(thread).unwrap_or(Err(Error::Panicked)),
+                Ok(Err(error)) => Err(Error::Thread(error)),
+                Err(cause) => Err(Error::Request(cause)),
+            },
+        };
+        started.into_iter().map(join).collect()
     })
 }
 
-fn ask(client: &Client, deadline: Deadline) -> Result<Answered, String> {
+fn probe(client: &Client, deadline: Deadline) -> Result<ProbeResult, Error> {
     let started = Instant::now();
     let version = client.get_path("/version", false, deadline);
     let latency = started.elapsed();
     let version = match version {
         Ok(body) => api::parse::<Version>(&body).map(|version| version.git_version),
-        // An answer all the same.
-        Err(cause) if is_answer(&cause) => Err(cause),
-        Err(cause) => return Err(cause.to_string()),
+        Err(cause) if is_response(&cause) => Err(cause),
+        Err(cause) => return Err(cause.into()),
     };
-    let count = |resource: &str| count(client, resource, deadline);
-    Ok(Answered {
+    Ok(ProbeResult {
         latency,
-        version: version.map_err(|cause| cause.to_string()),
-        nodes: count("nodes"),
-        namespaces: count("namespaces"),
+        version: version.map_err(Error::Request),
+        nodes: count(client, "nodes", deadline),
+        namespaces: count(client, "namespaces", deadline),
     })
 }
 
-fn is_answer(cause: &Cause) -> bool {
+/// Whether the API server responded, if only with an error.
+fn is_response(cause: &Cause) -> bool {
     matches!(
         cause,
         Cause::Forbidden { .. }
@@ -125,28 +151,24 @@ fn is_answer(cause: &Cause) -> bool {
     )
 }
 
-/// Counts all objects of the cluster without reading them: the first, and what the API server says of the rest.
-/// Lists of metadata do not say it before Kubernetes 1.21, so the first comes whole.
+/// Counts the objects of a resource without reading them: the first one, and the count of the remaining ones that the API
+/// server reports. Lists of metadata have that count only since Kubernetes 1.21, so the request is for the object itself.
 /// Source: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/list-meta/>
-fn count(client: &Client, resource: &str, deadline: Deadline) -> Result<u64, String> {
-    let read = client.get_path(&format!("/api/v1/{resource}?limit=1"), false, deadline);
-    let page: Page = read.and_then(|body| api::parse(&body)).map_err(|cause| {
-        let rule = format!("{{apiGroups: [\"\"], resources: [{resource}], verbs: [list]}}");
-        let remedy = format!(
-            "; a ClusterRole, bound to the account that asks by a ClusterRoleBinding, needs the rule {rule}"
-        );
-        let remedy = if matches!(cause, Cause::Forbidden { .. }) { remedy } else { String::new() };
-        format!("{cause}{remedy}")
+fn count(client: &Client, resource: &'static str, deadline: Deadline) -> Result<u64, Error> {
+    let body = client.get_path(&format!("/api/v1/{resource}?limit=1"), false, deadline);
+    let page: Page = body.and_then(|body| api::parse(&body)).map_err(|cause| match cause {
+        Cause::Forbidden { .. } => Error::List { resource, cause },
+        cause => Error::Request(cause),
     })?;
     let first = page.items.map_or(0, |items| items.len() as u64);
-    let goes_on = page.metadata.r#continue.is_some_and(|token| !token.is_empty());
+    let has_more = page.metadata.r#continue.is_some_and(|token| !token.is_empty());
     match page.metadata.remaining_item_count {
-        None if goes_on => Err("the API server does not say how many there are".to_owned()),
+        None if has_more => Err(Error::Uncounted),
         remaining => Ok(first + remaining.unwrap_or(0)),
     }
 }
 
-/// Writes the reports as a table, and below it what the clusters did not say, a line each.
+/// Renders the reports as a table, with one line for each missing value below it.
 pub(crate) fn table(reports: &[ClusterReport]) -> String {
     let header = ["NAME", "SERVER", "VERSION", "LATENCY", "NODES", "NAMESPACES"].map(str::to_owned);
     let rows: Vec<_> = [header].into_iter().chain(reports.iter().map(row)).collect();
@@ -158,23 +180,28 @@ pub(crate) fn table(reports: &[ClusterReport]) -> String {
             row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}", width = *width)).collect();
         let _ = writeln!(text, "{}", cells.join("  ").trim_end());
     }
-    let said: Vec<_> =
-        reports.iter().flat_map(|report| failures(report).map(move |line| (report, line))).collect();
-    if !said.is_empty() {
+    let failures: Vec<_> =
+        reports.iter().flat_map(|report| failures(report).map(move |failure| (report, failure))).collect();
+    if !failures.is_empty() {
         text.push('\n');
     }
-    for (report, (what, why)) in said {
-        let _ = writeln!(text, "{}: {what}: {}", one_line(&report.name(), CELL_LIMIT), one_line(why, 2000));
+    for (report, (what, error)) in failures {
+        let _ = writeln!(
+            text,
+            "{}: {what}: {}",
+            one_line(&report.name(), CELL_LIMIT),
+            one_line(&error.to_string(), MESSAGE_LIMIT)
+        );
     }
     text
 }
 
 fn row(report: &ClusterReport) -> [String; 6] {
     let cell = |text: &str| one_line(text, CELL_LIMIT);
-    let number = |count: &Result<u64, String>| count.as_ref().map_or("-".to_owned(), ToString::to_string);
-    let [version, latency, nodes, namespaces] = match &report.answered {
+    let number = |count: &Result<u64, Error>| count.as_ref().map_or("-".to_owned(), ToString::to_string);
+    let [version, latency, nodes, namespaces] = match &report.result {
         Err(_) => ["unreachable", "-", "-", "-"].map(str::to_owned),
-        Ok(Answered { latency, version, nodes, namespaces }) => [
+        Ok(ProbeResult { latency, version, nodes, namespaces }) => [
             version.as_deref().map_or("-".to_owned(), cell),
             format!("{} ms", latency.as_millis()),
             number(nodes),
@@ -184,36 +211,37 @@ fn row(report: &ClusterReport) -> [String; 6] {
     [cell(&report.name()), cell(&report.server), version, latency, nodes, namespaces]
 }
 
-/// What a cluster did not say, and why.
-fn failures(report: &ClusterReport) -> impl Iterator<Item = (&'static str, &str)> {
-    let failures = match &report.answered {
-        Err(why) => vec![("unreachable", Some(why))],
-        Ok(Answered { version, nodes, namespaces, .. }) => vec![
+/// The missing values of a report.
+fn failures(report: &ClusterReport) -> impl Iterator<Item = (&'static str, &Error)> {
+    let values = match &report.result {
+        Err(error) => vec![("unreachable", Some(error))],
+        Ok(ProbeResult { version, nodes, namespaces, .. }) => vec![
             ("version", version.as_ref().err()),
             ("nodes", nodes.as_ref().err()),
             ("namespaces", namespaces.as_ref().err()),
         ],
     };
-    failures.into_iter().filter_map(|(what, why)| Some((what, why?.as_str())))
+    values.into_iter().filter_map(|(what, error)| Some((what, error?)))
 }
 
-/// Writes the reports as one JSON object.
+/// Renders the reports as one JSON object.
 pub(crate) fn json(reports: &[ClusterReport]) -> String {
     let cluster = |report: &ClusterReport| {
-        let answered = report.answered.as_ref().ok();
-        let refusals: Vec<Value> =
-            failures(report).map(|(what, reason)| json!({"what": what, "reason": reason})).collect();
+        let result = report.result.as_ref().ok();
+        let refusals: Vec<Value> = failures(report)
+            .map(|(what, error)| json!({"what": what, "reason": error.to_string()}))
+            .collect();
         json!({
             "id": report.id,
             "name": report.labels.name,
             "environment": report.labels.environment,
             "region": report.labels.region,
             "server": report.server,
-            "reachable": answered.is_some(),
-            "version": answered.and_then(|answered| answered.version.as_ref().ok()),
-            "latency_ms": answered.map(|answered| (answered.latency.as_secs_f64() * 1e6).round() / 1e3),
-            "nodes": answered.and_then(|answered| answered.nodes.as_ref().ok()),
-            "namespaces": answered.and_then(|answered| answered.namespaces.as_ref().ok()),
+            "reachable": result.is_some(),
+            "version": result.and_then(|result| result.version.as_ref().ok()),
+            "latency_ms": result.map(|result| (result.latency.as_secs_f64() * 1e6).round() / 1e3),
+            "nodes": result.and_then(|result| result.nodes.as_ref().ok()),
+            "namespaces": result.and_then(|result| result.namespaces.as_ref().ok()),
             "refusals": refusals,
         })
     };

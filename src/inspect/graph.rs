@@ -1,33 +1,31 @@
-//! What was found: objects, how they hang together, and what could not be found out. A pure model, for every form of output.
+//! The objects, how they depend on each other, and what could not be read. Pure; every output format renders it.
 //!
-//! It holds names and states. No value is ever put in here: not of a Secret, of an environment variable, or of an annotation.
+//! It holds names and states, and no value of a Secret, an environment variable or an annotation.
 
 use std::fmt;
 
-use crate::inspect::kind::Kind;
+use crate::inspect::resource::Kind;
 use crate::object::ClusterRef;
 use crate::text::one_line;
 
-/// The longest foreign name that is shown, in characters: that of a DNS subdomain.
+/// The longest name in the output, in characters: that of a DNS subdomain.
 const NAME_LIMIT: usize = 253;
 
-/// Which object. Names and kinds are what somebody wrote and may be anything.
+/// Identifies an object. Kind and name come from manifests and may be any text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ObjectId {
-    /// `Local` means the cluster of the object that was asked about.
+    /// `None` means the cluster of the inspected object.
     pub(crate) cluster: ClusterRef,
-    /// Its API group; empty for the core group.
+    /// Empty for the core group.
     pub(crate) group: String,
-    /// What it is.
     pub(crate) kind: String,
-    /// Where it is; none for an object of the cluster, and where that is not known.
+    /// `None` means that the object is cluster-scoped, or an owner of an unknown kind.
     pub(crate) namespace: Option<String>,
-    /// Its name.
     pub(crate) name: String,
 }
 
 impl ObjectId {
-    /// An object of a known kind in the cluster that is asked.
+    /// An object of a known kind in the cluster of the inspected object.
     pub(crate) fn new(kind: Kind, namespace: Option<&str>, name: &str) -> Self {
         Self {
             cluster: ClusterRef::Local,
@@ -40,7 +38,7 @@ impl ObjectId {
 }
 
 impl fmt::Display for ObjectId {
-    /// On one line, whatever the names are.
+    /// On one line, whatever the names contain.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", one_line(&self.kind, NAME_LIMIT))?;
         if let Some(namespace) = &self.namespace {
@@ -51,22 +49,22 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// What is known of an object's being.
+/// Whether an object exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// It was read.
+    /// podcreds read it.
     Exists,
-    /// The API server has none of this name, or another one than was meant.
+    /// The API server does not have it, or has another object with this name.
     Missing,
-    /// It could not be read: see the refusals.
+    /// It could not be read; the refusals say why.
     Unread,
-    /// It is only named: of a kind that is not looked at.
+    /// Another object references it, but podcreds did not read it.
     Named,
 }
 
 impl State {
-    /// The word for it.
-    pub(crate) fn word(self) -> &'static str {
+    /// The value of `state` in JSON.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Exists => "exists",
             Self::Missing => "missing",
@@ -76,18 +74,18 @@ impl State {
     }
 }
 
-/// What else was seen of an object.
+/// A remark about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Detail {
-    /// Of a pod or claim.
+    /// The phase of a pod or PersistentVolumeClaim.
     Phase(String),
-    /// The volume of a claim.
+    /// The PersistentVolume that a claim is bound to.
     Volume(String),
-    /// Whether a node is.
+    /// Whether a node is ready.
     Ready(bool),
-    /// The kubelet's version.
+    /// The version of a node's kubelet.
     Kubelet(String),
-    /// It is about to go.
+    /// It has a deletion timestamp.
     Deleting,
 }
 
@@ -104,39 +102,35 @@ impl fmt::Display for Detail {
     }
 }
 
-/// An object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Node {
-    /// Which.
     pub(crate) id: ObjectId,
-    /// Whether it is there.
     pub(crate) state: State,
-    /// What else was seen.
     pub(crate) details: Vec<Detail>,
 }
 
-/// Where a node is in its graph.
+/// The index of a node in its graph.
 pub(crate) type Index = usize;
 
-/// How two objects hang together.
+/// How one object depends on another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Relation {
-    /// A pod by its ReplicaSet.
+    /// From a pod to its ReplicaSet.
     OwnedBy,
-    /// A ReplicaSet its pods.
+    /// From a ReplicaSet to its pods.
     Owns,
-    /// A pod on its node.
+    /// From a pod to its node.
     RunsOn,
-    /// A pod as its service account.
+    /// From a pod to its service account.
     RunsAs,
-    /// A pod a Secret, a ConfigMap or a claim.
+    /// From a pod to a Secret, ConfigMap, Service or claim.
     Uses,
-    /// A service account a Secret or ConfigMap.
+    /// From a service account to an object that podcreds' annotations reference.
     MayRead,
 }
 
 impl Relation {
-    /// Its name in machine-readable output.
+    /// The value of `relation` in JSON.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::OwnedBy => "owned_by",
@@ -149,37 +143,32 @@ impl Relation {
     }
 }
 
-/// What an account may do with an object.
+/// The permissions of a service account on an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Access {
-    /// The verbs that it may.
     pub(crate) allowed: Vec<&'static str>,
-    /// The verbs that it may not.
     pub(crate) denied: Vec<&'static str>,
-    /// What would grant those that it may not.
+    /// The rule that would grant the denied verbs.
     pub(crate) remedy: Option<String>,
 }
 
-/// That two objects hang together.
+/// A dependency between two objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Edge {
-    /// From here …
     pub(crate) from: Index,
-    /// … to here.
     pub(crate) to: Index,
-    /// How.
     pub(crate) relation: Relation,
-    /// By what: `volume certs`, `env DB_HOST of container app`.
+    /// The references: `volume certs`, `env DB_HOST of container app`.
     pub(crate) by: Vec<String>,
-    /// Whether all of these let it be missing.
+    /// Whether all references are optional.
     pub(crate) optional: bool,
-    /// What the account may; for [`Relation::MayRead`] alone.
+    /// Only for [`Relation::MayRead`].
     pub(crate) access: Option<Access>,
 }
 
 impl Edge {
-    /// The relation in words, with what an account may.
-    pub(crate) fn words(&self) -> String {
+    /// The relation in the output for people.
+    pub(crate) fn label(&self) -> String {
         match (self.relation, &self.access) {
             (Relation::OwnedBy, _) => "owned by".to_owned(),
             (Relation::Owns, _) => "owns".to_owned(),
@@ -196,30 +185,29 @@ impl Edge {
     }
 }
 
-/// That an object may own more than was looked at, because a list ends somewhere. How many, the API server does not say of
-/// a list with a label selector.
+/// An owner may own more objects than podcreds read of a list. The API server does not report the total of a list with a
+/// label selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct More {
-    /// The owner.
-    pub(crate) of: Index,
-    /// What else it may own.
+pub(crate) struct Truncated {
+    pub(crate) owner: Index,
+    /// The kind of the list.
     pub(crate) kind: Kind,
 }
 
-impl fmt::Display for More {
+impl fmt::Display for Truncated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "perhaps more of kind {}: the list goes on", self.kind)
+        write!(f, "list truncated: more {} may exist", self.kind.plural())
     }
 }
 
-/// What could not be read.
+/// A request that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     /// The verb and the object.
     pub(crate) what: String,
-    /// What the API server or the network said.
+    /// The error.
     pub(crate) reason: String,
-    /// What would allow it, if that is known.
+    /// The rule that would allow the request, if permissions are the cause.
     pub(crate) remedy: Option<String>,
 }
 
@@ -230,57 +218,54 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// All that was found. The first node is the object that was asked about.
+/// The first node is the inspected object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Graph {
-    /// The objects, each once.
+    /// Each object once.
     pub(crate) nodes: Vec<Node>,
-    /// How they hang together, each pair once a relation.
+    /// Each pair of objects once per relation.
     pub(crate) edges: Vec<Edge>,
-    /// What was left out.
-    pub(crate) more: Vec<More>,
-    /// What could not be read.
+    pub(crate) truncated: Vec<Truncated>,
     pub(crate) refusals: Vec<Refusal>,
-    /// What is wrong with our annotations.
-    pub(crate) problems: Vec<String>,
+    /// The errors in podcreds' annotations.
+    pub(crate) annotation_errors: Vec<String>,
 }
 
 impl Graph {
-    /// Where an object is, if it is here.
     pub(crate) fn find(&self, id: &ObjectId) -> Option<Index> {
         self.nodes.iter().position(|node| node.id == *id)
     }
 
-    /// Puts an object here as one that is only named, unless it is here already.
-    pub(crate) fn put(&mut self, id: ObjectId) -> Index {
+    /// Adds an object that podcreds has not read yet. Returns the existing node if there is one.
+    pub(crate) fn add(&mut self, id: ObjectId) -> Index {
         self.find(&id).unwrap_or_else(|| {
             self.nodes.push(Node { id, state: State::Named, details: Vec::new() });
             self.nodes.len() - 1
         })
     }
 
-    /// Says that two objects hang together, once.
+    /// Adds an edge. Returns the existing edge if there is one.
     pub(crate) fn connect(&mut self, from: Index, relation: Relation, to: Index) -> &mut Edge {
-        let known = |edge: &Edge| (edge.from, edge.relation, edge.to) == (from, relation, to);
-        let at = self.edges.iter().position(known).unwrap_or(self.edges.len());
+        let is_same = |edge: &Edge| (edge.from, edge.relation, edge.to) == (from, relation, to);
+        let at = self.edges.iter().position(is_same).unwrap_or(self.edges.len());
         if at == self.edges.len() {
             self.edges.push(Edge { from, to, relation, by: Vec::new(), optional: false, access: None });
         }
         &mut self.edges[at]
     }
 
-    /// The edges that begin at a node, in their order.
+    /// The edges that begin at a node, in insertion order.
     pub(crate) fn edges_from(&self, index: Index) -> impl Iterator<Item = &Edge> {
         self.edges.iter().filter(move |edge| edge.from == index)
     }
 
-    /// Whether all that use an object let it be missing.
+    /// Whether every reference to an object is optional.
     pub(crate) fn is_optional(&self, index: Index) -> bool {
         let mut uses = self.edges.iter().filter(|edge| edge.to == index && edge.relation == Relation::Uses);
         uses.clone().next().is_some() && uses.all(|edge| edge.optional)
     }
 
-    /// What is said of a node beside its name: whether it is there, if that is not as it should be, and what was seen.
+    /// The remarks about a node: its state unless it exists, and its details.
     pub(crate) fn remarks(&self, index: Index) -> String {
         let Node { state, details, id } = &self.nodes[index];
         let state = match state {
@@ -288,7 +273,7 @@ impl Graph {
             State::Missing if self.is_optional(index) => Some("missing, optional".to_owned()),
             State::Missing => Some("missing".to_owned()),
             State::Unread => Some("could not be read".to_owned()),
-            State::Named if id.cluster != ClusterRef::Local => Some("not looked at".to_owned()),
+            State::Named if id.cluster != ClusterRef::Local => Some("not read".to_owned()),
             State::Named => None,
         };
         let remarks: Vec<_> = state.into_iter().chain(details.iter().map(ToString::to_string)).collect();

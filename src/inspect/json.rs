@@ -1,11 +1,10 @@
-//! A graph as JSON, in a shape that stays: `docs/inspect.md` has it.
+//! Renders a graph as JSON. `docs/inspect.md` documents the fields, which are stable.
 
 use serde_json::{Value, json};
 
 use crate::inspect::graph::{Detail, Edge, Graph, Index, Node, ObjectId, Relation};
-use crate::inspect::selector::encode;
+use crate::inspect::resource::percent_encode;
 
-/// Writes one JSON object.
 pub(crate) fn render(graph: &Graph) -> String {
     let id = |index: Index| id(&graph.nodes[index].id);
     let edge = |edge: &Edge| {
@@ -29,11 +28,11 @@ pub(crate) fn render(graph: &Graph) -> String {
         "root": graph.nodes.first().map(|_| id(0)),
         "nodes": graph.nodes.iter().map(node).collect::<Vec<_>>(),
         "edges": graph.edges.iter().map(edge).collect::<Vec<_>>(),
-        "more": graph.more.iter().map(|more| json!({"of": id(more.of), "kind": more.kind.name()})).collect::<Vec<_>>(),
+        "more": graph.truncated.iter().map(|list| json!({"of": id(list.owner), "kind": list.kind.name()})).collect::<Vec<_>>(),
         "refusals": graph.refusals.iter().map(|refusal| json!({
             "what": refusal.what, "reason": refusal.reason, "remedy": refusal.remedy,
         })).collect::<Vec<_>>(),
-        "problems": graph.problems,
+        "problems": graph.annotation_errors,
     });
     format!("{document:#}\n")
 }
@@ -46,7 +45,7 @@ fn node(node: &Node) -> Value {
         "kind": object.kind,
         "namespace": object.namespace,
         "name": object.name,
-        "state": state.word(),
+        "state": state.name(),
     });
     if let Some(cluster) = object.cluster.id() {
         value["cluster"] = json!(cluster.as_str());
@@ -64,14 +63,15 @@ fn node(node: &Node) -> Value {
     value
 }
 
-/// `[CLUSTER:]KIND[.GROUP]/[NAMESPACE/]NAME`, each part percent-encoded where it holds what no name of Kubernetes does, so
-/// that no two objects have one id.
+/// `[CLUSTER:]KIND[.GROUP]/[NAMESPACE/]NAME`. Percent-encoding each part makes the ID unique, whatever the names contain.
 fn id(object: &ObjectId) -> String {
     let ObjectId { cluster, group, kind, namespace, name } = object;
-    let cluster = cluster.id().map(|cluster| format!("{}:", encode(cluster.as_str()))).unwrap_or_default();
-    // A dot would stand for the group that follows.
-    let kind = encode(kind).replace('.', "%2E");
-    let group = if group.is_empty() { String::new() } else { format!(".{}", encode(group)) };
-    let namespace = namespace.as_ref().map(|namespace| format!("{}/", encode(namespace))).unwrap_or_default();
-    format!("{cluster}{kind}{group}/{namespace}{}", encode(name))
+    let cluster =
+        cluster.id().map(|cluster| format!("{}:", percent_encode(cluster.as_str()))).unwrap_or_default();
+    // An unencoded dot separates the group.
+    let kind = percent_encode(kind).replace('.', "%2E");
+    let group = if group.is_empty() { String::new() } else { format!(".{}", percent_encode(group)) };
+    let namespace =
+        namespace.as_ref().map(|namespace| format!("{}/", percent_encode(namespace))).unwrap_or_default();
+    format!("{cluster}{kind}{group}/{namespace}{}", percent_encode(name))
 }

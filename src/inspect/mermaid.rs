@@ -1,4 +1,4 @@
-//! A graph as a Mermaid flowchart, which Markdown shows at many places.
+//! Renders a graph as a Mermaid flowchart, which many Markdown viewers show.
 //! Source: <https://mermaid.js.org/syntax/flowchart.html>
 
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::fmt::Write;
 use crate::inspect::graph::{Graph, State};
 use crate::text::is_shown;
 
-/// Writes one `flowchart`. What could not be read is a comment above its end.
+/// Errors become comments at the end.
 pub(crate) fn render(graph: &Graph) -> String {
     let mut text = String::from("flowchart LR\n");
     for (index, node) in graph.nodes.iter().enumerate() {
@@ -18,24 +18,25 @@ pub(crate) fn render(graph: &Graph) -> String {
         let class = match node.state {
             State::Exists => "",
             State::Missing if !graph.is_optional(index) => ":::missing",
-            State::Missing | State::Unread | State::Named => ":::unseen",
+            State::Missing | State::Unread | State::Named => ":::unread",
         };
         let _ = writeln!(text, "  n{index}[\"{label}\"]{class}");
     }
     for edge in &graph.edges {
-        let mut label = quoted(&edge.words());
+        let mut label = quoted(&edge.label());
         for place in &edge.by {
             let _ = write!(label, "<br/>{}", quoted(place));
         }
         let arrow = if edge.optional { "-.->" } else { "-->" };
         let _ = writeln!(text, "  n{} {arrow}|\"{label}\"| n{}", edge.from, edge.to);
     }
-    for (index, more) in graph.more.iter().enumerate() {
-        let _ = writeln!(text, "  n{} --- m{index}[\"{}\"]", more.of, quoted(&more.to_string()));
+    for (index, list) in graph.truncated.iter().enumerate() {
+        let _ = writeln!(text, "  n{} --- m{index}[\"{}\"]", list.owner, quoted(&list.to_string()));
     }
-    text.push_str("  classDef missing stroke:#c00\n  classDef unseen stroke-dasharray:4\n");
-    for line in graph.problems.iter().cloned().chain(graph.refusals.iter().map(ToString::to_string)) {
-        // A comment is a line of its own; with braces in it older versions take it for a directive.
+    text.push_str("  classDef missing stroke:#c00\n  classDef unread stroke-dasharray:4\n");
+    for line in graph.annotation_errors.iter().cloned().chain(graph.refusals.iter().map(ToString::to_string))
+    {
+        // Older versions parse a comment that contains braces as a directive.
         let line: String = line
             .chars()
             .map(|c| if is_shown(c) { c } else { ' ' })
@@ -46,7 +47,7 @@ pub(crate) fn render(graph: &Graph) -> String {
     text
 }
 
-/// Text inside double quotes: all but what is plain in every context becomes an entity, `#` and the number of the character.
+/// Escapes text for double quotes: every character that may have a meaning in some context becomes the entity `#CODE;`.
 /// Source: <https://mermaid.js.org/syntax/flowchart.html#entity-codes-to-escape-characters>
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len());

@@ -1,90 +1,82 @@
-//! `podcreds inspect`: what a pod, or an owner of pods, hangs on, as far as the rights reach. And which clusters there are.
+//! `podcreds inspect`: the objects that a pod or workload depends on, as far as RBAC permits, and the state of the clusters.
 //!
-//! `walk` reads, through `api` and `uses`, into the pure `graph`; `tree`, `json`, `dot` and `mermaid` write it, each with one
-//! function from a graph to text. No value is asked for or kept: of Secrets and ConfigMaps the metadata alone is read.
+//! `walk` reads objects, with the types of `api` and `references`, into the pure `graph`, which `tree`, `json` and `mermaid`
+//! render. podcreds neither requests nor keeps values: it reads the metadata of Secrets and ConfigMaps only.
 
 mod api;
 pub mod clusters;
-mod dot;
 mod graph;
 mod json;
-mod kind;
 mod mermaid;
-mod selector;
-mod target;
+mod references;
+mod resource;
 mod tree;
-mod uses;
 mod walk;
 
 use std::time::Duration;
 
 pub(crate) use graph::Graph;
-pub(crate) use target::{Target, TargetError};
+pub(crate) use resource::{Target, TargetError};
 
 use crate::annotations::ReferenceScope;
 use crate::kube::Cause;
 use crate::kube::config::registry::Clusters;
 use crate::object::ClusterRef;
 
-/// What is asked.
+/// The object to inspect.
 #[derive(Clone, Debug)]
-pub(crate) struct Question {
-    /// About which object.
+pub(crate) struct Query {
     pub(crate) target: Target,
+    /// `None` means the local cluster.
     pub(crate) cluster: ClusterRef,
-    /// In which namespace it is, and where what its annotations name is looked for.
+    /// Its namespace, and the default namespaces of the objects that its annotations reference.
     pub(crate) scope: ReferenceScope,
-    /// Whether its name is a guess: host names are cut and can be set.
+    /// Whether its name is a guess: hostnames are truncated and can be set.
     pub(crate) named_by_host: bool,
-    /// Which annotations are ours.
+    /// The prefix of podcreds' annotation keys.
     pub(crate) prefix: String,
-    /// The bound on all requests together.
+    /// The time limit for all requests together.
     pub(crate) timeout: Duration,
 }
 
-/// The forms of output.
+/// The output formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// For people.
     Tree,
     /// For programs.
     Json,
-    /// For Graphviz.
-    Dot,
     /// For Markdown.
     Mermaid,
 }
 
 impl Format {
-    /// Writes a graph, ended by a new line.
+    /// Renders a graph, with a final newline.
     pub(crate) fn render(self, graph: &Graph) -> String {
         match self {
             Self::Tree => tree::render(graph),
             Self::Json => json::render(graph),
-            Self::Dot => dot::render(graph),
             Self::Mermaid => mermaid::render(graph),
         }
     }
 }
 
-/// Reads what the object hangs on. Each request is made once: what is refused is in the graph, with the rule that would
-/// allow it.
+/// Reads the objects that the target depends on. Each request is made once; the graph has those that failed, with the rule
+/// that would allow them.
 ///
 /// # Errors
-/// If the object itself cannot be read.
-pub(crate) fn inspect(clusters: &Clusters, question: &Question) -> Result<Graph, Error> {
-    walk::walk(clusters, question)
+/// If the target itself cannot be read.
+pub(crate) fn inspect(clusters: &Clusters, query: &Query) -> Result<Graph, Error> {
+    walk::walk(clusters, query)
 }
 
-/// Why the object that was asked about could not be read.
+/// Why the target could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{object}: {cause}{}", hint.iter().map(|hint| format!("; {hint}")).collect::<String>())]
 pub(crate) struct Error {
-    /// Which.
     pub(crate) object: String,
-    /// Why.
     pub(crate) cause: Box<Cause>,
-    /// What to do about it, if that is known.
+    /// The remedy, if it is known.
     pub(crate) hint: Option<String>,
 }
 

@@ -1,20 +1,20 @@
-//! The output formats: their layout, and that no name can break out of them.
+//! Golden tests of the output formats, and a property: no name escapes its place in any of them.
 
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::Format;
-use super::graph::{Access, Detail, Graph, More, ObjectId, Refusal, Relation, State};
-use super::kind::Kind;
+use super::graph::{Access, Detail, Graph, ObjectId, Refusal, Relation, State, Truncated};
+use super::resource::Kind;
 use crate::object::{ClusterId, ClusterRef};
 use crate::text::is_shown;
 
-/// A pod with one node of every kind.
+/// A pod with one node of each relation, state and detail.
 fn graph() -> Graph {
     let mut graph = Graph::default();
     let id = |kind, name: &str| ObjectId::new(kind, Some("prod"), name);
     let mut put = |id: ObjectId, state, details: &[Detail]| {
-        let index = graph.put(id);
+        let index = graph.add(id);
         graph.nodes[index].state = state;
         graph.nodes[index].details = details.to_vec();
         index
@@ -79,33 +79,33 @@ fn graph() -> Graph {
         denied: vec!["watch"],
         remedy: Some("needs the rule {…}".into()),
     });
-    graph.more.push(More { of: set, kind: Kind::Pod });
+    graph.truncated.push(Truncated { owner: set, kind: Kind::Pod });
     graph.refusals.push(Refusal {
         what: "get ServiceAccount prod/app".into(),
         reason: "forbidden: test".into(),
         remedy: Some("needs the rule {…}".into()),
     });
-    graph.problems.push("podcreds.io/x.secert: test".into());
+    graph.annotation_errors.push("podcreds.io/x.secert: test".into());
     graph
 }
 
 #[test]
-fn a_tree_shows_how_objects_are_connected() {
+fn a_tree_shows_dependencies_and_errors() {
     let expected = "\
 Pod prod/app-0 (Running, being deleted)
 ├── owned by ReplicaSet app
 │   ├── owned by Rollout app
-│   └── perhaps more of kind Pod: the list goes on
+│   └── list truncated: more pods may exist
 ├── runs on Node node-1 (not ready, kubelet v1.20.2)
 ├── runs as ServiceAccount app (could not be read)
 │   └── may get, may not watch Secret db: needs the rule {…}
 ├── uses Secret db: annotation podcreds.io/db.secret, env A of container app, env B of container app, env C of container app and 1 more
 ├── uses Secret tls (missing): volume certs
 ├── uses ConfigMap other/extra (missing, optional): envFrom of container app
-├── uses Secret prod/db of cluster hub (not looked at): annotation podcreds.io/hub.secret
+├── uses Secret prod/db of cluster hub (not read): annotation podcreds.io/hub.secret
 └── uses PersistentVolumeClaim data (Bound, volume pv-1): volume data
 
-wrong annotations:
+invalid annotations:
   podcreds.io/x.secert: test
 
 could not be read:
@@ -115,10 +115,10 @@ could not be read:
 }
 
 #[test]
-fn an_object_that_owns_itself_is_shown_once() {
+fn an_ownership_cycle_is_shown_once() {
     let mut graph = Graph::default();
     let id = |name: &str| ObjectId::new(Kind::Job, Some("prod"), name);
-    let (a, b) = (graph.put(id("a")), graph.put(id("b")));
+    let (a, b) = (graph.add(id("a")), graph.add(id("b")));
     graph.connect(a, Relation::OwnedBy, b);
     graph.connect(b, Relation::OwnedBy, a);
     assert_eq!(Format::Tree.render(&graph), "Job prod/a\n└── owned by Job b\n    └── owned by Job a\n");
@@ -170,7 +170,7 @@ fn similar_objects_have_different_ids() {
         (Some("hub"), "", "A", None, "x"),
         (None, "", "hub:A", None, "x"),
     ] {
-        graph.put(ObjectId {
+        graph.add(ObjectId {
             cluster: cluster.map_or(ClusterRef::Local, |id| ClusterRef::Named(ClusterId::parse(id).unwrap())),
             group: group.to_owned(),
             kind: kind.to_owned(),
@@ -185,36 +185,23 @@ fn similar_objects_have_different_ids() {
 }
 
 #[test]
-fn dot_and_mermaid_show_every_node_and_edge() {
+fn mermaid_shows_every_node_and_edge() {
     let graph = graph();
-    let dot = Format::Dot.render(&graph);
-    for line in [
-        "// get ServiceAccount prod/app: forbidden: test; needs the rule {…}",
-        "  n0 [label=\"Pod prod/app-0\\nRunning, being deleted\"];",
-        "  n2 [label=\"Rollout app\", style=dashed];",
-        "  n6 [label=\"Secret prod/tls\\nmissing\", color=red];",
-        "  n7 [label=\"ConfigMap other/extra\\nmissing, optional\", style=dashed];",
-        "  n0 -> n6 [label=\"uses\\nvolume certs\"];",
-        "  n4 -> n5 [label=\"may get, may not watch\"];",
-        "  n1 -> m0;",
-    ] {
-        assert!(dot.lines().any(|other| other == line), "{line}\nis not in\n{dot}");
-    }
     let mermaid = Format::Mermaid.render(&graph);
     for line in [
         "  n0[\"Pod prod/app-0<br/>Running, being deleted\"]",
-        "  n2[\"Rollout app\"]:::unseen",
+        "  n2[\"Rollout app\"]:::unread",
         "  n6[\"Secret prod/tls<br/>missing\"]:::missing",
         "  n0 -->|\"uses<br/>volume certs\"| n6",
         "  n0 -.->|\"uses<br/>envFrom of container app\"| n7",
-        "  n1 --- m0[\"perhaps more of kind Pod#58; the list goes on\"]",
+        "  n1 --- m0[\"list truncated#58; more pods may exist\"]",
         "  %% get ServiceAccount prod/app: forbidden: test; needs the rule …",
     ] {
         assert!(mermaid.lines().any(|other| other == line), "{line}\nis not in\n{mermaid}");
     }
 }
 
-/// Two objects connected by an edge, where every name is this text.
+/// Two objects and a reference between them, where every name is this text.
 fn named(text: &str) -> Graph {
     let mut graph = Graph::default();
     let id = |kind: &str| ObjectId {
@@ -224,43 +211,20 @@ fn named(text: &str) -> Graph {
         namespace: Some(text.to_owned()),
         name: text.to_owned(),
     };
-    let (from, to) = (graph.put(id(&format!("{text}x"))), graph.put(id(text)));
+    let (from, to) = (graph.add(id(&format!("{text}x"))), graph.add(id(text)));
     graph.nodes[to].details = vec![Detail::Phase(text.to_owned()), Detail::Volume(text.to_owned())];
     graph.connect(from, Relation::Uses, to).by = vec![text.to_owned()];
     graph.refusals.push(Refusal { what: text.to_owned(), reason: text.to_owned(), remedy: None });
-    graph.problems.push(text.to_owned());
+    graph.annotation_errors.push(text.to_owned());
     graph
 }
 
-/// The text as shown in formats that keep it on one line.
+/// The text with control characters replaced, as it appears on one line.
 fn shown(text: &str) -> String {
     text.chars().map(|c| if is_shown(c) { c } else { ' ' }).collect()
 }
 
-/// Reads a label of the DOT language up to its closing quote, and returns the remaining text too.
-fn dot_label(text: &str) -> (String, &str) {
-    let mut label = String::new();
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '"' => return (label.replace("&amp;", "&"), &text[at + 1..]),
-            '\\' => match chars.next().expect("an escape is whole").1 {
-                'n' => label.push('\n'),
-                c @ ('"' | '\\') => label.push(c),
-                other => panic!("\\{other} is another escape"),
-            },
-            // Any other `&` would start an entity.
-            '&' => {
-                assert!(text[at..].starts_with("&amp;"), "{text}");
-                label.push(c);
-            }
-            c => label.push(c),
-        }
-    }
-    panic!("no end in {text}");
-}
-
-/// Reads a label of Mermaid up to its closing quote, and returns the remaining text too.
+/// Parses a Mermaid label up to its closing quote; also returns the rest.
 fn mermaid_label(text: &str) -> (String, &str) {
     let (label, rest) = text.split_once('"').expect("a label ends");
     let mut read = String::new();
@@ -280,7 +244,7 @@ fn mermaid_label(text: &str) -> (String, &str) {
 
 proptest! {
     #[test]
-    fn no_name_breaks_out_of_any_format(text in "(\\PC|[\"\\\\&#;|`<>{}\\[\\]\\n\\r\u{1b}\u{202e}%/:. -]){1,40}") {
+    fn no_name_escapes_its_place_in_any_format(text in "(\\PC|[\"\\\\&#;|`<>{}\\[\\]\\n\\r\u{1b}\u{202e}%/:. -]){1,40}") {
         let graph = named(&text);
         let plain = shown(&text);
         let label = format!("{plain} {plain}/{plain}\n{plain}, volume {plain}");
@@ -295,17 +259,10 @@ proptest! {
         prop_assert_eq!(json["edges"][0]["by"][0].as_str(), Some(text.as_str()));
         prop_assert!(json["nodes"][0]["id"] != json["nodes"][1]["id"]);
 
-        let dot = Format::Dot.render(&graph);
-        let lines: Vec<_> = dot.lines().collect();
-        prop_assert!(lines[0].starts_with("// ") && lines[1].starts_with("// "));
-        prop_assert_eq!(lines.len(), 9);
-        prop_assert_eq!(dot_label(lines[6].strip_prefix("  n1 [label=\"").unwrap()), (label.clone(), ", style=dashed];"));
-        prop_assert_eq!(dot_label(lines[7].strip_prefix("  n0 -> n1 [label=\"").unwrap()), (place.clone(), "];"));
-
         let mermaid = Format::Mermaid.render(&graph);
         let lines: Vec<_> = mermaid.lines().collect();
         prop_assert_eq!(lines.len(), 8);
-        prop_assert_eq!(mermaid_label(lines[2].strip_prefix("  n1[\"").unwrap()), (label, "]:::unseen"));
+        prop_assert_eq!(mermaid_label(lines[2].strip_prefix("  n1[\"").unwrap()), (label, "]:::unread"));
         prop_assert_eq!(mermaid_label(lines[3].strip_prefix("  n0 -->|\"").unwrap()), (place, "| n1"));
         prop_assert!(lines[6].starts_with("  %% ") && lines[7].starts_with("  %% "));
         let has_braces = lines[6].contains(['{', '}']);

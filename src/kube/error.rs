@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::kube::auth::exec::PluginError;
 use crate::kube::config::server::Server;
+use crate::kube::rbac::Rule;
 use crate::kube::upstream_texts::Denial;
 use crate::object::{Kind, ObjectRef};
 
@@ -254,12 +255,17 @@ impl Cause {
     }
 }
 
+/// The subject of the binding: the account that the request is authenticated as.
+const CURRENT_USER: &str = "that user or service account";
+
 /// The rule that every version of Kubernetes understands. Constrained impersonation (KEP-5284) is a narrower alternative.
 fn impersonation_rule(resource: &str, mode: Option<&str>) -> String {
     let group = if matches!(resource, "uids" | "userextras") { "authentication.k8s.io" } else { "" };
     let resource = if resource == "userextras" { "userextras/KEY" } else { resource };
+    let rule = Rule { group, resource, name: None, verbs: "impersonate" };
     let mut rule = format!(
-        "the kubeconfig impersonates another user (as): a ClusterRole, bound to that user or service account by a ClusterRoleBinding, needs the rule {{apiGroups: [\"{group}\"], resources: [{resource}], verbs: [impersonate]}}; as-groups needs the same for groups, and as-uid and as-user-extra for uids and userextras/KEY in apiGroup authentication.k8s.io"
+        "the kubeconfig impersonates another user (as): {}; as-groups needs the same for groups, and as-uid and as-user-extra for uids and userextras/KEY in apiGroup authentication.k8s.io",
+        rule.grant(None, CURRENT_USER)
     );
     if let Some(mode) = mode {
         rule.push_str(&format!(
@@ -270,18 +276,15 @@ fn impersonation_rule(resource: &str, mode: Option<&str>) -> String {
 }
 
 fn object_rule(object: &ObjectRef, verb: &str) -> String {
-    let names = match object.kind {
+    let name = match object.kind {
         // The names of a Deployment's pods, and of their Events, are not known when the Role is written.
-        Kind::Pod | Kind::Event => String::new(),
-        Kind::Secret | Kind::ConfigMap | Kind::Service => format!(", resourceNames: [{}]", object.name()),
+        Kind::Pod | Kind::Event => None,
+        Kind::Secret | Kind::ConfigMap | Kind::Service => Some(object.name()),
     };
     // The account that creates Events also updates their count.
-    let verb = if object.kind == Kind::Event { "create, patch" } else { verb };
-    format!(
-        "a Role in namespace {}, bound to that user or service account by a RoleBinding there, needs the rule {{apiGroups: [\"\"], resources: [{}]{names}, verbs: [{verb}]}}",
-        object.namespace,
-        object.kind.resource()
-    )
+    let verbs = if object.kind == Kind::Event { "create, patch" } else { verb };
+    let rule = Rule { group: "", resource: object.kind.resource(), name, verbs };
+    rule.grant(Some(&object.namespace.to_string()), CURRENT_USER)
 }
 
 #[cfg(test)]
@@ -339,7 +342,7 @@ mod tests {
     #[test]
     fn a_denied_impersonation_hints_at_the_rule_that_every_version_understands() {
         let users = "needs the rule {apiGroups: [\"\"], resources: [users], verbs: [impersonate]}";
-        let extras = "needs the rule {apiGroups: [\"authentication.k8s.io\"], resources: [userextras/KEY], verbs: [impersonate]}";
+        let extras = "needs the rule {apiGroups: [authentication.k8s.io], resources: [userextras/KEY], verbs: [impersonate]}";
         let narrower =
             "impersonate:user-info in apiGroup authentication.k8s.io and impersonate-on:user-info:VERB";
         for (denied, rule, names_mode) in [

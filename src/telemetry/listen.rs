@@ -58,7 +58,7 @@ impl Listen {
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("--listen: {address} cannot be listened on: {cause}; name another address, or off")]
+#[error("cannot listen on {address}: {cause}")]
 pub(crate) struct Error {
     address: SocketAddr,
     cause: io::Error,

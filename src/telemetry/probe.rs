@@ -16,7 +16,7 @@ const SHOWN_LIMIT: usize = 200;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// There is nobody to ask.
-    #[error("--listen is off, so there is no sidecar to ask: name the address that the sidecar listens on")]
+    #[error("the sidecar has no listener: --listen is off")]
     Off,
     /// Nobody answers.
     #[error("http://{address}/readyz does not answer: {cause}")]

@@ -6,7 +6,6 @@ use crate::bundle::Bundle;
 use crate::credential::FileMode;
 use crate::secret::SecretBytes;
 
-/// A directory as it should be.
 #[derive(Default)]
 pub(crate) struct Directory<'a> {
     pub(crate) mode: u32,
@@ -16,14 +15,13 @@ pub(crate) struct Directory<'a> {
     pub(crate) directories: BTreeMap<&'a str, Directory<'a>>,
 }
 
-/// A file as it should be.
 pub(crate) struct File<'a> {
     pub(crate) mode: u32,
     pub(crate) content: &'a SecretBytes,
 }
 
 impl<'a> Directory<'a> {
-    /// The whole volume. A directory can be entered and listed by all who may read a file below it.
+    /// The root of the volume. Every user who may read a file may enter and list the directories above it.
     pub(crate) fn from_bundle(bundle: &'a Bundle, default_mode: FileMode) -> Self {
         let mut root = Self::default();
         for (path, file) in bundle {
@@ -46,7 +44,7 @@ impl<'a> Directory<'a> {
         }
     }
 
-    /// What is recorded of this tree: the path of each directory, with a slash at the end, and the files at the top.
+    /// The paths for the record: each directory, with a slash at the end, and the files at the top.
     pub(crate) fn recorded_paths(&self) -> BTreeSet<String> {
         let mut paths = self.files.keys().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
         self.add_directories("", &mut paths);
@@ -61,7 +59,7 @@ impl<'a> Directory<'a> {
         }
     }
 
-    /// All files in and below this directory, each with its path behind `prefix`.
+    /// All files in and below this directory. `prefix` is the path of this directory.
     pub(crate) fn all_files(&self, prefix: &str) -> Vec<(String, &File<'a>)> {
         let mut files: Vec<_> =
             self.files.iter().map(|(name, file)| (format!("{prefix}{name}"), file)).collect();

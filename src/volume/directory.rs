@@ -6,10 +6,9 @@
 //! db/..2026_11_20_17_40_01.123456789/password
 //! ```
 //!
-//! A version never changes once `..data` leads to it. A reader that resolves `..data` once sees one version; a reader that
+//! A version never changes once `..data` points to it. A reader that resolves `..data` once sees one version; a reader that
 //! opens a path sees the old version or the new one, at every instant and after a crash at any instruction: links for new
-//! names are made before the swap, when they lead nowhere, and links of old names are removed after it, when they lead
-//! nowhere again.
+//! names are created before the swap, while they dangle, and links of old names are removed after it, when they dangle again.
 //!
 //! Source: the kubelet's `AtomicWriter`, <https://pkg.go.dev/k8s.io/kubernetes/pkg/volume/util#AtomicWriter>
 
@@ -24,10 +23,10 @@ use rustix::io::Errno;
 use crate::volume::desired::{Directory, File};
 use crate::volume::tree::{self, Kind};
 
-/// The link to the current version, and the name under which the next one is made.
+/// The link to the current version, and the temporary name of the link to the next one.
 pub(crate) const DATA: &str = "..data";
 pub(crate) const NEXT_DATA: &str = "..data_tmp";
-/// How many earlier versions of a directory are kept for their grace at most.
+/// The maximum number of earlier versions of a directory that are kept for their grace period.
 pub(crate) const KEPT_VERSIONS: usize = 500;
 
 /// The name of a version's directory: `..2026_11_20_17_40_01.123456789`, its time in UTC.
@@ -40,7 +39,7 @@ impl VersionName {
         Self(format!("..{}", time.trim_end_matches('Z').replace(['-', 'T', ':'], "_")))
     }
 
-    /// The name, if it has the form that podcreds gives.
+    /// `None` means that podcreds does not create such names.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let form = b"..0000_00_00_00_00_00.000000000";
         let fits =
@@ -60,7 +59,7 @@ impl VersionName {
         humantime::parse_rfc3339(&format!("{day}T{time}Z")).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
-    /// How long ago the version was made; zero if the clock was set back since.
+    /// The time since the version was created; zero if the clock was set back since.
     fn age(&self, now: SystemTime) -> Duration {
         now.duration_since(self.time()).unwrap_or_default()
     }
@@ -72,12 +71,12 @@ impl fmt::Display for VersionName {
     }
 }
 
-/// The version that `..data` leads to, if there is one.
+/// The version that `..data` points to. `None` means that there is none.
 pub(crate) fn current(directory: BorrowedFd<'_>) -> Option<VersionName> {
     VersionName::parse(&tree::link_target(directory, DATA)?)
 }
 
-/// Opens the current version; `None` if there is none.
+/// Opens the current version. `None` means that there is none.
 pub(crate) fn open_current(directory: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
     let Some(version) = current(directory) else { return Ok(None) };
     tree::open_directory(directory, version.as_str()).map(Some)
@@ -92,17 +91,17 @@ fn target_of(name: &str) -> String {
     format!("{DATA}/{name}")
 }
 
-/// Versions that exist, current or not, oldest first.
+/// All versions, oldest first.
 pub(crate) fn versions(directory: BorrowedFd<'_>) -> Result<BTreeSet<VersionName>, Errno> {
     let names = tree::entries_where(directory, |name| name.starts_with(b"..2"))?;
     Ok(names.iter().filter_map(|name| VersionName::parse(name.to_str().ok()?)).collect::<BTreeSet<_>>())
 }
 
-/// What is at a name where a file of a directory should be.
+/// What exists at the name of a file that should be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Free,
-    /// The file's link.
+    /// The link of the file.
     Published,
     /// Something else.
     Taken,
@@ -116,7 +115,7 @@ pub(crate) fn place(directory: BorrowedFd<'_>, name: &str) -> Result<Place, Errn
     })
 }
 
-/// The files in which the current version differs from what it should be: other content, another mode, missing, or extra.
+/// The files in which the current version differs from the desired one: by content or mode, or because they are missing or extra.
 pub(crate) fn differences(
     directory: BorrowedFd<'_>,
     files: &BTreeMap<&str, File<'_>>,
@@ -131,7 +130,7 @@ pub(crate) fn differences(
         Err(errno) => return Err(errno),
     };
     for (name, file) in files {
-        let same = tree::same_file(version.as_fd(), *name, file.mode, file.content.expose());
+        let same = tree::file_matches(version.as_fd(), *name, file.mode, file.content.expose());
         if !same.unwrap_or(false) {
             found.insert((*name).to_owned());
         }
@@ -142,13 +141,13 @@ pub(crate) fn differences(
     Ok(found)
 }
 
-/// Writes a version beside the current one, and the links of names that are new. Nothing changes for readers yet.
+/// Writes a version beside the current one, and the links of new names. Nothing changes for readers yet.
 pub(crate) fn prepare(
     directory: BorrowedFd<'_>,
     version: &VersionName,
     desired: &Directory<'_>,
 ) -> Result<(), Errno> {
-    let made = tree::make_directory(directory, version.as_str(), desired.mode)?;
+    let made = tree::create_directory(directory, version.as_str(), desired.mode)?;
     for (name, file) in &desired.files {
         tree::write_file(made.as_fd(), name, file.mode, file.content.expose())?;
     }
@@ -161,19 +160,19 @@ pub(crate) fn prepare(
     symlinkat(version.as_str(), directory, NEXT_DATA)
 }
 
-/// Makes the version that was prepared the current one.
+/// Makes the prepared version the current one.
 pub(crate) fn swap(directory: BorrowedFd<'_>) -> Result<(), Errno> {
     renameat(directory, NEXT_DATA, directory, DATA)
 }
 
 /// Creates the link of one file under another name, for a rename into place.
-pub(crate) fn make_link(parent: BorrowedFd<'_>, name: &str, file: &str) -> Result<(), Errno> {
+pub(crate) fn create_link(parent: BorrowedFd<'_>, name: &str, file: &str) -> Result<(), Errno> {
     symlinkat(target_of(file), parent, name)
 }
 
-/// Removes what nothing leads to: links of files that the current version does not have, versions that were never current,
-/// and versions that were replaced longer ago than the grace.
-pub(crate) fn tidy(directory: BorrowedFd<'_>, grace: Duration) -> Result<(), Errno> {
+/// Removes links of files that the current version does not have, versions that were never current, and versions that were
+/// replaced longer ago than the grace period.
+pub(crate) fn prune(directory: BorrowedFd<'_>, grace: Duration) -> Result<(), Errno> {
     let current = current(directory);
     let files = match current.as_ref().map(|version| tree::open_directory(directory, version.as_str())) {
         Some(Ok(version)) => tree::entries(version)?.into_iter().collect(),
@@ -197,8 +196,8 @@ pub(crate) fn tidy(directory: BorrowedFd<'_>, grace: Duration) -> Result<(), Err
 }
 
 /// The versions that no reader should be using: those that were never current, and those that were replaced longer ago than
-/// the grace. A version was current until the next one was made. However fast versions follow each other, only some of the
-/// latest are kept.
+/// the grace period. A version was current until the next one was created. However fast versions follow each other, only the
+/// latest [`KEPT_VERSIONS`] are kept.
 fn expired<'a>(
     versions: &'a BTreeSet<VersionName>,
     current: Option<&VersionName>,
@@ -221,15 +220,15 @@ fn expired<'a>(
     expired
 }
 
-/// Takes away everything that podcreds put into a directory. All its files disappear in one step, with `..data`.
+/// Removes everything that podcreds put into a directory. All files disappear at once, with `..data`.
 pub(crate) fn clear(directory: BorrowedFd<'_>) -> Result<(), Errno> {
     if current(directory).is_some() {
         tree::remove_file(directory, DATA)?;
     }
-    tidy(directory, Duration::ZERO)
+    prune(directory, Duration::ZERO)
 }
 
-/// The name of something in a directory that podcreds did not put there; directories below it are `known` or not.
+/// The name of an entry that podcreds did not create. `known` says whether podcreds published a subdirectory of this name.
 pub(crate) fn foreign(
     directory: BorrowedFd<'_>,
     known: impl Fn(&str) -> bool,
@@ -275,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_expires_a_grace_after_its_successor_was_made() {
+    fn a_version_expires_one_grace_period_after_its_successor_was_created() {
         let names = [1, 2, 10, 20].map(|seconds| VersionName::new(at(seconds)));
         let versions = BTreeSet::from(names.clone());
         let [first, second, current, unfinished] = &names;

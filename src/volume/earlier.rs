@@ -1,4 +1,4 @@
-//! What earlier versions of podcreds laid: one version of the whole volume, with links to it at the top.
+//! The layout of earlier releases of podcreds: one version of the whole volume, with links to it at the top.
 //!
 //! ```text
 //! db      -> ..data/db
@@ -20,7 +20,7 @@ use crate::volume::tree::{self, Kind};
 /// How deep directories are listed; deeper than any path of a bundle.
 const DEPTH_LIMIT: usize = 16;
 
-/// Opens the current version, if there is one of this user's.
+/// Opens the current version. `None` means that there is none, or that it belongs to another user.
 pub(crate) fn open(root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
     if tree::entry(root, DATA)?.is_none_or(|entry| !entry.is_own()) {
         return Ok(None);
@@ -32,11 +32,11 @@ pub(crate) fn open(root: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Errno> {
 }
 
 /// Whether the version has exactly this file at this path.
-pub(crate) fn holds(root: BorrowedFd<'_>, path: &str, file: &File<'_>) -> bool {
+pub(crate) fn file_matches(root: BorrowedFd<'_>, path: &str, file: &File<'_>) -> bool {
     let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
     let Ok(Some(version)) = open(root) else { return false };
     let Ok(parent) = tree::open_own_path(version.as_fd(), parent) else { return false };
-    tree::same_file(parent.as_fd(), name, file.mode, file.content.expose()).unwrap_or(false)
+    tree::file_matches(parent.as_fd(), name, file.mode, file.content.expose()).unwrap_or(false)
 }
 
 /// The names of the links at the top.
@@ -50,7 +50,7 @@ pub(crate) fn links(root: BorrowedFd<'_>) -> Result<BTreeSet<String>, Errno> {
     Ok(names.filter(|name| directory::is_published(root, name) && is_own(name)).collect::<BTreeSet<_>>())
 }
 
-/// The paths of the files in a version. Directories that this process may not enter are passed over: they hold files for
+/// The paths of the files in a version. Skips directories that this process may not enter: they hold files for
 /// another user.
 pub(crate) fn paths(version: BorrowedFd<'_>) -> Result<Vec<String>, Errno> {
     let mut paths = Vec::new();
@@ -66,7 +66,7 @@ fn collect(
 ) -> Result<(), Errno> {
     let depth = depth.checked_sub(1).ok_or(Errno::NAMETOOLONG)?;
     for name in tree::entries(directory)? {
-        // Every name that podcreds gives is text.
+        // podcreds uses only names that are UTF-8.
         let Ok(name) = name.to_str() else { continue };
         let path = format!("{prefix}{name}");
         match tree::entry(directory, name)? {

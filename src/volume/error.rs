@@ -1,4 +1,4 @@
-//! Why a volume could not be written, and what mounts one that can.
+//! Why a volume could not be read or written, and which settings of the pod would allow it.
 
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -21,38 +21,41 @@ impl Error {
     pub(crate) fn new(path: &Path, problem: Problem) -> Self {
         Self { path: path.to_owned(), problem }
     }
+
+    /// Whether there is no directory at the path.
+    pub(crate) fn is_not_a_volume(&self) -> bool {
+        matches!(self.problem, Problem::Missing | Problem::NotADirectory)
+    }
 }
 
-/// What is wrong with a volume.
+/// What is wrong with the volume.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum Problem {
     /// ENOENT
-    #[error("does not exist: mount an emptyDir volume at this path, or name another with --volume")]
+    #[error("does not exist")]
     Missing,
     /// ENOTDIR
-    #[error("is not a directory: mount an emptyDir volume at this path, or name another with --volume")]
-    NotAFolder,
+    #[error("is not a directory")]
+    NotADirectory,
     /// EROFS
     #[error(
-        "is read-only: leave readOnly out of this container's volumeMount; the existing files are unchanged"
+        "is read-only: remove readOnly from this container's volumeMount; the existing files are unchanged"
     )]
     ReadOnly,
     /// ENOSPC and EDQUOT
     #[error("is full: raise the sizeLimit of its emptyDir; the existing files are unchanged")]
     Full,
     /// EACCES and EPERM
-    #[error("this process (uid {uid}) may not {operation} in it: {remedy}; the existing files are unchanged")]
+    #[error("permission denied (uid {uid}, {operation}): {remedy}; the existing files are unchanged")]
     NotAllowed {
-        /// What was tried.
         operation: &'static str,
         /// The user of this process.
         uid: u32,
-        /// What to set.
         remedy: String,
     },
     /// The volume was written by another user.
     #[error(
-        "podcreds wrote it as uid {owner} but now runs as uid {uid}, which cannot replace those files: give both containers the same runAsUser; the existing files are unchanged"
+        "podcreds wrote it as uid {owner} but now runs as uid {uid}, which cannot replace those files: set the same runAsUser for both containers; the existing files are unchanged"
     )]
     OtherUser {
         /// The user who wrote it.
@@ -60,7 +63,7 @@ pub(crate) enum Problem {
         /// The user of this process.
         uid: u32,
     },
-    /// Something of others is where podcreds is to write.
+    /// An entry that podcreds did not create is at a path of the bundle.
     #[error(
         "{} exists, belongs to uid {owner} and was not written by podcreds: remove it, or choose another .path; the existing files are unchanged",
         Quoted(name)
@@ -71,7 +74,7 @@ pub(crate) enum Problem {
         /// The user it belongs to.
         owner: u32,
     },
-    /// podcreds' own record is not readable as one.
+    /// The record is invalid.
     #[error(
         "{} is damaged: it was changed by another process, or written by a newer podcreds; start with an empty volume",
         Quoted(name)
@@ -80,14 +83,14 @@ pub(crate) enum Problem {
         /// Its path in the volume.
         name: String,
     },
-    /// A program would become part of the credentials.
+    /// A program would be among the credentials.
     #[error(
-        "what is at this place is written by podcreds from the annotations: install a program beside it, for example to bin/podcreds at the top of the volume"
+        "podcreds publishes credentials to this path: install the program elsewhere, for example to bin/podcreds at the top of the volume"
     )]
     Published,
-    /// Something that is no program is where one should go.
+    /// The destination of a program, or a part of its path, is of another kind.
     #[error(
-        "{} is there and is no program, or no folder for one: remove it, or install to another path",
+        "{} exists and is not a regular file, or a part of the path is not a directory: remove it, or install to another path",
         Quoted(name)
     )]
     InTheWay {
@@ -95,59 +98,52 @@ pub(crate) enum Problem {
         name: String,
     },
     /// MS_NOEXEC
-    #[error(
-        "is mounted noexec, so that no program starts from there: install to a volume without that option"
-    )]
+    #[error("is mounted noexec: install the program to a volume that allows execution")]
     NoExec,
-    /// Another process is writing.
+    /// Another process holds the lock.
     #[error(
-        "another process holds the lock on it (flock): give each podcreds its own volume; the existing files are unchanged"
+        "locked by another process (flock): give each podcreds its own volume; the existing files are unchanged"
     )]
     Locked,
-    /// An error of the operating system while what was prepared is put in place.
+    /// An error while the prepared files are moved into place.
     #[error(
-        "cannot put files in place in it: {errno}; each file is the old one or the new one, and the next attempt does the rest"
+        "cannot move files into place: {errno}; each file is the old or the new one, and the next attempt completes the rest"
     )]
     Replacing {
         /// The error.
         errno: Errno,
     },
-    /// Anything else that the operating system says.
-    #[error("cannot {operation} in it: {errno}; the existing files are unchanged")]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// What came of it.
-        errno: Errno,
-    },
+    /// Any other error of the operating system.
+    #[error("cannot {operation}: {errno}; the existing files are unchanged")]
+    Io { operation: &'static str, errno: Errno },
 }
 
 impl Problem {
-    /// Why the volume itself could not be opened.
-    pub(crate) fn of_open(errno: Errno) -> Self {
+    /// An error while opening the volume itself.
+    pub(crate) fn from_open(errno: Errno) -> Self {
         match errno {
             Errno::NOENT => Self::Missing,
-            Errno::NOTDIR | Errno::LOOP => Self::NotAFolder,
-            errno => Self::of("open", errno),
+            Errno::NOTDIR | Errno::LOOP => Self::NotADirectory,
+            errno => Self::new("open", errno),
         }
     }
 
-    /// Why something in the volume could not be done.
-    pub(crate) fn of(operation: &'static str, errno: Errno) -> Self {
+    /// An error of an operation in the volume.
+    pub(crate) fn new(operation: &'static str, errno: Errno) -> Self {
         Self::with_remedy(operation, errno, || {
             "set fsGroup in the pod's securityContext, or run both containers as the same user".to_owned()
         })
     }
 
-    /// Why nothing could be created in the volume's own directory.
-    pub(crate) fn of_writing(root: BorrowedFd<'_>, operation: &'static str, errno: Errno) -> Self {
+    /// An error while creating an entry in the volume's top directory.
+    pub(crate) fn from_write(root: BorrowedFd<'_>, operation: &'static str, errno: Errno) -> Self {
         Self::with_remedy(operation, errno, || match fstat(root) {
             Ok(status) => remedy(&status),
             Err(_) => "set fsGroup in the pod's securityContext".to_owned(),
         })
     }
 
-    /// Why what was prepared could not be put in place.
+    /// An error while moving prepared files into place.
     pub(crate) fn while_replacing(errno: Errno) -> Self {
         Self::Replacing { errno }
     }
@@ -169,8 +165,8 @@ impl Problem {
     }
 }
 
-/// What gives this process the right to write to a volume: `fsGroup` does if the group may write or will be set, and where
-/// the volume has a group of its own already it is the mode that keeps the group out.
+/// The setting that lets this process write to a volume. That is `fsGroup`, except where the volume already has a group, whose
+/// lack of write permission in the mode is then the cause.
 fn remedy(status: &Stat) -> String {
     let mode = Mode::from_raw_mode(status.st_mode);
     let (owner, group, bits) = (status.st_uid, status.st_gid, status.st_mode & 0o7777);
@@ -194,7 +190,7 @@ mod tests {
         let root = std::fs::File::open(directory.path()).unwrap();
         let remedy = |mode| {
             rustix::fs::fchmod(&root, Mode::from_raw_mode(mode)).unwrap();
-            Problem::of_writing(root.as_fd(), "make directories", Errno::ACCESS).to_string()
+            Problem::from_write(root.as_fd(), "create directories", Errno::ACCESS).to_string()
         };
         assert!(remedy(0o755).contains("with mode 0755: set fsGroup in the pod's securityContext, or run"));
         assert!(remedy(0o2750).contains("with mode 2750, so its group cannot write: give the volume's"));

@@ -6,21 +6,22 @@
 //! db/password                          -> ..data/password
 //! db/..data                            -> ..2026_11_20_17_40_01.123456789
 //! db/..2026_11_20_17_40_01.123456789/  one version of its files
-//! ..podcreds/                          podcreds' own: lock, record, and what is being prepared
+//! ..podcreds/                          podcreds' own: lock, record, and staged files
 //! ```
 //!
-//! No link lies at the top: in a directory that is sticky and world-writable, as a Memory volume is, the kernel follows a
-//! link only for the user who made it (docs/decisions/volume-layout.md). Each directory and each file at the top changes at
-//! once, and what the bundle does not change is not written. Everything is opened relative to the volume's own directory, one
-//! part at a time, without following links.
+//! There are no links at the top: in a sticky and world-writable directory, such as a Memory volume, the kernel follows a link
+//! only for the user who created it (docs/decisions/volume-layout.md). Each directory and each file at the top changes
+//! atomically, and unchanged ones are not written. Everything is opened relative to the volume's own directory, one component
+//! at a time, without following links.
 //!
-//! Knows files, and nothing of Kubernetes.
+//! This module knows nothing of Kubernetes, except for the settings of a pod that its error messages name.
 
 mod desired;
 mod directory;
 mod earlier;
 mod error;
 mod install;
+mod plan;
 mod publish;
 mod reader;
 mod record;
@@ -44,7 +45,7 @@ use crate::bundle::Bundle;
 use crate::credential::{FileMode, RelativePath};
 use crate::volume::desired::Directory;
 use crate::volume::directory::VersionName;
-use crate::volume::publish::Publication;
+use crate::volume::plan::Publication;
 use crate::volume::record::Record;
 use crate::volume::state::State;
 use crate::volume::tree::Kind;
@@ -55,45 +56,45 @@ pub struct Volume {
     root: OwnedFd,
     path: PathBuf,
     default_mode: FileMode,
-    /// How long the version of a directory before the current one is kept, for readers that are still in it.
+    /// How long the previous version of a directory is kept for readers that still have it open.
     grace: Duration,
-    /// What a publication changed that failed while it was put in place. The next one reports it.
+    /// The changes of a publication that failed while moving files into place. The next publication reports them.
     unreported: Mutex<BTreeSet<String>>,
 }
 
-/// What publishing did.
+/// The result of publishing.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Published {
     /// The volume holds this bundle already: no file was written.
     Unchanged,
-    /// What differed was written and put in place.
+    /// The files that differed were published.
     Swapped {
-        /// The name of this publication, and of the version of each directory that it changed.
+        /// The version of each directory that changed, which also names the publication.
         version: String,
-        /// The files that differ from those before, removed ones too; `None` if nothing was published before.
+        /// The files that differ from those before, removed ones too; `None` means that nothing was published before.
         changed: Option<BTreeSet<String>>,
     },
 }
 
 impl Volume {
-    /// Opens the directory at `path`. The version of a directory before the current one is kept for `grace`.
+    /// Opens the directory at `path`. Publishing keeps the previous version of a directory for `grace`.
     ///
     /// # Errors
     /// If it does not exist, is not a directory, cannot be opened, or was written by podcreds as another user.
     pub fn open(path: &Path, grace: Duration) -> Result<Self, Error> {
         let root = open_root(path)?;
-        let status = fstat(&root).map_err(|errno| Error::new(path, Problem::of_open(errno)))?;
+        let status = fstat(&root).map_err(|errno| Error::new(path, Problem::from_open(errno)))?;
         let group_owned = Mode::from_raw_mode(status.st_mode).contains(Mode::SGID);
         let default_mode = if group_owned { FileMode::GROUP } else { FileMode::WORLD };
         State::open(root.as_fd()).map_err(|problem| Error::new(path, problem))?;
         Ok(Self { root, path: path.to_owned(), default_mode, grace, unreported: Mutex::default() })
     }
 
-    /// Makes the volume hold this bundle. Each directory and each file at the top is replaced at once, directories first.
+    /// Publishes a bundle. Each directory and each file at the top is replaced atomically, directories first.
     ///
     /// # Errors
-    /// Why it could not be written. What the volume held before, it still holds, but for errors of the file system while
-    /// entries are put in place: then each entry is old or new.
+    /// If the volume cannot be written. Its files are then unchanged, except after an error while entries are moved into
+    /// place: then each entry is old or new.
     pub fn publish(&self, bundle: &Bundle) -> Result<Published, Error> {
         self.publish_locked(bundle).map_err(|problem| Error::new(&self.path, problem))
     }
@@ -101,11 +102,11 @@ impl Volume {
     fn publish_locked(&self, bundle: &Bundle) -> Result<Published, Problem> {
         let root = self.root.as_fd();
         let desired = Directory::from_bundle(bundle, self.default_mode);
-        let state = State::open_or_make(root)?;
+        let state = State::open_or_create(root)?;
         let _lock = state.lock()?;
         let before = state.record()?;
         let record = before.clone().unwrap_or_default();
-        self.tidy(&state, &record, self.grace);
+        self.prune_locked(&state, &record, self.grace);
         let published_before = before.is_some() || earlier::open(root).is_ok_and(|open| open.is_some());
 
         let version = next_version(root, &record)?;
@@ -114,14 +115,14 @@ impl Volume {
             return Ok(Published::Unchanged);
         }
         let mut prepared = plan.prepare();
-        // Room for what is needed now comes before the grace of what is not.
+        // The new files take precedence over the grace period of old versions.
         if let Err(Problem::Full) = prepared {
-            self.tidy(&state, &record, Duration::ZERO);
+            self.prune_locked(&state, &record, Duration::ZERO);
             prepared = plan.prepare();
         }
         let committed = prepared.and_then(|()| plan.commit());
         let record = state.record().ok().flatten().unwrap_or(record);
-        self.tidy(&state, &record, self.grace);
+        self.prune_locked(&state, &record, self.grace);
         let mut unreported = self.unreported.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(problem) = committed {
             if matches!(problem, Problem::Replacing { .. }) {
@@ -135,43 +136,43 @@ impl Volume {
         Ok(Published::Swapped { version: version.to_string(), changed })
     }
 
-    /// Removes what no reader needs: what an interrupted publication left, and versions that have outlived the grace.
-    fn tidy(&self, state: &State, record: &Record, grace: Duration) {
+    /// Removes the leftovers of an interrupted publication, and versions whose grace period has ended.
+    fn prune_locked(&self, state: &State, record: &Record, grace: Duration) {
         let root = self.root.as_fd();
-        let results = [state.clear_staging(), publish::tidy(root, record, grace), earlier::clear(root)];
+        let results = [state.clear_staging(), publish::prune(root, record, grace), earlier::clear(root)];
         let result = results.into_iter().collect::<Result<(), _>>();
         if let Err(errno) = result {
-            warn!("volume {}: old versions cannot be removed: {errno}", self.path.display());
+            warn!("volume {}: cannot remove old versions: {errno}", self.path.display());
         }
     }
 
-    /// Gives a file at the top of the volume a new modification time, and creates it if it does not exist.
+    /// Updates the modification time of a file at the top of the volume, and creates the file if it does not exist.
     ///
     /// # Errors
-    /// If something else is in its place, or the volume cannot be written.
+    /// If the name is not a regular file of this user, or the volume cannot be written.
     pub(crate) fn touch(&self, path: &RelativePath) -> Result<(), Error> {
         let name = path.to_string();
         touch(self.root.as_fd(), &name, self.default_mode.bits())
             .map_err(|problem| Error::new(&self.path, problem))
     }
 
-    /// Removes the versions that have outlived their grace since they were replaced.
-    pub(crate) fn clear(&self) {
+    /// Removes the versions whose grace period has ended.
+    pub(crate) fn prune(&self) {
         let Ok(Some(state)) = State::open(self.root.as_fd()) else { return };
         let Ok(_lock) = state.lock() else { return };
         if let Ok(Some(record)) = state.record() {
-            self.tidy(&state, &record, self.grace);
+            self.prune_locked(&state, &record, self.grace);
         }
     }
 }
 
-/// A name for new versions: by the clock, and after all that exist, so that versions are in order if the clock was set back.
+/// The name of a new version: the current time, or if the clock was set back, a time after the newest existing version.
 fn next_version(root: BorrowedFd<'_>, record: &Record) -> Result<VersionName, Problem> {
     let mut newest = None;
     for path in record.directories() {
         let Ok(open) = tree::open_own_path(root, path) else { continue };
         let versions =
-            directory::versions(open.as_fd()).map_err(|errno| Problem::of("read directories", errno))?;
+            directory::versions(open.as_fd()).map_err(|errno| Problem::new("read directories", errno))?;
         newest = newest.max(versions.into_iter().next_back());
     }
     let now = VersionName::new(SystemTime::now());
@@ -181,9 +182,8 @@ fn next_version(root: BorrowedFd<'_>, record: &Record) -> Result<VersionName, Pr
     })
 }
 
-/// Gives a regular file a new modification time; creates it, empty, if it does not exist.
 fn touch(root: BorrowedFd<'_>, name: &str, mode: u32) -> Result<(), Problem> {
-    let failed = |errno| Problem::of_writing(root, "touch files", errno);
+    let failed = |errno| Problem::from_write(root, "touch files", errno);
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     let times = Timestamps { last_access: now, last_modification: now };
     match tree::entry(root, name).map_err(failed)? {
@@ -197,7 +197,7 @@ fn touch(root: BorrowedFd<'_>, name: &str, mode: u32) -> Result<(), Problem> {
 
 fn open_root(path: &Path) -> Result<OwnedFd, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    open(path, flags, Mode::empty()).map_err(|errno| Error::new(path, Problem::of_open(errno)))
+    open(path, flags, Mode::empty()).map_err(|errno| Error::new(path, Problem::from_open(errno)))
 }
 
 #[cfg(test)]

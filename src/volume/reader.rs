@@ -1,4 +1,4 @@
-//! What a volume holds, for a reader: the files of each directory are read from one version.
+//! Reads published files. The files of a directory come from one version.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,7 +17,7 @@ use crate::volume::{directory, earlier, open_root, state, tree};
 
 /// The largest file that is read, in bytes: no bundle has a larger one.
 const FILE_LIMIT: u64 = 32 * 1024 * 1024;
-/// How often a directory is read again that was replaced, and cleared, while it was read.
+/// The number of attempts to read a directory whose version is replaced and pruned meanwhile.
 const ATTEMPTS: usize = 10;
 
 /// Files by path.
@@ -27,25 +27,25 @@ pub(crate) type Files = BTreeMap<RelativePath, SecretBytes>;
 #[derive(Debug)]
 pub(crate) struct Reader {
     root: OwnedFd,
-    /// `None` if an earlier version of podcreds published it.
+    /// `None` means that an earlier release of podcreds published it.
     record: Option<Record>,
-    /// The user who published it. What belongs to others is not read: they may have put it there.
+    /// The user who published it. Files of other users are not read, because podcreds did not publish them.
     owner: u32,
     path: PathBuf,
 }
 
 impl Reader {
-    /// Opens the volume at `path`; `None` if nothing was published in it yet.
+    /// Opens the volume at `path`; `None` means that nothing was published yet.
     ///
     /// # Errors
-    /// If the volume does not exist, is not a directory, cannot be read, or is not one of podcreds.
+    /// If the volume does not exist, is not a directory, cannot be read, or has an invalid record.
     pub(crate) fn open(path: &Path) -> Result<Option<Self>, Error> {
-        let failed = |errno| Error::new(path, Problem::of("read files", errno));
+        let failed = |errno| Error::new(path, Problem::new("read files", errno));
         let root = open_root(path)?;
         let state = match tree::open_directory(root.as_fd(), state::NAME) {
             Ok(state) => Some(state),
             Err(Errno::NOENT) => None,
-            // It is being made.
+            // It is just being created, without its final mode.
             Err(Errno::ACCESS) => return Ok(None),
             Err(errno) => return Err(failed(errno)),
         };
@@ -65,7 +65,7 @@ impl Reader {
                 None => return Ok(None),
             },
         };
-        // The layout of earlier versions counts until it was taken over, and if it is of the same user.
+        // The layout of earlier releases is valid until a publication takes it over, if it belongs to the same user.
         let is_earlier = || {
             let data = tree::entry(root.as_fd(), directory::DATA);
             data.is_ok_and(|entry| entry.is_some_and(|entry| entry.owner == owner))
@@ -75,13 +75,13 @@ impl Reader {
         Ok(published.then(|| Self { root, record, owner, path: path.to_owned() }))
     }
 
-    /// Whether the last publication has ended. If not, files that it adds may be missing yet.
+    /// Whether the last publication has finished. If not, files that it adds may still be missing.
     pub(crate) fn is_complete(&self) -> bool {
         self.record.as_ref().is_none_or(|record| !record.incomplete)
     }
 
-    /// Reads the files whose path is wanted. Directories that this process may not enter are passed over: they hold files for
-    /// another user.
+    /// Reads the files whose path is wanted. Skips directories that this process may not enter: they hold files for another
+    /// user.
     ///
     /// # Errors
     /// If a file cannot be read, or a directory changes faster than it can be read.
@@ -96,7 +96,7 @@ impl Reader {
         };
         let at_top = self.record.iter().flat_map(Record::files);
         let result = result.and_then(|()| read_files(root, "", self.owner, at_top, &wanted, &mut files));
-        result.map_err(|errno| Error::new(&self.path, Problem::of("read files", errno)))?;
+        result.map_err(|errno| Error::new(&self.path, Problem::new("read files", errno)))?;
         Ok(files)
     }
 }
@@ -120,7 +120,7 @@ fn open_version(root: BorrowedFd<'_>, path: &str) -> Result<Option<OwnedFd>, Err
     }
 }
 
-/// Reads until what was read is of a version that was not cleared meanwhile.
+/// Repeats until the version was not replaced during the read.
 fn retry(mut read: impl FnMut() -> Result<Option<Files>, Errno>) -> Result<Files, Errno> {
     for _ in 0..ATTEMPTS {
         if let Some(files) = read()? {
@@ -130,7 +130,7 @@ fn retry(mut read: impl FnMut() -> Result<Option<Files>, Errno>) -> Result<Files
     Err(Errno::AGAIN)
 }
 
-/// The files of one directory; `None` if their version was replaced meanwhile.
+/// The files of one directory; `None` means that their version was replaced meanwhile.
 fn read_directory(
     root: BorrowedFd<'_>,
     path: &str,
@@ -182,7 +182,7 @@ fn read_earlier(
     }
 }
 
-/// Reads files of one directory whose path is `prefix`.
+/// Reads files of the directory with the path `prefix`.
 fn read_files<'a>(
     parent: BorrowedFd<'_>,
     prefix: &str,
@@ -198,7 +198,7 @@ fn read_files<'a>(
         }
         match read_file(parent, name, owner) {
             Ok(Some(content)) => drop(files.insert(path, content)),
-            // At the top, a file may have been removed since it was recorded.
+            // Another program may have removed a file at the top.
             Ok(None) => {}
             Err(Errno::NOENT) if prefix.is_empty() => {}
             Err(errno) => return Err(errno),
@@ -207,7 +207,7 @@ fn read_files<'a>(
     Ok(())
 }
 
-/// The content of a regular file of this owner; `None` if something else has its name.
+/// The content of a regular file of this owner; `None` means that it is not a regular file or belongs to another user.
 fn read_file(parent: BorrowedFd<'_>, name: &str, owner: u32) -> Result<Option<SecretBytes>, Errno> {
     let file = match tree::open_file(parent, name) {
         Err(Errno::LOOP) => return Ok(None),
@@ -221,7 +221,7 @@ fn read_file(parent: BorrowedFd<'_>, name: &str, owner: u32) -> Result<Option<Se
     if size > FILE_LIMIT {
         return Err(Errno::FBIG);
     }
-    // As large as it will be: a buffer that grows leaves values behind.
+    // Full capacity at once: a growing buffer would leave copies of the value in freed memory.
     let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
     let read = File::from(file).take(size).read_to_end(&mut content);
     let content = SecretBytes::new(content);

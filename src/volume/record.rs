@@ -1,5 +1,5 @@
-//! What podcreds published at which names: `..podcreds/record` in the volume. It is how a later run tells its own files from
-//! those of others, so that it replaces and removes the former and never touches the latter.
+//! The paths that podcreds published: `..podcreds/record` in the volume. By the record, a later run recognises its own files,
+//! which it may replace and remove; it never touches others.
 //!
 //! ```text
 //! podcreds volume 1
@@ -8,8 +8,8 @@
 //! x.env
 //! ```
 //!
-//! Directories end with a slash. Only directories and the files at the top are recorded: which files are in a directory,
-//! the directory shows by its links. While a publication that adds names is under way, the first line ends with `incomplete`.
+//! Directories end with a slash. Only directories and the files at the top are recorded: the files in a
+//! directory are those of its current version. While a publication that adds names is under way, the first line ends with `incomplete`.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -40,7 +40,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Reads the record in podcreds' own directory; `None` if there is none yet.
+    /// Reads the record in podcreds' own directory; `None` means that there is none yet.
     ///
     /// # Errors
     /// `INVAL` if it is not a record.

@@ -1,5 +1,4 @@
-//! podcreds' own directory in the volume, `..podcreds`: the lock, the record of what was published, and a place to prepare
-//! what is put in place by a rename.
+//! podcreds' own directory in the volume, `..podcreds`: the lock, the record of published paths, and the staging directory.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -12,31 +11,31 @@ use crate::volume::record::{self, Record};
 use crate::volume::tree::{self, Kind};
 
 pub(crate) const NAME: &str = "..podcreds";
-/// Readable by all, for the record's sake.
+/// Readable by all users, who need the record.
 const MODE: u32 = 0o755;
-/// A lock on a file needs no right to write, so that a container that may only read the volume must not be able to open it.
+/// Locking a file does not require write permission, so that containers that may only read the volume must not be able to
+/// open the lock.
 const LOCK: &str = "lock";
 const LOCK_MODE: u32 = 0o600;
-/// What the name of the directory begins with in which entries are prepared.
+/// The prefix of the staging directory's name.
 const STAGING: &str = "new";
-/// Readable by all, so that a walk through the volume by any user does not fail while something is published. What is in it has
-/// its own mode already.
+/// Readable by all users, so that walking through the volume does not fail during a publication. The entries in it have their
+/// final modes.
 const STAGING_MODE: u32 = 0o755;
-/// The names of the two records that a publication prepares: with what is about to appear, and with what is there at its end.
+/// The names of the two records that a publication prepares: with the paths that are about to appear, and with those at its end.
 pub(crate) const BEGUN: &str = "record.begun";
 pub(crate) const ENDED: &str = "record.ended";
 
-/// podcreds' own directory.
 #[derive(Debug)]
 pub(crate) struct State(OwnedFd);
 
-/// The lock, until it is dropped or the process ends.
+/// Holds the lock until it is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock(OwnedFd);
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing is not enough: a child that was forked meanwhile has the file open until it becomes another program.
+        // Closing is not enough: a child process that was forked meanwhile has the file open until it calls exec(2).
         let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
@@ -47,7 +46,7 @@ impl State {
     /// # Errors
     /// If it belongs to another user, or something else has its name.
     pub(crate) fn open(root: BorrowedFd<'_>) -> Result<Option<Self>, Problem> {
-        let failed = |errno| Problem::of("read directories", errno);
+        let failed = |errno| Problem::new("read directories", errno);
         match tree::entry(root, NAME).map_err(failed)? {
             None => Ok(None),
             Some(entry) if !entry.is_own() => Err(Problem::other_user(entry.owner)),
@@ -58,27 +57,27 @@ impl State {
         }
     }
 
-    /// Opens the directory, and makes it if there is none.
+    /// Opens the directory, and creates it if it is missing.
     ///
     /// # Errors
     /// As [`State::open`], or if the volume cannot be written.
-    pub(crate) fn open_or_make(root: BorrowedFd<'_>) -> Result<Self, Problem> {
+    pub(crate) fn open_or_create(root: BorrowedFd<'_>) -> Result<Self, Problem> {
         if let Some(state) = Self::open(root)? {
-            state.mend_mode().map_err(|errno| Problem::of("read directories", errno))?;
+            state.repair_mode().map_err(|errno| Problem::new("read directories", errno))?;
             return Ok(state);
         }
-        match tree::make_directory(root, NAME, MODE) {
+        match tree::create_directory(root, NAME, MODE) {
             Ok(made) => Ok(Self(made)),
-            // Another podcreds was faster.
+            // Another podcreds created it at the same time.
             Err(Errno::EXIST) => {
-                Self::open(root)?.ok_or_else(|| Problem::of("make directories", Errno::EXIST))
+                Self::open(root)?.ok_or_else(|| Problem::new("create directories", Errno::EXIST))
             }
-            Err(errno) => Err(Problem::of_writing(root, "make directories", errno)),
+            Err(errno) => Err(Problem::from_write(root, "create directories", errno)),
         }
     }
 
-    /// A run that died while it made the directory may have left it closed to readers.
-    fn mend_mode(&self) -> Result<(), Errno> {
+    /// Completes a creation that a crash interrupted before the mode was set.
+    fn repair_mode(&self) -> Result<(), Errno> {
         let directory = self.0.as_fd();
         if tree::directory_mode(directory)? != MODE {
             tree::set_directory_mode(directory, MODE)
@@ -87,13 +86,13 @@ impl State {
         }
     }
 
-    /// Takes the lock. Two processes that publish into one volume would undo each other's work. A file system without locks is
-    /// used without.
+    /// Acquires the lock: two processes that publish to one volume would undo each other's changes. File systems without locks
+    /// are used without.
     ///
     /// # Errors
     /// If another process holds it.
     pub(crate) fn lock(&self) -> Result<Lock, Problem> {
-        let file = self.open_lock().map_err(|errno| Problem::of("make files", errno))?;
+        let file = self.open_lock().map_err(|errno| Problem::new("create files", errno))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => Err(Problem::Locked),
             Ok(()) | Err(_) => Ok(Lock(file)),
@@ -104,25 +103,25 @@ impl State {
         let made = tree::write_file(self.0.as_fd(), LOCK, LOCK_MODE, b"");
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match openat(&self.0, LOCK, flags, Mode::empty()) {
-            // Why it could not be made says more than that it is missing.
+            // The error of the creation says more than that the file is missing.
             Err(Errno::NOENT) => Err(made.err().unwrap_or(Errno::NOENT)),
             result => result,
         }
     }
 
-    /// The record of what was published; `None` if nothing was yet.
+    /// The record. `None` means that nothing was published yet.
     ///
     /// # Errors
-    /// If it is not a record.
+    /// If it is invalid or cannot be read.
     pub(crate) fn record(&self) -> Result<Option<Record>, Problem> {
         Record::load(self.0.as_fd()).map_err(|errno| match errno {
             Errno::INVAL => Problem::Damaged { name: format!("{NAME}/{}", record::NAME) },
-            errno => Problem::of("read files", errno),
+            errno => Problem::new("read files", errno),
         })
     }
 
-    /// Writes a record beside the current one, under another name. It is synced to disk: a crash of the node that emptied it
-    /// could not be mended by comparison, as that of every other file is.
+    /// Writes a record under another name, and syncs it to disk. If a crash of the node emptied another file, the next
+    /// publication would notice the difference and rewrite it; an empty record could not be restored.
     pub(crate) fn prepare_record(&self, name: &str, record: &Record) -> Result<(), Errno> {
         let state = self.0.as_fd();
         tree::write_file(state, name, record::MODE, record.to_text().as_bytes())?;
@@ -134,23 +133,22 @@ impl State {
         renameat(&self.0, name, &self.0, record::NAME)
     }
 
-    /// Makes the directory in which the entries of one publication are prepared.
-    pub(crate) fn make_staging(&self, version: &VersionName) -> Result<OwnedFd, Errno> {
-        tree::make_directory(self.0.as_fd(), &format!("{STAGING}{version}"), STAGING_MODE)
+    /// Creates the staging directory of a publication.
+    pub(crate) fn create_staging(&self, version: &VersionName) -> Result<OwnedFd, Errno> {
+        tree::create_directory(self.0.as_fd(), &format!("{STAGING}{version}"), STAGING_MODE)
     }
 
-    /// Opens that directory.
     pub(crate) fn open_staging(&self, version: &VersionName) -> Result<OwnedFd, Errno> {
         tree::open_directory(self.0.as_fd(), format!("{STAGING}{version}"))
     }
 
-    /// Removes what was prepared and not put in place, and what was exchanged for it.
+    /// Removes staged entries that were not moved into place, and old entries that were exchanged for new ones.
     pub(crate) fn clear_staging(&self) -> Result<(), Errno> {
         let state = self.0.as_fd();
-        let is_left = |name: &[u8]| !matches!(name, b"lock" | b"record");
+        let is_leftover = |name: &[u8]| !matches!(name, b"lock" | b"record");
         let mut result = Ok(());
-        for name in tree::entries_where(state, is_left)? {
-            // What cannot be removed must not keep the rest.
+        for name in tree::entries_where(state, is_leftover)? {
+            // An entry that cannot be removed must not prevent the removal of the others.
             result = result.and(tree::remove(state, &name.to_string_lossy()));
         }
         result

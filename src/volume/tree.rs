@@ -1,5 +1,5 @@
-//! Steps on single files and directories. Every step opens one part of a path relative to the directory above it and follows
-//! no link, so that a process that can write to the volume cannot lead a step out of it.
+//! Operations on single files and directories. Each opens one component of a path relative to the directory above it and follows
+//! no link, so that a process that can write to the volume cannot redirect an operation to a path outside.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,7 +18,7 @@ const FILE_BITS: u32 = 0o7777;
 /// How deep [`remove`] descends; deeper than any path of a bundle.
 const DEPTH_LIMIT: usize = 16;
 
-/// What a name in a directory stands for, links not followed.
+/// The type of a directory entry, without following links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Directory,
@@ -28,7 +28,6 @@ pub(crate) enum Kind {
     Special,
 }
 
-/// Kind and owner of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) kind: Kind,
@@ -36,7 +35,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn of(status: &Stat) -> Self {
+    pub(crate) fn from_stat(status: &Stat) -> Self {
         let kind = match FileType::from_raw_mode(status.st_mode) {
             FileType::Directory => Kind::Directory,
             FileType::RegularFile => Kind::File,
@@ -46,22 +45,22 @@ impl Entry {
         Self { kind, owner: status.st_uid }
     }
 
-    /// Whether this process created the entry, or one of the same user.
+    /// Whether the entry belongs to the user of this process.
     pub(crate) fn is_own(self) -> bool {
         self.owner == geteuid().as_raw()
     }
 }
 
-/// The entry of this name; `None` if there is none.
+/// `None` means that there is no entry of this name.
 pub(crate) fn entry(parent: BorrowedFd<'_>, name: impl Arg) -> Result<Option<Entry>, Errno> {
     match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(status) => Ok(Some(Entry::of(&status))),
+        Ok(status) => Ok(Some(Entry::from_stat(&status))),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(errno),
     }
 }
 
-/// Where a link leads; `None` if there is no link of this name, or its target is not text.
+/// Where a link leads; `None` means that the name is not a link, or its target is not UTF-8.
 pub(crate) fn link_target(parent: BorrowedFd<'_>, name: impl Arg) -> Option<String> {
     readlinkat(parent, name, Vec::new()).ok()?.into_string().ok()
 }
@@ -72,8 +71,10 @@ pub(crate) fn open_directory(parent: BorrowedFd<'_>, name: impl Arg) -> Result<O
     openat(parent, name, flags, Mode::empty())
 }
 
-/// Opens the directory at a relative path, one part at a time. A part that belongs to another user than `owner` is an error,
-/// `NOTDIR`, as is everything else that is not a directory.
+/// Opens the directory at a relative path, one component at a time.
+///
+/// # Errors
+/// `NOTDIR` for a component that is not a directory or does not belong to `owner`.
 pub(crate) fn open_path(root: BorrowedFd<'_>, path: &str, owner: u32) -> Result<OwnedFd, Errno> {
     let mut open = root.try_clone_to_owned().map_err(|_| Errno::MFILE)?;
     for part in path.split('/').filter(|part| !part.is_empty()) {
@@ -85,21 +86,29 @@ pub(crate) fn open_path(root: BorrowedFd<'_>, path: &str, owner: u32) -> Result<
     Ok(open)
 }
 
-/// The same for what this process writes: all parts belong to its own user.
+/// [`open_path`] for directories of this process's user.
 pub(crate) fn open_own_path(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
     open_path(root, path, geteuid().as_raw())
 }
 
+/// `None` means that the directory is missing, or that the name is not a directory.
+pub(crate) fn if_present(opened: Result<OwnedFd, Errno>) -> Result<Option<OwnedFd>, Errno> {
+    match opened {
+        Ok(open) => Ok(Some(open)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Creates an empty directory with this mode, whatever the umask.
-pub(crate) fn make_directory(parent: BorrowedFd<'_>, name: &str, mode: u32) -> Result<OwnedFd, Errno> {
+pub(crate) fn create_directory(parent: BorrowedFd<'_>, name: &str, mode: u32) -> Result<OwnedFd, Errno> {
     mkdirat(parent, name, Mode::RWXU)?;
     let made = open_directory(parent, name)?;
     set_directory_mode(made.as_fd(), mode)?;
     Ok(made)
 }
 
-/// Sets the permissions of a directory and keeps its set-group-id bit: where the volume hands its group down, so do the
-/// directories in it.
+/// Sets the permissions of a directory and keeps its set-group-ID bit, so that directories pass the volume's group on.
 pub(crate) fn set_directory_mode(directory: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
     let inherited = Mode::from_raw_mode(fstat(directory)?.st_mode) & Mode::SGID;
     fchmod(directory, Mode::from_raw_mode(mode) | inherited)
@@ -137,8 +146,8 @@ pub(crate) fn open_file(parent: BorrowedFd<'_>, name: impl Arg) -> Result<OwnedF
     )
 }
 
-/// Whether this is a regular file of exactly this mode and content.
-pub(crate) fn same_file(
+/// Whether the entry is a regular file with exactly this mode and content.
+pub(crate) fn file_matches(
     parent: BorrowedFd<'_>,
     name: impl Arg,
     mode: u32,
@@ -164,7 +173,7 @@ pub(crate) fn same_file(
     }
 }
 
-/// Exchanges two entries in one step; `false` where the file system cannot.
+/// Exchanges two entries atomically. `false` means that the file system does not support it.
 pub(crate) fn exchange(
     from: BorrowedFd<'_>,
     name: &str,
@@ -178,8 +187,8 @@ pub(crate) fn exchange(
     }
 }
 
-/// Moves an entry to a name that is free. Where the file system cannot refuse a name that is taken, an entry that appeared
-/// there since it was looked at is replaced.
+/// Moves an entry to an unused name. If the file system does not support RENAME_NOREPLACE, an entry that another process has
+/// just created there is replaced.
 pub(crate) fn move_to_free(
     from: BorrowedFd<'_>,
     name: &str,
@@ -192,7 +201,7 @@ pub(crate) fn move_to_free(
     }
 }
 
-/// Removes what is not a directory, if it exists.
+/// Removes an entry that is not a directory, if it exists.
 pub(crate) fn remove_file(parent: BorrowedFd<'_>, name: impl Arg) -> Result<(), Errno> {
     match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -200,7 +209,7 @@ pub(crate) fn remove_file(parent: BorrowedFd<'_>, name: impl Arg) -> Result<(), 
     }
 }
 
-/// Removes an empty directory; `false` if there is something in it.
+/// Removes an empty directory. `false` means that it is not empty.
 pub(crate) fn remove_directory(parent: BorrowedFd<'_>, name: &str) -> Result<bool, Errno> {
     match unlinkat(parent, name, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
@@ -209,7 +218,7 @@ pub(crate) fn remove_directory(parent: BorrowedFd<'_>, name: &str) -> Result<boo
     }
 }
 
-/// Removes an entry, a directory with everything in it.
+/// Removes an entry; a directory with everything in it.
 pub(crate) fn remove(parent: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
     match remove_below(parent, name, DEPTH_LIMIT) {
         Err(Errno::NOENT) => Ok(()),
@@ -236,17 +245,17 @@ pub(crate) fn entries(directory: impl AsFd) -> Result<Vec<CString>, Errno> {
     entries_where(directory, |_| true)
 }
 
-/// The names in a directory that fit, without `.` and `..`. Names that do not fit take no memory: another process may have
-/// put any number of them there.
+/// The names in a directory that pass the filter, without `.` and `..`. The others take no memory: another process may have
+/// created any number of them.
 pub(crate) fn entries_where(
     directory: impl AsFd,
-    fits: impl Fn(&[u8]) -> bool,
+    filter: impl Fn(&[u8]) -> bool,
 ) -> Result<Vec<CString>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
         let name = entry.file_name();
-        if !matches!(name.to_bytes(), b"." | b"..") && fits(name.to_bytes()) {
+        if !matches!(name.to_bytes(), b"." | b"..") && filter(name.to_bytes()) {
             names.push(name.to_owned());
         }
     }

@@ -480,11 +480,11 @@ fn inspect_reads_a_pods_sources_from_another_cluster() {
     assert_code(&finished, 0);
     assert_has(&finished.stdout_text(), &["get Secret shared/db of cluster hub", "cannot be reached"]);
 
-    let finished = inspect(&two, &["--cluster", "hbu"]);
+    let finished = inspect(&two, &["--cluster-id", "hbu"]);
     assert_code(&finished, 2);
     assert_has(
         &finished.stderr,
-        &["\"hbu\" is no cluster of the clusters file (--clusters); did you mean \"hub\"?"],
+        &["\"hbu\" is not in the clusters file (--clusters); did you mean \"hub\"?"],
     );
 }
 
@@ -492,7 +492,7 @@ fn inspect_reads_a_pods_sources_from_another_cluster() {
 fn inspect_can_show_a_pod_of_another_cluster() {
     let two = TwoClusters::new();
     two.hub.put_pod("prod", "far-0", &[("podcreds.io/x.secret", "shared/db")]);
-    let finished = inspect(&two, &["--cluster", "hub", "far-0"]);
+    let finished = inspect(&two, &["--cluster-id", "hub", "far-0"]);
     assert_code(&finished, 0);
     assert_has(&finished.stdout_text(), &["Pod prod/far-0", "Secret shared/db"]);
     assert_eq!(two.own.server.connections(), 0);
@@ -516,8 +516,8 @@ fn inspect_clusters_reports_all_clusters_or_the_named_ones() {
     let hub = ("hub".to_owned(), true);
     let lost = ("lost".to_owned(), false);
     assert_eq!(names(&[]), (Some(0), vec![("in-cluster".to_owned(), true), hub.clone(), lost.clone()]));
-    assert_eq!(names(&["--cluster", "hub"]), (Some(0), vec![hub]));
-    assert_eq!(names(&["--cluster", "lost"]), (Some(4), vec![lost]));
+    assert_eq!(names(&["--cluster-id", "hub"]), (Some(0), vec![hub]));
+    assert_eq!(names(&["--cluster-id", "lost"]), (Some(4), vec![lost]));
     assert_has(
         &inspect(&two, &["clusters"]).stdout_text(),
         &["lost (The Hub, eu-1): unreachable: ", "missing-ca.crt cannot be read"],
@@ -533,7 +533,7 @@ fn inspect_clusters_distinguishes_refused_from_unreachable() {
     let finished = inspect(&two, &["clusters"]);
     assert_code(&finished, 3);
     assert_has(&finished.stdout_text(), &["does not accept the token"]);
-    assert_has(&finished.stderr, &["no cluster lets us in"]);
+    assert_has(&finished.stderr, &["access denied by every cluster"]);
 }
 
 #[test]

@@ -220,11 +220,11 @@ fn a_program_not_found_exits_127_and_a_failed_start_126() {
         path.to_str().unwrap().to_owned()
     };
     for (program, code, part) in [
-        ("none-such".to_owned(), 127, "program \"none-such\" is in no folder of PATH: write its path"),
-        ("/none/such".to_owned(), 127, "program \"/none/such\" is not there: correct the path after --"),
-        (file("orphan", b"#!/none/such\n", 0o755), 127, "is there, but not what it needs to start"),
-        (file("plain", b"#!/bin/sh\n", 0o644), 126, "may not be run by this process (uid "),
-        ("/".to_owned(), 126, "may not be run by this process"),
+        ("none-such".to_owned(), 127, "program \"none-such\" not found in PATH: pass its path"),
+        ("/none/such".to_owned(), 127, "program \"/none/such\" does not exist: correct the path after --"),
+        (file("orphan", b"#!/none/such\n", 0o755), 127, "exists, but its interpreter does not"),
+        (file("plain", b"#!/bin/sh\n", 0o644), 126, "permission denied (uid "),
+        ("/".to_owned(), 126, "permission denied"),
     ] {
         fs::write(scene.pod.termination_log(), "").unwrap();
         let finished = exec(&scene, &[], &[&program]);
@@ -242,7 +242,7 @@ fn a_variable_that_linux_rejects_is_reported_without_its_value() {
     for source in SOURCES {
         let finished = exec(&scene, source, &["/bin/true"]);
         assert_code(&finished, 126);
-        let parts = ["too large: Linux takes 128 KiB", "is DB_PASSWORD, in file db.env", ".format files"];
+        let parts = ["too large (Linux allows 128 KiB", "is DB_PASSWORD, in file db.env", ".format files"];
         assert_has(&finished.stderr, &parts);
         assert!(!finished.stderr.contains(PASSWORD));
     }
@@ -311,7 +311,7 @@ fn all_env_files_are_read_unless_some_are_named() {
             let flags = [source, &["--env-file", missing]].concat();
             let finished = exec(&scene, &flags, &show);
             assert_code(&finished, 2);
-            assert_has(&finished.stderr, &[&format!("has no env file {missing}: correct --env-file")]);
+            assert_has(&finished.stderr, &[&format!("has no env file {missing}; correct --env-file")]);
             assert_code(&exec(&scene, &[&flags[..], &["--allow-none"]].concat(), &show), 0);
         }
     }
@@ -329,7 +329,7 @@ fn without_env_files_it_starts_only_if_allowed() {
     for source in SOURCES {
         let finished = exec(&scene, source, &["/bin/echo", "started"]);
         assert_code(&finished, 2);
-        assert_has(&finished.stderr, &["has no env file: give a credential .format env", "--allow-none"]);
+        assert_has(&finished.stderr, &["has no env file; give a credential .format env", "--allow-none"]);
         let finished = exec(&scene, &[source, &["--allow-none"]].concat(), &["/bin/echo", "started"]);
         assert_code(&finished, 0);
         assert_eq!(finished.stdout_text(), "started\n");
@@ -341,8 +341,8 @@ fn it_waits_for_the_first_files_up_to_the_timeout() {
     let scene = scene();
     let finished = exec(&scene, &["--timeout", "200ms"], &["/bin/true"]);
     assert_code(&finished, 4);
-    assert_has(&finished.stderr, &["nothing was written to it in 0.2 s", "--render"]);
-    assert_has(&scene.pod.termination_message(), &["nothing was written to it"]);
+    assert_has(&finished.stderr, &["no files published within 0.2 s", "--render"]);
+    assert_has(&scene.pod.termination_message(), &["no files published"]);
 
     let running = Running::start(scene.command(&["exec", "--", "/bin/sh", "-c", "echo $DB_PASSWORD"]));
     poll_until(HANGS, "it waits", || running.stderr().contains("waiting for the first files in"));
@@ -399,7 +399,7 @@ fn an_unreadable_volume_fails_at_once() {
     let scene = published();
     let missing = exec(&scene, &["--volume", "/none/such"], &["/bin/true"]);
     assert_code(&missing, 5);
-    assert_has(&missing.stderr, &["volume /none/such: does not exist: mount"]);
+    assert_has(&missing.stderr, &["volume /none/such: does not exist; mount"]);
     let record = scene.pod.volume().join("..podcreds/record");
     fs::remove_file(&record).unwrap();
     fs::write(&record, "other").unwrap();
@@ -476,5 +476,5 @@ fn an_unreadable_env_file_is_an_error_an_unreadable_directory_is_not() {
     assert_code(&scene.init(&[]), 0);
     let finished = run_unprivileged();
     assert_code(&finished, 5);
-    assert_has(&finished.stderr, &["this process (uid 65532) may not read files in it: set fsGroup"]);
+    assert_has(&finished.stderr, &["permission denied (uid 65532, read files): set fsGroup"]);
 }

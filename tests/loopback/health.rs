@@ -414,7 +414,7 @@ fn an_address_that_cannot_be_bound_is_a_usage_error() {
     let scene = Scene::plain();
     let finished = run(scene.command(&["sidecar", "--listen", &address]), HANGS);
     assert_code(&finished, 2);
-    assert_has(&finished.stderr, &["--listen: ", &address, "in use"]);
+    assert_has(&finished.stderr, &["cannot listen on ", &address, "in use", "--listen"]);
     assert!(scene.pod.termination_message().contains(&address));
     assert_code(&run(scene.command(&["sidecar", "--listen", "localhost"]), HANGS), 2);
 }

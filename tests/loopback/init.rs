@@ -63,7 +63,7 @@ fn a_second_run_writes_nothing() {
     assert_code(&finished, 0);
     assert_has(
         &finished.stderr,
-        &["is current after ", ", with 2 files of 1 credential: nothing was written"],
+        &["is up to date after ", ", with 2 files of 1 credential: nothing written"],
     );
     assert_eq!((scene.names(), scene.pod.volume().metadata().unwrap().mtime_nsec()), before);
 }
@@ -206,7 +206,7 @@ fn usage_errors_are_written_to_the_termination_log() {
     for (args, part) in [
         (&["init", "--volum", "/x"][..], "unexpected argument '--volum'"),
         (&["init", "--timeout", "0s"], "longer than zero"),
-        (&["init", "--annotation-prefix", "A B"], "is no DNS subdomain"),
+        (&["init", "--annotation-prefix", "A B"], "is not a DNS subdomain"),
         (&["init", "--pod", "A/B"], "--pod: invalid name \"A/B\""),
         (&["init", "--namespace", "a.b"], "--namespace: invalid namespace \"a.b\""),
         (&["start"], "unrecognized subcommand 'start'"),

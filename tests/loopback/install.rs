@@ -79,7 +79,7 @@ fn a_different_file_is_replaced_by_a_rename() {
     let first = inode();
     let finished = install_in_volume(&scene, "podcreds");
     assert_code(&finished, 0);
-    assert_has(&finished.stderr, &["is this program already: nothing was written"]);
+    assert_has(&finished.stderr, &["is up to date: nothing written"]);
     assert_eq!(inode(), first);
 
     // Processes that run the old program keep their file.
@@ -187,8 +187,7 @@ fn the_program_is_not_installed_among_the_credentials() {
     ] {
         let finished = install_in_volume(&scene, path);
         assert_code(&finished, 5);
-        let part =
-            "what is at this place is written by podcreds from the annotations: install a program beside it";
+        let part = "podcreds publishes credentials to this path: install the program elsewhere";
         assert_has(&finished.stderr, &[part]);
         assert_has(&scene.pod.termination_message(), &[part]);
         assert_eq!((scene.names(), scene.files()), (names.clone(), files.clone()), "{path}");
@@ -209,7 +208,10 @@ fn a_target_that_is_not_a_regular_file_is_an_error() {
         assert_code(&finished, 5);
         assert_has(
             &finished.stderr,
-            &[name, "\" is there and is no program, or no folder for one: remove it"],
+            &[
+                name,
+                "\" exists and is not a regular file, or a part of the path is not a directory: remove it",
+            ],
         );
     }
 }
@@ -219,8 +221,8 @@ fn a_failed_install_reports_the_reason_and_leaves_nothing() {
     let Some(()) = root() else { return };
     for (options, part) in [
         ("size=1m", "is full: raise the sizeLimit of its emptyDir"),
-        ("ro", "is read-only: leave readOnly out"),
-        ("noexec", "is mounted noexec, so that no program starts from there"),
+        ("ro", "is read-only: remove readOnly"),
+        ("noexec", "is mounted noexec: install the program"),
     ] {
         let scene = Scene::plain();
         let finished = in_own_mounts(

@@ -111,7 +111,7 @@ fn a_read_only_volume_is_reported() {
     assert_code(&finished, 5);
     assert_has(
         &scene.pod.termination_message(),
-        &["is read-only: leave readOnly out of this container's volumeMount"],
+        &["is read-only: remove readOnly from this container's volumeMount"],
     );
     assert_eq!(scene.read("db/password"), PASSWORD);
 }
@@ -120,7 +120,7 @@ fn a_read_only_volume_is_reported() {
 fn a_missing_volume_is_reported_before_any_request() {
     let scene = Scene::plain();
     for (path, part) in
-        [("/nowhere/volume", "does not exist: mount an emptyDir"), (PODCREDS, "is not a directory")]
+        [("/nowhere/volume", "does not exist; mount an emptyDir"), (PODCREDS, "is not a directory")]
     {
         let finished = scene.init(&["--volume", path]);
         assert_code(&finished, 5);
@@ -155,7 +155,7 @@ fn a_volume_written_by_another_user_is_reported_at_the_start() {
     assert_has(
         &scene.pod.termination_message(),
         &[
-            "podcreds wrote it as uid 0 but now runs as uid 65532, which cannot replace those files: give both containers the same runAsUser",
+            "podcreds wrote it as uid 0 but now runs as uid 65532, which cannot replace those files: set the same runAsUser for both containers",
         ],
     );
     assert_eq!(scene.read("db/password"), PASSWORD);

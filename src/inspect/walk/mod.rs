@@ -1,59 +1,53 @@
-//! Reads what an object hangs on, as far as the rights reach: each distinct object once, one after the other, over one
-//! connection. What is refused is written down, and the walk goes on.
+//! Reads the objects that the target depends on: each object once, one after the other, over one connection. A request that
+//! fails is recorded, and the walk continues.
 //!
-//! `owners` climbs, `owned` descends, `spec` looks at all that a pod's spec and our annotations name, `account` asks what
-//! the service account may read.
+//! `owners` follows ownerReferences, `pod_spec` the references in a pod's spec and in podcreds' annotations.
 
-mod account;
-mod owned;
 mod owners;
-mod shape;
-mod spec;
+mod pod_spec;
 
 use std::sync::Arc;
 
-use crate::inspect::api::{self, Annotated, Metadata, Pod, Workload};
+use crate::inspect::api::{self, ApiObject, Metadata, Pod, WithAnnotations, Workload};
 use crate::inspect::graph::{Detail, Graph, Index, ObjectId, Refusal, State};
-use crate::inspect::kind::Kind;
-use crate::inspect::walk::shape::Shape;
-use crate::inspect::{Error, Question};
+use crate::inspect::resource::Kind;
+use crate::inspect::{Error, Query};
 use crate::kube::config::registry::Clusters;
 use crate::kube::{Cause, Client, Deadline, names_object};
 use crate::object::{ClusterRef, is_subdomain};
 use crate::secret::SecretBytes;
 
-/// The most requests of a walk. Whoever writes the spec of a pod must not make us ask for ever.
+/// The number of requests of a walk, which the author of a pod's spec must not be able to make endless.
 const REQUEST_LIMIT: usize = 500;
 
-/// Answers the question.
+/// Walks from the target to everything that it depends on.
 ///
 /// # Errors
-/// If the object that was asked about cannot be read; for all others there is a refusal in the graph.
-pub(crate) fn walk(clusters: &Clusters, question: &Question) -> Result<Graph, Error> {
-    let deadline = Deadline::after(question.timeout);
-    let namespace = question.scope.namespace.to_string();
-    let client = clusters.client(&question.cluster).map_err(|cause| Error {
-        object: ObjectId::new(question.target.kind, Some(&namespace), question.target.name()).to_string(),
+/// If the target cannot be read. Failures of other objects are recorded in the graph.
+pub(crate) fn walk(clusters: &Clusters, query: &Query) -> Result<Graph, Error> {
+    let deadline = Deadline::after(query.timeout);
+    let namespace = query.scope.namespace.to_string();
+    let client = clusters.client(&query.cluster).map_err(|cause| Error {
+        object: ObjectId::new(query.target.kind, Some(&namespace), query.target.name()).to_string(),
         cause: Box::new(cause),
         hint: None,
     })?;
     let graph = Graph::default();
-    let mut walk = Walk { clusters, client, question, deadline, namespace, requests: 0, graph };
-    match question.target.kind {
+    let mut walk = Walk { clusters, client, query, deadline, namespace, requests: 0, graph };
+    match query.target.kind {
         Kind::Pod => walk.pod()?,
         kind => walk.workload(kind)?,
     }
     Ok(walk.graph)
 }
 
-/// A walk that is under way.
 struct Walk<'a> {
     clusters: &'a Clusters,
-    /// Of the cluster of the object that was asked about.
+    /// The client of the target's cluster.
     client: Arc<Client>,
-    question: &'a Question,
+    query: &'a Query,
     deadline: Deadline,
-    /// Of the object that was asked about.
+    /// The target's namespace.
     namespace: String,
     requests: usize,
     graph: Graph,
@@ -61,50 +55,54 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn pod(&mut self) -> Result<(), Error> {
-        let id = self.target();
+        let id = self.target_id();
         let body = self.body(&id, Kind::Pod, None, false);
         let parsed = body.and_then(|body| {
-            let pod: Pod = self.check(&id, api::parse(&body)?)?;
-            let annotated: Annotated = api::parse(&body)?;
-            Ok((pod, annotated.metadata.of(&self.question.prefix)))
+            let pod: Pod = self.verify(&id, api::parse(&body)?)?;
+            let annotated: WithAnnotations = api::parse(&body)?;
+            Ok((pod, annotated.metadata.with_prefix(&self.query.prefix)))
         });
-        let (pod, annotations) = parsed.map_err(|cause| self.fatal(&id, cause))?;
-        let root = self.graph.put(id);
-        self.set(root, &pod);
+        let (pod, annotations) = parsed.map_err(|cause| self.target_error(&id, cause))?;
+        let root = self.graph.add(id);
+        self.update(root, &pod);
         self.climb(root, pod.metadata.owners(), 0);
-        self.spec(root, Some(&pod.metadata.name), &pod.spec, &annotations);
+        self.pod_spec(root, Some(&pod.metadata.name), &pod.spec, &annotations);
         Ok(())
     }
 
     fn workload(&mut self, kind: Kind) -> Result<(), Error> {
-        let id = self.target();
+        let id = self.target_id();
         let read = self.read::<Workload>(&id, kind, None, false);
-        let mut workload = read.map_err(|cause| self.fatal(&id, cause))?;
-        let root = self.graph.put(id);
-        self.set(root, &workload);
+        let mut workload = read.map_err(|cause| self.target_error(&id, cause))?;
+        let root = self.graph.add(id);
+        self.update(root, &workload);
         self.climb(root, workload.metadata.owners(), 0);
         self.descend(root, kind, &workload);
         if let Some(mut template) = workload.spec.template() {
-            let annotations = template.annotations(&self.question.prefix);
-            self.spec(root, None, &template.spec, &annotations);
+            let annotations = template.annotations(&self.query.prefix);
+            self.pod_spec(root, None, &template.spec, &annotations);
         }
         Ok(())
     }
 
-    fn target(&self) -> ObjectId {
-        ObjectId::new(self.question.target.kind, Some(&self.namespace), self.question.target.name())
+    fn target_id(&self) -> ObjectId {
+        ObjectId::new(self.query.target.kind, Some(&self.namespace), self.query.target.name())
     }
 
-    /// Looks at an object that others name, unless it was looked at before, and returns its node, and the object where it
-    /// was read for the first time.
-    fn look<T: Shape>(&mut self, id: ObjectId, kind: Kind, api_version: Option<&str>) -> (Index, Option<T>) {
+    /// Reads a referenced object unless it was read before. Returns its node, and the object if this call read it.
+    fn get_node<T: ApiObject>(
+        &mut self,
+        id: ObjectId,
+        kind: Kind,
+        api_version: Option<&str>,
+    ) -> (Index, Option<T>) {
         let known = self.graph.find(&id).filter(|index| self.graph.nodes[*index].state != State::Named);
         if let Some(index) = known {
             return (index, None);
         }
         let metadata_only = !matches!(kind, Kind::Node | Kind::PersistentVolumeClaim);
         let read = self.read::<T>(&id, kind, api_version, metadata_only);
-        let index = self.graph.put(id);
+        let index = self.graph.add(id);
         match read {
             Ok(object) => {
                 self.graph.nodes[index].state = State::Exists;
@@ -117,29 +115,29 @@ impl Walk<'_> {
             Err(cause) => {
                 self.graph.nodes[index].state = State::Unread;
                 let id = self.graph.nodes[index].id.clone();
-                self.refuse("get", &id, kind, cause);
+                self.record_get(&id, kind, cause);
                 (index, None)
             }
         }
     }
 
-    /// Looks at an object of which nothing else matters than what it says of itself.
-    fn note<T: Shape>(&mut self, kind: Kind, id: ObjectId) -> Index {
-        let (index, object) = self.look::<T>(id, kind, None);
+    /// Adds a referenced object with its details.
+    fn add_node<T: ApiObject>(&mut self, kind: Kind, id: ObjectId) -> Index {
+        let (index, object) = self.get_node::<T>(id, kind, None);
         if let Some(object) = object {
-            self.set(index, &object);
+            self.update(index, &object);
         }
         index
     }
 
-    fn set(&mut self, index: Index, object: &impl Shape) {
+    fn update(&mut self, index: Index, object: &impl ApiObject) {
         let deleting = object.metadata().is_deleting().then_some(Detail::Deleting);
         let node = &mut self.graph.nodes[index];
         node.state = State::Exists;
         node.details = object.details().into_iter().chain(deleting).collect();
     }
 
-    fn read<T: Shape>(
+    fn read<T: ApiObject>(
         &mut self,
         id: &ObjectId,
         kind: Kind,
@@ -147,10 +145,10 @@ impl Walk<'_> {
         metadata_only: bool,
     ) -> Result<T, Cause> {
         let body = self.body(id, kind, api_version, metadata_only)?;
-        self.check(id, api::parse(&body)?)
+        self.verify(id, api::parse(&body)?)
     }
 
-    /// The answer of the first version of the API that has the object.
+    /// The response of the first API version that has the object.
     fn body(
         &mut self,
         id: &ObjectId,
@@ -158,9 +156,9 @@ impl Walk<'_> {
         api_version: Option<&str>,
         metadata_only: bool,
     ) -> Result<SecretBytes, Cause> {
-        // What is no name cannot be one of an object, and must not get into a path.
+        // Any other text cannot name an object, and must not become part of a URL.
         if !is_subdomain(&id.name) {
-            return Err(Cause::NotFound { message: "no object can have this name".to_owned() });
+            return Err(Cause::NotFound { message: "invalid object name".to_owned() });
         }
         let client = match &id.cluster {
             ClusterRef::Local => Arc::clone(&self.client),
@@ -169,9 +167,9 @@ impl Walk<'_> {
         let mut missing = None;
         for version in kind.versions(api_version) {
             let path = format!("{}/{}", kind.collection(&version, id.namespace.as_deref()), id.name);
-            self.count()?;
+            self.count_request()?;
             match client.get_path(&path, metadata_only, self.deadline) {
-                // The reason of the version that has the object counts.
+                // Reports the version that serves the resource rather than one that does not.
                 Err(Cause::NotFound { message }) if missing.is_none() || names_object(&message, &id.name) => {
                     missing = Some(message);
                 }
@@ -182,18 +180,18 @@ impl Walk<'_> {
         Err(Cause::NotFound { message: missing.unwrap_or_default() })
     }
 
-    /// Counts a request, if there may be another one.
-    fn count(&mut self) -> Result<(), Cause> {
+    /// Counts a request against the limit.
+    fn count_request(&mut self) -> Result<(), Cause> {
         if self.requests == REQUEST_LIMIT {
-            let message = format!("not asked for, after {REQUEST_LIMIT} requests");
+            let message = format!("not requested: the limit of {REQUEST_LIMIT} requests is reached");
             return Err(Cause::Refused { status: 429, message });
         }
         self.requests += 1;
         Ok(())
     }
 
-    /// An answer that belongs to another request, because a proxy lost count, must not be taken for this one.
-    fn check<T: Shape>(&self, id: &ObjectId, object: T) -> Result<T, Cause> {
+    /// Rejects the response to another request, which a faulty proxy may return.
+    fn verify<T: ApiObject>(&self, id: &ObjectId, object: T) -> Result<T, Cause> {
         let Metadata { name, namespace, .. } = object.metadata();
         if *name == id.name && *namespace == id.namespace {
             Ok(object)
@@ -202,49 +200,32 @@ impl Walk<'_> {
         }
     }
 
-    /// Writes down what could not be read.
-    fn refuse(&mut self, verb: &str, id: &ObjectId, kind: Kind, cause: Cause) {
-        let what = format!("{verb} {id}");
-        let remedy = || remedy(kind, id.namespace.as_deref(), Some(&id.name), verb, ASKER);
-        self.push_refusal(what, cause, remedy);
+    /// Records a failed request for an object.
+    fn record_get(&mut self, id: &ObjectId, kind: Kind, cause: Cause) {
+        let what = format!("get {id}");
+        let remedy = || kind.rule(Some(&id.name), "get").grant(id.namespace.as_deref(), CURRENT_USER);
+        self.record(what, cause, remedy);
     }
 
-    fn push_refusal(&mut self, what: String, cause: Cause, remedy: impl FnOnce() -> String) {
+    fn record(&mut self, what: String, cause: Cause, remedy: impl FnOnce() -> String) {
         let remedy = matches!(cause, Cause::Forbidden { .. }).then(remedy);
         self.graph.refusals.push(Refusal { what, reason: cause.to_string(), remedy });
     }
 
-    fn fatal(&self, id: &ObjectId, cause: Cause) -> Error {
-        let kind = self.question.target.kind;
+    fn target_error(&self, id: &ObjectId, cause: Cause) -> Error {
+        let kind = self.query.target.kind;
         let hint = match &cause {
             Cause::Forbidden { .. } => {
-                Some(remedy(kind, id.namespace.as_deref(), Some(&id.name), "get", ASKER))
+                Some(kind.rule(Some(&id.name), "get").grant(id.namespace.as_deref(), CURRENT_USER))
             }
-            Cause::NotFound { .. } if self.question.named_by_host => Some(NAMED_BY_HOST.to_owned()),
+            Cause::NotFound { .. } if self.query.named_by_host => Some(NAMED_BY_HOST.to_owned()),
             _ => None,
         };
         Error { object: id.to_string(), cause: Box::new(cause), hint }
     }
 }
 
-/// Whose rights the walk has.
-const ASKER: &str = "the account that asks";
+/// Whose permissions the walk has.
+const CURRENT_USER: &str = "the current user";
 
-const NAMED_BY_HOST: &str = "the name was taken from the host name: name a pod, or set POD_NAME from the field metadata.name in the manifest";
-
-/// What grants these verbs to somebody.
-fn remedy(kind: Kind, namespace: Option<&str>, name: Option<&str>, verbs: &str, whom: &str) -> String {
-    let rule = kind.rule(name, verbs);
-    match namespace {
-        Some(namespace) => {
-            format!(
-                "a Role in namespace {namespace}, bound to {whom} by a RoleBinding there, needs the rule {rule}"
-            )
-        }
-        None => cluster_remedy(&rule, whom),
-    }
-}
-
-fn cluster_remedy(rule: &str, whom: &str) -> String {
-    format!("a ClusterRole, bound to {whom} by a ClusterRoleBinding, needs the rule {rule}")
-}
+const NAMED_BY_HOST: &str = "the pod name was guessed from the hostname: name a pod, or set POD_NAME from the field metadata.name in the manifest";

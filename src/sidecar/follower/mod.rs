@@ -261,7 +261,7 @@ impl Follower {
         }
         self.read_due();
         if self.clear_at.is_some_and(|at| at <= Instant::now()) {
-            self.volume.clear();
+            self.volume.prune();
             self.clear_at = None;
         }
     }

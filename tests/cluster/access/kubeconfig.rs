@@ -160,11 +160,11 @@ fn flags_select_entries_from_several_kubeconfigs() {
     let list = format!("{}:{}", text(&clusters), text(&users));
     for (args, code, message) in [
         (&["--context", "here"][..], 0, ""),
-        (&["--cluster-name", "up", "--user", "app", "-n", namespace], 0, ""),
+        (&["--cluster", "up", "--user", "app", "-n", namespace], 0, ""),
         (&["--context", "here", "--user", "anonymous"], 3, "system:anonymous"),
-        (&["--context", "here", "--cluster-name", "down"], 4, "https://127.0.0.1:1 cannot be reached"),
+        (&["--context", "here", "--cluster", "down"], 4, "https://127.0.0.1:1 cannot be reached"),
         (&[], 4, "https://127.0.0.1:1 cannot be reached"),
-        (&["--cluster-name", "up", "--user", "app"], 3, "Secret default/db"),
+        (&["--cluster", "up", "--user", "app"], 3, "Secret default/db"),
     ] {
         home.clear();
         let mut command = home.command(super::PODCREDS, "init", args);

@@ -59,7 +59,7 @@ fn a_missing_or_broken_kubeconfig_or_unknown_context_is_reported() {
             ["context \"tset\" not found", "did you mean \"test\"?"],
         ),
         (vec!["--kubeconfig", config, "--user", "nobody"], ["user \"nobody\" not found", config]),
-        (vec!["--kubeconfig", config, "--cluster-name", "prod"], ["cluster \"prod\" not found", config]),
+        (vec!["--kubeconfig", config, "--cluster", "prod"], ["cluster \"prod\" not found", config]),
         (vec!["--kubeconfig", config, "--namespace", "A b"], ["--namespace: ", "\"A b\""]),
     ] {
         let finished = init(&outside.home, &args, &[]);
@@ -120,11 +120,11 @@ fn a_pod_uses_its_service_account_unless_a_kubeconfig_is_named() {
     assert_eq!(last(), "test-token-in-pod");
     assert_code(&init(home, &["--kubeconfig", ".kube/config"], &variables), 0);
     assert_eq!(last(), TOKEN);
-    for flag in ["--context", "--cluster-name", "--user"] {
+    for flag in ["--context", "--cluster", "--user"] {
         let finished = init(home, &[flag, "test"], &variables);
         assert_code(&finished, 2);
         let said = format!(
-            "{flag} is for a kubeconfig, and in a pod none is read unless it is named: add --kubeconfig"
+            "{flag} requires --kubeconfig in a pod, where podcreds otherwise uses the service account"
         );
         assert_has(&finished.stderr, &[&said]);
         assert_code(&init(home, &[flag, "test", "--kubeconfig", ".kube/config"], &variables), 0);

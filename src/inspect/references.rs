@@ -1,149 +1,148 @@
-//! Which Secrets, ConfigMaps and claims the spec of a pod names, and where. Pure.
+//! The Secrets, ConfigMaps and PersistentVolumeClaims that a pod's spec references. Pure.
 //!
-//! Every field of core/v1 that names one in the pod's own namespace is here.
+//! The types cover every field of core/v1 that references one in the pod's namespace.
 //! Source: <https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/>
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::inspect::kind::Kind;
+use crate::inspect::resource::Kind;
 
-/// A list that the API may leave out or send as null.
+/// A list that the API may omit or send as null.
 pub(crate) type List<T> = Option<Vec<T>>;
 
-/// The spec of a pod, without all that is none of ours: images, commands, the values of variables.
+/// A pod's spec, without images, commands and the values of variables, which podcreds must not keep.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct PodSpec {
     pub(crate) node_name: Option<String>,
     service_account_name: Option<String>,
-    /// What it was called before.
+    /// The deprecated name of `serviceAccountName`.
     service_account: Option<String>,
     volumes: List<Volume>,
     containers: List<Container>,
     init_containers: List<Container>,
     ephemeral_containers: List<Container>,
-    image_pull_secrets: List<Reference>,
+    image_pull_secrets: List<NamedRef>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Volume {
     name: String,
-    secret: Option<BySecretName>,
-    config_map: Option<Reference>,
-    projected: Option<Projected>,
-    persistent_volume_claim: Option<ByClaimName>,
+    secret: Option<SecretVolumeSource>,
+    config_map: Option<NamedRef>,
+    projected: Option<ProjectedVolumeSource>,
+    persistent_volume_claim: Option<ClaimVolumeSource>,
     ephemeral: Option<IgnoredAny>,
-    azure_file: Option<BySecretName>,
-    csi: Option<Csi>,
-    cephfs: Option<BySecretRef>,
-    cinder: Option<BySecretRef>,
-    flex_volume: Option<BySecretRef>,
-    iscsi: Option<BySecretRef>,
-    rbd: Option<BySecretRef>,
+    azure_file: Option<SecretVolumeSource>,
+    csi: Option<CsiVolumeSource>,
+    cephfs: Option<SecretRefSource>,
+    cinder: Option<SecretRefSource>,
+    flex_volume: Option<SecretRefSource>,
+    iscsi: Option<SecretRefSource>,
+    rbd: Option<SecretRefSource>,
     #[serde(rename = "scaleIO")]
-    scale_io: Option<BySecretRef>,
-    storageos: Option<BySecretRef>,
+    scale_io: Option<SecretRefSource>,
+    storageos: Option<SecretRefSource>,
 }
 
 #[derive(Deserialize)]
-struct Reference {
+struct NamedRef {
     name: Option<String>,
     optional: Option<bool>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct BySecretName {
+struct SecretVolumeSource {
     secret_name: Option<String>,
     optional: Option<bool>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ByClaimName {
+struct ClaimVolumeSource {
     claim_name: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct BySecretRef {
-    secret_ref: Option<Reference>,
+struct SecretRefSource {
+    secret_ref: Option<NamedRef>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Csi {
-    node_publish_secret_ref: Option<Reference>,
+struct CsiVolumeSource {
+    node_publish_secret_ref: Option<NamedRef>,
 }
 
 #[derive(Deserialize)]
-struct Projected {
-    sources: List<Projection>,
+struct ProjectedVolumeSource {
+    sources: List<VolumeProjection>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Projection {
-    secret: Option<Reference>,
-    config_map: Option<Reference>,
+struct VolumeProjection {
+    secret: Option<NamedRef>,
+    config_map: Option<NamedRef>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Container {
     name: String,
-    env: List<Variable>,
-    env_from: List<AllKeys>,
+    env: List<EnvVar>,
+    env_from: List<EnvFromSource>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Variable {
+struct EnvVar {
     name: String,
-    value_from: Option<OneKey>,
+    value_from: Option<EnvVarSource>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct OneKey {
-    secret_key_ref: Option<Reference>,
-    config_map_key_ref: Option<Reference>,
+struct EnvVarSource {
+    secret_key_ref: Option<NamedRef>,
+    config_map_key_ref: Option<NamedRef>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct AllKeys {
-    secret_ref: Option<Reference>,
-    config_map_ref: Option<Reference>,
+struct EnvFromSource {
+    secret_ref: Option<NamedRef>,
+    config_map_ref: Option<NamedRef>,
 }
 
-/// One place of a spec that names an object.
+/// A reference to an object from one place of a spec.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Use {
+pub(crate) struct Reference {
     /// A Secret, a ConfigMap or a PersistentVolumeClaim.
     pub(crate) kind: Kind,
     pub(crate) name: String,
-    /// Which place.
+    /// The place, such as `volume certs`.
     pub(crate) by: String,
-    /// Whether the pod starts without the object.
+    /// Whether the pod can start without the object.
     pub(crate) optional: bool,
 }
 
 impl PodSpec {
-    /// The name of its service account.
-    pub(crate) fn account(&self) -> &str {
+    pub(crate) fn service_account(&self) -> &str {
         let named = [&self.service_account_name, &self.service_account].into_iter().flatten();
         named.map(String::as_str).find(|name| !name.is_empty()).unwrap_or("default")
     }
 
-    /// Every place that names an object, in the order of the spec. `pod` is the pod's own name, which names the claims of
-    /// its ephemeral volumes; a template has none.
-    pub(crate) fn uses(&self, pod: Option<&str>) -> Vec<Use> {
-        let mut uses = Vec::new();
+    /// All references, in the order of the spec. `pod` is the pod's name, which the names of its ephemeral volumes' claims
+    /// begin with. `None` means a pod template.
+    pub(crate) fn references(&self, pod: Option<&str>) -> Vec<Reference> {
+        let mut references = Vec::new();
         for volume in self.volumes.iter().flatten() {
-            volume.uses(pod, &mut uses);
+            volume.references(pod, &mut references);
         }
         for (containers, what) in [
             (&self.init_containers, "init container"),
@@ -151,44 +150,44 @@ impl PodSpec {
             (&self.ephemeral_containers, "ephemeral container"),
         ] {
             for container in containers.iter().flatten() {
-                container.uses(what, &mut uses);
+                container.references(what, &mut references);
             }
         }
         for reference in self.image_pull_secrets.iter().flatten() {
-            push(&mut uses, Kind::Secret, Some(reference), "imagePullSecrets");
+            push(&mut references, Kind::Secret, Some(reference), "imagePullSecrets");
         }
-        uses
+        references
     }
 }
 
 impl Volume {
-    fn uses(&self, pod: Option<&str>, uses: &mut Vec<Use>) {
+    fn references(&self, pod: Option<&str>, references: &mut Vec<Reference>) {
         let by = format!("volume {}", self.name);
-        if let Some(BySecretName { secret_name, optional }) = &self.secret {
-            push_name(uses, Kind::Secret, secret_name.as_deref(), &by, *optional);
+        if let Some(SecretVolumeSource { secret_name, optional }) = &self.secret {
+            push_name(references, Kind::Secret, secret_name.as_deref(), &by, *optional);
         }
-        push(uses, Kind::ConfigMap, self.config_map.as_ref(), &by);
+        push(references, Kind::ConfigMap, self.config_map.as_ref(), &by);
         let sources = self.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
-        for Projection { secret, config_map } in sources {
-            push(uses, Kind::Secret, secret.as_ref(), &by);
-            push(uses, Kind::ConfigMap, config_map.as_ref(), &by);
+        for VolumeProjection { secret, config_map } in sources {
+            push(references, Kind::Secret, secret.as_ref(), &by);
+            push(references, Kind::ConfigMap, config_map.as_ref(), &by);
         }
-        if let Some(ByClaimName { claim_name }) = &self.persistent_volume_claim {
-            push_name(uses, Kind::PersistentVolumeClaim, Some(claim_name), &by, None);
+        if let Some(ClaimVolumeSource { claim_name }) = &self.persistent_volume_claim {
+            push_name(references, Kind::PersistentVolumeClaim, Some(claim_name), &by, None);
         }
-        // The controller makes the claim, under this name.
+        // The ephemeral volume controller creates the claim with this name.
         // https://kubernetes.io/docs/concepts/storage/ephemeral-volumes/#persistentvolumeclaim-naming
         if let (Some(_), Some(pod)) = (&self.ephemeral, pod) {
             let claim = format!("{pod}-{}", self.name);
             let by = format!("{by} (ephemeral)");
-            push_name(uses, Kind::PersistentVolumeClaim, Some(&claim), &by, None);
+            push_name(references, Kind::PersistentVolumeClaim, Some(&claim), &by, None);
         }
-        if let Some(BySecretName { secret_name, .. }) = &self.azure_file {
+        if let Some(SecretVolumeSource { secret_name, .. }) = &self.azure_file {
             let by = format!("{by} (azureFile)");
-            push_name(uses, Kind::Secret, secret_name.as_deref(), &by, None);
+            push_name(references, Kind::Secret, secret_name.as_deref(), &by, None);
         }
-        if let Some(Csi { node_publish_secret_ref }) = &self.csi {
-            push(uses, Kind::Secret, node_publish_secret_ref.as_ref(), &format!("{by} (csi)"));
+        if let Some(CsiVolumeSource { node_publish_secret_ref }) = &self.csi {
+            push(references, Kind::Secret, node_publish_secret_ref.as_ref(), &format!("{by} (csi)"));
         }
         for (source, what) in [
             (&self.cephfs, "cephfs"),
@@ -200,39 +199,45 @@ impl Volume {
             (&self.storageos, "storageos"),
         ] {
             let reference = source.as_ref().and_then(|source| source.secret_ref.as_ref());
-            push(uses, Kind::Secret, reference, &format!("{by} ({what})"));
+            push(references, Kind::Secret, reference, &format!("{by} ({what})"));
         }
     }
 }
 
 impl Container {
-    fn uses(&self, what: &str, uses: &mut Vec<Use>) {
+    fn references(&self, what: &str, references: &mut Vec<Reference>) {
         let of = format!("of {what} {}", self.name);
-        for Variable { name, value_from } in self.env.iter().flatten() {
-            let Some(OneKey { secret_key_ref, config_map_key_ref }) = value_from else { continue };
+        for EnvVar { name, value_from } in self.env.iter().flatten() {
+            let Some(EnvVarSource { secret_key_ref, config_map_key_ref }) = value_from else { continue };
             let by = format!("env {name} {of}");
-            push(uses, Kind::Secret, secret_key_ref.as_ref(), &by);
-            push(uses, Kind::ConfigMap, config_map_key_ref.as_ref(), &by);
+            push(references, Kind::Secret, secret_key_ref.as_ref(), &by);
+            push(references, Kind::ConfigMap, config_map_key_ref.as_ref(), &by);
         }
-        for AllKeys { secret_ref, config_map_ref } in self.env_from.iter().flatten() {
+        for EnvFromSource { secret_ref, config_map_ref } in self.env_from.iter().flatten() {
             let by = format!("envFrom {of}");
-            push(uses, Kind::Secret, secret_ref.as_ref(), &by);
-            push(uses, Kind::ConfigMap, config_map_ref.as_ref(), &by);
+            push(references, Kind::Secret, secret_ref.as_ref(), &by);
+            push(references, Kind::ConfigMap, config_map_ref.as_ref(), &by);
         }
     }
 }
 
-fn push(uses: &mut Vec<Use>, kind: Kind, reference: Option<&Reference>, by: &str) {
-    if let Some(Reference { name, optional }) = reference {
-        push_name(uses, kind, name.as_deref(), by, *optional);
+fn push(references: &mut Vec<Reference>, kind: Kind, reference: Option<&NamedRef>, by: &str) {
+    if let Some(NamedRef { name, optional }) = reference {
+        push_name(references, kind, name.as_deref(), by, *optional);
     }
 }
 
-/// An empty name is none: the API lets it through where it always did.
-fn push_name(uses: &mut Vec<Use>, kind: Kind, name: Option<&str>, by: &str, optional: Option<bool>) {
+/// Skips empty names, which the API accepts in some fields for compatibility.
+fn push_name(
+    references: &mut Vec<Reference>,
+    kind: Kind,
+    name: Option<&str>,
+    by: &str,
+    optional: Option<bool>,
+) {
     if let Some(name) = name.filter(|name| !name.is_empty()) {
         let optional = optional.unwrap_or(false);
-        uses.push(Use { kind, name: name.to_owned(), by: by.to_owned(), optional });
+        references.push(Reference { kind, name: name.to_owned(), by: by.to_owned(), optional });
     }
 }
 
@@ -242,7 +247,7 @@ mod tests {
 
     use super::*;
 
-    /// A spec that names an object in every place that can.
+    /// A spec with a reference in every field that can have one.
     fn spec() -> Value {
         json!({
             "serviceAccountName": "app",
@@ -292,15 +297,15 @@ mod tests {
 
     fn lines(spec: Value, pod: Option<&str>) -> Vec<String> {
         let spec: PodSpec = serde_json::from_value(spec).unwrap();
-        let line = |one: Use| {
-            let optional = if one.optional { " optional" } else { "" };
-            format!("{} {}: {}{optional}", one.kind, one.name, one.by)
+        let line = |reference: Reference| {
+            let optional = if reference.optional { " optional" } else { "" };
+            format!("{} {}: {}{optional}", reference.kind, reference.name, reference.by)
         };
-        spec.uses(pod).into_iter().map(line).collect()
+        spec.references(pod).into_iter().map(line).collect()
     }
 
     #[test]
-    fn every_place_that_can_name_an_object_is_found() {
+    fn every_field_that_references_an_object_is_read() {
         let expected = [
             "Secret s-volume: volume a optional",
             "ConfigMap c-volume: volume b",
@@ -329,18 +334,18 @@ mod tests {
     }
 
     #[test]
-    fn a_template_has_no_claims_of_ephemeral_volumes_yet() {
+    fn a_template_has_no_claims_of_ephemeral_volumes() {
         assert!(!lines(spec(), None).iter().any(|line| line.contains("(ephemeral)")));
     }
 
     #[test]
-    fn the_account_is_the_named_one_or_default() {
+    fn the_service_account_defaults_to_default() {
         for (spec, account) in [
             (json!({"serviceAccountName": "a", "serviceAccount": "b"}), "a"),
             (json!({"serviceAccountName": "", "serviceAccount": "b"}), "b"),
             (json!({}), "default"),
         ] {
-            assert_eq!(serde_json::from_value::<PodSpec>(spec).unwrap().account(), account);
+            assert_eq!(serde_json::from_value::<PodSpec>(spec).unwrap().service_account(), account);
         }
     }
 }

@@ -1,128 +1,121 @@
-//! How a failed run ends: its exit code, and its last words for `kubectl describe pod`.
+//! How a failed run ends: its exit code, and the termination message that `kubectl describe pod` shows.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::cli::{DEFECT, USAGE};
-use crate::commands::{exec, inspect, install};
+use crate::commands::{exec, inspect, install, sidecar};
 use crate::kube::config::clusters_file;
 use crate::kube::config::in_cluster;
 use crate::kube::config::kubeconfig;
 use crate::kube::{self, Class};
 use crate::sync;
-use crate::telemetry::{listen, probe};
+use crate::telemetry::probe;
 
-/// The most that the kubelet takes from a termination message, in bytes.
+/// The size in bytes above which the kubelet truncates a termination message.
 /// Source: <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
 const TERMINATION_MESSAGE_LIMIT: usize = 4096;
 
+pub(crate) const BUG: u8 = 1;
+pub(crate) const USAGE: u8 = 2;
 const REFUSED: u8 = 3;
 const UNREACHABLE: u8 = 4;
 const VOLUME: u8 = 5;
-/// As POSIX has it for `sh` and `env`.
+/// As POSIX defines it for `sh` and `env`.
 /// Source: <https://pubs.opengroup.org/onlinepubs/9799919799/utilities/env.html#tag_20_38_14>
-const NOT_STARTED: u8 = 126;
+const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
-    /// A flag or variable.
+pub(crate) enum Error {
+    /// An invalid flag or variable.
     #[error("{0}")]
     Setting(String),
-    /// The service account.
     #[error(transparent)]
     InCluster(#[from] in_cluster::Error),
-    /// A kubeconfig.
     #[error("{0}")]
     Kubeconfig(Box<kubeconfig::Error>),
-    /// What describes the own cluster.
+    /// The local cluster cannot be configured.
     #[error("{0}")]
-    Open(String),
+    Connect(String),
     /// The clusters file.
     #[error(transparent)]
     Clusters(#[from] clusters_file::Error),
-    /// A pass.
+    /// `init` and `render`.
     #[error(transparent)]
     Sync(#[from] sync::Error),
-    /// The address for probes and scrapes.
     #[error(transparent)]
-    Listen(#[from] listen::Error),
-    /// The sidecar's answer to a probe.
+    Sidecar(#[from] sidecar::Error),
     #[error(transparent)]
     Probe(#[from] probe::Error),
-    /// Another program did not take our place.
     #[error(transparent)]
     Exec(#[from] exec::Error),
-    /// The program was not copied.
     #[error(transparent)]
     Install(#[from] install::Error),
-    /// What was asked about cannot be read.
     #[error(transparent)]
     Inspect(#[from] inspect::Error),
-    /// Signal handlers.
-    #[error("cannot handle signals: {0}")]
+    #[error("cannot install signal handlers: {0}")]
     Signals(io::Error),
 }
 
-impl From<kubeconfig::Error> for Failure {
+impl From<kubeconfig::Error> for Error {
     fn from(error: kubeconfig::Error) -> Self {
         Self::Kubeconfig(Box::new(error))
     }
 }
 
-impl Failure {
-    /// The exit code that the documentation promises.
+impl Error {
+    /// The exit code, as documented in `docs/commands.md`.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Setting(_)
             | Self::InCluster(_)
             | Self::Kubeconfig(_)
-            | Self::Open(_)
+            | Self::Connect(_)
             | Self::Clusters(_)
-            | Self::Listen(_)
+            | Self::Sidecar(sidecar::Error::Listen(_))
             | Self::Probe(probe::Error::Off) => USAGE,
             Self::Probe(probe::Error::Silent { .. } | probe::Error::NotReady { .. }) => UNREACHABLE,
-            Self::Signals(_) => DEFECT,
-            Self::Sync(error) => of_sync(error),
+            Self::Signals(_) => BUG,
+            Self::Sync(error) | Self::Sidecar(sidecar::Error::Sync(error)) => for_sync(error),
             Self::Exec(error) => match error {
-                exec::Error::Sync(error) => of_sync(error),
+                exec::Error::Sync(error) => for_sync(error),
                 exec::Error::NoFiles { .. }
                 | exec::Error::NoFile { .. }
-                | exec::Error::Environment(_)
+                | exec::Error::EnvFile(_)
                 | exec::Error::NoCommand => USAGE,
-                exec::Error::Nothing { .. } => UNREACHABLE,
+                exec::Error::Unpublished { .. } => UNREACHABLE,
                 exec::Error::Volume(_) => VOLUME,
-                exec::Error::NotStarted { .. } => NOT_STARTED,
+                exec::Error::NotExecutable { .. } => NOT_EXECUTABLE,
                 exec::Error::NotFound { .. } => NOT_FOUND,
             },
             Self::Install(install::Error::Program(_)) => USAGE,
             Self::Install(install::Error::Volume(_)) => VOLUME,
-            Self::Inspect(inspect::Error::Object(error)) => of_class(error.cause.class()),
-            Self::Inspect(inspect::Error::NotLetIn) => REFUSED,
-            Self::Inspect(inspect::Error::NoCluster) => UNREACHABLE,
+            Self::Inspect(inspect::Error::Object(error)) => for_class(error.cause.class()),
+            Self::Inspect(inspect::Error::AccessDenied) => REFUSED,
+            Self::Inspect(inspect::Error::Unreachable) => UNREACHABLE,
             Self::Inspect(inspect::Error::Output(_)) => VOLUME,
         }
     }
 }
 
-fn of_sync(error: &sync::Error) -> u8 {
+fn for_sync(error: &sync::Error) -> u8 {
     match error {
         sync::Error::Annotations(_)
         | sync::Error::None { .. }
         | sync::Error::AnnotationsFile { .. }
         | sync::Error::Downward { .. }
         | sync::Error::Render(_) => USAGE,
-        // Of several errors, the one that a user has to act on decides.
+        // Of several errors, the one that the user has to act on decides.
         sync::Error::Unread { errors, .. } => {
-            errors.iter().map(kube::Error::class).min().map_or(UNREACHABLE, of_class)
+            errors.iter().map(kube::Error::class).min().map_or(UNREACHABLE, for_class)
         }
         sync::Error::Volume(_) | sync::Error::Output(_) => VOLUME,
     }
 }
 
-fn of_class(class: Class) -> u8 {
+fn for_class(class: Class) -> u8 {
     match class {
         Class::Configuration => USAGE,
         // A refusal (401, 403, 404) needs action; an unreachable server may recover by itself.
@@ -131,7 +124,7 @@ fn of_class(class: Class) -> u8 {
     }
 }
 
-/// Writes the last words where the kubelet looks for them. The file is not made where it is not: outside a pod.
+/// Writes the termination message. Outside a pod the file does not exist, and is not created.
 pub(crate) fn write_termination_log(path: &Path, message: &str) {
     let mut end = message.len().min(TERMINATION_MESSAGE_LIMIT);
     while !message.is_char_boundary(end) {
@@ -147,15 +140,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn last_words_are_cut_between_characters_and_only_an_existing_file_is_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
+    fn the_termination_log_is_written_only_if_it_exists() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
         write_termination_log(&path, "test");
         assert!(!path.exists());
-        std::fs::write(&path, "old words that are longer").unwrap();
+        std::fs::write(&path, "an older and longer message").unwrap();
         write_termination_log(&path, "test");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "test");
-        write_termination_log(&path, &"é".repeat(3000).replacen('é', "e", 1));
-        assert_eq!(std::fs::read_to_string(&path).unwrap().len(), 4095);
+    }
+
+    #[test]
+    fn a_long_termination_message_is_cut_between_characters() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write_termination_log(file.path(), &"é".repeat(3000).replacen('é', "e", 1));
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap().len(), 4095);
     }
 }

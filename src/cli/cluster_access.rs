@@ -1,0 +1,157 @@
+//! Selects the kubeconfig or in-cluster configuration of the local cluster, and reads the clusters file.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::exit::Error;
+use crate::cli::source_args::{AccessArgs, SourceArgs};
+use crate::kube::config::clusters_file::{self, Labels};
+use crate::kube::config::in_cluster;
+use crate::kube::config::kubeconfig::{self, ClientOptions, LoadingRules, Overrides, ProxyEnv};
+use crate::kube::config::registry::{self, Cluster, Clusters, ConfigError, PodEnvironment};
+use crate::kube::{Cause, ClientConfig, Limits};
+use crate::object::{ClusterId, Namespace};
+use crate::secret::SecretBytes;
+
+/// The default `resync_period` of a clusters file.
+const RESYNC: Duration = Duration::from_secs(600);
+
+/// The clusters, and the defaults that their configuration provides.
+pub(crate) struct ClusterAccess {
+    pub(crate) clusters: Clusters,
+    /// The namespace of `--namespace`, the kubeconfig's context or the service account.
+    pub(crate) namespace: Namespace,
+    /// The `default_namespace` of the clusters file.
+    default_namespace: Option<Namespace>,
+    /// How often every source is read although it is watched. `None` without a clusters file.
+    pub(crate) resync: Option<Duration>,
+    /// The name of the local cluster: its context in the kubeconfig.
+    pub(crate) name: String,
+}
+
+impl ClusterAccess {
+    /// The default namespace for sources in each cluster of the clusters file.
+    pub(crate) fn namespaces(&self) -> BTreeMap<ClusterId, Namespace> {
+        let namespace = self.default_namespace.as_ref().unwrap_or(&self.namespace);
+        self.clusters.others().keys().map(|id| (id.clone(), namespace.clone())).collect::<BTreeMap<_, _>>()
+    }
+}
+
+/// Uses the kubeconfig that is named, else the pod's service account, else the kubeconfig in the home directory, as kubectl
+/// does.
+pub(crate) fn resolve(args: &SourceArgs) -> Result<ClusterAccess, Error> {
+    let pod = PodEnvironment {
+        service_account: args.service_account_dir.clone(),
+        host: variable("KUBERNETES_SERVICE_HOST"),
+        port: variable("KUBERNETES_SERVICE_PORT"),
+    };
+    let limits = limits(&args.access);
+    let proxies = proxies();
+    let request_timeout = args.request_timeout;
+    let (local, namespace, name) = match kubeconfig_paths(&args.access, pod.host.is_some())? {
+        None => {
+            let (namespace, pod) = (explicit_namespace(args)?, pod.clone());
+            // This checks the variables and the token before the namespace, whose absence would be a less helpful error
+            // outside a pod.
+            let load = move || {
+                let (host, port) = (pod.host.as_deref(), pod.port.as_deref());
+                let config = in_cluster::load(&pod.service_account, host, port, request_timeout);
+                config.map(|config| ClientConfig { limits, ..config }).map_err(ConfigError::from)
+            };
+            let local = Cluster::new(Labels::default(), Box::new(load), Vec::new());
+            (local, namespace, "in-cluster".to_owned())
+        }
+        Some(paths) => {
+            let AccessArgs { context, cluster, user, .. } = &args.access;
+            let overrides =
+                Overrides { context: context.clone(), cluster: cluster.clone(), user: user.clone() };
+            let resolved = kubeconfig::load(&paths)?.select(&overrides)?;
+            let name = resolved.context.clone().unwrap_or_else(|| "kubeconfig".to_owned());
+            let namespace = match explicit_namespace(args)? {
+                Some(namespace) => namespace,
+                None => resolved.namespace.map_or_else(kubectl_namespace, Ok)?,
+            };
+            let options = ClientOptions { request_timeout, limits, proxies: proxies.clone() };
+            let files = paths.files().to_vec();
+            let open = move || Ok(kubeconfig::load_client_config(&paths, &overrides, &options)?);
+            (Cluster::new(Labels::default(), Box::new(open), files), Some(namespace), name)
+        }
+    };
+    let (defaults, others) = match &args.access.clusters {
+        None => (None, BTreeMap::new()),
+        Some(path) => {
+            let mut file = clusters_file::load(path)?;
+            let defaults = (file.default_namespace.take(), file.resync_period.unwrap_or(RESYNC));
+            (Some(defaults), registry::clusters_from_file(file, &pod, &proxies, request_timeout))
+        }
+    };
+    let clusters = Clusters::new(local, others).map_err(|cause| match cause {
+        Cause::Configuration { reason } => Error::Connect(reason),
+        other => Error::Connect(other.to_string()),
+    })?;
+    // With --namespace, the service account's namespace file need not be mounted.
+    let namespace = namespace.map_or_else(|| in_cluster::namespace(&pod.service_account), Ok)?;
+    let (default_namespace, resync) =
+        defaults.map_or((None, None), |(namespace, resync)| (namespace, Some(resync)));
+    Ok(ClusterAccess { clusters, namespace, default_namespace, resync, name })
+}
+
+/// The kubeconfig files to read. `None` means the pod's service account: in a pod, a kubeconfig is read only if it is named.
+fn kubeconfig_paths(args: &AccessArgs, in_pod: bool) -> Result<Option<LoadingRules>, Error> {
+    if let Some(path) = &args.kubeconfig {
+        return Ok(Some(LoadingRules::File(path.clone())));
+    }
+    if let Some(list) = env::var_os("KUBECONFIG").filter(|list| !list.is_empty()) {
+        return Ok(Some(LoadingRules::List(env::split_paths(&list).collect())));
+    }
+    let flags = [("--context", &args.context), ("--cluster", &args.cluster), ("--user", &args.user)];
+    let flag = flags.into_iter().find(|(_, value)| value.is_some());
+    if in_pod {
+        return match flag {
+            Some((flag, _)) => Err(Error::Setting(format!(
+                "{flag} requires --kubeconfig in a pod, where podcreds otherwise uses the service account"
+            ))),
+            None => Ok(None),
+        };
+    }
+    let home = env::var_os("HOME").filter(|home| !home.is_empty()).map(PathBuf::from);
+    let default = home.map(|home| home.join(".kube").join("config"));
+    // Without the file and without such a flag, the in-cluster configuration fails and its error names all alternatives.
+    Ok(default.filter(|path| flag.is_some() || path.exists()).map(|path| LoadingRules::List(vec![path])))
+}
+
+fn limits(args: &AccessArgs) -> Option<Limits> {
+    let qps = args.qps.filter(|qps| *qps > 0.0)?;
+    Some(Limits { qps, burst: args.burst })
+}
+
+/// The proxy variables that kubectl honours, in upper or lower case.
+/// Source: <https://pkg.go.dev/net/http#ProxyFromEnvironment>
+fn proxies() -> ProxyEnv {
+    let either = |upper, lower| variable(upper).or_else(|| variable(lower));
+    ProxyEnv {
+        https: either("HTTPS_PROXY", "https_proxy").map(|url| SecretBytes::new(url.into_bytes())),
+        except: either("NO_PROXY", "no_proxy").unwrap_or_default(),
+    }
+}
+
+fn explicit_namespace(args: &SourceArgs) -> Result<Option<Namespace>, Error> {
+    let name = args.namespace.as_deref().filter(|name| !name.is_empty());
+    let parse =
+        |name| Namespace::parse(name).map_err(|cause| Error::Setting(format!("--namespace: {cause}")));
+    name.map(parse).transpose()
+}
+
+/// The namespace that kubectl uses if neither a flag nor the context sets one.
+fn kubectl_namespace() -> Result<Namespace, Error> {
+    Namespace::parse("default").map_err(|cause| Error::Setting(cause.to_string()))
+}
+
+/// A variable that is set and not empty. Bytes that are not UTF-8 are replaced, so that the error about the invalid address
+/// can show the rest.
+fn variable(name: &str) -> Option<String> {
+    let value = env::var_os(name).filter(|value| !value.is_empty())?;
+    Some(value.to_string_lossy().into_owned())
+}

@@ -1,0 +1,45 @@
+//! `podcreds sidecar`: keeps credentials current, and serves probes and metrics meanwhile.
+
+use std::sync::Arc;
+
+use crate::kube::config::clusters_file::Labels;
+use crate::kube::config::registry::Clusters;
+use crate::object::ClusterRef;
+use crate::sidecar::{self, Exit, Settings};
+use crate::sync;
+use crate::telemetry::listen::{self, Listen};
+use crate::telemetry::{Cluster, Health};
+
+/// Starts the HTTP server, then publishes until a rotation ends the sidecar, if [`Settings::exit_on_change`] is set.
+///
+/// # Errors
+/// If the address cannot be bound, the volume cannot be opened, or the annotations are invalid.
+pub(crate) fn run(settings: Settings, clusters: Clusters, listen: Listen) -> Result<Exit, Error> {
+    let health = Arc::new(Health::new(metrics_clusters(&clusters)));
+    listen::start(listen, Arc::clone(&health))?;
+    Ok(sidecar::run(settings, clusters, &health)?)
+}
+
+/// The clusters with the labels and request counters that the metrics show.
+fn metrics_clusters(clusters: &Clusters) -> Vec<Cluster> {
+    let local = Cluster { requests: clusters.own().requests(), ..Cluster::default() };
+    let others = clusters.others().iter().map(|(id, member)| {
+        let Labels { name, environment, region } = member.labels().clone();
+        let labels = [("name", name), ("environment", environment), ("region", region)];
+        Cluster {
+            id: ClusterRef::Named(id.clone()),
+            labels: labels.into_iter().filter_map(|(label, value)| Some((label, value?))).collect(),
+            requests: member.requests(),
+        }
+    });
+    std::iter::once(local).chain(others).collect()
+}
+
+/// Why the sidecar could not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Listen(#[from] listen::Error),
+    #[error(transparent)]
+    Sync(#[from] sync::Error),
+}

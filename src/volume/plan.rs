@@ -1,0 +1,287 @@
+//! Plans a publication: compares the volume with the bundle, and rejects what podcreds did not publish. Changes nothing.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+use crate::volume::desired::{Directory, File};
+use crate::volume::directory::{self, Place, VersionName};
+use crate::volume::error::Problem;
+use crate::volume::record::Record;
+use crate::volume::state::State;
+use crate::volume::tree::{self, Kind, if_present};
+use crate::volume::{earlier, reader};
+
+/// What a publication will change.
+pub(crate) struct Publication<'a> {
+    pub(super) root: BorrowedFd<'a>,
+    pub(super) state: &'a State,
+    /// The record of earlier publications; `None` means that there was none.
+    pub(super) before: Option<Record>,
+    pub(super) record: Record,
+    pub(super) desired: &'a Directory<'a>,
+    /// The paths that the record will have.
+    pub(super) paths: BTreeSet<String>,
+    pub(super) version: VersionName,
+    pub(super) steps: Vec<Step<'a>>,
+    /// Paths in the record that the bundle does not have, innermost first.
+    pub(super) removals: Vec<String>,
+    pub(super) changed: BTreeSet<String>,
+}
+
+/// A change.
+pub(super) enum Step<'a> {
+    /// A directory gets a new version.
+    Update { path: String, desired: &'a Directory<'a> },
+    /// A new directory is staged with everything in it, and moved into place.
+    Create { path: String, desired: &'a Directory<'a>, place: Target },
+    /// The link of a file replaces a directory, once the directory above has its version.
+    Link { path: String, name: &'a str },
+    /// A file at the top is staged and moved into place.
+    File { name: &'a str, file: &'a File<'a>, place: Target },
+}
+
+/// What exists at the path of a new entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Free,
+    /// A file or link, which a rename replaces.
+    File,
+    /// An entry that a rename cannot replace; the two are exchanged.
+    Other,
+}
+
+impl<'a> Publication<'a> {
+    /// Compares the volume with what it should hold. Changes nothing.
+    ///
+    /// # Errors
+    /// If an entry that podcreds did not publish is at a path of the bundle, or the volume cannot be read.
+    pub(crate) fn plan(
+        root: BorrowedFd<'a>,
+        state: &'a State,
+        before: Option<Record>,
+        desired: &'a Directory<'a>,
+        version: VersionName,
+    ) -> Result<Self, Problem> {
+        let mut plan = Self {
+            root,
+            state,
+            record: before.clone().unwrap_or_default(),
+            before,
+            desired,
+            paths: desired.recorded_paths(),
+            version,
+            steps: Vec::new(),
+            removals: Vec::new(),
+            changed: BTreeSet::new(),
+        };
+        plan.directories(root, "", desired)?;
+        plan.files_at_top()?;
+        plan.find_removals()?;
+        Ok(plan)
+    }
+
+    /// Whether the volume already has the bundle.
+    pub(crate) fn is_empty(&self) -> bool {
+        let complete = self.before.as_ref().is_some_and(|record| !record.incomplete);
+        complete && self.steps.is_empty() && self.removals.is_empty()
+    }
+
+    /// The files that differ.
+    pub(crate) fn into_changed(self) -> BTreeSet<String> {
+        self.changed
+    }
+
+    fn directories(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        prefix: &str,
+        desired: &'a Directory<'a>,
+    ) -> Result<(), Problem> {
+        for (name, directory) in &desired.directories {
+            let path = format!("{prefix}{name}/");
+            let place = match entry(parent, name)? {
+                None => Target::Free,
+                Some(entry) if !entry.is_own() => return Err(foreign(&path, entry.owner)),
+                Some(entry) if entry.kind == Kind::Directory && self.record.has_directory(&path) => {
+                    let open = tree::open_own_path(parent, name)
+                        .map_err(|errno| Problem::new("open directories", errno))?;
+                    self.directories(open.as_fd(), &path, directory)?;
+                    self.update(open.as_fd(), path, directory)?;
+                    continue;
+                }
+                Some(entry) if self.is_published_file(parent, prefix, name, entry.kind) => Target::Other,
+                Some(entry) => return Err(foreign(&path, entry.owner)),
+            };
+            let files = directory.all_files(&path);
+            let is_new = |(path, file): &(String, &File<'_>)| !earlier::file_matches(self.root, path, file);
+            self.changed.extend(files.into_iter().filter(is_new).map(|(path, _)| path));
+            self.steps.push(Step::Create { path, desired: directory, place });
+        }
+        Ok(())
+    }
+
+    /// Whether podcreds published a file of this name in this directory.
+    pub(super) fn is_published_file(
+        &self,
+        parent: BorrowedFd<'_>,
+        prefix: &str,
+        name: &str,
+        kind: Kind,
+    ) -> bool {
+        match kind {
+            Kind::Link => directory::is_published(parent, name) && (!prefix.is_empty() || self.takes_over()),
+            Kind::File => prefix.is_empty() && self.record.has_file(name),
+            Kind::Directory | Kind::Special => false,
+        }
+    }
+
+    /// Whether links at the top may be those of an earlier release of podcreds.
+    fn takes_over(&self) -> bool {
+        self.before.as_ref().is_none_or(|record| record.incomplete)
+    }
+
+    fn update(
+        &mut self,
+        open: BorrowedFd<'_>,
+        path: String,
+        desired: &'a Directory<'a>,
+    ) -> Result<(), Problem> {
+        let failed = |errno| Problem::new("read directories", errno);
+        let mut complete = tree::directory_mode(open).map_err(failed)? == desired.mode;
+        let mut links = Vec::new();
+        for name in desired.files.keys() {
+            match directory::place(open, name).map_err(failed)? {
+                Place::Published => {}
+                Place::Free => complete = false,
+                Place::Taken => {
+                    let taken = format!("{path}{name}");
+                    let entry = entry(open, name)?;
+                    let was_directory = entry.is_some_and(|entry| {
+                        entry.is_own()
+                            && entry.kind == Kind::Directory
+                            && self.record.has_directory(&format!("{taken}/"))
+                    });
+                    if !was_directory {
+                        return Err(foreign(&taken, entry.map_or(0, |entry| entry.owner)));
+                    }
+                    self.check_only_own(open, name, &format!("{taken}/"))?;
+                    complete = false;
+                    links.push(Step::Link { path: taken, name });
+                }
+            }
+        }
+        let differences = directory::differences(open, &desired.files).map_err(failed)?;
+        let version_mode = match directory::open_current(open) {
+            Ok(Some(version)) => tree::directory_mode(version.as_fd()).map_err(failed)?,
+            _ => desired.mode,
+        };
+        if !complete || !differences.is_empty() || version_mode != desired.mode {
+            self.changed.extend(differences.into_iter().map(|name| format!("{path}{name}")));
+            // After the directories that replace links, and before the links that need the version.
+            self.steps.push(Step::Update { path, desired });
+            self.steps.extend(links);
+        }
+        Ok(())
+    }
+
+    fn files_at_top(&mut self) -> Result<(), Problem> {
+        for (name, file) in &self.desired.files {
+            let name: &str = name;
+            let place = match entry(self.root, name)? {
+                None => Target::Free,
+                Some(entry) if !entry.is_own() => return Err(foreign(name, entry.owner)),
+                Some(entry) if self.is_published_file(self.root, "", name, entry.kind) => {
+                    let same = tree::file_matches(self.root, name, file.mode, file.content.expose());
+                    if same.unwrap_or(false) {
+                        continue;
+                    }
+                    Target::File
+                }
+                Some(entry)
+                    if entry.kind == Kind::Directory && self.record.has_directory(&format!("{name}/")) =>
+                {
+                    self.check_only_own(self.root, name, &format!("{name}/"))?;
+                    Target::Other
+                }
+                Some(entry) => return Err(foreign(name, entry.owner)),
+            };
+            if !earlier::file_matches(self.root, name, file) {
+                self.changed.insert(name.to_owned());
+            }
+            self.steps.push(Step::File { name, file, place });
+        }
+        Ok(())
+    }
+
+    /// Rejects the removal of a directory that contains entries of other programs.
+    fn check_only_own(&self, parent: BorrowedFd<'_>, name: &str, path: &str) -> Result<(), Problem> {
+        let failed = |errno| Problem::new("read directories", errno);
+        let open = tree::open_directory(parent, name).map_err(failed)?;
+        let known = |name: &str| self.record.has_directory(&format!("{path}{name}/"));
+        if let Some(name) = directory::foreign(open.as_fd(), known).map_err(failed)? {
+            let entry = entry(open.as_fd(), &name)?;
+            return Err(foreign(&format!("{path}{name}"), entry.map_or(0, |entry| entry.owner)));
+        }
+        for inner in self.record.directories() {
+            let inner_name = inner.strip_prefix(path).and_then(|rest| rest.strip_suffix('/'));
+            if let Some(inner_name) = inner_name.filter(|name| !name.is_empty() && !name.contains('/')) {
+                self.check_only_own(open.as_fd(), inner_name, inner)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn find_removals(&mut self) -> Result<(), Problem> {
+        let failed = |errno| Problem::new("read directories", errno);
+        let desired = &self.paths;
+        // Innermost first: a directory's path sorts before the paths in it.
+        let gone = self.record.paths.iter().filter(|path| !desired.contains(*path)).rev();
+        let mut removals = Vec::new();
+        let mut kept = Vec::new();
+        for path in gone {
+            let (holds_own, holds_foreign) = self.contents(path).map_err(failed)?;
+            // Entries of other programs keep the directory. It stays in the record: podcreds created it and may use it again.
+            if holds_foreign {
+                kept.push(path.clone());
+            }
+            if holds_own || !holds_foreign {
+                removals.push(path.clone());
+            }
+        }
+        if self.takes_over() {
+            let links = earlier::links(self.root).map_err(failed)?;
+            let is_gone = |name: &String| !desired.contains(name) && !desired.contains(&format!("{name}/"));
+            removals.extend(links.into_iter().filter(is_gone));
+        }
+        self.removals = removals;
+        self.paths.extend(kept);
+        let mut before = reader::paths(self.root, &self.record).map_err(failed)?;
+        if let Some(version) = earlier::open(self.root).map_err(failed)? {
+            before.extend(earlier::paths(version.as_fd()).map_err(failed)?);
+        }
+        let after = self.desired.all_files("").into_iter().map(|(path, _)| path).collect::<BTreeSet<_>>();
+        self.changed.extend(before.into_iter().filter(|path| !after.contains(path)));
+        Ok(())
+    }
+
+    /// Whether a directory of the record has files of podcreds, and whether it has entries of other programs.
+    fn contents(&self, path: &str) -> Result<(bool, bool), Errno> {
+        if !path.ends_with('/') {
+            return Ok((true, false));
+        }
+        let Some(open) = if_present(tree::open_own_path(self.root, path))? else { return Ok((true, false)) };
+        let known = |name: &str| self.record.has_directory(&format!("{path}{name}/"));
+        let foreign = directory::foreign(open.as_fd(), known)?;
+        Ok((directory::current(open.as_fd()).is_some(), foreign.is_some()))
+    }
+}
+
+fn entry(parent: BorrowedFd<'_>, name: &str) -> Result<Option<tree::Entry>, Problem> {
+    tree::entry(parent, name).map_err(|errno| Problem::new("read directories", errno))
+}
+
+fn foreign(path: &str, owner: u32) -> Problem {
+    Problem::Foreign { name: path.trim_end_matches('/').to_owned(), owner }
+}
