@@ -6,13 +6,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each module at the top, and those that it may import.
-const LAYERS: [(&str, &[&str]); 22] = [
+const LAYERS: [(&str, &[&str]); 24] = [
     ("backoff", &[]),
     ("bucket", &[]),
     ("duration", &[]),
     ("text", &[]),
+    ("thread", &[]),
     ("secret", &[]),
     ("object", &["text", "secret"]),
+    ("log_object", &["object"]),
     ("yaml", &["text", "secret"]),
     ("escape", &["secret"]),
     ("template", &["escape", "text", "secret"]),
@@ -20,11 +22,11 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ("bundle", &["credential", "secret"]),
     ("env_file", &["credential", "text", "secret"]),
     ("annotations", &["credential", "object", "text", "secret", "template"]),
-    ("kube", &["backoff", "bucket", "duration", "object", "text", "secret", "yaml"]),
+    ("kube", &["backoff", "bucket", "duration", "log_object", "object", "text", "thread", "secret", "yaml"]),
     ("render", &["bundle", "credential", "escape", "object", "text", "secret", "template"]),
-    ("volume", &["bundle", "credential", "text", "secret"]),
+    ("volume", &["bundle", "credential", "text", "thread", "secret"]),
     ("sync", &["annotations", "bundle", "credential", "kube", "object", "render", "volume"]),
-    ("telemetry", &["backoff", "bucket", "kube", "object", "text"]),
+    ("telemetry", &["backoff", "bucket", "kube", "log_object", "object", "text", "thread"]),
     (
         "sidecar",
         &[
@@ -32,15 +34,17 @@ const LAYERS: [(&str, &[&str]); 22] = [
             "bundle",
             "credential",
             "kube",
+            "log_object",
             "object",
             "render",
             "sync",
             "telemetry",
             "text",
+            "thread",
             "volume",
         ],
     ),
-    ("inspect", &["annotations", "credential", "kube", "object", "text", "secret"]),
+    ("inspect", &["annotations", "credential", "kube", "object", "text", "thread", "secret"]),
     (
         "commands",
         &[
@@ -66,6 +70,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
             "duration",
             "inspect",
             "kube",
+            "log_object",
             "object",
             "text",
             "secret",

@@ -13,7 +13,7 @@ use crate::cli::source::SourceArgs;
 use crate::credential::{PathError, RelativePath};
 use crate::duration::{duration, positive_duration, whole_seconds};
 use crate::inspect::{Target, TargetError};
-use crate::telemetry::listen::Listen;
+use crate::telemetry::server::Listen;
 
 /// Where the volume is mounted.
 const VOLUME: &str = "/podcreds";

@@ -9,8 +9,9 @@ use crate::commands::{exec, inspect, install};
 use crate::kube::config::clusters;
 use crate::kube::config::in_cluster;
 use crate::kube::config::kubeconfig;
+use crate::object::ObjectRef;
 use crate::sync;
-use crate::telemetry::{listen, probe};
+use crate::telemetry::{probe, server};
 
 /// The most that the kubelet takes from a termination message, in bytes.
 /// Source: <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
@@ -47,7 +48,7 @@ pub(crate) enum Failure {
     Sync(#[from] sync::Error),
     /// The address for probes and scrapes.
     #[error(transparent)]
-    Listen(#[from] listen::Error),
+    Listen(#[from] server::Error),
     /// The sidecar's answer to a probe.
     #[error(transparent)]
     Probe(#[from] probe::Error),
@@ -72,6 +73,14 @@ impl From<kubeconfig::Error> for Failure {
 }
 
 impl Failure {
+    /// The object that the failure is about; `None` if there are several, or none.
+    pub(crate) fn object(&self) -> Option<&ObjectRef> {
+        match self {
+            Self::Sync(error) => error.object(),
+            _ => None,
+        }
+    }
+
     /// The exit code that the documentation promises.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
@@ -82,7 +91,7 @@ impl Failure {
             | Self::Clusters(_)
             | Self::Listen(_)
             | Self::Probe(probe::Error::Off) => USAGE,
-            Self::Probe(probe::Error::Silent { .. } | probe::Error::NotReady { .. }) => UNREACHABLE,
+            Self::Probe(probe::Error::NoResponse { .. } | probe::Error::NotReady { .. }) => UNREACHABLE,
             Self::Signals(_) => DEFECT,
             Self::Sync(error) => of_sync(error),
             Self::Exec(error) => match error {
@@ -110,7 +119,7 @@ impl Failure {
 fn of_sync(error: &sync::Error) -> u8 {
     match error {
         sync::Error::Annotations(_)
-        | sync::Error::None { .. }
+        | sync::Error::NoAnnotations { .. }
         | sync::Error::AnnotationsFile { .. }
         | sync::Error::Downward { .. }
         | sync::Error::Render(_) => USAGE,

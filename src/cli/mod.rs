@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::error::ErrorKind;
-use log::{error, info};
+use log::{Level, error, info};
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -27,9 +27,10 @@ use crate::cli::deferred::Deferred;
 use crate::cli::failure::Failure;
 use crate::commands::{self, exec};
 use crate::kube;
+use crate::log_object::log_object;
 use crate::sidecar::{self, Exit};
 use crate::sync;
-use crate::telemetry::{Health, listen, probe};
+use crate::telemetry::{Health, probe, server};
 
 /// The exit code of a defect of ours.
 pub const DEFECT: u8 = 1;
@@ -64,7 +65,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
                 // Without the time of a log line, so that the kubelet takes each failure for the same.
                 let _ = writeln!(io::stderr(), "{message}");
             } else {
-                error!("{message}");
+                match failure.object() {
+                    Some(object) => log_object!(Level::Error, object, "{message}"),
+                    None => error!("{message}"),
+                }
                 failure::write_termination_log(&last_words, &message);
             }
             failure.exit_code()
@@ -85,14 +89,14 @@ fn execute(command: Command, last_words: &Path) -> Result<u8, Failure> {
             end_on_signals(|_| 0)?;
             let (settings, clusters) = settings::of_sidecar(&sidecar)?;
             let health = Arc::new(Health::new(settings::health(&clusters)));
-            listen::start(sidecar.listen.listen, Arc::clone(&health))?;
+            server::start(sidecar.listen.listen, Arc::clone(&health))?;
             let Exit { code, reason } = sidecar::run(settings, clusters, &health)?;
             let message = format!("{reason}; exiting with code {code} (--exit-on-change)");
             info!("{message}");
             failure::write_termination_log(last_words, &message);
             return Ok(code);
         }
-        Command::Probe(Deferred(args)) => probe::ask(args.listen.listen, args.timeout)?,
+        Command::Probe(Deferred(args)) => probe::check_ready(args.listen.listen, args.timeout)?,
         Command::Exec(Deferred(args)) => {
             // A handler would undo that whoever started us ignores a signal, which CMD is to inherit. Any other process than
             // the first of a container ends without.

@@ -11,8 +11,8 @@ use crate::kube;
 use crate::kube::config::clusters::Clusters;
 use crate::kube::config::clusters::file::Labels;
 use crate::object::{ClusterId, Kind, NameError, Namespace, ObjectRef, is_subdomain};
-use crate::sidecar::{self, EventsFor, Follow, OnDelete};
-use crate::sync::{AnnotationsFrom, Settings};
+use crate::sidecar::{self, EventTarget, OnDelete, WatchSettings};
+use crate::sync::{AnnotationSource, Settings};
 use crate::telemetry;
 use crate::text::{Quoted, nearest, suggest};
 
@@ -28,10 +28,10 @@ pub(crate) fn of(args: &SourceArgs) -> Result<(Settings, Found), Failure> {
         )));
     }
     let annotations = match &args.annotations_file {
-        Some(path) => AnnotationsFrom::File(path.clone()),
+        Some(path) => AnnotationSource::File(path.clone()),
         None => {
             let (pod, named_by_host) = pod(args, scope.namespace.clone())?;
-            AnnotationsFrom::Pod { pod, named_by_host }
+            AnnotationSource::Pod { pod, named_by_host }
         }
     };
     let settings = Settings {
@@ -48,11 +48,11 @@ pub(crate) fn of(args: &SourceArgs) -> Result<(Settings, Found), Failure> {
 /// Reads the settings of a sidecar and the way to the API server.
 pub(crate) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Failure> {
     let (sync, found) = of(&args.source)?;
-    let follow = Follow {
-        watch: args.sync == SyncBy::Watch,
+    let watch = WatchSettings {
+        is_enabled: args.sync == SyncBy::Watch,
         poll_interval: args.poll_interval,
         resync: found.resync,
-        watch_timeout: args.watch_timeout,
+        timeout: args.watch_timeout,
     };
     let on_delete = match args.on_delete {
         OnDeleteArg::Keep => OnDelete::Keep,
@@ -61,7 +61,7 @@ pub(crate) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clust
     let events = match args.events {
         true => {
             let (pod, _) = pod(&args.source, sync.scope.namespace.clone())?;
-            Some(EventsFor { pod, uid: given(args.pod_uid.as_deref()).map(str::to_owned) })
+            Some(EventTarget { pod, uid: given(args.pod_uid.as_deref()).map(str::to_owned) })
         }
         false => None,
     };
@@ -70,7 +70,7 @@ pub(crate) fn of_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clust
             sync,
             volume: args.target.volume.clone(),
             grace: args.target.sidecar_grace(),
-            follow,
+            watch,
             on_delete,
             follow_annotations: args.follow_annotations,
             stale_after: args.stale_after,

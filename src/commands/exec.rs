@@ -118,10 +118,10 @@ fn read(path: &Path, wanted: &[RelativePath]) -> Result<Option<Files>, Error> {
 }
 
 fn render(settings: &sync::Settings, clusters: &Clusters, wanted: &[RelativePath]) -> Result<Files, Error> {
-    let gathered = sync::gather_some(settings, clusters, |credential| {
+    let fetched = sync::fetch_matching(settings, clusters, |credential| {
         credential.is_environment() && (wanted.is_empty() || wanted.contains(&credential.path))
     })?;
-    let bundle = sync::render(&gathered.credentials, &gathered.sources)?;
+    let bundle = sync::render(&fetched.credentials, &fetched.sources)?;
     Ok(bundle.into_iter().map(|(path, file)| (path, file.content)).collect::<BTreeMap<_, _>>())
 }
 

@@ -6,7 +6,7 @@ use crate::bundle::{Bundle, BundleFile};
 use crate::credential::FileMode;
 use crate::kube::config::clusters::Clusters;
 use crate::render::hidden;
-use crate::sync::{self, Error, Gathered, Settings};
+use crate::sync::{self, Error, FetchedSources, Settings};
 
 /// What stands for every value that is not to be seen: the same for all, so that it tells no length.
 const HIDDEN: &str = "********";
@@ -21,7 +21,7 @@ pub(crate) fn run(
     reveal: bool,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let Gathered { credentials, sources } = sync::gather(settings, clusters)?;
+    let FetchedSources { credentials, sources } = sync::fetch_all(settings, clusters)?;
     // The real values first: they may not fit their format, and this is where to say so.
     let mut bundle = sync::render(&credentials, &sources)?;
     if !reveal {

@@ -11,9 +11,8 @@ use crate::inspect::api::{self, Page, Version};
 use crate::kube::config::clusters::file::Labels;
 use crate::kube::{Cause, Client, Deadline};
 use crate::text::one_line;
+use crate::thread::spawn_scoped;
 
-/// The stack of a thread that asks one cluster; there may be a hundred.
-const STACK: usize = 256 * 1024;
 /// The longest text of a cell, in characters.
 const CELL_LIMIT: usize = 100;
 
@@ -74,7 +73,7 @@ pub fn survey(named: &[Named], timeout: Duration) -> Vec<ClusterReport> {
     thread::scope(|scope| {
         let start = |client: &Arc<Client>| {
             let client = Arc::clone(client);
-            thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || ask(&client, deadline))
+            spawn_scoped(scope, "survey", move || ask(&client, deadline))
         };
         let started: Vec<_> = named.iter().map(|it| it.client.as_ref().map(start)).collect();
         let answers = started.into_iter().map(|started| match started {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
@@ -30,6 +30,7 @@ use crate::kube::transport::proxy::Proxy;
 use crate::kube::watch::Watch;
 use crate::object::{Data, ObjectRef};
 use crate::secret::{SecretBuffer, SecretBytes};
+use crate::thread::lock;
 
 /// The largest answer that is read, in bytes. etcd holds objects of 1.5 MiB; a pod's metadata may come with its
 /// `managedFields`.
@@ -329,7 +330,7 @@ impl Client {
 
     /// A thread that panicked with the lock held cannot have left anything half-made behind.
     fn way(&self) -> MutexGuard<'_, Way> {
-        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.way)
     }
 }
 

@@ -2,13 +2,14 @@
 //! itself asks for (`Retry-After`, which `retry` and the sidecar obey).
 //! Source: <https://pkg.go.dev/k8s.io/client-go/rest#Config>, `QPS` and `Burst`.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use log::debug;
 
 use crate::bucket::Bucket;
+use crate::thread::lock;
 
 /// So many requests a second in the long run, and so many at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,7 +37,7 @@ impl Limiter {
     pub(crate) fn wait(&self, most: Duration) -> Result<(), Duration> {
         let Some(bucket) = &self.0 else { return Ok(()) };
         // A thread that panicked with the lock held cannot have left anything half-made behind.
-        let wait = bucket.lock().unwrap_or_else(PoisonError::into_inner).reserve(Instant::now(), most)?;
+        let wait = lock(bucket).reserve(Instant::now(), most)?;
         if !wait.is_zero() {
             debug!("waiting {} ms for the client-side limit", wait.as_millis());
             thread::sleep(wait);

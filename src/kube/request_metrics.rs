@@ -1,7 +1,9 @@
 //! How many requests were made, and what came of them.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::thread::lock;
 
 /// Counts the requests of a client.
 #[derive(Debug, Default)]
@@ -34,6 +36,6 @@ impl Requests {
     }
 
     fn lock(&self) -> MutexGuard<'_, RequestCounts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.counts)
     }
 }

@@ -5,10 +5,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
+use log::Level;
 
 use crate::backoff::Backoff;
 use crate::kube::error::Error;
+use crate::log_object::log_object;
 
 /// The most that is waited after any failure, unless the server asks for more.
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
@@ -113,9 +114,18 @@ impl<K, V> Slot<K, V> {
         let (delay, left, reason) =
             (delay.as_secs_f64(), deadline.remaining().as_secs_f64(), error.to_string());
         if reason == self.logged {
-            debug!("{}: no change; trying again in {delay:.1} s", error.object());
+            log_object!(
+                Level::Debug,
+                error.object(),
+                "{}: no change; trying again in {delay:.1} s",
+                error.object()
+            );
         } else {
-            warn!("{reason}; trying again, in {delay:.1} s for the first time and for {left:.0} s at most");
+            log_object!(
+                Level::Warn,
+                error.object(),
+                "{reason}; trying again, in {delay:.1} s for the first time and for {left:.0} s at most"
+            );
             self.logged = reason;
         }
     }

@@ -14,8 +14,8 @@ use crate::sidecar::{FIRST, Sidecar, put_password};
 use crate::support::run::poll_until;
 use crate::support::witness::RECOVERS;
 
-const OWN: &str = "podcreds_cluster_staleness_seconds{cluster=\"\"}";
-const FAR: &str = "podcreds_cluster_staleness_seconds{cluster=\"far\"}";
+const OWN: &str = "podcreds_cluster_stale_since_timestamp_seconds{cluster=\"\"}";
+const FAR: &str = "podcreds_cluster_stale_since_timestamp_seconds{cluster=\"far\"}";
 
 /// A namespace of the far cluster with a Secret that its service account may follow.
 fn far_namespace(cluster: &Cluster) -> Namespace {
@@ -62,7 +62,7 @@ fn of_two_real_clusters_one_is_killed_and_the_other_rotates_on() {
         poll_until(RECOVERS, password, || sidecar.scene.read("far/password") == password);
     };
     let metric = |name: &str| sidecar.health.metrics().get(name);
-    let is_current = || metric("podcreds_staleness_seconds") == 0.0;
+    let is_current = || metric("podcreds_stale_since_timestamp_seconds") == 0.0;
     far_arrives(FIRST);
     sidecar.waits("both are current", is_current);
     assert_eq!(

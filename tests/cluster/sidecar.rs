@@ -256,7 +256,7 @@ fn without_the_right_to_watch_it_polls_and_says_so_once() {
         sidecar.follows(password);
     }
     let said = sidecar.running.stderr();
-    assert_eq!(said.matches("it is read at least every 200ms instead").count(), 1, "{said}");
+    assert_eq!(said.matches("polling it at least every 200ms instead").count(), 1, "{said}");
     assert_eq!(said.matches("verbs: [watch]").count(), 1, "{said}");
     sidecar.scene.namespace.grant_watch(&["db"]);
     sidecar.says("is watched again");
@@ -268,7 +268,7 @@ fn a_deleted_secret_keeps_its_files_until_it_is_made_again() {
     let Some(sidecar) = Sidecar::with_rights(&[]) else { return };
     let witness = Witness::new(&sidecar.health, Duration::from_secs(60));
     sidecar.scene.namespace.kubectl(&["delete", "secret", "db"]);
-    sidecar.says("its files stay as they are (--on-delete keep)");
+    sidecar.says("keeping its files (--on-delete keep)");
     witness.tells(&[REFUSED, answered!("404")], LASTS);
     assert_eq!(sidecar.scene.read("db/password"), FIRST);
     sidecar.follows("test-password-1");
@@ -298,7 +298,7 @@ fn what_happens_is_shown_by_kubectl_describe_pod() {
         "(x3 over ",
         "rotated db",
         "Warning  CredentialsFailed",
-        "its files stay as they are (--on-delete keep)",
+        "keeping its files (--on-delete keep)",
         "Warning  CredentialsStale",
         "Normal   CredentialsCurrent",
     ];

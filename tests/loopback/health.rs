@@ -4,13 +4,14 @@ use std::fs::{self, File};
 use std::io::{Read, Write, stderr};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 
-use crate::support::health::{Health, exchange, get, listening, status};
+use crate::support::health::{Health, exchange, get, listening, status, unix_time};
 use crate::support::run::{Finished, Running, poll_until, run};
 use crate::support::server::{Fault, Kind, Times};
+use crate::support::witness::STALE_SINCE;
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
 /// A scene with a sidecar that can be asked.
@@ -61,17 +62,20 @@ impl Asked {
 
     #[track_caller]
     fn is_current(&self) {
-        self.waits("nothing is stale", || self.metric("podcreds_staleness_seconds") == 0.0);
+        self.waits("nothing is stale", || self.metric(STALE_SINCE) == 0.0);
     }
 
-    /// Staleness is there and grows; readiness and liveness stay.
+    /// The files are stale since a time that has passed and stays; readiness and liveness stay too.
     #[track_caller]
     fn is_stale(&self) {
-        let stale = || self.metric("podcreds_staleness_seconds");
-        self.waits("something is stale", || stale() > 0.0);
-        let first = stale();
-        self.waits("it grows older", || stale() > first);
-        assert_eq!((self.status("/readyz"), self.status("/healthz")), (200, 200));
+        let since = || self.metric(STALE_SINCE);
+        self.waits("something is stale", || since() > 0.0);
+        let first = since();
+        assert!((0.0..120.0).contains(&(unix_time(SystemTime::now()) - first)), "stale since {first}");
+        for path in ["/healthz", "/livez", "/readyz"] {
+            assert_eq!(self.status(path), 200, "{path}");
+        }
+        assert_eq!(since(), first);
     }
 
     fn probe(&self) -> Finished {
@@ -102,7 +106,7 @@ fn it_is_ready_when_the_first_bundle_is_out_and_a_probe_says_so() {
     let asked = Asked::start(Scene::new(&[("db.secret", "late")]), &[]);
     asked.waits("the Secret is missed", || asked.failures("api_refused") > 0.0);
     assert_eq!((asked.status("/readyz"), asked.status("/healthz")), (503, 200));
-    assert!(asked.metric("podcreds_staleness_seconds") > 0.0, "nothing is current before the first bundle");
+    assert!(asked.metric(STALE_SINCE) > 0.0, "nothing is current before the first bundle");
     assert_eq!(asked.metric("podcreds_last_success_timestamp_seconds"), 0.0);
     let probed = asked.probe();
     assert_code(&probed, 4);
@@ -151,8 +155,8 @@ fn a_rotation_is_counted_and_measured() {
     asked.scene.put_password("test-password-1");
     asked.waits("it is counted", || asked.metric("podcreds_rotations_total") == 1.0);
     assert_eq!(asked.scene.read("db/password"), "test-password-1");
-    assert_eq!(asked.metric("podcreds_syncs_total{result=\"swapped\"}"), 2.0);
-    assert_eq!(asked.metric("podcreds_syncs_total{result=\"failed\"}"), 0.0);
+    assert_eq!(asked.metric("podcreds_syncs_total{result=\"success\"}"), 2.0);
+    assert_eq!(asked.metric("podcreds_syncs_total{result=\"failure\"}"), 0.0);
     assert!(asked.metric("podcreds_last_success_timestamp_seconds") > before);
     assert_eq!(asked.metric("podcreds_rotation_duration_seconds_count"), 1.0);
     let took = asked.metric("podcreds_rotation_duration_seconds_sum");
@@ -169,8 +173,8 @@ fn what_init_has_written_makes_the_sidecar_ready() {
     let scene = Scene::plain();
     assert_code(&scene.init(&[]), 0);
     let asked = Asked::ready(scene, &[]);
-    assert_eq!(asked.metric("podcreds_syncs_total{result=\"unchanged\"}"), 1.0);
-    assert_eq!(asked.metric("podcreds_syncs_total{result=\"swapped\"}"), 0.0);
+    assert_eq!(asked.metric("podcreds_syncs_total{result=\"success\"}"), 1.0);
+    assert_eq!(asked.metric("podcreds_rotations_total"), 0.0);
     asked.scene.put_password("test-password-1");
     asked.waits("it is a rotation", || asked.metric("podcreds_rotations_total") == 1.0);
 }
@@ -181,7 +185,8 @@ fn a_rotation_that_had_to_wait_for_the_api_server_is_measured_with_its_wait() {
     asked.scene.server.forbid(Kind::Secret, "prod", "db");
     asked.scene.put_password("test-password-1");
     asked.is_stale();
-    let stale = asked.metric("podcreds_staleness_seconds");
+    let since = asked.metric(STALE_SINCE);
+    let stale = unix_time(SystemTime::now()) - since;
     asked.scene.server.allow(Kind::Secret, "prod", "db");
     asked.waits("it is counted", || asked.metric("podcreds_rotations_total") == 1.0);
     let took = asked.metric("podcreds_rotation_duration_seconds_sum");
@@ -265,7 +270,7 @@ fn what_cannot_be_rendered_or_written_is_stale_with_its_reason() {
     asked.scene.put_password("test-password-2");
     asked.is_stale();
     assert!(asked.failures("volume") >= 1.0);
-    assert!(asked.metric("podcreds_syncs_total{result=\"failed\"}") >= 2.0);
+    assert!(asked.metric("podcreds_syncs_total{result=\"failure\"}") >= 2.0);
     flock(&volume, FlockOperation::Unlock).unwrap();
     asked.is_current();
     assert_eq!(asked.scene.read("db/password"), "test-password-2");
@@ -282,6 +287,21 @@ fn metrics_name_nothing_that_is_secret() {
 }
 
 #[test]
+fn the_process_metrics_are_those_of_the_sidecar() {
+    let asked = Asked::ready(Scene::plain(), &[]);
+    let now = unix_time(SystemTime::now());
+    let metrics = asked.health.metrics();
+    assert!((now - 120.0..=now).contains(&metrics.get("process_start_time_seconds")), "{metrics:?}");
+    assert!(metrics.get("process_cpu_seconds_total") <= 60.0, "{metrics:?}");
+    let fds = metrics.get("process_open_fds");
+    assert!((4.0..=metrics.get("process_max_fds")).contains(&fds), "{metrics:?}");
+    let resident = metrics.get("process_resident_memory_bytes");
+    assert!((100_000.0..metrics.get("process_virtual_memory_bytes")).contains(&resident), "{metrics:?}");
+    // The main loop, the HTTP server and the watch.
+    assert!(metrics.get("process_threads") >= 3.0, "{metrics:?}");
+}
+
+#[test]
 fn a_call_that_takes_long_is_no_sign_of_death() {
     // Longer than the margin that every loop has.
     let asked = Asked::ready(Scene::plain(), &["--request-timeout", "14s", "--timeout", "14s"]);
@@ -295,7 +315,7 @@ fn a_call_that_takes_long_is_no_sign_of_death() {
 }
 
 #[test]
-fn a_loop_that_hangs_turns_healthz_red_and_is_named() {
+fn a_stuck_loop_fails_healthz_and_livez_and_is_named() {
     let asked = Asked::ready(Scene::plain(), &["--timeout", "1s"]);
     assert_eq!(asked.status("/healthz"), 200);
     // Whoever opens this waits without end.
@@ -304,7 +324,9 @@ fn a_loop_that_hangs_turns_healthz_red_and_is_named() {
     mknodat(CWD, &token, FileType::Fifo, Mode::RWXU, 0).unwrap();
     asked.scene.put_password("test-password-1");
     asked.waits("it is red", || asked.status("/healthz") == 503);
-    assert_has(&get(asked.health.address, "/healthz"), &["no sign of life: follower"]);
+    for path in ["/healthz", "/livez"] {
+        assert_has(&get(asked.health.address, path), &["503 ", "stuck: main loop"]);
+    }
     assert_eq!((asked.status("/readyz"), asked.status("/metrics")), (200, 200));
 }
 

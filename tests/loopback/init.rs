@@ -393,6 +393,6 @@ fn a_pod_annotated_for_vault_db_injector_gets_its_variables() {
     let uri = "export DATABASE_URL='postgresql://app:it%27s%401@db.prod.svc:5432/orders?sslmode=require'\n";
     assert_eq!(scene.read("uri.env"), uri);
     for name in ["cluster", "classic.role", "uri.role"] {
-        assert_has(&finished.stderr, &[&format!("{prefix}/{name} is about Vault and has no meaning here")]);
+        assert_has(&finished.stderr, &[&format!("ignoring annotation {prefix}/{name}: it is for Vault")]);
     }
 }

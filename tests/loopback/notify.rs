@@ -93,10 +93,10 @@ fn a_dead_application_holds_nothing_up_and_is_told_of_all_rotations_in_one_notic
     for password in ["test-password-1", "test-password-2", "test-password-3"] {
         change(&scene, password);
     }
-    poll_until(HANGS, "it is tried", || running.stderr().contains("trying again until it works"));
+    poll_until(HANGS, "it is tried", || running.stderr().contains("retrying until it succeeds"));
     let (_, told) = application(port, "200 OK");
     assert_eq!(told.recv_timeout(HANGS).unwrap().0, "GET /reload HTTP/1.1");
-    poll_until(HANGS, "it is done", || running.stderr().contains("done for version"));
+    poll_until(HANGS, "it is done", || running.stderr().contains("notified of version"));
     change(&scene, "test-password-4");
     told.recv_timeout(HANGS).unwrap();
     assert!(told.try_recv().is_err(), "{}", running.stderr());
@@ -110,8 +110,8 @@ fn an_application_that_refuses_is_told_again() {
     for _ in 0..3 {
         told.recv_timeout(HANGS).unwrap();
     }
-    assert!(running.stderr().contains("it answered 503"), "{}", running.stderr());
-    assert_eq!(running.stderr().matches("it answered 503").count(), 1, "once for all attempts");
+    assert!(running.stderr().contains("HTTP status 503"), "{}", running.stderr());
+    assert_eq!(running.stderr().matches("HTTP status 503").count(), 1, "once for all attempts");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_process_that_is_not_there_is_said_with_what_to_set() {
     let (scene, running) = sidecar("signal HUP no-such-process-here");
     change(&scene, "test-password-1");
     // Outside of a container there are others, and the names that it sees help to find the right one.
-    let said = "there is no process \"no-such-process-here\"; there are ";
+    let said = "process \"no-such-process-here\" not found; running: ";
     poll_until(HANGS, "it is said", || running.stderr().contains(said));
 }
 

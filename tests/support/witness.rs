@@ -2,9 +2,9 @@
 //! meanwhile: no more than the back-off allows, and next to nothing between two requests.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::health::{Health, Metrics};
+use super::health::{Health, Metrics, unix_time};
 use super::run::poll_every;
 
 /// Within this after a fault the files are right and the metrics say so: the longest back-off is 30 s, and a request that
@@ -27,7 +27,7 @@ const LOOPS: f64 = 2.0;
 /// What one loop asks for when nothing fails and a few changes come.
 const ORDINARY: f64 = 10.0;
 
-pub(crate) const STALENESS: &str = "podcreds_staleness_seconds";
+pub(crate) const STALE_SINCE: &str = "podcreds_stale_since_timestamp_seconds";
 pub(crate) const ROTATIONS: &str = "podcreds_rotations_total";
 pub(crate) const WATCH_RESTARTS: &str = "podcreds_watch_restarts_total";
 pub(crate) const REFUSED: &str = "podcreds_failures_total{reason=\"api_refused\"}";
@@ -39,7 +39,7 @@ const UNTOUCHED: [&str; 4] = [
     "podcreds_failures_total{reason=\"annotations\"}",
     "podcreds_failures_total{reason=\"render\"}",
     "podcreds_failures_total{reason=\"volume\"}",
-    "podcreds_syncs_total{result=\"failed\"}",
+    "podcreds_syncs_total{result=\"failure\"}",
 ];
 
 /// Answers with this status, or `error` for none.
@@ -61,6 +61,7 @@ pub(crate) struct Witness<'a> {
     /// How often each loop asks at least, while nothing fails.
     cadence: Duration,
     came: Instant,
+    came_at: f64,
     before: Metrics,
     cpu: Duration,
     asked: u32,
@@ -70,27 +71,29 @@ impl<'a> Witness<'a> {
     /// Nothing fails yet. Each loop asks every `cadence` at least, whatever happens.
     #[track_caller]
     pub(crate) fn new(health: &'a Health, cadence: Duration) -> Self {
-        poll_every(INTERVAL, RECOVERS, "nothing is stale before", || health.metrics().get(STALENESS) == 0.0);
+        poll_every(INTERVAL, RECOVERS, "nothing is stale before", || {
+            health.metrics().get(STALE_SINCE) == 0.0
+        });
         let (cpu, asked, came) = (health.cpu_time(), health.asked(), Instant::now());
-        Self { health, cadence, came, before: health.metrics(), cpu, asked }
+        let came_at = unix_time(SystemTime::now());
+        Self { health, cadence, came, came_at, before: health.metrics(), cpu, asked }
     }
 
     /// Waits until the files are said to be stale and each of these counters has risen; then that stays so for a time, at
-    /// every look, and the staleness is as old as the fault.
+    /// every look, with the time of the fault.
     #[track_caller]
     pub(crate) fn tells(&self, counters: &[&str], time: Duration) {
         let mut now = self.before.clone();
         poll_every(INTERVAL, RECOVERS, &format!("it is stale, with {counters:?}"), || {
             now = self.health.metrics();
-            now.get(STALENESS) > 0.0 && counters.iter().all(|counter| self.rise(&now, counter) > 0.0)
+            now.get(STALE_SINCE) > 0.0 && counters.iter().all(|counter| self.rise(&now, counter) > 0.0)
         });
-        assert!(now.get(STALENESS) <= self.came.elapsed().as_secs_f64(), "it is older than the fault");
-        let (seen, first, rotations) = (Instant::now(), now.get(STALENESS), now.get(ROTATIONS));
+        let (seen, since, rotations) = (Instant::now(), now.get(STALE_SINCE), now.get(ROTATIONS));
+        let range = self.came_at..=unix_time(SystemTime::now());
+        assert!(range.contains(&since), "stale since {since}, and the fault came within {range:?}");
         poll_every(INTERVAL, time + RECOVERS, "the fault has lasted", || {
-            let least = first + seen.elapsed().as_secs_f64();
             now = self.health.metrics();
-            let (stale, most) = (now.get(STALENESS), self.came.elapsed().as_secs_f64());
-            assert!((least..=most).contains(&stale), "stale for {stale} s, not {least} to {most}: {now:?}");
+            assert_eq!(now.get(STALE_SINCE), since, "the first failure still holds: {now:?}");
             assert_eq!(now.get(ROTATIONS), rotations, "nothing can be known of a change");
             seen.elapsed() >= time
         });
@@ -105,7 +108,7 @@ impl<'a> Witness<'a> {
         let mut now = self.before.clone();
         poll_every(INTERVAL, RECOVERS, &format!("nothing is stale after {rotations} rotations"), || {
             now = self.health.metrics();
-            now.get(STALENESS) == 0.0 && self.rise(&now, ROTATIONS) >= rotations as f64
+            now.get(STALE_SINCE) == 0.0 && self.rise(&now, ROTATIONS) >= rotations as f64
         });
         assert_eq!(self.rise(&now, ROTATIONS), rotations as f64, "{now:?}");
         for counter in UNTOUCHED {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use log::{info, warn};
 
 use crate::kube::config::clusters::file::Labels;
 use crate::kube::{Cause, Client, ClientConfig, Deadline, Error, Object, Requests, Stamp};
 use crate::object::{ClusterId, ObjectRef};
+use crate::thread::lock;
 
 /// What makes the configuration of a cluster, when it is first needed and again after that has failed: reads the files that it
 /// names. The error says what is wrong, where, and what to do.
@@ -103,7 +104,7 @@ impl Member {
     /// be used, the client that was made of the one before is used on.
     fn client(&self, id: Option<&ClusterId>) -> Result<Arc<Client>, Cause> {
         // A thread that panicked with the lock held cannot have left anything half-made behind.
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = lock(&self.made);
         let stamps: Vec<_> = self.files.iter().map(|file| Stamp::at(file)).collect();
         if let Some(made) = &*made
             && made.stamps == stamps
