@@ -76,7 +76,7 @@ impl Failure {
     /// The object that the failure is about; `None` if there are several, or none.
     pub(crate) fn object(&self) -> Option<&ObjectRef> {
         match self {
-            Self::Sync(error) => error.object(),
+            Self::Sync(error) | Self::Exec(exec::Error::Sync(error)) => error.object(),
             _ => None,
         }
     }

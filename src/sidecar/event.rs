@@ -17,8 +17,8 @@ const QUEUE: usize = 1024;
 ///
 /// A full queue blocks its senders, and cannot deadlock, because the controller never waits for a sender:
 ///
-/// - The senders with `send` are the threads that watch, fetch and reload. They hold no lock while they send, and the
-///   controller joins none of them.
+/// - The senders with `send` are the threads that watch, fetch and reload. They send without a lock held, and the controller
+///   never joins them.
 /// - The controller itself never sends with `send`. [`Event::StatusChanged`] may come from any thread, the controller included:
 ///   it is sent with `try_send` and dropped if the queue is full, as the controller checks the status after each event anyway.
 /// - When the controller ends, it drops the receiver, and `send` returns an error.

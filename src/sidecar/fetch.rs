@@ -31,8 +31,8 @@ pub(crate) struct Fetcher {
 }
 
 impl Fetcher {
-    /// Reads these objects of one cluster in the background, and sends the batch when all are read. If there is no other
-    /// cluster, reads them inline and returns the batch, which saves two thread switches.
+    /// Reads these objects of one cluster in the background, and sends the batch when all are read. With the local
+    /// cluster alone, reads them inline and returns the batch, which saves two thread switches.
     ///
     /// # Errors
     /// If the thread cannot be started.

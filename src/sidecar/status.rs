@@ -228,6 +228,22 @@ fn clock(moment: Moment) -> humantime::Rfc3339Timestamp {
 mod tests {
     use super::*;
     use crate::object::{ClusterId, Kind, Namespace, ObjectRef};
+    use crate::sidecar::event;
+
+    #[test]
+    fn a_full_queue_does_not_block_a_report() {
+        let (sender, queue) = event::queue();
+        while sender.try_send(Event::StatusChanged).is_ok() {}
+        let health = Arc::new(Health::new(Vec::new()));
+        let events = Events::off(Arc::clone(&health));
+        let status = StatusReporter::new(health, events, Duration::ZERO, sender);
+        let object = ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), "db").unwrap();
+        let watch = Component::Watch(object);
+        status.failing(watch.clone(), Reason::ApiUnreachable, "test");
+        assert!(status.healthy(&watch));
+        drop(queue);
+        status.failing(watch, Reason::ApiUnreachable, "test");
+    }
 
     #[test]
     fn each_unreachable_api_server_is_one_event() {

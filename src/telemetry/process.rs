@@ -1,15 +1,17 @@
 //! The `process_*` metrics, as Prometheus' client libraries define them.
-//! Source: <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>, proc_pid_stat(5)
+//! Source: <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>, proc_pid_stat(5), proc_pid_status(5)
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::time::{Duration, SystemTime};
 
-use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
-/// The most that is read of a file in /proc, in bytes. `stat` and `uptime` are one line each.
+/// Maximum size of a file in /proc, in bytes.
 const LIMIT: u64 = 4096;
+/// `USER_HZ`: the same on all platforms that Rust supports, and a constant in Prometheus' procfs library too. sysconf(3) would
+/// need the auxiliary vector, which a process that is not dumpable may not read.
+const TICKS_PER_SECOND: f64 = 100.0;
 
 /// What the kernel counts for this process. A field is `None` if /proc does not have it, as in some sandboxes.
 #[derive(Debug, Default, PartialEq)]
@@ -32,7 +34,8 @@ impl ProcessStats {
             open_fds: fs::read_dir("/proc/self/fd").ok().map(|fds| fds.count().saturating_sub(1) as u64),
             max_fds: getrlimit(Resource::Nofile).current,
             virtual_memory_bytes: stat.map(|stat| stat.virtual_bytes),
-            resident_memory_bytes: stat.map(|stat| stat.resident_pages * page_size() as u64),
+            // In `stat` it is a number of pages, whose size differs between kernels.
+            resident_memory_bytes: read("/proc/self/status").ok().and_then(|status| resident_bytes(&status)),
             threads: stat.map(|stat| stat.threads),
         }
     }
@@ -52,7 +55,6 @@ struct Stat {
     /// From the boot.
     start_ticks: u64,
     virtual_bytes: u64,
-    resident_pages: u64,
 }
 
 impl Stat {
@@ -69,9 +71,14 @@ impl Stat {
             threads: field(20)?,
             start_ticks: field(22)?,
             virtual_bytes: field(23)?,
-            resident_pages: field(24)?,
         })
     }
+}
+
+/// Finds `VmRSS:   1234 kB` in `/proc/self/status`.
+fn resident_bytes(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 fn read(path: &str) -> io::Result<String> {
@@ -81,7 +88,7 @@ fn read(path: &str) -> io::Result<String> {
 }
 
 fn seconds(ticks: u64) -> f64 {
-    ticks as f64 / clock_ticks_per_second() as f64
+    ticks as f64 / TICKS_PER_SECOND
 }
 
 #[cfg(test)]
@@ -93,7 +100,9 @@ mod tests {
         let text = "42 (a) (b c) S 1 42 42 0 -1 4194560 5 0 0 0 150 50 7 8 20 0 3 0 1000 8192000 200 1 2\n";
         let stat = Stat::parse(text).unwrap();
         assert_eq!((stat.cpu_ticks, stat.threads, stat.start_ticks), (200, 3, 1000));
-        assert_eq!((stat.virtual_bytes, stat.resident_pages), (8_192_000, 200));
+        assert_eq!(stat.virtual_bytes, 8_192_000);
+        assert_eq!(resident_bytes("Name:\ta\nVmRSS:\t    2 kB\nThreads:\t3\n"), Some(2048));
+        assert_eq!(resident_bytes("Name:\ta\n"), None);
         for cut in ["", "42 (a", "42 (a) S 1"] {
             assert!(Stat::parse(cut).is_none(), "{cut}");
         }

@@ -457,3 +457,26 @@ fn off_is_off() {
     poll_until(HANGS, "the first bundle is out", || scene.read("db/password") == PASSWORD);
     assert!(listening(&running).is_none());
 }
+
+#[test]
+fn json_lines_of_a_sidecar_name_their_object_and_bundle() {
+    let scene = Scene::plain();
+    let running = Running::start(scene.command(&["sidecar", "--listen", "off", "--log-format", "json"]));
+    poll_until(HANGS, "it is watched", || scene.server.open_watches() == 1);
+    scene.server.delete(Kind::Secret, "prod", "db");
+    let lines = || {
+        let said = running.stderr();
+        let lines = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.collect::<Vec<_>>()
+    };
+    let warning = || lines().into_iter().find(|line| line["level"] == "warn");
+    poll_until(HANGS, "the deletion is logged", || warning().is_some());
+    let warning = warning().unwrap();
+    let object = ["namespace", "kind", "name"].map(|field| warning[field].as_str());
+    assert_eq!(object, [Some("prod"), Some("Secret"), Some("db")], "{warning}");
+    assert!(warning.get("cluster").is_none(), "{warning}");
+    let bundles: Vec<_> =
+        lines().iter().filter_map(|line| line["bundle"].as_str().map(str::to_owned)).collect();
+    let bundle = fs::read_link(scene.pod.volume().join("db/..data")).unwrap();
+    assert_eq!(bundles, [bundle.to_str().unwrap()]);
+}

@@ -51,7 +51,7 @@ struct Mailbox {
 #[derive(Default)]
 struct Message {
     pending: Option<Notification>,
-    /// No credential names this application any more.
+    /// Set when edited annotations do not name this application any more.
     cancelled: bool,
 }
 
@@ -63,7 +63,7 @@ impl Notifier {
         notifier
     }
 
-    /// Starts threads for the applications that other credentials name, and ends those that are no longer named.
+    /// Starts threads for the applications that other credentials name, and ends those that only earlier ones named.
     pub(crate) fn apply(&mut self, credentials: &[Credential], volume: &Path) {
         self.mailboxes.retain(|target, mailbox| {
             let keep = credentials.iter().any(|credential| credential.on_change.as_ref() == Some(target));
@@ -108,7 +108,7 @@ impl Mailbox {
         lock(&self.message)
     }
 
-    /// Waits for a notification. Returns `None` when the application is no longer named.
+    /// Waits for a notification. Returns `None` when it was cancelled.
     fn take(&self) -> Option<Notification> {
         let mut message = self.lock();
         loop {
@@ -146,7 +146,7 @@ fn start(target: OnChange, volume: PathBuf, health: Arc<Health>) -> Arc<Mailbox>
     mailbox
 }
 
-/// Notifies one application of all rotations, until it is no longer named.
+/// Notifies one application of all rotations, until it is cancelled.
 fn run(mailbox: &Mailbox, target: &OnChange, volume: &Path, health: &Health) {
     let name = target.to_string();
     let mut backoff = Backoff::up_to(MAX_DELAY);

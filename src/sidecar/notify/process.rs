@@ -11,8 +11,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_si
 use crate::credential::SignalName;
 use crate::text::{Quoted, one_line};
 
-/// Sends the signal to the processes of this name whose parent has a different name: to a server, not to its workers. The own
-/// process is never one of them.
+/// Sends the signal to the processes of this name whose parent has a different name: to a server, not to its workers. Never
+/// signals podcreds itself.
 pub(crate) fn signal(signal: SignalName, name: &str) -> Result<(), String> {
     let found: Vec<_> = processes().filter(|pid| is_named(*pid, name)).collect();
     let tops = found.iter().filter(|pid| parent(**pid).is_none_or(|parent| !found.contains(&parent)));
