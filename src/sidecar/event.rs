@@ -45,7 +45,7 @@ pub(crate) struct Change {
 
 /// The results of reading objects of one cluster.
 pub(crate) struct FetchBatch {
-    /// `None` for the local cluster.
+    /// `None` means the local cluster.
     pub(crate) cluster: Option<ClusterId>,
     pub(crate) results: Vec<Fetched>,
 }
@@ -76,6 +76,6 @@ pub(crate) enum AnnotationsUpdate {
 /// The credentials of edited annotations, with the objects that they newly name.
 pub(crate) struct NewSpec {
     pub(crate) credentials: Vec<Credential>,
-    /// `None` for an optional object that does not exist.
+    /// `None` means that an optional object does not exist.
     pub(crate) fetched: BTreeMap<ObjectRef, Option<Object>>,
 }

@@ -39,7 +39,7 @@ pub(crate) struct Health {
 /// A cluster that the sidecar reads from.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
-    /// `None` for the local cluster.
+    /// `None` means the local cluster.
     pub(crate) id: Option<ClusterId>,
     /// Labels from the clusters file, with their values.
     pub(crate) labels: Vec<(&'static str, String)>,
@@ -109,7 +109,7 @@ impl Component {
         *self != Self::Bundle && self.cluster() == cluster
     }
 
-    /// `None` for the local cluster, and for [`Self::Bundle`], which depends on all clusters.
+    /// `None` means the local cluster, or all clusters for [`Self::Bundle`].
     pub(crate) fn cluster(&self) -> Option<&ClusterId> {
         self.object()?.cluster.as_ref()
     }
