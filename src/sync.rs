@@ -1,5 +1,5 @@
-//! One pass: annotations to credentials, credentials to the content of their sources, content to files, files to the
-//! volume. Each step ends before the next begins, so nothing is written that is not whole.
+//! One pass over the steps: parse the annotations, fetch the sources, render the files and publish them. Each step completes
+//! before the next one begins, so nothing incomplete is published.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,64 +20,59 @@ use crate::object::ObjectRef;
 use crate::render::{self, Rendered, Sources, missing_inputs};
 use crate::volume::{self, Published, Volume};
 
-/// The largest annotations file that is read, in bytes. A pod has at most 256 KiB of annotations; escapes make them longer.
+/// Maximum size of an annotations file, in bytes. A pod has at most 256 KiB of annotations; escapes make them longer.
 const ANNOTATIONS_LIMIT: usize = 2 * 1024 * 1024;
 
-/// What a pass needs to know.
+/// Settings of a pass.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// Where the annotations are.
-    pub(crate) annotations: AnnotationsFrom,
-    /// Which of them are ours.
+    pub(crate) annotations: AnnotationSource,
+    /// The prefix of podcreds' annotations.
     pub(crate) prefix: String,
-    /// Where sources are looked for.
+    /// Default namespace and cluster of sources.
     pub(crate) scope: ReferenceScope,
-    /// Whether a pod without any annotation of ours is fine.
+    /// Whether a pod may have no annotation with the prefix.
     pub(crate) allow_none: bool,
-    /// The bound on reading all objects, retries included.
+    /// Bounds the time to read all objects, retries included.
     pub(crate) timeout: Duration,
-    /// Which errors end it at once.
+    /// Which errors are not retried.
     pub(crate) gives_up: fn(&kube::Error) -> bool,
 }
 
-/// Where a pod's annotations are read.
+/// Where the pod's annotations are read from.
 #[derive(Debug)]
-pub(crate) enum AnnotationsFrom {
-    /// From the API server.
+pub(crate) enum AnnotationSource {
+    /// The API server.
     Pod {
-        /// The pod.
         pod: ObjectRef,
-        /// Whether its name is a guess: host names are cut and can be set.
+        /// Whether the pod's name is the hostname, which may be truncated or set to another value.
         named_by_host: bool,
     },
-    /// From a file that a downward API volume makes.
+    /// A file of a downward API volume.
     File(PathBuf),
 }
 
-/// What was read: credentials and the content of their sources.
+/// Credentials and the content of their sources.
 #[derive(Debug)]
-pub(crate) struct Gathered {
-    /// In order of name.
+pub(crate) struct FetchedSources {
+    /// Sorted by name.
     pub(crate) credentials: Vec<Credential>,
-    /// By object.
     pub(crate) sources: Sources,
 }
 
-/// What a pass did.
+/// The result of a pass.
 #[derive(Debug)]
-pub(crate) struct Outcome {
-    /// How many credentials were written: not those that are optional and have no source.
+pub(crate) struct PublishOutcome {
+    /// Number of credentials with files: not those that are optional and lack their source.
     pub(crate) credentials: usize,
-    /// How many files they have.
+    /// Number of files.
     pub(crate) files: usize,
-    /// Messages about what is missing in the bundle because it is optional.
-    pub(crate) omissions: BTreeSet<String>,
-    /// Whether they had to be written.
+    /// For each missing input of an optional credential: the credential, and the message.
+    pub(crate) omissions: BTreeSet<(CredentialName, String)>,
     pub(crate) published: Published,
 }
 
-impl fmt::Display for Outcome {
-    /// How much it was.
+impl fmt::Display for PublishOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = |count: usize| if count == 1 { "" } else { "s" };
         let Self { credentials, files, .. } = self;
@@ -85,28 +80,32 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// Reads everything and publishes it.
+/// Fetches, renders and publishes once.
 ///
 /// # Errors
-/// The first step that fails; the volume is then as it was.
-pub(crate) fn run(settings: &Settings, clusters: &Clusters, volume: &Volume) -> Result<Outcome, Error> {
-    let Gathered { credentials, sources } = gather(settings, clusters)?;
+/// The first step that fails. The volume is then unchanged.
+pub(crate) fn run(
+    settings: &Settings,
+    clusters: &Clusters,
+    volume: &Volume,
+) -> Result<PublishOutcome, Error> {
+    let FetchedSources { credentials, sources } = fetch_all(settings, clusters)?;
     publish(&credentials, &sources, volume)
 }
 
-/// Renders everything and publishes it.
+/// Renders and publishes.
 ///
 /// # Errors
-/// The first step that fails; the volume is then as it was.
+/// The first step that fails. The volume is then unchanged.
 pub(crate) fn publish(
     credentials: &[Credential],
     sources: &Sources,
     volume: &Volume,
-) -> Result<Outcome, Error> {
+) -> Result<PublishOutcome, Error> {
     publish_with(credentials, sources, Bundle::new(), volume)
 }
 
-/// The same, with files of other credentials beside it.
+/// The same, with additional files: those of other credentials.
 ///
 /// # Errors
 /// As [`publish`].
@@ -115,35 +114,35 @@ pub(crate) fn publish_with(
     sources: &Sources,
     files: Bundle,
     volume: &Volume,
-) -> Result<Outcome, Error> {
+) -> Result<PublishOutcome, Error> {
     let Rendered { mut bundle, omissions, credentials } = render(credentials, sources)?;
     bundle.extend(files);
     let published = volume.publish(&bundle)?;
-    let omissions = omissions.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
-    Ok(Outcome { credentials, files: bundle.len(), omissions, published })
+    let omissions = omissions.iter().map(|missing| (missing.credential().clone(), missing.to_string()));
+    Ok(PublishOutcome { credentials, files: bundle.len(), omissions: omissions.collect(), published })
 }
 
-/// Reads the annotations and everything that they name.
+/// Reads the annotations and all objects that they name.
 ///
 /// # Errors
-/// Wrong annotations at once; what cannot be read when the time is up.
-pub(crate) fn gather(settings: &Settings, clusters: &Clusters) -> Result<Gathered, Error> {
-    gather_some(settings, clusters, |_| true)
+/// Wrong annotations at once. Objects that could not be read, when the timeout has passed.
+pub(crate) fn fetch_all(settings: &Settings, clusters: &Clusters) -> Result<FetchedSources, Error> {
+    fetch_matching(settings, clusters, |_| true)
 }
 
-/// Reads the annotations and what the credentials that are wanted name; the others are left out.
+/// The same, for the credentials that match.
 ///
 /// # Errors
-/// Wrong annotations at once, of all credentials; what cannot be read when the time is up.
-pub(crate) fn gather_some(
+/// As [`fetch_all`]: also wrong annotations of credentials that do not match.
+pub(crate) fn fetch_matching(
     settings: &Settings,
     clusters: &Clusters,
-    wanted: impl Fn(&Credential) -> bool,
-) -> Result<Gathered, Error> {
+    matches: impl Fn(&Credential) -> bool,
+) -> Result<FetchedSources, Error> {
     let deadline = Deadline::after(settings.timeout);
     let mut credentials = credentials(settings, clusters, deadline)?;
-    credentials.retain(wanted);
-    // A wrong template is told before any Secret is asked for.
+    credentials.retain(matches);
+    // Templates come first, so that a wrong one is reported before any Secret is read.
     let templates = credentials.iter().filter_map(Credential::template_object).collect::<BTreeSet<_>>();
     let mut sources =
         fetch(clusters, &credentials, |object| templates.contains(object), deadline, settings.gives_up)?;
@@ -156,32 +155,34 @@ pub(crate) fn gather_some(
         settings.gives_up,
     )?);
     // Logged before rendering: a missing optional field may be the reason why rendering fails.
-    missing_inputs(&credentials, &sources).for_each(|omission| info!("{omission}"));
-    Ok(Gathered { credentials, sources })
+    for missing in missing_inputs(&credentials, &sources) {
+        info!(credential:% = missing.credential(); "{missing}");
+    }
+    Ok(FetchedSources { credentials, sources })
 }
 
-/// Reads the annotations alone.
+/// Reads and parses the annotations.
 ///
 /// # Errors
-/// Wrong annotations at once; what cannot be read when the time is up.
+/// Wrong annotations at once. Annotations that could not be read, when the deadline has passed.
 pub(crate) fn credentials(
     settings: &Settings,
     clusters: &Clusters,
     deadline: Deadline,
 ) -> Result<Vec<Credential>, Error> {
     let annotations = match &settings.annotations {
-        AnnotationsFrom::File(path) => read_file(path)?,
-        AnnotationsFrom::Pod { pod, named_by_host } => {
+        AnnotationSource::File(path) => read_file(path)?,
+        AnnotationSource::Pod { pod, named_by_host } => {
             read_pod(&clusters.own(), pod, *named_by_host, deadline, settings.gives_up)?
         }
     };
     let credentials = annotations::parse(&annotations, &settings.prefix, &settings.scope)?;
     for annotation in annotations::ignored_annotations(&annotations, &settings.prefix) {
-        warn!("{annotation} is ignored: podcreds does not talk to Vault");
+        warn!("ignoring annotation {annotation}: it is for Vault");
     }
     if credentials.is_empty() && !settings.allow_none {
         let similar = annotations::similar_prefix(&annotations, &settings.prefix).map(str::to_owned);
-        return Err(Error::None {
+        return Err(Error::NoAnnotations {
             from: settings.annotations.to_string(),
             prefix: settings.prefix.clone(),
             similar,
@@ -190,10 +191,10 @@ pub(crate) fn credentials(
     Ok(credentials)
 }
 
-/// Renders every credential.
+/// Renders all credentials.
 ///
 /// # Errors
-/// Every credential that its sources cannot fill.
+/// All credentials that cannot be rendered from their sources.
 pub(crate) fn render<'a>(credentials: &'a [Credential], sources: &'a Sources) -> Result<Rendered<'a>, Error> {
     Ok(render::render(credentials, sources)?)
 }
@@ -217,10 +218,10 @@ fn read_pod(
     let read = read.map_err(|errors| {
         let hint = match errors.first().map(|error| &error.cause) {
             Some(Cause::NotFound { .. }) if named_by_host => Some(
-                "the name was taken from the host name: set POD_NAME from the field metadata.name in the manifest",
+                "podcreds took the pod's name from the hostname: set POD_NAME from metadata.name with the downward API",
             ),
             Some(Cause::Forbidden { .. }) => Some(
-                "or mount the annotations by a downward API volume and name the file with --annotations-file, which needs no right",
+                "or mount the annotations with a downward API volume and pass --annotations-file, which needs no RBAC rule",
             ),
             _ => None,
         };
@@ -229,31 +230,47 @@ fn read_pod(
     Ok(read.into_iter().flat_map(|(_, annotations)| annotations).collect::<BTreeMap<_, _>>())
 }
 
-/// Reads each distinct object once, of those that are wanted.
+/// Whether all credentials that name an object can be rendered without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    Required,
+    Optional,
+}
+
+/// The objects that the credentials name. An object is optional if all credentials that name it are optional.
+pub(crate) fn objects(credentials: &[Credential]) -> BTreeMap<&ObjectRef, Need> {
+    let mut objects = BTreeMap::new();
+    for credential in credentials {
+        for object in credential.objects() {
+            let need = objects.entry(object).or_insert(Need::Optional);
+            if !credential.optional {
+                *need = Need::Required;
+            }
+        }
+    }
+    objects
+}
+
+/// Reads each distinct object that matches once.
 fn fetch(
     clusters: &Clusters,
     credentials: &[Credential],
-    is_wanted: impl Fn(&ObjectRef) -> bool,
+    matches: impl Fn(&ObjectRef) -> bool,
     deadline: Deadline,
     gives_up: fn(&kube::Error) -> bool,
 ) -> Result<Sources, Error> {
-    // An object is optional if it is for all that name it.
-    let mut wanted = BTreeMap::new();
-    for credential in credentials {
-        for object in credential.objects().filter(|object| is_wanted(object)) {
-            *wanted.entry(object).or_insert(true) &= credential.optional;
-        }
-    }
-    let read = retry_until_done(wanted, deadline, gives_up, |(object, optional)| {
+    let mut objects = objects(credentials);
+    objects.retain(|object, _| matches(object));
+    let read = retry_until_done(objects, deadline, gives_up, |(object, need)| {
         match clusters.object(object, deadline).map(|object| object.data) {
-            Err(error) if *optional && error.is_not_found() => Ok(None),
+            Err(error) if *need == Need::Optional && error.is_not_found() => Ok(None),
             result => result.map(Some),
         }
     });
     let read = read.map_err(|errors| {
         let missing = errors.iter().any(kube::Error::is_not_found);
         let hint = missing.then_some(
-            "make what is missing, or correct the annotation; .optional: \"true\" lets it be missing",
+            "create the missing object or correct the annotation; with .optional: \"true\" it may be missing",
         );
         let needed_by = errors.iter().map(|error| needed_by(credentials, error.object())).collect();
         Error::Unread { errors, needed_by, hint, waited: deadline.elapsed() }
@@ -261,7 +278,7 @@ fn fetch(
     Ok(read.into_iter().map(|((object, _), data)| (object.clone(), data)).collect::<BTreeMap<_, _>>())
 }
 
-impl fmt::Display for AnnotationsFrom {
+impl fmt::Display for AnnotationSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pod { pod, .. } => pod.fmt(f),
@@ -273,59 +290,57 @@ impl fmt::Display for AnnotationsFrom {
 /// Why a pass failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Wrong annotations.
     #[error(transparent)]
     Annotations(#[from] annotations::Errors),
-    /// No annotations of ours.
+    /// No annotation with the prefix.
     #[error(
         "{from} has no annotation that begins with {prefix}/{}: in a Deployment, StatefulSet or Job they belong in spec.template.metadata.annotations",
         similar.as_ref().map(|similar| format!(", but one that begins with {similar}/")).unwrap_or_default()
     )]
-    None {
-        /// Where they were looked for.
+    NoAnnotations {
+        /// The pod or file that was read.
         from: String,
-        /// What they should begin with.
         prefix: String,
-        /// What one begins with that somebody may have meant.
+        /// The prefix of another annotation that may be a misspelling.
         similar: Option<String>,
     },
     /// The annotations file is missing or unreadable.
-    #[error("{} cannot be read: {cause}; a downward API volume with fieldPath metadata.annotations makes it", path.display())]
-    AnnotationsFile {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
-    /// The annotations file is something else.
+    #[error("cannot read {}: {cause}; provide it with a downward API volume (fieldPath: metadata.annotations)", path.display())]
+    AnnotationsFile { path: PathBuf, cause: io::Error },
+    /// The annotations file has another format.
     #[error("{}: {cause}", path.display())]
-    Downward {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        cause: DownwardError,
-    },
+    Downward { path: PathBuf, cause: DownwardError },
     /// Objects that could not be read in time.
     #[error("{}{} (after {:.1} s)", list(errors, needed_by), hint.map(|hint| format!("; {hint}")).unwrap_or_default(), waited.as_secs_f64())]
     Unread {
         /// One for each object.
         errors: Vec<kube::Error>,
-        /// For each error, the credentials that name the object; empty for the pod.
+        /// For each error, the credentials that name the object. Empty for the pod.
         needed_by: Vec<Vec<CredentialName>>,
-        /// What else would help.
+        /// A remedy.
         hint: Option<&'static str>,
-        /// How long it was tried.
+        /// For how long podcreds retried.
         waited: Duration,
     },
-    /// Sources that do not fill the credentials.
     #[error(transparent)]
     Render(#[from] render::Errors),
-    /// The volume.
     #[error(transparent)]
     Volume(#[from] volume::Error),
-    /// The standard output.
     #[error("cannot write to the standard output: {0}")]
     Output(io::Error),
+}
+
+impl Error {
+    /// The object that the error is about; `None` if there are several, or none.
+    pub(crate) fn object(&self) -> Option<&ObjectRef> {
+        match self {
+            Self::Unread { errors, .. } => match &errors[..] {
+                [error] => Some(error.object()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 fn needed_by(credentials: &[Credential], object: &ObjectRef) -> Vec<CredentialName> {
@@ -340,4 +355,28 @@ fn list(errors: &[kube::Error], needed_by: &[Vec<CredentialName>]) -> String {
         Some([name, others @ ..]) => format!("credential {name} and {} more: {error}", others.len()),
     };
     errors.iter().enumerate().map(line).collect::<Vec<_>>().join("\n  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::Namespace;
+
+    #[test]
+    fn an_object_is_optional_if_all_credentials_that_name_it_are() {
+        let annotations = [
+            ("a.secret", "both"),
+            ("b.secret", "both"),
+            ("b.optional", "true"),
+            ("c.secret", "optional"),
+            ("c.optional", "true"),
+        ];
+        let annotations =
+            annotations.map(|(key, value)| (format!("podcreds.io/{key}"), value.to_owned())).into();
+        let scope = ReferenceScope::local(Namespace::parse("prod").unwrap());
+        let credentials = annotations::parse(&annotations, "podcreds.io", &scope).unwrap();
+        let objects = objects(&credentials);
+        let needs: Vec<_> = objects.iter().map(|(object, need)| (object.name(), *need)).collect();
+        assert_eq!(needs, [("both", Need::Required), ("optional", Need::Optional)]);
+    }
 }

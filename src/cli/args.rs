@@ -12,7 +12,7 @@ use crate::cli::source_args::SourceArgs;
 use crate::credential::{PathError, RelativePath};
 use crate::inspect::{Target, TargetError};
 use crate::kube::config::duration::{duration, positive_duration, whole_seconds};
-use crate::telemetry::listen::Listen;
+use crate::telemetry::server::Listen;
 
 /// Where the volume is mounted.
 const VOLUME: &str = "/podcreds";

@@ -9,6 +9,7 @@ use crate::kube::config::clusters_file;
 use crate::kube::config::in_cluster;
 use crate::kube::config::kubeconfig;
 use crate::kube::{self, Class};
+use crate::object::ObjectRef;
 use crate::sync;
 use crate::telemetry::probe;
 
@@ -66,6 +67,14 @@ impl From<kubeconfig::Error> for Error {
 }
 
 impl Error {
+    /// The object that the failure is about; `None` if there are several, or none.
+    pub(crate) fn object(&self) -> Option<&ObjectRef> {
+        match self {
+            Self::Sync(error) | Self::Exec(exec::Error::Sync(error)) => error.object(),
+            _ => None,
+        }
+    }
+
     /// The exit code, as documented in `docs/commands.md`.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
@@ -76,7 +85,7 @@ impl Error {
             | Self::Clusters(_)
             | Self::Sidecar(sidecar::Error::Listen(_))
             | Self::Probe(probe::Error::Off) => USAGE,
-            Self::Probe(probe::Error::Silent { .. } | probe::Error::NotReady { .. }) => UNREACHABLE,
+            Self::Probe(probe::Error::NoResponse { .. } | probe::Error::NotReady { .. }) => UNREACHABLE,
             Self::Signals(_) => BUG,
             Self::Sync(error) | Self::Sidecar(sidecar::Error::Sync(error)) => for_sync(error),
             Self::Exec(error) => match error {
@@ -103,7 +112,7 @@ impl Error {
 fn for_sync(error: &sync::Error) -> u8 {
     match error {
         sync::Error::Annotations(_)
-        | sync::Error::None { .. }
+        | sync::Error::NoAnnotations { .. }
         | sync::Error::AnnotationsFile { .. }
         | sync::Error::Downward { .. }
         | sync::Error::Render(_) => USAGE,

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::error::ErrorKind;
-use log::{error, info};
+use log::{Level, error, info};
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -28,6 +28,7 @@ use crate::cli::args::{Command, ExecArgs};
 use crate::cli::exit::Error;
 use crate::commands;
 use crate::commands::exec;
+use crate::log_object::log_object;
 use crate::sidecar::Exit;
 
 /// The exit code of a bug in podcreds.
@@ -54,7 +55,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
                 // Without the timestamp of a log line, so that the kubelet's Events of repeated failures are the same text.
                 let _ = writeln!(io::stderr(), "{message}");
             } else {
-                error!("{message}");
+                match error.object() {
+                    Some(object) => log_object!(Level::Error, object, "{message}"),
+                    None => error!("{message}"),
+                }
                 exit::write_termination_log(&termination_log, &message);
             }
             error.exit_code()

@@ -29,7 +29,7 @@ fn remedy(error: &Error) -> Option<&'static str> {
 
 fn for_sync(error: &sync::Error) -> Option<&'static str> {
     match error {
-        sync::Error::None { .. } => Some("pass --allow-none to start without credentials"),
+        sync::Error::NoAnnotations { .. } => Some("pass --allow-none to start without credentials"),
         sync::Error::Volume(error) => for_volume(error),
         _ => None,
     }

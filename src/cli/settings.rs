@@ -10,8 +10,8 @@ use crate::inspect::{Format, Query, Target};
 use crate::kube;
 use crate::kube::config::registry::Clusters;
 use crate::object::{ClusterId, ClusterRef, Kind, NameError, Namespace, ObjectRef, is_subdomain};
-use crate::sidecar::{self, EventsFor, Follow, OnDelete};
-use crate::sync::{AnnotationsFrom, Settings};
+use crate::sidecar::{self, EventTarget, OnDelete, WatchSettings};
+use crate::sync::{AnnotationSource, Settings};
 use crate::text::{Quoted, nearest, suggest};
 
 /// Settings for a pass over all credentials, which retries until `--timeout`.
@@ -26,10 +26,10 @@ pub(crate) fn from_source_args(args: &SourceArgs) -> Result<(Settings, ClusterAc
         )));
     }
     let annotations = match &args.annotations_file {
-        Some(path) => AnnotationsFrom::File(path.clone()),
+        Some(path) => AnnotationSource::File(path.clone()),
         None => {
             let (pod, named_by_host) = pod(args, scope.namespace.clone())?;
-            AnnotationsFrom::Pod { pod, named_by_host }
+            AnnotationSource::Pod { pod, named_by_host }
         }
     };
     let settings = Settings {
@@ -51,11 +51,11 @@ pub(crate) fn for_render(args: &SourceArgs) -> Result<(Settings, ClusterAccess),
 
 pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Error> {
     let (sync, access) = from_source_args(&args.source)?;
-    let follow = Follow {
-        watch: args.sync == SyncBy::Watch,
+    let watch = WatchSettings {
+        is_enabled: args.sync == SyncBy::Watch,
         poll_interval: args.poll_interval,
         resync: access.resync,
-        watch_timeout: args.watch_timeout,
+        timeout: args.watch_timeout,
     };
     let on_delete = match args.on_delete {
         OnDeleteArg::Keep => OnDelete::Keep,
@@ -64,7 +64,7 @@ pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clus
     let events = match args.events {
         true => {
             let (pod, _) = pod(&args.source, sync.scope.namespace.clone())?;
-            Some(EventsFor { pod, uid: non_empty(args.pod_uid.as_deref()).map(str::to_owned) })
+            Some(EventTarget { pod, uid: non_empty(args.pod_uid.as_deref()).map(str::to_owned) })
         }
         false => None,
     };
@@ -72,7 +72,7 @@ pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clus
         sync,
         volume: args.volume.volume.clone(),
         grace: args.volume.sidecar_grace(),
-        follow,
+        watch,
         on_delete,
         follow_annotations: args.follow_annotations,
         stale_after: args.stale_after,

@@ -111,10 +111,10 @@ fn read(path: &Path, wanted: &[RelativePath]) -> Result<Option<Files>, Error> {
 }
 
 fn render(settings: &sync::Settings, clusters: &Clusters, wanted: &[RelativePath]) -> Result<Files, Error> {
-    let gathered = sync::gather_some(settings, clusters, |credential| {
+    let fetched = sync::fetch_matching(settings, clusters, |credential| {
         credential.is_env_file() && (wanted.is_empty() || wanted.contains(&credential.path))
     })?;
-    let rendered = sync::render(&gathered.credentials, &gathered.sources)?;
+    let rendered = sync::render(&fetched.credentials, &fetched.sources)?;
     Ok(rendered.bundle.into_iter().map(|(path, file)| (path, file.content)).collect::<BTreeMap<_, _>>())
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn run(
     let (path, took) = (path.display(), started.elapsed().as_millis());
     match &outcome.published {
         Published::Swapped { version, .. } => {
-            info!("wrote {outcome} to {path} in {took} ms, as version {version}")
+            info!(bundle = version.as_str(); "wrote {outcome} to {path} in {took} ms, as version {version}")
         }
         Published::Unchanged => {
             info!("{path} is up to date after {took} ms, with {outcome}: nothing written")

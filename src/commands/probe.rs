@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use crate::telemetry::listen::Listen;
 use crate::telemetry::probe::{self, Error};
+use crate::telemetry::server::Listen;
 
 /// Queries the sidecar that listens on `listen` in this pod, for `timeout` at most.
 ///
 /// # Errors
 /// If the sidecar is not ready, or does not respond in time.
 pub(crate) fn run(listen: Listen, timeout: Duration) -> Result<(), Error> {
-    probe::ask(listen, timeout)
+    probe::check_ready(listen, timeout)
 }

@@ -6,7 +6,7 @@ use crate::bundle::{Bundle, BundleFile};
 use crate::credential::FileMode;
 use crate::kube::config::registry::Clusters;
 use crate::render::render_redacted;
-use crate::sync::{self, Error, Gathered, Settings};
+use crate::sync::{self, Error, FetchedSources, Settings};
 
 /// Replaces every hidden value. One length for all, so that it does not reveal theirs.
 const HIDDEN: &str = "********";
@@ -21,7 +21,7 @@ pub(crate) fn run(
     reveal: bool,
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let Gathered { credentials, sources } = sync::gather(settings, clusters)?;
+    let FetchedSources { credentials, sources } = sync::fetch_all(settings, clusters)?;
     // Rendered with the real values first, to report those that are format cannot express.
     let mut rendered = sync::render(&credentials, &sources)?;
     if !reveal {

@@ -7,7 +7,7 @@ use crate::kube::config::registry::Clusters;
 use crate::object::ClusterRef;
 use crate::sidecar::{self, Exit, Settings};
 use crate::sync;
-use crate::telemetry::listen::{self, Listen};
+use crate::telemetry::server::{self, Listen};
 use crate::telemetry::{Cluster, Health};
 
 /// Starts the HTTP server, then publishes until a rotation ends the sidecar, if [`Settings::exit_on_change`] is set.
@@ -16,7 +16,7 @@ use crate::telemetry::{Cluster, Health};
 /// If the address cannot be bound, the volume cannot be opened, or the annotations are invalid.
 pub(crate) fn run(settings: Settings, clusters: Clusters, listen: Listen) -> Result<Exit, Error> {
     let health = Arc::new(Health::new(metrics_clusters(&clusters)));
-    listen::start(listen, Arc::clone(&health))?;
+    server::start(listen, Arc::clone(&health))?;
     Ok(sidecar::run(settings, clusters, &health)?)
 }
 
@@ -39,7 +39,7 @@ fn metrics_clusters(clusters: &Clusters) -> Vec<Cluster> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
-    Listen(#[from] listen::Error),
+    Listen(#[from] server::Error),
     #[error(transparent)]
     Sync(#[from] sync::Error),
 }

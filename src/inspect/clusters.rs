@@ -12,9 +12,8 @@ use crate::inspect::api::{self, Page, Version};
 use crate::kube::config::clusters_file::Labels;
 use crate::kube::{Cause, Client, Deadline, Rule};
 use crate::text::one_line;
+use crate::thread::spawn_scoped;
 
-/// The stack of a thread that queries one cluster; there may be a hundred.
-const STACK: usize = 256 * 1024;
 /// The longest text of a cell, in characters.
 const CELL_LIMIT: usize = 100;
 /// The longest error message below the table, in characters.
@@ -98,9 +97,7 @@ pub struct NamedClient {
 pub fn survey(clusters: Vec<NamedClient>, timeout: Duration) -> Vec<ClusterReport> {
     let deadline = Deadline::after(timeout);
     thread::scope(|scope| {
-        let start = |client: Arc<Client>| {
-            thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || probe(&client, deadline))
-        };
+        let start = |client: Arc<Client>| spawn_scoped(scope, "survey", move || probe(&client, deadline));
         let start = |NamedClient { id, labels, client }: NamedClient| {
             let server =
                 client.as_ref().map_or_else(|_| "-".to_owned(), |client| client.server().to_string());

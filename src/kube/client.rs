@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use log::{debug, warn};
@@ -27,6 +27,7 @@ use crate::kube::transport::proxy::Proxy;
 use crate::kube::watch::Watch;
 use crate::object::{ObjectData, ObjectRef};
 use crate::secret::{SecretBuffer, SecretBytes};
+use crate::thread::lock;
 
 /// The largest response, in bytes. etcd stores objects of up to 1.5 MiB; a pod's metadata may include `managedFields`.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
@@ -336,7 +337,7 @@ impl Client {
     /// timeout keep the waiters from queueing up behind one plugin after another.
     fn state(&self) -> MutexGuard<'_, ConnectionState> {
         // A thread that panics while it holds the lock leaves a state that is still valid.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -392,6 +393,6 @@ impl RequestMetrics {
     }
 
     fn lock(&self) -> MutexGuard<'_, RequestCounts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.counts)
     }
 }

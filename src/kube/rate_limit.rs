@@ -2,9 +2,11 @@
 //! own wishes (`Retry-After`) are left to `retry` and to the sidecar.
 //! Source: <https://pkg.go.dev/k8s.io/client-go/rest#Config>, `QPS` and `Burst`.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::thread::lock;
 
 use log::debug;
 
@@ -35,7 +37,7 @@ impl RateLimiter {
     pub(crate) fn wait(&self, longest: Duration) -> Result<(), Duration> {
         let Some(bucket) = &self.0 else { return Ok(()) };
         // A thread that panics while it holds the lock leaves a bucket that is still valid.
-        let delay = bucket.lock().unwrap_or_else(PoisonError::into_inner).reserve(Instant::now(), longest)?;
+        let delay = lock(bucket).reserve(Instant::now(), longest)?;
         if !delay.is_zero() {
             debug!("waiting {} ms for the client-side rate limit", delay.as_millis());
             thread::sleep(delay);

@@ -5,9 +5,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::{debug, warn};
+use log::Level;
 
 use crate::kube::error::{Cause, Error};
+use crate::log_object::log_object;
 
 /// The upper bound of the delay after a first failure; it doubles with each further failure.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -146,9 +147,18 @@ impl<K, V> Pending<K, V> {
         let (delay, left, message) =
             (delay.as_secs_f64(), deadline.remaining().as_secs_f64(), error.to_string());
         if message == self.warned {
-            debug!("{}: still failing; retrying in {delay:.1} s", error.object());
+            log_object!(
+                Level::Debug,
+                error.object(),
+                "{}: still failing; retrying in {delay:.1} s",
+                error.object()
+            );
         } else {
-            warn!("{message}; retrying in {delay:.1} s, for up to {left:.0} s");
+            log_object!(
+                Level::Warn,
+                error.object(),
+                "{message}; retrying in {delay:.1} s, for up to {left:.0} s"
+            );
             self.warned = message;
         }
     }

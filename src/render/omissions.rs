@@ -20,6 +20,18 @@ pub(crate) enum MissingInput<'a> {
     Port { name: &'a CredentialName, service: &'a ServicePort },
 }
 
+impl MissingInput<'_> {
+    /// The credential that is affected.
+    pub(crate) fn credential(&self) -> &CredentialName {
+        match self {
+            Self::Object { name, .. }
+            | Self::Template { name, .. }
+            | Self::Key { name, .. }
+            | Self::Port { name, .. } => name,
+        }
+    }
+}
+
 impl fmt::Display for MissingInput<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,23 +1,24 @@
-//! The long-running mode: credentials that follow their sources.
+//! The long-running mode: keeps the files current while their sources change.
 //!
-//! One thread for each source says that it has changed (`watcher`); this one has it read in the background (`reading`), renders
-//! and publishes, through the same code as `init`. What it holds of each source is in `held`: a source that cannot be read
-//! keeps what it last held, and holds up no other; nor does a cluster that does not answer.
+//! A watch thread per source reports changes. The main loop (`controller`) reads the changed objects, renders and publishes with the
+//! code of `init`. With several clusters, each cluster's objects are read in the background (`fetch`). `source_store` has the last
+//! content of each source: a source that cannot be read keeps it, and delays no other source.
 
-mod edits;
-mod follower;
-mod held;
-mod kept;
+mod annotation_reload;
+mod carry_over;
+mod change_set;
+mod controller;
+mod event;
+mod fetch;
 pub(crate) mod notify;
-mod reading;
-mod report;
-mod rotation;
-mod timing;
-mod told;
+mod retry_timer;
+mod source_store;
+mod status;
 mod watcher;
 
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::thread::sleep;
 use std::time::Duration;
 
 use log::warn;
@@ -26,136 +27,127 @@ use crate::credential::Credential;
 use crate::kube::config::registry::Clusters;
 use crate::kube::{self, Deadline};
 use crate::object::ObjectRef;
-use crate::sidecar::follower::Follower;
-use crate::sidecar::reading::Reader;
-use crate::sidecar::report::Report;
-use crate::sidecar::timing::{Attempt, pause};
+use crate::sidecar::controller::Controller;
+use crate::sidecar::fetch::Fetcher;
+use crate::sidecar::retry_timer::RetryTimer;
+use crate::sidecar::status::StatusReporter;
 use crate::sync::{self, Error};
 use crate::telemetry::events::Events;
-use crate::telemetry::{Health, Part, Pulse, Reason};
+use crate::telemetry::{Component, Health, Heartbeat, Reason};
 use crate::volume::Volume;
 
-/// What the sidecar needs to know.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    /// What a pass needs to know.
     pub(crate) sync: sync::Settings,
-    /// The folder to write.
+    /// The directory to write.
     pub(crate) volume: PathBuf,
-    /// How long a version that was swapped out is kept.
+    /// How long to keep a superseded version.
     pub(crate) grace: Duration,
-    /// How changes are noticed.
-    pub(crate) follow: Follow,
-    /// What becomes of the files of a Secret that was deleted.
+    pub(crate) watch: WatchSettings,
+    /// What to do with the files of a deleted source.
     pub(crate) on_delete: OnDelete,
-    /// Whether annotations that are edited after the start are applied.
+    /// Whether to apply annotations that are edited after the start.
     pub(crate) follow_annotations: bool,
-    /// How long something must fail until the files are called stale.
+    /// How long a failure may last before it is reported as staleness.
     pub(crate) stale_after: Duration,
-    /// The pod that Events are recorded for; none for no Events.
-    pub(crate) events: Option<EventsFor>,
-    /// The exit code after a rotation; `None` means that the sidecar follows the next one.
+    /// `None` disables Events.
+    pub(crate) events: Option<EventTarget>,
+    /// The exit code after a rotation; `None` means that the sidecar keeps running.
     pub(crate) exit_on_change: Option<u8>,
 }
 
 /// How a sidecar with [`Settings::exit_on_change`] ends.
 #[derive(Debug)]
 pub(crate) struct Exit {
-    /// The exit code.
     pub(crate) code: u8,
-    /// Which credentials have rotated.
+    /// The credentials that have rotated.
     pub(crate) reason: String,
 }
 
-/// Whom Events are recorded for.
+/// The pod that Events are about.
 #[derive(Clone, Debug)]
-pub(crate) struct EventsFor {
-    /// The pod.
+pub(crate) struct EventTarget {
     pub(crate) pod: ObjectRef,
-    /// Its uid, where it need not be asked for.
+    /// `None` means that it is read from the pod.
     pub(crate) uid: Option<String>,
 }
 
-/// How changes are noticed.
+/// How changes are detected.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Follow {
-    /// Whether the API server is asked to tell; otherwise sources are only read now and then.
-    pub(crate) watch: bool,
-    /// How often sources are read that are not watched.
+pub(crate) struct WatchSettings {
+    /// Whether to watch objects; otherwise all are polled.
+    pub(crate) is_enabled: bool,
+    /// How often to read objects that are not watched.
     pub(crate) poll_interval: Duration,
-    /// How often everything is read besides, where it is watched.
+    /// How often to read watched objects; `None` means only after a change.
     pub(crate) resync: Option<Duration>,
-    /// How long one watch lasts before the next; a line that is silent for longer is dead.
-    pub(crate) watch_timeout: Duration,
+    /// The requested duration of a watch. A connection that is silent for longer is dead.
+    pub(crate) timeout: Duration,
 }
 
-/// What becomes of the files of a source that was deleted.
+/// What to do with the files of a deleted source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnDelete {
-    /// They stay as they are.
     Keep,
-    /// They are cleared away.
     Clear,
 }
 
-/// Writes every credential and keeps them current, and reports to `health`. Returns only if it cannot begin, or after a rotation
-/// if [`Settings::exit_on_change`] is set.
+/// Writes all credentials and keeps them current. Returns only if it cannot start, or after a rotation if
+/// [`Settings::exit_on_change`] is set.
 ///
 /// # Errors
-/// A volume that is not there, or annotations that are wrong. All that may pass is waited out.
+/// A volume that cannot be opened, or wrong annotations. All other failures are retried.
 pub(crate) fn run(settings: Settings, clusters: Clusters, health: &Arc<Health>) -> Result<Exit, Error> {
     let volume = Volume::open(&settings.volume, settings.grace)?;
     let (settings, clusters) = (Arc::new(settings), Arc::new(clusters));
     let events = match settings.events.clone() {
-        Some(EventsFor { pod, uid }) => {
+        Some(EventTarget { pod, uid }) => {
             Events::start(clusters.own(), pod, uid, settings.sync.timeout, Arc::clone(health))
         }
         None => Events::off(Arc::clone(health)),
     };
-    let (sender, told) = mpsc::channel();
-    let report = Arc::new(Report::new(Arc::clone(health), events, settings.stale_after, sender.clone()));
-    let pulse = health.pulse("follower");
-    let credentials = credentials(&settings.sync, &clusters, &report, &pulse)?;
+    let (sender, queue) = event::queue();
+    let status =
+        Arc::new(StatusReporter::new(Arc::clone(health), events, settings.stale_after, sender.clone()));
+    let heartbeat = health.heartbeat("main loop");
+    let credentials = credentials(&settings.sync, &clusters, &status, &heartbeat)?;
     if settings.exit_on_change.is_some()
         && let Some(credential) = credentials.iter().find(|credential| credential.on_change.is_some())
     {
         let name = &credential.name;
-        warn!(
-            "credential {name}: .on-change has no effect with --exit-on-change, which ends podcreds after a rotation"
-        );
+        warn!(credential:% = name; "credential {name}: ignoring .on-change, because --exit-on-change ends podcreds after a rotation");
     }
-    let reader =
-        Reader { clusters, timeout: settings.sync.timeout, health: Arc::clone(health), told: sender };
-    let mut follower = Follower::start(settings, reader, report, pulse, told, volume, credentials);
+    let fetcher =
+        Fetcher { clusters, timeout: settings.sync.timeout, health: Arc::clone(health), events: sender };
+    let mut controller = Controller::start(settings, fetcher, status, heartbeat, queue, volume, credentials);
     loop {
-        if let Some(exit) = follower.turn() {
+        if let Some(exit) = controller.run_once() {
             return Ok(exit);
         }
     }
 }
 
-/// Reads the pod's annotations, however long it takes until they can be read.
+/// Reads the pod's annotations. Retries until it succeeds.
 fn credentials(
     settings: &sync::Settings,
     clusters: &Clusters,
-    report: &Report,
-    pulse: &Pulse,
+    status: &StatusReporter,
+    heartbeat: &Heartbeat,
 ) -> Result<Vec<Credential>, Error> {
-    let mut attempt = Attempt::now();
+    let mut timer = RetryTimer::due();
     loop {
-        pulse.beat(settings.timeout.saturating_add(clusters.own().plugin_timeout()));
+        heartbeat.beat(settings.timeout.saturating_add(clusters.own().plugin_timeout()));
         match sync::credentials(settings, clusters, Deadline::after(settings.timeout)) {
             Err(Error::Unread { errors, .. }) => {
-                let said: Vec<_> = errors.iter().map(ToString::to_string).collect();
-                let message = format!("{}; going on", said.join("\n  "));
-                report.fails(Part::Annotations, reason(&errors), &message);
-                let wait = attempt
-                    .failed(errors.iter().filter_map(kube::Error::retry_after).max().unwrap_or_default());
-                pulse.beat(wait);
-                pause(wait);
+                let message = format!("{}; retrying", join(&errors));
+                status.failing(Component::Annotations, reason(&errors), &message);
+                let retry_after = errors.iter().filter_map(kube::Error::retry_after).max();
+                let delay = timer.failed(retry_after.unwrap_or_default());
+                heartbeat.beat(delay);
+                sleep(delay);
             }
             result => {
-                report.works(&Part::Annotations);
+                status.healthy(&Component::Annotations);
                 return result;
             }
         }
@@ -164,4 +156,8 @@ fn credentials(
 
 fn reason(errors: &[kube::Error]) -> Reason {
     errors.first().map_or(Reason::ApiUnreachable, Reason::from)
+}
+
+fn join(errors: &[kube::Error]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
 }

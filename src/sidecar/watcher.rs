@@ -1,91 +1,88 @@
-//! One thread for one object: it watches, and says when the object may have changed. It never ends, whatever the line and
-//! the API server do, and never asks in a hot loop.
+//! A thread that watches one object and reports when it may have changed. It survives all failures of the connection and the API
+//! server, and backs off after each.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::mpsc::Sender;
-use std::thread;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use log::{debug, info};
+use log::Level;
 
 use crate::kube::config::registry::Clusters;
-use crate::kube::{Backoff, Cause, Change, Error};
+use crate::kube::{self, Backoff, Cause, Error};
+use crate::log_object::log_object;
 use crate::object::ObjectRef;
-use crate::sidecar::Follow;
-use crate::sidecar::reading::STACK;
-use crate::sidecar::report::Report;
-use crate::sidecar::timing::{LONGEST_ASKED, LONGEST_DELAY, jittered, pause};
-use crate::sidecar::told::{Noticed, Told};
-use crate::telemetry::{Part, Pulse, Reason};
+use crate::sidecar::WatchSettings;
+use crate::sidecar::event::{Change, Event};
+use crate::sidecar::retry_timer::{MAX_DELAY, MAX_RETRY_AFTER, jittered};
+use crate::sidecar::status::StatusReporter;
+use crate::telemetry::{Component, Heartbeat, Reason};
+use crate::thread::spawn;
 
-/// How long a watch must last to count as one that worked.
+/// How long a watch must last to reset the back-off.
 const GOOD_WATCH: Duration = Duration::from_secs(5);
-/// How much longer than a watch lasts its line may be silent, besides a tenth of that time.
+/// Grace after the requested watch duration before the connection is considered dead, in addition to a tenth of the duration.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Starts a thread that sends `object` through `changes` whenever it may have changed since `version`, until what is
-/// returned says that nobody wants to know.
+/// Starts a thread that sends [`Event::Changed`] whenever `object` may have changed since `version`, until it is cancelled.
 ///
 /// # Errors
-/// If there can be no thread.
+/// If the thread cannot be started.
 pub(crate) fn start(
     clusters: Arc<Clusters>,
     object: ObjectRef,
     version: Option<String>,
-    follow: Follow,
-    changes: Sender<Told>,
-    report: Arc<Report>,
-) -> io::Result<Interest> {
-    let interest = Interest(Arc::new(AtomicU8::new(WANTED)));
-    let pulse = report.health.pulse(&format!("watch of {object}"));
-    let thread = thread::Builder::new().name(format!("watch {}", object.name())).stack_size(STACK);
-    let told = Instant::now();
+    settings: WatchSettings,
+    events: SyncSender<Event>,
+    status: Arc<StatusReporter>,
+) -> io::Result<WatchHandle> {
+    let handle = WatchHandle(Arc::new(AtomicU8::new(ACTIVE)));
+    let heartbeat = status.health.heartbeat(&format!("watch of {object}"));
+    let name = format!("watch {}", object.name());
     let watcher = Watcher {
         clusters,
         object,
         version,
-        follow,
-        changes,
-        report,
-        pulse,
+        settings,
+        events,
+        status,
+        heartbeat,
         opened: None,
-        interest: interest.clone(),
-        told,
+        handle: handle.clone(),
+        current_at: Instant::now(),
     };
-    thread.spawn(move || watcher.run()).map(|_| interest)
+    spawn(&name, move || watcher.run()).map(|_| handle)
 }
 
-/// Whether anybody wants to know of a watcher's object. A watcher hears only between two lines of its watch that nobody
-/// does, and until then it can be taken up again.
+/// Cancels a watcher. A watcher observes its cancellation between two events of the watch, as a blocked read cannot be
+/// interrupted; until then it can be reused.
 #[derive(Clone)]
-pub(crate) struct Interest(Arc<AtomicU8>);
+pub(crate) struct WatchHandle(Arc<AtomicU8>);
 
-const WANTED: u8 = 0;
-const UNWANTED: u8 = 1;
+const ACTIVE: u8 = 0;
+const CANCELLED: u8 = 1;
 const ENDED: u8 = 2;
 
-impl Interest {
-    /// Nobody wants to know any more.
-    pub(crate) fn drop_it(&self) {
-        self.exchange(WANTED, UNWANTED);
+impl WatchHandle {
+    pub(crate) fn cancel(&self) {
+        self.exchange(ACTIVE, CANCELLED);
     }
 
-    /// Somebody wants to know; whether there is still a watcher that tells.
-    pub(crate) fn take_up(&self) -> bool {
-        self.exchange(UNWANTED, WANTED);
-        self.0.load(Ordering::Acquire) == WANTED
+    /// Revokes the cancellation. Returns whether the watcher is active, and so need not be replaced.
+    pub(crate) fn reuse(&self) -> bool {
+        self.exchange(CANCELLED, ACTIVE);
+        self.0.load(Ordering::Acquire) == ACTIVE
     }
 
-    /// Whether the watcher has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.0.load(Ordering::Acquire) == ENDED
     }
 
-    /// Asked by the watcher: whether it goes on. If not, it cannot be taken up again.
-    fn lasts(&self) -> bool {
-        !self.exchange(UNWANTED, ENDED) && !self.has_ended()
+    /// For the watcher: ends it if it was cancelled, so that it cannot be reused. Returns whether it continues.
+    fn continues(&self) -> bool {
+        !self.exchange(CANCELLED, ENDED) && !self.has_ended()
     }
 
     fn exchange(&self, from: u8, to: u8) -> bool {
@@ -96,132 +93,136 @@ impl Interest {
 struct Watcher {
     clusters: Arc<Clusters>,
     object: ObjectRef,
-    /// The last version that is known; none where the present state must be read.
+    /// The resourceVersion to watch from; `None` means that the object must be read again.
     version: Option<String>,
-    follow: Follow,
-    changes: Sender<Told>,
-    report: Arc<Report>,
-    pulse: Pulse,
-    /// When the last watch was opened; none if that failed.
+    settings: WatchSettings,
+    events: SyncSender<Event>,
+    status: Arc<StatusReporter>,
+    heartbeat: Heartbeat,
+    /// When the current watch was opened; `None` if that failed.
     opened: Option<Instant>,
-    interest: Interest,
-    /// When it was last told that the object may have changed, or was known that it had not.
-    told: Instant,
+    handle: WatchHandle,
+    /// When a change was last reported, or a bookmark confirmed that there was none.
+    current_at: Instant,
 }
 
 impl Watcher {
     fn run(mut self) {
-        let mut backoff = Backoff::up_to(LONGEST_DELAY);
-        // An API server that has just started may refuse what it will allow.
-        let mut refused = Backoff::up_to(self.follow.poll_interval);
-        while self.interest.lasts() {
+        let mut backoff = Backoff::up_to(MAX_DELAY);
+        // An API server that has just started may refuse requests that it permits later.
+        let mut refused = Backoff::up_to(self.settings.poll_interval);
+        while self.handle.continues() {
             self.opened = None;
             let ended = self.watch();
             // A watch that lasted was a good one, however it ended.
             let lasted = self
                 .opened
-                .is_some_and(|opened| opened.elapsed() > GOOD_WATCH.min(self.follow.watch_timeout / 2));
+                .is_some_and(|opened| opened.elapsed() > GOOD_WATCH.min(self.settings.timeout / 2));
             if lasted {
                 backoff.reset();
                 refused.reset();
             }
             match ended {
-                // Nobody wants to know why.
-                Err(_) if !self.interest.lasts() => {}
+                // The failure of a cancelled watch is of no interest.
+                Err(_) if !self.handle.continues() => {}
                 Ok(()) if lasted => {}
                 Ok(()) => {
-                    self.report.health.watch_restarts();
+                    self.status.health.count_watch_restart();
                     self.pause(backoff.delay());
                 }
                 Err(error) if error.is_forbidden() => {
-                    // Nothing fails as long as it can be read.
-                    let message =
-                        format!("{error}; it is read at least every {:?} instead", self.follow.poll_interval);
-                    self.report.makes_do(&self.part(), &message);
+                    // The files stay current as long as the object can be read.
+                    let interval = self.settings.poll_interval;
+                    let message = format!("{error}; polling it at least every {interval:?} instead");
+                    self.status.degraded(&self.component(), &message);
                     self.pause(refused.delay());
                     self.changed();
                 }
-                // Versions are kept for minutes only, so this is everyday: nothing fails, it is read again.
+                // The API server keeps resourceVersions for minutes only, so this is routine and no failure.
                 Err(error) if matches!(error.cause, Cause::Gone { .. }) => {
-                    debug!("{error}; reading it again");
+                    log_object!(Level::Debug, &self.object, "{error}; reading it again");
                     self.version = None;
-                    self.report.health.watch_restarts();
+                    self.status.health.count_watch_restart();
                     self.pause(backoff.delay());
                 }
                 Err(error) => {
-                    // What was missed cannot be told: read it again. A server that comes back may also have older versions than
-                    // before (it was restored, or is another one), and would say nothing until it has reached ours.
+                    // Changes may have been missed: read the object again. The API server may also have been restored from a backup,
+                    // and would then send nothing until its resourceVersion has passed ours.
                     self.version = None;
                     let wait =
-                        backoff.delay().max(error.retry_after().unwrap_or_default().min(LONGEST_ASKED));
-                    let message = format!("{error}; watching again");
-                    self.report.fails(self.part(), Reason::from(&error), &message);
-                    self.report.health.watch_restarts();
-                    // Where watches fail and reads do not, it is polled.
-                    if self.told.elapsed() > self.follow.poll_interval {
+                        backoff.delay().max(error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER));
+                    let message = format!("{error}; restarting the watch");
+                    self.status.failing(self.component(), Reason::from(&error), &message);
+                    self.status.health.count_watch_restart();
+                    // If watches fail while reads succeed, the object is polled.
+                    if self.current_at.elapsed() > self.settings.poll_interval {
                         self.changed();
                     }
                     self.pause(wait);
                 }
             }
         }
-        self.report.works(&self.part());
+        self.status.healthy(&self.component());
     }
 
-    /// Watches until the watch ends.
+    /// Watches once, until the watch ends.
     fn watch(&mut self) -> Result<(), Error> {
-        let lifetime = jittered(self.follow.watch_timeout);
+        let lifetime = jittered(self.settings.timeout);
         let object = self.object.clone();
         let client = self.clusters.client(&object.cluster);
         let client = client.map_err(|cause| Error::new(&object, cause))?;
         let silence = lifetime + lifetime / 10 + SILENCE;
-        self.pulse.beat(client.answer_timeout().saturating_add(silence));
+        self.heartbeat.beat(client.answer_timeout().saturating_add(silence));
         let mut watch = client.watch(&object, self.version.as_deref(), lifetime, silence)?;
         self.opened = Some(Instant::now());
-        if self.report.works(&self.part()) {
-            info!("{object} is watched again");
+        if self.status.healthy(&self.component()) {
+            log_object!(Level::Info, &object, "{object} is watched again");
         }
-        // From now on changes are told; what happened before is read.
+        // The watch reports changes from now on; a read covers those before.
         if self.version.is_none() {
             self.changed();
         }
         let mut silent = true;
-        while self.interest.lasts() {
-            self.pulse.beat(silence);
+        while self.handle.continues() {
+            self.heartbeat.beat(silence);
             let Some(change) = watch.receive()? else { break };
             silent = false;
             match change {
-                Change::Object { version } => {
+                kube::Change::Object { version } => {
                     self.version = Some(version);
                     self.changed();
                 }
-                Change::Bookmark { version } => {
+                kube::Change::Bookmark { version } => {
                     self.version = Some(version);
-                    self.told = Instant::now();
+                    self.current_at = Instant::now();
                 }
             }
         }
         if silent {
-            // Not even a bookmark: the API server may not know the version, and wait until it does.
+            // Not even a bookmark: the API server may be waiting until it reaches this resourceVersion.
             self.version = None;
         }
-        debug!("the watch of {object} ended and is renewed");
+        log_object!(Level::Debug, &object, "the watch of {object} ended; renewing it");
         Ok(())
     }
 
     fn changed(&mut self) {
-        self.told = Instant::now();
-        // Without a receiver the process is about to end.
-        let noticed = Noticed { object: self.object.clone(), at: Instant::now() };
-        let _ = self.changes.send(Told::Changed(noticed));
+        self.current_at = Instant::now();
+        let change = Change { object: self.object.clone(), at: self.current_at };
+        if let Err(TrySendError::Full(event)) = self.events.try_send(Event::Changed(change)) {
+            // This thread waits for the controller, whose heartbeat shows whether that is stuck. Fails only when the sidecar is
+            // about to exit.
+            self.heartbeat.beat(Duration::MAX);
+            let _ = self.events.send(event);
+        }
     }
 
-    fn part(&self) -> Part {
-        Part::Watch(self.object.clone())
+    fn component(&self) -> Component {
+        Component::Watch(self.object.clone())
     }
 
     fn pause(&self, time: Duration) {
-        self.pulse.beat(time);
-        pause(time);
+        self.heartbeat.beat(time);
+        sleep(time);
     }
 }

@@ -2,26 +2,26 @@
 //! Source: <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::fmt::{Display, Write};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::object::{ClusterId, ClusterRef};
-use crate::telemetry::{Cluster, Health, Reason};
+use crate::telemetry::process::ProcessStats;
+use crate::telemetry::{Cluster, Health, Moment, Reason};
 
 /// The upper bounds of the histogram's buckets, in seconds.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
-/// How often something took how long.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
-    /// How many were within each of [`BUCKETS`].
-    within: [u64; BUCKETS.len()],
+    /// The cumulative count of each of [`BUCKETS`].
+    buckets: [u64; BUCKETS.len()],
     count: u64,
     sum: Duration,
 }
 
 impl Histogram {
     pub(crate) fn observe(&mut self, time: Duration) {
-        for (bucket, bound) in self.within.iter_mut().zip(BUCKETS) {
+        for (bucket, bound) in self.buckets.iter_mut().zip(BUCKETS) {
             *bucket += u64::from(time.as_secs_f64() <= bound);
         }
         self.count += 1;
@@ -29,95 +29,120 @@ impl Histogram {
     }
 }
 
-/// The text of all metrics.
+/// Formats all metrics.
 pub(crate) fn write(health: &Health) -> String {
     let clusters: Vec<_> = health.clusters.iter().map(|it| (it, it.requests.counts())).collect();
     let state = health.state();
     let mut text = Text(String::with_capacity(4096));
 
-    text.about("podcreds_build_info", "gauge", "Which podcreds this is; always 1.");
-    text.labelled("podcreds_build_info", "version", env!("CARGO_PKG_VERSION"), 1);
+    text.family("podcreds_build_info", "gauge", "The version of podcreds; always 1.");
+    text.sample_with("podcreds_build_info", "version", env!("CARGO_PKG_VERSION"), 1);
 
-    text.about("podcreds_staleness_seconds", "gauge", "For how long the files may have been out of date: since the first failure that still holds, or since the start while there are none; 0 while they are current.");
-    text.plain("podcreds_staleness_seconds", state.staleness().as_secs_f64());
+    text.family("podcreds_stale_since_timestamp_seconds", "gauge", "Unix time of the first failure that still holds, or of the start until the first files are written; 0 while the files are current.");
+    text.sample("podcreds_stale_since_timestamp_seconds", timestamp(state.stale_since()));
 
-    // Where there is only the pod's own, the figures above are its.
+    // With the local cluster alone, the gauge above is its own.
     if clusters.len() > 1 {
-        text.about("podcreds_cluster_info", "gauge", "A cluster that sources are read from, with what the clusters file calls it; always 1. The pod's own has an empty id.");
+        text.family("podcreds_cluster_info", "gauge", "A cluster that podcreds reads from, with its labels in the clusters file; always 1. The local cluster has an empty id.");
         for (Cluster { id, labels, .. }, _) in &clusters {
             let labels = labels.iter().map(|(name, value)| (*name, value.as_str()));
             let all: Vec<_> = [("cluster", name(id))].into_iter().chain(labels).collect();
-            text.labelled_all("podcreds_cluster_info", &all, 1);
+            text.sample_with_all("podcreds_cluster_info", &all, 1);
         }
-        text.about("podcreds_cluster_staleness_seconds", "gauge", "For how long what comes from a cluster may have been out of date: since the first failure that still holds; 0 while it is current.");
+        text.family("podcreds_cluster_stale_since_timestamp_seconds", "gauge", "Unix time of the first failure of a source in this cluster that still holds; 0 while all are current.");
         for (Cluster { id, .. }, _) in &clusters {
-            let staleness = state.staleness_of(id).as_secs_f64();
-            text.labelled("podcreds_cluster_staleness_seconds", "cluster", name(id), staleness);
+            let since = timestamp(state.cluster_stale_since(id));
+            text.sample_with("podcreds_cluster_stale_since_timestamp_seconds", "cluster", name(id), since);
         }
     }
 
-    text.about("podcreds_last_success_timestamp_seconds", "gauge", "When an attempt to publish last found the files as they should be, or made them so, in Unix time; 0 before the first time.");
-    text.plain("podcreds_last_success_timestamp_seconds", state.last_success.map_or(0.0, unix_time));
+    text.family(
+        "podcreds_last_success_timestamp_seconds",
+        "gauge",
+        "Unix time of the last successful attempt to publish; 0 before the first one.",
+    );
+    text.sample("podcreds_last_success_timestamp_seconds", state.last_success.map_or(0.0, unix_time));
 
-    text.about("podcreds_syncs_total", "counter", "Attempts to publish what was read, by result.");
-    for (result, count) in
-        [("swapped", state.swapped), ("unchanged", state.unchanged), ("failed", state.failed)]
-    {
-        text.labelled("podcreds_syncs_total", "result", result, count);
-    }
+    let by_result = |text: &mut Text, name: &str, succeeded: u64, failed: u64| {
+        for (result, count) in [("success", succeeded), ("failure", failed)] {
+            text.sample_with(name, "result", result, count);
+        }
+    };
+    text.family("podcreds_syncs_total", "counter", "Total number of attempts to publish, by result.");
+    by_result(&mut text, "podcreds_syncs_total", state.syncs.succeeded, state.syncs.failed);
 
-    text.about("podcreds_failures_total", "counter", "What failed, by reason; each new attempt counts.");
+    text.family("podcreds_failures_total", "counter", "Total number of failed attempts, by reason.");
     for reason in Reason::ALL {
-        text.labelled("podcreds_failures_total", "reason", reason.label(), state.failures[reason as usize]);
+        text.sample_with(
+            "podcreds_failures_total",
+            "reason",
+            reason.label(),
+            state.failures[reason as usize],
+        );
     }
 
-    text.about("podcreds_rotations_total", "counter", "Bundles that took the place of another one.");
-    text.plain("podcreds_rotations_total", state.rotations.count);
+    text.family(
+        "podcreds_rotations_total",
+        "counter",
+        "Total number of bundles that replaced an earlier bundle.",
+    );
+    text.sample("podcreds_rotations_total", state.rotations.count);
 
     let name = "podcreds_rotation_duration_seconds";
-    text.about(name, "histogram", "From noticing a change to the new files, failed attempts included.");
-    for (within, bound) in state.rotations.within.iter().zip(BUCKETS) {
-        text.labelled(&format!("{name}_bucket"), "le", bound, within);
-    }
-    text.labelled(&format!("{name}_bucket"), "le", "+Inf", state.rotations.count);
-    text.plain(&format!("{name}_sum"), state.rotations.sum.as_secs_f64());
-    text.plain(&format!("{name}_count"), state.rotations.count);
-
-    text.about("podcreds_watch_restarts_total", "counter", "Watches that broke or ended early.");
-    text.plain("podcreds_watch_restarts_total", state.watch_restarts);
-
-    text.about(
-        "podcreds_notices_total",
-        "counter",
-        "Attempts to tell an application of a rotation (.on-change), by result.",
+    text.family(
+        name,
+        "histogram",
+        "Time from the detection of a change to the new files, failed attempts included.",
     );
-    for (result, count) in [("told", state.notices.good), ("failed", state.notices.bad)] {
-        text.labelled("podcreds_notices_total", "result", result, count);
+    for (count, bound) in state.rotations.buckets.iter().zip(BUCKETS) {
+        text.sample_with(&format!("{name}_bucket"), "le", bound, count);
     }
+    text.sample_with(&format!("{name}_bucket"), "le", "+Inf", state.rotations.count);
+    text.sample(&format!("{name}_sum"), state.rotations.sum.as_secs_f64());
+    text.sample(&format!("{name}_count"), state.rotations.count);
 
-    text.about("podcreds_notice_delay_seconds", "gauge", "For how long an application could not be told of a rotation, the longest of all; 0 while all are told.");
-    let longest = state.untold.values().min().map(Instant::elapsed).unwrap_or_default();
-    text.plain("podcreds_notice_delay_seconds", longest.as_secs_f64());
+    text.family(
+        "podcreds_watch_restarts_total",
+        "counter",
+        "Total number of watches that broke or ended early.",
+    );
+    text.sample("podcreds_watch_restarts_total", state.watch_restarts);
 
-    text.about("podcreds_events_total", "counter", "Events for the pod (--events), by what became of them.");
-    for (result, count) in [("recorded", state.events.good), ("dropped", state.events.bad)] {
-        text.labelled("podcreds_events_total", "result", result, count);
-    }
+    text.family(
+        "podcreds_notifications_total",
+        "counter",
+        "Total number of attempts to notify an application of a rotation (.on-change), by result.",
+    );
+    let notifications = &state.notifications;
+    by_result(&mut text, "podcreds_notifications_total", notifications.succeeded, notifications.failed);
 
-    text.about(
+    text.family("podcreds_notification_pending_since_timestamp_seconds", "gauge", "Unix time of the first failed attempt of the notification that has been failing longest; 0 while none is failing.");
+    let longest = state.pending_notifications.values().min().copied();
+    text.sample("podcreds_notification_pending_since_timestamp_seconds", timestamp(longest));
+
+    text.family(
+        "podcreds_events_total",
+        "counter",
+        "Total number of Events for the pod (--events), by result.",
+    );
+    by_result(&mut text, "podcreds_events_total", state.events.succeeded, state.events.failed);
+
+    text.family(
         "podcreds_api_requests_total",
         "counter",
-        "Requests to the API server, by HTTP status, error for one without an answer, and by cluster, for another than the pod's own.",
+        "Total number of requests to API servers, by HTTP status (error: no response) and by cluster (absent for the local cluster).",
     );
     for (Cluster { id, .. }, requests) in &clusters {
-        let of = id.id().map(|id| ("cluster", id.as_str()));
+        let cluster = id.id().map(|id| ("cluster", id.as_str()));
         let mut sample = |code: &str, count: &u64| {
-            let labels: Vec<_> = [("code", code)].into_iter().chain(of).collect();
-            text.labelled_all("podcreds_api_requests_total", &labels, count);
+            let labels: Vec<_> = [("code", code)].into_iter().chain(cluster).collect();
+            text.sample_with_all("podcreds_api_requests_total", &labels, count);
         };
         requests.by_status.iter().for_each(|(status, count)| sample(&status.to_string(), count));
         sample("error", &requests.unanswered);
     }
+    drop(state);
+    text.process(&ProcessStats::read(), health.process_started);
     text.0
 }
 
@@ -125,46 +150,77 @@ fn unix_time(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// The value of the label `cluster`. An empty one is the same as none.
+/// 0 for `None`.
+fn timestamp(moment: Option<Moment>) -> f64 {
+    moment.map_or(0.0, |moment| unix_time(moment.time))
+}
+
+/// The value of the label `cluster`. To Prometheus an empty label is the same as an absent one.
 fn name(cluster: &ClusterRef) -> &str {
     cluster.id().map(ClusterId::as_str).unwrap_or_default()
 }
 
-/// Lines of the format. Names and help are our own words: nothing in them has to be escaped.
+/// Lines of the format. Names and help are constants that need no escaping.
 struct Text(String);
 
 impl Text {
-    fn about(&mut self, name: &str, kind: &str, help: &str) {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    fn plain(&mut self, name: &str, value: impl Display) {
+    fn sample(&mut self, name: &str, value: impl Display) {
         let _ = writeln!(self.0, "{name} {value}");
     }
 
-    fn labelled(&mut self, name: &str, label: &str, is: impl Display, value: impl Display) {
-        self.labelled_all(name, &[(label, &is.to_string())], value);
+    fn sample_with(&mut self, name: &str, label: &str, label_value: impl Display, value: impl Display) {
+        self.sample_with_all(name, &[(label, &label_value.to_string())], value);
     }
 
-    fn labelled_all(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+    fn sample_with_all(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         let labels: Vec<_> =
-            labels.iter().map(|(label, is)| format!("{label}=\"{}\"", escaped(is))).collect();
+            labels.iter().map(|(label, value)| format!("{label}=\"{}\"", escaped(value))).collect();
         let _ = writeln!(self.0, "{name}{{{}}} {value}", labels.join(","));
+    }
+
+    /// The family is absent where the kernel has no value.
+    fn process(&mut self, stats: &ProcessStats, started: Option<SystemTime>) {
+        let mut family = |name: &str, kind: &str, help: &str, value: Option<f64>| {
+            if let Some(value) = value {
+                self.family(name, kind, help);
+                self.sample(name, value);
+            }
+        };
+        let float = |count: Option<u64>| count.map(|count| count as f64);
+        let ProcessStats { cpu_seconds, .. } = *stats;
+        family(
+            "process_cpu_seconds_total",
+            "counter",
+            "Total user and system CPU time in seconds.",
+            cpu_seconds,
+        );
+        family("process_open_fds", "gauge", "Number of open file descriptors.", float(stats.open_fds));
+        family("process_max_fds", "gauge", "Maximum number of open file descriptors.", float(stats.max_fds));
+        let memory = float(stats.virtual_memory_bytes);
+        family("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes.", memory);
+        let memory = float(stats.resident_memory_bytes);
+        family("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", memory);
+        let started = started.map(unix_time);
+        family("process_start_time_seconds", "gauge", "Unix time of the start of the process.", started);
+        family("process_threads", "gauge", "Number of threads.", float(stats.threads));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-
     use std::sync::Arc;
 
     use super::*;
     use crate::object::{Kind, Namespace, ObjectRef};
-    use crate::telemetry::Part;
+    use crate::telemetry::Component;
 
-    /// What each sample says, its labels with its name.
+    /// The value of each sample, by its name and labels.
     fn samples(text: &str) -> BTreeMap<&str, f64> {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         lines
@@ -174,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn every_sample_stands_under_its_help_and_type() {
+    fn every_sample_follows_its_help_and_type() {
         let text = write(&Health::new(vec![Cluster::default()]));
         assert!(text.ends_with('\n'));
         let mut family = "";
@@ -185,7 +241,10 @@ mod tests {
                 let kind = lines.next().unwrap().strip_prefix(&format!("# TYPE {family} ")).unwrap();
                 assert!(["counter", "gauge", "histogram"].contains(&kind), "{kind}");
                 assert_eq!(kind == "counter", family.ends_with("_total"), "{family}");
-                assert!(family.starts_with("podcreds_"), "{family}");
+                assert!(
+                    ["podcreds_", "process_"].iter().any(|prefix| family.starts_with(prefix)),
+                    "{family}"
+                );
             } else {
                 assert!(line.starts_with(family) && !family.is_empty(), "{line} under {family}");
             }
@@ -197,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cluster_has_its_own_staleness_and_requests() {
+    fn each_cluster_has_its_own_timestamp_and_requests() {
         let hub = ClusterId::parse("hub").unwrap();
         let labels = vec![("name", "The \"Hub\"".to_owned()), ("region", "eu".to_owned())];
         let clusters = vec![
@@ -207,8 +266,7 @@ mod tests {
         let health = Health::new(clusters);
         health.unchanged();
         let secret = ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), "db").unwrap();
-        health.fails(Part::Source(secret.in_cluster(ClusterRef::Named(hub))), Reason::ApiUnreachable);
-        std::thread::sleep(Duration::from_millis(1));
+        health.failing(Component::Source(secret.in_cluster(ClusterRef::Named(hub))), Reason::ApiUnreachable);
         let text = write(&health);
         let samples = samples(&text);
         assert_eq!(samples["podcreds_cluster_info{cluster=\"\"}"], 1.0);
@@ -216,32 +274,31 @@ mod tests {
             samples["podcreds_cluster_info{cluster=\"hub\",name=\"The \\\"Hub\\\"\",region=\"eu\"}"],
             1.0
         );
-        assert_eq!(samples["podcreds_cluster_staleness_seconds{cluster=\"\"}"], 0.0);
-        assert!(samples["podcreds_cluster_staleness_seconds{cluster=\"hub\"}"] > 0.0);
-        assert!(samples["podcreds_staleness_seconds"] > 0.0);
+        assert_eq!(samples["podcreds_cluster_stale_since_timestamp_seconds{cluster=\"\"}"], 0.0);
+        assert!(samples["podcreds_cluster_stale_since_timestamp_seconds{cluster=\"hub\"}"] > 1.7e9);
+        assert!(samples["podcreds_stale_since_timestamp_seconds"] > 1.7e9);
         assert_eq!(samples["podcreds_api_requests_total{code=\"error\",cluster=\"hub\"}"], 0.0);
     }
 
     #[test]
-    fn what_happened_is_counted() {
+    fn counters_count() {
         let health = Health::new(vec![Cluster::default()]);
-        health.fails(Part::Bundle, Reason::Render);
-        health.not_published();
-        health.swapped(Duration::from_secs(3), false);
-        health.swapped(Duration::from_millis(20), true);
-        health.swapped(Duration::from_secs(100), true);
+        health.failing(Component::Bundle, Reason::Render);
+        health.publish_failed();
+        health.published(Duration::from_secs(3), false);
+        health.published(Duration::from_millis(20), true);
+        health.published(Duration::from_secs(100), true);
         health.unchanged();
-        health.watch_restarts();
-        health.not_told("test");
-        health.not_told("test");
-        health.told("test");
-        health.event(true);
+        health.count_watch_restart();
+        health.notify_failed("test");
+        health.notify_failed("test");
+        health.notified("test");
+        health.count_event(true);
         let text = write(&health);
         let samples = samples(&text);
         for (name, value) in [
-            ("podcreds_syncs_total{result=\"swapped\"}", 3.0),
-            ("podcreds_syncs_total{result=\"unchanged\"}", 1.0),
-            ("podcreds_syncs_total{result=\"failed\"}", 1.0),
+            ("podcreds_syncs_total{result=\"success\"}", 4.0),
+            ("podcreds_syncs_total{result=\"failure\"}", 1.0),
             ("podcreds_failures_total{reason=\"render\"}", 1.0),
             ("podcreds_failures_total{reason=\"volume\"}", 0.0),
             ("podcreds_rotations_total", 2.0),
@@ -252,16 +309,45 @@ mod tests {
             ("podcreds_rotation_duration_seconds_sum", 100.02),
             ("podcreds_rotation_duration_seconds_count", 2.0),
             ("podcreds_watch_restarts_total", 1.0),
-            ("podcreds_notices_total{result=\"told\"}", 1.0),
-            ("podcreds_notices_total{result=\"failed\"}", 2.0),
-            ("podcreds_notice_delay_seconds", 0.0),
-            ("podcreds_events_total{result=\"recorded\"}", 1.0),
-            ("podcreds_events_total{result=\"dropped\"}", 0.0),
-            ("podcreds_staleness_seconds", 0.0),
+            ("podcreds_notifications_total{result=\"success\"}", 1.0),
+            ("podcreds_notifications_total{result=\"failure\"}", 2.0),
+            ("podcreds_notification_pending_since_timestamp_seconds", 0.0),
+            ("podcreds_events_total{result=\"success\"}", 1.0),
+            ("podcreds_events_total{result=\"failure\"}", 0.0),
+            ("podcreds_stale_since_timestamp_seconds", 0.0),
             ("podcreds_api_requests_total{code=\"error\"}", 0.0),
         ] {
             assert_eq!(samples[name], value, "{name}\n{text}");
         }
         assert!(samples["podcreds_last_success_timestamp_seconds"] > 1.7e9);
+    }
+
+    #[test]
+    fn timestamps_do_not_move_while_a_failure_holds() {
+        let health = Health::new(vec![Cluster::default()]);
+        health.notify_failed("test");
+        let names = [
+            "podcreds_stale_since_timestamp_seconds",
+            "podcreds_notification_pending_since_timestamp_seconds",
+            "process_start_time_seconds",
+        ];
+        let read = || {
+            let text = write(&health);
+            names.map(|name| samples(&text)[name])
+        };
+        let first = read();
+        assert!(first.iter().all(|time| *time > 1.7e9), "{first:?}");
+        std::thread::sleep(Duration::from_millis(2));
+        assert_eq!(read(), first);
+    }
+
+    #[test]
+    fn the_process_metrics_are_there() {
+        let text = write(&Health::new(Vec::new()));
+        let samples = samples(&text);
+        for name in ["cpu_seconds_total", "open_fds", "max_fds", "virtual_memory_bytes", "threads"] {
+            assert!(samples[format!("process_{name}").as_str()] >= 0.0, "{name}");
+        }
+        assert!(samples["process_resident_memory_bytes"] > 100_000.0);
     }
 }

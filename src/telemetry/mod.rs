@@ -1,109 +1,129 @@
-//! How the sidecar is: whether its loops are alive, whether the first bundle is out, whether what is out is current, and
-//! what was counted on the way.
+//! The sidecar's health: whether its loops are alive, whether the first files are written and current, and counters.
 //!
-//! The sidecar's threads report to one [`Health`]; [`listen`] answers probes and scrapes from it, [`metrics`] writes it
-//! down, [`probe`] asks. It holds numbers and the names of objects, and nothing of what is in them.
+//! The sidecar's threads report to one [`Health`]. [`server`] answers probes and scrapes from it, [`metrics`] formats it, and
+//! [`probe`] is the client of an exec probe. It contains numbers and names of objects, never their content.
 
 pub(crate) mod events;
-pub(crate) mod listen;
 pub(crate) mod metrics;
 pub(crate) mod probe;
+mod process;
 mod request;
+pub(crate) mod server;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::kube::{self, RequestMetrics};
 use crate::object::{ClusterRef, ObjectRef};
+use crate::thread::lock;
 
-/// How much longer than it said a loop may take until it counts as wedged: a container may have little processor time.
+/// Slack before a loop that missed its heartbeat is reported as stuck: a container may have little processor time.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// What the sidecar's threads report, for all of them.
+/// What all threads of the sidecar report.
 #[derive(Debug)]
 pub(crate) struct Health {
     started: Instant,
-    /// The pod's own cluster first.
+    /// When the process started, for the metrics.
+    process_started: Option<SystemTime>,
+    /// The local cluster first.
     clusters: Vec<Cluster>,
-    pulses: Mutex<Vec<Pulse>>,
+    heartbeats: Mutex<Vec<Heartbeat>>,
     state: Mutex<State>,
 }
 
-/// A cluster that is asked.
+/// A cluster that the sidecar reads from.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
+    /// `None` means the local cluster.
     pub(crate) id: ClusterRef,
-    /// How people call it: names of labels and their values.
+    /// Labels from the clusters file, with their values.
     pub(crate) labels: Vec<(&'static str, String)>,
-    /// What counts the requests to it.
+    /// Counts the requests to it.
     pub(crate) requests: Arc<RequestMetrics>,
+}
+
+/// A point in time by both clocks: durations need the monotonic one, messages and metrics the wall clock. Taken together, so
+/// that a later step of the wall clock changes neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment {
+    pub(crate) instant: Instant,
+    pub(crate) time: SystemTime,
+}
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Self { instant: Instant::now(), time: SystemTime::now() }
+    }
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// The first bundle is out.
+    /// Whether the first files are written.
     ready: bool,
-    /// What fails now, and since when.
-    failing: BTreeMap<Part, Instant>,
+    /// The components that fail, each with the time of its first failure.
+    failing: BTreeMap<Component, Moment>,
     failures: [u64; Reason::ALL.len()],
-    swapped: u64,
-    unchanged: u64,
-    failed: u64,
+    syncs: Counts,
     last_success: Option<SystemTime>,
     watch_restarts: u64,
-    notices: Outcomes,
-    /// The applications that could not be told so far, and since when.
-    untold: BTreeMap<String, Instant>,
-    events: Outcomes,
+    notifications: Counts,
+    /// The applications whose notification is failing, each with the time of the first failed attempt.
+    pending_notifications: BTreeMap<String, Moment>,
+    events: Counts,
     rotations: metrics::Histogram,
 }
 
-/// How often something came to a good end, and how often not.
 #[derive(Debug, Default)]
-struct Outcomes {
-    good: u64,
-    bad: u64,
+struct Counts {
+    succeeded: u64,
+    failed: u64,
 }
 
-impl Outcomes {
-    fn count(&mut self, is_good: bool) {
-        *(if is_good { &mut self.good } else { &mut self.bad }) += 1;
+impl Counts {
+    fn count(&mut self, is_success: bool) {
+        *(if is_success { &mut self.succeeded } else { &mut self.failed }) += 1;
     }
 }
 
 /// What has to work for the files to be current.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Part {
-    /// The pod's annotations are read.
+pub(crate) enum Component {
+    /// Reading the pod's annotations.
     Annotations,
-    /// An object is there and its last version is read.
+    /// Reading an object.
     Source(ObjectRef),
-    /// An object's changes are told.
+    /// Watching an object.
     Watch(ObjectRef),
-    /// What was read is rendered and published.
+    /// Rendering and publishing the files.
     Bundle,
 }
 
-impl Part {
-    /// Whether it comes from this cluster.
+impl Component {
+    /// Whether it depends on this cluster alone.
     fn is_of(&self, cluster: &ClusterRef) -> bool {
         *self != Self::Bundle && self.cluster() == cluster
     }
 
-    /// The cluster that it comes from: the local one for a part that belongs to no single cluster.
+    /// The cluster that it depends on. [`Self::Bundle`] depends on all clusters and counts as local.
     pub(crate) fn cluster(&self) -> &ClusterRef {
+        self.object().map_or(&ClusterRef::Local, |object| &object.cluster)
+    }
+
+    /// The object that it is about. The annotations' pod is not one: they may come from a file.
+    pub(crate) fn object(&self) -> Option<&ObjectRef> {
         match self {
-            Self::Source(object) | Self::Watch(object) => &object.cluster,
-            Self::Annotations | Self::Bundle => &ClusterRef::Local,
+            Self::Source(object) | Self::Watch(object) => Some(object),
+            Self::Annotations | Self::Bundle => None,
         }
     }
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Annotations => f.write_str("the pod's annotations"),
@@ -114,20 +134,20 @@ impl fmt::Display for Part {
     }
 }
 
-/// Why something fails: the values of a label, so there are few.
+/// Why a component fails: the values of a metric's label, so there are few.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// The API server gave a clear answer, and it was no: also that there is no such object.
+    /// The API server refused the request or does not have the object.
     ApiRefused,
-    /// The API server could not be reached in time, or was too busy.
+    /// The API server did not answer in time, or was too busy.
     ApiUnreachable,
     /// Edited annotations are wrong.
     Annotations,
-    /// A source does not fill its credential.
+    /// A credential cannot be rendered from its sources.
     Render,
-    /// The volume could not be written.
+    /// The volume cannot be written.
     Volume,
-    /// What describes a cluster cannot be used.
+    /// An entry of the clusters file cannot be used.
     Configuration,
 }
 
@@ -163,17 +183,17 @@ impl From<&kube::Error> for Reason {
     }
 }
 
-/// One loop's sign of life.
+/// Shows that one loop is alive.
 #[derive(Clone, Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct Heartbeat {
     name: Arc<str>,
     started: Instant,
     /// When the next beat is due, in milliseconds from the start.
     due: Arc<AtomicU64>,
 }
 
-impl Pulse {
-    /// The loop is alive, and will say so again `within` this time, give or take a margin.
+impl Heartbeat {
+    /// The loop is alive, and will beat again `within` this time, plus a margin.
     pub(crate) fn beat(&self, within: Duration) {
         let due = self.started.elapsed().saturating_add(within).saturating_add(MARGIN);
         self.due.store(u64::try_from(due.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
@@ -185,148 +205,149 @@ impl Pulse {
 }
 
 impl Health {
-    /// Nothing is out yet. The pod's own cluster comes first.
+    /// The health of a sidecar that has not published yet. The local cluster comes first.
     pub(crate) fn new(clusters: Vec<Cluster>) -> Self {
-        let started = Instant::now();
-        let failing = BTreeMap::from([(Part::Bundle, started)]);
+        let now = Moment::now();
+        let failing = BTreeMap::from([(Component::Bundle, now)]);
         let state = Mutex::new(State { failing, ..State::default() });
-        Self { started, clusters, pulses: Mutex::default(), state }
+        let process_started = process::start_time();
+        Self { started: now.instant, process_started, clusters, heartbeats: Mutex::default(), state }
     }
 
-    /// A loop that must beat from now on, by its name.
-    pub(crate) fn pulse(&self, name: &str) -> Pulse {
-        let pulse = Pulse { name: name.into(), started: self.started, due: Arc::default() };
-        pulse.beat(Duration::ZERO);
-        self.pulses().push(pulse.clone());
-        pulse
+    /// Registers a loop, which must beat from now on.
+    pub(crate) fn heartbeat(&self, name: &str) -> Heartbeat {
+        let heartbeat = Heartbeat { name: name.into(), started: self.started, due: Arc::default() };
+        heartbeat.beat(Duration::ZERO);
+        self.heartbeats().push(heartbeat.clone());
+        heartbeat
     }
 
-    /// This part works. Whether it did not before.
-    pub(crate) fn works(&self, part: &Part) -> bool {
-        self.state().failing.remove(part).is_some()
+    /// Marks a component as healthy. Returns whether it was failing.
+    pub(crate) fn healthy(&self, component: &Component) -> bool {
+        self.state().failing.remove(component).is_some()
     }
 
-    /// This part failed, and may do so again. Whether it worked before.
-    pub(crate) fn fails(&self, part: Part, reason: Reason) -> bool {
+    /// Counts a failure of a component. Returns whether it was healthy.
+    pub(crate) fn failing(&self, component: Component, reason: Reason) -> bool {
         let mut state = self.state();
         state.failures[reason as usize] += 1;
-        match state.failing.entry(part) {
+        match state.failing.entry(component) {
             Entry::Vacant(entry) => {
-                entry.insert(Instant::now());
+                entry.insert(Moment::now());
                 true
             }
             Entry::Occupied(_) => false,
         }
     }
 
-    /// A bundle was swapped in, so long after the change was noticed. `replaced` if there was another before it.
-    pub(crate) fn swapped(&self, took: Duration, replaced: bool) {
+    /// A bundle was published, `latency` after its change was noticed. `replaced` means that it replaced an earlier bundle.
+    pub(crate) fn published(&self, latency: Duration, replaced: bool) {
         let mut state = self.state();
-        state.swapped += 1;
         if replaced {
-            state.rotations.observe(took);
+            state.rotations.observe(latency);
         }
         state.succeeded();
     }
 
-    /// The volume holds the bundle already.
+    /// The volume already had this bundle.
     pub(crate) fn unchanged(&self) {
-        let mut state = self.state();
-        state.unchanged += 1;
-        state.succeeded();
+        self.state().succeeded();
     }
 
     /// An attempt to publish failed.
-    pub(crate) fn not_published(&self) {
-        self.state().failed += 1;
+    pub(crate) fn publish_failed(&self) {
+        self.state().syncs.count(false);
     }
 
-    /// A watch broke or ended early, and another is begun.
-    pub(crate) fn watch_restarts(&self) {
+    /// A watch broke or ended early, and is restarted.
+    pub(crate) fn count_watch_restart(&self) {
         self.state().watch_restarts += 1;
     }
 
-    /// An application was told of a rotation.
-    pub(crate) fn told(&self, application: &str) {
+    /// An application was notified.
+    pub(crate) fn notified(&self, application: &str) {
         let mut state = self.state();
-        state.notices.count(true);
-        state.untold.remove(application);
+        state.notifications.count(true);
+        state.pending_notifications.remove(application);
     }
 
-    /// An application could not be told of a rotation this time.
-    pub(crate) fn not_told(&self, application: &str) {
+    /// An attempt to notify an application failed.
+    pub(crate) fn notify_failed(&self, application: &str) {
         let mut state = self.state();
-        state.notices.count(false);
-        state.untold.entry(application.to_owned()).or_insert_with(Instant::now);
+        state.notifications.count(false);
+        state.pending_notifications.entry(application.to_owned()).or_insert_with(Moment::now);
     }
 
-    /// Nobody wants this application told any more.
-    pub(crate) fn need_not_be_told(&self, application: &str) {
-        self.state().untold.remove(application);
+    /// The notification of an application was cancelled.
+    pub(crate) fn notify_cancelled(&self, application: &str) {
+        self.state().pending_notifications.remove(application);
     }
 
-    /// The applications that could not be told so far, and since when.
-    pub(crate) fn untold(&self) -> BTreeMap<String, Instant> {
-        self.state().untold.clone()
+    /// The applications whose notification is failing, each with the time of the first failed attempt.
+    pub(crate) fn pending_notifications(&self) -> BTreeMap<String, Moment> {
+        self.state().pending_notifications.clone()
     }
 
-    /// An Event was recorded, or left out.
-    pub(crate) fn event(&self, is_recorded: bool) {
+    /// An Event was recorded, or dropped.
+    pub(crate) fn count_event(&self, is_recorded: bool) {
         self.state().events.count(is_recorded);
     }
 
-    /// What fails now, and since when the first of it does; nothing before the first bundle, when there are no files yet.
-    pub(crate) fn stale(&self) -> Option<(Instant, Vec<Part>)> {
+    /// The components that fail, with the time of the first failure that still holds. `None` while all are healthy, and before
+    /// the first files are written.
+    pub(crate) fn stale(&self) -> Option<(Moment, Vec<Component>)> {
         let state = self.state();
-        let since = state.failing.values().min().copied().filter(|_| state.ready)?;
+        let since = state.stale_since().filter(|_| state.ready)?;
         Some((since, state.failing.keys().cloned().collect()))
     }
 
-    /// What fails, besides that nothing is written because of it.
-    fn waits_for(&self) -> Vec<Part> {
+    /// The failing components that publishing waits for.
+    fn pending_sources(&self) -> Vec<Component> {
         let state = self.state();
-        state.failing.keys().filter(|part| **part != Part::Bundle).cloned().collect()
+        state.failing.keys().filter(|component| **component != Component::Bundle).cloned().collect()
     }
 
-    /// Whether the first bundle is out.
+    /// Whether the first files are written.
     pub(crate) fn is_ready(&self) -> bool {
         self.state().ready
     }
 
-    /// The loops that have not beaten in time.
-    fn wedged(&self) -> Vec<Arc<str>> {
-        self.pulses().iter().filter(|pulse| pulse.is_overdue()).map(|pulse| Arc::clone(&pulse.name)).collect()
+    /// The names of the loops whose heartbeat is overdue.
+    fn stalled(&self) -> Vec<Arc<str>> {
+        let heartbeats = self.heartbeats();
+        let stalled = heartbeats.iter().filter(|heartbeat| heartbeat.is_overdue());
+        stalled.map(|heartbeat| Arc::clone(&heartbeat.name)).collect()
     }
 
-    /// The pulses of the loops that there are: one that has ended has let go of its own.
-    fn pulses(&self) -> MutexGuard<'_, Vec<Pulse>> {
-        let mut pulses = self.pulses.lock().unwrap_or_else(PoisonError::into_inner);
-        pulses.retain(|pulse| Arc::strong_count(&pulse.due) > 1);
-        pulses
+    /// The heartbeats of running loops. A loop that has ended has dropped its own, so only this list still refers to it.
+    fn heartbeats(&self) -> MutexGuard<'_, Vec<Heartbeat>> {
+        let mut heartbeats = lock(&self.heartbeats);
+        heartbeats.retain(|heartbeat| Arc::strong_count(&heartbeat.due) > 1);
+        heartbeats
     }
 
-    /// A thread that panicked with the lock held cannot have left anything half-made behind.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
 impl State {
     fn succeeded(&mut self) {
         self.ready = true;
+        self.syncs.count(true);
         self.last_success = Some(SystemTime::now());
-        self.failing.remove(&Part::Bundle);
+        self.failing.remove(&Component::Bundle);
     }
 
-    /// How long the files may have been out of date.
-    fn staleness(&self) -> Duration {
-        self.failing.values().min().map(Instant::elapsed).unwrap_or_default()
+    /// The first failure that still holds; `None` while all components are healthy.
+    fn stale_since(&self) -> Option<Moment> {
+        self.failing.values().min().copied()
     }
 
-    /// How long what comes from one cluster may have been.
-    fn staleness_of(&self, cluster: &ClusterRef) -> Duration {
-        let failing = self.failing.iter().filter(|(part, _)| part.is_of(cluster));
-        failing.map(|(_, since)| since).min().map(Instant::elapsed).unwrap_or_default()
+    /// The same for the components of one cluster.
+    fn cluster_stale_since(&self, cluster: &ClusterRef) -> Option<Moment> {
+        let failing = self.failing.iter().filter(|(component, _)| component.is_of(cluster));
+        failing.map(|(_, since)| *since).min()
     }
 }
 
@@ -335,59 +356,60 @@ mod tests {
     use super::*;
     use crate::object::{Kind, Namespace};
 
-    fn source(name: &str) -> Part {
-        Part::Source(ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), name).unwrap())
+    fn source(name: &str) -> Component {
+        Component::Source(ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), name).unwrap())
     }
 
     #[test]
-    fn staleness_lasts_from_the_first_failure_that_still_holds() {
+    fn files_are_stale_from_the_first_failure_that_still_holds() {
         let health = Health::new(Vec::new());
-        let since = |part: &Part| health.state().failing.get(part).copied();
-        assert!(since(&Part::Bundle).is_some(), "before the first bundle nothing is current");
-        health.swapped(Duration::ZERO, false);
-        assert_eq!(health.state().staleness(), Duration::ZERO);
+        let since = |component: &Component| health.state().failing.get(component).copied();
+        let stale_since = || health.state().stale_since();
+        assert!(since(&Component::Bundle).is_some(), "before the first bundle nothing is current");
+        health.published(Duration::ZERO, false);
+        assert_eq!(stale_since(), None);
 
-        health.fails(source("a"), Reason::ApiRefused);
+        health.failing(source("a"), Reason::ApiRefused);
         let first = since(&source("a"));
         std::thread::sleep(Duration::from_millis(1));
-        health.fails(source("a"), Reason::ApiRefused);
-        health.fails(source("b"), Reason::ApiUnreachable);
+        health.failing(source("a"), Reason::ApiRefused);
+        health.failing(source("b"), Reason::ApiUnreachable);
         assert_eq!(since(&source("a")), first);
         assert!(since(&source("b")) > first);
         health.unchanged();
-        assert!(health.state().staleness() >= first.unwrap().elapsed() - Duration::from_millis(1));
-        health.works(&source("a"));
-        assert!(health.state().staleness() > Duration::ZERO);
-        health.works(&source("b"));
-        assert_eq!(health.state().staleness(), Duration::ZERO);
+        assert_eq!(stale_since(), first);
+        health.healthy(&source("a"));
+        assert_eq!(stale_since(), since(&source("b")));
+        health.healthy(&source("b"));
+        assert_eq!(stale_since(), None);
     }
 
     #[test]
-    fn readiness_comes_with_the_first_bundle_and_stays() {
-        for out in [|health: &Health| health.swapped(Duration::ZERO, false), Health::unchanged] {
+    fn the_sidecar_is_ready_from_the_first_files_on() {
+        for publish in [|health: &Health| health.published(Duration::ZERO, false), Health::unchanged] {
             let health = Health::new(Vec::new());
-            health.fails(Part::Bundle, Reason::Volume);
+            health.failing(Component::Bundle, Reason::Volume);
             assert!(!health.is_ready());
-            out(&health);
+            publish(&health);
             assert!(health.is_ready());
-            health.fails(Part::Bundle, Reason::Render);
+            health.failing(Component::Bundle, Reason::Render);
             assert!(health.is_ready());
         }
     }
 
     #[test]
-    fn a_loop_that_is_late_is_named() {
+    fn a_stalled_loop_is_named() {
         let health = Health::new(Vec::new());
-        let (late, _in_time) = (health.pulse("late"), health.pulse("in time"));
+        let (late, _in_time) = (health.heartbeat("late"), health.heartbeat("in time"));
         late.beat(Duration::MAX);
-        assert!(health.wedged().is_empty());
+        assert!(health.stalled().is_empty());
         late.due.store(0, Ordering::Relaxed);
         std::thread::sleep(Duration::from_millis(2));
-        assert_eq!(health.wedged(), ["late".into()]);
+        assert_eq!(health.stalled(), ["late".into()]);
         late.beat(Duration::ZERO);
-        assert!(health.wedged().is_empty());
+        assert!(health.stalled().is_empty());
         late.due.store(0, Ordering::Relaxed);
         drop(late);
-        assert!(health.wedged().is_empty(), "a loop that has ended is not late");
+        assert!(health.stalled().is_empty(), "a loop that has ended is not late");
     }
 }

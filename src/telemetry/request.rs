@@ -1,41 +1,40 @@
-//! What a client asks, and what it is told: bytes in, bytes out. A GET or HEAD has no body that matters, so a request is its
-//! header alone.
+//! The request and the response: bytes in, bytes out. The body of a GET or HEAD has no meaning, so a request ends with its
+//! header.
 //! Source: RFC 9112
 
 use crate::telemetry::{Health, metrics};
 
-/// The largest header, in bytes.
+/// Maximum size of a header, in bytes.
 pub(crate) const HEADER_LIMIT: usize = 8 * 1024;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The answer to what has come so far; none while its end has not come.
-pub(crate) fn answer(received: &[u8], health: &Health) -> Option<Vec<u8>> {
+/// The response to the bytes received so far; `None` while the header is incomplete.
+pub(crate) fn respond_to(received: &[u8], health: &Health) -> Option<Vec<u8>> {
     let line = received.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    // A handshake, or whatever else is no HTTP, may have no end.
+    // Bytes of another protocol, such as a TLS handshake, may never contain an empty line.
     if received.first().is_some_and(|first| !first.is_ascii_alphabetic()) {
         return Some(bad_request());
     }
-    if !is_whole(received) {
+    if !is_complete(received) {
         return (received.len() >= HEADER_LIMIT)
             .then(|| respond("431 Request Header Fields Too Large", PLAIN, "", "header too large\n", false));
     }
     Some(parse(line).map_or_else(bad_request, |(method, path)| route(method, path, health)))
 }
 
-/// The answer to what is no request.
 pub(crate) fn bad_request() -> Vec<u8> {
     respond("400 Bad Request", PLAIN, "", "not an HTTP/1 request\n", false)
 }
 
-/// Whether the empty line has come; a lone LF ends a line too (RFC 9112, 2.2).
-fn is_whole(received: &[u8]) -> bool {
+/// Whether the empty line has arrived. A lone LF ends a line too (RFC 9112, 2.2).
+fn is_complete(received: &[u8]) -> bool {
     let ends = |end: &[u8]| received.windows(end.len()).any(|window| window == end);
     ends(b"\n\r\n") || ends(b"\n\n")
 }
 
-/// Method and path.
+/// Returns method and path.
 fn parse(line: &[u8]) -> Option<(&str, &str)> {
     let line = std::str::from_utf8(line).ok()?;
     let mut words = line.strip_suffix('\r').unwrap_or(line).split(' ');
@@ -49,8 +48,9 @@ fn parse(line: &[u8]) -> Option<(&str, &str)> {
 
 fn route(method: &str, path: &str, health: &Health) -> Vec<u8> {
     let only_head = method == "HEAD";
-    if !["/healthz", "/readyz", "/metrics"].contains(&path) {
-        return respond("404 Not Found", PLAIN, "", "there are /healthz, /readyz and /metrics\n", only_head);
+    if !["/healthz", "/livez", "/readyz", "/metrics"].contains(&path) {
+        let body = "not found; available: /healthz, /livez, /readyz and /metrics\n";
+        return respond("404 Not Found", PLAIN, "", body, only_head);
     }
     if !["GET", "HEAD"].contains(&method) {
         return respond(
@@ -65,15 +65,15 @@ fn route(method: &str, path: &str, health: &Health) -> Vec<u8> {
         "/metrics" => ("200 OK", EXPOSITION, metrics::write(health)),
         "/readyz" if health.is_ready() => ("200 OK", PLAIN, "ready\n".to_owned()),
         "/readyz" => ("503 Service Unavailable", PLAIN, not_ready(health)),
-        _ => match health.wedged().as_slice() {
+        _ => match health.stalled().as_slice() {
             [] => ("200 OK", PLAIN, "alive\n".to_owned()),
-            wedged => ("503 Service Unavailable", PLAIN, format!("no sign of life: {}\n", wedged.join(", "))),
+            stalled => ("503 Service Unavailable", PLAIN, format!("stuck: {}\n", stalled.join(", "))),
         },
     };
     respond(status, kind, "", &body, only_head)
 }
 
-/// `more` is further lines of the header, each with its end.
+/// `more` is additional header lines, each with its line end.
 fn respond(status: &str, kind: &str, more: &str, body: &str, only_head: bool) -> Vec<u8> {
     let length = body.len();
     let body = if only_head { "" } else { body };
@@ -83,12 +83,12 @@ fn respond(status: &str, kind: &str, more: &str, body: &str, only_head: bool) ->
     .into_bytes()
 }
 
-/// What is waited for: names of objects, and nothing of what is in them.
+/// Why the sidecar is not ready: names of objects, never their content.
 fn not_ready(health: &Health) -> String {
-    let waits: Vec<_> = health.waits_for().iter().map(ToString::to_string).collect();
-    match waits.as_slice() {
+    let pending: Vec<_> = health.pending_sources().iter().map(ToString::to_string).collect();
+    match pending.as_slice() {
         [] => "the first files are not written yet\n".to_owned(),
-        waits => format!("the first files are not written yet: waiting for {}\n", waits.join(", ")),
+        pending => format!("the first files are not written yet: waiting for {}\n", pending.join(", ")),
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     fn ask(health: &Health, received: &str) -> Option<String> {
-        answer(received.as_bytes(), health).map(|answer| String::from_utf8(answer).unwrap())
+        respond_to(received.as_bytes(), health).map(|response| String::from_utf8(response).unwrap())
     }
 
     #[test]
@@ -110,6 +110,7 @@ mod tests {
         for (received, status) in [
             ("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", "200"),
             ("GET /healthz HTTP/1.0\n\n", "200"),
+            ("GET /livez HTTP/1.1\r\n\r\n", "200"),
             ("GET /metrics?x=1 HTTP/1.1\r\n\r\n", "200"),
             ("HEAD /metrics HTTP/1.1\r\n\r\n", "200"),
             ("GET /readyz HTTP/1.1\r\n\r\n", "503"),
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_is_that_of_the_body_also_where_only_the_head_is_asked_for() {
+    fn head_has_the_content_length_of_get() {
         let health = Health::new(Vec::new());
         let of = |method| ask(&health, &format!("{method} /healthz HTTP/1.1\r\n\r\n")).unwrap();
         assert!(of("GET").ends_with("\r\n\r\nalive\n") && of("GET").contains("Content-Length: 6\r\n"));
@@ -142,13 +143,19 @@ mod tests {
     }
 
     #[test]
-    fn a_wedged_loop_turns_healthz_red_and_is_named() {
+    fn a_stalled_loop_fails_healthz_and_livez_and_is_named() {
         let health = Health::new(Vec::new());
-        let pulse = health.pulse("follower");
-        let asked = || ask(&health, "GET /healthz HTTP/1.1\r\n\r\n").unwrap();
-        assert!(asked().starts_with("HTTP/1.1 200 "));
-        pulse.due.store(0, Ordering::Relaxed);
+        let heartbeat = health.heartbeat("main loop");
+        let asked = |path: &str| ask(&health, &format!("GET {path} HTTP/1.1\r\n\r\n")).unwrap();
+        assert!(["/healthz", "/livez"].iter().all(|path| asked(path).starts_with("HTTP/1.1 200 ")));
+        heartbeat.due.store(0, Ordering::Relaxed);
         std::thread::sleep(Duration::from_millis(2));
-        assert!(asked().starts_with("HTTP/1.1 503 ") && asked().ends_with("no sign of life: follower\n"));
+        for path in ["/healthz", "/livez"] {
+            let response = asked(path);
+            assert!(
+                response.starts_with("HTTP/1.1 503 ") && response.ends_with("stuck: main loop\n"),
+                "{response}"
+            );
+        }
     }
 }

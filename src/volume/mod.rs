@@ -31,7 +31,7 @@ mod tree;
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use log::warn;
@@ -43,6 +43,7 @@ pub(crate) use reader::{Files, Reader};
 
 use crate::bundle::Bundle;
 use crate::credential::{FileMode, RelativePath};
+use crate::thread::lock;
 use crate::volume::desired::Directory;
 use crate::volume::directory::VersionName;
 use crate::volume::plan::Publication;
@@ -123,7 +124,7 @@ impl Volume {
         let committed = prepared.and_then(|()| plan.commit());
         let record = state.record().ok().flatten().unwrap_or(record);
         self.prune_locked(&state, &record, self.grace);
-        let mut unreported = self.unreported.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unreported = lock(&self.unreported);
         if let Err(problem) = committed {
             if matches!(problem, Problem::Replacing { .. }) {
                 unreported.extend(plan.into_changed());

@@ -14,8 +14,8 @@ use crate::sidecar::{FIRST, Sidecar, put_password};
 use crate::support::run::poll_until;
 use crate::support::witness::RECOVERS;
 
-const OWN: &str = "podcreds_cluster_staleness_seconds{cluster=\"\"}";
-const FAR: &str = "podcreds_cluster_staleness_seconds{cluster=\"far\"}";
+const OWN: &str = "podcreds_cluster_stale_since_timestamp_seconds{cluster=\"\"}";
+const FAR: &str = "podcreds_cluster_stale_since_timestamp_seconds{cluster=\"far\"}";
 
 /// A namespace of the far cluster with a Secret that its service account may watch.
 fn far_namespace(cluster: &Cluster) -> Namespace {
@@ -62,7 +62,7 @@ fn credentials_of_one_cluster_rotate_while_the_other_cluster_is_down() {
         poll_until(RECOVERS, password, || sidecar.scene.read("far/password") == password);
     };
     let metric = |name: &str| sidecar.health.metrics().get(name);
-    let is_current = || metric("podcreds_staleness_seconds") == 0.0;
+    let is_current = || metric("podcreds_stale_since_timestamp_seconds") == 0.0;
     wait_for_far_password(FIRST);
     sidecar.wait_until("both clusters are current", is_current);
     assert_eq!(

@@ -258,7 +258,7 @@ fn without_the_right_to_watch_the_sidecar_polls_and_logs_that_once() {
         sidecar.rotate_to(password);
     }
     let stderr = sidecar.running.stderr();
-    assert_eq!(stderr.matches("it is read at least every 200ms instead").count(), 1, "{stderr}");
+    assert_eq!(stderr.matches("polling it at least every 200ms instead").count(), 1, "{stderr}");
     assert_eq!(stderr.matches("verbs: [watch]").count(), 1, "{stderr}");
     sidecar.scene.namespace.grant_watch(&["db"]);
     sidecar.wait_for_stderr("is watched again");
@@ -270,7 +270,7 @@ fn files_of_a_deleted_secret_stay_until_it_is_created_again() {
     let Some(sidecar) = Sidecar::with_rights(&[]) else { return };
     let witness = Witness::new(&sidecar.health, Duration::from_secs(60));
     sidecar.scene.namespace.kubectl(&["delete", "secret", "db"]);
-    sidecar.wait_for_stderr("its files stay as they are (--on-delete keep)");
+    sidecar.wait_for_stderr("keeping its files (--on-delete keep)");
     witness.tells(&[REFUSED, answered!("404")], FAULT_DURATION);
     assert_eq!(sidecar.scene.read("db/password"), FIRST);
     sidecar.rotate_to("test-password-1");
@@ -300,7 +300,7 @@ fn kubectl_describe_pod_shows_events() {
         "(x3 over ",
         "rotated db",
         "Warning  CredentialsFailed",
-        "its files stay as they are (--on-delete keep)",
+        "keeping its files (--on-delete keep)",
         "Warning  CredentialsStale",
         "Normal   CredentialsCurrent",
     ];

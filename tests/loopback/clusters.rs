@@ -14,8 +14,8 @@ struct TwoClusters {
     hub: ApiServer,
 }
 
-const HUB: &str = "podcreds_cluster_staleness_seconds{cluster=\"hub\"}";
-const OWN: &str = "podcreds_cluster_staleness_seconds{cluster=\"\"}";
+const HUB: &str = "podcreds_cluster_stale_since_timestamp_seconds{cluster=\"hub\"}";
+const OWN: &str = "podcreds_cluster_stale_since_timestamp_seconds{cluster=\"\"}";
 /// Short timeouts and polling intervals.
 const IMPATIENT: &[&str] = &["--request-timeout", "1s", "--poll-interval", "1s", "--watch-timeout", "2s"];
 /// A request timeout longer than the test.
@@ -169,7 +169,7 @@ fn survives_an_outage_of_the_hub(begins: fn(&ApiServer), ends: fn(&ApiServer)) {
     sidecar.two.put_hub_password("test-password-meanwhile");
     ends(&sidecar.two.hub);
     sidecar.waits("it catches up", || sidecar.two.own.read("far/password") == "test-password-meanwhile");
-    sidecar.waits("nothing is stale", || sidecar.metric("podcreds_staleness_seconds") == 0.0);
+    sidecar.waits("nothing is stale", || sidecar.metric("podcreds_stale_since_timestamp_seconds") == 0.0);
     sidecar.hub_follows("test-password-afterwards");
 }
 
@@ -232,7 +232,7 @@ fn other_clusters_rotate_while_the_local_cluster_is_down() {
     assert_eq!(sidecar.metric(HUB), 0.0);
     sidecar.two.own.server.clear_faults();
     sidecar.local_follows("test-password-afterwards");
-    sidecar.waits("nothing is stale", || sidecar.metric("podcreds_staleness_seconds") == 0.0);
+    sidecar.waits("nothing is stale", || sidecar.metric("podcreds_stale_since_timestamp_seconds") == 0.0);
 }
 
 #[test]
@@ -578,7 +578,7 @@ fn a_hundred_clusters_are_followed_in_one_sidecar() {
     sidecar.waits("a change arrives", || sidecar.two.own.read("f42/password") == "test-password-1");
     // Each cluster has its own connections and its own metrics.
     let metrics = sidecar.health.metrics();
-    assert_eq!(metrics.all("podcreds_cluster_staleness_seconds").count(), CLUSTERS + 1);
+    assert_eq!(metrics.all("podcreds_cluster_stale_since_timestamp_seconds").count(), CLUSTERS + 1);
     // Reads of the Secret, its watch, and the Secret again.
     assert!(metrics.get("podcreds_api_requests_total{code=\"200\",cluster=\"c42\"}") >= 3.0);
 }

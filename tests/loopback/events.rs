@@ -86,7 +86,7 @@ fn a_failure_is_recorded_as_a_warning_with_its_reason() {
     let scene = Scene::plain();
     let running = sidecar(&scene, &[]);
     scene.server.delete(Kind::Secret, "prod", "db");
-    let message = "Secret prod/db: secrets \"db\" not found; its files stay as they are (--on-delete keep)";
+    let message = "Secret prod/db: secrets \"db\" not found; keeping its files (--on-delete keep)";
     let written = written(&scene);
     let expected = [("CredentialsFailed", message, 1), ("CredentialsWritten", written.as_str(), 1)];
     expect_events(&scene, &running, &expected);
@@ -172,7 +172,7 @@ fn cleared_files_are_not_recorded_as_a_rotation() {
     let running = sidecar(&scene, &["--on-delete", "clear"]);
     scene.server.delete(Kind::Secret, "prod", "more");
     let written = format!("wrote 3 files of 2 credentials to {}", scene.pod.volume().display());
-    let gone = "Secret prod/more: secrets \"more\" not found; its files are cleared away (--on-delete clear)";
+    let gone = "Secret prod/more: secrets \"more\" not found; removing its files (--on-delete clear)";
     let expected = [
         ("CredentialsFailed", gone, 1),
         ("CredentialsRotated", "cleared more", 1),
@@ -182,7 +182,7 @@ fn cleared_files_are_not_recorded_as_a_rotation() {
 }
 
 #[test]
-fn a_failing_notification_is_a_warning_until_it_succeeds() {
+fn a_notification_that_fails_for_longer_than_stale_after_is_a_warning() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -191,12 +191,13 @@ fn a_failing_notification_is_a_warning_until_it_succeeds() {
     poll_until(HANGS, "the Secret is watched", || scene.server.open_watches() == 1);
     change(&scene, "test-password-1");
     let of = |reason: &str| recorded(&scene).into_iter().find(|event| event["reason"] == reason);
-    poll_until(HANGS, &format!("it is recorded: {}", running.stderr()), || {
-        of("ApplicationNotTold").is_some()
-    });
-    let event = of("ApplicationNotTold").unwrap();
+    poll_until(HANGS, &format!("it is recorded: {}", running.stderr()), || of("NotifyFailed").is_some());
+    let event = of("NotifyFailed").unwrap();
     let message = event["message"].as_str().unwrap();
-    assert!(message.starts_with(&format!("GET \"http://{address}/\": not possible since 20")), "{message}");
+    assert!(
+        message.starts_with(&format!("GET \"http://{address}/\": notification failing since 20")),
+        "{message}"
+    );
     assert_eq!(event["type"], "Warning");
 }
 
@@ -276,7 +277,7 @@ fn missing_permission_for_events_is_logged_once() {
     };
     let expected = ["\"CredentialsWritten\"", "\"CredentialsRotated\"", "\"CredentialsRotated\""];
     poll_until(HANGS, "each is tried once", || said() == expected);
-    let rule = "{apiGroups: [\"\"], resources: [events], verbs: [create, patch]}; the Event is left out";
+    let rule = "{apiGroups: [\"\"], resources: [events], verbs: [create, patch]}; dropping the Event";
     poll_until(HANGS, "the message is logged", || running.stderr().contains(rule));
     assert_eq!(running.stderr().matches(rule).count(), 1, "{}", running.stderr());
     assert!(recorded(&scene).is_empty());
@@ -294,7 +295,7 @@ fn a_lost_response_does_not_create_a_second_event() {
     expect_events(&scene, &running, &expected);
     let asked = scene.server.request_lines().iter().filter(|line| line.starts_with("POST")).count();
     assert_eq!(asked, 3, "one request is repeated");
-    assert!(!running.stderr().contains("left out"), "{}", running.stderr());
+    assert!(!running.stderr().contains("dropping the Event"), "{}", running.stderr());
 }
 
 #[test]

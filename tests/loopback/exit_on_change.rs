@@ -100,7 +100,7 @@ fn ignored_on_change_annotations_are_logged() {
     scene.put_password("test-password-1");
     let finished = running.wait(HANGS);
     assert_code(&finished, 88);
-    assert_has(&finished.stderr, &["credential db: .on-change has no effect with --exit-on-change"]);
+    assert_has(&finished.stderr, &["credential db: ignoring .on-change, because --exit-on-change"]);
     assert!(!scene.pod.volume().join("reload").exists());
 }
 

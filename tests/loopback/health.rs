@@ -4,13 +4,14 @@ use std::fs::{self, File};
 use std::io::{Read, Write, stderr};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 
-use crate::support::health::{Health, exchange, get, listening, status};
+use crate::support::health::{Health, exchange, get, listening, status, unix_time};
 use crate::support::run::{Finished, Running, poll_until, run};
 use crate::support::server::{Fault, Kind, Times};
+use crate::support::witness::STALE_SINCE;
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
 /// A scene with a sidecar that serves probes and metrics.
@@ -61,17 +62,20 @@ impl Asked {
 
     #[track_caller]
     fn is_current(&self) {
-        self.waits("nothing is stale", || self.metric("podcreds_staleness_seconds") == 0.0);
+        self.waits("nothing is stale", || self.metric(STALE_SINCE) == 0.0);
     }
 
-    /// The staleness is positive and grows; the sidecar stays ready and live.
+    /// The files are stale since a time that has passed and stays; readiness and liveness stay too.
     #[track_caller]
     fn is_stale(&self) {
-        let stale = || self.metric("podcreds_staleness_seconds");
-        self.waits("something is stale", || stale() > 0.0);
-        let first = stale();
-        self.waits("the staleness grows", || stale() > first);
-        assert_eq!((self.status("/readyz"), self.status("/healthz")), (200, 200));
+        let since = || self.metric(STALE_SINCE);
+        self.waits("something is stale", || since() > 0.0);
+        let first = since();
+        assert!((0.0..120.0).contains(&(unix_time(SystemTime::now()) - first)), "stale since {first}");
+        for path in ["/healthz", "/livez", "/readyz"] {
+            assert_eq!(self.status(path), 200, "{path}");
+        }
+        assert_eq!(since(), first);
     }
 
     fn probe(&self) -> Finished {
@@ -102,7 +106,7 @@ fn the_sidecar_is_ready_after_the_first_bundle() {
     let asked = Asked::start(Scene::new(&[("db.secret", "late")]), &[]);
     asked.waits("the missing Secret is reported", || asked.failures("api_refused") > 0.0);
     assert_eq!((asked.status("/readyz"), asked.status("/healthz")), (503, 200));
-    assert!(asked.metric("podcreds_staleness_seconds") > 0.0, "nothing is current before the first bundle");
+    assert!(asked.metric(STALE_SINCE) > 0.0, "nothing is current before the first bundle");
     assert_eq!(asked.metric("podcreds_last_success_timestamp_seconds"), 0.0);
     let probed = asked.probe();
     assert_code(&probed, 4);
@@ -151,8 +155,8 @@ fn a_rotation_is_counted_and_measured() {
     asked.scene.put_password("test-password-1");
     asked.waits("the counter rises", || asked.metric("podcreds_rotations_total") == 1.0);
     assert_eq!(asked.scene.read("db/password"), "test-password-1");
-    assert_eq!(asked.metric("podcreds_syncs_total{result=\"swapped\"}"), 2.0);
-    assert_eq!(asked.metric("podcreds_syncs_total{result=\"failed\"}"), 0.0);
+    assert_eq!(asked.metric("podcreds_syncs_total{result=\"success\"}"), 2.0);
+    assert_eq!(asked.metric("podcreds_syncs_total{result=\"failure\"}"), 0.0);
     assert!(asked.metric("podcreds_last_success_timestamp_seconds") > before);
     assert_eq!(asked.metric("podcreds_rotation_duration_seconds_count"), 1.0);
     let took = asked.metric("podcreds_rotation_duration_seconds_sum");
@@ -169,8 +173,8 @@ fn files_written_by_init_make_the_sidecar_ready() {
     let scene = Scene::plain();
     assert_code(&scene.init(&[]), 0);
     let asked = Asked::ready(scene, &[]);
-    assert_eq!(asked.metric("podcreds_syncs_total{result=\"unchanged\"}"), 1.0);
-    assert_eq!(asked.metric("podcreds_syncs_total{result=\"swapped\"}"), 0.0);
+    assert_eq!(asked.metric("podcreds_syncs_total{result=\"success\"}"), 1.0);
+    assert_eq!(asked.metric("podcreds_rotations_total"), 0.0);
     asked.scene.put_password("test-password-1");
     asked.waits("it is a rotation", || asked.metric("podcreds_rotations_total") == 1.0);
 }
@@ -181,7 +185,8 @@ fn the_rotation_delay_includes_waiting_for_the_api_server() {
     asked.scene.server.forbid(Kind::Secret, "prod", "db");
     asked.scene.put_password("test-password-1");
     asked.is_stale();
-    let stale = asked.metric("podcreds_staleness_seconds");
+    let since = asked.metric(STALE_SINCE);
+    let stale = unix_time(SystemTime::now()) - since;
     asked.scene.server.allow(Kind::Secret, "prod", "db");
     asked.waits("the counter rises", || asked.metric("podcreds_rotations_total") == 1.0);
     let took = asked.metric("podcreds_rotation_duration_seconds_sum");
@@ -265,7 +270,7 @@ fn a_failed_rendering_or_write_is_stale_with_its_reason() {
     asked.scene.put_password("test-password-2");
     asked.is_stale();
     assert!(asked.failures("volume") >= 1.0);
-    assert!(asked.metric("podcreds_syncs_total{result=\"failed\"}") >= 2.0);
+    assert!(asked.metric("podcreds_syncs_total{result=\"failure\"}") >= 2.0);
     flock(&volume, FlockOperation::Unlock).unwrap();
     asked.is_current();
     assert_eq!(asked.scene.read("db/password"), "test-password-2");
@@ -282,8 +287,23 @@ fn metrics_contain_no_secret_and_no_object_names() {
 }
 
 #[test]
-fn a_slow_request_does_not_fail_the_liveness_probe() {
-    // Longer than the slack that every loop has.
+fn the_process_metrics_are_those_of_the_sidecar() {
+    let asked = Asked::ready(Scene::plain(), &[]);
+    let now = unix_time(SystemTime::now());
+    let metrics = asked.health.metrics();
+    assert!((now - 120.0..=now).contains(&metrics.get("process_start_time_seconds")), "{metrics:?}");
+    assert!(metrics.get("process_cpu_seconds_total") <= 60.0, "{metrics:?}");
+    let fds = metrics.get("process_open_fds");
+    assert!((4.0..=metrics.get("process_max_fds")).contains(&fds), "{metrics:?}");
+    let resident = metrics.get("process_resident_memory_bytes");
+    assert!((100_000.0..metrics.get("process_virtual_memory_bytes")).contains(&resident), "{metrics:?}");
+    // The main loop, the HTTP server and the watch.
+    assert!(metrics.get("process_threads") >= 3.0, "{metrics:?}");
+}
+
+#[test]
+fn a_call_that_takes_long_is_no_sign_of_death() {
+    // Longer than the margin that every loop has.
     let asked = Asked::ready(Scene::plain(), &["--request-timeout", "14s", "--timeout", "14s"]);
     asked.scene.server.fail_on("/secrets/db", Fault::SilentHeader, Times::Once);
     asked.scene.put_password("test-password-1");
@@ -295,7 +315,7 @@ fn a_slow_request_does_not_fail_the_liveness_probe() {
 }
 
 #[test]
-fn a_hanging_loop_fails_healthz_and_is_named() {
+fn a_stuck_loop_fails_healthz_and_livez_and_is_named() {
     let asked = Asked::ready(Scene::plain(), &["--timeout", "1s"]);
     assert_eq!(asked.status("/healthz"), 200);
     // Opening a FIFO without a writer blocks forever.
@@ -304,7 +324,9 @@ fn a_hanging_loop_fails_healthz_and_is_named() {
     mknodat(CWD, &token, FileType::Fifo, Mode::RWXU, 0).unwrap();
     asked.scene.put_password("test-password-1");
     asked.waits("the liveness probe fails", || asked.status("/healthz") == 503);
-    assert_has(&get(asked.health.address, "/healthz"), &["no sign of life: follower"]);
+    for path in ["/healthz", "/livez"] {
+        assert_has(&get(asked.health.address, path), &["503 ", "stuck: main loop"]);
+    }
     assert_eq!((asked.status("/readyz"), asked.status("/metrics")), (200, 200));
 }
 
@@ -434,4 +456,27 @@ fn listen_off_opens_no_port() {
     let running = Running::start(scene.command(&["sidecar", "--listen", "off"]));
     poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
     assert!(listening(&running).is_none());
+}
+
+#[test]
+fn json_lines_of_a_sidecar_name_their_object_and_bundle() {
+    let scene = Scene::plain();
+    let running = Running::start(scene.command(&["sidecar", "--listen", "off", "--log-format", "json"]));
+    poll_until(HANGS, "it is watched", || scene.server.open_watches() == 1);
+    scene.server.delete(Kind::Secret, "prod", "db");
+    let lines = || {
+        let said = running.stderr();
+        let lines = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.collect::<Vec<_>>()
+    };
+    let warning = || lines().into_iter().find(|line| line["level"] == "warn");
+    poll_until(HANGS, "the deletion is logged", || warning().is_some());
+    let warning = warning().unwrap();
+    let object = ["namespace", "kind", "name"].map(|field| warning[field].as_str());
+    assert_eq!(object, [Some("prod"), Some("Secret"), Some("db")], "{warning}");
+    assert!(warning.get("cluster").is_none(), "{warning}");
+    let bundles: Vec<_> =
+        lines().iter().filter_map(|line| line["bundle"].as_str().map(str::to_owned)).collect();
+    let bundle = fs::read_link(scene.pod.volume().join("db/..data")).unwrap();
+    assert_eq!(bundles, [bundle.to_str().unwrap()]);
 }

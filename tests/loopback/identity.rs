@@ -100,7 +100,7 @@ fn namespace_comes_from_the_mount_and_pod_name_from_the_host_name() {
     let host = rustix::system::uname().nodename().to_str().unwrap().to_owned();
     assert_eq!(scene.server.request_lines()[0], format!("GET /api/v1/namespaces/prod/pods/{host}"));
     assert_code(&finished, 3);
-    assert_has(&finished.stderr, &["taken from the host name: set POD_NAME from the field metadata.name"]);
+    assert_has(&finished.stderr, &["from the hostname: set POD_NAME from metadata.name"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `init` and `render` without faults, including wrong usage and wrong annotations.
 
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use crate::support::run::run;
@@ -85,22 +86,19 @@ fn a_changed_secret_replaces_the_old_password() {
 fn with_an_annotations_file_the_pod_is_not_read() {
     let scene = Scene::new(&[]);
     let file = scene.pod.root().join("annotations");
-    std::fs::write(
-        &file,
-        "podcreds.io/db.keys=\"user=username,\\n\\tpassword\"\npodcreds.io/db.secret=\"db\"\n",
-    )
-    .unwrap();
+    fs::write(&file, "podcreds.io/db.keys=\"user=username,\\n\\tpassword\"\npodcreds.io/db.secret=\"db\"\n")
+        .unwrap();
     assert_code(&scene.init(&["--annotations-file", file.to_str().unwrap()]), 0);
     assert_eq!(scene.server.request_lines(), ["GET /api/v1/namespaces/prod/secrets/db"]);
     assert_eq!(scene.read("db/user"), "app");
 
-    std::fs::write(&file, "garbage").unwrap();
+    fs::write(&file, "garbage").unwrap();
     let finished = scene.init(&["--annotations-file", file.to_str().unwrap()]);
     assert_code(&finished, 2);
     assert_has(&finished.stderr, &["line 1 has no =", "metadata.annotations"]);
     let missing = scene.init(&["--annotations-file", "/nowhere/annotations"]);
     assert_code(&missing, 2);
-    assert_has(&missing.stderr, &["/nowhere/annotations cannot be read", "downward API volume"]);
+    assert_has(&missing.stderr, &["cannot read /nowhere/annotations", "downward API volume"]);
 }
 
 #[test]
@@ -188,6 +186,27 @@ fn log_messages_can_be_json_lines() {
     assert_eq!(last["level"], "error");
     assert_has(last["message"].as_str().unwrap(), &["Secret prod/none: secrets \"none\" not found"]);
     assert_eq!(last["time"].as_str().map(str::len), Some("2026-11-20T17:40:01.123Z".len()));
+    for line in &lines {
+        let object = ["namespace", "kind", "name"].map(|field| line[field].as_str());
+        assert_eq!(object, [Some("prod"), Some("Secret"), Some("none")], "{line}");
+    }
+}
+
+#[test]
+fn json_lines_name_the_credential_and_the_bundle() {
+    let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "none"), ("more.optional", "true")]);
+    let finished = scene.init(&["--log-format", "json"]);
+    assert_code(&finished, 0);
+    let lines: Vec<serde_json::Value> =
+        finished.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [omission, written] = &lines[..] else { panic!("{}", finished.stderr) };
+    assert_eq!(omission["credential"], "more");
+    let bundle = fs::read_link(scene.pod.volume().join("db/..data")).unwrap();
+    assert_eq!(written["bundle"], bundle.to_str().unwrap());
+    assert!(lines.iter().all(|line| line.as_object().unwrap().len() == 4), "no field is empty: {lines:?}");
+    // The text format has the message alone.
+    let text = Scene::new(&[("db.secret", "db")]).init(&[]).stderr;
+    assert!(text.contains("wrote ") && !text.contains("bundle"), "{text}");
 }
 
 #[test]
@@ -217,12 +236,12 @@ fn usage_errors_are_written_to_the_termination_log() {
         assert_has(&scene.pod.termination_message(), &[part]);
     }
     let elsewhere = scene.pod.root().join("elsewhere");
-    std::fs::write(&elsewhere, "").unwrap();
+    fs::write(&elsewhere, "").unwrap();
     assert_code(
         &run(scene.command(&["init", "--termination-log", elsewhere.to_str().unwrap(), "--volum"]), HANGS),
         2,
     );
-    assert_has(&std::fs::read_to_string(elsewhere).unwrap(), &["unexpected argument '--volum'"]);
+    assert_has(&fs::read_to_string(elsewhere).unwrap(), &["unexpected argument '--volum'"]);
     assert!(scene.server.requests().is_empty());
     for args in [&["--version"][..], &["--help"], &["init", "--help"], &["render", "-h"]] {
         let finished = run(scene.command(args), HANGS);
@@ -390,9 +409,6 @@ fn vault_db_injector_annotations_give_the_expected_variables() {
     let uri = "export DATABASE_URL='postgresql://app:it%27s%401@db.prod.svc:5432/orders?sslmode=require'\n";
     assert_eq!(scene.read("uri.env"), uri);
     for name in ["cluster", "classic.role", "uri.role"] {
-        assert_has(
-            &finished.stderr,
-            &[&format!("{prefix}/{name} is ignored: podcreds does not talk to Vault")],
-        );
+        assert_has(&finished.stderr, &[&format!("ignoring annotation {prefix}/{name}: it is for Vault")]);
     }
 }

@@ -93,10 +93,10 @@ fn rotations_during_an_outage_are_one_notification() {
     for password in ["test-password-1", "test-password-2", "test-password-3"] {
         change(&scene, password);
     }
-    poll_until(HANGS, "it is tried", || running.stderr().contains("trying again until it works"));
+    poll_until(HANGS, "it is tried", || running.stderr().contains("retrying until it succeeds"));
     let (_, received) = application(port, "200 OK");
     assert_eq!(received.recv_timeout(HANGS).unwrap().0, "GET /reload HTTP/1.1");
-    poll_until(HANGS, "it is done", || running.stderr().contains("done for version"));
+    poll_until(HANGS, "it is done", || running.stderr().contains("notified of version"));
     change(&scene, "test-password-4");
     received.recv_timeout(HANGS).unwrap();
     assert!(received.try_recv().is_err(), "{}", running.stderr());
@@ -110,8 +110,8 @@ fn a_failed_notification_is_retried() {
     for _ in 0..3 {
         received.recv_timeout(HANGS).unwrap();
     }
-    assert!(running.stderr().contains("it answered 503"), "{}", running.stderr());
-    assert_eq!(running.stderr().matches("it answered 503").count(), 1, "logged once for all attempts");
+    assert!(running.stderr().contains("HTTP status 503"), "{}", running.stderr());
+    assert_eq!(running.stderr().matches("HTTP status 503").count(), 1, "logged once for all attempts");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_missing_process_is_reported_with_the_existing_names() {
     let (scene, running) = sidecar("signal HUP no-such-process-here");
     change(&scene, "test-password-1");
     // Outside of a container other processes exist; their names help to correct the annotation.
-    let said = "there is no process \"no-such-process-here\"; there are ";
+    let said = "process \"no-such-process-here\" not found; running: ";
     poll_until(HANGS, "the message is logged", || running.stderr().contains(said));
 }
 

@@ -142,7 +142,7 @@ fn without_the_watch_permission_it_polls_and_logs_that_once() {
     }
     let said = sidecar.running.stderr();
     assert_eq!(said.matches("verbs: [watch]").count(), 1, "{said}");
-    assert_has(&said, &["it is read at least every 100ms instead"]);
+    assert_has(&said, &["polling it at least every 100ms instead"]);
     sidecar.scene.server.allow_watch(Kind::Secret, "prod", "db");
     sidecar.is_watching();
     sidecar.follows("test-password-3");
@@ -172,7 +172,7 @@ fn a_deleted_secret_keeps_its_files_and_delays_no_other() {
     let sidecar = Sidecar::start(scene, &[]);
     sidecar.waits("two watches are open", || sidecar.scene.server.open_watches() == 2);
     sidecar.scene.server.delete(Kind::Secret, "prod", "more");
-    sidecar.waits("the deletion is told", || sidecar.running.stderr().contains("its files stay as they are"));
+    sidecar.waits("the deletion is told", || sidecar.running.stderr().contains("keeping its files"));
     sidecar.follows("test-password-1");
     assert_eq!(sidecar.scene.read("more/a"), "1");
     sidecar.scene.server.put_secret("prod", "more", &[("a", b"2")]);
@@ -312,7 +312,7 @@ fn an_edit_with_an_unreadable_source_delays_nothing() {
     let sidecar = Sidecar::start(Scene::plain(), &["--follow-annotations", "--on-delete", "clear"]);
     sidecar.waits("the Secret and the pod are watched", || sidecar.scene.server.open_watches() == 2);
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "late")]);
-    sidecar.waits("it is missed", || sidecar.running.stderr().contains("the credentials stay as they are"));
+    sidecar.waits("it is missed", || sidecar.running.stderr().contains("keeping the current credentials"));
     sidecar.follows("test-password-1");
     sidecar.scene.server.put_secret("prod", "late", &[("a", b"1")]);
     sidecar.waits("the edit is applied", || sidecar.scene.read("more/a") == "1");
@@ -343,7 +343,7 @@ fn an_edit_that_cannot_be_rendered_delays_nothing() {
     sidecar.waits("the Secret and the pod are watched", || sidecar.scene.server.open_watches() == 2);
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "db"), ("more.keys", "nokey")]);
     sidecar.waits("the edit is rejected", || sidecar.running.stderr().contains("key nokey not found"));
-    sidecar.waits("it is kept", || sidecar.running.stderr().contains("the credentials stay as they are"));
+    sidecar.waits("it is kept", || sidecar.running.stderr().contains("keeping the current credentials"));
     sidecar.follows("test-password-1");
     sidecar.scene.annotate(&[("db.secret", "db"), ("more.secret", "db"), ("more.keys", "password")]);
     sidecar.waits("the edit is applied", || sidecar.scene.read("more/password") == "test-password-1");

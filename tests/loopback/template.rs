@@ -71,7 +71,7 @@ fn a_missing_template_is_reported_like_a_missing_source() {
     let scene = Scene::new(&base);
     let finished = scene.init(&["--timeout", "300ms"]);
     assert_code(&finished, 3);
-    assert_has(&finished.stderr, &["credential db: ConfigMap prod/templates: ", "make what is missing"]);
+    assert_has(&finished.stderr, &["credential db: ConfigMap prod/templates: ", "create the missing object"]);
     scene.annotate(&[&base[..], &[("db.optional", "true")]].concat());
     let finished = scene.init(&[]);
     assert_code(&finished, 0);

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::run::{Running, cpu_time, poll_until};
 
@@ -59,7 +59,12 @@ pub(crate) fn listening(running: &Running) -> Option<SocketAddr> {
     log.split_once("listening on ")?.1.split_once('\n')?.0.parse().ok()
 }
 
-/// Sends the bytes and returns the whole response.
+/// A time as the metrics have it.
+pub(crate) fn unix_time(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+/// All that comes back for these bytes.
 pub(crate) fn exchange(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PROMPT)).unwrap();

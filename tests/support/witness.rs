@@ -2,9 +2,9 @@
 //! requests as the back-off allows, and hardly any processor time in between.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::health::{Health, Metrics};
+use super::health::{Health, Metrics, unix_time};
 use super::run::poll_every;
 
 /// The files and metrics must be right this soon after a fault: the longest back-off is 30 s, and a request that began
@@ -27,7 +27,7 @@ const LOOPS: f64 = 2.0;
 /// The requests of one loop when nothing fails and a few objects change.
 const ORDINARY: f64 = 10.0;
 
-pub(crate) const STALENESS: &str = "podcreds_staleness_seconds";
+pub(crate) const STALE_SINCE: &str = "podcreds_stale_since_timestamp_seconds";
 pub(crate) const ROTATIONS: &str = "podcreds_rotations_total";
 pub(crate) const WATCH_RESTARTS: &str = "podcreds_watch_restarts_total";
 pub(crate) const REFUSED: &str = "podcreds_failures_total{reason=\"api_refused\"}";
@@ -39,7 +39,7 @@ const UNTOUCHED: [&str; 4] = [
     "podcreds_failures_total{reason=\"annotations\"}",
     "podcreds_failures_total{reason=\"render\"}",
     "podcreds_failures_total{reason=\"volume\"}",
-    "podcreds_syncs_total{result=\"failed\"}",
+    "podcreds_syncs_total{result=\"failure\"}",
 ];
 
 /// The counter of responses with this status, or of requests without a response for `error`.
@@ -61,6 +61,7 @@ pub(crate) struct Witness<'a> {
     /// The longest time between two requests of a loop while nothing fails.
     cadence: Duration,
     came: Instant,
+    came_at: f64,
     before: Metrics,
     cpu: Duration,
     asked: u32,
@@ -70,27 +71,29 @@ impl<'a> Witness<'a> {
     /// Starts while nothing fails. Each loop sends a request at least every `cadence`.
     #[track_caller]
     pub(crate) fn new(health: &'a Health, cadence: Duration) -> Self {
-        poll_every(INTERVAL, RECOVERS, "nothing is stale before", || health.metrics().get(STALENESS) == 0.0);
+        poll_every(INTERVAL, RECOVERS, "nothing is stale before", || {
+            health.metrics().get(STALE_SINCE) == 0.0
+        });
         let (cpu, asked, came) = (health.cpu_time(), health.asked(), Instant::now());
-        Self { health, cadence, came, before: health.metrics(), cpu, asked }
+        let came_at = unix_time(SystemTime::now());
+        Self { health, cadence, came, came_at, before: health.metrics(), cpu, asked }
     }
 
     /// Waits until the files are reported stale and each of these counters has risen. Then checks for `time` that this
-    /// stays so and that the staleness is as old as the fault.
+    /// stays so with that the time of the fault.
     #[track_caller]
     pub(crate) fn tells(&self, counters: &[&str], time: Duration) {
         let mut now = self.before.clone();
         poll_every(INTERVAL, RECOVERS, &format!("it is stale, with {counters:?}"), || {
             now = self.health.metrics();
-            now.get(STALENESS) > 0.0 && counters.iter().all(|counter| self.rise(&now, counter) > 0.0)
+            now.get(STALE_SINCE) > 0.0 && counters.iter().all(|counter| self.rise(&now, counter) > 0.0)
         });
-        assert!(now.get(STALENESS) <= self.came.elapsed().as_secs_f64(), "it is older than the fault");
-        let (seen, first, rotations) = (Instant::now(), now.get(STALENESS), now.get(ROTATIONS));
+        let (seen, since, rotations) = (Instant::now(), now.get(STALE_SINCE), now.get(ROTATIONS));
+        let range = self.came_at..=unix_time(SystemTime::now());
+        assert!(range.contains(&since), "stale since {since}, and the fault came within {range:?}");
         poll_every(INTERVAL, time + RECOVERS, "the fault has lasted", || {
-            let least = first + seen.elapsed().as_secs_f64();
             now = self.health.metrics();
-            let (stale, most) = (now.get(STALENESS), self.came.elapsed().as_secs_f64());
-            assert!((least..=most).contains(&stale), "stale for {stale} s, not {least} to {most}: {now:?}");
+            assert_eq!(now.get(STALE_SINCE), since, "the first failure still holds: {now:?}");
             assert_eq!(now.get(ROTATIONS), rotations, "nothing can be known of a change");
             seen.elapsed() >= time
         });
@@ -106,7 +109,7 @@ impl<'a> Witness<'a> {
         let mut now = self.before.clone();
         poll_every(INTERVAL, RECOVERS, &format!("nothing is stale after {rotations} rotations"), || {
             now = self.health.metrics();
-            now.get(STALENESS) == 0.0 && self.rise(&now, ROTATIONS) >= rotations as f64
+            now.get(STALE_SINCE) == 0.0 && self.rise(&now, ROTATIONS) >= rotations as f64
         });
         assert_eq!(self.rise(&now, ROTATIONS), rotations as f64, "{now:?}");
         for counter in UNTOUCHED {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use log::{info, warn};
@@ -21,6 +21,7 @@ use crate::kube::{
     Server,
 };
 use crate::object::{ClusterId, ClusterRef, ObjectRef};
+use crate::thread::lock;
 
 /// Makes the configuration of a cluster. It is called when the cluster is first used, again after a failure, and when one of its
 /// kubeconfigs changes.
@@ -112,7 +113,7 @@ impl Cluster {
     /// kubeconfig cannot be used, the previous client stays in use.
     fn client(&self, cluster: &ClusterRef) -> Result<Arc<Client>, Cause> {
         // The slot is only ever replaced as a whole, so that a panic cannot leave it inconsistent.
-        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = lock(&self.slot);
         let stamps: Vec<_> = self.files.iter().map(|file| FileStamp::stat(file)).collect();
         if let Some(slot) = &*slot
             && slot.stamps == stamps

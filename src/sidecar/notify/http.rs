@@ -1,16 +1,16 @@
-//! A notice by HTTP. Any 2xx is taken for "understood".
+//! Notifications by HTTP. Any 2xx status is a success.
 
 use std::time::Duration;
 
 use ureq::Agent;
 
-use crate::sidecar::notify::Notice;
+use crate::sidecar::notify::Notification;
 
-/// The bound on one attempt.
+/// For one attempt.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(crate) fn post(url: &str, notice: &Notice) -> Result<(), String> {
-    let body = serde_json::to_string(notice).map_err(|error| error.to_string())?;
+pub(crate) fn post(url: &str, notification: &Notification) -> Result<(), String> {
+    let body = serde_json::to_string(notification).map_err(|error| error.to_string())?;
     check(agent().post(url).header("content-type", "application/json").send(body))
 }
 
@@ -25,7 +25,7 @@ fn agent() -> Agent {
         .max_redirects_will_error(false)
         .http_status_as_error(false)
         .timeout_global(Some(TIMEOUT))
-        // An answer is small, and not read.
+        // Only the status of the response is read.
         .input_buffer_size(4096)
         .output_buffer_size(4096)
         .user_agent(concat!("podcreds/", env!("CARGO_PKG_VERSION")))
@@ -36,7 +36,7 @@ fn agent() -> Agent {
 fn check(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<(), String> {
     match result {
         Ok(response) if response.status().is_success() => Ok(()),
-        Ok(response) => Err(format!("it answered {}", response.status())),
+        Ok(response) => Err(format!("HTTP status {}", response.status())),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -1,5 +1,5 @@
-//! What is done after a rotation: each application is told in the background, by a thread of its own, until it has
-//! taken the notice. A dead application holds nothing up. Rotations that come while it is told become one more notice.
+//! Notifies applications after a rotation (`.on-change`). Each application has a thread that retries until the notification
+//! succeeds, so a dead application delays nothing else. Rotations during the retries are merged into one notification.
 
 mod http;
 mod process;
@@ -7,125 +7,128 @@ mod process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::sleep;
 use std::time::Duration;
 
-use log::{debug, info, warn};
+use log::{Level, info, log, warn};
 use serde::Serialize;
 
 use crate::credential::{Credential, OnChange};
 use crate::kube::Backoff;
 use crate::telemetry::Health;
+use crate::thread::{lock, spawn};
 use crate::volume::Volume;
 
-/// The most that is waited between attempts.
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
-/// Enough for an HTTP request.
-const STACK: usize = 256 * 1024;
+/// Maximum delay between attempts.
+const MAX_DELAY: Duration = Duration::from_secs(30);
 
-/// What an application is told. No value is in it.
+/// The content of a notification. It contains no value of a Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Notice {
-    /// The credentials that have changed, in order of name.
+pub(crate) struct Notification {
+    /// The names of the changed credentials.
     pub(crate) credentials: BTreeSet<String>,
-    /// The pod, where its name is known.
+    /// `None` with an annotations file, as the pod's name is then unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pod: Option<String>,
-    /// The pod's namespace.
     pub(crate) namespace: String,
-    /// The version that holds the change.
+    /// The version of the volume that has the change.
     pub(crate) version: String,
 }
 
-/// All applications that are told.
+/// The applications to notify.
 pub(crate) struct Notifier {
-    slots: BTreeMap<OnChange, Arc<Slot>>,
+    mailboxes: BTreeMap<OnChange, Arc<Mailbox>>,
     health: Arc<Health>,
 }
 
-/// The notice that an application has not taken yet.
+/// The pending notification of one application.
 #[derive(Default)]
-struct Slot {
-    content: Mutex<Content>,
-    filled: Condvar,
+struct Mailbox {
+    message: Mutex<Message>,
+    changed: Condvar,
 }
 
 #[derive(Default)]
-struct Content {
-    pending: Option<Notice>,
-    /// Nobody wants this any more.
-    gone: bool,
+struct Message {
+    pending: Option<Notification>,
+    /// Set when edited annotations do not name this application any more.
+    cancelled: bool,
 }
 
 impl Notifier {
-    /// Starts a thread for each thing that the credentials want done. `volume` is where files are touched.
+    /// Starts a thread for each application that the credentials name. `volume` has the files for `touch`.
     pub(crate) fn start(credentials: &[Credential], volume: &Path, health: Arc<Health>) -> Self {
-        let mut notifier = Self { slots: BTreeMap::new(), health };
-        notifier.adopt(credentials, volume);
+        let mut notifier = Self { mailboxes: BTreeMap::new(), health };
+        notifier.apply(credentials, volume);
         notifier
     }
 
-    /// Starts what other credentials want done, and ends what none wants any more.
-    pub(crate) fn adopt(&mut self, credentials: &[Credential], volume: &Path) {
-        self.slots.retain(|target, slot| {
+    /// Starts threads for the applications that other credentials name, and ends those that only earlier ones named.
+    pub(crate) fn apply(&mut self, credentials: &[Credential], volume: &Path) {
+        self.mailboxes.retain(|target, mailbox| {
             let keep = credentials.iter().any(|credential| credential.on_change.as_ref() == Some(target));
             if !keep {
-                slot.lock().gone = true;
-                slot.filled.notify_one();
+                mailbox.lock().cancelled = true;
+                mailbox.changed.notify_one();
             }
             keep
         });
         for target in credentials.iter().filter_map(|credential| credential.on_change.as_ref()) {
-            if !self.slots.contains_key(target) {
-                let slot = start(target.clone(), volume.to_owned(), Arc::clone(&self.health));
-                self.slots.insert(target.clone(), slot);
+            if !self.mailboxes.contains_key(target) {
+                let mailbox = start(target.clone(), volume.to_owned(), Arc::clone(&self.health));
+                self.mailboxes.insert(target.clone(), mailbox);
             }
         }
     }
 
-    /// Notes that these credentials have changed. What was noted before and is not told yet becomes part of it.
-    pub(crate) fn notify<'a>(&self, changed: impl Iterator<Item = &'a Credential>, notice: &Notice) {
-        let mut named = BTreeMap::<&OnChange, BTreeSet<String>>::new();
+    /// Queues a notification of changed credentials. It is merged with one that is still pending.
+    pub(crate) fn notify<'a>(
+        &self,
+        changed: impl Iterator<Item = &'a Credential>,
+        notification: &Notification,
+    ) {
+        let mut targets = BTreeMap::<&OnChange, BTreeSet<String>>::new();
         for credential in changed {
             if let Some(target) = &credential.on_change {
-                named.entry(target).or_default().insert(credential.name.to_string());
+                targets.entry(target).or_default().insert(credential.name.to_string());
             }
         }
-        for (target, credentials) in named {
-            if let Some(slot) = self.slots.get(target) {
-                let notice = slot.merge(Notice { credentials, ..notice.clone() }, false);
-                slot.lock().pending = Some(notice);
-                slot.filled.notify_one();
+        for (target, credentials) in targets {
+            if let Some(mailbox) = self.mailboxes.get(target) {
+                let notification = mailbox.merge(Notification { credentials, ..notification.clone() }, false);
+                mailbox.lock().pending = Some(notification);
+                mailbox.changed.notify_one();
             }
         }
     }
 }
 
-impl Slot {
-    fn lock(&self) -> MutexGuard<'_, Content> {
-        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+impl Mailbox {
+    fn lock(&self) -> MutexGuard<'_, Message> {
+        lock(&self.message)
     }
 
-    /// Waits for a notice; none when there will be no more.
-    fn take(&self) -> Option<Notice> {
-        let mut content = self.lock();
+    /// Waits for a notification. Returns `None` when it was cancelled.
+    fn take(&self) -> Option<Notification> {
+        let mut message = self.lock();
         loop {
-            if content.gone {
+            if message.cancelled {
                 return None;
             }
-            match content.pending.take() {
-                Some(notice) => return Some(notice),
-                None => content = self.filled.wait(content).unwrap_or_else(PoisonError::into_inner),
+            match message.pending.take() {
+                Some(notification) => return Some(notification),
+                None => message = self.changed.wait(message).unwrap_or_else(PoisonError::into_inner),
             }
         }
     }
 
-    /// This notice together with the one that waits. Which of them is the newer says whose version it has.
-    fn merge(&self, notice: Notice, waiting_is_newer: bool) -> Notice {
+    /// Merges a notification with the pending one. The newer one decides the version.
+    fn merge(&self, notification: Notification, pending_is_newer: bool) -> Notification {
         match self.lock().pending.take() {
-            None => notice,
-            Some(waiting) => {
-                let (mut newer, older) = if waiting_is_newer { (waiting, notice) } else { (notice, waiting) };
+            None => notification,
+            Some(pending) => {
+                let (mut newer, older) =
+                    if pending_is_newer { (pending, notification) } else { (notification, pending) };
                 newer.credentials.extend(older.credentials);
                 newer
             }
@@ -133,51 +136,44 @@ impl Slot {
     }
 }
 
-fn start(target: OnChange, volume: PathBuf, health: Arc<Health>) -> Arc<Slot> {
-    let slot = Arc::new(Slot::default());
-    let taken = Arc::clone(&slot);
+fn start(target: OnChange, volume: PathBuf, health: Arc<Health>) -> Arc<Mailbox> {
+    let mailbox = Arc::new(Mailbox::default());
+    let shared = Arc::clone(&mailbox);
     let name = target.to_string();
-    let started = thread::Builder::new()
-        .name("notify".into())
-        .stack_size(STACK)
-        .spawn(move || tell(&taken, &target, &volume, &health));
-    if let Err(error) = started {
-        warn!("{name} will not be done: no thread can be started: {error}");
+    if let Err(error) = spawn("notify", move || run(&shared, &target, &volume, &health)) {
+        warn!("{name}: cannot start a thread: {error}; this application is not notified");
     }
-    slot
+    mailbox
 }
 
-/// Tells one application, until nobody wants that any more.
-fn tell(slot: &Slot, target: &OnChange, volume: &Path, health: &Health) {
+/// Notifies one application of all rotations, until it is cancelled.
+fn run(mailbox: &Mailbox, target: &OnChange, volume: &Path, health: &Health) {
     let name = target.to_string();
-    let mut backoff = Backoff::up_to(LONGEST_DELAY);
-    while let Some(mut notice) = slot.take() {
-        let mut said = String::new();
-        while let Err(reason) = attempt(target, &notice, volume) {
-            health.not_told(&name);
-            let delay = backoff.delay();
-            if said == reason {
-                debug!("{target}: {reason}");
-            } else {
-                warn!("{target}: {reason}; trying again until it works");
-                said = reason;
-            }
-            thread::sleep(delay);
-            if slot.lock().gone {
-                health.need_not_be_told(&name);
+    let mut backoff = Backoff::up_to(MAX_DELAY);
+    while let Some(mut notification) = mailbox.take() {
+        let mut last_reason = String::new();
+        while let Err(reason) = attempt(target, &notification, volume) {
+            health.notify_failed(&name);
+            let level = if last_reason == reason { Level::Debug } else { Level::Warn };
+            log!(level, bundle = notification.version.as_str(); "{target}: {reason}; retrying until it succeeds");
+            last_reason = reason;
+            sleep(backoff.delay());
+            if mailbox.lock().cancelled {
+                health.notify_cancelled(&name);
                 return;
             }
-            notice = slot.merge(notice, true);
+            notification = mailbox.merge(notification, true);
         }
         backoff.reset();
-        health.told(&name);
-        info!("{target}: done for version {}", notice.version);
+        health.notified(&name);
+        let version = notification.version.as_str();
+        info!(bundle = version; "{target}: notified of version {version}");
     }
 }
 
-fn attempt(target: &OnChange, notice: &Notice, volume: &Path) -> Result<(), String> {
+fn attempt(target: &OnChange, notification: &Notification, volume: &Path) -> Result<(), String> {
     match target {
-        OnChange::Post(url) => http::post(url, notice),
+        OnChange::Post(url) => http::post(url, notification),
         OnChange::Get(url) => http::get(url),
         OnChange::Signal { signal, process } => process::signal(*signal, process),
         OnChange::Touch(path) => {
@@ -191,28 +187,31 @@ fn attempt(target: &OnChange, notice: &Notice, volume: &Path) -> Result<(), Stri
 mod tests {
     use super::*;
 
-    fn notice(credential: &str, version: &str) -> Notice {
+    fn notification(credential: &str, version: &str) -> Notification {
         let credentials = BTreeSet::from([credential.to_owned()]);
-        Notice { credentials, pod: None, namespace: "prod".into(), version: version.into() }
+        Notification { credentials, pod: None, namespace: "prod".into(), version: version.into() }
     }
 
     #[test]
-    fn what_comes_while_something_is_untold_becomes_one_notice_of_the_newest_version() {
-        let slot = Slot::default();
-        assert_eq!(slot.merge(notice("a", "1"), true), notice("a", "1"));
-        slot.lock().pending = Some(notice("b", "2"));
-        let merged = slot.merge(notice("a", "1"), true);
+    fn rotations_during_a_notification_are_merged_into_one_of_the_newest_version() {
+        let mailbox = Mailbox::default();
+        assert_eq!(mailbox.merge(notification("a", "1"), true), notification("a", "1"));
+        mailbox.lock().pending = Some(notification("b", "2"));
+        let merged = mailbox.merge(notification("a", "1"), true);
         assert_eq!(merged.version, "2");
         assert_eq!(merged.credentials, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
-        assert!(slot.lock().pending.is_none());
-        slot.lock().gone = true;
-        assert!(slot.take().is_none());
+        assert!(mailbox.lock().pending.is_none());
+        mailbox.lock().cancelled = true;
+        assert!(mailbox.take().is_none());
     }
 
     #[test]
-    fn a_notice_is_small_json_without_values() {
-        let json =
-            serde_json::to_string(&Notice { pod: Some("app-0".into()), ..notice("db", "..2026") }).unwrap();
+    fn a_notification_is_small_json_without_values() {
+        let json = serde_json::to_string(&Notification {
+            pod: Some("app-0".into()),
+            ..notification("db", "..2026")
+        })
+        .unwrap();
         assert_eq!(json, r#"{"credentials":["db"],"pod":"app-0","namespace":"prod","version":"..2026"}"#);
     }
 }

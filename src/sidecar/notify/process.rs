@@ -1,5 +1,5 @@
-//! A notice by signal, to a process that is found by its name. Containers see each other's processes where the pod sets
-//! `shareProcessNamespace`.
+//! Notifications by signal, to processes that are found by their name. With `shareProcessNamespace`, the containers of a pod see
+//! each other's processes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,18 +11,18 @@ use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_si
 use crate::credential::SignalName;
 use crate::text::{Quoted, one_line};
 
-/// Sends the signal to every process of this name whose parent is not of this name too: to a server and not to its
-/// workers. Our own process is never one of them.
+/// Sends the signal to the processes of this name whose parent has a different name: to a server, not to its workers. Never
+/// signals podcreds itself.
 pub(crate) fn signal(signal: SignalName, name: &str) -> Result<(), String> {
     let found: Vec<_> = processes().filter(|pid| is_named(*pid, name)).collect();
     let tops = found.iter().filter(|pid| parent(**pid).is_none_or(|parent| !found.contains(&parent)));
-    let (mut told, mut failure) = (0, None);
+    let (mut signalled, mut failure) = (0, None);
     for pid in tops {
-        // The descriptor stays with the process that has the number now; after it is opened, the name is looked at again.
+        // A pid may be reused. The descriptor refers to one process, whose name is checked again once it is open.
         let process = match pidfd_open(*pid, PidfdFlags::empty()) {
             Err(errno @ (Errno::NOSYS | Errno::PERM)) => {
                 return Err(format!(
-                    "this kernel, or the container's seccomp profile, has no pidfd_open ({errno})"
+                    "pidfd_open is not available ({errno}): the kernel or the container's seccomp profile lacks it"
                 ));
             }
             opened => opened,
@@ -31,21 +31,21 @@ pub(crate) fn signal(signal: SignalName, name: &str) -> Result<(), String> {
             if is_named(*pid, name) { pidfd_send_signal(&process, number(signal)) } else { Err(Errno::SRCH) }
         });
         match sent {
-            Ok(()) => told += 1,
-            // It has ended meanwhile.
+            Ok(()) => signalled += 1,
+            // The process has ended.
             Err(Errno::SRCH) => {}
             Err(errno) => {
                 let number = pid.as_raw_nonzero();
                 failure = Some(format!(
-                    "process {number} cannot be sent a signal ({errno}): both containers must run as one user"
+                    "cannot signal process {number} ({errno}): run both containers as the same user"
                 ));
             }
         }
     }
-    match (told, failure) {
+    match (signalled, failure) {
         (0, Some(failure)) => Err(failure),
-        (0, None) => Err(unseen(name)),
-        // Who was told must not be told again because of another.
+        (0, None) => Err(not_found(name)),
+        // A retry would signal the successful processes again.
         (_, Some(failure)) => {
             warn!("{failure}");
             Ok(())
@@ -54,21 +54,21 @@ pub(crate) fn signal(signal: SignalName, name: &str) -> Result<(), String> {
     }
 }
 
-/// How many names of processes a message shows.
+/// Maximum number of process names in a message.
 const SHOWN: usize = 8;
 
-fn unseen(name: &str) -> String {
-    // Without a shared namespace the sidecar itself is the first process, and there is no other.
+fn not_found(name: &str) -> String {
+    // Without a shared namespace the sidecar itself is process 1, and the only one.
     if getpid().is_init() {
         return format!(
-            "there is no process {}, and none of other containers: the pod must set shareProcessNamespace: true",
+            "process {} not found: set shareProcessNamespace: true in the pod, so that podcreds sees the processes of other containers",
             Quoted(name)
         );
     }
     let names: BTreeSet<_> =
         processes().filter_map(|pid| fs::read_to_string(proc(pid, "comm")).ok()).collect();
     let names: Vec<_> = names.iter().take(SHOWN).map(|name| one_line(name.trim_end(), 16)).collect();
-    format!("there is no process {}; there are {}", Quoted(name), names.join(", "))
+    format!("process {} not found; running: {}", Quoted(name), names.join(", "))
 }
 
 fn proc(pid: Pid, file: &str) -> String {
@@ -83,9 +83,9 @@ fn processes() -> impl Iterator<Item = Pid> {
     names.filter_map(|name| Pid::from_raw(name.parse().ok()?)).filter(|pid| *pid != getpid())
 }
 
-/// Whether a process has this name, as the kernel knows it (its first 15 bytes) or as it was started.
+/// Whether a process has this name: as the kernel stores it (the first 15 bytes), or as the base name of its command line.
 fn is_named(pid: Pid, name: &str) -> bool {
-    // What has ended and was not waited for yet cannot be told anything.
+    // A zombie cannot handle a signal.
     if matches!(status(pid).map(|(state, _)| state), None | Some('Z' | 'X')) {
         return false;
     }
@@ -100,8 +100,8 @@ fn parent(pid: Pid) -> Option<Pid> {
     status(pid)?.1
 }
 
-/// The state of a process and its parent: the third and fourth field of `/proc/PID/stat`. The second is a name in
-/// parentheses that may hold anything.
+/// The state of a process and its parent: the third and fourth field of `/proc/PID/stat`. The second field is a name in
+/// parentheses that may contain any character.
 fn status(pid: Pid) -> Option<(char, Option<Pid>)> {
     let stat = fs::read_to_string(proc(pid, "stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;

@@ -1,45 +1,44 @@
-//! Which Events become objects, as client-go decides it: what happens again is counted, many that are alike are combined,
-//! and there are never more than a few in a while.
+//! Decides which Events become objects, as client-go does: repetitions increase a count, many similar Events are combined, and
+//! each reason has a rate limit.
 //! Source: <https://github.com/kubernetes/client-go/blob/master/tools/record/events_cache.go>
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::kube::TokenBucket;
-use crate::telemetry::events::{Happening, What};
+use crate::telemetry::events::{EventReason, PendingEvent};
 
-/// How many Events there may be at once, and how often one more.
+/// The rate limit of each reason: Events at once, and the time until one more.
 const BURST: u32 = 25;
 const INTERVAL: Duration = Duration::from_secs(300);
-/// How many of one kind may say something different within this time; others are combined.
-const DIFFERENT: usize = 9;
+/// How many different messages of one reason may follow each other within this time; further ones are combined.
+const MAX_DIFFERENT: usize = 9;
 const SIMILAR_FOR: Duration = Duration::from_secs(600);
-/// How many are remembered, to be counted.
-const REMEMBERED: usize = 64;
-/// What stands before the message of those that are combined.
+/// Maximum number of Events whose repetitions are counted.
+const MAX_KNOWN: usize = 64;
+/// The prefix of a combined message, as in client-go.
 const COMBINED: &str = "(combined from similar events): ";
 
-/// An Event that is there, or shall be.
+/// An Event with the number of its repetitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct AggregatedEvent {
     pub(crate) message: String,
     pub(crate) count: u32,
     pub(crate) first: SystemTime,
     pub(crate) last: SystemTime,
 }
 
-/// What was recorded lately.
 pub(crate) struct Correlator {
-    /// One for each kind, so that many of one do not keep out another.
-    buckets: [TokenBucket; What::COUNT],
-    groups: Vec<Group>,
-    /// By what it is, and by its message unless it is a combined one; the latest at the end.
-    remembered: VecDeque<((What, Option<String>), Known)>,
+    /// One for each reason, so that many Events of one reason do not suppress another.
+    buckets: [TokenBucket; EventReason::COUNT],
+    groups: Vec<SimilarEvents>,
+    /// By reason and message; a combined Event has no message here. The latest Event is the last.
+    known: VecDeque<((EventReason, Option<String>), AggregatedEvent)>,
 }
 
-/// What was said of one kind.
-struct Group {
-    what: What,
+/// The recent messages of one reason.
+struct SimilarEvents {
+    reason: EventReason,
     messages: BTreeSet<String>,
     last: Instant,
 }
@@ -49,37 +48,47 @@ impl Correlator {
         Self {
             buckets: std::array::from_fn(|_| TokenBucket::new(BURST, INTERVAL, now)),
             groups: Vec::new(),
-            remembered: VecDeque::new(),
+            known: VecDeque::new(),
         }
     }
 
-    /// The Event for this: a new one, or with `counts` one that is there with its new count. None if there are too many.
-    pub(crate) fn take(&mut self, happening: &Happening, counts: bool, now: Instant) -> Option<Known> {
-        let Happening { what, message, at, .. } = happening;
-        let is_combined = self.is_one_of_many(*what, message, now);
-        let key = (*what, (!is_combined).then(|| message.clone()));
+    /// Returns the Event to record: a new one, or with `counts` a known one with its new count. `None` if the rate limit is
+    /// exceeded.
+    pub(crate) fn admit(
+        &mut self,
+        pending: &PendingEvent,
+        counts: bool,
+        now: Instant,
+    ) -> Option<AggregatedEvent> {
+        let PendingEvent { reason, message, at, .. } = pending;
+        let is_combined = self.is_one_of_many(*reason, message, now);
+        let key = (*reason, (!is_combined).then(|| message.clone()));
         let message = if is_combined { format!("{COMBINED}{message}") } else { message.clone() };
-        let position = self.remembered.iter().position(|(known, _)| *known == key);
-        let before = position.and_then(|position| self.remembered.remove(position)).filter(|_| counts);
-        let known = match before {
-            Some((_, before)) => {
-                Known { message, count: before.count.saturating_add(1), first: before.first, last: *at }
-            }
-            None => Known { message, count: 1, first: *at, last: *at },
+        let position = self.known.iter().position(|(known, _)| *known == key);
+        let before = position.and_then(|position| self.known.remove(position)).filter(|_| counts);
+        let event = match before {
+            Some((_, before)) => AggregatedEvent {
+                message,
+                count: before.count.saturating_add(1),
+                first: before.first,
+                last: *at,
+            },
+            None => AggregatedEvent { message, count: 1, first: *at, last: *at },
         };
-        if self.remembered.len() == REMEMBERED {
-            self.remembered.pop_front();
+        if self.known.len() == MAX_KNOWN {
+            self.known.pop_front();
         }
-        self.remembered.push_back((key, known.clone()));
-        self.buckets[*what as usize].take(now).then_some(known)
+        self.known.push_back((key, event.clone()));
+        self.buckets[*reason as usize].take(now).then_some(event)
     }
 
-    /// Whether this kind has said so many different things lately that one more is combined with others.
-    fn is_one_of_many(&mut self, what: What, message: &str, now: Instant) -> bool {
+    /// Notes the message. Returns whether its reason has had so many different messages recently that this one is combined with
+    /// others.
+    fn is_one_of_many(&mut self, reason: EventReason, message: &str, now: Instant) -> bool {
         self.groups.retain(|group| now.saturating_duration_since(group.last) <= SIMILAR_FOR);
-        let position = self.groups.iter().position(|group| group.what == what);
+        let position = self.groups.iter().position(|group| group.reason == reason);
         let position = position.unwrap_or_else(|| {
-            self.groups.push(Group { what, messages: BTreeSet::new(), last: now });
+            self.groups.push(SimilarEvents { reason, messages: BTreeSet::new(), last: now });
             self.groups.len() - 1
         });
         let group = &mut self.groups[position];
@@ -87,7 +96,7 @@ impl Correlator {
         if group.messages.contains(message) {
             return false;
         }
-        let is_one_of_many = group.messages.len() >= DIFFERENT;
+        let is_one_of_many = group.messages.len() >= MAX_DIFFERENT;
         if !is_one_of_many {
             group.messages.insert(message.to_owned());
         }
@@ -99,78 +108,80 @@ impl Correlator {
 mod tests {
     use super::*;
 
-    fn happening(what: What, message: &str, second: u64) -> Happening {
-        Happening {
+    fn pending(reason: EventReason, message: &str, second: u64) -> PendingEvent {
+        PendingEvent {
             until: Instant::now(),
-            what,
+            reason,
             message: message.to_owned(),
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
         }
     }
 
     #[test]
-    fn what_happens_again_is_counted_from_its_first_time() {
+    fn a_repetition_increases_the_count_and_keeps_the_first_time() {
         let start = Instant::now();
         let mut correlator = Correlator::new(start);
-        let mut take =
-            |what, message, second| correlator.take(&happening(what, message, second), true, start).unwrap();
-        take(What::Rotated, "db", 1);
-        assert_eq!(take(What::Rotated, "other", 2).count, 1);
-        assert_eq!(take(What::Failed, "db", 3).count, 1);
-        let again = take(What::Rotated, "db", 4);
+        let mut admit = |reason, message, second| {
+            correlator.admit(&pending(reason, message, second), true, start).unwrap()
+        };
+        admit(EventReason::Rotated, "db", 1);
+        assert_eq!(admit(EventReason::Rotated, "other", 2).count, 1);
+        assert_eq!(admit(EventReason::Failed, "db", 3).count, 1);
+        let again = admit(EventReason::Rotated, "db", 4);
         let time = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        assert_eq!(again, Known { message: "db".into(), count: 2, first: time(1), last: time(4) });
+        assert_eq!(again, AggregatedEvent { message: "db".into(), count: 2, first: time(1), last: time(4) });
     }
 
     #[test]
-    fn many_that_say_different_things_are_combined_until_it_was_quiet_for_a_while() {
+    fn many_different_messages_are_combined_until_a_quiet_period() {
         let start = Instant::now();
         let mut correlator = Correlator::new(start);
-        let mut take = |message: &str, second| {
+        let mut admit = |message: &str, second| {
             let now = start + Duration::from_secs(second);
-            correlator.take(&happening(What::Failed, message, second), true, now).unwrap()
+            correlator.admit(&pending(EventReason::Failed, message, second), true, now).unwrap()
         };
         for number in 0..9 {
-            assert_eq!(take(&number.to_string(), 0).message, number.to_string());
+            assert_eq!(admit(&number.to_string(), 0).message, number.to_string());
         }
-        assert_eq!(take("10", 600).message, format!("{COMBINED}10"));
-        let combined = take("11", 1200);
+        assert_eq!(admit("10", 600).message, format!("{COMBINED}10"));
+        let combined = admit("11", 1200);
         assert_eq!((combined.message, combined.count), (format!("{COMBINED}11"), 2));
-        assert_eq!(take("8", 1200).message, "8");
-        assert_eq!(take("12", 1801).message, "12");
+        assert_eq!(admit("8", 1200).message, "8");
+        assert_eq!(admit("12", 1801).message, "12");
     }
 
     #[test]
-    fn there_are_never_more_than_a_burst_and_one_in_an_interval() {
+    fn each_reason_is_limited_to_a_burst_and_one_more_in_each_interval() {
         let start = Instant::now();
         let mut correlator = Correlator::new(start);
         let mut taken =
-            |after| correlator.take(&happening(What::Rotated, "db", 0), true, start + after).is_some();
+            |after| correlator.admit(&pending(EventReason::Rotated, "db", 0), true, start + after).is_some();
         assert_eq!((0..100).filter(|_| taken(Duration::ZERO)).count(), 25);
         assert_eq!([taken(INTERVAL), taken(INTERVAL)], [true, false]);
     }
 
     #[test]
-    fn only_so_many_are_remembered() {
+    fn the_number_of_known_events_is_bounded() {
         let start = Instant::now();
         let mut correlator = Correlator::new(start);
         for number in 0..1000 {
             let now = start + SIMILAR_FOR * 2 * number;
-            correlator.take(&happening(What::Rotated, &number.to_string(), 0), true, now);
+            correlator.admit(&pending(EventReason::Rotated, &number.to_string(), 0), true, now);
         }
-        assert_eq!(correlator.remembered.len(), REMEMBERED);
+        assert_eq!(correlator.known.len(), MAX_KNOWN);
         assert_eq!(correlator.groups.len(), 1);
-        let again = correlator.take(&happening(What::Rotated, "999", 0), true, start + SIMILAR_FOR * 4000);
-        assert_eq!(again.map(|known| known.count), Some(2));
+        let again =
+            correlator.admit(&pending(EventReason::Rotated, "999", 0), true, start + SIMILAR_FOR * 4000);
+        assert_eq!(again.map(|event| event.count), Some(2));
     }
 
     #[test]
-    fn where_nothing_may_be_counted_each_is_a_new_one() {
+    fn without_counting_each_repetition_is_a_new_event() {
         let start = Instant::now();
         let mut correlator = Correlator::new(start);
         for second in 1..3 {
-            let known = correlator.take(&happening(What::Rotated, "db", second), false, start).unwrap();
-            assert_eq!((known.count, known.first), (1, known.last));
+            let event = correlator.admit(&pending(EventReason::Rotated, "db", second), false, start).unwrap();
+            assert_eq!((event.count, event.first), (1, event.last));
         }
     }
 }

@@ -1,101 +1,101 @@
-//! Events on the pod itself, so that `kubectl describe pod` shows how its credentials are. Recorded in the background:
-//! nothing waits for them, and nothing fails because of them.
+//! Events on the pod itself, so that `kubectl describe pod` shows the state of its credentials. A thread records them in the
+//! background; no other part of the sidecar waits for an Event or fails because of one.
 //!
-//! What is recorded goes through a correlator, which keeps many of a kind from becoming many objects.
+//! A correlator combines similar Events, so that they do not fill the namespace.
 
 mod correlator;
 
 use std::mem::{self, Discriminant};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::thread;
+use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
-use log::{debug, warn};
+use log::{Level, warn};
 
 use crate::kube::{Backoff, Cause, Client, Deadline, Error, Event};
+use crate::log_object::log_object;
 use crate::object::{Kind, ObjectRef};
 use crate::telemetry::Health;
-use crate::telemetry::events::correlator::{Correlator, Known};
+use crate::telemetry::events::correlator::{AggregatedEvent, Correlator};
 use crate::text::one_line;
+use crate::thread::spawn;
 
-/// How many are held while the API server cannot be reached; what comes then is dropped.
-const HELD: usize = 64;
-/// The longest message, in characters: what `events.k8s.io` takes.
+/// Maximum number of Events that wait to be recorded. While the queue is full, new Events are dropped.
+const QUEUE: usize = 64;
+/// Maximum length of a message, in characters: the limit of `events.k8s.io`.
 const MESSAGE_LIMIT: usize = 1024;
-/// The most that is waited between attempts.
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
-/// How long is tried to record one. The API server itself forgets Events after an hour.
-const TRIED_FOR: Duration = Duration::from_secs(3600);
-/// How long it is not tried again to count Events where that is forbidden.
+/// Maximum delay between attempts.
+const MAX_DELAY: Duration = Duration::from_secs(30);
+/// How long to retry one Event. The API server itself deletes Events after an hour.
+const RETRY_FOR: Duration = Duration::from_secs(3600);
+/// How long not to try `patch` again after it was forbidden.
 const NO_PATCH_FOR: Duration = Duration::from_secs(600);
-/// Enough for TLS and JSON.
-const STACK: usize = 256 * 1024;
 
-/// What happened.
+/// The reason of an Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum What {
-    /// The first bundle is out.
+pub(crate) enum EventReason {
+    /// The first files are written.
     Written,
-    /// Another bundle took its place.
+    /// A bundle replaced an earlier one.
     Rotated,
-    /// Something that keeps the files from being current.
+    /// A failure keeps the files from being current.
     Failed,
-    /// The files have not been known to be current for a while.
+    /// The files may have been out of date for longer than `--stale-after`.
     Stale,
-    /// They are again.
+    /// A failure is over.
     Current,
-    /// An application could not be told of a rotation for a while.
-    NotTold,
-    /// It was told after all.
-    Told,
+    /// An application could not be notified of a rotation for longer than `--stale-after`.
+    NotifyFailed,
+    /// Such a notification has succeeded.
+    Notified,
 }
 
-impl What {
+impl EventReason {
     const COUNT: usize = 7;
 
-    /// As one word, for `--field-selector reason=…`.
-    pub(crate) fn reason(self) -> &'static str {
+    /// The value for `--field-selector reason=…`.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Written => "CredentialsWritten",
             Self::Rotated => "CredentialsRotated",
             Self::Failed => "CredentialsFailed",
             Self::Stale => "CredentialsStale",
             Self::Current => "CredentialsCurrent",
-            Self::NotTold => "ApplicationNotTold",
-            Self::Told => "ApplicationTold",
+            Self::NotifyFailed => "NotifyFailed",
+            Self::Notified => "Notified",
         }
     }
 
     fn is_warning(self) -> bool {
-        matches!(self, Self::Failed | Self::Stale | Self::NotTold)
+        matches!(self, Self::Failed | Self::Stale | Self::NotifyFailed)
     }
 }
 
-/// Where is told what happens: to the API server, or to nobody.
+/// Records Events, unless they are disabled.
 #[derive(Clone, Debug)]
 pub(crate) struct Events {
-    sender: Option<SyncSender<Happening>>,
+    /// `None` if Events are disabled.
+    sender: Option<SyncSender<PendingEvent>>,
     health: Arc<Health>,
 }
 
-/// What happened, and when.
+/// An Event that waits to be recorded.
 #[derive(Debug)]
-struct Happening {
-    what: What,
+struct PendingEvent {
+    reason: EventReason,
     message: String,
     at: SystemTime,
-    /// When it is no longer tried to record it.
+    /// When to stop retrying.
     until: Instant,
 }
 
 impl Events {
-    /// Tells nobody.
     pub(crate) fn off(health: Arc<Health>) -> Self {
         Self { sender: None, health }
     }
 
-    /// Tells the API server of this pod, whose uid is asked for where it is not given.
+    /// Records Events for this pod. Without a `uid`, reads it from the pod.
     pub(crate) fn start(
         client: Arc<Client>,
         pod: ObjectRef,
@@ -103,7 +103,7 @@ impl Events {
         timeout: Duration,
         health: Arc<Health>,
     ) -> Self {
-        let (sender, happenings) = mpsc::sync_channel(HELD);
+        let (sender, pending) = mpsc::sync_channel(QUEUE);
         let recorder = Recorder {
             client,
             pod,
@@ -111,29 +111,26 @@ impl Events {
             timeout,
             correlator: Correlator::new(Instant::now()),
             no_patch_until: None,
-            said: None,
-            said_too_many: false,
+            last_failure: None,
+            is_limited: false,
             health: Arc::clone(&health),
         };
-        let thread = thread::Builder::new().name("events".into()).stack_size(STACK);
-        match thread.spawn(move || recorder.run(&happenings)) {
+        match spawn("events", move || recorder.run(&pending)) {
             Ok(_) => Self { sender: Some(sender), health },
             Err(error) => {
-                warn!("no Events are recorded: no thread can be started: {error}");
+                warn!("cannot record Events: cannot start a thread: {error}");
                 Self::off(health)
             }
         }
     }
 
-    /// Has it recorded, at some time. No value may be in the message.
-    pub(crate) fn record(&self, what: What, message: &str) {
+    /// Queues an Event. The message must not contain a value of a Secret.
+    pub(crate) fn record(&self, reason: EventReason, message: &str) {
         let Some(sender) = &self.sender else { return };
         let message = one_line(message, MESSAGE_LIMIT);
-        if sender
-            .try_send(Happening { what, message, at: SystemTime::now(), until: Instant::now() + TRIED_FOR })
-            .is_err()
-        {
-            self.health.event(false);
+        let (at, until) = (SystemTime::now(), Instant::now() + RETRY_FOR);
+        if sender.try_send(PendingEvent { reason, message, at, until }).is_err() {
+            self.health.count_event(false);
         }
     }
 }
@@ -142,93 +139,99 @@ struct Recorder {
     client: Arc<Client>,
     pod: ObjectRef,
     uid: Option<String>,
-    /// The bound on one attempt.
+    /// For one attempt.
     timeout: Duration,
     correlator: Correlator,
-    /// Until when an Event that is there is not counted once more, because that is forbidden: each time is an Event of its
-    /// own.
+    /// Until when to create an Event for each repetition, because `patch` is forbidden.
     no_patch_until: Option<Instant>,
-    /// Why none could be recorded the last time, without the names in it.
-    said: Option<Discriminant<Cause>>,
-    /// Whether it was said that there are too many.
-    said_too_many: bool,
+    /// The kind of the last failure, which is logged once.
+    last_failure: Option<Discriminant<Cause>>,
+    /// Whether the rate limit was logged since an Event was last admitted.
+    is_limited: bool,
     health: Arc<Health>,
 }
 
 impl Recorder {
-    fn run(mut self, happenings: &Receiver<Happening>) {
-        while let Ok(happening) = happenings.recv() {
-            let recorded = match self.correlator.take(&happening, self.may_patch(), Instant::now()) {
-                Some(known) => {
-                    self.said_too_many = false;
-                    self.record(&happening, &known)
+    fn run(mut self, queue: &Receiver<PendingEvent>) {
+        while let Ok(pending) = queue.recv() {
+            let is_recorded = match self.correlator.admit(&pending, self.may_patch(), Instant::now()) {
+                Some(event) => {
+                    self.is_limited = false;
+                    self.record(&pending, &event)
                 }
                 None => {
-                    if !self.said_too_many {
-                        warn!("too many Events with reason {}: some are left out", happening.what.reason());
+                    if !self.is_limited {
+                        warn!("too many Events with reason {}: dropping some", pending.reason.name());
                     }
-                    self.said_too_many = true;
+                    self.is_limited = true;
                     false
                 }
             };
-            self.health.event(recorded);
+            self.health.count_event(is_recorded);
         }
     }
 
-    /// Tries until it is recorded, or until that is of no use.
-    fn record(&mut self, happening: &Happening, known: &Known) -> bool {
-        let mut backoff = Backoff::up_to(LONGEST_DELAY);
+    /// Retries until the Event is recorded or cannot be. Returns whether it was recorded.
+    fn record(&mut self, pending: &PendingEvent, event: &AggregatedEvent) -> bool {
+        let mut backoff = Backoff::up_to(MAX_DELAY);
         loop {
-            let Err(error) = self.attempt(happening.what, known) else {
-                self.said = None;
+            let Err(error) = self.attempt(pending.reason, event) else {
+                self.last_failure = None;
                 return true;
             };
             let is_lost = error.is_forbidden() || error.is_not_found() || error.is_final();
-            let reason = Some(mem::discriminant(&error.cause));
-            if reason == self.said {
-                debug!("{error}");
-            } else {
-                let rest = if is_lost { "the Event is left out" } else { "trying again" };
-                warn!("{error}; {rest}");
-                self.said = reason;
-            }
-            if is_lost || Instant::now() > happening.until {
+            let failure = Some(mem::discriminant(&error.cause));
+            let level = if failure == self.last_failure { Level::Debug } else { Level::Warn };
+            let next = if is_lost { "dropping the Event" } else { "retrying" };
+            log_object!(level, error.object(), "{error}; {next}");
+            self.last_failure = failure;
+            if is_lost || Instant::now() > pending.until {
                 return false;
             }
-            thread::sleep(backoff.delay().max(error.retry_after().unwrap_or_default().min(TRIED_FOR)));
+            sleep(backoff.delay().max(error.retry_after().unwrap_or_default().min(RETRY_FOR)));
         }
     }
 
-    fn attempt(&mut self, what: What, known: &Known) -> Result<(), Error> {
+    fn attempt(&mut self, reason: EventReason, aggregated: &AggregatedEvent) -> Result<(), Error> {
         if self.uid.is_none() {
             self.uid = Some(self.client.uid(&self.pod, self.deadline())?);
         }
-        if known.count > 1 && self.may_patch() {
-            let Known { count, last, message, .. } = known;
-            match self.client.count_event(&self.name(known.first), *count, *last, message, self.deadline()) {
-                // The API server has forgotten it: it is created again, with its count.
+        if aggregated.count > 1 && self.may_patch() {
+            let AggregatedEvent { count, last, message, .. } = aggregated;
+            match self.client.count_event(
+                &self.name(aggregated.first),
+                *count,
+                *last,
+                message,
+                self.deadline(),
+            ) {
+                // The API server has deleted it: create it again, with its count.
                 Err(error) if error.is_not_found() => {}
                 Err(error) if error.is_forbidden() => {
                     if self.no_patch_until.is_none() {
-                        warn!("{error}; each time is an Event of its own");
+                        log_object!(
+                            Level::Warn,
+                            error.object(),
+                            "{error}; recording each repetition as a new Event"
+                        );
                     }
                     self.no_patch_until = Some(Instant::now() + NO_PATCH_FOR);
                 }
                 counted => return counted,
             }
         }
-        let anew = Known { count: 1, first: known.last, ..known.clone() };
-        let known = if self.may_patch() { known } else { &anew };
+        let single = AggregatedEvent { count: 1, first: aggregated.last, ..aggregated.clone() };
+        let aggregated = if self.may_patch() { aggregated } else { &single };
         let event = Event {
-            object: &self.name(known.first),
+            object: &self.name(aggregated.first),
             pod: &self.pod,
             uid: self.uid.as_deref().unwrap_or_default(),
-            is_warning: what.is_warning(),
-            reason: what.reason(),
-            message: &known.message,
-            count: known.count,
-            first: known.first,
-            last: known.last,
+            is_warning: reason.is_warning(),
+            reason: reason.name(),
+            message: &aggregated.message,
+            count: aggregated.count,
+            first: aggregated.first,
+            last: aggregated.last,
         };
         self.client.create_event(&event, self.deadline())
     }
@@ -241,7 +244,7 @@ impl Recorder {
         Deadline::after(self.timeout)
     }
 
-    /// The name of an Event that happened first at this time: the pod's and the time, as client-go has it.
+    /// The name of an Event that first happened at this time: the pod's name and the time, as in client-go.
     fn name(&self, first: SystemTime) -> ObjectRef {
         let time = first.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.pod.numbered(Kind::Event, time.as_nanos())

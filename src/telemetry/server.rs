@@ -1,14 +1,13 @@
-//! A small HTTP server for probes and scrapes: one thread, few connections, none of which can hold up another.
+//! A small HTTP server for probes and scrapes: one thread, few connections, and no connection delays another.
 //!
-//! All sockets are non-blocking, and one `poll` waits for all of them. A connection has a bound on its time from the moment
-//! it is accepted, whatever it does; when there are too many, the oldest makes room, so that clients that say nothing
-//! cannot keep the kubelet out.
+//! All sockets are non-blocking, and one `poll` waits for all of them. A connection is closed a fixed time after it was accepted.
+//! When there are too many connections, the oldest one is closed, so that silent clients cannot lock out the kubelet.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::thread;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -16,26 +15,23 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::telemetry::Health;
 use crate::telemetry::request::{self, HEADER_LIMIT};
+use crate::thread::spawn;
 
-/// The most connections at a time.
+/// Maximum number of open connections.
 const CONNECTIONS: usize = 16;
-/// How long a connection lasts from being accepted, whatever comes and goes on it.
+/// Maximum age of a connection.
 const LIFETIME: Duration = Duration::from_secs(5);
-/// The most that is read after the answer, in bytes, so that closing does not cut it off.
+/// Maximum number of bytes that are drained after the response.
 const DRAIN_LIMIT: usize = 64 * 1024;
-/// How long nobody is accepted after that has failed, as when there are no descriptors left.
+/// Pause after a failed accept, for example for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
-/// What the thread needs; a default would reserve 2 MiB.
-const STACK: usize = 64 * 1024;
-/// The bytes that are read at once.
+/// Bytes per read.
 const CHUNK: usize = 2 * 1024;
 
-/// Where to listen.
+/// The value of `--listen`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Listen {
-    /// Nowhere.
     Off,
-    /// At this address.
     At(SocketAddr),
 }
 
@@ -43,7 +39,7 @@ impl Listen {
     /// Reads `ADDRESS:PORT`, `:PORT` for all addresses, or `off`.
     ///
     /// # Errors
-    /// What else it should be.
+    /// The accepted forms.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text == "off" {
             return Ok(Self::Off);
@@ -52,22 +48,24 @@ impl Listen {
             Some(port) => port.parse().ok().map(|port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))),
             None => text.parse().ok(),
         };
-        address.map(Self::At).ok_or_else(|| "write [::]:8081, 127.0.0.1:8081, :8081 or off".to_owned())
+        address.map(Self::At).ok_or_else(|| {
+            "expected an address with its port, such as [::]:8081, 127.0.0.1:8081 or :8081, or off".to_owned()
+        })
     }
 }
 
-/// An address that cannot be listened on.
+/// The address cannot be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {cause}")]
+#[error("--listen: cannot listen on {address}: {cause}; choose another address, or off")]
 pub(crate) struct Error {
     address: SocketAddr,
     cause: io::Error,
 }
 
-/// Answers from `health`, on a thread of its own, for as long as the process lives.
+/// Starts the server on its own thread. It runs as long as the process.
 ///
 /// # Errors
-/// If the address cannot be bound or the thread not be started.
+/// If the address cannot be bound or the thread cannot be started.
 pub(crate) fn start(listen: Listen, health: Arc<Health>) -> Result<(), Error> {
     let Listen::At(address) = listen else { return Ok(()) };
     let error = |cause| Error { address, cause };
@@ -75,20 +73,16 @@ pub(crate) fn start(listen: Listen, health: Arc<Health>) -> Result<(), Error> {
     listener.set_nonblocking(true).map_err(error)?;
     let bound = listener.local_addr().map_err(error)?;
     let server = Server { listener, health, connections: VecDeque::new(), accept_from: None };
-    thread::Builder::new()
-        .name("health".to_owned())
-        .stack_size(STACK)
-        .spawn(move || server.run())
-        .map_err(error)?;
+    spawn("health", move || server.run()).map_err(error)?;
     info!("listening on {bound}");
     Ok(())
 }
 
-/// All IPv6 addresses are those of IPv4 too on Linux; where there is no IPv6, only those of IPv4.
+/// On Linux the unspecified IPv6 address includes IPv4. Without IPv6, the unspecified IPv4 address replaces it.
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).or_else(|error| match (address.ip(), error.kind()) {
         (IpAddr::V6(Ipv6Addr::UNSPECIFIED), kind) if kind != ErrorKind::AddrInUse => {
-            // Where this fails too, the first reason may be the better one.
+            // If both fail, the first error is about the address that the user gave.
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).map_err(|_| error)
         }
         _ => Err(error),
@@ -98,24 +92,24 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 struct Server {
     listener: TcpListener,
     health: Arc<Health>,
-    /// In the order in which they came.
+    /// Oldest first.
     connections: VecDeque<Connection>,
-    /// When accepting goes on after it has failed.
+    /// When to accept again after a failure.
     accept_from: Option<Instant>,
 }
 
 impl Server {
     fn run(mut self) {
         loop {
-            if let Err(error) = self.step() {
-                warn!("probes and scrapes cannot be answered: {error}");
-                thread::sleep(PAUSE);
+            if let Err(error) = self.poll_once() {
+                warn!("cannot serve probes and scrapes: {error}");
+                sleep(PAUSE);
             }
         }
     }
 
-    /// Waits until something can be done or is over, and does it.
-    fn step(&mut self) -> io::Result<()> {
+    /// Waits until a socket is ready or a connection expires, and handles that.
+    fn poll_once(&mut self) -> io::Result<()> {
         let now = Instant::now();
         self.accept_from = self.accept_from.filter(|from| *from > now);
         let ends = self.connections.iter().map(|connection| connection.ends);
@@ -129,17 +123,17 @@ impl Server {
             Err(rustix::io::Errno::INTR) => return Ok(()),
             result => result?,
         };
-        let happened: Vec<_> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
+        let ready: Vec<_> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
 
         let now = Instant::now();
-        let mut happened = happened.into_iter();
-        let arrived = happened.next().unwrap_or_default();
+        let mut ready = ready.into_iter();
+        let has_new = ready.next().unwrap_or_default();
         let health = &self.health;
         self.connections.retain_mut(|connection| {
-            let goes_on = !happened.next().unwrap_or_default() || connection.go_on(health);
-            goes_on && connection.ends > now
+            let stays_open = !ready.next().unwrap_or_default() || connection.on_ready(health);
+            stays_open && connection.ends > now
         });
-        if arrived && self.accept_from.is_none() {
+        if has_new && self.accept_from.is_none() {
             self.accept();
         }
         Ok(())
@@ -168,11 +162,11 @@ struct Connection {
 }
 
 enum Phase {
-    /// What has come of the header.
+    /// The part of the header that has arrived.
     Reading(Vec<u8>),
-    /// What is left of the answer.
+    /// The rest of the response.
     Writing(Vec<u8>),
-    /// How much is still read, until the client closes too: an answer is lost where what was sent stays unread.
+    /// Drains up to this many bytes of the request, so that closing does not send RST and discard the response.
     Draining(usize),
 }
 
@@ -190,10 +184,10 @@ impl Connection {
         Self { stream, ends: Instant::now() + LIFETIME, phase: Phase::Reading(Vec::new()) }
     }
 
-    /// Reads or writes once what can be; says whether anything is left to do.
-    fn go_on(&mut self, health: &Health) -> bool {
+    /// Reads or writes once. Returns whether the connection stays open.
+    fn on_ready(&mut self, health: &Health) -> bool {
         match self.advance(health) {
-            Ok(goes_on) => goes_on,
+            Ok(stays_open) => stays_open,
             Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
         }
     }
@@ -209,15 +203,15 @@ impl Connection {
                 }
                 received.extend_from_slice(&chunk[..count]);
                 let cut_off = || (count == 0).then(request::bad_request);
-                if let Some(answer) = request::answer(received, health).or_else(cut_off) {
-                    self.phase = Phase::Writing(answer);
+                if let Some(response) = request::respond_to(received, health).or_else(cut_off) {
+                    self.phase = Phase::Writing(response);
                 }
                 Ok(true)
             }
-            Phase::Writing(answer) => {
-                let count = self.stream.write(answer)?;
-                answer.drain(..count);
-                if answer.is_empty() {
+            Phase::Writing(response) => {
+                let count = self.stream.write(response)?;
+                response.drain(..count);
+                if response.is_empty() {
                     self.stream.shutdown(Shutdown::Write)?;
                     self.phase = Phase::Draining(DRAIN_LIMIT);
                 }
@@ -237,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read() {
+    fn addresses_are_parsed() {
         let at = |text: &str| Ok(Listen::At(text.parse().unwrap()));
         assert_eq!(Listen::parse("[::]:8081"), at("[::]:8081"));
         assert_eq!(Listen::parse(":8081"), at("[::]:8081"));

@@ -1,20 +1,19 @@
-//! What another bundle means to whom.
+//! The credentials whose files differ between two bundles.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::credential::Credential;
 
-/// The credentials whose files have changed.
-pub(crate) struct Rotation<'a> {
+pub(crate) struct ChangeSet<'a> {
     rotated: Vec<&'a Credential>,
-    /// Those whose files are gone, because a source is.
+    /// Credentials whose files were removed, because a source was deleted.
     cleared: Vec<&'a Credential>,
 }
 
-impl<'a> Rotation<'a> {
-    /// Finds them by the paths that have changed. `is_cleared` says whether a source of a credential is gone.
-    pub(crate) fn of(
+impl<'a> ChangeSet<'a> {
+    /// Finds the credentials of the changed paths. `is_cleared` returns whether a source of a credential was deleted.
+    pub(crate) fn new(
         credentials: &'a [Credential],
         changed: &BTreeSet<String>,
         is_cleared: impl Fn(&Credential) -> bool,
@@ -25,28 +24,27 @@ impl<'a> Rotation<'a> {
         Self { rotated, cleared }
     }
 
-    /// Whether an application has something new to read. It would not start again where its files were cleared away.
+    /// Whether an application has new files to read. After files were only removed, a restarted application could not start.
     pub(crate) fn has_new_files(&self) -> bool {
         !self.rotated.is_empty()
     }
 
-    /// All of them.
     pub(crate) fn credentials(&self) -> impl Iterator<Item = &'a Credential> {
         self.rotated.iter().chain(&self.cleared).copied()
     }
 }
 
-impl fmt::Display for Rotation<'_> {
-    /// `rotated a, b; cleared c`; of edited annotations nothing else may be left.
+impl fmt::Display for ChangeSet<'_> {
+    /// `rotated a, b; cleared c`. Both are empty if edited annotations only dropped credentials.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        for (what, credentials) in [("rotated", &self.rotated), ("cleared", &self.cleared)] {
+        for (verb, credentials) in [("rotated", &self.rotated), ("cleared", &self.cleared)] {
             let names: Vec<_> = credentials.iter().map(|credential| credential.name.to_string()).collect();
             if !names.is_empty() {
-                write!(f, "{separator}{what} {}", names.join(", "))?;
+                write!(f, "{separator}{verb} {}", names.join(", "))?;
                 separator = "; ";
             }
         }
-        f.write_str(if separator.is_empty() { "removed what no annotation names" } else { "" })
+        f.write_str(if separator.is_empty() { "removed files that no annotation names" } else { "" })
     }
 }

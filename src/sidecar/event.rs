@@ -1,0 +1,81 @@
+//! The messages that wake the controller, and the queue that carries them.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::time::Instant;
+
+use crate::credential::Credential;
+use crate::kube::{Error, Object};
+use crate::object::{ClusterRef, ObjectRef};
+use crate::telemetry::Reason;
+
+/// Maximum number of queued events: more than there are watch, fetch and reload threads, so that a sender waits only while one
+/// object changes many times during a single step of the controller.
+const QUEUE: usize = 1024;
+
+/// Creates the queue of the controller.
+///
+/// A full queue blocks its senders, and cannot deadlock, because the controller never waits for a sender:
+///
+/// - The senders with `send` are the threads that watch, fetch and reload. They send without a lock held, and the controller
+///   never joins them.
+/// - The controller itself never sends with `send`. [`Event::StatusChanged`] may come from any thread, the controller included:
+///   it is sent with `try_send` and dropped if the queue is full, as the controller checks the status after each event anyway.
+/// - When the controller ends, it drops the receiver, and `send` returns an error.
+pub(crate) fn queue() -> (SyncSender<Event>, Receiver<Event>) {
+    mpsc::sync_channel(QUEUE)
+}
+
+pub(crate) enum Event {
+    /// An object may have changed.
+    Changed(Change),
+    /// Objects of one cluster were read.
+    Fetched(FetchBatch),
+    /// The pod's annotations were read again.
+    Reloaded(Box<AnnotationsUpdate>),
+    /// A watch has begun to fail, or has recovered.
+    StatusChanged,
+}
+
+/// An object that may have changed, and when that was noticed.
+pub(crate) struct Change {
+    pub(crate) object: ObjectRef,
+    pub(crate) at: Instant,
+}
+
+/// The results of reading objects of one cluster.
+pub(crate) struct FetchBatch {
+    /// `None` means the local cluster.
+    pub(crate) cluster: ClusterRef,
+    pub(crate) results: Vec<Fetched>,
+}
+
+/// The result of reading one object.
+pub(crate) struct Fetched {
+    pub(crate) object: ObjectRef,
+    /// When its change was noticed; `None` if it was read for another reason.
+    pub(crate) noticed: Option<Instant>,
+    pub(crate) started: Instant,
+    pub(crate) result: Result<Object, Error>,
+}
+
+/// The result of reading the annotations again.
+pub(crate) enum AnnotationsUpdate {
+    Unchanged,
+    /// The annotations have changed, and all objects that they newly name were read.
+    Edited(NewSpec),
+    /// The annotations are wrong, or they or an object that they newly name could not be read.
+    Failed {
+        reason: Reason,
+        message: String,
+        /// Whether a retry is pointless until the annotations are edited again.
+        is_final: bool,
+    },
+}
+
+/// The credentials of edited annotations, with the objects that they newly name.
+pub(crate) struct NewSpec {
+    pub(crate) credentials: Vec<Credential>,
+    /// `None` means that an optional object does not exist.
+    pub(crate) fetched: BTreeMap<ObjectRef, Option<Object>>,
+}
