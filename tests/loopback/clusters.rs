@@ -321,7 +321,7 @@ fn a_replaced_kubeconfig_is_reloaded() {
     two.hub.drop_connections();
     two.put_hub_password("test-password-2");
     arrives("test-password-2");
-    poll_until(HANGS, "it is told", || running.stderr().contains("keeping the previous configuration"));
+    poll_until(HANGS, "the log says so", || running.stderr().contains("keeping the previous configuration"));
     assert!(!running.stderr().contains("test-token"), "{}", running.stderr());
 }
 

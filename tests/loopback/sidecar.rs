@@ -172,7 +172,7 @@ fn a_deleted_secret_keeps_its_files_and_delays_no_other() {
     let sidecar = Sidecar::start(scene, &[]);
     sidecar.waits("two watches are open", || sidecar.scene.server.open_watches() == 2);
     sidecar.scene.server.delete(Kind::Secret, "prod", "more");
-    sidecar.waits("the deletion is told", || sidecar.running.stderr().contains("keeping its files"));
+    sidecar.waits("the deletion is logged", || sidecar.running.stderr().contains("keeping its files"));
     sidecar.follows("test-password-1");
     assert_eq!(sidecar.scene.read("more/a"), "1");
     sidecar.scene.server.put_secret("prod", "more", &[("a", b"2")]);
@@ -285,7 +285,7 @@ fn no_log_message_shows_a_value() {
     poll_until(HANGS, "the missing key is logged", || running.stderr().contains("not found in Secret"));
     scene.server.fail_on("watch=true", Fault::Body(format!("{{\"type\":\"{PASSWORD}\"}}\n")), Times::Always);
     scene.server.drop_connections();
-    poll_until(HANGS, "the broken line is told", || running.stderr().contains("invalid watch event"));
+    poll_until(HANGS, "the broken line is logged", || running.stderr().contains("invalid watch event"));
     assert!(!running.stderr().contains(PASSWORD), "{}", running.stderr());
 }
 

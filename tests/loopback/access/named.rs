@@ -58,7 +58,7 @@ fn a_missing_or_broken_kubeconfig_or_unknown_context_is_reported() {
             vec!["--kubeconfig", config, "--context", "tset"],
             ["context \"tset\" not found", "did you mean \"test\"?"],
         ),
-        (vec!["--kubeconfig", config, "--user", "nobody"], ["user \"nobody\" not found", config]),
+        (vec!["--kubeconfig", config, "--user", "stranger"], ["user \"stranger\" not found", config]),
         (vec!["--kubeconfig", config, "--cluster", "prod"], ["cluster \"prod\" not found", config]),
         (vec!["--kubeconfig", config, "--namespace", "A b"], ["--namespace: ", "\"A b\""]),
     ] {
