@@ -216,7 +216,7 @@ fn a_hanging_read_does_not_delay_other_clusters() {
         sidecar.local_follows(&format!("test-password-{number}"));
     }
     let said = sidecar.running.stderr();
-    assert!(!said.contains("hub: https"), "all of them came while the hub's answer was waited for: {said}");
+    assert!(!said.contains("hub: https"), "all changes arrived while the hub's response was pending: {said}");
     sidecar.waits("the hub's change arrives", || sidecar.two.own.read("far/password") == "test-password-far");
 }
 
@@ -394,7 +394,7 @@ fn a_missing_ca_file_is_reported_and_read_once_it_exists() {
     fs::write(&ca, pem).unwrap();
     sidecar.waits("the sidecar is ready", || sidecar.health.status("/readyz") == 200);
     sidecar.hub_follows("test-password-1");
-    assert_has(&sidecar.running.stderr(), &["cluster hub (The Hub, eu-1) is https://127.0.0.1:"]);
+    assert_has(&sidecar.running.stderr(), &["cluster hub (The Hub, eu-1): API server https://127.0.0.1:"]);
 }
 
 #[test]

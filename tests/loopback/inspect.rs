@@ -258,7 +258,7 @@ fn an_unreadable_subject_is_an_error() {
     let finished = inspect(&scene, &["none"]);
     assert_code(&finished, 3);
     assert_has(&finished.stderr, &["Pod prod/none: pods \"none\" not found"]);
-    assert!(!finished.stderr.contains("host name"), "{}", finished.stderr);
+    assert!(!finished.stderr.contains("hostname"), "{}", finished.stderr);
 
     let mut command = scene.command(&["inspect"]);
     command.env_remove("POD_NAME");
