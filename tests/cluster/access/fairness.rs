@@ -116,7 +116,7 @@ fn requests_that_the_server_rejects_are_retried_after_the_delay_that_it_sends() 
     let holders = SeatHolders::fill_seats(&laptop, webhook);
 
     let finished = laptop.init_fails(&["--timeout", "3s"], 4, &[REFUSAL]);
-    let delay = finished.stderr.split_once("retrying in ").and_then(|(_, rest)| rest.split_once(" s "));
+    let delay = finished.stderr.split_once("retrying in ").and_then(|(_, rest)| rest.split_once(" s"));
     let delay: f64 = delay.unwrap_or_else(|| panic!("{}", finished.stderr)).0.parse().unwrap();
     assert!(delay >= 1.0, "{}", finished.stderr);
 

@@ -131,7 +131,7 @@ fn the_server_certificate_is_verified_against_tls_server_name() {
     assert!(matches!(finished.code, Some(2 | 4)), "{}", finished.stderr);
     put(json!({"insecure-skip-tls-verify": true}), false);
     let finished = laptop.init_succeeds(&[]);
-    assert!(finished.stderr.contains("WARN  the certificate of https://"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("WARN  TLS verification of https://"), "{}", finished.stderr);
 }
 
 #[test]
