@@ -11,7 +11,7 @@ use log::LevelFilter;
 use crate::cli::source_args::SourceArgs;
 use crate::credential::{PathError, RelativePath};
 use crate::inspect::{Target, TargetError};
-use crate::kube::config::duration::{duration, positive_duration, whole_seconds};
+use crate::kube::config::clusters_file::{duration, positive_duration, whole_seconds};
 use crate::telemetry::server::Listen;
 
 /// Where the volume is mounted.

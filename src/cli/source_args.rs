@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 
 use crate::annotations::DEFAULT_PREFIX;
 use crate::kube::config::clusters_file;
-use crate::kube::config::duration::positive_duration;
+use crate::kube::config::clusters_file::positive_duration;
 use crate::kube::config::in_cluster::SERVICE_ACCOUNT_DIR;
 
 /// Set on each flag: clap's `next_help_heading` would also apply to the flags after a flattened group.
