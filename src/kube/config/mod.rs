@@ -67,6 +67,8 @@ impl TlsName {
 pub(crate) struct TlsNameError;
 
 /// The address of an API server: always HTTPS, with a path if it is behind another server (such as Rancher).
+// http::Uri does not replace its parser, because it is laxer: it accepts a user with a password, a query, the port 0, ports that are
+// not numbers and braces in a path, and its errors do not tell which part is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server(Arc<Endpoint>);
 

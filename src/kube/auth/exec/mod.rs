@@ -246,17 +246,18 @@ fn exit_text(status: ExitStatus) -> String {
 }
 
 /// The largest output, in bytes: some hundreds of certificates.
-pub(crate) const OUTPUT_LIMIT: usize = 1024 * 1024;
+const OUTPUT_LIMIT: usize = 1024 * 1024;
 /// The bytes per read.
 const CHUNK: usize = 8 * 1024;
 /// How often to check whether a silent program has exited: if one of its children keeps its output open, nothing else shows it.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Runs a command whose standard output is a pipe.
+/// Runs a command whose standard output is a pipe. It polls instead of reading in a thread: a program that hangs, or whose children
+/// keep its output open, would block that thread forever.
 ///
 /// # Errors
 /// If it cannot be started, fails, prints too much or takes too long. In the last two cases it is killed.
-pub(crate) fn output(
+fn output(
     command: &mut Command,
     install_hint: Option<&str>,
     deadline: Deadline,

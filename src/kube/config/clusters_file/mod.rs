@@ -236,7 +236,7 @@ impl fmt::Display for Listed<'_> {
 /// The longest accepted duration: adding a longer one to the current time could overflow.
 const LONGEST_DURATION: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Parses a duration that may be zero.
+/// Parses a duration, such as `500ms`, `10s` or `1m30s`, that may be zero. The flags use the same syntax.
 pub(crate) fn duration(text: &str) -> Result<Duration, DurationError> {
     if humantime::parse_duration(text) == Ok(Duration::ZERO) {
         Ok(Duration::ZERO)
