@@ -9,8 +9,9 @@ use crate::commands::{exec, inspect, install, sidecar};
 use crate::kube::config::{clusters_file, in_cluster, kubeconfig};
 use crate::kube::{self, Class};
 use crate::object::ObjectRef;
+use crate::sync;
 use crate::telemetry::probe;
-use crate::{sync, volume};
+use crate::volume;
 
 /// The size in bytes above which the kubelet truncates a termination message.
 /// Source: <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
