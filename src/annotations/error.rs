@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::annotations::mapping_list::ListError;
+use crate::annotations::keys::ListError;
 use crate::credential::{
     Conflict, CredentialName, EngineError, FieldName, FieldNameError, ModeError, OnChangeError, PathError,
     RelativePath, ServicePortError, TemplateKeyError, UriTemplateError,

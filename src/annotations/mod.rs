@@ -5,8 +5,6 @@
 mod downward;
 mod error;
 mod keys;
-mod mapping_list;
-mod template;
 mod vault_db_injector;
 
 use std::collections::BTreeMap;
@@ -176,7 +174,7 @@ impl Group<'_> {
         let variables = vault_db_injector::read(&mut values);
         let (format, template) = match variables {
             Some(_) => (Format::Env, None),
-            None => template::read(&mut values, &scope.namespace, &keys, &literals),
+            None => keys::read_template(&mut values, &scope.namespace, &keys, &literals),
         };
         let env_export = read_env_export(&mut values, format);
         let file_format = env_export.as_ref().map_or(format, |export| export.file.format());
@@ -286,7 +284,7 @@ fn read_env_export(values: &mut Values<'_>, format: Format) -> Option<EnvExport>
 
 fn read_keys(text: &str) -> Result<KeyMapping, Problem> {
     let mut listed: Vec<(FieldName, FieldName)> = Vec::new();
-    for (field, key) in mapping_list::keys(text)? {
+    for (field, key) in keys::mappings(text)? {
         let field = FieldName::parse(field)?;
         if listed.iter().any(|(other, _)| *other == field) {
             return Err(Problem::DuplicateField { field });
@@ -298,7 +296,7 @@ fn read_keys(text: &str) -> Result<KeyMapping, Problem> {
 
 fn read_literals(text: &str) -> Result<Vec<(FieldName, SecretBytes)>, Problem> {
     let mut literals: Vec<(FieldName, SecretBytes)> = Vec::new();
-    for (field, value) in mapping_list::assignments(text)? {
+    for (field, value) in keys::assignments(text)? {
         if literals.iter().any(|(other, _)| *other == field) {
             return Err(Problem::DuplicateField { field });
         }

@@ -8,10 +8,10 @@ use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
-use crate::cli::source_args::SourceArgs;
+use crate::cli::cluster_access::SourceArgs;
 use crate::credential::{PathError, RelativePath};
 use crate::inspect::{Target, TargetError};
-use crate::kube::config::duration::{duration, positive_duration, whole_seconds};
+use crate::kube::config::clusters_file::{duration, positive_duration, whole_seconds};
 use crate::telemetry::server::Listen;
 
 /// Where the volume is mounted.
@@ -61,7 +61,7 @@ pub(crate) struct Args {
     pub(crate) log_format: LogFormat,
 
     /// File that receives the final error message too, if the file exists
-    // For the help alone: `raw_args::termination_log` reads the flag, because invalid arguments have a message too.
+    // For the help alone: `cli::termination_log` reads the flag, because invalid arguments have a message too.
     #[arg(long = "termination-log", global = true, help_heading = "Logging", value_name = "FILE", default_value = TERMINATION_LOG, env = TERMINATION_LOG_VARIABLE)]
     pub(crate) _termination_log: PathBuf,
 }

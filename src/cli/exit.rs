@@ -1,17 +1,17 @@
-//! How a failed run ends: its exit code, and the termination message that `kubectl describe pod` shows.
+//! How a failed run ends: its exit code, its message with what the user can do (the flags and manifest fields that the other layers
+//! do not know of), and the termination message that `kubectl describe pod` shows.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
 use crate::commands::{exec, inspect, install, sidecar};
-use crate::kube::config::clusters_file;
-use crate::kube::config::in_cluster;
-use crate::kube::config::kubeconfig;
+use crate::kube::config::{clusters_file, in_cluster, kubeconfig};
 use crate::kube::{self, Class};
 use crate::object::ObjectRef;
 use crate::sync;
 use crate::telemetry::probe;
+use crate::volume;
 
 /// The size in bytes above which the kubelet truncates a termination message.
 /// Source: <https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>
@@ -144,6 +144,60 @@ pub(crate) fn write_termination_log(path: &Path, message: &str) {
     }
 }
 
+/// The error with its remedy, as one sentence.
+pub(crate) fn message(error: &Error) -> String {
+    match remedy(error) {
+        Some(remedy) => format!("{error}; {remedy}"),
+        None => error.to_string(),
+    }
+}
+
+fn remedy(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::Sync(error) | Error::Sidecar(sidecar::Error::Sync(error)) => sync_remedy(error),
+        Error::Sidecar(sidecar::Error::Listen(_)) => Some("pass another address with --listen, or off"),
+        Error::Probe(probe::Error::Off) => Some("pass the address that the sidecar listens on with --listen"),
+        Error::Exec(error) => exec_remedy(error),
+        Error::Install(install::Error::Program(_)) => {
+            Some("the binary in the image needs a mode such as 0555, and /proc must be mounted")
+        }
+        _ => None,
+    }
+}
+
+fn sync_remedy(error: &sync::Error) -> Option<&'static str> {
+    match error {
+        sync::Error::NoAnnotations { .. } => Some("pass --allow-none to start without credentials"),
+        sync::Error::Volume(error) => volume_remedy(error),
+        _ => None,
+    }
+}
+
+/// The sidecar logs other volume errors too, which therefore carry their remedies themselves; these two end every command
+/// at its start.
+fn volume_remedy(error: &volume::Error) -> Option<&'static str> {
+    error
+        .is_not_a_volume()
+        .then_some("mount an emptyDir volume at this path, or pass another one with --volume")
+}
+
+fn exec_remedy(error: &exec::Error) -> Option<&'static str> {
+    match error {
+        exec::Error::Sync(error) => sync_remedy(error),
+        exec::Error::Volume(error) => volume_remedy(error),
+        exec::Error::Unpublished { .. } => Some(
+            "see the log of the container that runs podcreds init or sidecar on it, or pass --render to do without a volume",
+        ),
+        exec::Error::NoFiles { .. } => Some(
+            "give a credential .format env, or name the file with --env-file if its .path does not end in .env; pass --allow-none to start without variables",
+        ),
+        exec::Error::NoFile { .. } => Some(
+            "correct --env-file, or give a credential .format env and this .path; pass --allow-none to start without it",
+        ),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,5 +218,23 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         write_termination_log(file.path(), &"é".repeat(3000).replacen('é', "e", 1));
         assert_eq!(std::fs::read_to_string(file.path()).unwrap().len(), 4095);
+    }
+}
+
+#[cfg(test)]
+mod remedy_tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::volume::Volume;
+
+    #[test]
+    fn a_missing_volume_gets_a_remedy_that_names_the_flag() {
+        let error = Volume::open(Path::new("/missing/volume"), Duration::ZERO).unwrap_err();
+        assert_eq!(
+            message(&Error::Sync(error.into())),
+            "volume /missing/volume: does not exist; mount an emptyDir volume at this path, or pass another one with --volume"
+        );
     }
 }

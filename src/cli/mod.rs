@@ -1,5 +1,6 @@
-//! The command line. `args` and `source_args` define the flags, `raw_args` reads them, `settings` and `cluster_access` turn
-//! them into validated settings, `logging` sets up the log, `exit` and `remedy` report how a run ended.
+//! The command line. `args` and `cluster_access` define the flags, `settings` turns them into validated settings, `logging` sets up
+//! the log, `exit` reports how a run ended. This module reads the arguments and the environment as they are, even where clap
+//! rejects them.
 //!
 //! The environment is read here and nowhere else.
 
@@ -7,27 +8,25 @@ mod args;
 mod cluster_access;
 mod exit;
 mod logging;
-mod raw_args;
-mod remedy;
 mod settings;
-mod source_args;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::panic::Location;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::error::ErrorKind;
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, FromArgMatches};
 use log::{Level, error, info};
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::cli::args::{Command, ExecArgs};
+use crate::cli::args::{Args, Command, ExecArgs, TERMINATION_LOG, TERMINATION_LOG_VARIABLE};
 use crate::cli::exit::Error;
-use crate::commands;
-use crate::commands::exec;
+use crate::commands::{self, exec};
 use crate::log_object::log_object;
 use crate::sidecar::Exit;
 
@@ -38,8 +37,8 @@ pub const EXIT_BUG: u8 = exit::BUG;
 /// Takes over the process: its umask, its handling of SIGTERM and SIGINT, and its logger.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<_> = args.into_iter().collect();
-    let termination_log = raw_args::termination_log(&args);
-    let args = match raw_args::parse(&args) {
+    let termination_log = termination_log(&args);
+    let args = match parse_args(&args) {
         Ok(args) => args,
         Err(error) => return report_usage(&error, &args, &termination_log),
     };
@@ -50,7 +49,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     match execute(args.command, &termination_log) {
         Ok(code) => code,
         Err(error) => {
-            let message = remedy::message(&error);
+            let message = exit::message(&error);
             if is_probe {
                 // Without the timestamp of a log line, so that the kubelet's Events of repeated failures are the same text.
                 let _ = writeln!(io::stderr(), "{message}");
@@ -159,7 +158,7 @@ fn report_usage(error: &clap::Error, args: &[OsString], termination_log: &Path) 
         let _ = writeln!(io::stderr(), "{note}");
         message = format!("{}\n{note}", message.trim_end());
     };
-    if let Some(variable) = raw_args::variable_of(error, args) {
+    if let Some(variable) = variable_of(error, args) {
         note(&format!("The value comes from the environment variable {}.", variable.display()));
     }
     let is_exec = args.iter().any(|arg| arg == "exec") && !args.iter().any(|arg| arg == "--");
@@ -176,5 +175,76 @@ pub fn report_panic(location: Option<&Location<'_>>) {
     let message = format!("internal error at {place} (a bug in podcreds); please report this line");
     let _ = writeln!(io::stderr(), "{message}");
     let args: Vec<_> = std::env::args_os().collect();
-    exit::write_termination_log(&raw_args::termination_log(&args), &message);
+    exit::write_termination_log(&termination_log(&args), &message);
+}
+
+/// Parses the arguments (with the program's name first) and the environment.
+///
+/// # Errors
+/// A usage error, or the help or version that was requested.
+fn parse_args(args: &[OsString]) -> Result<Args, clap::Error> {
+    let matches = with_variables(Args::command()).try_get_matches_from(args)?;
+    Args::from_arg_matches(&matches)
+}
+
+/// Ignores empty variables, which is how manifests and charts leave a setting out, and hides the values of the others in
+/// the help.
+fn with_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let command = command.mut_args(|arg| {
+        let arg = if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg };
+        arg.hide_env_values(true)
+    });
+    command.mut_subcommands(with_variables)
+}
+
+/// The path of the termination log, found before anything else is parsed: a usage error is written there too.
+fn termination_log(args: &[OsString]) -> PathBuf {
+    const FLAG: &str = "--termination-log";
+    let args = our_args(args);
+    let inline = |arg: &OsString| arg.to_str()?.strip_prefix(FLAG)?.strip_prefix('=').map(PathBuf::from);
+    let next = args.iter().position(|arg| arg == FLAG).and_then(|at| args.get(at + 1)).map(PathBuf::from);
+    let variable =
+        || std::env::var_os(TERMINATION_LOG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+    next.or_else(|| args.iter().find_map(inline)).or_else(variable).unwrap_or_else(|| TERMINATION_LOG.into())
+}
+
+/// The arguments before `--`; those after it belong to another program.
+fn our_args(args: &[OsString]) -> &[OsString] {
+    args.split(|arg| arg == "--").next().unwrap_or_default()
+}
+
+/// The variable that an invalid value came from; `None` means that it was passed as an argument.
+fn variable_of(error: &clap::Error, args: &[OsString]) -> Option<OsString> {
+    let ContextValue::String(flag) = error.get(ContextKind::InvalidArg)? else { return None };
+    let long = flag.split([' ', '=']).next()?;
+    let mut command = Args::command();
+    command.build();
+    let mut flags =
+        command.get_subcommands().flat_map(clap::Command::get_arguments).chain(command.get_arguments());
+    let named = flags.find(|arg| arg.get_long().is_some_and(|name| long.strip_prefix("--") == Some(name)))?;
+    let short = named.get_short().map(|short| format!("-{short}"));
+    let matches = |arg: &str| {
+        let is_short = |short: &String| arg.starts_with(short) && !arg.starts_with("--");
+        arg.split('=').next() == Some(long) || short.as_ref().is_some_and(is_short)
+    };
+    let is_argument = our_args(args).iter().filter_map(|arg| arg.to_str()).any(matches);
+    named.get_env().filter(|_| !is_argument).map(OsStr::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_termination_log_is_found_in_invalid_arguments_too() {
+        let find = |args: &[&str]| termination_log(&args.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(find(&["podcreds", "init", "--termination-log", "/a"]), PathBuf::from("/a"));
+        assert_eq!(find(&["podcreds", "--wrong", "--termination-log=/b", "x"]), PathBuf::from("/b"));
+        assert_eq!(find(&["podcreds", "init", "--termination-log"]), PathBuf::from(TERMINATION_LOG));
+        for after_dashes in [&["--termination-log=/c"][..], &["--termination-log", "/c"]] {
+            let args = [&["podcreds", "exec", "--", "app"], after_dashes].concat();
+            assert_eq!(find(&args), PathBuf::from(TERMINATION_LOG));
+        }
+    }
 }

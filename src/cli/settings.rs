@@ -2,9 +2,8 @@
 
 use crate::annotations::ReferenceScope;
 use crate::cli::args::{InspectArgs, InspectTarget, OnDeleteArg, OutputArg, SidecarArgs, SyncBy};
-use crate::cli::cluster_access::{self, ClusterAccess};
+use crate::cli::cluster_access::{self, ClusterAccess, SourceArgs};
 use crate::cli::exit::Error;
-use crate::cli::source_args::SourceArgs;
 use crate::commands::inspect::{self, ClustersFormat};
 use crate::inspect::{Format, Query, Target};
 use crate::kube;

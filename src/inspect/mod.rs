@@ -1,16 +1,14 @@
 //! `podcreds inspect`: the objects that a pod or workload depends on, as far as RBAC permits, and the state of the clusters.
 //!
-//! `walk` reads objects, with the types of `api` and `references`, into the pure `graph`, which `tree`, `json` and `mermaid`
-//! render. podcreds neither requests nor keeps values: it reads the metadata of Secrets and ConfigMaps only.
+//! `walk` reads objects, with the types of `api` and `references`, into the pure `graph`, which `output` renders. podcreds
+//! neither requests nor keeps values: it reads the metadata of Secrets and ConfigMaps only.
 
 mod api;
 pub mod clusters;
 mod graph;
-mod json;
-mod mermaid;
+mod output;
 mod references;
 mod resource;
-mod tree;
 mod walk;
 
 use std::time::Duration;
@@ -54,9 +52,9 @@ impl Format {
     /// Renders a graph, with a final newline.
     pub(crate) fn render(self, graph: &Graph) -> String {
         match self {
-            Self::Tree => tree::render(graph),
-            Self::Json => json::render(graph),
-            Self::Mermaid => mermaid::render(graph),
+            Self::Tree => output::render_tree(graph),
+            Self::Json => output::render_json(graph),
+            Self::Mermaid => output::render_mermaid(graph),
         }
     }
 }

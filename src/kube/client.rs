@@ -11,19 +11,17 @@ use ureq::{Agent, Body};
 use zeroize::Zeroizing;
 
 use crate::kube::auth::{ExecAuth, Identity};
-use crate::kube::config::server::Server;
-use crate::kube::config::{ClientConfig, Trust};
+use crate::kube::config::{ClientConfig, Server, Trust};
 use crate::kube::decode::{self, Status};
 use crate::kube::error::{Cause, Error};
-use crate::kube::rate_limit::RateLimiter;
 use crate::kube::reloading_file::Reloading;
-use crate::kube::retry::Deadline;
-use crate::kube::transport::ca_bundle::Roots;
-use crate::kube::transport::connector::{
-    self, ConnectionParams, JSON, METADATA_LIST, METADATA_ONLY, Request, Timeouts, retry_after,
-};
+use crate::kube::retry::{Deadline, RateLimiter};
 use crate::kube::transport::error::from_ureq;
 use crate::kube::transport::proxy::Proxy;
+use crate::kube::transport::tls::Roots;
+use crate::kube::transport::{
+    self, ConnectionParams, JSON, METADATA_LIST, METADATA_ONLY, Request, Timeouts, retry_after,
+};
 use crate::kube::watch::Watch;
 use crate::object::{ObjectData, ObjectRef};
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -292,9 +290,9 @@ impl Client {
         }
         let builder = builder.header("accept", request.accept);
         let response = match request.content {
-            None => connector::send(&agent, builder.body(()), timeouts),
+            None => transport::send(&agent, builder.body(()), timeouts),
             Some((media_type, content)) => {
-                connector::send(&agent, builder.header("content-type", media_type).body(content), timeouts)
+                transport::send(&agent, builder.header("content-type", media_type).body(content), timeouts)
             }
         };
         self.requests.count(response.as_ref().ok().map(|response| response.status().as_u16()));

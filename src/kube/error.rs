@@ -1,12 +1,13 @@
-//! Errors of requests to an API server. Each message names the object, quotes the API server or the network, and says what to do.
-//! No response body is ever shown, only the `message` of a `Status`.
+//! Errors of requests to an API server. Each message names the object, quotes the API server or the network, and says what to do: for
+//! a missing permission, the RBAC rule that grants it. No response body is ever shown, only the `message` of a `Status`.
+//! Source: <https://kubernetes.io/docs/reference/access-authn-authz/rbac/>
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kube::auth::exec::PluginError;
-use crate::kube::config::server::Server;
-use crate::kube::rbac::Rule;
+use crate::kube::config::Server;
 use crate::kube::upstream_texts::Denial;
 use crate::object::{Kind, ObjectRef};
 
@@ -285,6 +286,43 @@ fn object_rule(object: &ObjectRef, verb: &str) -> String {
     let verbs = if object.kind == Kind::Event { "create, patch" } else { verb };
     let rule = Rule { group: "", resource: object.kind.resource(), name, verbs };
     rule.grant(Some(&object.namespace.to_string()), CURRENT_USER)
+}
+
+/// A rule of a Role or ClusterRole, in YAML's flow style.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule<'a> {
+    /// Empty for the core group.
+    pub(crate) group: &'a str,
+    /// The plural.
+    pub(crate) resource: &'a str,
+    /// The only object that the rule applies to; `None` means all.
+    pub(crate) name: Option<&'a str>,
+    /// Separated by commas.
+    pub(crate) verbs: &'a str,
+}
+
+impl Rule<'_> {
+    /// Where the rule belongs, and how `subject` gets it. `None` means a cluster-wide rule.
+    pub(crate) fn grant(&self, namespace: Option<&str>, subject: &str) -> String {
+        match namespace {
+            Some(namespace) => format!(
+                "a Role in namespace {namespace}, bound to {subject} by a RoleBinding there, needs the rule {self}"
+            ),
+            None => {
+                format!("a ClusterRole, bound to {subject} by a ClusterRoleBinding, needs the rule {self}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Rule<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, resource, name, verbs } = self;
+        let group = if group.is_empty() { "\"\"" } else { group };
+        write!(f, "{{apiGroups: [{group}], resources: [{resource}]")?;
+        name.iter().try_for_each(|name| write!(f, ", resourceNames: [{name}]"))?;
+        write!(f, ", verbs: [{verbs}]}}")
+    }
 }
 
 #[cfg(test)]

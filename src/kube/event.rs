@@ -12,7 +12,7 @@ use crate::kube::client::{Client, collection_path};
 use crate::kube::decode;
 use crate::kube::error::{Cause, Error};
 use crate::kube::retry::Deadline;
-use crate::kube::transport::connector::{JSON, METADATA_ONLY, Request};
+use crate::kube::transport::{JSON, METADATA_ONLY, Request};
 use crate::object::ObjectRef;
 
 /// The reporter of the Events.

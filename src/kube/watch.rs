@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::kube::config::server::Server;
+use crate::kube::config::Server;
 use crate::kube::error::{Cause, Error};
 use crate::kube::transport::error::from_ureq;
 use crate::object::ObjectRef;

@@ -8,7 +8,7 @@ use minijinja::value::ValueKind;
 
 use crate::template::error::{Position, Problem, TemplateError};
 use crate::template::filters;
-use crate::template::tree::{Comparison, ExprKind, Expression, Filter, IfExpr, LoopAttribute};
+use crate::template::parse::{Comparison, ExprKind, Expression, Filter, IfExpr, LoopAttribute};
 
 /// The name of the variable that contains all fields.
 pub(crate) const FIELDS: &str = "fields";

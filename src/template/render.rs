@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::secret::{SecretBuffer, SecretBytes};
 use crate::template::error::{Position, Problem, TemplateError};
-use crate::template::tree::{Comparison, ExprKind, Expression, Filter, For, LoopAttribute, Statement};
+use crate::template::parse::{Comparison, ExprKind, Expression, Filter, For, LoopAttribute, Statement};
 use crate::template::{Fields, filters};
 
 /// The maximum size of the output and of every intermediate text, in bytes.

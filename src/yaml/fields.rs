@@ -6,8 +6,7 @@ use std::fmt;
 
 use crate::secret::SecretBytes;
 use crate::text::{Quoted, RedactedPrefix, nearest, suggest};
-use crate::yaml::scalar::{integer, number};
-use crate::yaml::{Key, Node, Position, Value};
+use crate::yaml::{Key, Node, Position, Value, integer, number};
 
 /// A position in a document with the value there, if any. `null` counts as absent, as it does for kubectl.
 pub(crate) struct Cursor<'a> {

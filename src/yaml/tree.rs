@@ -7,8 +7,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use crate::secret::SecretBytes;
 use crate::text::RedactedPrefix;
-use crate::yaml::scalar::resolve;
-use crate::yaml::{DEPTH_LIMIT, Key, NODE_LIMIT, Node, Position, TEXT_LIMIT, Value};
+use crate::yaml::{DEPTH_LIMIT, Key, NODE_LIMIT, Node, Position, TEXT_LIMIT, Value, resolve};
 
 /// Parses a single document. Empty text is `null`.
 ///

@@ -1,10 +1,9 @@
 //! Reads the objects that the target depends on: each object once, one after the other, over one connection. A request that
 //! fails is recorded, and the walk continues.
 //!
-//! `owners` follows ownerReferences, `pod_spec` the references in a pod's spec and in podcreds' annotations.
+//! `edges` follows ownerReferences and the references in a pod's spec and in podcreds' annotations.
 
-mod owners;
-mod pod_spec;
+mod edges;
 
 use std::sync::Arc;
 

@@ -3,8 +3,6 @@
 
 pub(crate) mod client_cert;
 pub(crate) mod exec;
-pub(crate) mod pem;
-pub(crate) mod token;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,15 +14,14 @@ use ureq::http::header::HeaderName;
 use ureq::http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
+pub use exec::Interactive;
+pub(crate) use exec::cache::ExecAuth;
+pub(crate) use exec::{Plugin, PluginVersion};
+
 use crate::kube::auth::client_cert::{CertificateError, ClientCertificate};
 use crate::kube::error::Cause;
 use crate::kube::reloading_file::{FileError, Reloading};
 use crate::secret::SecretBytes;
-
-pub use exec::Interactive;
-pub(crate) use exec::cache::ExecAuth;
-pub(crate) use exec::{Plugin, PluginVersion};
-pub(crate) use token::{Token, TokenError, TokenFile};
 
 /// The credentials of a client. All fields may be set, or none: then only what `system:anonymous` may read is readable.
 #[derive(Debug, Default)]
@@ -103,7 +100,7 @@ impl Identity {
 
 fn bearer(token: &Token) -> Result<HeaderValue, Cause> {
     let text = Zeroizing::new(format!("Bearer {}", token.as_str()));
-    // `token::parse` admits nothing that a header cannot carry.
+    // `parse_token` admits nothing that a header cannot carry.
     let mut value = HeaderValue::from_str(&text)
         .map_err(|_| Cause::Configuration { reason: "the token is not a valid HTTP header".to_owned() })?;
     value.set_sensitive(true);
@@ -233,6 +230,45 @@ impl Impersonation {
 #[error("contains characters that an HTTP header cannot carry")]
 pub(crate) struct ImpersonationError;
 
+/// The largest token, in bytes: a longer one would not fit the send buffer. Service account tokens have about 1 KiB.
+const TOKEN_LIMIT: usize = 6 * 1024;
+
+/// A token file, which the kubelet keeps current.
+pub(crate) type TokenFile = Reloading<Token>;
+
+/// A token, overwritten when dropped.
+pub(crate) type Token = Zeroizing<String>;
+
+/// Reads a token file for the first time.
+///
+/// # Errors
+/// If the file cannot be read, is empty, or does not contain a token.
+pub(crate) fn open_token(path: PathBuf) -> Result<TokenFile, FileError> {
+    Reloading::open(path, |bytes| Ok(parse_token(bytes)?))
+}
+
+/// Checks a token, without the white space around it.
+///
+/// # Errors
+/// If it is too long, or an HTTP header cannot carry it.
+pub(crate) fn parse_token(bytes: &[u8]) -> Result<Token, TokenError> {
+    let token = bytes.trim_ascii();
+    match std::str::from_utf8(token) {
+        _ if token.len() > TOKEN_LIMIT => Err(TokenError::TooLarge),
+        Ok(text) if token.iter().all(u8::is_ascii_graphic) => Ok(Zeroizing::new(text.to_owned())),
+        _ => Err(TokenError::Characters),
+    }
+}
+
+/// Text that is not a token. Its messages do not quote it.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum TokenError {
+    #[error("is too long for a token (limit: {TOKEN_LIMIT} bytes)")]
+    TooLarge,
+    #[error("contains characters that are not allowed in a token")]
+    Characters,
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -301,5 +337,21 @@ mod tests {
         let headers = identity.authenticate(Instant::now(), None).unwrap().headers;
         assert_eq!(headers["authorization"], "Bearer test-token-1");
         assert!(!format!("{headers:?} {identity:?}").contains("test-token-1"));
+    }
+}
+
+#[cfg(test)]
+mod token_tests {
+    use super::*;
+
+    #[test]
+    fn an_invalid_token_is_rejected_without_being_shown() {
+        assert_eq!(parse_token(b" test-token-1\n").unwrap().as_str(), "test-token-1");
+        for bad in
+            [&b"test token"[..], b"test-\xff", b"test\ntoken", b"test\0token", &[b't'; TOKEN_LIMIT + 1]]
+        {
+            let error = parse_token(bad).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("test"), "{bad:?}");
+        }
     }
 }

@@ -4,12 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::kube::auth::Identity;
-use crate::kube::auth::token;
-use crate::kube::config::server::{Server, ServerError};
-use crate::kube::config::{ClientConfig, Trust};
+use crate::kube::auth::{Identity, open_token};
+use crate::kube::config::{ClientConfig, Server, ServerError, Trust};
 use crate::kube::reloading_file::{FileError, read_text};
-use crate::kube::transport::ca_bundle::Roots;
+use crate::kube::transport::tls::Roots;
 use crate::object::{NameError, Namespace};
 
 /// Where the kubelet mounts the service account.
@@ -33,7 +31,7 @@ pub fn load(
     let port = variable("KUBERNETES_SERVICE_PORT", port)?;
     let server = Server::parse(&host, &port)?;
     let roots = Roots::open(directory.join("ca.crt"))?;
-    let token = token::open(directory.join("token"))?;
+    let token = open_token(directory.join("token"))?;
     Ok(ClientConfig {
         server,
         server_name: None,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::kube::config::server::Server;
+use crate::kube::config::Server;
 use crate::kube::error::Cause;
 use crate::kube::transport::proxy::Proxy;
 use crate::kube::transport::tls::ProxyConnectionError;

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::kube::config::server::Server;
+use crate::kube::config::Server;
 use crate::text::RedactedPrefix;
 
 /// A proxy; its URL may hold a password.

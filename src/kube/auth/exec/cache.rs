@@ -6,9 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::debug;
 
+use crate::kube::auth::Token;
 use crate::kube::auth::client_cert::ClientCertificate;
 use crate::kube::auth::exec::{Interactive, Plugin, PluginError, PluginErrorKind};
-use crate::kube::auth::token::Token;
 use crate::kube::error::Cause;
 use crate::secret::SecretBytes;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 
 use crate::kube::auth::exec::{PluginCredential, PluginVersion};
-use crate::kube::auth::token::{self, TokenError};
+use crate::kube::auth::{TokenError, parse_token};
 use crate::secret::SecretBytes;
 
 /// The `kind` of input and output.
@@ -95,8 +95,7 @@ pub(crate) fn parse(
     let [token, certificate, key] =
         [status.token, status.client_certificate_data, status.client_key_data].map(secret);
     let expires = status.expiration_timestamp.filter(|text| !text.0.is_empty());
-    let token =
-        token.map(|token| token::parse(token.expose())).transpose()?.filter(|token| !token.is_empty());
+    let token = token.map(|token| parse_token(token.expose())).transpose()?.filter(|token| !token.is_empty());
     let certificate = match (certificate, key) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => None,

@@ -1,26 +1,29 @@
-//! Exec credential plugins: programs that a kubeconfig names and that print a token or a client certificate. This module runs one
-//! and reads its output; `cache` keeps the credential.
+//! Exec credential plugins: programs that a kubeconfig names and that print a token or a client certificate. This module runs one,
+//! within a time and a size limit; `credential` parses its output, and `cache` keeps the credential.
 //! Source: <https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins>
 
 pub(crate) mod cache;
 mod credential;
-mod process;
 
 use std::ffi::OsStr;
-use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io::{self, ErrorKind, IsTerminal, Read};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
+use std::{fmt, thread};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
+use crate::kube::auth::Token;
 use crate::kube::auth::client_cert::CertificateError;
 use crate::kube::auth::exec::credential::ExecCredentialError;
-use crate::kube::auth::token::Token;
 use crate::kube::retry::Deadline;
-use crate::secret::SecretBytes;
+use crate::secret::{SecretBuffer, SecretBytes};
 use crate::text::{Quoted, one_line};
 
 /// The environment variable that holds the `ExecCredential` of the request.
@@ -97,7 +100,7 @@ impl Plugin {
             .env(INFO, self.info(is_interactive).to_string())
             .stdin(if is_interactive { Stdio::inherit() } else { Stdio::null() })
             .stdout(Stdio::piped());
-        let output = process::output(&mut command, self.install_hint.as_deref(), deadline)?;
+        let output = output(&mut command, self.install_hint.as_deref(), deadline)?;
         Ok(credential::parse(output.expose(), self.version)?)
     }
 
@@ -221,9 +224,9 @@ impl PluginErrorKind {
 
     fn from_spawn(error: io::Error, install_hint: Option<&str>) -> Self {
         match error.kind() {
-            io::ErrorKind::NotFound => Self::NotFound { hint: install_hint.map(on_one_line) },
-            io::ErrorKind::PermissionDenied => Self::NotExecutable,
-            io::ErrorKind::ArgumentListTooLong => Self::TooLarge,
+            ErrorKind::NotFound => Self::NotFound { hint: install_hint.map(on_one_line) },
+            ErrorKind::PermissionDenied => Self::NotExecutable,
+            ErrorKind::ArgumentListTooLong => Self::TooLarge,
             _ => Self::NotStarted(error),
         }
     }
@@ -239,6 +242,78 @@ fn exit_text(status: ExitStatus) -> String {
         (Some(code), _) => format!("failed with exit code {code}"),
         (None, Some(signal)) => format!("was terminated by signal {signal}"),
         (None, None) => "failed".to_owned(),
+    }
+}
+
+/// The largest output, in bytes: some hundreds of certificates.
+const OUTPUT_LIMIT: usize = 1024 * 1024;
+/// The bytes per read.
+const CHUNK: usize = 8 * 1024;
+/// How often to check whether a silent program has exited: if one of its children keeps its output open, nothing else shows it.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Runs a command whose standard output is a pipe. It polls instead of reading in a thread: a program that hangs, or whose children
+/// keep its output open, would block that thread forever.
+///
+/// # Errors
+/// If it cannot be started, fails, prints too much or takes too long. In the last two cases it is killed.
+fn output(
+    command: &mut Command,
+    install_hint: Option<&str>,
+    deadline: Deadline,
+) -> Result<SecretBytes, PluginErrorKind> {
+    let mut child = command.spawn().map_err(|error| PluginErrorKind::from_spawn(error, install_hint))?;
+    let read = read(&mut child, deadline);
+    if read.is_err() {
+        // Harmless if it has exited already: std does not signal a child that was waited for.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let (status, output) = read?;
+    if status.success() { Ok(output) } else { Err(PluginErrorKind::Failed(status)) }
+}
+
+/// Reads until the program has exited and its output is drained.
+fn read(child: &mut Child, deadline: Deadline) -> Result<(ExitStatus, SecretBytes), PluginErrorKind> {
+    let mut stdout = child.stdout.take();
+    let mut output = SecretBuffer::default();
+    let mut chunk = Zeroizing::new([0; CHUNK]);
+    let mut status = None;
+    loop {
+        // After the exit, the rest of the output is in the pipe already.
+        let wait = if status.is_some() { Duration::ZERO } else { POLL_INTERVAL.min(deadline.remaining()) };
+        match &mut stdout {
+            Some(open) if is_readable(open, wait)? => match open.read(chunk.as_mut_slice()) {
+                Ok(0) => stdout = None,
+                Ok(count) if output.len() + count > OUTPUT_LIMIT => {
+                    return Err(PluginErrorKind::TooMuchOutput { limit: OUTPUT_LIMIT });
+                }
+                Ok(count) => output.push(&chunk[..count]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(PluginErrorKind::Unreadable(error)),
+            },
+            // It has exited, but a child of its own still holds the pipe open, maybe forever.
+            Some(_) | None if let Some(status) = status => return Ok((status, output.finish())),
+            Some(_) => {}
+            None => thread::sleep(wait),
+        }
+        if status.is_none() {
+            status = child.try_wait().map_err(PluginErrorKind::Unreadable)?;
+        }
+        if deadline.remaining().is_zero() {
+            return Err(PluginErrorKind::TimedOut(deadline.elapsed()));
+        }
+    }
+}
+
+/// Waits until there is output, or end of file.
+fn is_readable(stdout: &ChildStdout, wait: Duration) -> Result<bool, PluginErrorKind> {
+    let fd = stdout.as_fd();
+    let mut polled = [PollFd::new(&fd, PollFlags::IN)];
+    match poll(&mut polled, Timespec::try_from(wait).ok().as_ref()) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(errno) => Err(PluginErrorKind::Unreadable(errno.into())),
     }
 }
 

@@ -202,8 +202,7 @@ fn output_that_is_not_a_credential_is_reported_without_being_shown() {
 #[test]
 fn the_output_has_a_size_limit() {
     let length = Fixture::new(&printing("", "v1")).run_raw().len();
-    for (more, fits) in [(process::OUTPUT_LIMIT - length, true), (process::OUTPUT_LIMIT - length + 1, false)]
-    {
+    for (more, fits) in [(OUTPUT_LIMIT - length, true), (OUTPUT_LIMIT - length + 1, false)] {
         let before = format!("head -c {more} /dev/zero | tr '\\0' ' '");
         let fixture = Fixture::new(&printing(&before, "v1"));
         match fixture.plugin.run(HANGS) {
@@ -224,7 +223,7 @@ impl Fixture {
     fn run_raw(&self) -> Vec<u8> {
         let mut command = Command::new("sh");
         command.args(&self.plugin.args).env("TOKEN", TOKEN).stdout(Stdio::piped());
-        process::output(&mut command, None, Deadline::after(HANGS)).unwrap().expose().to_vec()
+        output(&mut command, None, Deadline::after(HANGS)).unwrap().expose().to_vec()
     }
 }
 

@@ -17,7 +17,9 @@ use crate::kube::config::kubeconfig::{
 use crate::kube::{
     CertificateFiles, CertificateFilesError, ClientConfig, ExecAuth, FileError, Identity, Impersonation,
     ImpersonationError, Limits, PemSource, Plugin, Proxy, ProxyError, Reloading, Roots, RootsError, Server,
-    TlsName, TlsNameError, TokenError, TokenFile, Trust, auth::token, bypasses_proxy,
+    TlsName, TlsNameError, TokenError, TokenFile, Trust,
+    auth::{open_token, parse_token},
+    bypasses_proxy,
 };
 use crate::secret::SecretBytes;
 use crate::yaml::TEXT_LIMIT;
@@ -120,9 +122,9 @@ fn roots(authority: PemSource) -> Result<Reloading<Roots>, ConnectError> {
 /// The token in a file wins, because it may have been renewed; if the file cannot be read, the inline token is used, as in client-go.
 fn bearer(file: Option<&Path>, inline: Option<SecretBytes>) -> Result<Option<TokenFile>, ConnectError> {
     let fixed = inline
-        .map(|inline| token::parse(inline.expose()).map(Reloading::fixed).map_err(ConnectError::Token))
+        .map(|inline| parse_token(inline.expose()).map(Reloading::fixed).map_err(ConnectError::Token))
         .transpose()?;
-    match (file.map(|path| token::open(path.to_owned())), fixed) {
+    match (file.map(|path| open_token(path.to_owned())), fixed) {
         (Some(Ok(file)), _) => Ok(Some(file)),
         (Some(Err(error)), Some(fixed)) => {
             warn!("{error}; using the token in the kubeconfig");

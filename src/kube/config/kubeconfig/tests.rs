@@ -391,6 +391,6 @@ fn files_are_found_as_kubectl_finds_them() {
 
     assert_eq!(load(&LoadingRules::File(a.clone())).unwrap().files, [a]);
     assert!(matches!(load(&LoadingRules::File(missing)), Err(Error::Read { .. })));
-    let large = there("large", &" ".repeat(crate::yaml::TEXT_LIMIT + 1));
+    let large = there("large", &" ".repeat(TEXT_LIMIT + 1));
     assert!(load(&LoadingRules::File(large)).unwrap_err().to_string().contains("larger than"));
 }
