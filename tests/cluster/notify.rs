@@ -110,6 +110,6 @@ fn the_error_for_a_signal_to_another_users_process_names_the_remedy() {
         json!({"podcreds.io/signalling.secret": "db", "podcreds.io/signalling.on-change": "signal HUP sh"});
     let Some(application) = application(annotations, 12_345, 23_456) else { return };
     put_password(&application.namespace, "test-password-1");
-    application.wait_for_sidecar_log("both containers must run as one user");
+    application.wait_for_sidecar_log("run both containers as the same user");
     assert_eq!(application.log("app"), "ready\n");
 }
