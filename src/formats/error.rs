@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::credential::FieldName;
 use crate::escape::Unrepresentable;
-use crate::formats::field_alias::FieldAliases;
+use crate::formats::connection::FieldAliases;
 use crate::text::{Quoted, one_line};
 
 /// How many names a message lists before it only counts them.

@@ -3,8 +3,6 @@
 
 pub(crate) mod connection;
 mod error;
-mod field_alias;
-pub(crate) mod injector_env;
 pub(crate) mod jdbc;
 pub(crate) mod libpq;
 pub(crate) mod mycnf;

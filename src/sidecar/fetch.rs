@@ -1,5 +1,6 @@
-//! Reads objects, and edited annotations with the objects that they newly name. With several clusters, each cluster's objects are read on a thread of their own, so that a cluster that does not
-//! answer delays its own credentials only. The thread ends with its batch: an idle sidecar has none.
+//! Reads objects, and edited annotations with the objects that they newly name. With several clusters, each cluster's objects are
+//! read on a thread of their own, so that a cluster that does not answer delays its own credentials only. The thread ends with
+//! its batch: an idle sidecar has none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
