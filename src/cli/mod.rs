@@ -28,7 +28,7 @@ use crate::cli::args::{Command, ExecArgs};
 use crate::cli::exit::Error;
 use crate::commands;
 use crate::commands::exec;
-use crate::log_object::log_object;
+use crate::kube::log_object;
 use crate::sidecar::Exit;
 
 /// The exit code of a bug in podcreds.

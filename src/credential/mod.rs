@@ -16,8 +16,8 @@ pub(crate) use output::{
     ClientFileFormat, ConnectionStringFormat, DocumentFormat, EnvExport, EnvFileFormat, FileMode,
     InjectorEnv, ModeError, Output, UriTemplate, UriTemplateError,
 };
-pub use path::RelativePath;
-pub(crate) use path::{Conflict, PathClaims, PathError};
+pub(crate) use path::{Bundle, Conflict, PathClaims, PathError};
+pub use path::{BundleFile, RelativePath};
 
 use crate::object::{ClusterRef, Kind, NameError, Namespace, ObjectRef, is_label};
 use crate::secret::SecretBytes;

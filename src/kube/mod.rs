@@ -38,3 +38,20 @@ pub use transport::Roots;
 pub(crate) use transport::{Proxy, ProxyError, RootsError, bypasses_proxy};
 pub(crate) use upstream_texts::{names_object, refuses_user};
 pub(crate) use watch::Change;
+
+/// A macro, so that each line keeps the module that logs it, by which RUST_LOG filters. Logs at a level about an [`ObjectRef`](crate::object::ObjectRef). The field `cluster` of an object in the local cluster is
+/// empty, and an empty field is not written.
+macro_rules! log_object {
+    ($level:expr, $object:expr, $($message:tt)+) => {{
+        let object: &$crate::object::ObjectRef = $object;
+        ::log::log!(
+            $level,
+            namespace:% = object.namespace,
+            kind:% = object.kind,
+            name = object.name(),
+            cluster = object.cluster.id().map_or("", |id| id.as_str());
+            $($message)+
+        )
+    }};
+}
+pub(crate) use log_object;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use crate::kube::error::{Cause, Error};
-use crate::log_object::log_object;
+use crate::kube::log_object;
 
 /// The upper bound of the delay after a first failure; it doubles with each further failure.
 const FIRST_DELAY: Duration = Duration::from_millis(100);

@@ -13,10 +13,9 @@ pub use fields::Sources;
 pub(crate) use fields::{MissingInput, missing_inputs};
 pub(crate) use template::check as check_templates;
 
-use crate::bundle::{Bundle, BundleFile};
 use crate::credential::{
-    ClientFileFormat, ConnectionStringFormat, Credential, DocumentFormat, Engine, EnvExport, EnvFileFormat,
-    FileMode, Output, PathClaims, RelativePath,
+    Bundle, BundleFile, ClientFileFormat, ConnectionStringFormat, Credential, DocumentFormat, Engine,
+    EnvExport, EnvFileFormat, FileMode, Output, PathClaims, RelativePath,
 };
 use crate::formats::connection::Connection;
 use crate::formats::{Fields, FormatError, jdbc, libpq, mycnf, text, uri};

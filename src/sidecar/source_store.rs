@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use crate::credential::Credential;
-use crate::kube::Object;
-use crate::log_object::log_object;
+use crate::kube::{Object, log_object};
 use crate::object::{ClusterRef, ObjectRef};
 use crate::render::Sources;
 use crate::sidecar::OnDelete;

@@ -39,8 +39,7 @@ pub(crate) use error::{Error, Problem};
 pub(crate) use install::{Installed, install};
 pub(crate) use reader::{Files, Reader};
 
-use crate::bundle::Bundle;
-use crate::credential::{FileMode, RelativePath};
+use crate::credential::{Bundle, FileMode, RelativePath};
 use crate::thread::lock;
 use crate::volume::directory::VersionName;
 use crate::volume::plan::{Directory, Publication};

@@ -6,8 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
 
-use crate::bundle::Bundle;
-use crate::credential::FileMode;
+use crate::credential::{Bundle, FileMode};
 use crate::secret::SecretBytes;
 use crate::volume::directory::{self, Place, VersionName};
 use crate::volume::error::Problem;

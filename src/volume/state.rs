@@ -19,8 +19,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags, fdatasync, flock, openat, renameat};
 use rustix::io::Errno;
 
-use crate::bounded_file::read_bounded;
 use crate::credential::RelativePath;
+use crate::secret::read_bounded;
 use crate::volume::directory::VersionName;
 use crate::volume::error::Problem;
 use crate::volume::tree::{self, Kind};

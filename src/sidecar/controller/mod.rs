@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use log::{Level, info};
 
 use crate::credential::{Credential, CredentialName};
-use crate::kube::Backoff;
-use crate::log_object::log_object;
+use crate::kube::{Backoff, log_object};
 use crate::object::{Kind, ObjectRef};
 use crate::sidecar::event::{AnnotationsUpdate, Event, MAX_DELAY, NewSpec, RetryTimer, jittered};
 use crate::sidecar::fetch::{self, Fetcher};

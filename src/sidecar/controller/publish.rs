@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use log::info;
 
-use crate::bundle::{Bundle, BundleFile};
-use crate::credential::Credential;
+use crate::credential::{Bundle, BundleFile, Credential};
 use crate::sidecar::controller::Controller;
 use crate::sidecar::notify::Notification;
 use crate::sidecar::{self, Exit};

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 pub(crate) use auth_method::{AuthMethod, TlsConfig, TokenSource};
 
-use crate::bounded_file::read_bounded;
 use crate::kube::config::clusters_file::auth_method::Reader;
 use crate::kube::config::duration::positive_duration;
 use crate::object::{ClusterId, Namespace};
+use crate::secret::read_bounded;
 use crate::text::{Quoted, is_shown, list};
 use crate::yaml::{self, Cursor, Fields, Position, SyntaxError, TEXT_LIMIT, ValueError, ValueErrors};
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::bounded_file::read_bounded;
 use crate::kube::config::kubeconfig::error::EntryErrorKind;
 use crate::kube::config::kubeconfig::raw::{Entries, File, Kubeconfig, parse};
 use crate::kube::config::kubeconfig::resolve::Validator;
 use crate::kube::config::kubeconfig::{EntryKind, Error, ResolvedConfig};
+use crate::secret::read_bounded;
 use crate::text::nearest;
 use crate::yaml::TEXT_LIMIT;
 
