@@ -1,6 +1,7 @@
 //! Secret bytes: the value of a Secret, a token, a rendered file.
 //!
 //! They have no `Display`, a `Debug` that reveals nothing (not even the length), and are overwritten when dropped.
+//! [`read_bounded`] reads files into such memory.
 
 use std::fmt;
 use std::fs::File;

@@ -6,8 +6,7 @@ use std::fmt;
 
 use crate::credential::{Credential, Engine, FieldName};
 use crate::escape::{EscapeFn, Unrepresentable, percent_decode};
-use crate::formats::error::{FormatError, NameList};
-use crate::formats::{Fields, field_text};
+use crate::formats::{Fields, FormatError, NameList, field_text};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The names that a value of a connection may have without `.keys`: the ones that database operators and providers write into

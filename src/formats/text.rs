@@ -8,8 +8,7 @@ use crate::credential::{
 };
 use crate::escape::{self, EscapeFn, percent};
 use crate::formats::connection::{FieldText, PASSWORD, USERNAME, require_field};
-use crate::formats::error::FormatError;
-use crate::formats::{Fields, field_text};
+use crate::formats::{Fields, FormatError, field_text};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// Writes the fields to a file that sets environment variables.

@@ -39,8 +39,11 @@ pub(crate) use transport::{Proxy, ProxyError, RootsError, bypasses_proxy};
 pub(crate) use upstream_texts::{names_object, refuses_user};
 pub(crate) use watch::Change;
 
-/// A macro, so that each line keeps the module that logs it, by which RUST_LOG filters. Logs at a level about an [`ObjectRef`](crate::object::ObjectRef). The field `cluster` of an object in the local cluster is
-/// empty, and an empty field is not written.
+/// Logs at a level about an [`ObjectRef`](crate::object::ObjectRef), whose parts are fields of a JSON line beside the message. The
+/// field `cluster` of an object in the local cluster is empty, and an empty field is not written.
+///
+/// A macro, so that each line keeps the module that logs it, by which RUST_LOG filters. It is not in [`crate::object`], which is
+/// pure.
 macro_rules! log_object {
     ($level:expr, $object:expr, $($message:tt)+) => {{
         let object: &$crate::object::ObjectRef = $object;
