@@ -1,6 +1,6 @@
 //! How fields are written: one file per family of formats, which takes fields or a connection and appends bytes. Quoting rules
-//! are in `escape`, the choice of the format and the paths of the files in `render`. [`FormatError`] is why a format cannot represent the fields.
-//! Pure: no I/O, no clock, no environment.
+//! are in `escape`, the choice of the format and the paths of the files in `render`. This file has what all formats share: the
+//! fields, and why a format cannot represent them. Pure: no I/O, no clock, no environment.
 
 pub(crate) mod connection;
 pub(crate) mod jdbc;

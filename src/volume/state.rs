@@ -9,8 +9,8 @@
 //! x.env
 //! ```
 //!
-//! Directories end with a slash. Only directories and the files at the top are recorded: the files in a
-//! directory are those of its current version. While a publication that adds names is under way, the first line ends with `incomplete`.
+//! Directories end with a slash. Only directories and the files at the top are recorded: the files in a directory are those of
+//! its current version. While a publication that adds names is under way, the first line ends with `incomplete`.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -1,4 +1,5 @@
-//! Renders and publishes the sources, and notifies applications.
+//! Renders and publishes the sources, carries the files of an earlier run over where a source is not read yet, and notifies the
+//! applications of what changed.
 
 use std::collections::BTreeSet;
 use std::fmt;
