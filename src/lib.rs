@@ -14,8 +14,6 @@
 //! Public modules are those that the binary, tests, benchmarks and fuzz targets use; all else is `pub(crate)`.
 
 pub mod annotations;
-mod bounded_file;
-pub mod bundle;
 pub mod cli;
 mod commands;
 pub mod credential;
@@ -24,7 +22,6 @@ pub mod escape;
 mod formats;
 pub mod inspect;
 pub mod kube;
-mod log_object;
 pub mod object;
 pub mod render;
 pub mod secret;

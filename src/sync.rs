@@ -11,13 +11,12 @@ use std::time::Duration;
 use log::{info, warn};
 
 use crate::annotations::{self, DownwardError, ReferenceScope};
-use crate::bounded_file::read_bounded;
-use crate::bundle::Bundle;
-use crate::credential::{Credential, CredentialName};
+use crate::credential::{Bundle, Credential, CredentialName};
 use crate::kube::config::registry::Clusters;
 use crate::kube::{self, Cause, Client, Deadline, retry_until_done};
 use crate::object::ObjectRef;
 use crate::render::{self, Rendered, Sources, missing_inputs};
+use crate::secret::read_bounded;
 use crate::volume::{self, Published, Volume};
 
 /// Maximum size of an annotations file, in bytes. A pod has at most 256 KiB of annotations; escapes make them longer.

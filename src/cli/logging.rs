@@ -154,7 +154,7 @@ mod tests {
     fn a_line_about_an_object_has_its_parts() {
         use std::sync::Mutex;
 
-        use crate::log_object::log_object;
+        use crate::kube::log_object;
         use crate::object::{ClusterId, ClusterRef, Kind, Namespace, ObjectRef};
 
         static LINES: Mutex<Vec<serde_json::Value>> = Mutex::new(Vec::new());

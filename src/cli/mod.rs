@@ -27,7 +27,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::cli::args::{Args, Command, ExecArgs, TERMINATION_LOG, TERMINATION_LOG_VARIABLE};
 use crate::cli::exit::Error;
 use crate::commands::{self, exec};
-use crate::log_object::log_object;
+use crate::kube::log_object;
 use crate::sidecar::Exit;
 
 /// The exit code of a bug in podcreds.

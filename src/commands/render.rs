@@ -2,8 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use crate::bundle::{Bundle, BundleFile};
-use crate::credential::FileMode;
+use crate::credential::{Bundle, BundleFile, FileMode};
 use crate::kube::config::registry::Clusters;
 use crate::render::render_redacted;
 use crate::sync::{self, Error, FetchedSources, Settings};

@@ -2,31 +2,27 @@
 //! them, `render` turns them into files.
 
 mod engine;
-mod injector_env;
 mod names;
 mod on_change;
 mod output;
 mod path;
-mod source;
 
 pub use engine::Engine;
 pub(crate) use engine::EngineError;
-pub(crate) use injector_env::{InjectorEnv, UriTemplate, UriTemplateError};
 pub(crate) use names::{CredentialName, FieldName, FieldNameError, is_env_name, is_reserved_by_shell};
 pub(crate) use on_change::{OnChange, OnChangeError, SignalName};
 pub use output::Format;
 pub(crate) use output::{
-    ClientFileFormat, ConnectionStringFormat, DocumentFormat, EnvExport, EnvFileFormat, FileMode, ModeError,
-    Output,
+    ClientFileFormat, ConnectionStringFormat, DocumentFormat, EnvExport, EnvFileFormat, FileMode,
+    InjectorEnv, ModeError, Output, UriTemplate, UriTemplateError,
 };
-pub use path::RelativePath;
-pub(crate) use path::{Conflict, PathClaims, PathError};
-pub(crate) use source::{
-    ServicePort, ServicePortError, TemplateKeyError, TemplateSource, parse_template_key,
-};
+pub(crate) use path::{Bundle, Conflict, PathClaims, PathError};
+pub use path::{BundleFile, RelativePath};
 
-use crate::object::ObjectRef;
+use crate::object::{ClusterRef, Kind, NameError, Namespace, ObjectRef, is_label};
 use crate::secret::SecretBytes;
+use crate::template::{Delimiters, Template};
+use crate::text::RedactedPrefix;
 
 /// A named group of annotations: the sources of its fields and its one output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,4 +108,150 @@ pub(crate) enum KeyMapping {
     All,
     /// The listed pairs of field and key.
     Listed(Vec<(FieldName, FieldName)>),
+}
+
+/// The fields that a Service provides, under the names by which `.keys` can rename them.
+const SERVICE_FIELDS: [&str; 2] = ["host", "port"];
+
+/// The Service that a credential takes its host and port from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServicePort {
+    pub(crate) object: ObjectRef,
+    /// The port's name or number. `None` means the only port of the Service.
+    pub(crate) port: Option<String>,
+}
+
+impl ServicePort {
+    /// Parses `[namespace/]name[:port]`; the namespace defaults to `default`. A port name is a DNS label, and so is a number.
+    /// Source: <https://kubernetes.io/docs/concepts/services-networking/service/#multi-port-services>
+    pub(crate) fn parse(text: &str, default: &Namespace) -> Result<Self, ServicePortError> {
+        let (object, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+        if port.is_some_and(|port| !is_label(port)) {
+            return Err(ServicePortError::Port(text.to_owned()));
+        }
+        let object = ObjectRef::parse(Kind::Service, object, default)?;
+        Ok(Self { object, port: port.map(str::to_owned) })
+    }
+
+    /// The same Service and port in the given cluster.
+    #[must_use]
+    pub(crate) fn in_cluster(self, cluster: ClusterRef) -> Self {
+        Self { object: self.object.in_cluster(cluster), ..self }
+    }
+
+    /// The fields that a Service provides under their own names: those that `.keys` does not rename.
+    pub(crate) fn own_fields(keys: &KeyMapping) -> impl Iterator<Item = &str> {
+        let renamed = |field: &str| match keys {
+            KeyMapping::All => false,
+            KeyMapping::Listed(keys) => keys.iter().any(|(_, key)| key.as_str() == field),
+        };
+        SERVICE_FIELDS.into_iter().filter(move |field| !renamed(field))
+    }
+}
+
+/// An invalid value of `.service`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum ServicePortError {
+    /// The text after the colon is not a port. It may be the rest of a URI, so the message does not show it.
+    #[error(
+        "invalid port after the colon of {}: write name:port or namespace/name:port, with the port's name (at most 63 lower-case letters, digits and `-`) or its number",
+        RedactedPrefix(.0)
+    )]
+    Port(String),
+    #[error(transparent)]
+    Object(#[from] NameError),
+}
+
+/// Where the template of a credential comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TemplateSource {
+    /// The annotation itself.
+    Text(Template),
+    /// A key of a ConfigMap, which is fetched together with the sources.
+    ConfigMap { object: ObjectRef, key: FieldName, delimiters: Delimiters },
+}
+
+/// Parses `[namespace/]configmap/key`; the namespace defaults to `default`.
+pub(crate) fn parse_template_key(
+    text: &str,
+    default: &Namespace,
+) -> Result<(ObjectRef, FieldName), TemplateKeyError> {
+    let (object, key) = text.rsplit_once('/').ok_or_else(|| TemplateKeyError::Form(text.to_owned()))?;
+    if object.matches('/').count() > 1 {
+        return Err(TemplateKeyError::Form(text.to_owned()));
+    }
+    Ok((ObjectRef::parse(Kind::ConfigMap, object, default)?, FieldName::parse(key)?))
+}
+
+/// An invalid value of `.template-from`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum TemplateKeyError {
+    /// Not two or three parts.
+    #[error("invalid reference {} to a key of a ConfigMap: write configmap/key or namespace/configmap/key", RedactedPrefix(.0))]
+    Form(String),
+    #[error(transparent)]
+    Object(#[from] NameError),
+    #[error(transparent)]
+    Key(#[from] FieldNameError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<ServicePort, String> {
+        ServicePort::parse(text, &Namespace::parse("prod").unwrap()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_port_is_named_by_its_name_or_number_or_not_at_all() {
+        for (text, object, port) in [
+            ("db", "Service prod/db", None),
+            ("db:postgres", "Service prod/db", Some("postgres")),
+            ("other/db:5432", "Service other/db", Some("5432")),
+        ] {
+            let service = parse(text).unwrap();
+            assert_eq!((service.object.to_string().as_str(), service.port.as_deref()), (object, port));
+        }
+    }
+
+    #[test]
+    fn an_invalid_service_is_rejected_and_only_its_prefix_is_shown() {
+        for (text, part) in [
+            ("", "invalid name"),
+            ("DB", "invalid name \"DB\""),
+            ("a/b/c:pg", "write name or namespace/name"),
+            ("db:", "invalid port after the colon of \"db\" …: write name:port"),
+            ("db:Postgres", "invalid port after the colon of \"db\" …"),
+            ("db:a:b", "invalid port after the colon of \"db\" …"),
+            ("postgresql://app:test-password@db", "invalid port after the colon of \"postgresql\" …"),
+        ] {
+            let message = parse(text).unwrap_err();
+            assert!(message.contains(part) && !message.contains("test-password"), "{text}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_a_config_map_has_two_or_three_parts() {
+        let parse = |text: &str| parse_template_key(text, &Namespace::parse("prod").unwrap());
+        for (text, object) in
+            [("app/db.conf", "ConfigMap prod/app"), ("other/app/db.conf", "ConfigMap other/app")]
+        {
+            let (found, key) = parse(text).unwrap();
+            assert_eq!((found.to_string().as_str(), key.as_str()), (object, "db.conf"));
+        }
+        for (text, part) in [
+            ("", "write configmap/key"),
+            ("app", "write configmap/key"),
+            ("a/b/c/d", "write configmap/key"),
+            ("/key", "invalid name"),
+            ("App/key", "invalid name"),
+            ("/app/key", "invalid namespace"),
+            ("app/", "invalid key"),
+            ("app/..data", "invalid key"),
+        ] {
+            let message = parse(text).unwrap_err().to_string();
+            assert!(message.contains(part), "{text}: {message}");
+        }
+    }
 }

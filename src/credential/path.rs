@@ -1,10 +1,11 @@
-//! Paths of files in the volume, and the check that no two credentials write the same one.
+//! Paths of files in the volume, the check that no two credentials write the same one, and the files of a bundle by their paths.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::credential::names::{CredentialName, FieldName};
-use crate::credential::output::Format;
+use crate::credential::output::{FileMode, Format};
+use crate::secret::SecretBytes;
 use crate::text::{Quoted, is_shown};
 
 /// The longest path, in bytes.
@@ -159,6 +160,20 @@ pub(crate) struct Conflict {
     claim: Claim,
     other: CredentialName,
     other_claim: Claim,
+}
+
+/// The files of all credentials by path, rendered but not yet written. This is the interface between `render`, which fills a
+/// bundle, and `volume`, which publishes it; neither imports the other. `render` ensures that no path is the directory of
+/// another one.
+pub(crate) type Bundle = BTreeMap<RelativePath, BundleFile>;
+
+/// A file of a bundle.
+#[derive(Debug)]
+pub struct BundleFile {
+    /// The content.
+    pub content: SecretBytes,
+    /// The mode; `None` means the volume's default.
+    pub mode: Option<FileMode>,
 }
 
 #[cfg(test)]

@@ -2,14 +2,53 @@
 //! Sources of the recognized names: the Secrets of CloudNativePG, Crunchy's PGO, Zalando's operator, RabbitMQ's cluster
 //! operator, and the Service Binding Specification; docs/formats/secrets.md has the whole list.
 
+use std::fmt;
+
 use crate::credential::{Credential, Engine, FieldName};
 use crate::escape::{EscapeFn, Unrepresentable, percent_decode};
-use crate::formats::error::{FormatError, NameList};
-use crate::formats::field_alias::{
-    self, DATABASE, ENGINE, FieldAliases, HOST, IGNORED, OPTIONS, PASSWORD, PORT, URI, USERNAME,
-};
-use crate::formats::{Fields, field_text};
+use crate::formats::{Fields, FormatError, NameList, field_text};
 use crate::secret::{SecretBuffer, SecretBytes};
+
+/// The names that a value of a connection may have without `.keys`: the ones that database operators and providers write into
+/// Secrets. The first field that exists and is not empty is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FieldAliases(pub(crate) &'static [&'static str]);
+
+pub(crate) const USERNAME: FieldAliases = FieldAliases(&["username", "user"]);
+pub(crate) const PASSWORD: FieldAliases = FieldAliases(&["password", "pass"]);
+pub(crate) const HOST: FieldAliases = FieldAliases(&["host", "hostname", "endpoint"]);
+pub(crate) const PORT: FieldAliases = FieldAliases(&["port"]);
+pub(crate) const DATABASE: FieldAliases = FieldAliases(&["database", "dbname", "db"]);
+pub(crate) const ENGINE: FieldAliases = FieldAliases(&["engine", "type"]);
+pub(crate) const OPTIONS: FieldAliases = FieldAliases(&["options"]);
+/// A whole connection in one value. RabbitMQ's cluster operator writes `connection_string`, MongoDB's operator the others.
+pub(crate) const URI: FieldAliases =
+    FieldAliases(&["uri", "connection_string", "connectionString.standard", "connectionString.standardSrv"]);
+
+/// Every list of aliases. Any other field that the annotations name is an option.
+const ALL_ALIASES: [FieldAliases; 8] = [USERNAME, PASSWORD, HOST, PORT, DATABASE, ENGINE, OPTIONS, URI];
+/// Fields of a Service Binding that describe its origin and are not options of a connection.
+const IGNORED_FIELDS: [&str; 1] = ["provider"];
+
+impl FieldAliases {
+    /// The preferred name.
+    pub(crate) fn name(self) -> &'static str {
+        self.0.first().copied().unwrap_or_default()
+    }
+
+    pub(crate) fn contains(self, field: &str) -> bool {
+        self.0.contains(&field)
+    }
+}
+
+impl fmt::Display for FieldAliases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] | [_] => f.write_str(self.name()),
+            [name, aliases @ ..] => write!(f, "{name} (aliases: {})", aliases.join(", ")),
+        }
+    }
+}
 
 /// The parameters of a connection. An empty field counts as missing.
 pub(crate) struct Connection<'a> {
@@ -218,7 +257,7 @@ fn check_port(port: FieldText<'_>) -> Result<(), FormatError> {
 fn options(credential: &Credential, fields: &Fields<'_>) -> Result<Vec<ConnParam>, FormatError> {
     let is_option = |field: &&FieldName| {
         let field = field.as_str();
-        !field_alias::ALL.iter().any(|aliases| aliases.contains(field)) && !IGNORED.contains(&field)
+        !ALL_ALIASES.iter().any(|aliases| aliases.contains(field)) && !IGNORED_FIELDS.contains(&field)
     };
     let mut options: Vec<ConnParam> = Vec::new();
     for field in credential.named_fields().filter(is_option) {

@@ -1,10 +1,8 @@
 //! How fields are written: one file per family of formats, which takes fields or a connection and appends bytes. Quoting rules
-//! are in `escape`, the choice of the format and the paths of the files in `render`. Pure: no I/O, no clock, no environment.
+//! are in `escape`, the choice of the format and the paths of the files in `render`. This file has what all formats share: the
+//! fields, and why a format cannot represent them. Pure: no I/O, no clock, no environment.
 
 pub(crate) mod connection;
-mod error;
-mod field_alias;
-pub(crate) mod injector_env;
 pub(crate) mod jdbc;
 pub(crate) mod libpq;
 pub(crate) mod mycnf;
@@ -12,11 +10,18 @@ pub(crate) mod text;
 pub(crate) mod uri;
 
 use std::collections::BTreeMap;
-
-pub(crate) use error::{FormatError, NameList};
+use std::fmt;
 
 use crate::credential::FieldName;
+use crate::escape::Unrepresentable;
+use crate::formats::connection::FieldAliases;
 use crate::secret::SecretBytes;
+use crate::text::{Quoted, one_line};
+
+/// How many names a message lists before it only counts them.
+const LISTED_NAMES: usize = 20;
+/// How many characters of a name a message shows: the whole name, if it is a key that Kubernetes accepts.
+const NAME_LENGTH: usize = 253;
 
 /// The values of one credential, in order of field name.
 pub(crate) type Fields<'a> = BTreeMap<FieldName, &'a SecretBytes>;
@@ -27,4 +32,104 @@ pub(crate) fn field_text<'a>(field: &FieldName, value: &'a SecretBytes) -> Resul
         .expose_text()
         .filter(|text| !text.contains('\0'))
         .ok_or_else(|| FormatError::Binary { field: field.clone() })
+}
+
+/// Why fields cannot be written in a format. Messages contain names of fields and options, never values.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FormatError {
+    /// A value that is not text, in a text format.
+    #[error(
+        "the value of field {field} is binary, which this format cannot represent: exclude the field with .keys, or use format files"
+    )]
+    Binary { field: FieldName },
+    #[error(
+        "field {field} is not a valid environment variable name: rename it with .keys, for example {}={field}",
+        env_name(field)
+    )]
+    InvalidEnvName { field: FieldName },
+    #[error(
+        "field {field} has the name of a variable that shells reserve: rename it with .keys, for example DB_{field}=<its key>"
+    )]
+    ReservedByShell { field: FieldName },
+    /// A value that dotenv libraries read differently.
+    #[error(
+        "the value of field {field} contains {what}, which dotenv libraries read differently: use format env or json"
+    )]
+    NotPortable { field: FieldName, what: &'static str },
+    /// A value that the kubelet rejects, or changes.
+    #[error("the value of field {field} {problem}: {remedy}")]
+    NotForKubelet { field: FieldName, problem: &'static str, remedy: &'static str },
+    /// A value that cannot be escaped for the reader of this format.
+    #[error(
+        "the value of field {field} contains {what}, which this format cannot represent: use another format, or exclude the field with .keys"
+    )]
+    Unsupported { field: FieldName, what: &'static str },
+    /// A field that a connection needs.
+    #[error("missing field {aliases}; map it with .keys or .set; available: {available}")]
+    MissingField { aliases: FieldAliases, available: NameList },
+    #[error("unknown database engine: add .engine, for example postgresql")]
+    MissingEngine,
+    /// A field with an unknown engine; its value may be anything, so it is not shown.
+    #[error("the value of field {field} is not a supported engine: add .engine, for example postgresql")]
+    UnknownEngine { field: FieldName },
+    #[error("the value of field {field} is not {expected}")]
+    InvalidField { field: FieldName, expected: &'static str },
+    #[error("this format supports only one host for this engine, but the fields name several")]
+    SeveralHosts,
+    #[error("the host is a Unix socket path, which this format does not support for engine {engine}")]
+    UnixSocket { engine: &'static str },
+    #[error("option {} contains {what}, which this format cannot represent", Quoted(name))]
+    UnsupportedOption { name: String, what: &'static str },
+    #[error("format {format} does not support engine {engine}")]
+    UnsupportedEngine { format: &'static str, engine: &'static str },
+}
+
+impl FormatError {
+    /// Adds the field to the reason why its value cannot be escaped.
+    pub(crate) fn unsupported(field: &FieldName, Unrepresentable(what): Unrepresentable) -> Self {
+        Self::Unsupported { field: field.clone(), what }
+    }
+}
+
+/// Names for a message: "a, b", or "a, b and N more" beyond [`LISTED_NAMES`]. They may come from an object that anyone can
+/// write, so each is shortened to one line, and no more than the listed ones are copied.
+#[derive(Debug)]
+pub(crate) struct NameList {
+    names: Vec<String>,
+    more: usize,
+}
+
+impl NameList {
+    pub(crate) fn new(names: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let mut rest = names.into_iter();
+        let names =
+            rest.by_ref().take(LISTED_NAMES).map(|name| one_line(name.as_ref(), NAME_LENGTH)).collect();
+        Self { names, more: rest.count() }
+    }
+
+    pub(crate) fn first(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
+
+    pub(crate) fn is_one_without_name(&self) -> bool {
+        self.more == 0 && matches!(self.names.as_slice(), [name] if name.is_empty())
+    }
+}
+
+impl fmt::Display for NameList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.names.as_slice(), self.more) {
+            ([], _) => f.write_str("none"),
+            (names, 0) => f.write_str(&names.join(", ")),
+            (names, more) => write!(f, "{} and {more} more", names.join(", ")),
+        }
+    }
+}
+
+/// Suggests a valid environment variable name for a field.
+fn env_name(field: &FieldName) -> String {
+    let plain: String =
+        field.as_str().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let digit_first = plain.starts_with(|c: char| c.is_ascii_digit());
+    format!("{}{}", if digit_first { "_" } else { "" }, plain.to_ascii_uppercase())
 }

@@ -3,8 +3,8 @@
 //! <https://mariadb.com/docs/server/server-management/install-and-upgrade-mariadb/configuring-mariadb/configuring-mariadb-with-option-files>
 
 use crate::escape::{self, Unrepresentable};
+use crate::formats::FormatError;
 use crate::formats::connection::Connection;
-use crate::formats::error::FormatError;
 use crate::secret::SecretBuffer;
 
 /// The longest line, without its line break: the clients read into a buffer of 4096 bytes, and parse the rest of a longer

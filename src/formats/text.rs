@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::credential::{EnvExport, EnvFileFormat, FieldName, is_env_name, is_reserved_by_shell};
-use crate::escape::{self, EscapeFn};
-use crate::formats::error::FormatError;
-use crate::formats::{Fields, field_text};
+use crate::credential::{
+    EnvExport, EnvFileFormat, FieldName, InjectorEnv, UriTemplate, is_env_name, is_reserved_by_shell,
+};
+use crate::escape::{self, EscapeFn, percent};
+use crate::formats::connection::{FieldText, PASSWORD, USERNAME, require_field};
+use crate::formats::{Fields, FormatError, field_text};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// Writes the fields to a file that sets environment variables.
@@ -222,4 +224,47 @@ fn write_escaped(
 ) -> Result<(), FormatError> {
     let text = value.expose_text().ok_or_else(|| FormatError::Binary { field: field.clone() })?;
     rule(text, out).map_err(|refused| FormatError::unsupported(field, refused))
+}
+
+/// `env` for annotations of vault-db-injector: variables with the user name and the password, or with a URI that contains
+/// both. Only these two fields are read, so that other fields of the Secret cannot be invalid.
+pub(crate) fn write_injector_env(
+    variables: &InjectorEnv,
+    fields: &Fields<'_>,
+    out: &mut SecretBuffer,
+) -> Result<(), FormatError> {
+    let (username, password) = (require_field(fields, USERNAME)?, require_field(fields, PASSWORD)?);
+    match variables {
+        InjectorEnv::Classic { user, password: names } => {
+            let (username, password) = (SecretBytes::from(username.text), SecretBytes::from(password.text));
+            let variables = assign(user, &username).chain(assign(names, &password));
+            write_env(&variables.collect::<BTreeMap<_, _>>(), out)
+        }
+        InjectorEnv::Uri { names, uri } => {
+            let uri = insert_user(uri, username, password)?;
+            write_env(&assign(names, &uri).collect::<BTreeMap<_, _>>(), out)
+        }
+    }
+}
+
+fn assign<'a>(
+    names: &'a [FieldName],
+    value: &'a SecretBytes,
+) -> impl Iterator<Item = (FieldName, &'a SecretBytes)> {
+    names.iter().map(move |name| (name.clone(), value))
+}
+
+fn insert_user(
+    uri: &UriTemplate,
+    username: FieldText<'_>,
+    password: FieldText<'_>,
+) -> Result<SecretBytes, FormatError> {
+    let mut out = SecretBuffer::default();
+    out.push_str(uri.scheme());
+    username.write(percent, &mut out)?;
+    out.push_str(":");
+    password.write(percent, &mut out)?;
+    out.push_str("@");
+    out.push_str(uri.rest());
+    Ok(out.finish())
 }

@@ -6,10 +6,11 @@ use std::slice;
 
 use crate::credential::{Credential, Engine, FieldName};
 use crate::escape::{Unrepresentable, percent, percent_decode};
-use crate::formats::Fields;
-use crate::formats::connection::{ConnParam, Connection, FieldText, Host, find_field, find_uri, parse_hosts};
-use crate::formats::error::FormatError;
-use crate::formats::field_alias::{DATABASE, FieldAliases, HOST, OPTIONS, PASSWORD, PORT, USERNAME};
+use crate::formats::connection::{
+    ConnParam, Connection, DATABASE, FieldAliases, FieldText, HOST, Host, OPTIONS, PASSWORD, PORT, USERNAME,
+    find_field, find_uri, parse_hosts,
+};
+use crate::formats::{Fields, FormatError};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 pub(crate) fn write(connection: &Connection<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {

@@ -36,3 +36,23 @@ pub use transport::Roots;
 pub(crate) use transport::{Proxy, ProxyError, RootsError, bypasses_proxy};
 pub(crate) use upstream_texts::{names_object, refuses_user};
 pub(crate) use watch::Change;
+
+/// Logs at a level about an [`ObjectRef`](crate::object::ObjectRef), whose parts are fields of a JSON line beside the message. The
+/// field `cluster` of an object in the local cluster is empty, and an empty field is not written.
+///
+/// A macro, so that each line keeps the module that logs it, by which RUST_LOG filters. It is not in [`crate::object`], which is
+/// pure.
+macro_rules! log_object {
+    ($level:expr, $object:expr, $($message:tt)+) => {{
+        let object: &$crate::object::ObjectRef = $object;
+        ::log::log!(
+            $level,
+            namespace:% = object.namespace,
+            kind:% = object.kind,
+            name = object.name(),
+            cluster = object.cluster.id().map_or("", |id| id.as_str());
+            $($message)+
+        )
+    }};
+}
+pub(crate) use log_object;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use log::warn;
 use zeroize::Zeroizing;
 
-use crate::bounded_file::read_bounded;
+use crate::secret::read_bounded;
 
 /// The largest file that is read, in bytes: some hundreds of certificates.
 const FILE_LIMIT: usize = 1024 * 1024;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use log::{Level, debug};
 
 use crate::kube::error::{Cause, Error};
-use crate::log_object::log_object;
+use crate::kube::log_object;
 use crate::thread::lock;
 
 /// The upper bound of the delay after a first failure; it doubles with each further failure.

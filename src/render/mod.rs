@@ -3,7 +3,6 @@
 
 mod error;
 mod fields;
-mod omissions;
 mod template;
 
 use std::collections::BTreeMap;
@@ -11,16 +10,15 @@ use std::collections::btree_map::Entry;
 
 pub(crate) use error::{Error, Errors, Problem};
 pub use fields::Sources;
-pub(crate) use omissions::{MissingInput, missing_inputs};
+pub(crate) use fields::{MissingInput, missing_inputs};
 pub(crate) use template::check as check_templates;
 
-use crate::bundle::{Bundle, BundleFile};
 use crate::credential::{
-    ClientFileFormat, ConnectionStringFormat, Credential, DocumentFormat, Engine, EnvExport, EnvFileFormat,
-    FileMode, Output, PathClaims, RelativePath,
+    Bundle, BundleFile, ClientFileFormat, ConnectionStringFormat, Credential, DocumentFormat, Engine,
+    EnvExport, EnvFileFormat, FileMode, Output, PathClaims, RelativePath,
 };
 use crate::formats::connection::Connection;
-use crate::formats::{Fields, FormatError, injector_env, jdbc, libpq, mycnf, text, uri};
+use crate::formats::{Fields, FormatError, jdbc, libpq, mycnf, text, uri};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The largest bundle, in bytes. It is kept in memory, and most volumes are memory too.
@@ -143,7 +141,7 @@ fn files(
             Err(problem) => Err(problem),
         },
         Output::Env(format) => buffered(|out| text::write_env_file(*format, &fields, out)),
-        Output::InjectorEnv(variables) => buffered(|out| injector_env::write(variables, &fields, out)),
+        Output::InjectorEnv(variables) => buffered(|out| text::write_injector_env(variables, &fields, out)),
         Output::Document(DocumentFormat::Json) => buffered(|out| text::write_json(&fields, out)),
         Output::Document(DocumentFormat::Yaml) => buffered(|out| text::write_yaml(&fields, out)),
         Output::Document(DocumentFormat::Properties) => buffered(|out| text::write_properties(&fields, out)),

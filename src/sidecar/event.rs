@@ -1,17 +1,21 @@
-//! The messages that wake the controller, and the queue that carries them.
+//! What wakes the controller: events, with the queue that carries them, and timers.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::credential::Credential;
-use crate::kube::{Error, Object};
+use crate::kube::{Backoff, Error, Object};
 use crate::object::{ClusterRef, ObjectRef};
 use crate::telemetry::Reason;
 
 /// Maximum number of queued events: more than there are watch, fetch and reload threads, so that a sender waits only while one
 /// object changes many times during a single step of the controller.
 const QUEUE: usize = 1024;
+/// Maximum delay between attempts at a failing operation.
+pub(crate) const MAX_DELAY: Duration = Duration::from_secs(30);
+/// Maximum delay that an API server can demand with Retry-After.
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// Creates the queue of the controller.
 ///
@@ -78,4 +82,52 @@ pub(crate) struct NewSpec {
     pub(crate) credentials: Vec<Credential>,
     /// `None` means that an optional object does not exist.
     pub(crate) fetched: BTreeMap<ObjectRef, Option<Object>>,
+}
+
+/// When to try an operation next.
+pub(crate) struct RetryTimer {
+    /// `None` while no attempt is scheduled.
+    pub(crate) at: Option<Instant>,
+    /// The end of the delay that the API server demanded.
+    not_before: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl RetryTimer {
+    /// A timer that is due.
+    pub(crate) fn due() -> Self {
+        Self { at: Some(Instant::now()), not_before: None, backoff: Backoff::up_to(MAX_DELAY) }
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        self.at.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Starts an attempt. An attempt that is scheduled from now on is another one.
+    pub(crate) fn begin(&mut self) {
+        self.at = None;
+    }
+
+    /// Schedules an attempt as soon as the API server permits.
+    pub(crate) fn schedule(&mut self) {
+        self.at = Some(Instant::now()).max(self.not_before);
+    }
+
+    pub(crate) fn succeeded(&mut self) {
+        self.not_before = None;
+        self.backoff.reset();
+    }
+
+    /// Schedules the next attempt, after `retry_after` at the earliest. Returns the delay.
+    pub(crate) fn failed(&mut self, retry_after: Duration) -> Duration {
+        let (now, retry_after) = (Instant::now(), retry_after.min(MAX_RETRY_AFTER));
+        let delay = self.backoff.delay().max(retry_after);
+        (self.at, self.not_before) = (Some(now + delay), Some(now + retry_after));
+        delay
+    }
+}
+
+/// Varies a duration by up to a tenth, so that many pods do not send their requests at the same time.
+pub(crate) fn jittered(time: Duration) -> Duration {
+    time.mul_f64(0.9 + 0.2 * fastrand::f64())
 }

@@ -4,14 +4,10 @@
 //! code of `init`. With several clusters, each cluster's objects are read in the background (`fetch`). `source_store` has the last
 //! content of each source: a source that cannot be read keeps it, and delays no other source.
 
-mod annotation_reload;
-mod carry_over;
-mod change_set;
 mod controller;
 mod event;
 mod fetch;
 pub(crate) mod notify;
-mod retry_timer;
 mod source_store;
 mod status;
 mod watcher;
@@ -28,8 +24,8 @@ use crate::kube::config::registry::Clusters;
 use crate::kube::{self, Deadline};
 use crate::object::ObjectRef;
 use crate::sidecar::controller::Controller;
+use crate::sidecar::event::RetryTimer;
 use crate::sidecar::fetch::Fetcher;
-use crate::sidecar::retry_timer::RetryTimer;
 use crate::sidecar::status::StatusReporter;
 use crate::sync::{self, Error};
 use crate::telemetry::events::Events;

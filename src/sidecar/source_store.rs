@@ -8,14 +8,12 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use crate::credential::Credential;
-use crate::kube::Object;
-use crate::log_object::log_object;
+use crate::kube::{Object, log_object};
 use crate::object::{ClusterRef, ObjectRef};
 use crate::render::Sources;
 use crate::sidecar::OnDelete;
-use crate::sidecar::event::{Change, FetchBatch, Fetched, NewSpec};
+use crate::sidecar::event::{Change, FetchBatch, Fetched, NewSpec, RetryTimer};
 use crate::sidecar::fetch::FetchRequest;
-use crate::sidecar::retry_timer::RetryTimer;
 use crate::sidecar::status::StatusReporter;
 use crate::sync::{self, Need};
 use crate::telemetry::{Component, Reason};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use humantime::format_rfc3339_seconds;
 use log::{Level, info, log, warn};
 
-use crate::log_object::log_object;
+use crate::kube::log_object;
 use crate::sidecar::event::Event;
 use crate::telemetry::events::{EventReason, Events};
 use crate::telemetry::{Component, Health, Moment, Reason};

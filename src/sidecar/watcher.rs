@@ -11,12 +11,10 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use crate::kube::config::registry::Clusters;
-use crate::kube::{self, Backoff, Cause, Error};
-use crate::log_object::log_object;
+use crate::kube::{self, Backoff, Cause, Error, log_object};
 use crate::object::ObjectRef;
 use crate::sidecar::WatchSettings;
-use crate::sidecar::event::{Change, Event};
-use crate::sidecar::retry_timer::{MAX_DELAY, MAX_RETRY_AFTER, jittered};
+use crate::sidecar::event::{Change, Event, MAX_DELAY, MAX_RETRY_AFTER, jittered};
 use crate::sidecar::status::StatusReporter;
 use crate::telemetry::{Component, Heartbeat, Reason};
 use crate::thread::spawn;

@@ -6,8 +6,6 @@
 pub(crate) mod events;
 pub(crate) mod metrics;
 pub(crate) mod probe;
-mod process;
-mod request;
 pub(crate) mod server;
 
 use std::collections::BTreeMap;
@@ -210,7 +208,7 @@ impl Health {
         let now = Moment::now();
         let failing = BTreeMap::from([(Component::Bundle, now)]);
         let state = Mutex::new(State { failing, ..State::default() });
-        let process_started = process::start_time();
+        let process_started = metrics::start_time();
         Self { started: now.instant, process_started, clusters, heartbeats: Mutex::default(), state }
     }
 

@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{renameat, symlinkat};
 use rustix::io::Errno;
 
-use crate::volume::desired::{Directory, File};
+use crate::volume::plan::{Directory, File};
 use crate::volume::tree::{self, Kind};
 
 /// The link to the current version, and the temporary name of the link to the next one.

@@ -13,8 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
-use crate::volume::desired::File;
 use crate::volume::directory::{self, DATA, NEXT_DATA};
+use crate::volume::plan::File;
 use crate::volume::tree::{self, Kind};
 
 /// How deep directories are listed; deeper than any path of a bundle.

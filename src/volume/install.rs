@@ -14,9 +14,9 @@ use rustix::fs::{AtFlags, FileType, StatVfsMountFlags, fstatvfs, renameat, stata
 use rustix::io::Errno;
 
 use crate::volume::error::{Error, Problem};
-use crate::volume::record::Record;
+use crate::volume::state::{self, Record};
 use crate::volume::tree::Entry;
-use crate::volume::{directory as layout, open_root, state, tree};
+use crate::volume::{directory as layout, open_root, tree};
 
 /// Every user may run it, whichever the application has, and none may change it.
 const MODE: u32 = 0o555;

@@ -16,7 +16,6 @@
 //!
 //! This module knows nothing of Kubernetes, except for the settings of a pod that its error messages name.
 
-mod desired;
 mod directory;
 mod earlier;
 mod error;
@@ -24,7 +23,6 @@ mod install;
 mod plan;
 mod publish;
 mod reader;
-mod record;
 mod state;
 mod tree;
 
@@ -41,14 +39,11 @@ pub(crate) use error::{Error, Problem};
 pub(crate) use install::{Installed, install};
 pub(crate) use reader::{Files, Reader};
 
-use crate::bundle::Bundle;
-use crate::credential::{FileMode, RelativePath};
+use crate::credential::{Bundle, FileMode, RelativePath};
 use crate::thread::lock;
-use crate::volume::desired::Directory;
 use crate::volume::directory::VersionName;
-use crate::volume::plan::Publication;
-use crate::volume::record::Record;
-use crate::volume::state::State;
+use crate::volume::plan::{Directory, Publication};
+use crate::volume::state::{Record, State};
 use crate::volume::tree::Kind;
 
 /// An open volume.

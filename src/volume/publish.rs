@@ -11,12 +11,10 @@ use std::time::Duration;
 use rustix::fs::renameat;
 use rustix::io::Errno;
 
-use crate::volume::desired::Directory;
 use crate::volume::directory;
 use crate::volume::error::Problem;
-use crate::volume::plan::{Publication, Step, Target};
-use crate::volume::record::Record;
-use crate::volume::state;
+use crate::volume::plan::{Directory, Publication, Step, Target};
+use crate::volume::state::{self, Record};
 use crate::volume::tree::{self, if_present};
 
 impl Publication<'_> {

@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use crate::credential::RelativePath;
 use crate::secret::SecretBytes;
 use crate::volume::error::{Error, Problem};
-use crate::volume::record::{self, Record};
-use crate::volume::{directory, earlier, open_root, state, tree};
+use crate::volume::state::{self, Record};
+use crate::volume::{directory, earlier, open_root, tree};
 
 /// The largest file that is read, in bytes: no bundle has a larger one.
 const FILE_LIMIT: u64 = 32 * 1024 * 1024;
@@ -53,7 +53,7 @@ impl Reader {
             Some(state) => {
                 let record = Record::load(state.as_fd()).map_err(|errno| match errno {
                     Errno::INVAL => {
-                        let name = format!("{}/{}", state::NAME, record::NAME);
+                        let name = format!("{}/{}", state::NAME, state::RECORD);
                         Error::new(path, Problem::Damaged { name })
                     }
                     errno => failed(errno),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 use super::*;
-use crate::bundle::BundleFile;
+use crate::credential::BundleFile;
 use crate::secret::SecretBytes;
 use crate::volume::directory::KEPT_VERSIONS;
 

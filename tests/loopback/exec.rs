@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use podcreds::bundle::BundleFile;
+use podcreds::credential::BundleFile;
 use podcreds::credential::RelativePath;
 use podcreds::volume::Volume;
 use rustix::process::Signal;

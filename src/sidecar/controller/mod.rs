@@ -10,14 +10,11 @@ use std::time::{Duration, Instant};
 use log::{Level, info};
 
 use crate::credential::{Credential, CredentialName};
-use crate::kube::Backoff;
-use crate::log_object::log_object;
+use crate::kube::{Backoff, log_object};
 use crate::object::{Kind, ObjectRef};
-use crate::sidecar::annotation_reload;
-use crate::sidecar::event::{AnnotationsUpdate, Event, NewSpec};
-use crate::sidecar::fetch::Fetcher;
+use crate::sidecar::event::{AnnotationsUpdate, Event, MAX_DELAY, NewSpec, RetryTimer, jittered};
+use crate::sidecar::fetch::{self, Fetcher};
 use crate::sidecar::notify::Notifier;
-use crate::sidecar::retry_timer::{MAX_DELAY, RetryTimer, jittered};
 use crate::sidecar::source_store::SourceStore;
 use crate::sidecar::status::StatusReporter;
 use crate::sidecar::watcher::{self, WatchHandle};
@@ -183,7 +180,7 @@ impl Controller {
             && self.settings.watch.is_enabled;
         self.annotations_at = (!is_watched).then(|| Instant::now() + self.annotations_interval());
         let held = self.store.objects();
-        match annotation_reload::start(&self.fetcher, &self.settings, &self.credentials, held) {
+        match fetch::reload_annotations(&self.fetcher, &self.settings, &self.credentials, held) {
             Ok(()) => self.reloading = true,
             Err(error) => self.reject_annotations(
                 Reason::ApiUnreachable,

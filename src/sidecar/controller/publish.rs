@@ -1,19 +1,20 @@
-//! Renders and publishes the sources, and notifies applications.
+//! Renders and publishes the sources, carries the files of an earlier run over where a source is not read yet, and notifies the
+//! applications of what changed.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use log::info;
 
-use crate::credential::Credential;
-use crate::sidecar::carry_over::{CarryOver, carry_over};
-use crate::sidecar::change_set::ChangeSet;
+use crate::credential::{Bundle, BundleFile, Credential};
 use crate::sidecar::controller::Controller;
 use crate::sidecar::notify::Notification;
 use crate::sidecar::{self, Exit};
 use crate::sync::{self, AnnotationSource, Error, PublishOutcome};
 use crate::telemetry::Reason;
-use crate::volume::Published;
+use crate::volume::{self, Published, Reader};
 
 impl Controller {
     /// Notifies the applications whose credentials have changed.
@@ -129,5 +130,94 @@ fn reason(error: &Error) -> Reason {
         Error::Unread { errors, .. } => sidecar::reason(errors),
         Error::Volume(_) | Error::Output(_) => Reason::Volume,
         _ => Reason::Render,
+    }
+}
+
+/// The files of an earlier run, for credentials whose sources have not been read since a restart. The other credentials stay
+/// current meanwhile.
+struct CarryOver {
+    /// The credentials that can be rendered.
+    ready: Vec<Credential>,
+    /// The current files of the other credentials.
+    files: Bundle,
+    /// Number of credentials with carried files.
+    count: usize,
+}
+
+/// Reads the files of incomplete credentials from the volume at `path`. Returns `None` if a required credential among them has no
+/// files from an earlier run, or if no credential is left to render.
+///
+/// # Errors
+/// If the volume cannot be read.
+fn carry_over(
+    credentials: &[Credential],
+    is_incomplete: impl Fn(&Credential) -> bool,
+    path: &Path,
+) -> Result<Option<CarryOver>, volume::Error> {
+    let Some(reader) = Reader::open(path)? else { return Ok(None) };
+    // A credential that adds to a file of an incomplete credential is carried over too: the file is rendered whole or not at all.
+    let shares_file = |credential: &Credential| {
+        credentials.iter().any(|other| other.path == credential.path && is_incomplete(other))
+    };
+    let (incomplete, ready): (Vec<_>, Vec<_>) =
+        credentials.iter().partition(|credential| shares_file(credential));
+    if ready.is_empty() {
+        return Ok(None);
+    }
+    let mut files = Bundle::new();
+    let count = incomplete.len();
+    for credential in incomplete {
+        for (path, content) in reader.read(|path| credential.may_contain(path))? {
+            files.insert(path, BundleFile { content, mode: credential.mode });
+        }
+        if !credential.optional && !files.keys().any(|path| credential.may_contain(path)) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(CarryOver { ready: ready.into_iter().cloned().collect(), files, count }))
+}
+
+/// The credentials whose files differ between two bundles.
+struct ChangeSet<'a> {
+    rotated: Vec<&'a Credential>,
+    /// Credentials whose files were removed, because a source was deleted.
+    cleared: Vec<&'a Credential>,
+}
+
+impl<'a> ChangeSet<'a> {
+    /// Finds the credentials of the changed paths. `is_cleared` returns whether a source of a credential was deleted.
+    fn new(
+        credentials: &'a [Credential],
+        changed: &BTreeSet<String>,
+        is_cleared: impl Fn(&Credential) -> bool,
+    ) -> Self {
+        let has_changed = |credential: &&Credential| changed.iter().any(|path| credential.overlaps(path));
+        let (cleared, rotated) =
+            credentials.iter().filter(has_changed).partition(|credential| is_cleared(credential));
+        Self { rotated, cleared }
+    }
+
+    /// Whether an application has new files to read. After files were only removed, a restarted application could not start.
+    fn has_new_files(&self) -> bool {
+        !self.rotated.is_empty()
+    }
+
+    fn credentials(&self) -> impl Iterator<Item = &'a Credential> {
+        self.rotated.iter().chain(&self.cleared).copied()
+    }
+}
+
+impl fmt::Display for ChangeSet<'_> {
+    /// `rotated a, b; cleared c`. Both are empty if edited annotations only dropped credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (verb, credentials) in [("rotated", &self.rotated), ("cleared", &self.cleared)] {
+            let names: Vec<_> = credentials.iter().map(|credential| credential.name.to_string()).collect();
+            if !names.is_empty() {
+                write!(f, "{separator}{verb} {}", names.join(", "))?;
+                separator = "; ";
+            }
+        }
+        f.write_str(if separator.is_empty() { "removed files that no annotation names" } else { "" })
     }
 }

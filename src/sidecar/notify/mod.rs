@@ -1,7 +1,6 @@
 //! Notifies applications after a rotation (`.on-change`). Each application has a thread that retries until the notification
 //! succeeds, so a dead application delays nothing else. Rotations during the retries are merged into one notification.
 
-mod http;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +11,7 @@ use std::time::Duration;
 
 use log::{Level, info, log, warn};
 use serde::Serialize;
+use ureq::Agent;
 
 use crate::credential::{Credential, OnChange};
 use crate::kube::Backoff;
@@ -21,6 +21,8 @@ use crate::volume::Volume;
 
 /// Maximum delay between attempts.
 const MAX_DELAY: Duration = Duration::from_secs(30);
+/// For one attempt over HTTP.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The content of a notification. It contains no value of a Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -173,13 +175,46 @@ fn run(mailbox: &Mailbox, target: &OnChange, volume: &Path, health: &Health) {
 
 fn attempt(target: &OnChange, notification: &Notification, volume: &Path) -> Result<(), String> {
     match target {
-        OnChange::Post(url) => http::post(url, notification),
-        OnChange::Get(url) => http::get(url),
+        OnChange::Post(url) => post(url, notification),
+        OnChange::Get(url) => get(url),
         OnChange::Signal { signal, process } => process::signal(*signal, process),
         OnChange::Touch(path) => {
             let volume = Volume::open(volume, Duration::ZERO).map_err(|error| error.to_string())?;
             volume.touch(path).map_err(|error| error.to_string())
         }
+    }
+}
+
+fn post(url: &str, notification: &Notification) -> Result<(), String> {
+    let body = serde_json::to_string(notification).map_err(|error| error.to_string())?;
+    check_status(http_agent().post(url).header("content-type", "application/json").send(body))
+}
+
+fn get(url: &str) -> Result<(), String> {
+    check_status(http_agent().get(url).call())
+}
+
+fn http_agent() -> Agent {
+    Agent::config_builder()
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .timeout_global(Some(HTTP_TIMEOUT))
+        // Only the status of the response is read.
+        .input_buffer_size(4096)
+        .output_buffer_size(4096)
+        .user_agent(concat!("podcreds/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .new_agent()
+}
+
+/// Any 2xx status is a success.
+fn check_status(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<(), String> {
+    match result {
+        Ok(response) if response.status().is_success() => Ok(()),
+        Ok(response) => Err(format!("HTTP status {}", response.status())),
+        Err(error) => Err(error.to_string()),
     }
 }
 

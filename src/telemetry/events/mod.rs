@@ -13,8 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, warn};
 
-use crate::kube::{Backoff, Cause, Client, Deadline, Error, Event};
-use crate::log_object::log_object;
+use crate::kube::{Backoff, Cause, Client, Deadline, Error, Event, log_object};
 use crate::object::{Kind, ObjectRef};
 use crate::telemetry::Health;
 use crate::telemetry::events::correlator::{AggregatedEvent, Correlator};

@@ -95,7 +95,9 @@ fn one_run_reads_a_secret_with_every_auth_method_of_the_clusters_file() {
         assert_eq!(home.read(&format!("{id}/password")), FIRST, "{id}");
     }
     assert!(!finished.stderr.contains(&token) && !finished.stderr.contains(FIRST));
-    for message in [&format!("cluster token (The Hub, eu): API server {}", laptop.url), "(insecure-skip-tls-verify)"] {
+    for message in
+        [&format!("cluster token (The Hub, eu): API server {}", laptop.url), "(insecure-skip-tls-verify)"]
+    {
         assert!(finished.stderr.contains(message), "{message}: {}", finished.stderr);
     }
 

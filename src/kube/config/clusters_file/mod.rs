@@ -11,9 +11,9 @@ use std::{fmt, io};
 
 pub(crate) use auth_method::{AuthMethod, TlsConfig, TokenSource};
 
-use crate::bounded_file::read_bounded;
 use crate::kube::config::clusters_file::auth_method::Reader;
 use crate::object::{ClusterId, Namespace};
+use crate::secret::read_bounded;
 use crate::text::{Quoted, is_shown, list};
 use crate::yaml::{self, Cursor, Fields, Position, SyntaxError, TEXT_LIMIT, ValueError, ValueErrors};
 

@@ -10,7 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use log::warn;
 use serde_json::{Value, json};
 
-use crate::bounded_file::read_bounded;
 use crate::kube::config::kubeconfig::{
     Error, Exec, ExecCluster, LoadingRules, Overrides, ResolvedConfig, load,
 };
@@ -21,7 +20,7 @@ use crate::kube::{
     auth::{open_token, parse_token},
     bypasses_proxy,
 };
-use crate::secret::SecretBytes;
+use crate::secret::{SecretBytes, read_bounded};
 use crate::yaml::TEXT_LIMIT;
 
 /// The settings of a client that a kubeconfig does not have.

@@ -20,10 +20,10 @@ pub use raw::parse;
 pub use resolve::ResolvedConfig;
 pub(crate) use resolve::{Exec, ExecCluster, Impersonation};
 
-use crate::bounded_file::read_bounded;
 use crate::kube::config::kubeconfig::error::EntryErrorKind;
 use crate::kube::config::kubeconfig::raw::{Entries, File, Kubeconfig};
 use crate::kube::config::kubeconfig::resolve::Validator;
+use crate::secret::read_bounded;
 use crate::text::nearest;
 use crate::yaml::TEXT_LIMIT;
 
