@@ -188,7 +188,7 @@ pub enum ObjectData {
     Service(ServiceData),
 }
 
-/// The address of a Service. Host and port numbers become fields as they are, so they have the type of field values.
+/// The address of a Service. The host and port numbers become field values unchanged, so they are stored in that type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceData {
     pub(crate) host: SecretBytes,

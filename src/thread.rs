@@ -7,7 +7,7 @@ use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 /// The stack of a thread that sends requests: enough for TLS and JSON. The default would reserve 2 MiB.
 const STACK: usize = 256 * 1024;
 
-/// Locks a mutex, also after a thread panicked while it held the lock: no critical section in this crate leaves its data
+/// Locks a mutex, even if a thread panicked while it held the lock: no critical section in this crate leaves its data
 /// half-changed.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -74,10 +74,6 @@ const IMPURE: [&str; 9] = [
     "log::",
 ];
 
-/// Modules below the top that are layers of their own: a credential contains its template, and the other formats import the
-/// credential.
-const NESTED: [(&str, &str); 1] = [("formats/template/", "formats::template")];
-
 fn sources(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
@@ -97,9 +93,7 @@ fn modules() -> BTreeMap<String, String> {
     let mut modules = BTreeMap::<_, String>::new();
     for path in sources(&src) {
         let inside = path.strip_prefix(&src).unwrap().to_str().unwrap();
-        let nested = NESTED.into_iter().find(|(directory, _)| inside.starts_with(directory));
-        let top = inside.split('/').next().unwrap().trim_end_matches(".rs");
-        let module = nested.map_or(top, |(_, module)| module).to_owned();
+        let module = inside.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
         let text = fs::read_to_string(&path).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap();
         let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -111,13 +105,7 @@ fn modules() -> BTreeMap<String, String> {
 
 fn imports(code: &str) -> BTreeSet<&str> {
     let ends = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
-    let layer = |rest| {
-        let is_nested =
-            |module: &&str| str::strip_prefix(rest, *module).is_some_and(|rest| rest.starts_with(ends));
-        let nested = NESTED.into_iter().map(|(_, module)| module).find(is_nested);
-        nested.unwrap_or_else(|| rest.split(ends).next().unwrap())
-    };
-    code.split("crate::").skip(1).map(layer).collect()
+    code.split("crate::").skip(1).map(|rest| rest.split(ends).next().unwrap()).collect()
 }
 
 #[test]

@@ -47,7 +47,7 @@ pub(crate) fn ignored_annotations(annotations: &BTreeMap<String, String>, prefix
     annotations.keys().filter(is_ignored).cloned().collect()
 }
 
-/// Reads the variables of a credential. `None` means that its format is given by podcreds' own keys instead.
+/// Reads the variables of a credential. `None` means that podcreds' own keys determine its format, or that it uses another prefix.
 pub(crate) fn read(values: &mut Values<'_>) -> Option<InjectorEnv> {
     let own_keys = [AnnotationKey::Format, AnnotationKey::TemplateFrom, AnnotationKey::Delimiters];
     if values.prefix != INJECTOR_PREFIX || own_keys.iter().any(|key| values.texts.contains_key(key)) {

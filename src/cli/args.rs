@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// Log level; RUST_LOG is also honoured [default: info]
+    /// Log level; overrides RUST_LOG [default: info]
     #[arg(
         long,
         value_parser = log_levels(),
@@ -60,7 +60,7 @@ pub(crate) struct Args {
     )]
     pub(crate) log_format: LogFormat,
 
-    /// File that receives the final error message too, if the file exists
+    /// File to which the final message is also written, if the file exists
     // For the help alone: `cli::termination_log` reads the flag, because invalid arguments have a message too.
     #[arg(long = "termination-log", global = true, help_heading = "Logging", value_name = "FILE", default_value = TERMINATION_LOG, env = TERMINATION_LOG_VARIABLE)]
     pub(crate) _termination_log: PathBuf,
@@ -141,7 +141,7 @@ pub(crate) struct SidecarArgs {
     )]
     pub(crate) follow_annotations: bool,
 
-    /// What to do with the files of a deleted Secret
+    /// What to do with a credential's files when its Secret, ConfigMap or Service is deleted
     #[arg(long, value_enum, default_value_t, env = "PODCREDS_ON_DELETE")]
     pub(crate) on_delete: OnDeleteArg,
 
@@ -185,7 +185,7 @@ pub(crate) struct SidecarArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListenArgs {
-    /// Address and port to serve /healthz, /readyz and /metrics on, or off
+    /// Address and port of the sidecar's /healthz, /livez, /readyz and /metrics, or off
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -308,7 +308,7 @@ pub(crate) struct InspectArgs {
     #[arg(long, short, value_enum, value_name = "FORMAT", env = "PODCREDS_OUTPUT")]
     pub(crate) output: Option<OutputArg>,
 
-    /// Cluster of the clusters file to query; with `clusters` repeatable, or separated by commas [default: the local cluster, or all with `clusters`]
+    /// Cluster in the clusters file to query; with `clusters`, can be repeated or be a comma-separated list [default: the local cluster, or all with `clusters`]
     #[arg(long = "cluster-id", value_name = "ID", value_delimiter = ',', env = "PODCREDS_CLUSTER_ID")]
     pub(crate) cluster_ids: Vec<String>,
 

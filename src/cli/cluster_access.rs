@@ -25,7 +25,7 @@ const CLUSTERS: &str = "Clusters";
 /// Which pod's annotations are read, and how API servers are reached.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceArgs {
-    /// Pod to read the annotations of [default: the hostname]
+    /// Pod whose annotations to read [default: the hostname]
     #[arg(long, value_name = "NAME", env = "POD_NAME")]
     pub(crate) pod: Option<String>,
 
@@ -41,7 +41,7 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "PREFIX", default_value = DEFAULT_PREFIX, env = "PODCREDS_ANNOTATION_PREFIX")]
     pub(crate) annotation_prefix: String,
 
-    /// Accept a pod without annotations for podcreds; with exec, also a missing env file
+    /// Do not fail if the pod has no podcreds annotations; with exec, also if an env file is missing
     #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_ALLOW_NONE")]
     pub(crate) allow_none: bool,
 
@@ -52,7 +52,7 @@ pub(crate) struct SourceArgs {
     #[arg(long, help_heading = CLUSTERS, value_name = "DIR", default_value = SERVICE_ACCOUNT_DIR, env = "PODCREDS_SERVICE_ACCOUNT_DIR")]
     pub(crate) service_account_dir: PathBuf,
 
-    /// Time limit for reading all objects, retries included; exec waits as long for the first files
+    /// Time limit for reading all objects, retries included; with exec, also how long to wait for the first files
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = positive_duration, env = "PODCREDS_TIMEOUT")]
     pub(crate) timeout: Duration,
 

@@ -186,7 +186,7 @@ fn exec_remedy(error: &exec::Error) -> Option<&'static str> {
         exec::Error::Sync(error) => sync_remedy(error),
         exec::Error::Volume(error) => volume_remedy(error),
         exec::Error::Unpublished { .. } => Some(
-            "see the log of the container that runs podcreds init or sidecar on it, or pass --render to do without a volume",
+            "see the log of the container that runs podcreds init or sidecar with this volume, or pass --render to work without a volume",
         ),
         exec::Error::NoFiles { .. } => Some(
             "give a credential .format env, or name the file with --env-file if its .path does not end in .env; pass --allow-none to start without variables",

@@ -21,7 +21,7 @@ pub(crate) fn run(
     out: &mut dyn Write,
 ) -> Result<(), Error> {
     let FetchedSources { credentials, sources } = sync::fetch_all(settings, clusters)?;
-    // Rendered with the real values first, to report those that are format cannot express.
+    // Rendered with the real values first, to report those that their format cannot express.
     let mut rendered = sync::render(&credentials, &sources)?;
     if !reveal {
         rendered = render_redacted(&credentials, &sources, HIDDEN)?;

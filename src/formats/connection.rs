@@ -87,6 +87,14 @@ impl ConnParam {
             None => FormatError::UnsupportedOption { name: self.name.clone(), what },
         }
     }
+
+    /// The name is not one that readers of the format know as an option.
+    pub(crate) fn invalid_name(&self) -> FormatError {
+        match &self.from {
+            Some(field) => FormatError::Unsupported { field: field.clone(), what: "an invalid option name" },
+            None => FormatError::InvalidOptionName { name: self.name.clone() },
+        }
+    }
 }
 
 /// The text of a field.

@@ -96,7 +96,7 @@ fn sqlserver(
     }
     for option in options {
         if !option.name.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Err(option.unsupported(Unrepresentable("an invalid option name")));
+            return Err(option.invalid_name());
         }
         property(&option.name, option.text(), out);
     }

@@ -161,9 +161,7 @@ fn parameters<'a>(connection: &'a Connection<'a>) -> Result<Vec<LibpqParam<'a>>,
     }
     for option in options {
         if !option.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
-            return Err(
-                option.unsupported(Unrepresentable("an option name that is not a parameter of libpq"))
-            );
+            return Err(option.invalid_name());
         }
         let value = option.text().into();
         parameters.push(LibpqParam { keyword: &option.name, value, origin: Origin::Option(option) });

@@ -80,6 +80,8 @@ pub(crate) enum FormatError {
     UnixSocket { engine: &'static str },
     #[error("option {} contains {what}, which this format cannot represent", Quoted(name))]
     UnsupportedOption { name: String, what: &'static str },
+    #[error("{} is not a valid option name for this format", Quoted(name))]
+    InvalidOptionName { name: String },
     #[error("format {format} does not support engine {engine}")]
     UnsupportedEngine { format: &'static str, engine: &'static str },
 }

@@ -32,7 +32,7 @@ pub(crate) fn write(connection: &Connection<'_>, out: &mut SecretBuffer) -> Resu
     }
     for parameter in &connection.options {
         if !parameter.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
-            return Err(parameter.unsupported(Unrepresentable("an invalid option name")));
+            return Err(parameter.invalid_name());
         }
         option(&parameter.name, parameter.text(), out).map_err(|refused| parameter.unsupported(refused))?;
     }

@@ -14,7 +14,6 @@ const NAME_LIMIT: usize = 253;
 /// Identifies an object. Kind and name come from manifests and may be any text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ObjectId {
-    /// `None` means the cluster of the inspected object.
     pub(crate) cluster: ClusterRef,
     /// Empty for the core group.
     pub(crate) group: String,

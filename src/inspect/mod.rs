@@ -25,7 +25,6 @@ use crate::object::ClusterRef;
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     pub(crate) target: Target,
-    /// `None` means the local cluster.
     pub(crate) cluster: ClusterRef,
     /// Its namespace, and the default namespaces of the objects that its annotations reference.
     pub(crate) scope: ReferenceScope,

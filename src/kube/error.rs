@@ -265,12 +265,12 @@ fn impersonation_rule(resource: &str, mode: Option<&str>) -> String {
     let resource = if resource == "userextras" { "userextras/KEY" } else { resource };
     let rule = Rule { group, resource, name: None, verbs: "impersonate" };
     let mut rule = format!(
-        "the kubeconfig impersonates another user (as): {}; as-groups needs the same for groups, and as-uid and as-user-extra for uids and userextras/KEY in apiGroup authentication.k8s.io",
+        "the kubeconfig impersonates another user (as): {}; as-groups needs the same rule for groups; as-uid needs it for uids, and as-user-extra for userextras/KEY, both in apiGroup authentication.k8s.io",
         rule.grant(None, CURRENT_USER)
     );
     if let Some(mode) = mode {
         rule.push_str(&format!(
-            "; or, narrower, the verbs impersonate:{mode} in apiGroup authentication.k8s.io and impersonate-on:{mode}:VERB on the object"
+            "; a narrower alternative is to grant the verbs impersonate:{mode} in apiGroup authentication.k8s.io and impersonate-on:{mode}:VERB on the object"
         ));
     }
     rule

@@ -37,10 +37,10 @@ pub(crate) use transport::{Proxy, ProxyError, RootsError, bypasses_proxy};
 pub(crate) use upstream_texts::{names_object, refuses_user};
 pub(crate) use watch::Change;
 
-/// Logs at a level about an [`ObjectRef`](crate::object::ObjectRef), whose parts are fields of a JSON line beside the message. The
+/// Logs at a level about an [`ObjectRef`](crate::object::ObjectRef). In a JSON line, the parts of its name are separate fields. The
 /// field `cluster` of an object in the local cluster is empty, and an empty field is not written.
 ///
-/// A macro, so that each line keeps the module that logs it, by which RUST_LOG filters. It is not in [`crate::object`], which is
+/// This is a macro so that each record keeps its caller's module, which RUST_LOG filters by. It is not in [`crate::object`], which is
 /// pure.
 macro_rules! log_object {
     ($level:expr, $object:expr, $($message:tt)+) => {{

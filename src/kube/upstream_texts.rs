@@ -68,8 +68,8 @@ pub(crate) fn refuses_user(message: &str, user: &str) -> bool {
     refusal(message).is_some_and(|(refused, ..)| refused == user)
 }
 
-/// Whether the `message` of a `Status` with the code 404 means that the object is missing. Of a version of an API that it does not
-/// have, the API server says that it finds no "requested resource", and names no object.
+/// Whether the `message` of a `Status` with the code 404 means that the object is missing. If the API server does not
+/// serve an API version, its message says that it could not find the "requested resource" and names no object.
 pub(crate) fn names_object(message: &str, name: &str) -> bool {
     message.contains(&format!(" \"{name}\" "))
 }

@@ -49,7 +49,6 @@ pub(crate) struct Change {
 
 /// The results of reading objects of one cluster.
 pub(crate) struct FetchBatch {
-    /// `None` means the local cluster.
     pub(crate) cluster: ClusterRef,
     pub(crate) results: Vec<Fetched>,
 }

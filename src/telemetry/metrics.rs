@@ -46,7 +46,7 @@ pub(crate) fn write(health: &Health) -> String {
     text.family("podcreds_build_info", "gauge", "The version of podcreds; always 1.");
     text.sample_with("podcreds_build_info", "version", env!("CARGO_PKG_VERSION"), 1);
 
-    text.family("podcreds_stale_since_timestamp_seconds", "gauge", "Unix time of the first failure that still holds, or of the start until the first files are written; 0 while the files are current.");
+    text.family("podcreds_stale_since_timestamp_seconds", "gauge", "Unix time at which the oldest ongoing failure began, or at which the sidecar started while no files are written yet; 0 while the files are current.");
     text.sample("podcreds_stale_since_timestamp_seconds", timestamp(state.stale_since()));
 
     // With the local cluster alone, the gauge above is its own.
@@ -57,7 +57,7 @@ pub(crate) fn write(health: &Health) -> String {
             let all: Vec<_> = [("cluster", name(id))].into_iter().chain(labels).collect();
             text.sample_with_all("podcreds_cluster_info", &all, 1);
         }
-        text.family("podcreds_cluster_stale_since_timestamp_seconds", "gauge", "Unix time of the first failure of a source in this cluster that still holds; 0 while all are current.");
+        text.family("podcreds_cluster_stale_since_timestamp_seconds", "gauge", "Unix time at which the oldest ongoing failure of a source in this cluster began; 0 while all are current.");
         for (Cluster { id, .. }, _) in &clusters {
             let since = timestamp(state.cluster_stale_since(id));
             text.sample_with("podcreds_cluster_stale_since_timestamp_seconds", "cluster", name(id), since);

@@ -37,7 +37,6 @@ pub(crate) struct Health {
 /// A cluster that the sidecar reads from.
 #[derive(Debug, Default)]
 pub(crate) struct Cluster {
-    /// `None` means the local cluster.
     pub(crate) id: ClusterRef,
     /// Labels from the clusters file, with their values.
     pub(crate) labels: Vec<(&'static str, String)>,

@@ -16,13 +16,13 @@ const SHOWN_LIMIT: usize = 200;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The sidecar has no address.
-    #[error("--listen is off: pass the address that the sidecar listens on")]
+    #[error("--listen is off, so there is no address to probe")]
     Off,
     /// No response.
     #[error("http://{address}/readyz does not answer: {cause}")]
     NoResponse { address: SocketAddr, cause: io::Error },
     /// A status other than 200.
-    #[error("http://{address}/readyz is not ready: {response}")]
+    #[error("the sidecar is not ready: http://{address}/readyz returned {response}")]
     NotReady {
         address: SocketAddr,
         /// Status and body.
@@ -121,7 +121,7 @@ mod tests {
         }
         assert_eq!(
             check("HTTP/1.1 503 Service Unavailable\r\nA: b\r\n\r\nnot\nyet\n").unwrap_err(),
-            "http://127.0.0.1:1/readyz is not ready: 503 Service Unavailable: not yet"
+            "the sidecar is not ready: http://127.0.0.1:1/readyz returned 503 Service Unavailable: not yet"
         );
     }
 

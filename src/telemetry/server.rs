@@ -60,7 +60,7 @@ impl Listen {
 
 /// The address cannot be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("--listen: cannot listen on {address}: {cause}; choose another address, or off")]
+#[error("cannot listen on {address}: {cause}")]
 pub(crate) struct Error {
     address: SocketAddr,
     cause: io::Error,

@@ -55,7 +55,7 @@ pub(crate) enum Problem {
     },
     /// The volume was written by another user.
     #[error(
-        "podcreds wrote it as uid {owner} but now runs as uid {uid}, which cannot replace those files: set the same runAsUser for both containers; the existing files are unchanged"
+        "podcreds wrote its files as uid {owner} but now runs as uid {uid}, which cannot replace them: set the same runAsUser for both containers; the existing files are unchanged"
     )]
     OtherUser {
         /// The user who wrote it.
@@ -107,7 +107,7 @@ pub(crate) enum Problem {
     Locked,
     /// An error while the prepared files are moved into place.
     #[error(
-        "cannot move files into place: {errno}; each file is the old or the new one, and the next attempt completes the rest"
+        "cannot move files into place: {errno}; some files may be new and others still old, but each is complete; the next attempt replaces the rest"
     )]
     Replacing {
         /// The error.
@@ -165,8 +165,8 @@ impl Problem {
     }
 }
 
-/// The setting that lets this process write to a volume. That is `fsGroup`, except where the volume already has a group, whose
-/// lack of write permission in the mode is then the cause.
+/// The setting that lets this process write to a volume. This is `fsGroup`. If the volume already has a group, the cause is
+/// that the mode gives that group no write permission.
 fn remedy(status: &Stat) -> String {
     let mode = Mode::from_raw_mode(status.st_mode);
     let (owner, group, bits) = (status.st_uid, status.st_gid, status.st_mode & 0o7777);

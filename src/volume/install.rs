@@ -71,7 +71,7 @@ fn write(directory: BorrowedFd<'_>, name: &OsStr, program: &[u8]) -> Result<bool
     Ok(true)
 }
 
-/// Whether a directory is, or would be made, where podcreds publishes.
+/// Whether a directory is inside a path that podcreds publishes to, even if it does not exist yet.
 fn is_published(directory: &Path) -> bool {
     let is_own_name =
         |part: Component<'_>| matches!(part, Component::Normal(name) if name.as_bytes().starts_with(b".."));

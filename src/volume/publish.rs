@@ -1,8 +1,9 @@
 //! Publishes what was planned: stages everything that differs, then moves each entry into place by one rename.
 //!
-//! Errors for lack of space or permissions occur while staging, when nothing has changed for readers. Directories are moved
-//! into place before the files at the top, so that a URL that names a certificate finds it; what the bundle no longer has is
-//! removed last. After a crash each directory and each file is old or new, and the next publication completes the rest.
+//! Out-of-space and permission errors occur during staging, before readers see any change. Directories are moved
+//! into place before the files at the top, so that a URL that names a certificate finds it; entries that the bundle no longer
+//! contains are removed last. After a crash each directory and each file is old or new, and the next publication completes
+//! the rest.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};

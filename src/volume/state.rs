@@ -1,6 +1,6 @@
 //! podcreds' own directory in the volume, `..podcreds`: the lock, the record of published paths, and the staging directory.
 //!
-//! By the record, a later run recognises its own files, which it may replace and remove; it never touches others.
+//! From the record, a later run knows which files are its own: it may replace and remove those, and never touches others.
 //!
 //! ```text
 //! podcreds volume 1
@@ -28,8 +28,8 @@ use crate::volume::tree::{self, Kind};
 pub(crate) const NAME: &str = "..podcreds";
 /// Readable by all users, who need the record.
 const MODE: u32 = 0o755;
-/// Locking a file does not require write permission, so that containers that may only read the volume must not be able to
-/// open the lock.
+/// Locking a file does not require write permission. Containers with read-only access to the volume must therefore not be
+/// able to open the lock file.
 const LOCK: &str = "lock";
 const LOCK_MODE: u32 = 0o600;
 /// The prefix of the staging directory's name.
@@ -43,7 +43,7 @@ pub(crate) const RECORD: &str = "record";
 const RECORD_MODE: u32 = 0o444;
 const HEADER: &str = "podcreds volume 1";
 const INCOMPLETE: &str = " incomplete";
-/// The largest record in bytes: 128 credentials with a path of 512 bytes and the directories above it come to less.
+/// The largest record in bytes: 128 credentials, each with a path of 512 bytes and its parent directories, need less.
 const RECORD_LIMIT: usize = 1024 * 1024;
 /// The names of the two records that a publication prepares: with the paths that are about to appear, and with those at its end.
 pub(crate) const BEGUN: &str = "record.begun";
@@ -109,8 +109,8 @@ impl State {
         }
     }
 
-    /// Acquires the lock: two processes that publish to one volume would undo each other's changes. File systems without locks
-    /// are used without.
+    /// Acquires the lock: two processes that publish to one volume would undo each other's changes. On a file
+    /// system that does not support locks, it continues without one.
     ///
     /// # Errors
     /// If another process holds it.

@@ -388,7 +388,7 @@ fn a_conflicting_file_of_another_user_is_reported_with_its_owner() {
     }
     chown(place.path("..podcreds"), Some(1234), None).unwrap();
     let message = Volume::open(place.directory.path(), LONG).unwrap_err().to_string();
-    assert!(message.contains("podcreds wrote it as uid 1234 but now runs as uid 0"), "{message}");
+    assert!(message.contains("podcreds wrote its files as uid 1234 but now runs as uid 0"), "{message}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn start(scene: &Scene, args: &[&str], password: &str) -> Running {
 #[track_caller]
 fn wait_until_published(running: &Running) {
     waits(running, "the files are published", || {
-        ["wrote ", "nothing was written"].iter().any(|said| running.stderr().contains(said))
+        ["wrote ", "nothing written"].iter().any(|said| running.stderr().contains(said))
     });
 }
 

@@ -110,9 +110,13 @@ fn the_sidecar_is_ready_after_the_first_bundle() {
     assert_eq!(asked.metric("podcreds_last_success_timestamp_seconds"), 0.0);
     let probed = asked.probe();
     assert_code(&probed, 4);
-    let said = "is not ready: 503 Service Unavailable: the first files are not written yet: waiting for Secret prod/late\n";
+    let said = "/readyz returned 503 Service Unavailable: the first files are not written yet: waiting for Secret prod/late\n";
     // The message has no timestamp, so that the kubelet recognizes repeated failures as the same.
-    assert!(probed.stderr.starts_with("http://") && probed.stderr.ends_with(said), "{}", probed.stderr);
+    assert!(
+        probed.stderr.starts_with("the sidecar is not ready: http://") && probed.stderr.ends_with(said),
+        "{}",
+        probed.stderr
+    );
     assert_eq!(probed.stderr.lines().count(), 1);
 
     asked.scene.server.put_secret("prod", "late", &[("password", PASSWORD.as_bytes())]);

@@ -16,7 +16,7 @@ use crate::kube::{Cause, Client, Deadline, names_object};
 use crate::object::{ClusterRef, is_subdomain};
 use crate::secret::SecretBytes;
 
-/// The number of requests of a walk, which the author of a pod's spec must not be able to make endless.
+/// The maximum number of requests of a walk, so that the author of a pod's spec cannot make it endless.
 const REQUEST_LIMIT: usize = 500;
 
 /// Walks from the target to everything that it depends on.

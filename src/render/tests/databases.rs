@@ -13,7 +13,7 @@ fn options_of_a_secret_cannot_override_the_server_or_the_user() {
         }
     }
     let message = render(&[("db.format", "libpq")], &[("options", b"test-name=1")]).unwrap_err();
-    assert!(message.contains("field options contains an option name that is not a parameter"), "{message}");
+    assert!(message.contains("field options contains an invalid option name"), "{message}");
     assert!(!message.contains("test-name"), "{message}");
     let files = render(&[("db.format", "pgpass"), ("db.set", "username=*")], &[("password", b"p")]);
     assert!(files.unwrap_err().contains("field username contains nothing but *"));

@@ -64,7 +64,7 @@ impl Controller {
                     Published::Unchanged => {
                         if !self.status.health.is_ready() {
                             let path = self.settings.volume.display();
-                            info!("{path} is current, with {outcome}: nothing was written");
+                            info!("{path} is up to date, with {outcome}: nothing written");
                         }
                         self.status.unchanged();
                     }

@@ -22,7 +22,7 @@ pub(crate) fn signal(signal: SignalName, name: &str) -> Result<(), String> {
         let process = match pidfd_open(*pid, PidfdFlags::empty()) {
             Err(errno @ (Errno::NOSYS | Errno::PERM)) => {
                 return Err(format!(
-                    "pidfd_open is not available ({errno}): the kernel or the container's seccomp profile lacks it"
+                    "pidfd_open failed ({errno}): the kernel does not support it, or the container's seccomp profile blocks it"
                 ));
             }
             opened => opened,

@@ -133,7 +133,7 @@ fn a_failing_plugin_is_reported_and_retried() {
     let token = laptop.namespace.token();
     laptop.use_plugin(V1, "echo test-words >&2; echo test-token-that-is-none; exit 7");
     let command = format!("exec plugin \"{}\"", text(&laptop.home.path("plugin/give-credential")));
-    let failed = format!("{command} failed with exit code 7: its messages are above");
+    let failed = format!("{command} failed with exit code 7: see its messages on standard error");
     let finished = laptop.init_fails(&[], 4, &["test-words\n", &failed]);
     assert!(!finished.stderr.contains("test-token-that-is-none"));
     laptop.use_plugin(V1, "echo test-token-that-is-none");
@@ -145,7 +145,7 @@ fn a_failing_plugin_is_reported_and_retried() {
         &[],
         4,
         &[&format!(
-            "printed an ExecCredential of {V1} but the kubeconfig asks for {V1BETA1}: correct apiVersion"
+            "printed an ExecCredential of {V1} but the kubeconfig requests {V1BETA1}: correct apiVersion"
         )],
     );
 

@@ -47,11 +47,11 @@ pub(crate) enum ExecCredentialError {
         "did not print an ExecCredential ({what} at line {line} column {column}): it must print that and nothing else to its standard output; correct its arguments in the kubeconfig"
     )]
     InvalidJson { what: &'static str, line: usize, column: usize },
-    #[error("printed an object of another kind than ExecCredential: correct its arguments in the kubeconfig")]
+    #[error("printed an object whose kind is not ExecCredential: correct its arguments in the kubeconfig")]
     Kind,
     #[error(
-        "printed an ExecCredential of {} but the kubeconfig asks for {}: correct apiVersion in the kubeconfig, or update the plugin",
-        printed.map_or("another apiVersion", PluginVersion::name),
+        "printed an ExecCredential of {} but the kubeconfig requests {}: correct apiVersion in the kubeconfig, or update the plugin",
+        printed.map_or("an unknown apiVersion", PluginVersion::name),
         requested.name()
     )]
     Version {
@@ -221,14 +221,14 @@ mod tests {
             ("test-token-1".to_owned(), "not JSON at line 1"),
             (format!("{}\ntest-token-1", with(V1.name(), KIND)), "not JSON at line 2"),
             ("\"test-token-1\"".to_owned(), "unexpected JSON"),
-            ("[\"test-token-1\"]".to_owned(), "of another kind"),
+            ("[\"test-token-1\"]".to_owned(), "whose kind is not ExecCredential"),
             (status(r#","status":"test-token-1""#), "unexpected JSON at line 1"),
             (status(r#","status":{"token":["test-token-1"]}"#), "unexpected JSON at line 1"),
-            (with(V1.name(), "test-token-1"), "of another kind"),
-            ("{}".to_owned(), "of another kind"),
+            (with(V1.name(), "test-token-1"), "whose kind is not ExecCredential"),
+            ("{}".to_owned(), "whose kind is not ExecCredential"),
             (
                 with("test-token-1", KIND),
-                "an ExecCredential of another apiVersion but the kubeconfig asks for client.",
+                "an ExecCredential of an unknown apiVersion but the kubeconfig requests client.",
             ),
             (
                 with("client.authentication.k8s.io/v1beta1", KIND),

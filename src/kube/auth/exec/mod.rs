@@ -199,7 +199,7 @@ pub(crate) enum PluginErrorKind {
     TooLarge,
     #[error("cannot be started: {0}; check whether it runs by hand")]
     NotStarted(#[source] io::Error),
-    #[error("{}: its messages are above; check whether it runs by hand", exit_text(*.0))]
+    #[error("{}: see its messages on standard error, and try to run it by hand", exit_text(*.0))]
     Failed(ExitStatus),
     #[error(
         "did not finish within {:.1} s and was killed: check whether it waits for a login or for the network",

@@ -46,7 +46,7 @@ pub(crate) struct ClusterEntry {
     pub(crate) id: ClusterId,
     pub(crate) labels: Labels,
     pub(crate) method: AuthMethod,
-    /// RequestMetrics per second, positive and finite. `None` means unlimited, which the file writes as 0.
+    /// Requests per second, positive and finite. `None` means unlimited, which the file writes as 0.
     pub(crate) qps: Option<f64>,
     /// At least 1.
     pub(crate) burst: u32,

@@ -142,7 +142,7 @@ pub(crate) enum EntryErrorKind {
     #[error("client-key requires client-certificate")]
     NoCertificate,
     #[error(
-        "username and password are not supported, and API servers reject them since 1.19: use a token, a client certificate or exec"
+        "username and password are not supported, and API servers have rejected them since Kubernetes 1.19: use a token, a client certificate or exec"
     )]
     Basic,
     #[error(
@@ -164,7 +164,7 @@ pub(crate) enum EntryErrorKind {
     NoInteractive,
     #[error("unknown exec.interactiveMode {}: use Never, IfAvailable or Always", Quoted(.0))]
     Interactive(String),
-    #[error("exec.env[{0}] needs a name without = and NUL, and a value without NUL")]
+    #[error("exec.env[{0}]: the name must not contain = or NUL, and the value must not contain NUL")]
     Variable(usize),
     #[error("exec.{0} contains NUL, which cannot be passed to a program")]
     Nul(&'static str),

@@ -173,7 +173,7 @@ fn removed_features_are_rejected_with_a_replacement() {
         ("auth-provider: {name: oidc}", "oidc-login"),
         ("auth-provider: {}", "use exec"),
         ("username: admin", "use a token"),
-        ("password: test-password-1", "API servers reject them since 1.19"),
+        ("password: test-password-1", "API servers have rejected them since Kubernetes 1.19"),
     ] {
         let error = refusal(user(text));
         assert!(error.contains("user \"u\": ") && error.contains(remedy), "{error}");
