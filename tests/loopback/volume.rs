@@ -155,7 +155,7 @@ fn a_volume_written_by_another_user_is_reported_at_the_start() {
     assert_has(
         &scene.pod.termination_message(),
         &[
-            "podcreds wrote its files as uid 0 but now runs as uid 65532, which cannot replace those files: set the same runAsUser for both containers",
+            "podcreds wrote its files as uid 0 but now runs as uid 65532, which cannot replace them: set the same runAsUser for both containers",
         ],
     );
     assert_eq!(scene.read("db/password"), PASSWORD);
