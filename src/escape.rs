@@ -3,6 +3,8 @@
 //!
 //! Text that a format cannot represent is an error; it is never altered.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// A character or property that the format cannot represent: a noun phrase for a message, never the text itself.
@@ -131,25 +133,26 @@ pub fn shell(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> 
     Ok(())
 }
 
-/// Percent-encodes everything but RFC 3986's unreserved characters, so that the result fits any component of a URI (sections
-/// 2.1 and 2.3).
+/// Everything but RFC 3986's unreserved characters (section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Percent-encodes a name that is not secret, for any component of a URI.
+pub(crate) fn percent_encode(text: &str) -> String {
+    utf8_percent_encode(text, RESERVED).to_string()
+}
+
+/// Percent-encodes a value, for any component of a URI.
 ///
 /// # Errors
 /// For NUL.
 pub(crate) fn percent(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
     reject_nul(text)?;
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(&[byte]);
-        } else {
-            out.push_str("%");
-            hexadecimal(byte.into(), 2, out);
-        }
-    }
+    utf8_percent_encode(text, RESERVED).for_each(|piece| out.push_str(piece));
     Ok(())
 }
 
-/// Decodes percent-encoded text. `None` means that a `%` is not followed by two hexadecimal digits.
+/// Decodes percent-encoded text. `None` means that a `%` is not followed by two hexadecimal digits, which the crate that encodes
+/// would pass on unchanged.
 pub fn percent_decode(text: &str) -> Option<SecretBytes> {
     let mut out = SecretBuffer::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -32,6 +32,36 @@ impl fmt::Display for RedactedPrefix<'_> {
     }
 }
 
+/// A position in a text, for messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Position {
+    /// Counted from 1.
+    pub(crate) line: usize,
+    /// Counted from 1, in characters.
+    pub(crate) column: usize,
+}
+
+impl Position {
+    /// The position of a byte. After the end of the text, that of the end.
+    pub(crate) fn from_offset(text: &str, offset: usize) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
+        Self { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+/// The first names of a list, and the number of the rest: "a, b" or "a, b and 3 more".
+pub(crate) fn and_more(shown: &[String], more: usize) -> String {
+    let shown = shown.join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}
+
 /// The maximum number of errors that a message lists; it counts the rest.
 const LISTED: usize = 20;
 

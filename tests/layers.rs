@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("sync", &["annotations", "credential", "kube", "object", "render", "secret", "volume"]),
     ("telemetry", &["kube", "object", "text", "thread"]),
     ("sidecar", &["credential", "kube", "object", "render", "sync", "telemetry", "text", "thread", "volume"]),
-    ("inspect", &["annotations", "credential", "kube", "object", "text", "thread", "secret"]),
+    ("inspect", &["annotations", "credential", "escape", "kube", "object", "text", "thread", "secret"]),
     (
         "commands",
         &[

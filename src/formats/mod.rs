@@ -16,7 +16,7 @@ use crate::credential::FieldName;
 use crate::escape::Unrepresentable;
 use crate::formats::connection::FieldAliases;
 use crate::secret::SecretBytes;
-use crate::text::{Quoted, one_line};
+use crate::text::{Quoted, and_more, one_line};
 
 /// How many names a message lists before it only counts them.
 const LISTED_NAMES: usize = 20;
@@ -122,8 +122,7 @@ impl fmt::Display for NameList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.names.as_slice(), self.more) {
             ([], _) => f.write_str("none"),
-            (names, 0) => f.write_str(&names.join(", ")),
-            (names, more) => write!(f, "{} and {more} more", names.join(", ")),
+            (names, more) => f.write_str(&and_more(names, more)),
         }
     }
 }

@@ -9,9 +9,9 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use crate::escape::percent_encode;
 use crate::inspect::graph::{Detail, Edge, Graph, Index, Node, ObjectId, Relation, State};
-use crate::inspect::resource::percent_encode;
-use crate::text::{is_shown, one_line};
+use crate::text::{and_more, is_shown, one_line};
 
 /// The number of references to an object that a line lists.
 const REFERENCES_SHOWN: usize = 4;
@@ -78,11 +78,7 @@ impl Tree<'_> {
                 .take(REFERENCES_SHOWN)
                 .map(|reference| one_line(reference, REFERENCE_LIMIT))
                 .collect();
-            let _ = write!(line, ": {}", shown.join(", "));
-            match edge.by.len().saturating_sub(REFERENCES_SHOWN) {
-                0 => {}
-                more => line.push_str(&format!(" and {more} more")),
-            }
+            let _ = write!(line, ": {}", and_more(&shown, edge.by.len() - shown.len()));
         }
         if let Some(remedy) = edge.access.as_ref().and_then(|access| access.remedy.as_ref()) {
             let _ = write!(line, ": {}", one_line(remedy, MESSAGE_LIMIT));

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use crate::escape::percent_encode;
 use crate::inspect::api::{LabelSelector, Requirement};
 use crate::kube::Rule;
 use crate::object::{ObjectRef, is_subdomain};
@@ -230,18 +231,6 @@ fn join(requirements: impl Iterator<Item = String>) -> String {
         }
     }
     query
-}
-
-/// Percent-encodes everything except the unreserved characters of RFC 3986.
-pub(crate) fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => encoded.push(byte.into()),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
 }
 
 #[cfg(test)]

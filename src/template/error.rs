@@ -1,39 +1,16 @@
 //! Template errors with their positions. Messages show names of fields and filters, but never values or string literals, which
 //! may be secret.
 
-use std::fmt;
-
 use minijinja::machinery::Span;
 
-use crate::text::Quoted;
+use crate::text::{Position, Quoted, and_more};
 
 /// The maximum number of names that a message lists; it counts the rest.
 const LISTED_NAMES: usize = 20;
 
-/// A position in the text of a template: line and column, in characters, both from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Position {
-    line: usize,
-    column: usize,
-}
-
-impl Position {
-    pub(crate) fn from_offset(text: &str, offset: usize) -> Self {
-        let before = text.get(..offset).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |end| end + 1);
-        Self { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
-    }
-}
-
 impl From<Span> for Position {
     fn from(span: Span) -> Self {
         Self { line: span.start_line.into(), column: usize::from(span.start_col) + 1 }
-    }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}", self.line, self.column)
     }
 }
 
@@ -122,9 +99,5 @@ fn hint(message: &str) -> &'static str {
 }
 
 fn list(known: &[String], more: usize) -> String {
-    match (known, more) {
-        ([], _) => "none".to_owned(),
-        (known, 0) => known.join(", "),
-        (known, more) => format!("{} and {more} more", known.join(", ")),
-    }
+    if known.is_empty() { "none".to_owned() } else { and_more(known, more) }
 }

@@ -6,9 +6,10 @@ use minijinja::machinery::Span;
 use minijinja::machinery::ast::{self, BinOpKind, CallArg, CompareOpKind, Expr, UnaryOpKind};
 use minijinja::value::ValueKind;
 
-use crate::template::error::{Position, Problem, TemplateError};
+use crate::template::error::{Problem, TemplateError};
 use crate::template::filters;
 use crate::template::parse::{Comparison, ExprKind, Expression, Filter, IfExpr, LoopAttribute};
+use crate::text::Position;
 
 /// The name of the variable that contains all fields.
 pub(crate) const FIELDS: &str = "fields";

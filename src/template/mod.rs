@@ -14,11 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::syntax::SyntaxConfig;
 
-pub(crate) use error::{Position, TemplateError};
+pub(crate) use error::TemplateError;
 
 use crate::secret::SecretBytes;
 use crate::template::parse::Statement;
-use crate::text::Quoted;
+use crate::text::{Position, Quoted};
 
 /// The maximum length of a template, in bytes.
 pub const TEXT_LIMIT: usize = 64 * 1024;

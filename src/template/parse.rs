@@ -9,9 +9,10 @@ use minijinja::machinery::{self, Span, Token};
 use minijinja::syntax::SyntaxConfig;
 
 use crate::secret::SecretBytes;
-use crate::template::error::{Position, Problem, TemplateError};
+use crate::template::error::{Problem, TemplateError};
 use crate::template::expression::{FIELDS, TreeBuilder, filter, unsupported};
 use crate::template::{Delimiters, TEXT_LIMIT};
+use crate::text::Position;
 use crate::text::one_line;
 
 /// Text is stored as secret bytes, because it may contain a password.

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::secret::{SecretBuffer, SecretBytes};
-use crate::template::error::{Position, Problem, TemplateError};
+use crate::template::error::{Problem, TemplateError};
 use crate::template::parse::{Comparison, ExprKind, Expression, Filter, For, LoopAttribute, Statement};
 use crate::template::{Fields, filters};
+use crate::text::Position;
 
 /// The maximum size of the output and of every intermediate text, in bytes.
 pub(crate) const OUTPUT_LIMIT: usize = 1024 * 1024;

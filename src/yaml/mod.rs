@@ -15,6 +15,7 @@ pub(crate) use fields::{Cursor, Fields, ValueError, ValueErrors};
 pub(crate) use tree::{SyntaxError, parse};
 
 use crate::secret::SecretBytes;
+pub(crate) use crate::text::Position;
 use crate::text::RedactedPrefix;
 
 /// The maximum size of a document, in bytes: a kubeconfig of a thousand clusters with inline certificates fits.
@@ -24,21 +25,6 @@ pub(crate) const TEXT_LIMIT: usize = 1024 * 1024;
 const DEPTH_LIMIT: usize = 64;
 /// The maximum number of values, where each alias counts as all the values that it repeats.
 const NODE_LIMIT: usize = 200_000;
-
-/// The position of the first character.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Position {
-    /// Counted from 1.
-    pub(crate) line: usize,
-    /// Counted from 1, in characters.
-    pub(crate) column: usize,
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}", self.line, self.column)
-    }
-}
 
 /// A value and its position. Aliases and merge keys are resolved.
 #[derive(Clone, Debug)]

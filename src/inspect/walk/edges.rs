@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 
 use crate::annotations;
 use crate::credential::Credential;
+use crate::escape::percent_encode;
 use crate::inspect::api::{
     self, AccessReview, Claim, NodeObject, OwnerReference, Page, PartialObjectMetadata, Workload,
 };
 use crate::inspect::graph::{Access, Index, ObjectId, Relation, State, Truncated};
 use crate::inspect::references::{PodSpec, Reference};
-use crate::inspect::resource::{Kind, any_of, label_selector, percent_encode};
+use crate::inspect::resource::{Kind, any_of, label_selector};
 use crate::inspect::walk::{CURRENT_USER, Walk};
 use crate::kube::{Cause, Rule, refuses_user};
 use crate::object::{self, ClusterRef, ObjectRef};

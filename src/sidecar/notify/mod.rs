@@ -10,14 +10,16 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use log::{Level, info, log, warn};
+use rustix::io::Errno;
 use serde::Serialize;
 use ureq::Agent;
 
 use crate::credential::{Credential, OnChange};
 use crate::kube::Backoff;
 use crate::telemetry::Health;
+use crate::text::Quoted;
 use crate::thread::{lock, spawn};
-use crate::volume::Volume;
+use crate::volume::{self, Volume};
 
 /// Maximum delay between attempts.
 const MAX_DELAY: Duration = Duration::from_secs(30);
@@ -154,7 +156,8 @@ fn run(mailbox: &Mailbox, target: &OnChange, volume: &Path, health: &Health) {
     let mut backoff = Backoff::up_to(MAX_DELAY);
     while let Some(mut notification) = mailbox.take() {
         let mut last_reason = String::new();
-        while let Err(reason) = attempt(target, &notification, volume) {
+        while let Err(error) = attempt(target, &notification, volume) {
+            let reason = error.to_string();
             health.notify_failed(&name);
             let level = if last_reason == reason { Level::Debug } else { Level::Warn };
             log!(level, bundle = notification.version.as_str(); "{target}: {reason}; retrying until it succeeds");
@@ -173,24 +176,47 @@ fn run(mailbox: &Mailbox, target: &OnChange, volume: &Path, health: &Health) {
     }
 }
 
-fn attempt(target: &OnChange, notification: &Notification, volume: &Path) -> Result<(), String> {
+/// Why an application could not be notified.
+#[derive(Debug, thiserror::Error)]
+enum NotifyError {
+    #[error("HTTP status {0}")]
+    Status(ureq::http::StatusCode),
+    #[error(transparent)]
+    Http(#[from] ureq::Error),
+    #[error(transparent)]
+    Body(#[from] serde_json::Error),
+    #[error(transparent)]
+    Touch(#[from] volume::Error),
+    #[error(
+        "pidfd_open failed ({0}): the kernel does not support it, or the container's seccomp profile blocks it"
+    )]
+    NoDescriptors(Errno),
+    #[error("cannot signal process {process} ({errno}): run both containers as the same user")]
+    Refused { process: i32, errno: Errno },
+    #[error(
+        "process {} not found: set shareProcessNamespace: true in the pod, so that podcreds sees the processes of other containers",
+        Quoted(process)
+    )]
+    NotShared { process: String },
+    #[error("process {} not found; running: {running}", Quoted(process))]
+    NotFound { process: String, running: String },
+}
+
+fn attempt(target: &OnChange, notification: &Notification, volume: &Path) -> Result<(), NotifyError> {
     match target {
         OnChange::Post(url) => post(url, notification),
         OnChange::Get(url) => get(url),
         OnChange::Signal { signal, process } => process::signal(*signal, process),
-        OnChange::Touch(path) => {
-            let volume = Volume::open(volume, Duration::ZERO).map_err(|error| error.to_string())?;
-            volume.touch(path).map_err(|error| error.to_string())
-        }
+        OnChange::Touch(path) => Ok(Volume::open(volume, Duration::ZERO)?.touch(path)?),
     }
 }
 
-fn post(url: &str, notification: &Notification) -> Result<(), String> {
-    let body = serde_json::to_string(notification).map_err(|error| error.to_string())?;
+fn post(url: &str, notification: &Notification) -> Result<(), NotifyError> {
+    let body = serde_json::to_string(notification)?;
     check_status(http_agent().post(url).header("content-type", "application/json").send(body))
 }
 
-fn get(url: &str) -> Result<(), String> {
+fn get(url: &str) -> Result<(), NotifyError> {
     check_status(http_agent().get(url).call())
 }
 
@@ -210,11 +236,11 @@ fn http_agent() -> Agent {
 }
 
 /// Any 2xx status is a success.
-fn check_status(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<(), String> {
+fn check_status(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<(), NotifyError> {
     match result {
         Ok(response) if response.status().is_success() => Ok(()),
-        Ok(response) => Err(format!("HTTP status {}", response.status())),
-        Err(error) => Err(error.to_string()),
+        Ok(response) => Err(NotifyError::Status(response.status())),
+        Err(error) => Err(error.into()),
     }
 }
 

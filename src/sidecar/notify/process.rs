@@ -9,11 +9,12 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 
 use crate::credential::SignalName;
-use crate::text::{Quoted, one_line};
+use crate::sidecar::notify::NotifyError;
+use crate::text::one_line;
 
 /// Sends the signal to the processes of this name whose parent has a different name: to a server, not to its workers. Never
 /// signals podcreds itself.
-pub(crate) fn signal(signal: SignalName, name: &str) -> Result<(), String> {
+pub(crate) fn signal(signal: SignalName, name: &str) -> Result<(), NotifyError> {
     let found: Vec<_> = processes().filter(|pid| is_named(*pid, name)).collect();
     let tops = found.iter().filter(|pid| parent(**pid).is_none_or(|parent| !found.contains(&parent)));
     let (mut signalled, mut failure) = (0, None);
@@ -21,9 +22,7 @@ pub(crate) fn signal(signal: SignalName, name: &str) -> Result<(), String> {
         // A pid may be reused. The descriptor refers to one process, whose name is checked again once it is open.
         let process = match pidfd_open(*pid, PidfdFlags::empty()) {
             Err(errno @ (Errno::NOSYS | Errno::PERM)) => {
-                return Err(format!(
-                    "pidfd_open failed ({errno}): the kernel does not support it, or the container's seccomp profile blocks it"
-                ));
+                return Err(NotifyError::NoDescriptors(errno));
             }
             opened => opened,
         };
@@ -35,10 +34,7 @@ pub(crate) fn signal(signal: SignalName, name: &str) -> Result<(), String> {
             // The process has ended.
             Err(Errno::SRCH) => {}
             Err(errno) => {
-                let number = pid.as_raw_nonzero();
-                failure = Some(format!(
-                    "cannot signal process {number} ({errno}): run both containers as the same user"
-                ));
+                failure = Some(NotifyError::Refused { process: pid.as_raw_nonzero().get(), errno });
             }
         }
     }
@@ -57,18 +53,15 @@ pub(crate) fn signal(signal: SignalName, name: &str) -> Result<(), String> {
 /// Maximum number of process names in a message.
 const SHOWN: usize = 8;
 
-fn not_found(name: &str) -> String {
+fn not_found(name: &str) -> NotifyError {
     // Without a shared namespace the sidecar itself is process 1, and the only one.
     if getpid().is_init() {
-        return format!(
-            "process {} not found: set shareProcessNamespace: true in the pod, so that podcreds sees the processes of other containers",
-            Quoted(name)
-        );
+        return NotifyError::NotShared { process: name.to_owned() };
     }
     let names: BTreeSet<_> =
         processes().filter_map(|pid| fs::read_to_string(proc(pid, "comm")).ok()).collect();
     let names: Vec<_> = names.iter().take(SHOWN).map(|name| one_line(name.trim_end(), 16)).collect();
-    format!("process {} not found; running: {}", Quoted(name), names.join(", "))
+    NotifyError::NotFound { process: name.to_owned(), running: names.join(", ") }
 }
 
 fn proc(pid: Pid, file: &str) -> String {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::kube::ServerError;
 use crate::object::NameError;
-use crate::text::{Quoted, list, suggest};
+use crate::text::{Quoted, and_more, list, suggest};
 use crate::yaml::{SyntaxError, ValueError};
 
 /// Names beyond these are only counted.
@@ -189,19 +189,17 @@ fn named_by(context: Option<&str>) -> String {
 
 fn files(paths: &[PathBuf]) -> String {
     let shown: Vec<_> = paths.iter().take(LISTED).map(|path| path.display().to_string()).collect();
-    match paths.len().saturating_sub(LISTED) {
-        _ if paths.is_empty() => String::new(),
-        0 => format!(" in {}", shown.join(", ")),
-        more => format!(" in {} and {more} more", shown.join(", ")),
+    match paths.len() {
+        0 => String::new(),
+        count => format!(" in {}", and_more(&shown, count - shown.len())),
     }
 }
 
 fn names(known: &[String]) -> String {
     let shown: Vec<_> = known.iter().take(LISTED).map(|name| Quoted(name).to_string()).collect();
-    match known.len().saturating_sub(LISTED) {
-        _ if known.is_empty() => "; none is defined".to_owned(),
-        0 => format!("; available: {}", shown.join(", ")),
-        more => format!("; available: {} and {more} more", shown.join(", ")),
+    match known.len() {
+        0 => "; none is defined".to_owned(),
+        count => format!("; available: {}", and_more(&shown, count - shown.len())),
     }
 }
 
