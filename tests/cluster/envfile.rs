@@ -90,8 +90,7 @@ fn variables(namespace: &Namespace, pod: &str) -> BTreeMap<String, String> {
 
 /// Ends the application and waits until the kubelet has restarted it.
 fn restart(namespace: &Namespace, pod: &str) {
-    let connect = ["exec", pod, "-c", "app", "--", "sh", "-c", "nc 127.0.0.1 9000 </dev/null"];
-    namespace.kubectl(&connect);
+    namespace.exec_to_the_end(pod, "app", &["sh", "-c", "nc 127.0.0.1 9000 </dev/null"]);
     namespace.pod_status(pod, "runs again", |status| {
         let containers = status["containerStatuses"].as_array();
         let app = containers.and_then(|all| all.iter().find(|container| container["name"] == "app"));

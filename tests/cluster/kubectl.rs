@@ -129,12 +129,22 @@ impl Namespace {
         command
     }
 
+    /// Runs a command in a container that may end the container, and the command with it.
+    pub(crate) fn exec_to_the_end(&self, pod: &str, container: &str, command: &[&str]) {
+        let exec = ["-n", self.name.as_str(), "exec", pod, "-c", container, "--"];
+        self.output_with_kubelet(&[&exec, command].concat(), b"");
+    }
+
     fn run(&self, args: &[&str], input: &[u8]) -> String {
-        let needs_kubelet = ["exec", "logs"].iter().any(|subcommand| args.contains(subcommand));
-        let _kubelet = needs_kubelet.then(|| KUBELET.read().unwrap_or_else(PoisonError::into_inner));
-        let output = self.output(args, input);
+        let output = self.output_with_kubelet(args, input);
         assert!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("kubectl prints text")
+    }
+
+    fn output_with_kubelet(&self, args: &[&str], input: &[u8]) -> Output {
+        let needs_kubelet = ["exec", "logs"].iter().any(|subcommand| args.contains(subcommand));
+        let _kubelet = needs_kubelet.then(|| KUBELET.read().unwrap_or_else(PoisonError::into_inner));
+        self.output(args, input)
     }
 
     fn output(&self, args: &[&str], input: &[u8]) -> Output {

@@ -133,7 +133,7 @@ fn a_kubelet_restart_affects_neither_container_and_a_crashed_application_still_r
         (app.clone(), sidecar.clone())
     );
 
-    reader.namespace.kubectl(&["exec", reader.pod, "-c", "app", "--", "kill", "-TERM", "1"]);
+    reader.namespace.exec_to_the_end(reader.pod, "app", &["kill", "-TERM", "1"]);
     let status = reader.wait_for_restart("app", &app);
     assert_eq!(container_run(&status, "podcreds"), sidecar, "the sidecar has not restarted");
 }

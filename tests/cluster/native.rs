@@ -142,7 +142,7 @@ fn an_application_can_restart_while_its_sidecar_keeps_running() {
 
     let status = reader.status();
     let (app, sidecar) = (container_run(&status, "app"), container_run(&status, "podcreds"));
-    reader.namespace.kubectl(&["exec", reader.pod, "-c", "app", "--", "kill", "-TERM", "1"]);
+    reader.namespace.exec_to_the_end(reader.pod, "app", &["kill", "-TERM", "1"]);
     let status = reader.wait_for_restart("app", &app);
     assert_eq!(container_run(&status, "podcreds"), sidecar, "the sidecar has not restarted");
     // The log of the new container starts with the current password.

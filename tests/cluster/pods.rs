@@ -305,7 +305,7 @@ fn a_signal_to_the_container_reaches_the_program() {
         namespace.kubectl(&["logs", "signals", "-c", "app"]).contains("ready")
     });
     // The kubelet also sends signals to the first process of the container.
-    namespace.kubectl(&["exec", "signals", "-c", "app", "--", "kill", "-TERM", "1"]);
+    namespace.exec_to_the_end("signals", "app", &["kill", "-TERM", "1"]);
     assert_eq!(end_of_app(&namespace, "signals"), (7, "ready\napp ends\n".to_owned()));
 }
 
