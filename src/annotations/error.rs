@@ -102,7 +102,7 @@ pub(crate) enum Problem {
     Field(#[from] FieldNameError),
     #[error(transparent)]
     List(#[from] ListError),
-    #[error("field {field} is given twice")]
+    #[error("duplicate field {field}")]
     DuplicateField { field: FieldName },
     #[error(transparent)]
     Path(#[from] PathError),

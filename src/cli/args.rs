@@ -26,7 +26,7 @@ const EXIT_CODES: &str = "Exit codes:
   2         invalid usage, annotations or configuration
   3         the API server denied access, or an object does not exist
   4         the API server is unreachable, the sidecar is not ready, or exec found no published files in time
-  5         the volume cannot be written or read
+  5         the volume or the standard output cannot be written, or the volume cannot be read
   6 to 125  sidecar: credentials rotated, with --exit-on-change
   126, 127  exec: CMD cannot be started, CMD not found
   130, 143  terminated by SIGINT, SIGTERM; the sidecar exits with 0 instead";
@@ -61,7 +61,8 @@ pub(crate) struct Args {
     pub(crate) log_format: LogFormat,
 
     /// File to which the final message is also written, if the file exists
-    // For the help alone: `cli::termination_log` reads the flag, because invalid arguments have a message too.
+    // Declared only for the help text. `cli::termination_log` reads the flag before clap does, because usage errors are written
+    // to the file too.
     #[arg(long = "termination-log", global = true, help_heading = "Logging", value_name = "FILE", default_value = TERMINATION_LOG, env = TERMINATION_LOG_VARIABLE)]
     pub(crate) _termination_log: PathBuf,
 }
@@ -202,8 +203,8 @@ pub(crate) struct ProbeArgs {
     pub(crate) listen: ListenArgs,
 
     /// How long to wait for the response
-    // Its variable is not that of the other commands' --timeout, which bounds something else: probe and sidecar run in one
-    // container and see the same environment.
+    // Not PODCREDS_TIMEOUT: probe runs in the sidecar's container and sees its environment, but the sidecar's --timeout limits
+    // something else.
     #[arg(
         long,
         value_name = "DURATION",
@@ -246,8 +247,8 @@ impl VolumeArgs {
         self.grace.unwrap_or(Duration::from_secs(10))
     }
 
-    /// An init container runs before the application, also after the pod's sandbox was restarted, and the old password
-    /// must not stay in the volume.
+    /// Init containers run before the application, even when the pod's sandbox is recreated, so no process still reads the
+    /// old version, and the old password must not stay in the volume.
     pub(crate) fn init_grace(&self) -> Duration {
         self.grace.unwrap_or_default()
     }

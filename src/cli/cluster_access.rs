@@ -41,7 +41,7 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "PREFIX", default_value = DEFAULT_PREFIX, env = "PODCREDS_ANNOTATION_PREFIX")]
     pub(crate) annotation_prefix: String,
 
-    /// Do not fail if the pod has no podcreds annotations; with exec, also if an env file is missing
+    /// Accept a pod without podcreds annotations; with exec, also accept missing env files
     #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_ALLOW_NONE")]
     pub(crate) allow_none: bool,
 
@@ -84,7 +84,7 @@ pub(crate) struct AccessArgs {
     #[arg(long, help_heading = CLUSTERS, value_name = "FILE", env = "PODCREDS_CLUSTERS")]
     pub(crate) clusters: Option<PathBuf>,
 
-    /// Average number of requests per second to the API server; 0 means no limit [default: 0]
+    /// Maximum average number of requests per second to the API server; 0 means no limit [default: 0]
     #[arg(long, help_heading = CLUSTERS, value_name = "NUMBER", value_parser = qps, env = "PODCREDS_QPS")]
     pub(crate) qps: Option<f64>,
 
@@ -110,7 +110,7 @@ pub(crate) struct ClusterAccess {
     pub(crate) namespace: Namespace,
     /// The `default_namespace` of the clusters file.
     default_namespace: Option<Namespace>,
-    /// How often every source is read although it is watched. `None` without a clusters file.
+    /// How often every source is read again even though it is watched. `None` without a clusters file.
     pub(crate) resync: Option<Duration>,
     /// The name of the local cluster: its context in the kubeconfig.
     pub(crate) name: String,
@@ -124,8 +124,8 @@ impl ClusterAccess {
     }
 }
 
-/// Uses the kubeconfig that is named, else the pod's service account, else the kubeconfig in the home directory, as kubectl
-/// does.
+/// Uses the kubeconfig that is named, else the pod's service account, else `~/.kube/config`. Unlike kubectl, it prefers the
+/// service account to `~/.kube/config`.
 pub(crate) fn resolve(args: &SourceArgs) -> Result<ClusterAccess, Error> {
     let pod = PodEnvironment {
         service_account: args.service_account_dir.clone(),

@@ -1,6 +1,6 @@
 //! The command line. `args` and `cluster_access` define the flags, `settings` turns them into validated settings, `logging` sets up
-//! the log, `exit` reports how a run ended. This module reads the arguments and the environment as they are, even where clap
-//! rejects them.
+//! the log, `exit` reports how a run ended. This module also reads the raw arguments and environment, for what it
+//! needs even if clap rejects the command line.
 //!
 //! The environment is read here and nowhere else.
 

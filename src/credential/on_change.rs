@@ -58,7 +58,7 @@ impl SignalName {
 }
 
 impl OnChange {
-    /// Parses `POST URL`, `GET URL`, `signal NAME PROCESS` or `touch PATH`.
+    /// Parses `POST URL`, `GET URL`, `signal SIGNAL PROCESS` or `touch NAME`.
     pub(crate) fn parse(text: &str) -> Result<Self, OnChangeError> {
         let words: Vec<_> = text.split_whitespace().collect();
         match words.as_slice() {
@@ -105,10 +105,10 @@ impl fmt::Display for OnChange {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum OnChangeError {
     /// Not one of the four forms.
-    #[error("{} is not one of: POST URL, GET URL, signal NAME PROCESS, touch PATH", Quoted(.0))]
+    #[error("{} is not one of: POST URL, GET URL, signal SIGNAL PROCESS, touch NAME", Quoted(.0))]
     Form(String),
     /// Not an `http` URL, or too long, or with user info.
-    #[error("{} is not an http:// URL (example: http://localhost:8080/reload)", Quoted(.0))]
+    #[error("invalid URL {}: use http://host/path without user info, of at most {URL_LIMIT} bytes", Quoted(.0))]
     Url(String),
     #[error("unsupported signal {}; supported: HUP, INT, QUIT, TERM, USR1, USR2, WINCH", Quoted(.0))]
     Signal(String),

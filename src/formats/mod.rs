@@ -67,7 +67,7 @@ pub(crate) enum FormatError {
     /// A field that a connection needs.
     #[error("missing field {aliases}; map it with .keys or .set; available: {available}")]
     MissingField { aliases: FieldAliases, available: NameList },
-    #[error("unknown database engine: add .engine, for example postgresql")]
+    #[error("missing database engine: add .engine, for example postgresql")]
     MissingEngine,
     /// A field with an unknown engine; its value may be anything, so it is not shown.
     #[error("the value of field {field} is not a supported engine: add .engine, for example postgresql")]

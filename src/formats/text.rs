@@ -80,7 +80,8 @@ fn dotenv_quote(text: &str) -> Result<&'static str, &'static str> {
     if text.contains("${") || text.contains("$(") {
         return Err("${ or $(");
     }
-    // In single quotes python-dotenv reads `\\` and `\'` as escapes, the others none; in double quotes all have more.
+    // In single quotes, python-dotenv treats `\\` and `\'` as escapes, and the other libraries have no escapes. In double
+    // quotes, all of them have more.
     let escapes = text.contains("\\\\") || text.ends_with('\\');
     match (text.contains('\''), text.contains('"')) {
         (false, _) if escapes => Err("consecutive backslashes or a trailing backslash"),

@@ -79,7 +79,7 @@ pub enum Error {
     #[error("cannot start a thread to query it: {0}")]
     Thread(io::Error),
     /// The thread that queries the cluster panicked.
-    #[error("the query ended early")]
+    #[error("the thread that queries the cluster panicked: a bug in podcreds")]
     Panicked,
 }
 

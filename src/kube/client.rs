@@ -121,7 +121,7 @@ impl Client {
     /// Requests the annotations of a pod.
     ///
     /// # Errors
-    /// If this attempt fails; [`Error::is_final`] tells whether another may succeed.
+    /// If this attempt fails. If [`Error::is_final`] is true, a retry cannot succeed.
     pub(crate) fn annotations(
         &self,
         pod: &ObjectRef,
@@ -134,7 +134,7 @@ impl Client {
     /// Requests a Secret, a ConfigMap or a Service.
     ///
     /// # Errors
-    /// If this attempt fails; [`Error::is_final`] tells whether another may succeed.
+    /// If this attempt fails. If [`Error::is_final`] is true, a retry cannot succeed.
     pub fn object(&self, object: &ObjectRef, deadline: Deadline) -> Result<Object, Error> {
         let read = || decode::object(object, self.get_object(object, JSON, deadline)?.expose());
         let (version, data) = read().map_err(|cause| Error::new(object, cause))?;

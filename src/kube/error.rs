@@ -146,8 +146,8 @@ pub enum Cause {
     },
 }
 
-/// What kind of problem a [`Cause`] is: exit codes and the `reason` of metrics and logs depend on it. Ordered by how much user
-/// action it needs.
+/// What kind of problem a [`Cause`] is: exit codes and the `reason` of metrics and logs depend on it. Ordered from the
+/// most user action needed to the least: of several errors, the smallest class decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
     /// podcreds was configured wrongly. No request was sent.

@@ -39,7 +39,7 @@ impl Client {
     /// Creates an Event. An existing one of that name is the same one, from an earlier attempt whose response was lost.
     ///
     /// # Errors
-    /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
+    /// If this attempt fails. If [`Error::is_final`] is true, a retry cannot succeed.
     pub(crate) fn create_event(&self, event: &Event<'_>, deadline: Deadline) -> Result<(), Error> {
         let content = event.to_json().to_string();
         let request = Request {
@@ -57,7 +57,7 @@ impl Client {
     /// Updates the count of an Event.
     ///
     /// # Errors
-    /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
+    /// If this attempt fails. If [`Error::is_final`] is true, a retry cannot succeed.
     pub(crate) fn count_event(
         &self,
         object: &ObjectRef,
@@ -80,7 +80,7 @@ impl Client {
     /// Requests the uid of a pod.
     ///
     /// # Errors
-    /// If this attempt fails; [`Error::is_final`] says whether another may succeed.
+    /// If this attempt fails. If [`Error::is_final`] is true, a retry cannot succeed.
     pub(crate) fn uid(&self, pod: &ObjectRef, deadline: Deadline) -> Result<String, Error> {
         let read = || decode::uid(pod, self.get_object(pod, METADATA_ONLY, deadline)?.expose());
         read().map_err(|cause| Error::new(pod, cause))

@@ -74,7 +74,9 @@ pub(crate) enum Problem {
     /// A path that two credentials write.
     #[error(transparent)]
     Conflict(#[from] Conflict),
-    #[error("with this credential the bundle exceeds {limit} {unit}")]
+    #[error(
+        "with this credential, the files of all credentials exceed the limit of {limit} {unit}: remove credentials, or select fewer keys with .keys"
+    )]
     TooLarge { limit: usize, unit: &'static str },
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn select<'a>(
         let (mut provided, problem) = service_entries(service, address);
         if let Some(problem) = problem.filter(|problem| !(credential.optional && is_missing_port(problem))) {
             selected.problems.push(problem);
-            // Rendering fails anyway. Any value for the port avoids that its absence is reported a second time.
+            // Rendering fails anyway. A placeholder for the port prevents a second error about the missing port.
             provided.insert("port", &address.host);
         }
         found.push((&service.object, provided));

@@ -173,8 +173,8 @@ fn files(
     Ok(Some(vec![(credential.path.clone(), content)]))
 }
 
-/// Writes a connection, including the values that only a URI in the fields contains. If the output is to be redacted, the
-/// connection is, because one placeholder for all fields would not be a valid port or host.
+/// Writes a connection, including the values that only a URI in the fields contains. For redacted output, it redacts
+/// the parsed connection, not the fields: a single placeholder for all fields would not be a valid port or host.
 fn write_connection(
     credential: &Credential,
     engine: Option<Engine>,

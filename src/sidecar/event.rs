@@ -102,7 +102,7 @@ impl RetryTimer {
         self.at.is_some_and(|at| at <= Instant::now())
     }
 
-    /// Starts an attempt. An attempt that is scheduled from now on is another one.
+    /// Marks the scheduled attempt as started. Whatever is scheduled after this call is a further attempt.
     pub(crate) fn begin(&mut self) {
         self.at = None;
     }

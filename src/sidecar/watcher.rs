@@ -112,7 +112,7 @@ impl Watcher {
         while self.handle.continues() {
             self.opened = None;
             let ended = self.watch();
-            // A watch that lasted was a good one, however it ended.
+            // A watch that lasted long enough counts as a success, however it ended.
             let lasted = self
                 .opened
                 .is_some_and(|opened| opened.elapsed() > GOOD_WATCH.min(self.settings.timeout / 2));
@@ -136,7 +136,7 @@ impl Watcher {
                     self.pause(refused.delay());
                     self.changed();
                 }
-                // The API server keeps resourceVersions for minutes only, so this is routine and no failure.
+                // The API server keeps resourceVersions for minutes only, so this is routine, not a failure.
                 Err(error) if matches!(error.cause, Cause::Gone { .. }) => {
                     log_object!(Level::Debug, &self.object, "{error}; reading it again");
                     self.version = None;

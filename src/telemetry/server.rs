@@ -106,7 +106,7 @@ impl Server {
     fn run(mut self) {
         loop {
             if let Err(error) = self.poll_once() {
-                warn!("cannot serve probes and scrapes: {error}");
+                warn!("cannot serve the health and metrics endpoints: {error}");
                 sleep(PAUSE);
             }
         }

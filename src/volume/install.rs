@@ -18,7 +18,7 @@ use crate::volume::state::{self, Record};
 use crate::volume::tree::Entry;
 use crate::volume::{directory as layout, open_root, tree};
 
-/// Every user may run it, whichever the application has, and none may change it.
+/// Every user can execute it, because the application may run as any user. No user has write permission.
 const MODE: u32 = 0o555;
 /// The mode of missing directories that are created.
 const DIRECTORY_MODE: u32 = 0o755;

@@ -226,7 +226,7 @@ fn two_credentials_cannot_write_the_same_file() {
 fn files_of_a_bundle_and_keys_in_a_message_are_bounded() {
     let many: Vec<_> = (0..=FILE_LIMIT).map(|i| format!("k{i}")).collect();
     let secret: Vec<_> = many.iter().map(|key| (key.as_str(), &b""[..])).collect();
-    assert!(render(&[], &secret).unwrap_err().contains("exceeds 10000 files"));
+    assert!(render(&[], &secret).unwrap_err().contains("exceed the limit of 10000 files"));
     let message = render(&[("db.keys", "none")], &secret).unwrap_err();
     assert!(message.contains(" and 9981 more") && message.len() < 500, "{message}");
 }
@@ -234,7 +234,11 @@ fn files_of_a_bundle_and_keys_in_a_message_are_bounded() {
 #[test]
 fn bytes_of_a_bundle_are_bounded_and_all_errors_are_counted() {
     let large = vec![b'x'; BUNDLE_LIMIT];
-    assert!(render(&[], &[("a", &large), ("b", b"x")]).unwrap_err().contains("exceeds 33554432 bytes"));
+    assert!(
+        render(&[], &[("a", &large), ("b", b"x")])
+            .unwrap_err()
+            .contains("exceed the limit of 33554432 bytes")
+    );
     let keys: Vec<_> = (0..30).map(|i| format!("k{i}")).collect();
     let message = render(&[("db.keys", &keys.join(","))], PLAIN).unwrap_err();
     assert!(message.ends_with("and 10 more"), "{message}");

@@ -67,7 +67,8 @@ impl Notifier {
         notifier
     }
 
-    /// Starts threads for the applications that other credentials name, and ends those that only earlier ones named.
+    /// Starts a thread for each application that is newly named, and cancels the thread of each that no credential names any
+    /// more.
     pub(crate) fn apply(&mut self, credentials: &[Credential], volume: &Path) {
         self.mailboxes.retain(|target, mailbox| {
             let keep = credentials.iter().any(|credential| credential.on_change.as_ref() == Some(target));

@@ -208,7 +208,7 @@ pub(crate) enum PluginErrorKind {
     TimedOut(Duration),
     #[error("printed more than {limit} bytes and was killed: check what it prints when run by hand")]
     TooMuchOutput { limit: usize },
-    #[error("cannot be read from: {0}; try again")]
+    #[error("failed: cannot read its output: {0}; try again")]
     Unreadable(#[source] io::Error),
     #[error(transparent)]
     Credential(#[from] ExecCredentialError),
