@@ -183,19 +183,27 @@ pub fn report_panic(location: Option<&Location<'_>>) {
 /// # Errors
 /// A usage error, or the help or version that was requested.
 fn parse_args(args: &[OsString]) -> Result<Args, clap::Error> {
-    let matches = with_variables(Args::command()).try_get_matches_from(args)?;
-    Args::from_arg_matches(&matches)
+    // Only the commands that the arguments name, among them the selected one: all commands together have over a hundred
+    // arguments, and each that is changed is described again.
+    let named = args.iter().filter_map(|arg| arg.to_str());
+    let command = named.fold(with_variables(Args::command()), |command, name| {
+        if command.find_subcommand(name).is_some() {
+            command.mut_subcommand(name, with_variables)
+        } else {
+            command
+        }
+    });
+    Args::from_arg_matches(&command.try_get_matches_from(args)?)
 }
 
 /// Ignores empty variables, which is how manifests and charts leave a setting out, and hides the values of the others in
 /// the help.
 fn with_variables(command: clap::Command) -> clap::Command {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    let command = command.mut_args(|arg| {
+    command.mut_args(|arg| {
         let arg = if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg };
         arg.hide_env_values(true)
-    });
-    command.mut_subcommands(with_variables)
+    })
 }
 
 /// The path of the termination log, found before anything else is parsed: a usage error is written there too.
