@@ -9,9 +9,9 @@ use crate::kube::{Backoff, Error, Object};
 use crate::object::{ClusterRef, ObjectRef};
 use crate::telemetry::Reason;
 
-/// Maximum number of queued events: more than there are watch, fetch and reload threads, so that a sender waits only while one
-/// object changes many times during a single step of the controller.
-const QUEUE: usize = 1024;
+/// Maximum number of queued events. Senders wait while many objects change during a single step of the controller. The channel
+/// reserves memory for all of them at once.
+const QUEUE: usize = 64;
 /// Maximum delay between attempts at a failing operation.
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(30);
 /// Maximum delay that an API server can demand with Retry-After.
