@@ -85,7 +85,7 @@ fn print(text: &str, out: &mut dyn Write) -> Result<(), Error> {
     }
 }
 
-/// Why there is no report, or only one of failures.
+/// Why the report is missing, or has only failures.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]

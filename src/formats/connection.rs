@@ -131,6 +131,12 @@ impl Host<'_> {
     pub(crate) fn is_ipv6(&self) -> bool {
         self.name.contains(':')
     }
+
+    /// Writes the name as the authority of a URI holds it: an IPv6 address in brackets.
+    pub(crate) fn write_name(&self, out: &mut SecretBuffer) {
+        let (open, close) = if self.is_ipv6() { ("[", "]") } else { ("", "") };
+        [open, self.name, close].into_iter().for_each(|part| out.push_str(part));
+    }
 }
 
 impl<'a> Connection<'a> {

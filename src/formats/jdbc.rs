@@ -169,13 +169,7 @@ fn authority(engine: Engine, host: &Host<'_>, out: &mut SecretBuffer) -> Result<
     if host.is_socket() {
         return Err(FormatError::UnixSocket { engine: engine.name() });
     }
-    if host.is_ipv6() {
-        out.push_str("[");
-        out.push_str(host.name);
-        out.push_str("]");
-    } else {
-        out.push_str(host.name);
-    }
+    host.write_name(out);
     let default = engine.default_port().map(|port| port.to_string());
     if let Some(port) = host.port.or(default.as_deref()) {
         out.push_str(":");

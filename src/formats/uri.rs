@@ -71,13 +71,7 @@ fn authority(
     if host.is_socket() {
         return socket(engine, host, query, out);
     }
-    if host.is_ipv6() {
-        out.push_str("[");
-        out.push_str(host.name);
-        out.push_str("]");
-    } else {
-        out.push_str(host.name);
-    }
+    host.write_name(out);
     // The ports of `mongodb+srv` come from a DNS record, and its clients reject a URI with a port.
     if engine != Engine::MongodbSrv {
         let default = engine.default_port().map(|port| port.to_string());

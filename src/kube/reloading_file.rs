@@ -99,7 +99,7 @@ pub(crate) struct FileStamp {
 }
 
 impl FileStamp {
-    /// Reads the metadata of the file at this path. `None` means that there is no such file.
+    /// Reads the metadata of the file at this path. `None` means that the file does not exist.
     pub(crate) fn stat(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().map(|metadata| Self::new(&metadata))
     }

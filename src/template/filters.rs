@@ -24,7 +24,7 @@ pub(crate) fn names() -> Vec<&'static str> {
     names
 }
 
-/// The filter of this name; `None` means that there is no such filter, or that it takes an argument.
+/// The filter of this name; `None` means that the filter is unknown or takes an argument.
 pub(crate) fn find(name: &str) -> Option<&'static str> {
     RULES.iter().map(|(name, _)| *name).chain(OTHERS).find(|known| *known == name)
 }

@@ -25,7 +25,7 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    /// Creates a namespace; `None` means that there is no cluster and the test is skipped.
+    /// Creates a namespace; `None` means that the test has no cluster and is skipped.
     pub(crate) fn new() -> Option<Self> {
         Some(Self::in_cluster(&requirements::kubeconfig()?))
     }

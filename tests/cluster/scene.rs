@@ -17,7 +17,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// Creates a pod with these annotations in a new namespace; `None` means that there is no cluster.
+    /// Creates a pod with these annotations in a new namespace; `None` means that the test has no cluster.
     pub(crate) fn new(annotations: &Value) -> Option<Self> {
         Some(Self::in_namespace(Namespace::new()?, annotations))
     }

@@ -28,7 +28,7 @@ use crate::secret::SecretBytes;
 pub struct Identity {
     pub(crate) token: Option<TokenFile>,
     pub(crate) certificate: Option<CertificateFiles>,
-    /// Runs only if there is no token.
+    /// Runs only without a token.
     pub(crate) plugin: Option<ExecAuth>,
     pub(crate) impersonation: Option<Impersonation>,
 }
