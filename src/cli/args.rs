@@ -1,11 +1,12 @@
 //! The commands and their flags, as clap parses them. Each flag has an environment variable; the flag wins.
 
-use std::ffi::OsString;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap::builder::{BoolishValueParser, PossibleValuesParser, Resettable, TypedValueParser};
+use clap::{Arg, ArgAction, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
 
 use crate::cli::cluster_access::SourceArgs;
@@ -34,6 +35,7 @@ const EXIT_CODES: &str = "Exit codes:
 /// Delivers database credentials to a pod as files.
 #[derive(Debug, Parser)]
 #[command(name = "podcreds", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(mut_args(with_variable))]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -74,7 +76,10 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+// Deferred: clap describes the flags of the selected command only, and looks up only their variables. All commands together have
+// over a hundred flags.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Write every credential once and exit: for an init container
     Init(InitArgs),
@@ -93,6 +98,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(mut_args(with_variable))]
 pub(crate) struct InitArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
@@ -102,6 +108,7 @@ pub(crate) struct InitArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(mut_args(with_variable))]
 pub(crate) struct SidecarArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
@@ -198,6 +205,7 @@ pub(crate) struct ListenArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(mut_args(with_variable))]
 pub(crate) struct ProbeArgs {
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
@@ -229,7 +237,7 @@ pub(crate) enum OnDeleteArg {
     Clear,
 }
 
-/// Where init and sidecar write.
+// Where init and sidecar write. Not a doc comment: see `SourceArgs`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct VolumeArgs {
     /// Directory to write to: a volume that the application mounts too
@@ -255,6 +263,7 @@ impl VolumeArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(mut_args(with_variable))]
 pub(crate) struct ExecArgs {
     /// Directory to read from: a volume that podcreds init or sidecar writes
     #[arg(long, value_name = "DIR", default_value = VOLUME, env = "PODCREDS_VOLUME")]
@@ -283,6 +292,7 @@ pub(crate) struct ExecArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(mut_args(with_variable))]
 pub(crate) struct InstallArgs {
     /// Destination: a file, or a directory to create the file `podcreds` in; missing directories are created
     #[arg(value_name = "PATH")]
@@ -290,6 +300,7 @@ pub(crate) struct InstallArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(mut_args(with_variable))]
 pub(crate) struct RenderArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
@@ -300,6 +311,7 @@ pub(crate) struct RenderArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(mut_args(with_variable))]
 pub(crate) struct InspectArgs {
     /// `NAME` of a pod, `KIND/NAME` of a pod or of a workload that owns pods (deploy/app), or `clusters` [default: this pod]
     #[arg(value_name = "KIND/NAME", value_parser = InspectTarget::parse)]
@@ -339,6 +351,13 @@ pub(crate) enum OutputArg {
     Table,
 }
 
+/// Ignores an empty variable, which is how manifests and charts leave a setting out, and hides the values of others in the help.
+fn with_variable(arg: Arg) -> Arg {
+    let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
+    let arg = if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg };
+    arg.hide_env_values(true)
+}
+
 fn log_levels() -> impl TypedValueParser<Value = LevelFilter> {
     let levels = PossibleValuesParser::new(["off", "error", "warn", "info", "debug"]);
     levels.map(|level| level.parse().unwrap_or(LevelFilter::Info))
@@ -361,6 +380,19 @@ mod tests {
     }
 
     #[test]
+    fn the_flags_of_a_command_leave_its_description_alone() {
+        let command = Args::command();
+        let mut built = Args::command();
+        built.build();
+        let abouts = |command: &clap::Command| {
+            let abouts =
+                command.get_subcommands().map(|command| command.get_about().map(ToString::to_string));
+            abouts.collect::<Vec<_>>()
+        };
+        assert_eq!(abouts(&built), abouts(&command));
+    }
+
+    #[test]
     fn every_flag_has_a_variable() {
         let mut args = Args::command();
         args.build();
@@ -369,6 +401,12 @@ mod tests {
             for flag in flags.filter(|flag| !["help", "version"].contains(&flag.get_id().as_str())) {
                 let variable = flag.get_env().and_then(|name| name.to_str());
                 assert!(variable.is_some_and(|name| name.starts_with("POD")), "--{}", flag.get_id());
+                assert!(
+                    flag.is_hide_env_values_set(),
+                    "{} prints the value of --{}",
+                    command.get_name(),
+                    flag.get_id()
+                );
             }
         }
     }

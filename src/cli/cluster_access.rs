@@ -22,7 +22,8 @@ use crate::secret::SecretBytes;
 /// Set on each flag: clap's `next_help_heading` would also apply to the flags after a flattened group.
 const CLUSTERS: &str = "Clusters";
 
-/// Which pod's annotations are read, and how API servers are reached.
+// Which pod's annotations are read, and how API servers are reached. A doc comment would replace the description of the commands
+// that have these flags, because clap describes flags last.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceArgs {
     /// Pod whose annotations to read [default: the hostname]
@@ -61,7 +62,7 @@ pub(crate) struct SourceArgs {
     pub(crate) request_timeout: Duration,
 }
 
-/// Which clusters are queried, and as which user.
+// Which clusters are queried, and as which user. Not a doc comment either.
 #[derive(Debug, clap::Args)]
 pub(crate) struct AccessArgs {
     /// Kubeconfig file; KUBECONFIG may list several [default: the service account in a pod, ~/.kube/config elsewhere]

@@ -17,9 +17,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::builder::Resettable;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches};
+use clap::{CommandFactory, Parser};
 use log::{Level, error, info};
 use rustix::fs::Mode;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -38,7 +37,7 @@ pub const EXIT_BUG: u8 = exit::BUG;
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<_> = args.into_iter().collect();
     let termination_log = termination_log(&args);
-    let args = match parse_args(&args) {
+    let args = match Args::try_parse_from(&args) {
         Ok(args) => args,
         Err(error) => return report_usage(&error, &args, &termination_log),
     };
@@ -178,34 +177,6 @@ pub fn report_panic(location: Option<&Location<'_>>) {
     exit::write_termination_log(&termination_log(&args), &message);
 }
 
-/// Parses the arguments (with the program's name first) and the environment.
-///
-/// # Errors
-/// A usage error, or the help or version that was requested.
-fn parse_args(args: &[OsString]) -> Result<Args, clap::Error> {
-    // Only the commands that the arguments name, among them the selected one: all commands together have over a hundred
-    // arguments, and each that is changed is described again.
-    let named = args.iter().filter_map(|arg| arg.to_str());
-    let command = named.fold(with_variables(Args::command()), |command, name| {
-        if command.find_subcommand(name).is_some() {
-            command.mut_subcommand(name, with_variables)
-        } else {
-            command
-        }
-    });
-    Args::from_arg_matches(&command.try_get_matches_from(args)?)
-}
-
-/// Ignores empty variables, which is how manifests and charts leave a setting out, and hides the values of the others in
-/// the help.
-fn with_variables(command: clap::Command) -> clap::Command {
-    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    command.mut_args(|arg| {
-        let arg = if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg };
-        arg.hide_env_values(true)
-    })
-}
-
 /// The path of the termination log, found before anything else is parsed: a usage error is written there too.
 fn termination_log(args: &[OsString]) -> PathBuf {
     const FLAG: &str = "--termination-log";
@@ -228,8 +199,10 @@ fn variable_of(error: &clap::Error, args: &[OsString]) -> Option<OsString> {
     let long = flag.split([' ', '=']).next()?;
     let mut command = Args::command();
     command.build();
-    let mut flags =
-        command.get_subcommands().flat_map(clap::Command::get_arguments).chain(command.get_arguments());
+    // Flags of two commands can have the same name: --timeout of probe has a variable of its own.
+    let is_named = |command: &&clap::Command| args.iter().any(|arg| arg == command.get_name());
+    let own = command.get_subcommands().filter(is_named).flat_map(clap::Command::get_arguments);
+    let mut flags = own.chain(command.get_arguments());
     let named = flags.find(|arg| arg.get_long().is_some_and(|name| long.strip_prefix("--") == Some(name)))?;
     let short = named.get_short().map(|short| format!("-{short}"));
     let matches = |arg: &str| {
@@ -243,6 +216,16 @@ fn variable_of(error: &clap::Error, args: &[OsString]) -> Option<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_invalid_value_comes_from_the_variable_of_its_command() {
+        let variable_of_timeout = |command: &str| {
+            let error = Args::try_parse_from(["podcreds", command, "--timeout", "x"]).unwrap_err();
+            variable_of(&error, &["podcreds".into(), command.into()])
+        };
+        assert_eq!(variable_of_timeout("init"), Some("PODCREDS_TIMEOUT".into()));
+        assert_eq!(variable_of_timeout("probe"), Some("PODCREDS_PROBE_TIMEOUT".into()));
+    }
 
     #[test]
     fn the_termination_log_is_found_in_invalid_arguments_too() {
