@@ -17,6 +17,7 @@ use crate::kube::{self, Cause, Client, Deadline, retry_until_done};
 use crate::object::ObjectRef;
 use crate::render::{self, Rendered, Sources, missing_inputs};
 use crate::secret::read_bounded;
+use crate::text::ShortDuration;
 use crate::volume::{self, Published, Volume};
 
 /// Maximum size of an annotations file, in bytes. A pod has at most 256 KiB of annotations; escapes make them longer.
@@ -49,6 +50,12 @@ pub(crate) enum AnnotationSource {
     },
     /// A file of a downward API volume.
     File(PathBuf),
+    /// The pod template of a workload, which was read before.
+    Template {
+        /// Its kind, namespace and name.
+        workload: String,
+        annotations: BTreeMap<String, String>,
+    },
 }
 
 /// Credentials and the content of their sources.
@@ -171,6 +178,7 @@ pub(crate) fn credentials(
 ) -> Result<Vec<Credential>, Error> {
     let annotations = match &settings.annotations {
         AnnotationSource::File(path) => read_file(path)?,
+        AnnotationSource::Template { annotations, .. } => annotations.clone(),
         AnnotationSource::Pod { pod, named_by_host } => {
             read_pod(&clusters.own(), pod, *named_by_host, deadline, settings.gives_up)?
         }
@@ -282,6 +290,7 @@ impl fmt::Display for AnnotationSource {
         match self {
             Self::Pod { pod, .. } => pod.fmt(f),
             Self::File(path) => path.display().fmt(f),
+            Self::Template { workload, .. } => write!(f, "pod template of {workload}"),
         }
     }
 }
@@ -310,7 +319,7 @@ pub(crate) enum Error {
     #[error("{}: {cause}", path.display())]
     Downward { path: PathBuf, cause: DownwardError },
     /// Objects that could not be read in time.
-    #[error("{}{} (after {:.1} s)", list(errors, needed_by), hint.map(|hint| format!("; {hint}")).unwrap_or_default(), waited.as_secs_f64())]
+    #[error("{}{} (after {})", list(errors, needed_by), hint.map(|hint| format!("; {hint}")).unwrap_or_default(), ShortDuration(*waited))]
     Unread {
         /// One for each object.
         errors: Vec<kube::Error>,

@@ -2,6 +2,7 @@
 //! word gets a suggestion.
 
 use std::fmt;
+use std::time::Duration;
 
 /// The maximum length of untrusted text in a message, in characters.
 const SHOWN_CHARACTERS: usize = 80;
@@ -53,6 +54,19 @@ impl Position {
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}, column {}", self.line, self.column)
+    }
+}
+
+/// A duration in the unit that people read it in: milliseconds below a second, tenths of a second below ten, else seconds.
+pub(crate) struct ShortDuration(pub(crate) Duration);
+
+impl fmt::Display for ShortDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_secs() {
+            0 => write!(f, "{} ms", self.0.as_millis()),
+            1..10 => write!(f, "{:.1} s", self.0.as_secs_f64()),
+            _ => write!(f, "{:.0} s", self.0.as_secs_f64()),
+        }
     }
 }
 
@@ -120,6 +134,15 @@ mod tests {
         assert_eq!(one_line("two\nlines\u{1b}", 100), "two lines ");
         assert_eq!(one_line("abcdef", 3), "abc");
         assert_eq!(one_line("\u{202e}a\u{2028}\u{200b}é\"'\\", 100), " a  é\"'\\");
+    }
+
+    #[test]
+    fn a_duration_below_a_second_is_not_shown_as_zero() {
+        for (milliseconds, shown) in
+            [(0, "0 ms"), (42, "42 ms"), (999, "999 ms"), (1000, "1.0 s"), (1250, "1.2 s"), (60_000, "60 s")]
+        {
+            assert_eq!(ShortDuration(Duration::from_millis(milliseconds)).to_string(), shown);
+        }
     }
 
     #[test]

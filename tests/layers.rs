@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("kube", &["object", "text", "thread", "secret", "yaml"]),
     ("render", &["credential", "formats", "object", "text", "secret", "template"]),
     ("volume", &["credential", "text", "thread", "secret"]),
-    ("sync", &["annotations", "credential", "kube", "object", "render", "secret", "volume"]),
+    ("sync", &["annotations", "credential", "kube", "object", "render", "secret", "text", "volume"]),
     ("telemetry", &["kube", "object", "text", "thread"]),
     ("sidecar", &["credential", "kube", "object", "render", "sync", "telemetry", "text", "thread", "volume"]),
     ("inspect", &["annotations", "credential", "escape", "kube", "object", "text", "thread", "secret"]),

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::annotations::keys::ListError;
 use crate::credential::{
-    Conflict, CredentialName, EngineError, FieldName, FieldNameError, ModeError, OnChangeError, PathError,
-    RelativePath, ServicePortError, TemplateKeyError, UriTemplateError,
+    Conflict, CredentialName, EngineError, EnvFileFormat, FieldName, FieldNameError, Format, ModeError,
+    OnChangeError, PathError, RelativePath, ServicePortError, TemplateKeyError, UriTemplateError,
 };
 use crate::object::NameError;
 use crate::template::{DelimitersError, TemplateError};
@@ -65,12 +65,18 @@ pub(crate) enum Problem {
     #[error("unknown annotation key {}{}", Quoted(key), suggest(*nearest))]
     UnknownKey { key: String, nearest: Option<&'static str> },
     #[error(
-        "unknown format {} (supported: files, env, dotenv, envfile, json, yaml, properties, uri, jdbc, libpq, pgpass, pgservice, mycnf, template){}",
+        "unknown format {} (supported: {}){}",
         Quoted(format),
+        Format::ALL.map(|(name, _)| name).join(", "),
         suggest(*nearest)
     )]
     UnknownFormat { format: String, nearest: Option<&'static str> },
-    #[error("unknown variable format {} (supported: env, dotenv, envfile){}", Quoted(format), suggest(*nearest))]
+    #[error(
+        "unknown variable format {} (supported: {}){}",
+        Quoted(format),
+        EnvFileFormat::ALL.map(|file| file.format().name()).join(", "),
+        suggest(*nearest)
+    )]
     UnknownVariableFormat { format: String, nearest: Option<&'static str> },
     #[error("unknown cluster {}: not in the clusters file{}", Quoted(id), suggest(nearest.as_deref()))]
     UnknownCluster { id: String, nearest: Option<String> },

@@ -136,6 +136,15 @@ fn sources_are_read_from_the_named_cluster_and_the_template_from_the_local_one()
 }
 
 #[test]
+fn the_error_for_an_unknown_format_lists_every_format() {
+    let message = errors_of(&[("format", "xml")]);
+    assert!(message.contains("(supported: files, env, dotenv, "), "{message}");
+    assert!(Format::ALL.iter().all(|(name, _)| message.contains(name)), "{message}");
+    let message = errors_of(&[("format", "uri"), ("variable", "URL"), ("variable-format", "xml")]);
+    assert!(message.contains("(supported: env, dotenv, envfile)"), "{message}");
+}
+
+#[test]
 fn invalid_values_are_rejected() {
     for (key, value, part) in [
         ("format", "jason", "did you mean \"json\"?"),

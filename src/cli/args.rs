@@ -21,6 +21,12 @@ const VOLUME: &str = "/podcreds";
 pub(crate) const TERMINATION_LOG: &str = "/dev/termination-log";
 pub(crate) const TERMINATION_LOG_VARIABLE: &str = "PODCREDS_TERMINATION_LOG";
 
+/// Headings of the help.
+const VOLUME_FLAGS: &str = "Volume";
+const WATCHING: &str = "Watching";
+const ROTATION: &str = "Rotation";
+const REPORTING: &str = "Reporting";
+
 const EXIT_CODES: &str = "Exit codes:
   0         success
   1         internal error (a bug in podcreds)
@@ -34,7 +40,7 @@ const EXIT_CODES: &str = "Exit codes:
 
 /// Delivers database credentials to a pod as files.
 #[derive(Debug, Parser)]
-#[command(name = "podcreds", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "podcreds", version, after_help = EXIT_CODES)]
 #[command(mut_args(with_variable))]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -99,6 +105,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 #[command(mut_args(with_variable))]
+#[command(mut_arg("grace", |arg| with_default(arg, "0s")))]
 pub(crate) struct InitArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
@@ -109,6 +116,7 @@ pub(crate) struct InitArgs {
 
 #[derive(Debug, clap::Args)]
 #[command(mut_args(with_variable))]
+#[command(mut_arg("grace", |arg| with_default(arg, "10s")), mut_arg("listen", |arg| arg.help_heading(REPORTING)))]
 pub(crate) struct SidecarArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
@@ -117,7 +125,7 @@ pub(crate) struct SidecarArgs {
     pub(crate) volume: VolumeArgs,
 
     /// How to detect changes: watch the sources, or read them at intervals
-    #[arg(long, value_enum, default_value_t, env = "PODCREDS_SYNC")]
+    #[arg(long, value_enum, default_value_t, help_heading = WATCHING, env = "PODCREDS_SYNC")]
     pub(crate) sync: SyncBy,
 
     /// Interval at which sources that are not watched are read, plus or minus a tenth
@@ -126,7 +134,7 @@ pub(crate) struct SidecarArgs {
         value_name = "DURATION",
         default_value = "1m",
         value_parser = positive_duration,
-        env = "PODCREDS_POLL_INTERVAL"
+        help_heading = WATCHING, env = "PODCREDS_POLL_INTERVAL"
     )]
     pub(crate) poll_interval: Duration,
 
@@ -136,7 +144,7 @@ pub(crate) struct SidecarArgs {
         value_name = "DURATION",
         default_value = "5m",
         value_parser = whole_seconds,
-        env = "PODCREDS_WATCH_TIMEOUT"
+        help_heading = WATCHING, env = "PODCREDS_WATCH_TIMEOUT"
     )]
     pub(crate) watch_timeout: Duration,
 
@@ -145,12 +153,12 @@ pub(crate) struct SidecarArgs {
         long,
         action = ArgAction::SetTrue,
         value_parser = BoolishValueParser::new(),
-        env = "PODCREDS_FOLLOW_ANNOTATIONS"
+        help_heading = WATCHING, env = "PODCREDS_FOLLOW_ANNOTATIONS"
     )]
     pub(crate) follow_annotations: bool,
 
     /// What to do with a credential's files when its Secret, ConfigMap or Service is deleted
-    #[arg(long, value_enum, default_value_t, env = "PODCREDS_ON_DELETE")]
+    #[arg(long, value_enum, default_value_t, help_heading = ROTATION, env = "PODCREDS_ON_DELETE")]
     pub(crate) on_delete: OnDeleteArg,
 
     /// How long a failure must last before the log and an Event report stale files
@@ -159,7 +167,7 @@ pub(crate) struct SidecarArgs {
         value_name = "DURATION",
         default_value = "1m",
         value_parser = duration,
-        env = "PODCREDS_STALE_AFTER"
+        help_heading = REPORTING, env = "PODCREDS_STALE_AFTER"
     )]
     pub(crate) stale_after: Duration,
 
@@ -168,12 +176,12 @@ pub(crate) struct SidecarArgs {
         long,
         action = ArgAction::SetTrue,
         value_parser = BoolishValueParser::new(),
-        env = "PODCREDS_EVENTS"
+        help_heading = REPORTING, env = "PODCREDS_EVENTS"
     )]
     pub(crate) events: bool,
 
     /// The pod's UID, for its Events [default: read from the API server]
-    #[arg(long, value_name = "UID", env = "POD_UID")]
+    #[arg(long, value_name = "UID", help_heading = REPORTING, env = "POD_UID")]
     pub(crate) pod_uid: Option<String>,
 
     /// Exit with this code, 6 to 125, after a rotation, so that a container restart rule can restart the whole pod in place
@@ -183,7 +191,7 @@ pub(crate) struct SidecarArgs {
         long,
         value_name = "CODE",
         value_parser = clap::value_parser!(u8).range(6..=125),
-        env = "PODCREDS_EXIT_ON_CHANGE"
+        help_heading = ROTATION, env = "PODCREDS_EXIT_ON_CHANGE"
     )]
     pub(crate) exit_on_change: Option<u8>,
 
@@ -198,8 +206,7 @@ pub(crate) struct ListenArgs {
         long,
         value_name = "ADDRESS",
         default_value = "[::]:8081",
-        value_parser = Listen::parse,
-        env = "PODCREDS_LISTEN"
+        value_parser = Listen::parse, env = "PODCREDS_LISTEN"
     )]
     pub(crate) listen: Listen,
 }
@@ -241,11 +248,11 @@ pub(crate) enum OnDeleteArg {
 #[derive(Debug, clap::Args)]
 pub(crate) struct VolumeArgs {
     /// Directory to write to: a volume that the application mounts too
-    #[arg(long, value_name = "DIR", default_value = VOLUME, env = "PODCREDS_VOLUME")]
+    #[arg(long, value_name = "DIR", default_value = VOLUME, help_heading = VOLUME_FLAGS, env = "PODCREDS_VOLUME")]
     pub(crate) volume: PathBuf,
 
-    /// How long to keep the previous version of a directory for readers that still have it open [default: 10s for sidecar; 0s for init, which runs before there are readers]
-    #[arg(long, value_name = "DURATION", value_parser = duration, env = "PODCREDS_GRACE")]
+    /// How long to keep the previous version of a directory for readers that still have it open
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = VOLUME_FLAGS, env = "PODCREDS_GRACE")]
     pub(crate) grace: Option<Duration>,
 }
 
@@ -264,9 +271,13 @@ impl VolumeArgs {
 
 #[derive(Debug, clap::Args)]
 #[command(mut_args(with_variable))]
+#[command(
+    mut_arg("allow_none", |arg| arg.help("Accept missing env files; with --render, also a pod without podcreds annotations")),
+    mut_arg("timeout", |arg| arg.help("How long to wait for the first files; with --render, time limit for reading all objects, retries included")),
+)]
 pub(crate) struct ExecArgs {
     /// Directory to read from: a volume that podcreds init or sidecar writes
-    #[arg(long, value_name = "DIR", default_value = VOLUME, env = "PODCREDS_VOLUME")]
+    #[arg(long, value_name = "DIR", default_value = VOLUME, help_heading = VOLUME_FLAGS, env = "PODCREDS_VOLUME")]
     pub(crate) volume: PathBuf,
 
     /// File to take variables from, relative to the volume; repeatable, or separated by commas [default: all files that end in .env]
@@ -302,6 +313,10 @@ pub(crate) struct InstallArgs {
 #[derive(Debug, clap::Args)]
 #[command(mut_args(with_variable))]
 pub(crate) struct RenderArgs {
+    /// `NAME` of a pod, or `KIND/NAME` of a pod or of a workload whose pod template to read (deploy/app) [default: this pod]
+    #[arg(value_name = "KIND/NAME", value_parser = Target::parse)]
+    pub(crate) target: Option<Target>,
+
     #[command(flatten)]
     pub(crate) source: SourceArgs,
 
@@ -312,6 +327,8 @@ pub(crate) struct RenderArgs {
 
 #[derive(Debug, clap::Args)]
 #[command(mut_args(with_variable))]
+// Hidden, because they have no effect; accepted, because a variable may be set for other commands.
+#[command(mut_arg("annotations_file", |arg| arg.hide(true)), mut_arg("allow_none", |arg| arg.hide(true)))]
 pub(crate) struct InspectArgs {
     /// `NAME` of a pod, `KIND/NAME` of a pod or of a workload that owns pods (deploy/app), or `clusters` [default: this pod]
     #[arg(value_name = "KIND/NAME", value_parser = InspectTarget::parse)]
@@ -358,6 +375,12 @@ fn with_variable(arg: Arg) -> Arg {
     arg.hide_env_values(true)
 }
 
+/// The help of a flag whose default differs between commands.
+fn with_default(arg: Arg, default: &str) -> Arg {
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    arg.help(format!("{help} [default: {default}]"))
+}
+
 fn log_levels() -> impl TypedValueParser<Value = LevelFilter> {
     let levels = PossibleValuesParser::new(["off", "error", "warn", "info", "debug"]);
     levels.map(|level| level.parse().unwrap_or(LevelFilter::Info))
@@ -377,6 +400,54 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    fn help(args: &[&str]) -> String {
+        let shown = Args::command().try_get_matches_from([&["podcreds"], args].concat()).unwrap_err();
+        assert_eq!(shown.exit_code(), 0, "{shown}");
+        shown.to_string()
+    }
+
+    #[test]
+    fn help_is_a_command_too() {
+        assert_eq!(help(&["help", "sidecar"]), help(&["sidecar", "--help"]));
+        assert_eq!(help(&["help"]), help(&["--help"]));
+    }
+
+    #[test]
+    fn the_help_of_the_sidecar_groups_its_flags_by_subject() {
+        let help = help(&["sidecar", "--help"]);
+        let headings: Vec<_> =
+            help.lines().filter(|line| line.ends_with(':') && !line.starts_with(' ')).collect();
+        let expected = [
+            "Options:",
+            "Source:",
+            "Clusters:",
+            "Volume:",
+            "Watching:",
+            "Rotation:",
+            "Reporting:",
+            "Logging:",
+        ];
+        assert_eq!(headings, expected);
+        let ungrouped = help.split("Options:\n").nth(1).unwrap().split("Source:").next().unwrap();
+        assert_eq!(ungrouped.matches("--").count(), 1, "{ungrouped}");
+    }
+
+    #[test]
+    fn the_help_of_a_flag_speaks_of_its_own_command() {
+        for (command, hints) in [
+            ("init", &["with exec", "for sidecar"][..]),
+            ("sidecar", &["with exec", "for init", "init, which"]),
+            ("render", &["with exec"]),
+            ("inspect", &["with exec", "--annotations-file", "--allow-none"]),
+        ] {
+            let help = help(&[command, "--help"]);
+            assert!(hints.iter().all(|hint| !help.contains(hint)), "{help}");
+        }
+        assert!(help(&["init", "-h"]).contains("still have it open [default: 0s]"));
+        assert!(help(&["sidecar", "-h"]).contains("still have it open [default: 10s]"));
+        assert!(help(&["exec", "-h"]).contains("Accept missing env files"));
     }
 
     #[test]

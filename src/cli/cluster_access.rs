@@ -19,7 +19,8 @@ use crate::kube::{Cause, ClientConfig, Limits};
 use crate::object::{ClusterId, Namespace};
 use crate::secret::SecretBytes;
 
-/// Set on each flag: clap's `next_help_heading` would also apply to the flags after a flattened group.
+/// Headings of the help. Set on each flag: clap's `next_help_heading` would also apply to the flags after a flattened group.
+const SOURCE: &str = "Source";
 const CLUSTERS: &str = "Clusters";
 
 // Which pod's annotations are read, and how API servers are reached. A doc comment would replace the description of the commands
@@ -27,23 +28,23 @@ const CLUSTERS: &str = "Clusters";
 #[derive(Debug, clap::Args)]
 pub(crate) struct SourceArgs {
     /// Pod whose annotations to read [default: the hostname]
-    #[arg(long, value_name = "NAME", env = "POD_NAME")]
+    #[arg(long, help_heading = SOURCE, value_name = "NAME", env = "POD_NAME")]
     pub(crate) pod: Option<String>,
 
     /// The pod's namespace [default: the namespace of the service account or of the kubeconfig's context]
-    #[arg(long, short, value_name = "NAME", env = "POD_NAMESPACE")]
+    #[arg(long, short, help_heading = SOURCE, value_name = "NAME", env = "POD_NAMESPACE")]
     pub(crate) namespace: Option<String>,
 
     /// Read the annotations from this file of a downward API volume instead of from the API server
-    #[arg(long, value_name = "FILE", env = "PODCREDS_ANNOTATIONS_FILE")]
+    #[arg(long, help_heading = SOURCE, value_name = "FILE", env = "PODCREDS_ANNOTATIONS_FILE")]
     pub(crate) annotations_file: Option<PathBuf>,
 
     /// Prefix of the annotation keys that podcreds reads, without the slash
-    #[arg(long, value_name = "PREFIX", default_value = DEFAULT_PREFIX, env = "PODCREDS_ANNOTATION_PREFIX")]
+    #[arg(long, help_heading = SOURCE, value_name = "PREFIX", default_value = DEFAULT_PREFIX, env = "PODCREDS_ANNOTATION_PREFIX")]
     pub(crate) annotation_prefix: String,
 
-    /// Accept a pod without podcreds annotations; with exec, also accept missing env files
-    #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_ALLOW_NONE")]
+    /// Accept a pod without podcreds annotations
+    #[arg(long, help_heading = SOURCE, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_ALLOW_NONE")]
     pub(crate) allow_none: bool,
 
     #[command(flatten)]
@@ -53,8 +54,8 @@ pub(crate) struct SourceArgs {
     #[arg(long, help_heading = CLUSTERS, value_name = "DIR", default_value = SERVICE_ACCOUNT_DIR, env = "PODCREDS_SERVICE_ACCOUNT_DIR")]
     pub(crate) service_account_dir: PathBuf,
 
-    /// Time limit for reading all objects, retries included; with exec, also how long to wait for the first files
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = positive_duration, env = "PODCREDS_TIMEOUT")]
+    /// Time limit for reading all objects, retries included
+    #[arg(long, help_heading = SOURCE, value_name = "DURATION", default_value = "60s", value_parser = positive_duration, env = "PODCREDS_TIMEOUT")]
     pub(crate) timeout: Duration,
 
     /// Time limit for each phase of one request: sending it, receiving the first byte, receiving the rest

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::commands::{exec, inspect, install, sidecar};
+use crate::commands::{exec, inspect, install, render, sidecar};
 use crate::kube::config::{clusters_file, in_cluster, kubeconfig};
 use crate::kube::{self, Class};
 use crate::object::ObjectRef;
@@ -63,6 +63,15 @@ pub(crate) enum Error {
 impl From<kubeconfig::Error> for Error {
     fn from(error: kubeconfig::Error) -> Self {
         Self::Kubeconfig(Box::new(error))
+    }
+}
+
+impl From<render::Error> for Error {
+    fn from(error: render::Error) -> Self {
+        match error {
+            render::Error::Sync(error) => Self::Sync(error),
+            render::Error::Workload(error) => Self::Inspect(inspect::Error::Object(error)),
+        }
     }
 }
 

@@ -106,8 +106,8 @@ fn execute(command: Command, termination_log: &Path) -> Result<u8, Error> {
         Command::Install(args) => commands::install::run(&args.path)?,
         Command::Render(args) => {
             exit_on_signals(|signal| 128 + signal)?;
-            let (settings, access) = settings::for_render(&args.source)?;
-            commands::render::run(&settings, &access.clusters, args.reveal, &mut io::stdout().lock())?;
+            let (command, clusters) = settings::for_render(args)?;
+            commands::render::run(command, &clusters, &mut io::stdout().lock())?;
         }
         Command::Inspect(args) => {
             exit_on_signals(|signal| 128 + signal)?;

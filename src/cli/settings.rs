@@ -1,10 +1,11 @@
 //! Turns parsed flags into the validated settings of each command.
 
 use crate::annotations::ReferenceScope;
-use crate::cli::args::{InspectArgs, InspectTarget, OnDeleteArg, OutputArg, SidecarArgs, SyncBy};
+use crate::cli::args::{InspectArgs, InspectTarget, OnDeleteArg, OutputArg, RenderArgs, SidecarArgs, SyncBy};
 use crate::cli::cluster_access::{self, ClusterAccess, SourceArgs};
 use crate::cli::exit::Error;
 use crate::commands::inspect::{self, ClustersFormat};
+use crate::commands::render;
 use crate::inspect::{Format, Query, Target};
 use crate::kube;
 use crate::kube::config::registry::Clusters;
@@ -43,9 +44,24 @@ pub(crate) fn from_source_args(args: &SourceArgs) -> Result<(Settings, ClusterAc
 }
 
 /// Like [`from_source_args`], but a person is waiting: errors that need user action end the command at once.
-pub(crate) fn for_render(args: &SourceArgs) -> Result<(Settings, ClusterAccess), Error> {
-    let (settings, access) = from_source_args(args)?;
-    Ok((Settings { gives_up: kube::Error::is_actionable, ..settings }, access))
+pub(crate) fn for_render(mut args: RenderArgs) -> Result<(render::Command, Clusters), Error> {
+    if let Some(target) = &args.target {
+        if args.source.annotations_file.is_some() {
+            return Err(Error::Setting("--annotations-file: cannot be combined with KIND/NAME".to_owned()));
+        }
+        args.source.pod = Some(target.name().to_owned());
+    }
+    let (settings, access) = from_source_args(&args.source)?;
+    let workload = args.target.filter(|target| !target.is_pod()).map(|target| Query {
+        target,
+        cluster: ClusterRef::Local,
+        scope: settings.scope.clone(),
+        named_by_host: false,
+        prefix: settings.prefix.clone(),
+        timeout: settings.timeout,
+    });
+    let settings = Settings { gives_up: kube::Error::is_actionable, ..settings };
+    Ok((render::Command { settings, workload, reveal: args.reveal }, access.clusters))
 }
 
 pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Error> {

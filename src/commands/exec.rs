@@ -20,7 +20,7 @@ use crate::credential::RelativePath;
 use crate::env_file::{self, Environment};
 use crate::kube::config::registry::Clusters;
 use crate::sync;
-use crate::text::Quoted;
+use crate::text::{Quoted, ShortDuration};
 use crate::volume::{self, Files, Reader};
 
 /// How often a volume without files is checked.
@@ -135,7 +135,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     Volume(#[from] volume::Error),
     /// The first publication did not finish in time.
-    #[error("volume {}: no files published within {:.1} s", path.display(), waited.as_secs_f64())]
+    #[error("volume {}: no files published within {}", path.display(), ShortDuration(*waited))]
     Unpublished { path: PathBuf, waited: Duration },
     #[error("{from} has no env file")]
     NoFiles {

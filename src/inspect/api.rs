@@ -129,13 +129,18 @@ struct JobTemplateSpec {
 pub(crate) struct PodTemplate {
     metadata: Option<Annotations>,
     #[serde(default)]
-    pub(crate) spec: PodSpec,
+    spec: PodSpec,
 }
 
 impl PodTemplate {
-    /// The annotations with podcreds' prefix that its pods get.
-    pub(crate) fn annotations(&mut self, prefix: &str) -> BTreeMap<String, String> {
-        self.metadata.take().unwrap_or_default().with_prefix(prefix)
+    /// The annotations with podcreds' prefix that its pods get, and their spec.
+    pub(crate) fn split(self, prefix: &str) -> (BTreeMap<String, String>, PodSpec) {
+        (self.metadata.unwrap_or_default().with_prefix(prefix), self.spec)
+    }
+
+    /// All annotations that its pods get.
+    pub(crate) fn into_annotations(self) -> BTreeMap<String, String> {
+        self.metadata.and_then(|metadata| metadata.annotations).unwrap_or_default()
     }
 }
 

@@ -228,6 +228,8 @@ pub(crate) struct Graph {
     pub(crate) refusals: Vec<Refusal>,
     /// The errors in podcreds' annotations.
     pub(crate) annotation_errors: Vec<String>,
+    /// Remarks about the inspected object that belong to no other object.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Graph {

@@ -9,8 +9,10 @@ mod graph;
 mod output;
 mod references;
 mod resource;
+mod usage;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(crate) use graph::Graph;
@@ -65,6 +67,17 @@ impl Format {
 /// If the target itself cannot be read.
 pub(crate) fn inspect(clusters: &Clusters, query: &Query) -> Result<Graph, Error> {
     walk::walk(clusters, query)
+}
+
+/// Reads the annotations that the pods of a workload get, those with other prefixes included.
+///
+/// # Errors
+/// If the workload cannot be read.
+pub(crate) fn template_annotations(
+    clusters: &Clusters,
+    query: &Query,
+) -> Result<BTreeMap<String, String>, Error> {
+    walk::template_annotations(clusters, query)
 }
 
 /// Why the target could not be read.

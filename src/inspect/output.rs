@@ -30,6 +30,7 @@ pub(crate) fn render_tree(graph: &Graph) -> String {
     tree.children(0, "");
     tree.section("invalid annotations:", graph.annotation_errors.iter().map(String::as_str));
     let refusals: Vec<_> = graph.refusals.iter().map(ToString::to_string).collect();
+    tree.section("notes:", graph.notes.iter().map(String::as_str));
     tree.section("could not be read:", refusals.iter().map(String::as_str));
     tree.text
 }
@@ -145,6 +146,7 @@ pub(crate) fn render_json(graph: &Graph) -> String {
             "what": refusal.what, "reason": refusal.reason, "remedy": refusal.remedy,
         })).collect::<Vec<_>>(),
         "problems": graph.annotation_errors,
+        "notes": graph.notes,
     });
     format!("{document:#}\n")
 }
@@ -216,8 +218,8 @@ pub(crate) fn render_mermaid(graph: &Graph) -> String {
         let _ = writeln!(text, "  n{} --- m{index}[\"{}\"]", list.owner, quoted(&list.to_string()));
     }
     text.push_str("  classDef missing stroke:#c00\n  classDef unread stroke-dasharray:4\n");
-    for line in graph.annotation_errors.iter().cloned().chain(graph.refusals.iter().map(ToString::to_string))
-    {
+    let lines = graph.annotation_errors.iter().chain(&graph.notes).cloned();
+    for line in lines.chain(graph.refusals.iter().map(ToString::to_string)) {
         // Older versions parse a comment that contains braces as a directive.
         let line: String = line
             .chars()

@@ -7,11 +7,13 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::inspect::resource::Kind;
+use crate::inspect::usage::{Usage, Word, Words};
 
 /// A list that the API may omit or send as null.
 pub(crate) type List<T> = Option<Vec<T>>;
 
-/// A pod's spec, without images, commands and the values of variables, which podcreds must not keep.
+/// A pod's spec, without images and the values of variables, which podcreds must not keep, and with commands only as far as they
+/// show how podcreds is run.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct PodSpec {
@@ -94,6 +96,8 @@ struct VolumeProjection {
 #[serde(rename_all = "camelCase")]
 struct Container {
     name: String,
+    command: List<Words>,
+    args: List<Words>,
     env: List<EnvVar>,
     env_from: List<EnvFromSource>,
 }
@@ -102,6 +106,7 @@ struct Container {
 #[serde(rename_all = "camelCase")]
 struct EnvVar {
     name: String,
+    value: Option<Words>,
     value_from: Option<EnvVarSource>,
 }
 
@@ -135,6 +140,13 @@ impl PodSpec {
     pub(crate) fn service_account(&self) -> &str {
         let named = [&self.service_account_name, &self.service_account].into_iter().flatten();
         named.map(String::as_str).find(|name| !name.is_empty()).unwrap_or("default")
+    }
+
+    /// How the pod runs podcreds. `None` means that no container's command shows it.
+    pub(crate) fn usage(&self) -> Option<Usage> {
+        let containers =
+            [&self.init_containers, &self.containers].into_iter().flat_map(|list| list.iter().flatten());
+        containers.filter_map(Container::usage).reduce(Usage::and)
     }
 
     /// All references, in the order of the spec. `pod` is the pod's name, which the names of its ephemeral volumes' claims
@@ -205,9 +217,17 @@ impl Volume {
 }
 
 impl Container {
+    fn usage(&self) -> Option<Usage> {
+        let variables = self.env.iter().flatten().filter_map(|EnvVar { name, value, .. }| {
+            Some((Word::of_variable(name)?, value.clone().unwrap_or_default()))
+        });
+        let command = self.command.as_deref().unwrap_or_default();
+        Usage::of_container(command, self.args.as_deref().unwrap_or_default(), variables)
+    }
+
     fn references(&self, what: &str, references: &mut Vec<Reference>) {
         let of = format!("of {what} {}", self.name);
-        for EnvVar { name, value_from } in self.env.iter().flatten() {
+        for EnvVar { name, value_from, .. } in self.env.iter().flatten() {
             let Some(EnvVarSource { secret_key_ref, config_map_key_ref }) = value_from else { continue };
             let by = format!("env {name} {of}");
             push(references, Kind::Secret, secret_key_ref.as_ref(), &by);

@@ -29,6 +29,7 @@ pub(crate) enum Kind {
     ConfigMap,
     Service,
     PersistentVolumeClaim,
+    Event,
 }
 
 /// How the API names a kind.
@@ -77,6 +78,7 @@ impl Kind {
             Self::PersistentVolumeClaim => {
                 ("PersistentVolumeClaim", "persistentvolumeclaims", "", &["v1"], "pvc", true)
             }
+            Self::Event => ("Event", "events", "", &["v1"], "ev", false),
         };
         ApiResource { kind, plural, group, versions, short_name, has_stable_names }
     }
@@ -96,12 +98,21 @@ impl Kind {
         self.api_resource().group
     }
 
-    /// Parses a workload kind, its plural or kubectl's short name, in any case.
+    /// Parses a workload kind, its plural or kubectl's short name, in any case and optionally with the API group or the version
+    /// and the group: `deployment.apps` is how kubectl prints a kind, `deployments.v1.apps` how it also accepts one.
+    /// Source: <https://pkg.go.dev/k8s.io/apimachinery/pkg/runtime/schema#ParseResourceArg>
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.to_ascii_lowercase();
+        let (name, qualifier) =
+            text.split_once('.').map_or((text.as_str(), None), |(name, rest)| (name, Some(rest)));
         Self::WORKLOADS.into_iter().find(|workload| {
-            let ApiResource { kind, plural, short_name, .. } = workload.api_resource();
-            text == plural || text == short_name || text == kind.to_ascii_lowercase()
+            let ApiResource { kind, plural, group, versions, short_name, .. } = workload.api_resource();
+            let is_in_group = qualifier.is_none_or(|qualifier| {
+                let with_version =
+                    || versions.iter().any(|version| qualifier == format!("{version}.{group}"));
+                qualifier == group || with_version()
+            });
+            is_in_group && (name == plural || name == short_name || name == kind.to_ascii_lowercase())
         })
     }
 
@@ -180,6 +191,10 @@ impl Target {
         Self { kind: Kind::Pod, name: pod.name().to_owned() }
     }
 
+    pub(crate) fn is_pod(&self) -> bool {
+        self.kind == Kind::Pod
+    }
+
     /// A DNS subdomain.
     pub(crate) fn name(&self) -> &str {
         &self.name
@@ -251,10 +266,25 @@ mod tests {
             ("pods", Kind::Pod),
             ("job", Kind::Job),
             ("cj", Kind::CronJob),
+            ("deployment.apps", Kind::Deployment),
+            ("deployments.apps", Kind::Deployment),
+            ("Deployments.v1.apps", Kind::Deployment),
+            ("cronjob.v1beta1.batch", Kind::CronJob),
+            ("job.batch", Kind::Job),
         ] {
             assert_eq!(Kind::parse(text), Some(kind), "{text}");
         }
-        for text in ["", "secret", "node", "deployment.apps", "pod "] {
+        for text in [
+            "",
+            "secret",
+            "node",
+            "deployment.batch",
+            "deployment.v2.apps",
+            "deployment.",
+            ".apps",
+            "pod.apps",
+            "pod ",
+        ] {
             assert_eq!(Kind::parse(text), None, "{text}");
         }
     }

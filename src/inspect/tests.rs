@@ -86,6 +86,7 @@ fn graph() -> Graph {
         remedy: Some("needs the rule {…}".into()),
     });
     graph.annotation_errors.push("podcreds.io/x.secert: test".into());
+    graph.notes.push("test note".into());
     graph
 }
 
@@ -107,6 +108,9 @@ Pod prod/app-0 (Running, being deleted)
 
 invalid annotations:
   podcreds.io/x.secert: test
+
+notes:
+  test note
 
 could not be read:
   get ServiceAccount prod/app: forbidden: test; needs the rule {…}
@@ -156,6 +160,7 @@ fn json_has_the_documented_shape() {
     assert_eq!(document["more"], serde_json::json!([{"of": "ReplicaSet.apps/prod/app", "kind": "Pod"}]));
     assert_eq!(document["refusals"][0]["what"], "get ServiceAccount prod/app");
     assert_eq!(document["problems"], serde_json::json!(["podcreds.io/x.secert: test"]));
+    assert_eq!(document["notes"], serde_json::json!(["test note"]));
 }
 
 #[test]
@@ -195,6 +200,7 @@ fn mermaid_shows_every_node_and_edge() {
         "  n0 -->|\"uses<br/>volume certs\"| n6",
         "  n0 -.->|\"uses<br/>envFrom of container app\"| n7",
         "  n1 --- m0[\"list truncated#58; more pods may exist\"]",
+        "  %% test note",
         "  %% get ServiceAccount prod/app: forbidden: test; needs the rule …",
     ] {
         assert!(mermaid.lines().any(|other| other == line), "{line}\nis not in\n{mermaid}");
@@ -216,6 +222,7 @@ fn named(text: &str) -> Graph {
     graph.connect(from, Relation::Uses, to).by = vec![text.to_owned()];
     graph.refusals.push(Refusal { what: text.to_owned(), reason: text.to_owned(), remedy: None });
     graph.annotation_errors.push(text.to_owned());
+    graph.notes.push(text.to_owned());
     graph
 }
 
@@ -251,7 +258,7 @@ proptest! {
         let place = format!("uses\n{plain}");
 
         let tree = Format::Tree.render(&graph);
-        prop_assert_eq!(tree.lines().count(), 2 + 3 + 3, "{}", tree);
+        prop_assert_eq!(tree.lines().count(), 2 + 3 + 3 + 3, "{}", tree);
         prop_assert!(tree.chars().all(|c| c == '\n' || is_shown(c)));
 
         let json: Value = serde_json::from_str(&Format::Json.render(&graph)).unwrap();
@@ -261,11 +268,10 @@ proptest! {
 
         let mermaid = Format::Mermaid.render(&graph);
         let lines: Vec<_> = mermaid.lines().collect();
-        prop_assert_eq!(lines.len(), 8);
+        prop_assert_eq!(lines.len(), 9);
         prop_assert_eq!(mermaid_label(lines[2].strip_prefix("  n1[\"").unwrap()), (label, "]:::unread"));
         prop_assert_eq!(mermaid_label(lines[3].strip_prefix("  n0 -->|\"").unwrap()), (place, "| n1"));
-        prop_assert!(lines[6].starts_with("  %% ") && lines[7].starts_with("  %% "));
-        let has_braces = lines[6].contains(['{', '}']);
-        prop_assert!(!has_braces);
+        let is_comment = |line: &&str| line.starts_with("  %% ") && !line.contains(['{', '}']);
+        prop_assert!(lines[6..].iter().all(is_comment));
     }
 }

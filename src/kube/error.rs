@@ -10,6 +10,7 @@ use crate::kube::auth::exec::PluginError;
 use crate::kube::config::Server;
 use crate::kube::upstream_texts::Denial;
 use crate::object::{Kind, ObjectRef};
+use crate::text::ShortDuration;
 
 /// A request for an object that failed.
 #[derive(Debug, thiserror::Error)]
@@ -108,8 +109,8 @@ pub enum Cause {
     },
     /// The client-side rate limit does not admit the request before the deadline.
     #[error(
-        "request to {server} not sent: the client-side rate limit (qps, burst) would delay it by {:.1} s, past the deadline; raise the limit",
-        delay.as_secs_f64()
+        "request to {server} not sent: the client-side rate limit (qps, burst) would delay it by {}, past the deadline; raise the limit",
+        ShortDuration(*delay)
     )]
     RateLimited {
         /// The API server.
@@ -285,8 +286,17 @@ fn object_rule(object: &ObjectRef, verb: &str) -> String {
     // The account that creates Events also updates their count.
     let verbs = if object.kind == Kind::Event { "create, patch" } else { verb };
     let rule = Rule { group: "", resource: object.kind.resource(), name, verbs };
-    rule.grant(Some(&object.namespace.to_string()), CURRENT_USER)
+    let grant = rule.grant(Some(&object.namespace.to_string()), CURRENT_USER);
+    match name {
+        Some(_) => format!("{grant}; {MISSPELT}"),
+        None => grant,
+    }
 }
+
+/// RBAC decides by the name in the request, before the API server looks for the object: with `resourceNames`, a name that does
+/// not exist is forbidden, not missing.
+/// Source: <https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources>
+const MISSPELT: &str = "if a Role already grants this for another name, the name may be misspelt: any name that resourceNames does not list is forbidden";
 
 /// A rule of a Role or ClusterRole, in YAML's flow style.
 #[derive(Clone, Copy, Debug)]
@@ -375,6 +385,18 @@ mod tests {
         let cause = Cause::Forbidden { message: message.to_owned(), hint: None }.with_hint(&secret(), "get");
         let Cause::Forbidden { hint, .. } = cause else { panic!("{cause}") };
         hint.unwrap()
+    }
+
+    #[test]
+    fn a_forbidden_name_may_be_misspelt() {
+        let denied =
+            "secrets \"db\" is forbidden: User \"a\" cannot get resource \"secrets\" in API group \"\"";
+        let shown = hint(denied);
+        assert!(shown.contains("resourceNames: [db], verbs: [get]}; if a Role already grants"), "{shown}");
+        assert!(shown.contains("the name may be misspelt"), "{shown}");
+        let pod = ObjectRef::new(Kind::Pod, Namespace::parse("prod").unwrap(), "app-0").unwrap();
+        let cause = Cause::Forbidden { message: denied.to_owned(), hint: None }.with_hint(&pod, "get");
+        assert!(!cause.to_string().contains("misspelt"), "a rule for pods names none: {cause}");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use log::{Level, debug};
 
 use crate::kube::error::{Cause, Error};
 use crate::kube::log_object;
+use crate::text::ShortDuration;
 use crate::thread::lock;
 
 /// The upper bound of the delay after a first failure; it doubles with each further failure.
@@ -147,21 +148,17 @@ impl<K, V> Pending<K, V> {
     /// Logs why the item is retried: as a warning if the reason is a new one.
     fn log_retry(&mut self, delay: Duration, deadline: Deadline) {
         let Some(Err(error)) = &self.result else { return };
-        let (delay, left, message) =
-            (delay.as_secs_f64(), deadline.remaining().as_secs_f64(), error.to_string());
+        let message = error.to_string();
+        let (delay, left) = (ShortDuration(delay), ShortDuration(deadline.remaining()));
         if message == self.warned {
             log_object!(
                 Level::Debug,
                 error.object(),
-                "{}: still failing; retrying in {delay:.1} s",
+                "{}: still failing; retrying in {delay}",
                 error.object()
             );
         } else {
-            log_object!(
-                Level::Warn,
-                error.object(),
-                "{message}; retrying in {delay:.1} s, for up to {left:.0} s"
-            );
+            log_object!(Level::Warn, error.object(), "{message}; retrying in {delay}, for up to {left}");
             self.warned = message;
         }
     }

@@ -76,10 +76,10 @@ pub(crate) fn write(health: &Health) -> String {
             text.sample_with(name, "result", result, count);
         }
     };
-    text.family("podcreds_syncs_total", "counter", "Total number of attempts to publish, by result.");
+    text.family("podcreds_syncs_total", "counter", "Total number of attempts to render and publish the files, by result. Failures before that, such as a source that cannot be read, count only in podcreds_failures_total.");
     by_result(&mut text, "podcreds_syncs_total", state.syncs.succeeded, state.syncs.failed);
 
-    text.family("podcreds_failures_total", "counter", "Total number of failed attempts, by reason.");
+    text.family("podcreds_failures_total", "counter", "Total number of failures, by reason: of reads and watches, of edited annotations, and of attempts to publish.");
     for reason in Reason::ALL {
         text.sample_with(
             "podcreds_failures_total",
@@ -368,6 +368,21 @@ mod tests {
         assert!(samples["podcreds_cluster_stale_since_timestamp_seconds{cluster=\"hub\"}"] > 1.7e9);
         assert!(samples["podcreds_stale_since_timestamp_seconds"] > 1.7e9);
         assert_eq!(samples["podcreds_api_requests_total{code=\"error\",cluster=\"hub\"}"], 0.0);
+    }
+
+    #[test]
+    fn a_source_that_cannot_be_read_is_a_failure_but_no_attempt_to_publish() {
+        let health = Health::new(vec![Cluster::default()]);
+        let secret = ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), "db").unwrap();
+        health.failing(Component::Source(secret), Reason::ApiRefused);
+        let text = write(&health);
+        let samples = samples(&text);
+        assert_eq!(samples["podcreds_failures_total{reason=\"api_refused\"}"], 1.0);
+        assert_eq!(samples["podcreds_syncs_total{result=\"failure\"}"], 0.0);
+        let help =
+            |name: &str| text.lines().find(|line| line.starts_with(&format!("# HELP {name} "))).unwrap();
+        assert!(help("podcreds_syncs_total").ends_with("count only in podcreds_failures_total."), "{text}");
+        assert!(help("podcreds_failures_total").contains("of reads and watches"), "{text}");
     }
 
     #[test]

@@ -51,6 +51,7 @@ fn pod_spec(account: &str) -> Value {
                 {"name": "certs", "secret": {"secretName": "tls"}},
                 {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
             ],
+            "initContainers": [{"name": "podcreds", "image": "docker.io/local/none:none", "args": ["sidecar"]}],
             "containers": [{
                 "name": "app",
                 "image": "docker.io/local/none:none",
@@ -143,9 +144,13 @@ fn with_all_rights_inspect_shows_every_object_and_the_rights_of_another_account(
     let remedy = format!(
         "a Role in namespace {name}, bound to the pod's service account by a RoleBinding there, needs the rule"
     );
-    let used = format!(
+    let file =
+        "mount the annotations with a downward API volume and pass --annotations-file, which needs no rule";
+    let used = |pod: &str| {
+        format!(
         "\
 ├── runs as ServiceAccount worker
+│   ├── may not get Pod {pod}: {remedy} {{apiGroups: [\"\"], resources: [pods], verbs: [get]}}; or {file}
 │   ├── may get, may not watch Secret db: {remedy} {{apiGroups: [\"\"], resources: [secrets], resourceNames: [db], verbs: [get, watch]}}
 │   └── may not get or watch ConfigMap settings: {remedy} {{apiGroups: [\"\"], resources: [configmaps], resourceNames: [settings], verbs: [get, watch]}}
 ├── uses Secret db: annotation podcreds.io/db.secret
@@ -154,16 +159,18 @@ fn with_all_rights_inspect_shows_every_object_and_the_rights_of_another_account(
 ├── uses ConfigMap settings: env HOST of container app, annotation podcreds.io/db.configmap
 └── uses PersistentVolumeClaim data (Pending): volume data
 "
-    );
+    )
+    };
+    let (of_pod, of_template) = (used("app-0"), used("*"));
     assert_eq!(
         text(&scene, &[]),
         format!(
-            "Pod {name}/app-0 (Pending)\n├── owned by ReplicaSet app-1\n│   └── owned by Deployment app\n{used}"
+            "Pod {name}/app-0 (Pending)\n├── owned by ReplicaSet app-1\n│   └── owned by Deployment app\n{of_pod}"
         )
     );
     assert_eq!(
         text(&scene, &["deploy/app"]),
-        format!("Deployment {name}/app\n├── owns ReplicaSet app-1\n│   └── owns Pod app-0\n{used}")
+        format!("Deployment {name}/app\n├── owns ReplicaSet app-1\n│   └── owns Pod app-0\n{of_template}")
     );
 }
 
@@ -175,6 +182,7 @@ fn with_the_rights_of_an_ordinary_pod_inspect_lists_each_missing_rule() {
     for part in [
         "├── owned by ReplicaSet app-1 (could not be read)\n",
         "├── runs as ServiceAccount app (could not be read)\n",
+        "│   ├── may get Pod app-0\n",
         "│   ├── may get, may not watch Secret db: ",
         "│   └── may not get or watch ConfigMap settings: ",
         "├── uses Secret db: annotation podcreds.io/db.secret\n",

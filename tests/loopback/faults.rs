@@ -103,9 +103,13 @@ fn a_missing_permission_is_reported_with_the_rule_that_grants_it() {
     scene.server.forbid(Kind::Secret, "prod", "db");
     let finished = scene.init(&["--timeout", "300ms"]);
     assert_code(&finished, 3);
+    // Full jitter and a deadline far below a second: every duration is in milliseconds.
+    assert_has(&finished.stderr, &["retrying in ", " ms, for up to ", " ms)"]);
+    assert!(!finished.stderr.contains("0.0 s"), "{}", finished.stderr);
     assert_has(
         &scene.pod.termination_message(),
         &[
+            "if a Role already grants this for another name, the name may be misspelt",
             "Secret prod/db: forbidden: secrets \"db\" is forbidden: User \"system:serviceaccount:prod:app\"",
             "a Role in namespace prod, bound to that user or service account by a RoleBinding there, needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [db], verbs: [get]}",
         ],

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use serde_json::json;
+
 use crate::support::run::run;
 use crate::support::server::ApiServer;
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
@@ -277,6 +279,61 @@ fn a_filter_for_another_program_does_not_silence_this_one() {
 }
 
 #[test]
+fn render_takes_a_pod_or_a_workload_as_inspect_does() {
+    let scene = Scene::plain();
+    scene.server.put_pod(
+        "prod",
+        "other-0",
+        &[("podcreds.io/web.secret", "db"), ("podcreds.io/web.format", "env")],
+    );
+    let deployments = "/apis/apps/v1/namespaces/prod/deployments";
+    let put = |name: &str, annotations: serde_json::Value| {
+        let template = json!({"metadata": {"annotations": annotations}, "spec": {"containers": []}});
+        let metadata = json!({"name": name, "namespace": "prod"});
+        let object = json!({"metadata": metadata, "spec": {"template": template}});
+        scene.server.put_raw(&format!("{deployments}/{name}"), &object.to_string());
+    };
+    put("app", json!({"podcreds.io/tpl.secret": "db", "podcreds.io/tpl.format": "env"}));
+    put("bare", json!({"podcred.io/tpl.secret": "db"}));
+    let render = |args: &[&str]| run(scene.command(&[&["render"], args].concat()), HANGS);
+    for (target, path) in
+        [("other-0", "# web.env ("), ("pod/other-0", "# web.env ("), ("deployment.apps/app", "# tpl.env (")]
+    {
+        let finished = render(&[target]);
+        assert_code(&finished, 0);
+        assert_has(&finished.stdout_text(), &[path, "export password='********'"]);
+    }
+    assert!(!scene.server.request_lines().iter().any(|line| line.ends_with("/pods/app")));
+
+    scene.server.refuse(&format!("{deployments}/secret"));
+    for (args, code, parts) in [
+        (&["deploy/none"][..], 3, &["ERROR Deployment prod/none: "][..]),
+        (
+            &["deploy/secret"],
+            3,
+            &["forbidden", "resources: [deployments], resourceNames: [secret], verbs: [get]}"],
+        ),
+        (
+            &["deploy/bare"],
+            2,
+            &[
+                "pod template of Deployment prod/bare has no annotation that begins with podcreds.io/, but one that begins with podcred.io/",
+            ],
+        ),
+        (
+            &["deploy/app", "--annotations-file", "x"],
+            2,
+            &["--annotations-file: cannot be combined with KIND/NAME"],
+        ),
+        (&["secret/db"], 2, &["unsupported kind \"secret\": use pod, deployment"]),
+    ] {
+        let finished = render(args);
+        assert_code(&finished, code);
+        assert_has(&finished.stderr, parts);
+    }
+}
+
+#[test]
 fn render_hides_values_by_default() {
     let scene = Scene::new(&[
         ("db.secret", "db"),
@@ -290,7 +347,7 @@ fn render_hides_values_by_default() {
     assert_eq!(
         hidden.stdout_text(),
         "# db.env (mode 0400)\nexport HOST='********'\nexport password='********'\nexport username='********'\n\n\
-         # raw/password (mode 0444, with fsGroup 0440)\n********\n\n# raw/username (mode 0444, with fsGroup 0440)\n********\n\n"
+         # raw/password (mode 0440 if the pod sets fsGroup, otherwise 0444)\n********\n\n# raw/username (mode 0440 if the pod sets fsGroup, otherwise 0444)\n********\n\n"
     );
     let shown = run(scene.command(&["render", "--reveal"]), HANGS).stdout_text();
     assert_has(&shown, &["export HOST='test-literal'", &format!("export password='{PASSWORD}'")]);

@@ -58,6 +58,13 @@ fn pod_spec() -> Value {
     })
 }
 
+/// The same with an init container that has these `args`.
+fn pod_spec_with(args: &[&str]) -> Value {
+    let mut spec = pod_spec();
+    spec["initContainers"] = json!([{"name": "podcreds", "image": "podcreds:test", "args": args}]);
+    spec
+}
+
 fn annotations() -> Value {
     json!({
         "podcreds.io/db.secret": "db",
@@ -67,8 +74,14 @@ fn annotations() -> Value {
     })
 }
 
-/// A pod of a Deployment on a node, with everything it uses except the Secret `tls`.
+/// A pod of a Deployment on a node, with everything it uses except the Secret `tls`. Its containers do not show how they run
+/// podcreds.
 fn scene() -> Scene {
+    scene_with(&[])
+}
+
+/// The same with an init container that has these `args`.
+fn scene_with(args: &[&str]) -> Scene {
     let scene = Scene::plain();
     let server = &scene.server;
     server.put_object(
@@ -77,7 +90,7 @@ fn scene() -> Scene {
         "app-0",
         json!({
             "metadata": {"annotations": annotations(), "ownerReferences": owner("apps/v1", "ReplicaSet", "app-1")},
-            "spec": pod_spec(),
+            "spec": pod_spec_with(args),
             "status": {"phase": "Running"},
         }),
     );
@@ -118,6 +131,7 @@ Pod prod/app-0 (Running)
 │   └── owned by Deployment app
 ├── runs on Node node-1 (ready, kubelet v1.34.1)
 ├── runs as ServiceAccount app
+│   ├── may get Pod app-0
 │   ├── may get and watch Secret db
 │   └── may get and watch ConfigMap settings
 ├── uses Secret db: env USER of container app, annotation podcreds.io/db.secret
@@ -148,6 +162,7 @@ fn each_object_is_read_once_and_secrets_only_as_metadata() {
         "POST /apis/authorization.k8s.io/v1/subjectaccessreviews",
         "POST /apis/authorization.k8s.io/v1/subjectaccessreviews",
         "POST /apis/authorization.k8s.io/v1/subjectaccessreviews",
+        "POST /apis/authorization.k8s.io/v1/subjectaccessreviews",
     ];
     assert_eq!(scene.server.request_lines(), expected);
     let requests = scene.server.requests();
@@ -155,7 +170,7 @@ fn each_object_is_read_once_and_secrets_only_as_metadata() {
     {
         assert!(request.header("accept").unwrap().starts_with("application/json;as=PartialObjectMetadata;"));
     }
-    let review: Value = serde_json::from_slice(&requests[11].body).unwrap();
+    let review: Value = serde_json::from_slice(&requests[12].body).unwrap();
     assert_eq!(
         review["spec"],
         json!({
@@ -169,7 +184,7 @@ fn each_object_is_read_once_and_secrets_only_as_metadata() {
 
 #[test]
 fn each_refusal_is_shown_with_the_rule_that_grants_it() {
-    let scene = scene();
+    let scene = scene_with(&["sidecar"]);
     scene.server.forbid_kind(Verb::Get, Kind::Secret);
     scene.server.forbid_kind(Verb::Watch, Kind::ConfigMap);
     for path in [
@@ -210,6 +225,119 @@ fn each_refusal_is_shown_with_the_rule_that_grants_it() {
 }
 
 #[test]
+fn a_pod_that_runs_only_init_needs_no_watch() {
+    let scene = scene_with(&["init"]);
+    scene.server.forbid_kind(Verb::Watch, Kind::Secret);
+    let shown = tree(&scene, &[]);
+    assert_has(&shown, &["│   ├── may get Secret db\n", "│   └── may get ConfigMap settings\n"]);
+    assert!(!shown.contains("watch"), "{shown}");
+}
+
+#[test]
+fn a_pod_that_may_run_a_sidecar_gets_a_note_about_watch() {
+    let scene = scene();
+    scene.server.forbid_kind(Verb::Watch, Kind::Secret);
+    let shown = tree(&scene, &[]);
+    let note = "\nnotes:\n  ServiceAccount prod/app may not watch Secret prod/db; podcreds sidecar needs that, but init does not, and no container's";
+    assert_has(&shown, &["│   ├── may get Secret db\n", "may get and watch ConfigMap settings\n", note]);
+    assert!(!shown.contains("needs the rule"), "{shown}");
+    let document: Value = serde_json::from_str(&tree(&scene, &["-o", "json"])).unwrap();
+    let edges = document["edges"].as_array().unwrap();
+    let edge = edges.iter().find(|e| e["to"] == "Secret/prod/db" && e["relation"] == "may_read").unwrap();
+    assert_eq!((&edge["denied"], &edge["remedy"]), (&json!([]), &Value::Null));
+    assert_eq!(document["notes"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn the_right_to_read_the_pod_is_needed_without_an_annotations_file() {
+    let rule = "may not get Pod *: a Role in namespace prod, bound to the pod's service account by a RoleBinding there, needs the rule {apiGroups: [\"\"], resources: [pods], verbs: [get]}; or mount the annotations with a downward API volume and pass --annotations-file";
+    let scene = scene();
+    // The account that inspects reads the Deployment, not a pod.
+    scene.server.forbid_kind(Verb::Get, Kind::Pod);
+    for (args, is_needed) in
+        [(&["init"][..], true), (&[], true), (&["init", "--annotations-file=/podinfo/annotations"], false)]
+    {
+        let template = json!({"metadata": {"annotations": annotations()}, "spec": pod_spec_with(args)});
+        let spec = json!({"spec": {"template": template}});
+        put(&scene.server, &format!("{APPS}/deployments/app"), metadata("app"), spec);
+        let shown = tree(&scene, &["deploy/app"]);
+        assert_eq!((shown.contains(rule), shown.contains("Pod *")), (is_needed, is_needed), "{shown}");
+    }
+}
+
+#[test]
+fn a_sidecars_flags_add_the_rights_that_they_need() {
+    let scene = scene_with(&["sidecar", "--follow-annotations", "--events"]);
+    assert_has(
+        &tree(&scene, &[]),
+        &["│   ├── may get and watch Pod app-0\n", "│   └── may create and patch Event *\n"],
+    );
+    let bodies: Vec<Value> =
+        scene.server.requests().iter().filter_map(|r| serde_json::from_slice(&r.body).ok()).collect();
+    let last = &bodies.last().unwrap()["spec"]["resourceAttributes"];
+    assert_eq!(
+        *last,
+        json!({"namespace": "prod", "verb": "patch", "group": "", "resource": "events", "name": ""})
+    );
+}
+
+#[test]
+fn annotations_in_the_wrong_place_are_reported() {
+    let scene = scene_with(&["init"]);
+    let put_deployment = |own: Value, template: Value| {
+        let mut metadata = metadata("app");
+        metadata["annotations"] = own;
+        let template = json!({"metadata": {"annotations": template}, "spec": pod_spec_with(&["init"])});
+        put(
+            &scene.server,
+            &format!("{APPS}/deployments/app"),
+            metadata,
+            json!({"spec": {"template": template}}),
+        );
+    };
+    put_deployment(annotations(), json!(null));
+    let shown = tree(&scene, &["deployment.apps/app"]);
+    let note = "\nnotes:\n  annotations of the Deployment itself have no effect: podcreds.io/db.configmap, podcreds.io/db.secret, podcreds.io/db.set; podcreds reads those of the pod: set them in spec.template.metadata.annotations\n";
+    assert_has(&shown, &[note]);
+    assert!(!shown.contains("Secret db: annotation") && !shown.contains(FOREIGN), "{shown}");
+
+    put_deployment(json!({"example.com/note": FOREIGN}), json!(null));
+    let note = "\nnotes:\n  the pod template runs podcreds but has no annotation that begins with podcreds.io/; in a workload, set annotations in spec.template.metadata.annotations, not in metadata.annotations\n";
+    assert_has(&tree(&scene, &["deploy/app"]), &[note]);
+
+    put_deployment(json!(null), annotations());
+    let shown = tree(&scene, &["deploy/app"]);
+    assert!(!shown.contains("notes:"), "{shown}");
+
+    let pod = json!({"metadata": {}, "spec": pod_spec_with(&["init"])});
+    scene.server.put_object(Kind::Pod, "prod", "app-0", pod);
+    assert_has(
+        &tree(&scene, &[]),
+        &["\nnotes:\n  the pod runs podcreds but has no annotation that begins with"],
+    );
+    let pod = json!({"metadata": {}, "spec": pod_spec()});
+    scene.server.put_object(Kind::Pod, "prod", "app-0", pod);
+    let shown = tree(&scene, &[]);
+    assert!(
+        !shown.contains("notes:") && !shown.contains("may get"),
+        "the pod does not use podcreds: {shown}"
+    );
+}
+
+#[test]
+fn the_annotations_of_a_cron_job_belong_in_the_template_of_its_jobs() {
+    let scene = scene();
+    let mut metadata = metadata("tidy");
+    metadata["annotations"] = annotations();
+    let spec = json!({"jobTemplate": {"spec": {"template": {"spec": pod_spec()}}}});
+    put(&scene.server, "/apis/batch/v1/namespaces/prod/cronjobs/tidy", metadata, json!({ "spec": spec }));
+    assert_has(
+        &tree(&scene, &["cronjob.batch/tidy"]),
+        &["set them in spec.jobTemplate.spec.template.metadata.annotations\n"],
+    );
+}
+
+#[test]
 fn without_access_to_subject_reviews_it_uses_self_reviews() {
     let scene = scene();
     scene.server.refuse(REVIEW);
@@ -219,7 +347,7 @@ fn without_access_to_subject_reviews_it_uses_self_reviews() {
     );
     let lines = scene.server.request_lines();
     let count = |path: &str| lines.iter().filter(|line| **line == format!("POST {path}")).count();
-    assert_eq!((count(REVIEW), count(OWN_REVIEW)), (1, 4));
+    assert_eq!((count(REVIEW), count(OWN_REVIEW)), (1, 5));
 }
 
 #[test]
@@ -374,6 +502,7 @@ Deployment prod/app
 │   └── list truncated: more pods may exist
 ├── runs on Node node-1 (ready, kubelet v1.34.1)
 ├── runs as ServiceAccount app
+│   ├── may get Pod *
 │   ├── may get and watch Secret db
 ";
     let tree = tree(&scene, &["deployment/app"]);

@@ -90,7 +90,7 @@ fn render_shows_the_template_and_hides_the_values() {
     let scene = scene("{{ username }} {{ password | shell }}", &[("db.keys", "username,password")]);
     let hidden = run(scene.command(&["render"]), HANGS);
     assert_code(&hidden, 0);
-    assert_has(&hidden.stdout_text(), &["# db.txt (mode 0444", "******** '********'\n"]);
+    assert_has(&hidden.stdout_text(), &["# db.txt (mode 0440 if", "******** '********'\n"]);
     let shown = run(scene.command(&["render", "--reveal"]), HANGS);
     assert_has(&shown.stdout_text(), &[&format!("app '{PASSWORD}'\n")]);
 }

@@ -1,13 +1,17 @@
 //! Reads the objects that the target depends on: each object once, one after the other, over one connection. A request that
 //! fails is recorded, and the walk continues.
 //!
-//! `edges` follows ownerReferences and the references in a pod's spec and in podcreds' annotations.
+//! `owners` follows ownerReferences, `spec` the references in a pod's spec and in podcreds' annotations, and `access` reviews the
+//! permissions of the pod's service account.
 
-mod edges;
+mod access;
+mod owners;
+mod spec;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::inspect::api::{self, ApiObject, Metadata, Pod, WithAnnotations, Workload};
+use crate::inspect::api::{self, ApiObject, Metadata, Pod, PodTemplate, WithAnnotations, Workload};
 use crate::inspect::graph::{Detail, Graph, Index, ObjectId, Refusal, State};
 use crate::inspect::resource::Kind;
 use crate::inspect::{Error, Query};
@@ -15,6 +19,7 @@ use crate::kube::config::registry::Clusters;
 use crate::kube::{Cause, Client, Deadline, names_object};
 use crate::object::{ClusterRef, is_subdomain};
 use crate::secret::SecretBytes;
+use crate::text::and_more;
 
 /// The maximum number of requests of a walk, so that the author of a pod's spec cannot make it endless.
 const REQUEST_LIMIT: usize = 500;
@@ -24,20 +29,27 @@ const REQUEST_LIMIT: usize = 500;
 /// # Errors
 /// If the target cannot be read. Failures of other objects are recorded in the graph.
 pub(crate) fn walk(clusters: &Clusters, query: &Query) -> Result<Graph, Error> {
-    let deadline = Deadline::after(query.timeout);
-    let namespace = query.scope.namespace.to_string();
-    let client = clusters.client(&query.cluster).map_err(|cause| Error {
-        object: ObjectId::new(query.target.kind, Some(&namespace), query.target.name()).to_string(),
-        cause: Box::new(cause),
-        hint: None,
-    })?;
-    let graph = Graph::default();
-    let mut walk = Walk { clusters, client, query, deadline, namespace, requests: 0, graph };
+    let mut walk = Walk::new(clusters, query)?;
     match query.target.kind {
         Kind::Pod => walk.pod()?,
         kind => walk.workload(kind)?,
     }
     Ok(walk.graph)
+}
+
+/// Reads the annotations of a workload's pod template.
+///
+/// # Errors
+/// If the workload cannot be read.
+pub(crate) fn template_annotations(
+    clusters: &Clusters,
+    query: &Query,
+) -> Result<BTreeMap<String, String>, Error> {
+    let mut walk = Walk::new(clusters, query)?;
+    let id = walk.target_id();
+    let read = walk.read::<Workload>(&id, query.target.kind, None, false);
+    let mut workload = read.map_err(|cause| walk.target_error(&id, cause))?;
+    Ok(workload.spec.template().map(PodTemplate::into_annotations).unwrap_or_default())
 }
 
 struct Walk<'a> {
@@ -52,36 +64,67 @@ struct Walk<'a> {
     graph: Graph,
 }
 
+impl<'a> Walk<'a> {
+    fn new(clusters: &'a Clusters, query: &'a Query) -> Result<Self, Error> {
+        let deadline = Deadline::after(query.timeout);
+        let namespace = query.scope.namespace.to_string();
+        let client = clusters.client(&query.cluster).map_err(|cause| Error {
+            object: ObjectId::new(query.target.kind, Some(&namespace), query.target.name()).to_string(),
+            cause: Box::new(cause),
+            hint: None,
+        })?;
+        Ok(Self { clusters, client, query, deadline, namespace, requests: 0, graph: Graph::default() })
+    }
+}
+
 impl Walk<'_> {
     fn pod(&mut self) -> Result<(), Error> {
         let id = self.target_id();
-        let body = self.body(&id, Kind::Pod, None, false);
-        let parsed = body.and_then(|body| {
-            let pod: Pod = self.verify(&id, api::parse(&body)?)?;
-            let annotated: WithAnnotations = api::parse(&body)?;
-            Ok((pod, annotated.metadata.with_prefix(&self.query.prefix)))
-        });
-        let (pod, annotations) = parsed.map_err(|cause| self.target_error(&id, cause))?;
+        let (pod, annotations) = self.read_target::<Pod>(&id)?;
         let root = self.graph.add(id);
         self.update(root, &pod);
         self.climb(root, pod.metadata.owners(), 0);
         self.pod_spec(root, Some(&pod.metadata.name), &pod.spec, &annotations);
+        if annotations.is_empty() && pod.spec.usage().is_some() {
+            self.graph.notes.push(no_annotations("the pod", &self.query.prefix, TEMPLATE));
+        }
         Ok(())
     }
 
     fn workload(&mut self, kind: Kind) -> Result<(), Error> {
         let id = self.target_id();
-        let read = self.read::<Workload>(&id, kind, None, false);
-        let mut workload = read.map_err(|cause| self.target_error(&id, cause))?;
+        let (mut workload, own_annotations) = self.read_target::<Workload>(&id)?;
         let root = self.graph.add(id);
         self.update(root, &workload);
         self.climb(root, workload.metadata.owners(), 0);
         self.descend(root, kind, &workload);
-        if let Some(mut template) = workload.spec.template() {
-            let annotations = template.annotations(&self.query.prefix);
-            self.pod_spec(root, None, &template.spec, &annotations);
+        let place = if kind == Kind::CronJob { JOBS_TEMPLATE } else { TEMPLATE };
+        if !own_annotations.is_empty() {
+            let shown: Vec<_> = own_annotations.keys().take(ANNOTATIONS_SHOWN).cloned().collect();
+            let names = and_more(&shown, own_annotations.len() - shown.len());
+            self.graph.notes.push(format!(
+                "annotations of the {kind} itself have no effect: {names}; podcreds reads those of the pod: set them in {place}"
+            ));
+        }
+        if let Some(template) = workload.spec.template() {
+            let (annotations, spec) = template.split(&self.query.prefix);
+            self.pod_spec(root, None, &spec, &annotations);
+            if annotations.is_empty() && own_annotations.is_empty() && spec.usage().is_some() {
+                self.graph.notes.push(no_annotations("the pod template", &self.query.prefix, place));
+            }
         }
         Ok(())
+    }
+
+    /// Reads the target, and its own annotations with podcreds' prefix.
+    fn read_target<T: ApiObject>(&mut self, id: &ObjectId) -> Result<(T, BTreeMap<String, String>), Error> {
+        let body = self.body(id, self.query.target.kind, None, false);
+        let parsed = body.and_then(|body| {
+            let object = self.verify(id, api::parse(&body)?)?;
+            let annotated: WithAnnotations = api::parse(&body)?;
+            Ok((object, annotated.metadata.with_prefix(&self.query.prefix)))
+        });
+        parsed.map_err(|cause| self.target_error(id, cause))
     }
 
     fn target_id(&self) -> ObjectId {
@@ -222,6 +265,19 @@ impl Walk<'_> {
         };
         Error { object: id.to_string(), cause: Box::new(cause), hint }
     }
+}
+
+/// Where a workload has the annotations of its pods, and where a CronJob has them.
+const TEMPLATE: &str = "spec.template.metadata.annotations";
+const JOBS_TEMPLATE: &str = "spec.jobTemplate.spec.template.metadata.annotations";
+/// The number of annotations that a note names.
+const ANNOTATIONS_SHOWN: usize = 4;
+
+/// The remark about podcreds without annotations: it then ends with an error, unless `--allow-none` is set.
+fn no_annotations(what: &str, prefix: &str, place: &str) -> String {
+    format!(
+        "{what} runs podcreds but has no annotation that begins with {prefix}/; in a workload, set annotations in {place}, not in metadata.annotations"
+    )
 }
 
 /// Whose permissions the walk has.

@@ -170,7 +170,7 @@ impl Controller {
 
     fn annotations_interval(&self) -> Duration {
         match self.settings.sync.annotations {
-            AnnotationSource::File(_) => FILE_INTERVAL,
+            AnnotationSource::File(_) | AnnotationSource::Template { .. } => FILE_INTERVAL,
             AnnotationSource::Pod { .. } => jittered(self.settings.watch.poll_interval),
         }
     }

@@ -21,7 +21,7 @@ impl Controller {
     fn notify(&self, changes: &ChangeSet<'_>, version: String) {
         let pod = match &self.settings.sync.annotations {
             AnnotationSource::Pod { pod, .. } => Some(pod.name().to_owned()),
-            AnnotationSource::File(_) => None,
+            AnnotationSource::File(_) | AnnotationSource::Template { .. } => None,
         };
         let namespace = self.settings.sync.scope.namespace.to_string();
         let notification = Notification { credentials: BTreeSet::new(), pod, namespace, version };

@@ -24,7 +24,7 @@ use crate::kube::auth::client_cert::CertificateError;
 use crate::kube::auth::exec::credential::ExecCredentialError;
 use crate::kube::retry::Deadline;
 use crate::secret::{SecretBuffer, SecretBytes};
-use crate::text::{Quoted, one_line};
+use crate::text::{Quoted, ShortDuration, one_line};
 
 /// The environment variable that holds the `ExecCredential` of the request.
 const INFO: &str = "KUBERNETES_EXEC_INFO";
@@ -202,8 +202,8 @@ pub(crate) enum PluginErrorKind {
     #[error("{}: see its messages on standard error, and try to run it by hand", exit_text(*.0))]
     Failed(ExitStatus),
     #[error(
-        "did not finish within {:.1} s and was killed: check whether it waits for a login or for the network",
-        .0.as_secs_f64()
+        "did not finish within {} and was killed: check whether it waits for a login or for the network",
+        ShortDuration(*.0)
     )]
     TimedOut(Duration),
     #[error("printed more than {limit} bytes and was killed: check what it prints when run by hand")]

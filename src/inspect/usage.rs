@@ -1,0 +1,228 @@
+//! How a pod runs podcreds, as far as the commands of its containers show. Pure.
+//!
+//! Arguments and variables may be secret: deserialization keeps only the words that podcreds' own command line has.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Visitor};
+
+/// What the podcreds containers of a pod do that depends on permissions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// `sidecar`, except with `--sync poll`.
+    pub(crate) watches: bool,
+    /// Without `--annotations-file`.
+    pub(crate) reads_pod: bool,
+    /// `sidecar --follow-annotations`.
+    pub(crate) watches_pod: bool,
+    /// `sidecar --events`.
+    pub(crate) records_events: bool,
+}
+
+impl Usage {
+    /// What several containers of a pod do together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            watches: self.watches || other.watches,
+            reads_pod: self.reads_pod || other.reads_pod,
+            watches_pod: self.watches_pod || other.watches_pod,
+            records_events: self.records_events || other.records_events,
+        }
+    }
+
+    /// Reads a container's `command` and `args`, and podcreds' variables. `None` means that they do not show a podcreds command that
+    /// reads Secrets. A container without a `command` may run the image's entrypoint, which is podcreds in podcreds' own image.
+    pub(crate) fn of_container(
+        command: &[Words],
+        args: &[Words],
+        variables: impl Iterator<Item = (Word, Words)>,
+    ) -> Option<Self> {
+        let entrypoint = command.is_empty().then_some(Word::Podcreds);
+        let words = command.iter().chain(args).flat_map(|words| words.0.iter().copied());
+        let words: Vec<_> = entrypoint.into_iter().chain(words).collect();
+        let at = words.iter().zip(words.iter().skip(1)).position(|(program, subcommand)| {
+            *program == Word::Podcreds
+                && matches!(subcommand, Word::Init | Word::Sidecar | Word::Render | Word::Exec)
+        })?;
+        let subcommand = words[at + 1];
+        // What follows `--` belongs to the program that exec runs. Flags win over variables, so they come first.
+        let mut flags: Vec<_> =
+            words[at + 2..].iter().copied().take_while(|word| *word != Word::End).collect();
+        for (flag, Words(value)) in variables {
+            if !matches!(value.as_slice(), [] | [Word::No]) {
+                flags.push(flag);
+                flags.extend(value);
+            }
+        }
+        let has = |flag| flags.contains(&flag);
+        if subcommand == Word::Exec && !has(Word::RenderFlag) {
+            return None;
+        }
+        let is_sidecar = subcommand == Word::Sidecar;
+        let polls = flags.iter().skip_while(|word| **word != Word::Sync).nth(1) == Some(&Word::Poll);
+        let reads_pod = !has(Word::AnnotationsFile);
+        let watches = is_sidecar && !polls;
+        Some(Self {
+            watches,
+            reads_pod,
+            watches_pod: watches && reads_pod && has(Word::FollowAnnotations),
+            records_events: is_sidecar && has(Word::Events),
+        })
+    }
+}
+
+/// A word of podcreds' command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// The program, with any directory.
+    Podcreds,
+    Init,
+    Sidecar,
+    Render,
+    Exec,
+    /// `--`
+    End,
+    AnnotationsFile,
+    RenderFlag,
+    Sync,
+    Poll,
+    FollowAnnotations,
+    Events,
+    /// A false boolean.
+    No,
+    /// Any other word.
+    Other,
+}
+
+impl Word {
+    fn parse(text: &str) -> Self {
+        match text {
+            "init" => Self::Init,
+            "sidecar" => Self::Sidecar,
+            "render" => Self::Render,
+            "exec" => Self::Exec,
+            "--" => Self::End,
+            "--annotations-file" => Self::AnnotationsFile,
+            "--render" => Self::RenderFlag,
+            "--sync" => Self::Sync,
+            "poll" => Self::Poll,
+            "--follow-annotations" => Self::FollowAnnotations,
+            "--events" => Self::Events,
+            "false" | "no" | "n" | "off" | "f" | "0" => Self::No,
+            path if path.rsplit('/').next() == Some("podcreds") => Self::Podcreds,
+            _ => Self::Other,
+        }
+    }
+
+    /// The flag that an environment variable sets.
+    pub(crate) fn of_variable(name: &str) -> Option<Self> {
+        match name {
+            "PODCREDS_ANNOTATIONS_FILE" => Some(Self::AnnotationsFile),
+            "PODCREDS_RENDER" => Some(Self::RenderFlag),
+            "PODCREDS_SYNC" => Some(Self::Sync),
+            "PODCREDS_FOLLOW_ANNOTATIONS" => Some(Self::FollowAnnotations),
+            "PODCREDS_EVENTS" => Some(Self::Events),
+            _ => None,
+        }
+    }
+}
+
+/// The words of an argument or of a variable's value. An argument may be a shell script, and has a flag and its value if they are
+/// joined by `=`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Words(Vec<Word>);
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WordsVisitor;
+
+        impl Visitor<'_> for WordsVisitor {
+            type Value = Words;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Words, E> {
+                let words = text.split(|c: char| c.is_whitespace() || matches!(c, '=' | ';' | '&' | '|'));
+                Ok(Words(words.filter(|word| !word.is_empty()).map(Word::parse).collect::<Vec<_>>()))
+            }
+        }
+
+        deserializer.deserialize_str(WordsVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::inspect::references::PodSpec;
+
+    fn usage(container: Value) -> Option<Usage> {
+        let mut named = container;
+        named["name"] = "podcreds".into();
+        serde_json::from_value::<PodSpec>(json!({ "containers": [named] })).unwrap().usage()
+    }
+
+    const INIT: Usage = Usage { watches: false, reads_pod: true, watches_pod: false, records_events: false };
+    const SIDECAR: Usage = Usage { watches: true, ..INIT };
+
+    #[test]
+    fn a_container_shows_its_command_in_every_usual_form() {
+        for (container, expected) in [
+            (json!({"args": ["init"]}), Some(INIT)),
+            (json!({"args": ["sidecar", "--listen", "off"]}), Some(SIDECAR)),
+            (json!({"command": ["/bin/podcreds"], "args": ["sidecar"]}), Some(SIDECAR)),
+            (json!({"command": ["podcreds", "render", "--reveal"]}), Some(INIT)),
+            (json!({"command": ["/bin/sh", "-c", "sleep 1; exec podcreds sidecar"]}), Some(SIDECAR)),
+            (json!({"command": ["/bin/podcreds", "exec", "--render", "--", "/app"]}), Some(INIT)),
+            (json!({"command": ["/bin/podcreds", "exec", "--", "/app", "--render"]}), None),
+            (json!({"command": ["/bin/podcreds", "install", "/podcreds/bin"]}), None),
+            (json!({"command": ["/app"], "args": ["sidecar"]}), None),
+            // Istio's proxy.
+            (json!({"args": ["proxy", "sidecar", "--domain", "x"]}), None),
+            (json!({"command": null, "args": null}), None),
+            (json!({}), None),
+        ] {
+            assert_eq!(usage(container.clone()), expected, "{container}");
+        }
+    }
+
+    #[test]
+    fn flags_and_variables_change_what_it_needs() {
+        let polling = Usage { watches: false, ..SIDECAR };
+        let from_file = Usage { reads_pod: false, ..SIDECAR };
+        let all = Usage { watches_pod: true, records_events: true, ..SIDECAR };
+        let sidecar = |flags: &[&str], variables: &[(&str, &str)]| {
+            let env: Vec<_> =
+                variables.iter().map(|(name, value)| json!({"name": name, "value": value})).collect();
+            let args = [&["sidecar"], flags].concat();
+            usage(json!({"args": args, "env": env})).unwrap()
+        };
+        assert_eq!(sidecar(&["--sync=poll"], &[]), polling);
+        assert_eq!(sidecar(&["--sync", "poll"], &[]), polling);
+        assert_eq!(sidecar(&[], &[("PODCREDS_SYNC", "poll")]), polling);
+        assert_eq!(sidecar(&["--sync=watch"], &[("PODCREDS_SYNC", "poll")]), SIDECAR);
+        assert_eq!(sidecar(&["--annotations-file=/etc/podinfo/annotations"], &[]), from_file);
+        assert_eq!(sidecar(&["--follow-annotations"], &[("PODCREDS_ANNOTATIONS_FILE", "/a")]), from_file);
+        assert_eq!(sidecar(&["--follow-annotations", "--events"], &[]), all);
+        assert_eq!(sidecar(&[], &[("PODCREDS_FOLLOW_ANNOTATIONS", "true"), ("PODCREDS_EVENTS", "1")]), all);
+        assert_eq!(
+            sidecar(&[], &[("PODCREDS_FOLLOW_ANNOTATIONS", "false"), ("PODCREDS_EVENTS", "")]),
+            SIDECAR
+        );
+    }
+
+    #[test]
+    fn the_needs_of_all_containers_add_up() {
+        let spec = json!({
+            "initContainers": [{"name": "a", "args": ["init"]}],
+            "containers": [{"name": "app"}, {"name": "b", "args": ["sidecar", "--annotations-file", "/a"]}],
+        });
+        let spec: PodSpec = serde_json::from_value(spec).unwrap();
+        assert_eq!(spec.usage(), Some(SIDECAR));
+    }
+}
