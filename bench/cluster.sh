@@ -129,6 +129,7 @@ make_account() {
 }
 
 as_pod() { env -i "${pod[@]}" "$@"; }
+pod_variable() { printf '%s\n' "${pod[@]}" | sed -n "s/^$1=//p"; }
 
 # wait_for COMMAND…: repeats the command until it succeeds. A new Role takes a moment to reach the API server's authorizer.
 wait_for() {

@@ -154,6 +154,9 @@ stop() {
 # reading PID FIELD: `VmRSS` and similar fields are in KiB.
 reading() {
     case $2 in
+    # Pages of the process alone. Private_Dirty would include pages of a binary in a tmpfs while one process runs it, and
+    # RssAnon is approximate in some kernels: it has errors of up to 128 KiB for each processor.
+    private) awk '/^Anonymous:/ {print $2}' "/proc/$1/smaps_rollup" 2>/dev/null || reading "$1" RssAnon ;;
     Pss) awk '/^Pss:/ {print $2}' "/proc/$1/smaps_rollup" 2>/dev/null || echo - ;;
     descriptors) find "/proc/$1/fd" -mindepth 1 | wc -l ;;
     # Sums over all threads: nanoseconds on a processor, and number of timeslices.

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::{env, fs};
 
+use serde_json::json;
 use ureq::Agent;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 
@@ -30,6 +31,20 @@ impl Pod {
             authorization: format!("Bearer {}", token.trim()),
             namespace: namespace_url()?,
         })
+    }
+
+    /// Changes the key `password` of a Secret.
+    ///
+    /// # Errors
+    /// If the API server does not accept the change.
+    pub fn set_password(&self, secret: &str, value: &str) -> Result<(), Box<dyn Error>> {
+        let request = self.agent.patch(format!("{}/secrets/{secret}", self.namespace));
+        let request = request
+            .header("Authorization", &self.authorization)
+            .header("Content-Type", "application/merge-patch+json");
+        let body = json!({ "stringData": { "password": value } });
+        request.send(body.to_string())?.body_mut().read_to_vec()?;
+        Ok(())
     }
 }
 

@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for change in 0..changes {
         value = format!("test-password-{}-{change}", process::id());
         let requested = Instant::now();
-        write(&pod, &secret, &value)?;
+        pod.set_password(&secret, &value)?;
         let responded = Instant::now();
         if let Some(file) = &file {
             let arrived = wait_for(file, &value)?;
@@ -50,16 +50,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         "after_request_ms": after_request,
     });
     println!("{report}");
-    Ok(())
-}
-
-fn write(pod: &Pod, secret: &str, value: &str) -> Result<(), Box<dyn Error>> {
-    let request = pod.agent.patch(format!("{}/secrets/{secret}", pod.namespace));
-    let request = request
-        .header("Authorization", &pod.authorization)
-        .header("Content-Type", "application/merge-patch+json");
-    let body = json!({ "stringData": { "password": value } });
-    request.send(body.to_string())?.body_mut().read_to_vec()?;
     Ok(())
 }
 
