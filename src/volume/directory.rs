@@ -17,11 +17,11 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{renameat, symlinkat};
+use rustix::fs::{fstat, renameat, symlinkat};
 use rustix::io::Errno;
 
 use crate::volume::plan::{Directory, File};
-use crate::volume::tree::{self, Kind};
+use crate::volume::tree::{self, Entry, if_present};
 
 /// The link to the current version, and the temporary name of the link to the next one.
 pub(crate) const DATA: &str = "..data";
@@ -108,56 +108,157 @@ pub(crate) enum Place {
 }
 
 pub(crate) fn place(directory: BorrowedFd<'_>, name: &str) -> Result<Place, Errno> {
-    Ok(match tree::entry(directory, name)? {
-        None => Place::Free,
-        Some(entry) if entry.kind == Kind::Link && is_published(directory, name) => Place::Published,
-        Some(_) => Place::Taken,
-    })
+    if is_published(directory, name) {
+        return Ok(Place::Published);
+    }
+    Ok(tree::entry(directory, name)?.map_or(Place::Free, |_| Place::Taken))
 }
 
-/// The files in which the current version differs from the desired one: by content or mode, or because they are missing or extra.
-pub(crate) fn differences(
-    directory: BorrowedFd<'_>,
-    files: &BTreeMap<&str, File<'_>>,
-) -> Result<BTreeSet<String>, Errno> {
-    let mut found = BTreeSet::new();
-    let version = match open_current(directory) {
-        Ok(Some(version)) => version,
-        Ok(None) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
-            found.extend(files.keys().map(|name| (*name).to_owned()));
-            return Ok(found);
-        }
-        Err(errno) => return Err(errno),
-    };
-    for (name, file) in files {
-        let same = tree::file_matches(version.as_fd(), *name, file.mode, file.content.expose());
-        if !same.unwrap_or(false) {
-            found.insert((*name).to_owned());
+/// A directory that podcreds published. Each publication opens and lists it once.
+pub(crate) struct Listing {
+    pub(crate) open: OwnedFd,
+    /// The permissions, without set-group-ID and sticky.
+    pub(crate) mode: u32,
+    pub(crate) current: Option<VersionName>,
+    /// The current version; `None` means that there is none, or that it was compared already.
+    pub(crate) open_version: Option<OwnedFd>,
+    pub(crate) versions: BTreeSet<VersionName>,
+    /// The names in the current version.
+    pub(crate) files: BTreeSet<String>,
+    /// All names except `..data` and those of versions.
+    names: Vec<String>,
+}
+
+impl Listing {
+    /// Opens and lists a directory. `None` means that there is no directory of this process's user.
+    pub(crate) fn open(parent: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
+        let Some(open) = if_present(tree::open_directory(parent, name))? else { return Ok(None) };
+        let status = fstat(&open)?;
+        if Entry::from_stat(&status).is_own() {
+            Self::list(open, tree::permissions(&status)).map(Some)
+        } else {
+            Ok(None)
         }
     }
-    let names = tree::entries(&version)?;
-    let names = names.iter().map(|name| name.to_string_lossy());
-    found.extend(names.filter(|name| !files.contains_key(name.as_ref())).map(|name| name.into_owned()));
-    Ok(found)
+
+    /// [`Listing::open`] for a path.
+    pub(crate) fn open_path(root: BorrowedFd<'_>, path: &str) -> Result<Option<Self>, Errno> {
+        let path = path.trim_end_matches('/');
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        match parent {
+            "" => Self::open(root, name),
+            _ => match if_present(tree::open_own_path(root, parent))? {
+                Some(parent) => Self::open(parent.as_fd(), name),
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn list(open: OwnedFd, mode: u32) -> Result<Self, Errno> {
+        let current = current(open.as_fd());
+        let (mut versions, mut names, mut files) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
+        for name in tree::entries(&open)? {
+            let name = name.to_string_lossy();
+            match VersionName::parse(&name) {
+                Some(version) => drop(versions.insert(version)),
+                None if name == DATA => {}
+                None => names.push(name.into_owned()),
+            }
+        }
+        let open_version = match &current {
+            Some(version) => if_present(tree::open_directory(open.as_fd(), version.as_str()))?,
+            None => None,
+        };
+        if let Some(version) = &open_version {
+            files = tree::entries(version)?.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+        }
+        Ok(Self { open, mode, current, open_version, versions, files, names })
+    }
+
+    /// The files in which a version of this directory differs from the desired one: by content or mode, or because they are
+    /// missing or extra.
+    pub(crate) fn differences(
+        &self,
+        version: Option<&OwnedFd>,
+        files: &BTreeMap<&str, File<'_>>,
+    ) -> BTreeSet<String> {
+        let differs = |name: &str, file: &File<'_>| {
+            version.is_none_or(|version| {
+                !tree::file_matches(version.as_fd(), name, file.mode, file.content.expose()).unwrap_or(false)
+            })
+        };
+        let differing = files.iter().filter(|(name, file)| differs(name, file)).map(|(name, _)| *name);
+        let extra = self.files.iter().map(String::as_str).filter(|name| !files.contains_key(name));
+        differing.chain(extra).map(str::to_owned).collect()
+    }
+
+    /// Removes links of files that the current version does not have, versions that were never current, and versions that were
+    /// replaced longer ago than the grace period.
+    pub(crate) fn prune(&self, grace: Duration) -> Result<(), Errno> {
+        self.prune_after(self.current.as_ref(), |name| self.files.contains(name), grace)
+    }
+
+    /// [`Listing::prune`] after a publication that made another version the current one.
+    pub(crate) fn prune_after(
+        &self,
+        current: Option<&VersionName>,
+        has_file: impl Fn(&str) -> bool,
+        grace: Duration,
+    ) -> Result<(), Errno> {
+        let directory = self.open.as_fd();
+        for name in &self.names {
+            if name == NEXT_DATA || (!has_file(name) && is_published(directory, name)) {
+                tree::remove_file(directory, name.as_str())?;
+            }
+        }
+        let mut versions = self.versions.clone();
+        versions.extend(current.cloned());
+        let mut result = Ok(());
+        for version in expired(&versions, current, grace, SystemTime::now()) {
+            result = result.and(tree::remove(directory, version.as_str()));
+        }
+        result
+    }
+
+    /// The name of an entry that podcreds did not create. `known` says whether podcreds published a subdirectory of this name.
+    pub(crate) fn foreign(&self, known: impl Fn(&str) -> bool) -> Option<&str> {
+        let is_own = |name: &str| name == NEXT_DATA || is_published(self.open.as_fd(), name) || known(name);
+        self.names.iter().map(String::as_str).find(|name| !is_own(name))
+    }
+
+    /// Removes everything that podcreds put into the directory. All files disappear at once, with `..data`.
+    pub(crate) fn clear(&self) -> Result<(), Errno> {
+        if self.current.is_some() {
+            tree::remove_file(self.open.as_fd(), DATA)?;
+        }
+        self.prune_after(None, |_| false, Duration::ZERO)
+    }
 }
 
 /// Writes a version beside the current one, and the links of new names. Nothing changes for readers yet.
-pub(crate) fn prepare(
+pub(crate) fn prepare<'a>(
     directory: BorrowedFd<'_>,
     version: &VersionName,
     desired: &Directory<'_>,
+    new_names: impl IntoIterator<Item = &'a str>,
 ) -> Result<(), Errno> {
     let made = tree::create_directory(directory, version.as_str(), desired.mode)?;
     for (name, file) in &desired.files {
         tree::write_file(made.as_fd(), name, file.mode, file.content.expose())?;
     }
-    for name in desired.files.keys() {
-        if place(directory, name)? == Place::Free {
-            symlinkat(target_of(name), directory, *name)?;
+    for name in new_names {
+        match symlinkat(target_of(name), directory, name) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
         }
     }
-    tree::remove_file(directory, NEXT_DATA)?;
-    symlinkat(version.as_str(), directory, NEXT_DATA)
+    match symlinkat(version.as_str(), directory, NEXT_DATA) {
+        Err(Errno::EXIST) => {
+            tree::remove_file(directory, NEXT_DATA)?;
+            symlinkat(version.as_str(), directory, NEXT_DATA)
+        }
+        result => result,
+    }
 }
 
 /// Makes the prepared version the current one.
@@ -168,31 +269,6 @@ pub(crate) fn swap(directory: BorrowedFd<'_>) -> Result<(), Errno> {
 /// Creates the link of one file under another name, for a rename into place.
 pub(crate) fn create_link(parent: BorrowedFd<'_>, name: &str, file: &str) -> Result<(), Errno> {
     symlinkat(target_of(file), parent, name)
-}
-
-/// Removes links of files that the current version does not have, versions that were never current, and versions that were
-/// replaced longer ago than the grace period.
-pub(crate) fn prune(directory: BorrowedFd<'_>, grace: Duration) -> Result<(), Errno> {
-    let current = current(directory);
-    let files = match current.as_ref().map(|version| tree::open_directory(directory, version.as_str())) {
-        Some(Ok(version)) => tree::entries(version)?.into_iter().collect(),
-        None | Some(Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => BTreeSet::new(),
-        Some(Err(errno)) => return Err(errno),
-    };
-    let mut versions = BTreeSet::new();
-    for name in tree::entries(directory)? {
-        let Ok(text) = name.to_str() else { continue };
-        if let Some(version) = VersionName::parse(text) {
-            versions.insert(version);
-        } else if text == NEXT_DATA || (!files.contains(&name) && is_published(directory, text)) {
-            tree::remove_file(directory, text)?;
-        }
-    }
-    let mut result = Ok(());
-    for version in expired(&versions, current.as_ref(), grace, SystemTime::now()) {
-        result = result.and(tree::remove(directory, version.as_str()));
-    }
-    result
 }
 
 /// The versions that no reader should be using: those that were never current, and those that were replaced longer ago than
@@ -218,32 +294,6 @@ fn expired<'a>(
         successor = Some(version);
     }
     expired
-}
-
-/// Removes everything that podcreds put into a directory. All files disappear at once, with `..data`.
-pub(crate) fn clear(directory: BorrowedFd<'_>) -> Result<(), Errno> {
-    if current(directory).is_some() {
-        tree::remove_file(directory, DATA)?;
-    }
-    prune(directory, Duration::ZERO)
-}
-
-/// The name of an entry that podcreds did not create. `known` says whether podcreds published a subdirectory of this name.
-pub(crate) fn foreign(
-    directory: BorrowedFd<'_>,
-    known: impl Fn(&str) -> bool,
-) -> Result<Option<String>, Errno> {
-    for name in tree::entries(directory)? {
-        let text = name.to_string_lossy();
-        let own = matches!(text.as_ref(), DATA | NEXT_DATA)
-            || VersionName::parse(&text).is_some()
-            || is_published(directory, &text)
-            || known(&text);
-        if !own {
-            return Ok(Some(text.into_owned()));
-        }
-    }
-    Ok(None)
 }
 
 #[cfg(test)]

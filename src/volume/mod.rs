@@ -30,10 +30,11 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use log::warn;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, fstat, open, utimensat};
+use rustix::io::Errno;
 
 pub(crate) use error::{Error, Problem};
 pub(crate) use install::{Installed, install};
@@ -41,7 +42,6 @@ pub(crate) use reader::{Files, Reader};
 
 use crate::credential::{Bundle, FileMode, RelativePath};
 use crate::thread::lock;
-use crate::volume::directory::VersionName;
 use crate::volume::plan::{Directory, Publication};
 use crate::volume::state::{Record, State};
 use crate::volume::tree::Kind;
@@ -92,51 +92,103 @@ impl Volume {
     /// If the volume cannot be written. Its files are then unchanged, except after an error while entries are moved into
     /// place: then each entry is old or new.
     pub fn publish(&self, bundle: &Bundle) -> Result<Published, Error> {
-        self.publish_locked(bundle).map_err(|problem| Error::new(&self.path, problem))
+        self.publish_keeping(bundle, &BTreeSet::new())
     }
 
-    fn publish_locked(&self, bundle: &Bundle) -> Result<Published, Problem> {
+    /// Publishes a bundle and leaves the entries named in `kept` as they are, in whatever state, even missing: they are neither
+    /// written nor repaired nor removed, and stay in the record. An entry is a name at the top of the volume; the bundle must
+    /// have no file in a kept one. [`Volume::prune`] removes versions whose grace period has ended from kept entries too.
+    ///
+    /// # Errors
+    /// As [`Volume::publish`].
+    pub(crate) fn publish_keeping(
+        &self,
+        bundle: &Bundle,
+        kept: &BTreeSet<String>,
+    ) -> Result<Published, Error> {
+        self.publish_locked(bundle, kept).map_err(|problem| Error::new(&self.path, problem))
+    }
+
+    /// The entries that podcreds has published, in this run or an earlier one, and that are whole: each file at the top that the
+    /// record names exists, and each directory has a version. After an interrupted publication, an entry that may lack a part is
+    /// not among them. Entries in the layout of earlier releases do not count.
+    ///
+    /// # Errors
+    /// If the volume cannot be read or has an invalid record.
+    pub(crate) fn entries(&self) -> Result<BTreeSet<String>, Error> {
+        self.whole_entries().map_err(|problem| Error::new(&self.path, problem))
+    }
+
+    fn whole_entries(&self) -> Result<BTreeSet<String>, Problem> {
+        let root = self.root.as_fd();
+        let Some(state) = State::open(root)? else { return Ok(BTreeSet::new()) };
+        let Some(record) = state.record()? else { return Ok(BTreeSet::new()) };
+        reader::whole_entries(root, &record).map_err(|errno| Problem::new("read directories", errno))
+    }
+
+    fn publish_locked(&self, bundle: &Bundle, kept: &BTreeSet<String>) -> Result<Published, Problem> {
+        debug_assert!(
+            bundle.keys().all(|path| path.parts().next().is_none_or(|entry| !kept.contains(entry))),
+            "a file of the bundle is in a kept entry"
+        );
         let root = self.root.as_fd();
         let desired = Directory::from_bundle(bundle, self.default_mode);
         let state = State::open_or_create(root)?;
         let _lock = state.lock()?;
         let before = state.record()?;
         let record = before.clone().unwrap_or_default();
-        self.prune_locked(&state, &record, self.grace);
+        self.clear_staging(&state);
         let published_before = before.is_some() || earlier::open(root).is_ok_and(|open| open.is_some());
 
-        let version = next_version(root, &record)?;
-        let plan = Publication::plan(root, &state, before, &desired, version.clone())?;
-        if plan.is_empty() {
+        let plan = Publication::plan(root, &state, before, &desired, kept)?;
+        // If the only entries that a failed publication did not replace are kept now, those that it did replace are still to be
+        // reported.
+        if plan.is_empty() && lock(&self.unreported).is_empty() {
+            self.warn_of_old_versions(plan.prune(self.grace).and(earlier::clear(root)));
             return Ok(Published::Unchanged);
         }
         let mut prepared = plan.prepare();
         // The new files take precedence over the grace period of old versions.
         if let Err(Problem::Full) = prepared {
-            self.prune_locked(&state, &record, Duration::ZERO);
+            self.prune_locked(&state, &record, &BTreeSet::new(), Duration::ZERO);
             prepared = plan.prepare();
         }
         let committed = prepared.and_then(|()| plan.commit());
-        let record = state.record().ok().flatten().unwrap_or(record);
-        self.prune_locked(&state, &record, self.grace);
         let mut unreported = lock(&self.unreported);
         if let Err(problem) = committed {
+            let record = state.record().ok().flatten().unwrap_or(record);
+            self.prune_locked(&state, &record, kept, self.grace);
             if matches!(problem, Problem::Replacing { .. }) {
                 unreported.extend(plan.into_changed());
             }
             return Err(problem);
         }
+        let staging = if plan.stages() { state.clear_staging() } else { Ok(()) };
+        self.warn_of_old_versions(staging.and(plan.prune(self.grace)).and(earlier::clear(root)));
+        let version = plan.version.to_string();
         let mut changed = plan.into_changed();
         changed.append(&mut unreported);
         let changed = published_before.then_some(changed);
-        Ok(Published::Swapped { version: version.to_string(), changed })
+        Ok(Published::Swapped { version, changed })
     }
 
-    /// Removes the leftovers of an interrupted publication, and versions whose grace period has ended.
-    fn prune_locked(&self, state: &State, record: &Record, grace: Duration) {
+    /// Removes the leftovers of an interrupted publication.
+    fn clear_staging(&self, state: &State) {
+        if let Err(errno) = state.clear_staging() {
+            warn!("volume {}: cannot remove the leftovers of a publication: {errno}", self.path.display());
+        }
+    }
+
+    /// Removes the leftovers of an interrupted publication, and versions whose grace period has ended, except those of kept
+    /// entries.
+    fn prune_locked(&self, state: &State, record: &Record, kept: &BTreeSet<String>, grace: Duration) {
         let root = self.root.as_fd();
-        let results = [state.clear_staging(), publish::prune(root, record, grace), earlier::clear(root)];
-        let result = results.into_iter().collect::<Result<(), _>>();
+        let results =
+            [state.clear_staging(), publish::prune(root, record, kept, grace), earlier::clear(root)];
+        self.warn_of_old_versions(results.into_iter().collect());
+    }
+
+    fn warn_of_old_versions(&self, result: Result<(), Errno>) {
         if let Err(errno) = result {
             warn!("volume {}: cannot remove old versions: {errno}", self.path.display());
         }
@@ -157,25 +209,9 @@ impl Volume {
         let Ok(Some(state)) = State::open(self.root.as_fd()) else { return };
         let Ok(_lock) = state.lock() else { return };
         if let Ok(Some(record)) = state.record() {
-            self.prune_locked(&state, &record, self.grace);
+            self.prune_locked(&state, &record, &BTreeSet::new(), self.grace);
         }
     }
-}
-
-/// The name of a new version: the current time, or if the clock was set back, a time after the newest existing version.
-fn next_version(root: BorrowedFd<'_>, record: &Record) -> Result<VersionName, Problem> {
-    let mut newest = None;
-    for path in record.directories() {
-        let Ok(open) = tree::open_own_path(root, path) else { continue };
-        let versions =
-            directory::versions(open.as_fd()).map_err(|errno| Problem::new("read directories", errno))?;
-        newest = newest.max(versions.into_iter().next_back());
-    }
-    let now = VersionName::new(SystemTime::now());
-    Ok(match newest {
-        Some(newest) if newest >= now => VersionName::new(newest.time() + Duration::from_nanos(1)),
-        _ => now,
-    })
 }
 
 fn touch(root: BorrowedFd<'_>, name: &str, mode: u32) -> Result<(), Problem> {

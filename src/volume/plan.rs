@@ -3,15 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, SystemTime};
 
+use rustix::fs::fstat;
 use rustix::io::Errno;
 
 use crate::credential::{Bundle, FileMode};
 use crate::secret::SecretBytes;
-use crate::volume::directory::{self, Place, VersionName};
+use crate::volume::directory::{self, Listing, Place, VersionName};
 use crate::volume::error::Problem;
-use crate::volume::state::{Record, State};
-use crate::volume::tree::{self, Kind, if_present};
+use crate::volume::state::{self, Record, State};
+use crate::volume::tree::{self, Kind};
 use crate::volume::{earlier, reader};
 
 /// A directory that the volume should have. The root holds the whole bundle.
@@ -87,8 +89,12 @@ pub(crate) struct Publication<'a> {
     pub(super) before: Option<Record>,
     pub(super) record: Record,
     pub(super) desired: &'a Directory<'a>,
-    /// The paths that the record will have.
-    pub(super) paths: BTreeSet<String>,
+    /// The entries that stay as they are.
+    kept: &'a BTreeSet<String>,
+    /// The record at the end of this publication.
+    pub(super) after: Record,
+    /// The directories of the record that are not kept, by path.
+    pub(super) found: BTreeMap<String, Listing>,
     pub(super) version: VersionName,
     pub(super) steps: Vec<Step<'a>>,
     /// Paths in the record that the bundle does not have, innermost first.
@@ -98,8 +104,8 @@ pub(crate) struct Publication<'a> {
 
 /// A change.
 pub(super) enum Step<'a> {
-    /// A directory gets a new version.
-    Update { path: String, desired: &'a Directory<'a> },
+    /// A directory gets a new version, and links for new names.
+    Update { path: String, desired: &'a Directory<'a>, new_names: Vec<&'a str> },
     /// A new directory is staged with everything in it, and moved into place.
     Create { path: String, desired: &'a Directory<'a>, place: Target },
     /// The link of a file replaces a directory, once the directory above has its version.
@@ -128,7 +134,7 @@ impl<'a> Publication<'a> {
         state: &'a State,
         before: Option<Record>,
         desired: &'a Directory<'a>,
-        version: VersionName,
+        kept: &'a BTreeSet<String>,
     ) -> Result<Self, Problem> {
         let mut plan = Self {
             root,
@@ -136,8 +142,10 @@ impl<'a> Publication<'a> {
             record: before.clone().unwrap_or_default(),
             before,
             desired,
-            paths: desired.recorded_paths(),
-            version,
+            kept,
+            after: Record { paths: desired.recorded_paths(), incomplete: false },
+            found: BTreeMap::new(),
+            version: VersionName::new(SystemTime::now()),
             steps: Vec::new(),
             removals: Vec::new(),
             changed: BTreeSet::new(),
@@ -145,13 +153,22 @@ impl<'a> Publication<'a> {
         plan.directories(root, "", desired)?;
         plan.files_at_top()?;
         plan.find_removals()?;
+        plan.keep_records()?;
+        // If the clock was set back, a time after the newest existing version.
+        let newest = plan.found.values().filter_map(|found| found.versions.last()).max();
+        if let Some(newest) = newest.filter(|newest| **newest >= plan.version) {
+            plan.version = VersionName::new(newest.time() + Duration::from_nanos(1));
+        }
         Ok(plan)
     }
 
     /// Whether the volume already has the bundle.
     pub(crate) fn is_empty(&self) -> bool {
-        let complete = self.before.as_ref().is_some_and(|record| !record.incomplete);
-        complete && self.steps.is_empty() && self.removals.is_empty()
+        !self.changes_record() && self.steps.is_empty() && self.removals.is_empty()
+    }
+
+    pub(super) fn changes_record(&self) -> bool {
+        self.before.as_ref() != Some(&self.after)
     }
 
     /// The files that differ.
@@ -167,18 +184,21 @@ impl<'a> Publication<'a> {
     ) -> Result<(), Problem> {
         for (name, directory) in &desired.directories {
             let path = format!("{prefix}{name}/");
+            let found = if self.record.has_directory(&path) { Listing::open(parent, name) } else { Ok(None) };
+            if let Ok(Some(mut found)) = found {
+                self.directories(found.open.as_fd(), &path, directory)?;
+                self.update(&mut found, &path, directory)?;
+                self.found.insert(path, found);
+                continue;
+            }
             let place = match entry(parent, name)? {
                 None => Target::Free,
                 Some(entry) if !entry.is_own() => return Err(foreign(&path, entry.owner)),
-                Some(entry) if entry.kind == Kind::Directory && self.record.has_directory(&path) => {
-                    let open = tree::open_own_path(parent, name)
-                        .map_err(|errno| Problem::new("open directories", errno))?;
-                    self.directories(open.as_fd(), &path, directory)?;
-                    self.update(open.as_fd(), path, directory)?;
-                    continue;
-                }
                 Some(entry) if self.is_published_file(parent, prefix, name, entry.kind) => Target::Other,
-                Some(entry) => return Err(foreign(&path, entry.owner)),
+                Some(entry) => {
+                    let open = found.map_err(|errno| Problem::new("open directories", errno));
+                    return Err(open.err().unwrap_or_else(|| foreign(&path, entry.owner)));
+                }
             };
             let files = directory.all_files(&path);
             let is_new = |(path, file): &(String, &File<'_>)| !earlier::file_matches(self.root, path, file);
@@ -208,19 +228,15 @@ impl<'a> Publication<'a> {
         self.before.as_ref().is_none_or(|record| record.incomplete)
     }
 
-    fn update(
-        &mut self,
-        open: BorrowedFd<'_>,
-        path: String,
-        desired: &'a Directory<'a>,
-    ) -> Result<(), Problem> {
+    fn update(&mut self, found: &mut Listing, path: &str, desired: &'a Directory<'a>) -> Result<(), Problem> {
         let failed = |errno| Problem::new("read directories", errno);
-        let mut complete = tree::directory_mode(open).map_err(failed)? == desired.mode;
+        let open = found.open.as_fd();
         let mut links = Vec::new();
+        let mut new_names = Vec::new();
         for name in desired.files.keys() {
             match directory::place(open, name).map_err(failed)? {
                 Place::Published => {}
-                Place::Free => complete = false,
+                Place::Free => new_names.push(*name),
                 Place::Taken => {
                     let taken = format!("{path}{name}");
                     let entry = entry(open, name)?;
@@ -233,20 +249,22 @@ impl<'a> Publication<'a> {
                         return Err(foreign(&taken, entry.map_or(0, |entry| entry.owner)));
                     }
                     self.check_only_own(open, name, &format!("{taken}/"))?;
-                    complete = false;
                     links.push(Step::Link { path: taken, name });
                 }
             }
         }
-        let differences = directory::differences(open, &desired.files).map_err(failed)?;
-        let version_mode = match directory::open_current(open) {
-            Ok(Some(version)) => tree::directory_mode(version.as_fd()).map_err(failed)?,
-            _ => desired.mode,
+        // Closed at the end: a bundle may have many directories.
+        let version = found.open_version.take();
+        let differences = found.differences(version.as_ref(), &desired.files);
+        let version_mode = match version {
+            Some(version) => tree::permissions(&fstat(version).map_err(failed)?),
+            None => desired.mode,
         };
-        if !complete || !differences.is_empty() || version_mode != desired.mode {
+        let has_modes = found.mode == desired.mode && version_mode == desired.mode;
+        if !has_modes || !new_names.is_empty() || !links.is_empty() || !differences.is_empty() {
             self.changed.extend(differences.into_iter().map(|name| format!("{path}{name}")));
             // After the directories that replace links, and before the links that need the version.
-            self.steps.push(Step::Update { path, desired });
+            self.steps.push(Step::Update { path: path.to_owned(), desired, new_names });
             self.steps.extend(links);
         }
         Ok(())
@@ -284,16 +302,18 @@ impl<'a> Publication<'a> {
     /// Rejects the removal of a directory that contains entries of other programs.
     fn check_only_own(&self, parent: BorrowedFd<'_>, name: &str, path: &str) -> Result<(), Problem> {
         let failed = |errno| Problem::new("read directories", errno);
-        let open = tree::open_directory(parent, name).map_err(failed)?;
+        let found =
+            Listing::open(parent, name).and_then(|found| found.ok_or(Errno::NOTDIR)).map_err(failed)?;
+        let open = found.open.as_fd();
         let known = |name: &str| self.record.has_directory(&format!("{path}{name}/"));
-        if let Some(name) = directory::foreign(open.as_fd(), known).map_err(failed)? {
-            let entry = entry(open.as_fd(), &name)?;
+        if let Some(name) = found.foreign(known) {
+            let entry = entry(open, name)?;
             return Err(foreign(&format!("{path}{name}"), entry.map_or(0, |entry| entry.owner)));
         }
         for inner in self.record.directories() {
             let inner_name = inner.strip_prefix(path).and_then(|rest| rest.strip_suffix('/'));
             if let Some(inner_name) = inner_name.filter(|name| !name.is_empty() && !name.contains('/')) {
-                self.check_only_own(open.as_fd(), inner_name, inner)?;
+                self.check_only_own(open, inner_name, inner)?;
             }
         }
         Ok(())
@@ -301,46 +321,72 @@ impl<'a> Publication<'a> {
 
     fn find_removals(&mut self) -> Result<(), Problem> {
         let failed = |errno| Problem::new("read directories", errno);
-        let desired = &self.paths;
+        let desired = &self.after.paths;
         // Innermost first: a directory's path sorts before the paths in it.
-        let gone = self.record.paths.iter().filter(|path| !desired.contains(*path)).rev();
+        let gone =
+            self.record.paths.iter().filter(|path| !desired.contains(*path) && !self.keeps(path)).rev();
+        let mut found = BTreeMap::new();
         let mut removals = Vec::new();
-        let mut kept = Vec::new();
+        let mut shared = Vec::new();
         for path in gone {
-            let (holds_own, holds_foreign) = self.contents(path).map_err(failed)?;
+            let directory = if path.ends_with('/') { Listing::open_path(self.root, path) } else { Ok(None) };
+            let directory = directory.map_err(failed)?;
+            let known = |name: &str| self.record.has_directory(&format!("{path}{name}/"));
+            let holds_foreign = directory.as_ref().is_some_and(|found| found.foreign(known).is_some());
+            let holds_own = directory.as_ref().is_none_or(|found| found.current.is_some());
+            found.extend(directory.map(|found| (path.clone(), found)));
             // Entries of other programs keep the directory. It stays in the record: podcreds created it and may use it again.
             if holds_foreign {
-                kept.push(path.clone());
+                shared.push(path.clone());
             }
             if holds_own || !holds_foreign {
                 removals.push(path.clone());
             }
         }
-        if self.takes_over() {
-            let links = earlier::links(self.root).map_err(failed)?;
-            let is_gone = |name: &String| !desired.contains(name) && !desired.contains(&format!("{name}/"));
-            removals.extend(links.into_iter().filter(is_gone));
+        let links = match self.takes_over() {
+            true => earlier::links(self.root).map_err(failed)?,
+            false => BTreeSet::new(),
+        };
+        self.found.extend(found);
+        let mut before = self.record.files().map(str::to_owned).collect::<Vec<_>>();
+        for (path, found) in &self.found {
+            before.extend(found.files.iter().map(|name| format!("{path}{name}")));
         }
-        self.removals = removals;
-        self.paths.extend(kept);
-        let mut before = reader::paths(self.root, &self.record).map_err(failed)?;
         if let Some(version) = earlier::open(self.root).map_err(failed)? {
-            before.extend(earlier::paths(version.as_fd()).map_err(failed)?);
+            let paths = earlier::paths(version.as_fd()).map_err(failed)?;
+            before.extend(paths.into_iter().filter(|path| links.contains(state::entry(path))));
         }
+        let is_gone = |name: &String| {
+            !desired.contains(name) && !desired.contains(&format!("{name}/")) && !self.keeps(name)
+        };
+        removals.extend(links.into_iter().filter(is_gone));
+        self.removals = removals;
+        self.after.paths.extend(shared);
         let after = self.desired.all_files("").into_iter().map(|(path, _)| path).collect::<BTreeSet<_>>();
-        self.changed.extend(before.into_iter().filter(|path| !after.contains(path)));
+        let is_gone = |path: &String| !after.contains(path) && !self.keeps(path);
+        self.changed.extend(before.into_iter().filter(is_gone).collect::<Vec<_>>());
         Ok(())
     }
 
-    /// Whether a directory of the record has files of podcreds, and whether it has entries of other programs.
-    fn contents(&self, path: &str) -> Result<(bool, bool), Errno> {
-        if !path.ends_with('/') {
-            return Ok((true, false));
+    /// Whether a path is in an entry that stays as it is.
+    fn keeps(&self, path: &str) -> bool {
+        self.kept.contains(state::entry(path))
+    }
+
+    /// Carries the kept entries over into the record. If an interrupted publication left one of them without a part, the record
+    /// stays incomplete.
+    fn keep_records(&mut self) -> Result<(), Problem> {
+        let failed = |errno| Problem::new("read directories", errno);
+        let paths = self.record.paths.iter().filter(|path| self.keeps(path)).cloned();
+        let paths = paths.collect::<BTreeSet<_>>();
+        if self.takes_over() {
+            let whole = reader::whole_entries(self.root, &self.record).map_err(failed)?;
+            let links = earlier::links(self.root).map_err(failed)?;
+            self.after.incomplete = paths.iter().any(|path| !whole.contains(state::entry(path)))
+                || links.iter().any(|name| self.keeps(name));
         }
-        let Some(open) = if_present(tree::open_own_path(self.root, path))? else { return Ok((true, false)) };
-        let known = |name: &str| self.record.has_directory(&format!("{path}{name}/"));
-        let foreign = directory::foreign(open.as_fd(), known)?;
-        Ok((directory::current(open.as_fd()).is_some(), foreign.is_some()))
+        self.after.paths.extend(paths);
+        Ok(())
     }
 }
 

@@ -5,14 +5,15 @@
 //! contains are removed last. After a crash each directory and each file is old or new, and the next publication completes
 //! the rest.
 
-use std::collections::BTreeSet;
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::fs::renameat;
 use rustix::io::Errno;
 
-use crate::volume::directory;
+use crate::volume::directory::{self, Listing};
 use crate::volume::error::Problem;
 use crate::volume::plan::{Directory, Publication, Step, Target};
 use crate::volume::state::{self, Record};
@@ -26,52 +27,57 @@ impl Publication<'_> {
     pub(crate) fn prepare(&self) -> Result<(), Problem> {
         let failed = |errno| Problem::new("write files", errno);
         if self.adds_names() {
-            let both = self.record.paths.union(&self.paths).cloned();
+            let both = self.record.paths.union(&self.after.paths).cloned();
             let record = Record { paths: both.collect::<BTreeSet<_>>(), incomplete: true };
             self.state.prepare_record(state::BEGUN, &record).map_err(failed)?;
         }
         if self.changes_record() {
-            let record = Record { paths: self.paths.clone(), incomplete: false };
-            self.state.prepare_record(state::ENDED, &record).map_err(failed)?;
+            self.state.prepare_record(state::ENDED, &self.after).map_err(failed)?;
         }
-        if self.steps.is_empty() {
-            return Ok(());
-        }
-        let staging = self.state.create_staging(&self.version).map_err(failed)?;
+        let staging = LazyCell::new(|| self.state.create_staging(&self.version));
+        let staging = || staging.as_ref().map(AsFd::as_fd).map_err(|errno| *errno);
         for (index, step) in self.steps.iter().enumerate() {
-            self.prepare_step(staging.as_fd(), &index.to_string(), step).map_err(failed)?;
+            self.prepare_step(staging, &index.to_string(), step).map_err(failed)?;
         }
         Ok(())
     }
 
+    /// Whether there are staged entries. A new version of a directory is not staged: it is written where it is used.
+    pub(crate) fn stages(&self) -> bool {
+        self.steps.iter().any(|step| !matches!(step, Step::Update { .. }))
+    }
+
     fn adds_names(&self) -> bool {
-        !self.paths.is_subset(&self.record.paths)
+        !self.after.paths.is_subset(&self.record.paths)
     }
 
-    fn changes_record(&self) -> bool {
-        self.before.as_ref().is_none_or(|record| record.incomplete || record.paths != self.paths)
-    }
-
-    fn prepare_step(&self, staging: BorrowedFd<'_>, staged: &str, step: &Step<'_>) -> Result<(), Errno> {
+    fn prepare_step<'s>(
+        &self,
+        staging: impl Fn() -> Result<BorrowedFd<'s>, Errno>,
+        staged: &str,
+        step: &Step<'_>,
+    ) -> Result<(), Errno> {
         match step {
-            Step::Update { path, desired } => {
-                if desired.files.is_empty() {
-                    return Ok(());
-                }
-                let open = tree::open_own_path(self.root, path)?;
-                directory::prepare(open.as_fd(), &self.version, desired)
+            Step::Update { desired, .. } if desired.files.is_empty() => Ok(()),
+            Step::Update { path, desired, new_names } => {
+                let new_names = new_names.iter().copied();
+                directory::prepare(self.found(path)?.open.as_fd(), &self.version, desired, new_names)
             }
-            Step::Create { desired, .. } => self.build(staging, staged, desired),
-            Step::Link { name, .. } => directory::create_link(staging, staged, name),
-            Step::File { file, .. } => tree::write_file(staging, staged, file.mode, file.content.expose()),
+            Step::Create { desired, .. } => self.build(staging()?, staged, desired),
+            Step::Link { name, .. } => directory::create_link(staging()?, staged, name),
+            Step::File { file, .. } => tree::write_file(staging()?, staged, file.mode, file.content.expose()),
         }
+    }
+
+    fn found(&self, path: &str) -> Result<&Listing, Errno> {
+        self.found.get(path).ok_or(Errno::NOENT)
     }
 
     /// Creates a directory with its version, links and subdirectories.
     fn build(&self, parent: BorrowedFd<'_>, name: &str, desired: &Directory<'_>) -> Result<(), Errno> {
         let made = tree::create_directory(parent, name, desired.mode)?;
         if !desired.files.is_empty() {
-            directory::prepare(made.as_fd(), &self.version, desired)?;
+            directory::prepare(made.as_fd(), &self.version, desired, desired.files.keys().copied())?;
             directory::swap(made.as_fd())?;
         }
         desired.directories.iter().try_for_each(|(name, inner)| self.build(made.as_fd(), name, inner))
@@ -99,17 +105,20 @@ impl Publication<'_> {
 
     fn commit_step(&self, staged: &str, step: &Step<'_>) -> Result<(), Errno> {
         match step {
-            Step::Update { path, desired } => {
-                let open = tree::open_own_path(self.root, path)?;
-                let before = tree::directory_mode(open.as_fd())?;
+            Step::Update { path, desired, .. } => {
+                let found = self.found(path)?;
+                let open = found.open.as_fd();
                 // Adds permissions before the swap and removes permissions after it.
-                tree::set_directory_mode(open.as_fd(), before | desired.mode)?;
-                if desired.files.is_empty() {
-                    directory::clear(open.as_fd())?;
-                } else {
-                    directory::swap(open.as_fd())?;
+                let both = found.mode | desired.mode;
+                if both != found.mode {
+                    tree::set_directory_mode(open, both)?;
                 }
-                tree::set_directory_mode(open.as_fd(), desired.mode)
+                if desired.files.is_empty() {
+                    found.clear()?
+                } else {
+                    directory::swap(open)?
+                }
+                if both != desired.mode { tree::set_directory_mode(open, desired.mode) } else { Ok(()) }
             }
             Step::Create { path, place, .. } => self.put(staged, path, *place),
             Step::Link { path, .. } => self.put(staged, path, Target::Other),
@@ -150,24 +159,52 @@ impl Publication<'_> {
             return Ok(());
         };
         if is_directory {
-            let Some(open) = if_present(tree::open_directory(parent.as_fd(), name))? else { return Ok(()) };
-            directory::clear(open.as_fd())?;
+            let Some(found) = Listing::open(parent.as_fd(), name)? else { return Ok(()) };
+            found.clear()?;
             tree::remove_directory(parent.as_fd(), name)?;
         } else if self.is_published_file(self.root, "", name, entry.kind) {
             tree::remove_file(self.root, name)?;
         }
         Ok(())
     }
+
+    /// Removes from the directories that this publication found what [`prune`] removes.
+    pub(crate) fn prune(&self, grace: Duration) -> Result<(), Errno> {
+        let updates = self.steps.iter().filter_map(|step| match step {
+            Step::Update { path, desired, .. } => Some((path, *desired)),
+            _ => None,
+        });
+        let updates = updates.collect::<BTreeMap<_, _>>();
+        // An error in one directory must not prevent pruning the others.
+        let mut result = Ok(());
+        for (path, found) in &self.found {
+            result = result.and(match updates.get(path) {
+                Some(desired) if !desired.files.is_empty() => {
+                    let has_file = |name: &str| desired.files.contains_key(name);
+                    found.prune_after(Some(&self.version), has_file, grace)
+                }
+                // The commit cleared it.
+                Some(_) => Ok(()),
+                None => found.prune(grace),
+            });
+        }
+        result
+    }
 }
 
 /// Removes the leftovers of an interrupted publication from the directories of the record, and versions whose grace period has
 /// ended.
-pub(crate) fn prune(root: BorrowedFd<'_>, record: &Record, grace: Duration) -> Result<(), Errno> {
+pub(crate) fn prune(
+    root: BorrowedFd<'_>,
+    record: &Record,
+    kept: &BTreeSet<String>,
+    grace: Duration,
+) -> Result<(), Errno> {
     let mut result = Ok(());
-    for path in record.directories() {
-        if let Some(open) = if_present(tree::open_own_path(root, path))? {
+    for path in record.directories().filter(|path| !kept.contains(state::entry(path))) {
+        if let Some(found) = Listing::open_path(root, path)? {
             // An error in one directory must not prevent pruning the others.
-            result = result.and(directory::prune(open.as_fd(), grace));
+            result = result.and(found.prune(grace));
         }
     }
     result

@@ -1,8 +1,9 @@
 //! Reads published files. The files of a directory come from one version.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
+use std::ops::Bound;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,8 @@ use crate::credential::RelativePath;
 use crate::secret::SecretBytes;
 use crate::volume::error::{Error, Problem};
 use crate::volume::state::{self, Record};
-use crate::volume::{directory, earlier, open_root, tree};
+use crate::volume::tree::{self, Kind};
+use crate::volume::{directory, earlier, open_root};
 
 /// The largest file that is read, in bytes: no bundle has a larger one.
 const FILE_LIMIT: u64 = 32 * 1024 * 1024;
@@ -101,15 +103,22 @@ impl Reader {
     }
 }
 
-/// The paths of all files that this user published.
-pub(crate) fn paths(root: BorrowedFd<'_>, record: &Record) -> Result<Vec<String>, Errno> {
-    let mut paths: Vec<_> = record.files().map(str::to_owned).collect();
-    for path in record.directories() {
-        let Some(version) = open_version(root, path)? else { continue };
-        let names = tree::entries(&version)?;
-        paths.extend(names.iter().map(|name| format!("{path}{}", name.to_string_lossy())));
+/// The entries of this user that have everything that the record names in them. Directories that hold only directories have no
+/// version, so only the innermost ones must have one.
+pub(crate) fn whole_entries(root: BorrowedFd<'_>, record: &Record) -> Result<BTreeSet<String>, Errno> {
+    let mut entries = record.paths.iter().map(|path| state::entry(path).to_owned()).collect::<BTreeSet<_>>();
+    for path in &record.paths {
+        let is_present = if !path.ends_with('/') {
+            tree::entry(root, path)?.is_some_and(|entry| entry.kind == Kind::File && entry.is_own())
+        } else {
+            let has_inner = record.paths.range::<str, _>((Bound::Excluded(path.as_str()), Bound::Unbounded));
+            has_inner.take(1).any(|next| next.starts_with(path)) || open_version(root, path)?.is_some()
+        };
+        if !is_present {
+            entries.remove(state::entry(path));
+        }
     }
-    Ok(paths)
+    Ok(entries)
 }
 
 fn open_version(root: BorrowedFd<'_>, path: &str) -> Result<Option<OwnedFd>, Errno> {

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, fdatasync, flock, openat, renameat};
+use rustix::fs::{FlockOperation, Mode, OFlags, fdatasync, flock, fstat, openat, renameat};
 use rustix::io::Errno;
 
 use crate::credential::RelativePath;
@@ -102,7 +102,7 @@ impl State {
     /// Completes a creation that a crash interrupted before the mode was set.
     fn repair_mode(&self) -> Result<(), Errno> {
         let directory = self.0.as_fd();
-        if tree::directory_mode(directory)? != MODE {
+        if tree::permissions(&fstat(directory)?) != MODE {
             tree::set_directory_mode(directory, MODE)
         } else {
             Ok(())
@@ -123,11 +123,14 @@ impl State {
     }
 
     fn open_lock(&self) -> Result<OwnedFd, Errno> {
-        let made = tree::write_file(self.0.as_fd(), LOCK, LOCK_MODE, b"");
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        match openat(&self.0, LOCK, flags, Mode::empty()) {
-            // The error of the creation says more than that the file is missing.
-            Err(Errno::NOENT) => Err(made.err().unwrap_or(Errno::NOENT)),
+        let open = || openat(&self.0, LOCK, flags, Mode::empty());
+        match open() {
+            // Another podcreds may create it at the same time.
+            Err(Errno::NOENT) => match tree::write_file(self.0.as_fd(), LOCK, LOCK_MODE, b"") {
+                Ok(()) | Err(Errno::EXIST) => open(),
+                Err(errno) => Err(errno),
+            },
             result => result,
         }
     }
@@ -251,6 +254,11 @@ impl Record {
     pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
         self.paths.iter().map(String::as_str).filter(|path| !path.ends_with('/'))
     }
+}
+
+/// The entry at the top of the volume that a path is in.
+pub(crate) fn entry(path: &str) -> &str {
+    path.split_once('/').map_or(path, |(entry, _)| entry)
 }
 
 #[cfg(test)]

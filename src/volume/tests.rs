@@ -39,6 +39,42 @@ impl Place {
         self.volume.publish(&bundle(files)).map_err(|error| error.to_string())
     }
 
+    fn publish_keeping(&self, files: &[(&str, &str)], kept: &[&str]) -> Result<Published, String> {
+        let kept = kept.iter().map(|name| (*name).to_owned()).collect();
+        self.volume.publish_keeping(&bundle(files), &kept).map_err(|error| error.to_string())
+    }
+
+    /// The files that a publication with kept entries reports as changed.
+    fn changed_keeping(&self, files: &[(&str, &str)], kept: &[&str]) -> Vec<String> {
+        match self.publish_keeping(files, kept) {
+            Ok(Published::Swapped { changed, .. }) => changed.unwrap().into_iter().collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The entries that count as published.
+    fn entries(&self) -> Vec<String> {
+        self.volume.entries().unwrap().into_iter().collect()
+    }
+
+    fn record(&self) -> String {
+        self.read("..podcreds/record")
+    }
+
+    /// What a publication that adds these paths leaves in the record if it is killed before it moves anything into place.
+    fn begin(&self, paths: &[&str]) {
+        let state = State::open_or_create(self.volume.root.as_fd()).unwrap();
+        let mut record = state.record().unwrap().unwrap_or_default();
+        record.paths.extend(paths.iter().map(|path| (*path).to_owned()));
+        record.incomplete = true;
+        state.prepare_record(state::BEGUN, &record).unwrap();
+        state.commit_record(state::BEGUN).unwrap();
+    }
+
+    fn is_complete(&self) -> bool {
+        Reader::open(self.directory.path()).unwrap().unwrap().is_complete()
+    }
+
     /// The files that a publication reports as changed.
     fn changed(&self, files: &[(&str, &str)]) -> Vec<String> {
         match self.publish(files) {
@@ -554,14 +590,10 @@ fn a_reader_finds_the_published_files() {
 fn a_reader_knows_whether_the_last_publication_is_complete() {
     let place = Place::new();
     place.publish(&[("a", "1")]).unwrap();
-    let state = State::open(place.volume.root.as_fd()).unwrap().unwrap();
-    let record = Record { incomplete: true, ..state.record().unwrap().unwrap() };
-    state.prepare_record(state::BEGUN, &record).unwrap();
-    state.commit_record(state::BEGUN).unwrap();
-    let is_complete = || Reader::open(place.directory.path()).unwrap().unwrap().is_complete();
-    assert!(!is_complete());
+    place.begin(&[]);
+    assert!(!place.is_complete());
     assert!(matches!(place.publish(&[("a", "1")]), Ok(Published::Swapped { .. })));
-    assert!(is_complete());
+    assert!(place.is_complete());
 }
 
 /// A container with write access to the volume could plant files that look published.
@@ -624,4 +656,160 @@ fn a_file_of_another_user_is_not_touched() {
     chown(place.path("reload"), Some(1234), None).unwrap();
     let message = place.volume.touch(&RelativePath::parse("reload").unwrap()).unwrap_err().to_string();
     assert!(message.contains("\"reload\" exists, belongs to uid 1234"), "{message}");
+}
+
+#[test]
+fn a_kept_entry_stays_as_it_is_while_the_others_are_replaced_and_removed() {
+    let place = Place::new();
+    let before = [("db/a", "1"), ("bindings/x/a", "1"), ("k.env", "1"), ("old/a", "1"), ("r.env", "1")];
+    place.publish(&before).unwrap();
+    // Everything that a publication would repair.
+    fs::write(place.path("db/..data/more"), "x").unwrap();
+    fs::set_permissions(place.path("db"), PermissionsExt::from_mode(0o700)).unwrap();
+    fs::remove_file(place.path("db/a")).unwrap();
+    fs::remove_dir_all(place.path("bindings/x")).unwrap();
+    fs::set_permissions(place.path("k.env"), PermissionsExt::from_mode(0o644)).unwrap();
+    fs::write(place.path("k.env"), "other").unwrap();
+    let state = || {
+        let times =
+            ["db", "db/..data", "bindings", "k.env"].map(|name| fs::metadata(place.path(name)).unwrap());
+        times.map(|status| (status.mode(), status.mtime(), status.mtime_nsec(), status.ino()))
+    };
+    let (kept, untouched) = (["bindings", "db", "k.env"], state());
+    let changed = place.changed_keeping(&[("new", "1"), ("r.env", "2")], &kept);
+    assert_eq!(changed, ["new", "old/a", "r.env"], "only what the other entries have");
+    assert_eq!(state(), untouched);
+    assert_eq!((place.read("db/..data/more"), place.read("k.env")), ("x".into(), "other".into()));
+    assert_eq!(place.names(), ["..podcreds", "bindings", "db", "k.env", "new", "r.env"]);
+    assert_eq!(place.record(), "podcreds volume 1\nbindings/\nbindings/x/\ndb/\nk.env\nnew\nr.env\n");
+    let published = place.publish_keeping(&[("new", "1"), ("r.env", "2")], &kept);
+    assert_eq!(published, Ok(Published::Unchanged));
+    // Publishing them again repairs them.
+    place.publish(&before[..3]).unwrap();
+    assert_eq!(place.publish(&before[..3]), Ok(Published::Unchanged));
+    assert_eq!(["db/a", "bindings/x/a", "k.env"].map(|path| place.read(path)), ["1", "1", "1"]);
+    assert_eq!((place.read("db/..data/more"), place.mode("db")), ("NotFound".into(), 0o755));
+}
+
+#[test]
+fn a_kept_entry_that_is_missing_stays_missing_and_recorded() {
+    let place = Place::new();
+    place.publish(&[("db/a", "1"), ("k.env", "1"), ("x", "1")]).unwrap();
+    fs::remove_dir_all(place.path("db")).unwrap();
+    fs::remove_file(place.path("k.env")).unwrap();
+    assert_eq!(place.changed_keeping(&[("x", "2")], &["db", "k.env", "never-published"]), ["x"]);
+    assert_eq!(place.names(), ["..podcreds", "x"]);
+    assert_eq!(place.record(), "podcreds volume 1\ndb/\nk.env\nx\n");
+    assert_eq!(place.entries(), ["x"]);
+    place.publish(&[("db/a", "1"), ("k.env", "1"), ("x", "2")]).unwrap();
+    assert_eq!(place.entries(), ["db", "k.env", "x"]);
+}
+
+#[test]
+fn a_publication_that_does_not_keep_an_entry_removes_it() {
+    let place = Place::new();
+    place.publish(&[("db/a", "1"), ("bindings/x/a", "1"), ("k.env", "1")]).unwrap();
+    let kept = ["bindings", "db", "k.env"];
+    assert_eq!(place.publish_keeping(&[], &kept), Ok(Published::Unchanged));
+    assert_eq!(place.changed(&[]), ["bindings/x/a", "db/a", "k.env"]);
+    assert_eq!((place.names(), place.record()), (vec!["..podcreds".into()], "podcreds volume 1\n".into()));
+}
+
+/// The credential whose entry it is has never been published, and another program has taken its name.
+#[test]
+fn a_kept_name_may_belong_to_another_program() {
+    let place = Place::new();
+    fs::write(place.path("db"), "mine").unwrap();
+    place.publish_keeping(&[("x", "1")], &["db"]).unwrap();
+    assert_eq!((place.read("db"), place.record()), ("mine".into(), "podcreds volume 1\nx\n".into()));
+    assert_eq!(place.entries(), ["x"]);
+    assert!(place.publish(&[("x", "1")]).is_ok());
+    assert_eq!(place.read("db"), "mine");
+}
+
+#[test]
+fn old_versions_of_a_kept_entry_are_removed_after_their_grace_period() {
+    let place = Place::with_grace(LONG);
+    place.publish(&[("db/a", "1")]).unwrap();
+    place.publish(&[("db/a", "2")]).unwrap();
+    place.publish_keeping(&[], &["db"]).unwrap();
+    assert_eq!(place.names_in("db"), ["..data", "..version", "..version", "a"]);
+    let later = Volume::open(place.directory.path(), Duration::ZERO).unwrap();
+    later.publish_keeping(&bundle(&[]), &BTreeSet::from(["db".to_owned()])).unwrap();
+    assert_eq!(place.names_in("db"), ["..data", "..version", "..version", "a"]);
+    later.prune();
+    assert_eq!(place.names_in("db"), ["..data", "..version", "a"]);
+}
+
+#[test]
+fn entries_are_those_that_have_everything_in_the_record() {
+    let place = Place::new();
+    assert!(place.entries().is_empty());
+    fs::write(place.path("mine"), "x").unwrap();
+    place.publish(&[("a.env", "1"), ("bindings/x/a", "1"), ("bindings/y/a", "1"), ("db/a", "1")]).unwrap();
+    assert_eq!(place.entries(), ["a.env", "bindings", "db"]);
+    fs::remove_dir_all(place.path("bindings/y")).unwrap();
+    fs::remove_file(place.path("db/..data")).unwrap();
+    assert_eq!(place.entries(), ["a.env"]);
+    fs::remove_file(place.path("a.env")).unwrap();
+    symlink("/etc/hostname", place.path("a.env")).unwrap();
+    assert!(place.entries().is_empty());
+
+    let place = Place::new();
+    place.write_earlier_layout(&[("db/user", "1"), ("x.env", "1")]);
+    assert!(place.entries().is_empty());
+}
+
+#[test]
+fn after_an_interrupted_publication_only_whole_entries_count() {
+    let place = Place::new();
+    place.publish(&[("a.env", "1"), ("bindings/x/a", "1"), ("db/a", "1")]).unwrap();
+    place.begin(&["bindings/y/", "new/", "new.env"]);
+    assert_eq!(place.entries(), ["a.env", "db"]);
+    // The first publication of all.
+    let place = Place::new();
+    place.begin(&["new/", "new.env"]);
+    assert!(place.entries().is_empty());
+}
+
+#[test]
+fn the_record_stays_incomplete_while_an_interrupted_entry_is_kept() {
+    let place = Place::new();
+    place.publish(&[("bindings/x/a", "1"), ("db/a", "1")]).unwrap();
+    place.begin(&["bindings/y/"]);
+    // The others are whole, so that keeping them does not matter.
+    place.publish_keeping(&[("x", "1")], &["bindings", "db"]).unwrap();
+    assert!(!place.is_complete());
+    assert_eq!(place.publish_keeping(&[("x", "1")], &["bindings", "db"]), Ok(Published::Unchanged));
+    place.publish_keeping(&[("bindings/x/a", "1"), ("bindings/y/a", "1"), ("x", "1")], &["db"]).unwrap();
+    assert!(place.is_complete());
+    assert_eq!(place.entries(), ["bindings", "db", "x"]);
+}
+
+#[test]
+fn a_kept_entry_in_the_layout_of_earlier_releases_is_migrated_when_it_is_published() {
+    let place = Place::new();
+    place.write_earlier_layout(&[("db/user", "1"), ("x.env", "1"), ("gone", "1")]);
+    assert_eq!(place.changed_keeping(&[("x.env", "1")], &["db"]), ["gone"]);
+    assert!(place.path("db").is_symlink() && !place.is_complete());
+    assert_eq!((place.read("db/user"), place.entries()), ("1".into(), vec!["x.env".to_owned()]));
+    assert_eq!(place.changed(&[("db/user", "2"), ("x.env", "1")]), ["db/user"]);
+    assert_eq!(place.names(), ["..podcreds", "db", "x.env"]);
+    assert!(place.is_complete() && !place.path("db").is_symlink());
+}
+
+#[test]
+fn changes_of_a_failed_publication_are_reported_although_the_rest_of_it_is_kept() {
+    let place = Place::new();
+    place.publish(&[("a/b", "1"), ("c", "1")]).unwrap();
+    place.volume.unreported.lock().unwrap().insert("a/b".to_owned());
+    assert_eq!(place.changed_keeping(&[("a/b", "1")], &["c"]), ["a/b"]);
+    assert_eq!(place.publish_keeping(&[("a/b", "1")], &["c"]), Ok(Published::Unchanged));
+}
+
+#[test]
+#[cfg(debug_assertions)]
+#[should_panic(expected = "a file of the bundle is in a kept entry")]
+fn a_bundle_has_no_file_in_a_kept_entry() {
+    let _ = Place::new().publish_keeping(&[("db/a", "1")], &["db"]);
 }

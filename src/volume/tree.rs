@@ -2,11 +2,12 @@
 //! no link, so that a process that can write to the volume cannot redirect an operation to a path outside.
 
 use std::ffi::CString;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat, fchmod, fstat, mkdirat, openat, readlinkat,
-    renameat, renameat_with, statat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, SeekFrom, Stat, fchmod, fstat, mkdirat, openat,
+    readlinkat, renameat, renameat_with, seek, statat, unlinkat,
 };
 use rustix::io::{Errno, read, retry_on_intr, write as write_bytes};
 use rustix::path::Arg;
@@ -17,6 +18,8 @@ use zeroize::Zeroizing;
 const FILE_BITS: u32 = 0o7777;
 /// How deep [`remove`] descends; deeper than any path of a bundle.
 const DEPTH_LIMIT: usize = 16;
+/// How many bytes of directory entries one system call reads. A name takes at most 280.
+const LISTING_BUFFER: usize = 4096;
 
 /// The type of a directory entry, without following links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,14 +79,15 @@ pub(crate) fn open_directory(parent: BorrowedFd<'_>, name: impl Arg) -> Result<O
 /// # Errors
 /// `NOTDIR` for a component that is not a directory or does not belong to `owner`.
 pub(crate) fn open_path(root: BorrowedFd<'_>, path: &str, owner: u32) -> Result<OwnedFd, Errno> {
-    let mut open = root.try_clone_to_owned().map_err(|_| Errno::MFILE)?;
+    let mut open: Option<OwnedFd> = None;
     for part in path.split('/').filter(|part| !part.is_empty()) {
-        open = open_directory(open.as_fd(), part)?;
-        if fstat(&open)?.st_uid != owner {
+        let inner = open_directory(open.as_ref().map_or(root, AsFd::as_fd), part)?;
+        if fstat(&inner)?.st_uid != owner {
             return Err(Errno::NOTDIR);
         }
+        open = Some(inner);
     }
-    Ok(open)
+    open.map_or_else(|| root.try_clone_to_owned().map_err(|_| Errno::MFILE), Ok)
 }
 
 /// [`open_path`] for directories of this process's user.
@@ -114,9 +118,9 @@ pub(crate) fn set_directory_mode(directory: BorrowedFd<'_>, mode: u32) -> Result
     fchmod(directory, Mode::from_raw_mode(mode) | inherited)
 }
 
-/// The permissions of a directory, without set-group-id and sticky.
-pub(crate) fn directory_mode(directory: BorrowedFd<'_>) -> Result<u32, Errno> {
-    Ok(fstat(directory)?.st_mode & 0o777)
+/// The permissions of a directory, without set-group-ID and sticky.
+pub(crate) fn permissions(status: &Stat) -> u32 {
+    status.st_mode & 0o777
 }
 
 /// Creates a file that does not exist yet. Its mode is set before its content.
@@ -161,16 +165,17 @@ pub(crate) fn file_matches(
     {
         return Ok(false);
     }
+    // The size was checked, so that the end of the content is the end of the file.
     let mut rest = content;
     let mut chunk = Zeroizing::new([0; 4096]);
-    loop {
+    while !rest.is_empty() {
         let count = retry_on_intr(|| read(&file, chunk.as_mut_slice()))?;
         match rest.split_at_checked(count) {
-            _ if count == 0 => return Ok(rest.is_empty()),
-            Some((head, tail)) if *head == chunk[..count] => rest = tail,
+            Some((head, tail)) if count > 0 && *head == chunk[..count] => rest = tail,
             _ => return Ok(false),
         }
     }
+    Ok(true)
 }
 
 /// Exchanges two entries atomically. `false` means that the file system does not support it.
@@ -240,20 +245,31 @@ fn remove_below(parent: BorrowedFd<'_>, name: impl Arg + Copy, depth: usize) -> 
     unlinkat(parent, name, AtFlags::REMOVEDIR)
 }
 
-/// The names in a directory, without `.` and `..`.
+/// The names in a directory that nothing has listed since it was opened, without `.` and `..`.
 pub(crate) fn entries(directory: impl AsFd) -> Result<Vec<CString>, Errno> {
-    entries_where(directory, |_| true)
+    list(directory, |_| true)
 }
 
 /// The names in a directory that pass the filter, without `.` and `..`. The others take no memory: another process may have
-/// created any number of them.
+/// created any number of them. Two threads must not list through one descriptor, because it has one position.
 pub(crate) fn entries_where(
     directory: impl AsFd,
     filter: impl Fn(&[u8]) -> bool,
 ) -> Result<Vec<CString>, Errno> {
+    seek(&directory, SeekFrom::Start(0))?;
+    list(directory, filter)
+}
+
+fn list(directory: impl AsFd, filter: impl Fn(&[u8]) -> bool) -> Result<Vec<CString>, Errno> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
+    let mut buffer = [MaybeUninit::uninit(); LISTING_BUFFER];
+    let mut listing = RawDir::new(directory, &mut buffer);
+    while let Some(entry) = listing.next() {
+        let entry = match entry {
+            // Another process has removed the directory.
+            Err(Errno::NOENT) => break,
+            entry => entry?,
+        };
         let name = entry.file_name();
         if !matches!(name.to_bytes(), b"." | b"..") && filter(name.to_bytes()) {
             names.push(name.to_owned());
