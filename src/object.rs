@@ -33,17 +33,22 @@ impl Kind {
             Self::Event => "events",
         }
     }
-}
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    /// The name of the kind, as in the field `kind`.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
             Self::Pod => "Pod",
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
             Self::Service => "Service",
             Self::Event => "Event",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

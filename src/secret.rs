@@ -56,6 +56,11 @@ impl SecretBuffer {
         self.0.len()
     }
 
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -86,9 +91,10 @@ impl SecretBuffer {
     /// the first `searched` bytes contain no newline.
     pub(crate) fn take_line(&mut self, searched: usize) -> Option<Zeroizing<Vec<u8>>> {
         let end = searched + self.0.get(searched..)?.iter().position(|byte| *byte == b'\n')?;
-        let line = Zeroizing::new(self.0[..end].to_vec());
         let rest = Zeroizing::new(self.0[end + 1..].to_vec());
-        self.0 = rest;
+        let mut line = std::mem::replace(&mut self.0, rest);
+        line[end..].zeroize();
+        line.truncate(end);
         Some(line)
     }
 

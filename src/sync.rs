@@ -11,7 +11,7 @@ use std::time::Duration;
 use log::{info, warn};
 
 use crate::annotations::{self, DownwardError, ReferenceScope};
-use crate::credential::{Bundle, Credential, CredentialName};
+use crate::credential::{Credential, CredentialName};
 use crate::kube::config::registry::Clusters;
 use crate::kube::{self, Cause, Client, Deadline, retry_until_done};
 use crate::object::ObjectRef;
@@ -54,9 +54,22 @@ pub(crate) enum AnnotationSource {
     Template {
         /// Its kind, namespace and name.
         workload: String,
-        annotations: BTreeMap<String, String>,
+        annotations: Annotations,
     },
 }
+
+impl AnnotationSource {
+    /// The pod that is read, if one is.
+    pub(crate) fn pod(&self) -> Option<&ObjectRef> {
+        match self {
+            Self::Pod { pod, .. } => Some(pod),
+            Self::File(_) | Self::Template { .. } => None,
+        }
+    }
+}
+
+/// The annotations of a pod, by key.
+pub(crate) type Annotations = BTreeMap<String, String>;
 
 /// Credentials and the content of their sources.
 #[derive(Debug)]
@@ -73,8 +86,6 @@ pub(crate) struct PublishOutcome {
     pub(crate) credentials: usize,
     /// Number of files.
     pub(crate) files: usize,
-    /// For each missing input of an optional credential: the credential, and the message.
-    pub(crate) omissions: BTreeSet<(CredentialName, String)>,
     pub(crate) published: Published,
 }
 
@@ -103,29 +114,10 @@ pub(crate) fn run(
 ///
 /// # Errors
 /// The first step that fails. The volume is then unchanged.
-pub(crate) fn publish(
-    credentials: &[Credential],
-    sources: &Sources,
-    volume: &Volume,
-) -> Result<PublishOutcome, Error> {
-    publish_with(credentials, sources, Bundle::new(), volume)
-}
-
-/// The same, with additional files: those of other credentials.
-///
-/// # Errors
-/// As [`publish`].
-pub(crate) fn publish_with(
-    credentials: &[Credential],
-    sources: &Sources,
-    files: Bundle,
-    volume: &Volume,
-) -> Result<PublishOutcome, Error> {
-    let Rendered { mut bundle, omissions, credentials } = render(credentials, sources)?;
-    bundle.extend(files);
+fn publish(credentials: &[Credential], sources: &Sources, volume: &Volume) -> Result<PublishOutcome, Error> {
+    let Rendered { bundle, credentials, .. } = render(credentials, sources)?;
     let published = volume.publish(&bundle)?;
-    let omissions = omissions.iter().map(|missing| (missing.credential().clone(), missing.to_string()));
-    Ok(PublishOutcome { credentials, files: bundle.len(), omissions: omissions.collect(), published })
+    Ok(PublishOutcome { credentials, files: bundle.len(), published })
 }
 
 /// Reads the annotations and all objects that they name.
@@ -176,19 +168,42 @@ pub(crate) fn credentials(
     clusters: &Clusters,
     deadline: Deadline,
 ) -> Result<Vec<Credential>, Error> {
-    let annotations = match &settings.annotations {
-        AnnotationSource::File(path) => read_file(path)?,
-        AnnotationSource::Template { annotations, .. } => annotations.clone(),
-        AnnotationSource::Pod { pod, named_by_host } => {
-            read_pod(&clusters.own(), pod, *named_by_host, deadline, settings.gives_up)?
-        }
-    };
-    let credentials = annotations::parse(&annotations, &settings.prefix, &settings.scope)?;
+    let annotations = read_annotations(settings, clusters, deadline)?.data;
+    let credentials = parse(settings, &annotations)?;
     for annotation in annotations::ignored_annotations(&annotations, &settings.prefix) {
         warn!("ignoring annotation {annotation}: it is for Vault");
     }
+    Ok(credentials)
+}
+
+/// Reads the annotations. Those of a file have an empty resourceVersion.
+///
+/// # Errors
+/// If the file is missing or wrong, or the pod could not be read before the deadline.
+pub(crate) fn read_annotations(
+    settings: &Settings,
+    clusters: &Clusters,
+    deadline: Deadline,
+) -> Result<kube::Object<Annotations>, Error> {
+    match &settings.annotations {
+        AnnotationSource::File(path) => Ok(kube::Object { version: String::new(), data: read_file(path)? }),
+        AnnotationSource::Template { annotations, .. } => {
+            Ok(kube::Object { version: String::new(), data: annotations.clone() })
+        }
+        AnnotationSource::Pod { pod, named_by_host } => {
+            read_pod(&clusters.own(), pod, *named_by_host, deadline, settings.gives_up)
+        }
+    }
+}
+
+/// Parses annotations.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub(crate) fn parse(settings: &Settings, annotations: &Annotations) -> Result<Vec<Credential>, Error> {
+    let credentials = annotations::parse(annotations, &settings.prefix, &settings.scope)?;
     if credentials.is_empty() && !settings.allow_none {
-        let similar = annotations::similar_prefix(&annotations, &settings.prefix).map(str::to_owned);
+        let similar = annotations::similar_prefix(annotations, &settings.prefix).map(str::to_owned);
         return Err(Error::NoAnnotations {
             from: settings.annotations.to_string(),
             prefix: settings.prefix.clone(),
@@ -206,7 +221,7 @@ pub(crate) fn render<'a>(credentials: &'a [Credential], sources: &'a Sources) ->
     Ok(render::render(credentials, sources)?)
 }
 
-fn read_file(path: &Path) -> Result<BTreeMap<String, String>, Error> {
+fn read_file(path: &Path) -> Result<Annotations, Error> {
     let unreadable = |cause| Error::AnnotationsFile { path: path.to_owned(), cause };
     let bytes =
         File::open(path).and_then(|file| read_bounded(file, ANNOTATIONS_LIMIT)).map_err(unreadable)?;
@@ -220,8 +235,8 @@ fn read_pod(
     named_by_host: bool,
     deadline: Deadline,
     gives_up: fn(&kube::Error) -> bool,
-) -> Result<BTreeMap<String, String>, Error> {
-    let read = retry_until_done([pod], deadline, gives_up, |pod| client.annotations(pod, deadline));
+) -> Result<kube::Object<Annotations>, Error> {
+    let read = retry_until_done([pod], |_| (), deadline, gives_up, |pod| client.annotations(pod, deadline));
     let read = read.map_err(|errors| {
         let hint = match errors.first().map(|error| &error.cause) {
             Some(Cause::NotFound { .. }) if named_by_host => Some(
@@ -234,7 +249,8 @@ fn read_pod(
         };
         Error::Unread { errors, needed_by: Vec::new(), hint, waited: deadline.elapsed() }
     })?;
-    Ok(read.into_iter().flat_map(|(_, annotations)| annotations).collect::<BTreeMap<_, _>>())
+    let empty = kube::Object { version: String::new(), data: Annotations::new() };
+    Ok(read.into_iter().next().map_or(empty, |(_, annotations)| annotations))
 }
 
 /// Whether all credentials that name an object can be rendered without it.
@@ -258,7 +274,7 @@ pub(crate) fn objects(credentials: &[Credential]) -> BTreeMap<&ObjectRef, Need> 
     objects
 }
 
-/// Reads each distinct object that matches once.
+/// Reads each distinct object that matches once: many of one cluster over several connections, and the clusters side by side.
 fn fetch(
     clusters: &Clusters,
     credentials: &[Credential],
@@ -268,7 +284,8 @@ fn fetch(
 ) -> Result<Sources, Error> {
     let mut objects = objects(credentials);
     objects.retain(|object, _| matches(object));
-    let read = retry_until_done(objects, deadline, gives_up, |(object, need)| {
+    let cluster = |(object, _): &(&ObjectRef, Need)| object.cluster.clone();
+    let read = retry_until_done(objects, cluster, deadline, gives_up, |(object, need)| {
         match clusters.object(object, deadline).map(|object| object.data) {
             Err(error) if *need == Need::Optional && error.is_not_found() => Ok(None),
             result => result.map(Some),

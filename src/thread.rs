@@ -1,4 +1,6 @@
-//! Locking and starting threads, done the same way everywhere.
+//! Locking and starting threads, done the same way everywhere. [`pool`] keeps threads for many jobs.
+
+pub(crate) mod pool;
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -87,6 +87,13 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// The code of a file, without comments and its module of tests.
+fn code(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod ").next().unwrap();
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
 /// The code of each top-level module, without comments and tests.
 fn modules() -> BTreeMap<String, String> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -95,9 +102,7 @@ fn modules() -> BTreeMap<String, String> {
         let inside = path.strip_prefix(&src).unwrap().to_str().unwrap();
         let module = inside.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
         let text = fs::read_to_string(&path).unwrap();
-        let code = text.split("#[cfg(test)]").next().unwrap();
-        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-        modules.entry(module).or_default().extend(lines.flat_map(|line| [line, "\n"]));
+        modules.entry(module).or_default().push_str(&code(&text));
     }
     modules.retain(|module, _| module != "main" && module != "lib");
     modules
@@ -158,5 +163,47 @@ fn only_the_command_line_reads_the_environment() {
     for (module, code) in modules() {
         let reads = ["env::var", "env::vars", "env::args"].into_iter().any(|word| code.contains(word));
         assert_eq!(reads, module == "cli", "{module}");
+    }
+}
+
+/// What a decision of the sidecar must not use. The log's levels are only a value.
+const SIDE_EFFECTS: [&str; 16] = [
+    "Instant::now",
+    "SystemTime::now",
+    "std::fs",
+    "std::io",
+    "std::net",
+    "std::thread",
+    "std::env",
+    "std::process",
+    "thread::",
+    "log!(",
+    "error!(",
+    "warn!(",
+    "info!(",
+    "debug!(",
+    "trace!(",
+    "log_object!(",
+];
+
+/// The one place where a moment comes from.
+const NOW: &str = "Self { instant: Instant::now(), time: SystemTime::now() }";
+
+#[test]
+fn the_decisions_of_the_sidecar_are_pure() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = sources(&src.join("sidecar/controller"));
+    assert!(files.len() > 5, "{files:?}");
+    files.extend(["telemetry/component.rs", "telemetry/status.rs"].map(|file| src.join(file)));
+    for path in files {
+        let mut code = code(&fs::read_to_string(&path).unwrap());
+        if path.ends_with("telemetry/status.rs") {
+            assert_eq!(code.matches(NOW).count(), 1);
+            code = code.replace(NOW, "");
+        }
+        let used: Vec<_> = SIDE_EFFECTS.into_iter().filter(|word| code.contains(word)).collect();
+        assert!(used.is_empty(), "{} uses {used:?}", path.display());
+        let logs = code.matches("log::").count() - code.matches("use log::Level;").count();
+        assert_eq!(logs, 0, "{} logs", path.display());
     }
 }

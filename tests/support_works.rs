@@ -321,6 +321,22 @@ fn a_closed_or_silent_connection_gives_no_response() {
 }
 
 #[test]
+fn a_held_response_is_that_of_the_time_of_the_request() {
+    let server = ApiServer::start();
+    server.put_secret("prod", "db", &[("password", b"before")]);
+    let version = server.resource_version(Kind::Secret, "prod", "db").unwrap();
+    server.fail_on(SECRET, Fault::Hold, Times::Once);
+    let (url, ca) = (server.url() + SECRET, server.authority().pem());
+    let held = thread::spawn(move || fetch(&agent(&ca), &url, TOKEN, JSON).unwrap());
+    poll_until(SOON, "the response is held", || server.held() == 1);
+    server.put_secret("prod", "db", &[("password", b"after")]);
+    server.release_held();
+    let answer = held.join().unwrap();
+    assert_eq!(answer.json()["metadata"]["resourceVersion"], json!(version));
+    poll_until(SOON, "nothing is held", || server.held() == 0);
+}
+
+#[test]
 fn a_truncated_body_follows_a_valid_head() {
     let cluster = Cluster::start();
     cluster.server.fail_next(Fault::TruncateBody);

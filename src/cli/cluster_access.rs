@@ -58,7 +58,7 @@ pub(crate) struct SourceArgs {
     #[arg(long, help_heading = SOURCE, value_name = "DURATION", default_value = "60s", value_parser = positive_duration, env = "PODCREDS_TIMEOUT")]
     pub(crate) timeout: Duration,
 
-    /// Time limit for each phase of one request: sending it, receiving the first byte, receiving the rest
+    /// Time limit for each phase of one request: connecting, sending it, receiving the first byte, receiving the rest
     #[arg(long, help_heading = CLUSTERS, value_name = "DURATION", default_value = "10s", value_parser = positive_duration, env = "PODCREDS_REQUEST_TIMEOUT")]
     pub(crate) request_timeout: Duration,
 }

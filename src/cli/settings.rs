@@ -1,5 +1,7 @@
 //! Turns parsed flags into the validated settings of each command.
 
+use std::sync::Arc;
+
 use crate::annotations::ReferenceScope;
 use crate::cli::args::{InspectArgs, InspectTarget, OnDeleteArg, OutputArg, RenderArgs, SidecarArgs, SyncBy};
 use crate::cli::cluster_access::{self, ClusterAccess, SourceArgs};
@@ -84,7 +86,7 @@ pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clus
         false => None,
     };
     let settings = sidecar::Settings {
-        sync,
+        sync: Arc::new(sync),
         volume: args.volume.volume.clone(),
         grace: args.volume.sidecar_grace(),
         watch,

@@ -15,7 +15,7 @@ use crate::telemetry::{Cluster, Health};
 /// # Errors
 /// If the address cannot be bound, the volume cannot be opened, or the annotations are invalid.
 pub(crate) fn run(settings: Settings, clusters: Clusters, listen: Listen) -> Result<Exit, Error> {
-    let health = Arc::new(Health::new(metrics_clusters(&clusters)));
+    let health = Arc::new(Health::new(metrics_clusters(&clusters), settings.stale_after));
     server::start(listen, Arc::clone(&health))?;
     Ok(sidecar::run(settings, clusters, &health)?)
 }

@@ -71,17 +71,6 @@ impl Credential {
         is_below(path, &own) || is_below(&own, path)
     }
 
-    /// Whether the output may contain a file at this path.
-    pub(crate) fn may_contain(&self, path: &RelativePath) -> bool {
-        match self.output {
-            Output::Files => path
-                .to_string()
-                .strip_prefix(&self.path.to_string())
-                .is_some_and(|rest| rest.starts_with('/')),
-            _ => *path == self.path,
-        }
-    }
-
     /// Every object that the output depends on: the sources, and the ConfigMap of the template.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &ObjectRef> {
         self.source_objects().chain(self.template_object())

@@ -1,7 +1,8 @@
-//! A client of one API server. Each method is a single attempt; retries are the work of `retry`.
+//! A client of one API server. Each method is a single attempt; retries are the work of `attempts`.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -18,11 +19,10 @@ use crate::kube::reloading_file::Reloading;
 use crate::kube::retry::{Deadline, RateLimiter};
 use crate::kube::transport::error::from_ureq;
 use crate::kube::transport::proxy::Proxy;
-use crate::kube::transport::tls::Roots;
+use crate::kube::transport::tls::{Roots, Tls};
 use crate::kube::transport::{
-    self, ConnectionParams, JSON, METADATA_LIST, METADATA_ONLY, Request, Timeouts, retry_after,
+    self, Connection, ConnectionParams, JSON, METADATA_LIST, METADATA_ONLY, Request, Timeouts, retry_after,
 };
-use crate::kube::watch::Watch;
 use crate::object::{ObjectData, ObjectRef};
 use crate::secret::{SecretBuffer, SecretBytes};
 use crate::thread::lock;
@@ -36,11 +36,13 @@ const CHUNK: usize = 8 * 1024;
 #[derive(Debug)]
 pub struct Client {
     server: Server,
-    request_timeout: Duration,
+    pub(super) request_timeout: Duration,
     plugin_timeout: Duration,
-    limiter: RateLimiter,
+    pub(super) limiter: RateLimiter,
     proxy: Option<Proxy>,
     state: Mutex<ConnectionState>,
+    /// The number of requests that are being sent or received, without watches.
+    under_way: AtomicUsize,
     requests: Arc<RequestMetrics>,
 }
 
@@ -52,21 +54,23 @@ struct ConnectionState {
     roots: Option<Reloading<Roots>>,
     params: ConnectionParams,
     /// Built for the current roots and client certificate; replaced when one of them changes.
+    tls: Tls,
     agent: Agent,
 }
 
-/// A Secret, ConfigMap or Service.
-#[derive(Debug)]
-pub struct Object {
+/// A state of an object: a Secret, ConfigMap or Service, or the annotations of a pod.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Object<T = ObjectData> {
     /// The `resourceVersion`.
     pub version: String,
     /// The content.
-    pub data: ObjectData,
+    pub data: T,
 }
 
 /// A response whose body is not read yet.
-struct Exchange {
-    response: Response<Body>,
+pub(super) struct Exchange {
+    pub(super) response: Response<Body>,
+    pub(super) agent: Agent,
     /// See [`Identity::invalidate`].
     exec_generation: u64,
 }
@@ -91,11 +95,13 @@ impl Client {
         };
         let params = ConnectionParams::new(&server, server_name.as_ref(), proxy.clone());
         let trusted = roots.as_mut().map(|roots| roots.current().0);
-        let agent = params.agent(trusted.as_ref(), identity.certificate());
+        let tls = params.tls(trusted.as_ref(), identity.certificate());
+        let agent = params.agent(&tls, Connection::Shared);
         let plugin_timeout = identity.plugin.as_ref().map(ExecAuth::timeout).unwrap_or_default();
-        let state = Mutex::new(ConnectionState { identity, roots, params, agent });
+        let state = Mutex::new(ConnectionState { identity, roots, params, tls, agent });
         let limiter = RateLimiter::new(limits);
-        Self { server, request_timeout, plugin_timeout, limiter, proxy, state, requests }
+        let under_way = AtomicUsize::new(0);
+        Self { server, request_timeout, plugin_timeout, limiter, proxy, state, under_way, requests }
     }
 
     pub(crate) fn server(&self) -> &Server {
@@ -105,6 +111,17 @@ impl Client {
     /// The counters of this client's requests.
     pub(crate) fn requests(&self) -> Arc<RequestMetrics> {
         Arc::clone(&self.requests)
+    }
+
+    /// Closes the connections that no request uses, unless one is under way and may leave its connection to the next: what is kept for
+    /// later would cost the API server as much memory as a watch.
+    pub(super) fn close_idle(&self) {
+        // The lock is held for long only by an exec plugin, whose request is about to need a connection.
+        if self.under_way.load(Ordering::Relaxed) == 0
+            && let Ok(mut state) = self.state.try_lock()
+        {
+            state.agent = state.params.agent(&state.tls, Connection::Shared);
+        }
     }
 
     /// Maximum wait for the exec plugin, including time queued behind other callers. Zero without a plugin.
@@ -118,6 +135,12 @@ impl Client {
         self.request_timeout.saturating_mul(5).saturating_add(self.plugin_timeout)
     }
 
+    /// Closes the connections that are kept for further requests.
+    pub(crate) fn close_idle_connections(&self) {
+        let mut state = self.state();
+        state.agent = state.params.agent(&state.tls, Connection::Shared);
+    }
+
     /// Requests the annotations of a pod.
     ///
     /// # Errors
@@ -126,9 +149,10 @@ impl Client {
         &self,
         pod: &ObjectRef,
         deadline: Deadline,
-    ) -> Result<BTreeMap<String, String>, Error> {
+    ) -> Result<Object<BTreeMap<String, String>>, Error> {
         let read = || decode::annotations(pod, self.get_object(pod, METADATA_ONLY, deadline)?.expose());
-        read().map_err(|cause| Error::new(pod, cause))
+        let (version, data) = read().map_err(|cause| Error::new(pod, cause))?;
+        Ok(Object { version, data })
     }
 
     /// Requests a Secret, a ConfigMap or a Service.
@@ -139,48 +163,6 @@ impl Client {
         let read = || decode::object(object, self.get_object(object, JSON, deadline)?.expose());
         let (version, data) = read().map_err(|cause| Error::new(object, cause))?;
         Ok(Object { version, data })
-    }
-
-    /// Watches one object from a resourceVersion on; `None` means from its current state. The request asks the API server to
-    /// close the watch after `lifetime`. A connection that is silent for `silence` is considered dead.
-    ///
-    /// # Errors
-    /// If the watch cannot be opened.
-    pub(crate) fn watch<'a>(
-        &'a self,
-        object: &'a ObjectRef,
-        from: Option<&str>,
-        lifetime: Duration,
-        silence: Duration,
-    ) -> Result<Watch<'a>, Error> {
-        let mut path = format!(
-            "{}?watch=true&fieldSelector=metadata.name%3D{}&allowWatchBookmarks=true&timeoutSeconds={}",
-            collection_path(object),
-            object.name(),
-            lifetime.as_secs().max(1)
-        );
-        // A resourceVersion is opaque by contract. Kubernetes uses digits, and nothing else may get into a URL.
-        let is_plain = |version: &&str| !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit());
-        if let Some(version) = from.filter(is_plain) {
-            path.push_str("&resourceVersion=");
-            path.push_str(version);
-        }
-        // The request asks the server to close earlier; a peer that trickles bytes beyond that is treated as dead.
-        let timeouts = Timeouts {
-            global: None,
-            phase: self.request_timeout,
-            body: Some(silence),
-            per_read: Some(silence),
-        };
-        let open = || {
-            self.limiter.wait(self.request_timeout).map_err(|delay| self.rate_limited(delay))?;
-            let exchange = self.send(&Request::get(&path, METADATA_ONLY), &timeouts)?;
-            match exchange.response.status() {
-                StatusCode::OK => Ok(Watch::new(object, &self.server, exchange.response.into_body())),
-                _ => Err(self.rejection(exchange)?),
-            }
-        };
-        open().map_err(|cause| Error::new(object, cause.for_watch().with_hint(object, "watch")))
     }
 
     /// `GET` of an object. Returns the body.
@@ -238,6 +220,13 @@ impl Client {
 
     /// Sends a request and returns the body of a successful response.
     fn execute(&self, request: &Request<'_>, deadline: Deadline) -> Result<SecretBytes, Cause> {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        let result = self.try_execute(request, deadline);
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        result
+    }
+
+    fn try_execute(&self, request: &Request<'_>, deadline: Deadline) -> Result<SecretBytes, Cause> {
         self.limiter.wait(deadline.remaining()).map_err(|delay| self.rate_limited(delay))?;
         let left = deadline.remaining();
         if left.is_zero() {
@@ -247,7 +236,7 @@ impl Client {
         let phase = self.request_timeout.min(left - left / 10);
         let started = Instant::now();
         let timeouts = Timeouts { global: Some(left), phase, body: Some(phase), per_read: None };
-        let exchange = self.send(request, &timeouts)?;
+        let exchange = self.send(request, &timeouts, Connection::Shared)?;
         let status = exchange.response.status();
         if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
             return Err(self.rejection(exchange)?);
@@ -259,8 +248,8 @@ impl Client {
     }
 
     /// Maps an unsuccessful response.
-    fn rejection(&self, exchange: Exchange) -> Result<Cause, Cause> {
-        let Exchange { response, exec_generation } = exchange;
+    pub(super) fn rejection(&self, exchange: Exchange) -> Result<Cause, Cause> {
+        let Exchange { response, exec_generation, .. } = exchange;
         let status = response.status().as_u16();
         let retry_after = retry_after(&response);
         let Status { message, is_not_found } = decode::status(self.read(response.into_body())?.expose());
@@ -280,9 +269,14 @@ impl Client {
         })
     }
 
-    fn send(&self, request: &Request<'_>, timeouts: &Timeouts) -> Result<Exchange, Cause> {
+    pub(super) fn send(
+        &self,
+        request: &Request<'_>,
+        timeouts: &Timeouts,
+        connection: Connection,
+    ) -> Result<Exchange, Cause> {
         let asked = Instant::now();
-        let (agent, headers, exec_generation) = self.state().prepare(asked, timeouts.global)?;
+        let (agent, headers, exec_generation) = self.state().prepare(asked, timeouts.global, connection)?;
         let mut builder =
             http::Request::builder().method(&request.method).uri(format!("{}{}", self.server, request.path));
         if let Some(all) = builder.headers_mut() {
@@ -297,7 +291,7 @@ impl Client {
         };
         self.requests.count(response.as_ref().ok().map(|response| response.status().as_u16()));
         let response = response.map_err(|error| from_ureq(&self.server, self.proxy.as_ref(), &error))?;
-        Ok(Exchange { response, exec_generation })
+        Ok(Exchange { response, agent, exec_generation })
     }
 
     fn read(&self, body: Body) -> Result<SecretBytes, Cause> {
@@ -325,7 +319,7 @@ impl Client {
         }
     }
 
-    fn rate_limited(&self, delay: Duration) -> Cause {
+    pub(super) fn rate_limited(&self, delay: Duration) -> Cause {
         Cause::RateLimited { server: self.server.clone(), delay }
     }
 
@@ -345,14 +339,20 @@ impl ConnectionState {
         &mut self,
         asked: Instant,
         within: Option<Duration>,
+        connection: Connection,
     ) -> Result<(Agent, HeaderMap, u64), Cause> {
         let auth = self.identity.authenticate(asked, within)?;
         let roots = self.roots.as_mut().map(Reloading::current);
         if auth.is_certificate_changed || roots.as_ref().is_some_and(|(_, is_changed)| *is_changed) {
             let roots = roots.as_ref().map(|(roots, _)| roots);
-            self.agent = self.params.agent(roots, self.identity.certificate());
+            self.tls = self.params.tls(roots, self.identity.certificate());
+            self.agent = self.params.agent(&self.tls, Connection::Shared);
         }
-        Ok((self.agent.clone(), auth.headers, auth.exec_generation))
+        let agent = match connection {
+            Connection::Shared => self.agent.clone(),
+            Connection::Own => self.params.agent(&self.tls, Connection::Own),
+        };
+        Ok((agent, auth.headers, auth.exec_generation))
     }
 }
 

@@ -33,18 +33,31 @@ pub(crate) struct Status {
     pub(crate) is_not_found: bool,
 }
 
+/// Any object, without its content.
 #[derive(Deserialize)]
-struct Pod {
+struct AnyObject {
     kind: String,
     metadata: Metadata,
 }
 
+/// The part of the metadata that every object has. Annotations are not copied from a Secret: `last-applied-configuration` may repeat its
+/// values.
 #[derive(Deserialize)]
 struct Metadata {
     #[serde(rename = "resourceVersion")]
     version: Option<String>,
     name: Option<String>,
     namespace: Option<String>,
+}
+
+/// What is read of a Pod, or of its PartialObjectMetadata.
+#[derive(Deserialize)]
+struct Pod {
+    metadata: PodMetadata,
+}
+
+#[derive(Deserialize)]
+struct PodMetadata {
     uid: Option<String>,
     annotations: Option<BTreeMap<String, String>>,
 }
@@ -99,20 +112,29 @@ pub(crate) fn status(body: &[u8]) -> Status {
     }
 }
 
-/// Decodes the annotations of a Pod or of its PartialObjectMetadata.
-pub(crate) fn annotations(pod: &ObjectRef, body: &[u8]) -> Result<BTreeMap<String, String>, Cause> {
-    Ok(metadata(pod, body)?.annotations.unwrap_or_default())
+/// Decodes the resourceVersion and the annotations of a Pod or of its PartialObjectMetadata.
+pub(crate) fn annotations(pod: &ObjectRef, body: &[u8]) -> Result<(String, BTreeMap<String, String>), Cause> {
+    let (version, metadata) = pod_metadata(pod, body)?;
+    Ok((version, metadata.annotations.unwrap_or_default()))
 }
 
 /// Decodes the uid of a Pod or of its PartialObjectMetadata.
 pub(crate) fn uid(pod: &ObjectRef, body: &[u8]) -> Result<String, Cause> {
-    metadata(pod, body)?.uid.ok_or_else(|| Cause::unreadable("the Pod has no uid"))
+    let (_, metadata) = pod_metadata(pod, body)?;
+    metadata.uid.ok_or_else(|| Cause::unreadable("the Pod has no uid"))
 }
 
-fn metadata(pod: &ObjectRef, body: &[u8]) -> Result<Metadata, Cause> {
+fn pod_metadata(pod: &ObjectRef, body: &[u8]) -> Result<(String, PodMetadata), Cause> {
+    let version = version(pod, body)?;
     let read: Pod = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
-    check(pod, &["Pod", "PartialObjectMetadata"], &read.kind, &read.metadata)?;
-    Ok(read.metadata)
+    Ok((version, read.metadata))
+}
+
+/// Decodes the resourceVersion alone.
+pub(crate) fn version(object: &ObjectRef, body: &[u8]) -> Result<String, Cause> {
+    let AnyObject { kind, metadata } = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
+    check(object, &kind, &metadata)?;
+    Ok(metadata.version.unwrap_or_default())
 }
 
 /// Decodes a Secret, ConfigMap or Service into its resourceVersion and its content.
@@ -122,7 +144,7 @@ pub(crate) fn object(object: &ObjectRef, body: &[u8]) -> Result<(String, ObjectD
         return Ok((version, ObjectData::Service(service)));
     }
     let keyed: KeyedObject<'_> = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
-    check(object, &[&object.kind.to_string()], &keyed.kind, &keyed.metadata)?;
+    check(object, &keyed.kind, &keyed.metadata)?;
     let plain = keyed.data.unwrap_or_default();
     let encoded = keyed.binary_data.unwrap_or_default();
     let data = match object.kind {
@@ -138,7 +160,7 @@ pub(crate) fn object(object: &ObjectRef, body: &[u8]) -> Result<(String, ObjectD
 /// Returns the Service's resourceVersion and address.
 fn service(object: &ObjectRef, body: &[u8]) -> Result<(String, ServiceData), Cause> {
     let Service { kind, metadata, spec } = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
-    check(object, &["Service"], &kind, &metadata)?;
+    check(object, &kind, &metadata)?;
     let host = match spec.kind.as_deref() {
         Some("ExternalName") => spec
             .external_name
@@ -157,14 +179,19 @@ fn service(object: &ObjectRef, body: &[u8]) -> Result<(String, ServiceData), Cau
 
 /// Checks that a response describes the requested object. A proxy that confuses connections may answer with that of another
 /// request.
-fn check(object: &ObjectRef, kinds: &[&str], kind: &str, metadata: &Metadata) -> Result<(), Cause> {
+fn check(object: &ObjectRef, kind: &str, metadata: &Metadata) -> Result<(), Cause> {
     let named = metadata.name.as_deref() == Some(object.name());
     let placed = metadata.namespace.as_deref() == Some(object.namespace.to_string().as_str());
-    if kinds.contains(&kind) && named && placed {
+    if is_kind(object.kind, kind) && named && placed {
         Ok(())
     } else {
         Err(Cause::unreadable("it describes another object"))
     }
+}
+
+/// Whether a response of this `kind` may describe such an object. Of a Pod, the metadata alone is requested.
+pub(crate) fn is_kind(expected: Kind, kind: &str) -> bool {
+    kind == expected.as_str() || (expected == Kind::Pod && kind == "PartialObjectMetadata")
 }
 
 fn decode((key, text): (String, Text<'_>)) -> Result<(String, SecretBytes), Cause> {
@@ -257,10 +284,10 @@ mod tests {
         for kind in ["Pod", "PartialObjectMetadata"] {
             let metadata = r#"{"name":"db","namespace":"prod","annotations":{"x/y":"z"}}"#;
             let body = format!(r#"{{"kind":"{kind}","metadata":{metadata}}}"#);
-            assert_eq!(annotations(&reference(Kind::Pod), body.as_bytes()).unwrap()["x/y"], "z");
+            assert_eq!(annotations(&reference(Kind::Pod), body.as_bytes()).unwrap().1["x/y"], "z");
         }
         let none = br#"{"kind":"Pod","metadata":{"name":"db","namespace":"prod"}}"#;
-        assert!(annotations(&reference(Kind::Pod), none).unwrap().is_empty());
+        assert!(annotations(&reference(Kind::Pod), none).unwrap().1.is_empty());
         assert!(annotations(&reference(Kind::Pod), b"{}").is_err());
     }
 

@@ -64,6 +64,12 @@ pub enum Cause {
         /// The API server's message.
         message: String,
     },
+    /// No request was sent, as no thread could be started for it.
+    #[error("cannot start a thread: {reason}")]
+    NoThread {
+        /// The error of the operating system.
+        reason: String,
+    },
     /// 3xx.
     #[error(
         "{server} answered with a redirect ({status}), which is not followed: API servers do not redirect"
@@ -221,6 +227,7 @@ impl Cause {
             | Self::TooLarge { .. }
             | Self::Gone { .. } => Class::Refused,
             Self::Unavailable { .. }
+            | Self::NoThread { .. }
             | Self::Redirected { .. }
             | Self::Unreachable { .. }
             | Self::Tls { .. }

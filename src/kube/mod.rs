@@ -1,8 +1,9 @@
 //! The API server's client: HTTP, TLS, authentication and the API's JSON. It knows nothing of credentials for databases.
 //!
 //! [`config`] builds a [`ClientConfig`] from a pod's service account, a kubeconfig or a clusters file, and a [`Client`] is made of
-//! it. [`auth`] authenticates its requests, [`transport`] sends them, and `retry` repeats them.
+//! it. [`auth`] authenticates its requests, [`transport`] sends them, and `attempts` repeats them, in parallel where there are many.
 
+mod attempts;
 pub(crate) mod auth;
 mod client;
 pub mod config;
@@ -15,6 +16,7 @@ mod transport;
 mod upstream_texts;
 mod watch;
 
+pub(crate) use attempts::retry_until_done;
 pub(crate) use auth::{
     CertificateFiles, CertificateFilesError, ExecAuth, Identity, Impersonation, ImpersonationError, Plugin,
     PluginVersion, TokenError, TokenFile,
@@ -28,14 +30,15 @@ pub(crate) use error::Rule;
 pub(crate) use error::{Cause, Class, Error};
 pub(crate) use event::Event;
 pub(crate) use reloading_file::{FileError, FileStamp, Reloading};
+pub(crate) use retry::Backoff;
 pub use retry::Deadline;
 pub use retry::Limits;
 pub(crate) use retry::TokenBucket;
-pub(crate) use retry::{Backoff, retry_until_done};
 pub use transport::Roots;
 pub(crate) use transport::{Proxy, ProxyError, RootsError, bypasses_proxy};
 pub(crate) use upstream_texts::{names_object, refuses_user};
-pub(crate) use watch::Change;
+pub(crate) use watch::Closer;
+pub(crate) use watch::{WATCH_SILENCE, Watch, WatchEvent};
 
 /// Logs at a level about an [`ObjectRef`](crate::object::ObjectRef). In a JSON line, the parts of its name are separate fields. The
 /// field `cluster` of an object in the local cluster is empty, and an empty field is not written.

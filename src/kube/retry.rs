@@ -1,4 +1,4 @@
-//! When requests are sent. Deadlines and retries: exponential back-off with full jitter, never shorter than the API server's
+//! When requests are sent. Deadlines and delays: exponential back-off with full jitter, never shorter than the API server's
 //! `Retry-After` and never past the deadline. The client-side rate limit: a token bucket, as in client-go.
 //! Sources: <https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/>,
 //! <https://pkg.go.dev/k8s.io/client-go/rest#Config>, `QPS` and `Burst`.
@@ -7,17 +7,12 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use log::{Level, debug};
+use log::debug;
 
-use crate::kube::error::{Cause, Error};
-use crate::kube::log_object;
-use crate::text::ShortDuration;
 use crate::thread::lock;
 
 /// The upper bound of the delay after a first failure; it doubles with each further failure.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
-/// The longest delay between two rounds, unless the API server asks for a longer one.
-const LONGEST_DELAY: Duration = Duration::from_secs(8);
 
 /// The longest deadline. Beyond it, adding to a clock could overflow.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -29,13 +24,19 @@ const LAST_ATTEMPT_SHARE: u32 = 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
     failures: u32,
+    first: Duration,
     longest: Duration,
 }
 
 impl Backoff {
     /// Delays that grow up to `longest`.
     pub(crate) fn up_to(longest: Duration) -> Self {
-        Self { failures: 0, longest }
+        Self::new(FIRST_DELAY, longest)
+    }
+
+    /// Delays that grow from `first` up to `longest`: the bounds of a random delay.
+    pub(crate) fn new(first: Duration, longest: Duration) -> Self {
+        Self { failures: 0, first, longest }
     }
 
     /// Counts a failure and returns the delay before the next attempt: a random part of a bound that doubles each time.
@@ -51,7 +52,7 @@ impl Backoff {
     }
 
     fn bound(&self) -> Duration {
-        FIRST_DELAY.saturating_mul(2_u32.saturating_pow(self.failures)).min(self.longest)
+        self.first.saturating_mul(2_u32.saturating_pow(self.failures)).min(self.longest)
     }
 }
 
@@ -80,86 +81,13 @@ impl Deadline {
 
     /// The delay before the next attempt, capped so that a final attempt still fits before the deadline. `None` means that no
     /// further attempt fits, or that the server asks for a longer delay (`retry_after`) than fits.
-    fn next_delay(self, jitter: Duration, retry_after: Option<Duration>) -> Option<Duration> {
+    pub(crate) fn next_delay(self, jitter: Duration, retry_after: Option<Duration>) -> Option<Duration> {
         let last_attempt = LAST_ATTEMPT.min(self.duration / LAST_ATTEMPT_SHARE);
         let longest = self.remaining().checked_sub(last_attempt).filter(|longest| !longest.is_zero())?;
         match retry_after {
             Some(retry_after) if retry_after > longest => None,
             Some(retry_after) => Some(retry_after.max(jitter).min(longest)),
             None => Some(jitter.min(longest)),
-        }
-    }
-}
-
-/// Calls `attempt` for every item until all have succeeded. Items that failed are retried together, in rounds, until `gives_up`
-/// is true for an error ([`Error::is_final`] or [`Error::is_actionable`]) or no further round fits before the deadline. Results
-/// come in the order of the items.
-///
-/// # Errors
-/// The last error of every item that did not succeed.
-pub(crate) fn retry_until_done<K, V>(
-    items: impl IntoIterator<Item = K>,
-    deadline: Deadline,
-    gives_up: fn(&Error) -> bool,
-    mut attempt: impl FnMut(&K) -> Result<V, Error>,
-) -> Result<Vec<(K, V)>, Vec<Error>> {
-    let mut pending: Vec<Pending<K, V>> = items.into_iter().map(|item| Pending::new(item)).collect();
-    let mut backoff = Backoff::up_to(LONGEST_DELAY);
-    loop {
-        for entry in &mut pending {
-            if matches!(entry.result, Some(Ok(_))) {
-                continue;
-            }
-            match attempt(&entry.item) {
-                // Only the clock ended this attempt. The error of an earlier one says more about what is wrong.
-                Err(Error { cause: Cause::DeadlineExceeded { .. }, .. }) if entry.result.is_some() => {}
-                result => entry.result = Some(result),
-            }
-        }
-        let errors = || pending.iter().filter_map(|entry| entry.result.as_ref()?.as_ref().err());
-        if errors().next().is_none() {
-            break;
-        }
-        let delay = deadline.next_delay(backoff.delay(), errors().filter_map(Error::retry_after).max());
-        let Some(delay) = delay.filter(|_| !errors().any(gives_up)) else {
-            return Err(pending.into_iter().filter_map(|entry| entry.result?.err()).collect());
-        };
-        for entry in &mut pending {
-            entry.log_retry(delay, deadline);
-        }
-        thread::sleep(delay);
-    }
-    Ok(pending.into_iter().filter_map(|entry| Some((entry.item, entry.result?.ok()?))).collect())
-}
-
-/// An item and the result of its last attempt; `None` before the first.
-struct Pending<K, V> {
-    item: K,
-    result: Option<Result<V, Error>>,
-    /// The message of the last warning, which is not repeated.
-    warned: String,
-}
-
-impl<K, V> Pending<K, V> {
-    fn new(item: K) -> Self {
-        Self { item, result: None, warned: String::new() }
-    }
-
-    /// Logs why the item is retried: as a warning if the reason is a new one.
-    fn log_retry(&mut self, delay: Duration, deadline: Deadline) {
-        let Some(Err(error)) = &self.result else { return };
-        let message = error.to_string();
-        let (delay, left) = (ShortDuration(delay), ShortDuration(deadline.remaining()));
-        if message == self.warned {
-            log_object!(
-                Level::Debug,
-                error.object(),
-                "{}: still failing; retrying in {delay}",
-                error.object()
-            );
-        } else {
-            log_object!(Level::Warn, error.object(), "{message}; retrying in {delay}, for up to {left}");
-            self.warned = message;
         }
     }
 }
@@ -244,21 +172,10 @@ impl TokenBucket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kube::config::Server;
-    use crate::object::{Kind, Namespace, ObjectRef};
-
-    fn error(cause: Cause) -> Error {
-        let namespace = Namespace::parse("prod").unwrap();
-        Error::new(&ObjectRef::new(Kind::Secret, namespace, "db").unwrap(), cause)
-    }
-
-    fn unavailable(retry_after: Option<Duration>) -> Error {
-        error(Cause::Unavailable { status: 429, message: String::new(), retry_after })
-    }
 
     #[test]
     fn delays_double_up_to_a_bound_and_are_jittered() {
-        let after = |failures| Backoff { failures, longest: Duration::from_secs(8) };
+        let after = |failures| Backoff { failures, ..Backoff::up_to(Duration::from_secs(8)) };
         let bounds: Vec<_> =
             [0, 1, 5, 6, 7, 40, u32::MAX].map(|failures| after(failures).bound().as_millis()).into();
         assert_eq!(bounds, [100, 200, 3200, 6400, 8000, 8000, 8000]);
@@ -268,60 +185,6 @@ mod tests {
         assert_eq!(backoff.failures, 15);
         backoff.reset();
         assert!(backoff.delay() <= FIRST_DELAY);
-    }
-
-    #[test]
-    fn only_items_that_failed_are_retried() {
-        let mut attempted = Vec::new();
-        let results = retry_until_done(
-            ["a", "b", "c"],
-            Deadline::after(Duration::from_secs(20)),
-            Error::is_final,
-            |item| {
-                attempted.push(*item);
-                if *item == "b" && attempted.len() < 5 { Err(unavailable(None)) } else { Ok(attempted.len()) }
-            },
-        );
-        assert_eq!(results.unwrap(), [("a", 1), ("b", 5), ("c", 3)]);
-        assert_eq!(attempted, ["a", "b", "c", "b", "b"]);
-    }
-
-    #[test]
-    fn a_final_error_ends_the_retries_after_its_round_and_all_errors_are_returned() {
-        let mut attempts = 0;
-        let errors =
-            retry_until_done(["a", "b"], Deadline::after(Duration::from_secs(20)), Error::is_final, |item| {
-                attempts += 1;
-                let refused = Cause::Refused { status: 400, message: String::new() };
-                Err::<(), _>(if *item == "a" { error(refused) } else { unavailable(None) })
-            });
-        assert_eq!((errors.unwrap_err().len(), attempts), (2, 2));
-    }
-
-    #[test]
-    fn a_retry_after_beyond_the_deadline_is_not_waited_for() {
-        let retry_after = Some(Duration::from_secs(3600));
-        let deadline = Deadline::after(Duration::from_secs(20));
-        let errors =
-            retry_until_done(["a"], deadline, Error::is_final, |_| Err::<(), _>(unavailable(retry_after)));
-        assert_eq!(errors.unwrap_err().len(), 1);
-    }
-
-    #[test]
-    fn the_error_of_an_earlier_attempt_outlives_an_exceeded_deadline() {
-        let mut attempts = 0;
-        let deadline = Deadline::after(Duration::from_millis(100));
-        let errors = retry_until_done(["a", "b"], deadline, Error::is_final, |_| {
-            attempts += 1;
-            let server = Server::parse("10.0.0.1", "443").unwrap();
-            Err::<(), _>(if attempts > 2 {
-                error(Cause::DeadlineExceeded { server })
-            } else {
-                unavailable(None)
-            })
-        });
-        let is_unavailable = |error: &Error| matches!(error.cause, Cause::Unavailable { .. });
-        assert!(attempts > 2 && errors.unwrap_err().iter().all(is_unavailable));
     }
 
     #[test]

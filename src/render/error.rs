@@ -1,5 +1,6 @@
 //! Why a credential cannot be rendered. Messages contain names of objects, keys and fields, never values.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::credential::{Conflict, CredentialName, FieldName, FieldNameError};
@@ -15,6 +16,17 @@ pub struct Errors(pub Vec<Error>);
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         list_errors(f, &self.0)
+    }
+}
+
+impl Errors {
+    /// For each credential that cannot be rendered, all of its errors as one message.
+    pub(crate) fn by_credential(&self) -> BTreeMap<String, String> {
+        let mut messages = BTreeMap::<_, Vec<_>>::new();
+        for error in &self.0 {
+            messages.entry(error.credential.to_string()).or_default().push(error.to_string());
+        }
+        messages.into_iter().map(|(name, errors)| (name, errors.join("\n  "))).collect::<BTreeMap<_, _>>()
     }
 }
 

@@ -7,6 +7,7 @@ mod template;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::iter::Sum;
 
 pub(crate) use error::{Error, Errors, Problem};
 pub use fields::Sources;
@@ -37,12 +38,47 @@ pub struct Rendered<'a> {
     pub(crate) credentials: usize,
 }
 
+/// The size of a bundle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    bytes: usize,
+    files: usize,
+}
+
+impl Size {
+    pub(crate) fn of(bundle: &Bundle) -> Self {
+        let bytes = bundle.values().map(|file| file.content.expose().len()).sum();
+        Self { bytes, files: bundle.len() }
+    }
+}
+
+impl Sum for Size {
+    fn sum<I: Iterator<Item = Self>>(sizes: I) -> Self {
+        sizes.fold(Self::default(), |sum, size| Self {
+            bytes: sum.bytes.saturating_add(size.bytes),
+            files: sum.files.saturating_add(size.files),
+        })
+    }
+}
+
 /// Renders every credential.
 ///
 /// # Errors
 /// Every reason why a credential cannot be rendered from these sources.
 pub fn render<'a>(credentials: &'a [Credential], sources: &'a Sources) -> Result<Rendered<'a>, Errors> {
-    render_with(credentials, sources, None)
+    render_with(credentials, sources, None, Size::default())
+}
+
+/// Renders credentials beside files that already take `taken` of the limits.
+///
+/// # Errors
+/// As [`render`].
+pub(crate) fn render_beside<'a>(
+    taken: Size,
+    credentials: &'a [Credential],
+    sources: &'a Sources,
+) -> Result<Rendered<'a>, Errors> {
+    render_with(credentials, sources, None, taken)
 }
 
 /// Renders every credential with each value replaced, so that the output can be shown.
@@ -54,19 +90,20 @@ pub(crate) fn render_redacted<'a>(
     sources: &'a Sources,
     placeholder: &str,
 ) -> Result<Rendered<'a>, Errors> {
-    render_with(credentials, sources, Some(&placeholder.into()))
+    render_with(credentials, sources, Some(&placeholder.into()), Size::default())
 }
 
 fn render_with<'a>(
     credentials: &'a [Credential],
     sources: &'a Sources,
     placeholder: Option<&SecretBytes>,
+    taken: Size,
 ) -> Result<Rendered<'a>, Errors> {
     let mut bundle = Bundle::new();
     let mut claims = PathClaims::default();
     let mut errors = Vec::new();
     let mut rendered = 0;
-    let mut size = 0;
+    let mut size = taken.bytes;
     for credential in credentials {
         let files = match files(credential, sources, placeholder) {
             Ok(Some(files)) => files,
@@ -89,7 +126,7 @@ fn render_with<'a>(
                 Err(conflict) => errors.push(Error::new(&credential.name, conflict.into())),
             }
         }
-        let too_large = match (size > BUNDLE_LIMIT, bundle.len() > FILE_LIMIT) {
+        let too_large = match (size > BUNDLE_LIMIT, taken.files + bundle.len() > FILE_LIMIT) {
             (false, false) => continue,
             (true, _) => Problem::TooLarge { limit: BUNDLE_LIMIT, unit: "bytes" },
             (false, true) => Problem::TooLarge { limit: FILE_LIMIT, unit: "files" },

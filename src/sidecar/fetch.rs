@@ -1,150 +1,132 @@
-//! Reads objects, and edited annotations with the objects that they newly name. With several clusters, each cluster's objects are
-//! read on a thread of their own, so that a cluster that does not answer delays its own credentials only. The thread ends with
-//! its batch: an idle sidecar has none.
+//! Reads objects and annotations in the background. Each result is an event of its own, so that an object that does not answer
+//! delays no other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::credential::Credential;
 use crate::kube::config::registry::Clusters;
 use crate::kube::{Deadline, Error, Object};
 use crate::object::{ClusterRef, ObjectRef};
-use crate::sidecar::event::{AnnotationsUpdate, Event, FetchBatch, Fetched, NewSpec};
-use crate::sidecar::{self, Settings};
-use crate::sync::{self, Need};
+use crate::sidecar::controller::{AnnotationsFailure, Event, ReadAnnotations};
+use crate::sync;
 use crate::telemetry::{Health, Heartbeat, Reason};
-use crate::thread::spawn;
+use crate::thread::pool::{Lane, Pool};
 
+/// The most reads of one cluster at the same time. Those of objects whose last read failed take at most half of them.
+const CONCURRENT_READS: usize = 16;
 /// For reading the annotations once.
 const ANNOTATIONS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An object to read.
-#[derive(Clone)]
-pub(crate) struct FetchRequest {
-    pub(crate) object: ObjectRef,
-    /// When its change was noticed; `None` if it is read for another reason.
-    pub(crate) noticed: Option<Instant>,
+pub(crate) struct Fetcher {
+    reader: Reader,
+    /// The threads of each cluster, and how many reads are queued or under way.
+    pools: BTreeMap<ClusterRef, (Pool, Arc<AtomicUsize>)>,
 }
 
+/// What each read needs.
 #[derive(Clone)]
-pub(crate) struct Fetcher {
-    pub(crate) clusters: Arc<Clusters>,
-    /// For one object.
-    pub(crate) timeout: Duration,
-    pub(crate) health: Arc<Health>,
-    pub(crate) events: SyncSender<Event>,
+struct Reader {
+    clusters: Arc<Clusters>,
+    settings: Arc<sync::Settings>,
+    health: Arc<Health>,
+    events: SyncSender<Event>,
 }
 
 impl Fetcher {
-    /// Reads these objects of one cluster in the background, and sends the batch when all are read. With the local
-    /// cluster alone, reads them inline and returns the batch, which saves two thread switches.
+    pub(crate) fn new(
+        clusters: Arc<Clusters>,
+        settings: Arc<sync::Settings>,
+        health: Arc<Health>,
+        events: SyncSender<Event>,
+    ) -> Self {
+        Self { reader: Reader { clusters, settings, health, events }, pools: BTreeMap::new() }
+    }
+
+    /// Reads an object, and sends an [`Event::Read`]. `is_retry` means that its last read failed.
     ///
     /// # Errors
-    /// If the thread cannot be started.
-    pub(crate) fn start(
-        &self,
+    /// If a thread cannot be started.
+    pub(crate) fn read(&mut self, object: ObjectRef, read: u64, is_retry: bool) -> io::Result<()> {
+        let (name, cluster) = (format!("read of {object}"), object.cluster.clone());
+        let lane = if is_retry { Lane::Suspect } else { Lane::Regular };
+        self.start(cluster, lane, name, move |reader, heartbeat| {
+            let result = reader.object(&object, heartbeat);
+            Event::Read { object, read, result }
+        })
+    }
+
+    /// Reads and parses the annotations, and sends an [`Event::AnnotationsRead`].
+    ///
+    /// # Errors
+    /// If a thread cannot be started.
+    pub(crate) fn read_annotations(&mut self, read: u64) -> io::Result<()> {
+        let name = "read of the annotations".to_owned();
+        self.start(ClusterRef::Local, Lane::Regular, name, move |reader, heartbeat| {
+            let timeout = ANNOTATIONS_TIMEOUT;
+            heartbeat.beat(timeout.saturating_add(reader.clusters.own().plugin_timeout()));
+            let found = sync::read_annotations(&reader.settings, &reader.clusters, Deadline::after(timeout));
+            let result = found.map(|found| ReadAnnotations {
+                result: sync::parse(&reader.settings, &found.data),
+                version: found.version,
+            });
+            Event::AnnotationsRead { read, result: result.map_err(|error| failure(&error)) }
+        })
+    }
+
+    fn start(
+        &mut self,
         cluster: ClusterRef,
-        requests: Vec<FetchRequest>,
-        heartbeat: &Heartbeat,
-    ) -> io::Result<Option<FetchBatch>> {
-        if self.clusters.others().is_empty() {
-            return Ok(Some(self.fetch(cluster, requests, heartbeat)));
-        }
-        let fetcher = self.clone();
-        let heartbeat = self.health.heartbeat(&match cluster.id() {
-            Some(id) => format!("reads of cluster {id}"),
-            None => "reads".to_owned(),
-        });
+        lane: Lane,
+        name: String,
+        run: impl FnOnce(&Reader, &Heartbeat) -> Event + Send + 'static,
+    ) -> io::Result<()> {
+        let reader = self.reader.clone();
+        let (pool, pending) = self
+            .pools
+            .entry(cluster.clone())
+            .or_insert_with(|| (Pool::new(CONCURRENT_READS), Arc::default()));
+        pending.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::clone(pending);
         let run = move || {
-            let batch = fetcher.fetch(cluster, requests, &heartbeat);
+            let heartbeat = reader.health.heartbeat(&name);
+            let event = run(&reader, &heartbeat);
+            // The watches have connections of their own, and may make further reads needless for months.
+            if shared.fetch_sub(1, Ordering::Relaxed) == 1
+                && let Ok(client) = reader.clusters.client(&cluster)
+            {
+                client.close_idle_connections();
+            }
             // A full queue may block this thread for as long as the controller takes: that is the controller's heartbeat.
             drop(heartbeat);
             // Fails only when the sidecar is about to exit.
-            let _ = fetcher.events.send(Event::Fetched(batch));
+            let _ = reader.events.send(event);
         };
-        spawn("read", run).map(|_| None)
-    }
-
-    fn fetch(&self, cluster: ClusterRef, requests: Vec<FetchRequest>, heartbeat: &Heartbeat) -> FetchBatch {
-        let fetch = |FetchRequest { object, noticed }| {
-            let started = Instant::now();
-            let result = self.object(&object, heartbeat);
-            Fetched { object, noticed, started, result }
-        };
-        FetchBatch { cluster, results: requests.into_iter().map(fetch).collect() }
-    }
-
-    /// Reads one object. The first request to a cluster may have to create its client and run its exec plugin.
-    pub(crate) fn object(&self, object: &ObjectRef, heartbeat: &Heartbeat) -> Result<Object, Error> {
-        heartbeat.beat(self.timeout);
-        let client = self.clusters.client(&object.cluster);
-        let client = client.map_err(|cause| Error::new(object, cause))?;
-        heartbeat.beat(self.timeout.saturating_mul(2).saturating_add(client.plugin_timeout()));
-        client.object(object, Deadline::after(self.timeout))
+        pool.submit(lane, Box::new(run)).inspect_err(|_| {
+            pending.fetch_sub(1, Ordering::Relaxed);
+        })
     }
 }
 
-/// Reads edited annotations and the objects that they newly name, in the background, so that an object that cannot be read does
-/// not delay a rotation. Sends an [`AnnotationsUpdate`]. `current` are the credentials before the edit;
-/// `held` are the objects that need not be read again.
-///
-/// # Errors
-/// If the thread cannot be started.
-pub(crate) fn reload_annotations(
-    fetcher: &Fetcher,
-    settings: &Arc<Settings>,
-    current: &Arc<Vec<Credential>>,
-    held: BTreeSet<ObjectRef>,
-) -> io::Result<()> {
-    let (fetcher, settings, current) = (fetcher.clone(), Arc::clone(settings), Arc::clone(current));
-    let heartbeat = fetcher.health.heartbeat("annotations");
-    let run = move || {
-        heartbeat.beat(ANNOTATIONS_TIMEOUT.saturating_add(fetcher.clusters.own().plugin_timeout()));
-        let deadline = Deadline::after(ANNOTATIONS_TIMEOUT);
-        let update = match sync::credentials(&settings.sync, &fetcher.clusters, deadline) {
-            Ok(credentials) if credentials == *current => AnnotationsUpdate::Unchanged,
-            Ok(credentials) => fetch_new(&fetcher, credentials, &held, &heartbeat),
-            Err(sync::Error::Unread { errors, .. }) => AnnotationsUpdate::Failed {
-                reason: sidecar::reason(&errors),
-                message: sidecar::join(&errors),
-                is_final: false,
-            },
-            Err(error) => AnnotationsUpdate::Failed {
-                reason: Reason::Annotations,
-                message: error.to_string(),
-                is_final: true,
-            },
-        };
-        // As in `Fetcher::start`.
-        drop(heartbeat);
-        let _ = fetcher.events.send(Event::Reloaded(Box::new(update)));
+impl Reader {
+    /// The first request to a cluster may have to create its client and run its exec plugin.
+    fn object(&self, object: &ObjectRef, heartbeat: &Heartbeat) -> Result<Object, Error> {
+        let timeout = self.settings.timeout;
+        heartbeat.beat(timeout);
+        let client = self.clusters.client(&object.cluster).map_err(|cause| Error::new(object, cause))?;
+        heartbeat.beat(timeout.saturating_mul(2).saturating_add(client.plugin_timeout()));
+        client.object(object, Deadline::after(timeout))
+    }
+}
+
+fn failure(error: &sync::Error) -> AnnotationsFailure {
+    let message = error.to_string();
+    let sync::Error::Unread { errors, .. } = error else {
+        return AnnotationsFailure { reason: Reason::Annotations, message, retry_after: None };
     };
-    spawn("annotations", run).map(drop)
-}
-
-fn fetch_new(
-    fetcher: &Fetcher,
-    credentials: Vec<Credential>,
-    held: &BTreeSet<ObjectRef>,
-    heartbeat: &Heartbeat,
-) -> AnnotationsUpdate {
-    let mut fetched = BTreeMap::new();
-    for (object, need) in sync::objects(&credentials) {
-        if held.contains(object) {
-            continue;
-        }
-        let found = match fetcher.object(object, heartbeat) {
-            Ok(found) => Some(found),
-            Err(error) if need == Need::Optional && error.is_not_found() => None,
-            Err(error) => {
-                let reason = Reason::from(&error);
-                return AnnotationsUpdate::Failed { reason, message: error.to_string(), is_final: false };
-            }
-        };
-        fetched.insert(object.clone(), found);
-    }
-    AnnotationsUpdate::Edited(NewSpec { credentials, fetched })
+    let reason = errors.first().map_or(Reason::ApiUnreachable, Reason::from);
+    AnnotationsFailure { reason, message, retry_after: errors.iter().filter_map(Error::retry_after).max() }
 }

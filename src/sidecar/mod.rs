@@ -1,15 +1,12 @@
 //! The long-running mode: keeps the files current while their sources change.
 //!
-//! A watch thread per source reports changes. The main loop (`controller`) reads the changed objects, renders and publishes with the
-//! code of `init`. With several clusters, each cluster's objects are read in the background (`fetch`). `source_store` has the last
-//! content of each source: a source that cannot be read keeps it, and delays no other source.
+//! [`controller`] decides, as a pure state machine. [`shell`] executes: it has the queue of events, the clock, the volume, and the
+//! threads that read ([`fetch`]), watch ([`watcher`]) and notify ([`notify`]).
 
 mod controller;
-mod event;
 mod fetch;
 pub(crate) mod notify;
-mod source_store;
-mod status;
+mod shell;
 mod watcher;
 
 use std::path::PathBuf;
@@ -21,20 +18,18 @@ use log::warn;
 
 use crate::credential::Credential;
 use crate::kube::config::registry::Clusters;
-use crate::kube::{self, Deadline};
+use crate::kube::{self, Backoff, Deadline};
 use crate::object::ObjectRef;
-use crate::sidecar::controller::Controller;
-use crate::sidecar::event::RetryTimer;
-use crate::sidecar::fetch::Fetcher;
-use crate::sidecar::status::StatusReporter;
+use crate::sidecar::controller::{MAX_DELAY, MAX_RETRY_AFTER};
+use crate::sidecar::shell::Shell;
 use crate::sync::{self, Error};
 use crate::telemetry::events::Events;
-use crate::telemetry::{Component, Health, Heartbeat, Reason};
+use crate::telemetry::{Component, Health, Heartbeat, Moment, Reason};
 use crate::volume::Volume;
 
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) sync: sync::Settings,
+    pub(crate) sync: Arc<sync::Settings>,
     /// The directory to write.
     pub(crate) volume: PathBuf,
     /// How long to keep a superseded version.
@@ -95,65 +90,48 @@ pub(crate) enum OnDelete {
 /// A volume that cannot be opened, or wrong annotations. All other failures are retried.
 pub(crate) fn run(settings: Settings, clusters: Clusters, health: &Arc<Health>) -> Result<Exit, Error> {
     let volume = Volume::open(&settings.volume, settings.grace)?;
-    let (settings, clusters) = (Arc::new(settings), Arc::new(clusters));
-    let events = match settings.events.clone() {
+    let clusters = Arc::new(clusters);
+    let recorder = match settings.events.clone() {
         Some(EventTarget { pod, uid }) => {
             Events::start(clusters.own(), pod, uid, settings.sync.timeout, Arc::clone(health))
         }
         None => Events::off(Arc::clone(health)),
     };
-    let (sender, queue) = event::queue();
-    let status =
-        Arc::new(StatusReporter::new(Arc::clone(health), events, settings.stale_after, sender.clone()));
     let heartbeat = health.heartbeat("main loop");
-    let credentials = credentials(&settings.sync, &clusters, &status, &heartbeat)?;
+    let credentials = first_credentials(&settings.sync, &clusters, health, &recorder, &heartbeat)?;
     if settings.exit_on_change.is_some()
         && let Some(credential) = credentials.iter().find(|credential| credential.on_change.is_some())
     {
         let name = &credential.name;
         warn!(credential:% = name; "credential {name}: ignoring .on-change, because --exit-on-change ends podcreds after a rotation");
     }
-    let fetcher =
-        Fetcher { clusters, timeout: settings.sync.timeout, health: Arc::clone(health), events: sender };
-    let mut controller = Controller::start(settings, fetcher, status, heartbeat, queue, volume, credentials);
-    loop {
-        if let Some(exit) = controller.run_once() {
-            return Ok(exit);
-        }
-    }
+    Shell::new(settings, &clusters, Arc::clone(health), heartbeat, recorder, volume).run(credentials)
 }
 
-/// Reads the pod's annotations. Retries until it succeeds.
-fn credentials(
+/// Reads the pod's annotations at the start. Retries until it succeeds.
+fn first_credentials(
     settings: &sync::Settings,
     clusters: &Clusters,
-    status: &StatusReporter,
+    health: &Health,
+    recorder: &Events,
     heartbeat: &Heartbeat,
 ) -> Result<Vec<Credential>, Error> {
-    let mut timer = RetryTimer::due();
+    let mut backoff = Backoff::up_to(MAX_DELAY);
     loop {
         heartbeat.beat(settings.timeout.saturating_add(clusters.own().plugin_timeout()));
-        match sync::credentials(settings, clusters, Deadline::after(settings.timeout)) {
-            Err(Error::Unread { errors, .. }) => {
-                let message = format!("{}; retrying", join(&errors));
-                status.failing(Component::Annotations, reason(&errors), &message);
-                let retry_after = errors.iter().filter_map(kube::Error::retry_after).max();
-                let delay = timer.failed(retry_after.unwrap_or_default());
-                heartbeat.beat(delay);
-                sleep(delay);
-            }
-            result => {
-                status.healthy(&Component::Annotations);
-                return result;
-            }
-        }
+        let found = sync::credentials(settings, clusters, Deadline::after(settings.timeout));
+        let Err(Error::Unread { errors, .. }) = &found else {
+            health.status().healthy(&Component::Annotations);
+            return found;
+        };
+        let reason = errors.first().map_or(Reason::ApiUnreachable, Reason::from);
+        let message: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        let message = format!("{}; retrying", message.join("\n  "));
+        health.status().failing(Moment::now(), Component::Annotations, reason, &message);
+        shell::report_all(&health.status().take_reports(), recorder);
+        let retry_after = errors.iter().filter_map(kube::Error::retry_after).max().unwrap_or_default();
+        let delay = backoff.delay().max(retry_after.min(MAX_RETRY_AFTER));
+        heartbeat.beat(delay);
+        sleep(delay);
     }
-}
-
-fn reason(errors: &[kube::Error]) -> Reason {
-    errors.first().map_or(Reason::ApiUnreachable, Reason::from)
-}
-
-fn join(errors: &[kube::Error]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
 }

@@ -28,6 +28,11 @@ pub(crate) struct Histogram {
 }
 
 impl Histogram {
+    #[cfg(test)]
+    pub(crate) fn sum(&self) -> Duration {
+        self.sum
+    }
+
     pub(crate) fn observe(&mut self, time: Duration) {
         for (bucket, bound) in self.buckets.iter_mut().zip(BUCKETS) {
             *bucket += u64::from(time.as_secs_f64() <= bound);
@@ -40,7 +45,7 @@ impl Histogram {
 /// Formats all metrics.
 pub(crate) fn write(health: &Health) -> String {
     let clusters: Vec<_> = health.clusters.iter().map(|it| (it, it.requests.counts())).collect();
-    let state = health.state();
+    let state = health.status();
     let mut text = Text(String::with_capacity(4096));
 
     text.family("podcreds_build_info", "gauge", "The version of podcreds; always 1.");
@@ -48,6 +53,12 @@ pub(crate) fn write(health: &Health) -> String {
 
     text.family("podcreds_stale_since_timestamp_seconds", "gauge", "Unix time at which the oldest ongoing failure began, or at which the sidecar started while no files are written yet; 0 while the files are current.");
     text.sample("podcreds_stale_since_timestamp_seconds", timestamp(state.stale_since()));
+
+    let family = "podcreds_credential_stale_since_timestamp_seconds";
+    text.family(family, "gauge", "Unix time at which the oldest ongoing failure of one of the credential's sources, or to render it, began; 0 while it is current.");
+    for (credential, since) in state.credentials_stale_since() {
+        text.sample_with(family, "credential", credential, timestamp(since));
+    }
 
     // With the local cluster alone, the gauge above is its own.
     if clusters.len() > 1 {
@@ -321,7 +332,7 @@ mod tests {
 
     #[test]
     fn every_sample_follows_its_help_and_type() {
-        let text = write(&Health::new(vec![Cluster::default()]));
+        let text = write(&Health::new(vec![Cluster::default()], Duration::ZERO));
         assert!(text.ends_with('\n'));
         let mut family = "";
         let mut lines = text.lines();
@@ -353,10 +364,12 @@ mod tests {
             Cluster::default(),
             Cluster { id: ClusterRef::Named(hub.clone()), labels, requests: Arc::default() },
         ];
-        let health = Health::new(clusters);
-        health.unchanged();
+        let health = Health::new(clusters, Duration::ZERO);
+        let now = Moment::now();
+        health.status().set_waiting(BTreeMap::new());
         let secret = ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), "db").unwrap();
-        health.failing(Component::Source(secret.in_cluster(ClusterRef::Named(hub))), Reason::ApiUnreachable);
+        let source = Component::Source(secret.in_cluster(ClusterRef::Named(hub)));
+        health.status().failing(now, source, Reason::ApiUnreachable, "test");
         let text = write(&health);
         let samples = samples(&text);
         assert_eq!(samples["podcreds_cluster_info{cluster=\"\"}"], 1.0);
@@ -371,10 +384,36 @@ mod tests {
     }
 
     #[test]
+    fn each_credential_has_its_own_timestamp() {
+        let health = Health::new(Vec::new(), Duration::ZERO);
+        let secret =
+            |name: &str| ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), name).unwrap();
+        let named = [("cache", secret("redis")), ("db", secret("postgres")), ("mail", secret("smtp"))];
+        let named = named.map(|(name, object)| (name.to_owned(), [object].into())).into();
+        let now = Moment::now();
+        let mut status = health.status();
+        status.set_credentials(named);
+        status.set_waiting(BTreeMap::new());
+        status.failing(now, Component::Watch(secret("postgres")), Reason::ApiUnreachable, "test");
+        status.failing(now, Component::Credential("mail".to_owned()), Reason::Render, "test");
+        drop(status);
+        let text = write(&health);
+        let since = |name: &str| {
+            samples(&text)[format!(
+                "podcreds_credential_stale_since_timestamp_seconds{{credential=\"{name}\"}}"
+            )
+            .as_str()]
+        };
+        assert_eq!(since("cache"), 0.0);
+        assert!(since("db") > 1.7e9 && since("mail") > 1.7e9, "{text}");
+    }
+
+    #[test]
     fn a_source_that_cannot_be_read_is_a_failure_but_no_attempt_to_publish() {
-        let health = Health::new(vec![Cluster::default()]);
+        let health = Health::new(vec![Cluster::default()], Duration::ZERO);
         let secret = ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), "db").unwrap();
-        health.failing(Component::Source(secret), Reason::ApiRefused);
+        let source = Component::Source(secret);
+        health.status().failing(Moment::now(), source, Reason::ApiRefused, "test");
         let text = write(&health);
         let samples = samples(&text);
         assert_eq!(samples["podcreds_failures_total{reason=\"api_refused\"}"], 1.0);
@@ -387,18 +426,23 @@ mod tests {
 
     #[test]
     fn counters_count() {
-        let health = Health::new(vec![Cluster::default()]);
-        health.failing(Component::Bundle, Reason::Render);
-        health.publish_failed();
-        health.published(Duration::from_secs(3), false);
-        health.published(Duration::from_millis(20), true);
-        health.published(Duration::from_secs(100), true);
-        health.unchanged();
-        health.count_watch_restart();
-        health.notify_failed("test");
-        health.notify_failed("test");
-        health.notified("test");
-        health.count_event(true);
+        let health = Health::new(vec![Cluster::default()], Duration::ZERO);
+        let now = Moment::now();
+        let credential = Component::Credential("db".to_owned());
+        let mut status = health.status();
+        status.publish_failed(now, credential.clone(), Reason::Render, "test");
+        status.published(now, None, "test");
+        status.published(now, Some(Duration::from_millis(20)), "test");
+        status.published(now, Some(Duration::from_secs(100)), "test");
+        status.unchanged(now);
+        status.healthy(&credential);
+        status.set_waiting(BTreeMap::new());
+        status.watch_restarted();
+        status.notify_failed(now, "test");
+        status.notify_failed(now, "test");
+        status.notified("test");
+        status.events.count(true);
+        drop(status);
         let text = write(&health);
         let samples = samples(&text);
         for (name, value) in [
@@ -429,8 +473,8 @@ mod tests {
 
     #[test]
     fn timestamps_do_not_move_while_a_failure_holds() {
-        let health = Health::new(vec![Cluster::default()]);
-        health.notify_failed("test");
+        let health = Health::new(vec![Cluster::default()], Duration::ZERO);
+        health.status().notify_failed(Moment::now(), "test");
         let names = [
             "podcreds_stale_since_timestamp_seconds",
             "podcreds_notification_pending_since_timestamp_seconds",
@@ -448,7 +492,7 @@ mod tests {
 
     #[test]
     fn the_process_metrics_are_there() {
-        let text = write(&Health::new(Vec::new()));
+        let text = write(&Health::new(Vec::new(), Duration::ZERO));
         let samples = samples(&text);
         for name in ["cpu_seconds_total", "open_fds", "max_fds", "virtual_memory_bytes", "threads"] {
             assert!(samples[format!("process_{name}").as_str()] >= 0.0, "{name}");

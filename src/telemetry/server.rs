@@ -285,7 +285,7 @@ fn route(method: &str, path: &str, health: &Health) -> Vec<u8> {
     }
     let (status, kind, body) = match path {
         "/metrics" => ("200 OK", EXPOSITION, metrics::write(health)),
-        "/readyz" if health.is_ready() => ("200 OK", PLAIN, "ready\n".to_owned()),
+        "/readyz" if health.status().ready => ("200 OK", PLAIN, "ready\n".to_owned()),
         "/readyz" => ("503 Service Unavailable", PLAIN, not_ready(health)),
         _ => match health.stalled().as_slice() {
             [] => ("200 OK", PLAIN, "alive\n".to_owned()),
@@ -305,13 +305,12 @@ fn respond(status: &str, kind: &str, more: &str, body: &str, only_head: bool) ->
     .into_bytes()
 }
 
-/// Why the sidecar is not ready: names of objects, never their content.
+/// Why the sidecar is not ready: names of credentials and objects, never their content.
 fn not_ready(health: &Health) -> String {
-    let pending: Vec<_> = health.pending_sources().iter().map(ToString::to_string).collect();
-    match pending.as_slice() {
-        [] => "the first files are not written yet\n".to_owned(),
-        pending => format!("the first files are not written yet: waiting for {}\n", pending.join(", ")),
-    }
+    let status = health.status();
+    let waiting =
+        status.waiting().iter().map(|(credential, reason)| format!("credential {credential}: {reason}\n"));
+    format!("these credentials have no files yet:\n{}", waiting.collect::<String>())
 }
 
 #[cfg(test)]
@@ -338,7 +337,7 @@ mod tests {
 
     #[test]
     fn each_request_gets_its_status() {
-        let health = Health::new(Vec::new());
+        let health = Health::new(Vec::new(), Duration::ZERO);
         let long = "x".repeat(HEADER_LIMIT);
         for (received, status) in [
             ("GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", "200"),
@@ -369,7 +368,7 @@ mod tests {
 
     #[test]
     fn head_has_the_content_length_of_get() {
-        let health = Health::new(Vec::new());
+        let health = Health::new(Vec::new(), Duration::ZERO);
         let of = |method| ask(&health, &format!("{method} /healthz HTTP/1.1\r\n\r\n")).unwrap();
         assert!(of("GET").ends_with("\r\n\r\nalive\n") && of("GET").contains("Content-Length: 6\r\n"));
         assert!(of("HEAD").ends_with("\r\n\r\n") && of("HEAD").contains("Content-Length: 6\r\n"));
@@ -377,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_stalled_loop_fails_healthz_and_livez_and_is_named() {
-        let health = Health::new(Vec::new());
+        let health = Health::new(Vec::new(), Duration::ZERO);
         let heartbeat = health.heartbeat("main loop");
         let asked = |path: &str| ask(&health, &format!("GET {path} HTTP/1.1\r\n\r\n")).unwrap();
         assert!(["/healthz", "/livez"].iter().all(|path| asked(path).starts_with("HTTP/1.1 200 ")));

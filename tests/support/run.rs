@@ -37,17 +37,20 @@ pub(crate) fn poll_until(within: Duration, what: &str, condition: impl FnMut() -
 }
 
 /// Like [`poll_until`], for conditions that are expensive to check.
-pub(crate) fn poll_every(
-    interval: Duration,
-    within: Duration,
-    what: &str,
-    mut condition: impl FnMut() -> bool,
-) {
+pub(crate) fn poll_every(interval: Duration, within: Duration, what: &str, condition: impl FnMut() -> bool) {
+    assert!(holds_within(interval, within, condition), "not within {within:?}: {what}");
+}
+
+/// Checks the condition until it holds. Returns whether it did `within` the time.
+fn holds_within(interval: Duration, within: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + within;
     while !condition() {
-        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        if Instant::now() >= deadline {
+            return false;
+        }
         thread::sleep(interval);
     }
+    true
 }
 
 /// The processor time that a process has used so far, including its finished threads.
@@ -60,6 +63,14 @@ pub(crate) fn cpu_time(pid: u32) -> Duration {
     let fields: Vec<_> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
     let ticks: u32 = fields[14 - 3..=15 - 3].iter().map(|field| field.parse::<u32>().unwrap()).sum();
     TICK * ticks
+}
+
+/// The most memory that a process has had resident so far, in bytes.
+pub(crate) fn peak_memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process exists");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux reports it");
+    let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kibibytes * 1024
 }
 
 /// How a process ended and what it printed.
@@ -120,6 +131,16 @@ impl Running {
     /// The standard error so far.
     pub(crate) fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()
+    }
+
+    /// Waits until `condition` holds.
+    ///
+    /// # Panics
+    /// If it does not hold `within` the time. The message contains `what` and the standard error.
+    #[track_caller]
+    pub(crate) fn poll_until(&self, within: Duration, what: &str, condition: impl FnMut() -> bool) {
+        let holds = holds_within(PAUSE, within, condition);
+        assert!(holds, "not within {within:?}: {what}; log:\n{}", self.stderr());
     }
 
     /// Whether the process is still running.

@@ -16,8 +16,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// Processor time allowed without work, as a share of the elapsed time: clock ticks are coarse, and threads wake only
 /// to wait again.
 const IDLE: f64 = 0.01;
-/// Processor time that any fault may cost once, such as reading a line of 1 MiB before it is rejected.
-const ONCE: Duration = Duration::from_millis(100);
+/// Processor time that any fault may cost once, such as reading a line of 4 MiB before it is rejected.
+const ONCE: Duration = Duration::from_millis(400);
 /// Processor time for one request to the API server by an unoptimized binary, including TLS handshake and logging.
 const PER_REQUEST: Duration = Duration::from_millis(10);
 /// Processor time for answering one scrape.

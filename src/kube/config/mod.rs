@@ -32,7 +32,7 @@ pub struct ClientConfig {
     pub identity: Identity,
     /// The forward proxy.
     pub proxy: Option<Proxy>,
-    /// The timeout of each phase of a request: sending it, the first byte of the response, the rest of it.
+    /// The timeout of each phase of a request: connecting, sending it, the first byte of the response, the rest of it.
     pub request_timeout: Duration,
     /// The client-side rate limit. `None` means no limit.
     pub limits: Option<Limits>,

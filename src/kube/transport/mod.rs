@@ -1,9 +1,12 @@
 //! Requests to an API server and the connections that carry them: TCP, CONNECT through a proxy if there is one (`proxy`), TLS on top
 //! (`tls`), and a timeout for each phase. `error` maps what fails.
 
+mod buffers;
 pub(crate) mod error;
 pub(crate) mod proxy;
+mod tcp;
 pub(crate) mod tls;
+mod tunnel;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,7 +15,7 @@ use rustls::pki_types::ServerName;
 use ureq::config::Config;
 use ureq::http::{self, Method, Response, Uri};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, TcpConnector};
+use ureq::unversioned::transport::{Connector, NextTimeout};
 use ureq::{Agent, AsSendBody, Body};
 
 pub(crate) use proxy::{Proxy, ProxyError, bypasses_proxy};
@@ -21,15 +24,13 @@ pub(crate) use tls::RootsError;
 
 use crate::kube::auth::client_cert::ClientCertificate;
 use crate::kube::config::{Server, TlsName};
+use crate::kube::transport::tcp::Tcp;
 use crate::kube::transport::tls::Tls;
+use crate::kube::transport::tunnel::Tunnel;
 
-/// The receive buffer of a connection: a TLS record.
-const INPUT_BUFFER: usize = 16 * 1024;
-/// The send buffer of a connection: a request with its token. ureq's default is 128 KiB, which a sidecar would hold per watch.
-const OUTPUT_BUFFER: usize = 8 * 1024;
-
-/// The timeout for TCP, proxy and TLS together.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most requests that are sent to an API server at the same time to read many objects. As many connections are kept for the
+/// next requests; ureq's default of 3 would close the others after each request.
+pub(crate) const MAX_CONNECTIONS: usize = 8;
 
 /// Appears in the API server's audit log.
 const USER_AGENT: &str = concat!("podcreds/", env!("CARGO_PKG_VERSION"));
@@ -60,6 +61,15 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Which connection a request takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connection {
+    /// An idle one, or a new one that later requests share.
+    Shared,
+    /// A new one of its own, which is closed after the response.
+    Own,
+}
+
 /// The timeouts of a request. `None` means no limit.
 pub(crate) struct Timeouts {
     /// The whole request and its response.
@@ -82,7 +92,7 @@ pub(crate) fn send<S: AsSendBody>(
         .configure_request(request?)
         .timeout_global(timeouts.global)
         .timeout_resolve(Some(timeouts.phase))
-        .timeout_connect(Some(CONNECT_TIMEOUT.min(timeouts.phase)))
+        .timeout_connect(Some(timeouts.phase))
         .timeout_send_request(Some(timeouts.phase))
         .timeout_send_body(Some(timeouts.phase))
         .timeout_recv_response(Some(timeouts.phase))
@@ -113,8 +123,14 @@ impl ConnectionParams {
         Self { server: server.authority(), name: name.map(|name| name.0.clone()), proxy }
     }
 
-    /// Builds an agent that verifies servers against `roots` (`None`: no verification) and presents `certificate`.
-    pub(crate) fn agent(&self, roots: Option<&Roots>, certificate: Option<&ClientCertificate>) -> Agent {
+    /// Prepares TLS that verifies servers against `roots` (`None`: no verification) and presents `certificate`. The agents of a client
+    /// share it.
+    pub(crate) fn tls(&self, roots: Option<&Roots>, certificate: Option<&ClientCertificate>) -> Tls {
+        Tls { server: self.server.clone(), name: self.name.clone(), config: tls::config(roots, certificate) }
+    }
+
+    /// Builds an agent, which holds the connections of its requests.
+    pub(crate) fn agent(&self, tls: &Tls, connection: Connection) -> Agent {
         let config = Agent::config_builder()
             .https_only(true)
             // By default ureq reads the proxy from the environment, which only the command line may do.
@@ -123,15 +139,13 @@ impl ConnectionParams {
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .user_agent(USER_AGENT)
-            .input_buffer_size(INPUT_BUFFER)
-            .output_buffer_size(OUTPUT_BUFFER)
+            .max_idle_connections(match connection {
+                Connection::Shared => MAX_CONNECTIONS,
+                Connection::Own => 0,
+            })
+            .max_idle_connections_per_host(MAX_CONNECTIONS)
             .build();
-        let tls = Tls {
-            server: self.server.clone(),
-            name: self.name.clone(),
-            config: tls::config(roots, certificate),
-        };
-        let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(tls);
+        let connector = ().chain(Tunnel::default()).chain(Tcp).chain(tls.clone());
         Agent::with_parts(config, connector, LiteralAddrResolver::default())
     }
 }

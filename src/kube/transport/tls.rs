@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -14,14 +15,19 @@ use rustls::{
 };
 use ureq::unversioned::transport::time::{Duration, Instant};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
+    Buffers, ConnectionDetails, Connector, Either, NextTimeout, Transport, TransportAdapter,
 };
 
 use crate::kube::auth::client_cert::{self, ClientCertificate, PemError};
 use crate::kube::reloading_file::{FileError, Reloading};
+use crate::kube::transport::buffers::TransientBuffers;
+
+/// The sessions that later connections may resume: those of the server and of the proxy, of which rustls keeps eight each. The
+/// default is room for 32 servers.
+const SESSIONS: usize = 16;
 
 /// Makes TLS connections to one server, and to the proxy in front of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tls {
     /// Host and port of the server, as in its URL.
     pub(crate) server: String,
@@ -46,10 +52,12 @@ pub(crate) fn config(
         }
         None => builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification)),
     };
-    Ok(Arc::new(match certificate {
+    let mut config = match certificate {
         Some(certificate) => builder.with_client_cert_resolver(certificate.resolver()),
         None => builder.with_no_client_auth(),
-    }))
+    };
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
+    Ok(Arc::new(config))
 }
 
 impl<In: Transport> Connector<In> for Tls {
@@ -96,9 +104,8 @@ impl Tls {
         let mut socket = TransportAdapter::new(transport, Arc::clone(&details.current_time));
         socket.set_timeout(left(details));
         connection.complete_io(&mut socket)?;
-        let (input, output) = (details.config.input_buffer_size(), details.config.output_buffer_size());
         let stream = StreamOwned::new(connection, socket);
-        Ok(Stream { buffers: LazyBuffers::new(input, output), stream })
+        Ok(Stream { buffers: TransientBuffers::default(), stream })
     }
 }
 
@@ -113,7 +120,7 @@ fn left(details: &ConnectionDetails<'_>) -> NextTimeout {
 
 /// A TLS connection.
 pub(crate) struct Stream {
-    buffers: LazyBuffers,
+    buffers: TransientBuffers,
     stream: StreamOwned<ClientConnection, TransportAdapter>,
 }
 
@@ -124,12 +131,33 @@ impl Transport for Stream {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         self.stream.sock.set_timeout(timeout);
-        Ok(self.stream.write_all(&self.buffers.output()[..amount])?)
+        let sent = self.stream.write_all(&self.buffers.output()[..amount]);
+        self.buffers.free_output();
+        Ok(sent?)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.stream.sock.set_timeout(timeout);
-        let count = self.stream.read(self.buffers.input_append_buf())?;
+        let StreamOwned { conn, sock } = &mut self.stream;
+        sock.set_timeout(timeout);
+        // The buffer is made when there is something to put into it.
+        let mut state = conn.process_new_packets().map_err(io::Error::other)?;
+        while state.plaintext_bytes_to_read() == 0 {
+            let count = conn.read_tls(sock)?;
+            state = conn.process_new_packets().map_err(|error| {
+                // Tells the peer what is wrong.
+                let _ = conn.write_tls(sock);
+                io::Error::other(error)
+            })?;
+            while conn.wants_write() {
+                conn.write_tls(sock)?;
+            }
+            if count == 0 || state.peer_has_closed() {
+                break;
+            }
+        }
+        self.buffers.reserve(state.plaintext_bytes_to_read().max(1));
+        // An end without close_notify is an error here.
+        let count = conn.reader().read(self.buffers.input_append_buf())?;
         self.buffers.input_appended(count);
         Ok(count > 0)
     }

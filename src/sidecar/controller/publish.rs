@@ -1,223 +1,222 @@
-//! Renders and publishes the sources, carries the files of an earlier run over where a source is not read yet, and notifies the
-//! applications of what changed.
+//! Publishing: what has changed is rendered and published, entry by entry, and what could not be is kept.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use log::info;
+use log::Level;
 
-use crate::credential::{Bundle, BundleFile, Credential};
-use crate::sidecar::controller::Controller;
-use crate::sidecar::notify::Notification;
-use crate::sidecar::{self, Exit};
-use crate::sync::{self, AnnotationSource, Error, PublishOutcome};
-use crate::telemetry::Reason;
-use crate::volume::{self, Published, Reader};
+use crate::credential::Credential;
+use crate::object::ObjectRef;
+use crate::sidecar::Exit;
+use crate::sidecar::controller::changes::ChangeSet;
+use crate::sidecar::controller::entries::{Batch, Files};
+use crate::sidecar::controller::timers::Timer;
+use crate::sidecar::controller::{Action, Controller, entries};
+use crate::telemetry::{Component, Moment, Reason, Status, Subject};
+use crate::volume::{self, Published};
+
+/// Debounce window: changes within it of each other are published together.
+const DEBOUNCE: Duration = Duration::from_millis(1);
+/// Maximum time to wait for further changes before publishing.
+const MAX_DEBOUNCE: Duration = Duration::from_millis(50);
 
 impl Controller {
-    /// Notifies the applications whose credentials have changed.
-    fn notify(&self, changes: &ChangeSet<'_>, version: String) {
-        let pod = match &self.settings.sync.annotations {
-            AnnotationSource::Pod { pod, .. } => Some(pod.name().to_owned()),
-            AnnotationSource::File(_) | AnnotationSource::Template { .. } => None,
-        };
-        let namespace = self.settings.sync.scope.namespace.to_string();
-        let notification = Notification { credentials: BTreeSet::new(), pod, namespace, version };
-        self.notifier.notify(changes.credentials(), &notification);
+    /// Schedules a publication after a change of content.
+    pub(crate) fn publish_soon(&mut self, now: Moment) {
+        let first = *self.noticed.get_or_insert(now.instant);
+        let at = (now.instant + DEBOUNCE).min(first + MAX_DEBOUNCE);
+        self.timers.set(Timer::Publish, at.max(now.instant));
     }
 
-    pub(crate) fn publish_if_due(&mut self) {
-        if !self.publish.is_due() {
+    /// Renders what has changed, and publishes what could be rendered.
+    pub(crate) fn publish(&mut self, now: Moment, status: &mut Status) {
+        if self.publishing.is_some() {
+            // The end of that publication schedules the next one.
             return;
         }
-        self.publish.begin();
-        // Writing files has no timeout of its own: a slow disk may take as long as a slow network.
-        self.heartbeat.beat(self.settings.sync.timeout);
-        let started = Instant::now();
-        let sources = self.store.sources();
-        let published = if self.store.is_complete() {
-            sync::publish(&self.credentials, sources, &self.volume)
-        } else {
-            let is_incomplete = |credential: &Credential| self.store.is_incomplete(credential);
-            match carry_over(&self.credentials, is_incomplete, &self.settings.volume) {
-                Ok(Some(CarryOver { ready, files, count })) => {
-                    let published = sync::publish_with(&ready, sources, files, &self.volume);
-                    published
-                        .map(|outcome| PublishOutcome { credentials: outcome.credentials + count, ..outcome })
-                }
-                // An application starts with all of its credentials or not at all. The next read makes publishing due again.
-                Ok(None) => return,
-                Err(error) => Err(error.into()),
+        let (mut batch, failures) = self.entries.render(&self.contents);
+        for (entry, errors) in &failures {
+            let broken = errors.by_credential();
+            for (credential, message) in &broken {
+                let message = format!("{message}; keeping its current files");
+                let component = Component::Credential(credential.clone());
+                status.publish_failed(now, component, Reason::Render, &message);
             }
-        };
-        match published {
-            Ok(outcome) => {
-                self.publish.succeeded();
-                self.log_omissions(&outcome);
-                match &outcome.published {
+            // The others of the entry are not updated either.
+            for credential in self.credentials.iter().filter(|it| entries::name(it) == *entry) {
+                let name = credential.name.to_string();
+                if !broken.contains_key(&name) {
+                    let broken = broken.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+                    let message =
+                        format!("credential {name}: shares {entry} with {broken}; keeping its current files");
+                    status.failing(now, Component::Credential(name), Reason::Render, &message);
+                }
+            }
+        }
+        if !self.has_published && !self.is_complete(&batch) {
+            // An application starts with all of its credentials or not at all.
+            return;
+        }
+        if batch.names.is_empty() && !self.has_removals {
+            // The next rotation does not count from a change that could not be rendered.
+            self.noticed = None;
+            return;
+        }
+        let mut kept = self.entries.names();
+        kept.retain(|name| !batch.names.contains(name));
+        self.entries.publishing(&batch);
+        let bundle = std::mem::take(&mut batch.bundle);
+        self.actions.push(Action::Publish { bundle, kept });
+        self.publishing = Some(batch);
+    }
+
+    /// Whether the batch has all entries.
+    fn is_complete(&self, batch: &Batch) -> bool {
+        self.entries.iter().all(|(name, _)| batch.names.contains(name))
+    }
+
+    pub(crate) fn on_published(
+        &mut self,
+        result: Result<Published, volume::Error>,
+        took: Duration,
+        now: Moment,
+        status: &mut Status,
+    ) {
+        let Some(batch) = self.publishing.take() else { return };
+        match result {
+            Ok(published) => {
+                self.publish_backoff.reset();
+                let is_first = !self.entries.are_current(&batch);
+                self.entries.published(&batch);
+                self.has_removals = false;
+                self.report_rendered(&batch, status);
+                match published {
                     Published::Swapped { version, changed } => {
-                        self.prune_at = Some(Instant::now() + self.settings.grace);
-                        self.exit = self.on_published(&outcome, version, changed.as_ref(), started);
+                        self.timers.set(Timer::Prune, now.instant + self.policy.grace);
+                        self.on_swapped(&batch, version, changed.as_ref(), took, now, status);
                     }
                     Published::Unchanged => {
-                        if !self.status.health.is_ready() {
-                            let path = self.settings.volume.display();
-                            info!("{path} is up to date, with {outcome}: nothing written");
+                        if is_first {
+                            let (path, files) = (self.policy.volume.display(), batch.summary());
+                            let message = format!("{path} is up to date, with {files}: nothing written");
+                            status.log(Level::Info, Subject::None, message);
                         }
-                        self.status.unchanged();
+                        status.unchanged(now);
                     }
                 }
+                self.has_published = true;
                 self.noticed = None;
+                if self.entries.iter().any(|(_, entry)| entry.is_dirty) {
+                    self.publish_soon(now);
+                }
             }
             Err(error) => {
-                let message = format!("{error}; keeping all current files, also those of other credentials");
-                self.status.publish_failed(reason(&error), &message);
-                match error {
-                    // Only a change of a source can help, and that makes publishing due again.
-                    Error::Render(_) => self.publish.succeeded(),
-                    _ => {
-                        self.publish.failed(Duration::ZERO);
-                    }
-                }
+                self.entries.not_published(&batch);
+                let message = format!("{error}; keeping the current files");
+                status.publish_failed(now, Component::Volume, Reason::Volume, &message);
+                self.timers.set(Timer::Publish, now.instant + self.publish_backoff.delay());
             }
         }
     }
 
-    /// Logs omissions that the last bundle did not have.
-    fn log_omissions(&mut self, outcome: &PublishOutcome) {
-        for (credential, omission) in outcome.omissions.difference(&self.omitted) {
-            info!(credential:% = credential; "{omission}");
+    /// Logs omissions that the volume did not have, and ends the failures of what was rendered.
+    fn report_rendered(&mut self, batch: &Batch, status: &mut Status) {
+        let published = |credential: &&Credential| batch.names.contains(&entries::name(credential));
+        for credential in self.credentials.iter().filter(published) {
+            let name = credential.name.to_string();
+            if status.healthy(&Component::Credential(name.clone())) {
+                let message = format!("credential {name} can be rendered again");
+                status.log(Level::Info, Subject::Credential(name), message);
+            }
         }
-        self.omitted.clone_from(&outcome.omissions);
+        for (credential, omission) in batch.omissions.difference(&self.omitted) {
+            status.log(Level::Info, Subject::Credential(credential.to_string()), omission.clone());
+        }
+        let rendered: BTreeSet<_> = self.credentials.iter().filter(published).map(|it| &it.name).collect();
+        self.omitted.retain(|(credential, _)| !rendered.contains(credential));
+        self.omitted.extend(batch.omissions.iter().cloned());
     }
 
-    /// Reports a new bundle. Notifies the applications whose files have changed, or returns the exit that replaces the
-    /// notification. After the first bundle neither happens, as no application has read any files before it.
-    fn on_published(
-        &self,
-        outcome: &PublishOutcome,
-        version: &str,
+    /// Reports new files. Notifies the applications whose files have changed, or ends the sidecar instead. After the first
+    /// files neither happens, as no application has read any files before them.
+    fn on_swapped(
+        &mut self,
+        batch: &Batch,
+        version: String,
         changed: Option<&BTreeSet<String>>,
-        started: Instant,
-    ) -> Option<Exit> {
-        let (path, took) = (self.settings.volume.display(), started.elapsed().as_millis());
-        let written = format!("wrote {outcome} to {path}");
-        let latency = self.noticed.unwrap_or(started).elapsed();
+        took: Duration,
+        now: Moment,
+        status: &mut Status,
+    ) {
+        let (path, took) = (self.policy.volume.display(), took.as_millis());
+        let written = format!("wrote {} to {path}", batch.summary());
+        let bundle = Subject::Bundle(version.clone());
         // Directories that were repaired, with unchanged files, are not a rotation.
         let Some(changed) = changed.filter(|changed| !changed.is_empty()) else {
-            info!(bundle = version; "{written} in {took} ms, as version {version}");
-            self.status.published(latency, false, &written);
-            return None;
+            status.log(Level::Info, bundle, format!("{written} in {took} ms, as version {version}"));
+            return status.published(now, None, &written);
         };
-        let is_cleared = |credential: &Credential| self.store.has_missing_source(credential);
+        let is_cleared = |credential: &Credential| {
+            credential.objects().any(|object| matches!(self.contents.get(object), Some(None)))
+        };
         let changes = ChangeSet::new(&self.credentials, changed, is_cleared);
-        info!(bundle = version; "{changes}: {written} in {took} ms, as version {version}");
-        self.status.published(latency, true, &changes.to_string());
-        match self.settings.exit_on_change {
-            Some(code) if changes.has_new_files() => Some(Exit { code, reason: changes.to_string() }),
-            _ => {
-                self.notify(&changes, version.to_owned());
-                None
+        status.log(Level::Info, bundle, format!("{changes}: {written} in {took} ms, as version {version}"));
+        let latency = self.noticed.map_or(Duration::ZERO, |noticed| now.instant.duration_since(noticed));
+        status.published(now, Some(latency), &changes.to_string());
+        self.actions.push(match self.policy.exit_on_change {
+            Some(code) if changes.has_new_files() => Action::Exit(Exit { code, reason: changes.to_string() }),
+            _ => Action::Notify { credentials: changes.credentials().cloned().collect(), version },
+        });
+    }
+
+    /// Finds the credentials that have no files yet. The sidecar is ready once there are none.
+    pub(crate) fn update_readiness(&mut self, status: &mut Status) {
+        if status.ready {
+            return;
+        }
+        let mut waiting = BTreeMap::new();
+        let (mut attempted, mut failing) = (true, false);
+        let being_written =
+            |name: &String| self.publishing.as_ref().is_some_and(|batch| batch.names.contains(name));
+        let cannot_write = status.message(&Component::Volume).is_some();
+        for (name, entry) in self.entries.iter() {
+            let unread: Vec<_> =
+                entry.objects().filter(|object| !self.contents.contains_key(object)).collect();
+            let is_attempted =
+                |object: &&ObjectRef| self.sources.get(*object).is_some_and(|source| source.attempted);
+            let all_attempted = unread.iter().all(is_attempted);
+            attempted &= all_attempted;
+            let has_files = match entry.files {
+                Files::None => false,
+                // What an earlier run has written counts once it is known that it cannot be replaced now.
+                Files::Earlier if unread.is_empty() => {
+                    cannot_write || !(entry.is_dirty || being_written(name))
+                }
+                Files::Earlier => all_attempted,
+                Files::Current => true,
+            };
+            if has_files {
+                continue;
+            }
+            for credential in &entry.credentials {
+                let name = credential.name.to_string();
+                let unread: Vec<_> = credential.objects().filter(|object| unread.contains(object)).collect();
+                let message = status.message(&Component::Credential(name.clone()));
+                failing |= message.is_some() || !unread.is_empty();
+                let reason = match unread.as_slice() {
+                    [] => message.unwrap_or("the files are not written yet").to_owned(),
+                    unread => unread.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                };
+                waiting.insert(name, reason);
             }
         }
-    }
-}
-
-fn reason(error: &Error) -> Reason {
-    match error {
-        Error::Unread { errors, .. } => sidecar::reason(errors),
-        Error::Volume(_) | Error::Output(_) => Reason::Volume,
-        _ => Reason::Render,
-    }
-}
-
-/// The files of an earlier run, for credentials whose sources have not been read since a restart. The other credentials stay
-/// current meanwhile.
-struct CarryOver {
-    /// The credentials that can be rendered.
-    ready: Vec<Credential>,
-    /// The current files of the other credentials.
-    files: Bundle,
-    /// Number of credentials with carried files.
-    count: usize,
-}
-
-/// Reads the files of incomplete credentials from the volume at `path`. Returns `None` if a required credential among them has no
-/// files from an earlier run, or if no credential is left to render.
-///
-/// # Errors
-/// If the volume cannot be read.
-fn carry_over(
-    credentials: &[Credential],
-    is_incomplete: impl Fn(&Credential) -> bool,
-    path: &Path,
-) -> Result<Option<CarryOver>, volume::Error> {
-    let Some(reader) = Reader::open(path)? else { return Ok(None) };
-    // A credential that adds to a file of an incomplete credential is carried over too: the file is rendered whole or not at all.
-    let shares_file = |credential: &Credential| {
-        credentials.iter().any(|other| other.path == credential.path && is_incomplete(other))
-    };
-    let (incomplete, ready): (Vec<_>, Vec<_>) =
-        credentials.iter().partition(|credential| shares_file(credential));
-    if ready.is_empty() {
-        return Ok(None);
-    }
-    let mut files = Bundle::new();
-    let count = incomplete.len();
-    for credential in incomplete {
-        for (path, content) in reader.read(|path| credential.may_contain(path))? {
-            files.insert(path, BundleFile { content, mode: credential.mode });
+        // Objects that are being read for the first time are not missing yet.
+        if attempted && failing && !self.has_published && self.reported_waiting != waiting {
+            let list: Vec<_> = waiting.iter().map(|(name, reason)| format!("{name} ({reason})")).collect();
+            let message = format!("no files are written yet: waiting for {}", list.join(", "));
+            status.log(Level::Warn, Subject::None, message);
+            self.reported_waiting.clone_from(&waiting);
         }
-        if !credential.optional && !files.keys().any(|path| credential.may_contain(path)) {
-            return Ok(None);
-        }
-    }
-    Ok(Some(CarryOver { ready: ready.into_iter().cloned().collect(), files, count }))
-}
-
-/// The credentials whose files differ between two bundles.
-struct ChangeSet<'a> {
-    rotated: Vec<&'a Credential>,
-    /// Credentials whose files were removed, because a source was deleted.
-    cleared: Vec<&'a Credential>,
-}
-
-impl<'a> ChangeSet<'a> {
-    /// Finds the credentials of the changed paths. `is_cleared` returns whether a source of a credential was deleted.
-    fn new(
-        credentials: &'a [Credential],
-        changed: &BTreeSet<String>,
-        is_cleared: impl Fn(&Credential) -> bool,
-    ) -> Self {
-        let has_changed = |credential: &&Credential| changed.iter().any(|path| credential.overlaps(path));
-        let (cleared, rotated) =
-            credentials.iter().filter(has_changed).partition(|credential| is_cleared(credential));
-        Self { rotated, cleared }
-    }
-
-    /// Whether an application has new files to read. After files were only removed, a restarted application could not start.
-    fn has_new_files(&self) -> bool {
-        !self.rotated.is_empty()
-    }
-
-    fn credentials(&self) -> impl Iterator<Item = &'a Credential> {
-        self.rotated.iter().chain(&self.cleared).copied()
-    }
-}
-
-impl fmt::Display for ChangeSet<'_> {
-    /// `rotated a, b; cleared c`. Both are empty if edited annotations only dropped credentials.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "";
-        for (verb, credentials) in [("rotated", &self.rotated), ("cleared", &self.cleared)] {
-            let names: Vec<_> = credentials.iter().map(|credential| credential.name.to_string()).collect();
-            if !names.is_empty() {
-                write!(f, "{separator}{verb} {}", names.join(", "))?;
-                separator = "; ";
-            }
-        }
-        f.write_str(if separator.is_empty() { "removed files that no annotation names" } else { "" })
+        status.set_waiting(waiting);
     }
 }

@@ -5,6 +5,7 @@ mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use ureq::Agent;
 
 use crate::credential::{Credential, OnChange};
 use crate::kube::Backoff;
-use crate::telemetry::Health;
+use crate::sidecar::controller::{Event, NotifyOutcome};
 use crate::text::Quoted;
 use crate::thread::{lock, spawn};
 use crate::volume::{self, Volume};
@@ -42,10 +43,12 @@ pub(crate) struct Notification {
 /// The applications to notify.
 pub(crate) struct Notifier {
     mailboxes: BTreeMap<OnChange, Arc<Mailbox>>,
-    health: Arc<Health>,
+    /// Has the files for `touch`.
+    volume: PathBuf,
+    events: SyncSender<Event>,
 }
 
-/// The pending notification of one application.
+/// What one application has not been notified of yet.
 #[derive(Default)]
 struct Mailbox {
     message: Mutex<Message>,
@@ -55,43 +58,41 @@ struct Mailbox {
 #[derive(Default)]
 struct Message {
     pending: Option<Notification>,
+    /// What the thread is trying to deliver.
+    current: Option<Notification>,
     /// Set when edited annotations do not name this application any more.
     cancelled: bool,
+    /// Whether a thread waits for notifications. One that could not be started is started with the next notification.
+    has_thread: bool,
 }
 
 impl Notifier {
-    /// Starts a thread for each application that the credentials name. `volume` has the files for `touch`.
-    pub(crate) fn start(credentials: &[Credential], volume: &Path, health: Arc<Health>) -> Self {
-        let mut notifier = Self { mailboxes: BTreeMap::new(), health };
-        notifier.apply(credentials, volume);
-        notifier
+    pub(crate) fn new(volume: PathBuf, events: SyncSender<Event>) -> Self {
+        Self { mailboxes: BTreeMap::new(), volume, events }
     }
 
     /// Starts a thread for each application that is newly named, and cancels the thread of each that no credential names any
-    /// more.
-    pub(crate) fn apply(&mut self, credentials: &[Credential], volume: &Path) {
-        self.mailboxes.retain(|target, mailbox| {
-            let keep = credentials.iter().any(|credential| credential.on_change.as_ref() == Some(target));
-            if !keep {
-                mailbox.lock().cancelled = true;
-                mailbox.changed.notify_one();
-            }
-            keep
-        });
+    /// more. What such an application was not notified of yet goes to the one that its credentials name instead.
+    pub(crate) fn apply(&mut self, credentials: &[Credential]) {
+        let is_named = |target: &OnChange| credentials.iter().any(|it| it.on_change.as_ref() == Some(target));
+        let (kept, dropped) =
+            std::mem::take(&mut self.mailboxes).into_iter().partition(|(it, _)| is_named(it));
+        self.mailboxes = kept;
         for target in credentials.iter().filter_map(|credential| credential.on_change.as_ref()) {
-            if !self.mailboxes.contains_key(target) {
-                let mailbox = start(target.clone(), volume.to_owned(), Arc::clone(&self.health));
-                self.mailboxes.insert(target.clone(), mailbox);
+            let mailbox = self.mailboxes.entry(target.clone()).or_default();
+            start(target, mailbox, &self.volume, &self.events);
+        }
+        for mailbox in BTreeMap::<OnChange, Arc<Mailbox>>::into_values(dropped) {
+            if let Some(undelivered) = mailbox.cancel() {
+                let moved =
+                    credentials.iter().filter(|it| undelivered.credentials.contains(&it.name.to_string()));
+                self.notify(&moved.cloned().collect::<Vec<_>>(), &undelivered);
             }
         }
     }
 
     /// Queues a notification of changed credentials. It is merged with one that is still pending.
-    pub(crate) fn notify<'a>(
-        &self,
-        changed: impl Iterator<Item = &'a Credential>,
-        notification: &Notification,
-    ) {
+    pub(crate) fn notify(&self, changed: &[Credential], notification: &Notification) {
         let mut targets = BTreeMap::<&OnChange, BTreeSet<String>>::new();
         for credential in changed {
             if let Some(target) = &credential.on_change {
@@ -100,17 +101,36 @@ impl Notifier {
         }
         for (target, credentials) in targets {
             if let Some(mailbox) = self.mailboxes.get(target) {
-                let notification = mailbox.merge(Notification { credentials, ..notification.clone() }, false);
-                mailbox.lock().pending = Some(notification);
+                let notification = Notification { credentials, ..notification.clone() };
+                let mut message = mailbox.lock();
+                message.pending = Some(notification.after(message.pending.take()));
+                drop(message);
                 mailbox.changed.notify_one();
+                start(target, mailbox, &self.volume, &self.events);
             }
         }
+    }
+}
+
+impl Notification {
+    /// Adds what an older one was about.
+    fn after(mut self, older: Option<Self>) -> Self {
+        self.credentials.extend(older.into_iter().flat_map(|older| older.credentials));
+        self
     }
 }
 
 impl Mailbox {
     fn lock(&self) -> MutexGuard<'_, Message> {
         lock(&self.message)
+    }
+
+    /// Ends the thread. Returns what was not delivered.
+    fn cancel(&self) -> Option<Notification> {
+        let mut message = self.lock();
+        message.cancelled = true;
+        self.changed.notify_one();
+        message.undelivered()
     }
 
     /// Waits for a notification. Returns `None` when it was cancelled.
@@ -120,58 +140,71 @@ impl Mailbox {
             if message.cancelled {
                 return None;
             }
-            match message.pending.take() {
-                Some(notification) => return Some(notification),
-                None => message = self.changed.wait(message).unwrap_or_else(PoisonError::into_inner),
+            if message.pending.is_some() {
+                message.current = message.undelivered();
+                return message.current.clone();
             }
+            message = self.changed.wait(message).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// Merges a notification with the pending one. The newer one decides the version.
-    fn merge(&self, notification: Notification, pending_is_newer: bool) -> Notification {
-        match self.lock().pending.take() {
-            None => notification,
-            Some(pending) => {
-                let (mut newer, older) =
-                    if pending_is_newer { (pending, notification) } else { (notification, pending) };
-                newer.credentials.extend(older.credentials);
-                newer
-            }
+    /// What to deliver after a failure: also what has changed since. Returns `None` when it was cancelled.
+    fn retry(&self) -> Option<Notification> {
+        let mut message = self.lock();
+        if message.cancelled {
+            return None;
+        }
+        message.current = message.undelivered();
+        message.current.clone()
+    }
+}
+
+impl Message {
+    /// Takes what was not delivered. The newer notification decides the version.
+    fn undelivered(&mut self) -> Option<Notification> {
+        let current = self.current.take();
+        match self.pending.take() {
+            Some(pending) => Some(pending.after(current)),
+            None => current,
         }
     }
 }
 
-fn start(target: OnChange, volume: PathBuf, health: Arc<Health>) -> Arc<Mailbox> {
-    let mailbox = Arc::new(Mailbox::default());
-    let shared = Arc::clone(&mailbox);
-    let name = target.to_string();
-    if let Err(error) = spawn("notify", move || run(&shared, &target, &volume, &health)) {
-        warn!("{name}: cannot start a thread: {error}; this application is not notified");
+/// Starts the thread of an application, unless it has one.
+fn start(target: &OnChange, mailbox: &Arc<Mailbox>, volume: &Path, events: &SyncSender<Event>) {
+    if std::mem::replace(&mut mailbox.lock().has_thread, true) {
+        return;
     }
-    mailbox
+    let (shared, volume, events) = (Arc::clone(mailbox), volume.to_owned(), events.clone());
+    let name = target.clone();
+    if let Err(error) = spawn("notify", move || run(&shared, &name, &volume, &events)) {
+        mailbox.lock().has_thread = false;
+        warn!("{target}: cannot start a thread: {error}; trying again with the next notification");
+    }
 }
 
 /// Notifies one application of all rotations, until it is cancelled.
-fn run(mailbox: &Mailbox, target: &OnChange, volume: &Path, health: &Health) {
-    let name = target.to_string();
+fn run(mailbox: &Mailbox, target: &OnChange, volume: &Path, events: &SyncSender<Event>) {
+    let report = |outcome| {
+        // Fails only when the sidecar is about to exit.
+        let _ = events.send(Event::Notification { application: target.to_string(), outcome });
+    };
     let mut backoff = Backoff::up_to(MAX_DELAY);
     while let Some(mut notification) = mailbox.take() {
         let mut last_reason = String::new();
         while let Err(error) = attempt(target, &notification, volume) {
             let reason = error.to_string();
-            health.notify_failed(&name);
+            report(NotifyOutcome::Failure);
             let level = if last_reason == reason { Level::Debug } else { Level::Warn };
             log!(level, bundle = notification.version.as_str(); "{target}: {reason}; retrying until it succeeds");
             last_reason = reason;
             sleep(backoff.delay());
-            if mailbox.lock().cancelled {
-                health.notify_cancelled(&name);
-                return;
-            }
-            notification = mailbox.merge(notification, true);
+            let Some(next) = mailbox.retry() else { return report(NotifyOutcome::Cancelled) };
+            notification = next;
         }
+        mailbox.lock().current = None;
         backoff.reset();
-        health.notified(&name);
+        report(NotifyOutcome::Success);
         let version = notification.version.as_str();
         info!(bundle = version; "{target}: notified of version {version}");
     }
@@ -254,17 +287,26 @@ mod tests {
         Notification { credentials, pod: None, namespace: "prod".into(), version: version.into() }
     }
 
+    fn mailbox(pending: Option<Notification>, current: Option<Notification>) -> Mailbox {
+        let mailbox = Mailbox::default();
+        (mailbox.lock().pending, mailbox.lock().current) = (pending, current);
+        mailbox
+    }
+
     #[test]
     fn rotations_during_a_notification_are_merged_into_one_of_the_newest_version() {
-        let mailbox = Mailbox::default();
-        assert_eq!(mailbox.merge(notification("a", "1"), true), notification("a", "1"));
-        mailbox.lock().pending = Some(notification("b", "2"));
-        let merged = mailbox.merge(notification("a", "1"), true);
-        assert_eq!(merged.version, "2");
-        assert_eq!(merged.credentials, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
-        assert!(mailbox.lock().pending.is_none());
-        mailbox.lock().cancelled = true;
-        assert!(mailbox.take().is_none());
+        let both = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+        let retried = mailbox(Some(notification("b", "2")), Some(notification("a", "1"))).retry().unwrap();
+        assert_eq!((retried.version.as_str(), retried.credentials), ("2", both));
+        assert_eq!(mailbox(None, Some(notification("a", "1"))).retry(), Some(notification("a", "1")));
+        assert_eq!(mailbox(Some(notification("b", "2")), None).take(), Some(notification("b", "2")));
+    }
+
+    #[test]
+    fn a_cancelled_notification_is_returned_and_not_delivered() {
+        let mailbox = mailbox(None, Some(notification("a", "1")));
+        assert_eq!(mailbox.cancel(), Some(notification("a", "1")));
+        assert_eq!((mailbox.take(), mailbox.retry()), (None, None));
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Events {
         let message = one_line(message, MESSAGE_LIMIT);
         let (at, until) = (SystemTime::now(), Instant::now() + RETRY_FOR);
         if sender.try_send(PendingEvent { reason, message, at, until }).is_err() {
-            self.health.count_event(false);
+            self.health.status().events.count(false);
         }
     }
 }
@@ -166,7 +166,7 @@ impl Recorder {
                     false
                 }
             };
-            self.health.count_event(is_recorded);
+            self.health.status().events.count(is_recorded);
         }
     }
 

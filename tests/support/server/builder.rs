@@ -116,6 +116,8 @@ impl Builder {
                 access: Access::new(self.tokens),
                 watches: Watches::default(),
                 gone_as_status: false,
+                held: 0,
+                releases: 0,
             }),
             changed: Condvar::default(),
             faults: Mutex::default(),

@@ -3,18 +3,21 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use super::http::{Answer, Framing, Request};
 use super::routes::Reply;
 use super::socket::Socket;
-use super::{Shared, faults, stream};
+use super::{Fault, Shared, faults, stream};
 
 /// A longer head ends the connection.
 const MAX_HEAD: usize = 64 * 1024;
 /// A longer request body ends the connection.
 const MAX_BODY: usize = 1024 * 1024;
+/// How often a response that waits for other requests looks for them.
+const POLL: Duration = Duration::from_millis(2);
 
 /// What the server does with the connection after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +49,11 @@ fn exchange(shared: &Shared, connection: &mut Connection) -> io::Result<After> {
     while let Some(request) = connection.read_request()? {
         let target = request.target();
         let asked_to_close = request.wants_close();
-        let fault = shared.faults().take(&target);
+        let mut fault = shared.faults().take(&target);
+        if fault == Some(Fault::Delay) {
+            shared.hold();
+            fault = None;
+        }
         if request.is_watch() {
             // Otherwise threads of abandoned watches would pile up.
             shared.dismiss_departed();
@@ -56,7 +63,17 @@ fn exchange(shared: &Shared, connection: &mut Connection) -> io::Result<After> {
             Some(fault) => Reply::Whole(shared.whole_reply(&request, fault)),
         };
         shared.requests().push(request);
-
+        match fault {
+            Some(Fault::Hold) => shared.hold(),
+            Some(Fault::UntilRequests(count)) => {
+                while shared.requests().len() < count {
+                    if !connection.socket().peer_waits(Some(POLL))? {
+                        return Ok(After::Close);
+                    }
+                }
+            }
+            _ => {}
+        }
         let after = match (reply, fault) {
             (Reply::Watch(_), _) => stream::send(shared, connection)?,
             (Reply::Whole(answer), None) => connection.send(&answer)?,

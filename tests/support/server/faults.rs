@@ -28,6 +28,13 @@ pub(crate) enum Fault {
     },
     /// Sends nothing until the peer leaves or the server stops.
     SilentHeader,
+    /// Chooses the response at once, but sends it only after `ApiServer::release_held`.
+    Hold,
+    /// Handles the request only after `ApiServer::release_held`, as usual.
+    Delay,
+    /// Sends the usual response once the server has received this many requests, counted from its start: proof that the peer
+    /// sends them meanwhile.
+    UntilRequests(usize),
     /// Sends 200 with a Secret's JSON of this length, announced by Content-Length.
     HugeBody {
         /// The exact length, at least 100.
@@ -56,7 +63,7 @@ pub(crate) enum Fault {
 impl Fault {
     /// Whether the request is carried out before the fault.
     pub(super) fn comes_after_the_work(&self) -> bool {
-        matches!(self, Self::TruncateBody | Self::Drip { .. })
+        matches!(self, Self::TruncateBody | Self::Drip { .. } | Self::Hold)
     }
 }
 
@@ -136,6 +143,8 @@ impl Faults {
 pub(super) fn play(fault: Fault, answer: &Answer, connection: &mut Connection) -> io::Result<After> {
     match fault {
         Fault::Reset => Ok(After::Reset),
+        // The wait is over.
+        Fault::Hold | Fault::Delay => connection.send(answer),
         Fault::CloseBeforeAnswer => Ok(After::Close),
         Fault::TruncateBody => truncate(answer, connection),
         Fault::Drip { interval } => drip(answer, interval, connection),
@@ -143,6 +152,7 @@ pub(super) fn play(fault: Fault, answer: &Answer, connection: &mut Connection) -
             connection.socket().peer_waits(None)?;
             Ok(After::Close)
         }
+        Fault::UntilRequests(_) => connection.send(answer),
         Fault::HugeBody { bytes } => huge(bytes, Framing::Length(bytes), connection),
         Fault::HugeChunkedBody { bytes } => huge(bytes, Framing::Chunked, connection),
         Fault::Status { code, retry_after, message } => {

@@ -11,7 +11,7 @@ use super::departures::Departures;
 use super::{Shared, connection};
 
 /// Limit for open connections; further ones are closed immediately.
-const MAX_CONNECTIONS: usize = 128;
+const MAX_CONNECTIONS: usize = 512;
 /// Timeout for the connection by which `stop` wakes the acceptor.
 const WAKE: Duration = Duration::from_secs(1);
 

@@ -76,6 +76,10 @@ struct Cluster {
     access: Access,
     watches: Watches,
     gone_as_status: bool,
+    /// The number of requests that [`Fault::Hold`] and [`Fault::Delay`] hold back.
+    held: usize,
+    /// How often they were released.
+    releases: usize,
 }
 
 impl ApiServer {
@@ -192,6 +196,16 @@ impl ApiServer {
         self.shared.faults().fail_on(part, fault, times);
     }
 
+    /// The number of requests that [`Fault::Hold`] and [`Fault::Delay`] hold back.
+    pub(crate) fn held(&self) -> usize {
+        self.cluster().held
+    }
+
+    /// Continues with all requests that are held back.
+    pub(crate) fn release_held(&self) {
+        self.shared.change(|cluster| cluster.releases += 1);
+    }
+
     /// Clears all pending faults.
     pub(crate) fn clear_faults(&self) {
         *self.shared.faults() = Faults::default();
@@ -304,6 +318,15 @@ impl Shared {
             Reply::Whole(answer) => answer,
             Reply::Watch(watch) => Answer::json_lines(watches::at_once(watch, &cluster.objects)),
         }
+    }
+
+    /// Waits for [`ApiServer::release_held`], or until the server stops.
+    fn hold(&self) {
+        let mut cluster = self.cluster();
+        cluster.held += 1;
+        let before = cluster.releases;
+        let is_held = |cluster: &mut Cluster| cluster.releases == before && !cluster.watches.is_stopped();
+        self.changed.wait_while(cluster, is_held).unwrap().held -= 1;
     }
 
     /// Ends the watches whose peers have left, because nothing else wakes their threads.

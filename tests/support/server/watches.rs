@@ -54,6 +54,12 @@ impl Watches {
         self.streams.iter().filter(|(_, stream)| !stream.dismissed).map(|(number, _)| *number).collect()
     }
 
+    /// Whether a watch has changes to send.
+    pub(super) fn are_behind(&self, objects: &Objects) -> bool {
+        let mut open = self.streams.values().filter(|stream| !stream.dismissed);
+        open.any(|stream| !matches!(objects.history().after(stream.position, &stream.watch.object), Ok(None)))
+    }
+
     /// Ends the watches of these connections, which are broken already.
     pub(super) fn dismiss(&mut self, connections: &[usize]) {
         for number in connections {
@@ -66,6 +72,10 @@ impl Watches {
     /// Ends all watches, including future ones until called with `false`.
     pub(super) fn stop(&mut self, stopped: bool) {
         self.stopped = stopped;
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
     pub(super) fn mute(&mut self, muted: bool) {

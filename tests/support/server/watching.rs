@@ -11,6 +11,12 @@ impl ApiServer {
         self.cluster().watches.connections().len()
     }
 
+    /// Whether an open watch has changes to send.
+    pub(crate) fn watches_are_behind(&self) -> bool {
+        let cluster = self.cluster();
+        cluster.watches.are_behind(&cluster.objects)
+    }
+
     /// Every request with `watch=true`, oldest first, including refused ones and those with a fault.
     pub(crate) fn watch_requests(&self) -> Vec<Request> {
         self.shared.requests().iter().filter(|request| request.is_watch()).cloned().collect()

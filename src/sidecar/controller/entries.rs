@@ -1,0 +1,194 @@
+//! The entries at the top of the volume. An entry is the unit of publishing: it is rendered and written as a whole, and each is
+//! independent of the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::credential::{Bundle, Credential, CredentialName};
+use crate::object::ObjectRef;
+use crate::render::{self, Rendered, Size, Sources};
+
+/// The credentials of one entry: one, or several that share a file or directory.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) credentials: Vec<Credential>,
+    pub(crate) files: Files,
+    /// Whether its sources have changed since it was rendered last.
+    pub(crate) is_dirty: bool,
+    /// Its size in the volume.
+    size: Size,
+}
+
+/// What the volume has of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Files {
+    /// Nothing is known of files. The first publication leads to `Current`.
+    None,
+    /// An earlier run of podcreds has written files. A publication leads to `Current`.
+    Earlier,
+    /// This run has written files, or found that they are current, and keeps them so.
+    Current,
+}
+
+/// The entries of all credentials, by name: the first component of the path.
+#[derive(Debug, Default)]
+pub(crate) struct Entries(BTreeMap<String, Entry>);
+
+/// Entries that were rendered together, to be published together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) bundle: Bundle,
+    pub(crate) names: BTreeSet<String>,
+    /// The number of files.
+    files: usize,
+    /// The number of credentials that were not skipped.
+    credentials: usize,
+    /// For each missing input of an optional credential: the credential, and the message.
+    pub(crate) omissions: BTreeSet<(CredentialName, String)>,
+    sizes: BTreeMap<String, Size>,
+}
+
+impl Entries {
+    /// The entries of these credentials, all to be rendered. `earlier` are the entries that an earlier run has written.
+    pub(crate) fn new(credentials: &[Credential], earlier: &BTreeSet<String>) -> Self {
+        let mut entries = BTreeMap::<_, Entry>::new();
+        for credential in credentials {
+            let name = name(credential);
+            let files = if earlier.contains(&name) { Files::Earlier } else { Files::None };
+            let entry = entries.entry(name).or_insert_with(|| Entry::new(files));
+            entry.credentials.push(credential.clone());
+        }
+        Self(entries)
+    }
+
+    /// Replaces the credentials. Entries whose credentials are the same stay as they are.
+    pub(crate) fn replace(&mut self, credentials: &[Credential]) {
+        let mut before = std::mem::take(&mut self.0);
+        *self = Self::new(credentials, &BTreeSet::new());
+        for (name, entry) in &mut self.0 {
+            match before.remove(name) {
+                Some(same) if same.credentials == entry.credentials => *entry = same,
+                Some(other) => entry.files = other.files,
+                None => {}
+            }
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &Entry)> {
+        self.0.iter()
+    }
+
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        self.0.keys().cloned().collect::<BTreeSet<_>>()
+    }
+
+    /// A source has changed: all entries that depend on it have to be rendered.
+    pub(crate) fn mark_dirty(&mut self, object: &ObjectRef) {
+        for entry in self.0.values_mut() {
+            if entry.objects().any(|named| named == object) {
+                entry.is_dirty = true;
+            }
+        }
+    }
+
+    /// Renders the dirty entries whose sources are all known, each on its own. Returns what can be published, and for each other
+    /// entry why it cannot be rendered. An entry that cannot be rendered is not rendered again before its sources change.
+    pub(crate) fn render(&mut self, sources: &Sources) -> (Batch, Vec<(String, render::Errors)>) {
+        let (mut batch, mut failures) = (Batch::default(), Vec::new());
+        for name in self.names() {
+            let Some(entry) = self.0.get(&name).filter(|entry| entry.is_dirty && entry.is_known(sources))
+            else {
+                continue;
+            };
+            let taken = self.size_without(&name, &batch);
+            match render::render_beside(taken, &entry.credentials, sources) {
+                Ok(rendered) => batch.add(name, rendered),
+                Err(errors) => failures.push((name, errors)),
+            }
+        }
+        for (name, _) in &failures {
+            if let Some(entry) = self.0.get_mut(name) {
+                entry.is_dirty = false;
+            }
+        }
+        (batch, failures)
+    }
+
+    /// What all other entries take.
+    fn size_without(&self, name: &str, batch: &Batch) -> Size {
+        let others = self.0.iter().filter(|(other, _)| other.as_str() != name);
+        others.map(|(other, entry)| batch.sizes.get(other).copied().unwrap_or(entry.size)).sum()
+    }
+
+    /// Whether this run has published all entries of the batch before.
+    pub(crate) fn are_current(&self, batch: &Batch) -> bool {
+        batch.names.iter().all(|name| self.0.get(name).is_some_and(|entry| entry.files == Files::Current))
+    }
+
+    /// The volume has the files of this batch.
+    pub(crate) fn published(&mut self, batch: &Batch) {
+        for name in &batch.names {
+            if let Some(entry) = self.0.get_mut(name) {
+                entry.files = Files::Current;
+                entry.size = batch.sizes.get(name).copied().unwrap_or_default();
+            }
+        }
+    }
+
+    /// The batch is about to be published.
+    pub(crate) fn publishing(&mut self, batch: &Batch) {
+        self.set_dirty(batch, false);
+    }
+
+    /// The batch could not be published.
+    pub(crate) fn not_published(&mut self, batch: &Batch) {
+        self.set_dirty(batch, true);
+    }
+
+    fn set_dirty(&mut self, batch: &Batch, is_dirty: bool) {
+        for name in &batch.names {
+            if let Some(entry) = self.0.get_mut(name) {
+                entry.is_dirty = is_dirty;
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn new(files: Files) -> Self {
+        Self { credentials: Vec::new(), files, is_dirty: true, size: Size::default() }
+    }
+
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &ObjectRef> {
+        self.credentials.iter().flat_map(Credential::objects)
+    }
+
+    /// Whether all its sources were read.
+    pub(crate) fn is_known(&self, sources: &Sources) -> bool {
+        self.objects().all(|object| sources.contains_key(object))
+    }
+}
+
+impl Batch {
+    /// For messages: `2 files of 1 credential`.
+    pub(crate) fn summary(&self) -> String {
+        let plural = |count: usize| if count == 1 { "" } else { "s" };
+        let Self { files, credentials, .. } = *self;
+        format!("{files} file{} of {credentials} credential{}", plural(files), plural(credentials))
+    }
+
+    fn add(&mut self, name: String, rendered: Rendered<'_>) {
+        let omissions =
+            rendered.omissions.iter().map(|missing| (missing.credential().clone(), missing.to_string()));
+        self.omissions.extend(omissions);
+        self.sizes.insert(name.clone(), Size::of(&rendered.bundle));
+        self.credentials += rendered.credentials;
+        self.files += rendered.bundle.len();
+        self.bundle.extend(rendered.bundle);
+        self.names.insert(name);
+    }
+}
+
+/// The name of a credential's entry.
+pub(crate) fn name(credential: &Credential) -> String {
+    credential.path.parts().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,103 @@
+//! The events that the controller handles.
+
+use std::time::Duration;
+
+use crate::credential::Credential;
+use crate::kube::{self, Object};
+use crate::object::{ObjectData, ObjectRef};
+use crate::sync;
+use crate::telemetry::Reason;
+use crate::volume::{self, Published};
+
+/// What happens.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Time has passed, and nothing else happened.
+    Tick,
+    Read {
+        object: ObjectRef,
+        read: u64,
+        result: Result<Object, kube::Error>,
+    },
+    Watch {
+        object: ObjectRef,
+        watch: u64,
+        update: Update<ObjectData>,
+    },
+    AnnotationsRead {
+        read: u64,
+        result: Result<ReadAnnotations, AnnotationsFailure>,
+    },
+    AnnotationsWatch {
+        watch: u64,
+        update: Update<AnnotationsResult>,
+    },
+    Published {
+        result: Result<Published, volume::Error>,
+        took: Duration,
+    },
+    Notification {
+        application: String,
+        outcome: NotifyOutcome,
+    },
+}
+
+/// What a watch reports.
+#[derive(Debug)]
+pub(crate) enum Update<T> {
+    /// The API server has accepted the watch.
+    Opened,
+    /// The object was created or modified: its new state.
+    Applied {
+        version: String,
+        data: T,
+    },
+    Deleted {
+        version: String,
+    },
+    /// Nothing has happened up to this resourceVersion.
+    Bookmark {
+        version: String,
+    },
+    /// The API server closed the watch, or it broke.
+    Ended(Option<kube::Error>),
+}
+
+/// The credentials that annotations describe, or what is wrong with them.
+pub(crate) type AnnotationsResult = Result<Vec<Credential>, sync::Error>;
+
+/// Annotations that were read.
+#[derive(Debug)]
+pub(crate) struct ReadAnnotations {
+    /// The pod's resourceVersion; empty for a file.
+    pub(crate) version: String,
+    pub(crate) result: AnnotationsResult,
+}
+
+/// Why the annotations could not be read.
+#[derive(Debug)]
+pub(crate) struct AnnotationsFailure {
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl<T> Update<T> {
+    pub(crate) fn map<U>(self, convert: impl FnOnce(T) -> U) -> Update<U> {
+        match self {
+            Self::Opened => Update::Opened,
+            Self::Applied { version, data } => Update::Applied { version, data: convert(data) },
+            Self::Deleted { version } => Update::Deleted { version },
+            Self::Bookmark { version } => Update::Bookmark { version },
+            Self::Ended(error) => Update::Ended(error),
+        }
+    }
+}
+
+/// The result of an attempt to notify an application, or that it was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotifyOutcome {
+    Success,
+    Failure,
+    Cancelled,
+}

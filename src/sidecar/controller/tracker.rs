@@ -1,0 +1,400 @@
+//! How one object is kept current: by a watch, or by reading it again. Knows the object's resourceVersion, but not its content.
+//!
+//! ```text
+//!             read                  watch
+//! Reading ───────────▶ Watching ◀──────────┐ renewed: a long watch that the API server closed
+//!   ▲  │ failed          │  │ ▲  └──────────┘
+//!   │  ▼                 │  │ └ read ─┐
+//!   │ Retrying ◀─────────┘  └▶ Confirming   a timer: read a watched object again
+//!   │  │      ended, broken
+//!   │  │ timer
+//!   └──┴── Polling: not watched, a timer leads out
+//! ```
+
+use std::time::{Duration, Instant};
+
+use log::Level;
+
+use crate::kube::{Backoff, Cause, Error};
+use crate::sidecar::WatchSettings;
+use crate::sidecar::controller::timers::{Timer, Timers};
+use crate::sidecar::controller::{Action, Position, Target};
+use crate::telemetry::{Component, Moment, Reason, Status, Subject};
+
+/// Maximum delay between attempts at a failing operation.
+pub(crate) const MAX_DELAY: Duration = Duration::from_secs(30);
+/// Maximum delay that an API server can demand with Retry-After.
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
+/// Bound of the first delay after a watch has ended. An API server that restarts ends the watches of all pods at once, and each
+/// of them reads its objects again.
+const FIRST_WATCH_DELAY: Duration = Duration::from_millis(500);
+/// How long a watch must last to reset the back-off.
+const GOOD_WATCH: Duration = Duration::from_secs(5);
+
+/// What a transition of a [`Tracker`] may use.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Moment,
+    pub(crate) watch: WatchSettings,
+    pub(crate) timers: &'a mut Timers,
+    pub(crate) status: &'a mut Status,
+    pub(crate) actions: &'a mut Vec<Action>,
+    /// The last id of a read or watch.
+    pub(crate) last_id: &'a mut u64,
+}
+
+impl Context<'_> {
+    fn id(&mut self) -> u64 {
+        *self.last_id += 1;
+        *self.last_id
+    }
+
+    fn after(&self, delay: Duration) -> Instant {
+        self.now.instant + delay
+    }
+}
+
+/// Each variant names the transitions that lead out of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It is being read. A result leads to `Watching` or `Polling`, a failure to `Retrying`.
+    Reading { read: u64 },
+    /// Something failed. The timer leads to `Reading`.
+    Retrying,
+    /// It is not watched. The timer leads to `Reading`.
+    Polling,
+    /// It is watched. The end of the watch leads to another watch, to `Retrying` or to `Polling`; the timer leads to `Confirming`.
+    Watching { watch: Watch },
+    /// It is watched and being read. A result leads to `Watching`, a failure to `Retrying`, the end of the watch to `Reading`.
+    Confirming { watch: Watch, read: u64 },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Watch {
+    id: u64,
+    /// `None` until the API server has accepted it.
+    opened: Option<Instant>,
+    /// Whether it has sent anything.
+    heard: bool,
+    /// Whether it began at any version.
+    from_any: bool,
+    /// Whether it began at any version, and the object that the last read found was not sent yet.
+    expects_object: bool,
+}
+
+#[cfg(test)]
+impl Watch {
+    pub(crate) fn is_open(&self) -> bool {
+        self.opened.is_some()
+    }
+}
+
+/// One object, or the pod's annotations.
+pub(crate) struct Tracker {
+    target: Target,
+    /// The component that a broken watch affects.
+    component: Component,
+    can_watch: bool,
+    interval: Duration,
+    state: State,
+    /// Whether the last read failed.
+    read_failed: bool,
+    /// The resourceVersion to watch from; `None` while the object does not exist.
+    version: Option<String>,
+    /// A resourceVersion that is too old to watch from.
+    expired: Option<String>,
+    reads: Backoff,
+    watches: Backoff,
+    /// For watches that are forbidden: an API server that has just started may refuse requests that it permits later.
+    refusals: Backoff,
+    /// When the next watch may begin.
+    watch_from: Option<Instant>,
+}
+
+/// An update from a watch, without the object.
+#[derive(Debug)]
+pub(crate) enum Progress<'a> {
+    Opened,
+    /// The object was created, modified or deleted.
+    Changed {
+        version: &'a str,
+    },
+    /// Nothing has happened up to this resourceVersion.
+    Bookmark {
+        version: &'a str,
+    },
+    Ended(Option<&'a Error>),
+}
+
+impl Tracker {
+    /// Starts to read it. `interval` is how often to read it while it is not watched.
+    pub(crate) fn start(
+        target: Target,
+        component: Component,
+        can_watch: bool,
+        interval: Duration,
+        context: &mut Context<'_>,
+    ) -> Self {
+        let read = context.id();
+        context.actions.push(Action::Read { target: target.clone(), read, is_retry: false });
+        Self {
+            target,
+            component,
+            can_watch,
+            interval,
+            state: State::Reading { read },
+            read_failed: false,
+            version: None,
+            expired: None,
+            reads: Backoff::up_to(MAX_DELAY),
+            watches: Backoff::new(FIRST_WATCH_DELAY, MAX_DELAY),
+            refusals: Backoff::up_to(interval),
+            watch_from: None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Stops what is under way.
+    pub(crate) fn stop(self, context: &mut Context<'_>) {
+        context.timers.cancel(&self.timer());
+        context.status.forget(&self.component);
+        self.stop_watch(context);
+    }
+
+    fn stop_watch(&self, context: &mut Context<'_>) {
+        if let State::Watching { watch } | State::Confirming { watch, .. } = &self.state {
+            context.actions.push(Action::StopWatch { watch: watch.id });
+        }
+    }
+
+    fn timer(&self) -> Timer {
+        Timer::Read(self.target.clone())
+    }
+
+    /// Reads it now, unless it is being read already.
+    pub(crate) fn read(&mut self, context: &mut Context<'_>) {
+        let watch = match &self.state {
+            State::Reading { .. } | State::Confirming { .. } => return,
+            State::Retrying | State::Polling => None,
+            State::Watching { watch } => Some(watch.clone()),
+        };
+        let (read, is_retry) = (context.id(), self.read_failed);
+        context.timers.cancel(&self.timer());
+        context.actions.push(Action::Read { target: self.target.clone(), read, is_retry });
+        self.state = match watch {
+            Some(watch) => State::Confirming { watch, read },
+            None => State::Reading { read },
+        };
+    }
+
+    /// Whether this is the read that is under way.
+    pub(crate) fn awaits(&self, id: u64) -> bool {
+        matches!(self.state, State::Reading { read } | State::Confirming { read, .. } if read == id)
+    }
+
+    /// The read that is under way has succeeded. `version` is `None` if the object does not exist.
+    pub(crate) fn on_read(&mut self, version: Option<String>, context: &mut Context<'_>) {
+        self.read_failed = false;
+        if version.is_some() {
+            self.reads.reset();
+        }
+        match &self.state {
+            State::Confirming { watch, .. } => {
+                let mut watch = watch.clone();
+                // The object may be deleted before a watch that begins at any version opens, which then never sends it.
+                watch.expects_object = watch.from_any && !watch.heard && version.is_some();
+                self.state = State::Watching { watch };
+                self.schedule_resync(context);
+            }
+            _ => {
+                self.version = version;
+                self.begin_watch(context);
+            }
+        }
+    }
+
+    /// The read that is under way has failed.
+    pub(crate) fn on_read_failure(&mut self, retry_after: Option<Duration>, context: &mut Context<'_>) {
+        self.read_failed = true;
+        self.stop_watch(context);
+        let delay = self.reads.delay().max(bounded(retry_after));
+        self.retry(delay, context);
+    }
+
+    /// A read has found nothing where an object is needed: reads it again, even if a watch reports its creation.
+    pub(crate) fn read_again_later(&mut self, context: &mut Context<'_>) {
+        let at = context.after(self.reads.delay());
+        let at = context.timers.at(&self.timer()).map_or(at, |earlier| earlier.min(at));
+        context.timers.set(self.timer(), at);
+    }
+
+    /// A watch has reported what reads had not found.
+    pub(crate) fn found(&mut self, context: &mut Context<'_>) {
+        self.reads.reset();
+        if matches!(self.state, State::Watching { .. }) {
+            context.timers.cancel(&self.timer());
+            self.schedule_resync(context);
+        }
+    }
+
+    /// Applies the progress of a watch. Returns whether that watch is the current one.
+    pub(crate) fn on_progress(
+        &mut self,
+        id: u64,
+        progress: &Progress<'_>,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let (State::Watching { watch } | State::Confirming { watch, .. }) = &mut self.state else {
+            return false;
+        };
+        if watch.id != id {
+            return false;
+        }
+        match progress {
+            Progress::Opened => {
+                watch.opened = Some(context.now.instant);
+                // A watch that begins at any version may be accepted first and refused then.
+                if !watch.from_any {
+                    self.works(context);
+                }
+            }
+            Progress::Changed { version } => {
+                (watch.heard, watch.expects_object) = (true, false);
+                self.version = Some((*version).to_owned());
+                self.works(context);
+            }
+            Progress::Bookmark { version } => {
+                watch.heard = true;
+                let was_missed = watch.expects_object;
+                self.version = Some((*version).to_owned());
+                self.works(context);
+                // It was deleted between the last read and the beginning of the watch.
+                if was_missed {
+                    self.read(context);
+                }
+            }
+            Progress::Ended(error) => self.on_end(*error, context),
+        }
+        true
+    }
+
+    fn works(&self, context: &mut Context<'_>) {
+        if context.status.healthy(&self.component) {
+            let subject = Subject::from(&self.component);
+            let message = match &subject {
+                Subject::Object(object) => format!("{object} is watched again"),
+                _ => format!("{} works again", self.component),
+            };
+            context.status.log(Level::Info, subject, message);
+        }
+    }
+
+    fn on_end(&mut self, error: Option<&Error>, context: &mut Context<'_>) {
+        let (watch, read) = match &self.state {
+            State::Watching { watch } => (watch.clone(), None),
+            State::Confirming { watch, read } => (watch.clone(), Some(*read)),
+            State::Reading { .. } | State::Retrying | State::Polling => return,
+        };
+        let good = GOOD_WATCH.min(context.watch.timeout / 2);
+        let lasted = watch.opened.is_some_and(|opened| context.now.instant.duration_since(opened) > good);
+        // A watch that lasted long enough counts as a success, however it ended.
+        if lasted {
+            self.watches.reset();
+            self.refusals.reset();
+        }
+        if error.is_some() || !lasted {
+            context.status.watch_restarted();
+        }
+        match error {
+            None if lasted && watch.heard => {
+                // The API server ends each watch after a while.
+                return match read {
+                    Some(read) => self.state = State::Reading { read },
+                    None => self.begin_watch(context),
+                };
+            }
+            // Not even a bookmark: the API server may be waiting until it reaches this resourceVersion. So the object is read.
+            None => {}
+            // An API server in front of an old etcd refuses watches that begin at any version.
+            Some(error)
+                if error.is_forbidden()
+                    || (watch.from_any
+                        && !watch.heard
+                        && matches!(error.cause, Cause::Unavailable { retry_after: None, .. })) =>
+            {
+                let message = format!("{error}; polling it at least every {:?} instead", self.interval);
+                context.status.degraded(&self.component, &message);
+                let delay = self.refusals.delay();
+                self.watch_from = Some(context.after(delay));
+                if read.is_none() {
+                    self.state = State::Polling;
+                    context.timers.set(self.timer(), context.after(delay));
+                    return;
+                }
+            }
+            // The API server keeps resourceVersions for minutes only, so this is routine, not a failure.
+            Some(error) if matches!(error.cause, Cause::Gone { .. }) => {
+                let subject = Subject::from(&self.component);
+                context.status.log(Level::Debug, subject, format!("{error}; reading it again"));
+                self.expired = self.version.take();
+            }
+            Some(error) => {
+                let message = format!("{error}; reading it again before the next watch");
+                context.status.failing(context.now, self.component.clone(), Reason::from(error), &message);
+                self.watch_from = error.retry_after().map(|delay| context.after(bounded(Some(delay))));
+            }
+        }
+        let delay = self.watches.delay();
+        match read {
+            Some(read) => self.state = State::Reading { read },
+            None => self.retry(delay, context),
+        }
+    }
+
+    fn retry(&mut self, delay: Duration, context: &mut Context<'_>) {
+        self.state = State::Retrying;
+        context.timers.set(self.timer(), context.after(delay));
+    }
+
+    /// Watches from the last known version, or polls if that is not possible now.
+    fn begin_watch(&mut self, context: &mut Context<'_>) {
+        let now = context.now.instant;
+        let not_before = self.watch_from.filter(|from| *from > now);
+        if !self.can_watch || not_before.is_some() {
+            let interval = now + jittered(self.interval);
+            self.state = State::Polling;
+            context.timers.set(self.timer(), not_before.map_or(interval, |from| from.min(interval)));
+            return;
+        }
+        let position = match &self.version {
+            Some(version) if self.expired.as_ref() != Some(version) => Position::At(version.clone()),
+            _ => Position::Any,
+        };
+        let from_any = position == Position::Any;
+        let expects_object = from_any && self.version.is_some();
+        let watch = Watch { id: context.id(), opened: None, heard: false, from_any, expects_object };
+        context.actions.push(Action::Watch { target: self.target.clone(), watch: watch.id, from: position });
+        self.state = State::Watching { watch };
+        if context.timers.at(&self.timer()).is_none() {
+            self.schedule_resync(context);
+        }
+    }
+
+    fn schedule_resync(&self, context: &mut Context<'_>) {
+        if let Some(resync) = context.watch.resync {
+            context.timers.set(self.timer(), context.after(jittered(resync)));
+        }
+    }
+}
+
+fn bounded(retry_after: Option<Duration>) -> Duration {
+    retry_after.unwrap_or_default().min(MAX_RETRY_AFTER)
+}
+
+/// Varies a duration by up to a tenth, so that many pods do not send their requests at the same time.
+fn jittered(time: Duration) -> Duration {
+    time.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
