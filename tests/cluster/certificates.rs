@@ -72,7 +72,8 @@ fn pod(namespace: &Namespace, clusters: &[&str], files: Value, sources: &[Value]
     all.extend_from_slice(sources);
     pods::push(&mut pod["spec"]["volumes"], json!({"name": "clusters", "projected": {"sources": all}}));
     let sidecar = &mut pod["spec"]["initContainers"][0];
-    sidecar["args"] = json!(["sidecar", "--clusters", "/etc/podcreds/clusters.yaml", "--watch-timeout", "2s"]);
+    sidecar["args"] =
+        json!(["sidecar", "--clusters", "/etc/podcreds/clusters.yaml", "--watch-timeout", "2s"]);
     let mount = json!({"name": "clusters", "mountPath": "/etc/podcreds", "readOnly": true});
     pods::push(&mut sidecar["volumeMounts"], mount);
     pod

@@ -35,6 +35,8 @@ pub(crate) struct Cluster {
     script: PathBuf,
     home: TempDir,
     pub(crate) port: u16,
+    /// The etcd to use instead of the version's own.
+    etcd: Option<PathBuf>,
 }
 
 impl Cluster {
@@ -42,9 +44,20 @@ impl Cluster {
     const PROCESSES: [&str; 2] = ["kube-apiserver", "etcd"];
 
     pub(crate) fn start() -> Option<Self> {
+        Self::start_on(None)
+    }
+
+    /// Debian's etcd 3.4, which API servers since 1.36 support only in part.
+    pub(crate) fn start_on_old_etcd() -> Option<Self> {
+        let etcd = PathBuf::from("/usr/bin/etcd");
+        let etcd = require("etcd 3.4 (etcd-server of Debian)", etcd.exists().then_some(etcd))?;
+        Self::start_on(Some(etcd))
+    }
+
+    fn start_on(etcd: Option<PathBuf>) -> Option<Self> {
         let script = script()?;
         let home = tempfile::Builder::new().prefix("podcreds-cluster-").tempdir().unwrap();
-        let cluster = Self { script, home, port: free_ports() };
+        let cluster = Self { script, home, port: free_ports(), etcd };
         cluster.up();
         Some(cluster)
     }
@@ -53,6 +66,9 @@ impl Cluster {
     pub(crate) fn up(&self) {
         let mut command = Command::new(&self.script);
         command.env("CLUSTER_HOME", self.home.path()).env("CLUSTER_PORT", self.port.to_string());
+        if let Some(etcd) = &self.etcd {
+            command.env("CLUSTER_ETCD", etcd);
+        }
         run_successfully(command, &["up"]);
     }
 

@@ -13,7 +13,7 @@ use crate::kubectl::Namespace;
 use crate::scene::Scene;
 use crate::sidecar::{FAULT_DURATION, FIRST, Sidecar};
 use crate::support::run::Running;
-use crate::support::witness::{UNREACHABLE, WATCH_RESTARTS, Witness, answered, names};
+use crate::support::witness::{STALE_SINCE, UNREACHABLE, WATCH_RESTARTS, Witness, answered, names};
 
 fn scene_in(namespace: Namespace) -> Scene {
     let scene = Scene::in_namespace(namespace, &json!({"podcreds.io/db.secret": "db"}));
@@ -65,6 +65,28 @@ fn the_sidecar_recovers_from_a_killed_api_server() {
     // The new API server may cause other counters to change too.
     let counters = witness.ends(2);
     assert!(counters.is_superset(&names(&[UNREACHABLE, WATCH_RESTARTS])), "{counters:?}");
+}
+
+/// Such an API server refuses a watch that does not begin at a resourceVersion of the object.
+#[test]
+fn an_api_server_in_front_of_an_old_etcd_is_watched_where_it_can_be_and_polled_elsewhere() {
+    let Some(cluster) = Cluster::start_on_old_etcd() else { return };
+    let annotations = json!({
+        "podcreds.io/db.secret": "db",
+        "podcreds.io/late.secret": "late",
+        "podcreds.io/late.optional": "true",
+    });
+    let scene = Scene::in_namespace(cluster.namespace(), &annotations);
+    scene.namespace.grant_watch(&["db", "late"]);
+    scene.namespace.put_secret("db", &[("username", "app"), ("password", FIRST)]);
+    let sidecar = Sidecar::start(scene, &["--poll-interval", "500ms"]);
+    sidecar.rotate_to("test-password-1");
+    sidecar.scene.namespace.put_secret("late", &[("a", "1")]);
+    sidecar.wait_until("the new Secret is found", || sidecar.scene.read("late/a") == "1");
+    sidecar.scene.namespace.kubectl(&["delete", "secret", "db"]);
+    sidecar.wait_for_stderr("keeping its files");
+    sidecar.rotate_to("test-password-2");
+    sidecar.wait_until("nothing is stale", || sidecar.health.metrics().get(STALE_SINCE) == 0.0);
 }
 
 /// A network namespace that is connected only to this host, and in which the Service `kubernetes` leads to the API

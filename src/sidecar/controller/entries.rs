@@ -81,6 +81,19 @@ impl Entries {
         self.0.keys().cloned().collect::<BTreeSet<_>>()
     }
 
+    pub(crate) fn has_files(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|entry| entry.files != Files::None)
+    }
+
+    /// Whether an earlier run has written the files of each entry that depends on the object, and each is of one credential: one
+    /// that shares an entry must not hold up the others.
+    pub(crate) fn is_only_earlier(&self, object: &ObjectRef) -> bool {
+        let mut entries =
+            self.0.values().filter(|entry| entry.objects().any(|named| named == object)).peekable();
+        entries.peek().is_some()
+            && entries.all(|entry| entry.files == Files::Earlier && entry.credentials.len() == 1)
+    }
+
     /// A source has changed: all entries that depend on it have to be rendered.
     pub(crate) fn mark_dirty(&mut self, object: &ObjectRef) {
         for entry in self.0.values_mut() {

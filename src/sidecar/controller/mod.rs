@@ -75,6 +75,10 @@ pub(crate) struct Controller {
     /// What is being published.
     publishing: Option<Batch>,
     publish_backoff: kube::Backoff,
+    /// When files were last published.
+    published_at: Option<Instant>,
+    /// When a volume that could not be written is tried again.
+    publish_from: Option<Instant>,
     /// When the first change was noticed that is not published yet.
     noticed: Option<Instant>,
     /// The omissions of optional credentials in the volume, by credential and message. Logged when they change.
@@ -105,6 +109,8 @@ impl Controller {
             has_removals: credentials.is_empty(),
             publishing: None,
             publish_backoff: kube::Backoff::up_to(MAX_DELAY),
+            published_at: None,
+            publish_from: None,
             noticed: None,
             omitted: BTreeSet::new(),
             reported_waiting: BTreeMap::new(),

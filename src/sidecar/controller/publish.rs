@@ -15,7 +15,7 @@ use crate::sidecar::controller::{Action, Controller, entries};
 use crate::telemetry::{Component, Moment, Reason, Status, Subject};
 use crate::volume::{self, Published};
 
-/// Debounce window: changes within it of each other are published together.
+/// Debounce window: changes within it of each other are published together, except for the first change after a while.
 const DEBOUNCE: Duration = Duration::from_millis(1);
 /// Maximum time to wait for further changes before publishing.
 const MAX_DEBOUNCE: Duration = Duration::from_millis(50);
@@ -24,8 +24,19 @@ impl Controller {
     /// Schedules a publication after a change of content.
     pub(crate) fn publish_soon(&mut self, now: Moment) {
         let first = *self.noticed.get_or_insert(now.instant);
-        let at = (now.instant + DEBOUNCE).min(first + MAX_DEBOUNCE);
-        self.timers.set(Timer::Publish, at.max(now.instant));
+        let at = match self.may_publish_at_once(now) {
+            true => now.instant,
+            false => (now.instant + DEBOUNCE).min(first + MAX_DEBOUNCE).max(now.instant),
+        };
+        // A change must not shorten the back-off of a volume that cannot be written.
+        self.timers.set(Timer::Publish, self.publish_from.map_or(at, |from| from.max(at)));
+    }
+
+    /// A change after a quiet while needs no debounce: one that follows is published on its own. But not at the start, when
+    /// many sources are read, nor if a publication ends the sidecar.
+    fn may_publish_at_once(&self, now: Moment) -> bool {
+        let is_quiet = self.published_at.is_some_and(|at| now.instant.duration_since(at) > MAX_DEBOUNCE);
+        is_quiet && self.policy.exit_on_change.is_none()
     }
 
     /// Renders what has changed, and publishes what could be rendered.
@@ -37,8 +48,9 @@ impl Controller {
         let (mut batch, failures) = self.entries.render(&self.contents);
         for (entry, errors) in &failures {
             let broken = errors.by_credential();
+            let keeping = if self.entries.has_files(entry) { "; keeping its current files" } else { "" };
             for (credential, message) in &broken {
-                let message = format!("{message}; keeping its current files");
+                let message = format!("{message}{keeping}");
                 let component = Component::Credential(credential.clone());
                 status.publish_failed(now, component, Reason::Render, &message);
             }
@@ -47,8 +59,7 @@ impl Controller {
                 let name = credential.name.to_string();
                 if !broken.contains_key(&name) {
                     let broken = broken.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-                    let message =
-                        format!("credential {name}: shares {entry} with {broken}; keeping its current files");
+                    let message = format!("credential {name}: shares {entry} with {broken}{keeping}");
                     status.failing(now, Component::Credential(name), Reason::Render, &message);
                 }
             }
@@ -86,6 +97,8 @@ impl Controller {
         match result {
             Ok(published) => {
                 self.publish_backoff.reset();
+                self.publish_from = None;
+                self.published_at = Some(now.instant);
                 let is_first = !self.entries.are_current(&batch);
                 self.entries.published(&batch);
                 self.has_removals = false;
@@ -114,7 +127,9 @@ impl Controller {
                 self.entries.not_published(&batch);
                 let message = format!("{error}; keeping the current files");
                 status.publish_failed(now, Component::Volume, Reason::Volume, &message);
-                self.timers.set(Timer::Publish, now.instant + self.publish_backoff.delay());
+                let from = now.instant + self.publish_backoff.delay();
+                self.publish_from = Some(from);
+                self.timers.set(Timer::Publish, from);
             }
         }
     }
@@ -201,10 +216,12 @@ impl Controller {
             for credential in &entry.credentials {
                 let name = credential.name.to_string();
                 let unread: Vec<_> = credential.objects().filter(|object| unread.contains(object)).collect();
-                let message = status.message(&Component::Credential(name.clone()));
-                failing |= message.is_some() || !unread.is_empty();
+                let is_broken = status.message(&Component::Credential(name.clone())).is_some();
+                failing |= is_broken || !unread.is_empty();
                 let reason = match unread.as_slice() {
-                    [] => message.unwrap_or("the files are not written yet").to_owned(),
+                    // The log has the reason, with names of keys, which `/readyz` does not show.
+                    [] if is_broken => "it cannot be rendered".to_owned(),
+                    [] => "its files are not written yet".to_owned(),
                     unread => unread.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
                 };
                 waiting.insert(name, reason);

@@ -214,8 +214,11 @@ impl Controller {
         let cause = source.missing.get_or_insert_with(|| cause.to_owned()).clone();
         let need = source.need;
         let content = self.contents.get(object);
-        let (was_known, was_present) = (content.is_some(), content.is_some_and(Option::is_some));
         let clears = self.policy.on_delete == OnDelete::Clear;
+        let was_known = content.is_some();
+        // What an earlier run wrote stays, as it would have without the restart.
+        let was_written = !clears && !was_known && self.entries.is_only_earlier(object);
+        let was_present = content.is_some_and(Option::is_some) || was_written;
         // An object that is missing after a restart was deleted, or its files cleared, in the meantime.
         let clear = clears && (was_present || (!was_known && self.has_published && self.is_current(object)));
         let was_cleared = clears && was_known && !was_present;

@@ -251,6 +251,9 @@ impl World {
             let is_new = self.positions.insert(id, Some(0)) == Some(None);
             if is_new {
                 self.harness.step(Event::AnnotationsWatch { watch: id, update: Update::Opened });
+                if from == Position::Any {
+                    self.edit(self.spec);
+                }
             }
             return is_new;
         };
@@ -470,7 +473,7 @@ impl World {
                 "{path}: {content:?}, not {expected:?}"
             );
         }
-        assert!(self.harness.status.ready && !self.harness.is_stale(), "{:?}", self.harness.log.last());
+        assert!(self.harness.status.ready && !self.harness.is_stale(), "{:?} {:?}", self.harness.status, self.harness.log.last());
     }
 }
 

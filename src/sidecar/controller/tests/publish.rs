@@ -23,18 +23,25 @@ fn change(harness: &mut Harness, name: &str, version: &str) {
 
 #[test]
 fn changes_within_the_window_are_one_publication() {
-    let mut harness = running(policy());
-    change(&mut harness, "a", "2");
-    change(&mut harness, "b", "3");
-    assert_eq!(harness.publications, 1, "it waits for further changes");
-    harness.advance(MILLISECOND);
-    assert_eq!(harness.publications, 2);
-    assert_eq!(harness.notified, [["a", "b"]]);
+    for exit_on_change in [None, Some(88)] {
+        let ends = exit_on_change.is_some();
+        let mut harness = running(Policy { exit_on_change, ..policy() });
+        harness.advance(SECOND);
+        change(&mut harness, "a", "2");
+        assert_eq!(harness.publications, if ends { 1 } else { 2 }, "the first one is published at once");
+        let before = harness.publications;
+        change(&mut harness, "a", "3");
+        change(&mut harness, "b", "3");
+        assert_eq!(harness.publications, before, "it waits for further changes");
+        harness.advance(MILLISECOND);
+        assert_eq!(harness.publications, before + 1);
+        assert_eq!(harness.file("a/password"), Some("3"));
+    }
 }
 
 #[test]
 fn a_publication_is_at_most_fifty_milliseconds_after_the_first_change() {
-    let mut harness = running(policy());
+    let mut harness = running(Policy { exit_on_change: Some(88), ..policy() });
     let first = harness.now.instant;
     for version in 2..400 {
         change(&mut harness, "a", &version.to_string());
@@ -281,4 +288,58 @@ fn reports_come_before_an_action_that_ends_the_process() {
     let (last, reports) = actions.split_last().unwrap();
     assert!(matches!(last, Action::Exit(_)), "{last:?}");
     assert!(!reports.is_empty() && reports.iter().all(|report| matches!(report, Action::Report(_))));
+}
+
+#[test]
+fn a_change_does_not_shorten_the_back_off_of_a_volume_that_fails() {
+    let mut harness = running(policy());
+    harness.volume_fails = true;
+    change(&mut harness, "a", "2");
+    harness.advance(60 * SECOND);
+    let failed = harness.status.syncs.failed;
+    for version in 3..40_u32 {
+        change(&mut harness, "b", &version.to_string());
+        harness.advance(2 * MILLISECOND);
+    }
+    assert!(harness.status.syncs.failed <= failed + 1, "{} attempts", harness.status.syncs.failed - failed);
+    harness.volume_fails = false;
+    harness.advance(60 * SECOND);
+    assert_eq!(harness.file("b/password"), Some("39"));
+}
+
+#[test]
+fn an_optional_credential_that_is_missing_after_a_restart_keeps_its_files() {
+    let annotations = [("a.secret", "a"), ("b.secret", "b"), ("b.optional", "true")];
+    let earlier = [("a/password", "1"), ("b/password", "1")];
+    for (on_delete, kept) in [(OnDelete::Keep, Some("1")), (OnDelete::Clear, None)] {
+        let mut harness = Harness::start(Policy { on_delete, ..policy() }, &annotations, &earlier);
+        harness.reads("a", "1", &[("password", "2")]);
+        harness.read_fails("b", not_found());
+        harness.advance(SECOND);
+        assert_eq!((harness.file("a/password"), harness.file("b/password")), (Some("2"), kept));
+        assert!(harness.status.ready);
+    }
+    let mut shared = Harness::start(
+        policy(),
+        &[
+            ("a.secret", "a"),
+            ("a.path", "both/a"),
+            ("b.secret", "b"),
+            ("b.path", "both/b"),
+            ("b.optional", "true"),
+        ],
+        &[("both/a/password", "1"), ("both/b/password", "1")],
+    );
+    shared.read_fails("b", not_found());
+    shared.reads("a", "1", &[("password", "2")]);
+    assert_eq!(shared.file("both/a/password"), Some("2"), "a missing optional Secret holds up no other");
+}
+
+#[test]
+fn a_credential_without_files_is_not_said_to_keep_them() {
+    let mut harness = Harness::new(&[("a.secret", "a"), ("a.keys", "password")]);
+    harness.reads("a", "1", &[("other", "1")]);
+    assert!(harness.is_logged("credential a: key password not found"));
+    assert!(!harness.is_logged("keeping its current files"));
+    assert_eq!(harness.status.waiting()["a"], "it cannot be rendered");
 }

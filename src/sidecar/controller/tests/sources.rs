@@ -102,10 +102,10 @@ const TABLE: [Row; 30] = [
     (REQUIRED, CLEAR, First, Missing, "failing", None, true, WAITING),
     (OPTIONAL, KEEP, First, Missing, "degraded", None, false, SKIPPED),
     (OPTIONAL, CLEAR, First, Missing, "degraded", None, false, SKIPPED),
-    (REQUIRED, KEEP, Restart, Missing, "failing", Some("old"), true, WAITING),
+    (REQUIRED, KEEP, Restart, Missing, "failing", Some("old"), true, KEEPING),
     (REQUIRED, CLEAR, Restart, Missing, "degraded", None, false, REMOVING),
     // Whether the earlier run has skipped it is not known.
-    (OPTIONAL, KEEP, Restart, Missing, "degraded", None, false, SKIPPED),
+    (OPTIONAL, KEEP, Restart, Missing, "failing", Some("old"), true, KEEPING),
     (OPTIONAL, CLEAR, Restart, Missing, "degraded", None, false, REMOVING),
     (REQUIRED, KEEP, Present, Missing, "failing", Some("new"), true, KEEPING),
     (REQUIRED, CLEAR, Present, Missing, "degraded", None, false, REMOVING),
