@@ -16,14 +16,14 @@ use crate::sync;
 use crate::telemetry::{Health, Heartbeat, Reason};
 use crate::thread::pool::{Lane, Pool};
 
-/// The most reads of one cluster at the same time. Those of objects whose last read failed take at most half of them.
+/// Maximum number of reads of one cluster at the same time. Reads of objects whose last read failed take at most half of them.
 const CONCURRENT_READS: usize = 16;
-/// For reading the annotations once.
+/// Time limit for one attempt to read the annotations.
 const ANNOTATIONS_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Fetcher {
     reader: Reader,
-    /// The threads of each cluster, and how many reads are queued or under way.
+    /// For each cluster, its threads and the number of reads that are queued or in progress.
     pools: BTreeMap<ClusterRef, (Pool, Arc<AtomicUsize>)>,
 }
 
@@ -94,13 +94,13 @@ impl Fetcher {
         let run = move || {
             let heartbeat = reader.health.heartbeat(&name);
             let event = run(&reader, &heartbeat);
-            // The watches have connections of their own, and may make further reads needless for months.
+            // Watches have connections of their own, and there may be no further read for months.
             if shared.fetch_sub(1, Ordering::Relaxed) == 1
                 && let Ok(client) = reader.clusters.client(&cluster)
             {
                 client.close_idle_connections();
             }
-            // A full queue may block this thread for as long as the controller takes: that is the controller's heartbeat.
+            // A full queue may block this thread. If the controller is stuck, its own heartbeat shows that.
             drop(heartbeat);
             // Fails only when the sidecar is about to exit.
             let _ = reader.events.send(event);

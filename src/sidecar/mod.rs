@@ -1,7 +1,7 @@
 //! The long-running mode: keeps the files current while their sources change.
 //!
-//! [`controller`] decides, as a pure state machine. [`shell`] executes: it has the queue of events, the clock, the volume, and the
-//! threads that read ([`fetch`]), watch ([`watcher`]) and notify ([`notify`]).
+//! [`controller`] decides, as a pure state machine. [`shell`] executes: it has the queue of events, the clock, the volume, and
+//! the threads that read ([`fetch`]), watch ([`watcher`]) and notify ([`notify`]).
 
 mod controller;
 mod fetch;
@@ -59,7 +59,7 @@ pub(crate) struct Exit {
 #[derive(Clone, Debug)]
 pub(crate) struct EventTarget {
     pub(crate) pod: ObjectRef,
-    /// `None` means that it is read from the pod.
+    /// `None` means that the recorder reads it from the pod.
     pub(crate) uid: Option<String>,
 }
 
@@ -70,9 +70,10 @@ pub(crate) struct WatchSettings {
     pub(crate) is_enabled: bool,
     /// How often to read objects that are not watched.
     pub(crate) poll_interval: Duration,
-    /// How often to read watched objects; `None` means only after a change.
+    /// How often to read watched objects in addition to the events of their watches; `None` means never.
     pub(crate) resync: Option<Duration>,
-    /// The requested duration of a watch. A connection that is silent for longer is dead.
+    /// The requested duration of a watch. A watch that is silent for 2.5 minutes, or for longer than this duration plus a tenth,
+    /// is dead.
     pub(crate) timeout: Duration,
 }
 

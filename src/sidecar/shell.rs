@@ -1,5 +1,5 @@
-//! Executes the controller's actions, and gives it what happens: the queue of events, the clock, threads that read and watch, the
-//! volume, and the applications to notify.
+//! Executes the controller's actions and passes events to the controller. Has the queue of events, the clock, the volume, the
+//! threads that read and watch, and the applications to notify.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -24,8 +24,8 @@ use crate::telemetry::events::Events;
 use crate::telemetry::{Health, Heartbeat, Moment, Reason, Report, Subject};
 use crate::volume::Volume;
 
-/// Maximum number of queued events. Each may carry an object of up to a megabyte. Senders wait while many objects change during
-/// a single step of the controller.
+/// Maximum number of queued events. It is small because each event may carry an object of several megabytes. Senders wait if more
+/// objects change during a single step of the controller.
 const QUEUE: usize = 8;
 /// Maximum wait for an event, after which the loop sends its next heartbeat.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -51,7 +51,7 @@ pub(crate) struct Shell {
     queue: Receiver<Event>,
     /// The open watches, by id.
     watches: BTreeMap<u64, WatchHandle>,
-    /// Events that the execution of an action has led to.
+    /// Results of executed actions, which are handled before the queue.
     results: VecDeque<Event>,
 }
 

@@ -1,4 +1,4 @@
-//! A thread that opens one watch and forwards what it reports, until the watch ends. What follows is the controller's decision.
+//! Opens a watch on a thread of its own and forwards its events until it ends. The controller decides what to do next.
 
 use std::io;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -15,7 +15,7 @@ use crate::thread::{lock, spawn};
 /// Grace after the requested duration of a watch before the connection is considered dead, in addition to a tenth of it.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What all watches need.
+/// Starts watches. Contains what all of them need.
 #[derive(Clone)]
 pub(crate) struct Watcher {
     pub(crate) clusters: Arc<Clusters>,
@@ -48,7 +48,7 @@ impl WatchHandle {
         }
     }
 
-    /// Returns whether the watch was stopped meanwhile.
+    /// Stores the closer of the open watch. Returns whether the watch was stopped while it was opening.
     fn opened(&self, closer: Closer) -> bool {
         let mut slot = lock(&self.0);
         match *slot {
@@ -66,7 +66,8 @@ impl WatchHandle {
 }
 
 impl Watcher {
-    /// Watches an object. `wrap` makes an event of each update; the last one is [`Update::Ended`], unless the watch is stopped.
+    /// Watches an object. `wrap` converts each update to an event. The last update is [`Update::Ended`], unless the watch is
+    /// stopped.
     ///
     /// # Errors
     /// If the thread cannot be started.
@@ -104,7 +105,7 @@ impl Watcher {
             Position::At(version) => version,
             Position::Any => "0",
         };
-        // Watches of many pods that begin at the same time shall not end at the same time.
+        // Jitter: watches of many pods that begin at the same time must not end at the same time.
         let lifetime = self.lifetime.mul_f64(0.9 + 0.2 * fastrand::f64());
         let silence = (lifetime + lifetime / 10 + GRACE).min(WATCH_SILENCE);
         let client = self.clusters.client(&object.cluster).map_err(|cause| Error::new(object, cause))?;
@@ -125,10 +126,11 @@ impl Watcher {
         }
     }
 
-    /// A full queue blocks this thread, and so in the end the API server, which bounds the memory of a storm of events.
+    /// A full queue blocks this thread, which then receives no further events. This bounds the memory that a burst of
+    /// events takes.
     fn send(&self, event: Event, heartbeat: &Heartbeat) {
         if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
-            // The controller's own heartbeat shows whether that is stuck.
+            // If the controller is stuck, its own heartbeat shows that.
             heartbeat.beat(Duration::MAX);
             // Fails only when the sidecar is about to exit.
             let _ = self.events.send(event);

@@ -1,4 +1,4 @@
-//! What the controller wants to be done.
+//! The actions that the controller decides on and the shell executes.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use crate::object::ObjectRef;
 use crate::sidecar::Exit;
 use crate::telemetry::Report;
 
-/// What is read and watched.
+/// The target of a read or a watch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
     /// The pod's annotations.
@@ -20,20 +20,22 @@ pub(crate) enum Target {
 pub(crate) enum Position {
     /// After this resourceVersion.
     At(String),
-    /// At any state that the API server has at hand, which it sends first.
+    /// At any state that the API server already has, which it sends first (`resourceVersion=0`).
     Any,
 }
 
-/// What is to be done. Actions are executed in their order.
+/// A decision of the controller. The shell executes actions in their order.
 #[derive(Debug)]
 pub(crate) enum Action {
-    /// Leads to an [`Event::Read`](super::Event::Read) or `AnnotationsRead`. `is_retry` means that the last read failed.
+    /// Reads the target, which leads to an `Event::Read` or `Event::AnnotationsRead`. `is_retry` means that the last read of the
+    /// target failed.
     Read {
         target: Target,
         read: u64,
         is_retry: bool,
     },
-    /// Leads to [`Event::Watch`] or [`Event::AnnotationsWatch`]; the last one is [`Update::Ended`], unless it is stopped.
+    /// Watches the target. Each update leads to an `Event::Watch` or `Event::AnnotationsWatch`. The last update is
+    /// `Update::Ended`, unless the watch is stopped.
     Watch {
         target: Target,
         watch: u64,
@@ -42,14 +44,14 @@ pub(crate) enum Action {
     StopWatch {
         watch: u64,
     },
-    /// Publishes the bundle, and leaves the entries in `kept` as they are. Leads to [`Event::Published`].
+    /// Publishes the bundle, and leaves the entries in `kept` as they are. Leads to an `Event::Published`.
     Publish {
         bundle: Bundle,
         kept: BTreeSet<String>,
     },
     /// Removes versions whose grace period has ended.
     Prune,
-    /// Notifies the applications of these credentials, which have changed.
+    /// Notifies the applications of these changed credentials.
     Notify {
         credentials: Vec<Credential>,
         version: String,

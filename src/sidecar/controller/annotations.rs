@@ -1,5 +1,5 @@
-//! Edited annotations. Their credentials are a candidate until each of their objects was read and they can be rendered; then they
-//! replace the current ones.
+//! Edited annotations. Their credentials are a candidate until each of their objects was read and each changed entry can be
+//! rendered; then they replace the current credentials.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,12 +17,12 @@ use crate::sidecar::controller::{
 };
 use crate::telemetry::{Component, Moment, Reason, Status, Subject};
 
-/// What is known of the annotations.
+/// The state of the annotations.
 #[derive(Default)]
 pub(crate) struct State {
-    /// `None` if edits are ignored.
+    /// `None` means that edits are ignored.
     pub(crate) tracker: Option<Tracker>,
-    /// The credentials of edited annotations, which are not applied yet.
+    /// The credentials of edited annotations that are not applied yet. `None` means that no edit is pending.
     pub(crate) candidate: Option<Vec<Credential>>,
 }
 
@@ -37,7 +37,7 @@ impl Controller {
         self.annotations.tracker = Some(tracker);
     }
 
-    /// The tracker of the annotations, with what its transitions use.
+    /// The tracker of the annotations, and the context for its transitions. `None` means that edits are ignored.
     pub(crate) fn annotations_context<'a>(
         &'a mut self,
         now: Moment,
@@ -114,7 +114,7 @@ impl Controller {
         status.failing(now, Component::Annotations, reason, &message);
     }
 
-    /// Applies edited annotations, if everything that they name was read and what they change can be rendered.
+    /// Applies edited annotations if each object that they name was read and each entry that they change can be rendered.
     pub(crate) fn try_candidate(&mut self, now: Moment, status: &mut Status) {
         let Some(candidate) = self.annotations.candidate.take() else { return };
         let is_known =
@@ -140,8 +140,8 @@ impl Controller {
         self.timers.set(Timer::Publish, now.instant);
     }
 
-    /// Checks that the entries that differ from the current ones can be rendered. Others may fail already, which is not a reason
-    /// to reject an edit.
+    /// Checks that the entries that differ from the current ones can be rendered. An unchanged entry that cannot be rendered is
+    /// not a reason to reject an edit.
     fn check(&self, candidate: &[Credential]) -> Result<(), render::Errors> {
         let current = |name: &String| self.entries.iter().find(|(other, _)| *other == name);
         for (name, entry) in Entries::new(candidate, &BTreeSet::new()).iter() {

@@ -25,7 +25,8 @@ impl<'a> ChangeSet<'a> {
         Self { rotated, cleared }
     }
 
-    /// Whether an application has new files to read. After files were only removed, a restarted application could not start.
+    /// Whether an application has new files to read. If files were only removed, a restarted application could
+    /// not start.
     pub(crate) fn has_new_files(&self) -> bool {
         !self.rotated.is_empty()
     }

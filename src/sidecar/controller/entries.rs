@@ -1,5 +1,5 @@
-//! The entries at the top of the volume. An entry is the unit of publishing: it is rendered and written as a whole, and each is
-//! independent of the others.
+//! The entries at the top of the volume. An entry is the unit of publishing: it is rendered and written as a whole, independently
+//! of the others (docs/decisions/failing-sources.md).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,20 +12,20 @@ use crate::render::{self, Rendered, Size, Sources};
 pub(crate) struct Entry {
     pub(crate) credentials: Vec<Credential>,
     pub(crate) files: Files,
-    /// Whether its sources have changed since it was rendered last.
+    /// Whether it has to be rendered: a source has changed, or the last publication of the entry failed.
     pub(crate) is_dirty: bool,
     /// Its size in the volume.
     size: Size,
 }
 
-/// What the volume has of an entry.
+/// Whether the volume has the files of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Files {
-    /// Nothing is known of files. The first publication leads to `Current`.
+    /// No run of podcreds is known to have written files. The first publication leads to `Current`.
     None,
     /// An earlier run of podcreds has written files. A publication leads to `Current`.
     Earlier,
-    /// This run has written files, or found that they are current, and keeps them so.
+    /// This run has written the files, or found that they were current, and keeps them current.
     Current,
 }
 
@@ -42,13 +42,13 @@ pub(crate) struct Batch {
     files: usize,
     /// The number of credentials that were not skipped.
     credentials: usize,
-    /// For each missing input of an optional credential: the credential, and the message.
+    /// The message for each missing input of an optional credential, with the credential.
     pub(crate) omissions: BTreeSet<(CredentialName, String)>,
     sizes: BTreeMap<String, Size>,
 }
 
 impl Entries {
-    /// The entries of these credentials, all to be rendered. `earlier` are the entries that an earlier run has written.
+    /// The entries of these credentials, all dirty. `earlier` has the names of the entries that an earlier run has written.
     pub(crate) fn new(credentials: &[Credential], earlier: &BTreeSet<String>) -> Self {
         let mut entries = BTreeMap::<_, Entry>::new();
         for credential in credentials {
@@ -60,7 +60,7 @@ impl Entries {
         Self(entries)
     }
 
-    /// Replaces the credentials. Entries whose credentials are the same stay as they are.
+    /// Replaces the credentials. Entries whose credentials do not change keep their state.
     pub(crate) fn replace(&mut self, credentials: &[Credential]) {
         let mut before = std::mem::take(&mut self.0);
         *self = Self::new(credentials, &BTreeSet::new());
@@ -103,8 +103,8 @@ impl Entries {
         }
     }
 
-    /// Renders the dirty entries whose sources are all known, each on its own. Returns what can be published, and for each other
-    /// entry why it cannot be rendered. An entry that cannot be rendered is not rendered again before its sources change.
+    /// Renders the dirty entries whose sources are all known, each on its own. Returns the batch to publish, and the errors of
+    /// each entry that cannot be rendered. Such an entry is not rendered again before one of its sources changes.
     pub(crate) fn render(&mut self, sources: &Sources) -> (Batch, Vec<(String, render::Errors)>) {
         let (mut batch, mut failures) = (Batch::default(), Vec::new());
         for name in self.names() {
@@ -126,18 +126,18 @@ impl Entries {
         (batch, failures)
     }
 
-    /// What all other entries take.
+    /// The total size of all other entries.
     fn size_without(&self, name: &str, batch: &Batch) -> Size {
         let others = self.0.iter().filter(|(other, _)| other.as_str() != name);
         others.map(|(other, entry)| batch.sizes.get(other).copied().unwrap_or(entry.size)).sum()
     }
 
-    /// Whether this run has published all entries of the batch before.
+    /// Whether this run has already published all entries of the batch.
     pub(crate) fn are_current(&self, batch: &Batch) -> bool {
         batch.names.iter().all(|name| self.0.get(name).is_some_and(|entry| entry.files == Files::Current))
     }
 
-    /// The volume has the files of this batch.
+    /// The batch was published, or the volume already had its files.
     pub(crate) fn published(&mut self, batch: &Batch) {
         for name in &batch.names {
             if let Some(entry) = self.0.get_mut(name) {
@@ -175,7 +175,7 @@ impl Entry {
         self.credentials.iter().flat_map(Credential::objects)
     }
 
-    /// Whether all its sources were read.
+    /// Whether all sources of the entry were read.
     pub(crate) fn is_known(&self, sources: &Sources) -> bool {
         self.objects().all(|object| sources.contains_key(object))
     }

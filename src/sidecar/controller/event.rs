@@ -9,7 +9,7 @@ use crate::sync;
 use crate::telemetry::Reason;
 use crate::volume::{self, Published};
 
-/// What happens.
+/// An input of the controller.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// Time has passed, and nothing else happened.
@@ -55,11 +55,11 @@ pub(crate) enum Update<T> {
     Deleted {
         version: String,
     },
-    /// Nothing has happened up to this resourceVersion.
+    /// The object has not changed up to this resourceVersion.
     Bookmark {
         version: String,
     },
-    /// The API server closed the watch, or it broke.
+    /// The API server closed the watch (`None`), or the watch was refused or broke.
     Ended(Option<kube::Error>),
 }
 
@@ -94,10 +94,11 @@ impl<T> Update<T> {
     }
 }
 
-/// The result of an attempt to notify an application, or that it was given up.
+/// The result of an attempt to notify an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotifyOutcome {
     Success,
     Failure,
+    /// Edited annotations no longer name the application.
     Cancelled,
 }

@@ -1,8 +1,9 @@
 //! The sidecar's decisions, as a pure state machine: an event and the time go in, actions come out. It has no threads, sockets,
-//! files or clocks; `shell` has them, executes the actions and sends what results as further events.
+//! files or clocks; `shell` has them, executes the actions and returns the results as further events.
 //!
-//! [`tracker`] keeps each source current, [`sources`] holds what was read of it, [`entries`] renders it, [`annotations`] applies
-//! edits, and [`timers`] is the one timer queue. What fails goes to the [`Status`].
+//! [`tracker`] decides when to read and watch an object, [`sources`] handles the results, [`entries`] renders the credentials,
+//! [`publish`] publishes them, [`annotations`] applies edits, and [`timers`] is the only timer queue. Failures are reported to
+//! the [`Status`].
 
 mod action;
 mod annotations;
@@ -45,14 +46,14 @@ pub(crate) struct Policy {
     pub(crate) exit_on_change: Option<u8>,
     /// How to follow the annotations; `None` means that edits are ignored.
     pub(crate) follow: Option<Follow>,
-    /// For messages.
+    /// The volume's directory, for messages.
     pub(crate) volume: PathBuf,
 }
 
 /// How to follow the annotations.
 #[derive(Clone, Debug)]
 pub(crate) struct Follow {
-    /// The pod to watch. `None` means a file.
+    /// The pod to watch. `None` means that the annotations come from a file.
     pub(crate) pod: Option<ObjectRef>,
     /// How often to read them while they are not watched.
     pub(crate) interval: Duration,
@@ -62,7 +63,8 @@ pub(crate) struct Controller {
     policy: Policy,
     credentials: Vec<Credential>,
     entries: Entries,
-    /// The content of each source that was read; `None` if it is missing and may be.
+    /// The content of each source that was read. `None` means that the source is missing, and that credentials are rendered
+    /// without it.
     contents: Sources,
     sources: BTreeMap<ObjectRef, Source>,
     annotations: annotations::State,
@@ -72,18 +74,18 @@ pub(crate) struct Controller {
     has_published: bool,
     /// Whether entries of earlier annotations may have to be removed.
     has_removals: bool,
-    /// What is being published.
+    /// The batch that is being published. `None` means that no publication is in progress.
     publishing: Option<Batch>,
     publish_backoff: kube::Backoff,
     /// When files were last published.
     published_at: Option<Instant>,
     /// When a volume that could not be written is tried again.
     publish_from: Option<Instant>,
-    /// When the first change was noticed that is not published yet.
+    /// When the oldest unpublished change was noticed.
     noticed: Option<Instant>,
     /// The omissions of optional credentials in the volume, by credential and message. Logged when they change.
     omitted: BTreeSet<(CredentialName, String)>,
-    /// The last credentials that the log said the first publication waits for, each with the reason.
+    /// The credentials that the first publication waited for when this was last logged, each with the reason.
     reported_waiting: BTreeMap<String, String>,
     actions: Vec<Action>,
 }
@@ -105,7 +107,7 @@ impl Controller {
             timers: Timers::default(),
             last_id: 0,
             has_published: !earlier.is_empty(),
-            // Without credentials, the files of earlier ones are all there is to publish.
+            // Without credentials, the only thing to publish is the removal of earlier files.
             has_removals: credentials.is_empty(),
             publishing: None,
             publish_backoff: kube::Backoff::up_to(MAX_DELAY),
@@ -118,9 +120,9 @@ impl Controller {
             credentials,
             policy,
         };
-        // The grace of versions that an earlier run superseded ends too.
+        // Versions that an earlier run superseded also have to be removed when their grace period ends.
         controller.timers.set(Timer::Prune, now.instant + controller.policy.grace);
-        // Without sources, there is no other event that leads to the first publication.
+        // Without sources, no other event would lead to the first publication.
         controller.timers.set(Timer::Publish, now.instant);
         controller.name_credentials(status);
         controller.track_sources(now, status);

@@ -1,4 +1,4 @@
-//! Publishing: what has changed is rendered and published, entry by entry, and what could not be is kept.
+//! Renders and publishes the entries that have changed. An entry that cannot be rendered keeps its current files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::sidecar::controller::{Action, Controller, entries};
 use crate::telemetry::{Component, Moment, Reason, Status, Subject};
 use crate::volume::{self, Published};
 
-/// Debounce window: changes within it of each other are published together, except for the first change after a while.
+/// Debounce window: changes that follow each other within it are published together. The first one after a while is not delayed.
 const DEBOUNCE: Duration = Duration::from_millis(1);
 /// Maximum time to wait for further changes before publishing.
 const MAX_DEBOUNCE: Duration = Duration::from_millis(50);
@@ -39,7 +39,7 @@ impl Controller {
         is_quiet && self.policy.exit_on_change.is_none()
     }
 
-    /// Renders what has changed, and publishes what could be rendered.
+    /// Renders the entries that have changed, and publishes those that could be rendered.
     pub(crate) fn publish(&mut self, now: Moment, status: &mut Status) {
         if self.publishing.is_some() {
             // The end of that publication schedules the next one.
@@ -54,7 +54,7 @@ impl Controller {
                 let component = Component::Credential(credential.clone());
                 status.publish_failed(now, component, Reason::Render, &message);
             }
-            // The others of the entry are not updated either.
+            // The other credentials of the entry are not updated either.
             for credential in self.credentials.iter().filter(|it| entries::name(it) == *entry) {
                 let name = credential.name.to_string();
                 if !broken.contains_key(&name) {
@@ -69,7 +69,7 @@ impl Controller {
             return;
         }
         if batch.names.is_empty() && !self.has_removals {
-            // The next rotation does not count from a change that could not be rendered.
+            // The duration of the next rotation must not include the time since a change that could not be rendered.
             self.noticed = None;
             return;
         }
@@ -134,7 +134,7 @@ impl Controller {
         }
     }
 
-    /// Logs omissions that the volume did not have, and ends the failures of what was rendered.
+    /// Logs new omissions, and ends the failures of the credentials that were rendered.
     fn report_rendered(&mut self, batch: &Batch, status: &mut Status) {
         let published = |credential: &&Credential| batch.names.contains(&entries::name(credential));
         for credential in self.credentials.iter().filter(published) {
@@ -152,8 +152,8 @@ impl Controller {
         self.omitted.extend(batch.omissions.iter().cloned());
     }
 
-    /// Reports new files. Notifies the applications whose files have changed, or ends the sidecar instead. After the first
-    /// files neither happens, as no application has read any files before them.
+    /// Reports new files. Notifies the applications whose files have changed, or, with `--exit-on-change`, ends the sidecar. The
+    /// first publication does neither, because no application has read earlier files.
     fn on_swapped(
         &mut self,
         batch: &Batch,
@@ -203,7 +203,7 @@ impl Controller {
             attempted &= all_attempted;
             let has_files = match entry.files {
                 Files::None => false,
-                // What an earlier run has written counts once it is known that it cannot be replaced now.
+                // Files of an earlier run count once this run knows that it cannot replace them now.
                 Files::Earlier if unread.is_empty() => {
                     cannot_write || !(entry.is_dirty || being_written(name))
                 }

@@ -1,4 +1,4 @@
-//! What was read of each source, and what follows from a result of a read or watch.
+//! The state of each source, and the decisions after each result of a read and each update of a watch.
 
 use std::collections::BTreeMap;
 
@@ -18,22 +18,23 @@ pub(crate) struct Source {
     /// Whether a read has succeeded or failed.
     pub(crate) attempted: bool,
     seen: Seen,
-    /// Whether it has ever been there.
+    /// Whether this run has ever seen it.
     was_present: bool,
-    /// Why it is missing, as first reported: a deletion that a read confirms is one failure with one message.
+    /// Why it is missing, as first reported. A deletion that a watch reports and a read confirms is one failure, so it keeps one
+    /// message. `None` means that it is not missing.
     missing: Option<String>,
-    /// The last id of a read when a watch last reported something: reads up to it may have older results.
+    /// The last id of a read or watch when a watch last reported a change. Reads up to this id may have older results.
     watched_up_to: u64,
 }
 
-/// What is known of the object.
+/// The last known state of the object.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
-    /// Nothing: a first result leads out.
+    /// Not known yet. The first result of a read leads to `Present` or `Absent`.
     Nothing,
     /// It has this resourceVersion.
     Present(String),
-    /// It does not exist, by a watch since this resourceVersion, or by a read (`None`).
+    /// It does not exist. A watch has reported the deletion at this resourceVersion; `None` means that a read has not found it.
     Absent(Option<String>),
 }
 
@@ -47,7 +48,8 @@ impl Seen {
 }
 
 impl Controller {
-    /// Starts to read the objects that the credentials, or those of edited annotations, newly name, and drops the others.
+    /// Starts to read the objects that the current or edited annotations name and that are not tracked yet. Drops the sources
+    /// that neither names.
     pub(crate) fn track_sources(&mut self, now: Moment, status: &mut Status) {
         let mut needs = BTreeMap::new();
         for credentials in [self.annotations.candidate.as_deref().unwrap_or_default(), &self.credentials] {
@@ -64,7 +66,7 @@ impl Controller {
         }
         for (object, need) in needs {
             if let Some((source, mut context)) = self.source_context(&object, now, status) {
-                // It may be missing, which has not been a failure so far.
+                // It may be missing, which was not a failure while it was optional.
                 if source.need == Need::Optional && need == Need::Required {
                     source.tracker.read(&mut context);
                 }
@@ -88,7 +90,7 @@ impl Controller {
         }
     }
 
-    /// The source, with what its transitions use.
+    /// The source, and the context for the transitions of its tracker. `None` means that no annotation names the object any more.
     pub(crate) fn source_context<'a>(
         &'a mut self,
         object: &ObjectRef,
@@ -119,7 +121,8 @@ impl Controller {
                 source.tracker.on_read(Some(version.clone()), &mut context);
                 let seen = source.seen.version();
                 let is_older = seen.is_some_and(|seen| !is_newer(&version, seen));
-                // While nothing was seen, the watch's later states were not applied: the answer may be older than those.
+                // Without a known resourceVersion, the states that the watch has reported were not applied, and the response may
+                // be older than those.
                 if is_overtaken && seen.is_none() {
                     source.tracker.read(&mut context);
                 }
@@ -127,7 +130,7 @@ impl Controller {
                     self.on_present(object, version, data, now, status);
                 }
             }
-            // The watch has reported the object meanwhile: the answer may be older than that.
+            // The watch has reported the object since the read began: the response may be older than that.
             Err(error) if error.is_not_found() && is_overtaken => {
                 source.tracker.on_read(None, &mut context);
                 source.tracker.read(&mut context);
@@ -139,7 +142,8 @@ impl Controller {
             }
             Err(error) => {
                 source.tracker.on_read_failure(error.retry_after(), &mut context);
-                let message = format!("{error}; keeping the current files");
+                let next = if self.has_published { "keeping the current files" } else { "retrying" };
+                let message = format!("{error}; {next}");
                 self.source_failing(object, Reason::from(&error), &message, now, status);
             }
         }
@@ -160,7 +164,7 @@ impl Controller {
         let (Update::Applied { version, .. } | Update::Deleted { version }) = &update else { return };
         source.watched_up_to = *context.last_id;
         let Some(seen) = source.seen.version() else {
-            // The read found nothing, and what the API server has at hand may be older than that: only a read can tell.
+            // The read did not find the object, but the state that begins a watch may be older than that read: read it again.
             return source.tracker.read(&mut context);
         };
         if !is_newer(version, seen) {
@@ -219,7 +223,7 @@ impl Controller {
         // What an earlier run wrote stays, as it would have without the restart.
         let was_written = !clears && !was_known && self.entries.is_only_earlier(object);
         let was_present = content.is_some_and(Option::is_some) || was_written;
-        // An object that is missing after a restart was deleted, or its files cleared, in the meantime.
+        // An object that is missing after a restart was deleted while podcreds did not run, or its files were cleared before.
         let clear = clears && (was_present || (!was_known && self.has_published && self.is_current(object)));
         let was_cleared = clears && was_known && !was_present;
         let component = Component::Source(object.clone());
@@ -250,7 +254,7 @@ impl Controller {
         self.try_candidate(now, status);
     }
 
-    /// A source that only edited annotations name keeps them from being applied.
+    /// Reports a failing source. If only edited annotations name it, the failure keeps them from being applied.
     fn source_failing(
         &mut self,
         object: &ObjectRef,
@@ -267,12 +271,12 @@ impl Controller {
         }
     }
 
-    /// Whether the credentials name the object, and not only edited annotations.
+    /// Whether a current credential uses the object, and not only edited annotations.
     fn is_current(&self, object: &ObjectRef) -> bool {
         self.credentials.iter().any(|credential| credential.objects().any(|named| named == object))
     }
 
-    /// Puts the credentials that need the object before a message.
+    /// Prefixes a message with the credentials that use the object.
     fn for_credentials(&self, object: &ObjectRef, message: &str) -> String {
         let mut named = self.credentials.iter().filter(|it| it.objects().any(|named| named == object));
         match (named.next(), named.count()) {

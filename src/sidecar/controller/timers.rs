@@ -1,11 +1,11 @@
-//! The one timer queue: everything that waits for a point in time.
+//! The only timer queue of the controller: everything that waits for a point in time.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use crate::sidecar::controller::Target;
 
-/// What happens when a timer fires. There is one timer of each; setting it again replaces its time.
+/// What happens when a timer fires. Each value has at most one timer; setting it again replaces its time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// Read the annotations or an object.

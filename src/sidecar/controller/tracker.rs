@@ -1,4 +1,5 @@
-//! How one object is kept current: by a watch, or by reading it again. Knows the object's resourceVersion, but not its content.
+//! Keeps one object current, by a watch or by reading it again. A tracker knows the object's resourceVersion, but not its
+//! content.
 //!
 //! ```text
 //!             read                  watch
@@ -25,13 +26,13 @@ use crate::telemetry::{Component, Moment, Reason, Status, Subject};
 pub(crate) const MAX_DELAY: Duration = Duration::from_secs(30);
 /// Maximum delay that an API server can demand with Retry-After.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
-/// Bound of the first delay after a watch has ended. An API server that restarts ends the watches of all pods at once, and each
-/// of them reads its objects again.
+/// Maximum of the first random delay after a watch has ended. An API server that restarts ends the watches of all pods at once,
+/// and each pod then reads its objects again.
 const FIRST_WATCH_DELAY: Duration = Duration::from_millis(500);
 /// How long a watch must last to reset the back-off.
 const GOOD_WATCH: Duration = Duration::from_secs(5);
 
-/// What a transition of a [`Tracker`] may use.
+/// The state outside of a [`Tracker`] that its transitions use.
 pub(crate) struct Context<'a> {
     pub(crate) now: Moment,
     pub(crate) watch: WatchSettings,
@@ -53,18 +54,20 @@ impl Context<'_> {
     }
 }
 
-/// Each variant names the transitions that lead out of it.
+/// The comment on each variant names the transitions that lead out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// It is being read. A result leads to `Watching` or `Polling`, a failure to `Retrying`.
+    /// The object is being read. A result leads to `Watching` or `Polling`, a failure to `Retrying`.
     Reading { read: u64 },
-    /// Something failed. The timer leads to `Reading`.
+    /// A read failed, or a watch ended. The timer leads to `Reading`.
     Retrying,
-    /// It is not watched. The timer leads to `Reading`.
+    /// The object is not watched. The timer leads to `Reading`.
     Polling,
-    /// It is watched. The end of the watch leads to another watch, to `Retrying` or to `Polling`; the timer leads to `Confirming`.
+    /// The object is watched. The end of the watch leads to another watch, to `Retrying` or to `Polling`; the timer leads to
+    /// `Confirming`.
     Watching { watch: Watch },
-    /// It is watched and being read. A result leads to `Watching`, a failure to `Retrying`, the end of the watch to `Reading`.
+    /// The object is watched and being read. A result leads to `Watching`, a failure to `Retrying`, the end of the watch to
+    /// `Reading`.
     Confirming { watch: Watch, read: u64 },
 }
 
@@ -73,11 +76,11 @@ pub(crate) struct Watch {
     id: u64,
     /// `None` until the API server has accepted it.
     opened: Option<Instant>,
-    /// Whether it has sent anything.
+    /// Whether it has sent an event or a bookmark.
     heard: bool,
-    /// Whether it began at any version.
+    /// Whether it began at [`Position::Any`].
     from_any: bool,
-    /// Whether it began at any version, and the object that the last read found was not sent yet.
+    /// Whether it began at [`Position::Any`] and has not yet sent the object that the last read found.
     expects_object: bool,
 }
 
@@ -91,7 +94,7 @@ impl Watch {
 /// One object, or the pod's annotations.
 pub(crate) struct Tracker {
     target: Target,
-    /// The component that a broken watch affects.
+    /// The component that fails if the watch breaks.
     component: Component,
     can_watch: bool,
     interval: Duration,
@@ -100,13 +103,14 @@ pub(crate) struct Tracker {
     read_failed: bool,
     /// The resourceVersion to watch from; `None` while the object does not exist.
     version: Option<String>,
-    /// A resourceVersion that is too old to watch from.
+    /// A resourceVersion that the API server no longer has, so that no watch can begin there. `None` means that none is known.
     expired: Option<String>,
     reads: Backoff,
     watches: Backoff,
-    /// For watches that are forbidden: an API server that has just started may refuse requests that it permits later.
+    /// For watches that are forbidden, or that the API server cannot open because its etcd is too old. An API server that has
+    /// just started may refuse requests that it permits later.
     refusals: Backoff,
-    /// When the next watch may begin.
+    /// When the next watch may begin. `None` means at any time.
     watch_from: Option<Instant>,
 }
 
@@ -118,7 +122,7 @@ pub(crate) enum Progress<'a> {
     Changed {
         version: &'a str,
     },
-    /// Nothing has happened up to this resourceVersion.
+    /// The object has not changed up to this resourceVersion.
     Bookmark {
         version: &'a str,
     },
@@ -126,7 +130,7 @@ pub(crate) enum Progress<'a> {
 }
 
 impl Tracker {
-    /// Starts to read it. `interval` is how often to read it while it is not watched.
+    /// Starts to read the target. `interval` is how often to read it while it is not watched.
     pub(crate) fn start(
         target: Target,
         component: Component,
@@ -157,7 +161,7 @@ impl Tracker {
         &self.state
     }
 
-    /// Stops what is under way.
+    /// Stops the watch and the timer. The result of a read that is in progress is ignored.
     pub(crate) fn stop(self, context: &mut Context<'_>) {
         context.timers.cancel(&self.timer());
         context.status.forget(&self.component);
@@ -174,7 +178,7 @@ impl Tracker {
         Timer::Read(self.target.clone())
     }
 
-    /// Reads it now, unless it is being read already.
+    /// Reads the target now, unless a read is already in progress.
     pub(crate) fn read(&mut self, context: &mut Context<'_>) {
         let watch = match &self.state {
             State::Reading { .. } | State::Confirming { .. } => return,
@@ -190,12 +194,12 @@ impl Tracker {
         };
     }
 
-    /// Whether this is the read that is under way.
+    /// Whether this is the read that is in progress.
     pub(crate) fn awaits(&self, id: u64) -> bool {
         matches!(self.state, State::Reading { read } | State::Confirming { read, .. } if read == id)
     }
 
-    /// The read that is under way has succeeded. `version` is `None` if the object does not exist.
+    /// The read that is in progress has succeeded. For `version`, `None` means that the object does not exist.
     pub(crate) fn on_read(&mut self, version: Option<String>, context: &mut Context<'_>) {
         self.read_failed = false;
         if version.is_some() {
@@ -204,7 +208,8 @@ impl Tracker {
         match &self.state {
             State::Confirming { watch, .. } => {
                 let mut watch = watch.clone();
-                // The object may be deleted before a watch that begins at any version opens, which then never sends it.
+                // The object may be deleted after the read, but before a watch from `Position::Any` opens.
+                // That watch never sends it.
                 watch.expects_object = watch.from_any && !watch.heard && version.is_some();
                 self.state = State::Watching { watch };
                 self.schedule_resync(context);
@@ -216,7 +221,7 @@ impl Tracker {
         }
     }
 
-    /// The read that is under way has failed.
+    /// The read that is in progress has failed.
     pub(crate) fn on_read_failure(&mut self, retry_after: Option<Duration>, context: &mut Context<'_>) {
         self.read_failed = true;
         self.stop_watch(context);
@@ -224,14 +229,14 @@ impl Tracker {
         self.retry(delay, context);
     }
 
-    /// A read has found nothing where an object is needed: reads it again, even if a watch reports its creation.
+    /// The object is missing, but needed: schedules another read, although the watch would report its creation too.
     pub(crate) fn read_again_later(&mut self, context: &mut Context<'_>) {
         let at = context.after(self.reads.delay());
         let at = context.timers.at(&self.timer()).map_or(at, |earlier| earlier.min(at));
         context.timers.set(self.timer(), at);
     }
 
-    /// A watch has reported what reads had not found.
+    /// A watch has reported the object: a read that [`Self::read_again_later`] has scheduled is not needed any more.
     pub(crate) fn found(&mut self, context: &mut Context<'_>) {
         self.reads.reset();
         if matches!(self.state, State::Watching { .. }) {
@@ -256,7 +261,7 @@ impl Tracker {
         match progress {
             Progress::Opened => {
                 watch.opened = Some(context.now.instant);
-                // A watch that begins at any version may be accepted first and refused then.
+                // An API server may accept a watch from `Position::Any` and then refuse it.
                 if !watch.from_any {
                     self.works(context);
                 }
@@ -271,7 +276,7 @@ impl Tracker {
                 let was_missed = watch.expects_object;
                 self.version = Some((*version).to_owned());
                 self.works(context);
-                // It was deleted between the last read and the beginning of the watch.
+                // The object was deleted between the last read and the beginning of the watch.
                 if was_missed {
                     self.read(context);
                 }
@@ -282,13 +287,11 @@ impl Tracker {
     }
 
     fn works(&self, context: &mut Context<'_>) {
-        if context.status.healthy(&self.component) {
-            let subject = Subject::from(&self.component);
-            let message = match &subject {
-                Subject::Object(object) => format!("{object} is watched again"),
-                _ => format!("{} works again", self.component),
-            };
-            context.status.log(Level::Info, subject, message);
+        if context.status.healthy(&self.component)
+            && let Component::Watch(object) = &self.component
+        {
+            let message = format!("{object} is watched again");
+            context.status.log(Level::Info, Subject::from(&self.component), message);
         }
     }
 
@@ -310,15 +313,15 @@ impl Tracker {
         }
         match error {
             None if lasted && watch.heard => {
-                // The API server ends each watch after a while.
+                // The requested duration is over: routine.
                 return match read {
                     Some(read) => self.state = State::Reading { read },
                     None => self.begin_watch(context),
                 };
             }
-            // Not even a bookmark: the API server may be waiting until it reaches this resourceVersion. So the object is read.
+            // Without even a bookmark, the API server may not have reached this resourceVersion yet: read the object instead.
             None => {}
-            // An API server in front of an old etcd refuses watches that begin at any version.
+            // An API server in front of an old etcd refuses watches from `Position::Any`.
             Some(error)
                 if error.is_forbidden()
                     || (watch.from_any
@@ -359,7 +362,7 @@ impl Tracker {
         context.timers.set(self.timer(), context.after(delay));
     }
 
-    /// Watches from the last known version, or polls if that is not possible now.
+    /// Watches from the last known resourceVersion, or polls if a watch is not possible now.
     fn begin_watch(&mut self, context: &mut Context<'_>) {
         let now = context.now.instant;
         let not_before = self.watch_from.filter(|from| *from > now);

@@ -24,7 +24,7 @@ use crate::volume::{self, Volume};
 
 /// Maximum delay between attempts.
 const MAX_DELAY: Duration = Duration::from_secs(30);
-/// For one attempt over HTTP.
+/// Time limit for one attempt over HTTP.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The content of a notification. It contains no value of a Secret.
@@ -36,19 +36,19 @@ pub(crate) struct Notification {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) pod: Option<String>,
     pub(crate) namespace: String,
-    /// The version of the volume that has the change.
+    /// The version of the directories that have changed.
     pub(crate) version: String,
 }
 
 /// The applications to notify.
 pub(crate) struct Notifier {
     mailboxes: BTreeMap<OnChange, Arc<Mailbox>>,
-    /// Has the files for `touch`.
+    /// The directory of the files for `touch`.
     volume: PathBuf,
     events: SyncSender<Event>,
 }
 
-/// What one application has not been notified of yet.
+/// The pending notifications of one application.
 #[derive(Default)]
 struct Mailbox {
     message: Mutex<Message>,
@@ -58,11 +58,11 @@ struct Mailbox {
 #[derive(Default)]
 struct Message {
     pending: Option<Notification>,
-    /// What the thread is trying to deliver.
+    /// The notification that the thread is trying to deliver.
     current: Option<Notification>,
-    /// Set when edited annotations do not name this application any more.
+    /// Whether edited annotations no longer name this application.
     cancelled: bool,
-    /// Whether a thread waits for notifications. One that could not be started is started with the next notification.
+    /// Whether the thread is running. If it could not be started, the next notification starts it.
     has_thread: bool,
 }
 
@@ -71,8 +71,8 @@ impl Notifier {
         Self { mailboxes: BTreeMap::new(), volume, events }
     }
 
-    /// Starts a thread for each application that is newly named, and cancels the thread of each that no credential names any
-    /// more. What such an application was not notified of yet goes to the one that its credentials name instead.
+    /// Starts a thread for each new application, and cancels the thread of each application that no credential names any more.
+    /// Undelivered notifications of such an application go to the applications that its credentials name now.
     pub(crate) fn apply(&mut self, credentials: &[Credential]) {
         let is_named = |target: &OnChange| credentials.iter().any(|it| it.on_change.as_ref() == Some(target));
         let (kept, dropped) =
@@ -113,7 +113,7 @@ impl Notifier {
 }
 
 impl Notification {
-    /// Adds what an older one was about.
+    /// Adds the credentials of an older notification.
     fn after(mut self, older: Option<Self>) -> Self {
         self.credentials.extend(older.into_iter().flat_map(|older| older.credentials));
         self
@@ -125,7 +125,7 @@ impl Mailbox {
         lock(&self.message)
     }
 
-    /// Ends the thread. Returns what was not delivered.
+    /// Ends the thread. Returns the undelivered notification.
     fn cancel(&self) -> Option<Notification> {
         let mut message = self.lock();
         message.cancelled = true;
@@ -133,7 +133,7 @@ impl Mailbox {
         message.undelivered()
     }
 
-    /// Waits for a notification. Returns `None` when it was cancelled.
+    /// Waits for a notification. `None` means that the application was cancelled.
     fn take(&self) -> Option<Notification> {
         let mut message = self.lock();
         loop {
@@ -148,7 +148,7 @@ impl Mailbox {
         }
     }
 
-    /// What to deliver after a failure: also what has changed since. Returns `None` when it was cancelled.
+    /// The notification to retry after a failure, merged with later ones. `None` means that the application was cancelled.
     fn retry(&self) -> Option<Notification> {
         let mut message = self.lock();
         if message.cancelled {
@@ -160,7 +160,7 @@ impl Mailbox {
 }
 
 impl Message {
-    /// Takes what was not delivered. The newer notification decides the version.
+    /// Takes the undelivered notifications, merged into one with the version of the newer one.
     fn undelivered(&mut self) -> Option<Notification> {
         let current = self.current.take();
         match self.pending.take() {

@@ -473,7 +473,12 @@ impl World {
                 "{path}: {content:?}, not {expected:?}"
             );
         }
-        assert!(self.harness.status.ready && !self.harness.is_stale(), "{:?} {:?}", self.harness.status, self.harness.log.last());
+        assert!(
+            self.harness.status.ready && !self.harness.is_stale(),
+            "{:?} {:?}",
+            self.harness.status,
+            self.harness.log.last()
+        );
     }
 }
 
