@@ -16,7 +16,7 @@ use crate::pods;
 use crate::scene::Scene;
 use crate::support::health::Health;
 use crate::support::run::{Running, poll_until};
-use crate::support::witness::{RECOVERS, REFUSED, WATCH_RESTARTS, Witness, answered, names};
+use crate::support::witness::{RECOVERS, REFUSED, Witness, answered, names};
 
 /// How long a fault lasts after the sidecar has reported it.
 pub(crate) const FAULT_DURATION: Duration = Duration::from_secs(3);

@@ -94,6 +94,7 @@ const REMOVING: &str = "credential a: Secret prod/a: not found; removing its fil
 const KEPT_DELETED: &str = "was deleted; keeping its files (--on-delete keep)";
 const CLEARED: &str = "was deleted; removing its files (--on-delete clear)";
 const REFUSED: &str = "credential a: Secret prod/a: forbidden: forbidden; keeping the current files";
+const UNREAD: &str = "credential a: Secret prod/a: forbidden: forbidden; retrying";
 const SKIPPED: &str = "skipping optional credential a";
 const AGAIN: &str = "is available again";
 
@@ -119,8 +120,8 @@ const TABLE: [Row; 30] = [
     (REQUIRED, KEEP, Deleted, Missing, "failing", Some("new"), true, KEPT_DELETED),
     (REQUIRED, CLEAR, Deleted, Missing, "degraded", None, false, CLEARED),
     (OPTIONAL, KEEP, Deleted, Missing, "failing", Some("new"), true, KEPT_DELETED),
-    (REQUIRED, KEEP, First, Refused, "failing", None, true, REFUSED),
-    (OPTIONAL, KEEP, First, Refused, "failing", None, true, REFUSED),
+    (REQUIRED, KEEP, First, Refused, "failing", None, true, UNREAD),
+    (OPTIONAL, KEEP, First, Refused, "failing", None, true, UNREAD),
     (REQUIRED, CLEAR, Restart, Refused, "failing", Some("old"), true, REFUSED),
     (OPTIONAL, CLEAR, Restart, Refused, "failing", Some("old"), true, REFUSED),
     (REQUIRED, CLEAR, Present, Refused, "failing", Some("new"), true, REFUSED),
