@@ -20,6 +20,11 @@ impl fmt::Display for Errors {
 }
 
 impl Errors {
+    /// Whether a credential could be rendered if others took less room.
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.0.iter().any(|error| matches!(error.problem, Problem::TooLarge { .. }))
+    }
+
     /// For each credential that cannot be rendered, all of its errors as one message.
     pub(crate) fn by_credential(&self) -> BTreeMap<String, String> {
         let mut messages = BTreeMap::<_, Vec<_>>::new();

@@ -123,10 +123,15 @@ impl Reader {
 }
 
 fn failure(error: &sync::Error) -> AnnotationsFailure {
-    let message = error.to_string();
     let sync::Error::Unread { errors, .. } = error else {
-        return AnnotationsFailure { reason: Reason::Annotations, message, retry_after: None };
+        return AnnotationsFailure {
+            reason: Reason::Annotations,
+            message: error.to_string(),
+            retry_after: None,
+        };
     };
+    // Without the time that it took, which would make each failure a new one.
+    let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ");
     let reason = errors.first().map_or(Reason::ApiUnreachable, Reason::from);
     AnnotationsFailure { reason, message, retry_after: errors.iter().filter_map(Error::retry_after).max() }
 }

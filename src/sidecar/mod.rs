@@ -129,7 +129,9 @@ fn first_credentials(
         let message: Vec<_> = errors.iter().map(ToString::to_string).collect();
         let message = format!("{}; retrying", message.join("\n  "));
         health.status().failing(Moment::now(), Component::Annotations, reason, &message);
-        shell::report_all(&health.status().take_reports(), recorder);
+        // The recorder may need the status itself.
+        let reports = health.status().take_reports();
+        shell::report_all(&reports, recorder);
         let retry_after = errors.iter().filter_map(kube::Error::retry_after).max().unwrap_or_default();
         let delay = backoff.delay().max(retry_after.min(MAX_RETRY_AFTER));
         heartbeat.beat(delay);

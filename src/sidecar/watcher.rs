@@ -109,7 +109,8 @@ impl Watcher {
         let lifetime = self.lifetime.mul_f64(0.9 + 0.2 * fastrand::f64());
         let silence = (lifetime + lifetime / 10 + GRACE).min(WATCH_SILENCE);
         let client = self.clusters.client(&object.cluster).map_err(|cause| Error::new(object, cause))?;
-        heartbeat.beat(client.answer_timeout());
+        // The body of a refusal may be as slow as the events of a watch.
+        heartbeat.beat(client.answer_timeout().saturating_add(silence));
         let mut watch = open(&client, object, version, lifetime, silence)?;
         if handle.opened(watch.closer()) {
             return Ok(());

@@ -58,6 +58,8 @@ pub(crate) struct Status {
     last: BTreeMap<Component, LastReport>,
     /// The start of the staleness that was reported; `None` while none is.
     stale_since: Option<Moment>,
+    /// The components whose staleness was reported.
+    stale: BTreeSet<Component>,
     /// The applications whose notification is failing, each with the time of the first failed attempt.
     pub(crate) pending_notifications: BTreeMap<String, Moment>,
     /// Those that were reported.
@@ -106,6 +108,7 @@ impl Status {
             failing: BTreeMap::new(),
             last: BTreeMap::new(),
             stale_since: None,
+            stale: BTreeSet::new(),
             pending_notifications: BTreeMap::new(),
             overdue: BTreeSet::new(),
             failures: [0; Reason::ALL.len()],
@@ -163,7 +166,7 @@ impl Status {
         self.failing.remove(component);
         let Some(last) = self.last.remove(component) else { return false };
         // If staleness was reported, its own end is reported instead.
-        if last.is_recorded && self.stale_since.is_none() {
+        if last.is_recorded && (self.stale_since.is_none() || !self.failing.is_empty()) {
             self.event(EventReason::Current, format!("{component}: recovered"));
         }
         true
@@ -171,7 +174,8 @@ impl Status {
 
     /// The sidecar does not depend on this component any more.
     pub(crate) fn forget(&mut self, component: &Component) {
-        self.healthy(component);
+        self.failing.remove(component);
+        self.last.remove(component);
     }
 
     /// The files of a deleted source are removed (`--on-delete clear`).
@@ -295,28 +299,33 @@ impl Status {
     }
 
     fn check_staleness(&mut self, now: Moment) -> Option<Instant> {
-        let stale = self.failing.values().min().copied().filter(|_| self.ready);
-        match (stale, self.stale_since) {
-            (None, Some(since)) => {
-                self.stale_since = None;
+        let failing = &self.failing;
+        self.stale.retain(|component| failing.contains_key(component));
+        if !self.ready {
+            return None;
+        }
+        if self.failing.is_empty() {
+            if let Some(since) = self.stale_since.take() {
                 let message = format!("the files are current again (stale since {})", clock(since));
                 self.log(Level::Info, Subject::None, message.clone());
                 self.event(EventReason::Current, message);
             }
-            (Some(since), None) => {
-                let due = since.instant + self.stale_after;
-                if due > now.instant {
-                    return Some(due);
-                }
-                self.stale_since = Some(since);
-                let reasons = self.reasons();
-                let message =
-                    format!("the files may have been out of date since {}: {reasons}", clock(since));
-                self.log(Level::Warn, Subject::None, message.clone());
-                self.event(EventReason::Stale, message);
-            }
-            (None, None) | (Some(_), Some(_)) => {}
+            return None;
         }
+        // Each failure is reported once, so that one that lasts does not hide a later one.
+        let unreported = self.failing.iter().filter(|(component, _)| !self.stale.contains(*component));
+        let unreported = unreported.map(|(component, since)| (component.clone(), *since)).collect::<Vec<_>>();
+        let since = unreported.iter().map(|(_, since)| *since).min()?;
+        let due = since.instant + self.stale_after;
+        if due > now.instant {
+            return Some(due);
+        }
+        self.stale_since.get_or_insert(since);
+        let reasons = self.reasons(&unreported);
+        let message = format!("the files may have been out of date since {}: {reasons}", clock(since));
+        self.stale.extend(unreported.into_iter().map(|(component, _)| component));
+        self.log(Level::Warn, Subject::None, message.clone());
+        self.event(EventReason::Stale, message);
         None
     }
 
@@ -371,13 +380,13 @@ impl Status {
     }
 
     /// The messages of failing components, at most [`NAMED`] of them.
-    fn reasons(&self) -> String {
-        let message = |component: &Component| match self.last.get(component) {
+    fn reasons(&self, failing: &[(Component, Moment)]) -> String {
+        let message = |(component, _): &(Component, Moment)| match self.last.get(component) {
             Some(last) => last.message.clone(),
             None => component.to_string(),
         };
-        let named: Vec<_> = self.failing.keys().take(NAMED).map(message).collect();
-        match self.failing.len().saturating_sub(NAMED) {
+        let named: Vec<_> = failing.iter().take(NAMED).map(message).collect();
+        match failing.len().saturating_sub(NAMED) {
             0 => named.join("; "),
             more => format!("{}; and {more} more", named.join("; ")),
         }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use log::Level;
 
 use crate::credential::Credential;
+use crate::object::ObjectRef;
 use crate::render;
 use crate::render::Size;
 use crate::sidecar::controller::entries::Entries;
+use crate::sidecar::controller::sources::Source;
 use crate::sidecar::controller::timers::Timer;
 use crate::sidecar::controller::{
     Action, AnnotationsFailure, AnnotationsResult, Context, Controller, Progress, ReadAnnotations, Target,
@@ -117,11 +119,16 @@ impl Controller {
     /// Applies edited annotations if each object that they name was read and each entry that they change can be rendered.
     pub(crate) fn try_candidate(&mut self, now: Moment, status: &mut Status) {
         let Some(candidate) = self.annotations.candidate.take() else { return };
-        let is_known =
-            |credential: &Credential| credential.objects().all(|object| self.contents.contains_key(object));
+        let is_known = |credential: &Credential| {
+            credential.objects().all(|object| self.is_known_for(credential, object))
+        };
         if !candidate.iter().all(is_known) {
             self.annotations.candidate = Some(candidate);
             return;
+        }
+        if let Some(message) = self.missing_object(&candidate) {
+            self.annotations.candidate = Some(candidate);
+            return self.reject_candidate(&message, Reason::ApiRefused, now, status);
         }
         if let Err(errors) = self.check(&candidate) {
             self.annotations.candidate = Some(candidate);
@@ -138,6 +145,24 @@ impl Controller {
         self.track_sources(now, status);
         self.actions.push(Action::SetNotified { credentials: self.credentials.clone() });
         self.timers.set(Timer::Publish, now.instant);
+    }
+
+    /// Whether the object was read, or is missing and may be.
+    fn is_known_for(&self, credential: &Credential, object: &ObjectRef) -> bool {
+        self.contents.contains_key(object)
+            || (credential.optional && self.sources.get(object).is_some_and(Source::is_absent))
+    }
+
+    /// An object that does not exist and that a required credential of the edit needs, unless the credential needs it already.
+    fn missing_object(&self, candidate: &[Credential]) -> Option<String> {
+        let needs_it_already = |edited: &&Credential| {
+            let current = self.credentials.iter().find(|current| current.name == edited.name);
+            current.is_some_and(|current| current.objects().eq(edited.objects()))
+        };
+        let required = candidate.iter().filter(|it| !it.optional && !needs_it_already(it));
+        let mut objects = required.flat_map(Credential::objects);
+        let missing = objects.find(|object| matches!(self.contents.get(*object), Some(None)))?;
+        Some(format!("{missing} not found"))
     }
 
     /// Checks that the entries that differ from the current ones can be rendered. An unchanged entry that cannot be rendered is

@@ -16,6 +16,8 @@ pub(crate) struct Entry {
     pub(crate) is_dirty: bool,
     /// Its size in the volume.
     size: Size,
+    /// Whether it could not be rendered because of the size of the others.
+    needs_room: bool,
 }
 
 /// Whether the volume has the files of an entry.
@@ -96,6 +98,7 @@ impl Entries {
 
     /// A source has changed: all entries that depend on it have to be rendered.
     pub(crate) fn mark_dirty(&mut self, object: &ObjectRef) {
+        self.retry_those_that_need_room();
         for entry in self.0.values_mut() {
             if entry.objects().any(|named| named == object) {
                 entry.is_dirty = true;
@@ -118,9 +121,9 @@ impl Entries {
                 Err(errors) => failures.push((name, errors)),
             }
         }
-        for (name, _) in &failures {
+        for (name, errors) in &failures {
             if let Some(entry) = self.0.get_mut(name) {
-                entry.is_dirty = false;
+                (entry.is_dirty, entry.needs_room) = (false, errors.is_too_large());
             }
         }
         (batch, failures)
@@ -145,6 +148,14 @@ impl Entries {
                 entry.size = batch.sizes.get(name).copied().unwrap_or_default();
             }
         }
+        self.retry_those_that_need_room();
+    }
+
+    /// The sizes of other entries may have changed.
+    fn retry_those_that_need_room(&mut self) {
+        for entry in self.0.values_mut() {
+            entry.is_dirty |= std::mem::take(&mut entry.needs_room);
+        }
     }
 
     /// The batch is about to be published.
@@ -168,7 +179,7 @@ impl Entries {
 
 impl Entry {
     fn new(files: Files) -> Self {
-        Self { credentials: Vec::new(), files, is_dirty: true, size: Size::default() }
+        Self { credentials: Vec::new(), files, is_dirty: true, size: Size::default(), needs_room: false }
     }
 
     pub(crate) fn objects(&self) -> impl Iterator<Item = &ObjectRef> {

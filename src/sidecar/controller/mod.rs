@@ -77,6 +77,8 @@ pub(crate) struct Controller {
     /// The batch that is being published. `None` means that no publication is in progress.
     publishing: Option<Batch>,
     publish_backoff: kube::Backoff,
+    /// When the grace period of the version that was superseded last ends.
+    prune_from: Option<Instant>,
     /// When files were last published.
     published_at: Option<Instant>,
     /// When a volume that could not be written is tried again.
@@ -111,6 +113,7 @@ impl Controller {
             has_removals: credentials.is_empty(),
             publishing: None,
             publish_backoff: kube::Backoff::up_to(MAX_DELAY),
+            prune_from: None,
             published_at: None,
             publish_from: None,
             noticed: None,
@@ -185,7 +188,12 @@ impl Controller {
                 }
             }
             Timer::Publish => self.publish(now, status),
-            Timer::Prune => self.actions.push(Action::Prune),
+            Timer::Prune => {
+                self.actions.push(Action::Prune);
+                if let Some(at) = self.prune_from.take().filter(|at| *at > now.instant) {
+                    self.timers.set(Timer::Prune, at);
+                }
+            }
             // `finish` checks the deadlines.
             Timer::Status => {}
         }

@@ -105,7 +105,12 @@ impl Controller {
                 self.report_rendered(&batch, status);
                 match published {
                     Published::Swapped { version, changed } => {
-                        self.timers.set(Timer::Prune, now.instant + self.policy.grace);
+                        let ends = now.instant + self.policy.grace;
+                        self.prune_from = Some(ends);
+                        // A version that was superseded earlier is not kept longer because of this one.
+                        if self.timers.at(&Timer::Prune).is_none() {
+                            self.timers.set(Timer::Prune, ends);
+                        }
                         self.on_swapped(&batch, version, changed.as_ref(), took, now, status);
                     }
                     Published::Unchanged => {

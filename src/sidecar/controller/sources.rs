@@ -27,6 +27,13 @@ pub(crate) struct Source {
     watched_up_to: u64,
 }
 
+impl Source {
+    /// Whether the object is known not to exist.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self.seen, Seen::Absent(_))
+    }
+}
+
 /// The last known state of the object.
 #[derive(Debug, PartialEq, Eq)]
 enum Seen {
@@ -237,7 +244,9 @@ impl Controller {
             if let Some((source, mut context)) = self.source_context(object, now, status) {
                 source.tracker.read_again_later(&mut context);
             }
-            return self.source_failing(object, reason, &format!("{cause}; {next}"), now, status);
+            self.source_failing(object, reason, &format!("{cause}; {next}"), now, status);
+            // In edited annotations it may be optional.
+            return self.try_candidate(now, status);
         }
         self.contents.insert(object.clone(), None);
         if clear || !was_known {

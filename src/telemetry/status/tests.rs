@@ -161,10 +161,26 @@ fn staleness_continues_while_another_failure_holds() {
     test.fails(source("b"), ApiRefused, "b");
     test.status.healthy(&source("a"));
     test.status.take_reports();
-    assert_eq!((test.due(), test.events()), (None, vec![]));
+    assert_eq!((test.due(), test.events()), (Some(STALE_AFTER), vec![]));
     test.status.healthy(&source("b"));
     test.due();
     assert_eq!(test.reasons(), [EventReason::Current]);
+}
+
+#[test]
+fn a_failure_that_lasts_does_not_hide_a_later_one() {
+    let mut test = Test::ready();
+    test.fails(source("a"), ApiRefused, "a");
+    test.pass(STALE_AFTER);
+    test.due();
+    test.fails(source("b"), ApiRefused, "b");
+    test.status.take_reports();
+    test.pass(STALE_AFTER);
+    assert_eq!(test.due(), None);
+    let events = test.events();
+    assert!(matches!(&events[..], [(EventReason::Stale, message)] if message.ends_with(": b")), "{events:?}");
+    test.status.healthy(&source("b"));
+    assert_eq!(test.events(), [(EventReason::Current, format!("{}: recovered", source("b")))]);
 }
 
 #[test]

@@ -343,3 +343,34 @@ fn edits_do_not_repeat_omissions_and_forget_those_of_dropped_credentials() {
     harness.reads("b", "5", &[("password", "5")]);
     assert_eq!(count(&harness), 2);
 }
+
+#[test]
+fn an_edit_that_needs_an_object_known_to_be_missing_removes_no_files() {
+    let before = [("a.secret", "late"), ("a.optional", "true"), ("c.secret", "c")];
+    let mut harness = Harness::start(following(), &before, &[]);
+    harness.read_fails("late", not_found());
+    harness.reads("c", "1", &[("password", "1")]);
+    harness.edits("1", &before);
+    assert_eq!(harness.file("c/password"), Some("1"));
+    harness.edits("2", &[("a.secret", "late"), ("a.optional", "true"), ("c.secret", "late")]);
+    assert_eq!(harness.file("c/password"), Some("1"));
+    assert!(
+        harness.is_logged("Secret prod/late not found; keeping the current credentials"),
+        "{:?}",
+        harness.log
+    );
+}
+
+#[test]
+fn an_edit_that_makes_a_missing_object_optional_is_applied() {
+    let mut harness = Harness::start(following(), &[("a.secret", "late"), ("c.secret", "c")], &[]);
+    harness.edits("1", &[("a.secret", "late"), ("c.secret", "c")]);
+    harness.read_fails("late", not_found());
+    harness.reads("c", "1", &[("password", "1")]);
+    assert_eq!(harness.file("c/password"), None, "an application starts with all credentials");
+    harness.edits("2", &[("a.secret", "late"), ("a.optional", "true"), ("c.secret", "c")]);
+    harness.advance(harness.next_read("late").unwrap_or_default());
+    harness.read_fails("late", not_found());
+    harness.advance(SECOND);
+    assert_eq!((harness.file("c/password"), harness.status.ready), (Some("1"), true));
+}

@@ -224,13 +224,22 @@ fn omissions_are_logged_when_they_change() {
 #[test]
 fn superseded_versions_are_pruned_after_their_grace() {
     let mut harness = running(policy());
+    harness.advance(60 * SECOND);
+    assert_eq!(harness.controller.timers.at(&Timer::Prune), None);
+    let prune = |harness: &mut Harness| {
+        let due = harness.controller.timers.at(&Timer::Prune).unwrap();
+        let wait = due.duration_since(harness.now.instant);
+        harness.set_clock(due);
+        let actions = harness.controller.step(harness.now, Event::Tick, &mut harness.status);
+        assert!(matches!(actions.as_slice(), [Action::Prune]), "{actions:?}");
+        wait
+    };
     change(&mut harness, "a", "2");
-    harness.advance(MILLISECOND);
-    let due = harness.controller.timers.at(&Timer::Prune).unwrap();
-    assert_eq!(due.duration_since(harness.now.instant), 10 * SECOND);
-    harness.set_clock(due);
-    let actions = harness.controller.step(harness.now, Event::Tick, &mut harness.status);
-    assert!(matches!(actions.as_slice(), [Action::Prune]), "{actions:?}");
+    harness.advance(4 * SECOND);
+    change(&mut harness, "b", "2");
+    assert_eq!(prune(&mut harness), 6 * SECOND, "rotations of others do not keep the old version longer");
+    assert_eq!(prune(&mut harness), 4 * SECOND);
+    assert_eq!(harness.controller.timers.at(&Timer::Prune), None);
 }
 
 #[test]
