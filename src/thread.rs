@@ -3,11 +3,15 @@
 pub(crate) mod pool;
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 /// The stack of a thread that sends requests: enough for TLS and JSON. The default would reserve 2 MiB.
 const STACK: usize = 256 * 1024;
+
+/// What a thread runs.
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// Locks a mutex, even if a thread panicked while it held the lock: no critical section in this crate leaves its data
 /// half-changed.
@@ -35,15 +39,65 @@ pub(crate) fn spawn_scoped<'scope, 'env, T: Send + 'scope>(
     builder(name).spawn_scoped(scope, run)
 }
 
+/// A thread that may be started later than it was made, because no thread can be started now.
+pub(crate) struct LateThread {
+    name: &'static str,
+    /// Taken by the thread.
+    run: Arc<Mutex<Option<Job>>>,
+    is_started: AtomicBool,
+}
+
+impl LateThread {
+    pub(crate) fn new(name: &'static str, run: impl FnOnce() + Send + 'static) -> Self {
+        Self { name, run: Arc::new(Mutex::new(Some(Box::new(run)))), is_started: AtomicBool::new(false) }
+    }
+
+    /// Starts the thread, unless it was started before.
+    ///
+    /// # Errors
+    /// If the operating system refuses another thread. The next call tries again.
+    pub(crate) fn start(&self) -> io::Result<()> {
+        self.start_by(|name, run| spawn(name, run).map(drop))
+    }
+
+    fn start_by(&self, start: impl FnOnce(&str, Job) -> io::Result<()>) -> io::Result<()> {
+        if self.is_started.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let shared = Arc::clone(&self.run);
+        let run = move || {
+            let run = lock(&shared).take();
+            if let Some(run) = run {
+                run();
+            }
+        };
+        start(self.name, Box::new(run))?;
+        self.is_started.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 fn builder(name: &str) -> Builder {
     Builder::new().name(name.to_owned()).stack_size(STACK)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::mpsc::channel;
 
     use super::*;
+
+    #[test]
+    fn a_thread_that_could_not_be_started_is_started_later_and_once() {
+        let (sender, receiver) = channel();
+        let late = LateThread::new("test", move || sender.send("ran").unwrap());
+        assert!(late.start_by(|_, _| Err(io::Error::other("test"))).is_err());
+        assert!(receiver.try_recv().is_err());
+        late.start().unwrap();
+        assert_eq!(receiver.recv(), Ok("ran"));
+        late.start_by(|_, _| Err(io::Error::other("test"))).unwrap();
+        assert!(receiver.recv().is_err(), "the sender is gone");
+    }
 
     #[test]
     fn a_lock_survives_a_panic_of_its_holder() {

@@ -27,11 +27,15 @@ impl Errors {
 
     /// For each credential that cannot be rendered, all of its errors as one message.
     pub(crate) fn by_credential(&self) -> BTreeMap<String, String> {
-        let mut messages = BTreeMap::<_, Vec<_>>::new();
+        let mut messages = BTreeMap::<_, String>::new();
         for error in &self.0 {
-            messages.entry(error.credential.to_string()).or_default().push(error.to_string());
+            let message = messages.entry(error.credential.to_string()).or_default();
+            if !message.is_empty() {
+                message.push_str("\n  ");
+            }
+            message.push_str(&error.to_string());
         }
-        messages.into_iter().map(|(name, errors)| (name, errors.join("\n  "))).collect::<BTreeMap<_, _>>()
+        messages
     }
 }
 

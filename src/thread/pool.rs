@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::thread::{lock, spawn};
+use crate::thread::{Job, lock, spawn};
 
 /// How long a thread waits for another job before it ends.
 const IDLE: Duration = Duration::from_secs(3);
@@ -18,9 +18,6 @@ const IDLE: Duration = Duration::from_secs(3);
 const JOBS_PER_THREAD: usize = 4;
 /// How long a job waits for a thread that is busy before it gets one of its own.
 const PATIENCE: Duration = Duration::from_millis(50);
-
-/// A unit of work.
-pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// Which jobs a job competes with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

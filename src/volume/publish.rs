@@ -174,11 +174,12 @@ impl Publication<'_> {
             Step::Update { path, desired, .. } => Some((path, *desired)),
             _ => None,
         });
-        let updates = updates.collect::<BTreeMap<_, _>>();
+        let mut updates_by_path = BTreeMap::new();
+        updates_by_path.extend(updates);
         // An error in one directory must not prevent pruning the others.
         let mut result = Ok(());
         for (path, found) in &self.found {
-            result = result.and(match updates.get(path) {
+            result = result.and(match updates_by_path.get(path) {
                 Some(desired) if !desired.files.is_empty() => {
                     let has_file = |name: &str| desired.files.contains_key(name);
                     found.prune_after(Some(&self.version), has_file, grace)

@@ -139,8 +139,8 @@ impl Controller {
         self.entries.replace(&candidate);
         self.has_removals = true;
         self.credentials = candidate;
-        let names = self.credentials.iter().map(|credential| &credential.name).collect::<BTreeSet<_>>();
-        self.omitted.retain(|(credential, _)| names.contains(credential));
+        let credentials = &self.credentials;
+        self.omitted.retain(|(name, _)| credentials.iter().any(|credential| credential.name == *name));
         self.name_credentials(status);
         self.track_sources(now, status);
         self.actions.push(Action::SetNotified { credentials: self.credentials.clone() });

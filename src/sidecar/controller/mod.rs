@@ -201,10 +201,12 @@ impl Controller {
 
     /// Tells the status which objects each credential depends on.
     fn name_credentials(&self, status: &mut Status) {
-        let named = self.credentials.iter().map(|credential| {
-            (credential.name.to_string(), credential.objects().cloned().collect::<BTreeSet<_>>())
-        });
-        status.set_credentials(named.collect::<BTreeMap<_, _>>());
+        let mut named = BTreeMap::new();
+        for credential in &self.credentials {
+            let objects: &mut BTreeSet<_> = named.entry(credential.name.to_string()).or_default();
+            objects.extend(credential.objects().cloned());
+        }
+        status.set_credentials(named);
     }
 
     fn context<'a>(&'a mut self, now: Moment, status: &'a mut Status) -> Context<'a> {

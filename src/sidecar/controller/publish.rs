@@ -152,8 +152,8 @@ impl Controller {
         for (credential, omission) in batch.omissions.difference(&self.omitted) {
             status.log(Level::Info, Subject::Credential(credential.to_string()), omission.clone());
         }
-        let rendered: BTreeSet<_> = self.credentials.iter().filter(published).map(|it| &it.name).collect();
-        self.omitted.retain(|(credential, _)| !rendered.contains(credential));
+        let rendered = self.credentials.iter().filter(published).map(|credential| &credential.name);
+        self.omitted.retain(|(credential, _)| !rendered.clone().any(|name| name == credential));
         self.omitted.extend(batch.omissions.iter().cloned());
     }
 

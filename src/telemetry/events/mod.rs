@@ -18,7 +18,7 @@ use crate::object::{Kind, ObjectRef};
 use crate::telemetry::Health;
 use crate::telemetry::events::correlator::{AggregatedEvent, Correlator};
 use crate::text::one_line;
-use crate::thread::spawn;
+use crate::thread::LateThread;
 
 /// Maximum number of Events that wait to be recorded. While the queue is full, new Events are dropped.
 const QUEUE: usize = 64;
@@ -26,6 +26,8 @@ const QUEUE: usize = 64;
 const MESSAGE_LIMIT: usize = 1024;
 /// Maximum delay between attempts.
 const MAX_DELAY: Duration = Duration::from_secs(30);
+/// Maximum delay that an API server can demand with Retry-After.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// How long to retry one Event. The API server itself deletes Events after an hour.
 const RETRY_FOR: Duration = Duration::from_secs(3600);
 /// How long not to try `patch` again after it was forbidden.
@@ -72,10 +74,9 @@ impl EventReason {
 }
 
 /// Records Events, unless they are disabled.
-#[derive(Clone, Debug)]
 pub(crate) struct Events {
-    /// `None` if Events are disabled.
-    sender: Option<SyncSender<PendingEvent>>,
+    /// `None` means that Events are disabled. A recorder whose thread cannot be started is started with a later Event.
+    recorder: Option<(SyncSender<PendingEvent>, LateThread)>,
     health: Arc<Health>,
 }
 
@@ -91,7 +92,7 @@ struct PendingEvent {
 
 impl Events {
     pub(crate) fn off(health: Arc<Health>) -> Self {
-        Self { sender: None, health }
+        Self { recorder: None, health }
     }
 
     /// Records Events for this pod. Without a `uid`, reads it from the pod.
@@ -114,18 +115,16 @@ impl Events {
             is_limited: false,
             health: Arc::clone(&health),
         };
-        match spawn("events", move || recorder.run(&pending)) {
-            Ok(_) => Self { sender: Some(sender), health },
-            Err(error) => {
-                warn!("cannot record Events: cannot start a thread: {error}");
-                Self::off(health)
-            }
-        }
+        let thread = LateThread::new("events", move || recorder.run(&pending));
+        Self { recorder: Some((sender, thread)), health }
     }
 
     /// Queues an Event. The message must not contain a value of a Secret.
     pub(crate) fn record(&self, reason: EventReason, message: &str) {
-        let Some(sender) = &self.sender else { return };
+        let Some((sender, thread)) = &self.recorder else { return };
+        if let Err(error) = thread.start() {
+            warn!("cannot record Events: cannot start a thread: {error}; trying again with the next Event");
+        }
         let message = one_line(message, MESSAGE_LIMIT);
         let (at, until) = (SystemTime::now(), Instant::now() + RETRY_FOR);
         if sender.try_send(PendingEvent { reason, message, at, until }).is_err() {
@@ -187,7 +186,7 @@ impl Recorder {
             if is_lost || Instant::now() > pending.until {
                 return false;
             }
-            sleep(backoff.delay().max(error.retry_after().unwrap_or_default().min(RETRY_FOR)));
+            sleep(backoff.delay().max(error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER)));
         }
     }
 
