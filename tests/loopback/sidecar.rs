@@ -92,30 +92,6 @@ fn after_init_it_changes_no_file() {
 }
 
 #[test]
-fn simultaneous_changes_are_published_together() {
-    const ATTEMPTS: usize = 5;
-    let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
-    scene.server.put_secret("prod", "more", &[("a", b"1")]);
-    let sidecar = Sidecar::start(scene, &["--grace", "1h"]);
-    sidecar.waits("two watches are open", || sidecar.scene.server.open_watches() == 2);
-    let published = || sidecar.running.stderr().matches("rotated ").count();
-    // On a busy machine, a thread may be descheduled for longer than the debounce window.
-    let together = (1..=ATTEMPTS).any(|attempt| {
-        let before = published();
-        // Hold the events back, so that both arrive at once.
-        sidecar.scene.server.mute_watches();
-        let password = format!("test-password-{attempt}");
-        sidecar.scene.put_password(&password);
-        sidecar.scene.server.put_secret("prod", "more", &[("a", password.as_bytes())]);
-        sidecar.scene.server.unmute_watches();
-        sidecar.arrives(&password);
-        sidecar.waits("both changes arrive", || sidecar.scene.read("more/a") == password);
-        published() == before + 1
-    });
-    assert!(together, "{}", sidecar.running.stderr());
-}
-
-#[test]
 fn watches_that_end_at_once_are_retried_with_back_off() {
     let retried = |fault: &Fault| {
         let sidecar = Sidecar::plain();
