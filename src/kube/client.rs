@@ -115,7 +115,7 @@ impl Client {
 
     /// Closes the connections that no request uses, unless one is under way and may leave its connection to the next: what is kept for
     /// later would cost the API server as much memory as a watch.
-    pub(super) fn close_idle(&self) {
+    pub(crate) fn close_idle(&self) {
         // The lock is held for long only by an exec plugin, whose request is about to need a connection.
         if self.under_way.load(Ordering::Relaxed) == 0
             && let Ok(mut state) = self.state.try_lock()
@@ -133,12 +133,6 @@ impl Client {
     /// request and the first byte.
     pub(crate) fn answer_timeout(&self) -> Duration {
         self.request_timeout.saturating_mul(5).saturating_add(self.plugin_timeout)
-    }
-
-    /// Closes the connections that are kept for further requests.
-    pub(crate) fn close_idle_connections(&self) {
-        let mut state = self.state();
-        state.agent = state.params.agent(&state.tls, Connection::Shared);
     }
 
     /// Requests the annotations of a pod.

@@ -57,6 +57,15 @@ pub(crate) enum WatchEvent<T> {
     },
 }
 
+impl<T> WatchEvent<T> {
+    /// The resourceVersion to resume from.
+    pub(crate) fn version(&self) -> &str {
+        match self {
+            Self::Applied { version, .. } | Self::Deleted { version } | Self::Bookmark { version } => version,
+        }
+    }
+}
+
 /// Decodes the resourceVersion and the content of an object.
 type Decode<T> = fn(&ObjectRef, &[u8]) -> Result<(String, T), Cause>;
 
@@ -143,7 +152,7 @@ fn on_own_stack<T: Send>(call: &(impl Fn() -> T + Sync)) -> T {
 
 fn watch_path(object: &ObjectRef, version: &str, lifetime: Duration) -> Result<String, Cause> {
     if !is_plain(version) {
-        return Err(Cause::unreadable("there is no resourceVersion of digits to watch from"));
+        return Err(Cause::unreadable("cannot watch from a resourceVersion that is not a number"));
     }
     Ok(format!(
         "{}?watch=true&fieldSelector=metadata.name%3D{}&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={version}",
@@ -287,7 +296,7 @@ fn checked(version: String) -> Result<String, Cause> {
     if is_plain(&version) {
         Ok(version)
     } else {
-        Err(Cause::unreadable("a watch event without a resourceVersion of digits"))
+        Err(Cause::unreadable("the resourceVersion of a watch event is not a number"))
     }
 }
 

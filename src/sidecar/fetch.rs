@@ -98,7 +98,7 @@ impl Fetcher {
             if shared.fetch_sub(1, Ordering::Relaxed) == 1
                 && let Ok(client) = reader.clusters.client(&cluster)
             {
-                client.close_idle_connections();
+                client.close_idle();
             }
             // A full queue may block this thread. If the controller is stuck, its own heartbeat shows that.
             drop(heartbeat);

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::kube::config::registry::Clusters;
-use crate::kube::{self, Closer, Error, WATCH_SILENCE, Watch, WatchEvent};
+use crate::kube::{self, Closer, Error, WATCH_SILENCE, Watch};
 use crate::object::ObjectRef;
-use crate::sidecar::controller::{Event, Position, Update};
+use crate::sidecar::controller::{Event, Position, Update, jittered};
 use crate::telemetry::Heartbeat;
 use crate::thread::{lock, spawn};
 
@@ -106,7 +106,7 @@ impl Watcher {
             Position::Any => "0",
         };
         // Jitter: watches of many pods that begin at the same time must not end at the same time.
-        let lifetime = self.lifetime.mul_f64(0.9 + 0.2 * fastrand::f64());
+        let lifetime = jittered(self.lifetime);
         let silence = (lifetime + lifetime / 10 + GRACE).min(WATCH_SILENCE);
         let client = self.clusters.client(&object.cluster).map_err(|cause| Error::new(object, cause))?;
         // The body of a refusal may be as slow as the events of a watch.
@@ -119,11 +119,7 @@ impl Watcher {
         loop {
             heartbeat.beat(silence);
             let Some(event) = watch.receive()? else { return Ok(()) };
-            send(match event {
-                WatchEvent::Applied { version, data } => Update::Applied { version, data },
-                WatchEvent::Deleted { version } => Update::Deleted { version },
-                WatchEvent::Bookmark { version } => Update::Bookmark { version },
-            });
+            send(Update::Event(event));
         }
     }
 

@@ -130,7 +130,7 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    /// Opens and lists a directory. `None` means that there is no directory of this process's user.
+    /// Opens and lists a directory. `None` means that this process's user does not own a directory of that name.
     pub(crate) fn open(parent: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
         let Some(open) = if_present(tree::open_directory(parent, name))? else { return Ok(None) };
         let status = fstat(&open)?;

@@ -7,15 +7,15 @@ use std::time::Duration;
 use log::Level;
 
 use crate::credential::Credential;
+use crate::kube::WatchEvent;
 use crate::object::ObjectRef;
 use crate::render;
 use crate::render::Size;
 use crate::sidecar::controller::entries::Entries;
 use crate::sidecar::controller::sources::Source;
-use crate::sidecar::controller::timers::Timer;
 use crate::sidecar::controller::{
-    Action, AnnotationsFailure, AnnotationsResult, Context, Controller, Progress, ReadAnnotations, Target,
-    Tracker, Update,
+    Action, AnnotationsFailure, AnnotationsResult, Context, Controller, ReadAnnotations, Target, Tracker,
+    Update,
 };
 use crate::telemetry::{Component, Moment, Reason, Status, Subject};
 
@@ -81,8 +81,8 @@ impl Controller {
         status: &mut Status,
     ) {
         let Some((tracker, mut context)) = self.annotations_context(now, status) else { return };
-        let is_current = tracker.on_progress(watch, &Progress::from(&update), &mut context);
-        if let Update::Applied { data, .. } = update
+        let is_current = tracker.on_update(watch, &update, &mut context);
+        if let Update::Event(WatchEvent::Applied { data, .. }) = update
             && is_current
         {
             self.on_edit(data, now, status);
@@ -144,7 +144,7 @@ impl Controller {
         self.name_credentials(status);
         self.track_sources(now, status);
         self.actions.push(Action::SetNotified { credentials: self.credentials.clone() });
-        self.timers.set(Timer::Publish, now.instant);
+        self.publish_at(now.instant);
     }
 
     /// Whether the object was read, or is missing and may be.

@@ -69,7 +69,7 @@ impl Entries {
         for (name, entry) in &mut self.0 {
             match before.remove(name) {
                 Some(same) if same.credentials == entry.credentials => *entry = same,
-                Some(other) => entry.files = other.files,
+                Some(other) => (entry.files, entry.size) = (other.files, other.size),
                 None => {}
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::credential::Credential;
-use crate::kube::{self, Object};
+use crate::kube::{self, Object, WatchEvent};
 use crate::object::{ObjectData, ObjectRef};
 use crate::sync;
 use crate::telemetry::Reason;
@@ -47,18 +47,7 @@ pub(crate) enum Event {
 pub(crate) enum Update<T> {
     /// The API server has accepted the watch.
     Opened,
-    /// The object was created or modified: its new state.
-    Applied {
-        version: String,
-        data: T,
-    },
-    Deleted {
-        version: String,
-    },
-    /// The object has not changed up to this resourceVersion.
-    Bookmark {
-        version: String,
-    },
+    Event(WatchEvent<T>),
     /// The API server closed the watch (`None`), or the watch was refused or broke.
     Ended(Option<kube::Error>),
 }
@@ -86,9 +75,11 @@ impl<T> Update<T> {
     pub(crate) fn map<U>(self, convert: impl FnOnce(T) -> U) -> Update<U> {
         match self {
             Self::Opened => Update::Opened,
-            Self::Applied { version, data } => Update::Applied { version, data: convert(data) },
-            Self::Deleted { version } => Update::Deleted { version },
-            Self::Bookmark { version } => Update::Bookmark { version },
+            Self::Event(event) => Update::Event(match event {
+                WatchEvent::Applied { version, data } => WatchEvent::Applied { version, data: convert(data) },
+                WatchEvent::Deleted { version } => WatchEvent::Deleted { version },
+                WatchEvent::Bookmark { version } => WatchEvent::Bookmark { version },
+            }),
             Self::Ended(error) => Update::Ended(error),
         }
     }

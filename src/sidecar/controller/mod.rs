@@ -20,7 +20,7 @@ pub(crate) use annotations::FILE_INTERVAL;
 pub(crate) use event::{
     AnnotationsFailure, AnnotationsResult, Event, NotifyOutcome, ReadAnnotations, Update,
 };
-pub(crate) use tracker::{MAX_DELAY, MAX_RETRY_AFTER};
+pub(crate) use tracker::{MAX_DELAY, MAX_RETRY_AFTER, jittered};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ use crate::render::Sources;
 use crate::sidecar::controller::entries::{Batch, Entries};
 use crate::sidecar::controller::sources::Source;
 use crate::sidecar::controller::timers::{Timer, Timers};
-use crate::sidecar::controller::tracker::{Context, Progress, Tracker};
+use crate::sidecar::controller::tracker::{Context, Tracker};
 use crate::sidecar::{OnDelete, WatchSettings};
 use crate::telemetry::{Moment, Status};
 

@@ -1,7 +1,7 @@
 //! Renders and publishes the entries that have changed. An entry that cannot be rendered keeps its current files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::Level;
 
@@ -28,12 +28,16 @@ impl Controller {
             true => now.instant,
             false => (now.instant + DEBOUNCE).min(first + MAX_DEBOUNCE).max(now.instant),
         };
-        // A change must not shorten the back-off of a volume that cannot be written.
+        self.publish_at(at);
+    }
+
+    /// Schedules a publication, which must not shorten the back-off of a volume that cannot be written.
+    pub(crate) fn publish_at(&mut self, at: Instant) {
         self.timers.set(Timer::Publish, self.publish_from.map_or(at, |from| from.max(at)));
     }
 
-    /// A change after a quiet while needs no debounce: one that follows is published on its own. But not at the start, when
-    /// many sources are read, nor if a publication ends the sidecar.
+    /// Whether a change needs no debounce, because nothing was published for a while: a further change is then published on its
+    /// own. Not at the start, when many sources are read, and not if a publication ends the sidecar.
     fn may_publish_at_once(&self, now: Moment) -> bool {
         let is_quiet = self.published_at.is_some_and(|at| now.instant.duration_since(at) > MAX_DEBOUNCE);
         is_quiet && self.policy.exit_on_change.is_none()

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use log::Level;
 
-use crate::kube::{self, Object};
+use crate::kube::{self, Object, WatchEvent};
 use crate::object::{ObjectData, ObjectRef};
 use crate::sidecar::OnDelete;
-use crate::sidecar::controller::{Context, Controller, Progress, Target, Tracker, Update};
+use crate::sidecar::controller::{Context, Controller, Target, Tracker, Update};
 use crate::sync::{self, Need};
 use crate::telemetry::{Component, Moment, Reason, Status, Subject};
 
@@ -165,28 +165,31 @@ impl Controller {
         status: &mut Status,
     ) {
         let Some((source, mut context)) = self.source_context(object, now, status) else { return };
-        if !source.tracker.on_progress(watch, &Progress::from(&update), &mut context) {
+        if !source.tracker.on_update(watch, &update, &mut context) {
             return;
         }
-        let (Update::Applied { version, .. } | Update::Deleted { version }) = &update else { return };
+        let Update::Event(event) = update else { return };
+        if matches!(event, WatchEvent::Bookmark { .. }) {
+            return;
+        }
         source.watched_up_to = *context.last_id;
         let Some(seen) = source.seen.version() else {
             // The read did not find the object, but the state that begins a watch may be older than that read: read it again.
             return source.tracker.read(&mut context);
         };
-        if !is_newer(version, seen) {
+        if !is_newer(event.version(), seen) {
             return;
         }
-        match update {
-            Update::Applied { version, data } => {
+        match event {
+            WatchEvent::Applied { version, data } => {
                 source.tracker.found(&mut context);
                 self.on_present(object, version, data, now, status);
             }
-            Update::Deleted { version } => {
+            WatchEvent::Deleted { version } => {
                 source.seen = Seen::Absent(Some(version));
                 self.on_absent(object, &format!("{object} was deleted"), Reason::ApiRefused, now, status);
             }
-            Update::Opened | Update::Bookmark { .. } | Update::Ended(_) => {}
+            WatchEvent::Bookmark { .. } => {}
         }
     }
 
@@ -292,17 +295,6 @@ impl Controller {
             (None, _) => message.to_owned(),
             (Some(first), 0) => format!("credential {}: {message}", first.name),
             (Some(first), more) => format!("credential {} and {more} more: {message}", first.name),
-        }
-    }
-}
-
-impl<'a, T> From<&'a Update<T>> for Progress<'a> {
-    fn from(update: &'a Update<T>) -> Self {
-        match update {
-            Update::Opened => Self::Opened,
-            Update::Applied { version, .. } | Update::Deleted { version } => Self::Changed { version },
-            Update::Bookmark { version } => Self::Bookmark { version },
-            Update::Ended(error) => Self::Ended(error.as_ref()),
         }
     }
 }

@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
-use crate::kube::{Backoff, Cause, Error};
+use crate::kube::{Backoff, Cause, Error, WatchEvent};
 use crate::sidecar::WatchSettings;
 use crate::sidecar::controller::timers::{Timer, Timers};
-use crate::sidecar::controller::{Action, Position, Target};
+use crate::sidecar::controller::{Action, Position, Target, Update};
 use crate::telemetry::{Component, Moment, Reason, Status, Subject};
 
 /// Maximum delay between attempts at a failing operation.
@@ -112,21 +112,6 @@ pub(crate) struct Tracker {
     refusals: Backoff,
     /// When the next watch may begin. `None` means at any time.
     watch_from: Option<Instant>,
-}
-
-/// An update from a watch, without the object.
-#[derive(Debug)]
-pub(crate) enum Progress<'a> {
-    Opened,
-    /// The object was created, modified or deleted.
-    Changed {
-        version: &'a str,
-    },
-    /// The object has not changed up to this resourceVersion.
-    Bookmark {
-        version: &'a str,
-    },
-    Ended(Option<&'a Error>),
 }
 
 impl Tracker {
@@ -245,43 +230,34 @@ impl Tracker {
         }
     }
 
-    /// Applies the progress of a watch. Returns whether that watch is the current one.
-    pub(crate) fn on_progress(
-        &mut self,
-        id: u64,
-        progress: &Progress<'_>,
-        context: &mut Context<'_>,
-    ) -> bool {
+    /// Applies an update of a watch. Returns whether that watch is the current one.
+    pub(crate) fn on_update<T>(&mut self, id: u64, update: &Update<T>, context: &mut Context<'_>) -> bool {
         let (State::Watching { watch } | State::Confirming { watch, .. }) = &mut self.state else {
             return false;
         };
         if watch.id != id {
             return false;
         }
-        match progress {
-            Progress::Opened => {
+        match update {
+            Update::Opened => {
                 watch.opened = Some(context.now.instant);
                 // An API server may accept a watch from `Position::Any` and then refuse it.
                 if !watch.from_any {
                     self.works(context);
                 }
             }
-            Progress::Changed { version } => {
-                (watch.heard, watch.expects_object) = (true, false);
-                self.version = Some((*version).to_owned());
-                self.works(context);
-            }
-            Progress::Bookmark { version } => {
-                watch.heard = true;
-                let was_missed = watch.expects_object;
-                self.version = Some((*version).to_owned());
-                self.works(context);
+            Update::Event(event) => {
+                let is_bookmark = matches!(event, WatchEvent::Bookmark { .. });
                 // The object was deleted between the last read and the beginning of the watch.
+                let was_missed = watch.expects_object && is_bookmark;
+                (watch.heard, watch.expects_object) = (true, was_missed);
+                self.version = Some(event.version().to_owned());
+                self.works(context);
                 if was_missed {
                     self.read(context);
                 }
             }
-            Progress::Ended(error) => self.on_end(*error, context),
+            Update::Ended(error) => self.on_end(error.as_ref(), context),
         }
         true
     }
@@ -398,6 +374,6 @@ fn bounded(retry_after: Option<Duration>) -> Duration {
 }
 
 /// Varies a duration by up to a tenth, so that many pods do not send their requests at the same time.
-fn jittered(time: Duration) -> Duration {
+pub(crate) fn jittered(time: Duration) -> Duration {
     time.mul_f64(0.9 + 0.2 * fastrand::f64())
 }

@@ -40,7 +40,7 @@ fn wrong() -> sync::Error {
 }
 
 fn edits_wrongly(harness: &mut Harness) {
-    let update = Update::Applied { version: "7".to_owned(), data: Err(wrong()) };
+    let update = Update::Event(WatchEvent::Applied { version: "7".to_owned(), data: Err(wrong()) });
     harness.step(annotations_watch(harness, update));
 }
 
@@ -81,7 +81,7 @@ fn an_edit_that_names_no_further_object_is_applied_at_once() {
 fn an_edit_tells_the_notifier_first() {
     let mut harness = running(TWO);
     let (watch, _) = harness.watches[&Target::Annotations];
-    let update = Update::Applied { version: "2".to_owned(), data: Ok(credentials(ONE)) };
+    let update = Update::Event(WatchEvent::Applied { version: "2".to_owned(), data: Ok(credentials(ONE)) });
     let event = Event::AnnotationsWatch { watch, update };
     let actions = harness.controller.step(harness.now, event, &mut harness.status);
     let place = |is: fn(&Action) -> bool| actions.iter().position(is).unwrap();
@@ -299,7 +299,7 @@ fn annotations_that_cannot_be_read_are_reported_and_read_again() {
 #[test]
 fn edits_of_an_old_watch_are_ignored() {
     let mut harness = running(ONE);
-    let update = Update::Applied { version: "9".to_owned(), data: Ok(credentials(&[])) };
+    let update = Update::Event(WatchEvent::Applied { version: "9".to_owned(), data: Ok(credentials(&[])) });
     harness.step(Event::AnnotationsWatch { watch: 999, update });
     assert_eq!(harness.controller.annotations.candidate, None);
     assert_eq!(harness.controller.credentials, credentials(ONE));

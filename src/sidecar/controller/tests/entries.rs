@@ -128,7 +128,10 @@ fn a_rotation_beside_a_broken_credential_is_not_counted_since_that_broke() {
     let mut harness = running(THREE);
     harness.applies("b", "2", WITHOUT_KEY);
     harness.advance(3600 * SECOND);
-    harness.update("a", Update::Applied { version: "3".to_owned(), data: data(&[("password", "3")]) });
+    harness.update(
+        "a",
+        Update::Event(WatchEvent::Applied { version: "3".to_owned(), data: data(&[("password", "3")]) }),
+    );
     harness.advance(SECOND);
     assert_eq!(harness.file("a/password"), Some("3"));
     assert!(harness.status.rotations.sum() < SECOND, "{:?}", harness.status.rotations.sum());
@@ -205,7 +208,8 @@ fn files_that_are_being_written_do_not_count_yet() {
 #[test]
 fn a_timer_reports_staleness_even_if_nothing_else_happens() {
     let mut harness = running(THREE);
-    harness.update("b", Update::Applied { version: "2".to_owned(), data: data(WITHOUT_KEY) });
+    harness
+        .update("b", Update::Event(WatchEvent::Applied { version: "2".to_owned(), data: data(WITHOUT_KEY) }));
     harness.advance(20 * SECOND);
     let since = harness.status.stale_since().unwrap();
     assert_eq!(harness.controller.next_timer(), Some(since.instant + STALE_AFTER));
@@ -244,7 +248,7 @@ const LIMITED: &[(&str, &str)] = &[("a.secret", "a"), ("b.secret", "b"), ("c.sec
 /// Changes a Secret to this number of keys, each a file: all entries together may have 10,000.
 fn grow(harness: &mut Harness, name: &str, version: &str, files: usize) {
     let data = (0..files).map(|key| (key.to_string(), SecretBytes::from(version))).collect();
-    harness.update(name, Update::Applied { version: version.to_owned(), data });
+    harness.update(name, Update::Event(WatchEvent::Applied { version: version.to_owned(), data }));
 }
 
 /// The number of files of each entry.

@@ -15,7 +15,7 @@ use log::Level;
 
 use crate::annotations::{self as annotation, ReferenceScope};
 use crate::credential::Credential;
-use crate::kube::{Cause, Error, Object};
+use crate::kube::{Cause, Error, Object, WatchEvent};
 use crate::object::{Kind, Namespace, ObjectData, ObjectRef};
 use crate::secret::SecretBytes;
 use crate::sidecar::controller::timers::Timer;
@@ -258,12 +258,15 @@ impl Harness {
     }
 
     fn applies(&mut self, name: &str, version: &str, entries: &[(&str, &str)]) {
-        self.update(name, Update::Applied { version: version.to_owned(), data: data(entries) });
+        self.update(
+            name,
+            Update::Event(WatchEvent::Applied { version: version.to_owned(), data: data(entries) }),
+        );
         self.advance(Duration::from_millis(50));
     }
 
     fn deletes(&mut self, name: &str, version: &str) {
-        self.update(name, Update::Deleted { version: version.to_owned() });
+        self.update(name, Update::Event(WatchEvent::Deleted { version: version.to_owned() }));
         self.advance(Duration::from_millis(50));
     }
 
@@ -282,7 +285,7 @@ impl Harness {
             }
             None => {
                 let (watch, _) = self.watches[&Target::Annotations];
-                let update = Update::Applied { version: version.to_owned(), data: result };
+                let update = Update::Event(WatchEvent::Applied { version: version.to_owned(), data: result });
                 self.step(Event::AnnotationsWatch { watch, update });
             }
         }

@@ -283,8 +283,11 @@ impl World {
 
     fn send(&mut self, name: &str, state: Option<Stored>, version: u64) {
         let update = match state {
-            Some(stored) => Update::Applied { version: stored.version.to_string(), data: stored.data() },
-            None => Update::Deleted { version: version.to_string() },
+            Some(stored) => Update::Event(WatchEvent::Applied {
+                version: stored.version.to_string(),
+                data: stored.data(),
+            }),
+            None => Update::Event(WatchEvent::Deleted { version: version.to_string() }),
         };
         self.harness.update(name, update);
     }
@@ -297,7 +300,8 @@ impl World {
             !self.history.iter().any(|(version, other, _)| *version > position && *other == name);
         if is_current {
             self.positions.insert(id, Some(self.revision));
-            self.harness.update(name, Update::Bookmark { version: self.revision.to_string() });
+            self.harness
+                .update(name, Update::Event(WatchEvent::Bookmark { version: self.revision.to_string() }));
         }
     }
 
@@ -335,7 +339,7 @@ impl World {
         let Some((watch, _)) = self.harness.watches.get(&Target::Annotations).cloned() else { return };
         let wrong =
             crate::sync::Error::NoAnnotations { from: String::new(), prefix: String::new(), similar: None };
-        let update = Update::Applied { version: "1".to_owned(), data: Err(wrong) };
+        let update = Update::Event(WatchEvent::Applied { version: "1".to_owned(), data: Err(wrong) });
         self.harness.step(Event::AnnotationsWatch { watch, update });
     }
 

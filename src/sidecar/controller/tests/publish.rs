@@ -17,8 +17,13 @@ fn running(policy: Policy) -> Harness {
 }
 
 fn change(harness: &mut Harness, name: &str, version: &str) {
-    harness
-        .update(name, Update::Applied { version: version.to_owned(), data: data(&[("password", version)]) });
+    harness.update(
+        name,
+        Update::Event(WatchEvent::Applied {
+            version: version.to_owned(),
+            data: data(&[("password", version)]),
+        }),
+    );
 }
 
 #[test]
@@ -261,8 +266,12 @@ fn nothing_is_published_while_a_publication_is_under_way() {
     let mut harness = running(policy());
     let step =
         |harness: &mut Harness, event| harness.controller.step(harness.now, event, &mut harness.status);
-    let applied =
-        |version: &str| Update::Applied { version: version.to_owned(), data: data(&[("password", version)]) };
+    let applied = |version: &str| {
+        Update::Event(WatchEvent::Applied {
+            version: version.to_owned(),
+            data: data(&[("password", version)]),
+        })
+    };
     let (watch, _) = harness.watches[&source("a")];
     step(&mut harness, Event::Watch { object: secret("a"), watch, update: applied("2") });
     harness.set_clock(harness.now.instant + MILLISECOND);
@@ -282,7 +291,8 @@ fn nothing_is_published_while_a_publication_is_under_way() {
 fn reports_come_before_an_action_that_ends_the_process() {
     let mut harness = running(Policy { exit_on_change: Some(0), ..policy() });
     let (watch, _) = harness.watches[&source("a")];
-    let update = Update::Applied { version: "2".to_owned(), data: data(&[("password", "2")]) };
+    let update =
+        Update::Event(WatchEvent::Applied { version: "2".to_owned(), data: data(&[("password", "2")]) });
     harness.controller.step(
         harness.now,
         Event::Watch { object: secret("a"), watch, update },

@@ -145,7 +145,7 @@ fn each_result_leads_where_the_table_says() {
             Missing => harness.read_fails("a", not_found()),
             Refused => harness.read_fails("a", forbidden()),
             Back => harness.reads("a", "9", &[("password", "back")]),
-            Ended => harness.update("a", Update::Deleted { version: "6".to_owned() }),
+            Ended => harness.update("a", Update::Event(WatchEvent::Deleted { version: "6".to_owned() })),
         }
         let retry = harness.next_read("a");
         assert_eq!(retry.is_some(), is_retried, "{row}");
@@ -201,8 +201,14 @@ fn a_missing_object_is_retried_although_it_is_watched() {
 fn an_object_that_a_watch_reports_again_needs_no_read() {
     for on_delete in [KEEP, CLEAR] {
         let mut harness = start(REQUIRED, on_delete, Present);
-        harness.update("a", Update::Deleted { version: "6".to_owned() });
-        harness.update("a", Update::Applied { version: "7".to_owned(), data: data(&[("password", "back")]) });
+        harness.update("a", Update::Event(WatchEvent::Deleted { version: "6".to_owned() }));
+        harness.update(
+            "a",
+            Update::Event(WatchEvent::Applied {
+                version: "7".to_owned(),
+                data: data(&[("password", "back")]),
+            }),
+        );
         assert_eq!((harness.next_read("a"), harness.last_read(&source("a"))), (None, None));
         harness.advance(SECOND);
         assert_eq!(harness.file("a/password"), Some("back"));
@@ -326,7 +332,8 @@ fn answers_to_a_read_of_an_object_that_was_dropped_meanwhile_are_ignored() {
     harness.answer("a", old, Err(error("a", not_found())));
     harness.advance(SECOND);
     assert_eq!(harness.file("a/password"), Some("6"));
-    let update = Update::Applied { version: "9".to_owned(), data: data(&[("password", "9")]) };
+    let update =
+        Update::Event(WatchEvent::Applied { version: "9".to_owned(), data: data(&[("password", "9")]) });
     harness.step(Event::Watch { object: secret("a"), watch: old, update });
     harness.advance(SECOND);
     assert_eq!(harness.file("a/password"), Some("6"));
@@ -347,7 +354,10 @@ fn messages_name_the_credentials() {
 #[test]
 fn unchanged_content_is_not_published() {
     let mut harness = start(REQUIRED, KEEP, Present);
-    harness.update("a", Update::Applied { version: "6".to_owned(), data: data(&[("password", "new")]) });
+    harness.update(
+        "a",
+        Update::Event(WatchEvent::Applied { version: "6".to_owned(), data: data(&[("password", "new")]) }),
+    );
     assert_eq!(harness.controller.timers.at(&Timer::Publish), None);
     harness.ends("a", Some(gone()));
     harness.advance(harness.next_read("a").unwrap());

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::sidecar::controller::timers::Timers;
-use crate::sidecar::controller::tracker::{Context, Progress, State, Tracker};
+use crate::sidecar::controller::tracker::{Context, State, Tracker};
 use crate::telemetry::Component;
 
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -191,16 +191,20 @@ impl Rig {
         });
     }
 
-    fn progress(&mut self, progress: &Progress<'_>) {
+    fn update(&mut self, update: &Update<()>) {
         let watch = self.ids.1;
         self.with(|tracker, context| {
-            tracker.on_progress(watch, progress, context);
+            tracker.on_update(watch, update, context);
         });
+    }
+
+    fn changes(&mut self, version: &str) {
+        self.update(&Update::Event(WatchEvent::Applied { version: version.to_owned(), data: () }));
     }
 
     fn ends(&mut self, cause: Option<Cause>) {
         let error = cause.map(|cause| error("a", cause));
-        self.progress(&Progress::Ended(error.as_ref()));
+        self.update(&Update::Ended(error));
     }
 
     fn input(&mut self, input: Input) {
@@ -211,9 +215,9 @@ impl Rig {
             Failed => self.fails(None),
             FailedForSevenSeconds => self.fails(Some(7 * SECOND)),
             OldResult => self.finds(read.wrapping_sub(1), Some("3")),
-            Opened => self.progress(&Progress::Opened),
-            Changed => self.progress(&Progress::Changed { version: "9" }),
-            Bookmark => self.progress(&Progress::Bookmark { version: "9" }),
+            Opened => self.update(&Update::Opened),
+            Changed => self.changes("9"),
+            Bookmark => self.update(&Update::Event(WatchEvent::Bookmark { version: "9".to_owned() })),
             EndedLate => {
                 self.input(Bookmark);
                 self.pass(LONG);
@@ -233,7 +237,7 @@ impl Rig {
             BrokenForSevenSeconds => self.ends(Some(unavailable(Some(7 * SECOND)))),
             OldWatch => {
                 let watch = std::mem::replace(&mut self.ids.1, 0);
-                self.progress(&Progress::Changed { version: "3" });
+                self.changes("3");
                 self.ids.1 = 0;
                 self.ends(Some(unavailable(None)));
                 self.ids.1 = watch;
