@@ -210,6 +210,15 @@ impl ObjectData {
         }
     }
 
+    /// The size of all values, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let values = match self {
+            Self::Keys(data) => data,
+            Self::Service(service) => &service.ports,
+        };
+        values.values().map(|value| value.expose().len()).sum()
+    }
+
     /// The address of a Service; `None` means that this is a Secret or ConfigMap.
     pub(crate) fn service(&self) -> Option<&ServiceData> {
         match self {

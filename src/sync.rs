@@ -6,6 +6,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use log::{info, warn};
@@ -15,7 +16,7 @@ use crate::credential::{Credential, CredentialName};
 use crate::kube::config::registry::Clusters;
 use crate::kube::{self, Cause, Client, Deadline, retry_until_done};
 use crate::object::ObjectRef;
-use crate::render::{self, Rendered, Sources, missing_inputs};
+use crate::render::{self, Rendered, SOURCES_LIMIT, Sources, missing_inputs};
 use crate::secret::read_bounded;
 use crate::text::ShortDuration;
 use crate::volume::{self, Published, Volume};
@@ -245,7 +246,7 @@ fn read_pod(
             Some(Cause::Forbidden { .. }) => Some(
                 "or mount the annotations with a downward API volume and pass --annotations-file, which needs no RBAC rule",
             ),
-            _ => None,
+            _ => connection_hint(&errors),
         };
         Error::Unread { errors, needed_by: Vec::new(), hint, waited: deadline.elapsed() }
     })?;
@@ -285,17 +286,24 @@ fn fetch(
     let mut objects = objects(credentials);
     objects.retain(|object, _| matches(object));
     let cluster = |(object, _): &(&ObjectRef, Need)| object.cluster.clone();
+    let total = AtomicUsize::new(0);
     let read = retry_until_done(objects, cluster, deadline, gives_up, |(object, need)| {
         match clusters.object(object, deadline).map(|object| object.data) {
             Err(error) if *need == Need::Optional && error.is_not_found() => Ok(None),
+            Ok(data) if total.fetch_add(data.size(), Ordering::Relaxed) + data.size() > SOURCES_LIMIT => {
+                Err(kube::Error::new(object, Cause::TooMuch { limit: SOURCES_LIMIT }))
+            }
             result => result.map(Some),
         }
     });
     let read = read.map_err(|errors| {
         let missing = errors.iter().any(kube::Error::is_not_found);
-        let hint = missing.then_some(
-            "create the missing object or correct the annotation; with .optional: \"true\" it may be missing",
-        );
+        let hint = match missing {
+            true => Some(
+                "create the missing object or correct the annotation; with .optional: \"true\" it may be missing",
+            ),
+            false => connection_hint(&errors),
+        };
         let needed_by = errors.iter().map(|error| needed_by(credentials, error.object())).collect();
         Error::Unread { errors, needed_by, hint, waited: deadline.elapsed() }
     })?;
@@ -366,6 +374,15 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// What to check if no connection to an API server could be made.
+fn connection_hint(errors: &[kube::Error]) -> Option<&'static str> {
+    let is_connection =
+        |error: &kube::Error| matches!(error.cause, Cause::Unreachable { .. } | Cause::TimedOut { .. });
+    errors.iter().all(is_connection).then_some(
+        "check that the API server is running, and that a NetworkPolicy, firewall or proxy lets podcreds connect to it",
+    )
 }
 
 fn needed_by(credentials: &[Credential], object: &ObjectRef) -> Vec<CredentialName> {

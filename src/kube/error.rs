@@ -139,6 +139,14 @@ pub enum Cause {
         /// The limit.
         limit: usize,
     },
+    /// With this object, all objects together are larger than what may be kept.
+    #[error(
+        "with this object, all Secrets and ConfigMaps of the pod exceed the limit of {limit} bytes: name fewer, or move unused keys to other objects"
+    )]
+    TooMuch {
+        /// The limit.
+        limit: usize,
+    },
     /// A response that no API server sends.
     #[error("unexpected response: {reason}")]
     Unreadable {
@@ -187,6 +195,7 @@ impl Error {
             Cause::Refused { .. }
                 | Cause::Redirected { .. }
                 | Cause::TooLarge { .. }
+                | Cause::TooMuch { .. }
                 | Cause::Configuration { .. }
         )
     }
@@ -219,7 +228,7 @@ impl Error {
 impl Cause {
     pub(crate) fn class(&self) -> Class {
         match self {
-            Self::Configuration { .. } => Class::Configuration,
+            Self::Configuration { .. } | Self::TooMuch { .. } => Class::Configuration,
             Self::Forbidden { .. }
             | Self::NotFound { .. }
             | Self::Unauthorized { .. }
@@ -364,6 +373,7 @@ mod tests {
             (Cause::Gone { message: message() }, Class::Refused, false, true),
             (Cause::Refused { status: 400, message: message() }, Class::Refused, true, true),
             (Cause::TooLarge { limit: 1 }, Class::Refused, true, true),
+            (Cause::TooMuch { limit: 1 }, Class::Configuration, true, true),
             (Cause::Redirected { server: server(), status: 302 }, Class::Unreachable, true, true),
             (Cause::Tls { server: server(), reason: message(), error }, Class::Unreachable, false, true),
             (

@@ -12,6 +12,7 @@ use log::{Level, log};
 use crate::credential::Credential;
 use crate::kube::config::registry::Clusters;
 use crate::kube::{self, Cause, Error, log_object};
+use crate::render::SOURCES_LIMIT;
 use crate::sidecar::controller::{
     Action, AnnotationsFailure, Controller, Event, FILE_INTERVAL, Follow, Policy, Position, Target, Update,
 };
@@ -117,7 +118,8 @@ impl Shell {
         let interval = if pod.is_some() { watch.poll_interval } else { FILE_INTERVAL };
         let follow = self.settings.follow_annotations.then_some(Follow { pod, interval });
         let (watch, on_delete, grace) = (*watch, *on_delete, *grace);
-        Policy { watch, on_delete, grace, exit_on_change: *exit_on_change, follow, volume: volume.clone() }
+        let (exit_on_change, volume) = (*exit_on_change, volume.clone());
+        Policy { watch, on_delete, grace, exit_on_change, sources_limit: SOURCES_LIMIT, follow, volume }
     }
 
     fn next_event(&mut self, timer: Option<Instant>) -> Event {

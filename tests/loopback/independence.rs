@@ -4,9 +4,10 @@
 use std::fs;
 
 use crate::health::{Asked, stale_since};
+use crate::support::run::{Running, peak_memory};
 use crate::support::server::{ApiServer, Fault, Kind, Times, WatchFault};
 use crate::support::witness::ROTATIONS;
-use crate::{PASSWORD, Scene, assert_code};
+use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
 /// A scene in which each credential has a Secret of the same name with a user name and a password.
 fn scene(names: &[&str], annotations: &[(&str, &str)]) -> Scene {
@@ -196,4 +197,27 @@ fn a_restart_publishes_what_can_be_read() {
     asked.scene.server.allow(Kind::Secret, "prod", "b");
     asked.arrives("b/password", "test-password-meanwhile");
     asked.is_current();
+}
+
+/// 128 MiB, of which podcreds keeps at most 64 MiB.
+#[test]
+fn secrets_that_are_too_large_together_are_refused_by_name() {
+    const COUNT: usize = 128;
+    let names: Vec<_> = (0..COUNT).map(|number| format!("s{number}")).collect();
+    let annotations: Vec<_> = names.iter().map(|name| (format!("{name}.secret"), name.as_str())).collect();
+    let annotations: Vec<_> = annotations.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    let scene = Scene::new(&annotations);
+    let large = vec![b'x'; 1024 * 1024];
+    for name in &names {
+        scene.server.put_secret("prod", name, &[("a", &large)]);
+    }
+    let said = "all Secrets and ConfigMaps of the pod exceed the limit of 67108864 bytes";
+    let finished = scene.init(&["--timeout", "30s"]);
+    assert_code(&finished, 2);
+    assert_has(&finished.stderr, &[said]);
+    let running = Running::start(scene.command(&["sidecar", "--listen", "off"]));
+    running.poll_until(HANGS, "the refusal is logged", || running.stderr().contains(said));
+    let peak = peak_memory(running.id());
+    assert!(peak < 152 * 1024 * 1024, "{peak} bytes");
+    assert!(scene.names().is_empty());
 }

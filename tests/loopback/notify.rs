@@ -183,9 +183,9 @@ fn a_signal_reaches_the_process_with_the_given_name() {
     let (scene, running) = sidecar(&format!("signal HUP {name}"));
     assert_eq!(application.stdout(), b"ready\n");
     change(&scene, "test-password-1");
-    poll_until(HANGS, &format!("the signal arrives: {}", running.stderr()), || {
-        application.stdout() == b"ready\nreceived\n"
-    });
+    let received = || String::from_utf8_lossy(&application.stdout()).into_owned();
+    running.poll_until(HANGS, "a signal arrives", || received() != "ready\n");
+    assert_eq!(received(), "ready\nreceived\n", "{}", running.stderr());
 }
 
 #[test]

@@ -44,6 +44,8 @@ pub(crate) struct Policy {
     pub(crate) on_delete: OnDelete,
     pub(crate) grace: Duration,
     pub(crate) exit_on_change: Option<u8>,
+    /// The most bytes that all sources may have together.
+    pub(crate) sources_limit: usize,
     /// How to follow the annotations; `None` means that edits are ignored.
     pub(crate) follow: Option<Follow>,
     /// The volume's directory, for messages.

@@ -49,6 +49,11 @@ impl Controller {
             // The end of that publication schedules the next one.
             return;
         }
+        // An application starts with all of its credentials or not at all, so the first files wait for all sources, and large ones
+        // are not rendered again after each read.
+        if !self.has_published && !self.entries.iter().all(|(_, entry)| entry.is_known(&self.contents)) {
+            return;
+        }
         let (mut batch, failures) = self.entries.render(&self.contents);
         for (entry, errors) in &failures {
             let broken = errors.by_credential();
@@ -69,7 +74,6 @@ impl Controller {
             }
         }
         if !self.has_published && !self.is_complete(&batch) {
-            // An application starts with all of its credentials or not at all.
             return;
         }
         if batch.names.is_empty() && !self.has_removals {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use log::Level;
 
-use crate::kube::{self, Object, WatchEvent};
+use crate::kube::{self, Cause, Object, WatchEvent};
 use crate::object::{ObjectData, ObjectRef};
 use crate::sidecar::OnDelete;
-use crate::sidecar::controller::{Context, Controller, Target, Tracker, Update};
+use crate::sidecar::controller::{Context, Controller, MAX_DELAY, Target, Tracker, Update};
 use crate::sync::{self, Need};
 use crate::telemetry::{Component, Moment, Reason, Status, Subject};
 
@@ -201,9 +201,18 @@ impl Controller {
         now: Moment,
         status: &mut Status,
     ) {
-        let Some(source) = self.sources.get_mut(object) else { return };
+        let others = self.contents.iter().filter(|(other, _)| *other != object);
+        let others = others.filter_map(|(_, data)| data.as_ref()).map(ObjectData::size).sum::<usize>();
+        let limit = self.policy.sources_limit;
+        let Some((source, mut context)) = self.source_context(object, now, status) else { return };
         source.missing = None;
         source.seen = Seen::Present(version);
+        if others.saturating_add(data.size()) > limit {
+            // The others may become smaller.
+            source.tracker.read_again_after(MAX_DELAY, &mut context);
+            let error = kube::Error::new(object, Cause::TooMuch { limit });
+            return self.source_failing(object, Reason::from(&error), &error.to_string(), now, status);
+        }
         let was_present = std::mem::replace(&mut source.was_present, true);
         if status.healthy(&Component::Source(object.clone())) {
             let message = if was_present { "is available again" } else { "is available now" };

@@ -216,7 +216,13 @@ impl Tracker {
 
     /// The object is missing, but needed: schedules another read, although the watch would report its creation too.
     pub(crate) fn read_again_later(&mut self, context: &mut Context<'_>) {
-        let at = context.after(self.reads.delay());
+        let delay = self.reads.delay();
+        self.read_again_after(delay, context);
+    }
+
+    /// Schedules another read, unless one is due sooner.
+    pub(crate) fn read_again_after(&self, delay: Duration, context: &mut Context<'_>) {
+        let at = context.after(delay);
         let at = context.timers.at(&self.timer()).map_or(at, |earlier| earlier.min(at));
         context.timers.set(self.timer(), at);
     }

@@ -270,6 +270,7 @@ fn the_limit_of_a_bundle_holds_across_entries() {
     assert_eq!(files(&harness), [6000, 1, 2], "they share it with those of earlier ones too");
     grow(&mut harness, "a", "6", 1);
     harness.advance(SECOND);
+    assert_eq!(files(&harness), [1, 4000, 2], "an entry that had no room is tried again");
     grow(&mut harness, "b", "7", 4000);
     harness.advance(SECOND);
     assert_eq!(files(&harness), [1, 4000, 2], "what an entry took before does not count");

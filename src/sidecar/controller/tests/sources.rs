@@ -388,3 +388,27 @@ fn an_object_that_hangs_delays_no_other() {
     }
     assert_eq!(harness.file("a/password"), Some("old"));
 }
+
+#[test]
+fn a_source_for_which_there_is_no_room_is_read_again_without_haste_and_holds_up_no_other() {
+    let annotations = [("a.secret", "a"), ("a.keys", "password"), ("b.secret", "b"), ("b.keys", "password")];
+    let mut harness = Harness::start(Policy { sources_limit: 1024, ..policy() }, &annotations, &[]);
+    let half = "x".repeat(512);
+    harness.reads("a", "1", &[("password", "1"), ("unused", &half)]);
+    harness.reads("b", "1", &[("password", "1")]);
+    ["a", "b"].into_iter().for_each(|name| harness.opens(name));
+    harness.applies("b", "2", &[("password", "2"), ("unused", &half)]);
+    assert_eq!(harness.file("b/password"), Some("1"));
+    assert!(
+        harness.is_logged("credential b: Secret prod/b: with this object, all Secrets"),
+        "{:?}",
+        harness.log
+    );
+    assert!(harness.is_stale());
+    assert_eq!(harness.next_read("b").map(|delay| delay > 20 * SECOND), Some(true));
+    harness.applies("a", "3", &[("password", "3")]);
+    assert_eq!(harness.file("a/password"), Some("3"));
+    harness.advance(harness.next_read("b").unwrap());
+    harness.reads("b", "2", &[("password", "2"), ("unused", &half)]);
+    assert_eq!((harness.file("b/password"), harness.is_stale()), (Some("2"), false));
+}
