@@ -113,8 +113,8 @@ impl Client {
         Arc::clone(&self.requests)
     }
 
-    /// Closes the connections that no request uses, unless one is under way and may leave its connection to the next: what is kept for
-    /// later would cost the API server as much memory as a watch.
+    /// Closes idle connections, unless a request is in progress, whose connection the next one may use. An idle connection costs the
+    /// API server as much memory as a watch.
     pub(crate) fn close_idle(&self) {
         // The lock is held for long only by an exec plugin, whose request is about to need a connection.
         if self.under_way.load(Ordering::Relaxed) == 0

@@ -1,5 +1,5 @@
-//! A watch: the stream of an object's states. Each event carries the whole object, or the metadata of a pod, so that no request has to
-//! follow it; hence a line is a secret.
+//! A watch: the stream of an object's states. Each event carries the whole object, or the metadata of a pod, so no further request is
+//! needed. A line is therefore secret.
 //! Source: <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub(crate) const WATCH_SILENCE: Duration = Duration::from_secs(150);
 /// The longest event, in bytes: as large as a response. etcd stores objects of up to 1.5 MiB; the API server adds `managedFields`.
 /// A buffer grows with its event, and is freed after it.
 const EVENT_LIMIT: usize = 4 * 1024 * 1024;
-/// The bytes per read, on the stack of a thread that waits: few, so that it keeps one page less.
+/// The bytes per read. The buffer is on the stack of a thread that waits; a small one saves a page.
 const CHUNK: usize = 1024;
 /// The longest message of an error event that is repeated, in characters.
 const MESSAGE_LIMIT: usize = 500;
@@ -140,12 +140,12 @@ impl Client {
     }
 }
 
-/// Calls a function on a thread of its own: the pages that a handshake uses of a stack would stay with the thread of the watch, and are
-/// more than all else that the watch keeps.
+/// Calls a function on a short-lived thread. The stack pages that a TLS handshake touches would otherwise stay allocated for as long
+/// as the watch, and take more memory than the rest of it.
 fn on_own_stack<T: Send>(call: &(impl Fn() -> T + Sync)) -> T {
     thread::scope(|scope| match spawn_scoped(scope, "open watch", call) {
         Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-        // Better more memory than no watch.
+        // Without a second thread, the watch takes more memory.
         Err(_) => call(),
     })
 }

@@ -1,5 +1,5 @@
-//! TCP connections, in place of ureq's. They send keep-alive probes; a connection that waits holds no buffer; and waiting is exact,
-//! where the socket options of ureq's time out as much as an eighth later.
+//! TCP connections that replace ureq's. They send keep-alive probes, hold no buffer while they wait, and time out exactly: the socket
+//! options that ureq uses can time out an eighth later.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
@@ -18,8 +18,8 @@ use ureq::{Error, Timeout};
 
 use crate::kube::transport::buffers::TransientBuffers;
 
-/// How long a connection is idle before the kernel probes the peer, and the time between two probes. Those of Go, so that the
-/// connections of podcreds and kubectl are lost alike. The kernel gives up after nine probes (`tcp_keepalive_probes`).
+/// How long a connection is idle before the kernel probes the peer, and the time between two probes: as in Go, so that podcreds notices
+/// a dead connection as early as kubectl does. The kernel gives up after nine probes (`tcp_keepalive_probes`).
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// The least time for one of several addresses, as in Go.
 const LEAST: Duration = Duration::from_secs(2);
@@ -102,7 +102,7 @@ impl Socket {
             if left.is_some_and(|left| left.is_zero()) {
                 return Err(Error::Timeout(reason));
             }
-            // A time that does not fit is as good as none.
+            // A timeout that is too long for the kernel's type means no timeout.
             let left = left.and_then(|left| Timespec::try_from(left).ok());
             match poll(&mut [PollFd::new(&*self.stream, flags)], left.as_ref()) {
                 Ok(0) | Err(Errno::INTR) => {}

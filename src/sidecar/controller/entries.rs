@@ -87,8 +87,8 @@ impl Entries {
         self.0.get(name).is_some_and(|entry| entry.files != Files::None)
     }
 
-    /// Whether an earlier run has written the files of each entry that depends on the object, and each is of one credential: one
-    /// that shares an entry must not hold up the others.
+    /// Whether the only files of the object's credentials are those of an earlier run. An entry of several credentials does not count:
+    /// while the object is missing, it has to be updated for the others.
     pub(crate) fn is_only_earlier(&self, object: &ObjectRef) -> bool {
         let mut entries =
             self.0.values().filter(|entry| entry.objects().any(|named| named == object)).peekable();
@@ -98,7 +98,7 @@ impl Entries {
 
     /// A source has changed: all entries that depend on it have to be rendered.
     pub(crate) fn mark_dirty(&mut self, object: &ObjectRef) {
-        self.retry_those_that_need_room();
+        self.retry_without_room();
         for entry in self.0.values_mut() {
             if entry.objects().any(|named| named == object) {
                 entry.is_dirty = true;
@@ -148,11 +148,11 @@ impl Entries {
                 entry.size = batch.sizes.get(name).copied().unwrap_or_default();
             }
         }
-        self.retry_those_that_need_room();
+        self.retry_without_room();
     }
 
-    /// The sizes of other entries may have changed.
-    fn retry_those_that_need_room(&mut self) {
+    /// Tries the entries again that had no room: others may have become smaller.
+    fn retry_without_room(&mut self) {
         for entry in self.0.values_mut() {
             entry.is_dirty |= std::mem::take(&mut entry.needs_room);
         }
