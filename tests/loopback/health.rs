@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read, Write, stderr};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,6 +27,11 @@ impl Asked {
     pub(crate) fn start(scene: Scene, args: &[&str]) -> Self {
         let mut command = scene.command(&["sidecar", "--listen", "127.0.0.1:0"]);
         command.args(args);
+        Self::of(scene, command)
+    }
+
+    /// Starts this command, which must listen, and waits until it does.
+    pub(crate) fn of(scene: Scene, command: Command) -> Self {
         let running = Running::start(command);
         let health = Health::of(&running, HANGS);
         Self { scene, running, health }
