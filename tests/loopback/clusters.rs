@@ -9,9 +9,9 @@ use crate::support::server::{ApiServer, Fault, Kind, Times, WatchFault};
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
 /// The pod's own cluster with the Secret `db`, and the cluster `hub` with another Secret `db`.
-struct TwoClusters {
-    own: Scene,
-    hub: ApiServer,
+pub(crate) struct TwoClusters {
+    pub(crate) own: Scene,
+    pub(crate) hub: ApiServer,
 }
 
 const HUB: &str = "podcreds_cluster_stale_since_timestamp_seconds{cluster=\"hub\"}";
@@ -22,7 +22,7 @@ const IMPATIENT: &[&str] = &["--request-timeout", "1s", "--poll-interval", "1s",
 const PATIENT: &[&str] = &["--request-timeout", "25s"];
 
 impl TwoClusters {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let own = Scene::new(&[("db.secret", "db"), ("far.secret", "shared/db"), ("far.cluster", "hub")]);
         let two = Self { own, hub: ApiServer::start() };
         two.put_hub_password(PASSWORD);
@@ -49,7 +49,7 @@ impl TwoClusters {
         self.hub.put_secret("shared", "db", &[("username", b"far"), ("password", password.as_bytes())]);
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.own.command(args);
         command.env("PODCREDS_CLUSTERS", self.own.pod.root().join("clusters.yaml"));
         command
