@@ -87,7 +87,7 @@ pub(crate) fn render_beside<'a>(
 ///
 /// # Errors
 /// As [`render`].
-pub(crate) fn render_redacted<'a>(
+pub fn render_redacted<'a>(
     credentials: &'a [Credential],
     sources: &'a Sources,
     placeholder: &str,
