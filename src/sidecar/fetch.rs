@@ -118,12 +118,15 @@ impl Reader {
         heartbeat.beat(timeout);
         let client = self.clusters.client(&object.cluster).map_err(|cause| Error::new(object, cause))?;
         heartbeat.beat(timeout.saturating_mul(2).saturating_add(client.plugin_timeout()));
-        client.object(object, Deadline::after(timeout))
+        client.object(object, Deadline::after(timeout)).map_err(|mut error| {
+            self.clusters.explain(&mut error);
+            error
+        })
     }
 }
 
 fn failure(error: &sync::Error) -> AnnotationsFailure {
-    let sync::Error::Unread { errors, .. } = error else {
+    let sync::Error::Unread { errors, hint, .. } = error else {
         return AnnotationsFailure {
             reason: Reason::Annotations,
             message: error.to_string(),
@@ -131,7 +134,7 @@ fn failure(error: &sync::Error) -> AnnotationsFailure {
         };
     };
     // Without the time that it took, which would make each failure a new one.
-    let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ");
+    let message = sync::unread::message(errors, &[], hint.as_deref());
     let reason = errors.first().map_or(Reason::ApiUnreachable, Reason::from);
     AnnotationsFailure { reason, message, retry_after: errors.iter().filter_map(Error::retry_after).max() }
 }

@@ -6,6 +6,7 @@
 mod controller;
 mod fetch;
 pub(crate) mod notify;
+mod placement;
 mod shell;
 mod watcher;
 
@@ -121,13 +122,12 @@ fn first_credentials(
     loop {
         heartbeat.beat(settings.timeout.saturating_add(clusters.own().plugin_timeout()));
         let found = sync::credentials(settings, clusters, Deadline::after(settings.timeout));
-        let Err(Error::Unread { errors, .. }) = &found else {
+        let Err(Error::Unread { errors, hint, .. }) = &found else {
             health.status().healthy(&Component::Annotations);
             return found;
         };
         let reason = errors.first().map_or(Reason::ApiUnreachable, Reason::from);
-        let message: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        let message = format!("{}; retrying", message.join("\n  "));
+        let message = format!("{}; retrying", sync::unread::message(errors, &[], hint.as_deref()));
         health.status().failing(Moment::now(), Component::Annotations, reason, &message);
         // The recorder may need the status itself.
         let reports = health.status().take_reports();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-use log::{Level, log};
+use log::{Level, debug, log};
 
 use crate::credential::Credential;
 use crate::kube::config::registry::Clusters;
@@ -18,6 +18,7 @@ use crate::sidecar::controller::{
 };
 use crate::sidecar::fetch::Fetcher;
 use crate::sidecar::notify::{Notification, Notifier};
+use crate::sidecar::placement;
 use crate::sidecar::watcher::{WatchHandle, Watcher};
 use crate::sidecar::{Exit, Settings};
 use crate::sync;
@@ -71,6 +72,11 @@ impl Shell {
         let fetcher = Fetcher::new(shared, sync, Arc::clone(&health), events.clone());
         let lifetime = settings.watch.timeout;
         let watcher = Watcher { clusters: Arc::clone(clusters), events: events.clone(), lifetime };
+        if let Some(pod) = settings.sync.annotations.pod()
+            && let Err(error) = placement::check(Arc::clone(clusters), pod.clone(), events.clone())
+        {
+            debug!("cannot check how the pod runs this sidecar: {error}");
+        }
         let notifier = Notifier::new(settings.volume.clone(), events);
         let (watches, results) = (BTreeMap::new(), VecDeque::new());
         Self {

@@ -148,7 +148,7 @@ impl Status {
 
     /// A component failed. Each failure is counted, and a new message is logged.
     pub(crate) fn failing(&mut self, now: Moment, component: Component, reason: Reason, message: &str) {
-        self.report(&component, Some(reason), message);
+        self.report(&component, Some(reason), message, Level::Warn);
         self.failures[reason as usize] += 1;
         if let Entry::Vacant(entry) = self.failing.entry(component) {
             entry.insert(now);
@@ -157,7 +157,7 @@ impl Status {
 
     /// A component works with a limitation, which is logged once.
     pub(crate) fn degraded(&mut self, component: &Component, message: &str) {
-        self.report(component, None, message);
+        self.report(component, None, message, Level::Warn);
         self.failing.remove(component);
     }
 
@@ -176,6 +176,18 @@ impl Status {
     pub(crate) fn forget(&mut self, component: &Component) {
         self.failing.remove(component);
         self.last.remove(component);
+    }
+
+    /// An optional source is missing. What is skipped for that reason is logged when the files are written.
+    pub(crate) fn absent(&mut self, component: &Component, message: &str) {
+        self.report(component, None, message, Level::Debug);
+        self.failing.remove(component);
+    }
+
+    /// Something is wrong with the pod that no component depends on.
+    pub(crate) fn warn(&mut self, message: String) {
+        self.log(Level::Warn, Subject::None, message.clone());
+        self.event(EventReason::Failed, message);
     }
 
     /// The files of a deleted source are removed (`--on-delete clear`).
@@ -351,10 +363,10 @@ impl Status {
         next
     }
 
-    /// Logs a new message as a warning, and a repeated one for debugging only.
-    fn report(&mut self, component: &Component, reason: Option<Reason>, message: &str) {
+    /// Logs a new message at `level`, and a repeated one for debugging only.
+    fn report(&mut self, component: &Component, reason: Option<Reason>, message: &str, level: Level) {
         let last = self.last.get(component);
-        let level = if last.is_some_and(|last| last.message == message) { Level::Debug } else { Level::Warn };
+        let level = if last.is_some_and(|last| last.message == message) { Level::Debug } else { level };
         let is_new = last.is_none_or(|last| last.message != message || !last.is_recorded);
         let was_recorded = last.is_some_and(|last| last.is_recorded);
         let record = is_new && reason.is_some_and(|reason| self.is_worth_an_event(component, reason));

@@ -1,0 +1,261 @@
+//! What the messages say about missing rights, misspelt names and the pod's own mistakes.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::run::{Finished, Running, run};
+use crate::support::server::{Fault, Kind, Times};
+use crate::{HANGS, Scene, assert_code, assert_has};
+
+const REVIEW: &str = "POST /apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
+const REVIEW_PATH: &str = "selfsubjectrulesreviews";
+/// What is said about `order-db` if the account may read `orders-db` and `cache`.
+const SUGGESTION: &str = "Secret prod/order-db: forbidden: secrets \"order-db\" is forbidden: User \"system:serviceaccount:prod:app\" cannot get resource \"secrets\" in API group \"\" in the namespace \"prod\"; a Role in namespace prod, bound to that user or service account by a RoleBinding there, needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [order-db], verbs: [get]}; or correct the name: this account may read orders-db, cache (did you mean orders-db?)";
+/// What is said without the answer to a review.
+const MISSPELT: &str = "if a Role already grants this for another name, the name may be misspelt";
+
+/// An account that may read the Secrets `orders-db` and `cache`, and annotations that name `order-db`.
+fn misspelt() -> Scene {
+    let scene = Scene::new(&[("db.secret", "order-db")]);
+    scene.server.allow_only(Kind::Secret, "prod", &["orders-db", "cache"]);
+    scene
+}
+
+fn render(scene: &Scene) -> Finished {
+    run(scene.command(&["render"]), HANGS)
+}
+
+fn reviews(scene: &Scene) -> usize {
+    scene.server.request_lines().iter().filter(|line| *line == REVIEW).count()
+}
+
+/// Runs `init` with an annotations file.
+fn init_with_file(scene: &Scene, annotations: &[(&str, &str)]) -> Finished {
+    let file = scene.pod.root().join("annotations");
+    let lines = annotations.iter().map(|(key, value)| format!("podcreds.io/{key}={}\n", json!(value)));
+    fs::write(&file, lines.collect::<String>()).unwrap();
+    scene.init(&["--timeout", "300ms", "--annotations-file", file.to_str().unwrap()])
+}
+
+#[test]
+fn a_misspelt_secret_gets_the_names_that_the_account_may_read() {
+    let scene = misspelt();
+    let finished = scene.init(&["--timeout", "300ms"]);
+    assert_code(&finished, 3);
+    assert_has(&scene.pod.termination_message(), &[SUGGESTION]);
+    assert_eq!(reviews(&scene), 1, "{:?}", scene.server.request_lines());
+    let review = scene.server.requests().into_iter().find(|request| request.line() == REVIEW).unwrap();
+    let review: Value = serde_json::from_slice(&review.body).unwrap();
+    assert_eq!(review["spec"], json!({"namespace": "prod"}));
+
+    let finished = render(&scene);
+    assert_code(&finished, 3);
+    assert_has(&finished.stderr, &[SUGGESTION]);
+}
+
+#[test]
+fn an_account_without_any_right_to_secrets_is_told_the_rule_and_to_check_the_name() {
+    let scene = Scene::plain();
+    scene.server.allow_only(Kind::Secret, "prod", &[]);
+    let finished = scene.init(&["--timeout", "300ms"]);
+    assert_code(&finished, 3);
+    let said = "resourceNames: [db], verbs: [get]}; or correct the name, if it is wrong (after ";
+    assert_has(&scene.pod.termination_message(), &[said]);
+}
+
+#[test]
+fn a_review_that_fails_or_hangs_changes_neither_the_message_nor_the_exit_code() {
+    for fault in [
+        Fault::Status { code: 403, retry_after: None, message: "test".into() },
+        Fault::Status { code: 404, retry_after: None, message: "test".into() },
+        Fault::Body("broken".into()),
+        Fault::Body(" ".repeat(2 * 1024 * 1024)),
+        Fault::CloseBeforeAnswer,
+        Fault::Hold,
+    ] {
+        let scene = misspelt();
+        scene.server.fail_on(REVIEW_PATH, fault.clone(), Times::Always);
+        let finished = scene.init(&["--timeout", "300ms"]);
+        assert_code(&finished, 3);
+        let said = scene.pod.termination_message();
+        assert!(said.contains(MISSPELT) && !said.contains("orders-db"), "{fault:?}: {said}");
+        assert_eq!(reviews(&scene), 1, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_run_that_may_read_everything_requests_no_review() {
+    let scene = Scene::plain();
+    assert_code(&scene.init(&[]), 0);
+    assert_eq!(reviews(&scene), 0);
+}
+
+#[test]
+fn each_namespace_is_reviewed_once() {
+    let scene = Scene::new(&[("a.secret", "main-1"), ("b.secret", "main-2"), ("c.secret", "other/db-3")]);
+    scene.server.allow_only(Kind::Secret, "prod", &["main"]);
+    scene.server.allow_only(Kind::Secret, "other", &["db-4"]);
+    let finished = scene.init(&["--timeout", "300ms"]);
+    assert_code(&finished, 3);
+    assert_has(
+        &scene.pod.termination_message(),
+        &[
+            "[main-1], verbs: [get]}; or correct the name: this account may read main (did you mean main?)",
+            "[db-3], verbs: [get]}; or correct the name: this account may read db-4 (did you mean db-4?)",
+        ],
+    );
+    assert_eq!(reviews(&scene), 2);
+}
+
+#[test]
+fn a_sidecar_suggests_the_name_and_reviews_once_however_often_it_retries() {
+    let scene = misspelt();
+    let running = Running::start(scene.command(&["sidecar", "--events"]));
+    running.poll_until(HANGS, "the name is suggested", || running.stderr().contains(SUGGESTION));
+    let reads = || scene.server.request_lines().iter().filter(|line| line.ends_with("/order-db")).count();
+    running.poll_until(HANGS, "it is read four times", || reads() >= 4);
+    assert_eq!((reviews(&scene), running.stderr().matches(SUGGESTION).count()), (1, 1));
+    let said = |event: &Value| event["message"].as_str().unwrap().contains("did you mean orders-db?");
+    running.poll_until(HANGS, "an Event suggests it", || scene.server.objects(Kind::Event).iter().any(said));
+}
+
+#[test]
+fn inspect_suggests_the_name_that_the_current_user_may_read() {
+    let scene = misspelt();
+    scene.server.refuse("/apis/authorization.k8s.io/v1/subjectaccessreviews");
+    let finished = run(scene.command(&["inspect"]), HANGS);
+    assert_code(&finished, 0);
+    let advice = "; or correct the name: this account may read orders-db, cache (did you mean orders-db?)\n";
+    let shown = finished.stdout_text();
+    let needs = "resourceNames: [order-db], verbs: [get]}";
+    assert_has(&shown, &["may not get Secret order-db: ", "  get Secret prod/order-db: forbidden: "]);
+    assert_eq!(shown.matches(&format!("{needs}{advice}")).count(), 2, "{shown}");
+    assert_eq!(reviews(&scene), 1);
+}
+
+#[test]
+fn without_any_right_the_message_about_the_pod_names_the_secrets_too() {
+    let scene = Scene::plain();
+    for kind in [Kind::Pod, Kind::Secret] {
+        scene.server.allow_only(kind, "prod", &[]);
+    }
+    let parts = [
+        "resources: [pods], verbs: [get]}; or mount the annotations with a downward API volume and pass --annotations-file, which needs no RBAC rule; for Secrets in namespace prod, which no rule lets this account read either, the Role also needs {apiGroups: [\"\"], resources: [secrets], resourceNames: [the names in the annotations], verbs: [get]}",
+    ];
+    let finished = scene.init(&["--timeout", "300ms"]);
+    assert_code(&finished, 3);
+    assert_has(&scene.pod.termination_message(), &parts);
+    assert_eq!(reviews(&scene), 1);
+    let running = Running::start(scene.command(&["sidecar", "--timeout", "300ms"]));
+    running.poll_until(HANGS, "the sidecar says so too", || running.stderr().contains(parts[0]));
+
+    // An account that may read some Secrets is not told so.
+    scene.server.allow_only(Kind::Secret, "prod", &["db"]);
+    let finished = scene.init(&["--timeout", "300ms"]);
+    assert_has(&finished.stderr, &["--annotations-file, which needs no RBAC rule (after "]);
+}
+
+#[test]
+fn all_forbidden_sources_are_named_together_those_of_templates_and_those_not_requested_yet() {
+    let scene = Scene::new(&[]);
+    scene.server.allow_only(Kind::Secret, "prod", &["db"]);
+    scene.server.allow_only(Kind::ConfigMap, "prod", &[]);
+    let finished = init_with_file(
+        &scene,
+        &[
+            ("a.secret", "db"),
+            ("b.secret", "one"),
+            ("c.secret", "two"),
+            ("c.template-from", "templates/app"),
+            ("d.configmap", "settings"),
+        ],
+    );
+    assert_code(&finished, 3);
+    let said = scene.pod.termination_message();
+    assert_has(
+        &said,
+        &[
+            "credential c: ConfigMap prod/templates: forbidden: configmaps \"templates\" is forbidden",
+            "credential b: Secret prod/one: forbidden: no rule lets this account read it; a Role in namespace prod",
+            "credential c: Secret prod/two: forbidden: no rule lets this account read it; a Role in namespace prod",
+            "credential d: ConfigMap prod/settings: forbidden: no rule lets this account read it; ",
+        ],
+    );
+    assert!(!said.contains("credential a"), "{said}");
+}
+
+/// A pod whose init container `creds` runs `podcreds sidecar`.
+fn put_pod_in_init(scene: &Scene, restart_policy: Option<&str>) {
+    let mut container = json!({"name": "creds", "image": "podcreds:test", "args": ["sidecar"]});
+    if let Some(policy) = restart_policy {
+        container["restartPolicy"] = policy.into();
+    }
+    let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
+    let pod = json!({
+        "metadata": {"annotations": {"podcreds.io/db.secret": "db"}},
+        "spec": {"initContainers": [container], "containers": [{"name": "app"}]},
+        "status": {"phase": "Pending", "initContainerStatuses": [{"name": "creds", "state": running}]},
+    });
+    scene.server.put_object(Kind::Pod, "prod", "app-0", pod);
+}
+
+#[test]
+fn a_sidecar_that_blocks_its_pod_warns_in_the_log_and_as_an_event() {
+    let scene = Scene::plain();
+    put_pod_in_init(&scene, None);
+    let running = Running::start(scene.command(&["sidecar", "--events"]));
+    let said = "this sidecar runs as init container creds without restartPolicy: Always, so the containers after it never start: add restartPolicy: Always to it (Kubernetes 1.29 or later), or run podcreds init instead";
+    running.poll_until(HANGS, "it warns", || running.stderr().contains(&format!("WARN  {said}")));
+    let is_said = |event: &Value| event["message"] == said && event["type"] == "Warning";
+    running.poll_until(HANGS, "an Event says so", || scene.server.objects(Kind::Event).iter().any(is_said));
+}
+
+#[test]
+fn a_native_sidecar_does_not_warn() {
+    let scene = Scene::plain();
+    put_pod_in_init(&scene, Some("Always"));
+    let running = Running::start(scene.command(&["sidecar"]));
+    let pods = || scene.server.request_lines().iter().filter(|line| line.ends_with("/pods/app-0")).count();
+    running.poll_until(HANGS, "the pod is checked", || pods() == 2);
+    scene.put_password("test-password-1");
+    running
+        .poll_until(HANGS, "a later change is published", || scene.read("db/password") == "test-password-1");
+    assert!(!running.stderr().contains("restartPolicy"), "{}", running.stderr());
+}
+
+#[test]
+fn an_empty_secret_is_a_warning_that_names_it() {
+    let scene = Scene::plain();
+    scene.server.put_secret("prod", "db", &[]);
+    let said = "WARN  credential db: Secret prod/db has no keys, so no field comes from it: ";
+    let finished = scene.init(&[]);
+    assert_code(&finished, 0);
+    assert_has(&finished.stderr, &[said, "INFO  wrote 0 files of 1 credential"]);
+    let running = Running::start(scene.command(&["sidecar"]));
+    running.poll_until(HANGS, "the sidecar warns too", || running.stderr().contains(said));
+}
+
+#[test]
+fn a_missing_optional_secret_is_no_warning() {
+    let scene = Scene::new(&[("db.secret", "db"), ("cache.secret", "none"), ("cache.optional", "true")]);
+    let said = "INFO  skipping optional credential cache: Secret prod/none not found";
+    for command in ["init", "sidecar"] {
+        let running = Running::start(scene.command(&[command]));
+        running.poll_until(HANGS, "it is skipped", || running.stderr().contains(said));
+        assert!(!running.stderr().contains("WARN"), "{}", running.stderr());
+    }
+}
+
+#[test]
+fn a_secret_that_the_first_start_waits_for_is_an_event() {
+    let scene = Scene::new(&[("db.secret", "late")]);
+    let running = Running::start(scene.command(&["sidecar", "--events"]));
+    let said = "credential db: Secret prod/late: secrets \"late\" not found; waiting for it";
+    let is_said = |event: &Value| event["message"] == said && event["reason"] == "CredentialsFailed";
+    running.poll_until(HANGS, "an Event says so", || scene.server.objects(Kind::Event).iter().any(is_said));
+    scene.server.put_secret("prod", "late", &[("password", b"test-password-late")]);
+    running.poll_until(HANGS, "it is written", || scene.read("db/password") == "test-password-late");
+    let said = running.stderr();
+    assert!(said.contains("Secret prod/late is available now") && !said.contains("again"), "{said}");
+}
