@@ -141,7 +141,7 @@ pub(crate) fn fetch_matching(
     matches: impl Fn(&Credential) -> bool,
 ) -> Result<FetchedSources, Error> {
     let deadline = Deadline::after(settings.timeout);
-    let mut credentials = credentials(settings, clusters, deadline)?;
+    let (mut credentials, _) = credentials(settings, clusters, true, deadline)?;
     credentials.retain(matches);
     // Templates come first, so that a wrong one is reported before any Secret is read.
     let templates = credentials.iter().filter_map(Credential::template_object).collect::<BTreeSet<_>>();
@@ -163,41 +163,42 @@ pub(crate) fn fetch_matching(
     Ok(FetchedSources { credentials, sources })
 }
 
-/// Reads and parses the annotations.
+/// Reads and parses the annotations. The excerpt of the pod is empty if the annotations come from elsewhere or `metadata_only` is set.
 ///
 /// # Errors
 /// Wrong annotations at once. Annotations that could not be read, when the deadline has passed.
 pub(crate) fn credentials(
     settings: &Settings,
     clusters: &Clusters,
+    metadata_only: bool,
     deadline: Deadline,
-) -> Result<Vec<Credential>, Error> {
-    let annotations = read_annotations(settings, clusters, deadline)?.data;
-    let credentials = parse(settings, &annotations)?;
-    for annotation in annotations::ignored_annotations(&annotations, &settings.prefix) {
+) -> Result<(Vec<Credential>, kube::Excerpt), Error> {
+    let (annotations, pod) = read_annotations(settings, clusters, metadata_only, deadline)?;
+    let credentials = parse(settings, &annotations.data)?;
+    for annotation in annotations::ignored_annotations(&annotations.data, &settings.prefix) {
         warn!("ignoring annotation {annotation}: it is for Vault");
     }
-    Ok(credentials)
+    Ok((credentials, pod))
 }
 
-/// Reads the annotations. Those of a file have an empty resourceVersion.
+/// Reads the annotations, and the excerpt of [`credentials`]. Those of a file have an empty resourceVersion.
 ///
 /// # Errors
 /// If the file is missing or wrong, or the pod could not be read before the deadline.
 pub(crate) fn read_annotations(
     settings: &Settings,
     clusters: &Clusters,
+    metadata_only: bool,
     deadline: Deadline,
-) -> Result<kube::Object<Annotations>, Error> {
-    match &settings.annotations {
-        AnnotationSource::File(path) => Ok(kube::Object { version: String::new(), data: read_file(path)? }),
-        AnnotationSource::Template { annotations, .. } => {
-            Ok(kube::Object { version: String::new(), data: annotations.clone() })
-        }
+) -> Result<(kube::Object<Annotations>, kube::Excerpt), Error> {
+    let data = match &settings.annotations {
+        AnnotationSource::File(path) => read_file(path)?,
+        AnnotationSource::Template { annotations, .. } => annotations.clone(),
         AnnotationSource::Pod { pod, named_by_host } => {
-            read_pod(clusters, pod, *named_by_host, deadline, settings.gives_up)
+            return read_pod(clusters, pod, *named_by_host, metadata_only, deadline, settings.gives_up);
         }
-    }
+    };
+    Ok((kube::Object { version: String::new(), data }, kube::Excerpt::default()))
 }
 
 /// Parses annotations.
@@ -237,17 +238,19 @@ fn read_pod(
     clusters: &Clusters,
     pod: &ObjectRef,
     named_by_host: bool,
+    metadata_only: bool,
     deadline: Deadline,
     gives_up: fn(&kube::Error) -> bool,
-) -> Result<kube::Object<Annotations>, Error> {
+) -> Result<(kube::Object<Annotations>, kube::Excerpt), Error> {
     let client = clusters.own();
-    let read = retry_until_done([pod], |_| (), deadline, gives_up, |pod| client.annotations(pod, deadline));
+    let attempt = |pod: &&ObjectRef| client.pod(pod, metadata_only, deadline);
+    let read = retry_until_done([pod], |_| (), deadline, gives_up, attempt);
     let read = read.map_err(|errors| {
         let hint = unread::pod_hint(&errors, pod, named_by_host, clusters);
         Error::Unread { errors, needed_by: Vec::new(), hint, waited: deadline.elapsed() }
     })?;
     let empty = kube::Object { version: String::new(), data: Annotations::new() };
-    Ok(read.into_iter().next().map_or(empty, |(_, annotations)| annotations))
+    Ok(read.into_iter().next().map_or((empty, kube::Excerpt::default()), |(_, read)| read))
 }
 
 /// Whether all credentials that name an object can be rendered without it.

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use crate::kube::error::Cause;
 
 /// The fields that are kept, wherever they occur.
-const FIELDS: [&str; 17] = [
+const FIELDS: [&str; 18] = [
     "apiGroups",
     "args",
     "command",
@@ -26,6 +26,7 @@ const FIELDS: [&str; 17] = [
     "spec",
     "state",
     "status",
+    "terminated",
     "verbs",
 ];
 /// The largest document, in bytes. An excerpt may take several times as much memory.

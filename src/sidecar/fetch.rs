@@ -68,8 +68,9 @@ impl Fetcher {
         self.start(ClusterRef::Local, Lane::Regular, name, move |reader, heartbeat| {
             let timeout = ANNOTATIONS_TIMEOUT;
             heartbeat.beat(timeout.saturating_add(reader.clusters.own().plugin_timeout()));
-            let found = sync::read_annotations(&reader.settings, &reader.clusters, Deadline::after(timeout));
-            let result = found.map(|found| ReadAnnotations {
+            let found =
+                sync::read_annotations(&reader.settings, &reader.clusters, true, Deadline::after(timeout));
+            let result = found.map(|(found, _)| ReadAnnotations {
                 result: sync::parse(&reader.settings, &found.data),
                 version: found.version,
             });

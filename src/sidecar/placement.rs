@@ -2,7 +2,6 @@
 //! init container that runs it, unless that has `restartPolicy: Always`. Nothing else shows this mistake.
 //! Source: <https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/>
 
-use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::sleep;
@@ -11,16 +10,16 @@ use std::time::Duration;
 use log::debug;
 
 use crate::kube::config::registry::Clusters;
-use crate::kube::{Cause, Deadline, Excerpt};
+use crate::kube::{Deadline, Error, Excerpt};
 use crate::object::ObjectRef;
 use crate::sidecar::controller::Event;
 use crate::thread::spawn;
 
-/// The delay before the first check; it doubles before each further one. The pod's status shows a container that has just started only
-/// after a while.
+/// The delay before the first further look at a pod whose init containers have not ended; it doubles before each later one. The pod's
+/// status shows only after a while which container has ended and which one has started.
 const FIRST_DELAY: Duration = Duration::from_secs(5);
-const CHECKS: u32 = 4;
-/// Maximum time for a check.
+const LOOKS: u32 = 4;
+/// Maximum time for a look.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest host name that Linux accepts. The kubelet cuts that of a pod.
 const HOST_NAME_LIMIT: usize = 63;
@@ -36,17 +35,19 @@ enum Placement {
     Blocking(String),
 }
 
-/// Checks in the background, and sends an [`Event::Misplaced`] if this sidecar blocks its pod.
-///
-/// # Errors
-/// If the thread cannot be started.
-pub(crate) fn check(clusters: Arc<Clusters>, pod: ObjectRef, events: SyncSender<Event>) -> io::Result<()> {
+/// Looks at the pod again in the background if its init containers may not have ended. Sends an [`Event::Misplaced`] if this sidecar
+/// blocks the pod.
+pub(crate) fn check(pod: &Excerpt, own: ObjectRef, clusters: &Arc<Clusters>, events: SyncSender<Event>) {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let is_own = pod.name()[..pod.name().len().min(HOST_NAME_LIMIT)] == host;
+    let is_own = own.name()[..own.name().len().min(HOST_NAME_LIMIT)] == host;
+    if placement(pod, is_own) == Placement::Settled {
+        return;
+    }
+    let clusters = Arc::clone(clusters);
     let run = move || {
-        for attempt in 0..CHECKS {
-            sleep(FIRST_DELAY * 2_u32.pow(attempt));
-            match read(&clusters, &pod).map(|pod| placement(&pod, is_own)) {
+        for look in 0..LOOKS {
+            sleep(FIRST_DELAY * 2_u32.pow(look));
+            match read(&clusters, &own).map(|pod| placement(&pod, is_own)) {
                 Ok(Placement::Settled) => return,
                 Ok(Placement::Blocking(container)) => {
                     let message = format!(
@@ -56,19 +57,20 @@ pub(crate) fn check(clusters: Arc<Clusters>, pod: ObjectRef, events: SyncSender<
                     return drop(events.send(Event::Misplaced { message }));
                 }
                 Ok(Placement::Unknown) => {}
-                Err(cause) => debug!("cannot check how the pod runs this sidecar: {cause}"),
+                Err(error) => debug!("cannot check how the pod runs this sidecar: {error}"),
             }
         }
     };
-    spawn("placement", run).map(drop)
+    if let Err(error) = spawn("placement", run) {
+        debug!("cannot check how the pod runs this sidecar: {error}");
+    }
 }
 
-fn read(clusters: &Clusters, pod: &ObjectRef) -> Result<Excerpt, Cause> {
+fn read(clusters: &Clusters, pod: &ObjectRef) -> Result<Excerpt, Error> {
     let client = clusters.own();
-    let path = format!("/api/v1/namespaces/{}/pods/{}", pod.namespace, pod.name());
-    let body = client.get_path(&path, false, Deadline::after(TIMEOUT))?;
+    let read = client.pod(pod, false, Deadline::after(TIMEOUT));
     client.close_idle();
-    Excerpt::parse(body.expose())
+    Ok(read?.1)
 }
 
 /// `is_own` tells that this process certainly runs in the pod. Init containers run one after the other, those with `restartPolicy:
@@ -77,17 +79,17 @@ fn placement(pod: &Excerpt, is_own: bool) -> Placement {
     let (spec, status) = (pod.get("spec"), pod.get("status"));
     let is_native = |container: &&Excerpt| container.get("restartPolicy").text() == "Always";
     let init = spec.get("initContainers").items();
-    if status.get("phase").text() != "Pending" || init.iter().all(|container| is_native(&container)) {
-        return Placement::Settled;
-    }
-    let is_running = |container: &&Excerpt| {
+    let has_state = |container: &Excerpt, state: &str| {
         let name = container.get("name").text();
         let mut statuses = status.get("initContainerStatuses").items().iter();
-        let state =
-            statuses.find(|status| status.get("name").text() == name).map(|status| status.get("state"));
-        state.is_some_and(|state| matches!(state.get("running"), Excerpt::Object(_)))
+        let found = statuses.find(|status| status.get("name").text() == name);
+        found.is_some_and(|status| matches!(status.get("state").get(state), Excerpt::Object(_)))
     };
-    let Some(running) = init.iter().find(|container| !is_native(container) && is_running(container)) else {
+    let mut others = init.iter().filter(|container| !is_native(container));
+    if status.get("phase").text() != "Pending" || others.clone().all(|it| has_state(it, "terminated")) {
+        return Placement::Settled;
+    }
+    let Some(running) = others.find(|container| has_state(container, "running")) else {
         return Placement::Unknown;
     };
     let (mut natives, mut others) = (init.iter().filter(is_native), spec.get("containers").items().iter());
@@ -168,9 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_shows_no_running_init_container_is_looked_at_again() {
+    fn a_status_that_shows_no_running_init_container_is_looked_at_again_unless_all_have_ended() {
         let found = placement(&pod("Pending", &[init("creds", &["sidecar"], "")], app(), ""), true);
         assert_eq!(found, Placement::Unknown);
+        let ended = json!({"name": "setup", "state": {"terminated": {"exitCode": 0}}});
+        let spec = json!({"initContainers": [init("setup", &[], "")]});
+        let pod = json!({"spec": spec, "status": {"phase": "Pending", "initContainerStatuses": [ended]}});
+        let pod = Excerpt::parse(pod.to_string().as_bytes()).unwrap();
+        assert_eq!(placement(&pod, true), Placement::Settled);
+        assert_eq!(placement(&Excerpt::default(), true), Placement::Settled);
     }
 
     #[test]

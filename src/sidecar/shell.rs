@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-use log::{Level, debug, log};
+use log::{Level, log};
 
 use crate::credential::Credential;
 use crate::kube::config::registry::Clusters;
@@ -18,7 +18,6 @@ use crate::sidecar::controller::{
 };
 use crate::sidecar::fetch::Fetcher;
 use crate::sidecar::notify::{Notification, Notifier};
-use crate::sidecar::placement;
 use crate::sidecar::watcher::{WatchHandle, Watcher};
 use crate::sidecar::{Exit, Settings};
 use crate::sync;
@@ -72,11 +71,6 @@ impl Shell {
         let fetcher = Fetcher::new(shared, sync, Arc::clone(&health), events.clone());
         let lifetime = settings.watch.timeout;
         let watcher = Watcher { clusters: Arc::clone(clusters), events: events.clone(), lifetime };
-        if let Some(pod) = settings.sync.annotations.pod()
-            && let Err(error) = placement::check(Arc::clone(clusters), pod.clone(), events.clone())
-        {
-            debug!("cannot check how the pod runs this sidecar: {error}");
-        }
         let notifier = Notifier::new(settings.volume.clone(), events);
         let (watches, results) = (BTreeMap::new(), VecDeque::new());
         Self {
@@ -92,6 +86,11 @@ impl Shell {
             watches,
             results,
         }
+    }
+
+    /// The sender of further events.
+    pub(crate) fn events(&self) -> SyncSender<Event> {
+        self.watcher.events.clone()
     }
 
     /// Keeps the credentials current, until a rotation ends the sidecar.

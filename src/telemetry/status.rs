@@ -156,8 +156,8 @@ impl Status {
     }
 
     /// A component works with a limitation, which is logged once.
-    pub(crate) fn degraded(&mut self, component: &Component, message: &str) {
-        self.report(component, None, message, Level::Warn);
+    pub(crate) fn degraded(&mut self, component: &Component, level: Level, message: &str) {
+        self.report(component, None, message, level);
         self.failing.remove(component);
     }
 
@@ -178,21 +178,15 @@ impl Status {
         self.last.remove(component);
     }
 
-    /// An optional source is missing. What is skipped for that reason is logged when the files are written.
-    pub(crate) fn absent(&mut self, component: &Component, message: &str) {
-        self.report(component, None, message, Level::Debug);
-        self.failing.remove(component);
-    }
-
-    /// Something is wrong with the pod that no component depends on.
-    pub(crate) fn warn(&mut self, message: String) {
+    /// Something is wrong that is not about one component.
+    pub(crate) fn warn(&mut self, reason: EventReason, message: String) {
         self.log(Level::Warn, Subject::None, message.clone());
-        self.event(EventReason::Failed, message);
+        self.event(reason, message);
     }
 
     /// The files of a deleted source are removed (`--on-delete clear`).
     pub(crate) fn cleared(&mut self, component: &Component, message: &str) {
-        self.degraded(component, message);
+        self.degraded(component, Level::Warn, message);
         self.event(EventReason::Failed, message);
     }
 
@@ -336,8 +330,7 @@ impl Status {
         let reasons = self.reasons(&unreported);
         let message = format!("the files may have been out of date since {}: {reasons}", clock(since));
         self.stale.extend(unreported.into_iter().map(|(component, _)| component));
-        self.log(Level::Warn, Subject::None, message.clone());
-        self.event(EventReason::Stale, message);
+        self.warn(EventReason::Stale, message);
         None
     }
 
@@ -349,8 +342,7 @@ impl Status {
                 next = [next, Some(due)].into_iter().flatten().min();
             } else if self.overdue.insert(application.clone()) {
                 let message = format!("{application}: notification failing since {}", clock(since));
-                self.log(Level::Warn, Subject::None, message.clone());
-                self.event(EventReason::NotifyFailed, message);
+                self.warn(EventReason::NotifyFailed, message);
             }
         }
         for application in std::mem::take(&mut self.overdue) {

@@ -37,6 +37,7 @@ use crate::sidecar::controller::sources::Source;
 use crate::sidecar::controller::timers::{Timer, Timers};
 use crate::sidecar::controller::tracker::{Context, Tracker};
 use crate::sidecar::{OnDelete, WatchSettings};
+use crate::telemetry::events::EventReason;
 use crate::telemetry::{Moment, Status};
 
 /// The settings that decisions depend on.
@@ -154,7 +155,7 @@ impl Controller {
                 NotifyOutcome::Failure => status.notify_failed(now, &application),
                 NotifyOutcome::Cancelled => status.notify_cancelled(&application),
             },
-            Event::Misplaced { message } => status.warn(message),
+            Event::Misplaced { message } => status.warn(EventReason::Failed, message),
         }
         while let Some(timer) = self.timers.take_due(now.instant) {
             self.on_timer(timer, now, status);
