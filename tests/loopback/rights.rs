@@ -185,44 +185,24 @@ fn all_forbidden_sources_are_named_together_those_of_templates_and_those_not_req
     assert!(!said.contains("credential a"), "{said}");
 }
 
-/// A pod whose init container `creds` runs `podcreds sidecar`.
-fn put_pod_in_init(scene: &Scene, restart_policy: Option<&str>) {
-    let mut container = json!({"name": "creds", "image": "podcreds:test", "args": ["sidecar"]});
-    if let Some(policy) = restart_policy {
-        container["restartPolicy"] = policy.into();
-    }
-    let running = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
-    let pod = json!({
-        "metadata": {"annotations": {"podcreds.io/db.secret": "db"}},
-        "spec": {"initContainers": [container], "containers": [{"name": "app"}]},
-        "status": {"phase": "Pending", "initContainerStatuses": [{"name": "creds", "state": running}]},
-    });
-    scene.server.put_object(Kind::Pod, "prod", "app-0", pod);
-}
-
 #[test]
 fn a_sidecar_that_blocks_its_pod_warns_in_the_log_and_as_an_event() {
     let scene = Scene::plain();
-    put_pod_in_init(&scene, None);
+    let state = json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}});
+    let pod = json!({
+        "metadata": {"annotations": {"podcreds.io/db.secret": "db"}},
+        "spec": {
+            "initContainers": [{"name": "creds", "image": "podcreds:test", "args": ["sidecar"]}],
+            "containers": [{"name": "app"}],
+        },
+        "status": {"phase": "Pending", "initContainerStatuses": [{"name": "creds", "state": state}]},
+    });
+    scene.server.put_object(Kind::Pod, "prod", "app-0", pod);
     let running = Running::start(scene.command(&["sidecar", "--events"]));
     let said = "this sidecar runs as init container creds without restartPolicy: Always, so the containers after it never start: add restartPolicy: Always to it (Kubernetes 1.29 or later), or run podcreds init instead";
     running.poll_until(HANGS, "it warns", || running.stderr().contains(&format!("WARN  {said}")));
     let is_said = |event: &Value| event["message"] == said && event["type"] == "Warning";
     running.poll_until(HANGS, "an Event says so", || scene.server.objects(Kind::Event).iter().any(is_said));
-}
-
-#[test]
-fn a_native_sidecar_reads_its_pod_once_and_does_not_warn() {
-    let scene = Scene::plain();
-    put_pod_in_init(&scene, Some("Always"));
-    let running = Running::start(scene.command(&["sidecar"]));
-    running.poll_until(HANGS, "the Secret is watched", || scene.server.open_watches() == 1);
-    scene.put_password("test-password-1");
-    running
-        .poll_until(HANGS, "a later change is published", || scene.read("db/password") == "test-password-1");
-    assert!(!running.stderr().contains("restartPolicy"), "{}", running.stderr());
-    let pods = scene.server.request_lines().iter().filter(|line| line.ends_with("/pods/app-0")).count();
-    assert_eq!(pods, 1);
 }
 
 #[test]
