@@ -15,11 +15,11 @@ use crate::object::ObjectRef;
 use crate::sidecar::controller::Event;
 use crate::thread::spawn;
 
-/// The delay before the first further look at a pod whose init containers have not ended; it doubles before each later one. The pod's
-/// status shows only after a while which container has ended and which one has started.
+/// The delay before the first further check of a pod whose init containers have not ended; it doubles before each later check. The
+/// pod's status shows only after a while which container has ended and which one has started.
 const FIRST_DELAY: Duration = Duration::from_secs(5);
-const LOOKS: u32 = 4;
-/// Maximum time for a look.
+const CHECKS: u32 = 4;
+/// Maximum time for one check.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest host name that Linux accepts. The kubelet cuts that of a pod.
 const HOST_NAME_LIMIT: usize = 63;
@@ -35,7 +35,7 @@ enum Placement {
     Blocking(String),
 }
 
-/// Looks at the pod again in the background if its init containers may not have ended. Sends an [`Event::Misplaced`] if this sidecar
+/// Checks the pod again in the background if its init containers may not have ended. Sends an [`Event::Misplaced`] if this sidecar
 /// blocks the pod.
 pub(crate) fn check(pod: &Excerpt, own: ObjectRef, clusters: &Arc<Clusters>, events: SyncSender<Event>) {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -45,8 +45,8 @@ pub(crate) fn check(pod: &Excerpt, own: ObjectRef, clusters: &Arc<Clusters>, eve
     }
     let clusters = Arc::clone(clusters);
     let run = move || {
-        for look in 0..LOOKS {
-            sleep(FIRST_DELAY * 2_u32.pow(look));
+        for attempt in 0..CHECKS {
+            sleep(FIRST_DELAY * 2_u32.pow(attempt));
             match read(&clusters, &own).map(|pod| placement(&pod, is_own)) {
                 Ok(Placement::Settled) => return,
                 Ok(Placement::Blocking(container)) => {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_that_shows_no_running_init_container_is_looked_at_again_unless_all_have_ended() {
+    fn a_status_that_shows_no_running_init_container_is_checked_again_unless_all_have_ended() {
         let found = placement(&pod("Pending", &[init("creds", &["sidecar"], "")], app(), ""), true);
         assert_eq!(found, Placement::Unknown);
         let ended = json!({"name": "setup", "state": {"terminated": {"exitCode": 0}}});
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_of_the_image_is_recognized_only_in_the_own_pod_and_if_no_other_container_fits() {
+    fn a_command_of_the_image_is_recognized_only_in_its_own_pod_and_if_no_other_container_fits() {
         let hidden = [init("creds", &[], "")];
         assert_eq!(placement(&pod("Pending", &hidden, app(), "creds"), true), blocking("creds"));
         assert_eq!(placement(&pod("Pending", &hidden, app(), "creds"), false), Placement::Settled);

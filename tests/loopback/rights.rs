@@ -1,4 +1,4 @@
-//! What the messages say about missing rights, misspelt names and the pod's own mistakes.
+//! Messages about missing rights, misspelt names and mistakes in the pod's manifest.
 
 use std::fs;
 
@@ -10,9 +10,9 @@ use crate::{HANGS, Scene, assert_code, assert_has};
 
 const REVIEW: &str = "POST /apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
 const REVIEW_PATH: &str = "selfsubjectrulesreviews";
-/// What is said about `order-db` if the account may read `orders-db` and `cache`.
+/// The message about `order-db` if the account may read `orders-db` and `cache`.
 const SUGGESTION: &str = "Secret prod/order-db: forbidden: secrets \"order-db\" is forbidden: User \"system:serviceaccount:prod:app\" cannot get resource \"secrets\" in API group \"\" in the namespace \"prod\"; a Role in namespace prod, bound to that user or service account by a RoleBinding there, needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [order-db], verbs: [get]}; or correct the name: this account may read orders-db, cache (did you mean orders-db?)";
-/// What is said without the answer to a review.
+/// The end of the message if the review fails.
 const MISSPELT: &str = "if a Role already grants this for another name, the name may be misspelt";
 
 /// An account that may read the Secrets `orders-db` and `cache`, and annotations that name `order-db`.
@@ -55,13 +55,13 @@ fn a_misspelt_secret_gets_the_names_that_the_account_may_read() {
 }
 
 #[test]
-fn an_account_without_any_right_to_secrets_is_told_the_rule_and_to_check_the_name() {
+fn without_any_right_to_secrets_the_message_has_the_rule_and_a_reminder_to_check_the_name() {
     let scene = Scene::plain();
     scene.server.allow_only(Kind::Secret, "prod", &[]);
     let finished = scene.init(&["--timeout", "300ms"]);
     assert_code(&finished, 3);
-    let said = "resourceNames: [db], verbs: [get]}; or correct the name, if it is wrong (after ";
-    assert_has(&scene.pod.termination_message(), &[said]);
+    let message = "resourceNames: [db], verbs: [get]}; or correct the name, if it is wrong (after ";
+    assert_has(&scene.pod.termination_message(), &[message]);
 }
 
 #[test]
@@ -78,8 +78,8 @@ fn a_review_that_fails_or_hangs_changes_neither_the_message_nor_the_exit_code() 
         scene.server.fail_on(REVIEW_PATH, fault.clone(), Times::Always);
         let finished = scene.init(&["--timeout", "300ms"]);
         assert_code(&finished, 3);
-        let said = scene.pod.termination_message();
-        assert!(said.contains(MISSPELT) && !said.contains("orders-db"), "{fault:?}: {said}");
+        let message = scene.pod.termination_message();
+        assert!(message.contains(MISSPELT) && !message.contains("orders-db"), "{fault:?}: {message}");
         assert_eq!(reviews(&scene), 1, "{fault:?}");
     }
 }
@@ -116,8 +116,10 @@ fn a_sidecar_suggests_the_name_and_reviews_once_however_often_it_retries() {
     let reads = || scene.server.request_lines().iter().filter(|line| line.ends_with("/order-db")).count();
     running.poll_until(HANGS, "it is read four times", || reads() >= 4);
     assert_eq!((reviews(&scene), running.stderr().matches(SUGGESTION).count()), (1, 1));
-    let said = |event: &Value| event["message"].as_str().unwrap().contains("did you mean orders-db?");
-    running.poll_until(HANGS, "an Event suggests it", || scene.server.objects(Kind::Event).iter().any(said));
+    let is_recorded = |event: &Value| event["message"].as_str().unwrap().contains("did you mean orders-db?");
+    running.poll_until(HANGS, "an Event suggests it", || {
+        scene.server.objects(Kind::Event).iter().any(is_recorded)
+    });
 }
 
 #[test]
@@ -148,9 +150,9 @@ fn without_any_right_the_message_about_the_pod_names_the_secrets_too() {
     assert_has(&scene.pod.termination_message(), &parts);
     assert_eq!(reviews(&scene), 1);
     let running = Running::start(scene.command(&["sidecar", "--timeout", "300ms"]));
-    running.poll_until(HANGS, "the sidecar says so too", || running.stderr().contains(parts[0]));
+    running.poll_until(HANGS, "the sidecar logs it too", || running.stderr().contains(parts[0]));
 
-    // An account that may read some Secrets is not told so.
+    // An account that may read some Secrets does not get that rule.
     scene.server.allow_only(Kind::Secret, "prod", &["db"]);
     let finished = scene.init(&["--timeout", "300ms"]);
     assert_has(&finished.stderr, &["--annotations-file, which needs no RBAC rule (after "]);
@@ -172,9 +174,9 @@ fn all_forbidden_sources_are_named_together_those_of_templates_and_those_not_req
         ],
     );
     assert_code(&finished, 3);
-    let said = scene.pod.termination_message();
+    let message = scene.pod.termination_message();
     assert_has(
-        &said,
+        &message,
         &[
             "credential c: ConfigMap prod/templates: forbidden: configmaps \"templates\" is forbidden",
             "credential b: Secret prod/one: forbidden: no rule lets this account read it; a Role in namespace prod",
@@ -182,7 +184,7 @@ fn all_forbidden_sources_are_named_together_those_of_templates_and_those_not_req
             "credential d: ConfigMap prod/settings: forbidden: no rule lets this account read it; ",
         ],
     );
-    assert!(!said.contains("credential a"), "{said}");
+    assert!(!message.contains("credential a"), "{message}");
 }
 
 #[test]
@@ -199,31 +201,33 @@ fn a_sidecar_that_blocks_its_pod_warns_in_the_log_and_as_an_event() {
     });
     scene.server.put_object(Kind::Pod, "prod", "app-0", pod);
     let running = Running::start(scene.command(&["sidecar", "--events"]));
-    let said = "this sidecar runs as init container creds without restartPolicy: Always, so the containers after it never start: add restartPolicy: Always to it (Kubernetes 1.29 or later), or run podcreds init instead";
-    running.poll_until(HANGS, "it warns", || running.stderr().contains(&format!("WARN  {said}")));
-    let is_said = |event: &Value| event["message"] == said && event["type"] == "Warning";
-    running.poll_until(HANGS, "an Event says so", || scene.server.objects(Kind::Event).iter().any(is_said));
+    let message = "this sidecar runs as init container creds without restartPolicy: Always, so the containers after it never start: add restartPolicy: Always to it (Kubernetes 1.29 or later), or run podcreds init instead";
+    running.poll_until(HANGS, "it warns", || running.stderr().contains(&format!("WARN  {message}")));
+    let is_recorded = |event: &Value| event["message"] == message && event["type"] == "Warning";
+    running.poll_until(HANGS, "the Event is recorded", || {
+        scene.server.objects(Kind::Event).iter().any(is_recorded)
+    });
 }
 
 #[test]
 fn an_empty_secret_is_a_warning_that_names_it() {
     let scene = Scene::plain();
     scene.server.put_secret("prod", "db", &[]);
-    let said = "WARN  credential db: Secret prod/db has no keys, so no field comes from it: ";
+    let message = "WARN  credential db: Secret prod/db has no keys, so no field comes from it: ";
     let finished = scene.init(&[]);
     assert_code(&finished, 0);
-    assert_has(&finished.stderr, &[said, "INFO  wrote 0 files of 1 credential"]);
+    assert_has(&finished.stderr, &[message, "INFO  wrote 0 files of 1 credential"]);
     let running = Running::start(scene.command(&["sidecar"]));
-    running.poll_until(HANGS, "the sidecar warns too", || running.stderr().contains(said));
+    running.poll_until(HANGS, "the sidecar warns too", || running.stderr().contains(message));
 }
 
 #[test]
-fn a_missing_optional_secret_is_no_warning() {
+fn a_missing_optional_secret_is_logged_without_a_warning() {
     let scene = Scene::new(&[("db.secret", "db"), ("cache.secret", "none"), ("cache.optional", "true")]);
-    let said = "INFO  skipping optional credential cache: Secret prod/none not found";
+    let message = "INFO  skipping optional credential cache: Secret prod/none not found";
     for command in ["init", "sidecar"] {
         let running = Running::start(scene.command(&[command]));
-        running.poll_until(HANGS, "it is skipped", || running.stderr().contains(said));
+        running.poll_until(HANGS, "it is skipped", || running.stderr().contains(message));
         assert!(!running.stderr().contains("WARN"), "{}", running.stderr());
     }
 }
@@ -232,11 +236,13 @@ fn a_missing_optional_secret_is_no_warning() {
 fn a_secret_that_the_first_start_waits_for_is_an_event() {
     let scene = Scene::new(&[("db.secret", "late")]);
     let running = Running::start(scene.command(&["sidecar", "--events"]));
-    let said = "credential db: Secret prod/late: secrets \"late\" not found; waiting for it";
-    let is_said = |event: &Value| event["message"] == said && event["reason"] == "CredentialsFailed";
-    running.poll_until(HANGS, "an Event says so", || scene.server.objects(Kind::Event).iter().any(is_said));
+    let message = "credential db: Secret prod/late: secrets \"late\" not found; waiting for it";
+    let is_recorded = |event: &Value| event["message"] == message && event["reason"] == "CredentialsFailed";
+    running.poll_until(HANGS, "the Event is recorded", || {
+        scene.server.objects(Kind::Event).iter().any(is_recorded)
+    });
     scene.server.put_secret("prod", "late", &[("password", b"test-password-late")]);
     running.poll_until(HANGS, "it is written", || scene.read("db/password") == "test-password-late");
-    let said = running.stderr();
-    assert!(said.contains("Secret prod/late is available now") && !said.contains("again"), "{said}");
+    let message = running.stderr();
+    assert!(message.contains("Secret prod/late is available now") && !message.contains("again"), "{message}");
 }
