@@ -18,7 +18,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use support::pod::PodFolder;
-use support::run::{Running, poll_until};
+use support::run::Running;
 use support::server::ApiServer;
 
 /// With this first argument, the demo acts as podcreds.
@@ -82,9 +82,10 @@ fn rotate(pod: &PodFolder, server: &ApiServer) -> bool {
     );
     let mut command =
         pod.command(&std::env::current_exe().expect("the path of this program is known"), server);
-    command.args([AS_PODCREDS, "sidecar"]);
+    // Another program may use the port of the probes and metrics.
+    command.args([AS_PODCREDS, "sidecar", "--listen", "off"]);
     let sidecar = Running::start(command);
-    poll_until(PATIENCE, "the Secrets are watched", || server.open_watches() == 3);
+    sidecar.poll_until(PATIENCE, "the Secrets are watched", || server.open_watches() == 3);
 
     let file = pod.volume().join("db/password");
     println!("    before  {}", fs::read_to_string(&file).unwrap());
@@ -94,7 +95,7 @@ fn rotate(pod: &PodFolder, server: &ApiServer) -> bool {
         "orders-db",
         &[("username", b"orders"), ("password", b"another-demo-password")],
     );
-    poll_until(PATIENCE, "the file has the new value", || {
+    sidecar.poll_until(PATIENCE, "the file has the new value", || {
         fs::read_to_string(&file).is_ok_and(|text| text.starts_with("another"))
     });
     println!(

@@ -1,6 +1,8 @@
 //! One pass over the steps: parse the annotations, fetch the sources, render the files and publish them. Each step completes
 //! before the next one begins, so nothing incomplete is published.
 
+pub(crate) mod unread;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
@@ -9,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use log::{info, warn};
+use log::{Level, log, warn};
 
 use crate::annotations::{self, DownwardError, ReferenceScope};
 use crate::credential::{Credential, CredentialName};
 use crate::kube::config::registry::Clusters;
-use crate::kube::{self, Cause, Client, Deadline, retry_until_done};
+use crate::kube::{self, Cause, Deadline, retry_until_done};
 use crate::object::ObjectRef;
 use crate::render::{self, Rendered, SOURCES_LIMIT, Sources, missing_inputs};
 use crate::secret::read_bounded;
@@ -139,7 +141,7 @@ pub(crate) fn fetch_matching(
     matches: impl Fn(&Credential) -> bool,
 ) -> Result<FetchedSources, Error> {
     let deadline = Deadline::after(settings.timeout);
-    let mut credentials = credentials(settings, clusters, deadline)?;
+    let (mut credentials, _) = credentials(settings, clusters, true, deadline)?;
     credentials.retain(matches);
     // Templates come first, so that a wrong one is reported before any Secret is read.
     let templates = credentials.iter().filter_map(Credential::template_object).collect::<BTreeSet<_>>();
@@ -155,46 +157,48 @@ pub(crate) fn fetch_matching(
     )?);
     // Logged before rendering: a missing optional field may be the reason why rendering fails.
     for missing in missing_inputs(&credentials, &sources) {
-        info!(credential:% = missing.credential(); "{missing}");
+        let level = if missing.is_suspicious() { Level::Warn } else { Level::Info };
+        log!(level, credential:% = missing.credential(); "{missing}");
     }
     Ok(FetchedSources { credentials, sources })
 }
 
-/// Reads and parses the annotations.
+/// Reads and parses the annotations. The excerpt of the pod is empty if the annotations come from elsewhere or `metadata_only` is set.
 ///
 /// # Errors
 /// Wrong annotations at once. Annotations that could not be read, when the deadline has passed.
 pub(crate) fn credentials(
     settings: &Settings,
     clusters: &Clusters,
+    metadata_only: bool,
     deadline: Deadline,
-) -> Result<Vec<Credential>, Error> {
-    let annotations = read_annotations(settings, clusters, deadline)?.data;
-    let credentials = parse(settings, &annotations)?;
-    for annotation in annotations::ignored_annotations(&annotations, &settings.prefix) {
+) -> Result<(Vec<Credential>, kube::Excerpt), Error> {
+    let (annotations, pod) = read_annotations(settings, clusters, metadata_only, deadline)?;
+    let credentials = parse(settings, &annotations.data)?;
+    for annotation in annotations::ignored_annotations(&annotations.data, &settings.prefix) {
         warn!("ignoring annotation {annotation}: it is for Vault");
     }
-    Ok(credentials)
+    Ok((credentials, pod))
 }
 
-/// Reads the annotations. Those of a file have an empty resourceVersion.
+/// Reads the annotations, and the excerpt of [`credentials`]. Those of a file have an empty resourceVersion.
 ///
 /// # Errors
 /// If the file is missing or wrong, or the pod could not be read before the deadline.
 pub(crate) fn read_annotations(
     settings: &Settings,
     clusters: &Clusters,
+    metadata_only: bool,
     deadline: Deadline,
-) -> Result<kube::Object<Annotations>, Error> {
-    match &settings.annotations {
-        AnnotationSource::File(path) => Ok(kube::Object { version: String::new(), data: read_file(path)? }),
-        AnnotationSource::Template { annotations, .. } => {
-            Ok(kube::Object { version: String::new(), data: annotations.clone() })
-        }
+) -> Result<(kube::Object<Annotations>, kube::Excerpt), Error> {
+    let data = match &settings.annotations {
+        AnnotationSource::File(path) => read_file(path)?,
+        AnnotationSource::Template { annotations, .. } => annotations.clone(),
         AnnotationSource::Pod { pod, named_by_host } => {
-            read_pod(&clusters.own(), pod, *named_by_host, deadline, settings.gives_up)
+            return read_pod(clusters, pod, *named_by_host, metadata_only, deadline, settings.gives_up);
         }
-    }
+    };
+    Ok((kube::Object { version: String::new(), data }, kube::Excerpt::default()))
 }
 
 /// Parses annotations.
@@ -231,27 +235,22 @@ fn read_file(path: &Path) -> Result<Annotations, Error> {
 }
 
 fn read_pod(
-    client: &Client,
+    clusters: &Clusters,
     pod: &ObjectRef,
     named_by_host: bool,
+    metadata_only: bool,
     deadline: Deadline,
     gives_up: fn(&kube::Error) -> bool,
-) -> Result<kube::Object<Annotations>, Error> {
-    let read = retry_until_done([pod], |_| (), deadline, gives_up, |pod| client.annotations(pod, deadline));
+) -> Result<(kube::Object<Annotations>, kube::Excerpt), Error> {
+    let client = clusters.own();
+    let attempt = |pod: &&ObjectRef| client.pod(pod, metadata_only, deadline);
+    let read = retry_until_done([pod], |_| (), deadline, gives_up, attempt);
     let read = read.map_err(|errors| {
-        let hint = match errors.first().map(|error| &error.cause) {
-            Some(Cause::NotFound { .. }) if named_by_host => Some(
-                "podcreds took the pod's name from the hostname: set POD_NAME from metadata.name with the downward API",
-            ),
-            Some(Cause::Forbidden { .. }) => Some(
-                "or mount the annotations with a downward API volume and pass --annotations-file, which needs no RBAC rule",
-            ),
-            _ => connection_hint(&errors),
-        };
+        let hint = unread::pod_hint(&errors, pod, named_by_host, clusters);
         Error::Unread { errors, needed_by: Vec::new(), hint, waited: deadline.elapsed() }
     })?;
     let empty = kube::Object { version: String::new(), data: Annotations::new() };
-    Ok(read.into_iter().next().map_or(empty, |(_, annotations)| annotations))
+    Ok(read.into_iter().next().map_or((empty, kube::Excerpt::default()), |(_, read)| read))
 }
 
 /// Whether all credentials that name an object can be rendered without it.
@@ -283,8 +282,8 @@ fn fetch(
     deadline: Deadline,
     gives_up: fn(&kube::Error) -> bool,
 ) -> Result<Sources, Error> {
-    let mut objects = objects(credentials);
-    objects.retain(|object, _| matches(object));
+    let all = objects(credentials);
+    let objects = all.iter().map(|(object, need)| (*object, *need)).filter(|(object, _)| matches(object));
     let cluster = |(object, _): &(&ObjectRef, Need)| object.cluster.clone();
     let total = AtomicUsize::new(0);
     let read = retry_until_done(objects, cluster, deadline, gives_up, |(object, need)| {
@@ -296,15 +295,10 @@ fn fetch(
             result => result.map(Some),
         }
     });
-    let read = read.map_err(|errors| {
-        let missing = errors.iter().any(kube::Error::is_not_found);
-        let hint = match missing {
-            true => Some(
-                "create the missing object or correct the annotation; with .optional: \"true\" it may be missing",
-            ),
-            false => connection_hint(&errors),
-        };
-        let needed_by = errors.iter().map(|error| needed_by(credentials, error.object())).collect();
+    let read = read.map_err(|mut errors| {
+        unread::explain_forbidden(&mut errors, &all, clusters);
+        let hint = unread::sources_hint(&errors);
+        let needed_by = errors.iter().map(|error| unread::needed_by(credentials, error.object())).collect();
         Error::Unread { errors, needed_by, hint, waited: deadline.elapsed() }
     })?;
     Ok(read.into_iter().map(|((object, _), data)| (object.clone(), data)).collect::<BTreeMap<_, _>>())
@@ -344,14 +338,14 @@ pub(crate) enum Error {
     #[error("{}: {cause}", path.display())]
     Downward { path: PathBuf, cause: DownwardError },
     /// Objects that could not be read in time.
-    #[error("{}{} (after {})", list(errors, needed_by), hint.map(|hint| format!("; {hint}")).unwrap_or_default(), ShortDuration(*waited))]
+    #[error("{} (after {})", unread::message(errors, needed_by, hint.as_deref()), ShortDuration(*waited))]
     Unread {
         /// One for each object.
         errors: Vec<kube::Error>,
         /// For each error, the credentials that name the object. Empty for the pod.
         needed_by: Vec<Vec<CredentialName>>,
         /// A remedy.
-        hint: Option<&'static str>,
+        hint: Option<String>,
         /// For how long podcreds retried.
         waited: Duration,
     },
@@ -374,29 +368,6 @@ impl Error {
             _ => None,
         }
     }
-}
-
-/// What to check if no connection to an API server could be made.
-fn connection_hint(errors: &[kube::Error]) -> Option<&'static str> {
-    let is_connection =
-        |error: &kube::Error| matches!(error.cause, Cause::Unreachable { .. } | Cause::TimedOut { .. });
-    errors.iter().all(is_connection).then_some(
-        "check that the API server is running, and that a NetworkPolicy, firewall or proxy lets podcreds connect to it",
-    )
-}
-
-fn needed_by(credentials: &[Credential], object: &ObjectRef) -> Vec<CredentialName> {
-    let named = credentials.iter().filter(|credential| credential.objects().any(|named| named == object));
-    named.map(|credential| credential.name.clone()).collect()
-}
-
-fn list(errors: &[kube::Error], needed_by: &[Vec<CredentialName>]) -> String {
-    let line = |(index, error): (usize, &kube::Error)| match needed_by.get(index).map(Vec::as_slice) {
-        None | Some([]) => error.to_string(),
-        Some([name]) => format!("credential {name}: {error}"),
-        Some([name, others @ ..]) => format!("credential {name} and {} more: {error}", others.len()),
-    };
-    errors.iter().enumerate().map(line).collect::<Vec<_>>().join("\n  ")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::kube::access_rules::AccessRules;
 use crate::kube::auth::exec::PluginError;
 use crate::kube::config::Server;
 use crate::kube::upstream_texts::Denial;
@@ -216,6 +217,25 @@ impl Error {
         matches!(self.cause, Cause::Forbidden { .. })
     }
 
+    /// For an object that was not requested.
+    pub(crate) fn forbidden(object: &ObjectRef) -> Self {
+        let message = "no rule lets this account read it".to_owned();
+        Self::new(object, Cause::Forbidden { message, hint: None })
+    }
+
+    /// Replaces the general remark about a forbidden name by what the account's rules say. For requests with the verb `get`. Returns
+    /// whether the rules forbid the name.
+    pub(crate) fn explain(&mut self, rules: &AccessRules) -> bool {
+        let Cause::Forbidden { message, hint } = &mut self.cause else { return false };
+        if let (Some(name), Denial::Object) = (rule_name(&self.object), Denial::parse(message))
+            && let Some(advice) = rules.advice("", self.object.kind.resource(), name)
+        {
+            *hint = Some(format!("{}; {advice}", object_grant(&self.object, "get")));
+            return true;
+        }
+        false
+    }
+
     /// The delay that the API server asked for.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self.cause {
@@ -294,18 +314,27 @@ fn impersonation_rule(resource: &str, mode: Option<&str>) -> String {
 }
 
 fn object_rule(object: &ObjectRef, verb: &str) -> String {
-    let name = match object.kind {
-        // The names of a Deployment's pods, and of their Events, are not known when the Role is written.
-        Kind::Pod | Kind::Event => None,
-        Kind::Secret | Kind::ConfigMap | Kind::Service => Some(object.name()),
-    };
+    let grant = object_grant(object, verb);
+    match rule_name(object) {
+        // Before an object can be watched, it was read: its name is right.
+        Some(_) if verb == "get" => format!("{grant}; {MISSPELT}"),
+        _ => grant,
+    }
+}
+
+fn object_grant(object: &ObjectRef, verb: &str) -> String {
     // The account that creates Events also updates their count.
     let verbs = if object.kind == Kind::Event { "create, patch" } else { verb };
-    let rule = Rule { group: "", resource: object.kind.resource(), name, verbs };
-    let grant = rule.grant(Some(&object.namespace.to_string()), CURRENT_USER);
-    match name {
-        Some(_) => format!("{grant}; {MISSPELT}"),
-        None => grant,
+    let rule = Rule { group: "", resource: object.kind.resource(), name: rule_name(object), verbs };
+    rule.grant(Some(&object.namespace.to_string()), CURRENT_USER)
+}
+
+/// The name of the object in a rule. `None` means that the names of the kind, those of a Deployment's pods and of their Events, are not
+/// known when the Role is written.
+fn rule_name(object: &ObjectRef) -> Option<&str> {
+    match object.kind {
+        Kind::Pod | Kind::Event => None,
+        Kind::Secret | Kind::ConfigMap | Kind::Service => Some(object.name()),
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`config`] builds a [`ClientConfig`] from a pod's service account, a kubeconfig or a clusters file, and a [`Client`] is made of
 //! it. [`auth`] authenticates its requests, [`transport`] sends them, and `attempts` repeats them, in parallel where there are many.
 
+mod access_rules;
 mod attempts;
 pub(crate) mod auth;
 mod client;
@@ -10,12 +11,14 @@ pub mod config;
 mod decode;
 mod error;
 mod event;
+mod excerpt;
 mod reloading_file;
 mod retry;
 mod transport;
 mod upstream_texts;
 mod watch;
 
+pub(crate) use access_rules::{AccessRules, Readable, Reviews};
 pub(crate) use attempts::retry_until_done;
 pub(crate) use auth::{
     CertificateFiles, CertificateFilesError, ExecAuth, Identity, Impersonation, ImpersonationError, Plugin,
@@ -29,6 +32,7 @@ pub(crate) use config::{ServerError, TlsName, TlsNameError, Trust};
 pub(crate) use error::Rule;
 pub(crate) use error::{Cause, Class, Error};
 pub(crate) use event::Event;
+pub(crate) use excerpt::Excerpt;
 pub(crate) use reloading_file::{FileError, FileStamp, Reloading};
 pub(crate) use retry::Backoff;
 pub use retry::Deadline;

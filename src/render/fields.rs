@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::credential::{Credential, CredentialName, FieldName, KeyMapping, ServicePort, TemplateSource};
 use crate::formats::{Fields, NameList};
-use crate::object::{Kind, ObjectData, ObjectRef, ServiceData};
+use crate::object::{Data, Kind, ObjectData, ObjectRef, ServiceData};
 use crate::render::error::{Problem, and};
 use crate::secret::SecretBytes;
 
@@ -208,9 +208,11 @@ impl<'a> SelectedFields<'a> {
     }
 }
 
-/// A missing input of an optional credential.
+/// A missing input that does not keep a credential from being rendered.
 #[derive(Debug)]
 pub(crate) enum MissingInput<'a> {
+    /// A source without keys: no field comes from it. The only variant of a credential that is not optional.
+    Keys { name: &'a CredentialName, object: &'a ObjectRef },
     /// A source or the ConfigMap of the template: the credential is skipped.
     Object { name: &'a CredentialName, object: &'a ObjectRef },
     /// The key of the template: the credential is skipped.
@@ -225,17 +227,27 @@ impl MissingInput<'_> {
     /// The credential that is affected.
     pub(crate) fn credential(&self) -> &CredentialName {
         match self {
-            Self::Object { name, .. }
+            Self::Keys { name, .. }
+            | Self::Object { name, .. }
             | Self::Template { name, .. }
             | Self::Key { name, .. }
             | Self::Port { name, .. } => name,
         }
+    }
+
+    /// Whether it is probably a mistake, and not what `.optional` is for.
+    pub(crate) fn is_suspicious(&self) -> bool {
+        matches!(self, Self::Keys { .. })
     }
 }
 
 impl fmt::Display for MissingInput<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Keys { name, object } => write!(
+                f,
+                "credential {name}: {object} has no keys, so no field comes from it: check that it is the right one, and what fills it"
+            ),
             Self::Object { name, object } => {
                 write!(f, "skipping optional credential {name}: {object} not found")
             }
@@ -256,14 +268,24 @@ impl fmt::Display for MissingInput<'_> {
     }
 }
 
-/// Finds the missing inputs of optional credentials.
+/// Finds the missing inputs of optional credentials, and the sources without keys of all.
 pub(crate) fn missing_inputs<'a>(
     credentials: &'a [Credential],
     sources: &'a Sources,
 ) -> impl Iterator<Item = MissingInput<'a>> {
     let content = |object: &ObjectRef| sources.get(object).and_then(Option::as_ref);
-    credentials.iter().filter(|credential| credential.optional).flat_map(move |credential| {
+    credentials.iter().flat_map(move |credential| {
         let Credential { name, key_mapping, .. } = credential;
+        let is_empty =
+            |object: &&ObjectRef| content(object).and_then(ObjectData::keys).is_some_and(Data::is_empty);
+        let mut omissions = Vec::new();
+        if *key_mapping == KeyMapping::All {
+            let empty = credential.sources.iter().filter(is_empty);
+            omissions.extend(empty.map(|object| MissingInput::Keys { name, object }));
+        }
+        if !credential.optional {
+            return omissions;
+        }
         if let Some(object) = credential.objects().find(|object| content(object).is_none()) {
             return vec![MissingInput::Object { name, object }];
         }
@@ -273,7 +295,6 @@ pub(crate) fn missing_inputs<'a>(
             return vec![MissingInput::Template { name, key, object }];
         }
         let mut found: Vec<_> = credential.sources.iter().filter_map(content).map(entries).collect();
-        let mut omissions = Vec::new();
         if let Some(service) = &credential.service
             && let Some(address) = content(&service.object).and_then(ObjectData::service)
         {

@@ -68,8 +68,9 @@ impl Fetcher {
         self.start(ClusterRef::Local, Lane::Regular, name, move |reader, heartbeat| {
             let timeout = ANNOTATIONS_TIMEOUT;
             heartbeat.beat(timeout.saturating_add(reader.clusters.own().plugin_timeout()));
-            let found = sync::read_annotations(&reader.settings, &reader.clusters, Deadline::after(timeout));
-            let result = found.map(|found| ReadAnnotations {
+            let found =
+                sync::read_annotations(&reader.settings, &reader.clusters, true, Deadline::after(timeout));
+            let result = found.map(|(found, _)| ReadAnnotations {
                 result: sync::parse(&reader.settings, &found.data),
                 version: found.version,
             });
@@ -118,12 +119,15 @@ impl Reader {
         heartbeat.beat(timeout);
         let client = self.clusters.client(&object.cluster).map_err(|cause| Error::new(object, cause))?;
         heartbeat.beat(timeout.saturating_mul(2).saturating_add(client.plugin_timeout()));
-        client.object(object, Deadline::after(timeout))
+        client.object(object, Deadline::after(timeout)).map_err(|mut error| {
+            self.clusters.explain(&mut error);
+            error
+        })
     }
 }
 
 fn failure(error: &sync::Error) -> AnnotationsFailure {
-    let sync::Error::Unread { errors, .. } = error else {
+    let sync::Error::Unread { errors, hint, .. } = error else {
         return AnnotationsFailure {
             reason: Reason::Annotations,
             message: error.to_string(),
@@ -131,7 +135,7 @@ fn failure(error: &sync::Error) -> AnnotationsFailure {
         };
     };
     // Without the time that it took, which would make each failure a new one.
-    let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ");
+    let message = sync::unread::message(errors, &[], hint.as_deref());
     let reason = errors.first().map_or(Reason::ApiUnreachable, Reason::from);
     AnnotationsFailure { reason, message, retry_after: errors.iter().filter_map(Error::retry_after).max() }
 }

@@ -6,6 +6,7 @@
 mod controller;
 mod fetch;
 pub(crate) mod notify;
+mod placement;
 mod shell;
 mod watcher;
 
@@ -99,35 +100,40 @@ pub(crate) fn run(settings: Settings, clusters: Clusters, health: &Arc<Health>) 
         None => Events::off(Arc::clone(health)),
     };
     let heartbeat = health.heartbeat("main loop");
-    let credentials = first_credentials(&settings.sync, &clusters, health, &recorder, &heartbeat)?;
+    let (credentials, pod) = first_credentials(&settings.sync, &clusters, health, &recorder, &heartbeat)?;
     if settings.exit_on_change.is_some()
         && let Some(credential) = credentials.iter().find(|credential| credential.on_change.is_some())
     {
         let name = &credential.name;
         warn!(credential:% = name; "credential {name}: ignoring .on-change, because --exit-on-change ends podcreds after a rotation");
     }
-    Shell::new(settings, &clusters, Arc::clone(health), heartbeat, recorder, volume).run(credentials)
+    let own = settings.sync.annotations.pod().cloned();
+    let shell = Shell::new(settings, &clusters, Arc::clone(health), heartbeat, recorder, volume);
+    if let Some(own) = own {
+        placement::check(&pod, own, &clusters, shell.events());
+    }
+    drop(pod);
+    shell.run(credentials)
 }
 
-/// Reads the pod's annotations at the start. Retries until it succeeds.
+/// Reads the pod at the start: the credentials that its annotations describe, and an excerpt of the rest. Retries until it succeeds.
 fn first_credentials(
     settings: &sync::Settings,
     clusters: &Clusters,
     health: &Health,
     recorder: &Events,
     heartbeat: &Heartbeat,
-) -> Result<Vec<Credential>, Error> {
+) -> Result<(Vec<Credential>, kube::Excerpt), Error> {
     let mut backoff = Backoff::up_to(MAX_DELAY);
     loop {
         heartbeat.beat(settings.timeout.saturating_add(clusters.own().plugin_timeout()));
-        let found = sync::credentials(settings, clusters, Deadline::after(settings.timeout));
-        let Err(Error::Unread { errors, .. }) = &found else {
+        let found = sync::credentials(settings, clusters, false, Deadline::after(settings.timeout));
+        let Err(Error::Unread { errors, hint, .. }) = &found else {
             health.status().healthy(&Component::Annotations);
             return found;
         };
         let reason = errors.first().map_or(Reason::ApiUnreachable, Reason::from);
-        let message: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        let message = format!("{}; retrying", message.join("\n  "));
+        let message = format!("{}; retrying", sync::unread::message(errors, &[], hint.as_deref()));
         health.status().failing(Moment::now(), Component::Annotations, reason, &message);
         // The recorder may need the status itself.
         let reports = health.status().take_reports();

@@ -88,6 +88,11 @@ impl Shell {
         }
     }
 
+    /// The sender of further events.
+    pub(crate) fn events(&self) -> SyncSender<Event> {
+        self.watcher.events.clone()
+    }
+
     /// Keeps the credentials current, until a rotation ends the sidecar.
     ///
     /// # Errors

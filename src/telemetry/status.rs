@@ -148,7 +148,7 @@ impl Status {
 
     /// A component failed. Each failure is counted, and a new message is logged.
     pub(crate) fn failing(&mut self, now: Moment, component: Component, reason: Reason, message: &str) {
-        self.report(&component, Some(reason), message);
+        self.report(&component, Some(reason), message, Level::Warn);
         self.failures[reason as usize] += 1;
         if let Entry::Vacant(entry) = self.failing.entry(component) {
             entry.insert(now);
@@ -156,8 +156,8 @@ impl Status {
     }
 
     /// A component works with a limitation, which is logged once.
-    pub(crate) fn degraded(&mut self, component: &Component, message: &str) {
-        self.report(component, None, message);
+    pub(crate) fn degraded(&mut self, component: &Component, level: Level, message: &str) {
+        self.report(component, None, message, level);
         self.failing.remove(component);
     }
 
@@ -178,9 +178,15 @@ impl Status {
         self.last.remove(component);
     }
 
+    /// Something is wrong that is not about one component.
+    pub(crate) fn warn(&mut self, reason: EventReason, message: String) {
+        self.log(Level::Warn, Subject::None, message.clone());
+        self.event(reason, message);
+    }
+
     /// The files of a deleted source are removed (`--on-delete clear`).
     pub(crate) fn cleared(&mut self, component: &Component, message: &str) {
-        self.degraded(component, message);
+        self.degraded(component, Level::Warn, message);
         self.event(EventReason::Failed, message);
     }
 
@@ -324,8 +330,7 @@ impl Status {
         let reasons = self.reasons(&unreported);
         let message = format!("the files may have been out of date since {}: {reasons}", clock(since));
         self.stale.extend(unreported.into_iter().map(|(component, _)| component));
-        self.log(Level::Warn, Subject::None, message.clone());
-        self.event(EventReason::Stale, message);
+        self.warn(EventReason::Stale, message);
         None
     }
 
@@ -337,8 +342,7 @@ impl Status {
                 next = [next, Some(due)].into_iter().flatten().min();
             } else if self.overdue.insert(application.clone()) {
                 let message = format!("{application}: notification failing since {}", clock(since));
-                self.log(Level::Warn, Subject::None, message.clone());
-                self.event(EventReason::NotifyFailed, message);
+                self.warn(EventReason::NotifyFailed, message);
             }
         }
         for application in std::mem::take(&mut self.overdue) {
@@ -351,10 +355,10 @@ impl Status {
         next
     }
 
-    /// Logs a new message as a warning, and a repeated one for debugging only.
-    fn report(&mut self, component: &Component, reason: Option<Reason>, message: &str) {
+    /// Logs a new message at `level`, and a repeated one for debugging only.
+    fn report(&mut self, component: &Component, reason: Option<Reason>, message: &str, level: Level) {
         let last = self.last.get(component);
-        let level = if last.is_some_and(|last| last.message == message) { Level::Debug } else { Level::Warn };
+        let level = if last.is_some_and(|last| last.message == message) { Level::Debug } else { level };
         let is_new = last.is_none_or(|last| last.message != message || !last.is_recorded);
         let was_recorded = last.is_some_and(|last| last.is_recorded);
         let record = is_new && reason.is_some_and(|reason| self.is_worth_an_event(component, reason));

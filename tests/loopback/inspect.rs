@@ -216,7 +216,7 @@ fn each_refusal_is_shown_with_the_rule_that_grants_it() {
                 "; {role} {{apiGroups: [\"\"], resources: [serviceaccounts], resourceNames: [app], verbs: [get]}}\n"
             ),
             &format!(
-                "; {role} {{apiGroups: [\"\"], resources: [secrets], resourceNames: [tls], verbs: [get]}}\n"
+                "; {role} {{apiGroups: [\"\"], resources: [secrets], resourceNames: [tls], verbs: [get]}}; or correct the name, if it is wrong\n"
             ),
             "  get PersistentVolumeClaim prod/data: forbidden: ",
         ],

@@ -23,6 +23,7 @@ mod install;
 mod notify;
 mod outages;
 mod reads;
+mod rights;
 mod secrecy;
 mod service;
 mod sidecar;

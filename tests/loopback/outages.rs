@@ -152,7 +152,8 @@ fn permissions_that_are_revoked_and_restored() {
             scene.server.forbid_watch(Kind::Secret, "prod", "db");
             scene.server.drop_connections();
         },
-        counters: &[UNREACHABLE, REFUSED, WATCH_RESTARTS, answered!("403")],
+        // The review that explains the refusal is answered with 201.
+        counters: &[UNREACHABLE, REFUSED, WATCH_RESTARTS, answered!("403"), answered!("201")],
         ends: |scene| {
             scene.server.allow(Kind::Secret, "prod", "db");
             scene.server.allow_watch(Kind::Secret, "prod", "db");

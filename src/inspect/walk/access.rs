@@ -88,7 +88,12 @@ impl Walk<'_> {
                 let verbs = verbs.join(", ");
                 let rule = kind.rule(Some(&object.name), &verbs);
                 let grant = rule.grant(object.namespace.as_deref(), "the pod's service account");
-                let other = if *kind == Kind::Pod { ANNOTATIONS_FILE } else { "" };
+                let other = match (&subject, kind) {
+                    (_, Kind::Pod) => ANNOTATIONS_FILE.to_owned(),
+                    // The rules of another account are not known.
+                    (Subject::CurrentUser, _) if access.denied.contains(&"get") => self.advice(object, *kind),
+                    _ => String::new(),
+                };
                 access.remedy = Some(format!("{grant}{other}"));
             }
             let to = self.graph.add(object.clone());

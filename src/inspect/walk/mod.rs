@@ -17,7 +17,7 @@ use crate::inspect::resource::Kind;
 use crate::inspect::{Error, Query};
 use crate::kube::config::registry::Clusters;
 use crate::kube::{Cause, Client, Deadline, names_object};
-use crate::object::{ClusterRef, is_subdomain};
+use crate::object::{ClusterRef, Namespace, is_subdomain};
 use crate::secret::SecretBytes;
 use crate::text::and_more;
 
@@ -245,8 +245,23 @@ impl Walk<'_> {
     /// Records a failed request for an object.
     fn record_get(&mut self, id: &ObjectId, kind: Kind, cause: Cause) {
         let what = format!("get {id}");
-        let remedy = || kind.rule(Some(&id.name), "get").grant(id.namespace.as_deref(), CURRENT_USER);
+        let advice =
+            if matches!(cause, Cause::Forbidden { .. }) { self.advice(id, kind) } else { String::new() };
+        let remedy =
+            || kind.rule(Some(&id.name), "get").grant(id.namespace.as_deref(), CURRENT_USER) + &advice;
         self.record(what, cause, remedy);
+    }
+
+    /// What the current user may read instead of a forbidden Secret, ConfigMap or Service: its name may be misspelt.
+    fn advice(&self, id: &ObjectId, kind: Kind) -> String {
+        let find = || {
+            let is_named = matches!(kind, Kind::Secret | Kind::ConfigMap | Kind::Service);
+            let namespace = id.namespace.as_deref().filter(|_| is_named)?;
+            let cluster = if id.cluster == ClusterRef::Local { &self.query.cluster } else { &id.cluster };
+            let rules = self.clusters.access_rules(cluster, &Namespace::parse(namespace).ok()?)?;
+            rules.advice(kind.group(), kind.plural(), &id.name)
+        };
+        find().map(|advice| format!("; {advice}")).unwrap_or_default()
     }
 
     fn record(&mut self, what: String, cause: Cause, remedy: impl FnOnce() -> String) {

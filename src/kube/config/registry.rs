@@ -17,10 +17,10 @@ use crate::kube::config::kubeconfig::{
     self, ClientOptions, LoadingRules, Overrides, ProxyEnv, ResolvedConfig,
 };
 use crate::kube::{
-    Cause, Client, ClientConfig, Deadline, Error, FileStamp, Limits, Object, PemSource, RequestMetrics,
-    Server,
+    AccessRules, Cause, Client, ClientConfig, Deadline, Error, FileStamp, Limits, Object, PemSource,
+    RequestMetrics, Reviews, Server,
 };
-use crate::object::{ClusterId, ClusterRef, ObjectRef};
+use crate::object::{ClusterId, ClusterRef, Namespace, ObjectRef};
 use crate::thread::lock;
 
 /// Makes the configuration of a cluster. It is called when the cluster is first used, again after a failure, and when one of its
@@ -34,6 +34,7 @@ pub(crate) struct Clusters {
     /// The first client of the local cluster, which makes [`Self::own`] infallible.
     first: Arc<Client>,
     others: BTreeMap<ClusterId, Cluster>,
+    reviews: Reviews,
 }
 
 /// A cluster and its lazily created client.
@@ -59,7 +60,7 @@ impl Clusters {
     /// If the client of the local cluster cannot be created.
     pub(crate) fn new(own: Cluster, others: BTreeMap<ClusterId, Cluster>) -> Result<Self, Cause> {
         let first = own.client(&ClusterRef::Local)?;
-        Ok(Self { own, first, others })
+        Ok(Self { own, first, others, reviews: Reviews::default() })
     }
 
     /// The client of the local cluster.
@@ -91,6 +92,32 @@ impl Clusters {
     pub(crate) fn object(&self, object: &ObjectRef, deadline: Deadline) -> Result<Object, Error> {
         let client = self.client(&object.cluster).map_err(|cause| Error::new(object, cause))?;
         client.object(object, deadline)
+    }
+
+    /// What the account may read in a namespace, after a 403. `None` means that the API server does not say so.
+    pub(crate) fn access_rules(
+        &self,
+        cluster: &ClusterRef,
+        namespace: &Namespace,
+    ) -> Option<Arc<AccessRules>> {
+        self.reviews.rules(&*self.client(cluster).ok()?, cluster, namespace)
+    }
+
+    /// Adds to the error of a read what the account may read instead, if RBAC forbids it.
+    pub(crate) fn explain(&self, error: &mut Error) {
+        let object = error.object();
+        if error.is_forbidden()
+            && let Some(rules) = self.access_rules(&object.cluster, &object.namespace)
+        {
+            error.explain(&rules);
+        }
+    }
+
+    /// The error that a read of the object would end with, as far as the rules of the account show.
+    pub(crate) fn forbidden(&self, object: &ObjectRef) -> Option<Error> {
+        let rules = self.access_rules(&object.cluster, &object.namespace)?;
+        let mut error = Error::forbidden(object);
+        error.explain(&rules).then_some(error)
     }
 }
 

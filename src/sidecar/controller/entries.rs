@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use log::Level;
+
 use crate::credential::{Bundle, Credential, CredentialName};
 use crate::object::ObjectRef;
 use crate::render::{self, Rendered, Size, Sources};
@@ -44,8 +46,8 @@ pub(crate) struct Batch {
     files: usize,
     /// The number of credentials that were not skipped.
     credentials: usize,
-    /// The message for each missing input of an optional credential, with the credential.
-    pub(crate) omissions: BTreeSet<(CredentialName, String)>,
+    /// The message for each missing input, with the credential and the level.
+    pub(crate) omissions: BTreeSet<(CredentialName, Level, String)>,
     sizes: BTreeMap<String, Size>,
 }
 
@@ -201,9 +203,10 @@ impl Batch {
     }
 
     fn add(&mut self, name: String, rendered: Rendered<'_>) {
-        let omissions =
-            rendered.omissions.iter().map(|missing| (missing.credential().clone(), missing.to_string()));
-        self.omissions.extend(omissions);
+        for missing in &rendered.omissions {
+            let level = if missing.is_suspicious() { Level::Warn } else { Level::Info };
+            self.omissions.insert((missing.credential().clone(), level, missing.to_string()));
+        }
         self.sizes.insert(name.clone(), Size::of(&rendered.bundle));
         self.credentials += rendered.credentials;
         self.files += rendered.bundle.len();

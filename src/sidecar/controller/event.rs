@@ -40,6 +40,10 @@ pub(crate) enum Event {
         application: String,
         outcome: NotifyOutcome,
     },
+    /// This sidecar blocks its pod.
+    Misplaced {
+        message: String,
+    },
 }
 
 /// What a watch reports.

@@ -26,6 +26,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use crate::credential::{Credential, CredentialName};
 use crate::kube;
 use crate::object::ObjectRef;
@@ -35,6 +37,7 @@ use crate::sidecar::controller::sources::Source;
 use crate::sidecar::controller::timers::{Timer, Timers};
 use crate::sidecar::controller::tracker::{Context, Tracker};
 use crate::sidecar::{OnDelete, WatchSettings};
+use crate::telemetry::events::EventReason;
 use crate::telemetry::{Moment, Status};
 
 /// The settings that decisions depend on.
@@ -87,8 +90,8 @@ pub(crate) struct Controller {
     publish_from: Option<Instant>,
     /// When the oldest unpublished change was noticed.
     noticed: Option<Instant>,
-    /// The omissions of optional credentials in the volume, by credential and message. Logged when they change.
-    omitted: BTreeSet<(CredentialName, String)>,
+    /// What is missing in the volume, by credential, level and message. Logged when it changes.
+    omitted: BTreeSet<(CredentialName, Level, String)>,
     /// The credentials that the first publication waited for when this was last logged, each with the reason.
     reported_waiting: BTreeMap<String, String>,
     actions: Vec<Action>,
@@ -152,6 +155,7 @@ impl Controller {
                 NotifyOutcome::Failure => status.notify_failed(now, &application),
                 NotifyOutcome::Cancelled => status.notify_cancelled(&application),
             },
+            Event::Misplaced { message } => status.warn(EventReason::Failed, message),
         }
         while let Some(timer) = self.timers.take_due(now.instant) {
             self.on_timer(timer, now, status);

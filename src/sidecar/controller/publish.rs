@@ -108,9 +108,9 @@ impl Controller {
                 self.publish_from = None;
                 self.published_at = Some(now.instant);
                 let is_first = !self.entries.are_current(&batch);
+                self.report_rendered(&batch, status);
                 self.entries.published(&batch);
                 self.has_removals = false;
-                self.report_rendered(&batch, status);
                 match published {
                     Published::Swapped { version, changed } => {
                         let ends = now.instant + self.policy.grace;
@@ -153,15 +153,17 @@ impl Controller {
         for credential in self.credentials.iter().filter(published) {
             let name = credential.name.to_string();
             if status.healthy(&Component::Credential(name.clone())) {
-                let message = format!("credential {name} can be rendered again");
+                let was_rendered = self.entries.has_files(&entries::name(credential));
+                let since = if was_rendered { "again" } else { "now" };
+                let message = format!("credential {name} can be rendered {since}");
                 status.log(Level::Info, Subject::Credential(name), message);
             }
         }
-        for (credential, omission) in batch.omissions.difference(&self.omitted) {
-            status.log(Level::Info, Subject::Credential(credential.to_string()), omission.clone());
+        for (credential, level, omission) in batch.omissions.difference(&self.omitted) {
+            status.log(*level, Subject::Credential(credential.to_string()), omission.clone());
         }
         let rendered = self.credentials.iter().filter(published).map(|credential| &credential.name);
-        self.omitted.retain(|(credential, _)| !rendered.clone().any(|name| name == credential));
+        self.omitted.retain(|(credential, ..)| !rendered.clone().any(|name| name == credential));
         self.omitted.extend(batch.omissions.iter().cloned());
     }
 

@@ -250,7 +250,9 @@ impl Controller {
             let message = format!("{cause}; removing its files (--on-delete clear)");
             status.cleared(&component, &self.for_credentials(object, &message));
         } else if was_cleared || (need == Need::Optional && !was_present) {
-            status.degraded(&component, &self.for_credentials(object, &cause));
+            // The omission of an optional credential is logged when the files are written.
+            let level = if was_cleared { Level::Warn } else { Level::Debug };
+            status.degraded(&component, level, &self.for_credentials(object, &cause));
         } else {
             let next = if was_present { "keeping its files (--on-delete keep)" } else { "waiting for it" };
             if let Some((source, mut context)) = self.source_context(object, now, status) {

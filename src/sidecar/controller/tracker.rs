@@ -311,7 +311,7 @@ impl Tracker {
                         && matches!(error.cause, Cause::Unavailable { retry_after: None, .. })) =>
             {
                 let message = format!("{error}; polling it at least every {:?} instead", self.interval);
-                context.status.degraded(&self.component, &message);
+                context.status.degraded(&self.component, Level::Warn, &message);
                 let delay = self.refusals.delay();
                 self.watch_from = Some(context.after(delay));
                 if read.is_none() {

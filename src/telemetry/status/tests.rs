@@ -120,7 +120,7 @@ fn staleness_begins_with_the_first_failure_that_still_holds() {
     assert_eq!(test.stale_since(), Some(5), "a repeated failure does not postpone it");
     test.status.healthy(&source("a"));
     assert_eq!(test.stale_since(), Some(10));
-    test.status.degraded(&source("b"), "b is missing, and may be");
+    test.status.degraded(&source("b"), Level::Warn, "b is missing, and may be");
     assert_eq!(test.stale_since(), None);
     test.pass(5 * SECOND);
     test.fails(source("a"), ApiRefused, "a");
@@ -337,8 +337,8 @@ fn a_new_message_is_a_warning_and_a_repeated_one_is_not() {
 #[test]
 fn a_limitation_is_logged_once_and_is_neither_a_failure_nor_an_event() {
     let mut test = Test::ready();
-    test.status.degraded(&watch("a"), "polled");
-    test.status.degraded(&watch("a"), "polled");
+    test.status.degraded(&watch("a"), Level::Warn, "polled");
+    test.status.degraded(&watch("a"), Level::Warn, "polled");
     let reports = test.status.take_reports();
     let levels = reports.iter().map(|report| match report {
         Report::Log { level, .. } => *level,

@@ -165,6 +165,12 @@ impl ApiServer {
         self.cluster().access.forbid_kind(verb, kind);
     }
 
+    /// Responds with 403 to objects of this kind with any other name, as a rule with `resourceNames` does; without names, as no rule
+    /// does. A SelfSubjectRulesReview lists the names.
+    pub(crate) fn allow_only(&self, kind: Kind, namespace: &str, names: &[&str]) {
+        self.cluster().access.allow_only(kind, namespace, names);
+    }
+
     /// Responds with 403 to every request for this path.
     pub(crate) fn refuse(&self, path: &str) {
         self.cluster().access.refuse(path);

@@ -19,7 +19,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Pod, Self::Secret, Self::ConfigMap, Self::Service, Self::Event];
+    pub(super) const ALL: [Self; 5] = [Self::Pod, Self::Secret, Self::ConfigMap, Self::Service, Self::Event];
 
     /// The name in `kind`.
     pub(super) fn name(self) -> &'static str {

@@ -1,6 +1,6 @@
 //! Chooses the response to a request in kube-apiserver's order: authentication, authorization, object.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -42,6 +42,8 @@ pub(super) struct Access {
     /// Rules for every object of a kind.
     forbidden_kinds: BTreeSet<(Verb, Kind)>,
     refused_paths: BTreeSet<String>,
+    /// Kinds of which only some names may be read, by namespace.
+    named: BTreeMap<(Kind, String), Vec<String>>,
 }
 
 impl Access {
@@ -51,6 +53,7 @@ impl Access {
             forbidden: BTreeSet::new(),
             forbidden_kinds: BTreeSet::new(),
             refused_paths: BTreeSet::new(),
+            named: BTreeMap::new(),
         }
     }
 
@@ -64,6 +67,30 @@ impl Access {
 
     pub(super) fn forbid_kind(&mut self, verb: Verb, kind: Kind) {
         self.forbidden_kinds.insert((verb, kind));
+    }
+
+    pub(super) fn allow_only(&mut self, kind: Kind, namespace: &str, names: &[&str]) {
+        let names = names.iter().map(ToString::to_string).collect();
+        self.named.insert((kind, namespace.to_owned()), names);
+    }
+
+    /// The `resourceRules` of a SelfSubjectRulesReview.
+    pub(super) fn rules(&self, namespace: &str) -> Vec<Value> {
+        let granted =
+            Kind::ALL.into_iter().filter(|kind| !self.forbidden_kinds.contains(&(Verb::Get, *kind)));
+        let rule = |kind: Kind| {
+            let rule = json!({ "verbs": ["get"], "apiGroups": [""], "resources": [kind.resource()] });
+            match self.named.get(&(kind, namespace.to_owned())).map(Vec::as_slice) {
+                None => Some(rule),
+                Some([]) => None,
+                Some(names) => {
+                    let mut rule = rule;
+                    rule["resourceNames"] = json!(names);
+                    Some(rule)
+                }
+            }
+        };
+        granted.filter_map(rule).collect()
     }
 
     pub(super) fn refuse(&mut self, path: &str) {
@@ -81,7 +108,11 @@ impl Access {
     /// Returns the 403 if the object is forbidden.
     pub(super) fn check(&self, verb: Verb, object: &ObjectRef) -> Result<(), Answer> {
         let is_forbidden = self.forbidden.contains(&(verb, object.clone()))
-            || self.forbidden_kinds.contains(&(verb, object.kind));
+            || self.forbidden_kinds.contains(&(verb, object.kind))
+            || self
+                .named
+                .get(&(object.kind, object.namespace.clone()))
+                .is_some_and(|names| !names.contains(&object.name));
         if is_forbidden { Err(forbidden(verb, object)) } else { Ok(()) }
     }
 

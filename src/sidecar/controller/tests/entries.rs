@@ -78,7 +78,7 @@ fn the_first_publication_waits_for_a_credential_that_cannot_be_rendered() {
     harness.opens("c");
     harness.applies("c", "2", &[("password", "2")]);
     assert_eq!((harness.publications, harness.status.ready), (1, true));
-    assert!(harness.is_logged("credential c can be rendered again"));
+    assert!(harness.is_logged("credential c can be rendered now"));
 }
 
 #[test]

@@ -1,0 +1,102 @@
+//! Objects that could not be read: which credentials need them, and what to do. A run should not reveal one missing right after the
+//! other, so the access rules of the account also tell which other rights are missing.
+
+use std::collections::BTreeMap;
+
+use crate::credential::{Credential, CredentialName};
+use crate::kube::config::registry::Clusters;
+use crate::kube::{self, AccessRules, Cause, Readable, Rule};
+use crate::object::{Kind, ObjectRef};
+use crate::sync::Need;
+
+/// What to do if the pod could not be read.
+pub(crate) fn pod_hint(
+    errors: &[kube::Error],
+    pod: &ObjectRef,
+    named_by_host: bool,
+    clusters: &Clusters,
+) -> Option<String> {
+    let hint = match errors.first().map(|error| &error.cause) {
+        Some(Cause::NotFound { .. }) if named_by_host => {
+            "podcreds took the pod's name from the hostname: set POD_NAME from metadata.name with the downward API"
+        }
+        Some(Cause::Forbidden { .. }) => {
+            let hint = "or mount the annotations with a downward API volume and pass --annotations-file, which needs no RBAC rule";
+            let rules = clusters.access_rules(&pod.cluster, &pod.namespace);
+            let reads_none = |rules: &AccessRules| {
+                rules.readable("", Kind::Secret.resource()) == Readable::Named(Vec::new())
+            };
+            if !rules.is_some_and(|rules| reads_none(&rules)) {
+                return Some(hint.to_owned());
+            }
+            // The names are in the annotations.
+            let name = Some("the names in the annotations");
+            let rule = Rule { group: "", resource: Kind::Secret.resource(), name, verbs: "get" };
+            return Some(format!(
+                "{hint}; for Secrets in namespace {}, which no rule lets this account read either, the Role also needs {rule}",
+                pod.namespace
+            ));
+        }
+        _ => connection_hint(errors)?,
+    };
+    Some(hint.to_owned())
+}
+
+/// What to do if sources could not be read.
+pub(crate) fn sources_hint(errors: &[kube::Error]) -> Option<String> {
+    let hint = match errors.iter().any(kube::Error::is_not_found) {
+        true => {
+            "create the missing object or correct the annotation; with .optional: \"true\" it may be missing"
+        }
+        false => connection_hint(errors)?,
+    };
+    Some(hint.to_owned())
+}
+
+/// Completes the errors of forbidden objects by what the account may read, and adds the other objects of the same namespaces that its
+/// rules forbid: they were not requested yet, but would only fail after the rights for the first ones are granted.
+pub(crate) fn explain_forbidden(
+    errors: &mut Vec<kube::Error>,
+    objects: &BTreeMap<&ObjectRef, Need>,
+    clusters: &Clusters,
+) {
+    errors.iter_mut().for_each(|error| clusters.explain(error));
+    for object in objects.keys() {
+        let is_near = |error: &kube::Error| {
+            let other = error.object();
+            error.is_forbidden() && other.cluster == object.cluster && other.namespace == object.namespace
+        };
+        if errors.iter().any(is_near) && !errors.iter().any(|error| error.object() == *object) {
+            errors.extend(clusters.forbidden(object));
+        }
+    }
+}
+
+/// What to check if no connection to an API server could be made.
+fn connection_hint(errors: &[kube::Error]) -> Option<&'static str> {
+    let is_connection =
+        |error: &kube::Error| matches!(error.cause, Cause::Unreachable { .. } | Cause::TimedOut { .. });
+    errors.iter().all(is_connection).then_some(
+        "check that the API server is running, and that a NetworkPolicy, firewall or proxy lets podcreds connect to it",
+    )
+}
+
+pub(crate) fn needed_by(credentials: &[Credential], object: &ObjectRef) -> Vec<CredentialName> {
+    let named = credentials.iter().filter(|credential| credential.objects().any(|named| named == object));
+    named.map(|credential| credential.name.clone()).collect()
+}
+
+/// One line for each error, and the hint.
+pub(crate) fn message(
+    errors: &[kube::Error],
+    needed_by: &[Vec<CredentialName>],
+    hint: Option<&str>,
+) -> String {
+    let line = |(index, error): (usize, &kube::Error)| match needed_by.get(index).map(Vec::as_slice) {
+        None | Some([]) => error.to_string(),
+        Some([name]) => format!("credential {name}: {error}"),
+        Some([name, others @ ..]) => format!("credential {name} and {} more: {error}", others.len()),
+    };
+    let lines = errors.iter().enumerate().map(line).collect::<Vec<_>>().join("\n  ");
+    format!("{lines}{}", hint.map(|hint| format!("; {hint}")).unwrap_or_default())
+}
