@@ -14,6 +14,7 @@ use crate::kube::error::{Cause, Error};
 use crate::kube::retry::Deadline;
 use crate::kube::transport::{JSON, METADATA_ONLY, Request};
 use crate::object::ObjectRef;
+use crate::text::formattable;
 
 /// The reporter of the Events.
 const COMPONENT: &str = "podcreds";
@@ -114,5 +115,5 @@ impl Event<'_> {
 }
 
 fn time(time: SystemTime) -> String {
-    format_rfc3339_seconds(time).to_string()
+    format_rfc3339_seconds(formattable(time)).to_string()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustix::fs::fstat;
 use rustix::io::Errno;
@@ -12,6 +12,7 @@ use crate::credential::{Bundle, FileMode};
 use crate::secret::SecretBytes;
 use crate::volume::directory::{self, Listing, Place, VersionName};
 use crate::volume::error::Problem;
+use crate::volume::room::occupied;
 use crate::volume::state::{self, Record, State};
 use crate::volume::tree::{self, Kind};
 use crate::volume::{earlier, reader};
@@ -154,12 +155,22 @@ impl<'a> Publication<'a> {
         plan.files_at_top()?;
         plan.find_removals()?;
         plan.keep_records()?;
-        // If the clock was set back, a time after the newest existing version.
-        let newest = plan.found.values().filter_map(|found| found.versions.last()).max();
-        if let Some(newest) = newest.filter(|newest| **newest >= plan.version) {
-            plan.version = VersionName::new(newest.time() + Duration::from_nanos(1));
+        if let Some(newest) = plan.found.values().filter_map(|found| found.versions.last()).max() {
+            plan.version = newest.next(SystemTime::now());
         }
         Ok(plan)
+    }
+
+    /// The room that the files that differ take in the volume, all at once.
+    pub(crate) fn needed(&self) -> u64 {
+        let size = |file: &File<'_>| occupied(file.content.expose().len());
+        let step = |step: &Step<'_>| match step {
+            Step::Update { desired, .. } => desired.files.values().map(size).sum(),
+            Step::Create { desired, .. } => desired.all_files("").iter().map(|(_, file)| size(file)).sum(),
+            Step::Link { .. } => 0,
+            Step::File { file, .. } => size(file),
+        };
+        self.steps.iter().map(step).sum()
     }
 
     /// Whether the volume already has the bundle.

@@ -8,13 +8,13 @@
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
 use rustix::fs::renameat;
 use rustix::io::Errno;
 
 use crate::volume::directory::{self, Listing};
 use crate::volume::error::Problem;
+use crate::volume::grace::Grace;
 use crate::volume::plan::{Directory, Publication, Step, Target};
 use crate::volume::state::{self, Record};
 use crate::volume::tree::{self, if_present};
@@ -169,7 +169,7 @@ impl Publication<'_> {
     }
 
     /// Removes from the directories that this publication found what [`prune`] removes.
-    pub(crate) fn prune(&self, grace: Duration) -> Result<(), Errno> {
+    pub(crate) fn prune(&self, grace: &Grace) -> Result<(), Errno> {
         let updates = self.steps.iter().filter_map(|step| match step {
             Step::Update { path, desired, .. } => Some((path, *desired)),
             _ => None,
@@ -199,7 +199,7 @@ pub(crate) fn prune(
     root: BorrowedFd<'_>,
     record: &Record,
     kept: &BTreeSet<String>,
-    grace: Duration,
+    grace: &Grace,
 ) -> Result<(), Errno> {
     let mut result = Ok(());
     for path in record.directories().filter(|path| !kept.contains(state::entry(path))) {
