@@ -31,7 +31,7 @@ const DIRECTORY_MODE: u32 = 0o755;
 const TEMPORARY: &str = ".podcreds-";
 /// The mode of an empty temporary file.
 const TEMPORARY_MODE: u32 = 0o600;
-/// How often a temporary file is created anew that another run has taken for a leftover.
+/// How often to create another temporary file, if a concurrent run removes the last one as a leftover.
 const ATTEMPTS: usize = 10;
 
 /// Where a program was installed.

@@ -161,7 +161,7 @@ impl<'a> Publication<'a> {
         Ok(plan)
     }
 
-    /// The room that the files that differ take in the volume, all at once.
+    /// The room that the files that differ take in the volume, and the two records.
     pub(crate) fn needed(&self) -> u64 {
         let size = |file: &File<'_>| occupied(file.content.expose().len());
         let step = |step: &Step<'_>| match step {
@@ -170,7 +170,8 @@ impl<'a> Publication<'a> {
             Step::Link { .. } => 0,
             Step::File { file, .. } => size(file),
         };
-        self.steps.iter().map(step).sum()
+        let records = if self.changes_record() { 2 * occupied(1) } else { 0 };
+        self.steps.iter().map(step).sum::<u64>() + records
     }
 
     /// Whether the volume already has the bundle.

@@ -81,7 +81,7 @@ pub(crate) fn warn_of_space(path: &Path, root: BorrowedFd<'_>, bundle: &Bundle) 
 pub(crate) fn warn_of_memory(path: &Path, root: BorrowedFd<'_>, bundle: &Bundle, versions: u64) {
     let limit = MEMORY_LIMITS.iter().find_map(|path| fs::read_to_string(path).ok());
     let Some(limit) = limit.as_deref().and_then(parse_limit) else { return };
-    let in_memory = fstatfs(root).is_ok_and(|status| i64::from(status.f_type) == TMPFS);
+    let in_memory = fstatfs(root).is_ok_and(|status| status.f_type == TMPFS);
     let (files, needed) = (size(bundle), memory_needed(size(bundle), versions, in_memory));
     if limit < needed {
         warn!(

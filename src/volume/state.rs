@@ -64,10 +64,10 @@ impl State {
         let failed = |errno| Problem::new("read directories", errno);
         match tree::entry(root, NAME).map_err(failed)? {
             None => Ok(None),
-            Some(entry) if !entry.is_own() => Err(Problem::other_user(entry.owner)),
             Some(entry) if entry.kind != Kind::Directory => {
                 Err(Problem::Foreign { name: NAME.to_owned(), owner: entry.owner })
             }
+            Some(entry) if !entry.is_own() => Err(Problem::other_user(entry.owner)),
             Some(_) => tree::open_directory(root, NAME).map(|open| Some(Self(open))).map_err(failed),
         }
     }

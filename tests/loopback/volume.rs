@@ -288,7 +288,7 @@ fn a_second_sidecar_on_one_volume_ends_and_names_the_first() {
     // `init` is not a sidecar.
     assert_code(&scene.init(&[]), 0);
     scene.put_password("test-password-2");
-    poll_until(HANGS, "the first one goes on", || scene.read("db/password") == "test-password-2");
+    poll_until(HANGS, "the first one continues", || scene.read("db/password") == "test-password-2");
 }
 
 #[test]

@@ -97,3 +97,19 @@ fn a_lock_of_another_user_is_reported() {
     assert!(message.contains("podcreds wrote its files as uid 1234 but now runs as uid 0"), "{message}");
     assert!(message.contains("set the same runAsUser") && !message.contains("fsGroup"), "{message}");
 }
+
+/// Another process that may write to the volume was there first.
+#[test]
+fn something_else_in_the_place_of_podcreds_own_directory_is_reported_with_its_owner() {
+    let is_root = rustix::process::geteuid().is_root();
+    for owner in if is_root { &[0, 1234][..] } else { &[][..] } {
+        let place = Place::new();
+        symlink("/etc", place.path("..podcreds")).unwrap();
+        std::os::unix::fs::lchown(place.path("..podcreds"), Some(*owner), None).unwrap();
+        let message = Volume::open(place.directory.path(), LONG).unwrap_err().to_string();
+        let part = format!(
+            "\"..podcreds\" exists, belongs to uid {owner} and was not written by podcreds: remove it"
+        );
+        assert!(message.contains(&part), "{message}");
+    }
+}
