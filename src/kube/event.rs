@@ -117,3 +117,15 @@ impl Event<'_> {
 fn time(time: SystemTime) -> String {
     format_rfc3339_seconds(formattable(time)).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_event_before_1970_has_the_first_time_that_the_api_can_show() {
+        assert_eq!(time(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00Z");
+    }
+}

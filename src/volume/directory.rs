@@ -45,8 +45,8 @@ impl VersionName {
     pub(crate) fn next(&self, now: SystemTime) -> Self {
         let name = Self::new(now);
         let next = Self::new(self.time() + Duration::from_nanos(1));
-        // An invalid time, and the last one that can be formatted, have no successor. podcreds creates no such names, and removes a version that
-        // is newer than the current one.
+        // An invalid time, and the last one that can be formatted, have no successor. podcreds creates no such names, and removes
+        // a version that is newer than the current one.
         if name <= *self && next > *self { next } else { name }
     }
 

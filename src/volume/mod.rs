@@ -110,7 +110,8 @@ impl Volume {
         Ok(volume)
     }
 
-    /// Excludes other sidecars from the volume while the lock is held. `None` means that the volume has no room for the lock's file.
+    /// Excludes other sidecars from the volume while the lock is held. `None` means that the volume has no room for the lock's
+    /// file.
     ///
     /// # Errors
     /// If another sidecar has the volume, or this process may not write to it.

@@ -12,7 +12,6 @@ use crate::credential::{Bundle, FileMode};
 use crate::secret::SecretBytes;
 use crate::volume::directory::{self, Listing, Place, VersionName};
 use crate::volume::error::Problem;
-use crate::volume::room::occupied;
 use crate::volume::state::{self, Record, State};
 use crate::volume::tree::{self, Kind};
 use crate::volume::{earlier, reader};
@@ -159,19 +158,6 @@ impl<'a> Publication<'a> {
             plan.version = newest.next(SystemTime::now());
         }
         Ok(plan)
-    }
-
-    /// The room that the files that differ take in the volume, and the two records.
-    pub(crate) fn needed(&self) -> u64 {
-        let size = |file: &File<'_>| occupied(file.content.expose().len());
-        let step = |step: &Step<'_>| match step {
-            Step::Update { desired, .. } => desired.files.values().map(size).sum(),
-            Step::Create { desired, .. } => desired.all_files("").iter().map(|(_, file)| size(file)).sum(),
-            Step::Link { .. } => 0,
-            Step::File { file, .. } => size(file),
-        };
-        let records = if self.changes_record() { 2 * occupied(1) } else { 0 };
-        self.steps.iter().map(step).sum::<u64>() + records
     }
 
     /// Whether the volume already has the bundle.
