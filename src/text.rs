@@ -2,7 +2,7 @@
 //! word gets a suggestion.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The maximum length of untrusted text in a message, in characters.
 const SHOWN_CHARACTERS: usize = 80;
@@ -67,6 +67,17 @@ impl fmt::Display for ShortDuration {
             1..10 => write!(f, "{:.1} s", self.0.as_secs_f64()),
             _ => write!(f, "{:.0} s", self.0.as_secs_f64()),
         }
+    }
+}
+
+/// The first second after the year 9999, after which humantime fails. It panics before 1970.
+const YEAR_10000: u64 = 253_402_300_800;
+
+/// A time that humantime can format: a clock that is wrong by centuries must not end the process. Other times become 1970.
+pub(crate) fn formattable(time: SystemTime) -> SystemTime {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) if since.as_secs() < YEAR_10000 => time,
+        _ => UNIX_EPOCH,
     }
 }
 
@@ -142,6 +153,18 @@ mod tests {
             [(0, "0 ms"), (42, "42 ms"), (999, "999 ms"), (1000, "1.0 s"), (1250, "1.2 s"), (60_000, "60 s")]
         {
             assert_eq!(ShortDuration(Duration::from_millis(milliseconds)).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn a_time_before_1970_or_after_9999_is_shown_as_1970() {
+        for (time, shown) in [
+            (UNIX_EPOCH - Duration::from_nanos(1), "1970-01-01T00:00:00Z"),
+            (UNIX_EPOCH, "1970-01-01T00:00:00Z"),
+            (UNIX_EPOCH + Duration::from_secs(YEAR_10000) - Duration::from_nanos(1), "9999-12-31T23:59:59Z"),
+            (UNIX_EPOCH + Duration::from_secs(YEAR_10000), "1970-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(humantime::format_rfc3339_seconds(formattable(time)).to_string(), shown);
         }
     }
 

@@ -12,6 +12,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 use serde_json::Map;
 
 use crate::cli::args::LogFormat;
+use crate::text::formattable;
 
 /// The fields of a JSON line beside time, level and message, in their order on the line. They name credentials, objects and
 /// versions of the volume, never a value.
@@ -28,7 +29,7 @@ pub(crate) fn start(level: Option<LevelFilter>, format: LogFormat, rust_log: Opt
     };
     match format {
         LogFormat::Text => builder.format(|out, record| {
-            let time = format_rfc3339_millis(SystemTime::now());
+            let time = format_rfc3339_millis(formattable(SystemTime::now()));
             writeln!(out, "{time} {:<5} {}", record.level(), record.args())
         }),
         LogFormat::Json => builder.format(|out, record| writeln!(out, "{}", json_line(record))),
@@ -44,7 +45,7 @@ pub(crate) fn start(level: Option<LevelFilter>, format: LogFormat, rust_log: Opt
 /// One log record as a JSON object.
 fn json_line(record: &Record<'_>) -> serde_json::Value {
     let mut fields = Fields(Map::new());
-    fields.insert("time", format_rfc3339_millis(SystemTime::now()).to_string());
+    fields.insert("time", format_rfc3339_millis(formattable(SystemTime::now())).to_string());
     fields.insert("level", record.level().as_str().to_ascii_lowercase());
     fields.insert("message", record.args().to_string());
     // Fails only if a visitor does.

@@ -20,7 +20,7 @@ pub(crate) fn run(
     grace: Duration,
 ) -> Result<(), Error> {
     let started = Instant::now();
-    let volume = Volume::open(path, grace)?;
+    let volume = Volume::open_to_publish(path, grace, 1)?;
     let outcome = sync::run(settings, clusters, &volume)?;
     let (path, took) = (path.display(), started.elapsed().as_millis());
     match &outcome.published {

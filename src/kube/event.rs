@@ -14,6 +14,7 @@ use crate::kube::error::{Cause, Error};
 use crate::kube::retry::Deadline;
 use crate::kube::transport::{JSON, METADATA_ONLY, Request};
 use crate::object::ObjectRef;
+use crate::text::formattable;
 
 /// The reporter of the Events.
 const COMPONENT: &str = "podcreds";
@@ -114,5 +115,17 @@ impl Event<'_> {
 }
 
 fn time(time: SystemTime) -> String {
-    format_rfc3339_seconds(time).to_string()
+    format_rfc3339_seconds(formattable(time)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn an_event_before_1970_has_the_first_time_that_the_api_can_show() {
+        assert_eq!(time(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00Z");
+    }
 }

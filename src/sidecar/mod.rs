@@ -91,7 +91,8 @@ pub(crate) enum OnDelete {
 /// # Errors
 /// A volume that cannot be opened, or wrong annotations. All other failures are retried.
 pub(crate) fn run(settings: Settings, clusters: Clusters, health: &Arc<Health>) -> Result<Exit, Error> {
-    let volume = Volume::open(&settings.volume, settings.grace)?;
+    let volume = Volume::open_to_publish(&settings.volume, settings.grace, 2)?;
+    let _lock = volume.lock_for_sidecar()?;
     let clusters = Arc::new(clusters);
     let recorder = match settings.events.clone() {
         Some(EventTarget { pod, uid }) => {

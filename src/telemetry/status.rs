@@ -13,6 +13,7 @@ use crate::object::{ClusterRef, ObjectRef};
 use crate::telemetry::component::{Component, Reason, Subject};
 use crate::telemetry::events::EventReason;
 use crate::telemetry::metrics::Histogram;
+use crate::text::formattable;
 
 /// Maximum number of failures that one message names.
 const NAMED: usize = 3;
@@ -397,9 +398,8 @@ impl Status {
     }
 }
 
-/// A clock that was set to before 1970 is shown as 1970.
 fn clock(moment: Moment) -> humantime::Rfc3339Timestamp {
-    format_rfc3339_seconds(moment.time.max(SystemTime::UNIX_EPOCH))
+    format_rfc3339_seconds(formattable(moment.time))
 }
 
 #[cfg(test)]

@@ -15,11 +15,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{fstat, renameat, symlinkat};
 use rustix::io::Errno;
 
+use crate::text::formattable;
+use crate::volume::grace::Grace;
 use crate::volume::plan::{Directory, File};
 use crate::volume::tree::{self, Entry, if_present};
 
@@ -35,8 +37,17 @@ pub(crate) struct VersionName(String);
 
 impl VersionName {
     pub(crate) fn new(now: SystemTime) -> Self {
-        let time = humantime::format_rfc3339_nanos(now).to_string();
+        let time = humantime::format_rfc3339_nanos(formattable(now)).to_string();
         Self(format!("..{}", time.trim_end_matches('Z').replace(['-', 'T', ':'], "_")))
+    }
+
+    /// The name of a version that is created after this one, even if the clock was set back since.
+    pub(crate) fn next(&self, now: SystemTime) -> Self {
+        let name = Self::new(now);
+        let next = Self::new(self.time() + Duration::from_nanos(1));
+        // An invalid time, and the last one that can be formatted, have no successor. podcreds creates no such names, and removes
+        // a version that is newer than the current one.
+        if name <= *self && next > *self { next } else { name }
     }
 
     /// `None` means that podcreds does not create such names.
@@ -57,11 +68,6 @@ impl VersionName {
         // `..2026_11_20_17_40_01.123456789` is `2026-11-20T17:40:01.123456789Z`.
         let (day, time) = (self.0[2..12].replace('_', "-"), self.0[13..].replace('_', ":"));
         humantime::parse_rfc3339(&format!("{day}T{time}Z")).unwrap_or(SystemTime::UNIX_EPOCH)
-    }
-
-    /// The time since the version was created; zero if the clock was set back since.
-    fn age(&self, now: SystemTime) -> Duration {
-        now.duration_since(self.time()).unwrap_or_default()
     }
 }
 
@@ -194,7 +200,7 @@ impl Listing {
 
     /// Removes links of files that the current version does not have, versions that were never current, and versions that were
     /// replaced longer ago than the grace period.
-    pub(crate) fn prune(&self, grace: Duration) -> Result<(), Errno> {
+    pub(crate) fn prune(&self, grace: &Grace) -> Result<(), Errno> {
         self.prune_after(self.current.as_ref(), |name| self.files.contains(name), grace)
     }
 
@@ -203,7 +209,7 @@ impl Listing {
         &self,
         current: Option<&VersionName>,
         has_file: impl Fn(&str) -> bool,
-        grace: Duration,
+        grace: &Grace,
     ) -> Result<(), Errno> {
         let directory = self.open.as_fd();
         for name in &self.names {
@@ -214,7 +220,7 @@ impl Listing {
         let mut versions = self.versions.clone();
         versions.extend(current.cloned());
         let mut result = Ok(());
-        for version in expired(&versions, current, grace, SystemTime::now()) {
+        for version in expired(&versions, current, grace, Instant::now(), SystemTime::now()) {
             result = result.and(tree::remove(directory, version.as_str()));
         }
         result
@@ -231,7 +237,7 @@ impl Listing {
         if self.current.is_some() {
             tree::remove_file(self.open.as_fd(), DATA)?;
         }
-        self.prune_after(None, |_| false, Duration::ZERO)
+        self.prune_after(None, |_| false, &Grace::default())
     }
 }
 
@@ -277,15 +283,16 @@ pub(crate) fn create_link(parent: BorrowedFd<'_>, name: &str, file: &str) -> Res
 fn expired<'a>(
     versions: &'a BTreeSet<VersionName>,
     current: Option<&VersionName>,
-    grace: Duration,
-    now: SystemTime,
+    grace: &Grace,
+    now: Instant,
+    clock: SystemTime,
 ) -> Vec<&'a VersionName> {
     let mut successor: Option<&VersionName> = None;
     let mut kept = 0;
     let mut expired = Vec::new();
     for version in versions.iter().rev() {
         let was_current = current.is_some_and(|current| version < current);
-        let in_grace = successor.is_some_and(|successor| successor.age(now) < grace);
+        let in_grace = successor.is_some_and(|successor| grace.covers_before(successor, now, clock));
         if was_current && in_grace && kept < KEPT_VERSIONS {
             kept += 1;
         } else if Some(version) != current {
@@ -308,10 +315,7 @@ mod tests {
     fn version_names_are_recognised_and_nothing_else_is() {
         let name = VersionName::new(at(1));
         assert_eq!(name.as_str(), "..2026_11_20_17_40_01.000000005");
-        assert_eq!(
-            (name.time(), name.age(at(3)), name.age(at(0))),
-            (at(1), Duration::from_secs(2), Duration::ZERO)
-        );
+        assert_eq!(name.time(), at(1));
         assert_eq!(VersionName::parse(name.as_str()), Some(name));
         for other in [
             "..data",
@@ -328,7 +332,15 @@ mod tests {
         let names = [1, 2, 10, 20].map(|seconds| VersionName::new(at(seconds)));
         let versions = BTreeSet::from(names.clone());
         let [first, second, current, unfinished] = &names;
-        let expired = |grace, now| expired(&versions, Some(current), Duration::from_secs(grace), at(now));
+        let expired = |grace, now| {
+            expired(
+                &versions,
+                Some(current),
+                &Grace::new(Duration::from_secs(grace)),
+                Instant::now(),
+                at(now),
+            )
+        };
         // The first was replaced at 2, the second at 10; what is newer than the current one never was current.
         assert_eq!(expired(5, 6), [unfinished]);
         assert_eq!(expired(5, 8), [unfinished, first]);
@@ -339,6 +351,25 @@ mod tests {
     #[test]
     fn without_a_current_version_all_are_unfinished() {
         let versions = BTreeSet::from([1, 2].map(|seconds| VersionName::new(at(seconds))));
-        assert_eq!(expired(&versions, None, Duration::from_secs(3600), at(3)).len(), 2);
+        let grace = Grace::new(Duration::from_secs(3600));
+        assert_eq!(expired(&versions, None, &grace, Instant::now(), at(3)).len(), 2);
+    }
+
+    #[test]
+    fn a_new_version_follows_the_newest_one_whatever_the_clock_says() {
+        let newest = VersionName::new(at(10));
+        assert_eq!(newest.next(at(11)), VersionName::new(at(11)));
+        let before_1970 = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        let after_9999 = at(1 << 40);
+        for clock in [at(10), at(9), SystemTime::UNIX_EPOCH, before_1970, after_9999] {
+            assert_eq!(newest.next(clock).as_str(), "..2026_11_20_17_40_11.000000006".replace("11.", "10."));
+        }
+        assert_eq!(VersionName::new(before_1970).as_str(), "..1970_01_01_00_00_00.000000000");
+        assert_eq!(VersionName::new(after_9999), VersionName::new(before_1970));
+        // Names without a successor.
+        for name in ["..9999_12_31_23_59_59.999999999", "..2999_99_99_99_99_99.999999999"] {
+            let name = VersionName::parse(name).unwrap();
+            assert_eq!(name.next(at(1)), VersionName::new(at(1)));
+        }
     }
 }

@@ -3,11 +3,13 @@
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, Stat, fstat};
+use rustix::fs::{fstat, stat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use crate::text::Quoted;
+use crate::volume::access::{self, Identity};
+use crate::volume::room::Room;
 
 /// A volume that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +45,11 @@ pub(crate) enum Problem {
     )]
     ReadOnly,
     /// ENOSPC and EDQUOT
-    #[error("is full: raise the sizeLimit of its emptyDir; the existing files are unchanged")]
-    Full,
+    #[error(
+        "is full: raise the sizeLimit of its emptyDir{}; the existing files are unchanged",
+        .0.map(|room| room.to_string()).unwrap_or_default()
+    )]
+    Full(Option<Room>),
     /// EACCES and EPERM
     #[error("permission denied (uid {uid}, {operation}): {remedy}; the existing files are unchanged")]
     NotAllowed {
@@ -88,6 +93,15 @@ pub(crate) enum Problem {
         "podcreds publishes credentials to this path: install the program elsewhere, for example to bin/podcreds at the top of the volume"
     )]
     Published,
+    /// A part of the path of a program begins with two dots.
+    #[error(
+        "{} is in the path of the program, and names that begin with `..` are podcreds' own: install the program elsewhere, for example to bin/podcreds at the top of the volume",
+        Quoted(name)
+    )]
+    Reserved {
+        /// The part.
+        name: String,
+    },
     /// The destination of a program, or a part of its path, is of another kind.
     #[error(
         "{} exists and is not a regular file, or a part of the path is not a directory: remove it, or install to another path",
@@ -105,6 +119,15 @@ pub(crate) enum Problem {
         "locked by another process (flock): give each podcreds its own volume; the existing files are unchanged"
     )]
     Locked,
+    /// Another sidecar has the volume.
+    #[error(
+        "another podcreds sidecar ({}) writes to it, and each would remove the files of the other: run one sidecar for all annotations of the pod, or give each its own volume; the existing files are unchanged",
+        Quoted(holder)
+    )]
+    SecondSidecar {
+        /// Process, time and host.
+        holder: String,
+    },
     /// An error while the prepared files are moved into place.
     #[error(
         "cannot move files into place: {errno}; some files may be new and others still old, but each is complete; the next attempt replaces the rest"
@@ -120,11 +143,14 @@ pub(crate) enum Problem {
 
 impl Problem {
     /// An error while opening the volume itself.
-    pub(crate) fn from_open(errno: Errno) -> Self {
+    pub(crate) fn from_open(path: &Path, errno: Errno) -> Self {
         match errno {
             Errno::NOENT => Self::Missing,
             Errno::NOTDIR | Errno::LOOP => Self::NotADirectory,
-            errno => Self::new("open", errno),
+            errno => Self::with_remedy("open", errno, || match stat(path) {
+                Ok(status) => access::remedy(&status, &Identity::current()),
+                Err(_) => "set fsGroup in the pod's securityContext".to_owned(),
+            }),
         }
     }
 
@@ -138,7 +164,7 @@ impl Problem {
     /// An error while creating an entry in the volume's top directory.
     pub(crate) fn from_write(root: BorrowedFd<'_>, operation: &'static str, errno: Errno) -> Self {
         Self::with_remedy(operation, errno, || match fstat(root) {
-            Ok(status) => remedy(&status),
+            Ok(status) => access::remedy(&status, &Identity::current()),
             Err(_) => "set fsGroup in the pod's securityContext".to_owned(),
         })
     }
@@ -156,44 +182,11 @@ impl Problem {
     fn with_remedy(operation: &'static str, errno: Errno, remedy: impl FnOnce() -> String) -> Self {
         match errno {
             Errno::ROFS => Self::ReadOnly,
-            Errno::NOSPC | Errno::DQUOT => Self::Full,
+            Errno::NOSPC | Errno::DQUOT => Self::Full(None),
             Errno::ACCESS | Errno::PERM => {
                 Self::NotAllowed { operation, uid: geteuid().as_raw(), remedy: remedy() }
             }
             errno => Self::Io { operation, errno },
         }
-    }
-}
-
-/// The setting that lets this process write to a volume. This is `fsGroup`. If the volume already has a group, the cause is
-/// that the mode gives that group no write permission.
-fn remedy(status: &Stat) -> String {
-    let mode = Mode::from_raw_mode(status.st_mode);
-    let (owner, group, bits) = (status.st_uid, status.st_gid, status.st_mode & 0o7777);
-    let belongs = format!("it belongs to uid {owner} and gid {group} with mode {bits:04o}");
-    if mode.contains(Mode::SGID) && !mode.contains(Mode::WGRP) {
-        format!("{belongs}, so its group cannot write: give the volume's directory mode 2770")
-    } else {
-        format!("{belongs}: set fsGroup in the pod's securityContext, or run podcreds as uid {owner}")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::fd::AsFd;
-
-    use super::*;
-
-    #[test]
-    fn the_remedy_fits_the_mode_of_the_volume() {
-        let directory = tempfile::tempdir().unwrap();
-        let root = std::fs::File::open(directory.path()).unwrap();
-        let remedy = |mode| {
-            rustix::fs::fchmod(&root, Mode::from_raw_mode(mode)).unwrap();
-            Problem::from_write(root.as_fd(), "create directories", Errno::ACCESS).to_string()
-        };
-        assert!(remedy(0o755).contains("with mode 0755: set fsGroup in the pod's securityContext, or run"));
-        assert!(remedy(0o2750).contains("with mode 2750, so its group cannot write: give the volume's"));
-        assert!(!remedy(0o2750).contains("fsGroup"));
     }
 }

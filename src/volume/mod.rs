@@ -6,7 +6,7 @@
 //! db/password                          -> ..data/password
 //! db/..data                            -> ..2026_11_20_17_40_01.123456789
 //! db/..2026_11_20_17_40_01.123456789/  one version of its files
-//! ..podcreds/                          podcreds' own: lock, record, and staged files
+//! ..podcreds/                          podcreds' own: locks, record, and staged files
 //! ```
 //!
 //! There are no links at the top: in a sticky and world-writable directory, such as a Memory volume, the kernel follows a link
@@ -16,13 +16,17 @@
 //!
 //! This module knows nothing of Kubernetes, except for the settings of a pod that its error messages name.
 
+mod access;
 mod directory;
 mod earlier;
 mod error;
+mod grace;
 mod install;
+mod lock;
 mod plan;
 mod publish;
 mod reader;
+mod room;
 mod state;
 mod tree;
 
@@ -30,7 +34,7 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::warn;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, fstat, open, utimensat};
@@ -38,11 +42,14 @@ use rustix::io::Errno;
 
 pub(crate) use error::{Error, Problem};
 pub(crate) use install::{Installed, install};
+pub(crate) use lock::Lock;
 pub(crate) use reader::{Files, Reader};
 
 use crate::credential::{Bundle, FileMode, RelativePath};
 use crate::thread::lock;
+use crate::volume::grace::Grace;
 use crate::volume::plan::{Directory, Publication};
+use crate::volume::room::Room;
 use crate::volume::state::{Record, State};
 use crate::volume::tree::Kind;
 
@@ -53,7 +60,9 @@ pub struct Volume {
     path: PathBuf,
     default_mode: FileMode,
     /// How long the previous version of a directory is kept for readers that still have it open.
-    grace: Duration,
+    grace: Mutex<Grace>,
+    /// How many versions of the files the volume has to hold; `None` once it was checked that there is room for them.
+    unchecked_versions: Mutex<Option<u64>>,
     /// The changes of a publication that failed while moving files into place. The next publication reports them.
     unreported: Mutex<BTreeSet<String>>,
 }
@@ -79,11 +88,40 @@ impl Volume {
     /// If it does not exist, is not a directory, cannot be opened, or was written by podcreds as another user.
     pub fn open(path: &Path, grace: Duration) -> Result<Self, Error> {
         let root = open_root(path)?;
-        let status = fstat(&root).map_err(|errno| Error::new(path, Problem::from_open(errno)))?;
+        let status = fstat(&root).map_err(|errno| Error::new(path, Problem::from_open(path, errno)))?;
         let group_owned = Mode::from_raw_mode(status.st_mode).contains(Mode::SGID);
         let default_mode = if group_owned { FileMode::GROUP } else { FileMode::WORLD };
         State::open(root.as_fd()).map_err(|problem| Error::new(path, problem))?;
-        Ok(Self { root, path: path.to_owned(), default_mode, grace, unreported: Mutex::default() })
+        let (path, grace) = (path.to_owned(), Mutex::new(Grace::new(grace)));
+        let (unchecked_versions, unreported) = (Mutex::default(), Mutex::default());
+        Ok(Self { root, path, default_mode, grace, unchecked_versions, unreported })
+    }
+
+    /// [`Volume::open`] for a process that publishes: warns of what would go wrong later. `versions` is 1, or 2 if the files will
+    /// rotate.
+    ///
+    /// # Errors
+    /// As [`Volume::open`], and if this process may not write to the volume.
+    pub(crate) fn open_to_publish(path: &Path, grace: Duration, versions: u64) -> Result<Self, Error> {
+        let volume = Self::open(path, grace)?;
+        access::check(volume.root.as_fd()).map_err(|problem| Error::new(path, problem))?;
+        access::warn_of_group(path, volume.root.as_fd());
+        *lock(&volume.unchecked_versions) = Some(versions);
+        Ok(volume)
+    }
+
+    /// Excludes other sidecars from the volume while the lock is held. `None` means that the volume has no room for the lock's
+    /// file.
+    ///
+    /// # Errors
+    /// If another sidecar has the volume, or this process may not write to it.
+    pub(crate) fn lock_for_sidecar(&self) -> Result<Option<Lock>, Error> {
+        match State::open_or_create(self.root.as_fd()).and_then(|state| state.lock_for_sidecar(lock::WAIT)) {
+            Ok(lock) => Ok(Some(lock)),
+            // Each publication reports these until they are over.
+            Err(Problem::Full(_) | Problem::Io { .. }) => Ok(None),
+            Err(problem) => Err(Error::new(&self.path, problem)),
+        }
     }
 
     /// Publishes a bundle. Each directory and each file at the top is replaced atomically, directories first.
@@ -106,7 +144,16 @@ impl Volume {
         bundle: &Bundle,
         kept: &BTreeSet<String>,
     ) -> Result<Published, Error> {
-        self.publish_locked(bundle, kept).map_err(|problem| Error::new(&self.path, problem))
+        let (path, root) = (&*self.path, self.root.as_fd());
+        let versions = lock(&self.unchecked_versions).take();
+        if let Some(versions) = versions {
+            room::warn_of_memory(path, root, bundle, versions);
+        }
+        let published = self.publish_locked(bundle, kept).map_err(|problem| Error::new(path, problem))?;
+        if versions.is_some_and(|versions| versions > 1) {
+            room::warn_of_space(path, root, bundle);
+        }
+        Ok(published)
     }
 
     /// The entries that podcreds has published, in this run or an earlier one, and that are whole: each file at the top that the
@@ -144,27 +191,34 @@ impl Volume {
         // If the only entries that a failed publication did not replace are kept now, those that it did replace are still to be
         // reported.
         if plan.is_empty() && lock(&self.unreported).is_empty() {
-            self.warn_of_old_versions(plan.prune(self.grace).and(earlier::clear(root)));
+            self.warn_of_old_versions(plan.prune(&lock(&self.grace)).and(earlier::clear(root)));
             return Ok(Published::Unchanged);
         }
         let mut prepared = plan.prepare();
         // The new files take precedence over the grace period of old versions.
-        if let Err(Problem::Full) = prepared {
-            self.prune_locked(&state, &record, &BTreeSet::new(), Duration::ZERO);
+        if let Err(Problem::Full(_)) = prepared {
+            self.prune_locked(&state, &record, &BTreeSet::new(), &Grace::default());
             prepared = plan.prepare();
         }
+        lock(&self.grace).add(plan.version.clone(), Instant::now());
         let committed = prepared.and_then(|()| plan.commit());
         let mut unreported = lock(&self.unreported);
         if let Err(problem) = committed {
             let record = state.record().ok().flatten().unwrap_or(record);
-            self.prune_locked(&state, &record, kept, self.grace);
-            if matches!(problem, Problem::Replacing { .. }) {
-                unreported.extend(plan.into_changed());
-            }
-            return Err(problem);
+            self.prune_locked(&state, &record, kept, &lock(&self.grace));
+            return Err(match problem {
+                Problem::Full(_) => {
+                    Problem::Full(room::free(root).map(|free| Room { needed: plan.needed(), free }))
+                }
+                Problem::Replacing { .. } => {
+                    unreported.extend(plan.into_changed());
+                    problem
+                }
+                problem => problem,
+            });
         }
         let staging = if plan.stages() { state.clear_staging() } else { Ok(()) };
-        self.warn_of_old_versions(staging.and(plan.prune(self.grace)).and(earlier::clear(root)));
+        self.warn_of_old_versions(staging.and(plan.prune(&lock(&self.grace))).and(earlier::clear(root)));
         let version = plan.version.to_string();
         let mut changed = plan.into_changed();
         changed.append(&mut unreported);
@@ -181,7 +235,7 @@ impl Volume {
 
     /// Removes the leftovers of an interrupted publication, and versions whose grace period has ended, except those of kept
     /// entries.
-    fn prune_locked(&self, state: &State, record: &Record, kept: &BTreeSet<String>, grace: Duration) {
+    fn prune_locked(&self, state: &State, record: &Record, kept: &BTreeSet<String>, grace: &Grace) {
         let root = self.root.as_fd();
         let results =
             [state.clear_staging(), publish::prune(root, record, kept, grace), earlier::clear(root)];
@@ -209,7 +263,7 @@ impl Volume {
         let Ok(Some(state)) = State::open(self.root.as_fd()) else { return };
         let Ok(_lock) = state.lock() else { return };
         if let Ok(Some(record)) = state.record() {
-            self.prune_locked(&state, &record, &BTreeSet::new(), self.grace);
+            self.prune_locked(&state, &record, &BTreeSet::new(), &lock(&self.grace));
         }
     }
 }
@@ -229,7 +283,7 @@ fn touch(root: BorrowedFd<'_>, name: &str, mode: u32) -> Result<(), Problem> {
 
 fn open_root(path: &Path) -> Result<OwnedFd, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    open(path, flags, Mode::empty()).map_err(|errno| Error::new(path, Problem::from_open(errno)))
+    open(path, flags, Mode::empty()).map_err(|errno| Error::new(path, Problem::from_open(path, errno)))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rustix::fs::fstat;
 use rustix::io::Errno;
@@ -154,10 +154,8 @@ impl<'a> Publication<'a> {
         plan.files_at_top()?;
         plan.find_removals()?;
         plan.keep_records()?;
-        // If the clock was set back, a time after the newest existing version.
-        let newest = plan.found.values().filter_map(|found| found.versions.last()).max();
-        if let Some(newest) = newest.filter(|newest| **newest >= plan.version) {
-            plan.version = VersionName::new(newest.time() + Duration::from_nanos(1));
+        if let Some(newest) = plan.found.values().filter_map(|found| found.versions.last()).max() {
+            plan.version = newest.next(SystemTime::now());
         }
         Ok(plan)
     }

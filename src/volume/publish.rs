@@ -8,14 +8,15 @@
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
 use rustix::fs::renameat;
 use rustix::io::Errno;
 
 use crate::volume::directory::{self, Listing};
 use crate::volume::error::Problem;
-use crate::volume::plan::{Directory, Publication, Step, Target};
+use crate::volume::grace::Grace;
+use crate::volume::plan::{Directory, File, Publication, Step, Target};
+use crate::volume::room::occupied;
 use crate::volume::state::{self, Record};
 use crate::volume::tree::{self, if_present};
 
@@ -81,6 +82,19 @@ impl Publication<'_> {
             directory::swap(made.as_fd())?;
         }
         desired.directories.iter().try_for_each(|(name, inner)| self.build(made.as_fd(), name, inner))
+    }
+
+    /// The room that the files that differ take in the volume, and the two records.
+    pub(crate) fn needed(&self) -> u64 {
+        let size = |file: &File<'_>| occupied(file.content.expose().len());
+        let step = |step: &Step<'_>| match step {
+            Step::Update { desired, .. } => desired.files.values().map(size).sum(),
+            Step::Create { desired, .. } => desired.all_files("").iter().map(|(_, file)| size(file)).sum(),
+            Step::Link { .. } => 0,
+            Step::File { file, .. } => size(file),
+        };
+        let records = if self.changes_record() { 2 * occupied(1) } else { 0 };
+        self.steps.iter().map(step).sum::<u64>() + records
     }
 
     /// Moves everything that was staged into place, one entry after the other.
@@ -169,7 +183,7 @@ impl Publication<'_> {
     }
 
     /// Removes from the directories that this publication found what [`prune`] removes.
-    pub(crate) fn prune(&self, grace: Duration) -> Result<(), Errno> {
+    pub(crate) fn prune(&self, grace: &Grace) -> Result<(), Errno> {
         let updates = self.steps.iter().filter_map(|step| match step {
             Step::Update { path, desired, .. } => Some((path, *desired)),
             _ => None,
@@ -199,7 +213,7 @@ pub(crate) fn prune(
     root: BorrowedFd<'_>,
     record: &Record,
     kept: &BTreeSet<String>,
-    grace: Duration,
+    grace: &Grace,
 ) -> Result<(), Errno> {
     let mut result = Ok(());
     for path in record.directories().filter(|path| !kept.contains(state::entry(path))) {

@@ -1,4 +1,4 @@
-//! podcreds' own directory in the volume, `..podcreds`: the lock, the record of published paths, and the staging directory.
+//! podcreds' own directory in the volume, `..podcreds`: the locks, the record of published paths, and the staging directory.
 //!
 //! From the record, a later run knows which files are its own: it may replace and remove those, and never touches others.
 //!
@@ -16,22 +16,19 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FlockOperation, Mode, OFlags, fdatasync, flock, fstat, openat, renameat};
+use rustix::fs::{fdatasync, fstat, renameat};
 use rustix::io::Errno;
 
 use crate::credential::RelativePath;
 use crate::secret::read_bounded;
 use crate::volume::directory::VersionName;
 use crate::volume::error::Problem;
+use crate::volume::lock;
 use crate::volume::tree::{self, Kind};
 
 pub(crate) const NAME: &str = "..podcreds";
 /// Readable by all users, who need the record.
 const MODE: u32 = 0o755;
-/// Locking a file does not require write permission. Containers with read-only access to the volume must therefore not be
-/// able to open the lock file.
-const LOCK: &str = "lock";
-const LOCK_MODE: u32 = 0o600;
 /// The prefix of the staging directory's name.
 const STAGING: &str = "new";
 /// Readable by all users, so that walking through the volume does not fail during a publication. The entries in it have their
@@ -52,14 +49,9 @@ pub(crate) const ENDED: &str = "record.ended";
 #[derive(Debug)]
 pub(crate) struct State(OwnedFd);
 
-/// Holds the lock until it is dropped or the process ends.
-#[derive(Debug)]
-pub(crate) struct Lock(OwnedFd);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Closing is not enough: a child process that was forked meanwhile has the file open until it calls exec(2).
-        let _ = flock(&self.0, FlockOperation::Unlock);
+impl AsFd for State {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -72,10 +64,10 @@ impl State {
         let failed = |errno| Problem::new("read directories", errno);
         match tree::entry(root, NAME).map_err(failed)? {
             None => Ok(None),
-            Some(entry) if !entry.is_own() => Err(Problem::other_user(entry.owner)),
             Some(entry) if entry.kind != Kind::Directory => {
                 Err(Problem::Foreign { name: NAME.to_owned(), owner: entry.owner })
             }
+            Some(entry) if !entry.is_own() => Err(Problem::other_user(entry.owner)),
             Some(_) => tree::open_directory(root, NAME).map(|open| Some(Self(open))).map_err(failed),
         }
     }
@@ -106,32 +98,6 @@ impl State {
             tree::set_directory_mode(directory, MODE)
         } else {
             Ok(())
-        }
-    }
-
-    /// Acquires the lock: two processes that publish to one volume would undo each other's changes. On a file
-    /// system that does not support locks, it continues without one.
-    ///
-    /// # Errors
-    /// If another process holds it.
-    pub(crate) fn lock(&self) -> Result<Lock, Problem> {
-        let file = self.open_lock().map_err(|errno| Problem::new("create files", errno))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => Err(Problem::Locked),
-            Ok(()) | Err(_) => Ok(Lock(file)),
-        }
-    }
-
-    fn open_lock(&self) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let open = || openat(&self.0, LOCK, flags, Mode::empty());
-        match open() {
-            // Another podcreds may create it at the same time.
-            Err(Errno::NOENT) => match tree::write_file(self.0.as_fd(), LOCK, LOCK_MODE, b"") {
-                Ok(()) | Err(Errno::EXIST) => open(),
-                Err(errno) => Err(errno),
-            },
-            result => result,
         }
     }
 
@@ -171,7 +137,8 @@ impl State {
     /// Removes staged entries that were not moved into place, and old entries that were exchanged for new ones.
     pub(crate) fn clear_staging(&self) -> Result<(), Errno> {
         let state = self.0.as_fd();
-        let is_leftover = |name: &[u8]| !matches!(name, b"lock" | b"record");
+        let kept = [lock::PUBLICATION, lock::SIDECAR, RECORD];
+        let is_leftover = |name: &[u8]| !kept.iter().any(|kept| kept.as_bytes() == name);
         let mut result = Ok(());
         for name in tree::entries_where(state, is_leftover)? {
             // An entry that cannot be removed must not prevent the removal of the others.

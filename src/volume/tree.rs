@@ -15,7 +15,7 @@ use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
 /// The mode bits of a file that are compared.
-const FILE_BITS: u32 = 0o7777;
+pub(crate) const FILE_BITS: u32 = 0o7777;
 /// How deep [`remove`] descends; deeper than any path of a bundle.
 const DEPTH_LIMIT: usize = 16;
 /// How many bytes of directory entries one system call reads. A name takes at most 280.
@@ -104,12 +104,14 @@ pub(crate) fn if_present(opened: Result<OwnedFd, Errno>) -> Result<Option<OwnedF
     }
 }
 
-/// Creates an empty directory with this mode, whatever the umask.
+/// Creates an empty directory with this mode, whatever the umask. After an error there is none.
 pub(crate) fn create_directory(parent: BorrowedFd<'_>, name: &str, mode: u32) -> Result<OwnedFd, Errno> {
     mkdirat(parent, name, Mode::RWXU)?;
-    let made = open_directory(parent, name)?;
-    set_directory_mode(made.as_fd(), mode)?;
-    Ok(made)
+    let made = open_directory(parent, name);
+    let made = made.and_then(|made| set_directory_mode(made.as_fd(), mode).map(|()| made));
+    made.inspect_err(|_| {
+        let _ = unlinkat(parent, name, AtFlags::REMOVEDIR);
+    })
 }
 
 /// Sets the permissions of a directory and keeps its set-group-ID bit, so that directories pass the volume's group on.
@@ -123,18 +125,20 @@ pub(crate) fn permissions(status: &Stat) -> u32 {
     status.st_mode & 0o777
 }
 
-/// Creates a file that does not exist yet. Its mode is set before its content.
-pub(crate) fn write_file(
-    parent: BorrowedFd<'_>,
-    name: &str,
-    mode: u32,
-    mut content: &[u8],
-) -> Result<(), Errno> {
+/// Creates a file that does not exist yet. After an error there is none.
+pub(crate) fn write_file(parent: BorrowedFd<'_>, name: &str, mode: u32, content: &[u8]) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?;
-    fchmod(&file, Mode::from_raw_mode(mode))?;
+    write_content(&file, mode, content).inspect_err(|_| {
+        let _ = unlinkat(parent, name, AtFlags::empty());
+    })
+}
+
+/// Writes to an empty file. Its mode is set before its content.
+pub(crate) fn write_content(file: &OwnedFd, mode: u32, mut content: &[u8]) -> Result<(), Errno> {
+    fchmod(file, Mode::from_raw_mode(mode))?;
     while !content.is_empty() {
-        let written = retry_on_intr(|| write_bytes(&file, content))?;
+        let written = retry_on_intr(|| write_bytes(file, content))?;
         content = &content[written..];
     }
     Ok(())

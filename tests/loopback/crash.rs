@@ -1,5 +1,6 @@
 //! Kills the process at each of its system calls while it publishes. After each kill every directory and top-level file
-//! is old or new, and the next run completes the new bundle and removes the remains.
+//! is old or new, and the next run completes the new bundle and removes the remains. An error of a system call leaves no
+//! remains.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -166,4 +167,45 @@ fn after_a_kill_during_the_first_publication_the_next_run_completes_it() {
         put(scene, true);
     });
     assert!(deaths.iter().all(|count| *count > 0), "before, amid and after the renames: {deaths:?}");
+}
+
+/// The calls that create something in the volume, or complete it.
+const CREATING: [&str; 7] = ["mkdirat", "openat", "fchmod", "write", "fdatasync", "symlinkat", "flock"];
+
+#[test]
+fn after_an_error_at_any_call_nothing_half_made_is_left() {
+    let strace = Command::new("strace").arg("-V").output().ok();
+    let Some(_) = require("strace", strace) else { return };
+    let scene = Scene::new(&[]);
+    let first: fn(&Scene) = |scene| {
+        empty(scene);
+        put(scene, true);
+    };
+    for (prepare, least_failures) in [(restore as fn(&Scene), 20), (first, 15)] {
+        prepare(&scene);
+        let (old, calls) = (scene.files(), calls(&scene));
+        let new = scene.files();
+        let mut failures = 0;
+        for (name, count) in calls.iter().filter(|(name, _)| CREATING.contains(&name.as_str())) {
+            prepare(&scene);
+            let inject = format!("inject={name}:error=EIO:when={count}");
+            let finished = traced(&scene, &["-e", &inject]);
+            let files = scene.files();
+            match finished.code {
+                Some(5) => {
+                    failures += 1;
+                    let is_amid = finished.stderr.contains("cannot move files into place");
+                    assert!(files == old || is_amid, "{inject}: {}", finished.stderr);
+                    assert_eq!(leftovers(&scene), [""; 0], "{inject}: {}", finished.stderr);
+                    if let Ok(own) = fs::metadata(scene.pod.volume().join("..podcreds")) {
+                        assert_eq!(own.permissions().mode() & 0o777, 0o755, "{inject}: it is complete");
+                    }
+                }
+                // Such as the lock, or the removal of an old version.
+                Some(0) => assert!(files == new, "{inject}"),
+                _ => panic!("{inject}: {:?} {}", finished.code, finished.stderr),
+            }
+        }
+        assert!(failures >= least_failures, "{failures}");
+    }
 }

@@ -94,13 +94,6 @@ fn a_different_file_is_replaced_by_a_rename() {
         assert_ne!(inode(), before);
     }
     assert_eq!(old.metadata().unwrap().ino(), first);
-    let elsewhere = scene.pod.root().join("elsewhere");
-    fs::write(&elsewhere, "untouched").unwrap();
-    fs::remove_file(&path).unwrap();
-    symlink(&elsewhere, &path).unwrap();
-    assert_code(&install_in_volume(&scene, "podcreds"), 0);
-    assert_installed(&path);
-    assert_eq!(fs::read_to_string(elsewhere).unwrap(), "untouched");
     assert_eq!(names(&scene.pod.volume()), ["podcreds"], "no temporary file remains");
 }
 
@@ -187,7 +180,12 @@ fn the_program_is_not_installed_among_the_credentials() {
     ] {
         let finished = install_in_volume(&scene, path);
         assert_code(&finished, 5);
-        let part = "podcreds publishes credentials to this path: install the program elsewhere";
+        let part = match path.contains("..") {
+            true => {
+                "in the path of the program, and names that begin with `..` are podcreds' own: install the program elsewhere"
+            }
+            false => "podcreds publishes credentials to this path: install the program elsewhere",
+        };
         assert_has(&finished.stderr, &[part]);
         assert_has(&scene.pod.termination_message(), &[part]);
         assert_eq!((scene.names(), scene.files()), (names.clone(), files.clone()), "{path}");
@@ -203,7 +201,22 @@ fn a_target_that_is_not_a_regular_file_is_an_error() {
     let scene = Scene::plain();
     fs::create_dir_all(scene.pod.volume().join("directory/podcreds")).unwrap();
     fs::write(scene.pod.volume().join("file"), "").unwrap();
-    for (path, name) in [("directory", "podcreds"), ("file/podcreds", "file")] {
+    let elsewhere = scene.pod.root().join("elsewhere");
+    fs::write(&elsewhere, "untouched").unwrap();
+    symlink(&elsewhere, scene.pod.volume().join("link")).unwrap();
+    symlink("nowhere", scene.pod.volume().join("dangling")).unwrap();
+    let fifo = scene.pod.volume().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(scene.pod.volume().join("socket")).unwrap();
+    let before = scene.names();
+    for (path, name) in [
+        ("directory", "podcreds"),
+        ("file/podcreds", "file"),
+        ("link", "link"),
+        ("dangling", "dangling"),
+        ("fifo", "fifo"),
+        ("socket", "socket"),
+    ] {
         let finished = install_in_volume(&scene, path);
         assert_code(&finished, 5);
         assert_has(
@@ -213,6 +226,62 @@ fn a_target_that_is_not_a_regular_file_is_an_error() {
                 "\" exists and is not a regular file, or a part of the path is not a directory: remove it",
             ],
         );
+        assert_eq!(scene.names(), before, "{path}");
+    }
+    drop(socket);
+    assert_eq!(fs::read_to_string(elsewhere).unwrap(), "untouched");
+}
+
+#[test]
+fn a_device_is_not_replaced() {
+    let Some(()) = root() else { return };
+    let scene = Scene::plain();
+    let finished = in_own_mounts(
+        &scene,
+        "mknod $volume/null c 1 3 || exit 0
+         code=0; $podcreds install $volume/null || code=$?
+         test $code = 5 -a -c $volume/null",
+    );
+    assert_code(&finished, 0);
+}
+
+/// Before the first publication too: a directory `..data` would stop all later ones.
+#[test]
+fn no_part_of_the_path_may_begin_with_two_dots() {
+    let scene = Scene::plain();
+    for path in ["..data/x", "..data", "a/..b/c", "bin/..podcreds", "new/../db/x"] {
+        let finished = install_in_volume(&scene, path);
+        assert_code(&finished, 5);
+        assert_has(
+            &finished.stderr,
+            &["names that begin with `..` are podcreds' own: install the program elsewhere"],
+        );
+        assert_eq!(scene.names(), [""; 0], "{path}");
+    }
+    assert_code(&scene.init(&[]), 0);
+}
+
+#[test]
+fn what_a_killed_run_left_is_removed_by_the_next() {
+    let scene = Scene::plain();
+    let volume = scene.pod.volume();
+    let (stale, held) =
+        (volume.join(".podcreds-0123456789abcdef"), volume.join(".podcreds-fedcba9876543210"));
+    let others = [".podcreds-mine", ".podcreds-0123456789abcdef0", "x.podcreds-0123456789abcdef"];
+    for mode in [0o600, 0o555] {
+        fs::write(&stale, "a part of the program").unwrap();
+        fs::set_permissions(&stale, PermissionsExt::from_mode(mode)).unwrap();
+        // The file of a run that is still writing.
+        fs::write(&held, "").unwrap();
+        others.iter().for_each(|name| fs::write(volume.join(name), "").unwrap());
+        let running = fs::File::open(&held).unwrap();
+        running.try_lock().unwrap();
+        assert_code(&install_in_volume(&scene, "podcreds"), 0);
+        assert!(!stale.exists() && held.exists() && others.iter().all(|name| volume.join(name).exists()));
+        drop(running);
+        // Also if the program is up to date.
+        assert_code(&install_in_volume(&scene, "podcreds"), 0);
+        assert!(!held.exists());
     }
 }
 

@@ -50,7 +50,10 @@ fn a_full_volume_keeps_the_old_bundle() {
     );
     assert_code(&finished, 0);
     assert_eq!(finished.stdout_text(), PASSWORD);
-    assert_has(&finished.stderr, &["is full: raise the sizeLimit", "the existing files are unchanged"]);
+    assert_has(
+        &finished.stderr,
+        &["is full: raise the sizeLimit of its emptyDir (296Ki needed, ", "Ki free); the existing files are"],
+    );
 }
 
 #[test]
@@ -197,5 +200,165 @@ fn files_have_the_right_mode_and_group_under_any_umask() {
             "umask {umask}"
         );
         assert_eq!(fs::metadata(volume.join("db/password")).unwrap().gid(), UNPRIVILEGED);
+    }
+}
+
+#[test]
+fn a_sidecar_warns_at_its_first_write_if_a_second_version_would_not_fit() {
+    let Some(()) = root() else { return };
+    let scene = Scene::new(&[("db.secret", "large")]);
+    scene.server.put_secret("prod", "large", &[("value", &vec![b'x'; 300_000])]);
+    let finished = in_own_mounts(
+        &scene,
+        "mount -t tmpfs -o size=512k,mode=0777 none $volume
+         $podcreds sidecar 2>$volume/../log & sidecar=$!
+         until grep 'rotating all files' $volume/../log; do kill -0 $sidecar; sleep 0.02; done
+         test $(head -c 1 $volume/db/value) = x
+         kill $sidecar",
+    );
+    assert_code(&finished, 0);
+    assert_has(
+        &finished.stdout_text(),
+        &["needs 296Ki in addition to the current ones, and 2", "Ki are free: raise the sizeLimit"],
+    );
+}
+
+/// Without the warning, the kernel kills the container while it writes, and no message says why.
+#[test]
+fn a_memory_limit_that_the_files_may_exceed_is_reported_before_they_are_written() {
+    let Some(()) = root() else { return };
+    let scene = Scene::new(&[("a.secret", "large"), ("b.secret", "large")]);
+    scene.server.put_secret("prod", "large", &[("value", &vec![b'x'; 900_000])]);
+    for (limit, warning) in [
+        ("8388608", Some("its container's limit is 8192Ki: raise resources.limits.memory")),
+        ("33554432", None),
+        ("max", None),
+    ] {
+        let finished = in_own_mounts(
+            &scene,
+            &format!(
+                "mount -t tmpfs none $volume
+                 mount -t tmpfs none /sys/fs/cgroup
+                 echo {limit} >/sys/fs/cgroup/memory.max
+                 $podcreds init"
+            ),
+        );
+        assert_code(&finished, 0);
+        assert_eq!(finished.stderr.contains("OOMKilled"), warning.is_some(), "{limit}: {}", finished.stderr);
+        assert_has(&finished.stderr, &[warning.unwrap_or_default()]);
+    }
+}
+
+#[test]
+fn a_process_that_may_only_read_the_volume_cannot_stop_a_publication() {
+    let Some(()) = root() else { return };
+    let scene = Scene::plain();
+    fs::set_permissions(scene.pod.root(), PermissionsExt::from_mode(0o755)).unwrap();
+    assert_code(&scene.init(&[]), 0);
+    scene.put_password("test-password-2");
+    let finished = in_own_mounts(
+        &scene,
+        "reader='setpriv --reuid 65532 --regid 65532 --clear-groups'
+         for path in $volume $volume/db $volume/db/password $volume/..podcreds $volume/..podcreds/record; do
+           $reader flock --no-fork --shared --nonblock $path sh -c 'echo locked; exec sleep 60' >$volume/../locked & held=\"${held-} $!\"
+           until grep -q locked $volume/../locked; do sleep 0.01; done
+           rm $volume/../locked
+         done
+         code=0; $reader flock --shared --nonblock $volume/..podcreds/lock true || code=$?
+         test $code = 66
+         code=0; $podcreds init || code=$?
+         kill $held
+         exit $code",
+    );
+    assert_code(&finished, 0);
+    assert_eq!(scene.read("db/password"), "test-password-2");
+}
+
+#[test]
+fn a_second_sidecar_on_one_volume_ends_and_names_the_first() {
+    let scene = Scene::plain();
+    let first = Running::start(scene.command(&["sidecar"]));
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
+    let finished = run(scene.command(&["sidecar"]), HANGS);
+    assert_code(&finished, 5);
+    assert_has(
+        &scene.pod.termination_message(),
+        &[&format!("another podcreds sidecar (\"pid {} since 2", first.id()), "give each its own volume"],
+    );
+    // `init` is not a sidecar.
+    assert_code(&scene.init(&[]), 0);
+    scene.put_password("test-password-2");
+    poll_until(HANGS, "the first one continues", || scene.read("db/password") == "test-password-2");
+}
+
+#[test]
+fn a_killed_sidecar_does_not_hold_up_its_successor() {
+    let scene = Scene::plain();
+    for password in ["test-password-1", "test-password-2", "test-password-3"] {
+        scene.put_password(password);
+        let sidecar = Running::start(scene.command(&["sidecar"]));
+        poll_until(HANGS, "the bundle is published", || scene.read("db/password") == password);
+        // Dropping it kills it.
+        drop(sidecar);
+    }
+}
+
+#[test]
+fn a_volume_that_may_not_be_written_is_reported_before_any_request() {
+    let Some(()) = root() else { return };
+    let scene = Scene::plain();
+    for (mode, group, part) in [
+        (0o755, 0, "with mode 0755: set fsGroup in the pod's securityContext"),
+        (
+            0o2750,
+            UNPRIVILEGED,
+            "with mode 2750, so its group cannot write: give the volume's directory mode 2770",
+        ),
+        (0o2770, 5000, "with mode 2770: set fsGroup: 5000 or supplementalGroups: [5000]"),
+    ] {
+        chown(scene.pod.volume(), Some(0), Some(group)).unwrap();
+        fs::set_permissions(scene.pod.volume(), PermissionsExt::from_mode(mode)).unwrap();
+        let finished = run_unprivileged(&scene, "022");
+        assert_code(&finished, 5);
+        assert_has(&scene.pod.termination_message(), &["permission denied (uid 65532, ", part]);
+    }
+    assert!(scene.server.requests().is_empty());
+}
+
+#[test]
+fn files_that_do_not_get_the_volumes_group_are_reported() {
+    let Some(()) = root() else { return };
+    for (group, warns) in [(5000, true), (UNPRIVILEGED, false)] {
+        let scene = Scene::plain();
+        chown(scene.pod.volume(), Some(0), Some(group)).unwrap();
+        fs::set_permissions(scene.pod.volume(), PermissionsExt::from_mode(0o2777)).unwrap();
+        let finished = run_unprivileged(&scene, "022");
+        assert_code(&finished, 0);
+        let file = fs::metadata(scene.pod.volume().join("db/password")).unwrap();
+        assert_eq!((file.mode() & 0o777, file.gid()), (0o440, UNPRIVILEGED), "as the kernel does it");
+        let message = "will belong to group 65532 of this process and not to the volume's group 5000";
+        assert_eq!(finished.stderr.contains(message), warns, "{}", finished.stderr);
+        assert_eq!(finished.stderr.contains("set fsGroup: 5000"), warns, "{}", finished.stderr);
+    }
+}
+
+/// A node whose clock is not set yet. No certificate is valid then.
+#[test]
+fn a_clock_before_1970_is_not_a_bug_of_podcreds() {
+    let faketime = Command::new("faketime").arg("--version").output().ok();
+    let Some(_) = require("faketime", faketime) else { return };
+    let scene = Scene::plain();
+    for (time, part) in
+        [("@1969-12-31 12:00:00", "1970-01-01T00:00:00.000Z ERROR"), ("@1970-01-01 00:00:01", "ERROR")]
+    {
+        let mut command = Command::new("faketime");
+        command.args(["-f", time, PODCREDS, "init", "--timeout", "1s"]);
+        command
+            .env_clear()
+            .envs(scene.command(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("PATH", "/usr/bin:/bin").env("TZ", "UTC").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        let finished = run(command, HANGS);
+        assert_code(&finished, 4);
+        assert_has(&finished.stderr, &[part, "not valid yet"]);
     }
 }

@@ -5,11 +5,13 @@
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::time_provider::TimeProvider;
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, StreamOwned,
 };
@@ -42,7 +44,7 @@ pub(crate) fn config(
     roots: Option<&Roots>,
     certificate: Option<&ClientCertificate>,
 ) -> Result<Arc<ClientConfig>, Error> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let builder = ClientConfig::builder_with_details(Arc::new(ring::default_provider()), Arc::new(Clock))
         .with_protocol_versions(rustls::ALL_VERSIONS)?;
     let builder = match roots {
         Some(roots) => {
@@ -58,6 +60,17 @@ pub(crate) fn config(
     };
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
     Ok(Arc::new(config))
+}
+
+/// rustls' own clock panics before 1970. A certificate of today is then not valid yet, which the error says.
+#[derive(Debug)]
+struct Clock;
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Some(UnixTime::since_unix_epoch(now.unwrap_or_default()))
+    }
 }
 
 impl<In: Transport> Connector<In> for Tls {

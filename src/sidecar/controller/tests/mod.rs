@@ -183,7 +183,7 @@ impl Harness {
         kept: &BTreeSet<String>,
     ) -> Result<Published, VolumeError> {
         if self.volume_fails {
-            return Err(VolumeError::new(&PathBuf::from("/podcreds"), Problem::Full));
+            return Err(VolumeError::new(&PathBuf::from("/podcreds"), Problem::Full(None)));
         }
         let mut after = self.volume.clone();
         after.retain(|path, _| kept.contains(top(path)));

@@ -1,0 +1,142 @@
+//! Whether there is room for the files: in the volume, and in the memory of the container, which the files of a volume with
+//! `medium: Memory` count towards.
+//!
+//! A rotation needs room for a second version of the files that change, until the previous version is removed.
+
+use std::fmt;
+use std::fs;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+use log::warn;
+use rustix::fs::{fstatfs, fstatvfs};
+
+use crate::credential::Bundle;
+
+/// Files occupy whole blocks: pages of memory, or blocks of a disk.
+const BLOCK: u64 = 4096;
+/// `TMPFS_MAGIC`: <https://man7.org/linux/man-pages/man2/statfs.2.html>
+const TMPFS: i64 = 0x0102_1994;
+/// The limit of this container's memory, by cgroup v2 and v1.
+/// Source: <https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files>
+const MEMORY_LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+/// The memory of the process with small Secrets, rounded up.
+const PROCESS: u64 = 6 * 1024 * 1024;
+
+/// The figures of a volume that is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) needed: u64,
+    pub(crate) free: u64,
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { needed, free } = *self;
+        write!(f, " ({} needed, {} free", Kibibytes(needed), Kibibytes(free))?;
+        f.write_str(if free < needed { ")" } else { ", so a quota or the number of files is the limit)" })
+    }
+}
+
+/// A size in the unit of `sizeLimit`.
+struct Kibibytes(u64);
+
+impl fmt::Display for Kibibytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}Ki", self.0.div_ceil(1024))
+    }
+}
+
+/// The room that a file takes.
+pub(crate) fn occupied(length: usize) -> u64 {
+    (length as u64).div_ceil(BLOCK) * BLOCK
+}
+
+/// The free room of the volume; `None` if it is not limited.
+pub(crate) fn free(root: BorrowedFd<'_>) -> Option<u64> {
+    let status = fstatvfs(root).ok().filter(|status| status.f_blocks > 0)?;
+    Some(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
+fn size(bundle: &Bundle) -> u64 {
+    bundle.values().map(|file| occupied(file.content.expose().len())).sum()
+}
+
+/// Warns after the first publication if a rotation of all files would not fit. The `sizeLimit` of a volume on disk is not visible
+/// here.
+pub(crate) fn warn_of_space(path: &Path, root: BorrowedFd<'_>, bundle: &Bundle) {
+    let needed = size(bundle);
+    if let Some(free) = free(root).filter(|free| *free < needed) {
+        warn!(
+            "volume {}: rotating all files needs {} in addition to the current ones, and {} are free: raise the sizeLimit of the emptyDir, which has to hold two versions of each file",
+            path.display(),
+            Kibibytes(needed),
+            Kibibytes(free)
+        );
+    }
+}
+
+/// Warns before the first publication if the container's memory may not suffice for this many versions of the files: the kernel
+/// kills it then, without a message.
+pub(crate) fn warn_of_memory(path: &Path, root: BorrowedFd<'_>, bundle: &Bundle, versions: u64) {
+    let limit = MEMORY_LIMITS.iter().find_map(|path| fs::read_to_string(path).ok());
+    let Some(limit) = limit.as_deref().and_then(parse_limit) else { return };
+    let in_memory = fstatfs(root).is_ok_and(|status| status.f_type == TMPFS);
+    let (files, needed) = (size(bundle), memory_needed(size(bundle), versions, in_memory));
+    if limit < needed {
+        warn!(
+            "volume {}: with files of {}, podcreds may need {} of memory, and its container's limit is {}: raise resources.limits.memory, or the container may be OOMKilled",
+            path.display(),
+            Kibibytes(files),
+            Kibibytes(needed),
+            Kibibytes(limit)
+        );
+    }
+}
+
+/// `None` means unlimited. cgroup v1 has a number of exbibytes for that.
+fn parse_limit(text: &str) -> Option<u64> {
+    text.trim().parse().ok()
+}
+
+/// An estimate. `init` holds the content of the files as received and as rendered; a sidecar holds the last one too while it
+/// receives and renders a new one. The files of a volume with `medium: Memory` are memory as well.
+fn memory_needed(files: u64, versions: u64, in_memory: bool) -> u64 {
+    let copies = 1 + 2 * versions + if in_memory { versions } else { 0 };
+    files.saturating_mul(copies).saturating_add(PROCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MI: u64 = 1024 * 1024;
+
+    #[test]
+    fn the_figures_say_what_is_missing() {
+        let room = |needed, free| Room { needed, free }.to_string();
+        assert_eq!(room(300 * 1024, 84 * 1024), " (300Ki needed, 84Ki free)");
+        let no_inodes = " (4Ki needed, 84Ki free, so a quota or the number of files is the limit)";
+        assert_eq!(room(4096, 84 * 1024), no_inodes);
+        assert_eq!([0, 1, 4096, 4097].map(occupied), [0, 4096, 4096, 8192]);
+    }
+
+    #[test]
+    fn a_memory_limit_is_read_from_both_versions_of_cgroups() {
+        assert_eq!(parse_limit("33554432\n"), Some(32 * MI));
+        assert_eq!(parse_limit("max\n"), None);
+        assert!(
+            parse_limit("9223372036854771712\n").is_some_and(|limit| limit > memory_needed(64 * MI, 2, true))
+        );
+    }
+
+    #[test]
+    fn the_memory_of_a_rotation_includes_two_versions_in_a_memory_volume() {
+        // A few small files fit the limits of deploy/, twelve Secrets of 0.9 MB do not.
+        assert!(memory_needed(64 * 1024, 2, true) < 16 * MI);
+        let files = 12 * occupied(900_000);
+        assert!(memory_needed(files, 1, true) > 32 * MI);
+        assert!(memory_needed(files, 2, true) > memory_needed(files, 1, true));
+        assert_eq!(memory_needed(files, 2, true) - memory_needed(files, 2, false), 2 * files);
+    }
+}
