@@ -160,9 +160,13 @@ const EDITS: usize = 2;
 
 /// The candidate closest to `text`; `None` means that none is close enough to be suggested.
 pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    nearest_of(text, &mut candidates.into_iter())
+}
+
+/// Compiled once, not for each type of iterator.
+fn nearest_of<'a>(text: &str, candidates: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
     let text: String = text.chars().take(COMPARED_CHARACTERS).collect::<String>().to_ascii_lowercase();
     candidates
-        .into_iter()
         .filter(|candidate| candidate.len() <= COMPARED_CHARACTERS)
         .map(|candidate| (strsim::osa_distance(&text, candidate), candidate))
         .filter(|(edits, candidate)| *edits <= EDITS && *edits < candidate.len())

@@ -32,18 +32,13 @@ pub struct Error {
     annotation: String,
     problem: Problem,
     /// What the value looks like, if it looks like something that belongs elsewhere.
-    hint: &'static str,
+    pub(super) hint: &'static str,
 }
 
 impl Error {
     /// `annotation` is the full key, prefix included.
     pub(crate) fn new(annotation: &str, problem: Problem) -> Self {
         Self { annotation: annotation.to_owned(), problem, hint: "" }
-    }
-
-    /// The same error with a hint about the value.
-    pub(crate) fn with_hint(self, hint: &'static str) -> Self {
-        Self { hint, ..self }
     }
 }
 

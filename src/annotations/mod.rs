@@ -230,17 +230,18 @@ struct Values<'a> {
 impl Values<'_> {
     fn read<T>(&mut self, key: AnnotationKey, read: impl FnOnce(&str) -> Result<T, Problem>) -> Option<T> {
         let text = *self.texts.get(&key)?;
-        read(text)
-            .map_err(|problem| self.errors.push(self.error(key, problem).with_hint(hint(key, text))))
-            .ok()
+        read(text).map_err(|problem| self.push_with(key, problem, hint(key, text))).ok()
     }
 
     fn push(&mut self, key: AnnotationKey, problem: Problem) {
-        self.errors.push(self.error(key, problem));
+        self.push_with(key, problem, "");
     }
 
-    fn error(&self, key: AnnotationKey, problem: Problem) -> Error {
-        Error::new(&format!("{}/{}.{}", self.prefix, self.name, key.as_str()), problem)
+    fn push_with(&mut self, key: AnnotationKey, problem: Problem, hint: &'static str) {
+        let annotation = format!("{}/{}.{}", self.prefix, self.name, key.as_str());
+        let mut error = Error::new(&annotation, problem);
+        error.hint = hint;
+        self.errors.push(error);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use minijinja::machinery::Span;
 
+use crate::template::Fields;
 use crate::text::{Excerpt, Position, Quoted, and_more, nearest, suggest};
 
 /// The maximum number of names that a message lists; it counts the rest.
@@ -34,14 +35,14 @@ impl TemplateError {
         Self { position: None, problem: Box::new(problem) }
     }
 
-    pub(crate) fn unknown_name<'a>(
-        at: Position,
-        name: &str,
-        known: impl Iterator<Item = &'a str> + Clone,
-    ) -> Self {
-        let listed = known.clone().take(LISTED_NAMES).map(str::to_owned).collect();
-        let nearest = nearest(name, known.clone().take(COMPARED_NAMES)).map(str::to_owned);
-        let more = known.skip(LISTED_NAMES).count();
+    pub(crate) fn unknown_field(at: Position, name: &str, fields: &Fields<'_>) -> Self {
+        Self::unknown_name(at, name, &fields.keys().copied().collect::<Vec<_>>())
+    }
+
+    pub(crate) fn unknown_name(at: Position, name: &str, known: &[&str]) -> Self {
+        let listed = known.iter().take(LISTED_NAMES).map(|name| (*name).to_owned()).collect();
+        let nearest = nearest(name, known.iter().copied().take(COMPARED_NAMES)).map(str::to_owned);
+        let more = known.len().saturating_sub(LISTED_NAMES);
         Self::at(at, Problem::UnknownName { name: Excerpt::of_name(name), known: listed, more, nearest })
     }
 }

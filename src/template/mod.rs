@@ -59,6 +59,7 @@ impl Template {
 
     /// Errors for the first required fields that are not in `known`, in the order of their positions.
     pub(crate) fn unknown_names(&self, known: &BTreeSet<&str>) -> Vec<TemplateError> {
+        let names: Vec<_> = known.iter().copied().collect();
         let mut errors = Vec::new();
         let mut last = None;
         while errors.len() < UNKNOWN_LIMIT
@@ -68,7 +69,7 @@ impl Template {
                 .filter(|(name, at)| Some(**at) > last && !known.contains(name.as_str()))
                 .min_by_key(|(_, at)| **at)
         {
-            errors.push(TemplateError::unknown_name(*at, name, known.iter().copied()));
+            errors.push(TemplateError::unknown_name(*at, name, &names));
             last = Some(*at);
         }
         errors
@@ -79,11 +80,10 @@ impl Template {
     /// # Errors
     /// For the first unknown field, value that cannot be written, or exceeded limit.
     pub fn render(&self, fields: &Fields<'_>) -> Result<SecretBytes, TemplateError> {
-        let mut known = BTreeSet::new();
-        for name in fields.keys() {
-            known.insert(*name);
+        let unknown = self.required.iter().filter(|(name, _)| !fields.contains_key(name.as_str()));
+        if let Some((name, at)) = unknown.min_by_key(|(_, at)| **at) {
+            return Err(TemplateError::unknown_field(*at, name, fields));
         }
-        self.unknown_names(&known).into_iter().next().map_or(Ok(()), Err)?;
         render::render(&self.statements, fields, self.placeholders)
     }
 

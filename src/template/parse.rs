@@ -189,11 +189,18 @@ fn syntax_error(text: &str, delimiters: &Delimiters, error: &minijinja::Error) -
 /// Whether an expression has a word that begins with `.` or `$`, which only the language of Helm's templates has:
 /// `{{ .Values.host }}`, `{{- if $x }}`, `{{ include "name" . }}`.
 fn has_helm_expression(text: &str) -> bool {
-    text.split("{{").skip(1).any(|rest| {
-        let expression = rest.split("}}").next().unwrap_or_default();
-        expression.split([' ', '\n', '(', '-', '|']).any(|word| {
-            word.strip_prefix(['.', '$']).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
-        })
+    let mut is_inside = false;
+    text.as_bytes().windows(3).any(|bytes| match bytes {
+        [b'{', b'{', next] => {
+            is_inside = true;
+            matches!(next, b'.' | b'$')
+        }
+        [b'}', b'}', _] => {
+            is_inside = false;
+            false
+        }
+        [b' ' | b'\n' | b'(' | b'-' | b'|', b'.' | b'$', next] => is_inside && !next.is_ascii_digit(),
+        _ => false,
     })
 }
 
