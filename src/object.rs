@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::secret::SecretBytes;
-use crate::text::Quoted;
+use crate::text::Excerpt;
 
 /// The kinds of objects that podcreds reads or writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,6 +153,7 @@ impl ObjectRef {
     /// Reads `[namespace/]name`; `default` is the namespace of a reference without one.
     pub fn parse(kind: Kind, text: &str, default: &Namespace) -> Result<Self, NameError> {
         match text.split_once('/') {
+            _ if text.contains([',', ' ', '\n']) => Err(NameError::new(NameKind::List, text)),
             // With a second slash it is unclear which part is wrong, so the message shows the whole reference.
             Some((_, name)) if name.contains('/') => Err(NameError::new(NameKind::Reference, text)),
             Some((namespace, name)) => Self::new(kind, Namespace::parse(namespace)?, name),
@@ -236,10 +237,10 @@ impl FromIterator<(String, SecretBytes)> for ObjectData {
 
 /// A name that Kubernetes would reject.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("invalid {kind} {}: {}", Quoted(text), kind.syntax())]
+#[error("invalid {kind} {excerpt}: {}", kind.syntax())]
 pub struct NameError {
     kind: NameKind,
-    text: String,
+    excerpt: Excerpt,
 }
 
 /// The kinds of names, each with its own syntax.
@@ -248,12 +249,14 @@ enum NameKind {
     Object,
     Namespace,
     Reference,
+    /// Several references where one belongs.
+    List,
     ClusterId,
 }
 
 impl NameError {
     fn new(kind: NameKind, text: &str) -> Self {
-        Self { kind, text: text.to_owned() }
+        Self { kind, excerpt: Excerpt::new(text) }
     }
 }
 
@@ -266,6 +269,9 @@ impl NameKind {
             }
             Self::Namespace => "use lower-case letters, digits and `-`, with a letter or digit at both ends",
             Self::Reference => "write name or namespace/name",
+            Self::List => {
+                "name one object; a credential has one of each kind, so add a second credential for the second object"
+            }
             Self::ClusterId => {
                 "use letters, digits, `-`, `_` and `.`, at most 63, with a letter or digit at both ends"
             }
@@ -279,6 +285,7 @@ impl fmt::Display for NameKind {
             Self::Object => "name",
             Self::Namespace => "namespace",
             Self::Reference => "reference",
+            Self::List => "list of objects",
             Self::ClusterId => "cluster id",
         })
     }

@@ -321,7 +321,7 @@ pub(crate) enum Error {
     Annotations(#[from] annotations::Errors),
     /// No annotation with the prefix.
     #[error(
-        "{from} has no annotation that begins with {prefix}/{}; in a Deployment, StatefulSet or Job, set annotations in spec.template.metadata.annotations",
+        "{from} has no annotation that begins with {prefix}/{}; in a Deployment, StatefulSet or Job, set annotations in spec.template.metadata.annotations, in a CronJob in spec.jobTemplate.spec.template.metadata.annotations",
         similar.as_ref().map(|similar| format!(", but one that begins with {similar}/")).unwrap_or_default()
     )]
     NoAnnotations {

@@ -33,6 +33,60 @@ impl fmt::Display for RedactedPrefix<'_> {
     }
 }
 
+/// How many characters of a typed text a message shows.
+const EXCERPT_CHARACTERS: usize = 4;
+
+/// The start of a text that a user typed where a name belongs, for a message. Such a text may be a password, or a URL with one,
+/// in the wrong place. So the excerpt ends at the first character that no name contains and after four characters, and it is
+/// all that an error keeps: errors about annotations have no other text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Excerpt(String);
+
+impl Excerpt {
+    pub(crate) fn new(text: &str) -> Self {
+        let end = text.bytes().take(EXCERPT_CHARACTERS).take_while(|b| is_name_byte(*b)).count();
+        // The bytes before the end are ASCII.
+        Self(format!("\"{}{}\"", &text[..end], if end < text.len() { "…" } else { "" }))
+    }
+
+    /// The whole text if it is a misspelling of a known word, which no password is.
+    pub(crate) fn of_word(text: &str, nearest: Option<&str>) -> Self {
+        let is_word = nearest.is_some() && text.len() <= COMPARED_CHARACTERS;
+        if is_word { Self(Quoted(text).to_string()) } else { Self::new(text) }
+    }
+
+    /// The whole text if it consists of the characters of a key or a field name.
+    pub(crate) fn of_name(text: &str) -> Self {
+        if text.bytes().all(is_name_byte) { Self(Quoted(text).to_string()) } else { Self::new(text) }
+    }
+}
+
+fn is_name_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/')
+}
+
+impl fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Text for a terminal, with line breaks and tabs: all other characters that are not printable are escaped, because a terminal
+/// acts on them.
+pub(crate) struct Printable<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_escaped = |c: char| !matches!(c, '\n' | '\t') && !is_shown(c);
+        let mut rest = self.0;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_escaped(*c)) {
+            write!(f, "{}{}", &rest[..at], c.escape_debug())?;
+            rest = &rest[at + c.len_utf8()..];
+        }
+        f.write_str(rest)
+    }
+}
+
 /// A position in a text, for messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
@@ -117,9 +171,13 @@ const EDITS: usize = 2;
 
 /// The candidate closest to `text`; `None` means that none is close enough to be suggested.
 pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    nearest_of(text, &mut candidates.into_iter())
+}
+
+/// Compiled once, not for each type of iterator.
+fn nearest_of<'a>(text: &str, candidates: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
     let text: String = text.chars().take(COMPARED_CHARACTERS).collect::<String>().to_ascii_lowercase();
     candidates
-        .into_iter()
         .filter(|candidate| candidate.len() <= COMPARED_CHARACTERS)
         .map(|candidate| (strsim::osa_distance(&text, candidate), candidate))
         .filter(|(edits, candidate)| *edits <= EDITS && *edits < candidate.len())
@@ -145,6 +203,34 @@ mod tests {
         assert_eq!(one_line("two\nlines\u{1b}", 100), "two lines ");
         assert_eq!(one_line("abcdef", 3), "abc");
         assert_eq!(one_line("\u{202e}a\u{2028}\u{200b}é\"'\\", 100), " a  é\"'\\");
+    }
+
+    #[test]
+    fn an_excerpt_is_the_start_of_a_name() {
+        for (text, shown) in [
+            ("", "\"\""),
+            ("db", "\"db\""),
+            ("a/_b", "\"a/_b\""),
+            ("Hunter2pw", "\"Hunt…\""),
+            ("p@ssword", "\"p…\""),
+            ("a=b", "\"a…\""),
+            ("äb", "\"…\""),
+            ("abcé", "\"abc…\""),
+            ("\u{1b}[2K", "\"…\""),
+        ] {
+            assert_eq!(Excerpt::new(text).to_string(), shown, "{text}");
+        }
+        assert_eq!(Excerpt::of_word("postgress", Some("postgres")).to_string(), "\"postgress\"");
+        assert_eq!(Excerpt::of_word("Hunter2pw", None).to_string(), "\"Hunt…\"");
+        assert_eq!(Excerpt::of_name("user-name.x").to_string(), "\"user-name.x\"");
+        assert_eq!(Excerpt::of_name("app:password").to_string(), "\"app…\"");
+    }
+
+    #[test]
+    fn control_characters_are_escaped_for_a_terminal() {
+        let text = "a\tb\n\u{1b}[2K\u{1b}]52;c;eA==\u{7}\r\u{9b}1A\u{202e}é\"\\";
+        let escaped = "a\tb\n\\u{1b}[2K\\u{1b}]52;c;eA==\\u{7}\\r\\u{9b}1A\\u{202e}é\"\\";
+        assert_eq!(Printable(text).to_string(), escaped);
     }
 
     #[test]

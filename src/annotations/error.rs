@@ -1,4 +1,5 @@
-//! Errors in annotations. A message repeats a value only where the value cannot be secret.
+//! Errors in annotations. A message shows an [`Excerpt`] of a value, never the value: users put URLs with passwords into the wrong
+//! annotation. The same holds for the errors of `credential` and `object` about these values.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use crate::credential::{
 };
 use crate::object::NameError;
 use crate::template::{DelimitersError, TemplateError};
-use crate::text::{Quoted, list, suggest};
+use crate::text::{Excerpt, RedactedPrefix, list, suggest};
 
 /// All errors in a pod's annotations; never empty.
 #[derive(Debug, thiserror::Error)]
@@ -30,12 +31,14 @@ impl fmt::Display for Errors {
 pub struct Error {
     annotation: String,
     problem: Problem,
+    /// What the value looks like, if it looks like something that belongs elsewhere.
+    pub(super) hint: &'static str,
 }
 
 impl Error {
     /// `annotation` is the full key, prefix included.
     pub(crate) fn new(annotation: &str, problem: Problem) -> Self {
-        Self { annotation: annotation.to_owned(), problem }
+        Self { annotation: annotation.to_owned(), problem, hint: "" }
     }
 }
 
@@ -43,10 +46,11 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
         if self.annotation.len() <= 320 && self.annotation.bytes().all(plain) {
-            write!(f, "{}: {}", self.annotation, self.problem)
+            f.write_str(&self.annotation)?;
         } else {
-            write!(f, "{}: {}", Quoted(&self.annotation), self.problem)
+            write!(f, "{}", RedactedPrefix(&self.annotation))?;
         }
+        write!(f, ": {}{}", self.problem, self.hint)
     }
 }
 
@@ -58,31 +62,29 @@ pub(crate) enum Problem {
     /// The part before the dot.
     #[error(
         "invalid credential name {}: use lower-case letters, digits, `-` and `_`, at most 40 characters, with a letter or digit at both ends",
-        Quoted(name)
+        RedactedPrefix(name)
     )]
     InvalidName { name: String },
     /// The part after the dot.
-    #[error("unknown annotation key {}{}", Quoted(key), suggest(*nearest))]
+    #[error("unknown annotation key {}{}", RedactedPrefix(key), suggest(*nearest))]
     UnknownKey { key: String, nearest: Option<&'static str> },
     #[error(
-        "unknown format {} (supported: {}){}",
-        Quoted(format),
+        "unknown format {format} (supported: {}){}",
         Format::ALL.map(|(name, _)| name).join(", "),
         suggest(*nearest)
     )]
-    UnknownFormat { format: String, nearest: Option<&'static str> },
+    UnknownFormat { format: Excerpt, nearest: Option<&'static str> },
     #[error(
-        "unknown variable format {} (supported: {}){}",
-        Quoted(format),
+        "unknown variable format {format} (supported: {}){}",
         EnvFileFormat::ALL.map(|file| file.format().name()).join(", "),
         suggest(*nearest)
     )]
-    UnknownVariableFormat { format: String, nearest: Option<&'static str> },
-    #[error("unknown cluster {}: not in the clusters file{}", Quoted(id), suggest(nearest.as_deref()))]
-    UnknownCluster { id: String, nearest: Option<String> },
+    UnknownVariableFormat { format: Excerpt, nearest: Option<&'static str> },
+    #[error("unknown cluster {id}: not in the clusters file{}", suggest(nearest.as_deref()))]
+    UnknownCluster { id: Excerpt, nearest: Option<String> },
     /// `.cluster` without any clusters.
-    #[error("unknown cluster {}: no clusters file given (--clusters)", Quoted(id))]
-    NoClusters { id: String },
+    #[error("unknown cluster {id}: no clusters file given (--clusters)")]
+    NoClusters { id: Excerpt },
     #[error(
         "no source: add .secret, .configmap or .service to credential {name} (.set alone is not a source)"
     )]
@@ -93,10 +95,9 @@ pub(crate) enum Problem {
     )]
     VaultRole { name: CredentialName },
     #[error(
-        "invalid environment variable name {}: use letters, digits and `_`, with commas between names",
-        Quoted(text)
+        "invalid environment variable name {name}: use letters, digits and `_`, with commas between names"
     )]
-    InvalidVariable { text: String },
+    InvalidVariable { name: Excerpt },
     #[error(transparent)]
     Uri(#[from] UriTemplateError),
     /// The name of an object or namespace.
@@ -135,8 +136,8 @@ pub(crate) enum Problem {
     Mode(#[from] ModeError),
     #[error("conflicts with credential {other}, which writes the same file {path} with a different mode")]
     ModeConflict { path: RelativePath, other: CredentialName },
-    #[error("must be \"true\" or \"false\", not {}", Quoted(text))]
-    InvalidBoolean { text: String },
+    #[error("must be \"true\" or \"false\", not {text}")]
+    InvalidBoolean { text: Excerpt },
     #[error("is longer than {limit} bytes")]
     TooLong { limit: usize },
     #[error("more than {limit} {what}")]

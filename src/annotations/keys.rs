@@ -11,7 +11,7 @@ use crate::credential::{
 use crate::object::Namespace;
 use crate::secret::{SecretBuffer, SecretBytes};
 use crate::template::{Delimiters, Template};
-use crate::text::nearest;
+use crate::text::{Excerpt, nearest};
 
 /// A key after the dot that this version supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +40,7 @@ pub(crate) enum AnnotationKey {
     Role,
 }
 
-const KEYS: [(&str, AnnotationKey); 17] = [
+pub(super) const KEYS: [(&str, AnnotationKey); 17] = [
     ("secret", AnnotationKey::Secret),
     ("configmap", AnnotationKey::Configmap),
     ("service", AnnotationKey::Service),
@@ -64,7 +64,7 @@ const KEYS: [(&str, AnnotationKey); 17] = [
 pub(crate) const INJECTOR_PREFIX: &str = "db-creds-injector.numberly.io";
 
 /// Keys of vault-db-injector. With its prefix they are supported in addition to [`KEYS`].
-const INJECTOR_KEYS: [(&str, AnnotationKey); 5] = [
+pub(super) const INJECTOR_KEYS: [(&str, AnnotationKey); 5] = [
     ("mode", AnnotationKey::Mode),
     ("env-key-dbuser", AnnotationKey::EnvKeyDbuser),
     ("env-key-dbpassword", AnnotationKey::EnvKeyDbpassword),
@@ -96,7 +96,8 @@ pub(crate) fn parse_format(text: &str) -> Result<Format, Problem> {
         return Ok(*format);
     }
     let known = Format::ALL.iter().map(|(spelling, _)| *spelling);
-    Err(Problem::UnknownFormat { format: text.to_owned(), nearest: nearest(text, known) })
+    let nearest = nearest(text, known);
+    Err(Problem::UnknownFormat { format: Excerpt::of_word(text, nearest), nearest })
 }
 
 /// Reads a value of `.variable-format`.
@@ -107,7 +108,7 @@ pub(crate) fn parse_variable_format(text: &str) -> Result<EnvFileFormat, Problem
         return Ok(file);
     }
     let nearest = nearest(text, known.map(|(spelling, _)| spelling));
-    Err(Problem::UnknownVariableFormat { format: text.to_owned(), nearest })
+    Err(Problem::UnknownVariableFormat { format: Excerpt::of_word(text, nearest), nearest })
 }
 
 /// The maximum number of entries of `.keys` and of `.set`.
@@ -120,6 +121,11 @@ pub(crate) enum ListError {
     Empty,
     #[error("has more than {ENTRY_LIMIT} entries")]
     TooLong,
+    /// An entry of `.keys`. The message does not show it, because a user may have written `field=value`.
+    #[error(
+        "entry {0} has an invalid key or field name: write key or field=key with letters, digits, `-`, `_` and `.`, at most 253, not beginning with `..`, and commas between entries; a value belongs in .set"
+    )]
+    InvalidName(usize),
     /// An entry of `.set` without `=`. The message does not show it, because it may be part of a value.
     #[error("entry {0} has no `=`: write field=value, and quote a value that contains a comma or a newline")]
     NoValue(usize),

@@ -15,7 +15,7 @@ pub(crate) use error::{Error, Errors, Problem};
 pub(crate) use keys::INJECTOR_PREFIX;
 pub(crate) use vault_db_injector::ignored_annotations;
 
-use crate::annotations::keys::AnnotationKey;
+use crate::annotations::keys::{AnnotationKey, ListError};
 use crate::credential::{
     ClientFileFormat, ConnectionStringFormat, Credential, CredentialName, DocumentFormat, Engine, EnvExport,
     EnvFileFormat, FieldName, FileMode, Format, InjectorEnv, KeyMapping, OnChange, Output, PathClaims,
@@ -23,7 +23,7 @@ use crate::credential::{
 };
 use crate::object::{ClusterId, ClusterRef, Kind, Namespace, ObjectRef};
 use crate::secret::SecretBytes;
-use crate::text::nearest;
+use crate::text::{Excerpt, nearest};
 
 /// The default annotation prefix, without the slash.
 pub const DEFAULT_PREFIX: &str = "podcreds.io";
@@ -62,12 +62,12 @@ impl ReferenceScope {
         if self.clusters.contains_key(&id) {
             return Ok(ClusterRef::Named(id));
         }
-        let id = text.to_owned();
         if self.clusters.is_empty() {
-            return Err(Problem::NoClusters { id });
+            return Err(Problem::NoClusters { id: Excerpt::new(text) });
         }
-        let nearest = nearest(text, self.clusters.keys().map(ClusterId::as_str)).map(str::to_owned);
-        Err(Problem::UnknownCluster { id, nearest })
+        let nearest = nearest(text, self.clusters.keys().map(ClusterId::as_str));
+        let id = Excerpt::of_word(text, nearest);
+        Err(Problem::UnknownCluster { id, nearest: nearest.map(str::to_owned) })
     }
 }
 
@@ -230,11 +230,32 @@ struct Values<'a> {
 impl Values<'_> {
     fn read<T>(&mut self, key: AnnotationKey, read: impl FnOnce(&str) -> Result<T, Problem>) -> Option<T> {
         let text = *self.texts.get(&key)?;
-        read(text).map_err(|problem| self.push(key, problem)).ok()
+        read(text).map_err(|problem| self.push_with(key, problem, hint(key, text))).ok()
     }
 
     fn push(&mut self, key: AnnotationKey, problem: Problem) {
-        self.errors.push(Error::new(&format!("{}/{}.{}", self.prefix, self.name, key.as_str()), problem));
+        self.push_with(key, problem, "");
+    }
+
+    fn push_with(&mut self, key: AnnotationKey, problem: Problem, hint: &'static str) {
+        let annotation = format!("{}/{}.{}", self.prefix, self.name, key.as_str());
+        let mut error = Error::new(&annotation, problem);
+        error.hint = hint;
+        self.errors.push(error);
+    }
+}
+
+/// The end of a message about a value that looks like something that belongs elsewhere.
+fn hint(key: AnnotationKey, text: &str) -> &'static str {
+    match key {
+        // Texts of their own, whose parsers report what is wrong.
+        AnnotationKey::Template | AnnotationKey::Set | AnnotationKey::Delimiters => "",
+        _ if text.contains("{{") => "; `{{` looks like a Helm expression: render the chart with Helm first",
+        AnnotationKey::OnChange => "",
+        _ if text.contains("://") => {
+            "; this looks like a URL: store it in a Secret, and name the Secret in .secret"
+        }
+        _ => "",
     }
 }
 
@@ -284,12 +305,13 @@ fn read_env_export(values: &mut Values<'_>, format: Format) -> Option<EnvExport>
 
 fn read_keys(text: &str) -> Result<KeyMapping, Problem> {
     let mut listed: Vec<(FieldName, FieldName)> = Vec::new();
-    for (field, key) in keys::mappings(text)? {
-        let field = FieldName::parse(field)?;
+    for (index, (field, key)) in keys::mappings(text)?.into_iter().enumerate() {
+        let invalid = |_| ListError::InvalidName(index + 1);
+        let field = FieldName::parse(field).map_err(invalid)?;
         if listed.iter().any(|(other, _)| *other == field) {
             return Err(Problem::DuplicateField { field });
         }
-        listed.push((field, FieldName::parse(key)?));
+        listed.push((field, FieldName::parse(key).map_err(invalid)?));
     }
     Ok(KeyMapping::Listed(listed))
 }
@@ -315,7 +337,7 @@ fn read_bool(text: &str) -> Result<bool, Problem> {
     match text.trim() {
         "true" => Ok(true),
         "false" => Ok(false),
-        other => Err(Problem::InvalidBoolean { text: other.to_owned() }),
+        other => Err(Problem::InvalidBoolean { text: Excerpt::new(other) }),
     }
 }
 

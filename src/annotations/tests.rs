@@ -1,3 +1,5 @@
+mod secrecy;
+
 use super::*;
 use crate::credential::TemplateSource;
 use crate::object::{ClusterId, Namespace};
@@ -89,7 +91,7 @@ fn all_errors_are_reported_at_once_with_their_annotations() {
     for part in [
         "5 invalid annotations:",
         "podcreds.io/a.secert: unknown annotation key \"secert\"; did you mean \"secret\"?",
-        "podcreds.io/b.secret: invalid name \"Bad_Name\"",
+        "podcreds.io/b.secret: invalid name \"Bad_…\"",
         "podcreds.io/c: no source: add .secret, .configmap or .service to credential c (.set",
         "podcreds.io/secret: missing credential name: write podcreds.io/<name>.secret",
         "podcreds.io/DB.secret: invalid credential name \"DB\"",
@@ -163,6 +165,14 @@ fn invalid_values_are_rejected() {
         ("on-change", "touch db", "touches db, which credential db writes"),
         ("optional", "yes", "must be \"true\" or \"false\", not \"yes\""),
         ("configmap", "a/b/c", "write name or namespace/name"),
+        ("configmap", "db, redis", "invalid list of objects \"db…\": name one object"),
+        ("keys", "a,b=c/d", "entry 2 has an invalid key"),
+        ("keys", "password=p@ss", "a value belongs in .set"),
+        ("engine", "postgress", "did you mean \"postgres\"?"),
+        ("configmap", "{{ .Values.db }}", "`{{` looks like a Helm expression"),
+        ("path", "{{ .Values.x }}/..", "`{{` looks like a Helm expression"),
+        ("configmap", "postgresql://app@db/orders", "this looks like a URL: store it in a Secret"),
+        ("on-change", "POST http://localhost:99999/x", "the port is not a number from 1 to 65535"),
         ("service", "a/b/c", "write name or namespace/name"),
         ("service", "db:", "invalid port after the colon"),
     ] {
@@ -231,7 +241,7 @@ fn template_errors_are_reported_with_all_other_errors() {
         (&[("delimiters", "[[ ]]")], &["db.delimiters: missing template"]),
         (
             &[("template", "{{ a }"), ("delimiters", "[[")],
-            &["db.delimiters: \"[[\" is not an opening and a closing"],
+            &["db.delimiters: is not an opening and a closing"],
         ),
         (&[("template-from", "a")], &["db.template-from: invalid reference \"a\" to a key of a ConfigMap"]),
         (&[("template", "")], &["db.template: empty template"]),

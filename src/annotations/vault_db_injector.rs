@@ -8,6 +8,7 @@ use crate::annotations::Values;
 use crate::annotations::error::Problem;
 use crate::annotations::keys::{AnnotationKey, INJECTOR_PREFIX};
 use crate::credential::{CredentialName, FieldName, InjectorEnv, UriTemplate, is_env_name};
+use crate::text::Excerpt;
 
 /// vault-db-injector's annotations of the whole pod. They concern Vault, so podcreds ignores them.
 const POD_ANNOTATIONS: [&str; 4] = ["cluster", "mode", "role", "uuid"];
@@ -97,7 +98,7 @@ pub(crate) fn variable_names(text: &str) -> Result<Vec<FieldName>, Problem> {
     let mut names = Vec::new();
     for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         if !is_env_name(name) {
-            return Err(Problem::InvalidVariable { text: name.to_owned() });
+            return Err(Problem::InvalidVariable { name: Excerpt::new(name) });
         }
         let name = FieldName::parse(name)?;
         if names.contains(&name) {
@@ -106,7 +107,7 @@ pub(crate) fn variable_names(text: &str) -> Result<Vec<FieldName>, Problem> {
         names.push(name);
     }
     match names.len() {
-        0 => Err(Problem::InvalidVariable { text: text.to_owned() }),
+        0 => Err(Problem::InvalidVariable { name: Excerpt::new(text) }),
         1..=LIMIT => Ok(names),
         _ => Err(Problem::TooMany { what: "variables", limit: LIMIT }),
     }

@@ -11,6 +11,7 @@ use crate::kube::{self, Class};
 use crate::object::ObjectRef;
 use crate::sync;
 use crate::telemetry::probe;
+use crate::text::Printable;
 use crate::volume;
 
 /// The size in bytes above which the kubelet truncates a termination message.
@@ -142,8 +143,10 @@ fn for_class(class: Class) -> u8 {
     }
 }
 
-/// Writes the termination message. Outside a pod the file does not exist, and is not created.
+/// Writes the termination message, which `kubectl describe pod` prints on a terminal. Outside a pod the file does not exist, and
+/// is not created.
 pub(crate) fn write_termination_log(path: &Path, message: &str) {
+    let message = Printable(message).to_string();
     let mut end = message.len().min(TERMINATION_MESSAGE_LIMIT);
     while !message.is_char_boundary(end) {
         end -= 1;
@@ -220,6 +223,13 @@ mod tests {
         std::fs::write(&path, "an older and longer message").unwrap();
         write_termination_log(&path, "test");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "test");
+    }
+
+    #[test]
+    fn the_termination_message_has_no_control_characters() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        write_termination_log(file.path(), "a\u{1b}[2K\nb");
+        assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "a\\u{1b}[2K\nb");
     }
 
     #[test]

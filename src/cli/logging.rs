@@ -1,5 +1,7 @@
 //! Log records on the standard error, as text or as JSON lines.
 //!
+//! Messages are escaped for a terminal here, because some contain paths and keys that other users chose.
+//!
 //! Only podcreds' own records are written, whatever RUST_LOG selects: a record of an HTTP library may contain a header or a body.
 
 use std::io::Write;
@@ -12,7 +14,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 use serde_json::Map;
 
 use crate::cli::args::LogFormat;
-use crate::text::formattable;
+use crate::text::{Printable, formattable};
 
 /// The fields of a JSON line beside time, level and message, in their order on the line. They name credentials, objects and
 /// versions of the volume, never a value.
@@ -30,7 +32,7 @@ pub(crate) fn start(level: Option<LevelFilter>, format: LogFormat, rust_log: Opt
     match format {
         LogFormat::Text => builder.format(|out, record| {
             let time = format_rfc3339_millis(formattable(SystemTime::now()));
-            writeln!(out, "{time} {:<5} {}", record.level(), record.args())
+            writeln!(out, "{time} {:<5} {}", record.level(), Printable(&record.args().to_string()))
         }),
         LogFormat::Json => builder.format(|out, record| writeln!(out, "{}", json_line(record))),
     };
@@ -47,7 +49,7 @@ fn json_line(record: &Record<'_>) -> serde_json::Value {
     let mut fields = Fields(Map::new());
     fields.insert("time", format_rfc3339_millis(formattable(SystemTime::now())).to_string());
     fields.insert("level", record.level().as_str().to_ascii_lowercase());
-    fields.insert("message", record.args().to_string());
+    fields.insert("message", Printable(&record.args().to_string()).to_string());
     // Fails only if a visitor does.
     let _ = record.key_values().visit(&mut fields);
     fields.0.into()

@@ -28,6 +28,7 @@ use crate::cli::exit::Error;
 use crate::commands::{self, exec};
 use crate::kube::log_object;
 use crate::sidecar::Exit;
+use crate::text::Printable;
 
 /// The exit code of a bug in podcreds.
 pub const EXIT_BUG: u8 = exit::BUG;
@@ -51,7 +52,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             let message = exit::message(&error);
             if is_probe {
                 // Without the timestamp of a log line, so that the kubelet's Events of repeated failures are the same text.
-                let _ = writeln!(io::stderr(), "{message}");
+                let _ = writeln!(io::stderr(), "{}", Printable(&message));
             } else {
                 match error.object() {
                     Some(object) => log_object!(Level::Error, object, "{message}"),
@@ -148,11 +149,13 @@ fn exit_on_signals(code: fn(i32) -> i32) -> Result<(), Error> {
 
 /// Prints what clap returns instead of arguments: a usage error, or the requested help or version.
 fn report_usage(error: &clap::Error, args: &[OsString], termination_log: &Path) -> u8 {
-    let _ = error.print();
     if !error.use_stderr() {
+        let _ = error.print();
         return 0;
     }
     let mut message = error.to_string();
+    // The message repeats arguments and variables, which clap would print as they are.
+    let _ = write!(io::stderr(), "{}", Printable(&message));
     let mut note = |note: &str| {
         let _ = writeln!(io::stderr(), "{note}");
         message = format!("{}\n{note}", message.trim_end());

@@ -1,5 +1,6 @@
 //! Turns parsed flags into the validated settings of each command.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use crate::annotations::ReferenceScope;
@@ -63,7 +64,8 @@ pub(crate) fn for_render(mut args: RenderArgs) -> Result<(render::Command, Clust
         timeout: settings.timeout,
     });
     let settings = Settings { gives_up: kube::Error::is_actionable, ..settings };
-    Ok((render::Command { settings, workload, reveal: args.reveal }, access.clusters))
+    let escape = !args.reveal || std::io::stdout().is_terminal();
+    Ok((render::Command { settings, workload, reveal: args.reveal, escape }, access.clusters))
 }
 
 pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Error> {

@@ -7,6 +7,7 @@ use crate::inspect::{self, Query};
 use crate::kube::config::registry::Clusters;
 use crate::render::render_redacted;
 use crate::sync::{self, AnnotationSource, FetchedSources, Settings};
+use crate::text::Printable;
 
 /// Replaces every hidden value. One length for all, so that it does not reveal theirs.
 const HIDDEN: &str = "********";
@@ -19,6 +20,8 @@ pub(crate) struct Command {
     pub(crate) workload: Option<Query>,
     /// Whether to show the values.
     pub(crate) reveal: bool,
+    /// Whether to escape control characters, which another user's template or Secret may contain and a terminal would act on.
+    pub(crate) escape: bool,
 }
 
 /// Prints each file below a line with its path and mode.
@@ -26,7 +29,7 @@ pub(crate) struct Command {
 /// # Errors
 /// Those of `init` except for the volume's, and if the workload cannot be read.
 pub(crate) fn run(command: Command, clusters: &Clusters, out: &mut dyn Write) -> Result<(), Error> {
-    let Command { mut settings, workload, reveal } = command;
+    let Command { mut settings, workload, reveal, escape } = command;
     if let Some(query) = &workload {
         let annotations = inspect::template_annotations(clusters, query)?;
         let workload = format!("{} {}/{}", query.target.kind, query.scope.namespace, query.target.name());
@@ -38,7 +41,7 @@ pub(crate) fn run(command: Command, clusters: &Clusters, out: &mut dyn Write) ->
     if !reveal {
         rendered = render_redacted(&credentials, &sources, HIDDEN).map_err(sync::Error::from)?;
     }
-    match print(&rendered.bundle, out) {
+    match print(&rendered.bundle, escape, out) {
         // The reader, such as head, has closed the pipe.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result.map_err(sync::Error::Output)?),
@@ -55,7 +58,7 @@ pub(crate) enum Error {
     Workload(#[from] inspect::Error),
 }
 
-fn print(bundle: &Bundle, out: &mut dyn Write) -> io::Result<()> {
+fn print(bundle: &Bundle, escape: bool, out: &mut dyn Write) -> io::Result<()> {
     for (path, BundleFile { content, mode }) in bundle {
         let mode = mode.map_or_else(
             || format!("{} if the pod sets fsGroup, otherwise {}", FileMode::GROUP, FileMode::WORLD),
@@ -63,10 +66,36 @@ fn print(bundle: &Bundle, out: &mut dyn Write) -> io::Result<()> {
         );
         writeln!(out, "# {path} (mode {mode})")?;
         match content.expose_text() {
-            Some(text) if text.ends_with('\n') => writeln!(out, "{text}")?,
-            Some(text) => writeln!(out, "{text}\n")?,
+            Some(text) => {
+                match escape {
+                    true => write!(out, "{}", Printable(text))?,
+                    false => out.write_all(text.as_bytes())?,
+                }
+                out.write_all(if text.ends_with('\n') { b"\n" } else { b"\n\n" })?;
+            }
             None => writeln!(out, "({} bytes of binary data)\n", content.expose().len())?,
         }
     }
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::RelativePath;
+
+    #[test]
+    fn control_characters_of_a_file_are_escaped_unless_exact_bytes_are_wanted() {
+        let content = "a\tb\u{1b}[2K\u{1b}[1A\r# other.env (mode 0444)\u{1b}]52;c;eA==\u{7}";
+        let file = BundleFile { content: content.into(), mode: Some(FileMode::OWNER) };
+        let bundle = Bundle::from([(RelativePath::parse("db.txt").unwrap(), file)]);
+        let printed = |escape| {
+            let mut out = Vec::new();
+            print(&bundle, escape, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(printed(false), format!("# db.txt (mode 0600)\n{content}\n\n"));
+        let escaped = "a\tb\\u{1b}[2K\\u{1b}[1A\\r# other.env (mode 0444)\\u{1b}]52;c;eA==\\u{7}";
+        assert_eq!(printed(true), format!("# db.txt (mode 0600)\n{escaped}\n\n"));
+    }
 }

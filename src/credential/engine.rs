@@ -1,6 +1,6 @@
 //! Database engines, which decide the form of URIs and JDBC URLs.
 
-use crate::text::RedactedPrefix;
+use crate::text::{Excerpt, nearest, suggest};
 
 /// A database engine, as far as the forms of its addresses differ. TLS is part of the scheme of Redis and AMQP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,10 @@ impl Engine {
     /// Parses a name, ignoring case.
     pub(crate) fn parse(text: &str) -> Result<Self, EngineError> {
         let known = Self::ALL.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
-        known.map(|(_, engine)| engine).ok_or_else(|| EngineError(text.to_owned()))
+        known.map(|(_, engine)| engine).ok_or_else(|| {
+            let nearest = nearest(text, Self::ALL.iter().map(|(name, _)| *name));
+            EngineError { excerpt: Excerpt::of_word(text, nearest), nearest }
+        })
     }
 
     /// The canonical name, which is also the URI scheme.
@@ -93,10 +96,13 @@ impl Engine {
 /// An unknown engine.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
-    "unknown engine {}; supported: postgresql, mysql, mariadb, mongodb, mongodb+srv, redis, rediss, amqp, amqps, sqlserver, clickhouse, cassandra, oracle",
-    RedactedPrefix(.0)
+    "unknown engine {excerpt} (supported: postgresql, mysql, mariadb, mongodb, mongodb+srv, redis, rediss, amqp, amqps, sqlserver, clickhouse, cassandra, oracle){}",
+    suggest(*nearest)
 )]
-pub(crate) struct EngineError(String);
+pub(crate) struct EngineError {
+    excerpt: Excerpt,
+    nearest: Option<&'static str>,
+}
 
 #[cfg(test)]
 mod tests {
@@ -111,5 +117,8 @@ mod tests {
         assert_eq!(Engine::parse("Postgres").unwrap().name(), "postgresql");
         let message = Engine::parse("db2").unwrap_err().to_string();
         assert!(Engine::ALL.iter().all(|(_, engine)| message.contains(engine.name())), "{message}");
+        let message = Engine::parse("postgress").unwrap_err().to_string();
+        assert!(message.starts_with("unknown engine \"postgress\" "), "{message}");
+        assert!(message.ends_with("; did you mean \"postgres\"?"), "{message}");
     }
 }

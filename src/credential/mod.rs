@@ -22,7 +22,7 @@ pub use path::{BundleFile, RelativePath};
 use crate::object::{ClusterRef, Kind, NameError, Namespace, ObjectRef, is_label};
 use crate::secret::SecretBytes;
 use crate::template::{Delimiters, Template};
-use crate::text::RedactedPrefix;
+use crate::text::Excerpt;
 
 /// A named group of annotations: the sources of its fields and its one output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl ServicePort {
     pub(crate) fn parse(text: &str, default: &Namespace) -> Result<Self, ServicePortError> {
         let (object, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
         if port.is_some_and(|port| !is_label(port)) {
-            return Err(ServicePortError::Port(text.to_owned()));
+            return Err(ServicePortError::Port(Excerpt::new(text)));
         }
         let object = ObjectRef::parse(Kind::Service, object, default)?;
         Ok(Self { object, port: port.map(str::to_owned) })
@@ -143,10 +143,9 @@ impl ServicePort {
 pub(crate) enum ServicePortError {
     /// The text after the colon is not a port. It may be the rest of a URI, so the message does not show it.
     #[error(
-        "invalid port after the colon of {}: write name:port or namespace/name:port, with the port's name (at most 63 lower-case letters, digits and `-`) or its number",
-        RedactedPrefix(.0)
+        "invalid port after the colon of {_0}: write name:port or namespace/name:port, with the port's name (at most 63 lower-case letters, digits and `-`) or its number"
     )]
-    Port(String),
+    Port(Excerpt),
     #[error(transparent)]
     Object(#[from] NameError),
 }
@@ -165,9 +164,9 @@ pub(crate) fn parse_template_key(
     text: &str,
     default: &Namespace,
 ) -> Result<(ObjectRef, FieldName), TemplateKeyError> {
-    let (object, key) = text.rsplit_once('/').ok_or_else(|| TemplateKeyError::Form(text.to_owned()))?;
+    let (object, key) = text.rsplit_once('/').ok_or_else(|| TemplateKeyError::Form(Excerpt::new(text)))?;
     if object.matches('/').count() > 1 {
-        return Err(TemplateKeyError::Form(text.to_owned()));
+        return Err(TemplateKeyError::Form(Excerpt::new(text)));
     }
     Ok((ObjectRef::parse(Kind::ConfigMap, object, default)?, FieldName::parse(key)?))
 }
@@ -176,8 +175,8 @@ pub(crate) fn parse_template_key(
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum TemplateKeyError {
     /// Not two or three parts.
-    #[error("invalid reference {} to a key of a ConfigMap: write configmap/key or namespace/configmap/key", RedactedPrefix(.0))]
-    Form(String),
+    #[error("invalid reference {_0} to a key of a ConfigMap: write configmap/key or namespace/configmap/key")]
+    Form(Excerpt),
     #[error(transparent)]
     Object(#[from] NameError),
     #[error(transparent)]
@@ -205,15 +204,15 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_service_is_rejected_and_only_its_prefix_is_shown() {
+    fn an_invalid_service_is_rejected_and_only_its_start_is_shown() {
         for (text, part) in [
             ("", "invalid name"),
             ("DB", "invalid name \"DB\""),
             ("a/b/c:pg", "write name or namespace/name"),
-            ("db:", "invalid port after the colon of \"db\" …: write name:port"),
-            ("db:Postgres", "invalid port after the colon of \"db\" …"),
-            ("db:a:b", "invalid port after the colon of \"db\" …"),
-            ("postgresql://app:test-password@db", "invalid port after the colon of \"postgresql\" …"),
+            ("db:", "invalid port after the colon of \"db…\": write name:port"),
+            ("db:Postgres", "invalid port after the colon of \"db…\""),
+            ("db:a:b", "invalid port after the colon of \"db…\""),
+            ("postgresql://app:test-password@db", "invalid port after the colon of \"post…\""),
         ] {
             let message = parse(text).unwrap_err();
             assert!(message.contains(part) && !message.contains("test-password"), "{text}: {message}");

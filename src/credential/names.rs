@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::text::RedactedPrefix;
+use crate::text::Excerpt;
 
 /// The longest name of a credential, in characters.
 const NAME_LIMIT: usize = 40;
@@ -46,7 +46,7 @@ impl FieldName {
             && text.bytes().all(inner)
             && text != "."
             && !text.starts_with("..");
-        if valid { Ok(Self(text.to_owned())) } else { Err(FieldNameError(text.to_owned())) }
+        if valid { Ok(Self(text.to_owned())) } else { Err(FieldNameError(Excerpt::new(text))) }
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -62,11 +62,8 @@ impl fmt::Display for FieldName {
 
 /// A text that cannot be the key of a Secret or ConfigMap.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "invalid key {}: use at most 253 letters, digits, `-`, `_` and `.`, not beginning with `..`; separate keys by commas or new lines",
-    RedactedPrefix(.0)
-)]
-pub(crate) struct FieldNameError(String);
+#[error("invalid key {_0}: use at most 253 letters, digits, `-`, `_` and `.`, not beginning with `..`")]
+pub(crate) struct FieldNameError(Excerpt);
 
 /// Variables that some shell computes or acts on, and those that decide where programs are found. When such a variable is
 /// assigned, a shell may evaluate the value as arithmetic (and run commands in it), reject it and skip the rest of the file,

@@ -1,9 +1,10 @@
 //! The action after a rotation, parsed from `.on-change`.
 
+use core::net::Ipv6Addr;
 use std::fmt;
 
 use crate::credential::path::{PathError, RelativePath};
-use crate::text::Quoted;
+use crate::text::{Excerpt, Quoted};
 
 /// The longest URL, in bytes.
 const URL_LIMIT: usize = 2048;
@@ -66,10 +67,10 @@ impl OnChange {
             ["GET", url] => Ok(Self::Get(check_url(url)?)),
             ["signal", signal, process] => {
                 let signal =
-                    SignalName::parse(signal).ok_or_else(|| OnChangeError::Signal((*signal).to_owned()))?;
+                    SignalName::parse(signal).ok_or_else(|| OnChangeError::Signal(Excerpt::new(signal)))?;
                 let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'+');
                 if process.len() > PROCESS_LIMIT || !process.bytes().all(inner) {
-                    return Err(OnChangeError::Process((*process).to_owned()));
+                    return Err(OnChangeError::Process(Excerpt::new(process)));
                 }
                 Ok(Self::Signal { signal, process: (*process).to_owned() })
             }
@@ -77,24 +78,56 @@ impl OnChange {
                 let path = RelativePath::parse(path)?;
                 if path.parts().count() == 1 { Ok(Self::Touch(path)) } else { Err(OnChangeError::Deep) }
             }
-            _ => Err(OnChangeError::Form(text.to_owned())),
+            _ => Err(OnChangeError::Form(Excerpt::new(text))),
         }
     }
 }
 
+/// Checks a URL as far as that is possible without sending a request. http::Uri does not replace these checks: it accepts an empty
+/// port and a port above 65535, the HTTP client would then connect to port 80, and its errors do not tell what is wrong.
+/// Source: RFC 3986, for the characters.
 fn check_url(url: &str) -> Result<String, OnChangeError> {
-    let host = url.strip_prefix("http://").and_then(|rest| rest.split(['/', '?', '#']).next());
-    let valid = url.len() <= URL_LIMIT
-        && url.bytes().all(|b| b.is_ascii_graphic())
-        && host.is_some_and(|host| !host.is_empty() && !host.contains('@'));
-    if valid { Ok(url.to_owned()) } else { Err(OnChangeError::Url(url.to_owned())) }
+    let error = |problem| Err(OnChangeError::Url(problem));
+    let Some(rest) = url.strip_prefix("http://") else { return error("it does not begin with http://") };
+    if url.len() > URL_LIMIT {
+        return error("it is longer than 2048 bytes");
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.contains('@') {
+        return error("user info before the host is not supported");
+    }
+    let (host, port) = match authority.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(None) => return error("`]` is missing after the IPv6 address"),
+        Some(Some((address, _))) if address.parse::<Ipv6Addr>().is_err() => {
+            return error("the text in brackets is not an IPv6 address");
+        }
+        Some(Some((address, port))) => (address, port),
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    let is_host = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
+    if host.is_empty() || !host.bytes().all(is_host) {
+        return error("the host is not a name or an IP address; write an IPv6 address in brackets");
+    }
+    let number = port.strip_prefix(':').filter(|number| number.bytes().all(|b| b.is_ascii_digit()));
+    if !port.is_empty() && !number.is_some_and(|number| number.parse::<u16>().is_ok_and(|port| port != 0)) {
+        return error("the port is not a number from 1 to 65535");
+    }
+    if !url.bytes().all(|b| b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b)) {
+        return error("it contains a character that a URL must encode with %");
+    }
+    Ok(url.to_owned())
+}
+
+/// A URL without its query and fragment, which may contain a token.
+fn without_query(url: &str) -> Quoted<'_> {
+    Quoted(url.split(['?', '#']).next().unwrap_or_default())
 }
 
 impl fmt::Display for OnChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Post(url) => write!(f, "POST {}", Quoted(url)),
-            Self::Get(url) => write!(f, "GET {}", Quoted(url)),
+            Self::Post(url) => write!(f, "POST {}", without_query(url)),
+            Self::Get(url) => write!(f, "GET {}", without_query(url)),
             Self::Signal { signal, process } => write!(f, "signal {} to {process}", signal.name()),
             Self::Touch(path) => write!(f, "touch {path}"),
         }
@@ -105,15 +138,14 @@ impl fmt::Display for OnChange {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum OnChangeError {
     /// Not one of the four forms.
-    #[error("{} is not one of: POST URL, GET URL, signal SIGNAL PROCESS, touch NAME", Quoted(.0))]
-    Form(String),
-    /// Not an `http` URL, or too long, or with user info.
-    #[error("invalid URL {}: use http://host/path without user info, of at most {URL_LIMIT} bytes", Quoted(.0))]
-    Url(String),
-    #[error("unsupported signal {}; supported: HUP, INT, QUIT, TERM, USR1, USR2, WINCH", Quoted(.0))]
-    Signal(String),
-    #[error("invalid process name {}: use at most 64 letters, digits, `-`, `_`, `.` and `+`", Quoted(.0))]
-    Process(String),
+    #[error("{_0} is not one of: POST URL, GET URL, signal SIGNAL PROCESS, touch NAME")]
+    Form(Excerpt),
+    #[error("invalid URL: {_0}; use http://host:port/path")]
+    Url(&'static str),
+    #[error("unsupported signal {_0}; supported: HUP, INT, QUIT, TERM, USR1, USR2, WINCH")]
+    Signal(Excerpt),
+    #[error("invalid process name {_0}: use at most 64 letters, digits, `-`, `_`, `.` and `+`")]
+    Process(Excerpt),
     #[error(transparent)]
     Path(#[from] PathError),
     /// A path in a directory.
@@ -124,6 +156,55 @@ pub(crate) enum OnChangeError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_that_no_request_can_be_sent_to_is_rejected_with_the_reason() {
+        const PORT: &str = "the port is not a number from 1 to 65535";
+        const HOST: &str = "the host is not a name or an IP address";
+        for (url, problem) in [
+            ("http://127.0.0.1:99999/x", PORT),
+            ("http://localhost:65536", PORT),
+            ("http://localhost:/x", PORT),
+            ("http://localhost:0/", PORT),
+            ("http://localhost:+80/", PORT),
+            ("http://[::1]:/", PORT),
+            ("http://[::1]8080/", PORT),
+            ("http://h:1:2/", PORT),
+            ("http://::1/", HOST),
+            ("http://[::1/x", "`]` is missing"),
+            ("http://[::x]/", "is not an IPv6 address"),
+            ("http://a\\b/", HOST),
+            ("http://%zz/", HOST),
+            ("http://é/", HOST),
+            ("http:///x", HOST),
+            ("http://", HOST),
+            ("http://app:pw@h/", "user info before the host"),
+            ("https://a/", "it does not begin with http://"),
+            ("localhost:8080", "it does not begin with http://"),
+            ("http://a/<x>", "a character that a URL must encode"),
+            ("http://a/é", "a character that a URL must encode"),
+        ] {
+            let message = OnChange::parse(&format!("POST {url}")).expect_err(url).to_string();
+            assert!(message.starts_with("invalid URL: ") && message.contains(problem), "{url}: {message}");
+        }
+        let long = format!("GET http://a/{}", "x".repeat(URL_LIMIT));
+        assert!(OnChange::parse(&long).unwrap_err().to_string().contains("longer than 2048 bytes"));
+        for url in
+            ["http://a", "http://a_b.svc:65535?x=1", "http://[fe80::1]:1/x#y", "http://10.0.0.1:080/%41"]
+        {
+            assert!(OnChange::parse(&format!("GET {url}")).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_query() {
+        for (text, shown) in [
+            ("POST http://localhost:8080/reload?token=test-token", "POST \"http://localhost:8080/reload\""),
+            ("GET http://localhost#test-token", "GET \"http://localhost\""),
+        ] {
+            assert_eq!(OnChange::parse(text).unwrap().to_string(), shown);
+        }
+    }
 
     #[test]
     fn the_four_forms_are_read() {

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::credential::TemplateSource;
 use crate::credential::engine::Engine;
 use crate::credential::names::{CredentialName, FieldName};
-use crate::text::Quoted;
+use crate::text::Excerpt;
 
 /// The output of a credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -251,9 +251,9 @@ impl FileMode {
             .then(|| u32::from_str_radix(digits, 8).ok())
             .flatten()
             .filter(|bits| *bits <= 0o777)
-            .ok_or_else(|| ModeError::NotOctal(text.to_owned()))?;
+            .ok_or_else(|| ModeError::NotOctal(Excerpt::new(text)))?;
         // podcreds reads its own files to find out whether they are current.
-        if bits & 0o400 == 0 { Err(ModeError::Unreadable(text.to_owned())) } else { Ok(Self(bits)) }
+        if bits & 0o400 == 0 { Err(ModeError::Unreadable(bits)) } else { Ok(Self(bits)) }
     }
 
     pub(crate) fn bits(self) -> u32 {
@@ -276,10 +276,10 @@ impl fmt::Display for FileMode {
 /// An invalid file mode.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum ModeError {
-    #[error("invalid file mode {}: use octal digits from 0400 to 0777, for example \"0440\"", Quoted(.0))]
-    NotOctal(String),
-    #[error("file mode {} does not let the owner read the file: add 0400", Quoted(.0))]
-    Unreadable(String),
+    #[error("invalid file mode {_0}: use octal digits from 0400 to 0777, for example \"0440\"")]
+    NotOctal(Excerpt),
+    #[error("file mode {_0:04o} does not let the owner read the file: add 0400")]
+    Unreadable(u32),
 }
 
 /// The content of an `env` file that follows the annotations of vault-db-injector: environment variables as that tool sets them.
@@ -313,7 +313,7 @@ pub(crate) struct UriTemplate {
 impl UriTemplate {
     /// Parses `scheme://[user[:password]@]host…`. Placeholders are allowed for user and password only.
     pub(crate) fn parse(text: &str) -> Result<Self, UriTemplateError> {
-        let error = || UriTemplateError(without_user_info(text));
+        let error = || UriTemplateError(Excerpt::new(text));
         let (scheme, rest) = text.split_once("://").ok_or_else(error)?;
         let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
         let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.bytes().all(inner);
@@ -339,18 +339,10 @@ impl UriTemplate {
     }
 }
 
-/// The part after the user info, which may contain a real password and must not be shown.
-fn without_user_info(text: &str) -> String {
-    text.rsplit('@').next().unwrap_or_default().to_owned()
-}
-
 /// A text that is not a URI without user name and password.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "invalid URI {}: write scheme://@host:port/database, without user and password",
-    Quoted(.0)
-)]
-pub(crate) struct UriTemplateError(String);
+#[error("invalid URI {_0}: write scheme://@host:port/database, without user and password")]
+pub(crate) struct UriTemplateError(Excerpt);
 
 #[cfg(test)]
 mod tests {

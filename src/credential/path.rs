@@ -6,7 +6,7 @@ use std::fmt;
 use crate::credential::names::{CredentialName, FieldName};
 use crate::credential::output::{FileMode, Format};
 use crate::secret::SecretBytes;
-use crate::text::{Quoted, is_shown};
+use crate::text::{Excerpt, RedactedPrefix, is_shown};
 
 /// The longest path, in bytes.
 const PATH_LIMIT: usize = 512;
@@ -23,7 +23,7 @@ pub struct RelativePath(String);
 impl RelativePath {
     /// Parses a path.
     pub fn parse(text: &str) -> Result<Self, PathError> {
-        let error = |problem| Err(PathError { text: text.to_owned(), problem });
+        let error = |problem| Err(PathError { excerpt: Excerpt::new(text), problem });
         if text.is_empty() {
             return error("is empty");
         }
@@ -70,9 +70,9 @@ impl fmt::Display for RelativePath {
 
 /// An invalid path, or one that would leave the volume.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{} {problem}", Quoted(text))]
+#[error("{excerpt} {problem}")]
 pub struct PathError {
-    text: String,
+    excerpt: Excerpt,
     problem: &'static str,
 }
 
@@ -153,7 +153,7 @@ impl<'a> PathClaims<'a> {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "{} as a {claim} conflicts with credential {other}, which writes it as a {other_claim}: change the .path of one of them",
-    Quoted(path)
+    RedactedPrefix(path)
 )]
 pub(crate) struct Conflict {
     path: String,

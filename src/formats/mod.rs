@@ -82,7 +82,10 @@ pub(crate) enum FormatError {
     UnsupportedOption { name: String, what: &'static str },
     #[error("{} is not a valid option name for this format", Quoted(name))]
     InvalidOptionName { name: String },
-    #[error("format {format} does not support engine {engine}")]
+    #[error(
+        "format {format} does not support engine {engine}: use format {}, or one that has the fields alone, such as env or json",
+        if *format == "jdbc" { "uri" } else { "jdbc" }
+    )]
     UnsupportedEngine { format: &'static str, engine: &'static str },
 }
 

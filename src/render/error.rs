@@ -57,8 +57,14 @@ impl Error {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
     /// A key of `.keys` that no source has.
-    #[error("key {key} not found in {}; available: {available}", and(sources))]
-    MissingKey { sources: Vec<ObjectRef>, key: FieldName, available: NameList },
+    #[error("key {key} not found in {}; available: {available}{}", and(sources), turn_round(key, reversed.as_ref()))]
+    MissingKey {
+        sources: Vec<ObjectRef>,
+        key: FieldName,
+        available: NameList,
+        /// The field of the entry, if a source has a key of this name: the entry is the wrong way round.
+        reversed: Option<FieldName>,
+    },
     #[error("field {field} comes from {first} and from {second}: {remedy}")]
     DuplicateField { field: FieldName, first: String, second: String, remedy: &'static str },
     /// A port of `.service` that the Service does not have.
@@ -103,6 +109,13 @@ pub(crate) enum Problem {
 
 fn template(location: Option<&(ObjectRef, FieldName)>) -> String {
     location.map_or("the template: ".to_owned(), |(object, key)| format!("{object}, key {key}: "))
+}
+
+/// The remedy for an entry of `.keys` with its sides reversed.
+pub(crate) fn turn_round(key: &FieldName, reversed: Option<&FieldName>) -> String {
+    reversed.map_or(String::new(), |field| {
+        format!("; in .keys, the left side is the field and the right side is the key: write {key}={field}")
+    })
 }
 
 /// Joins the names of objects for a sentence.

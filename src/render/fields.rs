@@ -7,7 +7,7 @@ use std::fmt;
 use crate::credential::{Credential, CredentialName, FieldName, KeyMapping, ServicePort, TemplateSource};
 use crate::formats::{Fields, NameList};
 use crate::object::{Data, Kind, ObjectData, ObjectRef, ServiceData};
-use crate::render::error::{Problem, and};
+use crate::render::error::{Problem, and, turn_round};
 use crate::secret::SecretBytes;
 
 /// The content of every fetched object; `None` means that an optional object is missing.
@@ -172,10 +172,12 @@ impl<'a> SelectedFields<'a> {
                 .peekable();
             if holders.peek().is_none() && !optional {
                 let available = found.iter().flat_map(|(_, entries)| entries.keys());
+                let is_key = found.iter().any(|(_, entries)| entries.contains_key(field.as_str()));
                 self.problems.push(Problem::MissingKey {
                     sources: found.iter().map(|(object, _)| (*object).clone()).collect(),
                     key: key.clone(),
                     available: NameList::new(available),
+                    reversed: is_key.then(|| field.clone()),
                 });
             }
             for (object, value) in holders {
@@ -218,7 +220,14 @@ pub(crate) enum MissingInput<'a> {
     /// The key of the template: the credential is skipped.
     Template { name: &'a CredentialName, object: &'a ObjectRef, key: &'a FieldName },
     /// A key of the sources: the credential is written without the field.
-    Key { name: &'a CredentialName, field: &'a FieldName, key: &'a FieldName, objects: Vec<&'a ObjectRef> },
+    Key {
+        name: &'a CredentialName,
+        field: &'a FieldName,
+        key: &'a FieldName,
+        objects: Vec<&'a ObjectRef>,
+        /// Whether a source has a key with the name of the field: the entry of `.keys` is the wrong way round.
+        is_reversed: bool,
+    },
     /// The port of the Service: the credential is written without it.
     Port { name: &'a CredentialName, service: &'a ServicePort },
 }
@@ -254,10 +263,11 @@ impl fmt::Display for MissingInput<'_> {
             Self::Template { name, key, object } => {
                 write!(f, "skipping optional credential {name}: key {key} not found in {object}")
             }
-            Self::Key { name, field, key, objects } => write!(
+            Self::Key { name, field, key, objects, is_reversed } => write!(
                 f,
-                "writing optional credential {name} without field {field}: key {key} not found in {}",
-                and(objects.iter().copied())
+                "writing optional credential {name} without field {field}: key {key} not found in {}{}",
+                and(objects.iter().copied()),
+                turn_round(key, is_reversed.then_some(field))
             ),
             Self::Port { name, service: ServicePort { object, port } } => write!(
                 f,
@@ -303,12 +313,13 @@ pub(crate) fn missing_inputs<'a>(
             omissions.extend(problem.filter(is_missing_port).map(|_| MissingInput::Port { name, service }));
         }
         let KeyMapping::Listed(keys) = key_mapping else { return omissions };
-        let missing = |key: &FieldName| !found.iter().any(|entries| entries.contains_key(key.as_str()));
-        omissions.extend(keys.iter().filter(|(_, key)| missing(key)).map(|(field, key)| MissingInput::Key {
+        let has = |key: &FieldName| found.iter().any(|entries| entries.contains_key(key.as_str()));
+        omissions.extend(keys.iter().filter(|(_, key)| !has(key)).map(|(field, key)| MissingInput::Key {
             name,
             field,
             key,
             objects: credential.source_objects().collect(),
+            is_reversed: has(field),
         }));
         omissions
     })

@@ -174,10 +174,9 @@ fn files(
             let file = |(field, value): (&_, &&SecretBytes)| (credential.path.join(field), (*value).clone());
             return Ok(Some(fields.iter().map(file).collect()));
         }
-        Output::Template(_) => match template::render(credential, sources, &fields, redact) {
-            Ok(Some(content)) => Ok(content),
-            Ok(None) => return Ok(None),
-            Err(problem) => Err(problem),
+        Output::Template(_) => match template::render(credential, sources, &fields, redact)? {
+            Some(content) => Ok(content),
+            None => return Ok(None),
         },
         Output::Env(format) => buffered(|out| text::write_env_file(*format, &fields, out)),
         Output::InjectorEnv(variables) => buffered(|out| text::write_injector_env(variables, &fields, out)),

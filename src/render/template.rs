@@ -42,13 +42,23 @@ pub(crate) fn render(
     sources: &Sources,
     fields: &Fields<'_>,
     are_redacted: bool,
-) -> Result<Option<SecretBytes>, Problem> {
-    let Some(mut template) = load(credential, sources)? else { return Ok(None) };
+) -> Result<Option<SecretBytes>, Vec<Problem>> {
+    let Some(mut template) = load(credential, sources).map_err(|problem| vec![problem])? else {
+        return Ok(None);
+    };
+    let mut known = BTreeSet::new();
+    for field in fields.keys() {
+        known.insert(field.as_str());
+    }
+    let unknown = template.unknown_names(&known);
+    if !unknown.is_empty() {
+        return Err(unknown.into_iter().map(|cause| problem(credential, cause)).collect());
+    }
     if are_redacted {
         template = Cow::Owned(template.into_owned().for_placeholders());
     }
     let fields = fields.iter().map(|(field, value)| (field.as_str(), *value)).collect::<BTreeMap<_, _>>();
-    template.render(&fields).map(Some).map_err(|cause| problem(credential, cause))
+    template.render(&fields).map(Some).map_err(|cause| vec![problem(credential, cause)])
 }
 
 /// Returns the template of a credential. `None` means that the output has another format, or that the credential is optional
@@ -67,6 +77,7 @@ fn load<'a>(credential: &'a Credential, sources: &Sources) -> Result<Option<Cow<
             sources: vec![object.clone()],
             key: key.clone(),
             available: NameList::new(data.keys()),
+            reversed: None,
         }),
         Some(text) => {
             let text = text

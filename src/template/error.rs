@@ -3,10 +3,13 @@
 
 use minijinja::machinery::Span;
 
-use crate::text::{Position, Quoted, and_more};
+use crate::template::Fields;
+use crate::text::{Excerpt, Position, Quoted, and_more, nearest, suggest};
 
 /// The maximum number of names that a message lists; it counts the rest.
 const LISTED_NAMES: usize = 20;
+/// The maximum number of names that are compared for a suggestion.
+const COMPARED_NAMES: usize = 256;
 
 impl From<Span> for Position {
     fn from(span: Span) -> Self {
@@ -32,14 +35,15 @@ impl TemplateError {
         Self { position: None, problem: Box::new(problem) }
     }
 
-    pub(crate) fn unknown_name<'a>(
-        at: Position,
-        name: &str,
-        known: impl Iterator<Item = &'a str> + Clone,
-    ) -> Self {
-        let listed = known.clone().take(LISTED_NAMES).map(str::to_owned).collect();
-        let more = known.skip(LISTED_NAMES).count();
-        Self::at(at, Problem::UnknownName { name: name.to_owned(), known: listed, more })
+    pub(crate) fn unknown_field(at: Position, name: &str, fields: &Fields<'_>) -> Self {
+        Self::unknown_name(at, name, &fields.keys().copied().collect::<Vec<_>>())
+    }
+
+    pub(crate) fn unknown_name(at: Position, name: &str, known: &[&str]) -> Self {
+        let listed = known.iter().take(LISTED_NAMES).map(|name| (*name).to_owned()).collect();
+        let nearest = nearest(name, known.iter().copied().take(COMPARED_NAMES)).map(str::to_owned);
+        let more = known.len().saturating_sub(LISTED_NAMES);
+        Self::at(at, Problem::UnknownName { name: Excerpt::of_name(name), known: listed, more, nearest })
     }
 }
 
@@ -50,8 +54,12 @@ pub(crate) enum Problem {
     #[error("is longer than {limit} bytes")]
     TooLong { limit: usize },
     /// A message of minijinja's parser, which names token kinds and statements.
-    #[error("{message}{}", hint(message))]
-    Syntax { message: String },
+    #[error("{message}{}", hint(message, *is_helm))]
+    Syntax {
+        message: String,
+        /// Whether the template seems to contain expressions of Helm.
+        is_helm: bool,
+    },
     #[error("more than {limit} {what}")]
     TooDeep { what: &'static str, limit: usize },
     /// A part of the minijinja language that these templates do not have.
@@ -64,13 +72,14 @@ pub(crate) enum Problem {
     UnknownFilter { name: String, known: Vec<&'static str> },
     #[error("unknown test {}; available: defined, undefined", Quoted(name))]
     UnknownTest { name: String },
-    #[error("unknown field {}; available: {}", Quoted(name), list(known, *more))]
+    #[error("unknown field {name}; available: {}{}", list(known, *more), suggest(nearest.as_deref()))]
     UnknownName {
-        name: String,
+        name: Excerpt,
         /// The first known fields.
         known: Vec<String>,
         /// The number of the other known fields.
         more: usize,
+        nearest: Option<String>,
     },
     /// A computed field name. The message does not show it, because it may be secret.
     #[error("the value in brackets is not the name of a field")]
@@ -94,8 +103,14 @@ pub(crate) enum Problem {
     TooMuch { what: &'static str, limit: usize },
 }
 
-fn hint(message: &str) -> &'static str {
-    if message.starts_with("unknown statement") { "; available: if, for, set" } else { "" }
+fn hint(message: &str, is_helm: bool) -> &'static str {
+    match is_helm {
+        true => {
+            "; this looks like a Helm expression: render the chart with Helm first, or, if the file itself needs {{ }}, set .delimiters to other delimiters, such as [[ ]]"
+        }
+        false if message.starts_with("unknown statement") => "; available: if, for, set",
+        false => "",
+    }
 }
 
 fn list(known: &[String], more: usize) -> String {

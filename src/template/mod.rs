@@ -18,7 +18,7 @@ pub(crate) use error::TemplateError;
 
 use crate::secret::SecretBytes;
 use crate::template::parse::Statement;
-use crate::text::{Position, Quoted};
+use crate::text::Position;
 
 /// The maximum length of a template, in bytes.
 pub const TEXT_LIMIT: usize = 64 * 1024;
@@ -57,13 +57,22 @@ impl Template {
         self.required.keys().map(String::as_str)
     }
 
-    /// Errors for the first required fields that are not in `known`.
+    /// Errors for the first required fields that are not in `known`, in the order of their positions.
     pub(crate) fn unknown_names(&self, known: &BTreeSet<&str>) -> Vec<TemplateError> {
-        let unknown = self.required.iter().filter(|(name, _)| !known.contains(name.as_str()));
-        unknown
-            .take(UNKNOWN_LIMIT)
-            .map(|(name, at)| TemplateError::unknown_name(*at, name, known.iter().copied()))
-            .collect()
+        let names: Vec<_> = known.iter().copied().collect();
+        let mut errors = Vec::new();
+        let mut last = None;
+        while errors.len() < UNKNOWN_LIMIT
+            && let Some((name, at)) = self
+                .required
+                .iter()
+                .filter(|(name, at)| Some(**at) > last && !known.contains(name.as_str()))
+                .min_by_key(|(_, at)| **at)
+        {
+            errors.push(TemplateError::unknown_name(*at, name, &names));
+            last = Some(*at);
+        }
+        errors
     }
 
     /// Renders the template, and adds a newline at the end if it is missing. Empty output stays empty.
@@ -71,8 +80,9 @@ impl Template {
     /// # Errors
     /// For the first unknown field, value that cannot be written, or exceeded limit.
     pub fn render(&self, fields: &Fields<'_>) -> Result<SecretBytes, TemplateError> {
-        if let Some((name, at)) = self.required.iter().find(|(name, _)| !fields.contains_key(name.as_str())) {
-            return Err(TemplateError::unknown_name(*at, name, fields.keys().copied()));
+        let unknown = self.required.iter().filter(|(name, _)| !fields.contains_key(name.as_str()));
+        if let Some((name, at)) = unknown.min_by_key(|(_, at)| **at) {
+            return Err(TemplateError::unknown_field(*at, name, fields));
         }
         render::render(&self.statements, fields, self.placeholders)
     }
@@ -114,15 +124,15 @@ impl Delimiters {
     /// For anything but two delimiters, and for delimiters that could be mistaken for other text.
     pub fn parse(text: &str) -> Result<Self, DelimitersError> {
         let words: Vec<_> = text.split_whitespace().collect();
-        let [open, close] = words[..] else { return Err(DelimitersError::Form(text.to_owned())) };
+        let [open, close] = words[..] else { return Err(DelimitersError::Form) };
         let is_valid = |delimiter: &str, min: usize, allowed: &str| {
             (min..=DELIMITER_LIMIT).contains(&delimiter.len())
                 && delimiter.chars().all(|c| allowed.contains(c))
         };
         if !is_valid(open, 2, OPENING) {
-            Err(DelimitersError::Opening(open.to_owned()))
+            Err(DelimitersError::Opening)
         } else if !is_valid(close, 1, CLOSING) {
-            Err(DelimitersError::Closing(close.to_owned()))
+            Err(DelimitersError::Closing)
         } else {
             Ok(Self { open: open.to_owned(), close: close.to_owned() })
         }
@@ -149,14 +159,14 @@ impl Delimiters {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DelimitersError {
     /// Not two delimiters.
-    #[error("{} is not an opening and a closing delimiter separated by a space, such as [[ ]]", Quoted(.0))]
-    Form(String),
+    #[error("is not an opening and a closing delimiter separated by a space, such as [[ ]]")]
+    Form,
     /// An invalid opening delimiter.
-    #[error("invalid opening delimiter {}: use 2 to {DELIMITER_LIMIT} of {OPENING}, for example [[ or ${{", Quoted(.0))]
-    Opening(String),
+    #[error("invalid opening delimiter: use 2 to {DELIMITER_LIMIT} of {OPENING}, for example [[ or ${{")]
+    Opening,
     /// An invalid closing delimiter.
-    #[error("invalid closing delimiter {}: use 1 to {DELIMITER_LIMIT} of {CLOSING}, for example ]] or }}", Quoted(.0))]
-    Closing(String),
+    #[error("invalid closing delimiter: use 1 to {DELIMITER_LIMIT} of {CLOSING}, for example ]] or }}")]
+    Closing,
 }
 
 #[cfg(test)]
@@ -189,17 +199,17 @@ mod delimiters_tests {
             ("[[", "is not an opening"),
             ("[[]]", "is not an opening"),
             ("[[ x ]]", "is not an opening"),
-            ("[ ]", "invalid opening delimiter \"[\""),
-            ("<% %>", "invalid opening delimiter \"<%\""),
-            ("[# #]", "invalid opening delimiter \"[#\""),
-            ("(- -)", "invalid opening delimiter \"(-\""),
+            ("[ ]", "invalid opening delimiter"),
+            ("<% %>", "invalid opening delimiter"),
+            ("[# #]", "invalid opening delimiter"),
+            ("(- -)", "invalid opening delimiter"),
             ("'' ''", "invalid opening"),
-            ("aa bb", "invalid opening delimiter \"aa\""),
+            ("aa bb", "invalid opening delimiter"),
             ("[[[[[ ]]]]]", "invalid opening"),
-            ("[[ ||", "invalid closing delimiter \"||\""),
+            ("[[ ||", "invalid closing delimiter"),
             ("[[ ]]]]]", "invalid closing"),
             ("[[ ==", "invalid closing"),
-            ("\u{202e}\u{202e} ]]", "invalid opening delimiter \"\\u{202e}\\u{202e}\""),
+            ("\u{202e}\u{202e} ]]", "invalid opening delimiter"),
         ] {
             let message = Delimiters::parse(text).unwrap_err().to_string();
             assert!(message.contains(part), "{text}: {message}");

@@ -141,9 +141,9 @@ pub(crate) fn parse(text: &str, delimiters: &Delimiters) -> Result<Parsed, Templ
         1..=TEXT_LIMIT => {}
         _ => return Err(TemplateError::whole(Problem::TooLong { limit: TEXT_LIMIT })),
     }
-    let syntax_error = |error| syntax_error(text, &error);
+    let syntax_error = |error| syntax_error(text, delimiters, &error);
     let syntax = delimiters.syntax().map_err(syntax_error)?;
-    check_depth(text, &syntax)?;
+    check_depth(text, &syntax, syntax_error)?;
     let parsed = machinery::parse(text, "", syntax).map_err(syntax_error)?;
     let mut builder = TreeBuilder::default();
     let Stmt::Template(template) = parsed else { return Ok(Parsed::default()) };
@@ -152,11 +152,15 @@ pub(crate) fn parse(text: &str, delimiters: &Delimiters) -> Result<Parsed, Templ
 }
 
 /// Rejects templates that would overflow the stack of the parser.
-fn check_depth(text: &str, syntax: &SyntaxConfig) -> Result<(), TemplateError> {
+fn check_depth(
+    text: &str,
+    syntax: &SyntaxConfig,
+    syntax_error: impl Fn(minijinja::Error) -> TemplateError,
+) -> Result<(), TemplateError> {
     let too_deep = |span: Span, what, limit| TemplateError::at(span.into(), Problem::TooDeep { what, limit });
     let (mut in_tag, mut elifs) = (0, 0);
     for token in machinery::tokenize(text, false, syntax.clone()) {
-        let (token, span) = token.map_err(|error| syntax_error(text, &error))?;
+        let (token, span) = token.map_err(&syntax_error)?;
         in_tag += 1;
         match token {
             Token::TemplateData(_) | Token::VariableStart | Token::BlockStart => in_tag = 0,
@@ -174,11 +178,30 @@ fn check_depth(text: &str, syntax: &SyntaxConfig) -> Result<(), TemplateError> {
 }
 
 /// Converts an error of the parser, whose messages contain no string literals.
-fn syntax_error(text: &str, error: &minijinja::Error) -> TemplateError {
+fn syntax_error(text: &str, delimiters: &Delimiters, error: &minijinja::Error) -> TemplateError {
     let message =
         error.detail().map_or_else(|| error.kind().to_string(), |detail| one_line(detail, MESSAGE_LIMIT));
     let offset = error.range().map_or(0, |range| range.start);
-    TemplateError::at(Position::from_offset(text, offset), Problem::Syntax { message })
+    let is_helm = *delimiters == Delimiters::default() && has_helm_expression(text);
+    TemplateError::at(Position::from_offset(text, offset), Problem::Syntax { message, is_helm })
+}
+
+/// Whether an expression has a word that begins with `.` or `$`, which only the language of Helm's templates has:
+/// `{{ .Values.host }}`, `{{- if $x }}`, `{{ include "name" . }}`.
+fn has_helm_expression(text: &str) -> bool {
+    let mut is_inside = false;
+    text.as_bytes().windows(3).any(|bytes| match bytes {
+        [b'{', b'{', next] => {
+            is_inside = true;
+            matches!(next, b'.' | b'$')
+        }
+        [b'}', b'}', _] => {
+            is_inside = false;
+            false
+        }
+        [b' ' | b'\n' | b'(' | b'-' | b'|', b'.' | b'$', next] => is_inside && !next.is_ascii_digit(),
+        _ => false,
+    })
 }
 
 impl TreeBuilder {

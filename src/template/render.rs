@@ -225,7 +225,7 @@ impl<'a> Renderer<'a> {
     fn unknown(&self, expression: &Expression) -> TemplateError {
         match &expression.kind {
             ExprKind::Name(name) | ExprKind::Field(name) => {
-                TemplateError::unknown_name(expression.at, name, self.fields.keys().copied())
+                TemplateError::unknown_field(expression.at, name, self.fields)
             }
             _ => TemplateError::at(expression.at, Problem::UnknownItem),
         }

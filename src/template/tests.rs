@@ -74,12 +74,20 @@ fn a_field_may_have_any_name() {
 
 #[test]
 fn errors_have_line_and_column() {
+    assert_eq!(render("{{ .5 }}", PLAIN), Err("line 1, column 4: unexpected `.`".to_owned()));
     for (text, part) in [
         ("", "empty template"),
         ("{{ username", "line 1, column 4: unexpected end of input"),
         ("a\n\u{e9} {{ username | }}", "line 2, column 17: unexpected end of variable block"),
         ("{{ 'a }}", "line 1, column 9: unexpected end of string"),
         ("{# a", "unexpected end of comment"),
+        (
+            "host: db\nuser: {{ .Values.user }}",
+            "line 2, column 10: unexpected `.`; this looks like a Helm expression: render the chart with Helm first, or, if the file itself needs {{ }}, set .delimiters to other delimiters, such as [[ ]]",
+        ),
+        ("{{- include \"a.b\" . }}", "this looks like a Helm expression"),
+        ("{{ if (eq .Values.a 1) }}{{ end }}", "this looks like a Helm expression"),
+        ("{{ range $k, $v := .Values.a }}", "this looks like a Helm expression"),
         ("{% if a %}", "unexpected end of input"),
         ("x\n{% include 'a' %}", "line 2, column 4: unknown statement include; available: if, for, set"),
         ("{% macro a() %}{% endmacro %}", "unknown statement macro"),
@@ -89,7 +97,7 @@ fn errors_have_line_and_column() {
             "\n{{ user }}",
             "line 2, column 4: unknown field \"user\"; available: password, port, tls.crt, username",
         ),
-        ("{{ fields['a b'] }}", "line 1, column 4: unknown field \"a b\"; available: password"),
+        ("{{ fields['a b'] }}", "line 1, column 4: unknown field \"a…\"; available: password"),
         ("{{ fields.user }}", "unknown field \"user\""),
         ("{% if false %}{{ user }}{% endif %}", "unknown field \"user\""),
         ("{{ fields[username] }}", "column 4: the value in brackets is not the name of a field"),
@@ -162,6 +170,20 @@ fn required_names_are_neither_set_nor_checked_by_the_template() {
     let unknown = template.unknown_names(&BTreeSet::from(["a", "b", "f"]));
     let messages: Vec<_> = unknown.iter().map(ToString::to_string).collect();
     assert_eq!(messages, ["line 1, column 23: unknown field \"c.d\"; available: a, b, f"]);
+    let text = "{{ zeta }} {{ pasword }}\n{{ alpha }}{{ pasword }} {{ fields['app:test-password'] }}";
+    let template = Template::parse(text, &Delimiters::default()).unwrap();
+    let unknown = template.unknown_names(&BTreeSet::from(["password", "username"]));
+    let messages: Vec<_> = unknown.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        messages,
+        [
+            "line 1, column 4: unknown field \"zeta\"; available: password, username",
+            "line 1, column 15: unknown field \"pasword\"; available: password, username; did you mean \"password\"?",
+            "line 2, column 4: unknown field \"alpha\"; available: password, username",
+            "line 2, column 29: unknown field \"app…\"; available: password, username",
+        ]
+    );
+    let template = Template::parse("{{ b }}", &Delimiters::default()).unwrap();
     let many: Vec<_> = (0..30).map(|i| format!("f{i:02}")).collect();
     let message = template.unknown_names(&many.iter().map(String::as_str).collect())[0].to_string();
     assert!(message.ends_with("f18, f19 and 10 more"), "{message}");

@@ -27,7 +27,7 @@ fn an_invalid_service_account_file_is_reported_with_what_mounts_it() {
         ),
         ("namespace", None, "namespace cannot be read: No such file"),
         ("namespace", Some(""), "namespace is empty"),
-        ("namespace", Some("A b"), "namespace: invalid namespace \"A b\""),
+        ("namespace", Some("A b"), "namespace: invalid namespace \"A…\""),
     ] {
         let scene = Scene::plain();
         let file = scene.pod.service_account().join(name);

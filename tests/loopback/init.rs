@@ -129,6 +129,7 @@ fn a_pod_without_annotations_is_an_error_unless_allowed() {
         &[
             "Pod prod/app-0 has no annotation that begins with podcreds.io/",
             "spec.template.metadata.annotations",
+            "in a CronJob in spec.jobTemplate.spec.template.metadata.annotations",
             "one that begins with podcred.io/",
             "--allow-none",
         ],
@@ -231,11 +232,13 @@ fn usage_errors_are_written_to_the_termination_log() {
         (&["init", "--pod", "A/B"], "--pod: invalid name \"A/B\""),
         (&["init", "--namespace", "a.b"], "--namespace: invalid namespace \"a.b\""),
         (&["start"], "unrecognized subcommand 'start'"),
+        (&["\u{1b}[2J"], "unrecognized subcommand '\\u{1b}[2J'"),
     ] {
         let finished = run(scene.command(args), HANGS);
         assert_code(&finished, 2);
         assert_has(&finished.stderr, &[part]);
         assert_has(&scene.pod.termination_message(), &[part]);
+        assert!(!finished.stderr.contains('\u{1b}') && !scene.pod.termination_message().contains('\u{1b}'));
     }
     let elsewhere = scene.pod.root().join("elsewhere");
     fs::write(&elsewhere, "").unwrap();

@@ -131,13 +131,14 @@ fn a_corrected_annotation_gets_the_notification_that_was_pending() {
 #[test]
 fn a_failed_notification_is_retried() {
     let (port, received) = application(0, "503 Service Unavailable");
-    let (scene, running) = sidecar(&format!("POST http://127.0.0.1:{port}/"));
+    let (scene, running) = sidecar(&format!("POST http://127.0.0.1:{port}/?token=test-token"));
     change(&scene, "test-password-1");
     for _ in 0..3 {
         received.recv_timeout(HANGS).unwrap();
     }
     assert!(running.stderr().contains("HTTP status 503"), "{}", running.stderr());
     assert_eq!(running.stderr().matches("HTTP status 503").count(), 1, "logged once for all attempts");
+    assert!(!running.stderr().contains("test-token"), "{}", running.stderr());
 }
 
 #[test]

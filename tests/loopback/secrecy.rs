@@ -11,6 +11,9 @@ use crate::{HANGS, PASSWORD, Scene};
 
 const LITERAL: &str = "test-literal-91c2";
 
+/// A password that a user puts into a wrong annotation. Messages may show the first four characters of a value.
+const MISPLACED: &str = "Zq7wK9xT2mB5vR8n";
+
 /// Annotations that fail after the Secret was read, each for another reason, and valid ones.
 const CREDENTIALS: [&[(&str, &str)]; 10] = [
     &[("db.format", "env")],
@@ -48,7 +51,8 @@ fn faults() -> Vec<Option<Fault>> {
 }
 
 #[track_caller]
-fn assert_silent(scene: &Scene, args: &[&str], what: &str) {
+fn assert_silent(scene: &Scene, args: &[&str], what: &str) -> String {
+    let mut all = String::new();
     for format in ["text", "json"] {
         let mut command = scene.command(args);
         command
@@ -58,14 +62,16 @@ fn assert_silent(scene: &Scene, args: &[&str], what: &str) {
         let said =
             format!("{}{}{}", finished.stdout_text(), finished.stderr, scene.pod.termination_message());
         let password = STANDARD.encode(PASSWORD);
-        for secret in [PASSWORD, TOKEN, LITERAL, password.trim_end_matches('=')] {
+        for secret in [PASSWORD, TOKEN, LITERAL, &MISPLACED[..5], password.trim_end_matches('=')] {
             assert!(!said.contains(secret), "{what}: {secret} in {said}");
         }
         assert!(
             said.contains("podcreds") || said.contains("GET /api") || finished.code == Some(0),
             "{what}: {said}"
         );
+        all.push_str(&said);
     }
+    all
 }
 
 #[test]
@@ -88,5 +94,51 @@ fn no_failure_of_a_credential_shows_its_values() {
         std::fs::write(scene.pod.volume().join("mine"), "").unwrap();
         assert_silent(&scene, &["init"], &format!("{annotations:?}"));
         assert_silent(&scene, &["render"], &format!("{annotations:?}"));
+    }
+}
+
+/// Every annotation key. The unit tests of the annotations have more shapes.
+const KEYS: [&str; 16] = [
+    "secret",
+    "configmap",
+    "service",
+    "keys",
+    "format",
+    "path",
+    "file-mode",
+    "optional",
+    "on-change",
+    "engine",
+    "variable",
+    "variable-format",
+    "template-from",
+    "delimiters",
+    "cluster",
+    "set",
+];
+
+#[test]
+fn a_password_in_a_wrong_annotation_is_in_no_output() {
+    let scene = Scene::plain();
+    for shape in [
+        format!("postgresql://app:{MISPLACED}@h/d"),
+        format!("DATABASE_URL=postgresql://app:{MISPLACED}@h/d"),
+        format!("app:{MISPLACED}/x"),
+        format!("password={MISPLACED}!"),
+        format!("{MISPLACED}!"),
+        format!("POST http://app:{MISPLACED}@h/"),
+    ] {
+        let named: Vec<_> = KEYS.iter().map(|key| (format!("{key}.{key}"), shape.as_str())).collect();
+        let mut annotations: Vec<_> = named.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+        let sources: Vec<_> = KEYS[3..].iter().map(|key| format!("{key}.secret")).collect();
+        annotations.extend(sources.iter().map(|key| (key.as_str(), "db")));
+        scene.annotate(&annotations);
+        for command in ["init", "render", "sidecar"] {
+            let said = assert_silent(&scene, &[command], &shape);
+            assert!(
+                said.contains("invalid annotations:") && said.contains("podcreds.io/engine.engine"),
+                "{said}"
+            );
+        }
     }
 }

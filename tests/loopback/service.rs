@@ -60,7 +60,7 @@ fn invalid_services_are_reported_with_a_remedy() {
         (
             &[("db.service", "orders-rw:")],
             2,
-            &["podcreds.io/db.service: invalid port after the colon of \"orders-rw\" …"],
+            &["podcreds.io/db.service: invalid port after the colon of \"orde…\""],
         ),
         (
             &[("db.service", "none")],

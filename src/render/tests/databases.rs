@@ -45,6 +45,13 @@ fn lines_that_the_reader_would_truncate_are_rejected() {
 }
 
 #[test]
+fn an_engine_that_a_format_does_not_support_is_reported_with_formats_that_do() {
+    let message = connect("jdbc", "redis", "a").unwrap_err();
+    let expected = "format jdbc does not support engine redis: use format uri, or one that has the fields alone, such as env or json";
+    assert!(message.ends_with(expected), "{message}");
+}
+
+#[test]
 fn values_for_mariadbs_jdbc_driver_are_not_percent_encoded() {
     let url = "jdbc:mariadb://h:3306/?password= é%41+#?/=\"";
     assert_eq!(connect("jdbc", "mariadb", " é%41+#?/=\"").unwrap(), url);
@@ -171,7 +178,7 @@ fn hosts_may_be_addresses_lists_and_sockets_if_the_engine_supports_them() {
         ("postgresql", "user@evil", "field host is not a host name"),
         ("postgresql", "test-host\u{e9}", "field host is not a host name"),
         ("postgresql", "a,,b", "field host is not a host name"),
-        ("oracle", "a", "format uri does not support engine oracle"),
+        ("oracle", "a", "format uri does not support engine oracle: use format jdbc, or one that"),
     ] {
         let message = uri(engine, &[("host", host.as_bytes())]).unwrap_err();
         assert!(message.contains(part) && !message.contains("test-host"), "{host}: {message}");

@@ -112,6 +112,29 @@ fn a_missing_key_is_an_error_that_lists_the_available_keys() {
 }
 
 #[test]
+fn an_entry_of_keys_that_is_the_wrong_way_round_is_reported_with_the_right_one() {
+    let turned =
+        "; in .keys, the left side is the field and the right side is the key: write PGUSER=username";
+    let keys = ("db.keys", "username=PGUSER, PGPASSWORD=password");
+    let message = render(&[keys], PLAIN).unwrap_err();
+    assert_eq!(
+        message,
+        format!(
+            "credential db: key PGUSER not found in Secret prod/s; available: password, username{turned}"
+        )
+    );
+    let optional = credentials(&[("db.secret", "s"), keys, ("db.optional", "true")]);
+    let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN)))]);
+    let rendered = super::render(&optional, &sources).unwrap();
+    assert_eq!(
+        rendered.omissions[0].to_string(),
+        format!(
+            "writing optional credential db without field username: key PGUSER not found in Secret prod/s{turned}"
+        )
+    );
+}
+
+#[test]
 fn a_field_from_two_sources_is_an_error() {
     let message = render(&[("db.set", "username=x")], PLAIN).unwrap_err();
     assert!(

@@ -26,8 +26,12 @@ fn a_template_in_an_annotation_is_rendered_to_one_file() {
     let message = render(&[("db.template", "\n{{ passwd }}")], PLAIN).unwrap_err();
     assert_eq!(
         message,
-        "credential db: the template: line 2, column 4: unknown field \"passwd\"; available: password, username"
+        "credential db: the template: line 2, column 4: unknown field \"passwd\"; available: password, username; did you mean \"password\"?"
     );
+    let all = "{{ usr }}\n{{ pasword }}{{ a }}";
+    let message = render(&[("db.template", all)], PLAIN).unwrap_err();
+    let unknown: Vec<_> = message.lines().map(|line| line.split('"').nth(1).unwrap()).collect();
+    assert_eq!(unknown, ["usr", "pasword", "a"], "{message}");
 }
 
 #[test]
