@@ -79,7 +79,7 @@ pub(crate) enum FormatError {
     InvalidField { field: FieldName, expected: &'static str },
     /// An option that a source may not set. Its name is as secret as its value.
     #[error(
-        "field {field} (or the query of the URI) contains an option that only annotations may set for engine {engine}, because it could name another server, user or database, or load code: add it to .set or .keys as an entry of its own (docs/formats/README.md lists the options that need none){}",
+        "field {field} (or the query of the URI) contains an option that only annotations may set for engine {engine}, because it could name another server, user or database, or load code: add it to .set or .keys as an entry of its own (docs/formats/options.md lists those that need none){}",
         if *engine == "postgresql" { LIBPQ_OPTIONS } else { "" }
     )]
     ForbiddenOption { field: FieldName, engine: &'static str },

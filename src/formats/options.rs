@@ -1,6 +1,6 @@
 //! Which options the field `options` and the query of a URI may set.
 //!
-//! These values come from a source, and whoever may write the source may not be able to read the Secret with the password.
+//! These values come from a source, whose editors may not be allowed to read the Secret with the password.
 //! Clients have many names for a server, a user or a database (`hostaddr`, `PGHOST`, `loose-host`, `hos`, `uid`), and others
 //! that load code (`plugin-dir`, `socketFactory`, `TNS_ADMIN`), and new versions add more. So the lists have the names that are
 //! harmless, and nothing else. `.keys` and `.set` may name any option, because the author of the annotations decides that.
@@ -11,7 +11,7 @@
 //! <https://dev.mysql.com/doc/connector-j/en/connector-j-reference-configuration-properties.html>,
 //! <https://learn.microsoft.com/en-us/sql/connect/jdbc/setting-the-connection-properties>,
 //! <https://www.mongodb.com/docs/manual/reference/connection-string-options/>,
-//! and the documentation of the clients in docs/formats/uri.md.
+//! and the documentation of the clients in docs/formats/uri.md. For users the lists are in docs/formats/options.md.
 
 use crate::credential::Engine;
 
@@ -112,4 +112,56 @@ pub(crate) fn is_same(one: &str, other: &str) -> bool {
 /// A name without what clients ignore: the case, and `-`, `_` and spaces.
 fn spelling(name: &str) -> impl Iterator<Item = u8> {
     name.bytes().filter(|b| !matches!(b, b'-' | b'_' | b' ')).map(|b| b.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_page_for_users_has_the_same_lists() {
+        let page = include_str!("../../docs/formats/options.md");
+        let (_, sections) = page.split_once("## All engines").unwrap();
+        let documented: Vec<BTreeSet<_>> = sections
+            .split("\n## ")
+            .map(|section| {
+                section
+                    .lines()
+                    .skip(1)
+                    .flat_map(|line| line.split(['`', ' ']))
+                    .filter(|word| !word.is_empty())
+            })
+            .map(Iterator::collect)
+            .collect();
+        let lists = [COMMON, POSTGRESQL, MYSQL, MONGODB, REDIS, AMQP, SQLSERVER, CLICKHOUSE, ORACLE];
+        assert_eq!(documented, lists.map(|list| list.split(' ').collect::<BTreeSet<_>>()));
+    }
+
+    /// The clients of MySQL and MariaDB accept a unique prefix.
+    #[test]
+    fn no_accepted_option_is_a_prefix_of_one_that_redirects_or_loads_code() {
+        let denied = [
+            "host",
+            "user",
+            "password",
+            "port",
+            "socket",
+            "protocol",
+            "database",
+            "plugindir",
+            "defaultauth",
+            "initcommand",
+            "pager",
+            "tee",
+            "execute",
+            "localinfile",
+            "loaddatalocaldir",
+            "dnssrvname",
+        ];
+        for name in [COMMON, MYSQL].into_iter().flat_map(|list| list.split(' ')) {
+            assert!(!denied.iter().any(|denied| denied.starts_with(name)), "{name}");
+        }
+    }
 }
