@@ -155,7 +155,7 @@ impl<'a> Connection<'a> {
         client: Option<Engine>,
         fields: &'a Fields<'a>,
     ) -> Result<Self, FormatError> {
-        let find = |aliases| find_field(fields, aliases);
+        let find = |aliases| find_field_of(credential, fields, aliases);
         let port = find(PORT)?.map(FieldText::trim);
         port.map_or(Ok(()), check_port)?;
         let port = port.map(|port| port.text);
@@ -218,6 +218,24 @@ pub(crate) fn find_field<'a>(
     Ok(None)
 }
 
+/// As [`find_field`], but a name that `.set` gives takes precedence: no source decides where a password goes if the annotations
+/// do, whatever name they use for it.
+fn find_field_of<'a>(
+    credential: &Credential,
+    fields: &'a Fields<'a>,
+    aliases: FieldAliases,
+) -> Result<Option<FieldText<'a>>, FormatError> {
+    for (field, value) in &credential.inline_fields {
+        if aliases.contains(field.as_str())
+            && !value.expose().is_empty()
+            && let Some((field, value)) = fields.get_key_value(field)
+        {
+            return Ok(Some(FieldText { field, text: field_text(field, value)? }));
+        }
+    }
+    find_field(fields, aliases)
+}
+
 pub(crate) fn require_field<'a>(
     fields: &'a Fields<'a>,
     aliases: FieldAliases,
@@ -230,8 +248,8 @@ pub(crate) fn require_field<'a>(
 fn find_engine(fields: &Fields<'_>) -> Result<Option<Engine>, FormatError> {
     let of_uri = find_uri(fields)?.map(|(_, engine)| engine);
     let Some(found) = find_field(fields, ENGINE)? else { return Ok(of_uri) };
-    let named = Engine::parse(found.text.trim())
-        .map_err(|_| FormatError::UnknownEngine { field: found.field.clone() })?;
+    let named = Engine::find(found.text.trim())
+        .ok_or_else(|| FormatError::UnknownEngine { field: found.field.clone() })?;
     Ok(match (named, of_uri) {
         (Engine::Amqp, Some(Engine::Amqps)) | (Engine::Redis, Some(Engine::Rediss)) => of_uri,
         _ => Some(named),
@@ -241,7 +259,7 @@ fn find_engine(fields: &Fields<'_>) -> Result<Option<Engine>, FormatError> {
 /// Finds the field with a whole URI, if its scheme is that of a database engine.
 pub(crate) fn find_uri<'a>(fields: &'a Fields<'a>) -> Result<Option<(FieldText<'a>, Engine)>, FormatError> {
     let found = find_field(fields, URI)?;
-    Ok(found.and_then(|uri| Some((uri, Engine::parse(uri.text.trim().split_once("://")?.0).ok()?))))
+    Ok(found.and_then(|uri| Some((uri, Engine::find(uri.text.trim().split_once("://")?.0)?))))
 }
 
 /// Parses a comma-separated list of hosts: `name`, `name:port`, an IPv6 address with or without brackets, or a path.

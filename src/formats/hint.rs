@@ -27,7 +27,7 @@ impl Hint {
             if URI.contains(field.as_str()) && text.contains("://") {
                 return Self::UnknownScheme(field.clone());
             }
-            if text.split_once("://").is_some_and(|(scheme, _)| Engine::parse(scheme).is_ok()) {
+            if text.split_once("://").is_some_and(|(scheme, _)| Engine::find(scheme).is_some()) {
                 return Self::OtherUri(field.clone());
             }
             if text.strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"')) {

@@ -121,6 +121,22 @@ fn a_client_key_of_a_source_names_no_engine_that_libpq_would_load() {
 }
 
 #[test]
+fn a_part_that_the_annotations_name_takes_precedence_under_each_of_its_names() {
+    let secret: &[(&str, &[u8])] =
+        &[("host", b"evil"), ("username", b"evil"), ("database", b"evil"), ("password", b"p")];
+    for set in ["hostname=h, user=app, dbname=d", "endpoint=h, user=app, db=d"] {
+        let annotations = [("db.format", "uri"), ("db.engine", "mysql"), ("db.set", set)];
+        assert_eq!(render(&annotations, secret).unwrap()["db.uri"], b"mysql://app:p@h:3306/d");
+    }
+    let annotations = [("db.format", "libpq"), ("db.set", "hostname=''")];
+    assert_eq!(
+        render(&annotations, &[("host", b"h")]).unwrap()["db.libpq"],
+        b"host='h'",
+        "an empty one is missing"
+    );
+}
+
+#[test]
 fn annotations_may_name_any_option() {
     let secret: &[(&str, &[u8])] = &[("host", b"h"), ("username", b"app"), ("plugin-dir", b"/plugins")];
     let annotations = [
