@@ -21,8 +21,8 @@ const COMMON: &str = "\
     connecttimeout connectiontimeout connectionlimit connmaxage connmaxidletime connmaxlifetime decoderesponses \
     defaultfetchsize dialtimeout encoding encrypt healthcheckinterval idletimeout keepalive logintimeout maxconnections \
     maxidleconns maxidletime maxlifetime maxopenconns maxpoolsize maxretries minidleconns minpoolsize pool poolsize \
-    pooltimeout poolname queuelimit readtimeout reconnect skipverify socketkeepalive socketconnecttimeout sockettimeout ssl \
-    sslaccept sslca sslcacerts sslcert sslcertfile sslcertreqs sslcheckhostname sslcipher sslcrl sslidentity sslkey \
+    pooltimeout poolname queuelimit readtimeout reconnect skipverify socketkeepalive socketconnecttimeout sockettimeout \
+    ssl sslaccept sslca sslcacerts sslcert sslcertfile sslcertreqs sslcheckhostname sslcipher sslcrl sslidentity sslkey \
     sslkeyfile sslmode sslpassword sslrootcert statementcachesize tcpkeepalive tcpnodelay timeout timezone tls tlsversion \
     usessl writetimeout";
 
@@ -35,12 +35,12 @@ const POSTGRESQL: &str = "\
     hideunprivilegedobjects hostrecheckseconds idleintransactionsessiontimeout keepalives keepalivescount keepalivesidle \
     keepalivesinterval loadbalancehosts locktimeout logservererrordetail logunclosedconnections maxprotocolversion \
     maxresultbuffer maxsendbuffersize minprotocolversion options pgbouncer poolhealthcheckperiod poolmaxconnidletime \
-    poolmaxconnlifetime poolmaxconns poolminconns preferquerymode preparedstatementcachequeries preparedstatementcachesize \
-    preparedstatementcachesizemib preparedstatements preparethreshold protocolversion quotereturningidentifiers readonly \
-    readonlymode receivebuffersize replication requireauth requiressl rewritebatchedinserts schema schemasearchpath \
-    searchpath sendbuffersize sslcertmode sslcompression sslcrldir sslmaxprotocolversion sslminprotocolversion \
-    sslnegotiation sslresponsetimeout sslsni statementcachecapacity statementtimeout stringtype targetservertype \
-    targetsessionattrs tcpusertimeout unknownlength useprepared";
+    poolmaxconnlifetime poolmaxconns poolminconns preferquerymode preparedstatementcachequeries \
+    preparedstatementcachesize preparedstatementcachesizemib preparedstatements preparethreshold protocolversion \
+    quotereturningidentifiers readonly readonlymode receivebuffersize replication requireauth requiressl \
+    rewritebatchedinserts schema schemasearchpath searchpath sendbuffersize sslcertmode sslcompression sslcrldir \
+    sslmaxprotocolversion sslminprotocolversion sslnegotiation sslresponsetimeout sslsni statementcachecapacity \
+    statementtimeout stringtype targetservertype targetsessionattrs tcpusertimeout unknownlength";
 
 const MYSQL: &str = "\
     allowmultiqueries allowpublickeyretrieval autoreconnect bignumberstrings blobsarestrings cachecallablestmts \
@@ -52,7 +52,7 @@ const MYSQL: &str = "\
     maintaintimestats maxallowedpacket maxrows multiplestatements namedplaceholders netbufferlength \
     nettimeoutforstreamingresults nullcatalogmeanscurrent nulldatabasemeanscurrent passwordcharacterencoding \
     poolvalidmindelay prepstmtcachesize prepstmtcachesqllimit preserveinstants quick requiressl rewritebatchedstatements \
-    secureauth sendfractionalseconds servertimezone skipssl sslcapath sslcrlpath sslfipsmode sslverifyservercert \
+    secureauth sendfractionalseconds servertimezone sslcapath sslcrlpath sslfipsmode sslverifyservercert \
     supportbignumbers tcprcvbuf tcpsndbuf tinyint1isbit tlsciphersuites tlsversions transactionisolation \
     treatutildateastimestamp useaffectedrows usebulkstmts usecompression usecursorfetch useinformationschema \
     uselegacydatetimecode uselocalsessionstate uselocaltransactionstate useoldaliasmetadatabehavior useserverprepstmts \
@@ -61,12 +61,12 @@ const MYSQL: &str = "\
 const MONGODB: &str = "\
     authmechanism authsource compressors connecttimeoutms directconnection heartbeatfrequencyms journal loadbalanced \
     localthresholdms maxconnecting maxidletimems maxstalenessseconds readconcernlevel readpreference readpreferencetags \
-    replicaset retryreads retrywrites servermonitoringmode serverselectiontimeoutms serverselectiontryonce sockettimeoutms \
-    srvmaxhosts srvservicename timeoutms tlsallowinvalidcertificates tlsallowinvalidhostnames tlscafile \
+    replicaset retryreads retrywrites servermonitoringmode serverselectiontimeoutms serverselectiontryonce \
+    sockettimeoutms srvmaxhosts timeoutms tlsallowinvalidcertificates tlsallowinvalidhostnames tlscafile \
     tlscertificatekeyfile tlscertificatekeyfilepassword tlsdisablecertificaterevocationcheck tlsdisableocspendpointcheck \
     tlsinsecure uuidrepresentation w waitqueuetimeoutms wtimeout wtimeoutms zlibcompressionlevel";
 
-const REDIS: &str = "family idlechecktimeout prefix protocol retryontimeout";
+const REDIS: &str = "family prefix protocol retryontimeout";
 
 const AMQP: &str = "\
     authmechanism blockedconnectiontimeout cacertfile certfile channelmax connectionattempts framemax heartbeat keyfile \
@@ -75,12 +75,12 @@ const AMQP: &str = "\
 const SQLSERVER: &str = "\
     applicationintent calcbigdecimalprecision cancelquerytimeout connectretrycount connectretryinterval \
     datetimeparametertype delayloadinglobs disablestatementpooling fips hostnameincertificate ipaddresspreference \
-    lastupdatecount locktimeout log maxresultbuffer multisubnetfailover packetsize preparemethod querytimeout \
+    lastupdatecount locktimeout maxresultbuffer multisubnetfailover packetsize preparemethod querytimeout \
     responsebuffering selectmethod sendstringparametersasunicode sendtimeasdatetime sslprotocol statementpoolingcachesize \
     tlsmin transparentnetworkipresolution trustservercertificate usebulkcopyforbatchinsert usefmtonly workstationid";
 
 const CLICKHOUSE: &str = "\
-    blockbuffersize compresslevel connectionopenstrategy debug maxcompressionbuffer maxexecutiontime secure";
+    blockbuffersize compresslevel connectionopenstrategy maxcompressionbuffer maxexecutiontime secure";
 
 const ORACLE: &str = "expiretime retrycount retrydelay sdu sslserverdnmatch transportconnecttimeout";
 

@@ -62,7 +62,7 @@ fn options_of_a_source_name_no_other_server_user_or_database_and_load_no_code() 
         ),
         ("uri", "sqlserver", "server user%20id failoverpartner odbc_connect driver database"),
         ("uri", "mysql", "host socketPath unix_socket read_default_file init_command passwd db plugin_dir"),
-        ("uri", "mongodb", "proxyHost proxyUsername authMechanismProperties"),
+        ("uri", "mongodb", "proxyHost proxyUsername authMechanismProperties srvServiceName"),
         ("uri", "redis", "host path unix_socket_path db username credential_provider"),
         ("uri", "amqp", "host vhost server_name_indication"),
         ("uri", "clickhouse", "host database username http_proxy"),
@@ -148,6 +148,14 @@ fn annotations_may_name_any_option() {
     let expected =
         "[client]\nhost=\"h\"\nuser=\"app\"\nplugin-dir=\"/plugins\"\ninit-command=\"SET time_zone = UTC\"\n";
     assert_eq!(str::from_utf8(&files["db.cnf"]).unwrap(), expected);
+}
+
+#[test]
+fn an_option_that_the_annotations_name_replaces_one_in_a_uri_that_is_not_listed() {
+    let uri: &[(&str, &[u8])] = &[("uri", b"postgresql://h/d?some_option=1&sslmode=require")];
+    assert!(render(&[("db.format", "uri")], uri).is_err());
+    let files = render(&[("db.format", "uri"), ("db.set", "some_option=2")], uri).unwrap();
+    assert_eq!(files["db.uri"], b"postgresql://h:5432/d?some_option=2&sslmode=require");
 }
 
 #[test]
