@@ -12,6 +12,8 @@
 mod cases;
 #[path = "readers/connections.rs"]
 mod connections;
+#[path = "readers/options.rs"]
+mod options;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -114,7 +114,7 @@ fn group<'a>(
     let mut groups = BTreeMap::<_, Group<'_>>::new();
     for (key, value) in annotations {
         let Some(rest) = key.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/')) else { continue };
-        if prefix == INJECTOR_PREFIX && vault_db_injector::is_pod_annotation(rest) {
+        if prefix == INJECTOR_PREFIX && vault_db_injector::concerns_vault(rest) {
             continue;
         }
         let Some((name, text)) = rest.split_once('.') else {

@@ -321,6 +321,7 @@ fn a_pod_annotated_for_vault_db_injector_only_needs_secrets() {
     let read = injected(&[
         ("cluster", "database"),
         ("uuid", "0b1c"),
+        ("a.uuid", "0b1c"),
         ("a.role", "app"),
         ("a.secret", "db"),
         ("b.role", "app"),
@@ -369,6 +370,7 @@ fn errors_in_vault_db_injector_annotations_have_a_correction() {
             "duplicate field X",
         ),
         (&[("a.secret", "db"), ("a.env-key-dbusr", "X")], "did you mean \"env-key-dbuser\"?"),
+        (&[("a.secret", "db"), ("A.uuid", "0b1c")], "invalid credential name"),
     ] {
         let message = injected(annotations).unwrap_err();
         assert!(message.contains(part), "{part}\nis not in\n{message}");
@@ -381,9 +383,18 @@ fn errors_in_vault_db_injector_annotations_have_a_correction() {
 
 #[test]
 fn annotations_for_vault_are_ignored_and_listed() {
-    let keys = ["cluster", "revoke-ttl", "a.role", "a.secret", "a.env-key-uri", "b.mode", "b.env-key-dbuser"];
+    let keys = [
+        "cluster",
+        "revoke-ttl",
+        "a.role",
+        "a.secret",
+        "a.uuid",
+        "a.env-key-uri",
+        "b.mode",
+        "b.env-key-dbuser",
+    ];
     let map = keys.map(|key| (format!("{INJECTOR_PREFIX}/{key}"), "uri".to_owned())).into();
-    let expected = ["a.env-key-uri", "a.role", "b.env-key-dbuser", "cluster", "revoke-ttl"];
+    let expected = ["a.env-key-uri", "a.role", "a.uuid", "b.env-key-dbuser", "cluster", "revoke-ttl"];
     let expected = expected.map(|key| format!("{INJECTOR_PREFIX}/{key}"));
     assert_eq!(ignored_annotations(&map, INJECTOR_PREFIX), expected);
     assert!(ignored_annotations(&map, DEFAULT_PREFIX).is_empty());

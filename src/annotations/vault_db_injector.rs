@@ -12,15 +12,19 @@ use crate::text::Excerpt;
 
 /// vault-db-injector's annotations of the whole pod. They concern Vault, so podcreds ignores them.
 const POD_ANNOTATIONS: [&str; 4] = ["cluster", "mode", "role", "uuid"];
+/// The key that its webhook adds to each credential, to find the lease later.
+const UUID: &str = "uuid";
 /// The default names of the variables.
 const USER: &str = "DBUSER";
 const PASSWORD: &str = "DBPASSWORD";
 /// The maximum number of variables in one list.
 const LIMIT: usize = 32;
 
-/// Whether an annotation with its prefix applies to the whole pod.
-pub(crate) fn is_pod_annotation(rest: &str) -> bool {
-    POD_ANNOTATIONS.contains(&rest) || rest.starts_with("revoke-ttl")
+/// Whether an annotation with its prefix concerns Vault alone: one of the whole pod, or the UUID of a lease.
+pub(crate) fn concerns_vault(rest: &str) -> bool {
+    let is_uuid =
+        rest.split_once('.').is_some_and(|(name, key)| key == UUID && CredentialName::parse(name).is_some());
+    is_uuid || POD_ANNOTATIONS.contains(&rest) || rest.starts_with("revoke-ttl")
 }
 
 /// The annotations that vault-db-injector uses and podcreds ignores, sorted by name.
@@ -35,14 +39,14 @@ pub(crate) fn ignored_annotations(annotations: &BTreeMap<String, String>, prefix
     let is_ignored = |key: &&String| {
         let Some(rest) = strip(key).filter(|_| prefix == INJECTOR_PREFIX) else { return false };
         match rest.split_once('.') {
-            None => is_pod_annotation(&rest),
+            None => concerns_vault(&rest),
             Some((name, key)) if CredentialName::parse(name).is_some() => match key {
                 "role" => true,
                 "env-key-uri" => !is_uri(name),
                 "env-key-dbuser" | "env-key-dbpassword" => is_uri(name),
-                _ => is_pod_annotation(&rest),
+                _ => concerns_vault(&rest),
             },
-            Some(_) => is_pod_annotation(&rest),
+            Some(_) => concerns_vault(&rest),
         }
     };
     annotations.keys().filter(is_ignored).cloned().collect()

@@ -62,11 +62,16 @@ impl Engine {
 
     /// Parses a name, ignoring case.
     pub(crate) fn parse(text: &str) -> Result<Self, EngineError> {
-        let known = Self::ALL.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
-        known.map(|(_, engine)| engine).ok_or_else(|| {
+        Self::find(text).ok_or_else(|| {
             let nearest = nearest(text, Self::ALL.iter().map(|(name, _)| *name));
             EngineError { excerpt: Excerpt::of_word(text, nearest), nearest }
         })
+    }
+
+    /// As [`Self::parse`], for a text that may be part of a Secret's value and must not be copied.
+    pub(crate) fn find(text: &str) -> Option<Self> {
+        let known = Self::ALL.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+        known.map(|(_, engine)| engine)
     }
 
     /// The canonical name, which is also the URI scheme.

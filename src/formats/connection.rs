@@ -6,6 +6,8 @@ use std::fmt;
 
 use crate::credential::{Credential, Engine, FieldName};
 use crate::escape::{EscapeFn, Unrepresentable, percent_decode};
+use crate::formats::hint::Hint;
+use crate::formats::options::{is_allowed, is_same};
 use crate::formats::{Fields, FormatError, NameList, field_text};
 use crate::secret::{SecretBuffer, SecretBytes};
 
@@ -105,6 +107,11 @@ pub(crate) struct FieldText<'a> {
 }
 
 impl FieldText<'_> {
+    /// Without white space at the ends, which `echo` and editors leave in a Secret.
+    fn trim(self) -> Self {
+        Self { text: self.text.trim(), ..self }
+    }
+
     /// Writes the text by an escaping rule.
     pub(crate) fn write(&self, rule: EscapeFn, out: &mut SecretBuffer) -> Result<(), FormatError> {
         rule(self.text, out).map_err(|refused| self.unsupported(refused))
@@ -140,29 +147,34 @@ impl Host<'_> {
 }
 
 impl<'a> Connection<'a> {
-    /// Reads the connection from fields. An `engine` of the annotations takes precedence over the fields.
+    /// Reads the connection from fields. An `engine` of the annotations takes precedence over the fields. `client` is the engine
+    /// whose clients read the format; `None` means those of the connection's engine.
     pub(crate) fn from_fields(
         credential: &Credential,
         engine: Option<Engine>,
+        client: Option<Engine>,
         fields: &'a Fields<'a>,
     ) -> Result<Self, FormatError> {
-        let find = |aliases| find_field(fields, aliases);
-        let port = find(PORT)?.map(|found| check_port(found).map(|()| found.text)).transpose()?;
+        let find = |aliases| find_field_of(credential, fields, aliases);
+        let port = find(PORT)?.map(FieldText::trim);
+        port.map_or(Ok(()), check_port)?;
+        let port = port.map(|port| port.text);
         let hosts = find(HOST)?.map_or_else(|| Ok(Vec::new()), |found| parse_hosts(found, port))?;
+        let engine = engine.map_or_else(|| find_engine(fields), |engine| Ok(Some(engine)))?;
         Ok(Self {
-            engine: engine.map_or_else(|| find_engine(fields), |engine| Ok(Some(engine)))?,
+            engine,
             username: find(USERNAME)?,
             password: find(PASSWORD)?,
             hosts,
             port,
             database: find(DATABASE)?,
-            options: options(credential, fields)?,
+            options: options(credential, client.or(engine), fields)?,
             fields,
         })
     }
 
     pub(crate) fn require_engine(&self) -> Result<Engine, FormatError> {
-        self.engine.ok_or(FormatError::MissingEngine)
+        self.engine.ok_or_else(|| missing_engine(self.fields))
     }
 
     /// Returns at least one host.
@@ -183,7 +195,12 @@ impl<'a> Connection<'a> {
 }
 
 fn missing_field(fields: &Fields<'_>, aliases: FieldAliases) -> FormatError {
-    FormatError::MissingField { aliases, available: NameList::new(fields.keys().map(FieldName::as_str)) }
+    let available = NameList::new(fields.keys().map(FieldName::as_str));
+    FormatError::MissingField { aliases, available, hint: Hint::find(fields) }
+}
+
+fn missing_engine(fields: &Fields<'_>) -> FormatError {
+    FormatError::MissingEngine { hint: Hint::find(fields) }
 }
 
 /// Finds the first field with one of these names that is not empty.
@@ -201,6 +218,24 @@ pub(crate) fn find_field<'a>(
     Ok(None)
 }
 
+/// As [`find_field`], but a name that `.set` gives takes precedence: no source decides where a password goes if the annotations
+/// do, whatever name they use for it.
+fn find_field_of<'a>(
+    credential: &Credential,
+    fields: &'a Fields<'a>,
+    aliases: FieldAliases,
+) -> Result<Option<FieldText<'a>>, FormatError> {
+    for (field, value) in &credential.inline_fields {
+        if aliases.contains(field.as_str())
+            && !value.expose().is_empty()
+            && let Some((field, value)) = fields.get_key_value(field)
+        {
+            return Ok(Some(FieldText { field, text: field_text(field, value)? }));
+        }
+    }
+    find_field(fields, aliases)
+}
+
 pub(crate) fn require_field<'a>(
     fields: &'a Fields<'a>,
     aliases: FieldAliases,
@@ -213,8 +248,8 @@ pub(crate) fn require_field<'a>(
 fn find_engine(fields: &Fields<'_>) -> Result<Option<Engine>, FormatError> {
     let of_uri = find_uri(fields)?.map(|(_, engine)| engine);
     let Some(found) = find_field(fields, ENGINE)? else { return Ok(of_uri) };
-    let named = Engine::parse(found.text.trim())
-        .map_err(|_| FormatError::UnknownEngine { field: found.field.clone() })?;
+    let named = Engine::find(found.text.trim())
+        .ok_or_else(|| FormatError::UnknownEngine { field: found.field.clone() })?;
     Ok(match (named, of_uri) {
         (Engine::Amqp, Some(Engine::Amqps)) | (Engine::Redis, Some(Engine::Rediss)) => of_uri,
         _ => Some(named),
@@ -224,7 +259,7 @@ fn find_engine(fields: &Fields<'_>) -> Result<Option<Engine>, FormatError> {
 /// Finds the field with a whole URI, if its scheme is that of a database engine.
 pub(crate) fn find_uri<'a>(fields: &'a Fields<'a>) -> Result<Option<(FieldText<'a>, Engine)>, FormatError> {
     let found = find_field(fields, URI)?;
-    Ok(found.and_then(|uri| Some((uri, Engine::parse(uri.text.trim().split_once("://")?.0).ok()?))))
+    Ok(found.and_then(|uri| Some((uri, Engine::find(uri.text.trim().split_once("://")?.0)?))))
 }
 
 /// Parses a comma-separated list of hosts: `name`, `name:port`, an IPv6 address with or without brackets, or a path.
@@ -232,18 +267,23 @@ pub(crate) fn parse_hosts<'a>(
     list: FieldText<'a>,
     port: Option<&'a str>,
 ) -> Result<Vec<Host<'a>>, FormatError> {
-    let bad = || FormatError::InvalidField {
-        field: list.field.clone(),
-        expected: "a host name, an address or an absolute path, or a comma-separated list of them",
-    };
+    let invalid = |expected| FormatError::InvalidField { field: list.field.clone(), expected };
+    let bad = || invalid("a host name, an address or an absolute path, or a comma-separated list of them");
     let parse = |text: &'a str| {
+        if text.contains("://") {
+            return Err(invalid("a host: remove the scheme and `://`, and write host or host:port"));
+        }
         let (name, own) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((name, "")) => (name, None),
             Some((name, rest)) => (name, Some(rest.strip_prefix(':').ok_or_else(bad)?)),
             None if text.starts_with('/') || text.matches(':').count() > 1 => (text, None),
             None => text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port))),
         };
-        own.map_or(Ok(()), |port| check_port(FieldText { text: port, ..list }))?;
+        if !own.is_none_or(is_port) {
+            return Err(invalid(
+                "a host with a port from 1 to 65535 after the `:`: write host or host:port, without a scheme or path",
+            ));
+        }
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
         let is_good = match name.as_bytes() {
             [] => false,
@@ -257,18 +297,23 @@ pub(crate) fn parse_hosts<'a>(
 }
 
 fn check_port(port: FieldText<'_>) -> Result<(), FormatError> {
-    let digits = port.text.bytes().all(|b| b.is_ascii_digit());
-    match port.text.parse::<u16>() {
-        Ok(1..) if digits => Ok(()),
-        _ => {
-            Err(FormatError::InvalidField { field: port.field.clone(), expected: "a port, from 1 to 65535" })
-        }
+    if is_port(port.text) {
+        return Ok(());
     }
+    Err(FormatError::InvalidField { field: port.field.clone(), expected: "a port, from 1 to 65535" })
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && matches!(text.parse::<u16>(), Ok(1..))
 }
 
 /// Collects the options: fields that `.keys` and `.set` name and that are not part of an address or login, then the field
 /// `options`, which has the form of a URI query.
-fn options(credential: &Credential, fields: &Fields<'_>) -> Result<Vec<ConnParam>, FormatError> {
+fn options(
+    credential: &Credential,
+    client: Option<Engine>,
+    fields: &Fields<'_>,
+) -> Result<Vec<ConnParam>, FormatError> {
     let is_option = |field: &&FieldName| {
         let field = field.as_str();
         !ALL_ALIASES.iter().any(|aliases| aliases.contains(field)) && !IGNORED_FIELDS.contains(&field)
@@ -284,48 +329,26 @@ fn options(credential: &Credential, fields: &Fields<'_>) -> Result<Vec<ConnParam
     if let Some(query) = find_field(fields, OPTIONS)? {
         let bad = || FormatError::InvalidField {
             field: query.field.clone(),
-            expected: "options as in a URI, name=value&name=value, without user, password, host, port and database",
+            expected: "options as in a URI, name=value&name=value, each once and percent-encoded (libpq's own parameter options is options=-c%20search_path%3Dapp)",
         };
+        let client = client.ok_or_else(|| missing_engine(fields))?;
         for pair in query.text.trim().trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').ok_or_else(bad)?;
             let name =
                 percent_decode(name).and_then(|name| Some(name.expose_text()?.to_owned())).ok_or_else(bad)?;
             let is_text = |value: &SecretBytes| value.expose_text().is_some_and(|text| !text.contains('\0'));
             let value = percent_decode(value).filter(is_text).ok_or_else(bad)?;
-            let is_taken = options.iter().any(|other| other.name == name) || is_reserved(&name);
-            if name.is_empty() || name.contains('\0') || is_taken {
+            if name.is_empty() || options.iter().any(|other| is_same(&other.name, &name)) {
                 return Err(bad());
+            }
+            if !is_allowed(client, &name, value.expose_text().unwrap_or_default()) {
+                let engine = client.name();
+                return Err(FormatError::ForbiddenOption { field: query.field.clone(), engine });
             }
             options.push(ConnParam { name, value, from: Some(query.field.clone()) });
         }
     }
     Ok(options)
-}
-
-/// Names of options that would override the server, user or database of the fields.
-const RESERVED: [&str; 18] = [
-    "user",
-    "username",
-    "password",
-    "pass",
-    "host",
-    "hostname",
-    "hostaddr",
-    "endpoint",
-    "port",
-    "database",
-    "dbname",
-    "db",
-    "databasename",
-    "servername",
-    "portnumber",
-    "instancename",
-    "service",
-    "socket",
-];
-
-fn is_reserved(name: &str) -> bool {
-    RESERVED.contains(&name.to_ascii_lowercase().as_str())
 }
 
 /// Placeholder for redacted values, which satisfies the grammar of every format.

@@ -60,6 +60,9 @@ fn with_query(
         out.push_str(separator);
         percent(&option.name, out).map_err(|refused| option.unsupported(refused))?;
         out.push_str("=");
+        if engine == Engine::Mariadb && option.name.ends_with("address") && option.text().starts_with('(') {
+            return Err(option.unsupported(Unrepresentable("`address=(`")));
+        }
         rule(option.text(), out).map_err(|refused| option.unsupported(refused))?;
         separator = "&";
     }
@@ -71,6 +74,10 @@ fn with_query(
 fn raw_mariadb(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
     if text.contains('&') {
         return Err(Unrepresentable("an ampersand"));
+    }
+    // Since 3.0, the driver looks for descriptions of hosts in the whole URL, and may never end if one is not closed.
+    if text.contains("address=(") {
+        return Err(Unrepresentable("`address=(`"));
     }
     if text.contains('\0') {
         return Err(Unrepresentable("a NUL character"));
@@ -87,7 +94,15 @@ fn sqlserver(
     out: &mut SecretBuffer,
 ) -> Result<(), FormatError> {
     out.push_str("jdbc:sqlserver://");
-    authority(Engine::Sqlserver, host, out)?;
+    // The driver ends the name at the first colon, and supports an IPv6 address as a property alone.
+    if host.is_ipv6() && !host.is_socket() {
+        out.push_str(";serverName=");
+        out.push_str(host.name);
+        out.push_str(";portNumber=");
+        out.push_str(host.port.unwrap_or("1433"));
+    } else {
+        authority(Engine::Sqlserver, host, out)?;
+    }
     let Connection { database, username, password, options, .. } = connection;
     for (name, value) in [("databaseName", database), ("user", username), ("password", password)] {
         if let Some(value) = value {

@@ -3,9 +3,11 @@
 //! fields, and why a format cannot represent them. Pure: no I/O, no clock, no environment.
 
 pub(crate) mod connection;
+mod hint;
 pub(crate) mod jdbc;
 pub(crate) mod libpq;
 pub(crate) mod mycnf;
+pub(crate) mod options;
 pub(crate) mod text;
 pub(crate) mod uri;
 
@@ -15,6 +17,7 @@ use std::fmt;
 use crate::credential::FieldName;
 use crate::escape::Unrepresentable;
 use crate::formats::connection::FieldAliases;
+use crate::formats::hint::Hint;
 use crate::secret::SecretBytes;
 use crate::text::{Quoted, and_more, one_line};
 
@@ -65,15 +68,21 @@ pub(crate) enum FormatError {
     )]
     Unsupported { field: FieldName, what: &'static str },
     /// A field that a connection needs.
-    #[error("missing field {aliases}; map it with .keys or .set; available: {available}")]
-    MissingField { aliases: FieldAliases, available: NameList },
-    #[error("missing database engine: add .engine, for example postgresql")]
-    MissingEngine,
+    #[error("missing field {aliases}; map it with .keys or .set; available: {available}{hint}")]
+    MissingField { aliases: FieldAliases, available: NameList, hint: Hint },
+    #[error("missing database engine: add .engine, for example postgresql{hint}")]
+    MissingEngine { hint: Hint },
     /// A field with an unknown engine; its value may be anything, so it is not shown.
     #[error("the value of field {field} is not a supported engine: add .engine, for example postgresql")]
     UnknownEngine { field: FieldName },
     #[error("the value of field {field} is not {expected}")]
     InvalidField { field: FieldName, expected: &'static str },
+    /// An option that a source may not set. Its name is as secret as its value.
+    #[error(
+        "field {field} (or the query of the URI) contains an option that only annotations may set for engine {engine}, because it could name another server, user or database, or load code: add it to .set or .keys as an entry of its own (docs/formats/options.md lists those that need none){}",
+        if *engine == "postgresql" { LIBPQ_OPTIONS } else { "" }
+    )]
+    ForbiddenOption { field: FieldName, engine: &'static str },
     #[error("this format supports only one host for this engine, but the fields name several")]
     SeveralHosts,
     #[error("the host is a Unix socket path, which this format does not support for engine {engine}")]
@@ -88,6 +97,10 @@ pub(crate) enum FormatError {
     )]
     UnsupportedEngine { format: &'static str, engine: &'static str },
 }
+
+/// How to set the parameter of libpq that has the name of a field of podcreds.
+const LIBPQ_OPTIONS: &str =
+    "; for libpq's own parameter options, write .set: options=options=-c%20search_path%3Dapp";
 
 impl FormatError {
     /// Adds the field to the reason why its value cannot be escaped.

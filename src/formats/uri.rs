@@ -10,6 +10,7 @@ use crate::formats::connection::{
     ConnParam, Connection, DATABASE, FieldAliases, FieldText, HOST, Host, OPTIONS, PASSWORD, PORT, USERNAME,
     find_field, find_uri, parse_hosts,
 };
+use crate::formats::options::is_same;
 use crate::formats::{Fields, FormatError};
 use crate::secret::{SecretBuffer, SecretBytes};
 
@@ -188,7 +189,8 @@ fn strip_ports(uri: FieldText<'_>, value: &SecretBytes) -> SecretBytes {
 }
 
 /// The expected form, for messages.
-const FORM: &str = "a URI with percent-encoded parts, scheme://user:password@host:port/database?options; \
+const FORM: &str = "a URI with percent-encoded parts, scheme://user:password@host:port/database?name=value&name=value, \
+                    in which every part occurs once and an IPv6 address is in brackets; \
                     it is not read if .keys or .set name the host";
 
 /// Splits a URI into its parts. Hosts and options stay encoded, the others are decoded. Returns `None` if any part is invalid.
@@ -203,6 +205,7 @@ fn parse(
     let (user_info, authority) =
         authority.rsplit_once('@').map_or((None, authority), |(user_info, hosts)| (Some(user_info), hosts));
     let mut parts = Vec::new();
+    let mut has_port = false;
     if let Some(user_info) = user_info {
         let (username, password) = split_first(user_info, ':');
         parts.push((USERNAME, decode_component(username)?));
@@ -211,7 +214,11 @@ fn parse(
         }
     }
     if !authority.is_empty() {
-        parse_hosts(FieldText { text: authority, ..uri }, None).ok()?;
+        let hosts = parse_hosts(FieldText { text: authority, ..uri }, None).ok()?;
+        // RFC 3986 requires brackets around an IPv6 address. Without them, clients disagree on where the port begins.
+        let is_bare = |host: &&str| host.matches(':').count() > 1 && !host.trim_start().starts_with('[');
+        authority.split(',').find(is_bare).is_none().then_some(())?;
+        has_port = hosts.iter().any(|host| host.port.is_some());
         parts.push((HOST, authority.into()));
     }
     if let Some(path) = path.filter(|path| !path.is_empty()) {
@@ -220,29 +227,38 @@ fn parse(
         parts.push((DATABASE, decode_component(path)?));
     }
     if let Some(query) = query {
-        let options = parse_query(query, credential, &mut parts)?;
+        let options = parse_query(query, engine, credential, &mut parts)?;
         parts.push((OPTIONS, options));
     }
-    Some(parts)
+    // Clients disagree on whether the port of the authority or that of the query counts.
+    let is_ambiguous = has_port && parts.iter().any(|(part, _)| *part == PORT);
+    (!is_ambiguous).then_some(parts)
 }
 
 /// Returns the options of a query, except those that the annotations name. Parameters that are part of the address or login
 /// are added to `parts`.
 fn parse_query(
     query: &str,
+    engine: Engine,
     credential: &Credential,
     parts: &mut Vec<(FieldAliases, SecretBytes)>,
 ) -> Option<SecretBytes> {
     let mut options = SecretBuffer::default();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+    let is_libpq = engine == Engine::Postgresql;
+    for pair in query.strip_suffix('&').unwrap_or(query).split('&') {
+        if pair.is_empty() && (query.is_empty() || !is_libpq) {
+            continue;
+        }
         let (name, value) = pair.split_once('=')?;
+        // libpq rejects a second `=`, and so an option that other clients would read to its end.
+        (!is_libpq || !value.contains('=')).then_some(())?;
         let (name, value) = (decode_component(name)?, decode_option(value)?);
         let name = name.expose_text()?;
         if let Some(part) =
             [USERNAME, PASSWORD, HOST, PORT, DATABASE].into_iter().find(|part| part.contains(name))
         {
             (!parts.iter().any(|(other, _)| *other == part)).then(|| parts.push((part, value)))?;
-        } else if !credential.named_fields().any(|field| field.as_str() == name) {
+        } else if !credential.named_fields().any(|field| is_same(field.as_str(), name)) {
             options.push_str(if options.is_empty() { "" } else { "&" });
             options.push_str(pair);
         }

@@ -120,6 +120,10 @@ impl fmt::Display for Origin<'_> {
     }
 }
 
+/// The key of a Secret in which the Vault Secrets Operator stores Vault's whole answer: every value once more, and metadata.
+/// It becomes a field only if `.keys` names it. Vault's own data cannot have this key (`internal/helpers/secrets.go`).
+const VAULT_ANSWER: &str = "_raw";
+
 /// The remedy for a field that a Service provides as well.
 const CONFLICT_WITH_SERVICE: &str = "a Service always provides host and port, so list the fields of the other sources in .keys without this one, and remove it from .set";
 
@@ -138,7 +142,11 @@ struct SelectedField<'a> {
 impl<'a> SelectedFields<'a> {
     fn add_all(&mut self, found: &[(&'a ObjectRef, Entries<'a>)]) {
         for (object, entries) in found {
-            entries.iter().for_each(|(key, value)| self.add_key(object, key, value));
+            for (key, value) in entries {
+                if object.kind != Kind::Secret || *key != VAULT_ANSWER {
+                    self.add_key(object, key, value);
+                }
+            }
         }
     }
 

@@ -188,22 +188,35 @@ fn files(
                 Some(EnvExport { file: EnvFileFormat::Envfile, .. }) => libpq::Quoting::Unquoted,
                 _ => libpq::Quoting::Quoted,
             };
-            let content =
-                write_connection(credential, *engine, &values, redact, |connection, out| match format {
+            let client = (*format == ConnectionStringFormat::Libpq).then_some(Engine::Postgresql);
+            let content = write_connection(
+                credential,
+                *engine,
+                client,
+                &values,
+                redact,
+                |connection, out| match format {
                     ConnectionStringFormat::Uri => uri::write(connection, out),
                     ConnectionStringFormat::Jdbc => jdbc::write(connection, out),
                     ConnectionStringFormat::Libpq => libpq::write(connection, quoting, out),
-                });
+                },
+            );
             content.and_then(|content| match env_export {
                 Some(export) => Ok(text::export_env(export, &content)?),
                 None => Ok(content),
             })
         }
         Output::ClientFile { format, engine } => {
-            write_connection(credential, *engine, &values, redact, |connection, out| match format {
-                ClientFileFormat::Pgpass => libpq::write_pgpass(connection, out),
-                ClientFileFormat::Pgservice => libpq::write_pgservice(&credential.name, connection, out),
-                ClientFileFormat::Mycnf => mycnf::write(connection, out),
+            let client = match format {
+                ClientFileFormat::Mycnf => Engine::Mysql,
+                ClientFileFormat::Pgpass | ClientFileFormat::Pgservice => Engine::Postgresql,
+            };
+            write_connection(credential, *engine, Some(client), &values, redact, |connection, out| {
+                match format {
+                    ClientFileFormat::Pgpass => libpq::write_pgpass(connection, out),
+                    ClientFileFormat::Pgservice => libpq::write_pgservice(&credential.name, connection, out),
+                    ClientFileFormat::Mycnf => mycnf::write(connection, out),
+                }
             })
         }
     };
@@ -216,6 +229,7 @@ fn files(
 fn write_connection(
     credential: &Credential,
     engine: Option<Engine>,
+    client: Option<Engine>,
     values: &Fields<'_>,
     redact: bool,
     write: impl FnOnce(&Connection<'_>, &mut SecretBuffer) -> Result<(), FormatError>,
@@ -223,7 +237,7 @@ fn write_connection(
     let from_uri = uri::missing_fields(credential, values)?;
     let mut fields = values.clone();
     fields.extend(from_uri.iter().map(|(field, value)| (field.clone(), value)));
-    let connection = Connection::from_fields(credential, engine, &fields)?;
+    let connection = Connection::from_fields(credential, engine, client, &fields)?;
     let connection = if redact { connection.redacted() } else { connection };
     buffered(|out| write(&connection, out))
 }

@@ -12,6 +12,7 @@
 mod support;
 
 mod amqp;
+mod client_certificate;
 mod daemon;
 mod files;
 mod jdbc;

@@ -1,6 +1,7 @@
 //! PostgreSQL, with `psql` for the formats of libpq.
 
 use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -8,7 +9,8 @@ use rustix::process::Signal;
 
 use crate::daemon::{Daemon, Home};
 use crate::files::{Refusal, Writer};
-use crate::support::run::{Finished, run, run_on};
+use crate::support::pki::Issued;
+use crate::support::run::{Finished, poll_until, run, run_on};
 use crate::support::skip::require;
 use crate::users::{DATABASE, SERVICE_FILE, User, with_difficult_names, with_difficult_passwords};
 use crate::{TIMEOUT, all_log_in, output, program};
@@ -85,6 +87,35 @@ impl Postgresql {
         command.args(["-f", "-", "-v", "ON_ERROR_STOP=1"]);
         let finished = run_on(command, File::open(&script).unwrap(), TIMEOUT);
         assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    }
+
+    /// Switches TLS on, and lets this user log in only with a certificate of the authority.
+    pub(crate) fn require_client_certificates(&self, user: &str, authority: &str, server: &Issued) {
+        let data = self.home.path().join("data");
+        let hba = format!("local all postgres trust\nhostssl all \"{user}\" 127.0.0.1/32 cert\n");
+        let files = [
+            ("pg_hba.conf", &*hba),
+            ("ca.crt", authority),
+            ("tls.crt", server.certificate_pem()),
+            ("tls.key", &server.key_pem()),
+        ];
+        let owner = fs::metadata(&data).unwrap();
+        for (name, content) in files {
+            let file = data.join(name);
+            fs::write(&file, content).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            chown(&file, Some(owner.uid()), Some(owner.gid())).unwrap();
+        }
+        self.administer(
+            "ALTER SYSTEM SET ssl_ca_file = 'ca.crt'; ALTER SYSTEM SET ssl_cert_file = 'tls.crt';\n\
+             ALTER SYSTEM SET ssl_key_file = 'tls.key'; ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf();",
+        );
+        let is_on = || {
+            let mut command = administrator(&self.psql, &self.home, self.port());
+            command.args(["-A", "-t", "-c", "SHOW ssl"]);
+            run(command, TIMEOUT).stdout.starts_with(b"on")
+        };
+        poll_until(TIMEOUT, "the server loads its certificate", is_on);
     }
 
     /// Stores the user's password for MD5, for clients whose SCRAM rejects it.

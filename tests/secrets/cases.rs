@@ -146,6 +146,21 @@ pub(crate) const CASES: &[Case] = &[
             ("pgservice", "[db]\nhost=acid-orders\ndbname=orders\nuser=app\npassword=test:p@ss/w%rd \"1\"\n"),
         ],
     },
+    // The Secret contains user and password twice: in keys of their own, and in `_raw`, which podcreds skips.
+    Case {
+        fixture: "vault-secrets-operator",
+        annotations: &[("engine", "postgresql"), ("set", "host=orders, database=orders")],
+        files: &[
+            ("uri", "postgresql://app:test%3Ap%40ss%2Fw%25rd%20%221%22@orders:5432/orders"),
+            (
+                "jdbc",
+                "jdbc:postgresql://orders:5432/orders?user=app&password=test%3Ap%40ss%2Fw%25rd%20%221%22",
+            ),
+            ("libpq", "host='orders' dbname='orders' user='app' password='test:p@ss/w%rd \"1\"'"),
+            ("pgpass", "orders:*:orders:app:test\\:p@ss/w%rd \"1\"\n"),
+            ("pgservice", "[db]\nhost=orders\ndbname=orders\nuser=app\npassword=test:p@ss/w%rd \"1\"\n"),
+        ],
+    },
     // The Secret contains only passwords.
     Case {
         fixture: "bitnami-postgresql",

@@ -2,6 +2,7 @@
 
 mod databases;
 mod envfile;
+mod options;
 mod read_back;
 mod services;
 mod templates;

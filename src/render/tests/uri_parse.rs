@@ -97,6 +97,13 @@ fn nothing_is_read_from_a_uri_that_is_not_encoded_and_no_value_is_shown() {
         "mysql://u:test-p@h/o?x=a@b",
         "mysql://u:test-p@h/o?password=test-q",
         "sqlserver://u:test-p@h/instance",
+        "mysql://u:test-p@h:5/o?port=9",
+        "postgresql://u:test-p@h1:5,h2/o?port=9",
+        "postgresql://u:test-p@::1/o",
+        "postgresql://u:test-p@h,::1/o",
+        "postgresql://u:test-p@h/o?application_name=a=b",
+        "postgresql://u:test-p@h/o?sslmode=require&&connect_timeout=1",
+        "postgresql://u:test-p@h/o?&sslmode=require",
     ] {
         let message = render(&[("format", "uri")], &[("uri", uri)]).unwrap_err();
         assert!(message.contains("the value of field uri is not a URI"), "{uri}: {message}");
@@ -131,9 +138,9 @@ proptest! {
     ) {
         let secret = [
             ("type", engine), ("host", "h"), ("username", username.as_str()), ("password", password.as_str()),
-            ("database", database.as_str()), ("x", option.as_str()),
+            ("database", database.as_str()), ("timeout", option.as_str()),
         ];
-        let keys = ("keys", "type, host, username, password, database, x");
+        let keys = ("keys", "type, host, username, password, database, timeout");
         let written = render(&[("format", "uri"), keys], &secret).unwrap();
         let read = render(&[("format", "uri")], &[("uri", &written)]);
         prop_assert_eq!(read.unwrap(), written);

@@ -1,0 +1,58 @@
+//! What a message about a missing part of a connection adds if a field seems to contain the part.
+
+use std::fmt;
+
+use crate::credential::{Engine, FieldName};
+use crate::formats::Fields;
+use crate::formats::connection::{URI, find_uri};
+
+/// Where the missing part probably is.
+#[derive(Debug)]
+pub(crate) enum Hint {
+    Nothing,
+    /// A URI whose scheme podcreds does not know, so it was not read.
+    UnknownScheme(FieldName),
+    /// A URI in a field whose name is not recognized.
+    OtherUri(FieldName),
+    Json(FieldName),
+}
+
+impl Hint {
+    pub(crate) fn find(fields: &Fields<'_>) -> Self {
+        if matches!(find_uri(fields), Ok(Some(_))) {
+            return Self::Nothing;
+        }
+        for (field, value) in fields {
+            let text = value.expose_text().unwrap_or_default().trim();
+            if URI.contains(field.as_str()) && text.contains("://") {
+                return Self::UnknownScheme(field.clone());
+            }
+            if text.split_once("://").is_some_and(|(scheme, _)| Engine::find(scheme).is_some()) {
+                return Self::OtherUri(field.clone());
+            }
+            if text.strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"')) {
+                return Self::Json(field.clone());
+            }
+        }
+        Self::Nothing
+    }
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::UnknownScheme(field) => write!(
+                f,
+                "; podcreds does not read field {field}, because the scheme of its URI is not that of a supported engine, for example postgresql"
+            ),
+            Self::OtherUri(field) => {
+                write!(f, "; field {field} looks like a URI: to use it, set .keys: uri={field}")
+            }
+            Self::Json(field) => write!(
+                f,
+                "; field {field} contains JSON, in which podcreds does not look for fields: store each value under its own key"
+            ),
+        }
+    }
+}

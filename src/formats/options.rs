@@ -1,0 +1,167 @@
+//! Which options the field `options` and the query of a URI may set.
+//!
+//! These values come from a source, whose editors may not be allowed to read the Secret with the password.
+//! Clients have many names for a server, a user or a database (`hostaddr`, `PGHOST`, `loose-host`, `hos`, `uid`), and others
+//! that load code (`plugin-dir`, `socketFactory`, `TNS_ADMIN`), and new versions add more. So the lists have the names that are
+//! harmless, and nothing else. `.keys` and `.set` may name any option, because the author of the annotations decides that.
+//!
+//! Sources: <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS>,
+//! <https://jdbc.postgresql.org/documentation/use/#connection-parameters>,
+//! <https://dev.mysql.com/doc/refman/8.4/en/mysql-command-options.html>,
+//! <https://dev.mysql.com/doc/connector-j/en/connector-j-reference-configuration-properties.html>,
+//! <https://learn.microsoft.com/en-us/sql/connect/jdbc/setting-the-connection-properties>,
+//! <https://www.mongodb.com/docs/manual/reference/connection-string-options/>,
+//! and the documentation of the clients in docs/formats/uri.md. For users the lists are in docs/formats/options.md.
+
+use crate::credential::Engine;
+
+/// Options of clients and pools for several engines, in the form of [`spelling`].
+const COMMON: &str = "\
+    acquiretimeout applicationname appname autocommit characterencoding charset checkouttimeout clientname compress \
+    connecttimeout connectiontimeout connectionlimit connmaxage connmaxidletime connmaxlifetime decoderesponses \
+    defaultfetchsize dialtimeout encoding encrypt healthcheckinterval idletimeout keepalive logintimeout maxconnections \
+    maxidleconns maxidletime maxlifetime maxopenconns maxpoolsize maxretries minidleconns minpoolsize pool poolsize \
+    pooltimeout poolname queuelimit readtimeout reconnect skipverify socketkeepalive socketconnecttimeout sockettimeout \
+    ssl sslaccept sslca sslcacerts sslcert sslcertfile sslcertreqs sslcheckhostname sslcipher sslcrl sslidentity sslkey \
+    sslkeyfile sslmode sslpassword sslrootcert statementcachesize tcpkeepalive tcpnodelay timeout timezone tls tlsversion \
+    usessl writetimeout";
+
+const POSTGRESQL: &str = "\
+    adaptivefetch adaptivefetchmaximum adaptivefetchminimum allowencodingchanges assumeminserverversion autosave \
+    binaryparameters binarytransfer cancelsignaltimeout channelbinding cleanupsavepoints clientencoding currentschema \
+    databasemetadatacachefields databasemetadatacachefieldsmib datestyle defaultqueryexecmode defaultrowfetchsize \
+    defaulttransactionisolation defaulttransactionreadonly descriptioncachecapacity disablecolumnsanitiser \
+    escapesyntaxcallmode extrafloatdigits fallbackapplicationname groupstartupparameters gssencmode gssresponsetimeout \
+    hideunprivilegedobjects hostrecheckseconds idleintransactionsessiontimeout keepalives keepalivescount keepalivesidle \
+    keepalivesinterval loadbalancehosts locktimeout logservererrordetail logunclosedconnections maxprotocolversion \
+    maxresultbuffer maxsendbuffersize minprotocolversion options pgbouncer poolhealthcheckperiod poolmaxconnidletime \
+    poolmaxconnlifetime poolmaxconns poolminconns preferquerymode preparedstatementcachequeries \
+    preparedstatementcachesize preparedstatementcachesizemib preparedstatements preparethreshold protocolversion \
+    quotereturningidentifiers readonly readonlymode receivebuffersize replication requireauth requiressl \
+    rewritebatchedinserts schema schemasearchpath searchpath sendbuffersize sslcertmode sslcompression sslcrldir \
+    sslmaxprotocolversion sslminprotocolversion sslnegotiation sslresponsetimeout sslsni statementcachecapacity \
+    statementtimeout stringtype targetservertype targetsessionattrs tcpusertimeout unknownlength";
+
+const MYSQL: &str = "\
+    allowmultiqueries allowpublickeyretrieval autoreconnect bignumberstrings blobsarestrings cachecallablestmts \
+    cacheprepstmts cacheresultsetmetadata cacheserverconfiguration callablestmtcachesize clobcharacterencoding collation \
+    compressionalgorithms connectexpiredpassword connectionattributes connectioncollation connectiontimezone datestrings \
+    decimalnumbers defaultcharacterset disconnectonexpiredpasswords dumpqueriesonexception elidesetautocommits \
+    enabledsslciphersuites enabledsslprotocolsuites enabledtlsprotocols enablekeepalive failoverreadonly \
+    forceconnectiontimezonetosession getserverpublickey holdresultsopenoverstatementclose jdbccomplianttruncation \
+    maintaintimestats maxallowedpacket maxrows multiplestatements namedplaceholders netbufferlength \
+    nettimeoutforstreamingresults nullcatalogmeanscurrent nulldatabasemeanscurrent passwordcharacterencoding \
+    poolvalidmindelay prepstmtcachesize prepstmtcachesqllimit preserveinstants quick requiressl rewritebatchedstatements \
+    secureauth sendfractionalseconds servertimezone sslcapath sslcrlpath sslfipsmode sslverifyservercert \
+    supportbignumbers tcprcvbuf tcpsndbuf tinyint1isbit tlsciphersuites tlsversions transactionisolation \
+    treatutildateastimestamp useaffectedrows usebulkstmts usecompression usecursorfetch useinformationschema \
+    uselegacydatetimecode uselocalsessionstate uselocaltransactionstate useoldaliasmetadatabehavior useserverprepstmts \
+    useunicode verifyservercertificate waitforconnections yearisdatetype zerodatetimebehavior zstdcompressionlevel";
+
+const MONGODB: &str = "\
+    authmechanism authsource compressors connecttimeoutms directconnection heartbeatfrequencyms journal loadbalanced \
+    localthresholdms maxconnecting maxidletimems maxstalenessseconds readconcernlevel readpreference readpreferencetags \
+    replicaset retryreads retrywrites servermonitoringmode serverselectiontimeoutms serverselectiontryonce \
+    sockettimeoutms srvmaxhosts timeoutms tlsallowinvalidcertificates tlsallowinvalidhostnames tlscafile \
+    tlscertificatekeyfile tlscertificatekeyfilepassword tlsdisablecertificaterevocationcheck tlsdisableocspendpointcheck \
+    tlsinsecure uuidrepresentation w waitqueuetimeoutms wtimeout wtimeoutms zlibcompressionlevel";
+
+const REDIS: &str = "family prefix protocol retryontimeout";
+
+const AMQP: &str = "\
+    authmechanism blockedconnectiontimeout cacertfile certfile channelmax connectionattempts framemax heartbeat keyfile \
+    locale retrydelay stacktimeout verify";
+
+const SQLSERVER: &str = "\
+    applicationintent calcbigdecimalprecision cancelquerytimeout connectretrycount connectretryinterval \
+    datetimeparametertype delayloadinglobs disablestatementpooling fips hostnameincertificate ipaddresspreference \
+    lastupdatecount locktimeout maxresultbuffer multisubnetfailover packetsize preparemethod querytimeout \
+    responsebuffering selectmethod sendstringparametersasunicode sendtimeasdatetime sslprotocol statementpoolingcachesize \
+    tlsmin transparentnetworkipresolution trustservercertificate usebulkcopyforbatchinsert usefmtonly workstationid";
+
+const CLICKHOUSE: &str = "\
+    blockbuffersize compresslevel connectionopenstrategy maxcompressionbuffer maxexecutiontime secure";
+
+const ORACLE: &str = "expiretime retrycount retrydelay sdu sslserverdnmatch transportconnecttimeout";
+
+/// Whether a source may set this option for the clients of an engine. Clients spell one name in several ways (`ssl-ca`,
+/// `ssl_ca`, `sslCA`), so spellings are not distinguished.
+pub(crate) fn is_allowed(engine: Engine, name: &str, value: &str) -> bool {
+    let own = match engine {
+        Engine::Postgresql => POSTGRESQL,
+        Engine::Mysql | Engine::Mariadb => MYSQL,
+        Engine::Mongodb | Engine::MongodbSrv => MONGODB,
+        Engine::Redis | Engine::Rediss => REDIS,
+        Engine::Amqp | Engine::Amqps => AMQP,
+        Engine::Sqlserver => SQLSERVER,
+        Engine::Clickhouse => CLICKHOUSE,
+        Engine::Oracle => ORACLE,
+        Engine::Cassandra => "",
+    };
+    // libpq loads the OpenSSL engine that precedes a colon.
+    let loads_engine = value.contains(':') && is_same(name, "sslkey");
+    !loads_engine
+        && [COMMON, own].into_iter().flat_map(|list| list.split(' ')).any(|known| is_same(name, known))
+}
+
+/// Whether two names mean one option to some client.
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    spelling(one).eq(spelling(other))
+}
+
+/// A name without what clients ignore: the case, and `-`, `_` and spaces.
+fn spelling(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes().filter(|b| !matches!(b, b'-' | b'_' | b' ')).map(|b| b.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_page_for_users_has_the_same_lists() {
+        let page = include_str!("../../docs/formats/options.md");
+        let (_, sections) = page.split_once("## All engines").unwrap();
+        let documented: Vec<BTreeSet<_>> = sections
+            .split("\n## ")
+            .map(|section| {
+                section
+                    .lines()
+                    .skip(1)
+                    .flat_map(|line| line.split(['`', ' ']))
+                    .filter(|word| !word.is_empty())
+            })
+            .map(Iterator::collect)
+            .collect();
+        let lists = [COMMON, POSTGRESQL, MYSQL, MONGODB, REDIS, AMQP, SQLSERVER, CLICKHOUSE, ORACLE];
+        assert_eq!(documented, lists.map(|list| list.split(' ').collect::<BTreeSet<_>>()));
+    }
+
+    /// The clients of MySQL and MariaDB accept a unique prefix.
+    #[test]
+    fn no_accepted_option_is_a_prefix_of_one_that_redirects_or_loads_code() {
+        let denied = [
+            "host",
+            "user",
+            "password",
+            "port",
+            "socket",
+            "protocol",
+            "database",
+            "plugindir",
+            "defaultauth",
+            "initcommand",
+            "pager",
+            "tee",
+            "execute",
+            "localinfile",
+            "loaddatalocaldir",
+            "dnssrvname",
+        ];
+        for name in [COMMON, MYSQL].into_iter().flat_map(|list| list.split(' ')) {
+            assert!(!denied.iter().any(|denied| denied.starts_with(name)), "{name}");
+        }
+    }
+}
