@@ -19,6 +19,7 @@ use crate::credential::{
     EnvExport, EnvFileFormat, FileMode, Output, PathClaims, RelativePath,
 };
 use crate::formats::connection::Connection;
+use crate::formats::text::FormatErrors;
 use crate::formats::{Fields, FormatError, jdbc, libpq, mycnf, text, uri};
 use crate::secret::{SecretBuffer, SecretBytes};
 
@@ -177,9 +178,12 @@ fn files(
         Output::Template(_) => match template::render(credential, sources, &fields, redact) {
             Ok(Some(content)) => Ok(content),
             Ok(None) => return Ok(None),
-            Err(problem) => Err(problem),
+            Err(problem) => Err(vec![problem]),
         },
-        Output::Env(format) => buffered(|out| text::write_env_file(*format, &fields, out)),
+        Output::Env(format) => {
+            let is_named = |field: &_| credential.named_fields().any(|named| named == field);
+            buffered(|out| text::write_env_file(*format, &fields, &is_named, out))
+        }
         Output::InjectorEnv(variables) => buffered(|out| text::write_injector_env(variables, &fields, out)),
         Output::Document(DocumentFormat::Json) => buffered(|out| text::write_json(&fields, out)),
         Output::Document(DocumentFormat::Yaml) => buffered(|out| text::write_yaml(&fields, out)),
@@ -196,7 +200,7 @@ fn files(
                     ConnectionStringFormat::Libpq => libpq::write(connection, quoting, out),
                 });
             content.and_then(|content| match env_export {
-                Some(export) => Ok(text::export_env(export, &content)?),
+                Some(export) => text::export_env(export, &content).map_err(problems),
                 None => Ok(content),
             })
         }
@@ -208,8 +212,7 @@ fn files(
             })
         }
     };
-    let content = content.map_err(|problem| vec![problem])?;
-    Ok(Some(vec![(credential.path.clone(), content)]))
+    Ok(Some(vec![(credential.path.clone(), content?)]))
 }
 
 /// Writes a connection, including the values that only a URI in the fields contains. For redacted output, it redacts
@@ -220,21 +223,26 @@ fn write_connection(
     values: &Fields<'_>,
     redact: bool,
     write: impl FnOnce(&Connection<'_>, &mut SecretBuffer) -> Result<(), FormatError>,
-) -> Result<SecretBytes, Problem> {
-    let from_uri = uri::missing_fields(credential, values)?;
+) -> Result<SecretBytes, Vec<Problem>> {
+    let one = |error: FormatError| problems(vec![error]);
+    let from_uri = uri::missing_fields(credential, values).map_err(one)?;
     let mut fields = values.clone();
     fields.extend(from_uri.iter().map(|(field, value)| (field.clone(), value)));
-    let connection = Connection::from_fields(credential, engine, &fields)?;
+    let connection = Connection::from_fields(credential, engine, &fields).map_err(one)?;
     let connection = if redact { connection.redacted() } else { connection };
-    buffered(|out| write(&connection, out))
+    buffered(|out| write(&connection, out).map_err(|error| vec![error]))
 }
 
 fn buffered(
-    write: impl FnOnce(&mut SecretBuffer) -> Result<(), FormatError>,
-) -> Result<SecretBytes, Problem> {
+    write: impl FnOnce(&mut SecretBuffer) -> Result<(), FormatErrors>,
+) -> Result<SecretBytes, Vec<Problem>> {
     let mut out = SecretBuffer::default();
-    write(&mut out)?;
+    write(&mut out).map_err(problems)?;
     Ok(out.finish())
+}
+
+fn problems(errors: FormatErrors) -> Vec<Problem> {
+    errors.into_iter().map(Problem::Format).collect()
 }
 
 #[cfg(test)]

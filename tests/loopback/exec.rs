@@ -138,7 +138,7 @@ fn with_render_it_fails_like_init() {
     scene.annotate(&[("db.secret", "db"), ("db.format", "env"), ("db.keys", "PATH=password")]);
     let finished = exec(&scene, &["--render"], &["/bin/true"]);
     assert_code(&finished, 2);
-    assert_has(&finished.stderr, &["field PATH has the name of a variable that shells reserve"]);
+    assert_has(&finished.stderr, &["field PATH has the name of a variable that shells or the dynamic linker act on"]);
     assert_has(&scene.pod.termination_message(), &["field PATH has the name"]);
 }
 
