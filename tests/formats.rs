@@ -466,7 +466,9 @@ fn node() -> Option<Command> {
 /// Node with the libraries in `PODCREDS_TEST_NODE_MODULES`, a `node_modules` directory.
 fn node_with_modules() -> Option<Command> {
     let modules = env::var_os(NODE_MODULES).map(PathBuf::from);
-    let found = modules.filter(|modules| ["@next/env", "dotenv", "dotenv-expand", "yaml"].iter().all(|name| modules.join(name).is_dir()));
+    let found = modules.filter(|modules| {
+        ["@next/env", "dotenv", "dotenv-expand", "yaml"].iter().all(|name| modules.join(name).is_dir())
+    });
     let what = format!("{NODE_MODULES} with the libraries (npm install, of tests/readers/package.json)");
     let modules = require(&what, found)?;
     let mut command = node()?;

@@ -26,7 +26,9 @@ pub(crate) fn write_env_file(
     out: &mut SecretBuffer,
 ) -> Result<(), FormatErrors> {
     match format {
-        EnvFileFormat::Env => write_each(fields, out, &|field, value, out| write_env(field, value, is_named, out)),
+        EnvFileFormat::Env => {
+            write_each(fields, out, &|field, value, out| write_env(field, value, is_named, out))
+        }
         EnvFileFormat::Dotenv => {
             write_each(fields, out, &|field, value, out| write_dotenv(field, value, is_named, out))
         }
@@ -46,7 +48,11 @@ pub(crate) fn export_env(export: &EnvExport, text: &SecretBytes) -> Result<Secre
 type WriteField<'a> = &'a dyn Fn(&FieldName, &SecretBytes, &mut SecretBuffer) -> Result<(), FormatError>;
 
 /// Writes every field, or returns every field that cannot be written.
-fn write_each(fields: &Fields<'_>, out: &mut SecretBuffer, write: WriteField<'_>) -> Result<(), FormatErrors> {
+fn write_each(
+    fields: &Fields<'_>,
+    out: &mut SecretBuffer,
+    write: WriteField<'_>,
+) -> Result<(), FormatErrors> {
     let mut errors = FormatErrors::new();
     for (field, value) in fields {
         errors.extend(write(field, value, out).err());
@@ -127,7 +133,7 @@ fn dotenv_quote(text: &str) -> Result<&'static str, &'static str> {
     // expands `$1` too. python-dotenv expands `${…}`, and django-environ everything after a `$` at the start.
     let expanded = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || "_{(".contains(c));
     if text.starts_with('$') || text.contains("\\$") || text.split('$').skip(1).any(expanded) {
-        return Err("a $ that some of them expand");
+        return Err("a $ that looks like a variable");
     }
     let has_break = text.contains('\n');
     // Inside single quotes, python-dotenv treats `\\` and `\'` as escapes, and the other libraries have no escapes. Inside double
@@ -289,11 +295,10 @@ pub(crate) fn write_injector_env(
     fields: &Fields<'_>,
     out: &mut SecretBuffer,
 ) -> Result<(), FormatErrors> {
-    let (username, password) =
-        match (require_field(fields, USERNAME), require_field(fields, PASSWORD)) {
-            (Ok(username), Ok(password)) => (username, password),
-            (username, password) => return Err(username.err().into_iter().chain(password.err()).collect()),
-        };
+    let (username, password) = match (require_field(fields, USERNAME), require_field(fields, PASSWORD)) {
+        (Ok(username), Ok(password)) => (username, password),
+        (username, password) => return Err(username.err().into_iter().chain(password.err()).collect()),
+    };
     let mut write = |fields: &Fields<'_>| write_env_file(EnvFileFormat::Env, fields, &|_| true, out);
     match variables {
         InjectorEnv::Classic { user, password: names } => {

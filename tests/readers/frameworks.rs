@@ -76,11 +76,17 @@ fn traps(format: &'static str) -> Vec<(&'static str, [Option<&'static str>; 7])>
     match format {
         "properties" => vec![
             ("Spring Boot", [dollars, backslash, Some("ayb"), open, Some("PODCREDS_TRAP"), spel, spaces]),
-            ("SmallRye", [Some("my$pw"), Some("a$b"), Some("ayb"), None, Some("PODCREDS_TRAP"), spel, spaces]),
+            (
+                "SmallRye",
+                [Some("my$pw"), Some("a$b"), Some("ayb"), None, Some("PODCREDS_TRAP"), spel, spaces],
+            ),
             ("SmallRye without expressions", [dollars, backslash, default, open, lookup, spel, spaces]),
             ("Micronaut", [dollars, backslash, Some("ayb"), None, Some("PODCREDS_TRAP"), spel, spaces]),
             ("commons-configuration2", [dollars, backslash, default, open, Some("trap"), spel, spaces]),
-            ("commons-configuration2, getProperty", [dollars, backslash, default, open, lookup, spel, spaces]),
+            (
+                "commons-configuration2, getProperty",
+                [dollars, backslash, default, open, lookup, spel, spaces],
+            ),
         ],
         _ => vec![
             ("Spring Boot, bound", [dollars, backslash, default, open, lookup, spel, spaces]),
@@ -88,7 +94,10 @@ fn traps(format: &'static str) -> Vec<(&'static str, [Option<&'static str>; 7])>
                 "Spring Boot, @Value",
                 [dollars, backslash, Some("ayb"), open, Some("PODCREDS_TRAP"), Some("2"), spaces],
             ),
-            ("SmallRye", [Some("my$pw"), Some("a$b"), Some("ayb"), None, Some("PODCREDS_TRAP"), spel, spaces]),
+            (
+                "SmallRye",
+                [Some("my$pw"), Some("a$b"), Some("ayb"), None, Some("PODCREDS_TRAP"), spel, spaces],
+            ),
             ("SmallRye without expressions", [dollars, backslash, default, open, lookup, spel, spaces]),
         ],
     }
@@ -157,10 +166,14 @@ fn dynaconf_acts_on_values_that_begin_with_an_at_sign_unless_it_casts_nothing() 
 /// The traps of the pages of `dotenv` and `env`.
 #[test]
 fn django_environ_removes_quotes_of_dotenv_and_follows_a_dollar_at_the_start() {
-    let files = Files { format: "django-environ", ..Files::of("dotenv", &[("format", "dotenv")], &["\"a\"", "it's"]) };
+    let files = Files {
+        format: "django-environ",
+        ..Files::of("dotenv", &[("format", "dotenv")], &["\"a\"", "it's"])
+    };
     let Some(python) = python("environ") else { return };
     assert_eq!(files.read_as(python)["django-environ"], ["a", "it's"].map(|value| Some(value.to_owned())));
-    let files = Files { format: "django-environ", ..Files::of("json", &[("format", "json")], &["$2y$10$a", "a$b"]) };
+    let files =
+        Files { format: "django-environ", ..Files::of("json", &[("format", "json")], &["$2y$10$a", "a$b"]) };
     let Some(python) = self::python("environ") else { return };
     assert_eq!(files.read_as(python)["django-environ"], [None, Some("a$b".to_owned())]);
 }

@@ -28,7 +28,8 @@ fn names(shell: &Path, arguments: &[&str]) -> BTreeSet<String> {
     let mut command = Command::new(shell);
     command.args(arguments).args(["-c", "set"]);
     let set = run(command, TIMEOUT).stdout;
-    let assigned = set.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b'=').next());
+    let assigned =
+        set.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b'=').next());
     let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let binary = fs::read(shell).unwrap();
     let words = binary.split(|byte| !is_inner(*byte));
@@ -43,7 +44,12 @@ fn names(shell: &Path, arguments: &[&str]) -> BTreeSet<String> {
 }
 
 /// A shell in a directory of its own, with an `env` file that sets each name to this value.
-fn shell_with(shell: &Path, directory: &Path, names: &BTreeSet<String>, value: impl Fn(&str) -> String) -> Command {
+fn shell_with(
+    shell: &Path,
+    directory: &Path,
+    names: &BTreeSet<String>,
+    value: impl Fn(&str) -> String,
+) -> Command {
     let fields = names.iter().map(|name| (name.clone(), value(name))).collect();
     let case = Case { name: "names".to_owned(), fields };
     fs::write(directory.join("db.env"), render(&[("format", "env")], &case).unwrap().1).unwrap();
@@ -58,7 +64,8 @@ fn shell_with(shell: &Path, directory: &Path, names: &BTreeSet<String>, value: i
 
 /// The variables whose values the shell has run.
 fn ran(directory: &Path) -> Vec<String> {
-    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     entries.filter(|name| name.starts_with("made")).collect()
 }
 
@@ -88,7 +95,11 @@ fn keeps_every_variable(program: &str, arguments: &[&str]) {
     fs::write(&session, SESSION).unwrap();
     let finished = run_on(command, fs::File::open(session).unwrap(), TIMEOUT);
     assert!(finished.stdout_text().contains("end-2"), "{program} {arguments:?}: {}", finished.stderr);
-    assert_eq!(ran(directory.path()), [""; 0], "{program} {arguments:?} runs a value in an interactive session");
+    assert_eq!(
+        ran(directory.path()),
+        [""; 0],
+        "{program} {arguments:?} runs a value in an interactive session"
+    );
 }
 
 #[test]
@@ -151,9 +162,24 @@ const FILES: [(&str, &str); 9] = [
 
 const INTERPRETERS: [Interpreter; 16] = [
     Interpreter { program: "sh", arguments: &["-ic", ":"], variables: &[("ENV", "@/made.sh")], prints: "" },
-    Interpreter { program: "bash", arguments: &["-c", ":"], variables: &[("BASH_ENV", "@/made.sh")], prints: "" },
-    Interpreter { program: "env", arguments: &["true"], variables: &[("LD_PRELOAD", "@/made.so")], prints: "made.so" },
-    Interpreter { program: "python3", arguments: &["-c", "0"], variables: &[("PYTHONPATH", "@")], prints: "" },
+    Interpreter {
+        program: "bash",
+        arguments: &["-c", ":"],
+        variables: &[("BASH_ENV", "@/made.sh")],
+        prints: "",
+    },
+    Interpreter {
+        program: "env",
+        arguments: &["true"],
+        variables: &[("LD_PRELOAD", "@/made.so")],
+        prints: "made.so",
+    },
+    Interpreter {
+        program: "python3",
+        arguments: &["-c", "0"],
+        variables: &[("PYTHONPATH", "@")],
+        prints: "",
+    },
     Interpreter {
         program: "python3",
         arguments: &["-i"],
@@ -184,7 +210,12 @@ const INTERPRETERS: [Interpreter; 16] = [
         variables: &[("PERL5OPT", "-MMade"), ("PERL5LIB", "@")],
         prints: "",
     },
-    Interpreter { program: "ruby", arguments: &["-e", "0"], variables: &[("RUBYOPT", "-r@/made.rb")], prints: "" },
+    Interpreter {
+        program: "ruby",
+        arguments: &["-e", "0"],
+        variables: &[("RUBYOPT", "-r@/made.rb")],
+        prints: "",
+    },
     Interpreter {
         program: "ruby",
         arguments: &["-e", "require 'made'"],
@@ -245,7 +276,10 @@ fn is_out_of_reach_of_keys(program: &str) {
         assert!(acts, "{program} does not act on {names:?}: {}", finished.stderr);
         for name in names {
             for format in ["env", "dotenv"] {
-                assert!(!is_accepted(format, name), "a key {name} decides what {program} runs, in format {format}");
+                assert!(
+                    !is_accepted(format, name),
+                    "a key {name} decides what {program} runs, in format {format}"
+                );
             }
         }
     }

@@ -177,8 +177,8 @@ fn values_that_a_format_cannot_represent_are_errors() {
         assert!(message.contains("rename it with .keys, for example TLS_CRT=tls.crt"), "{message}");
     }
     for value in [
-        "a\rb", "${a}", "a${b}", "a$(b)", "a$b", "a$1", "a$_", "$", "$-", "a\\$", "a\\\\b", "a\\", "'\"", "'$", "'`", "'\\",
-        "\n\"", "\n$", "\n`", "\n\\",
+        "a\rb", "${a}", "a${b}", "a$(b)", "a$b", "a$1", "a$_", "$", "$-", "a\\$", "a\\\\b", "a\\", "'\"",
+        "'$", "'`", "'\\", "\n\"", "\n$", "\n`", "\n\\",
     ] {
         let message = render(&[("db.format", "dotenv")], &[("a", value.as_bytes())]).unwrap_err();
         assert!(message.contains("dotenv libraries read differently"), "{value}: {message}");

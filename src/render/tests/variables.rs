@@ -91,7 +91,10 @@ fn env_never_sets_a_variable_on_which_shells_or_the_linker_act() {
         for annotations in [&[("db.format", "env")][..], &[("db.format", "env"), ("db.keys", &keys)]] {
             let message = render(annotations, &[(name, b"x"), ("b", b"x")]).unwrap_err();
             let expected = format!("rename it with .keys, for example DB_{name}=<its key>");
-            assert!(message.contains("shells or the dynamic linker act on") && message.contains(&expected), "{message}");
+            assert!(
+                message.contains("shells or the dynamic linker act on") && message.contains(&expected),
+                "{message}"
+            );
         }
     }
     let message = render(
@@ -106,7 +109,10 @@ fn only_an_annotation_chooses_a_variable_by_which_programs_change_what_they_run(
     for name in OF_PROGRAMS {
         for format in ["env", "dotenv"] {
             let error = message(&[("db.format", format)], name).unwrap();
-            assert!(error.contains(&format!("to set that variable, list it there as {name}=<its key>")), "{error}");
+            assert!(
+                error.contains(&format!("to set that variable, list it there as {name}=<its key>")),
+                "{error}"
+            );
             assert_eq!(message(&[("db.format", format), ("db.keys", name)], name), None);
             let set = format!("{name}=x");
             assert_eq!(message(&[("db.format", format), ("db.set", &set), ("db.keys", "B=b")], "b"), None);
@@ -154,8 +160,12 @@ fn all_wrong_fields_of_a_credential_are_reported_together() {
         assert!(!error.contains("field f "), "{error}");
     }
     for format in ["env", "dotenv", "envfile", "json", "yaml", "properties"] {
-        let error = render(&[("db.format", format)], &[("a", b"\xff"), ("b", b"x"), ("c", b"\xfe")]).unwrap_err();
-        assert!(error.contains("field a is binary") && error.contains("field c is binary"), "{format}: {error}");
+        let error =
+            render(&[("db.format", format)], &[("a", b"\xff"), ("b", b"x"), ("c", b"\xfe")]).unwrap_err();
+        assert!(
+            error.contains("field a is binary") && error.contains("field c is binary"),
+            "{format}: {error}"
+        );
         assert!(!error.contains("field b "), "{error}");
     }
     let error = render(
@@ -168,5 +178,8 @@ fn all_wrong_fields_of_a_credential_are_reported_together() {
         &[("password", b"x")],
     );
     let error = error.unwrap_err();
-    assert!(error.contains("field PS1 ") && error.contains("field PATH ") && !error.contains("URL"), "{error}");
+    assert!(
+        error.contains("field PS1 ") && error.contains("field PATH ") && !error.contains("URL"),
+        "{error}"
+    );
 }
