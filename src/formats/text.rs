@@ -39,9 +39,24 @@ pub(crate) fn write_env_file(
 /// Returns a file that sets each of the exported variables to this text.
 pub(crate) fn export_env(export: &EnvExport, text: &SecretBytes) -> Result<SecretBytes, FormatErrors> {
     let mut out = SecretBuffer::default();
-    let variables = export.names.iter().map(|name| (name.clone(), text));
-    write_env_file(export.file, &variables.collect::<BTreeMap<_, _>>(), &|_| true, &mut out)?;
+    write_variables(export.file, &assign(&export.names, text).collect::<BTreeMap<_, _>>(), &mut out)?;
     Ok(out.finish())
+}
+
+/// Writes variables whose names are in annotations of their own, not in `.keys`.
+fn write_variables(
+    format: EnvFileFormat,
+    variables: &Fields<'_>,
+    out: &mut SecretBuffer,
+) -> Result<(), FormatErrors> {
+    write_env_file(format, variables, &|_| true, out).map_err(|mut errors| {
+        for error in &mut errors {
+            if let FormatError::ReservedByShell { field } = error {
+                *error = FormatError::ReservedVariable { name: field.clone() };
+            }
+        }
+        errors
+    })
 }
 
 /// Writes one field.
@@ -299,7 +314,7 @@ pub(crate) fn write_injector_env(
         (Ok(username), Ok(password)) => (username, password),
         (username, password) => return Err(username.err().into_iter().chain(password.err()).collect()),
     };
-    let mut write = |fields: &Fields<'_>| write_env_file(EnvFileFormat::Env, fields, &|_| true, out);
+    let mut write = |variables: &Fields<'_>| write_variables(EnvFileFormat::Env, variables, out);
     match variables {
         InjectorEnv::Classic { user, password: names } => {
             let (username, password) = (SecretBytes::from(username.text), SecretBytes::from(password.text));

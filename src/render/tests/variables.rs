@@ -101,7 +101,7 @@ fn env_never_sets_a_variable_on_which_shells_or_the_linker_act() {
         &[("db.format", "uri"), ("db.engine", "redis"), ("db.set", "host=h"), ("db.variable", "PS1")],
         &[("password", b"x")],
     );
-    assert!(message.unwrap_err().contains("field PS1 has the name of a variable that shells"));
+    assert!(message.unwrap_err().contains("the annotations name variable PS1, which shells"));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn all_wrong_fields_of_a_credential_are_reported_together() {
     );
     let error = error.unwrap_err();
     assert!(
-        error.contains("field PS1 ") && error.contains("field PATH ") && !error.contains("URL"),
+        error.contains("variable PS1,") && error.contains("variable PATH,") && !error.contains("URL"),
         "{error}"
     );
 }
