@@ -89,16 +89,18 @@ pub(crate) fn pgpass(text: &str, out: &mut SecretBuffer) -> Result<(), Unreprese
 }
 
 /// Writes the value of a `java.util.Properties` entry, the text after `key=`. The output is ASCII with `\u` escapes, so that
-/// it reads the same as ISO 8859-1 and as UTF-8.
+/// it reads the same as ISO 8859-1 and as UTF-8. A space at either end is such an escape too, because commons-configuration2
+/// removes a plain one and keeps the backslash of `\ `.
 /// Source: <https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/util/Properties.html#load(java.io.Reader)>
 ///
 /// # Errors
 /// Never: there is an escape for every character.
 pub(crate) fn properties(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
-    let mut leading = true;
-    for c in text.chars() {
+    let first = text.len() - text.trim_start_matches(' ').len();
+    let end = text.trim_end_matches(' ').len();
+    for (index, c) in text.char_indices() {
         match c {
-            ' ' if leading => out.push_str("\\ "),
+            ' ' if index < first || index >= end => out.push_str("\\u0020"),
             '\\' => out.push_str("\\\\"),
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
@@ -112,7 +114,6 @@ pub(crate) fn properties(text: &str, out: &mut SecretBuffer) -> Result<(), Unrep
                 }
             }
         }
-        leading &= c == ' ';
     }
     Ok(())
 }

@@ -12,9 +12,13 @@
 mod cases;
 #[path = "readers/connections.rs"]
 mod connections;
+#[path = "readers/frameworks.rs"]
+mod frameworks;
 #[path = "readers/options.rs"]
 mod options;
 mod support;
+#[path = "readers/variables.rs"]
+mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
@@ -48,20 +52,21 @@ const LOCALES: [&str; 3] = ["C", "C.UTF-8", "xx_XX.none"];
 /// How error messages of `dotenv` end.
 const DOTENV_REASON: &str = "which dotenv libraries read differently: use format env or json";
 /// The least number of cases that `dotenv` must accept, and some of them.
-const DOTENV_AT_LEAST: usize = 350;
-const DOTENV_ACCEPTS: [&str; 12] = [
+const DOTENV_AT_LEAST: usize = 250;
+const DOTENV_ACCEPTS: [&str; 13] = [
     "empty",
     "spaces-at-both-ends",
     "single-quote-in-a-word",
     "double-quotes",
     "backslash-between",
-    "dollar-name",
+    "dollar-at-the-end",
+    "pem",
     "comment-after-a-space",
     "newlines-between",
     "emoji",
     "line-separator",
     "url",
-    "large",
+    "large-line",
 ];
 /// How error messages of `envfile` name the reader or the limit.
 const KUBELET_REASONS: [&str; 2] = ["the kubelet", "the Linux limit for one variable"];
@@ -121,8 +126,35 @@ fn dotenv_is_read_by_python() {
 #[test]
 fn dotenv_is_read_by_node() {
     let Some(node) = node_with_modules() else { return };
-    let readers = ["Node dotenv", "Node dotenv, fast", "node --env-file"];
+    let readers = ["Node dotenv", "Node dotenv, fast", "node --env-file", "dotenv-expand", "Next.js"];
     Files::write("dotenv", &[cases::variables()]).read_by(node, &readers);
+}
+
+#[test]
+fn dotenv_is_read_by_php() {
+    let libraries = ["Dotenv/autoload.php", "Symfony/Component/Dotenv/autoload.php"];
+    let found = libraries.iter().all(|path| Path::new("/usr/share/php").join(path).is_file());
+    let what = "PHP with Debian's php-vlucas-phpdotenv and php-symfony-dotenv";
+    let Some(php) = require(what, find("php").filter(|_| found)) else { return };
+    let mut command = Command::new(php);
+    command.arg(reader("read.php"));
+    Files::write("dotenv", &[cases::variables()]).read_by(command, &["phpdotenv", "Symfony"]);
+}
+
+#[test]
+fn dotenv_is_read_by_ruby() {
+    let Some(ruby) = ruby("dotenv") else { return };
+    Files::write("dotenv", &[cases::variables()]).read_by(ruby, &["Ruby dotenv"]);
+}
+
+/// These libraries read one line after another.
+#[test]
+fn dotenv_without_line_breaks_is_read_by_more_python_libraries() {
+    let Some(python) = python("decouple, starlette") else { return };
+    let mut files = Files::write("dotenv", &[cases::variables()]);
+    files.retain(|value| !value.contains('\n'));
+    files.format = "dotenv-lines";
+    files.read_by(python, &["python-decouple", "starlette"]);
 }
 
 #[test]
@@ -213,9 +245,9 @@ impl Files {
         cases.extend_from_slice(more);
         cases.retain(|case| match render(&[("format", format)], case) {
             Ok((name, content)) => {
-                let directory = root.path().join(&case.name);
-                fs::create_dir(&directory).unwrap();
-                fs::write(directory.join(name), content).unwrap();
+                let path = root.path().join(&case.name).join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, content).unwrap();
                 true
             }
             Err(error) => {
@@ -229,6 +261,18 @@ impl Files {
             }
         });
         Self { root, format, cases }
+    }
+
+    /// Removes the cases with a value that the readers change.
+    fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.cases.retain(|case| {
+            let kept = case.fields.values().all(|value| keep(value));
+            if !kept {
+                fs::remove_dir_all(self.root.path().join(&case.name)).unwrap();
+            }
+            kept
+        });
+        assert!(self.cases.len() > 100, "only {} cases remain", self.cases.len());
     }
 
     /// Runs a program of `tests/readers/` that prints a line of JSON for each reader and case.
@@ -404,6 +448,16 @@ fn python(module: &str) -> Option<Command> {
     Some(command)
 }
 
+/// Ruby with this library.
+fn ruby(library: &str) -> Option<Command> {
+    let loaded = Command::new("ruby").args(["-e", "require ARGV[0]", library]).output();
+    let found = loaded.is_ok_and(|output| output.status.success()).then_some("ruby");
+    let what = format!("Ruby with {library} (Debian's ruby and ruby-dotenv)");
+    let mut command = Command::new(require(&what, found)?);
+    command.arg(reader("read.rb"));
+    Some(command)
+}
+
 /// Node without libraries.
 fn node() -> Option<Command> {
     let mut command = Command::new(require("node", find("node"))?);
@@ -414,8 +468,10 @@ fn node() -> Option<Command> {
 /// Node with the libraries in `PODCREDS_TEST_NODE_MODULES`, a `node_modules` directory.
 fn node_with_modules() -> Option<Command> {
     let modules = env::var_os(NODE_MODULES).map(PathBuf::from);
-    let found = modules.filter(|modules| ["dotenv", "yaml"].iter().all(|name| modules.join(name).is_dir()));
-    let what = format!("{NODE_MODULES} with dotenv and yaml (npm install, of tests/readers/package.json)");
+    let found = modules.filter(|modules| {
+        ["@next/env", "dotenv", "dotenv-expand", "yaml"].iter().all(|name| modules.join(name).is_dir())
+    });
+    let what = format!("{NODE_MODULES} with the libraries (npm install, of tests/readers/package.json)");
     let modules = require(&what, found)?;
     let mut command = node()?;
     command.env(NODE_MODULES, modules);

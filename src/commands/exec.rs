@@ -53,7 +53,8 @@ pub(crate) struct Settings<'a> {
 }
 
 /// Replaces this process with `command`, a program and its arguments, and adds the variables to its environment. The
-/// program inherits everything else: user, working directory, umask, standard streams.
+/// program inherits everything else: user, working directory, umask, standard streams. `Command` sorts the environment and
+/// keeps the last of several variables with the same name.
 ///
 /// # Errors
 /// Why the program was not started. On success it does not return.

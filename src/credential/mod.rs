@@ -6,10 +6,11 @@ mod names;
 mod on_change;
 mod output;
 mod path;
+mod variables;
 
 pub use engine::Engine;
 pub(crate) use engine::EngineError;
-pub(crate) use names::{CredentialName, FieldName, FieldNameError, is_env_name, is_reserved_by_shell};
+pub(crate) use names::{CredentialName, FieldName, FieldNameError};
 pub(crate) use on_change::{OnChange, OnChangeError, SignalName};
 pub use output::Format;
 pub(crate) use output::{
@@ -18,6 +19,9 @@ pub(crate) use output::{
 };
 pub(crate) use path::{Bundle, Conflict, PathClaims, PathError};
 pub use path::{BundleFile, RelativePath};
+pub(crate) use variables::{
+    is_env_name, is_reserved_by_linker, is_reserved_by_shell, is_setting_of_programs,
+};
 
 use crate::object::{ClusterRef, Kind, NameError, Namespace, ObjectRef, is_label};
 use crate::secret::SecretBytes;

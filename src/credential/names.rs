@@ -1,4 +1,4 @@
-//! Validated names: of credentials, of fields and keys, and of environment variables.
+//! Validated names: of credentials, and of fields and keys.
 
 use std::fmt;
 
@@ -64,91 +64,6 @@ impl fmt::Display for FieldName {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("invalid key {_0}: use at most 253 letters, digits, `-`, `_` and `.`, not beginning with `..`")]
 pub(crate) struct FieldNameError(Excerpt);
-
-/// Variables that some shell computes or acts on, and those that decide where programs are found. When such a variable is
-/// assigned, a shell may evaluate the value as arithmetic (and run commands in it), reject it and skip the rest of the file,
-/// switch to another user, or search for programs elsewhere.
-/// Sources: the manuals of bash ("Shell Variables"), dash, mksh ("Parameters") and zsh ("Parameters Used By The Shell").
-const RESERVED_BY_SHELLS: [&str; 63] = [
-    "_",
-    "ARGC",
-    "ARGV0",
-    "BASH",
-    "BASHOPTS",
-    "BASHPID",
-    "BAUD",
-    "CDPATH",
-    "COLUMNS",
-    "DIRSTACK",
-    "DIRSTACKSIZE",
-    "EGID",
-    "ENV",
-    "ERRNO",
-    "EUID",
-    "EXECSHELL",
-    "FPATH",
-    "FUNCNAME",
-    "FUNCNEST",
-    "GID",
-    "GROUPS",
-    "HISTCHARS",
-    "HISTCMD",
-    "HISTSIZE",
-    "IFS",
-    "JOBMAX",
-    "KEYBOARD_HACK",
-    "KEYTIMEOUT",
-    "LANG",
-    "LINENO",
-    "LINES",
-    "LISTMAX",
-    "LOGCHECK",
-    "MAILCHECK",
-    "MODULE_PATH",
-    "OPTARG",
-    "OPTIND",
-    "PATH",
-    "PGRP",
-    "PIPESTATUS",
-    "POSIXLY_CORRECT",
-    "PPID",
-    "PS4",
-    "RANDOM",
-    "READNULLCMD",
-    "REPLY",
-    "SAVEHIST",
-    "SECONDS",
-    "SHELLOPTS",
-    "SHLVL",
-    "SRANDOM",
-    "TMOUT",
-    "TTYIDLE",
-    "UID",
-    "USERNAME",
-    "USER_ID",
-    "ZDOTDIR",
-    "argv",
-    "cdpath",
-    "fpath",
-    "path",
-    "psvar",
-    "status",
-];
-/// Prefixes of more such variables; `LD_` belongs to the dynamic linker.
-const RESERVED_PREFIXES: [&str; 9] =
-    ["BASH_", "COMP_", "EPOCH", "KSH", "LC_", "LD_", "TRY_BLOCK_", "ZLE_", "ZSH_"];
-
-/// Whether this is a valid name of an environment variable: `[A-Za-z_][A-Za-z0-9_]*`.
-/// Source: <https://pubs.opengroup.org/onlinepubs/9799919799/basedefs/V1_chap03.html#tag_03_216>
-pub(crate) fn is_env_name(name: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    !name.is_empty() && name.bytes().all(inner) && !name.starts_with(|c: char| c.is_ascii_digit())
-}
-
-/// Whether a shell or the dynamic linker computes or acts on the variable of this name, so that a Secret must never set it.
-pub(crate) fn is_reserved_by_shell(name: &str) -> bool {
-    RESERVED_BY_SHELLS.contains(&name) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
 
 #[cfg(test)]
 mod tests {

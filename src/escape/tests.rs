@@ -12,7 +12,8 @@ fn each_rule_follows_the_documentation_of_its_format() {
         (shell as EscapeFn, "it's $(x) \\", r"'it'\''s $(x) \'"),
         (json, "a\"\\\n\u{1}é", r#""a\"\\\n\u0001é""#),
         (yaml, "no\"\\\n\u{85}\u{2028}", r#""no\"\\\n\x85\u2028""#),
-        (properties, "  a b\\\u{e9}\u{1f511}=:#!", "\\ \\ a b\\\\\\u00E9\\uD83D\\uDD11=:#!"),
+        (properties, "  a b\\\u{e9}\u{1f511}=:#! ", "\\u0020\\u0020a b\\\\\\u00E9\\uD83D\\uDD11=:#!\\u0020"),
+        (properties, " ", "\\u0020"),
         (
             percent,
             "a-._~ /?#[]@!$&'()*+,;=%é",

@@ -51,9 +51,19 @@ pub(crate) enum FormatError {
     )]
     InvalidEnvName { field: FieldName },
     #[error(
-        "field {field} has the name of a variable that shells reserve: rename it with .keys, for example DB_{field}=<its key>"
+        "field {field} has the name of a variable that shells or the dynamic linker act on: rename it with .keys, for example DB_{field}=<its key>"
     )]
     ReservedByShell { field: FieldName },
+    /// The same, for a name that an annotation other than `.keys` chooses.
+    #[error(
+        "the annotations name variable {name}, which shells or the dynamic linker act on: choose another name"
+    )]
+    ReservedVariable { name: FieldName },
+    /// A key that no annotation names, and whose variable may decide what code runs.
+    #[error(
+        "field {field} has the name of a variable by which programs change their behavior: rename it with .keys, for example DB_{field}=<its key>; to set that variable, list it there as {field}=<its key>"
+    )]
+    SettingOfPrograms { field: FieldName },
     /// A value that dotenv libraries read differently.
     #[error(
         "the value of field {field} contains {what}, which dotenv libraries read differently: use format env or json"

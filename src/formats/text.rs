@@ -4,91 +4,163 @@
 use std::collections::BTreeMap;
 
 use crate::credential::{
-    EnvExport, EnvFileFormat, FieldName, InjectorEnv, UriTemplate, is_env_name, is_reserved_by_shell,
+    EnvExport, EnvFileFormat, FieldName, InjectorEnv, UriTemplate, is_env_name, is_reserved_by_linker,
+    is_reserved_by_shell, is_setting_of_programs,
 };
 use crate::escape::{self, EscapeFn, percent};
 use crate::formats::connection::{FieldText, PASSWORD, USERNAME, require_field};
 use crate::formats::{Fields, FormatError, field_text};
 use crate::secret::{SecretBuffer, SecretBytes};
 
+/// Whether an annotation names the field, so that its name is not merely a key that a source happens to have.
+pub(crate) type IsNamed<'a> = &'a dyn Fn(&FieldName) -> bool;
+
+/// Every reason why the fields of one credential cannot be written.
+pub(crate) type FormatErrors = Vec<FormatError>;
+
 /// Writes the fields to a file that sets environment variables.
 pub(crate) fn write_env_file(
     format: EnvFileFormat,
     fields: &Fields<'_>,
+    is_named: IsNamed<'_>,
     out: &mut SecretBuffer,
-) -> Result<(), FormatError> {
+) -> Result<(), FormatErrors> {
     match format {
-        EnvFileFormat::Env => write_env(fields, out),
-        EnvFileFormat::Dotenv => write_dotenv(fields, out),
-        EnvFileFormat::Envfile => write_envfile(fields, out),
+        EnvFileFormat::Env => {
+            write_each(fields, out, &|field, value, out| write_env(field, value, is_named, out))
+        }
+        EnvFileFormat::Dotenv => {
+            write_each(fields, out, &|field, value, out| write_dotenv(field, value, is_named, out))
+        }
+        EnvFileFormat::Envfile => write_each(fields, out, &write_envfile),
     }
 }
 
 /// Returns a file that sets each of the exported variables to this text.
-pub(crate) fn export_env(export: &EnvExport, text: &SecretBytes) -> Result<SecretBytes, FormatError> {
+pub(crate) fn export_env(export: &EnvExport, text: &SecretBytes) -> Result<SecretBytes, FormatErrors> {
     let mut out = SecretBuffer::default();
-    let variables = export.names.iter().map(|name| (name.clone(), text));
-    write_env_file(export.file, &variables.collect::<BTreeMap<_, _>>(), &mut out)?;
+    write_variables(export.file, &assign(&export.names, text).collect::<BTreeMap<_, _>>(), &mut out)?;
     Ok(out.finish())
 }
 
-/// `env`: `export NAME='value'` lines that any POSIX shell can source, whatever the values contain. `export` passes the
-/// variables to the programs that the shell starts.
-pub(crate) fn write_env(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
-    for (field, value) in fields {
-        let name = env_name(field)?;
-        if is_reserved_by_shell(name) {
-            return Err(FormatError::ReservedByShell { field: field.clone() });
+/// Writes variables whose names are in annotations of their own, not in `.keys`.
+fn write_variables(
+    format: EnvFileFormat,
+    variables: &Fields<'_>,
+    out: &mut SecretBuffer,
+) -> Result<(), FormatErrors> {
+    write_env_file(format, variables, &|_| true, out).map_err(|mut errors| {
+        for error in &mut errors {
+            if let FormatError::ReservedByShell { field } = error {
+                *error = FormatError::ReservedVariable { name: field.clone() };
+            }
         }
-        out.push_str("export ");
-        out.push_str(name);
-        out.push_str("=");
-        write_escaped(escape::shell, field, value, out)?;
-        out.push_str("\n");
-    }
-    Ok(())
+        errors
+    })
 }
 
-/// `dotenv`: `NAME='value'` lines, with double quotes around a value that contains a single quote. There is no standard, and
-/// libraries differ in escapes and in what they expand. So a value is written only if Node's dotenv (from version 16), Node's
-/// own `--env-file`, python-dotenv and Rust's dotenvy all read it back unchanged; otherwise it is an error.
-///
-/// Sources: <https://github.com/motdotla/dotenv>, <https://nodejs.org/api/util.html#utilparseenvcontent>,
-/// <https://github.com/theskumar/python-dotenv>, <https://github.com/allan2/dotenvy>
-fn write_dotenv(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
+/// Writes one field.
+type WriteField<'a> = &'a dyn Fn(&FieldName, &SecretBytes, &mut SecretBuffer) -> Result<(), FormatError>;
+
+/// Writes every field, or returns every field that cannot be written.
+fn write_each(
+    fields: &Fields<'_>,
+    out: &mut SecretBuffer,
+    write: WriteField<'_>,
+) -> Result<(), FormatErrors> {
+    let mut errors = FormatErrors::new();
     for (field, value) in fields {
-        let (name, text) = (env_name(field)?, field_text(field, value)?);
-        let quote =
-            dotenv_quote(text).map_err(|what| FormatError::NotPortable { field: field.clone(), what })?;
-        out.push_str(name);
-        out.push_str("=");
-        out.push_str(quote);
-        out.push_str(text);
-        out.push_str(quote);
-        out.push_str("\n");
+        errors.extend(write(field, value, out).err());
     }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// `env`: an `export NAME='value'` line that any POSIX shell can source, whatever the value contains. `export` passes the
+/// variable to the programs that the shell starts.
+fn write_env(
+    field: &FieldName,
+    value: &SecretBytes,
+    is_named: IsNamed<'_>,
+    out: &mut SecretBuffer,
+) -> Result<(), FormatError> {
+    let name = env_name(field)?;
+    if is_reserved_by_shell(name) {
+        return Err(FormatError::ReservedByShell { field: field.clone() });
+    }
+    if is_setting_of_programs(name) && !is_named(field) {
+        return Err(FormatError::SettingOfPrograms { field: field.clone() });
+    }
+    out.push_str("export ");
+    out.push_str(name);
+    out.push_str("=");
+    write_escaped(escape::shell, field, value, out)?;
+    out.push_str("\n");
     Ok(())
 }
 
-/// Returns the quotes in which every library reads this text unchanged, or what in the text prevents that.
+/// `dotenv`: a `NAME='value'` line, with double quotes around a value that contains a single quote or a line break. There is no
+/// standard, and libraries differ in escapes and in what they expand. So a value is written only if Node's dotenv (from version
+/// 16), alone and with dotenv-expand, Node's own `--env-file`, Next.js, python-dotenv, Rust's dotenvy, phpdotenv, Symfony and
+/// Ruby's dotenv all read it back unchanged; otherwise it is an error.
+///
+/// Sources: <https://github.com/motdotla/dotenv>, <https://github.com/motdotla/dotenv-expand>,
+/// <https://nodejs.org/api/util.html#utilparseenvcontent>, <https://github.com/theskumar/python-dotenv>,
+/// <https://github.com/allan2/dotenvy>, <https://github.com/vlucas/phpdotenv>, <https://symfony.com/doc/current/configuration.html>,
+/// <https://github.com/bkeepers/dotenv>
+fn write_dotenv(
+    field: &FieldName,
+    value: &SecretBytes,
+    is_named: IsNamed<'_>,
+    out: &mut SecretBuffer,
+) -> Result<(), FormatError> {
+    let name = env_name(field)?;
+    if is_reserved_by_linker(name) {
+        return Err(FormatError::ReservedByShell { field: field.clone() });
+    }
+    // Shells and interpreters that the application starts inherit the variables. Names in lower case mean something only to a
+    // shell that reads the file itself.
+    let is_inherited = is_reserved_by_shell(name) && !name.bytes().any(|b| b.is_ascii_lowercase());
+    if (is_inherited || is_setting_of_programs(name)) && !is_named(field) {
+        return Err(FormatError::SettingOfPrograms { field: field.clone() });
+    }
+    let text = field_text(field, value)?;
+    let quote = dotenv_quote(text).map_err(|what| FormatError::NotPortable { field: field.clone(), what })?;
+    out.push_str(name);
+    out.push_str("=");
+    out.push_str(quote);
+    for (index, line) in text.split('\n').enumerate() {
+        out.push_str(if index == 0 { "" } else { "\\n" });
+        out.push_str(line);
+    }
+    out.push_str(quote);
+    out.push_str("\n");
+    Ok(())
+}
+
+/// Returns the quotes in which every library reads this text unchanged, with line breaks as `\n`, or what in the text prevents
+/// that.
 fn dotenv_quote(text: &str) -> Result<&'static str, &'static str> {
     // Node turns CR LF into LF, also in quotes.
     if text.contains('\r') {
         return Err("a carriage return");
     }
-    // python-dotenv expands `${…}` in single quotes; dotenvy expands `$` in double quotes; dotenv-expand runs `$(…)`.
-    if text.contains("${") || text.contains("$(") {
-        return Err("${ or $(");
+    // dotenv-expand, which Next.js and Vite run, expands `$` before a name in every kind of quotes, and turns `\$` into `$`; Next.js
+    // expands `$1` too. python-dotenv expands `${…}`, and django-environ everything after a `$` at the start.
+    let expanded = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || "_{(".contains(c));
+    if text.starts_with('$') || text.contains("\\$") || text.split('$').skip(1).any(expanded) {
+        return Err("a $ that looks like a variable");
     }
-    // In single quotes, python-dotenv treats `\\` and `\'` as escapes, and the other libraries have no escapes. In double
-    // quotes, all of them have more.
-    let escapes = text.contains("\\\\") || text.ends_with('\\');
-    match (text.contains('\''), text.contains('"')) {
-        (false, _) if escapes => Err("consecutive backslashes or a trailing backslash"),
-        (false, _) => Ok("'"),
-        (true, true) => Err("both kinds of quotes"),
-        (true, false) if text.contains(['\\', '$', '`']) => Err("a single quote together with \\, $ or `"),
-        (true, false) => Ok("\""),
+    let has_break = text.contains('\n');
+    // Inside single quotes, python-dotenv treats `\\` and `\'` as escapes, and the other libraries have no escapes. Inside double
+    // quotes, all of them have more, and `\n` is the only one that they share. phpdotenv and Ruby end a value at a real line break.
+    match text.contains('\'') || has_break {
+        false if text.contains("\\\\") || text.ends_with('\\') => {
+            Err("consecutive backslashes or a trailing backslash")
+        }
+        false => Ok("'"),
+        true if !text.contains(['"', '\\', '$', '`']) => Ok("\""),
+        true if has_break => Err("a line break together with \", \\, $ or `"),
+        true => Err("a single quote together with \", \\, $ or `"),
     }
 }
 
@@ -106,17 +178,15 @@ const VARIABLE_LIMIT: usize = 128 * 1024;
 ///
 /// Sources: <https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-via-file/#env-file-syntax>,
 /// and `ParseEnv` in `pkg/kubelet/util/env` of Kubernetes 1.35 to 1.37 for details that the page omits.
-fn write_envfile(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
-    for (field, value) in fields {
-        let text = field_text(field, value)?;
-        if let Some((problem, remedy)) = kubelet_problem(field, text) {
-            return Err(FormatError::NotForKubelet { field: field.clone(), problem, remedy });
-        }
-        out.push_str(field.as_str());
-        out.push_str("='");
-        out.push_str(text);
-        out.push_str("'\n");
+fn write_envfile(field: &FieldName, value: &SecretBytes, out: &mut SecretBuffer) -> Result<(), FormatError> {
+    let text = field_text(field, value)?;
+    if let Some((problem, remedy)) = kubelet_problem(field, text) {
+        return Err(FormatError::NotForKubelet { field: field.clone(), problem, remedy });
     }
+    out.push_str(field.as_str());
+    out.push_str("='");
+    out.push_str(text);
+    out.push_str("'\n");
     Ok(())
 }
 
@@ -156,11 +226,17 @@ fn kubelet_problem(field: &FieldName, text: &str) -> Option<(&'static str, &'sta
 }
 
 /// `json`: an object of strings, indented by two spaces (RFC 8259).
-pub(crate) fn write_json(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
+pub(crate) fn write_json(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), FormatErrors> {
     let mut members = BTreeMap::new();
+    let mut errors = FormatErrors::new();
     for (field, value) in fields {
-        let text = value.expose_text().ok_or_else(|| FormatError::Binary { field: field.clone() })?;
-        members.insert(field.as_str(), text);
+        match value.expose_text() {
+            Some(text) => drop(members.insert(field.as_str(), text)),
+            None => errors.push(FormatError::Binary { field: field.clone() }),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
     }
     // Serializing strings into memory cannot fail.
     let _ = serde_json::to_writer_pretty(&mut *out, &members);
@@ -173,11 +249,11 @@ pub(crate) fn write_json(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<
 const YAML_RESERVED: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
 
 /// `yaml`: a mapping of strings, one `key: "value"` line per field. Every value is in double quotes.
-pub(crate) fn write_yaml(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
+pub(crate) fn write_yaml(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), FormatErrors> {
     if fields.is_empty() {
         out.push_str("{}\n");
     }
-    for (field, value) in fields {
+    write_each(fields, out, &|field, value, out| {
         if is_plain_yaml_key(field.as_str()) {
             out.push_str(field.as_str());
         } else {
@@ -186,8 +262,8 @@ pub(crate) fn write_yaml(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<
         out.push_str(": ");
         write_escaped(escape::yaml, field, value, out)?;
         out.push_str("\n");
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Whether every reader takes this name for a string without quotes: it begins with a letter, is not reserved, and is not
@@ -200,14 +276,14 @@ fn is_plain_yaml_key(name: &str) -> bool {
 }
 
 /// `properties`: one `key=value` line per field, for `java.util.Properties`. Field names need no escapes.
-pub(crate) fn write_properties(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
-    for (field, value) in fields {
+pub(crate) fn write_properties(fields: &Fields<'_>, out: &mut SecretBuffer) -> Result<(), FormatErrors> {
+    write_each(fields, out, &|field, value, out| {
         out.push_str(field.as_str());
         out.push_str("=");
         write_escaped(escape::properties, field, value, out)?;
         out.push_str("\n");
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Returns the field's name if it is valid for an environment variable.
@@ -233,17 +309,21 @@ pub(crate) fn write_injector_env(
     variables: &InjectorEnv,
     fields: &Fields<'_>,
     out: &mut SecretBuffer,
-) -> Result<(), FormatError> {
-    let (username, password) = (require_field(fields, USERNAME)?, require_field(fields, PASSWORD)?);
+) -> Result<(), FormatErrors> {
+    let (username, password) = match (require_field(fields, USERNAME), require_field(fields, PASSWORD)) {
+        (Ok(username), Ok(password)) => (username, password),
+        (username, password) => return Err(username.err().into_iter().chain(password.err()).collect()),
+    };
+    let mut write = |variables: &Fields<'_>| write_variables(EnvFileFormat::Env, variables, out);
     match variables {
         InjectorEnv::Classic { user, password: names } => {
             let (username, password) = (SecretBytes::from(username.text), SecretBytes::from(password.text));
             let variables = assign(user, &username).chain(assign(names, &password));
-            write_env(&variables.collect::<BTreeMap<_, _>>(), out)
+            write(&variables.collect::<BTreeMap<_, _>>())
         }
         InjectorEnv::Uri { names, uri } => {
-            let uri = insert_user(uri, username, password)?;
-            write_env(&assign(names, &uri).collect::<BTreeMap<_, _>>(), out)
+            let uri = insert_user(uri, username, password).map_err(|error| vec![error])?;
+            write(&assign(names, &uri).collect::<BTreeMap<_, _>>())
         }
     }
 }

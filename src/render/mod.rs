@@ -19,6 +19,7 @@ use crate::credential::{
     EnvExport, EnvFileFormat, FileMode, Output, PathClaims, RelativePath,
 };
 use crate::formats::connection::Connection;
+use crate::formats::text::FormatErrors;
 use crate::formats::{Fields, FormatError, jdbc, libpq, mycnf, text, uri};
 use crate::secret::{SecretBuffer, SecretBytes};
 
@@ -178,7 +179,10 @@ fn files(
             Some(content) => Ok(content),
             None => return Ok(None),
         },
-        Output::Env(format) => buffered(|out| text::write_env_file(*format, &fields, out)),
+        Output::Env(format) => {
+            let is_named = |field: &_| credential.named_fields().any(|named| named == field);
+            buffered(|out| text::write_env_file(*format, &fields, &is_named, out))
+        }
         Output::InjectorEnv(variables) => buffered(|out| text::write_injector_env(variables, &fields, out)),
         Output::Document(DocumentFormat::Json) => buffered(|out| text::write_json(&fields, out)),
         Output::Document(DocumentFormat::Yaml) => buffered(|out| text::write_yaml(&fields, out)),
@@ -202,7 +206,7 @@ fn files(
                 },
             );
             content.and_then(|content| match env_export {
-                Some(export) => Ok(text::export_env(export, &content)?),
+                Some(export) => text::export_env(export, &content).map_err(problems),
                 None => Ok(content),
             })
         }
@@ -220,8 +224,7 @@ fn files(
             })
         }
     };
-    let content = content.map_err(|problem| vec![problem])?;
-    Ok(Some(vec![(credential.path.clone(), content)]))
+    Ok(Some(vec![(credential.path.clone(), content?)]))
 }
 
 /// Writes a connection, including the values that only a URI in the fields contains. For redacted output, it redacts
@@ -233,21 +236,26 @@ fn write_connection(
     values: &Fields<'_>,
     redact: bool,
     write: impl FnOnce(&Connection<'_>, &mut SecretBuffer) -> Result<(), FormatError>,
-) -> Result<SecretBytes, Problem> {
-    let from_uri = uri::missing_fields(credential, values)?;
+) -> Result<SecretBytes, Vec<Problem>> {
+    let one = |error: FormatError| problems(vec![error]);
+    let from_uri = uri::missing_fields(credential, values).map_err(one)?;
     let mut fields = values.clone();
     fields.extend(from_uri.iter().map(|(field, value)| (field.clone(), value)));
-    let connection = Connection::from_fields(credential, engine, client, &fields)?;
+    let connection = Connection::from_fields(credential, engine, client, &fields).map_err(one)?;
     let connection = if redact { connection.redacted() } else { connection };
-    buffered(|out| write(&connection, out))
+    buffered(|out| write(&connection, out).map_err(|error| vec![error]))
 }
 
 fn buffered(
-    write: impl FnOnce(&mut SecretBuffer) -> Result<(), FormatError>,
-) -> Result<SecretBytes, Problem> {
+    write: impl FnOnce(&mut SecretBuffer) -> Result<(), FormatErrors>,
+) -> Result<SecretBytes, Vec<Problem>> {
     let mut out = SecretBuffer::default();
-    write(&mut out)?;
+    write(&mut out).map_err(problems)?;
     Ok(out.finish())
+}
+
+fn problems(errors: FormatErrors) -> Vec<Problem> {
+    errors.into_iter().map(Problem::Format).collect()
 }
 
 #[cfg(test)]

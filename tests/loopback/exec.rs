@@ -85,6 +85,33 @@ fn the_variables_are_added_to_the_environment_and_win() {
     }
 }
 
+/// A key with `=` creates a second entry for a name, as a process can that calls execve(2) itself.
+#[test]
+fn each_inherited_variable_is_passed_on_once_and_sorted() {
+    let scene = published();
+    let mut command = scene.command(&["exec", "--", "/usr/bin/env", "-0"]);
+    command.env("TWICE", "first").env("TWICE=second", "").env("ALSO", "x");
+    let finished = run(command, HANGS);
+    assert_code(&finished, 0);
+    let printed = finished.stdout_text();
+    let found: Vec<_> = printed.split_terminator('\0').collect();
+    assert!(found.is_sorted(), "{found:?}");
+    let of_twice: Vec<_> = found.into_iter().filter(|entry| entry.starts_with("TWICE")).collect();
+    assert_eq!(of_twice, ["TWICE=second="]);
+}
+
+#[test]
+fn a_variable_of_an_interpreter_is_set_if_keys_names_it() {
+    let names =
+        [("db.secret", "db"), ("db.format", "env"), ("db.keys", "USERNAME=username, NODE_OPTIONS=password")];
+    let scene = Scene::new(&names);
+    let expected = format!("app {PASSWORD}\n");
+    let show = ["/bin/sh", "-c", "echo $USERNAME $NODE_OPTIONS"];
+    assert_eq!(exec(&scene, &["--render"], &show).stdout_text(), expected);
+    assert_code(&scene.init(&[]), 0);
+    assert_eq!(exec(&scene, &[], &show).stdout_text(), expected);
+}
+
 #[test]
 fn the_volume_needs_neither_an_api_server_nor_a_service_account() {
     let scene = published();
@@ -138,7 +165,10 @@ fn with_render_it_fails_like_init() {
     scene.annotate(&[("db.secret", "db"), ("db.format", "env"), ("db.keys", "PATH=password")]);
     let finished = exec(&scene, &["--render"], &["/bin/true"]);
     assert_code(&finished, 2);
-    assert_has(&finished.stderr, &["field PATH has the name of a variable that shells reserve"]);
+    assert_has(
+        &finished.stderr,
+        &["field PATH has the name of a variable that shells or the dynamic linker act on"],
+    );
     assert_has(&scene.pod.termination_message(), &["field PATH has the name"]);
 }
 

@@ -188,7 +188,7 @@ const ODD_NAMES: &[&str] = &[
     "inf",
 ];
 
-/// Variable names for the fields of a database. `USERNAME` is missing because zsh reserves it for its own user.
+/// Variable names for the fields of a database. `USERNAME` is missing because podcreds sets it only if `.keys` names it.
 const VARIABLES: &[&str] = &[
     "username",
     "password",

@@ -12,6 +12,9 @@ import { parseEnv } from "node:util";
 const [format, directory] = process.argv.slice(2);
 const library = (name) => createRequire(import.meta.url)(join(process.env.PODCREDS_TEST_NODE_MODULES, name));
 
+// What Next.js logs.
+const quiet = { info() {}, error() {} };
+
 // A URI as parsed by the URL Standard, which browsers, Node, Deno and Bun implement.
 function whatwg(text) {
   const url = new URL(text);
@@ -27,7 +30,15 @@ function readers() {
       return { "JSON.parse": JSON.parse };
     case "dotenv": {
       const { parse } = library("dotenv");
+      const { expand } = library("dotenv-expand");
+      const { processEnv } = library("@next/env");
       return {
+        "dotenv-expand": (text) => expand({ parsed: parse(text), processEnv: {} }).parsed,
+        "Next.js": (text) => {
+          // It keeps variables that are set already.
+          for (const name of Object.keys(process.env)) delete process.env[name];
+          return processEnv([{ path: "db.env", contents: text, env: {} }], ".", quiet, true)[1];
+        },
         "Node dotenv": (text) => parse(text),
         "Node dotenv, fast": (text) => parse(text, { fast: true }),
         "node --env-file": parseEnv,

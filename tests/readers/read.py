@@ -2,11 +2,14 @@
 
     read.py FORMAT DIRECTORY
 
-For URIs and JDBC URLs, FORMAT names the engine: uri-ENGINE, jdbc-ENGINE. The file of a case is DIRECTORY/CASE/db.EXTENSION. Each printed line is a JSON object: `reader`, `case`, and either `fields`,
+For URIs and JDBC URLs, FORMAT names the engine: uri-ENGINE, jdbc-ENGINE. `dotenv-lines` is `dotenv` without line breaks in values, and
+`dynaconf` is `json` or `yaml`, and
+`django-environ` is `dotenv` or `json`. The file of a case is DIRECTORY/CASE/db.EXTENSION. Each printed line is a JSON object: `reader`, `case`, and either `fields`,
 with values in base64, or `error`.
 """
 import base64
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -23,6 +26,46 @@ def python_dotenv(path):
     return dotenv.dotenv_values(path)
 
 
+def decouple(path):
+    from decouple import RepositoryEnv
+
+    return RepositoryEnv(path).data
+
+
+def starlette(path):
+    from starlette.config import Config
+
+    return Config(path).file_values
+
+
+def django_environ(path):
+    """Variables from a dotenv file, or as another program has set them."""
+    import environ
+
+    os.environ.clear()
+    if path.suffix == ".env":
+        environ.Env.read_env(path)
+    else:
+        os.environ.update(plain_json(path))
+    return {name: environ.Env().str(name) for name in os.environ}
+
+
+def dynaconf(cast):
+    def read(path):
+        from dynaconf import Dynaconf
+
+        os.environ["AUTO_CAST_FOR_DYNACONF"] = cast
+        loaded = Dynaconf(settings_files=[str(path)], environments=False)
+        return {name: loaded[name] for name in plain_names(path)}
+
+    return read
+
+
+def plain_names(path):
+    """The names in the file itself: dynaconf adds its own settings and changes the case."""
+    return plain_json(path) if path.suffix == ".json" else pyyaml("SafeLoader")(path)
+
+
 def pyyaml(loader):
     import yaml
 
@@ -32,13 +75,21 @@ def pyyaml(loader):
 def readers(format):
     if format == "json":
         yield "Python json", plain_json
-    elif "-" in format:
-        yield from connections.readers(format)
     elif format == "dotenv":
         yield "python-dotenv", python_dotenv
+    elif format == "dotenv-lines":
+        yield "python-decouple", decouple
+        yield "starlette", starlette
+    elif format == "django-environ":
+        yield "django-environ", django_environ
+    elif format == "dynaconf":
+        yield "dynaconf", dynaconf("true")
+        yield "dynaconf without casts", dynaconf("false")
     elif format == "yaml":
         yield "PyYAML", pyyaml("SafeLoader")
         yield "PyYAML with libyaml", pyyaml("CSafeLoader")
+    else:
+        yield from connections.readers(format)
 
 
 def encoded(text):
