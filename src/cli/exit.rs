@@ -143,7 +143,8 @@ fn for_class(class: Class) -> u8 {
 }
 
 /// Writes the termination message. Outside a pod the file does not exist, and is not created.
-pub(crate) fn write_termination_log(path: &Path, message: &str) {
+pub(crate) fn write_termination_log(path: Option<&Path>, message: &str) {
+    let Some(path) = path else { return };
     let mut end = message.len().min(TERMINATION_MESSAGE_LIMIT);
     while !message.is_char_boundary(end) {
         end -= 1;
@@ -215,17 +216,17 @@ mod tests {
     fn the_termination_log_is_written_only_if_it_exists() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        write_termination_log(&path, "test");
+        write_termination_log(Some(&path), "test");
         assert!(!path.exists());
         std::fs::write(&path, "an older and longer message").unwrap();
-        write_termination_log(&path, "test");
+        write_termination_log(Some(&path), "test");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "test");
     }
 
     #[test]
     fn a_long_termination_message_is_cut_between_characters() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        write_termination_log(file.path(), &"é".repeat(3000).replacen('é', "e", 1));
+        write_termination_log(Some(file.path()), &"é".repeat(3000).replacen('é', "e", 1));
         assert_eq!(std::fs::read_to_string(file.path()).unwrap().len(), 4095);
     }
 }

@@ -20,6 +20,7 @@ mod inspect;
 mod install;
 mod notify;
 mod outages;
+mod processes;
 mod reads;
 mod secrecy;
 mod service;
