@@ -205,11 +205,13 @@ mod tests {
         fn wait(&mut self) {
             self.retry_at = Instant::now();
         }
+    }
 
-        /// Makes the delay of the back-off a long one.
-        fn delay(&mut self) {
-            self.retry_at += Duration::from_secs(3600);
-        }
+    /// Makes each delay of the back-off longer than a test: a random part of many hours, and the same in each run.
+    fn delay(auth: &mut ExecAuth) {
+        fastrand::seed(1);
+        let hours = Duration::from_secs(1000 * 3600);
+        auth.backoff = Backoff::new(hours, hours);
     }
 
     const CREDENTIAL: &str = r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"test-token-1"}}"#;
@@ -229,12 +231,10 @@ mod tests {
     #[test]
     fn a_failing_plugin_runs_again_after_a_delay_only() {
         let (directory, mut auth) = counting("exit 1");
+        delay(&mut auth);
         for runs_so_far in 1..4 {
             for _object in 0..30 {
                 assert!(matches!(auth.refresh(Instant::now(), None), Err(Cause::Plugin(_))));
-                if runs(&directory) == runs_so_far {
-                    auth.delay();
-                }
             }
             assert_eq!(runs(&directory), runs_so_far);
             auth.wait();
@@ -244,11 +244,11 @@ mod tests {
     #[test]
     fn a_plugin_whose_credentials_are_rejected_runs_again_after_a_delay_only() {
         let (directory, mut auth) = counting(&format!("echo '{CREDENTIAL}'"));
+        delay(&mut auth);
         for runs_so_far in 1..4 {
             for _object in 0..30 {
                 auth.refresh(Instant::now(), None).unwrap();
                 auth.invalidate(auth.generation());
-                auth.delay();
                 assert_eq!(auth.token().unwrap().as_str(), "test-token-1", "it may be accepted again");
             }
             assert_eq!(runs(&directory), runs_so_far);

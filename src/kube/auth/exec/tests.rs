@@ -268,7 +268,7 @@ fn background_processes_of_a_plugin_delay_nothing() {
 #[test]
 fn a_killed_plugin_takes_the_processes_with_it_that_it_started() {
     for (is_terminal, is_killed) in [(false, true), (true, false)] {
-        let fixture = Fixture::new("sleep 600 >&- & echo $! >\"$OUT/left\"; exec yes");
+        let fixture = Fixture::new("sleep 600 >&- 2>&- & echo $! >\"$OUT/left\"; exec yes");
         let failed = fixture.plugin.run_at(is_terminal, Deadline::after(HANGS));
         assert!(matches!(failed, Err(PluginErrorKind::TooMuchOutput { .. })));
         let left = fixture.process("left");
