@@ -120,7 +120,7 @@ fn the_error_for_a_signal_to_another_users_process_names_the_remedy() {
 }
 
 #[test]
-fn with_host_pid_only_processes_of_the_own_pod_are_signalled_and_named() {
+fn with_host_pid_only_processes_of_its_pod_are_signalled_and_named() {
     let annotations = json!({
         "podcreds.io/missing.secret": "db",
         "podcreds.io/missing.on-change": "signal HUP no-such-process",

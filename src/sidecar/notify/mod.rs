@@ -82,7 +82,7 @@ impl Notifier {
                 && !self.mailboxes.contains_key(target)
                 && let Err(error) = process::check(process)
             {
-                warn!("{target}: {error}; otherwise the notification after the next rotation fails");
+                warn!("{target}: {error}; until this is fixed, its notifications fail");
             }
             let mailbox = self.mailboxes.entry(target.clone()).or_default();
             start(target, mailbox, &self.volume, &self.events);

@@ -7,13 +7,13 @@
 const UID_DIGITS: usize = 32;
 
 /// How far a container's cgroup namespace is below the cgroup of its pod, at most: crun starts the container in a cgroup `container`
-/// below the container's own.
+/// below the container's.
 const MAX_DEPTH: usize = 2;
 
 /// Whether two processes belong to one pod, by their `/proc/PID/cgroup` as the first of them reads it.
 ///
 /// With the host's cgroup namespace, the usual case with cgroup v1, both paths name their pod. With a private one, paths are relative
-/// to the own container: another container of the pod is `/../ID`, another pod is further up and has its name in the path, and the
+/// to podcreds' container: another container of the pod is `/../ID`, another pod is further up and has its name in the path, and the
 /// node's own processes are above all pods.
 pub(crate) fn is_same(own: &str, other: &str) -> bool {
     match (name(own), name(other)) {

@@ -13,7 +13,7 @@ use crate::credential::SignalName;
 use crate::sidecar::notify::{NotifyError, pod};
 use crate::text::one_line;
 
-/// Finds out whether no signal can ever arrive. A process that is not running may just not have been started yet.
+/// Checks whether a signal can arrive at all. That the process is not running yet is not an error.
 pub(crate) fn check(name: &str) -> Result<(), NotifyError> {
     // Without a shared namespace the sidecar itself is process 1, and the only one.
     if getpid().is_init() {
@@ -70,7 +70,7 @@ fn not_found(name: &str, pod: &Pod) -> NotifyError {
     NotifyError::NotFound { process: name.to_owned(), running }
 }
 
-/// The outer error is that of all processes.
+/// Opens a process. The outer error holds for every process: of this kernel, or of the seccomp profile.
 fn open(pid: Pid) -> Result<rustix::io::Result<OwnedFd>, NotifyError> {
     match pidfd_open(pid, PidfdFlags::empty()) {
         Err(errno @ (Errno::NOSYS | Errno::PERM)) => Err(NotifyError::NoDescriptors(errno)),

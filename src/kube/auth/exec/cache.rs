@@ -30,7 +30,7 @@ pub(crate) struct ExecAuth {
     generation: u64,
     /// `None` unless the last run failed.
     last_failure: Option<LastFailure>,
-    /// One for all requests: they back off each on its own, which is no bound for many objects together.
+    /// One for all requests: each object has a back-off of its own, which does not bound the runs for many objects.
     backoff: Backoff,
     /// When the plugin may run again after a failure or a rejection.
     retry_at: Instant,
