@@ -145,7 +145,8 @@ fn for_class(class: Class) -> u8 {
 
 /// Writes the termination message, which `kubectl describe pod` prints on a terminal. Outside a pod the file does not exist, and
 /// is not created.
-pub(crate) fn write_termination_log(path: &Path, message: &str) {
+pub(crate) fn write_termination_log(path: Option<&Path>, message: &str) {
+    let Some(path) = path else { return };
     let message = Printable(message).to_string();
     let mut end = message.len().min(TERMINATION_MESSAGE_LIMIT);
     while !message.is_char_boundary(end) {
@@ -218,24 +219,24 @@ mod tests {
     fn the_termination_log_is_written_only_if_it_exists() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        write_termination_log(&path, "test");
+        write_termination_log(Some(&path), "test");
         assert!(!path.exists());
         std::fs::write(&path, "an older and longer message").unwrap();
-        write_termination_log(&path, "test");
+        write_termination_log(Some(&path), "test");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "test");
     }
 
     #[test]
     fn the_termination_message_has_no_control_characters() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        write_termination_log(file.path(), "a\u{1b}[2K\nb");
+        write_termination_log(Some(file.path()), "a\u{1b}[2K\nb");
         assert_eq!(std::fs::read_to_string(file.path()).unwrap(), "a\\u{1b}[2K\nb");
     }
 
     #[test]
     fn a_long_termination_message_is_cut_between_characters() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        write_termination_log(file.path(), &"é".repeat(3000).replacen('é', "e", 1));
+        write_termination_log(Some(file.path()), &"é".repeat(3000).replacen('é', "e", 1));
         assert_eq!(std::fs::read_to_string(file.path()).unwrap().len(), 4095);
     }
 }

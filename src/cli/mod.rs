@@ -19,8 +19,9 @@ use std::sync::atomic::AtomicBool;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
-use log::{Level, error, info};
+use log::{Level, error, info, warn};
 use rustix::fs::Mode;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::args::{Args, Command, ExecArgs, TERMINATION_LOG, TERMINATION_LOG_VARIABLE};
@@ -34,19 +35,25 @@ use crate::text::Printable;
 pub const EXIT_BUG: u8 = exit::BUG;
 
 /// Runs the command that `args` (with the program's name first) and the environment ask for, and returns its exit code.
-/// Takes over the process: its umask, its handling of SIGTERM and SIGINT, and its logger.
+/// Takes over the process: whether it can be dumped, its umask, its handling of SIGTERM and SIGINT, and its logger.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<_> = args.into_iter().collect();
+    // The kernel then writes no core of this process, not even to a program (`core_pattern`), which `RLIMIT_CORE` would not
+    // prevent, and opens its memory, environment, files and root in /proc to no other process of the user. execve(2) resets it, so
+    // a program that `exec` or a kubeconfig starts is as dumpable as any other.
+    let dumpable = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let termination_log = termination_log(&args);
     let args = match Args::try_parse_from(&args) {
         Ok(args) => args,
-        Err(error) => return report_usage(&error, &args, &termination_log),
+        Err(error) => return report_usage(&error, &args, termination_log.as_deref()),
     };
     logging::start(args.log_level, args.log_format, std::env::var("RUST_LOG").ok().as_deref());
+    if let Err(errno) = dumpable {
+        warn!("cannot protect the memory of this process ({errno}): disable core dumps on the node");
+    }
     set_umask(&args.command);
-    // A probe runs in the sidecar's container, whose termination log belongs to the sidecar.
     let is_probe = matches!(args.command, Command::Probe(_));
-    match execute(args.command, &termination_log) {
+    match execute(args.command, termination_log.as_deref()) {
         Ok(code) => code,
         Err(error) => {
             let message = exit::message(&error);
@@ -58,7 +65,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
                     Some(object) => log_object!(Level::Error, object, "{message}"),
                     None => error!("{message}"),
                 }
-                exit::write_termination_log(&termination_log, &message);
+                exit::write_termination_log(termination_log.as_deref(), &message);
             }
             error.exit_code()
         }
@@ -77,7 +84,7 @@ fn set_umask(command: &Command) {
 }
 
 /// Runs a command and returns the exit code of its success.
-fn execute(command: Command, termination_log: &Path) -> Result<u8, Error> {
+fn execute(command: Command, termination_log: Option<&Path>) -> Result<u8, Error> {
     match command {
         Command::Init(args) => {
             exit_on_signals(|signal| 128 + signal)?;
@@ -148,7 +155,7 @@ fn exit_on_signals(code: fn(i32) -> i32) -> Result<(), Error> {
 }
 
 /// Prints what clap returns instead of arguments: a usage error, or the requested help or version.
-fn report_usage(error: &clap::Error, args: &[OsString], termination_log: &Path) -> u8 {
+fn report_usage(error: &clap::Error, args: &[OsString], termination_log: Option<&Path>) -> u8 {
     if !error.use_stderr() {
         let _ = error.print();
         return 0;
@@ -163,7 +170,7 @@ fn report_usage(error: &clap::Error, args: &[OsString], termination_log: &Path) 
     if let Some(variable) = variable_of(error, args) {
         note(&format!("The value comes from the environment variable {}.", variable.display()));
     }
-    let is_exec = args.iter().any(|arg| arg == "exec") && !args.iter().any(|arg| arg == "--");
+    let is_exec = is_command(args, "exec") && !args.iter().any(|arg| arg == "--");
     if is_exec && matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument) {
         note("Write -- before the program: podcreds exec -- PROGRAM ARGUMENTS");
     }
@@ -177,18 +184,32 @@ pub fn report_panic(location: Option<&Location<'_>>) {
     let message = format!("internal error at {place} (a bug in podcreds); please report this line");
     let _ = writeln!(io::stderr(), "{message}");
     let args: Vec<_> = std::env::args_os().collect();
-    exit::write_termination_log(&termination_log(&args), &message);
+    exit::write_termination_log(termination_log(&args).as_deref(), &message);
 }
 
-/// The path of the termination log, found before anything else is parsed: a usage error is written there too.
-fn termination_log(args: &[OsString]) -> PathBuf {
+/// The path of the termination log, found before anything else is parsed: a usage error is written there too. `None` means a
+/// probe: it runs in the sidecar's container, whose termination log belongs to the sidecar.
+fn termination_log(args: &[OsString]) -> Option<PathBuf> {
     const FLAG: &str = "--termination-log";
+    if is_command(args, "probe") {
+        return None;
+    }
     let args = our_args(args);
     let inline = |arg: &OsString| arg.to_str()?.strip_prefix(FLAG)?.strip_prefix('=').map(PathBuf::from);
     let next = args.iter().position(|arg| arg == FLAG).and_then(|at| args.get(at + 1)).map(PathBuf::from);
     let variable =
         || std::env::var_os(TERMINATION_LOG_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-    next.or_else(|| args.iter().find_map(inline)).or_else(variable).unwrap_or_else(|| TERMINATION_LOG.into())
+    next.or_else(|| args.iter().find_map(inline)).or_else(variable).or_else(|| Some(TERMINATION_LOG.into()))
+}
+
+/// Whether this is the command of arguments that may be invalid: the first one that is the name of a command.
+fn is_command(args: &[OsString], name: &str) -> bool {
+    let args = our_args(args);
+    // The description of all commands is not worth its time at each start.
+    args.iter().any(|arg| arg == name) && {
+        let commands = Args::command();
+        args.iter().skip(1).find(|arg| commands.find_subcommand(arg).is_some()).is_some_and(|arg| arg == name)
+    }
 }
 
 /// The arguments before `--`; those after it belong to another program.
@@ -220,6 +241,10 @@ fn variable_of(error: &clap::Error, args: &[OsString]) -> Option<OsString> {
 mod tests {
     use super::*;
 
+    fn log_of(args: &[&str]) -> Option<PathBuf> {
+        termination_log(&args.iter().map(OsString::from).collect::<Vec<_>>())
+    }
+
     #[test]
     fn an_invalid_value_comes_from_the_variable_of_its_command() {
         let variable_of_timeout = |command: &str| {
@@ -232,13 +257,24 @@ mod tests {
 
     #[test]
     fn the_termination_log_is_found_in_invalid_arguments_too() {
-        let find = |args: &[&str]| termination_log(&args.iter().map(OsString::from).collect::<Vec<_>>());
-        assert_eq!(find(&["podcreds", "init", "--termination-log", "/a"]), PathBuf::from("/a"));
-        assert_eq!(find(&["podcreds", "--wrong", "--termination-log=/b", "x"]), PathBuf::from("/b"));
-        assert_eq!(find(&["podcreds", "init", "--termination-log"]), PathBuf::from(TERMINATION_LOG));
+        let default = Some(PathBuf::from(TERMINATION_LOG));
+        assert_eq!(log_of(&["podcreds", "init", "--termination-log", "/a"]), Some("/a".into()));
+        assert_eq!(log_of(&["podcreds", "--wrong", "--termination-log=/b", "x"]), Some("/b".into()));
+        assert_eq!(log_of(&["podcreds", "init", "--termination-log"]), default);
         for after_dashes in [&["--termination-log=/c"][..], &["--termination-log", "/c"]] {
             let args = [&["podcreds", "exec", "--", "app"], after_dashes].concat();
-            assert_eq!(find(&args), PathBuf::from(TERMINATION_LOG));
+            assert_eq!(log_of(&args), default);
         }
+    }
+
+    #[test]
+    fn a_probe_has_no_termination_log_even_with_invalid_arguments() {
+        for probe in [&["probe"][..], &["probe", "--wrong"], &["--log-level", "x", "probe", "--timeout", "1"]]
+        {
+            let termination_log = ["--termination-log", "/a"];
+            assert_eq!(log_of(&[&["podcreds"], probe, &termination_log].concat()), None, "{probe:?}");
+        }
+        assert!(log_of(&["podcreds", "sidecar", "--pod", "probe"]).is_some());
+        assert!(log_of(&["podcreds", "exec", "--", "probe"]).is_some());
     }
 }

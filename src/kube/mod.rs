@@ -39,6 +39,7 @@ pub use retry::Deadline;
 pub use retry::Limits;
 pub(crate) use retry::TokenBucket;
 pub use transport::Roots;
+pub(crate) use transport::resolver::{NoThread, ThreadResolver};
 pub(crate) use transport::{Proxy, ProxyError, RootsError, bypasses_proxy};
 pub(crate) use upstream_texts::{names_object, refuses_user};
 pub(crate) use watch::Closer;

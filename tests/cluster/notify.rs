@@ -31,11 +31,16 @@ request=$(accept)
 /// A pod with that application, whose containers see each other's processes and run as these users. The Secret is
 /// created when the application listens, so that no notification comes earlier.
 fn application(annotations: Value, user: u32, app_user: u32) -> Option<Application> {
+    application_with("shareProcessNamespace", annotations, user, app_user)
+}
+
+/// Like [`application`], with this field of the pod set.
+fn application_with(processes: &str, annotations: Value, user: u32, app_user: u32) -> Option<Application> {
     let namespace = pods::namespace()?;
     namespace.grant_watch(&["db"]);
     namespace.kubectl(&["delete", "secret", "db"]);
     let mut pod = pods::pod_with_sidecar(annotations, user, app_user, APPLICATION);
-    pod["spec"]["shareProcessNamespace"] = true.into();
+    pod["spec"][processes] = true.into();
     // The sidecar then publishes the first bundle.
     pod["spec"]["initContainers"] = json!([]);
     pods::start(&namespace, "notified", pod);
@@ -112,4 +117,37 @@ fn the_error_for_a_signal_to_another_users_process_names_the_remedy() {
     put_password(&application.namespace, "test-password-1");
     application.wait_for_sidecar_log("run both containers as the same user");
     assert_eq!(application.log("app"), "ready\n");
+}
+
+#[test]
+fn with_host_pid_only_processes_of_its_pod_are_signalled_and_named() {
+    let annotations = json!({
+        "podcreds.io/missing.secret": "db",
+        "podcreds.io/missing.on-change": "signal HUP no-such-process",
+        "podcreds.io/signalling.secret": "db",
+        "podcreds.io/signalling.on-change": "signal HUP sh",
+    });
+    let Some(application) = application_with("hostPID", annotations, 12_345, 12_345) else { return };
+    let mut other = pods::pod(
+        json!({}),
+        12_345,
+        12_345,
+        "trap 'echo signal' HUP; echo ready; while :; do sleep 0.1; done",
+    );
+    other["spec"]["initContainers"] = json!([]);
+    pods::start(&application.namespace, "other", other);
+    let log_of_other = || application.namespace.kubectl(&["logs", "other"]);
+    poll_until(PATIENCE, "the other pod is ready", || log_of_other() == "ready\n");
+    for password in ["test-password-1", "test-password-2"] {
+        put_password(&application.namespace, password);
+        let signal = format!("signal {password}\n");
+        poll_until(PATIENCE, "the signal arrives", || application.log("app").contains(&signal));
+    }
+    assert_eq!(log_of_other(), "ready\n");
+    application.wait_for_sidecar_log("process \"no-such-process\" not found in this pod; running: ");
+    let log = application.log("sidecar");
+    assert!(
+        !["kubelet", "containerd", "systemd", "etcd", "pause"].iter().any(|name| log.contains(name)),
+        "{log}"
+    );
 }

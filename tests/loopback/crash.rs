@@ -10,6 +10,7 @@ use std::process::Command;
 
 use crate::support::run::{Finished, run};
 use crate::support::skip::require;
+use crate::volume::root;
 use crate::{HANGS, Scene, assert_code};
 
 /// The signal that a process cannot catch.
@@ -33,6 +34,12 @@ fn put(scene: &Scene, new: bool) {
         ]);
         scene.put_password("test-password-old");
     }
+}
+
+/// podcreds is not dumpable, so strace needs root to read the arguments of its system calls.
+fn strace() -> Option<()> {
+    root()?;
+    require("strace", Command::new("strace").arg("-V").output().ok()).map(drop)
 }
 
 /// Runs `init` under strace with these strace options.
@@ -150,8 +157,7 @@ fn kill_at_each_call(scene: &Scene, prepare: fn(&Scene)) -> [usize; 3] {
 
 #[test]
 fn after_a_kill_at_any_call_the_next_run_completes_the_bundle() {
-    let strace = Command::new("strace").arg("-V").output().ok();
-    let Some(_) = require("strace", strace) else { return };
+    let Some(()) = strace() else { return };
     let scene = Scene::new(&[]);
     let deaths = kill_at_each_call(&scene, restore);
     assert!(deaths.iter().all(|count| *count > 0), "before, amid and after the renames: {deaths:?}");
@@ -159,8 +165,7 @@ fn after_a_kill_at_any_call_the_next_run_completes_the_bundle() {
 
 #[test]
 fn after_a_kill_during_the_first_publication_the_next_run_completes_it() {
-    let strace = Command::new("strace").arg("-V").output().ok();
-    let Some(_) = require("strace", strace) else { return };
+    let Some(()) = strace() else { return };
     let scene = Scene::new(&[]);
     let deaths = kill_at_each_call(&scene, |scene| {
         empty(scene);

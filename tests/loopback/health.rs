@@ -179,6 +179,11 @@ fn a_failing_probe_keeps_the_sidecars_termination_message() {
     fs::write(scene.pod.termination_log(), "the sidecar's own message").unwrap();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert_code(&run(scene.command(&["probe", "--listen", &gone.to_string()]), HANGS), 4);
+    assert_code(&run(scene.command(&["probe", "--listen", "nonsense"]), HANGS), 2);
+    assert_code(&run(scene.command(&["--wrong", "probe"]), HANGS), 2);
+    let mut wrong_variable = scene.command(&["probe"]);
+    wrong_variable.env("PODCREDS_PROBE_TIMEOUT", "soon");
+    assert_code(&run(wrong_variable, HANGS), 2);
     assert_eq!(scene.pod.termination_message(), "the sidecar's own message");
 }
 

@@ -22,6 +22,7 @@ mod inspect;
 mod install;
 mod notify;
 mod outages;
+mod processes;
 mod reads;
 mod rights;
 mod secrecy;

@@ -80,6 +80,8 @@ pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
     /// The signal that ended the process, if any.
     pub(crate) signal: Option<i32>,
+    /// Whether the kernel wrote a core, to a file or a program.
+    pub(crate) core_dumped: bool,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
     /// From before the start until the process has exited and closed its output.
@@ -176,6 +178,7 @@ impl Running {
         Finished {
             code: status.code(),
             signal: status.signal(),
+            core_dumped: status.core_dumped(),
             elapsed: self.started.elapsed(),
             stdout: self.stdout(),
             stderr: self.stderr(),

@@ -5,6 +5,7 @@ use std::io;
 use crate::kube::config::Server;
 use crate::kube::error::Cause;
 use crate::kube::transport::proxy::Proxy;
+use crate::kube::transport::resolver::NoThread;
 use crate::kube::transport::tls::ProxyConnectionError;
 use crate::kube::upstream_texts::{connect_status, is_ca_used_as_end_entity, san_value};
 use crate::text::one_line;
@@ -57,6 +58,9 @@ pub(crate) fn from_ureq(server: &Server, proxy: Option<&Proxy>, error: &ureq::Er
                 None => "unknown host name".into(),
             },
         },
+        ureq::Error::Other(other) if let Some(NoThread(error)) = other.downcast_ref() => {
+            Cause::NoThread { reason: error.to_string() }
+        }
         ureq::Error::Protocol(error) => Cause::unreadable(format!("invalid HTTP: {error}")),
         ureq::Error::LargeResponseHeader(..) => Cause::unreadable("the response headers are too large"),
         other => unreachable(other.to_string()),

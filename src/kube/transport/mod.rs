@@ -1,21 +1,19 @@
 //! Requests to an API server and the connections that carry them: TCP, CONNECT through a proxy if there is one (`proxy`), TLS on top
-//! (`tls`), and a timeout for each phase. `error` maps what fails.
+//! (`tls`), and a timeout for each phase. `resolver` looks names up, and `error` maps what fails.
 
 mod buffers;
 pub(crate) mod error;
 pub(crate) mod proxy;
+pub(crate) mod resolver;
 mod tcp;
 pub(crate) mod tls;
 mod tunnel;
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use ureq::config::Config;
-use ureq::http::{self, Method, Response, Uri};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{Connector, NextTimeout};
+use ureq::http::{self, Method, Response};
+use ureq::unversioned::transport::Connector;
 use ureq::{Agent, AsSendBody, Body};
 
 pub(crate) use proxy::{Proxy, ProxyError, bypasses_proxy};
@@ -24,6 +22,7 @@ pub(crate) use tls::RootsError;
 
 use crate::kube::auth::client_cert::ClientCertificate;
 use crate::kube::config::{Server, TlsName};
+use crate::kube::transport::resolver::ThreadResolver;
 use crate::kube::transport::tcp::Tcp;
 use crate::kube::transport::tls::Tls;
 use crate::kube::transport::tunnel::Tunnel;
@@ -146,31 +145,6 @@ impl ConnectionParams {
             .max_idle_connections_per_host(MAX_CONNECTIONS)
             .build();
         let connector = ().chain(Tunnel::default()).chain(Tcp).chain(tls.clone());
-        Agent::with_parts(config, connector, LiteralAddrResolver::default())
-    }
-}
-
-/// Takes IP addresses as they are. ureq's own resolver starts a thread for each lookup with a timeout, even for an address.
-#[derive(Debug, Default)]
-struct LiteralAddrResolver {
-    names: DefaultResolver,
-}
-
-impl Resolver for LiteralAddrResolver {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-        match (host.parse::<IpAddr>(), uri.port_u16()) {
-            (Ok(address), Some(port)) => {
-                let mut resolved = self.empty();
-                resolved.push(SocketAddr::new(address, port));
-                Ok(resolved)
-            }
-            _ => self.names.resolve(uri, config, timeout),
-        }
+        Agent::with_parts(config, connector, ThreadResolver)
     }
 }

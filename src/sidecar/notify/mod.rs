@@ -1,6 +1,8 @@
 //! Notifies applications after a rotation (`.on-change`). Each application has a thread that retries until the notification
 //! succeeds, so a dead application delays nothing else. Rotations during the retries are merged into one notification.
 
+mod http;
+mod pod;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,10 +15,9 @@ use std::time::Duration;
 use log::{Level, info, log, warn};
 use rustix::io::Errno;
 use serde::Serialize;
-use ureq::Agent;
 
 use crate::credential::{Credential, OnChange};
-use crate::kube::Backoff;
+use crate::kube::{Backoff, NoThread};
 use crate::sidecar::controller::{Event, NotifyOutcome};
 use crate::text::Quoted;
 use crate::thread::{lock, spawn};
@@ -24,8 +25,6 @@ use crate::volume::{self, Volume};
 
 /// Maximum delay between attempts.
 const MAX_DELAY: Duration = Duration::from_secs(30);
-/// Time limit for one attempt over HTTP.
-const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The content of a notification. It contains no value of a Secret.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -79,6 +78,12 @@ impl Notifier {
             std::mem::take(&mut self.mailboxes).into_iter().partition(|(it, _)| is_named(it));
         self.mailboxes = kept;
         for target in credentials.iter().filter_map(|credential| credential.on_change.as_ref()) {
+            if let OnChange::Signal { process, .. } = target
+                && !self.mailboxes.contains_key(target)
+                && let Err(error) = process::check(process)
+            {
+                warn!("{target}: {error}; until this is fixed, its notifications fail");
+            }
             let mailbox = self.mailboxes.entry(target.clone()).or_default();
             start(target, mailbox, &self.volume, &self.events);
         }
@@ -216,7 +221,9 @@ enum NotifyError {
     #[error("HTTP status {0}")]
     Status(ureq::http::StatusCode),
     #[error(transparent)]
-    Http(#[from] ureq::Error),
+    Http(ureq::Error),
+    #[error(transparent)]
+    NoThread(NoThread),
     #[error(transparent)]
     Body(#[from] serde_json::Error),
     #[error(transparent)]
@@ -228,53 +235,20 @@ enum NotifyError {
     #[error("cannot signal process {process} ({errno}): run both containers as the same user")]
     Refused { process: i32, errno: Errno },
     #[error(
-        "process {} not found: set shareProcessNamespace: true in the pod, so that podcreds sees the processes of other containers",
+        "process {} is not visible: set shareProcessNamespace: true in the pod, so that podcreds sees the processes of other containers",
         Quoted(process)
     )]
     NotShared { process: String },
-    #[error("process {} not found; running: {running}", Quoted(process))]
+    #[error("process {} not found in this pod; running: {running}", Quoted(process))]
     NotFound { process: String, running: String },
 }
 
 fn attempt(target: &OnChange, notification: &Notification, volume: &Path) -> Result<(), NotifyError> {
     match target {
-        OnChange::Post(url) => post(url, notification),
-        OnChange::Get(url) => get(url),
+        OnChange::Post(url) => http::post(url, notification),
+        OnChange::Get(url) => http::get(url),
         OnChange::Signal { signal, process } => process::signal(*signal, process),
         OnChange::Touch(path) => Ok(Volume::open(volume, Duration::ZERO)?.touch(path)?),
-    }
-}
-
-fn post(url: &str, notification: &Notification) -> Result<(), NotifyError> {
-    let body = serde_json::to_string(notification)?;
-    check_status(http_agent().post(url).header("content-type", "application/json").send(body))
-}
-
-fn get(url: &str) -> Result<(), NotifyError> {
-    check_status(http_agent().get(url).call())
-}
-
-fn http_agent() -> Agent {
-    Agent::config_builder()
-        .proxy(None)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .http_status_as_error(false)
-        .timeout_global(Some(HTTP_TIMEOUT))
-        // Only the status of the response is read.
-        .input_buffer_size(4096)
-        .output_buffer_size(4096)
-        .user_agent(concat!("podcreds/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .new_agent()
-}
-
-/// Any 2xx status is a success.
-fn check_status(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<(), NotifyError> {
-    match result {
-        Ok(response) if response.status().is_success() => Ok(()),
-        Ok(response) => Err(NotifyError::Status(response.status())),
-        Err(error) => Err(error.into()),
     }
 }
 

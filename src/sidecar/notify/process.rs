@@ -1,33 +1,39 @@
 //! Notifications by signal, to processes that are found by their name. With `shareProcessNamespace`, the containers of a pod see
-//! each other's processes.
+//! each other's processes; with `hostPID` also those of the node and of other pods, which [`pod`] tells apart.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::OwnedFd;
 
 use log::warn;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 
 use crate::credential::SignalName;
-use crate::sidecar::notify::NotifyError;
+use crate::sidecar::notify::{NotifyError, pod};
 use crate::text::one_line;
 
+/// Checks whether a signal can arrive at all. That the process is not running yet is not an error.
+pub(crate) fn check(name: &str) -> Result<(), NotifyError> {
+    // Without a shared namespace the sidecar itself is process 1, and the only one.
+    if getpid().is_init() {
+        return Err(NotifyError::NotShared { process: name.to_owned() });
+    }
+    open(getpid()).map(drop)
+}
+
 /// Sends the signal to the processes of this name whose parent has a different name: to a server, not to its workers. Never
-/// signals podcreds itself.
+/// signals podcreds itself, nor a process of another pod.
 pub(crate) fn signal(signal: SignalName, name: &str) -> Result<(), NotifyError> {
-    let found: Vec<_> = processes().filter(|pid| is_named(*pid, name)).collect();
+    let pod = Pod::own();
+    let is_target = |pid| is_named(pid, name) && pod.has(pid);
+    let found: Vec<_> = processes().filter(|pid| is_target(*pid)).collect();
     let tops = found.iter().filter(|pid| parent(**pid).is_none_or(|parent| !found.contains(&parent)));
     let (mut signalled, mut failure) = (0, None);
     for pid in tops {
         // A pid may be reused. The descriptor refers to one process, whose name is checked again once it is open.
-        let process = match pidfd_open(*pid, PidfdFlags::empty()) {
-            Err(errno @ (Errno::NOSYS | Errno::PERM)) => {
-                return Err(NotifyError::NoDescriptors(errno));
-            }
-            opened => opened,
-        };
-        let sent = process.and_then(|process| {
-            if is_named(*pid, name) { pidfd_send_signal(&process, number(signal)) } else { Err(Errno::SRCH) }
+        let sent = open(*pid)?.and_then(|process| {
+            if is_target(*pid) { pidfd_send_signal(&process, number(signal)) } else { Err(Errno::SRCH) }
         });
         match sent {
             Ok(()) => signalled += 1,
@@ -40,7 +46,7 @@ pub(crate) fn signal(signal: SignalName, name: &str) -> Result<(), NotifyError> 
     }
     match (signalled, failure) {
         (0, Some(failure)) => Err(failure),
-        (0, None) => Err(not_found(name)),
+        (0, None) => Err(not_found(name, &pod)),
         // A retry would signal the successful processes again.
         (_, Some(failure)) => {
             warn!("{failure}");
@@ -53,15 +59,37 @@ pub(crate) fn signal(signal: SignalName, name: &str) -> Result<(), NotifyError> 
 /// Maximum number of process names in a message.
 const SHOWN: usize = 8;
 
-fn not_found(name: &str) -> NotifyError {
-    // Without a shared namespace the sidecar itself is process 1, and the only one.
-    if getpid().is_init() {
-        return NotifyError::NotShared { process: name.to_owned() };
+fn not_found(name: &str, pod: &Pod) -> NotifyError {
+    if let Err(error) = check(name) {
+        return error;
     }
-    let names: BTreeSet<_> =
-        processes().filter_map(|pid| fs::read_to_string(proc(pid, "comm")).ok()).collect();
+    let others = processes().filter(|pid| pod.has(*pid));
+    let names: BTreeSet<_> = others.filter_map(|pid| fs::read_to_string(proc(pid, "comm")).ok()).collect();
     let names: Vec<_> = names.iter().take(SHOWN).map(|name| one_line(name.trim_end(), 16)).collect();
-    NotifyError::NotFound { process: name.to_owned(), running: names.join(", ") }
+    let running = if names.is_empty() { "no other process".to_owned() } else { names.join(", ") };
+    NotifyError::NotFound { process: name.to_owned(), running }
+}
+
+/// Opens a process. The outer error holds for every process: of this kernel, or of the seccomp profile.
+fn open(pid: Pid) -> Result<rustix::io::Result<OwnedFd>, NotifyError> {
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(errno @ (Errno::NOSYS | Errno::PERM)) => Err(NotifyError::NoDescriptors(errno)),
+        opened => Ok(opened),
+    }
+}
+
+/// The pod of this process, by its `/proc/self/cgroup`; empty without cgroups.
+struct Pod(String);
+
+impl Pod {
+    fn own() -> Self {
+        Self(fs::read_to_string("/proc/self/cgroup").unwrap_or_default())
+    }
+
+    fn has(&self, pid: Pid) -> bool {
+        let is_same = |cgroups: String| pod::is_same(&self.0, &cgroups);
+        self.0.is_empty() || fs::read_to_string(proc(pid, "cgroup")).is_ok_and(is_same)
+    }
 }
 
 fn proc(pid: Pid, file: &str) -> String {

@@ -4,11 +4,13 @@
 
 pub(crate) mod cache;
 mod credential;
+mod orphans;
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, IsTerminal, Read};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, SystemTime};
@@ -16,6 +18,7 @@ use std::{fmt, thread};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -82,7 +85,7 @@ pub(crate) struct PluginCredential {
 
 impl Plugin {
     /// Runs the plugin and parses its output. It inherits standard error, so that the user sees its prompts. After `timeout` it is
-    /// killed, but not the processes that it started.
+    /// killed, and with it the processes that it started, unless podcreds runs in a terminal.
     ///
     /// # Errors
     /// If the plugin cannot be started, fails, takes too long, or does not print a credential.
@@ -100,6 +103,10 @@ impl Plugin {
             .env(INFO, self.info(is_interactive).to_string())
             .stdin(if is_interactive { Stdio::inherit() } else { Stdio::null() })
             .stdout(Stdio::piped());
+        if !is_terminal {
+            // In a terminal, the plugin stays in the foreground: there it may read, and Ctrl+C ends it too.
+            command.process_group(0);
+        }
         let output = output(&mut command, self.install_hint.as_deref(), deadline)?;
         Ok(credential::parse(output.expose(), self.version)?)
     }
@@ -262,9 +269,12 @@ fn output(
     install_hint: Option<&str>,
     deadline: Deadline,
 ) -> Result<SecretBytes, PluginErrorKind> {
+    let _running = orphans::PluginRun::start();
     let mut child = command.spawn().map_err(|error| PluginErrorKind::from_spawn(error, install_hint))?;
     let read = read(&mut child, deadline);
     if read.is_err() {
+        // Fails without such a group: in a terminal, or if all of it has exited already.
+        let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
         // Harmless if it has exited already: std does not signal a child that was waited for.
         let _ = child.kill();
         let _ = child.wait();

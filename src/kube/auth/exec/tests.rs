@@ -256,11 +256,34 @@ fn background_processes_of_a_plugin_delay_nothing() {
 
     let fixture = Fixture::new(&format!("{background}; wait"));
     assert!(fixture.fails(Duration::from_millis(500)).contains(" ms and was killed: check whether it waits"));
-    kill_process(fixture.process("left"), Signal::KILL).unwrap();
+    let _ = kill_process(fixture.process("left"), Signal::KILL);
 
     // Output of a background process makes the credential invalid, wherever it is cut off.
     let fixture = Fixture::new("yes \"$TOKEN\" & echo $! >\"$OUT/left\"");
     fixture.fails(HANGS);
     let _ = kill_process(fixture.process("left"), Signal::KILL);
     assert!(started.elapsed() < HANGS);
+}
+
+#[test]
+fn a_killed_plugin_takes_the_processes_with_it_that_it_started() {
+    for (is_terminal, is_killed) in [(false, true), (true, false)] {
+        let fixture = Fixture::new("sleep 600 >&- 2>&- & echo $! >\"$OUT/left\"; exec yes");
+        let failed = fixture.plugin.run_at(is_terminal, Deadline::after(HANGS));
+        assert!(matches!(failed, Err(PluginErrorKind::TooMuchOutput { .. })));
+        let left = fixture.process("left");
+        let started = Instant::now();
+        while is_killed && is_running(left) {
+            assert!(started.elapsed() < HANGS);
+            thread::yield_now();
+        }
+        assert_eq!(is_running(left), !is_killed);
+        let _ = kill_process(left, Signal::KILL);
+    }
+}
+
+/// Whether a process exists and is not a zombie.
+fn is_running(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
