@@ -168,7 +168,7 @@ fn environment(path: &RelativePath, content: SecretBytes) -> BTreeMap<String, St
     environment.iter().map(|(name, value)| (name.to_owned(), value.expose_text().expect("text").to_owned())).collect()
 }
 
-/// `NAME='value'` or `NAME="value"`, where only the latter has escapes, and a value may have several lines.
+/// `NAME='value'` or `NAME="value"`; the second has escapes, and a value may have several lines.
 fn dotenv(text: &str) -> BTreeMap<String, String> {
     let (mut read, mut rest) = (BTreeMap::new(), text);
     while let Some((name, after)) = rest.split_once('=') {
