@@ -30,6 +30,13 @@ const ALL_ALIASES: [FieldAliases; 8] = [USERNAME, PASSWORD, HOST, PORT, DATABASE
 /// Fields of a Service Binding that describe its origin and are not options of a connection.
 const IGNORED_FIELDS: [&str; 1] = ["provider"];
 
+/// The most hosts of a connection. Clusters of databases have a few; a client tries one after the other.
+const HOST_LIMIT: usize = 64;
+/// The most options of a connection, from all fields together. No client knows as many.
+pub(crate) const OPTION_LIMIT: usize = 256;
+/// The most bytes of the values of a connection together, and of a file that is written from it.
+pub(crate) const CONNECTION_LIMIT: usize = 1024 * 1024;
+
 impl FieldAliases {
     /// The preferred name.
     pub(crate) fn name(self) -> &'static str {
@@ -149,14 +156,16 @@ impl<'a> Connection<'a> {
         let find = |aliases| find_field(fields, aliases);
         let port = find(PORT)?.map(|found| check_port(found).map(|()| found.text)).transpose()?;
         let hosts = find(HOST)?.map_or_else(|| Ok(Vec::new()), |found| parse_hosts(found, port))?;
+        let (username, password, database) = (find(USERNAME)?, find(PASSWORD)?, find(DATABASE)?);
+        let texts = [username, password, database].into_iter().flatten();
         Ok(Self {
             engine: engine.map_or_else(|| find_engine(fields), |engine| Ok(Some(engine)))?,
-            username: find(USERNAME)?,
-            password: find(PASSWORD)?,
+            username,
+            password,
             hosts,
             port,
-            database: find(DATABASE)?,
-            options: options(credential, fields)?,
+            database,
+            options: options(credential, fields, texts.map(|found| found.text.len()).sum())?,
             fields,
         })
     }
@@ -236,6 +245,9 @@ pub(crate) fn parse_hosts<'a>(
         field: list.field.clone(),
         expected: "a host name, an address or an absolute path, or a comma-separated list of them",
     };
+    if list.text.split(',').nth(HOST_LIMIT).is_some() {
+        return Err(FormatError::TooMany { field: list.field.clone(), limit: HOST_LIMIT, what: "hosts" });
+    }
     let parse = |text: &'a str| {
         let (name, own) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((name, "")) => (name, None),
@@ -267,16 +279,30 @@ fn check_port(port: FieldText<'_>) -> Result<(), FormatError> {
 }
 
 /// Collects the options: fields that `.keys` and `.set` name and that are not part of an address or login, then the field
-/// `options`, which has the form of a URI query.
-fn options(credential: &Credential, fields: &Fields<'_>) -> Result<Vec<ConnParam>, FormatError> {
+/// `options`, which has the form of a URI query. `size` is that of the other values, in bytes.
+fn options(
+    credential: &Credential,
+    fields: &Fields<'_>,
+    mut size: usize,
+) -> Result<Vec<ConnParam>, FormatError> {
     let is_option = |field: &&FieldName| {
         let field = field.as_str();
         !ALL_ALIASES.iter().any(|aliases| aliases.contains(field)) && !IGNORED_FIELDS.contains(&field)
+    };
+    // Checked before a value is copied or decoded.
+    let check = |field: &FieldName, count: usize, size: usize| match (count, size) {
+        (OPTION_LIMIT.., _) => {
+            Err(FormatError::TooMany { field: field.clone(), limit: OPTION_LIMIT, what: "options" })
+        }
+        (_, ..=CONNECTION_LIMIT) => Ok(()),
+        _ => Err(FormatError::LongConnection { limit: CONNECTION_LIMIT }),
     };
     let mut options: Vec<ConnParam> = Vec::new();
     for field in credential.named_fields().filter(is_option) {
         // A field of an optional credential may be missing.
         if let Some(value) = fields.get(field) {
+            size += value.expose().len();
+            check(field, options.len(), size)?;
             field_text(field, value)?;
             options.push(ConnParam { name: field.to_string(), value: (*value).clone(), from: None });
         }
@@ -287,6 +313,8 @@ fn options(credential: &Credential, fields: &Fields<'_>) -> Result<Vec<ConnParam
             expected: "options as in a URI, name=value&name=value, without user, password, host, port and database",
         };
         for pair in query.text.trim().trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {
+            size += pair.len();
+            check(query.field, options.len(), size)?;
             let (name, value) = pair.split_once('=').ok_or_else(bad)?;
             let name =
                 percent_decode(name).and_then(|name| Some(name.expose_text()?.to_owned())).ok_or_else(bad)?;

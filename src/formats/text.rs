@@ -24,12 +24,14 @@ pub(crate) fn write_env_file(
     }
 }
 
-/// Returns a file that sets each of the exported variables to this text.
-pub(crate) fn export_env(export: &EnvExport, text: &SecretBytes) -> Result<SecretBytes, FormatError> {
-    let mut out = SecretBuffer::default();
+/// Writes a file that sets each of the exported variables to this text.
+pub(crate) fn export_env(
+    export: &EnvExport,
+    text: &SecretBytes,
+    out: &mut SecretBuffer,
+) -> Result<(), FormatError> {
     let variables = export.names.iter().map(|name| (name.clone(), text));
-    write_env_file(export.file, &variables.collect::<BTreeMap<_, _>>(), &mut out)?;
-    Ok(out.finish())
+    write_env_file(export.file, &variables.collect::<BTreeMap<_, _>>(), out)
 }
 
 /// `env`: `export NAME='value'` lines that any POSIX shell can source, whatever the values contain. `export` passes the
@@ -223,6 +225,9 @@ fn write_escaped(
     value: &SecretBytes,
     out: &mut SecretBuffer,
 ) -> Result<(), FormatError> {
+    if out.has_overflowed() {
+        return Ok(());
+    }
     let text = value.expose_text().ok_or_else(|| FormatError::Binary { field: field.clone() })?;
     rule(text, out).map_err(|refused| FormatError::unsupported(field, refused))
 }

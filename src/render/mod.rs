@@ -18,7 +18,7 @@ use crate::credential::{
     Bundle, BundleFile, ClientFileFormat, ConnectionStringFormat, Credential, DocumentFormat, Engine,
     EnvExport, EnvFileFormat, FileMode, Output, PathClaims, RelativePath,
 };
-use crate::formats::connection::Connection;
+use crate::formats::connection::{CONNECTION_LIMIT, Connection};
 use crate::formats::{Fields, FormatError, jdbc, libpq, mycnf, text, uri};
 use crate::secret::{SecretBuffer, SecretBytes};
 
@@ -28,6 +28,8 @@ const BUNDLE_LIMIT: usize = 32 * 1024 * 1024;
 pub(crate) const SOURCES_LIMIT: usize = 2 * BUNDLE_LIMIT;
 /// The most files of a bundle.
 const FILE_LIMIT: usize = 10_000;
+
+const TOO_MANY_BYTES: Problem = Problem::TooLarge { limit: BUNDLE_LIMIT, unit: "bytes" };
 
 /// The result of rendering.
 #[derive(Debug)]
@@ -105,20 +107,28 @@ fn render_with<'a>(
     let mut claims = PathClaims::default();
     let mut errors = Vec::new();
     let mut rendered = 0;
-    let mut size = taken.bytes;
+    let mut room = Size {
+        bytes: BUNDLE_LIMIT.saturating_sub(taken.bytes),
+        files: FILE_LIMIT.saturating_sub(taken.files),
+    };
     for credential in credentials {
-        let files = match files(credential, sources, placeholder) {
+        let files = match files(credential, sources, placeholder, room) {
             Ok(Some(files)) => files,
             Ok(None) => continue,
             Err(problems) => {
+                let is_full = problems.iter().any(Problem::is_too_large);
                 errors.extend(problems.into_iter().map(|problem| Error::new(&credential.name, problem)));
+                if is_full {
+                    // Rendering more would only take more time.
+                    break;
+                }
                 continue;
             }
         };
         rendered += 1;
         let format = credential.output.format();
         for (path, content) in files {
-            size += content.expose().len();
+            room.bytes -= content.expose().len();
             let claimed = match format.is_mergeable() {
                 true => claims.entries(&path, format, &credential.name),
                 false => claims.file(&path, &credential.name),
@@ -128,14 +138,7 @@ fn render_with<'a>(
                 Err(conflict) => errors.push(Error::new(&credential.name, conflict.into())),
             }
         }
-        let too_large = match (size > BUNDLE_LIMIT, taken.files + bundle.len() > FILE_LIMIT) {
-            (false, false) => continue,
-            (true, _) => Problem::TooLarge { limit: BUNDLE_LIMIT, unit: "bytes" },
-            (false, true) => Problem::TooLarge { limit: FILE_LIMIT, unit: "files" },
-        };
-        errors.push(Error::new(&credential.name, too_large));
-        // Rendering more would only take more memory.
-        return Err(Errors(errors));
+        room.files = FILE_LIMIT.saturating_sub(taken.files + bundle.len());
     }
     if !errors.is_empty() {
         return Err(Errors(errors));
@@ -150,8 +153,7 @@ fn add(bundle: &mut Bundle, path: RelativePath, content: SecretBytes, mode: Opti
         Entry::Vacant(entry) => drop(entry.insert(BundleFile { content, mode })),
         Entry::Occupied(mut entry) => {
             let file = entry.get_mut();
-            let mut both = SecretBuffer::with_capacity(file.content.expose().len() + content.expose().len());
-            both.push(file.content.expose());
+            let mut both = SecretBuffer::from(std::mem::take(&mut file.content));
             both.push(content.expose());
             file.content = both.finish();
         }
@@ -159,16 +161,28 @@ fn add(bundle: &mut Bundle, path: RelativePath, content: SecretBytes, mode: Opti
 }
 
 /// Renders the files of one credential. Returns `None` if the credential is optional and a source or its template is missing.
+/// The files fit into `room`, which is checked before anything is copied.
 fn files(
     credential: &Credential,
     sources: &Sources,
     placeholder: Option<&SecretBytes>,
+    room: Size,
 ) -> Result<Option<Vec<(RelativePath, SecretBytes)>>, Vec<Problem>> {
     let Some(values) = fields::select(credential, sources)? else { return Ok(None) };
     let redact = placeholder.is_some();
     let shown = |value| placeholder.unwrap_or(value);
     let fields =
         values.iter().map(|(field, value)| (field.clone(), shown(value))).collect::<BTreeMap<_, _>>();
+    let files = if credential.output == Output::Files { fields.len() } else { 1 };
+    if files > room.files {
+        return Err(vec![Problem::TooLarge { limit: FILE_LIMIT, unit: "files" }]);
+    }
+    // One key may have many names.
+    let writes_all = matches!(credential.output, Output::Files | Output::Env(_) | Output::Document(_));
+    if writes_all && fields.values().map(|value| value.expose().len()).sum::<usize>() > room.bytes {
+        return Err(vec![TOO_MANY_BYTES]);
+    }
+    let buffered = |write: Write<'_>| buffered(write, room.bytes, TOO_MANY_BYTES);
     let content = match &credential.output {
         Output::Files => {
             let file = |(field, value): (&_, &&SecretBytes)| (credential.path.join(field), (*value).clone());
@@ -179,29 +193,29 @@ fn files(
             Ok(None) => return Ok(None),
             Err(problem) => Err(problem),
         },
-        Output::Env(format) => buffered(|out| text::write_env_file(*format, &fields, out)),
-        Output::InjectorEnv(variables) => buffered(|out| text::write_injector_env(variables, &fields, out)),
-        Output::Document(DocumentFormat::Json) => buffered(|out| text::write_json(&fields, out)),
-        Output::Document(DocumentFormat::Yaml) => buffered(|out| text::write_yaml(&fields, out)),
-        Output::Document(DocumentFormat::Properties) => buffered(|out| text::write_properties(&fields, out)),
+        Output::Env(format) => buffered(&|out| text::write_env_file(*format, &fields, out)),
+        Output::InjectorEnv(variables) => buffered(&|out| text::write_injector_env(variables, &fields, out)),
+        Output::Document(DocumentFormat::Json) => buffered(&|out| text::write_json(&fields, out)),
+        Output::Document(DocumentFormat::Yaml) => buffered(&|out| text::write_yaml(&fields, out)),
+        Output::Document(DocumentFormat::Properties) => buffered(&|out| text::write_properties(&fields, out)),
         Output::ConnectionString { format, engine, env_export } => {
             let quoting = match env_export {
                 Some(EnvExport { file: EnvFileFormat::Envfile, .. }) => libpq::Quoting::Unquoted,
                 _ => libpq::Quoting::Quoted,
             };
             let content =
-                write_connection(credential, *engine, &values, redact, |connection, out| match format {
+                write_connection(credential, *engine, &values, redact, &|connection, out| match format {
                     ConnectionStringFormat::Uri => uri::write(connection, out),
                     ConnectionStringFormat::Jdbc => jdbc::write(connection, out),
                     ConnectionStringFormat::Libpq => libpq::write(connection, quoting, out),
                 });
             content.and_then(|content| match env_export {
-                Some(export) => Ok(text::export_env(export, &content)?),
+                Some(export) => buffered(&|out| text::export_env(export, &content, out)),
                 None => Ok(content),
             })
         }
         Output::ClientFile { format, engine } => {
-            write_connection(credential, *engine, &values, redact, |connection, out| match format {
+            write_connection(credential, *engine, &values, redact, &|connection, out| match format {
                 ClientFileFormat::Pgpass => libpq::write_pgpass(connection, out),
                 ClientFileFormat::Pgservice => libpq::write_pgservice(&credential.name, connection, out),
                 ClientFileFormat::Mycnf => mycnf::write(connection, out),
@@ -209,6 +223,9 @@ fn files(
         }
     };
     let content = content.map_err(|problem| vec![problem])?;
+    if content.expose().len() > room.bytes {
+        return Err(vec![TOO_MANY_BYTES]);
+    }
     Ok(Some(vec![(credential.path.clone(), content)]))
 }
 
@@ -219,22 +236,24 @@ fn write_connection(
     engine: Option<Engine>,
     values: &Fields<'_>,
     redact: bool,
-    write: impl FnOnce(&Connection<'_>, &mut SecretBuffer) -> Result<(), FormatError>,
+    write: &dyn Fn(&Connection<'_>, &mut SecretBuffer) -> Result<(), FormatError>,
 ) -> Result<SecretBytes, Problem> {
     let from_uri = uri::missing_fields(credential, values)?;
     let mut fields = values.clone();
     fields.extend(from_uri.iter().map(|(field, value)| (field.clone(), value)));
     let connection = Connection::from_fields(credential, engine, &fields)?;
     let connection = if redact { connection.redacted() } else { connection };
-    buffered(|out| write(&connection, out))
+    let too_long = FormatError::LongConnection { limit: CONNECTION_LIMIT };
+    buffered(&|out| write(&connection, out), CONNECTION_LIMIT, too_long.into())
 }
 
-fn buffered(
-    write: impl FnOnce(&mut SecretBuffer) -> Result<(), FormatError>,
-) -> Result<SecretBytes, Problem> {
-    let mut out = SecretBuffer::default();
+type Write<'a> = &'a dyn Fn(&mut SecretBuffer) -> Result<(), FormatError>;
+
+/// Writes into a buffer of at most `limit` bytes. `beyond` is the problem if that is not enough.
+fn buffered(write: Write<'_>, limit: usize, beyond: Problem) -> Result<SecretBytes, Problem> {
+    let mut out = SecretBuffer::bounded(limit);
     write(&mut out)?;
-    Ok(out.finish())
+    if out.has_overflowed() { Err(beyond) } else { Ok(out.finish()) }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod support;
 
 mod access;
+mod bounds;
 mod clusters;
 mod crash;
 mod events;
