@@ -12,7 +12,7 @@ use std::iter::Sum;
 pub(crate) use error::{Error, Errors, Problem};
 pub use fields::Sources;
 pub(crate) use fields::{MissingInput, missing_inputs};
-pub(crate) use template::check as check_templates;
+pub(crate) use template::{check as check_templates, work_share};
 
 use crate::credential::{
     Bundle, BundleFile, ClientFileFormat, ConnectionStringFormat, Credential, DocumentFormat, Engine,
@@ -70,19 +70,21 @@ impl Sum for Size {
 /// # Errors
 /// Every reason why a credential cannot be rendered from these sources.
 pub fn render<'a>(credentials: &'a [Credential], sources: &'a Sources) -> Result<Rendered<'a>, Errors> {
-    render_with(credentials, sources, None, Size::default())
+    render_with(credentials, sources, None, Size::default(), work_share(credentials))
 }
 
-/// Renders credentials beside files that already take `taken` of the limits.
+/// Renders credentials beside files that already take `taken` of the limits. Each template may do `work`, its share among all of the
+/// pod ([`work_share`]).
 ///
 /// # Errors
 /// As [`render`].
 pub(crate) fn render_beside<'a>(
     taken: Size,
+    work: usize,
     credentials: &'a [Credential],
     sources: &'a Sources,
 ) -> Result<Rendered<'a>, Errors> {
-    render_with(credentials, sources, None, taken)
+    render_with(credentials, sources, None, taken, work)
 }
 
 /// Renders every credential with each value replaced, so that the output can be shown.
@@ -94,7 +96,7 @@ pub(crate) fn render_redacted<'a>(
     sources: &'a Sources,
     placeholder: &str,
 ) -> Result<Rendered<'a>, Errors> {
-    render_with(credentials, sources, Some(&placeholder.into()), Size::default())
+    render_with(credentials, sources, Some(&placeholder.into()), Size::default(), work_share(credentials))
 }
 
 fn render_with<'a>(
@@ -102,6 +104,7 @@ fn render_with<'a>(
     sources: &'a Sources,
     placeholder: Option<&SecretBytes>,
     taken: Size,
+    work: usize,
 ) -> Result<Rendered<'a>, Errors> {
     let mut bundle = Bundle::new();
     let mut claims = PathClaims::default();
@@ -112,7 +115,7 @@ fn render_with<'a>(
         files: FILE_LIMIT.saturating_sub(taken.files),
     };
     for credential in credentials {
-        let files = match files(credential, sources, placeholder, room) {
+        let files = match files(credential, sources, placeholder, room, work) {
             Ok(Some(files)) => files,
             Ok(None) => continue,
             Err(problems) => {
@@ -167,6 +170,7 @@ fn files(
     sources: &Sources,
     placeholder: Option<&SecretBytes>,
     room: Size,
+    work: usize,
 ) -> Result<Option<Vec<(RelativePath, SecretBytes)>>, Vec<Problem>> {
     let Some(values) = fields::select(credential, sources)? else { return Ok(None) };
     let redact = placeholder.is_some();
@@ -188,7 +192,7 @@ fn files(
             let file = |(field, value): (&_, &&SecretBytes)| (credential.path.join(field), (*value).clone());
             return Ok(Some(fields.iter().map(file).collect()));
         }
-        Output::Template(_) => match template::render(credential, sources, &fields, redact) {
+        Output::Template(_) => match template::render(credential, sources, &fields, redact, work) {
             Ok(Some(content)) => Ok(content),
             Ok(None) => return Ok(None),
             Err(problem) => Err(problem),

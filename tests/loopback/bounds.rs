@@ -135,6 +135,36 @@ fn large_options_under_many_names_are_rejected() {
 }
 
 #[test]
+fn templates_of_all_credentials_together_are_bounded() {
+    let template = "{% for name in fields %}{% set x = big|xml %}{% endfor %}";
+    let annotations: Vec<_> = (0..128)
+        .flat_map(|index| [(format!("c{index}.secret"), "db"), (format!("c{index}.template"), template)])
+        .map(|(key, value)| (key, value.to_owned()))
+        .collect();
+    let names: Vec<_> = (0..1000).map(|index| format!("k{index}")).collect();
+    let value = vec![b'&'; 100_000];
+    let mut data: Vec<_> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    data.push(("big", &value));
+    let message = "credential c0: the template: line 1, column 36: rendering takes more than 524288 bytes of intermediate text";
+    assert_rejected(&init(&scene(&annotations, &data), 0), 2, &[message]);
+}
+
+#[test]
+fn large_templates_of_all_credentials_together_are_bounded() {
+    let template = "{{a}}".repeat(64 * 1024 / 5);
+    let annotations: Vec<_> = (0..128)
+        .flat_map(|index| [(format!("c{index}.secret"), "db"), (format!("c{index}.template-from"), "t/t")])
+        .map(|(key, value)| (key, value.to_owned()))
+        .collect();
+    let scene = scene(&annotations, &[("a", b"x")]);
+    scene.server.put_configmap("prod", "t", &[("t", &template)], &[]);
+    let message = "credential c0: ConfigMap prod/t, key t: is longer than 16384 bytes";
+    assert_rejected(&init(&scene, 0), 2, &[message]);
+    scene.server.put_configmap("prod", "t", &[("t", &template[..16_000])], &[]);
+    assert_code(&init(&scene, 0), 0);
+}
+
+#[test]
 fn objects_of_very_many_keys_are_rejected() {
     let names: Vec<_> = (0..130_000).map(|index| format!("k{index:x}")).collect();
     let data: Vec<_> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();

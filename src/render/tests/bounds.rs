@@ -104,7 +104,7 @@ fn render_into(room: usize, annotations: &[(&str, &str)], secret: &[(&str, &[u8]
     let credentials = credentials(&[&[("db.secret", "s")], annotations].concat());
     let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(secret)))]);
     let taken = Size { bytes: BUNDLE_LIMIT - room, files: 0 };
-    let rendered = render_beside(taken, &credentials, &sources);
+    let rendered = render_beside(taken, BUNDLE_LIMIT, &credentials, &sources);
     rendered.map(|rendered| Size::of(&rendered.bundle)).map_err(|errors| errors.to_string())
 }
 
@@ -160,7 +160,7 @@ fn the_bound_is_that_of_all_credentials_together() {
     let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN)))]);
     let render = |bytes, files| {
         let taken = Size { bytes: BUNDLE_LIMIT - bytes, files: FILE_LIMIT - files };
-        render_beside(taken, &two, &sources).map(|_| ()).map_err(|errors| errors.to_string())
+        render_beside(taken, BUNDLE_LIMIT, &two, &sources).map(|_| ()).map_err(|errors| errors.to_string())
     };
     let bundle = bundle(&two, &sources).unwrap();
     let size = Size::of(&bundle);
@@ -199,4 +199,49 @@ fn a_shared_file_grows_in_place() {
     let bundle = bundle(&credentials(&annotations), &sources).unwrap();
     let files: Vec<_> = bundle.values().map(|file| file.content.expose_text().unwrap()).collect();
     assert_eq!(files, ["*:*:*:*:x\n".repeat(20)]);
+}
+
+#[test]
+fn the_templates_of_a_pod_share_their_work_equally() {
+    let annotations: Vec<_> = (0..8)
+        .flat_map(|index| {
+            [(format!("c{index}.secret"), "s"), (format!("c{index}.template"), "{% set x = big ~ big %}")]
+        })
+        .collect();
+    let annotations: Vec<_> = annotations.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    let all = credentials(&annotations);
+    assert_eq!(work_share(&all), template::TOTAL_WORK_LIMIT / 8);
+    assert_eq!(work_share(&all[..1]), template::TOTAL_WORK_LIMIT / 4, "one template has its own limit");
+    let value = vec![b'x'; 1000];
+    let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(&[("big", &value)])))]);
+    let render = |work| {
+        render_beside(Size::default(), work, &all, &sources).map(|_| ()).map_err(|errors| errors.0.len())
+    };
+    assert_eq!(render(2000), Ok(()));
+    assert_eq!(render(1999), Err(8), "each on its own");
+}
+
+#[test]
+fn the_templates_of_config_maps_share_the_length_of_their_texts() {
+    let text = "x".repeat(64 * 1024);
+    let sources = |length: usize| {
+        Sources::from([
+            (object(Kind::Secret, "s"), Some(data(PLAIN))),
+            (object(Kind::ConfigMap, "t"), Some(data(&[("t", &text.as_bytes()[..length])]))),
+        ])
+    };
+    for (templates, limit) in [(1, 65_536), (32, 65_536), (64, 32_768), (128, 16_384)] {
+        let annotations: Vec<_> = (0..templates)
+            .flat_map(|index| [(format!("c{index}.secret"), "s"), (format!("c{index}.template-from"), "t/t")])
+            .collect();
+        let annotations: Vec<_> = annotations.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+        let all = credentials(&annotations);
+        assert!(check_templates(&all, &sources(limit)).is_ok(), "{templates}");
+        if limit < text.len() {
+            let errors = check_templates(&all, &sources(limit + 1)).unwrap_err();
+            assert_eq!(errors.0.len(), templates);
+            let message = format!("credential c0: ConfigMap prod/t, key t: is longer than {limit} bytes");
+            assert_eq!(errors.0[0].to_string(), message);
+        }
+    }
 }
