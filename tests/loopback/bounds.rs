@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::fs;
 use std::process::Command;
 
-use crate::support::run::{Finished, run};
+use crate::support::run::{Finished, Running, run};
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
 /// The address space, in KiB, of a run that reads one small Secret: mostly the program's image and the stacks of its threads.
@@ -18,8 +18,8 @@ const SECONDS: usize = if cfg!(debug_assertions) { 10 } else { 1 };
 /// The size of a large value: with others it still fits into a Secret of 1 MiB.
 const LARGE: usize = 1_000_000;
 
-/// Runs a command with this address space, in KiB.
-fn run_within(memory: usize, command: &Command) -> Finished {
+/// The command with this address space, in KiB.
+fn limited(memory: usize, command: &Command) -> Command {
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", &format!("ulimit -v {memory} && ulimit -t {SECONDS} && exec \"$@\""), "sh"]);
     shell.arg(command.get_program()).args(command.get_args());
@@ -27,8 +27,12 @@ fn run_within(memory: usize, command: &Command) -> Finished {
     shell.env_clear().env("MALLOC_ARENA_MAX", "1");
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     shell.current_dir(command.get_current_dir().expect("the directory of a container"));
+    shell
+}
+
+fn run_within(memory: usize, command: &Command) -> Finished {
     // The limits end it long before, unless the machine is busy with other tests.
-    run(shell, HANGS * 4)
+    run(limited(memory, command), HANGS * 4)
 }
 
 /// Runs `podcreds init`. `held` is the size of the sources, in KiB.
@@ -278,4 +282,23 @@ fn a_kubeconfig_or_clusters_file_of_any_form_is_read_or_rejected() {
             assert!(finished.stderr.contains(message), "{document:.80} as {variable}: {}", finished.stderr);
         }
     }
+}
+
+#[test]
+fn a_costly_change_of_one_source_holds_up_no_other_credential() {
+    let scene = Scene::new(&[("db.secret", "db"), ("db.format", "pgpass"), ("other.secret", "other")]);
+    let put_other = |text: &[u8]| scene.server.put_secret("prod", "other", &[("a", text)]);
+    put_other(b"1");
+    let running = Running::start(limited(BASE + MEMORY, &scene.command(&["sidecar"])));
+    running.poll_until(HANGS, "the first files", || scene.read("other/a") == "1");
+    running.poll_until(HANGS, "both are watched", || scene.server.open_watches() == 2);
+    let before = scene.read("db.pgpass");
+    let (hosts, password) = (vec!["a"; 8000].join(","), vec![b'x'; LARGE]);
+    scene.server.put_secret("prod", "db", &[("host", hosts.as_bytes()), ("password", &password)]);
+    running.poll_until(HANGS, "the error", || {
+        running.stderr().contains("the connection has more than 64 hosts")
+    });
+    put_other(b"2");
+    running.poll_until(HANGS, "the change of the other", || scene.read("other/a") == "2");
+    assert_eq!(scene.read("db.pgpass"), before);
 }
