@@ -228,59 +228,35 @@ fn fill(begin: &str, unit: impl Fn(usize) -> String, end: &str, count: usize) ->
 #[test]
 fn a_kubeconfig_or_clusters_file_of_any_form_is_read_or_rejected() {
     let same = |unit: &'static str| move |_| unit.to_owned();
+    let many = usize::MAX;
     let extension =
         "clusters: [{name: c, cluster: {extensions: [{name: client.authentication.k8s.io/exec, extension: [";
-    let many = usize::MAX;
-    let documents = [
-        // Too many values.
-        (
-            fill("a: [", same("0,"), "]", many),
-            "holds more than 100000 values",
-            "holds more than 100000 values",
-        ),
-        (
-            fill("a:\n", same("- b:\n"), "", many),
-            "holds more than 100000 values",
-            "holds more than 100000 values",
-        ),
+    let named = |index| format!("{{name: n{index:x}}},");
+    let with_id = |index| format!("{{id: n{index:x}}},");
+    let kubeconfigs = [
+        (fill("a:\n", same("- b:\n"), "", many), "holds more than 100000 values"),
         // What takes most memory below that bound.
-        (fill(extension, same("{b},"), "]}]}}]", 33_000), "no current-context", "unknown key \"cluster\""),
-        (
-            fill("users: [{name: u, user: {as-groups: [", same("a,"), "]}}]", 99_000),
-            "no current-context",
-            "unknown key \"users\"",
-        ),
-        (
-            fill("users: [", |index| format!("{{name: n{index:x}}},"), "]", 33_000),
-            "no current-context",
-            "unknown key \"users\"",
-        ),
-        (fill("users: [", same("{name: a},"), "]", 33_000), "1000 errors", "unknown key \"users\""),
-        (
-            fill("clusters: [", |index| format!("{{id: n{index:x}}},"), "]", 33_000),
-            "1000 errors",
-            "at most 100 clusters",
-        ),
-        (
-            fill("clusters:\n- id: a\n", |index| format!("  tok{index}:\n"), "", 49_000),
-            "no current-context",
-            "1000 errors",
-        ),
-        // Nesting, and one long scalar.
-        (fill("", same("["), "", many), "invalid YAML", "invalid YAML"),
-        (fill("a: ", same("x"), "", many), "no current-context", "unknown key \"a\""),
+        (fill("users: [", named, "]", 33_000), "no current-context"),
+        (fill("users: [{name: u, user: {as-groups: [", same("a,"), "]}}]", 99_000), "no current-context"),
+        (fill(extension, same("{b},"), "]}]}}]", 33_000), "no current-context"),
+        (fill("", same("["), "", many), "invalid YAML"),
     ];
-    for (document, as_kubeconfig, as_clusters) in documents {
-        for (variable, message) in [("KUBECONFIG", as_kubeconfig), ("PODCREDS_CLUSTERS", as_clusters)] {
-            let scene = Scene::plain();
-            let path = scene.pod.root().join("document.yaml");
-            fs::write(&path, &document).unwrap();
-            let mut command = scene.command(&["init", "--timeout", "1s"]);
-            command.env(variable, &path);
-            let finished = run_within(BASE + MEMORY, &command);
-            assert_eq!(finished.code, Some(2), "{document:.80} as {variable}: {}", finished.stderr);
-            assert!(finished.stderr.contains(message), "{document:.80} as {variable}: {}", finished.stderr);
-        }
+    let clusters_files = [
+        (fill("a: [", same("0,"), "]", many), "holds more than 100000 values"),
+        (fill("clusters: [", with_id, "]", 33_000), "at most 100 clusters"),
+        (fill("clusters:\n- id: a\n", |index| format!("  tok{index}:\n"), "", 49_000), "1000 errors"),
+    ];
+    let kubeconfigs = kubeconfigs.map(|(text, message)| ("KUBECONFIG", text, message));
+    let clusters_files = clusters_files.map(|(text, message)| ("PODCREDS_CLUSTERS", text, message));
+    let scene = Scene::plain();
+    let path = scene.pod.root().join("document.yaml");
+    for (variable, text, message) in kubeconfigs.into_iter().chain(clusters_files) {
+        fs::write(&path, &text).unwrap();
+        let mut command = scene.command(&["init", "--timeout", "1s"]);
+        command.env(variable, &path);
+        let finished = run_within(BASE + MEMORY, &command);
+        assert_eq!(finished.code, Some(2), "{text:.80}: {}", finished.stderr);
+        assert!(finished.stderr.contains(message), "{text:.80}: {}", finished.stderr);
     }
 }
 
