@@ -10,7 +10,7 @@ use crate::support::run::{Finished, Running, run};
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
 /// The address space, in KiB, of a run that reads one small Secret: mostly the program's image and the stacks of its threads.
-const BASE: usize = 64 * 1024;
+const BASE: usize = 48 * 1024;
 /// The address space, in KiB, that a run may take beyond that and the sources that it holds.
 const MEMORY: usize = 64 * 1024;
 /// The processor time, in seconds. A build without optimization is about ten times slower.
