@@ -92,7 +92,9 @@ impl SecretBuffer {
             return;
         }
         if needed > self.bytes.capacity() {
-            let capacity = needed.max((self.bytes.capacity() * 2).min(self.limit));
+            // Old and new memory exist at the same time, so the last move begins at half of the limit.
+            let doubled = self.bytes.capacity() * 2;
+            let capacity = if doubled > self.limit / 2 { self.limit } else { needed.max(doubled) };
             let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
             larger.extend_from_slice(&self.bytes);
             self.bytes.zeroize();
@@ -213,6 +215,12 @@ mod tests {
         buffer.push(b"");
         assert!(buffer.has_overflowed() && buffer.capacity() == 10);
         assert_eq!(buffer.finish().expose(), b"1234567890");
+        let mut buffer = SecretBuffer::bounded(100);
+        let capacities = [20, 20, 20, 40].map(|length| {
+            buffer.push(&vec![0; length]);
+            buffer.capacity()
+        });
+        assert_eq!(capacities, [20, 40, 100, 100]);
         let mut buffer = SecretBuffer::bounded(3);
         buffer.push(b"1234");
         buffer.push(b"5");
