@@ -211,13 +211,13 @@ impl ObjectData {
         }
     }
 
-    /// The size of all values, in bytes.
+    /// What the object takes in memory, in bytes, estimated. Of many keys with short values, the values are the smallest part.
     pub(crate) fn size(&self) -> usize {
-        let values = match self {
+        let entries = match self {
             Self::Keys(data) => data,
             Self::Service(service) => &service.ports,
         };
-        values.values().map(|value| value.expose().len()).sum()
+        entries.iter().map(|(key, value)| ENTRY_SIZE + key.len() + value.expose().len()).sum()
     }
 
     /// The address of a Service; `None` means that this is a Secret or ConfigMap.
@@ -234,6 +234,9 @@ impl FromIterator<(String, SecretBytes)> for ObjectData {
         Self::Keys(entries.into_iter().collect())
     }
 }
+
+/// What a key and its value take in a map besides their bytes, in bytes.
+const ENTRY_SIZE: usize = 128;
 
 /// A name that Kubernetes would reject.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -321,6 +324,12 @@ mod tests {
     fn a_reference_has_the_default_namespace_or_its_own() {
         assert_eq!(secret("db").unwrap().to_string(), "Secret prod/db");
         assert_eq!(secret("other/db.v2").unwrap().to_string(), "Secret other/db.v2");
+    }
+
+    #[test]
+    fn many_empty_values_have_a_size() {
+        let keys = (0..1000).map(|index| (format!("key{index:03}"), SecretBytes::default()));
+        assert_eq!(keys.collect::<ObjectData>().size(), 1000 * (128 + "key000".len()));
     }
 
     #[test]

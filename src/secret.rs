@@ -42,38 +42,65 @@ impl fmt::Debug for SecretBytes {
     }
 }
 
-/// A growing buffer of secret bytes. Unlike `Vec`, it overwrites its old memory when it moves.
-#[derive(Default)]
-pub struct SecretBuffer(Zeroizing<Vec<u8>>);
+/// A growing buffer of secret bytes. Unlike `Vec`, it overwrites its old memory when it moves, and it may have a limit.
+pub struct SecretBuffer {
+    bytes: Zeroizing<Vec<u8>>,
+    limit: usize,
+    has_overflowed: bool,
+}
+
+impl Default for SecretBuffer {
+    fn default() -> Self {
+        Self::bounded(usize::MAX)
+    }
+}
 
 impl SecretBuffer {
+    /// An empty buffer that keeps at most `limit` bytes. It drops whatever exceeds them, and reports that in
+    /// [`Self::has_overflowed`]: writers need no check of their own, and spend no memory beyond the limit.
+    pub(crate) fn bounded(limit: usize) -> Self {
+        Self { bytes: Zeroizing::default(), limit, has_overflowed: false }
+    }
+
     /// A buffer that does not move until it exceeds `capacity` bytes.
     pub(crate) fn with_capacity(capacity: usize) -> Self {
-        Self(Zeroizing::new(Vec::with_capacity(capacity)))
+        Self { bytes: Zeroizing::new(Vec::with_capacity(capacity)), ..Self::default() }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
     }
 
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
-        self.0.capacity()
+        self.bytes.capacity()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.bytes.is_empty()
+    }
+
+    /// Whether bytes are missing because they exceeded the limit.
+    pub(crate) fn has_overflowed(&self) -> bool {
+        self.has_overflowed
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
-        let needed = self.0.len() + bytes.len();
-        if needed > self.0.capacity() {
-            let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(self.0.capacity() * 2)));
-            larger.extend_from_slice(&self.0);
-            self.0.zeroize();
-            self.0 = larger;
+        let needed = self.bytes.len().saturating_add(bytes.len());
+        if self.has_overflowed || needed > self.limit {
+            self.has_overflowed = true;
+            return;
         }
-        self.0.extend_from_slice(bytes);
+        if needed > self.bytes.capacity() {
+            // Old and new memory exist at the same time, so the last move begins at half of the limit.
+            let doubled = self.bytes.capacity() * 2;
+            let capacity = if doubled > self.limit / 2 { self.limit } else { needed.max(doubled) };
+            let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+            larger.extend_from_slice(&self.bytes);
+            self.bytes.zeroize();
+            self.bytes = larger;
+        }
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// Appends text.
@@ -90,9 +117,9 @@ impl SecretBuffer {
     /// Removes the first line and returns it without its newline; `None` means that no line is complete. The caller knows that
     /// the first `searched` bytes contain no newline.
     pub(crate) fn take_line(&mut self, searched: usize) -> Option<Zeroizing<Vec<u8>>> {
-        let end = searched + self.0.get(searched..)?.iter().position(|byte| *byte == b'\n')?;
-        let rest = Zeroizing::new(self.0[end + 1..].to_vec());
-        let mut line = std::mem::replace(&mut self.0, rest);
+        let end = searched + self.bytes.get(searched..)?.iter().position(|byte| *byte == b'\n')?;
+        let rest = Zeroizing::new(self.bytes[end + 1..].to_vec());
+        let mut line = std::mem::replace(&mut self.bytes, rest);
         line[end..].zeroize();
         line.truncate(end);
         Some(line)
@@ -100,14 +127,22 @@ impl SecretBuffer {
 
     /// The content.
     pub fn finish(self) -> SecretBytes {
-        SecretBytes(self.0)
+        SecretBytes(self.bytes)
+    }
+}
+
+/// Continues a text, without copying what it already has.
+impl From<SecretBytes> for SecretBuffer {
+    fn from(SecretBytes(bytes): SecretBytes) -> Self {
+        Self { bytes, ..Self::default() }
     }
 }
 
 impl io::Write for SecretBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.push(bytes);
-        Ok(bytes.len())
+        // An error ends the loop of the caller; `has_overflowed` says why.
+        if self.has_overflowed { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes.len()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -165,6 +200,31 @@ mod tests {
         buffer.push_str("é");
         assert_eq!(buffer.len(), 302);
         assert!(buffer.finish().expose_text().is_some_and(|text| text.starts_with("abcz".get(..3).unwrap())));
+    }
+
+    #[test]
+    fn a_bounded_buffer_takes_no_memory_beyond_its_limit() {
+        let mut buffer = SecretBuffer::bounded(10);
+        buffer.push(b"123456");
+        buffer.push(b"7890");
+        assert!(!buffer.has_overflowed() && buffer.capacity() == 10);
+        buffer.push(b"");
+        assert!(!buffer.has_overflowed());
+        buffer.push(b"1");
+        // What fits again would follow a gap.
+        buffer.push(b"");
+        assert!(buffer.has_overflowed() && buffer.capacity() == 10);
+        assert_eq!(buffer.finish().expose(), b"1234567890");
+        let mut buffer = SecretBuffer::bounded(100);
+        let capacities = [20, 20, 20, 40].map(|length| {
+            buffer.push(&vec![0; length]);
+            buffer.capacity()
+        });
+        assert_eq!(capacities, [20, 40, 100, 100]);
+        let mut buffer = SecretBuffer::bounded(3);
+        buffer.push(b"1234");
+        buffer.push(b"5");
+        assert!(io::Write::write_all(&mut buffer, b"6").is_err() && buffer.is_empty());
     }
 
     #[test]

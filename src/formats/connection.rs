@@ -32,6 +32,13 @@ const ALL_ALIASES: [FieldAliases; 8] = [USERNAME, PASSWORD, HOST, PORT, DATABASE
 /// Fields of a Service Binding that describe its origin and are not options of a connection.
 const IGNORED_FIELDS: [&str; 1] = ["provider"];
 
+/// The most hosts of a connection. Clusters of databases have a few; a client tries one after the other.
+const HOST_LIMIT: usize = 64;
+/// The most options of a connection, from all fields together. No client knows as many.
+pub(crate) const OPTION_LIMIT: usize = 256;
+/// The most bytes of the values of a connection together, and of a file that is written from it.
+pub(crate) const CONNECTION_LIMIT: usize = 1024 * 1024;
+
 impl FieldAliases {
     /// The preferred name.
     pub(crate) fn name(self) -> &'static str {
@@ -161,14 +168,17 @@ impl<'a> Connection<'a> {
         let port = port.map(|port| port.text);
         let hosts = find(HOST)?.map_or_else(|| Ok(Vec::new()), |found| parse_hosts(found, port))?;
         let engine = engine.map_or_else(|| find_engine(fields), |engine| Ok(Some(engine)))?;
+        let (username, password, database) = (find(USERNAME)?, find(PASSWORD)?, find(DATABASE)?);
+        let texts = [username, password, database].into_iter().flatten();
+        let size = texts.map(|found| found.text.len()).sum();
         Ok(Self {
             engine,
-            username: find(USERNAME)?,
-            password: find(PASSWORD)?,
+            username,
+            password,
             hosts,
             port,
-            database: find(DATABASE)?,
-            options: options(credential, client.or(engine), fields)?,
+            database,
+            options: options(credential, client.or(engine), fields, size)?,
             fields,
         })
     }
@@ -269,6 +279,9 @@ pub(crate) fn parse_hosts<'a>(
 ) -> Result<Vec<Host<'a>>, FormatError> {
     let invalid = |expected| FormatError::InvalidField { field: list.field.clone(), expected };
     let bad = || invalid("a host name, an address or an absolute path, or a comma-separated list of them");
+    if list.text.split(',').nth(HOST_LIMIT).is_some() {
+        return Err(FormatError::TooMany { field: list.field.clone(), limit: HOST_LIMIT, what: "hosts" });
+    }
     let parse = |text: &'a str| {
         if text.contains("://") {
             return Err(invalid("a host: remove the scheme and `://`, and write host or host:port"));
@@ -308,20 +321,31 @@ fn is_port(text: &str) -> bool {
 }
 
 /// Collects the options: fields that `.keys` and `.set` name and that are not part of an address or login, then the field
-/// `options`, which has the form of a URI query.
+/// `options`, which has the form of a URI query. `size` is that of the other values, in bytes.
 fn options(
     credential: &Credential,
     client: Option<Engine>,
     fields: &Fields<'_>,
+    mut size: usize,
 ) -> Result<Vec<ConnParam>, FormatError> {
     let is_option = |field: &&FieldName| {
         let field = field.as_str();
         !ALL_ALIASES.iter().any(|aliases| aliases.contains(field)) && !IGNORED_FIELDS.contains(&field)
     };
+    // Checked before a value is copied or decoded.
+    let check = |field: &FieldName, count: usize, size: usize| match (count, size) {
+        (OPTION_LIMIT.., _) => {
+            Err(FormatError::TooMany { field: field.clone(), limit: OPTION_LIMIT, what: "options" })
+        }
+        (_, ..=CONNECTION_LIMIT) => Ok(()),
+        _ => Err(FormatError::LongConnection { limit: CONNECTION_LIMIT }),
+    };
     let mut options: Vec<ConnParam> = Vec::new();
     for field in credential.named_fields().filter(is_option) {
         // A field of an optional credential may be missing.
         if let Some(value) = fields.get(field) {
+            size += value.expose().len();
+            check(field, options.len(), size)?;
             field_text(field, value)?;
             options.push(ConnParam { name: field.to_string(), value: (*value).clone(), from: None });
         }
@@ -333,6 +357,8 @@ fn options(
         };
         let client = client.ok_or_else(|| missing_engine(fields))?;
         for pair in query.text.trim().trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {
+            size += pair.len();
+            check(query.field, options.len(), size)?;
             let (name, value) = pair.split_once('=').ok_or_else(bad)?;
             let name =
                 percent_decode(name).and_then(|name| Some(name.expose_text()?.to_owned())).ok_or_else(bad)?;

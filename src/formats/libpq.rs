@@ -62,6 +62,9 @@ pub(crate) fn write_pgpass(connection: &Connection<'_>, out: &mut SecretBuffer) 
         hosts.push(("*", connection.port));
     }
     for (host, port) in hosts {
+        if out.has_overflowed() {
+            break;
+        }
         // Host names and addresses contain nothing that the rule rejects.
         let _ = escape::pgpass(host, out);
         out.push_str(":");

@@ -93,6 +93,13 @@ pub(crate) enum FormatError {
         if *engine == "postgresql" { LIBPQ_OPTIONS } else { "" }
     )]
     ForbiddenOption { field: FieldName, engine: &'static str },
+    /// More hosts or options than any client takes.
+    #[error("with field {field}, the connection has more than {limit} {what}: remove some from that field")]
+    TooMany { field: FieldName, limit: usize, what: &'static str },
+    #[error(
+        "the connection takes more than {limit} bytes: remove hosts or options, or exclude fields that are not part of it with .keys"
+    )]
+    LongConnection { limit: usize },
     #[error("this format supports only one host for this engine, but the fields name several")]
     SeveralHosts,
     #[error("the host is a Unix socket path, which this format does not support for engine {engine}")]

@@ -36,11 +36,13 @@ pub(crate) fn write_env_file(
     }
 }
 
-/// Returns a file that sets each of the exported variables to this text.
-pub(crate) fn export_env(export: &EnvExport, text: &SecretBytes) -> Result<SecretBytes, FormatErrors> {
-    let mut out = SecretBuffer::default();
-    write_variables(export.file, &assign(&export.names, text).collect::<BTreeMap<_, _>>(), &mut out)?;
-    Ok(out.finish())
+/// Writes a file that sets each of the exported variables to this text.
+pub(crate) fn export_env(
+    export: &EnvExport,
+    text: &SecretBytes,
+    out: &mut SecretBuffer,
+) -> Result<(), FormatErrors> {
+    write_variables(export.file, &assign(&export.names, text).collect::<BTreeMap<_, _>>(), out)
 }
 
 /// Writes variables whose names are in annotations of their own, not in `.keys`.
@@ -299,6 +301,9 @@ fn write_escaped(
     value: &SecretBytes,
     out: &mut SecretBuffer,
 ) -> Result<(), FormatError> {
+    if out.has_overflowed() {
+        return Ok(());
+    }
     let text = value.expose_text().ok_or_else(|| FormatError::Binary { field: field.clone() })?;
     rule(text, out).map_err(|refused| FormatError::unsupported(field, refused))
 }

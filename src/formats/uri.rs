@@ -7,8 +7,8 @@ use std::slice;
 use crate::credential::{Credential, Engine, FieldName};
 use crate::escape::{Unrepresentable, percent, percent_decode};
 use crate::formats::connection::{
-    ConnParam, Connection, DATABASE, FieldAliases, FieldText, HOST, Host, OPTIONS, PASSWORD, PORT, USERNAME,
-    find_field, find_uri, parse_hosts,
+    ConnParam, Connection, DATABASE, FieldAliases, FieldText, HOST, Host, OPTION_LIMIT, OPTIONS, PASSWORD,
+    PORT, USERNAME, find_field, find_uri, parse_hosts,
 };
 use crate::formats::options::is_same;
 use crate::formats::{Fields, FormatError};
@@ -166,8 +166,17 @@ pub(crate) fn missing_fields(
         return Ok(Vec::new());
     }
     let bad = || FormatError::InvalidField { field: uri.field.clone(), expected: FORM };
+    if uri.text.split_once('?').is_some_and(|(_, query)| query.split('&').nth(OPTION_LIMIT).is_some()) {
+        return Err(FormatError::TooMany { field: uri.field.clone(), limit: OPTION_LIMIT, what: "options" });
+    }
     let mut missing = Vec::new();
     for (aliases, value) in parse(uri, engine, credential).ok_or_else(bad)? {
+        if aliases == HOST {
+            let text = value.expose_text().unwrap_or_default();
+            if let Err(error @ FormatError::TooMany { .. }) = parse_hosts(FieldText { text, ..uri }, None) {
+                return Err(error);
+            }
+        }
         if find_field(fields, aliases)?.is_none() {
             let value = if aliases == HOST && find_field(fields, PORT)?.is_some() {
                 strip_ports(uri, &value)
@@ -214,11 +223,15 @@ fn parse(
         }
     }
     if !authority.is_empty() {
-        let hosts = parse_hosts(FieldText { text: authority, ..uri }, None).ok()?;
+        // The caller reports too many hosts, and `None` all other errors.
+        match parse_hosts(FieldText { text: authority, ..uri }, None) {
+            Ok(hosts) => has_port = hosts.iter().any(|host| host.port.is_some()),
+            Err(FormatError::TooMany { .. }) => {}
+            Err(_) => return None,
+        }
         // RFC 3986 requires brackets around an IPv6 address. Without them, clients disagree on where the port begins.
         let is_bare = |host: &&str| host.matches(':').count() > 1 && !host.trim_start().starts_with('[');
         authority.split(',').find(is_bare).is_none().then_some(())?;
-        has_port = hosts.iter().any(|host| host.port.is_some());
         parts.push((HOST, authority.into()));
     }
     if let Some(path) = path.filter(|path| !path.is_empty()) {

@@ -3,16 +3,21 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::kube::error::Cause;
 use crate::object::{Kind, ObjectData, ObjectRef, ServiceData};
 use crate::secret::SecretBytes;
 use crate::text::{Quoted, one_line};
 
+/// The most keys of a Secret or ConfigMap, as many as a bundle has files. Kubernetes bounds only the size of the object, which allows
+/// for 150,000 keys that take a hundred times their size in memory.
+const KEY_LIMIT: usize = 10_000;
 /// The longest `message` of a `Status` that is repeated, in characters.
 const MESSAGE_LIMIT: usize = 500;
 
@@ -68,9 +73,42 @@ struct KeyedObject<'a> {
     kind: String,
     metadata: Metadata,
     #[serde(borrow, default)]
-    data: Option<BTreeMap<String, Text<'a>>>,
+    data: Option<Texts<'a>>,
     #[serde(borrow, default, rename = "binaryData")]
-    binary_data: Option<BTreeMap<String, Text<'a>>>,
+    binary_data: Option<Texts<'a>>,
+}
+
+/// The values by key. Keys beyond the limit take no memory.
+#[derive(Default)]
+struct Texts<'a> {
+    by_key: BTreeMap<String, Text<'a>>,
+    exceeds_limit: bool,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Texts::default())
+    }
+}
+
+impl<'de: 'a, 'a> Visitor<'de> for Texts<'a> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("texts by key")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Self, A::Error> {
+        while let Some(key) = entries.next_key()? {
+            if self.by_key.len() < KEY_LIMIT {
+                self.by_key.insert(key, entries.next_value()?);
+            } else {
+                self.exceeds_limit = true;
+                entries.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(self)
+    }
 }
 
 /// Borrowed from the body, unless it contains escapes.
@@ -147,6 +185,10 @@ pub(crate) fn object(object: &ObjectRef, body: &[u8]) -> Result<(String, ObjectD
     check(object, &keyed.kind, &keyed.metadata)?;
     let plain = keyed.data.unwrap_or_default();
     let encoded = keyed.binary_data.unwrap_or_default();
+    if plain.exceeds_limit || encoded.exceeds_limit {
+        return Err(Cause::TooManyKeys { limit: KEY_LIMIT });
+    }
+    let (plain, encoded) = (plain.by_key, encoded.by_key);
     let data = match object.kind {
         Kind::Secret => plain.into_iter().map(decode).collect::<Result<BTreeMap<_, _>, _>>()?,
         _ => {
@@ -236,6 +278,25 @@ mod tests {
         );
         assert!(secret("null").unwrap().is_empty());
         assert!(read(Kind::Secret, "").unwrap().is_empty());
+    }
+
+    #[test]
+    fn an_object_has_up_to_10000_keys() {
+        let with = |count: usize, text: &str| {
+            let keys: Vec<_> = (0..count).map(|index| format!("\"k{index}\":\"{text}\"")).collect();
+            format!("{{{}}}", keys.join(","))
+        };
+        assert_eq!(secret(&with(KEY_LIMIT, "")).unwrap().len(), KEY_LIMIT);
+        let message = "the object has more than 10000 keys: move some to other objects";
+        assert_eq!(secret(&with(KEY_LIMIT + 1, "")).unwrap_err(), message);
+        for field in ["data", "binaryData"] {
+            let rest = format!(r#","{field}":{}"#, with(KEY_LIMIT + 1, ""));
+            assert_eq!(read(Kind::ConfigMap, &rest).unwrap_err(), message, "{field}");
+        }
+        // What is beyond the limit is still JSON.
+        assert!(
+            secret(&with(KEY_LIMIT + 1, "").replace("\"k10000\":", "")).unwrap_err().contains("not JSON")
+        );
     }
 
     #[test]

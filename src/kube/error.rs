@@ -140,6 +140,12 @@ pub enum Cause {
         /// The limit.
         limit: usize,
     },
+    /// An object with more keys than any application reads.
+    #[error("the object has more than {limit} keys: move some to other objects")]
+    TooManyKeys {
+        /// The limit.
+        limit: usize,
+    },
     /// With this object, all objects together are larger than what may be kept.
     #[error(
         "with this object, all Secrets and ConfigMaps of the pod exceed the limit of {limit} bytes: name fewer, or move unused keys to other objects"
@@ -196,6 +202,7 @@ impl Error {
             Cause::Refused { .. }
                 | Cause::Redirected { .. }
                 | Cause::TooLarge { .. }
+                | Cause::TooManyKeys { .. }
                 | Cause::TooMuch { .. }
                 | Cause::Configuration { .. }
         )
@@ -254,6 +261,7 @@ impl Cause {
             | Self::Unauthorized { .. }
             | Self::Refused { .. }
             | Self::TooLarge { .. }
+            | Self::TooManyKeys { .. }
             | Self::Gone { .. } => Class::Refused,
             Self::Unavailable { .. }
             | Self::NoThread { .. }
@@ -402,6 +410,7 @@ mod tests {
             (Cause::Gone { message: message() }, Class::Refused, false, true),
             (Cause::Refused { status: 400, message: message() }, Class::Refused, true, true),
             (Cause::TooLarge { limit: 1 }, Class::Refused, true, true),
+            (Cause::TooManyKeys { limit: 1 }, Class::Refused, true, true),
             (Cause::TooMuch { limit: 1 }, Class::Configuration, true, true),
             (Cause::Redirected { server: server(), status: 302 }, Class::Unreachable, true, true),
             (Cause::Tls { server: server(), reason: message(), error }, Class::Unreachable, false, true),

@@ -22,7 +22,7 @@ impl fmt::Display for Errors {
 impl Errors {
     /// Whether a credential could be rendered if others took less room.
     pub(crate) fn is_too_large(&self) -> bool {
-        self.0.iter().any(|error| matches!(error.problem, Problem::TooLarge { .. }))
+        self.0.iter().any(|error| error.problem.is_too_large())
     }
 
     /// For each credential that cannot be rendered, all of its errors as one message.
@@ -105,6 +105,12 @@ pub(crate) enum Problem {
         "with this credential, the files of all credentials exceed the limit of {limit} {unit}: remove credentials, or select fewer keys with .keys"
     )]
     TooLarge { limit: usize, unit: &'static str },
+}
+
+impl Problem {
+    pub(crate) fn is_too_large(&self) -> bool {
+        matches!(self, Self::TooLarge { .. })
+    }
 }
 
 fn template(location: Option<&(ObjectRef, FieldName)>) -> String {

@@ -12,13 +12,13 @@ use std::iter::Sum;
 pub(crate) use error::{Error, Errors, Problem};
 pub use fields::Sources;
 pub(crate) use fields::{MissingInput, missing_inputs};
-pub(crate) use template::check as check_templates;
+pub(crate) use template::{check as check_templates, work_share};
 
 use crate::credential::{
     Bundle, BundleFile, ClientFileFormat, ConnectionStringFormat, Credential, DocumentFormat, Engine,
     EnvExport, EnvFileFormat, FileMode, Output, PathClaims, RelativePath,
 };
-use crate::formats::connection::Connection;
+use crate::formats::connection::{CONNECTION_LIMIT, Connection};
 use crate::formats::text::FormatErrors;
 use crate::formats::{Fields, FormatError, jdbc, libpq, mycnf, text, uri};
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -29,6 +29,8 @@ const BUNDLE_LIMIT: usize = 32 * 1024 * 1024;
 pub(crate) const SOURCES_LIMIT: usize = 2 * BUNDLE_LIMIT;
 /// The most files of a bundle.
 const FILE_LIMIT: usize = 10_000;
+
+const TOO_MANY_BYTES: Problem = Problem::TooLarge { limit: BUNDLE_LIMIT, unit: "bytes" };
 
 /// The result of rendering.
 #[derive(Debug)]
@@ -69,19 +71,21 @@ impl Sum for Size {
 /// # Errors
 /// Every reason why a credential cannot be rendered from these sources.
 pub fn render<'a>(credentials: &'a [Credential], sources: &'a Sources) -> Result<Rendered<'a>, Errors> {
-    render_with(credentials, sources, None, Size::default())
+    render_with(credentials, sources, None, Size::default(), work_share(credentials))
 }
 
-/// Renders credentials beside files that already take `taken` of the limits.
+/// Renders credentials beside files that already take `taken` of the limits. Each template may do `work`, its share among all of the
+/// pod ([`work_share`]).
 ///
 /// # Errors
 /// As [`render`].
 pub(crate) fn render_beside<'a>(
     taken: Size,
+    work: usize,
     credentials: &'a [Credential],
     sources: &'a Sources,
 ) -> Result<Rendered<'a>, Errors> {
-    render_with(credentials, sources, None, taken)
+    render_with(credentials, sources, None, taken, work)
 }
 
 /// Renders every credential with each value replaced, so that the output can be shown.
@@ -93,7 +97,7 @@ pub fn render_redacted<'a>(
     sources: &'a Sources,
     placeholder: &str,
 ) -> Result<Rendered<'a>, Errors> {
-    render_with(credentials, sources, Some(&placeholder.into()), Size::default())
+    render_with(credentials, sources, Some(&placeholder.into()), Size::default(), work_share(credentials))
 }
 
 fn render_with<'a>(
@@ -101,25 +105,34 @@ fn render_with<'a>(
     sources: &'a Sources,
     placeholder: Option<&SecretBytes>,
     taken: Size,
+    work: usize,
 ) -> Result<Rendered<'a>, Errors> {
     let mut bundle = Bundle::new();
     let mut claims = PathClaims::default();
     let mut errors = Vec::new();
     let mut rendered = 0;
-    let mut size = taken.bytes;
+    let mut room = Size {
+        bytes: BUNDLE_LIMIT.saturating_sub(taken.bytes),
+        files: FILE_LIMIT.saturating_sub(taken.files),
+    };
     for credential in credentials {
-        let files = match files(credential, sources, placeholder) {
+        let files = match files(credential, sources, placeholder, room, work) {
             Ok(Some(files)) => files,
             Ok(None) => continue,
             Err(problems) => {
+                let is_full = problems.iter().any(Problem::is_too_large);
                 errors.extend(problems.into_iter().map(|problem| Error::new(&credential.name, problem)));
+                if is_full {
+                    // Rendering more would only take more time.
+                    break;
+                }
                 continue;
             }
         };
         rendered += 1;
         let format = credential.output.format();
         for (path, content) in files {
-            size += content.expose().len();
+            room.bytes -= content.expose().len();
             let claimed = match format.is_mergeable() {
                 true => claims.entries(&path, format, &credential.name),
                 false => claims.file(&path, &credential.name),
@@ -129,14 +142,7 @@ fn render_with<'a>(
                 Err(conflict) => errors.push(Error::new(&credential.name, conflict.into())),
             }
         }
-        let too_large = match (size > BUNDLE_LIMIT, taken.files + bundle.len() > FILE_LIMIT) {
-            (false, false) => continue,
-            (true, _) => Problem::TooLarge { limit: BUNDLE_LIMIT, unit: "bytes" },
-            (false, true) => Problem::TooLarge { limit: FILE_LIMIT, unit: "files" },
-        };
-        errors.push(Error::new(&credential.name, too_large));
-        // Rendering more would only take more memory.
-        return Err(Errors(errors));
+        room.files = FILE_LIMIT.saturating_sub(taken.files + bundle.len());
     }
     if !errors.is_empty() {
         return Err(Errors(errors));
@@ -151,8 +157,7 @@ fn add(bundle: &mut Bundle, path: RelativePath, content: SecretBytes, mode: Opti
         Entry::Vacant(entry) => drop(entry.insert(BundleFile { content, mode })),
         Entry::Occupied(mut entry) => {
             let file = entry.get_mut();
-            let mut both = SecretBuffer::with_capacity(file.content.expose().len() + content.expose().len());
-            both.push(file.content.expose());
+            let mut both = SecretBuffer::from(std::mem::take(&mut file.content));
             both.push(content.expose());
             file.content = both.finish();
         }
@@ -160,33 +165,46 @@ fn add(bundle: &mut Bundle, path: RelativePath, content: SecretBytes, mode: Opti
 }
 
 /// Renders the files of one credential. Returns `None` if the credential is optional and a source or its template is missing.
+/// The files fit into `room`, which is checked before anything is copied.
 fn files(
     credential: &Credential,
     sources: &Sources,
     placeholder: Option<&SecretBytes>,
+    room: Size,
+    work: usize,
 ) -> Result<Option<Vec<(RelativePath, SecretBytes)>>, Vec<Problem>> {
     let Some(values) = fields::select(credential, sources)? else { return Ok(None) };
     let redact = placeholder.is_some();
     let shown = |value| placeholder.unwrap_or(value);
     let fields =
         values.iter().map(|(field, value)| (field.clone(), shown(value))).collect::<BTreeMap<_, _>>();
+    let files = if credential.output == Output::Files { fields.len() } else { 1 };
+    if files > room.files {
+        return Err(vec![Problem::TooLarge { limit: FILE_LIMIT, unit: "files" }]);
+    }
+    // One key may have many names.
+    let writes_all = matches!(credential.output, Output::Files | Output::Env(_) | Output::Document(_));
+    if writes_all && fields.values().map(|value| value.expose().len()).sum::<usize>() > room.bytes {
+        return Err(vec![TOO_MANY_BYTES]);
+    }
+    let buffered = |write: Write<'_>| buffered(write, room.bytes, TOO_MANY_BYTES);
     let content = match &credential.output {
         Output::Files => {
             let file = |(field, value): (&_, &&SecretBytes)| (credential.path.join(field), (*value).clone());
             return Ok(Some(fields.iter().map(file).collect()));
         }
-        Output::Template(_) => match template::render(credential, sources, &fields, redact)? {
+        Output::Template(_) => match template::render(credential, sources, &fields, redact, work)? {
             Some(content) => Ok(content),
             None => return Ok(None),
         },
         Output::Env(format) => {
             let is_named = |field: &_| credential.named_fields().any(|named| named == field);
-            buffered(|out| text::write_env_file(*format, &fields, &is_named, out))
+            buffered(&|out| text::write_env_file(*format, &fields, &is_named, out))
         }
-        Output::InjectorEnv(variables) => buffered(|out| text::write_injector_env(variables, &fields, out)),
-        Output::Document(DocumentFormat::Json) => buffered(|out| text::write_json(&fields, out)),
-        Output::Document(DocumentFormat::Yaml) => buffered(|out| text::write_yaml(&fields, out)),
-        Output::Document(DocumentFormat::Properties) => buffered(|out| text::write_properties(&fields, out)),
+        Output::InjectorEnv(variables) => buffered(&|out| text::write_injector_env(variables, &fields, out)),
+        Output::Document(DocumentFormat::Json) => buffered(&|out| text::write_json(&fields, out)),
+        Output::Document(DocumentFormat::Yaml) => buffered(&|out| text::write_yaml(&fields, out)),
+        Output::Document(DocumentFormat::Properties) => buffered(&|out| text::write_properties(&fields, out)),
         Output::ConnectionString { format, engine, env_export } => {
             let quoting = match env_export {
                 Some(EnvExport { file: EnvFileFormat::Envfile, .. }) => libpq::Quoting::Unquoted,
@@ -199,14 +217,14 @@ fn files(
                 client,
                 &values,
                 redact,
-                |connection, out| match format {
+                &|connection, out| match format {
                     ConnectionStringFormat::Uri => uri::write(connection, out),
                     ConnectionStringFormat::Jdbc => jdbc::write(connection, out),
                     ConnectionStringFormat::Libpq => libpq::write(connection, quoting, out),
                 },
             );
             content.and_then(|content| match env_export {
-                Some(export) => text::export_env(export, &content).map_err(problems),
+                Some(export) => buffered(&|out| text::export_env(export, &content, out)),
                 None => Ok(content),
             })
         }
@@ -215,7 +233,7 @@ fn files(
                 ClientFileFormat::Mycnf => Engine::Mysql,
                 ClientFileFormat::Pgpass | ClientFileFormat::Pgservice => Engine::Postgresql,
             };
-            write_connection(credential, *engine, Some(client), &values, redact, |connection, out| {
+            write_connection(credential, *engine, Some(client), &values, redact, &|connection, out| {
                 match format {
                     ClientFileFormat::Pgpass => libpq::write_pgpass(connection, out),
                     ClientFileFormat::Pgservice => libpq::write_pgservice(&credential.name, connection, out),
@@ -224,7 +242,11 @@ fn files(
             })
         }
     };
-    Ok(Some(vec![(credential.path.clone(), content?)]))
+    let content = content?;
+    if content.expose().len() > room.bytes {
+        return Err(vec![TOO_MANY_BYTES]);
+    }
+    Ok(Some(vec![(credential.path.clone(), content)]))
 }
 
 /// Writes a connection, including the values that only a URI in the fields contains. For redacted output, it redacts
@@ -235,7 +257,7 @@ fn write_connection(
     client: Option<Engine>,
     values: &Fields<'_>,
     redact: bool,
-    write: impl FnOnce(&Connection<'_>, &mut SecretBuffer) -> Result<(), FormatError>,
+    write: &dyn Fn(&Connection<'_>, &mut SecretBuffer) -> Result<(), FormatError>,
 ) -> Result<SecretBytes, Vec<Problem>> {
     let one = |error: FormatError| problems(vec![error]);
     let from_uri = uri::missing_fields(credential, values).map_err(one)?;
@@ -243,15 +265,17 @@ fn write_connection(
     fields.extend(from_uri.iter().map(|(field, value)| (field.clone(), value)));
     let connection = Connection::from_fields(credential, engine, client, &fields).map_err(one)?;
     let connection = if redact { connection.redacted() } else { connection };
-    buffered(|out| write(&connection, out).map_err(|error| vec![error]))
+    let too_long = FormatError::LongConnection { limit: CONNECTION_LIMIT };
+    buffered(&|out| write(&connection, out).map_err(|error| vec![error]), CONNECTION_LIMIT, too_long.into())
 }
 
-fn buffered(
-    write: impl FnOnce(&mut SecretBuffer) -> Result<(), FormatErrors>,
-) -> Result<SecretBytes, Vec<Problem>> {
-    let mut out = SecretBuffer::default();
+type Write<'a> = &'a dyn Fn(&mut SecretBuffer) -> Result<(), FormatErrors>;
+
+/// Writes into a buffer of at most `limit` bytes. `beyond` is the problem if that is not enough.
+fn buffered(write: Write<'_>, limit: usize, beyond: Problem) -> Result<SecretBytes, Vec<Problem>> {
+    let mut out = SecretBuffer::bounded(limit);
     write(&mut out).map_err(problems)?;
-    Ok(out.finish())
+    if out.has_overflowed() { Err(vec![beyond]) } else { Ok(out.finish()) }
 }
 
 fn problems(errors: FormatErrors) -> Vec<Problem> {

@@ -10,7 +10,7 @@ use crate::object::ObjectData;
 use crate::render::error::{Error, Errors, Problem};
 use crate::render::fields::Sources;
 use crate::secret::SecretBytes;
-use crate::template::{Template, TemplateError};
+use crate::template::{Template, TemplateError, WORK_LIMIT};
 
 /// Checks the templates from ConfigMaps, as far as that is possible before the other sources are fetched. Unknown fields are
 /// found if `.keys` lists the known ones.
@@ -19,8 +19,9 @@ use crate::template::{Template, TemplateError};
 /// Every problem of every template.
 pub(crate) fn check(credentials: &[Credential], sources: &Sources) -> Result<(), Errors> {
     let mut errors = Vec::new();
+    let work = work_share(credentials);
     for credential in credentials.iter().filter(|credential| credential.template_object().is_some()) {
-        let problems = match (load(credential, sources), &credential.key_mapping) {
+        let problems = match (load(credential, sources, work), &credential.key_mapping) {
             (Err(problem), _) => vec![problem],
             (Ok(Some(template)), KeyMapping::Listed(_)) => {
                 let fields = credential.named_fields().map(FieldName::as_str);
@@ -36,14 +37,29 @@ pub(crate) fn check(credentials: &[Credential], sources: &Sources) -> Result<(),
     if errors.is_empty() { Ok(()) } else { Err(Errors(errors)) }
 }
 
+/// The maximum number of bytes that all templates of a pod together write, filter and compare.
+pub(crate) const TOTAL_WORK_LIMIT: usize = 4 * WORK_LIMIT;
+
+/// How many bytes of work the text of a template costs for each of its bytes. Parsing is slow, and ConfigMaps have room for many templates.
+const WORK_PER_TEXT: usize = 32;
+
+/// What each template of a pod may write, filter and compare, in bytes: an equal share, so that a costly template takes nothing from
+/// another one, whatever their order is.
+pub(crate) fn work_share<'a>(credentials: impl IntoIterator<Item = &'a Credential>) -> usize {
+    let is_template = |credential: &&Credential| credential.output.template().is_some();
+    let templates = credentials.into_iter().filter(is_template).count();
+    (TOTAL_WORK_LIMIT / templates.max(1)).min(WORK_LIMIT)
+}
+
 /// Renders the file. Returns `None` if the template of an optional credential is missing.
 pub(crate) fn render(
     credential: &Credential,
     sources: &Sources,
     fields: &Fields<'_>,
     are_redacted: bool,
+    work_limit: usize,
 ) -> Result<Option<SecretBytes>, Vec<Problem>> {
-    let Some(mut template) = load(credential, sources).map_err(|problem| vec![problem])? else {
+    let Some(mut template) = load(credential, sources, work_limit).map_err(|problem| vec![problem])? else {
         return Ok(None);
     };
     let mut known = BTreeSet::new();
@@ -58,12 +74,16 @@ pub(crate) fn render(
         template = Cow::Owned(template.into_owned().for_placeholders());
     }
     let fields = fields.iter().map(|(field, value)| (field.as_str(), *value)).collect::<BTreeMap<_, _>>();
-    template.render(&fields).map(Some).map_err(|cause| vec![problem(credential, cause)])
+    template.render_within(&fields, work_limit).map(Some).map_err(|cause| vec![problem(credential, cause)])
 }
 
 /// Returns the template of a credential. `None` means that the output has another format, or that the credential is optional
 /// and the template is missing.
-fn load<'a>(credential: &'a Credential, sources: &Sources) -> Result<Option<Cow<'a, Template>>, Problem> {
+fn load<'a>(
+    credential: &'a Credential,
+    sources: &Sources,
+    work_limit: usize,
+) -> Result<Option<Cow<'a, Template>>, Problem> {
     let (object, key, delimiters) = match credential.output.template() {
         None => return Ok(None),
         Some(TemplateSource::Text(template)) => return Ok(Some(Cow::Borrowed(template))),
@@ -83,7 +103,10 @@ fn load<'a>(credential: &'a Credential, sources: &Sources) -> Result<Option<Cow<
             let text = text
                 .expose_text()
                 .ok_or_else(|| Problem::BinaryTemplate { object: object.clone(), key: key.clone() })?;
-            let parsed = Template::parse(text, delimiters);
+            let parsed = match text.len() > work_limit / WORK_PER_TEXT {
+                true => Err(TemplateError::too_long(work_limit / WORK_PER_TEXT)),
+                false => Template::parse(text, delimiters),
+            };
             parsed.map(|template| Some(Cow::Owned(template))).map_err(|cause| problem(credential, cause))
         }
     }

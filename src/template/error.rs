@@ -30,6 +30,11 @@ impl TemplateError {
         Self { position: Some(position), problem: Box::new(problem) }
     }
 
+    /// The text of the template is longer than `limit` bytes.
+    pub(crate) fn too_long(limit: usize) -> Self {
+        Self::whole(Problem::TooLong { limit })
+    }
+
     /// An error without a position, about the template as a whole.
     pub(crate) fn whole(problem: Problem) -> Self {
         Self { position: None, problem: Box::new(problem) }

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use minijinja::syntax::SyntaxConfig;
 
 pub(crate) use error::TemplateError;
+pub(crate) use render::WORK_LIMIT;
 
 use crate::secret::SecretBytes;
 use crate::template::parse::Statement;
@@ -80,11 +81,23 @@ impl Template {
     /// # Errors
     /// For the first unknown field, value that cannot be written, or exceeded limit.
     pub fn render(&self, fields: &Fields<'_>) -> Result<SecretBytes, TemplateError> {
+        self.render_within(fields, WORK_LIMIT)
+    }
+
+    /// [`Template::render`] with a limit on the bytes that are written, filtered and compared.
+    ///
+    /// # Errors
+    /// As [`Template::render`].
+    pub(crate) fn render_within(
+        &self,
+        fields: &Fields<'_>,
+        work_limit: usize,
+    ) -> Result<SecretBytes, TemplateError> {
         let unknown = self.required.iter().filter(|(name, _)| !fields.contains_key(name.as_str()));
         if let Some((name, at)) = unknown.min_by_key(|(_, at)| **at) {
             return Err(TemplateError::unknown_field(*at, name, fields));
         }
-        render::render(&self.statements, fields, self.placeholders)
+        render::render(&self.statements, fields, self.placeholders, work_limit)
     }
 
     /// The same template for placeholder values, which must not make it fail.

@@ -139,7 +139,7 @@ pub(crate) fn parse(text: &str, delimiters: &Delimiters) -> Result<Parsed, Templ
     match text.len() {
         0 => return Err(TemplateError::whole(Problem::Empty)),
         1..=TEXT_LIMIT => {}
-        _ => return Err(TemplateError::whole(Problem::TooLong { limit: TEXT_LIMIT })),
+        _ => return Err(TemplateError::too_long(TEXT_LIMIT)),
     }
     let syntax_error = |error| syntax_error(text, delimiters, &error);
     let syntax = delimiters.syntax().map_err(syntax_error)?;

@@ -11,7 +11,7 @@ use crate::text::Position;
 
 /// The maximum size of the output and of every intermediate text, in bytes.
 pub(crate) const OUTPUT_LIMIT: usize = 1024 * 1024;
-/// The maximum number of bytes that are written, filtered and compared in total.
+/// The maximum number of bytes that one template writes, filters and compares in total.
 pub(crate) const WORK_LIMIT: usize = 16 * 1024 * 1024;
 /// The maximum number of evaluated statements and expressions; each evaluation in a loop counts.
 pub(crate) const STEP_LIMIT: usize = 200_000;
@@ -24,9 +24,11 @@ pub(crate) fn render(
     statements: &[Statement],
     fields: &Fields<'_>,
     placeholders: bool,
+    work_limit: usize,
 ) -> Result<SecretBytes, TemplateError> {
     let scopes = vec![BTreeMap::new()];
-    let mut renderer = Renderer { fields, placeholders, scopes, loops: Vec::new(), steps: 0, work: 0 };
+    let (loops, steps, work) = (Vec::new(), 0, 0);
+    let mut renderer = Renderer { fields, placeholders, scopes, loops, steps, work, work_limit };
     let mut out = SecretBuffer::default();
     renderer.statements(statements, &mut out)?;
     let out = out.finish();
@@ -79,6 +81,7 @@ struct Renderer<'a> {
     loops: Vec<Loop>,
     steps: usize,
     work: usize,
+    work_limit: usize,
 }
 
 impl<'a> Renderer<'a> {
@@ -322,7 +325,7 @@ impl<'a> Renderer<'a> {
 
     fn work(&mut self, at: Position, bytes: usize) -> Result<(), TemplateError> {
         self.work = self.work.saturating_add(bytes);
-        within(at, self.work, "bytes of intermediate text", WORK_LIMIT)
+        within(at, self.work, "bytes of intermediate text", self.work_limit)
     }
 }
 

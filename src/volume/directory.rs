@@ -30,6 +30,9 @@ pub(crate) const DATA: &str = "..data";
 pub(crate) const NEXT_DATA: &str = "..data_tmp";
 /// The maximum number of earlier versions of a directory that are kept for their grace period.
 pub(crate) const KEPT_VERSIONS: usize = 500;
+/// The maximum number of names in a directory that are kept although they are neither versions nor links of podcreds: as many as a
+/// bundle has files, so more than it has subdirectories. Another process may have created any number of them.
+const FOREIGN_LIMIT: usize = 10_000;
 
 /// The name of a version's directory: `..2026_11_20_17_40_01.123456789`, its time in UTC.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,7 +134,7 @@ pub(crate) struct Listing {
     pub(crate) versions: BTreeSet<VersionName>,
     /// The names in the current version.
     pub(crate) files: BTreeSet<String>,
-    /// All names except `..data` and those of versions.
+    /// All names except `..data` and those of versions. Of those that podcreds did not create, at most [`FOREIGN_LIMIT`].
     names: Vec<String>,
 }
 
@@ -163,7 +166,16 @@ impl Listing {
     fn list(open: OwnedFd, mode: u32) -> Result<Self, Errno> {
         let current = current(open.as_fd());
         let (mut versions, mut names, mut files) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
-        for name in tree::entries(&open)? {
+        let mut foreign = 0;
+        let entries = tree::list(&open, |name, may_be_link| {
+            let name = str::from_utf8(name).unwrap_or_default();
+            let is_own = [DATA, NEXT_DATA].contains(&name)
+                || VersionName::parse(name).is_some()
+                || (may_be_link && is_published(open.as_fd(), name));
+            foreign += usize::from(!is_own);
+            is_own || foreign <= FOREIGN_LIMIT
+        })?;
+        for name in entries {
             let name = name.to_string_lossy();
             match VersionName::parse(&name) {
                 Some(version) => drop(versions.insert(version)),
@@ -325,6 +337,29 @@ mod tests {
         ] {
             assert_eq!(VersionName::parse(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_listing_of_very_many_entries_keeps_those_of_podcreds() {
+        let volume = tempfile::tempdir().unwrap();
+        let path = volume.path().join("db");
+        let version = VersionName::new(at(1));
+        std::fs::create_dir_all(path.join(version.as_str())).unwrap();
+        std::os::unix::fs::symlink(version.as_str(), path.join(DATA)).unwrap();
+        for index in 0..FOREIGN_LIMIT + 10 {
+            std::fs::write(path.join(format!("f{index}")), "").unwrap();
+        }
+        // Created last: the order of a listing is not that of creation on every file system.
+        for name in ["password", "username"] {
+            std::os::unix::fs::symlink(target_of(name), path.join(name)).unwrap();
+        }
+        let root = tree::open_directory(rustix::fs::CWD, volume.path()).unwrap();
+        let listing = Listing::open(root.as_fd(), "db").unwrap().unwrap();
+        assert_eq!(listing.names.len(), FOREIGN_LIMIT + 2);
+        assert_eq!((listing.current.as_ref(), listing.versions.len()), (Some(&version), 1));
+        assert!(listing.foreign(|_| false).is_some_and(|name| name.starts_with('f')));
+        listing.prune(&Grace::default()).unwrap();
+        assert!(path.join("password").symlink_metadata().is_err(), "a link of no file is removed");
     }
 
     #[test]

@@ -44,10 +44,13 @@ pub(crate) fn links(root: BorrowedFd<'_>) -> Result<BTreeSet<String>, Errno> {
     if open(root)?.is_none() {
         return Ok(BTreeSet::new());
     }
-    let names = tree::entries_where(root, |name| !name.starts_with(b".."))?;
-    let names = names.into_iter().filter_map(|name| name.into_string().ok());
     let is_own = |name: &str| matches!(tree::entry(root, name), Ok(Some(entry)) if entry.is_own());
-    Ok(names.filter(|name| directory::is_published(root, name) && is_own(name)).collect::<BTreeSet<_>>())
+    // Tested while listing: other processes may have created any number of other entries.
+    let is_link = |name: &str| directory::is_published(root, name) && is_own(name);
+    let names = tree::entries_where(root, |name| {
+        !name.starts_with(b"..") && str::from_utf8(name).is_ok_and(is_link)
+    })?;
+    Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect::<BTreeSet<_>>())
 }
 
 /// The paths of the files in a version. Skips directories that this process may not enter: they hold files for

@@ -251,7 +251,7 @@ fn remove_below(parent: BorrowedFd<'_>, name: impl Arg + Copy, depth: usize) -> 
 
 /// The names in a directory that nothing has listed since it was opened, without `.` and `..`.
 pub(crate) fn entries(directory: impl AsFd) -> Result<Vec<CString>, Errno> {
-    list(directory, |_| true)
+    list(directory, |_, _| true)
 }
 
 /// The names in a directory that pass the filter, without `.` and `..`. The others take no memory: another process may have
@@ -261,10 +261,15 @@ pub(crate) fn entries_where(
     filter: impl Fn(&[u8]) -> bool,
 ) -> Result<Vec<CString>, Errno> {
     seek(&directory, SeekFrom::Start(0))?;
-    list(directory, filter)
+    list(directory, |name, _| filter(name))
 }
 
-fn list(directory: impl AsFd, filter: impl Fn(&[u8]) -> bool) -> Result<Vec<CString>, Errno> {
+/// The names in a directory that nothing has listed since it was opened and that pass the filter, without `.` and `..`. The filter
+/// also learns whether the entry may be a link: not every file system tells its type.
+pub(crate) fn list(
+    directory: impl AsFd,
+    mut filter: impl FnMut(&[u8], bool) -> bool,
+) -> Result<Vec<CString>, Errno> {
     let mut names = Vec::new();
     let mut buffer = [MaybeUninit::uninit(); LISTING_BUFFER];
     let mut listing = RawDir::new(directory, &mut buffer);
@@ -275,7 +280,8 @@ fn list(directory: impl AsFd, filter: impl Fn(&[u8]) -> bool) -> Result<Vec<CStr
             entry => entry?,
         };
         let name = entry.file_name();
-        if !matches!(name.to_bytes(), b"." | b"..") && filter(name.to_bytes()) {
+        let may_be_link = matches!(entry.file_type(), FileType::Symlink | FileType::Unknown);
+        if !matches!(name.to_bytes(), b"." | b"..") && filter(name.to_bytes(), may_be_link) {
             names.push(name.to_owned());
         }
     }

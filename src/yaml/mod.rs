@@ -23,8 +23,9 @@ pub(crate) const TEXT_LIMIT: usize = 1024 * 1024;
 
 /// The maximum nesting. A kubeconfig has 7 levels, and an extension a few more.
 const DEPTH_LIMIT: usize = 64;
-/// The maximum number of values, where each alias counts as all the values that it repeats.
-const NODE_LIMIT: usize = 200_000;
+/// The maximum number of values, where a key counts as one, and each alias as all the values that it repeats. A value takes up to
+/// 500 bytes, with what is read from it. A kubeconfig of a thousand clusters has about 40,000.
+const NODE_LIMIT: usize = 100_000;
 
 /// A value and its position. Aliases and merge keys are resolved.
 #[derive(Clone, Debug)]

@@ -304,6 +304,8 @@ impl Entries {
                 self.own.push((key, node));
             }
         }
+        // A `Vec` begins with room for four entries, and there may be very many mappings of one.
+        self.own.shrink_to_fit();
         self.own
     }
 }

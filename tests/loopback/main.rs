@@ -6,6 +6,7 @@
 mod support;
 
 mod access;
+mod bounds;
 mod chaos;
 mod clock;
 mod clusters;

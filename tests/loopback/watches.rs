@@ -1,5 +1,7 @@
 //! Watches and reads as the API server sees them, and faults that can lose a change, bring an old one back, or cost memory.
 
+use std::fs;
+
 use rustix::process::Signal;
 
 use crate::health::Asked;
@@ -171,6 +173,40 @@ fn watches_of_objects_that_an_edit_drops_are_closed() {
     asked.arrives("db/password", "test-password-1");
     assert_eq!((asked.metric(WATCH_RESTARTS), asked.metric(STALE_SINCE)), (0.0, 0.0));
     assert!(!asked.running.stderr().contains("WARN"), "{}", asked.running.stderr());
+}
+
+/// The threads of a process.
+fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
+}
+
+#[test]
+fn edits_that_follow_each_other_leave_no_thread_behind() {
+    let four = |edit: usize| (0..4).map(|index| format!("n{edit}-{index}")).collect::<Vec<_>>();
+    let asked = Asked::ready(two_secrets(), &["--follow-annotations"]);
+    let annotate = |edit| {
+        let names = four(edit);
+        for name in &names {
+            asked.scene.server.put_secret("prod", name, &[("a", b"1")]);
+        }
+        let keys: Vec<_> = names.iter().map(|name| format!("{name}.secret")).collect();
+        let annotations: Vec<_> =
+            keys.iter().zip(&names).map(|(key, name)| (key.as_str(), name.as_str())).collect();
+        asked.scene.annotate(&annotations);
+    };
+    annotate(0);
+    asked.arrives("n0-3/a", "1");
+    asked.watches(5);
+    let before = threads(asked.running.id());
+    for edit in 1..=40 {
+        annotate(edit);
+        // The others are replaced while their objects are read.
+        if edit % 4 == 0 {
+            asked.arrives(&format!("n{edit}-3/a"), "1");
+        }
+    }
+    asked.watches(5);
+    asked.waits("the threads of other watches have ended", || threads(asked.running.id()) <= before);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Rendering tests that are independent of the format; the submodules test single formats each.
 
+mod bounds;
 mod databases;
 mod envfile;
 mod options;

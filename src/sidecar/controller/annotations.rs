@@ -168,10 +168,11 @@ impl Controller {
     /// Checks that the entries that differ from the current ones can be rendered. An unchanged entry that cannot be rendered is
     /// not a reason to reject an edit.
     fn check(&self, candidate: &[Credential]) -> Result<(), render::Errors> {
+        let work = render::work_share(candidate);
         let current = |name: &String| self.entries.iter().find(|(other, _)| *other == name);
         for (name, entry) in Entries::new(candidate, &BTreeSet::new()).iter() {
             if current(name).is_none_or(|(_, current)| current.credentials != entry.credentials) {
-                render::render_beside(Size::default(), &entry.credentials, &self.contents)?;
+                render::render_beside(Size::default(), work, &entry.credentials, &self.contents)?;
             }
         }
         Ok(())

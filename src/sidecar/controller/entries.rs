@@ -112,13 +112,14 @@ impl Entries {
     /// each entry that cannot be rendered. Such an entry is not rendered again before one of its sources changes.
     pub(crate) fn render(&mut self, sources: &Sources) -> (Batch, Vec<(String, render::Errors)>) {
         let (mut batch, mut failures) = (Batch::default(), Vec::new());
+        let work = render::work_share(self.0.values().flat_map(|entry| &entry.credentials));
         for name in self.names() {
             let Some(entry) = self.0.get(&name).filter(|entry| entry.is_dirty && entry.is_known(sources))
             else {
                 continue;
             };
             let taken = self.size_without(&name, &batch);
-            match render::render_beside(taken, &entry.credentials, sources) {
+            match render::render_beside(taken, work, &entry.credentials, sources) {
                 Ok(rendered) => batch.add(name, rendered),
                 Err(errors) => failures.push((name, errors)),
             }

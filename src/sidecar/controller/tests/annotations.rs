@@ -233,6 +233,34 @@ fn edits_that_are_reverted_drop_what_they_named() {
 }
 
 #[test]
+fn however_many_edits_there_were_only_what_the_last_one_names_is_watched_and_kept() {
+    let mut harness = running(ONE);
+    for edit in 0..120_u32 {
+        let names: Vec<_> = (0..4).map(|index| format!("n{edit}-{index}")).collect();
+        let annotations: Vec<_> = names
+            .iter()
+            .flat_map(|name| {
+                [(format!("{name}.secret"), name.as_str()), (format!("{name}.keys"), "password")]
+            })
+            .collect();
+        let annotations: Vec<_> = annotations.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+        harness.edits(&(edit + 2).to_string(), &annotations);
+        // Every other edit is replaced before all of its objects were read.
+        let read = if edit % 2 == 0 { 3 } else { 4 };
+        for name in &names[..read] {
+            harness.reads(name, "1", &[("password", "1")]);
+            harness.opens(name);
+        }
+    }
+    let count =
+        |text: &str| harness.controller.sources.keys().filter(|it| it.name().starts_with(text)).count();
+    assert_eq!((harness.controller.sources.len(), count("n119-")), (4, 4));
+    assert_eq!((harness.controller.contents.len(), harness.volume.len()), (4, 4));
+    // The harness removes a watch if it is stopped.
+    assert_eq!(harness.watches.len(), 5, "those of four objects and the pod");
+}
+
+#[test]
 fn a_reverted_edit_ends_its_failure() {
     let mut harness = running(ONE);
     harness.edits("2", TWO);

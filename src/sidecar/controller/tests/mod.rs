@@ -61,7 +61,7 @@ fn policy() -> Policy {
         on_delete: OnDelete::Keep,
         grace: 10 * SECOND,
         exit_on_change: None,
-        sources_limit: 1024 * 1024,
+        sources_limit: 4 * 1024 * 1024,
         follow: None,
         volume: PathBuf::from("/podcreds"),
     }

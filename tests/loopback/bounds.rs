@@ -1,0 +1,280 @@
+//! No input of a permitted size takes more than 64 MiB above the sources that are held, or more than one second of processor
+//! time: it is rendered, or rejected with a message that names the bound. The program runs under limits of the kernel, which
+//! end it with a signal, or with a failed allocation.
+
+use std::fmt::Write;
+use std::fs;
+use std::process::Command;
+
+use crate::support::run::{Finished, Running, run};
+use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
+
+/// The address space, in KiB, of a run that reads one small Secret: mostly the program's image and the stacks of its threads.
+const BASE: usize = 48 * 1024;
+/// The address space, in KiB, that a run may take beyond that and the sources that it holds.
+const MEMORY: usize = 64 * 1024;
+/// The processor time, in seconds. A build without optimization is about ten times slower.
+const SECONDS: usize = if cfg!(debug_assertions) { 10 } else { 1 };
+/// The size of a large value: with others it still fits into a Secret of 1 MiB.
+const LARGE: usize = 1_000_000;
+
+/// The command with this address space, in KiB.
+fn limited(memory: usize, command: &Command) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &format!("ulimit -v {memory} && ulimit -t {SECONDS} && exec \"$@\""), "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    // glibc reserves 64 MiB of address space for each thread. The libc of a release does not.
+    shell.env_clear().env("MALLOC_ARENA_MAX", "1");
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.current_dir(command.get_current_dir().expect("the directory of a container"));
+    shell
+}
+
+fn run_within(memory: usize, command: &Command) -> Finished {
+    // The limits end it long before, unless the machine is busy with other tests.
+    run(limited(memory, command), HANGS * 4)
+}
+
+/// Runs `podcreds init`. `held` is the size of the sources, in KiB.
+fn init(scene: &Scene, held: usize) -> Finished {
+    run_within(BASE + MEMORY + held, &scene.command(&["init", "--timeout", "100s"]))
+}
+
+/// A pod with these annotations, and the Secret `db`.
+fn scene(annotations: &[(String, String)], secret: &[(&str, &[u8])]) -> Scene {
+    let annotations: Vec<_> = annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let scene = Scene::new(&annotations);
+    scene.server.put_secret("prod", "db", secret);
+    scene
+}
+
+/// Annotations of one credential `db`.
+fn db(annotations: &[(&str, &str)]) -> Vec<(String, String)> {
+    let all = [&[("secret", "db")], annotations].concat();
+    all.iter().map(|(key, value)| (format!("db.{key}"), (*value).to_owned())).collect()
+}
+
+/// Fails unless the run ended with this code and a short message with these parts.
+#[track_caller]
+fn assert_rejected(finished: &Finished, code: i32, parts: &[&str]) {
+    assert_code(finished, code);
+    assert_has(&finished.stderr, parts);
+    assert!(finished.stderr.len() < 20_000, "{}", finished.stderr);
+}
+
+const TOO_LARGE: &str =
+    "with this credential, the files of all credentials exceed the limit of 33554432 bytes";
+
+/// `f0=key,f1=key,…`
+fn one_key_under(names: usize, key: &str) -> String {
+    (0..names).map(|index| format!("f{index}={key}")).collect::<Vec<_>>().join(",")
+}
+
+#[test]
+fn a_plain_run_takes_less_than_the_base() {
+    let scene = Scene::plain();
+    assert_code(&run_within(BASE, &scene.command(&["init"])), 0);
+    assert_eq!(scene.read("db/password"), PASSWORD);
+}
+
+#[test]
+fn a_password_is_not_written_for_thousands_of_hosts() {
+    let (hosts, password) = (vec!["a"; 8000].join(","), vec![b'x'; LARGE]);
+    let scene = scene(&db(&[("format", "pgpass")]), &[("host", hosts.as_bytes()), ("password", &password)]);
+    let message = "credential db: with field host, the connection has more than 64 hosts";
+    assert_rejected(&init(&scene, 0), 2, &[message]);
+
+    let hosts = vec!["a"; 64].join(",");
+    scene.server.put_secret("prod", "db", &[("host", hosts.as_bytes()), ("password", &password)]);
+    assert_rejected(&init(&scene, 0), 2, &["credential db: the connection takes more than 1048576 bytes"]);
+}
+
+#[test]
+fn one_key_under_many_names_is_not_copied_for_each() {
+    let (keys, value) = (one_key_under(256, "big"), vec![b'x'; LARGE]);
+    for format in ["files", "env", "json", "properties"] {
+        let scene = scene(&db(&[("format", format), ("keys", &keys)]), &[("big", &value)]);
+        assert_rejected(&init(&scene, 0), 2, &["credential db: ", TOO_LARGE]);
+    }
+}
+
+#[test]
+fn a_value_that_grows_by_its_escapes_is_not_written_beyond_the_limit() {
+    let (keys, value) = (one_key_under(30, "big"), vec![1; LARGE]);
+    for format in ["json", "properties"] {
+        let scene = scene(&db(&[("format", format), ("keys", &keys)]), &[("big", &value)]);
+        assert_rejected(&init(&scene, 0), 2, &["credential db: ", TOO_LARGE]);
+    }
+}
+
+#[test]
+fn the_largest_bundle_is_written() {
+    let (keys, value) = (one_key_under(33, "big"), vec![b'x'; LARGE]);
+    let scene = scene(&db(&[("format", "env"), ("keys", &keys)]), &[("big", &value)]);
+    assert_code(&init(&scene, 0), 0);
+    assert!(scene.read("db.env").len() > 33 * LARGE);
+}
+
+#[test]
+fn thousands_of_options_are_rejected() {
+    let mut options = String::new();
+    (0..100_000).for_each(|index| write!(options, "z{index}=&").unwrap());
+    let annotations = db(&[("format", "uri"), ("engine", "postgresql")]);
+    let scene = scene(&annotations, &[("host", b"h"), ("options", options.as_bytes())]);
+    let message = "credential db: with field options, the connection has more than 256 options";
+    assert_rejected(&init(&scene, 0), 2, &[message]);
+
+    let uri = format!("postgresql://h/db?{options}");
+    scene.server.put_secret("prod", "db", &[("uri", uri.as_bytes())]);
+    let message = "credential db: with field uri, the connection has more than 256 options";
+    assert_rejected(&init(&scene, 0), 2, &[message]);
+}
+
+#[test]
+fn large_options_under_many_names_are_rejected() {
+    let (keys, value) = (format!("host,{}", one_key_under(200, "big")), vec![b'/'; LARGE]);
+    let annotations = db(&[("format", "uri"), ("engine", "postgresql"), ("keys", &keys)]);
+    let scene = scene(&annotations, &[("host", b"h"), ("big", &value)]);
+    assert_rejected(&init(&scene, 0), 2, &["credential db: the connection takes more than 1048576 bytes"]);
+}
+
+#[test]
+fn templates_of_all_credentials_together_are_bounded() {
+    let template = "{% for name in fields %}{% set x = big|xml %}{% endfor %}";
+    let annotations: Vec<_> = (0..128)
+        .flat_map(|index| [(format!("c{index}.secret"), "db"), (format!("c{index}.template"), template)])
+        .map(|(key, value)| (key, value.to_owned()))
+        .collect();
+    let names: Vec<_> = (0..1000).map(|index| format!("k{index}")).collect();
+    let value = vec![b'&'; 100_000];
+    let mut data: Vec<_> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    data.push(("big", &value));
+    let message = "credential c0: the template: line 1, column 36: rendering takes more than 524288 bytes of intermediate text";
+    assert_rejected(&init(&scene(&annotations, &data), 0), 2, &[message]);
+}
+
+#[test]
+fn large_templates_of_all_credentials_together_are_bounded() {
+    let template = "{{a}}".repeat(64 * 1024 / 5);
+    let annotations: Vec<_> = (0..128)
+        .flat_map(|index| [(format!("c{index}.secret"), "db"), (format!("c{index}.template-from"), "t/t")])
+        .map(|(key, value)| (key, value.to_owned()))
+        .collect();
+    let scene = scene(&annotations, &[("a", b"x")]);
+    scene.server.put_configmap("prod", "t", &[("t", &template)], &[]);
+    let message = "credential c0: ConfigMap prod/t, key t: is longer than 16384 bytes";
+    assert_rejected(&init(&scene, 0), 2, &[message]);
+    scene.server.put_configmap("prod", "t", &[("t", &template[..16_000])], &[]);
+    assert_code(&init(&scene, 0), 0);
+}
+
+#[test]
+fn objects_of_very_many_keys_are_rejected() {
+    let names: Vec<_> = (0..130_000).map(|index| format!("k{index:x}")).collect();
+    let data: Vec<_> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    let sources: Vec<_> = (0..8).map(|index| format!("s{index}")).collect();
+    let annotations: Vec<_> = sources.iter().map(|name| (format!("{name}.secret"), name.clone())).collect();
+    let scene = scene(&annotations, &[]);
+    sources.iter().for_each(|name| scene.server.put_secret("prod", name, &data));
+    let message =
+        "credential s0: Secret prod/s0: the object has more than 10000 keys: move some to other objects";
+    assert_rejected(&init(&scene, 0), 3, &[message]);
+}
+
+#[test]
+fn the_same_keys_of_two_sources_give_a_short_message() {
+    let names: Vec<_> = (0..10_000).map(|index| format!("k{index:x}")).collect();
+    let data: Vec<_> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    let scene = scene(&db(&[("configmap", "db")]), &data);
+    scene.server.put_configmap(
+        "prod",
+        "db",
+        &names.iter().map(|name| (name.as_str(), "")).collect::<Vec<_>>(),
+        &[],
+    );
+    assert_rejected(
+        &init(&scene, 0),
+        2,
+        &["field k0 comes from Secret prod/db and from ConfigMap prod/db", "and 9980 more"],
+    );
+}
+
+#[test]
+fn thirty_large_sources_are_held_once() {
+    let names: Vec<_> = (0..30).map(|index| format!("s{index}")).collect();
+    let annotations: Vec<_> = names
+        .iter()
+        .flat_map(|name| [(format!("{name}.secret"), name.clone()), (format!("{name}.keys"), "a".to_owned())])
+        .collect();
+    let scene = scene(&annotations, &[]);
+    let value = vec![b'x'; LARGE];
+    names.iter().for_each(|name| scene.server.put_secret("prod", name, &[("a", b"1"), ("big", &value)]));
+    assert_code(&init(&scene, names.len() * LARGE / 1024), 0);
+    assert_eq!(scene.read("s29/a"), "1");
+}
+
+/// `begin`, as many units as fit into 1 MiB and into `count`, and `end`.
+fn fill(begin: &str, unit: impl Fn(usize) -> String, end: &str, count: usize) -> String {
+    let mut text = begin.to_owned();
+    for unit in (0..count).map(unit) {
+        if text.len() + unit.len() + end.len() > 1024 * 1024 {
+            break;
+        }
+        text += &unit;
+    }
+    text + end
+}
+
+#[test]
+fn a_kubeconfig_or_clusters_file_of_any_form_is_read_or_rejected() {
+    let same = |unit: &'static str| move |_| unit.to_owned();
+    let many = usize::MAX;
+    let extension =
+        "clusters: [{name: c, cluster: {extensions: [{name: client.authentication.k8s.io/exec, extension: [";
+    let named = |index| format!("{{name: n{index:x}}},");
+    let with_id = |index| format!("{{id: n{index:x}}},");
+    let kubeconfigs = [
+        (fill("a:\n", same("- b:\n"), "", many), "holds more than 100000 values"),
+        // What takes most memory below that bound.
+        (fill("users: [", named, "]", 33_000), "no current-context"),
+        (fill("users: [{name: u, user: {as-groups: [", same("a,"), "]}}]", 99_000), "no current-context"),
+        (fill(extension, same("{b},"), "]}]}}]", 33_000), "no current-context"),
+        (fill("", same("["), "", many), "invalid YAML"),
+    ];
+    let clusters_files = [
+        (fill("a: [", same("0,"), "]", many), "holds more than 100000 values"),
+        (fill("clusters: [", with_id, "]", 33_000), "at most 100 clusters"),
+        (fill("clusters:\n- id: a\n", |index| format!("  tok{index}:\n"), "", 49_000), "1000 errors"),
+    ];
+    let kubeconfigs = kubeconfigs.map(|(text, message)| ("KUBECONFIG", text, message));
+    let clusters_files = clusters_files.map(|(text, message)| ("PODCREDS_CLUSTERS", text, message));
+    let scene = Scene::plain();
+    let path = scene.pod.root().join("document.yaml");
+    for (variable, text, message) in kubeconfigs.into_iter().chain(clusters_files) {
+        fs::write(&path, &text).unwrap();
+        let mut command = scene.command(&["init", "--timeout", "1s"]);
+        command.env(variable, &path);
+        let finished = run_within(BASE + MEMORY, &command);
+        assert_eq!(finished.code, Some(2), "{text:.80}: {}", finished.stderr);
+        assert!(finished.stderr.contains(message), "{text:.80}: {}", finished.stderr);
+    }
+}
+
+#[test]
+fn a_costly_change_of_one_source_holds_up_no_other_credential() {
+    let scene = Scene::new(&[("db.secret", "db"), ("db.format", "pgpass"), ("other.secret", "other")]);
+    let put_other = |text: &[u8]| scene.server.put_secret("prod", "other", &[("a", text)]);
+    put_other(b"1");
+    let running = Running::start(limited(BASE + MEMORY, &scene.command(&["sidecar"])));
+    running.poll_until(HANGS, "the first files", || scene.read("other/a") == "1");
+    running.poll_until(HANGS, "both are watched", || scene.server.open_watches() == 2);
+    let before = scene.read("db.pgpass");
+    let (hosts, password) = (vec!["a"; 8000].join(","), vec![b'x'; LARGE]);
+    scene.server.put_secret("prod", "db", &[("host", hosts.as_bytes()), ("password", &password)]);
+    running.poll_until(HANGS, "the error", || {
+        running.stderr().contains("the connection has more than 64 hosts")
+    });
+    put_other(b"2");
+    running.poll_until(HANGS, "the change of the other", || scene.read("other/a") == "2");
+    assert_eq!(scene.read("db.pgpass"), before);
+}
