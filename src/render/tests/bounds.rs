@@ -38,30 +38,29 @@ fn a_connection_has_up_to_64_hosts() {
 }
 
 #[test]
-fn a_uri_with_too_many_hosts_or_options_is_named_in_the_message() {
-    let uri = |hosts, options: usize| {
-        let options: Vec<_> = (0..options).map(|index| format!("o{index}=x")).collect();
-        let uri = format!("postgresql://app:x@{}/db?{}", list(hosts, "a", ","), options.join("&"));
+fn a_uri_with_too_many_hosts_is_named_in_the_message() {
+    let uri = |hosts| {
+        let uri = format!("postgresql://app:x@{}/db?sslmode=require", list(hosts, "a", ","));
         render(&[("db.format", "libpq")], &[("uri", uri.as_bytes())])
     };
-    assert!(uri(64, 256).is_ok());
-    assert!(error(uri(65, 1)).contains("with field uri, the connection has more than 64 hosts"));
-    assert!(error(uri(1, 257)).contains("with field uri, the connection has more than 256 options"));
+    assert!(uri(64).is_ok());
+    assert!(error(uri(65)).contains("with field uri, the connection has more than 64 hosts"));
 }
 
 #[test]
 fn a_connection_has_up_to_256_options_of_all_fields_together() {
-    let connect = |options: usize| {
-        let options: Vec<_> = (0..options).map(|index| format!("o{index}=x")).collect();
-        let keys = format!("host,options,{}", one_key_under(100, "mode"));
+    let options = ["sslmode=require", "connect_timeout=1", "keepalives=1", "keepalives_idle=1", "gssencmode=disable"];
+    let connect = |count: usize| {
+        let keys = format!("host,options,{}", one_key_under(252, "mode"));
+        let options = options[..count].join("&");
         connect_with(
             "uri",
             &[("db.keys", &keys)],
-            &[("host", b"h"), ("mode", b"x"), ("options", options.join("&").as_bytes())],
+            &[("host", b"h"), ("mode", b"x"), ("options", options.as_bytes())],
         )
     };
-    assert!(connect(156).is_ok());
-    assert!(error(connect(157)).contains("with field options, the connection has more than 256 options"));
+    connect(4).unwrap();
+    assert!(error(connect(5)).contains("with field options, the connection has more than 256 options"));
     // Fields of the annotations alone.
     let keys = format!("host,{}", one_key_under(200, "mode"));
     let literals = (0..57).map(|index| format!("s{index}=x")).collect::<Vec<_>>().join(",");
