@@ -7,6 +7,7 @@ pub(crate) mod proxy;
 mod tcp;
 pub(crate) mod tls;
 mod tunnel;
+mod verify;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
