@@ -89,7 +89,8 @@ impl Server {
         match bare.parse() {
             Ok(IpAddr::V4(address)) if bare == host => Ok(Self::new(address.to_string(), port, "")),
             Ok(IpAddr::V6(address)) => Ok(Self::new(format!("[{address}]"), port, "")),
-            _ if is_dns_name(host) => Ok(Self::new(host.to_owned(), port, "")),
+            // musl compares names with those in /etc/hosts byte by byte.
+            _ if is_dns_name(host) => Ok(Self::new(host.to_ascii_lowercase(), port, "")),
             _ => Err(ServerError::Host(host.to_owned())),
         }
     }
@@ -187,6 +188,7 @@ mod tests {
             ("fd00::1", "6443", "https://[fd00::1]:6443"),
             ("[fd00::1]", "6443", "https://[fd00::1]:6443"),
             ("kubernetes.default.svc", "443", "https://kubernetes.default.svc:443"),
+            ("Kubernetes.Default.SVC", "443", "https://kubernetes.default.svc:443"),
         ] {
             assert_eq!(Server::parse(host, port).unwrap().to_string(), url);
         }
@@ -211,7 +213,7 @@ mod tests {
     fn urls_of_kubeconfigs_are_parsed() {
         for (url, read) in [
             ("https://10.0.0.1:6443", "https://10.0.0.1:6443"),
-            ("HTTPS://api.example.com", "https://api.example.com:443"),
+            ("HTTPS://API.example.com/Path", "https://api.example.com:443/Path"),
             ("https://api.example.com:6443/", "https://api.example.com:6443"),
             ("https://[fd00::1]", "https://[fd00::1]:443"),
             ("https://[fd00::1]:6443", "https://[fd00::1]:6443"),
