@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-use log::{Level, log};
+use log::{Level, debug, log};
 
 use crate::credential::Credential;
 use crate::kube::config::registry::Clusters;
@@ -17,12 +17,14 @@ use crate::sidecar::controller::{
     Action, AnnotationsFailure, Controller, Event, FILE_INTERVAL, Follow, Policy, Position, Target, Update,
 };
 use crate::sidecar::fetch::Fetcher;
+use crate::sidecar::kubeconfigs;
 use crate::sidecar::notify::{Notification, Notifier};
 use crate::sidecar::watcher::{WatchHandle, Watcher};
 use crate::sidecar::{Exit, Settings};
 use crate::sync;
 use crate::telemetry::events::Events;
 use crate::telemetry::{Health, Heartbeat, Moment, Reason, Report, Subject};
+use crate::thread::LateThread;
 use crate::volume::Volume;
 
 /// Maximum number of queued events. It is small because each event may carry an object of several megabytes. Senders wait if more
@@ -54,6 +56,8 @@ pub(crate) struct Shell {
     watches: BTreeMap<u64, WatchHandle>,
     /// Results of executed actions, which are handled before the queue.
     results: VecDeque<Event>,
+    /// Follows kubeconfigs; `None` means that no cluster has one.
+    kubeconfigs: Option<LateThread>,
 }
 
 impl Shell {
@@ -71,7 +75,11 @@ impl Shell {
         let fetcher = Fetcher::new(shared, sync, Arc::clone(&health), events.clone());
         let lifetime = settings.watch.timeout;
         let watcher = Watcher { clusters: Arc::clone(clusters), events: events.clone(), lifetime };
-        let notifier = Notifier::new(settings.volume.clone(), events);
+        let notifier = Notifier::new(settings.volume.clone(), events.clone());
+        let kubeconfigs = clusters.has_kubeconfigs().then(|| {
+            let clusters = Arc::clone(clusters);
+            LateThread::new("kubeconfigs", move || kubeconfigs::follow(&clusters, &events))
+        });
         let (watches, results) = (BTreeMap::new(), VecDeque::new());
         Self {
             settings,
@@ -85,6 +93,7 @@ impl Shell {
             queue,
             watches,
             results,
+            kubeconfigs,
         }
     }
 
@@ -100,6 +109,9 @@ impl Shell {
             Controller::start(policy, credentials, &earlier, Moment::now(), &mut self.health.status())
         };
         loop {
+            if let Some(Err(error)) = self.kubeconfigs.as_ref().map(LateThread::start) {
+                debug!("cannot follow kubeconfigs: cannot start a thread: {error}; trying again soon");
+            }
             for action in actions {
                 if let Some(exit) = self.execute(action) {
                     return Ok(exit);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use log::{info, warn};
+use log::info;
 
 use crate::kube::config::clusters_file::{
     AuthMethod, ClusterEntry, ClustersFile, Labels, TlsConfig, TokenSource,
@@ -50,6 +50,19 @@ pub(crate) struct Cluster {
 struct ClientSlot {
     client: Arc<Client>,
     stamps: Vec<Option<FileStamp>>,
+    /// How many times the kubeconfigs have moved the cluster to another API server.
+    moves: u64,
+    /// Why the kubeconfigs, which have changed since, cannot be used now.
+    failure: Option<String>,
+}
+
+/// The state of a cluster that kubeconfigs describe.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KubeconfigState {
+    /// How many times they have moved the cluster to another API server, whose objects have resourceVersions of their own.
+    pub(crate) moves: u64,
+    /// Why they cannot be used after a change. The client that was made before stays in use meanwhile.
+    pub(crate) failure: Option<String>,
 }
 
 impl Clusters {
@@ -84,6 +97,22 @@ impl Clusters {
         }
     }
 
+    pub(crate) fn has_kubeconfigs(&self) -> bool {
+        std::iter::once(&self.own).chain(self.others.values()).any(|cluster| !cluster.files.is_empty())
+    }
+
+    /// Reloads changed kubeconfigs of the clusters in use. Returns the state of each cluster that kubeconfigs describe.
+    pub(crate) fn reload_kubeconfigs(&self) -> Vec<(ClusterRef, KubeconfigState)> {
+        let others = self.others.iter().map(|(id, cluster)| (ClusterRef::Named(id.clone()), cluster));
+        let all = std::iter::once((ClusterRef::Local, &self.own)).chain(others);
+        all.filter(|(_, cluster)| !cluster.files.is_empty())
+            .map(|(id, cluster)| {
+                let state = cluster.reload(&id);
+                (id, state)
+            })
+            .collect()
+    }
+
     /// Reads an object from its cluster.
     ///
     /// # Errors
@@ -109,8 +138,21 @@ impl Cluster {
         Arc::clone(&self.requests)
     }
 
-    /// Returns the client, and creates it if there is none or a kubeconfig has changed. Other callers wait meanwhile. If a changed
-    /// kubeconfig cannot be used, the previous client stays in use.
+    /// Creates a new client if a kubeconfig has changed. A cluster that is not in use yet has no client.
+    fn reload(&self, cluster: &ClusterRef) -> KubeconfigState {
+        if lock(&self.slot).is_some() {
+            let _ = self.client(cluster);
+        }
+        let slot = lock(&self.slot);
+        slot.as_ref().map_or_else(KubeconfigState::default, |slot| KubeconfigState {
+            moves: slot.moves,
+            failure: slot.failure.clone(),
+        })
+    }
+
+    /// Returns the client, and creates it if there is none or a kubeconfig has changed. Other callers wait meanwhile. While a changed
+    /// kubeconfig cannot be used, the previous client stays in use and each call tries again: a file that the kubeconfig names may
+    /// be replaced after it.
     fn client(&self, cluster: &ClusterRef) -> Result<Arc<Client>, Cause> {
         // The slot is only ever replaced as a whole, so that a panic cannot leave it inconsistent.
         let mut slot = lock(&self.slot);
@@ -126,12 +168,14 @@ impl Cluster {
                     info!("cluster {id}{}: API server {}", self.labels, config.server);
                 }
                 let client = Arc::new(Client::with_metrics(config, self.requests()));
-                *slot = Some(ClientSlot { client: Arc::clone(&client), stamps });
+                let moves = slot
+                    .as_ref()
+                    .map_or(0, |before| before.moves + u64::from(before.client.server() != client.server()));
+                *slot = Some(ClientSlot { client: Arc::clone(&client), stamps, moves, failure: None });
                 Ok(client)
             }
             (Err(error), Some(before)) => {
-                warn!("{error}; keeping the previous configuration");
-                before.stamps = stamps;
+                before.failure = Some(format!("{error}; keeping the previous configuration"));
                 Ok(Arc::clone(&before.client))
             }
             (Err(error), None) => Err(Cause::Configuration { reason: error.to_string() }),
@@ -292,5 +336,31 @@ mod tests {
         assert_eq!(opened.load(Ordering::SeqCst), 2);
         assert!(clusters.client(&ClusterRef::Named(ClusterId::parse("other").unwrap())).is_err());
         assert!(Arc::ptr_eq(&clusters.client(&ClusterRef::Local).unwrap(), &clusters.own()));
+    }
+
+    #[test]
+    fn a_changed_kubeconfig_is_tried_until_it_can_be_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let kubeconfig = directory.path().join("config");
+        std::fs::write(&kubeconfig, "one").unwrap();
+        let opened = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&opened);
+        // What the changed kubeconfig names comes later than itself.
+        let connect: Connect = Box::new(move || match counted.fetch_add(1, Ordering::SeqCst) {
+            1 | 2 => Err(ConfigError::InCluster(in_cluster::Error::NotInPod { variable: "TEST" })),
+            _ => Ok(config()),
+        });
+        let cluster = Cluster::new(Labels::default(), connect, vec![kubeconfig.clone()]);
+        let client = || cluster.client(&ClusterRef::Local).unwrap();
+        let first = client();
+        assert!(Arc::ptr_eq(&first, &client()));
+        std::fs::write(&kubeconfig, "another").unwrap();
+        for _ in 0..2 {
+            assert!(Arc::ptr_eq(&first, &client()), "the previous one stays in use");
+        }
+        let second = client();
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert!(Arc::ptr_eq(&second, &client()));
+        assert_eq!(opened.load(Ordering::SeqCst), 4);
     }
 }
