@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 use log::{Level, debug, log};
+use rustix::process::{Resource, getrlimit};
 
 use crate::credential::Credential;
 use crate::kube::config::registry::Clusters;
@@ -19,7 +20,7 @@ use crate::sidecar::controller::{
 use crate::sidecar::fetch::Fetcher;
 use crate::sidecar::kubeconfigs;
 use crate::sidecar::notify::{Notification, Notifier};
-use crate::sidecar::watcher::{WatchHandle, Watcher};
+use crate::sidecar::watcher::{WatchHandle, Watcher, max_watches};
 use crate::sidecar::{Exit, Settings};
 use crate::sync;
 use crate::telemetry::events::Events;
@@ -142,6 +143,9 @@ impl Shell {
         self.heartbeat.beat(wait);
         // The senders are never all gone: `fetcher` has one.
         let event = self.queue.recv_timeout(wait).unwrap_or(Event::Tick);
+        if matches!(event, Event::Tick) {
+            self.notifier.retry();
+        }
         if let Event::Watch { watch, update: Update::Ended(_), .. }
         | Event::AnnotationsWatch { watch, update: Update::Ended(_) } = &event
         {
@@ -190,7 +194,13 @@ impl Shell {
     }
 
     fn watch(&mut self, target: Target, watch: u64, from: Position) {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let is_full = self.watches.len() >= max_watches(limit);
         let failed = match target {
+            Target::Source(object) if is_full => {
+                let update = Update::Ended(Some(Error::new(&object, Cause::NoDescriptor { limit })));
+                Event::Watch { object, watch, update }
+            }
             Target::Annotations => {
                 let Some(pod) = self.settings.sync.annotations.pod() else { return };
                 let heartbeat = self.health.heartbeat(&format!("watch of {pod}"));

@@ -317,6 +317,7 @@ impl Tracker {
             // An API server in front of an old etcd refuses watches from `Position::Any`.
             Some(error)
                 if error.is_forbidden()
+                    || matches!(error.cause, Cause::NoDescriptor { .. })
                     || (watch.from_any
                         && !watch.heard
                         && matches!(error.cause, Cause::Unavailable { retry_after: None, .. })) =>

@@ -7,7 +7,7 @@ use super::Outside;
 use crate::support::home::{Home, kubeconfig, text};
 use crate::support::pod::PodFolder;
 use crate::support::run::{Finished, run};
-use crate::support::server::{ApiServer, NAMESPACE, TOKEN};
+use crate::support::server::{ApiServer, Kind, NAMESPACE, TOKEN};
 use crate::{HANGS, PASSWORD, PODCREDS, assert_code, assert_has};
 
 /// Runs `init` in the home directory with these additional variables.
@@ -175,7 +175,8 @@ fn a_sidecar_follows_a_kubeconfig_to_another_server() {
     first.server.put_secret(NAMESPACE, "other", &[("a", b"1")]);
     first.put_password(PASSWORD);
     first.configure(&first.cluster(&json!({})));
-    let running = first.sidecar(&["--listen", "off"]);
+    let events = ["--events", "--pod", "app-0", "--pod-uid", "test-uid"];
+    let running = first.sidecar(&[&["--listen", "off"], &events[..]].concat());
     running.poll_until(HANGS, "the first is followed", || {
         first.read() == PASSWORD && first.server.open_watches() == 1
     });
@@ -186,6 +187,7 @@ fn a_sidecar_follows_a_kubeconfig_to_another_server() {
     });
     second.put_password("test-password-later");
     running.poll_until(HANGS, "the second is followed", || first.read() == "test-password-later");
+    running.poll_until(HANGS, "Events are recorded there", || !second.server.objects(Kind::Event).is_empty());
 }
 
 #[test]
