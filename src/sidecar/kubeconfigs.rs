@@ -16,8 +16,8 @@ pub(crate) fn follow(clusters: &Clusters, events: &SyncSender<Event>) {
             if before == state && state.failure.is_none() {
                 continue;
             }
-            let is_moved = before.moves != state.moves;
-            if events.send(Event::Kubeconfig { cluster, is_moved, failure: state.failure }).is_err() {
+            let is_changed = before.changes != state.changes;
+            if events.send(Event::Kubeconfig { cluster, is_changed, failure: state.failure }).is_err() {
                 return;
             }
         }

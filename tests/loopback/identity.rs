@@ -60,7 +60,7 @@ fn an_invalid_service_account_file_is_reported_with_the_remedy_that_fits() {
 #[test]
 fn a_pod_that_is_not_found_is_reported_with_the_variable_that_may_name_it() {
     let scene = Scene::plain();
-    let mut command = scene.command(&["init", "--timeout", "200ms"]);
+    let mut command = scene.command(&["init", "--timeout", "1s"]);
     command.env("POD_NAME", "web");
     let finished = run(command, HANGS);
     assert_code(&finished, 3);

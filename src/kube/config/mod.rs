@@ -89,8 +89,7 @@ impl Server {
         match bare.parse() {
             Ok(IpAddr::V4(address)) if bare == host => Ok(Self::new(address.to_string(), port, "")),
             Ok(IpAddr::V6(address)) => Ok(Self::new(format!("[{address}]"), port, "")),
-            // musl compares names with those in /etc/hosts byte by byte.
-            _ if is_dns_name(host) => Ok(Self::new(host.to_ascii_lowercase(), port, "")),
+            _ if is_dns_name(host) => Ok(Self::new(host.to_owned(), port, "")),
             _ => Err(ServerError::Host(host.to_owned())),
         }
     }
@@ -128,9 +127,15 @@ impl Server {
         self.0.host.trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// Host and port as in the URL, with brackets around an IPv6 address.
+    /// Host and port for connecting, with brackets around an IPv6 address. A name is in lower case: musl compares it with those in
+    /// `/etc/hosts` byte by byte.
     pub(crate) fn authority(&self) -> String {
-        format!("{}:{}", self.0.host, self.0.port)
+        format!("{}:{}", self.0.host.to_ascii_lowercase(), self.0.port)
+    }
+
+    /// The URL of a request for this path and query.
+    pub(crate) fn request_url(&self, path: &str) -> String {
+        format!("https://{}{}{path}", self.authority(), self.0.path)
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -188,7 +193,6 @@ mod tests {
             ("fd00::1", "6443", "https://[fd00::1]:6443"),
             ("[fd00::1]", "6443", "https://[fd00::1]:6443"),
             ("kubernetes.default.svc", "443", "https://kubernetes.default.svc:443"),
-            ("Kubernetes.Default.SVC", "443", "https://kubernetes.default.svc:443"),
         ] {
             assert_eq!(Server::parse(host, port).unwrap().to_string(), url);
         }
@@ -210,10 +214,18 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_looked_up_in_lower_case_and_shown_as_it_was_written() {
+        let server = Server::parse_url("https://API.Example.com:6443/Path").unwrap();
+        assert_eq!(server.authority(), "api.example.com:6443");
+        assert_eq!(server.request_url("/api?X"), "https://api.example.com:6443/Path/api?X");
+        assert_eq!(server.to_string(), "https://API.Example.com:6443/Path");
+    }
+
+    #[test]
     fn urls_of_kubeconfigs_are_parsed() {
         for (url, read) in [
             ("https://10.0.0.1:6443", "https://10.0.0.1:6443"),
-            ("HTTPS://API.example.com/Path", "https://api.example.com:443/Path"),
+            ("HTTPS://api.example.com", "https://api.example.com:443"),
             ("https://api.example.com:6443/", "https://api.example.com:6443"),
             ("https://[fd00::1]", "https://[fd00::1]:443"),
             ("https://[fd00::1]:6443", "https://[fd00::1]:6443"),

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,7 +23,9 @@ use crate::kube::{
     Server,
 };
 use crate::object::{ClusterId, ClusterRef, ObjectRef};
+use crate::secret::read_bounded;
 use crate::thread::lock;
+use crate::yaml::TEXT_LIMIT;
 
 /// Makes the configuration of a cluster. It is called when the cluster is first used, again after a failure, and when one of its
 /// kubeconfigs changes.
@@ -50,8 +54,10 @@ pub(crate) struct Cluster {
 struct ClientSlot {
     client: Arc<Client>,
     stamps: Vec<Option<FileStamp>>,
-    /// How many times the kubeconfigs have moved the cluster to another API server.
-    moves: u64,
+    /// The hash of their content.
+    content: u64,
+    /// How many times it has changed.
+    changes: u64,
     /// Why the kubeconfigs, which have changed since, cannot be used now.
     failure: Option<String>,
 }
@@ -59,8 +65,9 @@ struct ClientSlot {
 /// The state of a cluster that kubeconfigs describe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KubeconfigState {
-    /// How many times they have moved the cluster to another API server, whose objects have resourceVersions of their own.
-    pub(crate) moves: u64,
+    /// How many times their content has changed. They may name another cluster since, whose objects have resourceVersions of their
+    /// own: by another server, proxy, server name or certificate.
+    pub(crate) changes: u64,
     /// Why they cannot be used after a change. The client that was made before stays in use meanwhile.
     pub(crate) failure: Option<String>,
 }
@@ -145,7 +152,7 @@ impl Cluster {
         }
         let slot = lock(&self.slot);
         slot.as_ref().map_or_else(KubeconfigState::default, |slot| KubeconfigState {
-            moves: slot.moves,
+            changes: slot.changes,
             failure: slot.failure.clone(),
         })
     }
@@ -162,16 +169,17 @@ impl Cluster {
         {
             return Ok(Arc::clone(&slot.client));
         }
+        let content = content(&self.files);
         match ((self.connect)(), slot.as_mut()) {
             (Ok(config), _) => {
                 if let ClusterRef::Named(id) = cluster {
                     info!("cluster {id}{}: API server {}", self.labels, config.server);
                 }
                 let client = Arc::new(Client::with_metrics(config, self.requests()));
-                let moves = slot
-                    .as_ref()
-                    .map_or(0, |before| before.moves + u64::from(before.client.server() != client.server()));
-                *slot = Some(ClientSlot { client: Arc::clone(&client), stamps, moves, failure: None });
+                let changes =
+                    slot.as_ref().map_or(0, |before| before.changes + u64::from(before.content != content));
+                let (shared, failure) = (Arc::clone(&client), None);
+                *slot = Some(ClientSlot { client: shared, stamps, content, changes, failure });
                 Ok(client)
             }
             (Err(error), Some(before)) => {
@@ -181,6 +189,16 @@ impl Cluster {
             (Err(error), None) => Err(Cause::Configuration { reason: error.to_string() }),
         }
     }
+}
+
+/// A hash of the content of these files.
+fn content(files: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for path in files {
+        let bytes = File::open(path).and_then(|file| read_bounded(file, TEXT_LIMIT)).ok();
+        bytes.as_ref().map(|bytes| bytes.as_slice()).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 impl fmt::Debug for Cluster {
@@ -355,12 +373,39 @@ mod tests {
         let first = client();
         assert!(Arc::ptr_eq(&first, &client()));
         std::fs::write(&kubeconfig, "another").unwrap();
-        for _ in 0..2 {
-            assert!(Arc::ptr_eq(&first, &client()), "the previous one stays in use");
-        }
+        assert!(Arc::ptr_eq(&first, &client()), "the previous one stays in use");
+        let state = cluster.reload(&ClusterRef::Local);
+        assert!(state.failure.is_some_and(|failure| failure.contains("TEST is not set")));
+        assert_eq!(state.changes, 0, "it is not in use yet");
+        assert!(cluster.reload(&ClusterRef::Local).failure.is_none(), "it is tried again");
         let second = client();
         assert!(!Arc::ptr_eq(&first, &second));
         assert!(Arc::ptr_eq(&second, &client()));
         assert_eq!(opened.load(Ordering::SeqCst), 4);
+    }
+
+    #[test]
+    fn only_another_content_of_a_kubeconfig_is_a_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let kubeconfig = directory.path().join("config");
+        let connect: Connect = Box::new(|| Ok(config()));
+        let cluster = Cluster::new(Labels::default(), connect, vec![kubeconfig.clone()]);
+        let put = |text: &str| {
+            std::fs::write(directory.path().join("new"), text).unwrap();
+            std::fs::rename(directory.path().join("new"), &kubeconfig).unwrap();
+        };
+        let changes = || cluster.reload(&ClusterRef::Local).changes;
+        put("one");
+        assert_eq!(changes(), 0);
+        assert!(lock(&cluster.slot).is_none(), "a cluster that is not in use is not connected to");
+        cluster.client(&ClusterRef::Local).unwrap();
+        put("one");
+        assert_eq!(changes(), 0);
+        put("two");
+        assert_eq!(changes(), 1);
+        std::fs::remove_file(&kubeconfig).unwrap();
+        assert_eq!(changes(), 2);
+        put("two");
+        assert_eq!([changes(), changes()], [3, 3]);
     }
 }

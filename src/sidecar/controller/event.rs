@@ -35,8 +35,8 @@ pub(crate) enum Event {
     /// A changed kubeconfig is in use, or cannot be used.
     Kubeconfig {
         cluster: ClusterRef,
-        /// Whether it names another API server than before.
-        is_moved: bool,
+        /// Whether its content differs from what was used before, so that it may name another API server.
+        is_changed: bool,
         /// Why it cannot be used; the previous configuration is used meanwhile.
         failure: Option<String>,
     },

@@ -7,17 +7,17 @@ use crate::sidecar::controller::{Context, Controller};
 use crate::telemetry::{Component, Moment, Reason, Status, Subject};
 
 impl Controller {
-    /// A kubeconfig has changed. If it names another API server now, everything of that cluster is read from there: another server
-    /// has resourceVersions of its own, so that a watch from an old one might stay silent for ever.
+    /// A changed kubeconfig is in use, or cannot be used. As it may name another API server now, everything of its cluster is read
+    /// again: another server has resourceVersions of its own, so that a watch from an old one might stay silent for ever.
     pub(crate) fn on_kubeconfig(
         &mut self,
         cluster: ClusterRef,
-        is_moved: bool,
+        is_changed: bool,
         failure: Option<&str>,
         now: Moment,
         status: &mut Status,
     ) {
-        if is_moved {
+        if is_changed {
             let (watch, timers, actions) = (self.policy.watch, &mut self.timers, &mut self.actions);
             let mut context = Context { now, watch, timers, status, actions, last_id: &mut self.last_id };
             let of_cluster = self.sources.iter_mut().filter(|(object, _)| object.cluster == cluster);
@@ -28,8 +28,11 @@ impl Controller {
                 tracker.start_over(&mut context);
             }
         }
+        let is_used = cluster == ClusterRef::Local || self.sources.keys().any(|it| it.cluster == cluster);
         let component = Component::Kubeconfig(cluster);
         match failure {
+            // Edited annotations name nothing in this cluster any more.
+            Some(_) if !is_used => status.forget(&component),
             Some(message) => status.failing(now, component, Reason::Configuration, message),
             None if status.healthy(&component) => {
                 status.log(Level::Info, Subject::None, format!("{component} is in use again"));

@@ -147,8 +147,8 @@ impl Controller {
             Event::AnnotationsWatch { watch, update } => {
                 self.on_annotations_update(watch, update, now, status);
             }
-            Event::Kubeconfig { cluster, is_moved, failure } => {
-                self.on_kubeconfig(cluster, is_moved, failure.as_deref(), now, status);
+            Event::Kubeconfig { cluster, is_changed, failure } => {
+                self.on_kubeconfig(cluster, is_changed, failure.as_deref(), now, status);
             }
             Event::Published { result, took } => self.on_published(result, took, now, status),
             Event::Notification { application, outcome } => match outcome {

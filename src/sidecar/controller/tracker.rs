@@ -179,7 +179,7 @@ impl Tracker {
         };
     }
 
-    /// Forgets what is known of the target, and reads it: another API server serves it from now on. Results of the previous one are
+    /// Forgets what is known of the target, and reads it: another API server may serve it from now on. Results of the previous one are
     /// ignored.
     pub(crate) fn start_over(&mut self, context: &mut Context<'_>) {
         self.stop_watch(context);

@@ -211,7 +211,7 @@ fn relative_paths_are_resolved_against_their_own_kubeconfig() {
     assert_code(&init(home, &["--context", "here"], &[("KUBECONFIG", &list)]), 0);
     assert_eq!(outside.read(), PASSWORD);
     // The first file that has an entry provides all of it, and the namespace comes from the context.
-    let finished = init(home, &["--timeout", "100ms"], &[("KUBECONFIG", &list)]);
+    let finished = init(home, &["--timeout", "1s"], &[("KUBECONFIG", &list)]);
     assert_code(&finished, 3);
     assert_has(&finished.stderr, &["Secret elsewhere/db", "secrets \"db\" not found"]);
     assert_code(&init(home, &["-n", NAMESPACE], &[("KUBECONFIG", &list)]), 0);

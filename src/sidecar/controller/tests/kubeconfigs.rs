@@ -6,8 +6,8 @@ use crate::telemetry::Component;
 
 const PLAIN: &[(&str, &str)] = &[("a.secret", "a"), ("b.secret", "b")];
 
-fn changed(harness: &mut Harness, cluster: ClusterRef, is_moved: bool, failure: Option<&str>) {
-    harness.step(Event::Kubeconfig { cluster, is_moved, failure: failure.map(str::to_owned) });
+fn changed(harness: &mut Harness, cluster: ClusterRef, is_changed: bool, failure: Option<&str>) {
+    harness.step(Event::Kubeconfig { cluster, is_changed, failure: failure.map(str::to_owned) });
 }
 
 /// Both objects and the annotations are watched.
@@ -20,7 +20,7 @@ fn watching() -> Harness {
 }
 
 #[test]
-fn everything_is_read_from_the_server_that_a_kubeconfig_moved_to() {
+fn everything_is_read_again_after_a_change_of_the_kubeconfig() {
     let mut harness = watching();
     let (old, _) = harness.watches[&source("a")];
     let read = {
@@ -48,7 +48,7 @@ fn everything_is_read_from_the_server_that_a_kubeconfig_moved_to() {
 }
 
 #[test]
-fn only_objects_of_a_cluster_that_moved_are_read_again() {
+fn only_objects_of_the_cluster_are_read_again() {
     let mut harness = watching();
     changed(&mut harness, ClusterRef::Named(ClusterId::parse("hub").unwrap()), true, None);
     changed(&mut harness, ClusterRef::Local, false, None);
@@ -69,6 +69,13 @@ fn a_kubeconfig_that_cannot_be_used_is_a_failure_until_it_can() {
         .filter(|(level, message)| (*level, message.as_str()) == (Level::Warn, "test failure"));
     assert_eq!(warnings.count(), 1);
     assert!(harness.status.credentials_stale_since().all(|(_, since)| since.is_some()));
+    // No annotation names this cluster.
+    changed(&mut harness, ClusterRef::Named(ClusterId::parse("hub").unwrap()), false, Some("test failure"));
+    assert!(
+        !harness
+            .status
+            .is_failing(&Component::Kubeconfig(ClusterRef::Named(ClusterId::parse("hub").unwrap())))
+    );
     changed(&mut harness, ClusterRef::Local, true, None);
     assert!(!harness.status.is_failing(&component) && harness.is_logged("the kubeconfig is in use again"));
 }
