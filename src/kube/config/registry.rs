@@ -56,20 +56,13 @@ struct ClientSlot {
     stamps: Vec<Option<FileStamp>>,
     /// The hash of their content.
     content: u64,
-    /// How many times it has changed.
-    changes: u64,
+    /// Whether it has changed since that was last reported. They may name another cluster since, whose objects have resourceVersions of
+    /// their own: by another server, proxy, server name or certificate.
+    is_changed: bool,
+    /// Whether a failure was last reported.
+    had_failed: bool,
     /// Why the kubeconfigs, which have changed since, cannot be used now.
     failure: Option<String>,
-}
-
-/// The state of a cluster that kubeconfigs describe.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct KubeconfigState {
-    /// How many times their content has changed. They may name another cluster since, whose objects have resourceVersions of their
-    /// own: by another server, proxy, server name or certificate.
-    pub(crate) changes: u64,
-    /// Why they cannot be used after a change. The client that was made before stays in use meanwhile.
-    pub(crate) failure: Option<String>,
 }
 
 impl Clusters {
@@ -108,16 +101,13 @@ impl Clusters {
         std::iter::once(&self.own).chain(self.others.values()).any(|cluster| !cluster.files.is_empty())
     }
 
-    /// Reloads changed kubeconfigs of the clusters in use. Returns the state of each cluster that kubeconfigs describe.
-    pub(crate) fn reload_kubeconfigs(&self) -> Vec<(ClusterRef, KubeconfigState)> {
-        let others = self.others.iter().map(|(id, cluster)| (ClusterRef::Named(id.clone()), cluster));
-        let all = std::iter::once((ClusterRef::Local, &self.own)).chain(others);
-        all.filter(|(_, cluster)| !cluster.files.is_empty())
-            .map(|(id, cluster)| {
-                let state = cluster.reload(&id);
-                (id, state)
-            })
-            .collect()
+    /// Reloads changed kubeconfigs of the clusters in use, and passes what is new to `report`: the cluster, whether the content of its
+    /// kubeconfigs has changed, and why they cannot be used. Failures that last are reported again.
+    pub(crate) fn reload_kubeconfigs(&self, report: &mut dyn FnMut(ClusterRef, bool, Option<String>)) {
+        self.own.reload(&ClusterRef::Local, report);
+        for (id, cluster) in &self.others {
+            cluster.reload(&ClusterRef::Named(id.clone()), report);
+        }
     }
 
     /// Reads an object from its cluster.
@@ -146,15 +136,21 @@ impl Cluster {
     }
 
     /// Creates a new client if a kubeconfig has changed. A cluster that is not in use yet has no client.
-    fn reload(&self, cluster: &ClusterRef) -> KubeconfigState {
-        if lock(&self.slot).is_some() {
-            let _ = self.client(cluster);
+    fn reload(&self, cluster: &ClusterRef, report: &mut dyn FnMut(ClusterRef, bool, Option<String>)) {
+        if self.files.is_empty() || lock(&self.slot).is_none() {
+            return;
         }
-        let slot = lock(&self.slot);
-        slot.as_ref().map_or_else(KubeconfigState::default, |slot| KubeconfigState {
-            changes: slot.changes,
-            failure: slot.failure.clone(),
-        })
+        let _ = self.client(cluster);
+        let mut locked = lock(&self.slot);
+        let Some(slot) = &mut *locked else { return };
+        let is_changed = std::mem::take(&mut slot.is_changed);
+        let had_failed = std::mem::replace(&mut slot.had_failed, slot.failure.is_some());
+        let failure = slot.failure.clone();
+        // `report` may wait.
+        drop(locked);
+        if is_changed || had_failed || failure.is_some() {
+            report(cluster.clone(), is_changed, failure);
+        }
     }
 
     /// Returns the client, and creates it if there is none or a kubeconfig has changed. Other callers wait meanwhile. While a changed
@@ -176,10 +172,11 @@ impl Cluster {
                     info!("cluster {id}{}: API server {}", self.labels, config.server);
                 }
                 let client = Arc::new(Client::with_metrics(config, self.requests()));
-                let changes =
-                    slot.as_ref().map_or(0, |before| before.changes + u64::from(before.content != content));
+                let before = slot.as_ref();
+                let is_changed = before.is_some_and(|it| it.is_changed || it.content != content);
+                let had_failed = before.is_some_and(|it| it.had_failed);
                 let (shared, failure) = (Arc::clone(&client), None);
-                *slot = Some(ClientSlot { client: shared, stamps, content, changes, failure });
+                *slot = Some(ClientSlot { client: shared, stamps, content, is_changed, had_failed, failure });
                 Ok(client)
             }
             (Err(error), Some(before)) => {
@@ -356,6 +353,14 @@ mod tests {
         assert!(Arc::ptr_eq(&clusters.client(&ClusterRef::Local).unwrap(), &clusters.own()));
     }
 
+    /// What [`Cluster::reload`] reports.
+    fn reported(cluster: &Cluster) -> Option<(bool, Option<String>)> {
+        let mut report = None;
+        cluster
+            .reload(&ClusterRef::Local, &mut |_, is_changed, failure| report = Some((is_changed, failure)));
+        report
+    }
+
     #[test]
     fn a_changed_kubeconfig_is_tried_until_it_can_be_used() {
         let directory = tempfile::tempdir().unwrap();
@@ -374,10 +379,9 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &client()));
         std::fs::write(&kubeconfig, "another").unwrap();
         assert!(Arc::ptr_eq(&first, &client()), "the previous one stays in use");
-        let state = cluster.reload(&ClusterRef::Local);
-        assert!(state.failure.is_some_and(|failure| failure.contains("TEST is not set")));
-        assert_eq!(state.changes, 0, "it is not in use yet");
-        assert!(cluster.reload(&ClusterRef::Local).failure.is_none(), "it is tried again");
+        let failure = reported(&cluster).unwrap();
+        assert!(!failure.0 && failure.1.is_some_and(|reason| reason.contains("TEST is not set")));
+        assert_eq!([reported(&cluster), reported(&cluster)], [Some((true, None)), None], "it is tried again");
         let second = client();
         assert!(!Arc::ptr_eq(&first, &second));
         assert!(Arc::ptr_eq(&second, &client()));
@@ -394,18 +398,17 @@ mod tests {
             std::fs::write(directory.path().join("new"), text).unwrap();
             std::fs::rename(directory.path().join("new"), &kubeconfig).unwrap();
         };
-        let changes = || cluster.reload(&ClusterRef::Local).changes;
         put("one");
-        assert_eq!(changes(), 0);
+        assert_eq!(reported(&cluster), None);
         assert!(lock(&cluster.slot).is_none(), "a cluster that is not in use is not connected to");
         cluster.client(&ClusterRef::Local).unwrap();
         put("one");
-        assert_eq!(changes(), 0);
+        assert_eq!(reported(&cluster), None);
         put("two");
-        assert_eq!(changes(), 1);
+        // A request may notice the change first.
+        cluster.client(&ClusterRef::Local).unwrap();
+        assert_eq!([reported(&cluster), reported(&cluster)], [Some((true, None)), None]);
         std::fs::remove_file(&kubeconfig).unwrap();
-        assert_eq!(changes(), 2);
-        put("two");
-        assert_eq!([changes(), changes()], [3, 3]);
+        assert_eq!(reported(&cluster), Some((true, None)));
     }
 }

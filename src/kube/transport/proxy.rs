@@ -5,9 +5,6 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use ureq::http::Uri;
-use ureq::http::uri::Authority;
-
 use crate::kube::config::Server;
 use crate::text::RedactedPrefix;
 
@@ -25,9 +22,8 @@ impl Proxy {
         let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
             Some("http" | "https") => {
-                let authority = url.parse::<Uri>().ok().and_then(|uri| uri.into_parts().authority);
                 // As in Go. ureq would send user and password to port 80.
-                if !authority.is_some_and(|authority| has_valid_port(&authority)) {
+                if !has_valid_port(url) {
                     return Err(ProxyError::Invalid);
                 }
                 ureq::Proxy::new(url).map(Self).map_err(|_| ProxyError::Invalid)
@@ -59,11 +55,16 @@ impl fmt::Debug for Proxy {
     }
 }
 
-/// Whether `[user@]host[:port]` has a port from 1 to 65535 or none. `http::Uri` also accepts other text there, for example 99999, and
-/// ureq then connects to the scheme's default port.
-fn has_valid_port(authority: &Authority) -> bool {
-    let without_user = authority.as_str().rsplit('@').next().unwrap_or_default();
-    without_user == authority.host() || authority.port_u16().is_some_and(|port| port != 0)
+/// Whether a URL has a port from 1 to 65535 or none. ureq's parser also accepts other text there, for example 99999, and ureq then
+/// connects to the scheme's default port.
+fn has_valid_port(url: &str) -> bool {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = after_scheme.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    match host.rsplit_once(':') {
+        Some((_, port)) if !port.contains(']') => port.parse::<u16>().is_ok_and(|port| port != 0),
+        _ => !host.contains("]") || host.ends_with(']'),
+    }
 }
 
 /// An unusable proxy URL. Messages show the scheme only: the rest may contain a password.

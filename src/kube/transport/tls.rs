@@ -46,7 +46,7 @@ pub(crate) fn config(
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(rustls::ALL_VERSIONS)?;
     let builder = match roots {
-        Some(roots) => builder.dangerous().with_custom_certificate_verifier(Arc::new(Verifier::new(roots)?)),
+        Some(roots) => builder.dangerous().with_custom_certificate_verifier(Arc::new(Verifier::new(roots))),
         None => builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification)),
     };
     let mut config = match certificate {

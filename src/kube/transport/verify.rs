@@ -1,12 +1,12 @@
 //! Verifies the certificate of a server: as webpki does, and also if it is itself one of the trusted certificates, as Go accepts it.
 //! Self-signed certificates, which have no authority, are used like that, and so are server certificates copied from a connection.
 
-use std::sync::Arc;
+use std::fmt;
 
 use rustls::CertificateError as Certificate;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::ring;
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
+use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
@@ -14,21 +14,26 @@ use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use crate::kube::transport::tls::Roots;
 use crate::kube::upstream_texts::is_ca_used_as_end_entity;
 
-/// Verifies servers against trusted certificates.
-#[derive(Debug)]
+/// Verifies servers against trusted certificates. rustls' own verifier does the same, and also checks revocation lists, of which
+/// there are none here.
 pub(super) struct Verifier {
     roots: Roots,
-    webpki: Arc<WebPkiServerVerifier>,
+    anchors: RootCertStore,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Verifier {
-    pub(super) fn new(roots: &Roots) -> Result<Self, Error> {
-        let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(roots.certificates().iter().cloned());
-        let provider = Arc::new(ring::default_provider());
-        let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build();
-        let webpki = webpki.map_err(|error| Error::General(error.to_string()))?;
-        Ok(Self { roots: roots.clone(), webpki })
+    pub(super) fn new(roots: &Roots) -> Self {
+        let mut anchors = RootCertStore::empty();
+        anchors.add_parsable_certificates(roots.certificates().iter().cloned());
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        Self { roots: roots.clone(), anchors, algorithms }
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Verifier")
     }
 }
 
@@ -38,21 +43,21 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         name: &ServerName<'_>,
-        ocsp: &[u8],
+        _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if !self.roots.certificates().iter().any(|trusted| trusted == certificate) {
-            return self.webpki.verify_server_cert(certificate, intermediates, name, ocsp, now);
+        let parsed = ParsedCertificate::try_from(certificate)?;
+        let is_trusted = self.roots.certificates().iter().any(|trusted| trusted == certificate);
+        // A trusted certificate needs no issuer. webpki looks for one only after it has checked validity and extensions of the
+        // certificate. Without intermediate certificates, no error is about one of those.
+        let intermediates = if is_trusted { &[] } else { intermediates };
+        let (anchors, algorithms) = (&self.anchors, self.algorithms.all);
+        match verify_server_cert_signed_by_trust_anchor(&parsed, anchors, intermediates, now, algorithms) {
+            Err(Error::InvalidCertificate(error)) if is_trusted && lacks_issuer(&error) => {}
+            result => result?,
         }
-        // It needs no issuer. webpki looks for one only after the validity and the extensions of the certificate, which still count, and
-        // verifies the name last. Without intermediate certificates, no error is about one of those.
-        match self.webpki.verify_server_cert(certificate, &[], name, ocsp, now) {
-            Err(Error::InvalidCertificate(error)) if lacks_issuer(&error) => {
-                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
-                Ok(ServerCertVerified::assertion())
-            }
-            result => result,
-        }
+        verify_server_name(&parsed, name)?;
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -61,7 +66,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -70,11 +75,11 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.webpki.verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.webpki.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
@@ -132,7 +137,7 @@ mod tests {
         let roots = Roots::from_der(trusted.iter().map(|der| (*der).clone()).collect());
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
-        match Verifier::new(&roots).unwrap().verify_server_cert(certificate, &[], &name, &[], now) {
+        match Verifier::new(&roots).verify_server_cert(certificate, &[], &name, &[], now) {
             Ok(_) => Ok(()),
             Err(Error::InvalidCertificate(error)) => Err(error),
             Err(other) => panic!("{other:?}"),
