@@ -58,7 +58,7 @@ pub(crate) struct SourceArgs {
     #[arg(long, help_heading = SOURCE, value_name = "DURATION", default_value = "60s", value_parser = positive_duration, env = "PODCREDS_TIMEOUT")]
     pub(crate) timeout: Duration,
 
-    /// Time limit for each phase of one request: connecting, sending it, receiving the first byte, receiving the rest
+    /// Time limit for each phase of one request: connecting (TCP, proxy and TLS together), sending it, receiving the first byte, receiving the rest
     #[arg(long, help_heading = CLUSTERS, value_name = "DURATION", default_value = "10s", value_parser = positive_duration, env = "PODCREDS_REQUEST_TIMEOUT")]
     pub(crate) request_timeout: Duration,
 }
@@ -137,7 +137,9 @@ pub(crate) fn resolve(args: &SourceArgs) -> Result<ClusterAccess, Error> {
     let limits = limits(&args.access);
     let proxies = proxies();
     let request_timeout = args.request_timeout;
-    let (local, namespace, name) = match kubeconfig_paths(&args.access, pod.host.is_some())? {
+    let paths = kubeconfig_paths(&args.access, pod.host.is_some())?;
+    let origin = variable_hint(&args.access, paths.is_some(), pod.host.is_some());
+    let (local, namespace, name) = match paths {
         None => {
             let (namespace, pod) = (explicit_namespace(args)?, pod.clone());
             // This checks the variables and the token before the namespace, whose absence would be a less helpful error
@@ -154,7 +156,13 @@ pub(crate) fn resolve(args: &SourceArgs) -> Result<ClusterAccess, Error> {
             let AccessArgs { context, cluster, user, .. } = &args.access;
             let overrides =
                 Overrides { context: context.clone(), cluster: cluster.clone(), user: user.clone() };
-            let resolved = kubeconfig::load(&paths)?.select(&overrides)?;
+            let resolved =
+                kubeconfig::load(&paths).and_then(|loaded| loaded.select(&overrides)).map_err(|error| {
+                    match origin {
+                        Some(origin) => Error::Setting(format!("{error}; {origin}")),
+                        None => error.into(),
+                    }
+                })?;
             let name = resolved.context.clone().unwrap_or_else(|| "kubeconfig".to_owned());
             let namespace = match explicit_namespace(args)? {
                 Some(namespace) => namespace,
@@ -174,9 +182,15 @@ pub(crate) fn resolve(args: &SourceArgs) -> Result<ClusterAccess, Error> {
             (Some(defaults), registry::clusters_from_file(file, &pod, &proxies, request_timeout))
         }
     };
-    let clusters = Clusters::new(local, others).map_err(|cause| match cause {
-        Cause::Configuration { reason } => Error::Connect(reason),
-        other => Error::Connect(other.to_string()),
+    let clusters = Clusters::new(local, others).map_err(|cause| {
+        let reason = match cause {
+            Cause::Configuration { reason } => reason,
+            other => other.to_string(),
+        };
+        Error::Connect(match origin {
+            Some(origin) => format!("{reason}; {origin}"),
+            None => reason,
+        })
     })?;
     // With --namespace, the service account's namespace file need not be mounted.
     let namespace = namespace.map_or_else(|| in_cluster::namespace(&pod.service_account), Ok)?;
@@ -207,6 +221,19 @@ fn kubeconfig_paths(args: &AccessArgs, in_pod: bool) -> Result<Option<LoadingRul
     let default = home.map(|home| home.join(".kube").join("config"));
     // Without the file and without such a flag, the in-cluster configuration fails and its error names all alternatives.
     Ok(default.filter(|path| flag.is_some() || path.exists()).map(|path| LoadingRules::List(vec![path])))
+}
+
+/// Where a kubeconfig that cannot be used comes from, if the user may not know: variables come along with `envFrom`.
+fn variable_hint(args: &AccessArgs, is_kubeconfig: bool, in_pod: bool) -> Option<&'static str> {
+    let is_flag = args.kubeconfig.is_some();
+    let is_list = env::var_os("KUBECONFIG").is_some_and(|list| !list.is_empty());
+    match (is_kubeconfig && !is_flag && is_list, in_pod) {
+        (false, _) => None,
+        (true, true) => Some(
+            "the environment variable KUBECONFIG names it: without that variable, podcreds uses the pod's service account",
+        ),
+        (true, false) => Some("the environment variable KUBECONFIG names it"),
+    }
 }
 
 fn limits(args: &AccessArgs) -> Option<Limits> {

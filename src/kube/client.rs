@@ -278,7 +278,7 @@ impl Client {
         let asked = Instant::now();
         let (agent, headers, exec_generation) = self.state().prepare(asked, timeouts.global, connection)?;
         let mut builder =
-            http::Request::builder().method(&request.method).uri(format!("{}{}", self.server, request.path));
+            http::Request::builder().method(&request.method).uri(self.server.request_url(request.path));
         if let Some(all) = builder.headers_mut() {
             *all = headers;
         }

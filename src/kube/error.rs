@@ -71,6 +71,14 @@ pub enum Cause {
         /// The error of the operating system.
         reason: String,
     },
+    /// No watch was opened, because the process may open too few files.
+    #[error(
+        "no file descriptor is left for another watch: this process may have {limit} file descriptors; raise the limit of the container runtime, or name fewer objects"
+    )]
+    NoDescriptor {
+        /// `RLIMIT_NOFILE`
+        limit: u64,
+    },
     /// 3xx.
     #[error(
         "{server} answered with a redirect ({status}), which is not followed: API servers do not redirect"
@@ -265,6 +273,7 @@ impl Cause {
             | Self::Gone { .. } => Class::Refused,
             Self::Unavailable { .. }
             | Self::NoThread { .. }
+            | Self::NoDescriptor { .. }
             | Self::Redirected { .. }
             | Self::Unreachable { .. }
             | Self::Tls { .. }
@@ -421,6 +430,7 @@ mod tests {
                 false,
             ),
             (Cause::Unreachable { server: server(), reason: message() }, Class::Unreachable, false, false),
+            (Cause::NoDescriptor { limit: 24 }, Class::Unreachable, false, false),
             (Cause::TimedOut { server: server(), phase: "" }, Class::Unreachable, false, false),
             (Cause::DeadlineExceeded { server: server() }, Class::Unreachable, false, false),
             (Cause::RateLimited { server: server(), delay }, Class::Unreachable, false, false),

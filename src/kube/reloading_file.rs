@@ -34,7 +34,8 @@ pub struct Reloading<T> {
 struct WatchedFile<T> {
     path: PathBuf,
     parse: Parse<T>,
-    stamp: FileStamp,
+    /// That of the content in use. `None` means that the file has not been read yet, and that the value came from elsewhere.
+    stamp: Option<FileStamp>,
 }
 
 impl<T: Clone> Reloading<T> {
@@ -44,7 +45,15 @@ impl<T: Clone> Reloading<T> {
     /// If the file cannot be read, is empty, or `parse` rejects it.
     pub(crate) fn open(path: PathBuf, parse: Parse<T>) -> Result<Self, FileError> {
         let (stamp, value) = read(&path, parse)?;
-        Ok(Self { file: Some(WatchedFile { path, parse, stamp }), value, warned: String::new() })
+        Ok(Self { file: Some(WatchedFile { path, parse, stamp: Some(stamp) }), value, warned: String::new() })
+    }
+
+    /// Reads the file for the first time. `inline` is the value until the file can be read.
+    pub(crate) fn open_or(path: PathBuf, parse: Parse<T>, inline: T) -> Self {
+        let file = Some(WatchedFile { path, parse, stamp: None });
+        let mut opened = Self { file, value: inline, warned: String::new() };
+        opened.reload();
+        opened
     }
 
     /// A value that never changes.
@@ -55,8 +64,7 @@ impl<T: Clone> Reloading<T> {
     /// The current value, and whether it changed since the last call. While the file cannot be read or parsed, the last value
     /// stays in use, because it may still be valid.
     pub(crate) fn current(&mut self) -> (T, bool) {
-        let is_replaced =
-            self.file.as_ref().is_some_and(|file| FileStamp::stat(&file.path).as_ref() != Some(&file.stamp));
+        let is_replaced = self.file.as_ref().is_some_and(|file| FileStamp::stat(&file.path) != file.stamp);
         let is_changed = is_replaced && self.reload();
         (self.value.clone(), is_changed)
     }
@@ -66,14 +74,18 @@ impl<T: Clone> Reloading<T> {
         let Some(file) = &mut self.file else { return false };
         match read(&file.path, file.parse) {
             Ok((stamp, value)) => {
-                (file.stamp, self.value) = (stamp, value);
+                (file.stamp, self.value) = (Some(stamp), value);
                 self.warned.clear();
                 true
             }
             Err(error) => {
                 let message = error.to_string();
                 if message != self.warned {
-                    warn!("{message}; keeping the content that was read before");
+                    let next = match file.stamp {
+                        Some(_) => "keeping the content that was read before",
+                        None => "using the inline value until the file can be read",
+                    };
+                    warn!("{message}; {next}");
                     self.warned = message;
                 }
                 false
@@ -154,6 +166,14 @@ pub struct FileError {
 impl FileError {
     fn new(path: &Path, problem: FileProblem) -> Self {
         Self { path: path.to_owned(), problem }
+    }
+
+    /// The error of the operating system; `None` means that the content cannot be used.
+    pub(crate) fn io_error(&self) -> Option<io::ErrorKind> {
+        match &self.problem {
+            FileProblem::Unreadable(error) => Some(error.kind()),
+            FileProblem::Empty | FileProblem::NotText | FileProblem::Content(_) => None,
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! The long-running mode: keeps the files current while their sources change.
 //!
 //! [`controller`] decides, as a pure state machine. [`shell`] executes: it has the queue of events, the clock, the volume, and
-//! the threads that read ([`fetch`]), watch ([`watcher`]) and notify ([`notify`]).
+//! the threads that read ([`fetch`]), watch ([`watcher`]) and notify ([`notify`]), and the one that follows changes of [`kubeconfigs`].
 
 mod controller;
 mod fetch;
+mod kubeconfigs;
 pub(crate) mod notify;
 mod placement;
 mod shell;
@@ -96,7 +97,7 @@ pub(crate) fn run(settings: Settings, clusters: Clusters, health: &Arc<Health>) 
     let clusters = Arc::new(clusters);
     let recorder = match settings.events.clone() {
         Some(EventTarget { pod, uid }) => {
-            Events::start(clusters.own(), pod, uid, settings.sync.timeout, Arc::clone(health))
+            Events::start(Arc::clone(&clusters), pod, uid, settings.sync.timeout, Arc::clone(health))
         }
         None => Events::off(Arc::clone(health)),
     };

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
-use log::{Level, log};
+use log::{Level, debug, log};
+use rustix::process::{Resource, getrlimit};
 
 use crate::credential::Credential;
 use crate::kube::config::registry::Clusters;
@@ -17,12 +18,14 @@ use crate::sidecar::controller::{
     Action, AnnotationsFailure, Controller, Event, FILE_INTERVAL, Follow, Policy, Position, Target, Update,
 };
 use crate::sidecar::fetch::Fetcher;
+use crate::sidecar::kubeconfigs;
 use crate::sidecar::notify::{Notification, Notifier};
-use crate::sidecar::watcher::{WatchHandle, Watcher};
+use crate::sidecar::watcher::{WatchHandle, Watcher, max_watches};
 use crate::sidecar::{Exit, Settings};
 use crate::sync;
 use crate::telemetry::events::Events;
 use crate::telemetry::{Health, Heartbeat, Moment, Reason, Report, Subject};
+use crate::thread::LateThread;
 use crate::volume::Volume;
 
 /// Maximum number of queued events. It is small because each event may carry an object of several megabytes. Senders wait if more
@@ -54,6 +57,8 @@ pub(crate) struct Shell {
     watches: BTreeMap<u64, WatchHandle>,
     /// Results of executed actions, which are handled before the queue.
     results: VecDeque<Event>,
+    /// Follows kubeconfigs; `None` means that no cluster has one.
+    kubeconfigs: Option<LateThread>,
 }
 
 impl Shell {
@@ -71,7 +76,11 @@ impl Shell {
         let fetcher = Fetcher::new(shared, sync, Arc::clone(&health), events.clone());
         let lifetime = settings.watch.timeout;
         let watcher = Watcher { clusters: Arc::clone(clusters), events: events.clone(), lifetime };
-        let notifier = Notifier::new(settings.volume.clone(), events);
+        let notifier = Notifier::new(settings.volume.clone(), events.clone());
+        let kubeconfigs = clusters.has_kubeconfigs().then(|| {
+            let clusters = Arc::clone(clusters);
+            LateThread::new("kubeconfigs", move || kubeconfigs::follow(&clusters, &events))
+        });
         let (watches, results) = (BTreeMap::new(), VecDeque::new());
         Self {
             settings,
@@ -85,6 +94,7 @@ impl Shell {
             queue,
             watches,
             results,
+            kubeconfigs,
         }
     }
 
@@ -105,6 +115,9 @@ impl Shell {
             Controller::start(policy, credentials, &earlier, Moment::now(), &mut self.health.status())
         };
         loop {
+            if let Some(Err(error)) = self.kubeconfigs.as_ref().map(LateThread::start) {
+                debug!("cannot follow kubeconfigs: cannot start a thread: {error}; trying again soon");
+            }
             for action in actions {
                 if let Some(exit) = self.execute(action) {
                     return Ok(exit);
@@ -135,6 +148,9 @@ impl Shell {
         self.heartbeat.beat(wait);
         // The senders are never all gone: `fetcher` has one.
         let event = self.queue.recv_timeout(wait).unwrap_or(Event::Tick);
+        if matches!(event, Event::Tick) {
+            self.notifier.retry();
+        }
         if let Event::Watch { watch, update: Update::Ended(_), .. }
         | Event::AnnotationsWatch { watch, update: Update::Ended(_) } = &event
         {
@@ -183,7 +199,13 @@ impl Shell {
     }
 
     fn watch(&mut self, target: Target, watch: u64, from: Position) {
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let is_full = self.watches.len() >= max_watches(limit);
         let failed = match target {
+            Target::Source(object) if is_full => {
+                let update = Update::Ended(Some(Error::new(&object, Cause::NoDescriptor { limit })));
+                Event::Watch { object, watch, update }
+            }
             Target::Annotations => {
                 let Some(pod) = self.settings.sync.annotations.pod() else { return };
                 let heartbeat = self.health.heartbeat(&format!("watch of {pod}"));

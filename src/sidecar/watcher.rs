@@ -15,6 +15,12 @@ use crate::thread::{lock, spawn};
 /// Grace after the requested duration of a watch before the connection is considered dead, in addition to a tenth of it.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How many watches may be open in a process that may have `limit` file descriptors. The volume needs two for each directory, and reads
+/// and clients of the HTTP server need some.
+pub(crate) fn max_watches(limit: u64) -> usize {
+    usize::try_from(limit / 4).unwrap_or(usize::MAX)
+}
+
 /// Starts watches. Contains what all of them need.
 #[derive(Clone)]
 pub(crate) struct Watcher {

@@ -20,6 +20,9 @@ pub(crate) fn pod_hint(
         Some(Cause::NotFound { .. }) if named_by_host => {
             "podcreds took the pod's name from the hostname: set POD_NAME from metadata.name with the downward API"
         }
+        Some(Cause::NotFound { .. }) => {
+            "if POD_NAME set this name, set the variable from metadata.name with the downward API: envFrom may have brought another one"
+        }
         Some(Cause::Forbidden { .. }) => {
             let hint = "or mount the annotations with a downward API volume and pass --annotations-file, which needs no RBAC rule";
             let rules = clusters.access_rules(&pod.cluster, &pod.namespace);
@@ -77,7 +80,7 @@ fn connection_hint(errors: &[kube::Error]) -> Option<&'static str> {
     let is_connection =
         |error: &kube::Error| matches!(error.cause, Cause::Unreachable { .. } | Cause::TimedOut { .. });
     errors.iter().all(is_connection).then_some(
-        "check that the API server is running, and that a NetworkPolicy, firewall or proxy lets podcreds connect to it",
+        "check that the API server is running, that a NetworkPolicy, firewall or proxy lets podcreds connect to it, that no service mesh redirects its connections to a proxy that has not started, and that KUBERNETES_SERVICE_HOST is the API server's address (a Service named kubernetes in the pod's namespace replaces it unless enableServiceLinks is false)",
     )
 }
 

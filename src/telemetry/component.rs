@@ -16,6 +16,8 @@ pub(crate) enum Component {
     Watch(ObjectRef),
     /// Rendering the credential of this name.
     Credential(String),
+    /// Using the kubeconfig of a cluster after a change.
+    Kubeconfig(ClusterRef),
     /// Writing the volume.
     Volume,
 }
@@ -23,7 +25,10 @@ pub(crate) enum Component {
 impl Component {
     /// The cluster that it depends on. What does not depend on one counts as local.
     pub(crate) fn cluster(&self) -> &ClusterRef {
-        self.object().map_or(&ClusterRef::Local, |object| &object.cluster)
+        match self {
+            Self::Kubeconfig(cluster) => cluster,
+            _ => self.object().map_or(&ClusterRef::Local, |object| &object.cluster),
+        }
     }
 
     /// Whether it depends on this cluster alone.
@@ -35,7 +40,7 @@ impl Component {
     fn object(&self) -> Option<&ObjectRef> {
         match self {
             Self::Source(object) | Self::Watch(object) => Some(object),
-            Self::Annotations | Self::Credential(_) | Self::Volume => None,
+            Self::Annotations | Self::Credential(_) | Self::Kubeconfig(_) | Self::Volume => None,
         }
     }
 }
@@ -47,6 +52,8 @@ impl fmt::Display for Component {
             Self::Source(object) => write!(f, "{object}"),
             Self::Watch(object) => write!(f, "the watch of {object}"),
             Self::Credential(name) => write!(f, "credential {name}"),
+            Self::Kubeconfig(ClusterRef::Local) => f.write_str("the kubeconfig"),
+            Self::Kubeconfig(ClusterRef::Named(id)) => write!(f, "the kubeconfig of cluster {id}"),
             Self::Volume => f.write_str("the volume"),
         }
     }
@@ -65,7 +72,7 @@ pub(crate) enum Reason {
     Render,
     /// The volume cannot be written.
     Volume,
-    /// An entry of the clusters file cannot be used.
+    /// An entry of the clusters file or a changed kubeconfig cannot be used.
     Configuration,
 }
 
@@ -117,7 +124,7 @@ impl From<&Component> for Subject {
         match component {
             Component::Source(object) | Component::Watch(object) => Self::Object(object.clone()),
             Component::Credential(name) => Self::Credential(name.clone()),
-            Component::Annotations | Component::Volume => Self::None,
+            Component::Annotations | Component::Kubeconfig(_) | Component::Volume => Self::None,
         }
     }
 }

@@ -113,6 +113,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_heartbeat_allows_for_kernel_timers_that_are_an_eighth_late() {
+        let health = Health::new(Vec::new(), Duration::ZERO);
+        let heartbeat = health.heartbeat("watch");
+        let within = Duration::from_secs(3600);
+        heartbeat.beat(within);
+        let due = Duration::from_millis(heartbeat.due.load(Ordering::Relaxed));
+        assert!(due >= within + within / 8 + MARGIN, "{due:?}");
+    }
+
+    #[test]
     fn a_stalled_loop_is_named() {
         let health = Health::new(Vec::new(), Duration::ZERO);
         let (late, _in_time) = (health.heartbeat("late"), health.heartbeat("in time"));

@@ -287,6 +287,7 @@ impl Status {
             let concerns = |component: &Component| match component {
                 Component::Source(object) | Component::Watch(object) => objects.contains(object),
                 Component::Credential(other) => other == name,
+                Component::Kubeconfig(cluster) => objects.iter().any(|object| object.cluster == *cluster),
                 Component::Annotations | Component::Volume => false,
             };
             let since = self.earliest(concerns);

@@ -327,6 +327,39 @@ fn a_replaced_kubeconfig_is_reloaded() {
 }
 
 #[test]
+fn a_kubeconfig_that_changes_before_the_files_that_it_names_is_used_once_they_are_there() {
+    let two = TwoClusters::new();
+    let root = two.own.pod.root().to_owned();
+    let put = |server: &ApiServer, ca: &str, token: &str| {
+        let kubeconfig = format!(
+            "current-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: '{}', certificate-authority: {ca}}}}}]\n\
+             users: [{{name: u, user: {{tokenFile: {token}}}}}]\n",
+            server.url()
+        );
+        fs::write(root.join("new"), kubeconfig).unwrap();
+        fs::rename(root.join("new"), root.join("hub.kubeconfig")).unwrap();
+    };
+    put(&two.hub, "hub-ca.crt", "hub-token");
+    two.describe("- id: hub\n  auth_method: kubeconfig\n  kubeconfig_path: hub.kubeconfig\n");
+    let second = ApiServer::start();
+    second.put_secret("shared", "db", &[("username", b"far"), ("password", b"test-password-second")]);
+    let sidecar = Sidecar::ready(two, &[]);
+    put(&second, "second-ca.crt", "second-token");
+    sidecar.waits("the hub is stale", || sidecar.metric(HUB) > 0.0);
+    assert_eq!((sidecar.metric(OWN), sidecar.health.status("/healthz")), (0.0, 200));
+    assert!(sidecar.metric("podcreds_failures_total{reason=\"configuration\"}") > 0.0);
+    sidecar.hub_follows("test-password-of-the-hub");
+    fs::write(root.join("second-ca.crt"), second.authority().pem()).unwrap();
+    fs::write(root.join("second-token"), "test-token-1").unwrap();
+    sidecar.waits("the second is read", || sidecar.two.own.read("far/password") == "test-password-second");
+    sidecar.waits("nothing is stale", || sidecar.metric("podcreds_stale_since_timestamp_seconds") == 0.0);
+    let said = sidecar.running.stderr();
+    assert_eq!(said.matches("keeping the previous configuration").count(), 1, "{said}");
+    assert!(said.contains("the kubeconfig of cluster hub is in use again"), "{said}");
+}
+
+#[test]
 fn a_secret_deleted_between_two_runs_is_cleared_at_the_start() {
     let clear = [IMPATIENT, &["--on-delete", "clear"]].concat();
     let Sidecar { two, running, .. } = Sidecar::ready(TwoClusters::new(), &clear);

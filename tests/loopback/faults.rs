@@ -66,6 +66,33 @@ fn a_lasting_fault_ends_the_run_and_keeps_the_old_bundle() {
     }
 }
 
+/// A response with headers of this size and the Secret of [`Scene`].
+fn with_headers(count: usize, size: usize) -> Fault {
+    let body = r#"{"kind":"Secret","metadata":{"namespace":"prod","name":"db","resourceVersion":"1"},"data":{"password":"dGVzdA=="}}"#;
+    let headers: String = (0..count).map(|number| format!("x-{number}: {}\r\n", "x".repeat(size))).collect();
+    Fault::Raw(
+        format!("HTTP/1.1 200 OK\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).into_bytes(),
+    )
+}
+
+#[test]
+fn large_headers_of_a_gateway_are_accepted_or_reported_as_such() {
+    let scene = Scene::plain();
+    scene.server.fail_on("/secrets/", with_headers(10, 4000), Times::Once);
+    assert_code(&scene.init(&[]), 0);
+    assert_eq!(scene.read("db/password"), "test");
+    for (fault, part) in [
+        (with_headers(10, 10_000), "unexpected response: the response headers are too large"),
+        (with_headers(200, 1), "unexpected response: invalid HTTP: http parse resulted in too many headers"),
+    ] {
+        let scene = Scene::plain();
+        scene.server.fail_on("/secrets/", fault, Times::Always);
+        let finished = scene.init(&["--timeout", "300ms"]);
+        assert_code(&finished, 4);
+        assert_has(&finished.stderr, &[part]);
+    }
+}
+
 #[test]
 fn a_permanent_fault_ends_the_run_at_once() {
     for (fault, code, part) in [

@@ -12,22 +12,26 @@ use crate::support::skip::require;
 use crate::{HANGS, Scene, assert_code, assert_has};
 
 #[test]
-fn an_invalid_service_account_file_is_reported_with_what_mounts_it() {
-    for (name, content, part) in [
-        ("token", None, "token cannot be read: No such file"),
-        ("token", Some("\n"), "token is empty"),
-        ("token", Some("test\0token"), "token contains characters that are not allowed in a token"),
-        ("ca.crt", None, "ca.crt cannot be read: No such file"),
-        ("ca.crt", Some(" \n"), "ca.crt is empty"),
-        ("ca.crt", Some("garbage"), "ca.crt contains no PEM certificate"),
+fn an_invalid_service_account_file_is_reported_with_the_remedy_that_fits() {
+    const MISSING: &str = "to the projected volume that is mounted there";
+    const BROKEN_CA: &str = "check the ConfigMap kube-root-ca.crt in the pod's namespace";
+    const NO_NAMESPACE: &str = "set POD_NAMESPACE from metadata.namespace";
+    for (name, content, part, remedy) in [
+        ("token", None, "token cannot be read: No such file", MISSING),
+        ("token", Some("\n"), "token is empty", ""),
+        ("token", Some("test\0token"), "token contains characters that are not allowed in a token", ""),
+        ("ca.crt", None, "ca.crt cannot be read: No such file", MISSING),
+        ("ca.crt", Some(" \n"), "ca.crt is empty", BROKEN_CA),
+        ("ca.crt", Some("garbage"), "ca.crt contains no PEM certificate", BROKEN_CA),
         (
             "ca.crt",
             Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
             "ca.crt contains a certificate (number 1) that cannot be parsed",
+            BROKEN_CA,
         ),
-        ("namespace", None, "namespace cannot be read: No such file"),
-        ("namespace", Some(""), "namespace is empty"),
-        ("namespace", Some("A b"), "namespace: invalid namespace \"A…\""),
+        ("namespace", None, "namespace cannot be read: No such file", NO_NAMESPACE),
+        ("namespace", Some(""), "namespace is empty", NO_NAMESPACE),
+        ("namespace", Some("A b"), "namespace: invalid namespace \"A…\"", NO_NAMESPACE),
     ] {
         let scene = Scene::plain();
         let file = scene.pod.service_account().join(name);
@@ -39,9 +43,40 @@ fn an_invalid_service_account_file_is_reported_with_what_mounts_it() {
         command.env_remove("POD_NAMESPACE");
         let finished = run(command, HANGS);
         assert_code(&finished, 2);
-        assert_has(&finished.stderr, &[part, "automountServiceAccountToken"]);
-        assert_has(&scene.pod.termination_message(), &[part]);
+        assert_has(&finished.stderr, &[part, remedy]);
+        assert!(!finished.stderr.contains("automountServiceAccountToken"), "{}", finished.stderr);
+        assert_has(&scene.pod.termination_message(), &[part, remedy]);
     }
+    let scene = Scene::plain();
+    fs::remove_dir_all(scene.pod.service_account()).unwrap();
+    let finished = scene.init(&[]);
+    assert_code(&finished, 2);
+    assert_has(
+        &finished.stderr,
+        &["cannot be read: No such file", "unless automountServiceAccountToken is false"],
+    );
+}
+
+#[test]
+fn a_pod_that_is_not_found_is_reported_with_the_variable_that_may_name_it() {
+    let scene = Scene::plain();
+    let mut command = scene.command(&["init", "--timeout", "1s"]);
+    command.env("POD_NAME", "web");
+    let finished = run(command, HANGS);
+    assert_code(&finished, 3);
+    assert_has(
+        &finished.stderr,
+        &["pods \"web\" not found", "if POD_NAME set this name, set the variable from metadata.name"],
+    );
+}
+
+#[test]
+fn an_address_that_is_not_the_api_servers_is_reported_with_what_may_have_replaced_it() {
+    let scene = Scene::plain();
+    scene.server.stop();
+    let finished = scene.init(&["--timeout", "300ms"]);
+    assert_code(&finished, 4);
+    assert_has(&finished.stderr, &["service mesh", "KUBERNETES_SERVICE_HOST", "enableServiceLinks is false"]);
 }
 
 #[test]
@@ -72,8 +107,13 @@ fn server_addresses_can_be_ipv6_or_names() {
     }
     let scene = Scene::plain();
     let mut command = scene.command(&["init"]);
-    command.env("KUBERNETES_SERVICE_HOST", "localhost");
-    assert_code(&run(command, HANGS), 0);
+    command.env("KUBERNETES_SERVICE_HOST", "LocalHost");
+    let finished = run(command, HANGS);
+    assert_code(&finished, 0);
+    assert_eq!(
+        scene.server.requests()[0].header("host").map(|host| host.starts_with("localhost:")),
+        Some(true)
+    );
     let mut command = scene.command(&["init", "--timeout", "300ms"]);
     command.env("KUBERNETES_SERVICE_HOST", "no-such-host.invalid");
     let finished = run(command, HANGS);

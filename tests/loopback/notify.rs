@@ -142,6 +142,19 @@ fn a_failed_notification_is_retried() {
 }
 
 #[test]
+fn a_response_with_large_headers_counts_by_its_status() {
+    let headers: String =
+        (0..20).map(|number| format!("set-cookie: c{number}={}\r\n", "x".repeat(2000))).collect();
+    let status = format!("200 OK\r\n{}", headers.trim_end()).leak();
+    let (port, received) = application(0, status);
+    let (scene, running) = sidecar(&format!("POST http://127.0.0.1:{port}/"));
+    change(&scene, "test-password-1");
+    received.recv_timeout(HANGS).unwrap();
+    running.poll_until(HANGS, "it is done", || running.stderr().contains("notified of version"));
+    assert!(received.try_recv().is_err() && !running.stderr().contains("retrying"), "{}", running.stderr());
+}
+
+#[test]
 fn only_applications_with_changed_files_are_notified() {
     let (port, received) = application(0, "204 No Content");
     let user = format!("POST http://127.0.0.1:{port}/user");

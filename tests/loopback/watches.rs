@@ -1,14 +1,16 @@
 //! Watches and reads as the API server sees them, and faults that can lose a change, bring an old one back, or cost memory.
 
 use std::fs;
+use std::process::Command;
 
 use rustix::process::Signal;
 
 use crate::health::Asked;
-use crate::support::run::peak_memory;
+use crate::support::health::Health;
+use crate::support::run::{Running, peak_memory};
 use crate::support::server::{Fault, Kind, Times, WatchFault};
 use crate::support::witness::{ROTATIONS, STALE_SINCE, WATCH_RESTARTS};
-use crate::{PASSWORD, Scene};
+use crate::{HANGS, PASSWORD, Scene};
 
 fn status(code: u16, retry_after: Option<&str>) -> Fault {
     Fault::Status { code, retry_after: retry_after.map(str::to_owned), message: "test".into() }
@@ -301,4 +303,50 @@ fn a_sidecar_that_was_suspended_catches_up() {
     assert_eq!((asked.status("/readyz"), asked.status("/healthz")), (200, 200));
     asked.scene.put_password("test-password-3");
     asked.arrives("db/password", "test-password-3");
+}
+
+/// podcreds with this argument of `ulimit`.
+fn limited(scene: &Scene, limit: &str, args: &[&str]) -> Command {
+    let podcreds = scene.command(args);
+    let script = format!("ulimit {limit}; exec \"$0\" \"$@\"");
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &script]).arg(podcreds.get_program()).args(podcreds.get_args());
+    command.env_clear().current_dir(scene.pod.root());
+    command.envs(podcreds.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+#[test]
+fn the_soft_limit_of_descriptors_is_raised() {
+    let scene = Scene::plain();
+    let running = Running::start(limited(&scene, "-Sn 64", &["sidecar", "--listen", "127.0.0.1:0"]));
+    let limit = Health::of(&running, HANGS).metrics().get("process_max_fds");
+    assert!(limit > 64.0, "{limit}");
+}
+
+#[test]
+fn with_fewer_descriptors_than_secrets_some_are_polled_and_all_are_followed() {
+    let names: Vec<_> = (0..40).map(|number| format!("s{number}")).collect();
+    // Each credential is one file: a directory would take descriptors while it is published.
+    let annotations = names
+        .iter()
+        .flat_map(|name| [(format!("{name}.secret"), name.as_str()), (format!("{name}.format"), "json")]);
+    let annotations: Vec<_> = annotations.collect();
+    let annotations: Vec<_> = annotations.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    let scene = Scene::new(&annotations);
+    let put = |password: &str| {
+        for name in &names {
+            scene.server.put_secret("prod", name, &[("password", password.as_bytes())]);
+        }
+    };
+    put("test-1");
+    let running = Running::start(limited(&scene, "-n 40", &["sidecar", "--poll-interval", "1s"]));
+    for password in ["test-1", "test-2", "test-3"] {
+        put(password);
+        let all_are = || names.iter().all(|name| scene.read(&format!("{name}.json")).contains(password));
+        running.poll_until(HANGS, "all are followed", all_are);
+    }
+    let watches = scene.server.open_watches();
+    assert!((1..=10).contains(&watches), "{watches}");
+    assert!(running.stderr().contains("40 file descriptors"), "{}", running.stderr());
 }

@@ -20,7 +20,7 @@ pub(crate) use exec::{Plugin, PluginVersion};
 
 use crate::kube::auth::client_cert::{CertificateError, ClientCertificate};
 use crate::kube::error::Cause;
-use crate::kube::reloading_file::{FileError, Reloading};
+use crate::kube::reloading_file::{FileError, Parse, Reloading};
 use crate::secret::SecretBytes;
 
 /// The credentials of a client. All fields may be set, or none: then only what `system:anonymous` may read is readable.
@@ -239,12 +239,16 @@ pub(crate) type TokenFile = Reloading<Token>;
 /// A token, overwritten when dropped.
 pub(crate) type Token = Zeroizing<String>;
 
-/// Reads a token file for the first time.
+/// Reads a token file for the first time. `inline` is the token to use while the file cannot be read.
 ///
 /// # Errors
-/// If the file cannot be read, is empty, or does not contain a token.
-pub(crate) fn open_token(path: PathBuf) -> Result<TokenFile, FileError> {
-    Reloading::open(path, |bytes| Ok(parse_token(bytes)?))
+/// If the file cannot be read, is empty, or does not contain a token, and `inline` is `None`.
+pub(crate) fn open_token(path: PathBuf, inline: Option<Token>) -> Result<TokenFile, FileError> {
+    let parse: Parse<Token> = |bytes| Ok(parse_token(bytes)?);
+    match inline {
+        Some(inline) => Ok(Reloading::open_or(path, parse, inline)),
+        None => Reloading::open(path, parse),
+    }
 }
 
 /// Checks a token, without the white space around it.

@@ -127,9 +127,15 @@ impl Server {
         self.0.host.trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// Host and port as in the URL, with brackets around an IPv6 address.
+    /// Host and port for connecting, with brackets around an IPv6 address. A name is in lower case: musl compares it with those in
+    /// `/etc/hosts` byte by byte.
     pub(crate) fn authority(&self) -> String {
-        format!("{}:{}", self.0.host, self.0.port)
+        format!("{}:{}", self.0.host.to_ascii_lowercase(), self.0.port)
+    }
+
+    /// The URL of a request for this path and query.
+    pub(crate) fn request_url(&self, path: &str) -> String {
+        format!("https://{}{}{path}", self.authority(), self.0.path)
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -205,6 +211,14 @@ mod tests {
         ] {
             assert!(Server::parse(host, port).is_err(), "{host} {port}");
         }
+    }
+
+    #[test]
+    fn a_name_is_looked_up_in_lower_case_and_shown_as_it_was_written() {
+        let server = Server::parse_url("https://API.Example.com:6443/Path").unwrap();
+        assert_eq!(server.authority(), "api.example.com:6443");
+        assert_eq!(server.request_url("/api?X"), "https://api.example.com:6443/Path/api?X");
+        assert_eq!(server.to_string(), "https://API.Example.com:6443/Path");
     }
 
     #[test]

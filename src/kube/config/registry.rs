@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use log::{info, warn};
+use log::info;
 
 use crate::kube::config::clusters_file::{
     AuthMethod, ClusterEntry, ClustersFile, Labels, TlsConfig, TokenSource,
@@ -21,7 +23,9 @@ use crate::kube::{
     RequestMetrics, Reviews, Server,
 };
 use crate::object::{ClusterId, ClusterRef, Namespace, ObjectRef};
+use crate::secret::read_bounded;
 use crate::thread::lock;
+use crate::yaml::TEXT_LIMIT;
 
 /// Makes the configuration of a cluster. It is called when the cluster is first used, again after a failure, and when one of its
 /// kubeconfigs changes.
@@ -51,6 +55,15 @@ pub(crate) struct Cluster {
 struct ClientSlot {
     client: Arc<Client>,
     stamps: Vec<Option<FileStamp>>,
+    /// The hash of their content.
+    content: u64,
+    /// Whether it has changed since that was last reported. They may name another cluster since, whose objects have resourceVersions of
+    /// their own: by another server, proxy, server name or certificate.
+    is_changed: bool,
+    /// Whether a failure was last reported.
+    had_failed: bool,
+    /// Why the kubeconfigs, which have changed since, cannot be used now.
+    failure: Option<String>,
 }
 
 impl Clusters {
@@ -82,6 +95,19 @@ impl Clusters {
         match self.others.get(id) {
             Some(known) => known.client(cluster),
             None => Err(Cause::Configuration { reason: format!("unknown cluster {id}") }),
+        }
+    }
+
+    pub(crate) fn has_kubeconfigs(&self) -> bool {
+        std::iter::once(&self.own).chain(self.others.values()).any(|cluster| !cluster.files.is_empty())
+    }
+
+    /// Reloads changed kubeconfigs of the clusters in use, and passes what is new to `report`: the cluster, whether the content of its
+    /// kubeconfigs has changed, and why they cannot be used. Failures that last are reported again.
+    pub(crate) fn reload_kubeconfigs(&self, report: &mut dyn FnMut(ClusterRef, bool, Option<String>)) {
+        self.own.reload(&ClusterRef::Local, report);
+        for (id, cluster) in &self.others {
+            cluster.reload(&ClusterRef::Named(id.clone()), report);
         }
     }
 
@@ -136,8 +162,27 @@ impl Cluster {
         Arc::clone(&self.requests)
     }
 
-    /// Returns the client, and creates it if there is none or a kubeconfig has changed. Other callers wait meanwhile. If a changed
-    /// kubeconfig cannot be used, the previous client stays in use.
+    /// Creates a new client if a kubeconfig has changed. A cluster that is not in use yet has no client.
+    fn reload(&self, cluster: &ClusterRef, report: &mut dyn FnMut(ClusterRef, bool, Option<String>)) {
+        if self.files.is_empty() || lock(&self.slot).is_none() {
+            return;
+        }
+        let _ = self.client(cluster);
+        let mut locked = lock(&self.slot);
+        let Some(slot) = &mut *locked else { return };
+        let is_changed = std::mem::take(&mut slot.is_changed);
+        let had_failed = std::mem::replace(&mut slot.had_failed, slot.failure.is_some());
+        let failure = slot.failure.clone();
+        // `report` may wait.
+        drop(locked);
+        if is_changed || had_failed || failure.is_some() {
+            report(cluster.clone(), is_changed, failure);
+        }
+    }
+
+    /// Returns the client, and creates it if there is none or a kubeconfig has changed. Other callers wait meanwhile. While a changed
+    /// kubeconfig cannot be used, the previous client stays in use and each call tries again: a file that the kubeconfig names may
+    /// be replaced after it.
     fn client(&self, cluster: &ClusterRef) -> Result<Arc<Client>, Cause> {
         // The slot is only ever replaced as a whole, so that a panic cannot leave it inconsistent.
         let mut slot = lock(&self.slot);
@@ -147,23 +192,37 @@ impl Cluster {
         {
             return Ok(Arc::clone(&slot.client));
         }
+        let content = content(&self.files);
         match ((self.connect)(), slot.as_mut()) {
             (Ok(config), _) => {
                 if let ClusterRef::Named(id) = cluster {
                     info!("cluster {id}{}: API server {}", self.labels, config.server);
                 }
                 let client = Arc::new(Client::with_metrics(config, self.requests()));
-                *slot = Some(ClientSlot { client: Arc::clone(&client), stamps });
+                let before = slot.as_ref();
+                let is_changed = before.is_some_and(|it| it.is_changed || it.content != content);
+                let had_failed = before.is_some_and(|it| it.had_failed);
+                let (shared, failure) = (Arc::clone(&client), None);
+                *slot = Some(ClientSlot { client: shared, stamps, content, is_changed, had_failed, failure });
                 Ok(client)
             }
             (Err(error), Some(before)) => {
-                warn!("{error}; keeping the previous configuration");
-                before.stamps = stamps;
+                before.failure = Some(format!("{error}; keeping the previous configuration"));
                 Ok(Arc::clone(&before.client))
             }
             (Err(error), None) => Err(Cause::Configuration { reason: error.to_string() }),
         }
     }
+}
+
+/// A hash of the content of these files.
+fn content(files: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for path in files {
+        let bytes = File::open(path).and_then(|file| read_bounded(file, TEXT_LIMIT)).ok();
+        bytes.as_ref().map(|bytes| bytes.as_slice()).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 impl fmt::Debug for Cluster {
@@ -319,5 +378,64 @@ mod tests {
         assert_eq!(opened.load(Ordering::SeqCst), 2);
         assert!(clusters.client(&ClusterRef::Named(ClusterId::parse("other").unwrap())).is_err());
         assert!(Arc::ptr_eq(&clusters.client(&ClusterRef::Local).unwrap(), &clusters.own()));
+    }
+
+    /// What [`Cluster::reload`] reports.
+    fn reported(cluster: &Cluster) -> Option<(bool, Option<String>)> {
+        let mut report = None;
+        cluster
+            .reload(&ClusterRef::Local, &mut |_, is_changed, failure| report = Some((is_changed, failure)));
+        report
+    }
+
+    #[test]
+    fn a_changed_kubeconfig_is_tried_until_it_can_be_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let kubeconfig = directory.path().join("config");
+        std::fs::write(&kubeconfig, "one").unwrap();
+        let opened = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&opened);
+        // What the changed kubeconfig names comes later than itself.
+        let connect: Connect = Box::new(move || match counted.fetch_add(1, Ordering::SeqCst) {
+            1 | 2 => Err(ConfigError::InCluster(in_cluster::Error::NotInPod { variable: "TEST" })),
+            _ => Ok(config()),
+        });
+        let cluster = Cluster::new(Labels::default(), connect, vec![kubeconfig.clone()]);
+        let client = || cluster.client(&ClusterRef::Local).unwrap();
+        let first = client();
+        assert!(Arc::ptr_eq(&first, &client()));
+        std::fs::write(&kubeconfig, "another").unwrap();
+        assert!(Arc::ptr_eq(&first, &client()), "the previous one stays in use");
+        let failure = reported(&cluster).unwrap();
+        assert!(!failure.0 && failure.1.is_some_and(|reason| reason.contains("TEST is not set")));
+        assert_eq!([reported(&cluster), reported(&cluster)], [Some((true, None)), None], "it is tried again");
+        let second = client();
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert!(Arc::ptr_eq(&second, &client()));
+        assert_eq!(opened.load(Ordering::SeqCst), 4);
+    }
+
+    #[test]
+    fn only_another_content_of_a_kubeconfig_is_a_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let kubeconfig = directory.path().join("config");
+        let connect: Connect = Box::new(|| Ok(config()));
+        let cluster = Cluster::new(Labels::default(), connect, vec![kubeconfig.clone()]);
+        let put = |text: &str| {
+            std::fs::write(directory.path().join("new"), text).unwrap();
+            std::fs::rename(directory.path().join("new"), &kubeconfig).unwrap();
+        };
+        put("one");
+        assert_eq!(reported(&cluster), None);
+        assert!(lock(&cluster.slot).is_none(), "a cluster that is not in use is not connected to");
+        cluster.client(&ClusterRef::Local).unwrap();
+        put("one");
+        assert_eq!(reported(&cluster), None);
+        put("two");
+        // A request may notice the change first.
+        cluster.client(&ClusterRef::Local).unwrap();
+        assert_eq!([reported(&cluster), reported(&cluster)], [Some((true, None)), None]);
+        std::fs::remove_file(&kubeconfig).unwrap();
+        assert_eq!(reported(&cluster), Some((true, None)));
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod resolver;
 mod tcp;
 pub(crate) mod tls;
 mod tunnel;
+mod verify;
 
 use std::time::Duration;
 

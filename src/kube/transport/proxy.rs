@@ -21,7 +21,13 @@ impl Proxy {
     pub(crate) fn parse(url: &str) -> Result<Self, ProxyError> {
         let scheme = url.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
-            Some("http" | "https") => ureq::Proxy::new(url).map(Self).map_err(|_| ProxyError::Invalid),
+            Some("http" | "https") => {
+                // As in Go. ureq would send user and password to port 80.
+                if !has_valid_port(url) {
+                    return Err(ProxyError::Invalid);
+                }
+                ureq::Proxy::new(url).map(Self).map_err(|_| ProxyError::Invalid)
+            }
             // Go defaults to http:// for an environment variable without a scheme.
             None if !url.is_empty() => Self::parse(&format!("http://{url}")),
             Some(scheme @ ("socks5" | "socks5h" | "socks4" | "socks4a")) => {
@@ -49,6 +55,18 @@ impl fmt::Debug for Proxy {
     }
 }
 
+/// Whether a URL has a port from 1 to 65535 or none. ureq's parser also accepts other text there, for example 99999, and ureq then
+/// connects to the scheme's default port.
+fn has_valid_port(url: &str) -> bool {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = after_scheme.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    match host.rsplit_once(':') {
+        Some((_, port)) if !port.contains(']') => port.parse::<u16>().is_ok_and(|port| port != 0),
+        _ => !host.contains("]") || host.ends_with(']'),
+    }
+}
+
 /// An unusable proxy URL. Messages show the scheme only: the rest may contain a password.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum ProxyError {
@@ -57,7 +75,7 @@ pub(crate) enum ProxyError {
     /// Holds the quoted scheme only, so that `Debug` too shows no password.
     #[error("{0} is not a proxy URL: use http://host:port or https://host:port")]
     Scheme(String),
-    #[error("invalid proxy URL: use http://host:port or https://host:port")]
+    #[error("invalid proxy URL: use http://host:port or https://host:port, with a port from 1 to 65535")]
     Invalid,
 }
 
@@ -130,6 +148,30 @@ mod tests {
             let error = Proxy::parse(wrong).unwrap_err();
             let message = format!("{error} {error:?}");
             assert!(!message.contains("test-password"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_not_one_is_an_error_and_not_port_80() {
+        for wrong in ["h:99999", "h:0", "h:", "h:x", "h:1:2", "[fd00::1]:99999", "[fd00::1"] {
+            for user in ["", "test-user:test-password@"] {
+                for url in [
+                    format!("http://{user}{wrong}"),
+                    format!("https://{user}{wrong}/"),
+                    format!("{user}{wrong}"),
+                ] {
+                    assert_eq!(Proxy::parse(&url).unwrap_err(), ProxyError::Invalid, "{url}");
+                }
+            }
+        }
+        for (url, shown) in [
+            ("http://h", "h:80"),
+            ("https://h", "h:443"),
+            ("http://u:test-password@h:65535/", "h:65535"),
+            ("http://[fd00::1]:3128", "[fd00::1]:3128"),
+            ("http://u:%40%3A@h", "h:80"),
+        ] {
+            assert_eq!(Proxy::parse(url).unwrap().to_string(), shown, "{url}");
         }
     }
 

@@ -23,6 +23,7 @@ use ureq::unversioned::transport::{
 use crate::kube::auth::client_cert::{self, ClientCertificate, PemError};
 use crate::kube::reloading_file::{FileError, Reloading};
 use crate::kube::transport::buffers::TransientBuffers;
+use crate::kube::transport::verify::Verifier;
 
 /// The sessions that later connections may resume: those of the server and of the proxy, of which rustls keeps eight each. The
 /// default is room for 32 servers.
@@ -47,11 +48,7 @@ pub(crate) fn config(
     let builder = ClientConfig::builder_with_details(Arc::new(ring::default_provider()), Arc::new(Clock))
         .with_protocol_versions(rustls::ALL_VERSIONS)?;
     let builder = match roots {
-        Some(roots) => {
-            let mut store = RootCertStore::empty();
-            store.add_parsable_certificates(roots.certificates().iter().cloned());
-            builder.with_root_certificates(store)
-        }
+        Some(roots) => builder.dangerous().with_custom_certificate_verifier(Arc::new(Verifier::new(roots))),
         None => builder.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification)),
     };
     let mut config = match certificate {
@@ -287,6 +284,11 @@ impl Roots {
         let mut store = RootCertStore::empty();
         certificates.retain(|certificate| store.add(certificate.clone()).is_ok());
         if certificates.is_empty() { Err(RootsError::NoSystem) } else { Ok(Self(certificates)) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn from_der(certificates: Vec<CertificateDer<'static>>) -> Self {
+        Self(certificates)
     }
 
     pub(crate) fn certificates(&self) -> &[CertificateDer<'static>] {

@@ -100,8 +100,32 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use crate::kube::{Cause, Client, ClientConfig, Deadline, Identity, Proxy, Server, Trust};
+    use crate::kube::{Cause, Client, ClientConfig, Deadline, Error, Identity, Proxy, Server, Trust};
     use crate::object::{Kind, Namespace, ObjectRef};
+
+    /// The error of a request with a short timeout for each phase.
+    fn request(server: Server, proxy: Option<&str>) -> Error {
+        let client = Client::new(ClientConfig {
+            server,
+            server_name: None,
+            trust: Trust::Insecure,
+            identity: Identity::default(),
+            proxy: proxy.map(|proxy| Proxy::parse(proxy).unwrap()),
+            request_timeout: Duration::from_millis(200),
+            limits: None,
+        });
+        let object = ObjectRef::parse(Kind::Secret, "db", &Namespace::parse("prod").unwrap()).unwrap();
+        client.object(&object, Deadline::after(Duration::from_secs(60))).unwrap_err()
+    }
+
+    #[test]
+    fn the_time_limit_of_a_phase_includes_the_tls_handshake() {
+        // The kernel accepts the connection, and nothing answers.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let error = request(Server::parse("127.0.0.1", &port.to_string()).unwrap(), None);
+        assert!(matches!(error.cause, Cause::TimedOut { phase: "connecting", .. }), "{error}");
+    }
 
     #[test]
     fn a_proxy_that_drips_its_response_is_given_up() {
@@ -118,17 +142,7 @@ mod tests {
                 thread::sleep(Duration::from_millis(10));
             }
         });
-        let client = Client::new(ClientConfig {
-            server: Server::parse("api.example.com", "6443").unwrap(),
-            server_name: None,
-            trust: Trust::Insecure,
-            identity: Identity::default(),
-            proxy: Some(Proxy::parse(&proxy).unwrap()),
-            request_timeout: Duration::from_millis(200),
-            limits: None,
-        });
-        let object = ObjectRef::parse(Kind::Secret, "db", &Namespace::parse("prod").unwrap()).unwrap();
-        let error = client.object(&object, Deadline::after(Duration::from_secs(60))).unwrap_err();
+        let error = request(Server::parse("api.example.com", "6443").unwrap(), Some(&proxy));
         assert!(
             matches!(error.cause, Cause::TimedOut { phase: "connecting through the proxy", .. }),
             "{error}"

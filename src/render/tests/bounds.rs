@@ -49,7 +49,8 @@ fn a_uri_with_too_many_hosts_is_named_in_the_message() {
 
 #[test]
 fn a_connection_has_up_to_256_options_of_all_fields_together() {
-    let options = ["sslmode=require", "connect_timeout=1", "keepalives=1", "keepalives_idle=1", "gssencmode=disable"];
+    let options =
+        ["sslmode=require", "connect_timeout=1", "keepalives=1", "keepalives_idle=1", "gssencmode=disable"];
     let connect = |count: usize| {
         let keys = format!("host,options,{}", one_key_under(252, "mode"));
         let options = options[..count].join("&");

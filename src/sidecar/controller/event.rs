@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::credential::Credential;
 use crate::kube::{self, Object, WatchEvent};
-use crate::object::{ObjectData, ObjectRef};
+use crate::object::{ClusterRef, ObjectData, ObjectRef};
 use crate::sync;
 use crate::telemetry::Reason;
 use crate::volume::{self, Published};
@@ -31,6 +31,14 @@ pub(crate) enum Event {
     AnnotationsWatch {
         watch: u64,
         update: Update<AnnotationsResult>,
+    },
+    /// A changed kubeconfig is in use, or cannot be used.
+    Kubeconfig {
+        cluster: ClusterRef,
+        /// Whether its content differs from what was used before, so that it may name another API server.
+        is_changed: bool,
+        /// Why it cannot be used; the previous configuration is used meanwhile.
+        failure: Option<String>,
     },
     Published {
         result: Result<Published, volume::Error>,

@@ -10,6 +10,7 @@ mod annotations;
 mod changes;
 mod entries;
 mod event;
+mod kubeconfigs;
 mod publish;
 mod sources;
 mod timers;
@@ -148,6 +149,9 @@ impl Controller {
             Event::AnnotationsRead { read, result } => self.on_annotations_read(read, result, now, status),
             Event::AnnotationsWatch { watch, update } => {
                 self.on_annotations_update(watch, update, now, status);
+            }
+            Event::Kubeconfig { cluster, is_changed, failure } => {
+                self.on_kubeconfig(cluster, is_changed, failure.as_deref(), now, status);
             }
             Event::Published { result, took } => self.on_published(result, took, now, status),
             Event::Notification { application, outcome } => match outcome {

@@ -179,6 +179,17 @@ impl Tracker {
         };
     }
 
+    /// Forgets what is known of the target, and reads it: another API server may serve it from now on. Results of the previous one are
+    /// ignored.
+    pub(crate) fn start_over(&mut self, context: &mut Context<'_>) {
+        self.stop_watch(context);
+        context.timers.cancel(&self.timer());
+        (self.version, self.expired, self.watch_from) = (None, None, None);
+        let read = context.id();
+        context.actions.push(Action::Read { target: self.target.clone(), read, is_retry: false });
+        self.state = State::Reading { read };
+    }
+
     /// Whether this is the read that is in progress.
     pub(crate) fn awaits(&self, id: u64) -> bool {
         matches!(self.state, State::Reading { read } | State::Confirming { read, .. } if read == id)
@@ -306,6 +317,7 @@ impl Tracker {
             // An API server in front of an old etcd refuses watches from `Position::Any`.
             Some(error)
                 if error.is_forbidden()
+                    || matches!(error.cause, Cause::NoDescriptor { .. })
                     || (watch.from_any
                         && !watch.heard
                         && matches!(error.cause, Cause::Unavailable { retry_after: None, .. })) =>

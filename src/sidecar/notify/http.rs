@@ -27,8 +27,7 @@ fn agent() -> Agent {
         .max_redirects_will_error(false)
         .http_status_as_error(false)
         .timeout_global(Some(TIMEOUT))
-        // Only the status of the response is read.
-        .input_buffer_size(4096)
+        // The input buffer keeps ureq's size: a response counts by its status, however large its headers are (cookies, policies).
         .output_buffer_size(4096)
         .user_agent(concat!("podcreds/", env!("CARGO_PKG_VERSION")))
         .build();

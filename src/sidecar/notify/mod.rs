@@ -6,6 +6,7 @@ mod pod;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,7 +21,7 @@ use crate::credential::{Credential, OnChange};
 use crate::kube::{Backoff, NoThread};
 use crate::sidecar::controller::{Event, NotifyOutcome};
 use crate::text::Quoted;
-use crate::thread::{lock, spawn};
+use crate::thread::{Job, lock, spawn};
 use crate::volume::{self, Volume};
 
 /// Maximum delay between attempts.
@@ -45,6 +46,8 @@ pub(crate) struct Notifier {
     /// The directory of the files for `touch`.
     volume: PathBuf,
     events: SyncSender<Event>,
+    /// Starts a thread.
+    spawn: fn(Job) -> io::Result<()>,
 }
 
 /// The pending notifications of one application.
@@ -67,7 +70,16 @@ struct Message {
 
 impl Notifier {
     pub(crate) fn new(volume: PathBuf, events: SyncSender<Event>) -> Self {
-        Self { mailboxes: BTreeMap::new(), volume, events }
+        Self { mailboxes: BTreeMap::new(), volume, events, spawn: |run| spawn("notify", run).map(drop) }
+    }
+
+    /// Starts the threads of applications with pending notifications that could not be started before.
+    pub(crate) fn retry(&self) {
+        for (target, mailbox) in &self.mailboxes {
+            if mailbox.lock().pending.is_some() {
+                start(target, mailbox, &self.volume, &self.events, self.spawn);
+            }
+        }
     }
 
     /// Starts a thread for each new application, and cancels the thread of each application that no credential names any more.
@@ -85,7 +97,7 @@ impl Notifier {
                 warn!("{target}: {error}; until this is fixed, its notifications fail");
             }
             let mailbox = self.mailboxes.entry(target.clone()).or_default();
-            start(target, mailbox, &self.volume, &self.events);
+            start(target, mailbox, &self.volume, &self.events, self.spawn);
         }
         for mailbox in BTreeMap::<OnChange, Arc<Mailbox>>::into_values(dropped) {
             if let Some(undelivered) = mailbox.cancel() {
@@ -111,7 +123,7 @@ impl Notifier {
                 message.pending = Some(notification.after(message.pending.take()));
                 drop(message);
                 mailbox.changed.notify_one();
-                start(target, mailbox, &self.volume, &self.events);
+                start(target, mailbox, &self.volume, &self.events, self.spawn);
             }
         }
     }
@@ -176,15 +188,28 @@ impl Message {
 }
 
 /// Starts the thread of an application, unless it has one.
-fn start(target: &OnChange, mailbox: &Arc<Mailbox>, volume: &Path, events: &SyncSender<Event>) {
+fn start(
+    target: &OnChange,
+    mailbox: &Arc<Mailbox>,
+    volume: &Path,
+    events: &SyncSender<Event>,
+    spawn: fn(Job) -> io::Result<()>,
+) {
     if std::mem::replace(&mut mailbox.lock().has_thread, true) {
         return;
     }
-    let (shared, volume, events) = (Arc::clone(mailbox), volume.to_owned(), events.clone());
+    let (shared, volume, sender) = (Arc::clone(mailbox), volume.to_owned(), events.clone());
     let name = target.clone();
-    if let Err(error) = spawn("notify", move || run(&shared, &name, &volume, &events)) {
-        mailbox.lock().has_thread = false;
-        warn!("{target}: cannot start a thread: {error}; trying again with the next notification");
+    if let Err(error) = spawn(Box::new(move || run(&shared, &name, &volume, &sender))) {
+        let mut message = mailbox.lock();
+        message.has_thread = false;
+        warn!("{target}: cannot start a thread: {error}; trying again within a minute");
+        if message.pending.is_some() {
+            // The caller also receives the events, so it must not wait for room in the queue. A failure that is not counted here is
+            // counted with the next attempt.
+            let (application, outcome) = (target.to_string(), NotifyOutcome::Failure);
+            let _ = events.try_send(Event::Notification { application, outcome });
+        }
     }
 }
 
@@ -254,7 +279,11 @@ fn attempt(target: &OnChange, notification: &Notification, volume: &Path) -> Res
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
+    use crate::annotations::{self, ReferenceScope};
+    use crate::object::Namespace;
 
     fn notification(credential: &str, version: &str) -> Notification {
         let credentials = BTreeSet::from([credential.to_owned()]);
@@ -281,6 +310,34 @@ mod tests {
         let mailbox = mailbox(None, Some(notification("a", "1")));
         assert_eq!(mailbox.cancel(), Some(notification("a", "1")));
         assert_eq!((mailbox.take(), mailbox.retry()), (None, None));
+    }
+
+    #[test]
+    fn a_notification_without_a_thread_counts_as_failed_and_is_delivered_once_there_is_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let (events, received) = mpsc::sync_channel(8);
+        let mut notifier = Notifier::new(directory.path().to_owned(), events);
+        let started = notifier.spawn;
+        notifier.spawn = |_| Err(io::Error::other("test"));
+        let annotations = [("podcreds.io/db.secret", "db"), ("podcreds.io/db.on-change", "touch reload")];
+        let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let scope = ReferenceScope::local(Namespace::parse("prod").unwrap());
+        let credentials = annotations::parse(&annotations, "podcreds.io", &scope).unwrap();
+        let outcome = || match received.recv().unwrap() {
+            Event::Notification { outcome, .. } => outcome,
+            other => panic!("{other:?}"),
+        };
+        notifier.apply(&credentials);
+        notifier.retry();
+        assert!(received.try_recv().is_err(), "nothing is pending");
+        notifier.notify(&credentials, &notification("db", "1"));
+        assert_eq!(outcome(), NotifyOutcome::Failure);
+        notifier.retry();
+        assert_eq!(outcome(), NotifyOutcome::Failure);
+        notifier.spawn = started;
+        notifier.retry();
+        assert_eq!(outcome(), NotifyOutcome::Success);
+        assert!(directory.path().join("reload").exists());
     }
 
     #[test]

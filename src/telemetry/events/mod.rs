@@ -13,7 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::{Level, warn};
 
-use crate::kube::{Backoff, Cause, Client, Deadline, Error, Event, log_object};
+use crate::kube::config::registry::Clusters;
+use crate::kube::{Backoff, Cause, Client, Deadline, Error, Event, Server, log_object};
 use crate::object::{Kind, ObjectRef};
 use crate::telemetry::Health;
 use crate::telemetry::events::correlator::{AggregatedEvent, Correlator};
@@ -97,7 +98,7 @@ impl Events {
 
     /// Records Events for this pod. Without a `uid`, reads it from the pod.
     pub(crate) fn start(
-        client: Arc<Client>,
+        clusters: Arc<Clusters>,
         pod: ObjectRef,
         uid: Option<String>,
         timeout: Duration,
@@ -105,9 +106,10 @@ impl Events {
     ) -> Self {
         let (sender, pending) = mpsc::sync_channel(QUEUE);
         let recorder = Recorder {
-            client,
+            clusters,
             pod,
             uid,
+            read_uid: None,
             timeout,
             correlator: Correlator::new(Instant::now()),
             no_patch_until: None,
@@ -133,10 +135,18 @@ impl Events {
     }
 }
 
+/// The delay before another attempt. It delays all later Events too, so that what an API server can demand has a bound.
+fn delay(backoff: Duration, retry_after: Option<Duration>) -> Duration {
+    backoff.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
+}
+
 struct Recorder {
-    client: Arc<Client>,
+    clusters: Arc<Clusters>,
     pod: ObjectRef,
+    /// `POD_UID`; `None` means that it is read from the pod.
     uid: Option<String>,
+    /// The uid that was read, and the API server that it was read from.
+    read_uid: Option<(Server, String)>,
     /// For one attempt.
     timeout: Duration,
     correlator: Correlator,
@@ -186,23 +196,17 @@ impl Recorder {
             if is_lost || Instant::now() > pending.until {
                 return false;
             }
-            sleep(backoff.delay().max(error.retry_after().unwrap_or_default().min(MAX_RETRY_AFTER)));
+            sleep(delay(backoff.delay(), error.retry_after()));
         }
     }
 
     fn attempt(&mut self, reason: EventReason, aggregated: &AggregatedEvent) -> Result<(), Error> {
-        if self.uid.is_none() {
-            self.uid = Some(self.client.uid(&self.pod, self.deadline())?);
-        }
+        // Not the client of the start: a kubeconfig may have changed since.
+        let client = self.clusters.own();
+        let uid = self.uid(&client)?;
         if aggregated.count > 1 && self.may_patch() {
             let AggregatedEvent { count, last, message, .. } = aggregated;
-            match self.client.count_event(
-                &self.name(aggregated.first),
-                *count,
-                *last,
-                message,
-                self.deadline(),
-            ) {
+            match client.count_event(&self.name(aggregated.first), *count, *last, message, self.deadline()) {
                 // The API server has deleted it: create it again, with its count.
                 Err(error) if error.is_not_found() => {}
                 Err(error) if error.is_forbidden() => {
@@ -223,7 +227,7 @@ impl Recorder {
         let event = Event {
             object: &self.name(aggregated.first),
             pod: &self.pod,
-            uid: self.uid.as_deref().unwrap_or_default(),
+            uid: &uid,
             is_warning: reason.is_warning(),
             reason: reason.name(),
             message: &aggregated.message,
@@ -231,7 +235,21 @@ impl Recorder {
             first: aggregated.first,
             last: aggregated.last,
         };
-        self.client.create_event(&event, self.deadline())
+        client.create_event(&event, self.deadline())
+    }
+
+    fn uid(&mut self, client: &Client) -> Result<String, Error> {
+        if let Some(uid) = &self.uid {
+            return Ok(uid.clone());
+        }
+        if let Some((server, uid)) = &self.read_uid
+            && server == client.server()
+        {
+            return Ok(uid.clone());
+        }
+        let uid = client.uid(&self.pod, self.deadline())?;
+        self.read_uid = Some((client.server().clone(), uid.clone()));
+        Ok(uid)
     }
 
     fn may_patch(&self) -> bool {
@@ -246,5 +264,19 @@ impl Recorder {
     fn name(&self, first: SystemTime) -> ObjectRef {
         let time = first.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.pod.numbered(Kind::Event, time.as_nanos())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hour_of_retry_after_silences_the_events_for_five_minutes() {
+        let seconds = Duration::from_secs;
+        assert_eq!(delay(seconds(3), None), seconds(3));
+        assert_eq!(delay(seconds(3), Some(seconds(60))), seconds(60));
+        assert_eq!(delay(seconds(3), Some(seconds(1))), seconds(3));
+        assert_eq!(delay(seconds(3), Some(seconds(3600))), seconds(300));
     }
 }

@@ -7,7 +7,7 @@ use super::Outside;
 use crate::support::home::{Home, kubeconfig, text};
 use crate::support::pod::PodFolder;
 use crate::support::run::{Finished, run};
-use crate::support::server::{ApiServer, NAMESPACE, TOKEN};
+use crate::support::server::{ApiServer, Kind, NAMESPACE, TOKEN};
 use crate::{HANGS, PASSWORD, PODCREDS, assert_code, assert_has};
 
 /// Runs `init` in the home directory with these additional variables.
@@ -135,6 +135,62 @@ fn a_pod_uses_its_service_account_unless_a_kubeconfig_is_named() {
 }
 
 #[test]
+fn a_kubeconfig_from_the_environment_that_cannot_be_used_is_reported_with_its_variable() {
+    let outside = Outside::new();
+    let (_pod_files, variables) = pod(&outside.server);
+    let home = &outside.home;
+    let token = outside.config(&json!({"tokenFile": "none"}), NAMESPACE);
+    let without_token = home.put_kubeconfig("without-token", &token);
+    let without_context = home.put("without-context", "{}");
+    let named = "the environment variable KUBECONFIG names it";
+    let in_pod = "names it: without that variable, podcreds uses the pod's service account";
+    for (path, part) in [
+        (home.path("none"), "no kubeconfig found in "),
+        (without_context, "no current-context"),
+        (without_token, "none cannot be read: No such file"),
+    ] {
+        let mut all: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        all.push(("KUBECONFIG", text(&path)));
+        let finished = init(home, &[], &all);
+        assert_code(&finished, 2);
+        assert_has(&finished.stderr, &[part, in_pod]);
+        let finished = init(home, &[], &[("KUBECONFIG", text(&path))]);
+        assert_code(&finished, 2);
+        assert_has(&finished.stderr, &[part, named]);
+        assert!(!finished.stderr.contains("service account"), "{}", finished.stderr);
+        let finished = init(home, &["--kubeconfig", text(&path)], &all);
+        assert_code(&finished, 2);
+        assert!(!finished.stderr.contains("KUBECONFIG"), "{}", finished.stderr);
+    }
+}
+
+#[test]
+fn a_sidecar_follows_a_kubeconfig_to_another_server() {
+    let (first, second) = (Outside::new(), Outside::new());
+    // The versions of the second server reach beyond those of the first one: a watch from an old one would stay silent.
+    second.put_password("test-password-of-the-second");
+    for number in 0..50 {
+        second.server.put_secret(NAMESPACE, &format!("other-{number}"), &[("a", b"1")]);
+    }
+    first.server.put_secret(NAMESPACE, "other", &[("a", b"1")]);
+    first.put_password(PASSWORD);
+    first.configure(&first.cluster(&json!({})));
+    let events = ["--events", "--pod", "app-0", "--pod-uid", "test-uid"];
+    let running = first.sidecar(&[&["--listen", "off"], &events[..]].concat());
+    running.poll_until(HANGS, "the first is followed", || {
+        first.read() == PASSWORD && first.server.open_watches() == 1
+    });
+    first.configure(&second.cluster(&json!({})));
+    running.poll_until(HANGS, "the second is read", || first.read() == "test-password-of-the-second");
+    running.poll_until(HANGS, "the second is watched", || {
+        (first.server.open_watches(), second.server.open_watches()) == (0, 1)
+    });
+    second.put_password("test-password-later");
+    running.poll_until(HANGS, "the second is followed", || first.read() == "test-password-later");
+    running.poll_until(HANGS, "Events are recorded there", || !second.server.objects(Kind::Event).is_empty());
+}
+
+#[test]
 fn relative_paths_are_resolved_against_their_own_kubeconfig() {
     let outside = Outside::new();
     let home = &outside.home;
@@ -155,7 +211,7 @@ fn relative_paths_are_resolved_against_their_own_kubeconfig() {
     assert_code(&init(home, &["--context", "here"], &[("KUBECONFIG", &list)]), 0);
     assert_eq!(outside.read(), PASSWORD);
     // The first file that has an entry provides all of it, and the namespace comes from the context.
-    let finished = init(home, &["--timeout", "100ms"], &[("KUBECONFIG", &list)]);
+    let finished = init(home, &["--timeout", "1s"], &[("KUBECONFIG", &list)]);
     assert_code(&finished, 3);
     assert_has(&finished.stderr, &["Secret elsewhere/db", "secrets \"db\" not found"]);
     assert_code(&init(home, &["-n", NAMESPACE], &[("KUBECONFIG", &list)]), 0);

@@ -30,6 +30,10 @@ fn an_untrusted_server_certificate_is_reported_with_the_reason() {
     let own = root.own();
     let self_signed = Leaf::default().self_signed();
     let between = root.intermediate("between");
+    let (expired_alone, named_alone) =
+        (issue(&Leaf::expired()).alone(), issue(&Leaf::named(&["api.example.com"])).alone());
+    let (expired_pem, named_pem) =
+        (expired_alone.certificate_pem().to_owned(), named_alone.certificate_pem().to_owned());
     for (issued, trusted, parts) in [
         (
             issue(&Leaf::named(&["api.example.com", "*.example.net", "10.0.0.1"])),
@@ -72,10 +76,12 @@ fn an_untrusted_server_certificate_is_reported_with_the_reason() {
             Authority::new().pem(),
             ["its certificate is that of a certificate authority (self-signed)", "", "", ""],
         ),
+        // A certificate that is trusted itself still has to be valid, and for the server's name.
+        (expired_alone, expired_pem, ["its certificate has expired", "", "", ""]),
         (
-            root.own(),
-            root.pem(),
-            ["its certificate is that of a certificate authority (self-signed)", "", "", ""],
+            named_alone,
+            named_pem,
+            ["its certificate is for another name or address", "it is for api.example.com:", "", ""],
         ),
         (
             between.issue(&Leaf::default()).unwrap().alone(),
@@ -87,6 +93,20 @@ fn an_untrusted_server_certificate_is_reported_with_the_reason() {
         let finished = outside.fails(&[], &["TLS handshake with https://127.0.0.1:"]);
         assert_has(&finished.stderr, &parts);
         assert!(outside.server.requests().is_empty(), "{parts:?}");
+    }
+}
+
+#[test]
+fn a_server_certificate_that_is_trusted_itself_is_accepted() {
+    let root = Authority::new();
+    let leaf = root.issue(&Leaf::default()).unwrap();
+    let with_chain = root.intermediate("between").issue(&Leaf::default()).unwrap();
+    let own = root.own();
+    for issued in [leaf, with_chain, own] {
+        let pem = issued.certificate_pem().to_owned();
+        let outside = server_with(issued, &format!("{}{pem}", Authority::new().pem()));
+        assert_code(&outside.init(&[]), 0);
+        assert_eq!(outside.read(), PASSWORD);
     }
 }
 

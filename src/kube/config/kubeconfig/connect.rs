@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use log::warn;
 use serde_json::{Value, json};
 
 use crate::kube::config::kubeconfig::{
@@ -118,20 +117,15 @@ fn roots(authority: PemSource) -> Result<Reloading<Roots>, ConnectError> {
     })
 }
 
-/// The token in a file wins, because it may have been renewed; if the file cannot be read, the inline token is used, as in client-go.
+/// The token in a file wins, because it may have been renewed. As in client-go, the inline token is used while the file cannot be
+/// read.
 fn bearer(file: Option<&Path>, inline: Option<SecretBytes>) -> Result<Option<TokenFile>, ConnectError> {
-    let fixed = inline
-        .map(|inline| parse_token(inline.expose()).map(Reloading::fixed).map_err(ConnectError::Token))
-        .transpose()?;
-    match (file.map(|path| open_token(path.to_owned())), fixed) {
-        (Some(Ok(file)), _) => Ok(Some(file)),
-        (Some(Err(error)), Some(fixed)) => {
-            warn!("{error}; using the token in the kubeconfig");
-            Ok(Some(fixed))
-        }
-        (Some(Err(error)), None) => Err(error.into()),
-        (None, fixed) => Ok(fixed),
-    }
+    let inline =
+        inline.map(|inline| parse_token(inline.expose()).map_err(ConnectError::Token)).transpose()?;
+    Ok(match (file.map(Path::to_owned), inline) {
+        (Some(file), inline) => Some(open_token(file, inline)?),
+        (None, inline) => inline.map(Reloading::fixed),
+    })
 }
 
 fn plugin(exec: Exec) -> Result<Plugin, ConnectError> {
@@ -245,6 +239,26 @@ pub(crate) enum ConnectError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_file_that_appears_later_takes_precedence_over_the_inline_token() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        let inline = || Some(SecretBytes::new(b"test-inline".to_vec()));
+        let mut token = bearer(Some(&path), inline()).unwrap().unwrap();
+        let mut current = || token.current().0.as_str().to_owned();
+        assert_eq!(current(), "test-inline");
+        for broken in ["", " \n", "test\0token"] {
+            std::fs::write(&path, broken).unwrap();
+            assert_eq!(current(), "test-inline");
+        }
+        std::fs::write(&path, "test-file\n").unwrap();
+        assert_eq!(current(), "test-file");
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(current(), "test-file", "the last content stays in use");
+        assert!(bearer(Some(&path), None).is_err());
+        assert!(bearer(None, None).unwrap().is_none());
+    }
 
     #[test]
     fn an_authority_for_a_plugin_has_a_largest_size() {

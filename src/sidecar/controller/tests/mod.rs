@@ -2,6 +2,7 @@
 
 mod annotations;
 mod entries;
+mod kubeconfigs;
 mod properties;
 mod publish;
 mod sources;

@@ -412,3 +412,27 @@ fn a_source_for_which_there_is_no_room_is_read_again_without_haste_and_holds_up_
     harness.reads("b", "2", &[("password", "2"), ("unused", &half)]);
     assert_eq!((harness.file("b/password"), harness.is_stale()), (Some("2"), false));
 }
+
+#[test]
+fn an_object_that_an_edit_names_again_is_read_again_whatever_its_old_watch_reports() {
+    let both: &[_] = &[("a.secret", "a"), ("b.secret", "b")];
+    let one: &[_] = &[("b.secret", "b")];
+    let mut harness = Harness::start(following(), both, &[]);
+    harness.edits("1", both);
+    harness.reads("b", "2", &[("password", "b")]);
+    harness.reads("a", "3", &[("password", "3")]);
+    harness.opens("a");
+    harness.advance(SECOND);
+    let (old, _) = harness.watches[&source("a")];
+    harness.edits("4", one);
+    assert_eq!(harness.watches_from("a"), None);
+    harness.edits("5", both);
+    // The old watch reports a change that it received before it was stopped.
+    let event = WatchEvent::Applied { version: "9".into(), data: data(&[("password", "9")]) };
+    let event = Event::Watch { object: secret("a"), watch: old, update: Update::Event(event) };
+    harness.step(event);
+    harness.reads("a", "9", &[("password", "9")]);
+    harness.advance(SECOND);
+    assert_eq!(harness.file("a/password"), Some("9"));
+    assert_eq!(harness.watches_from("a"), Some(&Position::At("9".into())));
+}

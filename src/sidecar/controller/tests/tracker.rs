@@ -608,6 +608,31 @@ fn a_forbidden_watch_is_polled_and_tried_again() {
 }
 
 #[test]
+fn an_object_without_a_descriptor_for_its_watch_is_polled_and_not_stale() {
+    let mut rig = Rig::new(true, None);
+    rig.input(Found);
+    rig.ends(Some(Cause::NoDescriptor { limit: 24 }));
+    assert_eq!((rig.state(), rig.status()), ("polling", "degraded"));
+    rig.take_actions();
+    [Fires, Found].into_iter().for_each(|input| rig.input(input));
+    assert_eq!((rig.state(), rig.take_actions().as_str()), ("opening", "read, watch from 5"));
+}
+
+#[test]
+fn an_object_without_a_thread_for_its_read_or_watch_is_tried_again() {
+    let no_thread = || Cause::NoThread { reason: "test".to_owned() };
+    let mut rig = Rig::new(true, None);
+    rig.fails(None);
+    assert!(rig.timer().unwrap() <= SECOND);
+    [Fires, Found].into_iter().for_each(|input| rig.input(input));
+    rig.ends(Some(no_thread()));
+    assert_eq!((rig.state(), rig.status()), ("retrying", "failing"));
+    rig.take_actions();
+    [Fires, Found].into_iter().for_each(|input| rig.input(input));
+    assert_eq!((rig.state(), rig.take_actions().as_str()), ("opening", "read, watch from 5"));
+}
+
+#[test]
 fn a_watch_that_is_forbidden_during_a_read_is_not_tried_again_at_once() {
     fastrand::seed(7);
     let mut rig = Rig::in_state("confirming");
