@@ -165,7 +165,7 @@ pub(crate) struct Conflict {
 /// The files of all credentials by path, rendered but not yet written. This is the interface between `render`, which fills a
 /// bundle, and `volume`, which publishes it; neither imports the other. `render` ensures that no path is the directory of
 /// another one.
-pub(crate) type Bundle = BTreeMap<RelativePath, BundleFile>;
+pub type Bundle = BTreeMap<RelativePath, BundleFile>;
 
 /// A file of a bundle.
 #[derive(Debug)]

@@ -60,7 +60,7 @@ fn a_missing_or_broken_kubeconfig_or_unknown_context_is_reported() {
         ),
         (vec!["--kubeconfig", config, "--user", "stranger"], ["user \"stranger\" not found", config]),
         (vec!["--kubeconfig", config, "--cluster", "prod"], ["cluster \"prod\" not found", config]),
-        (vec!["--kubeconfig", config, "--namespace", "A b"], ["--namespace: ", "\"A b\""]),
+        (vec!["--kubeconfig", config, "--namespace", "A b"], ["--namespace: ", "\"A…\""]),
     ] {
         let finished = init(&outside.home, &args, &[]);
         assert_code(&finished, 2);
