@@ -83,7 +83,7 @@ fn set_umask(command: &Command) {
     }
 }
 
-/// File descriptors beyond these are of no use: they are enough for thousands of objects.
+/// The maximum soft limit of file descriptors: enough for thousands of objects.
 const MAX_DESCRIPTORS: u64 = 65_536;
 
 /// Raises the soft limit of open files, which is often 1024, as far as the hard limit allows. Each watch needs a file descriptor, and
@@ -203,8 +203,8 @@ pub fn report_panic(location: Option<&Location<'_>>) {
     exit::write_termination_log(termination_log(&args).as_deref(), &message);
 }
 
-/// The path of the termination log, found before anything else is parsed: a usage error is written there too. `None` means a
-/// probe: it runs in the sidecar's container, whose termination log belongs to the sidecar.
+/// The path of the termination log. Found before the arguments are parsed, because a usage error is written there too. `None` means
+/// a probe: it runs in the sidecar's container, whose termination log belongs to the sidecar.
 fn termination_log(args: &[OsString]) -> Option<PathBuf> {
     const FLAG: &str = "--termination-log";
     if is_command(args, "probe") {
@@ -221,7 +221,7 @@ fn termination_log(args: &[OsString]) -> Option<PathBuf> {
 /// Whether this is the command of arguments that may be invalid: the first one that is the name of a command.
 fn is_command(args: &[OsString], name: &str) -> bool {
     let args = our_args(args);
-    // The description of all commands is not worth its time at each start.
+    // Building the description of all commands would slow down each start.
     args.iter().any(|arg| arg == name) && {
         let commands = Args::command();
         args.iter().skip(1).find(|arg| commands.find_subcommand(arg).is_some()).is_some_and(|arg| arg == name)

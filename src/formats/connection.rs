@@ -228,8 +228,8 @@ pub(crate) fn find_field<'a>(
     Ok(None)
 }
 
-/// As [`find_field`], but a name that `.set` gives takes precedence: no source decides where a password goes if the annotations
-/// do, whatever name they use for it.
+/// As [`find_field`], but a name from `.set` takes precedence: if the annotations decide where a password goes, by whatever name, no
+/// source can change it.
 fn find_field_of<'a>(
     credential: &Credential,
     fields: &'a Fields<'a>,
@@ -353,7 +353,7 @@ fn options(
     if let Some(query) = find_field(fields, OPTIONS)? {
         let bad = || FormatError::InvalidField {
             field: query.field.clone(),
-            expected: "options as in a URI, name=value&name=value, each once and percent-encoded (libpq's own parameter options is options=-c%20search_path%3Dapp)",
+            expected: "options as in a URI: name=value&name=value, percent-encoded, each name once (write libpq's own parameter options as options=-c%20search_path%3Dapp)",
         };
         let client = client.ok_or_else(|| missing_engine(fields))?;
         for pair in query.text.trim().trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {

@@ -73,7 +73,7 @@ pub enum Cause {
     },
     /// No watch was opened, because the process may open too few files.
     #[error(
-        "no file descriptor is left for another watch: this process may have {limit} file descriptors; raise the limit of the container runtime, or name fewer objects"
+        "no file descriptor is left for another watch (limit of open files: {limit}): raise the limit of the container runtime, or name fewer objects"
     )]
     NoDescriptor {
         /// `RLIMIT_NOFILE`

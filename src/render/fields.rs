@@ -263,7 +263,7 @@ impl fmt::Display for MissingInput<'_> {
         match self {
             Self::Keys { name, object } => write!(
                 f,
-                "credential {name}: {object} has no keys, so no field comes from it: check that it is the right one, and what fills it"
+                "credential {name}: {object} has no keys, so it provides no fields: check its name, and the operator or job that should fill it"
             ),
             Self::Object { name, object } => {
                 write!(f, "skipping optional credential {name}: {object} not found")

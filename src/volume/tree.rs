@@ -264,8 +264,8 @@ pub(crate) fn entries_where(
     list(directory, |name, _| filter(name))
 }
 
-/// The names in a directory that nothing has listed since it was opened and that pass the filter, without `.` and `..`. The filter
-/// also learns whether the entry may be a link: not every file system tells its type.
+/// The names in a directory that pass the filter, without `.` and `..`. The directory must not have been listed since it was opened.
+/// The second argument of the filter is whether the entry may be a link: some file systems do not return its type.
 pub(crate) fn list(
     directory: impl AsFd,
     mut filter: impl FnMut(&[u8], bool) -> bool,
