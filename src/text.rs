@@ -71,8 +71,7 @@ impl fmt::Display for Excerpt {
     }
 }
 
-/// Text for a terminal, with line breaks and tabs: all other characters that are not printable are escaped, because a terminal
-/// acts on them.
+/// Text for a terminal. Escapes all unprintable characters except line breaks and tabs, because a terminal would act on them.
 pub(crate) struct Printable<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Printable<'_> {

@@ -35,12 +35,12 @@ use crate::text::Printable;
 pub const EXIT_BUG: u8 = exit::BUG;
 
 /// Runs the command that `args` (with the program's name first) and the environment ask for, and returns its exit code.
-/// Takes over the process: whether it can be dumped, its umask, its handling of SIGTERM and SIGINT, and its logger.
+/// Sets up the process: whether it is dumpable, its umask, its handling of SIGTERM and SIGINT, and its logger.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<_> = args.into_iter().collect();
-    // The kernel then writes no core of this process, not even to a program (`core_pattern`), which `RLIMIT_CORE` would not
-    // prevent, and opens its memory, environment, files and root in /proc to no other process of the user. execve(2) resets it, so
-    // a program that `exec` or a kubeconfig starts is as dumpable as any other.
+    // A process that is not dumpable leaves no core, not even in a program (`core_pattern`), which `RLIMIT_CORE` would not prevent.
+    // Other processes of the same user cannot open its memory, environment, files and root in /proc. execve(2) resets this, so a
+    // program that `exec` or a kubeconfig starts is as dumpable as any other.
     let dumpable = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let termination_log = termination_log(&args);
     let args = match Args::try_parse_from(&args) {
@@ -218,7 +218,7 @@ fn termination_log(args: &[OsString]) -> Option<PathBuf> {
     next.or_else(|| args.iter().find_map(inline)).or_else(variable).or_else(|| Some(TERMINATION_LOG.into()))
 }
 
-/// Whether this is the command of arguments that may be invalid: the first one that is the name of a command.
+/// Whether `name` is the command: the first argument that is the name of a command. The arguments may be invalid.
 fn is_command(args: &[OsString], name: &str) -> bool {
     let args = our_args(args);
     // Building the description of all commands would slow down each start.

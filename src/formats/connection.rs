@@ -32,11 +32,11 @@ const ALL_ALIASES: [FieldAliases; 8] = [USERNAME, PASSWORD, HOST, PORT, DATABASE
 /// Fields of a Service Binding that describe its origin and are not options of a connection.
 const IGNORED_FIELDS: [&str; 1] = ["provider"];
 
-/// The most hosts of a connection. Clusters of databases have a few; a client tries one after the other.
+/// The maximum number of hosts of a connection. Database clusters have a few, because a client tries one after the other.
 const HOST_LIMIT: usize = 64;
-/// The most options of a connection, from all fields together. No client knows as many.
+/// The maximum number of options of a connection, from all fields together. No client supports as many.
 pub(crate) const OPTION_LIMIT: usize = 256;
-/// The most bytes of the values of a connection together, and of a file that is written from it.
+/// The maximum size of all values of a connection together, and of a file with the connection, in bytes.
 pub(crate) const CONNECTION_LIMIT: usize = 1024 * 1024;
 
 impl FieldAliases {
@@ -321,7 +321,7 @@ fn is_port(text: &str) -> bool {
 }
 
 /// Collects the options: fields that `.keys` and `.set` name and that are not part of an address or login, then the field
-/// `options`, which has the form of a URI query. `size` is that of the other values, in bytes.
+/// `options`, which has the form of a URI query. `size` is the size of the other values, in bytes.
 fn options(
     credential: &Credential,
     client: Option<Engine>,

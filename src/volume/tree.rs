@@ -104,7 +104,7 @@ pub(crate) fn if_present(opened: Result<OwnedFd, Errno>) -> Result<Option<OwnedF
     }
 }
 
-/// Creates an empty directory with this mode, whatever the umask. After an error there is none.
+/// Creates an empty directory with this mode, whatever the umask. If that fails, it leaves no directory.
 pub(crate) fn create_directory(parent: BorrowedFd<'_>, name: &str, mode: u32) -> Result<OwnedFd, Errno> {
     mkdirat(parent, name, Mode::RWXU)?;
     let made = open_directory(parent, name);
@@ -125,7 +125,7 @@ pub(crate) fn permissions(status: &Stat) -> u32 {
     status.st_mode & 0o777
 }
 
-/// Creates a file that does not exist yet. After an error there is none.
+/// Creates a file that does not exist yet. If that fails, it leaves no file.
 pub(crate) fn write_file(parent: BorrowedFd<'_>, name: &str, mode: u32, content: &[u8]) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?;

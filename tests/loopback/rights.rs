@@ -30,7 +30,7 @@ fn reviews(scene: &Scene) -> usize {
     scene.server.request_lines().iter().filter(|line| *line == REVIEW).count()
 }
 
-/// Runs `init` with an annotations file.
+/// Runs `podcreds init` with an annotations file.
 fn init_with_file(scene: &Scene, annotations: &[(&str, &str)]) -> Finished {
     let file = scene.pod.root().join("annotations");
     let lines = annotations.iter().map(|(key, value)| format!("podcreds.io/{key}={}\n", json!(value)));
