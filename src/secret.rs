@@ -56,8 +56,8 @@ impl Default for SecretBuffer {
 }
 
 impl SecretBuffer {
-    /// An empty buffer that keeps at most `limit` bytes. It drops whatever exceeds them, and reports that in
-    /// [`Self::has_overflowed`]: writers need no check of their own, and spend no memory beyond the limit.
+    /// An empty buffer that keeps at most `limit` bytes. It drops all bytes after them and reports that in
+    /// [`Self::has_overflowed`], so writers need no check of their own and take no memory beyond the limit.
     pub(crate) fn bounded(limit: usize) -> Self {
         Self { bytes: Zeroizing::default(), limit, has_overflowed: false }
     }
@@ -131,7 +131,7 @@ impl SecretBuffer {
     }
 }
 
-/// Continues a text, without copying what it already has.
+/// Appends to the text that the buffer already contains, without copying it.
 impl From<SecretBytes> for SecretBuffer {
     fn from(SecretBytes(bytes): SecretBytes) -> Self {
         Self { bytes, ..Self::default() }
@@ -211,7 +211,7 @@ mod tests {
         buffer.push(b"");
         assert!(!buffer.has_overflowed());
         buffer.push(b"1");
-        // What fits again would follow a gap.
+        // A shorter text must not follow the gap.
         buffer.push(b"");
         assert!(buffer.has_overflowed() && buffer.capacity() == 10);
         assert_eq!(buffer.finish().expose(), b"1234567890");

@@ -181,7 +181,7 @@ pub(crate) fn credentials(
     Ok((credentials, pod))
 }
 
-/// Reads the annotations, and the excerpt of [`credentials`]. Those of a file have an empty resourceVersion.
+/// Reads the annotations and the excerpt of the pod, as [`credentials`] does. Annotations from a file have an empty resourceVersion.
 ///
 /// # Errors
 /// If the file is missing or wrong, or the pod could not be read before the deadline.

@@ -36,9 +36,9 @@ impl fmt::Display for RedactedPrefix<'_> {
 /// How many characters of a typed text a message shows.
 const EXCERPT_CHARACTERS: usize = 4;
 
-/// The start of a text that a user typed where a name belongs, for a message. Such a text may be a password, or a URL with one,
-/// in the wrong place. So the excerpt ends at the first character that no name contains and after four characters, and it is
-/// all that an error keeps: errors about annotations have no other text.
+/// The start of a text that a user typed where a name belongs, for a message. The text may be a misplaced password, or a URL with
+/// one. So the excerpt ends at the first character that no name contains, and after four characters at the latest. Errors about
+/// annotations keep nothing else of the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Excerpt(String);
 
@@ -71,8 +71,7 @@ impl fmt::Display for Excerpt {
     }
 }
 
-/// Text for a terminal, with line breaks and tabs: all other characters that are not printable are escaped, because a terminal
-/// acts on them.
+/// Text for a terminal. Escapes all unprintable characters except line breaks and tabs, because a terminal would act on them.
 pub(crate) struct Printable<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Printable<'_> {

@@ -45,7 +45,7 @@ fn every_secret_becomes_files_byte_for_byte() {
         let expected: BTreeMap<_, _> = fixture(&name)
             .string_data
             .into_iter()
-            // Vault's whole answer.
+            // Vault's whole response.
             .filter(|(key, _)| key != "_raw")
             .map(|(key, value)| (format!("db/{key}"), value.into_bytes()))
             .collect();

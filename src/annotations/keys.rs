@@ -123,7 +123,7 @@ pub(crate) enum ListError {
     TooLong,
     /// An entry of `.keys`. The message does not show it, because a user may have written `field=value`.
     #[error(
-        "entry {0} has an invalid key or field name: write key or field=key with letters, digits, `-`, `_` and `.`, at most 253, not beginning with `..`, and commas between entries; a value belongs in .set"
+        "entry {0} has an invalid key or field name: write key or field=key, with commas between entries; a name has at most 253 letters, digits, `-`, `_` and `.`, and does not begin with `..`; a value belongs in .set"
     )]
     InvalidName(usize),
     /// An entry of `.set` without `=`. The message does not show it, because it may be part of a value.

@@ -58,7 +58,7 @@ pub(crate) struct SourceArgs {
     #[arg(long, help_heading = SOURCE, value_name = "DURATION", default_value = "60s", value_parser = positive_duration, env = "PODCREDS_TIMEOUT")]
     pub(crate) timeout: Duration,
 
-    /// Time limit for each phase of one request: connecting (TCP, proxy and TLS together), sending it, receiving the first byte, receiving the rest
+    /// Time limit for each phase of one request: connecting (TCP, proxy and TLS together), sending, receiving the first byte, receiving the rest
     #[arg(long, help_heading = CLUSTERS, value_name = "DURATION", default_value = "10s", value_parser = positive_duration, env = "PODCREDS_REQUEST_TIMEOUT")]
     pub(crate) request_timeout: Duration,
 }
@@ -223,7 +223,7 @@ fn kubeconfig_paths(args: &AccessArgs, in_pod: bool) -> Result<Option<LoadingRul
     Ok(default.filter(|path| flag.is_some() || path.exists()).map(|path| LoadingRules::List(vec![path])))
 }
 
-/// Where a kubeconfig that cannot be used comes from, if the user may not know: variables come along with `envFrom`.
+/// Explains where an unusable kubeconfig comes from if the user may not know: `envFrom` may have set the variable.
 fn variable_hint(args: &AccessArgs, is_kubeconfig: bool, in_pod: bool) -> Option<&'static str> {
     let is_flag = args.kubeconfig.is_some();
     let is_list = env::var_os("KUBECONFIG").is_some_and(|list| !list.is_empty());

@@ -35,12 +35,12 @@ use crate::text::Printable;
 pub const EXIT_BUG: u8 = exit::BUG;
 
 /// Runs the command that `args` (with the program's name first) and the environment ask for, and returns its exit code.
-/// Takes over the process: whether it can be dumped, its umask, its handling of SIGTERM and SIGINT, and its logger.
+/// Sets up the process: whether it is dumpable, its umask, its handling of SIGTERM and SIGINT, and its logger.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<_> = args.into_iter().collect();
-    // The kernel then writes no core of this process, not even to a program (`core_pattern`), which `RLIMIT_CORE` would not
-    // prevent, and opens its memory, environment, files and root in /proc to no other process of the user. execve(2) resets it, so
-    // a program that `exec` or a kubeconfig starts is as dumpable as any other.
+    // A process that is not dumpable leaves no core, not even in a program (`core_pattern`), which `RLIMIT_CORE` would not prevent.
+    // Other processes of the same user cannot open its memory, environment, files and root in /proc. execve(2) resets this, so a
+    // program that `exec` or a kubeconfig starts is as dumpable as any other.
     let dumpable = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let termination_log = termination_log(&args);
     let args = match Args::try_parse_from(&args) {
@@ -83,7 +83,7 @@ fn set_umask(command: &Command) {
     }
 }
 
-/// File descriptors beyond these are of no use: they are enough for thousands of objects.
+/// The maximum soft limit of file descriptors: enough for thousands of objects.
 const MAX_DESCRIPTORS: u64 = 65_536;
 
 /// Raises the soft limit of open files, which is often 1024, as far as the hard limit allows. Each watch needs a file descriptor, and
@@ -203,8 +203,8 @@ pub fn report_panic(location: Option<&Location<'_>>) {
     exit::write_termination_log(termination_log(&args).as_deref(), &message);
 }
 
-/// The path of the termination log, found before anything else is parsed: a usage error is written there too. `None` means a
-/// probe: it runs in the sidecar's container, whose termination log belongs to the sidecar.
+/// The path of the termination log. Found before the arguments are parsed, because a usage error is written there too. `None` means
+/// a probe: it runs in the sidecar's container, whose termination log belongs to the sidecar.
 fn termination_log(args: &[OsString]) -> Option<PathBuf> {
     const FLAG: &str = "--termination-log";
     if is_command(args, "probe") {
@@ -218,10 +218,10 @@ fn termination_log(args: &[OsString]) -> Option<PathBuf> {
     next.or_else(|| args.iter().find_map(inline)).or_else(variable).or_else(|| Some(TERMINATION_LOG.into()))
 }
 
-/// Whether this is the command of arguments that may be invalid: the first one that is the name of a command.
+/// Whether `name` is the command: the first argument that is the name of a command. The arguments may be invalid.
 fn is_command(args: &[OsString], name: &str) -> bool {
     let args = our_args(args);
-    // The description of all commands is not worth its time at each start.
+    // Building the description of all commands would slow down each start.
     args.iter().any(|arg| arg == name) && {
         let commands = Args::command();
         args.iter().skip(1).find(|arg| commands.find_subcommand(arg).is_some()).is_some_and(|arg| arg == name)

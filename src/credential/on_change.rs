@@ -83,8 +83,8 @@ impl OnChange {
     }
 }
 
-/// Checks a URL as far as that is possible without sending a request. http::Uri does not replace these checks: it accepts an empty
-/// port and a port above 65535, the HTTP client would then connect to port 80, and its errors do not tell what is wrong.
+/// Checks a URL as far as that is possible without sending a request. http::Uri alone is not enough: it accepts an empty port and a
+/// port above 65535, with which the HTTP client would connect to port 80, and its errors do not say what is wrong.
 /// Source: RFC 3986, for the characters.
 fn check_url(url: &str) -> Result<String, OnChangeError> {
     let error = |problem| Err(OnChangeError::Url(problem));

@@ -32,11 +32,11 @@ const ALL_ALIASES: [FieldAliases; 8] = [USERNAME, PASSWORD, HOST, PORT, DATABASE
 /// Fields of a Service Binding that describe its origin and are not options of a connection.
 const IGNORED_FIELDS: [&str; 1] = ["provider"];
 
-/// The most hosts of a connection. Clusters of databases have a few; a client tries one after the other.
+/// The maximum number of hosts of a connection. Database clusters have a few, because a client tries one after the other.
 const HOST_LIMIT: usize = 64;
-/// The most options of a connection, from all fields together. No client knows as many.
+/// The maximum number of options of a connection, from all fields together. No client supports as many.
 pub(crate) const OPTION_LIMIT: usize = 256;
-/// The most bytes of the values of a connection together, and of a file that is written from it.
+/// The maximum size of all values of a connection together, and of a file with the connection, in bytes.
 pub(crate) const CONNECTION_LIMIT: usize = 1024 * 1024;
 
 impl FieldAliases {
@@ -228,8 +228,8 @@ pub(crate) fn find_field<'a>(
     Ok(None)
 }
 
-/// As [`find_field`], but a name that `.set` gives takes precedence: no source decides where a password goes if the annotations
-/// do, whatever name they use for it.
+/// As [`find_field`], but a name from `.set` takes precedence: if the annotations decide where a password goes, by whatever name, no
+/// source can change it.
 fn find_field_of<'a>(
     credential: &Credential,
     fields: &'a Fields<'a>,
@@ -321,7 +321,7 @@ fn is_port(text: &str) -> bool {
 }
 
 /// Collects the options: fields that `.keys` and `.set` name and that are not part of an address or login, then the field
-/// `options`, which has the form of a URI query. `size` is that of the other values, in bytes.
+/// `options`, which has the form of a URI query. `size` is the size of the other values, in bytes.
 fn options(
     credential: &Credential,
     client: Option<Engine>,
@@ -353,7 +353,7 @@ fn options(
     if let Some(query) = find_field(fields, OPTIONS)? {
         let bad = || FormatError::InvalidField {
             field: query.field.clone(),
-            expected: "options as in a URI, name=value&name=value, each once and percent-encoded (libpq's own parameter options is options=-c%20search_path%3Dapp)",
+            expected: "options as in a URI: name=value&name=value, percent-encoded, each name once (write libpq's own parameter options as options=-c%20search_path%3Dapp)",
         };
         let client = client.ok_or_else(|| missing_engine(fields))?;
         for pair in query.text.trim().trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {

@@ -44,7 +44,7 @@ impl fmt::Display for Hint {
             Self::Nothing => Ok(()),
             Self::UnknownScheme(field) => write!(
                 f,
-                "; podcreds does not read field {field}, because the scheme of its URI is not that of a supported engine, for example postgresql"
+                "; podcreds ignores the URI in field {field}, because its scheme is not that of a supported engine, such as postgresql"
             ),
             Self::OtherUri(field) => {
                 write!(f, "; field {field} looks like a URI: to use it, set .keys: uri={field}")

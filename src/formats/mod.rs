@@ -61,7 +61,7 @@ pub(crate) enum FormatError {
     ReservedVariable { name: FieldName },
     /// A key that no annotation names, and whose variable may decide what code runs.
     #[error(
-        "field {field} has the name of a variable by which programs change their behavior: rename it with .keys, for example DB_{field}=<its key>; to set that variable, list it there as {field}=<its key>"
+        "field {field} has the name of a variable that changes how programs run: rename it with .keys, for example DB_{field}=<its key>; if you want to set that variable, list it there as {field}=<its key>"
     )]
     SettingOfPrograms { field: FieldName },
     /// A value that dotenv libraries read differently.
@@ -89,7 +89,7 @@ pub(crate) enum FormatError {
     InvalidField { field: FieldName, expected: &'static str },
     /// An option that a source may not set. Its name is as secret as its value.
     #[error(
-        "field {field} (or the query of the URI) contains an option that only annotations may set for engine {engine}, because it could name another server, user or database, or load code: add it to .set or .keys as an entry of its own (docs/formats/options.md lists those that need none){}",
+        "field {field} (or the query of the URI) contains an option that only annotations may set for engine {engine}, because it could redirect the connection or load code: give it an entry of its own in .set or .keys (docs/formats/options.md lists the options that need none){}",
         if *engine == "postgresql" { LIBPQ_OPTIONS } else { "" }
     )]
     ForbiddenOption { field: FieldName, engine: &'static str },
@@ -97,7 +97,7 @@ pub(crate) enum FormatError {
     #[error("with field {field}, the connection has more than {limit} {what}: remove some from that field")]
     TooMany { field: FieldName, limit: usize, what: &'static str },
     #[error(
-        "the connection takes more than {limit} bytes: remove hosts or options, or exclude fields that are not part of it with .keys"
+        "the connection takes more than {limit} bytes: remove hosts or options, or use .keys to exclude fields that are not part of it"
     )]
     LongConnection { limit: usize },
     #[error("this format supports only one host for this engine, but the fields name several")]
@@ -109,7 +109,7 @@ pub(crate) enum FormatError {
     #[error("{} is not a valid option name for this format", Quoted(name))]
     InvalidOptionName { name: String },
     #[error(
-        "format {format} does not support engine {engine}: use format {}, or one that has the fields alone, such as env or json",
+        "format {format} does not support engine {engine}: use format {}, or one that writes each field separately, such as env or json",
         if *format == "jdbc" { "uri" } else { "jdbc" }
     )]
     UnsupportedEngine { format: &'static str, engine: &'static str },

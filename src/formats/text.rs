@@ -12,7 +12,7 @@ use crate::formats::connection::{FieldText, PASSWORD, USERNAME, require_field};
 use crate::formats::{Fields, FormatError, field_text};
 use crate::secret::{SecretBuffer, SecretBytes};
 
-/// Whether an annotation names the field, so that its name is not merely a key that a source happens to have.
+/// Whether an annotation names the field. Otherwise the source chose the name.
 pub(crate) type IsNamed<'a> = &'a dyn Fn(&FieldName) -> bool;
 
 /// Every reason why the fields of one credential cannot be written.
@@ -139,8 +139,8 @@ fn write_dotenv(
     Ok(())
 }
 
-/// Returns the quotes in which every library reads this text unchanged, with line breaks as `\n`, or what in the text prevents
-/// that.
+/// Returns the quotes in which every library reads this text unchanged, with line breaks as `\n`. If there are none, returns what in
+/// the text prevents it.
 fn dotenv_quote(text: &str) -> Result<&'static str, &'static str> {
     // Node turns CR LF into LF, also in quotes.
     if text.contains('\r') {

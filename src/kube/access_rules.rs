@@ -20,9 +20,9 @@ use crate::text::{and_more, nearest, one_line};
 use crate::thread::lock;
 
 const PATH: &str = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
-/// Maximum time for a review. It only completes a message, which must not wait long for it.
+/// Maximum time for a review: a message waits for it.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a review is used again: the retries of a request that stays forbidden share one.
+/// How long a review is reused, so that the retries of a forbidden request share one.
 const LIFETIME: Duration = Duration::from_secs(300);
 /// Maximum number of reviews that are kept.
 const KEPT: usize = 64;
@@ -109,8 +109,9 @@ struct Review {
 }
 
 impl Reviews {
-    /// The rules of the account in a namespace, from an earlier review if that is recent. `None` means that they are unknown: why is
-    /// of no interest to a message about something else. Other callers wait meanwhile, so that each namespace is reviewed once.
+    /// The rules of the account in a namespace, from an earlier review if it is recent. `None` means that they are unknown; the
+    /// cause is only logged, because a message about another failure does not need it. Other callers wait, so that each namespace
+    /// is reviewed once.
     pub(crate) fn rules(
         &self,
         client: &Client,
@@ -123,7 +124,7 @@ impl Reviews {
         if let Some(known) = known.filter(|known| reviews[*known].at.elapsed() < LIFETIME) {
             return reviews[known].rules.clone();
         }
-        // Without an answer, the earlier rules stay: a message that changes would be logged and recorded again.
+        // If the review fails, keep the earlier rules: a message that changes would be logged and recorded as an Event again.
         let earlier = known.and_then(|known| reviews.remove(known).rules);
         let rules = match client.access_rules(namespace) {
             Ok(rules) => Some(Arc::new(rules)),

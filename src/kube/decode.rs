@@ -15,8 +15,8 @@ use crate::object::{Kind, ObjectData, ObjectRef, ServiceData};
 use crate::secret::SecretBytes;
 use crate::text::{Quoted, one_line};
 
-/// The most keys of a Secret or ConfigMap, as many as a bundle has files. Kubernetes bounds only the size of the object, which allows
-/// for 150,000 keys that take a hundred times their size in memory.
+/// The maximum number of keys of a Secret or ConfigMap: as many as a bundle has files. Kubernetes limits only the size of the object,
+/// which leaves room for 150,000 keys; these take a hundred times that size in memory.
 const KEY_LIMIT: usize = 10_000;
 /// The longest `message` of a `Status` that is repeated, in characters.
 const MESSAGE_LIMIT: usize = 500;

@@ -73,7 +73,7 @@ pub enum Cause {
     },
     /// No watch was opened, because the process may open too few files.
     #[error(
-        "no file descriptor is left for another watch: this process may have {limit} file descriptors; raise the limit of the container runtime, or name fewer objects"
+        "no file descriptor is left for another watch (limit of open files: {limit}): raise the limit of the container runtime, or name fewer objects"
     )]
     NoDescriptor {
         /// `RLIMIT_NOFILE`
@@ -232,14 +232,14 @@ impl Error {
         matches!(self.cause, Cause::Forbidden { .. })
     }
 
-    /// For an object that was not requested.
+    /// The error of a forbidden object that was not requested.
     pub(crate) fn forbidden(object: &ObjectRef) -> Self {
         let message = "no rule lets this account read it".to_owned();
         Self::new(object, Cause::Forbidden { message, hint: None })
     }
 
-    /// Replaces the general remark about a forbidden name by what the account's rules say. For requests with the verb `get`. Returns
-    /// whether the rules forbid the name.
+    /// Replaces the general remark about a forbidden name with what the account's rules say about the verb `get`. Returns whether
+    /// the rules forbid the name.
     pub(crate) fn explain(&mut self, rules: &AccessRules) -> bool {
         let Cause::Forbidden { message, hint } = &mut self.cause else { return false };
         if let (Some(name), Denial::Object) = (rule_name(&self.object), Denial::parse(message))
@@ -333,7 +333,7 @@ fn impersonation_rule(resource: &str, mode: Option<&str>) -> String {
 fn object_rule(object: &ObjectRef, verb: &str) -> String {
     let grant = object_grant(object, verb);
     match rule_name(object) {
-        // Before an object can be watched, it was read: its name is right.
+        // An object that is watched was read before, so its name is right.
         Some(_) if verb == "get" => format!("{grant}; {MISSPELT}"),
         _ => grant,
     }
@@ -346,8 +346,8 @@ fn object_grant(object: &ObjectRef, verb: &str) -> String {
     rule.grant(Some(&object.namespace.to_string()), CURRENT_USER)
 }
 
-/// The name of the object in a rule. `None` means that the names of the kind, those of a Deployment's pods and of their Events, are not
-/// known when the Role is written.
+/// The name of the object in a rule. `None` means that the name is not known when the Role is written, as for a Deployment's pods
+/// and their Events.
 fn rule_name(object: &ObjectRef) -> Option<&str> {
     match object.kind {
         Kind::Pod | Kind::Event => None,

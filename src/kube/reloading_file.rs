@@ -34,7 +34,7 @@ pub struct Reloading<T> {
 struct WatchedFile<T> {
     path: PathBuf,
     parse: Parse<T>,
-    /// That of the content in use. `None` means that the file has not been read yet, and that the value came from elsewhere.
+    /// The stamp of the content in use. `None` means that the file has not been read yet, and the inline value is in use.
     stamp: Option<FileStamp>,
 }
 
@@ -82,7 +82,7 @@ impl<T: Clone> Reloading<T> {
                 let message = error.to_string();
                 if message != self.warned {
                     let next = match file.stamp {
-                        Some(_) => "keeping the content that was read before",
+                        Some(_) => "keeping the previous content",
                         None => "using the inline value until the file can be read",
                     };
                     warn!("{message}; {next}");

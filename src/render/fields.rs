@@ -120,7 +120,7 @@ impl fmt::Display for Origin<'_> {
     }
 }
 
-/// The key of a Secret in which the Vault Secrets Operator stores Vault's whole answer: every value once more, and metadata.
+/// The key of a Secret in which the Vault Secrets Operator stores Vault's whole response: all values again, and metadata.
 /// It becomes a field only if `.keys` names it. Vault's own data cannot have this key (`internal/helpers/secrets.go`).
 const VAULT_ANSWER: &str = "_raw";
 
@@ -221,7 +221,7 @@ impl<'a> SelectedFields<'a> {
 /// A missing input that does not keep a credential from being rendered.
 #[derive(Debug)]
 pub(crate) enum MissingInput<'a> {
-    /// A source without keys: no field comes from it. The only variant of a credential that is not optional.
+    /// A source without keys. Unlike the other variants, it also concerns credentials that are not optional.
     Keys { name: &'a CredentialName, object: &'a ObjectRef },
     /// A source or the ConfigMap of the template: the credential is skipped.
     Object { name: &'a CredentialName, object: &'a ObjectRef },
@@ -263,7 +263,7 @@ impl fmt::Display for MissingInput<'_> {
         match self {
             Self::Keys { name, object } => write!(
                 f,
-                "credential {name}: {object} has no keys, so no field comes from it: check that it is the right one, and what fills it"
+                "credential {name}: {object} has no keys, so it provides no fields: check its name, and the operator or job that should fill it"
             ),
             Self::Object { name, object } => {
                 write!(f, "skipping optional credential {name}: {object} not found")

@@ -74,8 +74,8 @@ pub fn render<'a>(credentials: &'a [Credential], sources: &'a Sources) -> Result
     render_with(credentials, sources, None, Size::default(), work_share(credentials))
 }
 
-/// Renders credentials beside files that already take `taken` of the limits. Each template may do `work`, its share among all of the
-/// pod ([`work_share`]).
+/// Renders credentials. `taken` is the part of the limits that other files already take. Each template may do `work`, its share of
+/// the work of all templates of the pod ([`work_share`]).
 ///
 /// # Errors
 /// As [`render`].
@@ -165,7 +165,7 @@ fn add(bundle: &mut Bundle, path: RelativePath, content: SecretBytes, mode: Opti
 }
 
 /// Renders the files of one credential. Returns `None` if the credential is optional and a source or its template is missing.
-/// The files fit into `room`, which is checked before anything is copied.
+/// Checks that the files fit into `room` before it copies anything.
 fn files(
     credential: &Credential,
     sources: &Sources,

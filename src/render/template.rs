@@ -40,11 +40,11 @@ pub(crate) fn check(credentials: &[Credential], sources: &Sources) -> Result<(),
 /// The maximum number of bytes that all templates of a pod together write, filter and compare.
 pub(crate) const TOTAL_WORK_LIMIT: usize = 4 * WORK_LIMIT;
 
-/// How many bytes of work the text of a template costs for each of its bytes. Parsing is slow, and ConfigMaps have room for many templates.
+/// How many bytes of work each byte of a template's text counts as, because parsing is slow, and ConfigMaps have room for many templates.
 const WORK_PER_TEXT: usize = 32;
 
-/// What each template of a pod may write, filter and compare, in bytes: an equal share, so that a costly template takes nothing from
-/// another one, whatever their order is.
+/// How many bytes each template of a pod may write, filter and compare: an equal share, so that a costly template takes nothing from
+/// the others, whatever their order.
 pub(crate) fn work_share<'a>(credentials: impl IntoIterator<Item = &'a Credential>) -> usize {
     let is_template = |credential: &&Credential| credential.output.template().is_some();
     let templates = credentials.into_iter().filter(is_template).count();

@@ -1,4 +1,4 @@
-//! Notices changes of kubeconfigs. No request would: a watch of the API server that a kubeconfig named before may be silent for minutes.
+//! Detects changes of kubeconfigs. Requests do not detect them in time: a watch on the previous API server may be silent for minutes.
 
 use std::sync::mpsc::SyncSender;
 use std::thread::sleep;

@@ -1,5 +1,5 @@
-//! Finds out whether this sidecar blocks its own pod: it runs until the pod ends, so the kubelet never starts the containers after an
-//! init container that runs it, unless that has `restartPolicy: Always`. Nothing else shows this mistake.
+//! Finds out whether this sidecar blocks its own pod. A sidecar runs until the pod ends. If it is an init container without
+//! `restartPolicy: Always`, the kubelet waits for its end and never starts the containers after it, without an error.
 //! Source: <https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/>
 
 use std::sync::Arc;
@@ -21,10 +21,10 @@ const FIRST_DELAY: Duration = Duration::from_secs(5);
 const CHECKS: u32 = 4;
 /// Maximum time for one check.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The longest host name that Linux accepts. The kubelet cuts that of a pod.
+/// The maximum length of a host name. The kubelet truncates the names of pods to it.
 const HOST_NAME_LIMIT: usize = 63;
 
-/// What a pod's state tells about this sidecar.
+/// How the pod runs this sidecar, as far as the pod's state shows it.
 #[derive(Debug, PartialEq, Eq)]
 enum Placement {
     /// It blocks no container, or nothing shows that it does.
@@ -73,8 +73,8 @@ fn read(clusters: &Clusters, pod: &ObjectRef) -> Result<Excerpt, Error> {
     Ok(read?.1)
 }
 
-/// `is_own` tells that this process certainly runs in the pod. Init containers run one after the other, those with `restartPolicy:
-/// Always` beside the later ones, and the other containers after all of them.
+/// `is_own` means that this process certainly runs in the pod. Init containers run one after the other. Those with `restartPolicy:
+/// Always` keep running beside the later ones, and the other containers start after all of them.
 fn placement(pod: &Excerpt, is_own: bool) -> Placement {
     let (spec, status) = (pod.get("spec"), pod.get("status"));
     let is_native = |container: &&Excerpt| container.get("restartPolicy").text() == "Always";
@@ -104,8 +104,8 @@ fn placement(pod: &Excerpt, is_own: bool) -> Placement {
     }
 }
 
-/// Whether a container's command and arguments show `podcreds sidecar`, possibly in a shell script. Without a command, the image's own
-/// may be podcreds.
+/// Whether a container's command and arguments contain `podcreds sidecar`, possibly in a shell script. A container without a command
+/// may run an image whose own command is podcreds.
 fn runs_sidecar(container: &Excerpt) -> bool {
     let (command, args) = (container.get("command").items(), container.get("args").items());
     let words = command.iter().chain(args).flat_map(|words| words.text().split_whitespace());

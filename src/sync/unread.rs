@@ -1,5 +1,5 @@
-//! Objects that could not be read: which credentials need them, and what to do. A run should not reveal one missing right after the
-//! other, so the access rules of the account also tell which other rights are missing.
+//! Objects that could not be read: which credentials need them, and what to do. One message reports all missing rights, including
+//! those of objects that were not requested yet: the access rules of the account show them.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub(crate) fn pod_hint(
             "podcreds took the pod's name from the hostname: set POD_NAME from metadata.name with the downward API"
         }
         Some(Cause::NotFound { .. }) => {
-            "if POD_NAME set this name, set the variable from metadata.name with the downward API: envFrom may have brought another one"
+            "if this name comes from POD_NAME, set that variable from metadata.name with the downward API: envFrom may have set it to another name"
         }
         Some(Cause::Forbidden { .. }) => {
             let hint = "or mount the annotations with a downward API volume and pass --annotations-file, which needs no RBAC rule";
@@ -36,7 +36,7 @@ pub(crate) fn pod_hint(
             let name = Some("the names in the annotations");
             let rule = Rule { group: "", resource: Kind::Secret.resource(), name, verbs: "get" };
             return Some(format!(
-                "{hint}; for Secrets in namespace {}, which no rule lets this account read either, the Role also needs {rule}",
+                "{hint}; the Role also needs {rule}, because this account may not read Secrets in namespace {} either",
                 pod.namespace
             ));
         }
@@ -56,8 +56,8 @@ pub(crate) fn sources_hint(errors: &[kube::Error]) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// Completes the errors of forbidden objects by what the account may read, and adds the other objects of the same namespaces that its
-/// rules forbid: they were not requested yet, but would only fail after the rights for the first ones are granted.
+/// Adds to the errors of forbidden objects what the account may read instead. Also adds errors for the other objects in the same
+/// namespaces that its rules forbid, so that the user can grant all missing rights at once.
 pub(crate) fn explain_forbidden(
     errors: &mut Vec<kube::Error>,
     objects: &BTreeMap<&ObjectRef, Need>,
@@ -80,7 +80,7 @@ fn connection_hint(errors: &[kube::Error]) -> Option<&'static str> {
     let is_connection =
         |error: &kube::Error| matches!(error.cause, Cause::Unreachable { .. } | Cause::TimedOut { .. });
     errors.iter().all(is_connection).then_some(
-        "check that the API server is running, that a NetworkPolicy, firewall or proxy lets podcreds connect to it, that no service mesh redirects its connections to a proxy that has not started, and that KUBERNETES_SERVICE_HOST is the API server's address (a Service named kubernetes in the pod's namespace replaces it unless enableServiceLinks is false)",
+        "check that the API server is running, that NetworkPolicies, firewalls and proxies let podcreds connect to it, that no service mesh redirects the connection to a proxy that has not started, and that KUBERNETES_SERVICE_HOST is the API server's address (a Service named kubernetes in the pod's namespace replaces it unless enableServiceLinks is false)",
     )
 }
 

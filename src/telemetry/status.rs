@@ -179,7 +179,7 @@ impl Status {
         self.last.remove(component);
     }
 
-    /// Something is wrong that is not about one component.
+    /// Reports a problem that concerns no single component.
     pub(crate) fn warn(&mut self, reason: EventReason, message: String) {
         self.log(Level::Warn, Subject::None, message.clone());
         self.event(reason, message);

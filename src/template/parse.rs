@@ -186,7 +186,7 @@ fn syntax_error(text: &str, delimiters: &Delimiters, error: &minijinja::Error) -
     TemplateError::at(Position::from_offset(text, offset), Problem::Syntax { message, is_helm })
 }
 
-/// Whether an expression has a word that begins with `.` or `$`, which only the language of Helm's templates has:
+/// Whether an expression contains a word that begins with `.` or `$`, which only Helm's template language allows:
 /// `{{ .Values.host }}`, `{{- if $x }}`, `{{ include "name" . }}`.
 fn has_helm_expression(text: &str) -> bool {
     let mut is_inside = false;

@@ -1,5 +1,5 @@
-//! Whether this process may write to the volume as it should, checked at the start and not at the first rotation: which of its
-//! permissions is missing, and which settings of the pod would add it.
+//! Checks at startup, not only at the first rotation, whether this process may write to the volume. Messages name the missing
+//! permission and the settings of the pod that add it.
 
 use std::fs;
 use std::os::fd::BorrowedFd;
@@ -91,7 +91,7 @@ pub(crate) fn warn_of_group(path: &Path, root: BorrowedFd<'_>) {
     let own = identity.groups[0];
     if loses_group(&status, &identity) && !has_fsetid() {
         warn!(
-            "volume {}: the files will belong to group {own} of this process and not to the volume's group {group}, because the process is not a member of that group, so applications in group {group} cannot read files of mode 0440: set fsGroup: {group} or supplementalGroups: [{group}] in the pod's securityContext",
+            "volume {}: files will belong to podcreds' group {own} instead of the volume's group {group}, of which podcreds is not a member, so applications in group {group} cannot read files of mode 0440: set fsGroup: {group} or supplementalGroups: [{group}] in the pod's securityContext",
             path.display()
         );
     }

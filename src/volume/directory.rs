@@ -30,8 +30,8 @@ pub(crate) const DATA: &str = "..data";
 pub(crate) const NEXT_DATA: &str = "..data_tmp";
 /// The maximum number of earlier versions of a directory that are kept for their grace period.
 pub(crate) const KEPT_VERSIONS: usize = 500;
-/// The maximum number of names in a directory that are kept although they are neither versions nor links of podcreds: as many as a
-/// bundle has files, so more than it has subdirectories. Another process may have created any number of them.
+/// The maximum number of names of a listing that are neither versions nor links of podcreds. Another process may have created any
+/// number of them. A bundle has at most as many files, and so fewer subdirectories.
 const FOREIGN_LIMIT: usize = 10_000;
 
 /// The name of a version's directory: `..2026_11_20_17_40_01.123456789`, its time in UTC.

@@ -95,7 +95,7 @@ pub(crate) enum Problem {
     Published,
     /// A part of the path of a program begins with two dots.
     #[error(
-        "{} is in the path of the program, and names that begin with `..` are podcreds' own: install the program elsewhere, for example to bin/podcreds at the top of the volume",
+        "{} is in the path of the program, but names that begin with `..` are reserved for podcreds: install the program elsewhere, for example to bin/podcreds at the top of the volume",
         Quoted(name)
     )]
     Reserved {

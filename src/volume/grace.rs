@@ -1,8 +1,8 @@
 //! How long a superseded version of a directory is kept.
 //!
-//! A version was current until its successor was created. The successor's name has that time, but by the wall clock: after a step
-//! forward the name looks too old, after a step back it is in the future. So a process measures the age of the versions that it
-//! has created itself by a clock that never steps.
+//! A version was current until its successor was created. The successor's name contains that time, but from the wall clock: after a
+//! step forward the name looks too old, after a step back it is in the future. So a process measures the age of the versions that
+//! it has created itself with the monotonic clock.
 
 use std::time::{Duration, Instant, SystemTime};
 

@@ -84,7 +84,7 @@ impl Publication<'_> {
         desired.directories.iter().try_for_each(|(name, inner)| self.build(made.as_fd(), name, inner))
     }
 
-    /// The room that the files that differ take in the volume, and the two records.
+    /// The bytes that the changed files and the two records occupy in the volume.
     pub(crate) fn needed(&self) -> u64 {
         let size = |file: &File<'_>| occupied(file.content.expose().len());
         let step = |step: &Step<'_>| match step {

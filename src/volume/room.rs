@@ -1,5 +1,5 @@
-//! Whether there is room for the files: in the volume, and in the memory of the container, which the files of a volume with
-//! `medium: Memory` count towards.
+//! Whether there is room for the files in the volume and in the memory of the container: the files of a volume with
+//! `medium: Memory` count towards the container's memory limit.
 //!
 //! A rotation needs room for a second version of the files that change, until the previous version is removed.
 
@@ -20,10 +20,10 @@ const TMPFS: i64 = 0x0102_1994;
 /// The limit of this container's memory, by cgroup v2 and v1.
 /// Source: <https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files>
 const MEMORY_LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-/// The memory of the process with small Secrets, rounded up.
+/// The memory that the process takes with small Secrets, in bytes, rounded up.
 const PROCESS: u64 = 6 * 1024 * 1024;
 
-/// The figures of a volume that is full.
+/// How many bytes a full volume lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
     pub(crate) needed: u64,
@@ -47,12 +47,12 @@ impl fmt::Display for Kibibytes {
     }
 }
 
-/// The room that a file takes.
+/// The bytes that a file occupies.
 pub(crate) fn occupied(length: usize) -> u64 {
     (length as u64).div_ceil(BLOCK) * BLOCK
 }
 
-/// The free room of the volume; `None` if it is not limited.
+/// The free bytes of the volume; `None` means that it has no limit.
 pub(crate) fn free(root: BorrowedFd<'_>) -> Option<u64> {
     let status = fstatvfs(root).ok().filter(|status| status.f_blocks > 0)?;
     Some(status.f_bavail.saturating_mul(status.f_frsize))
@@ -68,7 +68,7 @@ pub(crate) fn warn_of_space(path: &Path, root: BorrowedFd<'_>, bundle: &Bundle) 
     let needed = size(bundle);
     if let Some(free) = free(root).filter(|free| *free < needed) {
         warn!(
-            "volume {}: rotating all files needs {} in addition to the current ones, and {} are free: raise the sizeLimit of the emptyDir, which has to hold two versions of each file",
+            "volume {}: a rotation of all files needs {} of free space, but only {} are free: raise the sizeLimit of the emptyDir, which must leave room for two versions of each file",
             path.display(),
             Kibibytes(needed),
             Kibibytes(free)
@@ -77,7 +77,7 @@ pub(crate) fn warn_of_space(path: &Path, root: BorrowedFd<'_>, bundle: &Bundle) 
 }
 
 /// Warns before the first publication if the container's memory may not suffice for this many versions of the files: the kernel
-/// kills it then, without a message.
+/// would then kill the process without a message.
 pub(crate) fn warn_of_memory(path: &Path, root: BorrowedFd<'_>, bundle: &Bundle, versions: u64) {
     let limit = MEMORY_LIMITS.iter().find_map(|path| fs::read_to_string(path).ok());
     let Some(limit) = limit.as_deref().and_then(parse_limit) else { return };
@@ -85,7 +85,7 @@ pub(crate) fn warn_of_memory(path: &Path, root: BorrowedFd<'_>, bundle: &Bundle,
     let (files, needed) = (size(bundle), memory_needed(size(bundle), versions, in_memory));
     if limit < needed {
         warn!(
-            "volume {}: with files of {}, podcreds may need {} of memory, and its container's limit is {}: raise resources.limits.memory, or the container may be OOMKilled",
+            "volume {}: with {} of files, podcreds may need {} of memory, but its container's limit is {}: raise resources.limits.memory, or the container may be OOMKilled",
             path.display(),
             Kibibytes(files),
             Kibibytes(needed),
@@ -94,13 +94,13 @@ pub(crate) fn warn_of_memory(path: &Path, root: BorrowedFd<'_>, bundle: &Bundle,
     }
 }
 
-/// `None` means unlimited. cgroup v1 has a number of exbibytes for that.
+/// `None` means unlimited. In cgroup v1, a limit of several exbibytes means unlimited too.
 fn parse_limit(text: &str) -> Option<u64> {
     text.trim().parse().ok()
 }
 
-/// An estimate. `init` holds the content of the files as received and as rendered; a sidecar holds the last one too while it
-/// receives and renders a new one. The files of a volume with `medium: Memory` are memory as well.
+/// An estimate. `init` keeps the content of the files as received and as rendered in memory; a sidecar also keeps the previous one
+/// while it receives and renders a new one. The files of a volume with `medium: Memory` are memory as well.
 fn memory_needed(files: u64, versions: u64, in_memory: bool) -> u64 {
     let copies = 1 + 2 * versions + if in_memory { versions } else { 0 };
     files.saturating_mul(copies).saturating_add(PROCESS)

@@ -104,7 +104,7 @@ pub(crate) fn if_present(opened: Result<OwnedFd, Errno>) -> Result<Option<OwnedF
     }
 }
 
-/// Creates an empty directory with this mode, whatever the umask. After an error there is none.
+/// Creates an empty directory with this mode, whatever the umask. If that fails, it leaves no directory.
 pub(crate) fn create_directory(parent: BorrowedFd<'_>, name: &str, mode: u32) -> Result<OwnedFd, Errno> {
     mkdirat(parent, name, Mode::RWXU)?;
     let made = open_directory(parent, name);
@@ -125,7 +125,7 @@ pub(crate) fn permissions(status: &Stat) -> u32 {
     status.st_mode & 0o777
 }
 
-/// Creates a file that does not exist yet. After an error there is none.
+/// Creates a file that does not exist yet. If that fails, it leaves no file.
 pub(crate) fn write_file(parent: BorrowedFd<'_>, name: &str, mode: u32, content: &[u8]) -> Result<(), Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?;
@@ -264,8 +264,8 @@ pub(crate) fn entries_where(
     list(directory, |name, _| filter(name))
 }
 
-/// The names in a directory that nothing has listed since it was opened and that pass the filter, without `.` and `..`. The filter
-/// also learns whether the entry may be a link: not every file system tells its type.
+/// The names in a directory that pass the filter, without `.` and `..`. The directory must not have been listed since it was opened.
+/// The second argument of the filter is whether the entry may be a link: some file systems do not return its type.
 pub(crate) fn list(
     directory: impl AsFd,
     mut filter: impl FnMut(&[u8], bool) -> bool,

@@ -66,7 +66,7 @@ fn a_pod_that_is_not_found_is_reported_with_the_variable_that_may_name_it() {
     assert_code(&finished, 3);
     assert_has(
         &finished.stderr,
-        &["pods \"web\" not found", "if POD_NAME set this name, set the variable from metadata.name"],
+        &["pods \"web\" not found", "if this name comes from POD_NAME, set that variable from metadata.name"],
     );
 }
 

@@ -182,7 +182,7 @@ fn the_program_is_not_installed_among_the_credentials() {
         assert_code(&finished, 5);
         let part = match path.contains("..") {
             true => {
-                "in the path of the program, and names that begin with `..` are podcreds' own: install the program elsewhere"
+                "in the path of the program, but names that begin with `..` are reserved for podcreds: install the program elsewhere"
             }
             false => "podcreds publishes credentials to this path: install the program elsewhere",
         };
@@ -254,7 +254,7 @@ fn no_part_of_the_path_may_begin_with_two_dots() {
         assert_code(&finished, 5);
         assert_has(
             &finished.stderr,
-            &["names that begin with `..` are podcreds' own: install the program elsewhere"],
+            &["names that begin with `..` are reserved for podcreds: install the program elsewhere"],
         );
         assert_eq!(scene.names(), [""; 0], "{path}");
     }

@@ -93,7 +93,7 @@ fn a_process_of_the_same_user_can_signal_it_but_not_read_its_memory_environment_
         assert_ne!(as_user(open), Some(0), "{open}");
         assert_eq!(as_user(&open.replace("$1", "$$")), Some(0), "{open}");
     }
-    // By this, an application finds the sidecar, and the sidecar an application.
+    // Applications and sidecars find each other by this.
     assert_eq!(as_user("read -r line < /proc/$1/comm && kill -0 $1"), Some(0));
     assert!(running.is_alive());
 }

@@ -12,7 +12,7 @@ const REVIEW: &str = "POST /apis/authorization.k8s.io/v1/selfsubjectrulesreviews
 const REVIEW_PATH: &str = "selfsubjectrulesreviews";
 /// The message about `order-db` if the account may read `orders-db` and `cache`.
 const SUGGESTION: &str = "Secret prod/order-db: forbidden: secrets \"order-db\" is forbidden: User \"system:serviceaccount:prod:app\" cannot get resource \"secrets\" in API group \"\" in the namespace \"prod\"; a Role in namespace prod, bound to that user or service account by a RoleBinding there, needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [order-db], verbs: [get]}; or correct the name: this account may read orders-db, cache (did you mean orders-db?)";
-/// The end of the message if the review fails.
+/// The last part of the message if the review fails.
 const MISSPELT: &str = "if a Role already grants this for another name, the name may be misspelt";
 
 /// An account that may read the Secrets `orders-db` and `cache`, and annotations that name `order-db`.
@@ -30,7 +30,7 @@ fn reviews(scene: &Scene) -> usize {
     scene.server.request_lines().iter().filter(|line| *line == REVIEW).count()
 }
 
-/// Runs `init` with an annotations file.
+/// Runs `podcreds init` with an annotations file.
 fn init_with_file(scene: &Scene, annotations: &[(&str, &str)]) -> Finished {
     let file = scene.pod.root().join("annotations");
     let lines = annotations.iter().map(|(key, value)| format!("podcreds.io/{key}={}\n", json!(value)));
@@ -143,7 +143,7 @@ fn without_any_right_the_message_about_the_pod_names_the_secrets_too() {
         scene.server.allow_only(kind, "prod", &[]);
     }
     let parts = [
-        "resources: [pods], verbs: [get]}; or mount the annotations with a downward API volume and pass --annotations-file, which needs no RBAC rule; for Secrets in namespace prod, which no rule lets this account read either, the Role also needs {apiGroups: [\"\"], resources: [secrets], resourceNames: [the names in the annotations], verbs: [get]}",
+        "resources: [pods], verbs: [get]}; or mount the annotations with a downward API volume and pass --annotations-file, which needs no RBAC rule; the Role also needs {apiGroups: [\"\"], resources: [secrets], resourceNames: [the names in the annotations], verbs: [get]}, because this account may not read Secrets in namespace prod either",
     ];
     let finished = scene.init(&["--timeout", "300ms"]);
     assert_code(&finished, 3);
@@ -213,7 +213,7 @@ fn a_sidecar_that_blocks_its_pod_warns_in_the_log_and_as_an_event() {
 fn an_empty_secret_is_a_warning_that_names_it() {
     let scene = Scene::plain();
     scene.server.put_secret("prod", "db", &[]);
-    let message = "WARN  credential db: Secret prod/db has no keys, so no field comes from it: ";
+    let message = "WARN  credential db: Secret prod/db has no keys, so it provides no fields: ";
     let finished = scene.init(&[]);
     assert_code(&finished, 0);
     assert_has(&finished.stderr, &[message, "INFO  wrote 0 files of 1 credential"]);

@@ -212,14 +212,14 @@ fn a_sidecar_warns_at_its_first_write_if_a_second_version_would_not_fit() {
         &scene,
         "mount -t tmpfs -o size=512k,mode=0777 none $volume
          $podcreds sidecar 2>$volume/../log & sidecar=$!
-         until grep 'rotating all files' $volume/../log; do kill -0 $sidecar; sleep 0.02; done
+         until grep 'a rotation of all files' $volume/../log; do kill -0 $sidecar; sleep 0.02; done
          test $(head -c 1 $volume/db/value) = x
          kill $sidecar",
     );
     assert_code(&finished, 0);
     assert_has(
         &finished.stdout_text(),
-        &["needs 296Ki in addition to the current ones, and 2", "Ki are free: raise the sizeLimit"],
+        &["needs 296Ki of free space, but only 2", "Ki are free: raise the sizeLimit"],
     );
 }
 

@@ -105,7 +105,7 @@ const CA: MountedFile = MountedFile {
     broken: "check the ConfigMap kube-root-ca.crt in the pod's namespace, which the kubelet mounts there",
 };
 const NAMESPACE: MountedFile = MountedFile {
-    missing: "set POD_NAMESPACE from metadata.namespace with the downward API, or add such an item with the path namespace to the projected volume that is mounted there",
+    missing: "set POD_NAMESPACE from metadata.namespace with the downward API, or add a downwardAPI item for metadata.namespace with the path namespace to the projected volume that is mounted there",
     broken: "set POD_NAMESPACE from metadata.namespace with the downward API",
 };
 const NOT_MOUNTED: &str =

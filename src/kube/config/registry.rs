@@ -57,12 +57,12 @@ struct ClientSlot {
     stamps: Vec<Option<FileStamp>>,
     /// The hash of their content.
     content: u64,
-    /// Whether it has changed since that was last reported. They may name another cluster since, whose objects have resourceVersions of
-    /// their own: by another server, proxy, server name or certificate.
+    /// Whether the content has changed since the last report. The kubeconfigs may then name another server, proxy, server name or
+    /// certificate authority, and so another cluster, whose objects have resourceVersions of their own.
     is_changed: bool,
-    /// Whether a failure was last reported.
+    /// Whether the last report was a failure.
     had_failed: bool,
-    /// Why the kubeconfigs, which have changed since, cannot be used now.
+    /// Why the changed kubeconfigs cannot be used. `None` means that they are in use.
     failure: Option<String>,
 }
 
@@ -102,8 +102,9 @@ impl Clusters {
         std::iter::once(&self.own).chain(self.others.values()).any(|cluster| !cluster.files.is_empty())
     }
 
-    /// Reloads changed kubeconfigs of the clusters in use, and passes what is new to `report`: the cluster, whether the content of its
-    /// kubeconfigs has changed, and why they cannot be used. Failures that last are reported again.
+    /// Reloads changed kubeconfigs of the clusters in use. Calls `report` for each change, each failure and the end of a failure,
+    /// with the cluster, whether the content of its kubeconfigs has changed, and why they cannot be used. Reports a lasting failure
+    /// again at each call.
     pub(crate) fn reload_kubeconfigs(&self, report: &mut dyn FnMut(ClusterRef, bool, Option<String>)) {
         self.own.reload(&ClusterRef::Local, report);
         for (id, cluster) in &self.others {
@@ -120,7 +121,7 @@ impl Clusters {
         client.object(object, deadline)
     }
 
-    /// What the account may read in a namespace, after a 403. `None` means that the API server does not say so.
+    /// What the account may read in a namespace; requested after a 403. `None` means that this is unknown.
     pub(crate) fn access_rules(
         &self,
         cluster: &ClusterRef,
@@ -129,7 +130,7 @@ impl Clusters {
         self.reviews.rules(&*self.client(cluster).ok()?, cluster, namespace)
     }
 
-    /// Adds to the error of a read what the account may read instead, if RBAC forbids it.
+    /// If RBAC forbids a read, adds to its error what the account may read instead.
     pub(crate) fn explain(&self, error: &mut Error) {
         let object = error.object();
         if error.is_forbidden()
@@ -139,7 +140,7 @@ impl Clusters {
         }
     }
 
-    /// The error that a read of the object would end with, as far as the rules of the account show.
+    /// The error of a read of this object if the account's rules forbid it.
     pub(crate) fn forbidden(&self, object: &ObjectRef) -> Option<Error> {
         let rules = self.access_rules(&object.cluster, &object.namespace)?;
         let mut error = Error::forbidden(object);

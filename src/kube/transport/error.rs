@@ -114,13 +114,13 @@ fn tls_reason(error: &rustls::Error) -> String {
         Certificate::NotValidForNameContext { presented, .. } => {
             let names: Vec<_> = presented.iter().take(NAMES).map(|name| san_value(name)).collect();
             format!(
-                "its certificate is for another name or address; it is for {}: use one of these, or set tls-server-name to one; in a pod without a kubeconfig, the address is KUBERNETES_SERVICE_HOST, which the manifest or a Service named kubernetes may have replaced (enableServiceLinks: false)",
+                "its certificate is for another name or address; it is for {}: use one of these, or set tls-server-name to one; in a pod without a kubeconfig, the address comes from KUBERNETES_SERVICE_HOST, which the manifest or a Service named kubernetes may have changed (set enableServiceLinks: false)",
                 one_line(&names.join(", "), NAMES_SHOWN)
             )
         }
         Certificate::NotValidForName => "its certificate is for another name or address".into(),
         Certificate::Other(other) if is_ca_used_as_end_entity(other) => {
-            "its certificate is that of a certificate authority (self-signed): issue a server certificate with that authority, or trust this one itself".into()
+            "its certificate is that of a certificate authority (self-signed): issue a server certificate with that authority, or trust this certificate itself".into()
         }
         _ => error.to_string(),
     }

@@ -36,8 +36,8 @@ pub(crate) const MAX_CONNECTIONS: usize = 8;
 const USER_AGENT: &str = concat!("podcreds/", env!("CARGO_PKG_VERSION"));
 
 pub(crate) const JSON: &str = "application/json";
-/// `Accept` header for an object's metadata: what is not needed, such as the variables in a pod's spec, is not requested. A server that
-/// does not know the form answers with the whole object.
+/// `Accept` header that requests only an object's metadata, without, for example, the variables in a pod's spec. A server that does
+/// not support it responds with the whole object.
 /// Source: <https://kubernetes.io/docs/reference/using-api/api-concepts/#metadata-only-fetches>
 pub(crate) const METADATA_ONLY: &str =
     "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";

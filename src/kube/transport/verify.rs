@@ -48,8 +48,8 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let parsed = ParsedCertificate::try_from(certificate)?;
         let is_trusted = self.roots.certificates().iter().any(|trusted| trusted == certificate);
-        // A trusted certificate needs no issuer. webpki looks for one only after it has checked validity and extensions of the
-        // certificate. Without intermediate certificates, no error is about one of those.
+        // A trusted certificate needs no issuer. webpki looks for one only after it has checked the certificate's validity and
+        // extensions. Without intermediate certificates, no error can be about one of them.
         let intermediates = if is_trusted { &[] } else { intermediates };
         let (anchors, algorithms) = (&self.anchors, self.algorithms.all);
         match verify_server_cert_signed_by_trust_anchor(&parsed, anchors, intermediates, now, algorithms) {
@@ -83,7 +83,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Whether nothing is wrong with a certificate but that no trusted authority has issued it, or that it is one itself.
+/// Whether the error is only about the issuer: no trusted authority issued the certificate, or it is an authority itself.
 fn lacks_issuer(error: &Certificate) -> bool {
     match error {
         Certificate::UnknownIssuer | Certificate::BadSignature => true,

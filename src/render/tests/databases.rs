@@ -36,7 +36,7 @@ fn lines_that_the_reader_would_truncate_are_rejected() {
 #[test]
 fn an_engine_that_a_format_does_not_support_is_reported_with_formats_that_do() {
     let message = connect("jdbc", "redis", "a").unwrap_err();
-    let expected = "format jdbc does not support engine redis: use format uri, or one that has the fields alone, such as env or json";
+    let expected = "format jdbc does not support engine redis: use format uri, or one that writes each field separately, such as env or json";
     assert!(message.ends_with(expected), "{message}");
 }
 

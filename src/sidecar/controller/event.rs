@@ -35,9 +35,9 @@ pub(crate) enum Event {
     /// A changed kubeconfig is in use, or cannot be used.
     Kubeconfig {
         cluster: ClusterRef,
-        /// Whether its content differs from what was used before, so that it may name another API server.
+        /// Whether its content has changed, so that it may name another API server.
         is_changed: bool,
-        /// Why it cannot be used; the previous configuration is used meanwhile.
+        /// Why it cannot be used; the previous configuration stays in use. `None` means that it is in use.
         failure: Option<String>,
     },
     Published {

@@ -7,8 +7,8 @@ use crate::sidecar::controller::{Context, Controller};
 use crate::telemetry::{Component, Moment, Reason, Status, Subject};
 
 impl Controller {
-    /// A changed kubeconfig is in use, or cannot be used. As it may name another API server now, everything of its cluster is read
-    /// again: another server has resourceVersions of its own, so that a watch from an old one might stay silent for ever.
+    /// Handles a changed kubeconfig, which is in use or cannot be used. It may name another API server with resourceVersions of its
+    /// own, where a watch from an old resourceVersion could stay silent forever. So all objects of the cluster are read again.
     pub(crate) fn on_kubeconfig(
         &mut self,
         cluster: ClusterRef,

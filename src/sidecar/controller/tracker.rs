@@ -179,8 +179,8 @@ impl Tracker {
         };
     }
 
-    /// Forgets what is known of the target, and reads it: another API server may serve it from now on. Results of the previous one are
-    /// ignored.
+    /// Discards the state of the target and reads it again, because another API server may serve it from now on. Results of requests
+    /// to the previous one are ignored.
     pub(crate) fn start_over(&mut self, context: &mut Context<'_>) {
         self.stop_watch(context);
         context.timers.cancel(&self.timer());

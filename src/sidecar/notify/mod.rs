@@ -205,8 +205,8 @@ fn start(
         message.has_thread = false;
         warn!("{target}: cannot start a thread: {error}; trying again within a minute");
         if message.pending.is_some() {
-            // The caller also receives the events, so it must not wait for room in the queue. A failure that is not counted here is
-            // counted with the next attempt.
+            // The caller is also the receiver of the events, so it must not wait for room in the queue. If the queue is full, the
+            // failure is counted with the next attempt.
             let (application, outcome) = (target.to_string(), NotifyOutcome::Failure);
             let _ = events.try_send(Event::Notification { application, outcome });
         }

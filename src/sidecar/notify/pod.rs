@@ -3,11 +3,11 @@
 //! Sources: <https://man7.org/linux/man-pages/man7/cgroup_namespaces.7.html>,
 //! <https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/cm/pod_container_manager_linux.go>
 
-/// The least number of digits in a pod's UID: that of a static pod is a hash of 32 digits, without dashes.
+/// The minimum number of digits in a pod's UID: the UID of a static pod is a hash of 32 digits without dashes.
 const UID_DIGITS: usize = 32;
 
-/// How far a container's cgroup namespace is below the cgroup of its pod, at most: crun starts the container in a cgroup `container`
-/// below the container's.
+/// The maximum number of levels between the cgroup of a pod and the root of a container's cgroup namespace: crun adds a cgroup
+/// `container` below that of the container.
 const MAX_DEPTH: usize = 2;
 
 /// Whether two processes belong to one pod, by their `/proc/PID/cgroup` as the first of them reads it.

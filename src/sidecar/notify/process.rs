@@ -13,7 +13,7 @@ use crate::credential::SignalName;
 use crate::sidecar::notify::{NotifyError, pod};
 use crate::text::one_line;
 
-/// Checks whether a signal can arrive at all. That the process is not running yet is not an error.
+/// Checks whether a signal can arrive at all. It is not an error if the process is not running yet.
 pub(crate) fn check(name: &str) -> Result<(), NotifyError> {
     // Without a shared namespace the sidecar itself is process 1, and the only one.
     if getpid().is_init() {

@@ -135,7 +135,7 @@ impl Events {
     }
 }
 
-/// The delay before another attempt. It delays all later Events too, so that what an API server can demand has a bound.
+/// The delay before another attempt. It also delays all later Events, so the delay that an API server can request is bounded.
 fn delay(backoff: Duration, retry_after: Option<Duration>) -> Duration {
     backoff.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER))
 }
@@ -145,7 +145,7 @@ struct Recorder {
     pod: ObjectRef,
     /// `POD_UID`; `None` means that it is read from the pod.
     uid: Option<String>,
-    /// The uid that was read, and the API server that it was read from.
+    /// The uid of the pod, and the API server that returned it.
     read_uid: Option<(Server, String)>,
     /// For one attempt.
     timeout: Duration,
@@ -201,7 +201,7 @@ impl Recorder {
     }
 
     fn attempt(&mut self, reason: EventReason, aggregated: &AggregatedEvent) -> Result<(), Error> {
-        // Not the client of the start: a kubeconfig may have changed since.
+        // Requested for each Event, because a changed kubeconfig replaces the client.
         let client = self.clusters.own();
         let uid = self.uid(&client)?;
         if aggregated.count > 1 && self.may_patch() {

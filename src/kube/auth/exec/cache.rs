@@ -17,8 +17,8 @@ use crate::secret::SecretBytes;
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The time limit of a plugin that may prompt a user, who may need a browser and a second factor.
 const INTERACTIVE_TIMEOUT: Duration = Duration::from_secs(600);
-/// Maximum delay between two runs of a plugin that fails or whose credentials the API server rejects. A credential that was not
-/// rejected for as long was accepted.
+/// Maximum delay between two runs of a plugin that fails or whose credentials the API server rejects. A credential that the API
+/// server has not rejected for this long counts as accepted.
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
 /// A plugin with its cached credential.
@@ -30,7 +30,7 @@ pub(crate) struct ExecAuth {
     generation: u64,
     /// `None` unless the last run failed.
     last_failure: Option<LastFailure>,
-    /// One for all requests: each object has a back-off of its own, which does not bound the runs for many objects.
+    /// Shared by all requests: the back-off of each object does not limit the runs for many objects.
     backoff: Backoff,
     /// When the plugin may run again after a failure or a rejection.
     retry_at: Instant,
@@ -79,8 +79,8 @@ impl ExecAuth {
     /// started waiting (`asked`), that failure is returned instead of running it again; otherwise N waiters on a hanging plugin
     /// would time out one after another.
     ///
-    /// Until the next run is due, a failure is returned again and a rejected credential is used again: the API server may just have
-    /// been unable to verify it.
+    /// Until the next run is due, returns the same failure again, or the rejected credential: the API server may have been
+    /// temporarily unable to verify it.
     ///
     /// # Errors
     /// If the plugin provides no credential.

@@ -7,7 +7,7 @@ use rustix::process::{WaitOptions, getpid, wait};
 
 use crate::thread::lock;
 
-/// The number of plugins that are running. It is one for the process, as the children are.
+/// The number of plugins that are running. It is global, because all children belong to the process.
 static RUNNING: Mutex<usize> = Mutex::new(0);
 
 /// Exists while a plugin runs, from before its start until it was waited for.
