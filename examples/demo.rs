@@ -103,6 +103,7 @@ fn rotate(pod: &PodFolder, server: &ApiServer) -> bool {
         fs::read_to_string(&file).unwrap(),
         changed.elapsed().as_millis()
     );
+    sidecar.poll_until(PATIENCE, "the rotation is logged", || sidecar.stderr().contains("rotated"));
     sidecar.stderr().lines().for_each(|line| println!("    {line}"));
     true
 }
