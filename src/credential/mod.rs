@@ -17,8 +17,8 @@ pub(crate) use output::{
     ClientFileFormat, ConnectionStringFormat, DocumentFormat, EnvExport, EnvFileFormat, FileMode,
     InjectorEnv, ModeError, Output, UriTemplate, UriTemplateError,
 };
-pub(crate) use path::{Conflict, PathClaims, PathError};
 pub use path::{Bundle, BundleFile, RelativePath};
+pub(crate) use path::{Conflict, PathClaims, PathError};
 pub(crate) use variables::{
     is_env_name, is_reserved_by_linker, is_reserved_by_shell, is_setting_of_programs,
 };
