@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::credential::{Engine, FieldName};
 use crate::formats::Fields;
-use crate::formats::connection::{URI, find_uri};
+use crate::formats::parts::{URI, find_uri};
 
 /// Where the missing part probably is.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use crate::credential::{
     is_reserved_by_shell, is_setting_of_programs,
 };
 use crate::escape::{self, EscapeFn, percent};
-use crate::formats::connection::{FieldText, PASSWORD, USERNAME, require_field};
+use crate::formats::parts::{FieldText, PASSWORD, USERNAME, require_field};
 use crate::formats::{Fields, FormatError, field_text};
 use crate::secret::{SecretBuffer, SecretBytes};
 
