@@ -55,8 +55,16 @@ const OF_PROGRAMS: [&str; 24] = [
     "LANG",
 ];
 /// Variables of databases, clouds and frameworks, whose names begin like those above.
-const ORDINARY: [&str; 22] = [
+const ORDINARY: [&str; 30] = [
     "DB_PASSWORD",
+    "HISTORY_DB_PASSWORD",
+    "HISTORIAN_URL",
+    "PROMPT_TEMPLATE",
+    "PSQL_PASSWORD",
+    "ODBC_CONNECTION_STRING",
+    "TERMINAL_ID",
+    "TERMS_URL",
+    "LESSONS_DB_PASSWORD",
     "PGPASSWORD",
     "PGSSLMODE",
     "PSK",
