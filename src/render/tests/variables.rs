@@ -191,3 +191,14 @@ fn all_wrong_fields_of_a_credential_are_reported_together() {
         "{error}"
     );
 }
+
+#[test]
+fn a_message_about_one_credential_lists_a_few_of_very_many_wrong_fields() {
+    let names: Vec<_> = (0..1000).map(|index| format!("a-{index}")).collect();
+    let secret: Vec<_> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
+    let sources = Sources::from([(object(Kind::Secret, "db"), Some(data(&secret)))]);
+    let credentials = credentials(&[("db.secret", "db"), ("db.format", "env")]);
+    let errors = super::super::render(&credentials, &sources).unwrap_err().by_credential();
+    let message = errors["db"].to_string();
+    assert!(message.lines().count() == 21 && message.ends_with("and 980 more"), "{message}");
+}
