@@ -113,7 +113,8 @@ fn check_url(url: &str) -> Result<String, OnChangeError> {
         return error("the port is not a number from 1 to 65535");
     }
     let (path, query) = url.split_once('?').unwrap_or((url, ""));
-    let is_sent = |text: &str, never: &[u8]| text.bytes().all(|b| b.is_ascii_graphic() && !never.contains(&b));
+    let is_sent =
+        |text: &str, never: &[u8]| text.bytes().all(|b| b.is_ascii_graphic() && !never.contains(&b));
     if !is_sent(path, b"<>`") || !is_sent(query, b"<>\"") {
         return error("it contains a character that a URL must encode with %");
     }

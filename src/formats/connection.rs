@@ -101,7 +101,7 @@ impl<'a> Connection<'a> {
         port.map_or(Ok(()), check_port)?;
         let port = port.map(|port| port.text);
         let hosts = find(HOST)?.map_or_else(|| Ok(Vec::new()), |found| parse_hosts(found, port))?;
-        let engine = engine.map_or_else(|| find_engine(fields), |engine| Ok(Some(engine)))?;
+        let engine = engine.map_or_else(|| find_engine(credential, fields), |engine| Ok(Some(engine)))?;
         let (username, password, database) = (find(USERNAME)?, find(PASSWORD)?, find(DATABASE)?);
         let texts = [username, password, database].into_iter().flatten();
         let size = texts.map(|found| found.text.len()).sum();

@@ -126,9 +126,12 @@ pub(crate) fn require_field<'a>(
 
 /// Finds the engine in the field `engine` or `type`, or in the scheme of the URI. The field names the service alone, so the
 /// scheme decides whether the service is reached over TLS.
-pub(crate) fn find_engine(fields: &Fields<'_>) -> Result<Option<Engine>, FormatError> {
-    let of_uri = find_uri(fields)?.map(|(_, engine)| engine);
-    let Some(found) = find_field(fields, ENGINE)? else { return Ok(of_uri) };
+pub(crate) fn find_engine(
+    credential: &Credential,
+    fields: &Fields<'_>,
+) -> Result<Option<Engine>, FormatError> {
+    let of_uri = find_uri(credential, fields)?.map(|(_, engine)| engine);
+    let Some(found) = find_field_of(credential, fields, ENGINE)? else { return Ok(of_uri) };
     let named = Engine::find(found.text.trim())
         .ok_or_else(|| FormatError::UnknownEngine { field: found.field.clone() })?;
     Ok(match (named, of_uri) {
@@ -138,7 +141,15 @@ pub(crate) fn find_engine(fields: &Fields<'_>) -> Result<Option<Engine>, FormatE
 }
 
 /// Finds the field with a whole URI, if its scheme is that of a database engine.
-pub(crate) fn find_uri<'a>(fields: &'a Fields<'a>) -> Result<Option<(FieldText<'a>, Engine)>, FormatError> {
-    let found = find_field(fields, URI)?;
-    Ok(found.and_then(|uri| Some((uri, Engine::find(uri.text.trim().split_once("://")?.0)?))))
+pub(crate) fn find_uri<'a>(
+    credential: &Credential,
+    fields: &'a Fields<'a>,
+) -> Result<Option<(FieldText<'a>, Engine)>, FormatError> {
+    let found = find_field_of(credential, fields, URI)?;
+    Ok(found.and_then(|uri| Some((uri, engine_of_uri(uri.text)?))))
+}
+
+/// The engine that the scheme of a URI names.
+pub(crate) fn engine_of_uri(text: &str) -> Option<Engine> {
+    Engine::find(text.trim().split_once("://")?.0)
 }

@@ -161,7 +161,7 @@ pub(crate) fn missing_fields(
     credential: &Credential,
     fields: &Fields<'_>,
 ) -> Result<Vec<(FieldName, SecretBytes)>, FormatError> {
-    let Some((uri, engine)) = find_uri(fields)? else { return Ok(Vec::new()) };
+    let Some((uri, engine)) = find_uri(credential, fields)? else { return Ok(Vec::new()) };
     if find_field(fields, HOST)?.is_some() {
         return Ok(Vec::new());
     }

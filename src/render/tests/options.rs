@@ -194,6 +194,16 @@ fn a_part_that_the_annotations_name_takes_precedence_under_each_of_its_names() {
 }
 
 #[test]
+fn an_engine_and_a_uri_that_the_annotations_name_take_precedence_under_each_of_their_names() {
+    let secret: &[(&str, &[u8])] = &[("engine", b"mongodb"), ("password", b"p")];
+    let annotations = [("db.format", "uri"), ("db.set", "host=h, type=mysql")];
+    assert_eq!(render(&annotations, secret).unwrap()["db.uri"], b"mysql://:p@h:3306");
+    let secret: &[(&str, &[u8])] = &[("uri", b"mongodb://evil/d"), ("password", b"p")];
+    let annotations = [("db.format", "uri"), ("db.set", "connection_string=mysql://h/d")];
+    assert_eq!(render(&annotations, secret).unwrap()["db.uri"], b"mysql://:p@h:3306/d");
+}
+
+#[test]
 fn annotations_may_name_any_option() {
     let secret: &[(&str, &[u8])] = &[("host", b"h"), ("username", b"app"), ("plugin-dir", b"/plugins")];
     let annotations = [
