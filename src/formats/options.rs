@@ -44,19 +44,19 @@ const POSTGRESQL: &str = "\
     asyncfallback autosave binaryparameters binarytransfer cancelsignaltimeout channelbinding cleanupsavepoints \
     clientencoding clientminmessages commandtimeout currentschema databasemetadatacachefields \
     databasemetadatacachefieldsmib datestyle defaultqueryexecmode defaultrowfetchsize defaulttransactionisolation \
-    defaulttransactionreadonly descriptioncachecapacity disablecolumnsanitiser disablepreparedbinaryresult \
+    defaulttransactionreadonly descriptioncachecapacity directtls disablecolumnsanitiser disablepreparedbinaryresult \
     escapesyntaxcallmode extrafloatdigits fallbackapplicationname fetchtypes groupstartupparameters gssencmode \
     gssresponsetimeout hideunprivilegedobjects hostrecheckseconds idleintransactionsessiontimeout intervalstyle jit \
     keepalives keepalivescount keepalivesidle keepalivesinterval loadbalancehosts locktimeout logservererrordetail \
     logunclosedconnections maxprotocolversion maxresultbuffer maxsendbuffersize minmessages minprotocolversion options \
     pgbouncer poolhealthcheckperiod poolmaxconnidletime poolmaxconnlifetime poolmaxconnlifetimejitter poolmaxconns \
     poolminconns poolminidleconns preferquerymode prepare preparedstatementcachequeries preparedstatementcachesize \
-    preparedstatementcachesizemib preparedstatements preparethreshold protocolversion quotereturningidentifiers readonly \
-    readonlymode reapingfrequency receivebuffersize replication requireauth requiressl rewritebatchedinserts schema \
-    schemasearchpath searchpath sendbuffersize singleuseconnections sslcertmode sslcompression sslcrldir sslinline \
-    sslmaxprotocolversion sslminprotocolversion sslnegotiation sslresponsetimeout sslsni statementcachecapacity \
-    statementlimit statementtimeout stringtype supa targetservertype targetsessionattrs tcpusertimeout unknownlength \
-    uselibpqcompat workaround workmem";
+    preparedstatementcachesizemib preparedstatements preparethreshold protocolversion queueinterval queuetarget \
+    quotereturningidentifiers readonly readonlymode reapingfrequency receivebuffersize replication requireauth requiressl \
+    rewritebatchedinserts schema schemasearchpath searchpath sendbuffersize singleuseconnections sslcertmode \
+    sslcompression sslcrldir sslinline sslmaxprotocolversion sslminprotocolversion sslnegotiation sslresponsetimeout \
+    sslsni statementcachecapacity statementlimit statementtimeout stringtype supa targetservertype targetsessionattrs \
+    tcpusertimeout unknownlength uselibpqcompat workaround workmem";
 
 const MYSQL: &str = "\
     allowmultiqueries allownativepasswords allowpublickeyretrieval alwayssendsetisolation autoreconnect \
@@ -85,6 +85,7 @@ const MONGODB: &str = "\
     loadbalanced localthresholdms maxconnecting maxidletimems maxstalenessseconds readconcernlevel readpreference \
     readpreferencetags replicaset retryreads retrywrites safe servermonitoringmode serverselectiontimeoutms \
     serverselectiontryonce slaveok sockettimeoutms srvmaxhosts sslallowinvalidcertificates sslallowinvalidhostnames \
+    sslcertificateauthorityfile sslclientcertificatekeyfile sslclientcertificatekeypassword sslinsecure \
     sslinvalidhostnameallowed sslmatchhostname sslvalidate timeoutms tlsallowinvalidcertificates tlsallowinvalidhostnames \
     tlscafile tlscertificatekeyfile tlscertificatekeyfilepassword tlsdisablecertificaterevocationcheck \
     tlsdisableocspendpointcheck tlsinsecure tzaware usenewurlparser useunifiedtopology uuidrepresentation w \
@@ -93,7 +94,7 @@ const MONGODB: &str = "\
 const REDIS: &str = "\
     commandtimeout enableofflinequeue enablereadycheck encodingerrors family keyprefix lazy lazyconnect maxactiveconns \
     maxredirects maxretriesperrequest maxretrybackoff minretrybackoff persistent poolfifo prefix protocol readonly \
-    readwritetimeout retryinterval retryontimeout routebylatency routerandomly verifypeer";
+    readwritetimeout retryinterval retryontimeout routebylatency routerandomly sslcapath verifypeer";
 
 const AMQP: &str = "\
     authmechanism backpressuredetection blockedconnectiontimeout cacertfile cafile capath certfile channelmax \
