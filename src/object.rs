@@ -153,7 +153,7 @@ impl ObjectRef {
     /// Reads `[namespace/]name`; `default` is the namespace of a reference without one.
     pub fn parse(kind: Kind, text: &str, default: &Namespace) -> Result<Self, NameError> {
         match text.split_once('/') {
-            _ if text.contains([',', ' ', '\n']) => Err(NameError::new(NameKind::List, text)),
+            _ if is_list(text) => Err(NameError::new(NameKind::List, text)),
             // With a second slash it is unclear which part is wrong, so the message shows the whole reference.
             Some((_, name)) if name.contains('/') => Err(NameError::new(NameKind::Reference, text)),
             Some((namespace, name)) => Self::new(kind, Namespace::parse(namespace)?, name),
@@ -233,6 +233,12 @@ impl FromIterator<(String, SecretBytes)> for ObjectData {
     fn from_iter<I: IntoIterator<Item = (String, SecretBytes)>>(entries: I) -> Self {
         Self::Keys(entries.into_iter().collect())
     }
+}
+
+/// Whether a user wrote several references. An expression of Helm has spaces too.
+fn is_list(text: &str) -> bool {
+    let words = text.split([',', ' ', '\n']).filter(|word| !word.is_empty());
+    !text.contains("{{") && words.count() > 1
 }
 
 /// What a key and its value take in a map besides their bytes, in bytes.

@@ -163,7 +163,7 @@ pub(crate) fn fetch_matching(
     Ok(FetchedSources { credentials, sources })
 }
 
-/// Reads and parses the annotations. The excerpt of the pod is empty if the annotations come from elsewhere or `metadata_only` is set.
+/// Reads and parses the annotations. The other fields of the pod are empty if the annotations come from elsewhere or `metadata_only` is set.
 ///
 /// # Errors
 /// Wrong annotations at once. Annotations that could not be read, when the deadline has passed.
@@ -172,7 +172,7 @@ pub(crate) fn credentials(
     clusters: &Clusters,
     metadata_only: bool,
     deadline: Deadline,
-) -> Result<(Vec<Credential>, kube::Excerpt), Error> {
+) -> Result<(Vec<Credential>, kube::PartialJson), Error> {
     let (annotations, pod) = read_annotations(settings, clusters, metadata_only, deadline)?;
     let credentials = parse(settings, &annotations.data)?;
     for annotation in annotations::ignored_annotations(&annotations.data, &settings.prefix) {
@@ -181,7 +181,7 @@ pub(crate) fn credentials(
     Ok((credentials, pod))
 }
 
-/// Reads the annotations and the excerpt of the pod, as [`credentials`] does. Annotations from a file have an empty resourceVersion.
+/// Reads the annotations and the other fields of the pod, as [`credentials`] does. Annotations from a file have an empty resourceVersion.
 ///
 /// # Errors
 /// If the file is missing or wrong, or the pod could not be read before the deadline.
@@ -190,7 +190,7 @@ pub(crate) fn read_annotations(
     clusters: &Clusters,
     metadata_only: bool,
     deadline: Deadline,
-) -> Result<(kube::Object<Annotations>, kube::Excerpt), Error> {
+) -> Result<(kube::Object<Annotations>, kube::PartialJson), Error> {
     let data = match &settings.annotations {
         AnnotationSource::File(path) => read_file(path)?,
         AnnotationSource::Template { annotations, .. } => annotations.clone(),
@@ -198,7 +198,7 @@ pub(crate) fn read_annotations(
             return read_pod(clusters, pod, *named_by_host, metadata_only, deadline, settings.gives_up);
         }
     };
-    Ok((kube::Object { version: String::new(), data }, kube::Excerpt::default()))
+    Ok((kube::Object { version: String::new(), data }, kube::PartialJson::default()))
 }
 
 /// Parses annotations.
@@ -241,7 +241,7 @@ fn read_pod(
     metadata_only: bool,
     deadline: Deadline,
     gives_up: fn(&kube::Error) -> bool,
-) -> Result<(kube::Object<Annotations>, kube::Excerpt), Error> {
+) -> Result<(kube::Object<Annotations>, kube::PartialJson), Error> {
     let client = clusters.own();
     let attempt = |pod: &&ObjectRef| client.pod(pod, metadata_only, deadline);
     let read = retry_until_done([pod], |_| (), deadline, gives_up, attempt);
@@ -250,7 +250,7 @@ fn read_pod(
         Error::Unread { errors, needed_by: Vec::new(), hint, waited: deadline.elapsed() }
     })?;
     let empty = kube::Object { version: String::new(), data: Annotations::new() };
-    Ok(read.into_iter().next().map_or((empty, kube::Excerpt::default()), |(_, read)| read))
+    Ok(read.into_iter().next().map_or((empty, kube::PartialJson::default()), |(_, read)| read))
 }
 
 /// Whether all credentials that name an object can be rendered without it.

@@ -1,36 +1,14 @@
 //! The connection that the fields of a credential describe: where the server is, how to log in, and options.
-//! Sources of the recognized names: the Secrets of CloudNativePG, Crunchy's PGO, Zalando's operator, RabbitMQ's cluster
-//! operator, and the Service Binding Specification; docs/formats/secrets.md has the whole list.
-
-use std::fmt;
 
 use crate::credential::{Credential, Engine, FieldName};
-use crate::escape::{EscapeFn, Unrepresentable, percent_decode};
-use crate::formats::hint::Hint;
-use crate::formats::options::{is_allowed, is_same};
-use crate::formats::{Fields, FormatError, NameList, field_text};
+use crate::escape::{Unrepresentable, percent_decode};
+use crate::formats::options::{OptionSet, is_allowed, is_same};
+use crate::formats::parts::{
+    ALL_ALIASES, DATABASE, FieldText, HOST, IGNORED_FIELDS, OPTIONS, PASSWORD, PORT, USERNAME, find_engine,
+    find_field, find_field_of, missing_engine, missing_field,
+};
+use crate::formats::{Fields, FormatError, field_text};
 use crate::secret::{SecretBuffer, SecretBytes};
-
-/// The names that a value of a connection may have without `.keys`: the ones that database operators and providers write into
-/// Secrets. The first field that exists and is not empty is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FieldAliases(pub(crate) &'static [&'static str]);
-
-pub(crate) const USERNAME: FieldAliases = FieldAliases(&["username", "user"]);
-pub(crate) const PASSWORD: FieldAliases = FieldAliases(&["password", "pass"]);
-pub(crate) const HOST: FieldAliases = FieldAliases(&["host", "hostname", "endpoint"]);
-pub(crate) const PORT: FieldAliases = FieldAliases(&["port"]);
-pub(crate) const DATABASE: FieldAliases = FieldAliases(&["database", "dbname", "db"]);
-pub(crate) const ENGINE: FieldAliases = FieldAliases(&["engine", "type"]);
-pub(crate) const OPTIONS: FieldAliases = FieldAliases(&["options"]);
-/// A whole connection in one value. RabbitMQ's cluster operator writes `connection_string`, MongoDB's operator the others.
-pub(crate) const URI: FieldAliases =
-    FieldAliases(&["uri", "connection_string", "connectionString.standard", "connectionString.standardSrv"]);
-
-/// Every list of aliases. Any other field that the annotations name is an option.
-const ALL_ALIASES: [FieldAliases; 8] = [USERNAME, PASSWORD, HOST, PORT, DATABASE, ENGINE, OPTIONS, URI];
-/// Fields of a Service Binding that describe its origin and are not options of a connection.
-const IGNORED_FIELDS: [&str; 1] = ["provider"];
 
 /// The maximum number of hosts of a connection. Database clusters have a few, because a client tries one after the other.
 const HOST_LIMIT: usize = 64;
@@ -38,26 +16,6 @@ const HOST_LIMIT: usize = 64;
 pub(crate) const OPTION_LIMIT: usize = 256;
 /// The maximum size of all values of a connection together, and of a file with the connection, in bytes.
 pub(crate) const CONNECTION_LIMIT: usize = 1024 * 1024;
-
-impl FieldAliases {
-    /// The preferred name.
-    pub(crate) fn name(self) -> &'static str {
-        self.0.first().copied().unwrap_or_default()
-    }
-
-    pub(crate) fn contains(self, field: &str) -> bool {
-        self.0.contains(&field)
-    }
-}
-
-impl fmt::Display for FieldAliases {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            [] | [_] => f.write_str(self.name()),
-            [name, aliases @ ..] => write!(f, "{name} (aliases: {})", aliases.join(", ")),
-        }
-    }
-}
 
 /// The parameters of a connection. An empty field counts as missing.
 pub(crate) struct Connection<'a> {
@@ -106,29 +64,6 @@ impl ConnParam {
     }
 }
 
-/// The text of a field.
-#[derive(Clone, Copy)]
-pub(crate) struct FieldText<'a> {
-    pub(crate) field: &'a FieldName,
-    pub(crate) text: &'a str,
-}
-
-impl FieldText<'_> {
-    /// Without white space at the ends, which `echo` and editors leave in a Secret.
-    fn trim(self) -> Self {
-        Self { text: self.text.trim(), ..self }
-    }
-
-    /// Writes the text by an escaping rule.
-    pub(crate) fn write(&self, rule: EscapeFn, out: &mut SecretBuffer) -> Result<(), FormatError> {
-        rule(self.text, out).map_err(|refused| self.unsupported(refused))
-    }
-
-    pub(crate) fn unsupported(&self, refused: Unrepresentable) -> FormatError {
-        FormatError::unsupported(self.field, refused)
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Host<'a> {
     /// A host name, an address (IPv6 without brackets), or the absolute path of a Unix socket or its directory.
@@ -154,12 +89,11 @@ impl Host<'_> {
 }
 
 impl<'a> Connection<'a> {
-    /// Reads the connection from fields. An `engine` of the annotations takes precedence over the fields. `client` is the engine
-    /// whose clients read the format; `None` means those of the connection's engine.
+    /// Reads the connection from fields. An `engine` of the annotations takes precedence over the fields.
     pub(crate) fn from_fields(
         credential: &Credential,
         engine: Option<Engine>,
-        client: Option<Engine>,
+        option_set: OptionSet,
         fields: &'a Fields<'a>,
     ) -> Result<Self, FormatError> {
         let find = |aliases| find_field_of(credential, fields, aliases);
@@ -167,20 +101,16 @@ impl<'a> Connection<'a> {
         port.map_or(Ok(()), check_port)?;
         let port = port.map(|port| port.text);
         let hosts = find(HOST)?.map_or_else(|| Ok(Vec::new()), |found| parse_hosts(found, port))?;
-        let engine = engine.map_or_else(|| find_engine(fields), |engine| Ok(Some(engine)))?;
+        let engine = engine.map_or_else(|| find_engine(credential, fields), |engine| Ok(Some(engine)))?;
         let (username, password, database) = (find(USERNAME)?, find(PASSWORD)?, find(DATABASE)?);
         let texts = [username, password, database].into_iter().flatten();
         let size = texts.map(|found| found.text.len()).sum();
-        Ok(Self {
-            engine,
-            username,
-            password,
-            hosts,
-            port,
-            database,
-            options: options(credential, client.or(engine), fields, size)?,
-            fields,
-        })
+        let options = match option_set {
+            OptionSet::OfConnection => options(credential, engine, fields, size)?,
+            OptionSet::Of(client) => options(credential, Some(client), fields, size)?,
+            OptionSet::Empty => Vec::new(),
+        };
+        Ok(Self { engine, username, password, hosts, port, database, options, fields })
     }
 
     pub(crate) fn require_engine(&self) -> Result<Engine, FormatError> {
@@ -202,74 +132,6 @@ impl<'a> Connection<'a> {
     pub(crate) fn require_password(&self) -> Result<FieldText<'a>, FormatError> {
         self.password.ok_or_else(|| missing_field(self.fields, PASSWORD))
     }
-}
-
-fn missing_field(fields: &Fields<'_>, aliases: FieldAliases) -> FormatError {
-    let available = NameList::new(fields.keys().map(FieldName::as_str));
-    FormatError::MissingField { aliases, available, hint: Hint::find(fields) }
-}
-
-fn missing_engine(fields: &Fields<'_>) -> FormatError {
-    FormatError::MissingEngine { hint: Hint::find(fields) }
-}
-
-/// Finds the first field with one of these names that is not empty.
-pub(crate) fn find_field<'a>(
-    fields: &'a Fields<'a>,
-    aliases: FieldAliases,
-) -> Result<Option<FieldText<'a>>, FormatError> {
-    for name in aliases.0 {
-        let found =
-            fields.iter().find(|(field, value)| field.as_str() == *name && !value.expose().is_empty());
-        if let Some((field, value)) = found {
-            return Ok(Some(FieldText { field, text: field_text(field, value)? }));
-        }
-    }
-    Ok(None)
-}
-
-/// As [`find_field`], but a name from `.set` takes precedence: if the annotations decide where a password goes, by whatever name, no
-/// source can change it.
-fn find_field_of<'a>(
-    credential: &Credential,
-    fields: &'a Fields<'a>,
-    aliases: FieldAliases,
-) -> Result<Option<FieldText<'a>>, FormatError> {
-    for (field, value) in &credential.inline_fields {
-        if aliases.contains(field.as_str())
-            && !value.expose().is_empty()
-            && let Some((field, value)) = fields.get_key_value(field)
-        {
-            return Ok(Some(FieldText { field, text: field_text(field, value)? }));
-        }
-    }
-    find_field(fields, aliases)
-}
-
-pub(crate) fn require_field<'a>(
-    fields: &'a Fields<'a>,
-    aliases: FieldAliases,
-) -> Result<FieldText<'a>, FormatError> {
-    find_field(fields, aliases)?.ok_or_else(|| missing_field(fields, aliases))
-}
-
-/// Finds the engine in the field `engine` or `type`, or in the scheme of the URI. The field names the service alone, so the
-/// scheme decides whether the service is reached over TLS.
-fn find_engine(fields: &Fields<'_>) -> Result<Option<Engine>, FormatError> {
-    let of_uri = find_uri(fields)?.map(|(_, engine)| engine);
-    let Some(found) = find_field(fields, ENGINE)? else { return Ok(of_uri) };
-    let named = Engine::find(found.text.trim())
-        .ok_or_else(|| FormatError::UnknownEngine { field: found.field.clone() })?;
-    Ok(match (named, of_uri) {
-        (Engine::Amqp, Some(Engine::Amqps)) | (Engine::Redis, Some(Engine::Rediss)) => of_uri,
-        _ => Some(named),
-    })
-}
-
-/// Finds the field with a whole URI, if its scheme is that of a database engine.
-pub(crate) fn find_uri<'a>(fields: &'a Fields<'a>) -> Result<Option<(FieldText<'a>, Engine)>, FormatError> {
-    let found = find_field(fields, URI)?;
-    Ok(found.and_then(|uri| Some((uri, Engine::find(uri.text.trim().split_once("://")?.0)?))))
 }
 
 /// Parses a comma-separated list of hosts: `name`, `name:port`, an IPv6 address with or without brackets, or a path.
@@ -321,7 +183,8 @@ fn is_port(text: &str) -> bool {
 }
 
 /// Collects the options: fields that `.keys` and `.set` name and that are not part of an address or login, then the field
-/// `options`, which has the form of a URI query. `size` is the size of the other values, in bytes.
+/// `options`, which has the form of a URI query. `client` is the engine whose clients read them; `size` is the size of the other
+/// values, in bytes.
 fn options(
     credential: &Credential,
     client: Option<Engine>,

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use crate::credential::{Engine, FieldName};
+use crate::credential::FieldName;
 use crate::formats::Fields;
-use crate::formats::connection::{URI, find_uri};
+use crate::formats::parts::{URI, engine_of_uri, find_field};
 
 /// Where the missing part probably is.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) enum Hint {
 
 impl Hint {
     pub(crate) fn find(fields: &Fields<'_>) -> Self {
-        if matches!(find_uri(fields), Ok(Some(_))) {
+        if matches!(find_field(fields, URI), Ok(Some(uri)) if engine_of_uri(uri.text).is_some()) {
             return Self::Nothing;
         }
         for (field, value) in fields {
@@ -27,7 +27,7 @@ impl Hint {
             if URI.contains(field.as_str()) && text.contains("://") {
                 return Self::UnknownScheme(field.clone());
             }
-            if text.split_once("://").is_some_and(|(scheme, _)| Engine::find(scheme).is_some()) {
+            if engine_of_uri(text).is_some() {
                 return Self::OtherUri(field.clone());
             }
             if text.strip_prefix('{').is_some_and(|rest| rest.trim_start().starts_with('"')) {

@@ -8,7 +8,8 @@
 use crate::credential::Engine;
 use crate::escape::{Unrepresentable, percent};
 use crate::formats::FormatError;
-use crate::formats::connection::{Connection, FieldText, Host};
+use crate::formats::connection::{Connection, Host};
+use crate::formats::parts::FieldText;
 use crate::secret::SecretBuffer;
 
 pub(crate) fn write(connection: &Connection<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {

@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use crate::credential::CredentialName;
 use crate::escape::{self, Unrepresentable};
 use crate::formats::FormatError;
-use crate::formats::connection::{ConnParam, Connection, FieldText};
+use crate::formats::connection::{ConnParam, Connection};
+use crate::formats::parts::FieldText;
 use crate::secret::SecretBuffer;
 
 /// The longest line of a service file, without its line break: libpq reads into a buffer of 1024 bytes, and rejects a line

@@ -8,6 +8,7 @@ pub(crate) mod jdbc;
 pub(crate) mod libpq;
 pub(crate) mod mycnf;
 pub(crate) mod options;
+mod parts;
 pub(crate) mod text;
 pub(crate) mod uri;
 
@@ -16,8 +17,8 @@ use std::fmt;
 
 use crate::credential::FieldName;
 use crate::escape::Unrepresentable;
-use crate::formats::connection::FieldAliases;
 use crate::formats::hint::Hint;
+use crate::formats::parts::FieldAliases;
 use crate::secret::SecretBytes;
 use crate::text::{Quoted, and_more, one_line};
 

@@ -4,6 +4,7 @@
 //! Clients have many names for a server, a user or a database (`hostaddr`, `PGHOST`, `loose-host`, `hos`, `uid`), and others
 //! that load code (`plugin-dir`, `socketFactory`, `TNS_ADMIN`), and new versions add more. So the lists have the names that are
 //! harmless, and nothing else. `.keys` and `.set` may name any option, because the author of the annotations decides that.
+//! The list applies to `.set: options=…` too: a name that is not listed is often a mistake there, such as `-c search_path`.
 //!
 //! Sources: <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS>,
 //! <https://jdbc.postgresql.org/documentation/use/#connection-parameters>,
@@ -15,72 +16,102 @@
 
 use crate::credential::Engine;
 
+/// Whose options a connection has in a format.
+#[derive(Clone, Copy)]
+pub(crate) enum OptionSet {
+    /// Those of the connection's own engine.
+    OfConnection,
+    /// Those of the clients that read the format.
+    Of(Engine),
+    /// The format has no options, so none is read.
+    Empty,
+}
+
 /// Options of clients and pools for several engines, in the form of [`spelling`].
 const COMMON: &str = "\
-    acquiretimeout applicationname appname autocommit characterencoding charset checkouttimeout clientname compress \
-    connecttimeout connectiontimeout connectionlimit connmaxage connmaxidletime connmaxlifetime decoderesponses \
-    defaultfetchsize dialtimeout encoding encrypt healthcheckinterval idletimeout keepalive logintimeout maxconnections \
-    maxidleconns maxidletime maxlifetime maxopenconns maxpoolsize maxretries minidleconns minpoolsize pool poolsize \
-    pooltimeout poolname queuelimit readtimeout reconnect skipverify socketkeepalive socketconnecttimeout sockettimeout \
-    ssl sslaccept sslca sslcacerts sslcert sslcertfile sslcertreqs sslcheckhostname sslcipher sslcrl sslidentity sslkey \
-    sslkeyfile sslmode sslpassword sslrootcert statementcachesize tcpkeepalive tcpnodelay timeout timezone tls tlsversion \
-    usessl writetimeout";
+    acquiretimeout applicationname appname atomicrequests autocommit characterencoding charset checkouttimeout clientname \
+    compress connectionlimit connectiontimeout connecttimeout connhealthchecks connmaxage connmaxidletime connmaxlifetime \
+    decoderesponses defaultfetchsize dialtimeout disableserversidecursors encoding encrypt healthcheckinterval \
+    idletimeout keepalive logintimeout maxconnectionlifetime maxconnections maxidleconnectionlifetime maxidleconns \
+    maxidletime maxlifetime maxopenconns maxpoolsize maxretries minidleconns minpoolsize pool poolname poolsize \
+    pooltimeout queuelimit readtimeout reconnect serverversion skipverify socketconnecttimeout socketkeepalive \
+    sockettimeout ssl sslaccept sslca sslcacerts sslcert sslcertfile sslcertreqs sslcheckhostname sslcipher sslcrl \
+    sslidentity sslkey sslkeyfile sslmode sslpassword sslrootcert statementcachesize tcpkeepalive tcpnodelay timeout \
+    timezone tls tlsversion usessl writetimeout";
 
 const POSTGRESQL: &str = "\
-    adaptivefetch adaptivefetchmaximum adaptivefetchminimum allowencodingchanges assumeminserverversion autosave \
-    binaryparameters binarytransfer cancelsignaltimeout channelbinding cleanupsavepoints clientencoding currentschema \
-    databasemetadatacachefields databasemetadatacachefieldsmib datestyle defaultqueryexecmode defaultrowfetchsize \
-    defaulttransactionisolation defaulttransactionreadonly descriptioncachecapacity disablecolumnsanitiser \
-    escapesyntaxcallmode extrafloatdigits fallbackapplicationname groupstartupparameters gssencmode gssresponsetimeout \
-    hideunprivilegedobjects hostrecheckseconds idleintransactionsessiontimeout keepalives keepalivescount keepalivesidle \
-    keepalivesinterval loadbalancehosts locktimeout logservererrordetail logunclosedconnections maxprotocolversion \
-    maxresultbuffer maxsendbuffersize minprotocolversion options pgbouncer poolhealthcheckperiod poolmaxconnidletime \
-    poolmaxconnlifetime poolmaxconns poolminconns preferquerymode preparedstatementcachequeries \
-    preparedstatementcachesize preparedstatementcachesizemib preparedstatements preparethreshold protocolversion \
-    quotereturningidentifiers readonly readonlymode receivebuffersize replication requireauth requiressl \
-    rewritebatchedinserts schema schemasearchpath searchpath sendbuffersize sslcertmode sslcompression sslcrldir \
-    sslmaxprotocolversion sslminprotocolversion sslnegotiation sslresponsetimeout sslsni statementcachecapacity \
-    statementtimeout stringtype targetservertype targetsessionattrs tcpusertimeout unknownlength";
+    adaptivefetch adaptivefetchmaximum adaptivefetchminimum advisorylocks allowencodingchanges assumeminserverversion \
+    asyncfallback autosave binaryparameters binarytransfer cancelsignaltimeout channelbinding cleanupsavepoints \
+    clientencoding clientminmessages commandtimeout currentschema databasemetadatacachefields \
+    databasemetadatacachefieldsmib datestyle defaultqueryexecmode defaultrowfetchsize defaulttransactionisolation \
+    defaulttransactionreadonly descriptioncachecapacity directtls disablecolumnsanitiser disablepreparedbinaryresult \
+    escapesyntaxcallmode extrafloatdigits fallbackapplicationname fetchtypes groupstartupparameters gssencmode \
+    gssresponsetimeout hideunprivilegedobjects hostrecheckseconds idleintransactionsessiontimeout intervalstyle jit \
+    keepalives keepalivescount keepalivesidle keepalivesinterval loadbalancehosts locktimeout logservererrordetail \
+    logunclosedconnections maxprotocolversion maxresultbuffer maxsendbuffersize minmessages minprotocolversion options \
+    pgbouncer poolhealthcheckperiod poolmaxconnidletime poolmaxconnlifetime poolmaxconnlifetimejitter poolmaxconns \
+    poolminconns poolminidleconns preferquerymode prepare preparedstatementcachequeries preparedstatementcachesize \
+    preparedstatementcachesizemib preparedstatements preparethreshold protocolversion queueinterval queuetarget \
+    quotereturningidentifiers readonly readonlymode reapingfrequency receivebuffersize replication requireauth requiressl \
+    rewritebatchedinserts schema schemasearchpath searchpath sendbuffersize singleuseconnections sslcertmode \
+    sslcompression sslcrldir sslinline sslmaxprotocolversion sslminprotocolversion sslnegotiation sslresponsetimeout \
+    sslsni statementcachecapacity statementlimit statementtimeout stringtype supa targetservertype targetsessionattrs \
+    tcpusertimeout unknownlength uselibpqcompat workaround workmem";
 
 const MYSQL: &str = "\
-    allowmultiqueries allowpublickeyretrieval autoreconnect bignumberstrings blobsarestrings cachecallablestmts \
-    cacheprepstmts cacheresultsetmetadata cacheserverconfiguration callablestmtcachesize clobcharacterencoding collation \
-    compressionalgorithms connectexpiredpassword connectionattributes connectioncollation connectiontimezone datestrings \
-    decimalnumbers defaultcharacterset disconnectonexpiredpasswords dumpqueriesonexception elidesetautocommits \
+    allowmultiqueries allownativepasswords allowpublickeyretrieval alwayssendsetisolation autoreconnect \
+    autoreconnectforpools bignumberstrings binaryprefix blobsarestrings cachecallablestmts cacheprepstmts \
+    cacheresultsetmetadata cacheserverconfiguration callablestmtcachesize charactersetresults checkconnliveness \
+    clientfoundrows clobcharacterencoding collation columnswithalias compressionalgorithms connectexpiredpassword \
+    connectionattributes connectioncollation connectiontimezone createdatabaseifnotexist datestrings decimalnumbers \
+    defaultcharacterset disablemariadbdriver disconnectonexpiredpasswords dumpqueriesonexception elidesetautocommits \
     enabledsslciphersuites enabledsslprotocolsuites enabledtlsprotocols enablekeepalive failoverreadonly \
-    forceconnectiontimezonetosession getserverpublickey holdresultsopenoverstatementclose jdbccomplianttruncation \
-    maintaintimestats maxallowedpacket maxrows multiplestatements namedplaceholders netbufferlength \
-    nettimeoutforstreamingresults nullcatalogmeanscurrent nulldatabasemeanscurrent passwordcharacterencoding \
-    poolvalidmindelay prepstmtcachesize prepstmtcachesqllimit preserveinstants quick requiressl rewritebatchedstatements \
-    secureauth sendfractionalseconds servertimezone sslcapath sslcrlpath sslfipsmode sslverifyservercert \
-    supportbignumbers tcprcvbuf tcpsndbuf tinyint1isbit tlsciphersuites tlsversions transactionisolation \
-    treatutildateastimestamp useaffectedrows usebulkstmts usecompression usecursorfetch useinformationschema \
-    uselegacydatetimecode uselocalsessionstate uselocaltransactionstate useoldaliasmetadatabehavior useserverprepstmts \
-    useunicode verifyservercertificate waitforconnections yearisdatetype zerodatetimebehavior zstdcompressionlevel";
+    forceconnectiontimezonetosession getserverpublickey holdresultsopenoverstatementclose initialtimeout \
+    interpolateparams isolationlevel jdbccomplianttruncation keepaliveinitialdelay maintaintimestats maxallowedpacket \
+    maxidle maxreconnects maxrows multiplestatements multistatements namedplaceholders netbufferlength \
+    nettimeoutforstreamingresults nullcatalogmeanscurrent nulldatabasemeanscurrent nullnamepatternmatchesall parsetime \
+    passwordcharacterencoding permitmysqlscheme poolvalidmindelay prepstmtcachesize prepstmtcachesqllimit \
+    preserveinstants querytimeoutkillsconnection quick rejectreadonly requiressl rewritebatchedstatements secureauth \
+    sendfractionalseconds servertimezone sqlmode sslcapath sslcrlpath ssldisabled sslfipsmode sslverifycert \
+    sslverifyidentity sslverifyservercert strict supportbignumbers tcprcvbuf tcpsndbuf timetruncate tinyint1isbit \
+    tlsciphersuites tlsversions transactionisolation transformedbitisboolean treatutildateastimestamp \
+    trustservercertificate useaffectedrows usebulkstmts usecompression usecursorfetch useinformationschema \
+    usejdbccomplianttimezoneshift uselegacydatetimecode uselocalsessionstate uselocaltransactionstate usemysqlmetadata \
+    useoldaliasmetadatabehavior usepipelineauth usepure useserverprepstmts usetimezone useunicode verifyservercertificate \
+    waitforconnections yearisdatetype zerodatetimebehavior zstdcompressionlevel";
 
 const MONGODB: &str = "\
-    authmechanism authsource compressors connecttimeoutms directconnection heartbeatfrequencyms journal loadbalanced \
-    localthresholdms maxconnecting maxidletimems maxstalenessseconds readconcernlevel readpreference readpreferencetags \
-    replicaset retryreads retrywrites servermonitoringmode serverselectiontimeoutms serverselectiontryonce \
-    sockettimeoutms srvmaxhosts timeoutms tlsallowinvalidcertificates tlsallowinvalidhostnames tlscafile \
-    tlscertificatekeyfile tlscertificatekeyfilepassword tlsdisablecertificaterevocationcheck tlsdisableocspendpointcheck \
-    tlsinsecure uuidrepresentation w waitqueuetimeoutms wtimeout wtimeoutms zlibcompressionlevel";
+    authmechanism authsource compressors connect connecttimeoutms directconnection fsync heartbeatfrequencyms j journal \
+    loadbalanced localthresholdms maxconnecting maxidletimems maxstalenessseconds readconcernlevel readpreference \
+    readpreferencetags replicaset retryreads retrywrites safe servermonitoringmode serverselectiontimeoutms \
+    serverselectiontryonce slaveok sockettimeoutms srvmaxhosts sslallowinvalidcertificates sslallowinvalidhostnames \
+    sslcertificateauthorityfile sslclientcertificatekeyfile sslclientcertificatekeypassword sslinsecure \
+    sslinvalidhostnameallowed sslmatchhostname sslvalidate timeoutms tlsallowinvalidcertificates tlsallowinvalidhostnames \
+    tlscafile tlscertificatekeyfile tlscertificatekeyfilepassword tlsdisablecertificaterevocationcheck \
+    tlsdisableocspendpointcheck tlsinsecure tzaware usenewurlparser useunifiedtopology uuidrepresentation w \
+    waitqueuetimeoutms wtimeout wtimeoutms zlibcompressionlevel";
 
-const REDIS: &str = "family prefix protocol retryontimeout";
+const REDIS: &str = "\
+    commandtimeout enableofflinequeue enablereadycheck encodingerrors family keyprefix lazy lazyconnect maxactiveconns \
+    maxredirects maxretriesperrequest maxretrybackoff minretrybackoff persistent poolfifo prefix protocol readonly \
+    readwritetimeout retryinterval retryontimeout routebylatency routerandomly sslcapath verifypeer";
 
 const AMQP: &str = "\
-    authmechanism blockedconnectiontimeout cacertfile certfile channelmax connectionattempts framemax heartbeat keyfile \
-    locale retrydelay stacktimeout verify";
+    authmechanism backpressuredetection blockedconnectiontimeout cacertfile cafile capath certfile channelmax \
+    connectionattempts failfast failifnopeercert framemax heartbeat keyfile locale noverifyssl reconnectinterval \
+    retrydelay stacktimeout verify verifypeer";
 
 const SQLSERVER: &str = "\
     applicationintent calcbigdecimalprecision cancelquerytimeout connectretrycount connectretryinterval \
-    datetimeparametertype delayloadinglobs disablestatementpooling fips hostnameincertificate ipaddresspreference \
-    lastupdatecount locktimeout maxresultbuffer multisubnetfailover packetsize preparemethod querytimeout \
-    responsebuffering selectmethod sendstringparametersasunicode sendtimeasdatetime sslprotocol statementpoolingcachesize \
-    tlsmin transparentnetworkipresolution trustservercertificate usebulkcopyforbatchinsert usefmtonly workstationid";
+    datetimeparametertype delayloadinglobs disablestatementpooling fips guidconversion hostnameincertificate \
+    ipaddresspreference lastupdatecount locktimeout maxresultbuffer multipleactiveresultsets multisubnetfailover \
+    packetsize preparemethod querytimeout responsebuffering selectmethod sendstringparametersasunicode sendtimeasdatetime \
+    sslprotocol statementpoolingcachesize tdsversion tlsmin transparentnetworkipresolution trustservercertificate \
+    usebulkcopyforbatchinsert usefmtonly workstationid";
 
 const CLICKHOUSE: &str = "\
-    blockbuffersize compresslevel connectionopenstrategy maxcompressionbuffer maxexecutiontime secure";
+    asyncinsert blockbuffersize cacerts compression compresslevel connectionopenstrategy maxblocksize \
+    maxcompressionbuffer maxexecutiontime secure sendreceivetimeout verify waitforasyncinsert";
 
 const ORACLE: &str = "expiretime retrycount retrydelay sdu sslserverdnmatch transportconnecttimeout";
 

@@ -8,7 +8,7 @@ use crate::credential::{
     is_reserved_by_shell, is_setting_of_programs,
 };
 use crate::escape::{self, EscapeFn, percent};
-use crate::formats::connection::{FieldText, PASSWORD, USERNAME, require_field};
+use crate::formats::parts::{FieldText, PASSWORD, USERNAME, require_field};
 use crate::formats::{Fields, FormatError, field_text};
 use crate::secret::{SecretBuffer, SecretBytes};
 
@@ -85,13 +85,7 @@ fn write_env(
     is_named: IsNamed<'_>,
     out: &mut SecretBuffer,
 ) -> Result<(), FormatError> {
-    let name = env_name(field)?;
-    if is_reserved_by_shell(name) {
-        return Err(FormatError::ReservedByShell { field: field.clone() });
-    }
-    if is_setting_of_programs(name) && !is_named(field) {
-        return Err(FormatError::SettingOfPrograms { field: field.clone() });
-    }
+    let name = variable_name(field, is_named, &is_reserved_by_shell, &|_| false)?;
     out.push_str("export ");
     out.push_str(name);
     out.push_str("=");
@@ -115,16 +109,11 @@ fn write_dotenv(
     is_named: IsNamed<'_>,
     out: &mut SecretBuffer,
 ) -> Result<(), FormatError> {
-    let name = env_name(field)?;
-    if is_reserved_by_linker(name) {
-        return Err(FormatError::ReservedByShell { field: field.clone() });
-    }
     // Shells and interpreters that the application starts inherit the variables. Names in lower case mean something only to a
     // shell that reads the file itself.
-    let is_inherited = is_reserved_by_shell(name) && !name.bytes().any(|b| b.is_ascii_lowercase());
-    if (is_inherited || is_setting_of_programs(name)) && !is_named(field) {
-        return Err(FormatError::SettingOfPrograms { field: field.clone() });
-    }
+    let is_inherited =
+        |name: &str| is_reserved_by_shell(name) && !name.bytes().any(|b| b.is_ascii_lowercase());
+    let name = variable_name(field, is_named, &is_reserved_by_linker, &is_inherited)?;
     let text = field_text(field, value)?;
     let quote = dotenv_quote(text).map_err(|what| FormatError::NotPortable { field: field.clone(), what })?;
     out.push_str(name);
@@ -288,10 +277,25 @@ pub(crate) fn write_properties(fields: &Fields<'_>, out: &mut SecretBuffer) -> R
     })
 }
 
-/// Returns the field's name if it is valid for an environment variable.
-fn env_name(field: &FieldName) -> Result<&str, FormatError> {
+/// Returns the field's name if it is valid for an environment variable, and podcreds may set that variable. Some only an
+/// annotation may name: those by which programs find code, and what `needs_annotation` adds.
+fn variable_name<'a>(
+    field: &'a FieldName,
+    is_named: IsNamed<'_>,
+    is_reserved: &dyn Fn(&str) -> bool,
+    needs_annotation: &dyn Fn(&str) -> bool,
+) -> Result<&'a str, FormatError> {
     let name = field.as_str();
-    if is_env_name(name) { Ok(name) } else { Err(FormatError::InvalidEnvName { field: field.clone() }) }
+    if !is_env_name(name) {
+        return Err(FormatError::InvalidEnvName { field: field.clone() });
+    }
+    if is_reserved(name) {
+        return Err(FormatError::ReservedByShell { field: field.clone() });
+    }
+    if (needs_annotation(name) || is_setting_of_programs(name)) && !is_named(field) {
+        return Err(FormatError::SettingOfPrograms { field: field.clone() });
+    }
+    Ok(name)
 }
 
 /// Writes a field's value by an escaping rule.

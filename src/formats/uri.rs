@@ -6,11 +6,11 @@ use std::slice;
 
 use crate::credential::{Credential, Engine, FieldName};
 use crate::escape::{Unrepresentable, percent, percent_decode};
-use crate::formats::connection::{
-    ConnParam, Connection, DATABASE, FieldAliases, FieldText, HOST, Host, OPTION_LIMIT, OPTIONS, PASSWORD,
-    PORT, USERNAME, find_field, find_uri, parse_hosts,
-};
+use crate::formats::connection::{ConnParam, Connection, Host, OPTION_LIMIT, parse_hosts};
 use crate::formats::options::is_same;
+use crate::formats::parts::{
+    DATABASE, FieldAliases, FieldText, HOST, OPTIONS, PASSWORD, PORT, USERNAME, find_field, find_uri,
+};
 use crate::formats::{Fields, FormatError};
 use crate::secret::{SecretBuffer, SecretBytes};
 
@@ -161,7 +161,7 @@ pub(crate) fn missing_fields(
     credential: &Credential,
     fields: &Fields<'_>,
 ) -> Result<Vec<(FieldName, SecretBytes)>, FormatError> {
-    let Some((uri, engine)) = find_uri(fields)? else { return Ok(Vec::new()) };
+    let Some((uri, engine)) = find_uri(credential, fields)? else { return Ok(Vec::new()) };
     if find_field(fields, HOST)?.is_some() {
         return Ok(Vec::new());
     }

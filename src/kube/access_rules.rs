@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::kube::client::Client;
 use crate::kube::error::Cause;
-use crate::kube::excerpt::Excerpt;
+use crate::kube::partial_json::PartialJson;
 use crate::kube::retry::Deadline;
 use crate::object::{ClusterRef, Namespace};
 use crate::secret::SecretBytes;
@@ -32,7 +32,7 @@ const NAME_LIMIT: usize = 253;
 
 /// The rules of an account in a namespace. Some authorizers cannot list theirs: the account may have more rights than these.
 #[derive(Debug)]
-pub(crate) struct AccessRules(Excerpt);
+pub(crate) struct AccessRules(PartialJson);
 
 /// Which objects of a resource an account may read.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(crate) enum Readable<'a> {
 
 impl AccessRules {
     fn parse(body: &SecretBytes) -> Result<Self, Cause> {
-        Excerpt::parse(body.expose()).map(Self)
+        PartialJson::parse(body.expose()).map(Self)
     }
 
     /// The objects of a resource, such as `secrets` in the core group, that the account may get.
@@ -59,7 +59,7 @@ impl AccessRules {
                 if named.is_empty() {
                     return Readable::All;
                 }
-                names.extend(named.iter().map(Excerpt::text));
+                names.extend(named.iter().map(PartialJson::text));
             }
         }
         Readable::Named(names)

@@ -15,7 +15,7 @@ use crate::kube::auth::{ExecAuth, Identity};
 use crate::kube::config::{ClientConfig, Server, Trust};
 use crate::kube::decode::{self, Status};
 use crate::kube::error::{Cause, Error};
-use crate::kube::excerpt::Excerpt;
+use crate::kube::partial_json::PartialJson;
 use crate::kube::reloading_file::Reloading;
 use crate::kube::retry::{Deadline, RateLimiter};
 use crate::kube::transport::error::from_ureq;
@@ -136,7 +136,7 @@ impl Client {
         self.request_timeout.saturating_mul(5).saturating_add(self.plugin_timeout)
     }
 
-    /// Requests a pod, or its metadata only: returns its annotations, and an excerpt of the rest.
+    /// Requests a pod, or its metadata only: returns its annotations, and the other fields that podcreds uses.
     ///
     /// # Errors
     /// If this attempt fails. If [`Error::is_final`] is true, a retry cannot succeed.
@@ -145,12 +145,12 @@ impl Client {
         pod: &ObjectRef,
         metadata_only: bool,
         deadline: Deadline,
-    ) -> Result<(Object<BTreeMap<String, String>>, Excerpt), Error> {
+    ) -> Result<(Object<BTreeMap<String, String>>, PartialJson), Error> {
         let accept = if metadata_only { METADATA_ONLY } else { JSON };
         let read = || {
             let body = self.get_object(pod, accept, deadline)?;
             let (version, data) = decode::annotations(pod, body.expose())?;
-            Ok((Object { version, data }, Excerpt::parse(body.expose()).unwrap_or_default()))
+            Ok((Object { version, data }, PartialJson::parse(body.expose()).unwrap_or_default()))
         };
         read().map_err(|cause| Error::new(pod, cause))
     }

@@ -25,17 +25,14 @@ impl Errors {
         self.0.iter().any(|error| error.problem.is_too_large())
     }
 
-    /// For each credential that cannot be rendered, all of its errors as one message.
-    pub(crate) fn by_credential(&self) -> BTreeMap<String, String> {
-        let mut messages = BTreeMap::<_, String>::new();
-        for error in &self.0 {
-            let message = messages.entry(error.credential.to_string()).or_default();
-            if !message.is_empty() {
-                message.push_str("\n  ");
-            }
-            message.push_str(&error.to_string());
+    /// The errors of each credential that cannot be rendered.
+    pub(crate) fn by_credential(self) -> BTreeMap<String, Self> {
+        let mut errors = BTreeMap::<_, Self>::new();
+        for error in self.0 {
+            let name = error.credential.to_string();
+            errors.entry(name).or_insert_with(|| Self(Vec::new())).0.push(error);
         }
-        messages
+        errors
     }
 }
 

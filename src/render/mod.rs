@@ -19,6 +19,7 @@ use crate::credential::{
     EnvExport, EnvFileFormat, FileMode, Output, PathClaims, RelativePath,
 };
 use crate::formats::connection::{CONNECTION_LIMIT, Connection};
+use crate::formats::options::OptionSet;
 use crate::formats::text::FormatErrors;
 use crate::formats::{Fields, FormatError, jdbc, libpq, mycnf, text, uri};
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -210,36 +211,41 @@ fn files(
                 Some(EnvExport { file: EnvFileFormat::Envfile, .. }) => libpq::Quoting::Unquoted,
                 _ => libpq::Quoting::Quoted,
             };
-            let client = (*format == ConnectionStringFormat::Libpq).then_some(Engine::Postgresql);
-            let content = write_connection(
-                credential,
-                *engine,
-                client,
-                &values,
-                redact,
-                &|connection, out| match format {
-                    ConnectionStringFormat::Uri => uri::write(connection, out),
-                    ConnectionStringFormat::Jdbc => jdbc::write(connection, out),
-                    ConnectionStringFormat::Libpq => libpq::write(connection, quoting, out),
-                },
-            );
+            let option_set = match format {
+                ConnectionStringFormat::Uri | ConnectionStringFormat::Jdbc => OptionSet::OfConnection,
+                ConnectionStringFormat::Libpq => OptionSet::Of(Engine::Postgresql),
+            };
+            let content =
+                write_connection(credential, *engine, option_set, &values, redact, &|connection, out| {
+                    match format {
+                        ConnectionStringFormat::Uri => uri::write(connection, out),
+                        ConnectionStringFormat::Jdbc => jdbc::write(connection, out),
+                        ConnectionStringFormat::Libpq => libpq::write(connection, quoting, out),
+                    }
+                });
             content.and_then(|content| match env_export {
                 Some(export) => buffered(&|out| text::export_env(export, &content, out)),
                 None => Ok(content),
             })
         }
         Output::ClientFile { format, engine } => {
-            let client = match format {
-                ClientFileFormat::Mycnf => Engine::Mysql,
-                ClientFileFormat::Pgpass | ClientFileFormat::Pgservice => Engine::Postgresql,
+            let option_set = match format {
+                ClientFileFormat::Mycnf => OptionSet::Of(Engine::Mysql),
+                ClientFileFormat::Pgservice => OptionSet::Of(Engine::Postgresql),
+                ClientFileFormat::Pgpass => OptionSet::Empty,
             };
-            write_connection(credential, *engine, Some(client), &values, redact, &|connection, out| {
-                match format {
+            write_connection(
+                credential,
+                *engine,
+                option_set,
+                &values,
+                redact,
+                &|connection, out| match format {
                     ClientFileFormat::Pgpass => libpq::write_pgpass(connection, out),
                     ClientFileFormat::Pgservice => libpq::write_pgservice(&credential.name, connection, out),
                     ClientFileFormat::Mycnf => mycnf::write(connection, out),
-                }
-            })
+                },
+            )
         }
     };
     let content = content?;
@@ -254,7 +260,7 @@ fn files(
 fn write_connection(
     credential: &Credential,
     engine: Option<Engine>,
-    client: Option<Engine>,
+    option_set: OptionSet,
     values: &Fields<'_>,
     redact: bool,
     write: &dyn Fn(&Connection<'_>, &mut SecretBuffer) -> Result<(), FormatError>,
@@ -263,7 +269,7 @@ fn write_connection(
     let from_uri = uri::missing_fields(credential, values).map_err(one)?;
     let mut fields = values.clone();
     fields.extend(from_uri.iter().map(|(field, value)| (field.clone(), value)));
-    let connection = Connection::from_fields(credential, engine, client, &fields).map_err(one)?;
+    let connection = Connection::from_fields(credential, engine, option_set, &fields).map_err(one)?;
     let connection = if redact { connection.redacted() } else { connection };
     let too_long = FormatError::LongConnection { limit: CONNECTION_LIMIT };
     buffered(&|out| write(&connection, out).map_err(|error| vec![error]), CONNECTION_LIMIT, too_long.into())

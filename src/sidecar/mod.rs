@@ -118,14 +118,14 @@ pub(crate) fn run(settings: Settings, clusters: Clusters, health: &Arc<Health>) 
     shell.run(credentials)
 }
 
-/// Reads the pod at the start: the credentials that its annotations describe, and an excerpt of the rest. Retries until it succeeds.
+/// Reads the pod at the start: the credentials that its annotations describe, and the other fields that podcreds uses. Retries until it succeeds.
 fn first_credentials(
     settings: &sync::Settings,
     clusters: &Clusters,
     health: &Health,
     recorder: &Events,
     heartbeat: &Heartbeat,
-) -> Result<(Vec<Credential>, kube::Excerpt), Error> {
+) -> Result<(Vec<Credential>, kube::PartialJson), Error> {
     let mut backoff = Backoff::up_to(MAX_DELAY);
     loop {
         heartbeat.beat(settings.timeout.saturating_add(clusters.own().plugin_timeout()));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use log::debug;
 
 use crate::kube::config::registry::Clusters;
-use crate::kube::{Deadline, Error, Excerpt};
+use crate::kube::{Deadline, Error, PartialJson};
 use crate::object::ObjectRef;
 use crate::sidecar::controller::Event;
 use crate::thread::spawn;
@@ -37,7 +37,7 @@ enum Placement {
 
 /// Checks the pod again in the background if its init containers may not have ended. Sends an [`Event::Misplaced`] if this sidecar
 /// blocks the pod.
-pub(crate) fn check(pod: &Excerpt, own: ObjectRef, clusters: &Arc<Clusters>, events: SyncSender<Event>) {
+pub(crate) fn check(pod: &PartialJson, own: ObjectRef, clusters: &Arc<Clusters>, events: SyncSender<Event>) {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let is_own = own.name()[..own.name().len().min(HOST_NAME_LIMIT)] == host;
     if placement(pod, is_own) == Placement::Settled {
@@ -66,7 +66,7 @@ pub(crate) fn check(pod: &Excerpt, own: ObjectRef, clusters: &Arc<Clusters>, eve
     }
 }
 
-fn read(clusters: &Clusters, pod: &ObjectRef) -> Result<Excerpt, Error> {
+fn read(clusters: &Clusters, pod: &ObjectRef) -> Result<PartialJson, Error> {
     let client = clusters.own();
     let read = client.pod(pod, false, Deadline::after(TIMEOUT));
     client.close_idle();
@@ -75,15 +75,15 @@ fn read(clusters: &Clusters, pod: &ObjectRef) -> Result<Excerpt, Error> {
 
 /// `is_own` means that this process certainly runs in the pod. Init containers run one after the other. Those with `restartPolicy:
 /// Always` keep running beside the later ones, and the other containers start after all of them.
-fn placement(pod: &Excerpt, is_own: bool) -> Placement {
+fn placement(pod: &PartialJson, is_own: bool) -> Placement {
     let (spec, status) = (pod.get("spec"), pod.get("status"));
-    let is_native = |container: &&Excerpt| container.get("restartPolicy").text() == "Always";
+    let is_native = |container: &&PartialJson| container.get("restartPolicy").text() == "Always";
     let init = spec.get("initContainers").items();
-    let has_state = |container: &Excerpt, state: &str| {
+    let has_state = |container: &PartialJson, state: &str| {
         let name = container.get("name").text();
         let mut statuses = status.get("initContainerStatuses").items().iter();
         let found = statuses.find(|status| status.get("name").text() == name);
-        found.is_some_and(|status| matches!(status.get("state").get(state), Excerpt::Object(_)))
+        found.is_some_and(|status| matches!(status.get("state").get(state), PartialJson::Object(_)))
     };
     let mut others = init.iter().filter(|container| !is_native(container));
     if status.get("phase").text() != "Pending" || others.clone().all(|it| has_state(it, "terminated")) {
@@ -106,7 +106,7 @@ fn placement(pod: &Excerpt, is_own: bool) -> Placement {
 
 /// Whether a container's command and arguments contain `podcreds sidecar`, possibly in a shell script. A container without a command
 /// may run an image whose own command is podcreds.
-fn runs_sidecar(container: &Excerpt) -> bool {
+fn runs_sidecar(container: &PartialJson) -> bool {
     let (command, args) = (container.get("command").items(), container.get("args").items());
     let words = command.iter().chain(args).flat_map(|words| words.text().split_whitespace());
     let mut before = if command.is_empty() { "podcreds" } else { "" };
@@ -133,7 +133,7 @@ mod tests {
     }
 
     /// The pod, of which one init container runs.
-    fn pod(phase: &str, init: &[Value], containers: Value, running: &str) -> Excerpt {
+    fn pod(phase: &str, init: &[Value], containers: Value, running: &str) -> PartialJson {
         let state = |container: &Value| match container["name"] == running {
             true => json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}}),
             false => json!({"waiting": {"reason": "PodInitializing"}}),
@@ -145,7 +145,7 @@ mod tests {
             "spec": {"initContainers": init, "containers": containers},
             "status": {"phase": phase, "initContainerStatuses": statuses},
         });
-        Excerpt::parse(pod.to_string().as_bytes()).unwrap()
+        PartialJson::parse(pod.to_string().as_bytes()).unwrap()
     }
 
     fn app() -> Value {
@@ -176,9 +176,9 @@ mod tests {
         let ended = json!({"name": "setup", "state": {"terminated": {"exitCode": 0}}});
         let spec = json!({"initContainers": [init("setup", &[], "")]});
         let pod = json!({"spec": spec, "status": {"phase": "Pending", "initContainerStatuses": [ended]}});
-        let pod = Excerpt::parse(pod.to_string().as_bytes()).unwrap();
+        let pod = PartialJson::parse(pod.to_string().as_bytes()).unwrap();
         assert_eq!(placement(&pod, true), Placement::Settled);
-        assert_eq!(placement(&Excerpt::default(), true), Placement::Settled);
+        assert_eq!(placement(&PartialJson::default(), true), Placement::Settled);
     }
 
     #[test]
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn a_command_shows_the_sidecar_as_words_of_its_own() {
         let shows =
-            |container: Value| runs_sidecar(&Excerpt::parse(container.to_string().as_bytes()).unwrap());
+            |container: Value| runs_sidecar(&PartialJson::parse(container.to_string().as_bytes()).unwrap());
         for container in [
             json!({"args": ["sidecar", "--events"]}),
             json!({"command": ["/usr/bin/podcreds", "sidecar"]}),

@@ -113,6 +113,63 @@ fn options_of_a_source_are_compared_as_their_clients_compare_them() {
 }
 
 #[test]
+fn the_connection_strings_of_common_providers_and_frameworks_are_read() {
+    for uri in [
+        // Neon, Supabase with Prisma and as Vercel's integration writes it, Heroku, Aiven, CockroachDB.
+        "postgresql://u:p@ep-cool-1-pooler.aws.neon.tech/db?sslmode=require&channel_binding=require",
+        "postgresql://u:p@ep-cool-1.aws.neon.tech/db?sslmode=require&options=endpoint%3Dep-cool-1",
+        "postgres://u:p@pooler.supabase.com:6543/db?pgbouncer=true&connection_limit=1&connect_timeout=15",
+        "postgres://u:p@pooler.supabase.com:6543/db?sslmode=require&supa=base-pooler.x",
+        "postgres://u:p@pooler.supabase.com:6543/db?workaround=supabase-pooler.vercel",
+        "postgres://u:p@ec2.amazonaws.com:5432/db?sslmode=require",
+        "postgres://u:p@pg.aivencloud.com:1/defaultdb?sslmode=require",
+        "postgresql://u:p@c.cockroachlabs.cloud:26257/db?sslmode=verify-full&options=--cluster%3Dc-1",
+        // Symfony, node-postgres, SQLAlchemy with asyncpg, pgx, Prisma, Django, lib/pq.
+        "postgresql://u:p@h:5432/app?serverVersion=16&charset=utf8",
+        "postgresql://u:p@h/db?uselibpqcompat=true&sslmode=require",
+        "postgresql://u:p@h/db?ssl=require&prepared_statement_cache_size=0&command_timeout=5",
+        "postgresql://u:p@h/db?pool_max_conns=10&pool_min_idle_conns=1&pool_max_conn_lifetime_jitter=1m",
+        "postgresql://u:p@h/db?search_path=app&statement_timeout=5000&jit=off&work_mem=64MB",
+        "postgresql://u:p@h/db?schema=public&max_connection_lifetime=60&single_use_connections=true",
+        "postgresql://u:p@h/db?conn_max_age=600&conn_health_checks=true&disable_server_side_cursors=true",
+        "postgresql://u:p@h/db?sslmode=verify-full&sslinline=true&disable_prepared_binary_result=yes",
+        // PlanetScale, Aiven, TiDB Cloud, Symfony, Connector/J, MariaDB's driver, dbmate, mysql2.
+        "mysql://u:p@aws.connect.psdb.cloud/db?sslaccept=strict",
+        "mysql://u:p@mysql.aivencloud.com:1/defaultdb?ssl-mode=REQUIRED",
+        "mysql://u:p@tidbcloud.com:4000/d?ssl_ca=/ca.pem&ssl_verify_cert=true&ssl_verify_identity=true",
+        "mysql://u:p@h:3306/app?serverVersion=8.0.32&charset=utf8mb4",
+        "mysql://u:p@h/d?createDatabaseIfNotExist=true&useSSL=false&characterSetResults=utf8&maxReconnects=3",
+        "mariadb://u:p@h/d?trustServerCertificate=true&useMysqlMetadata=true&permitMysqlScheme=true",
+        "mysql://u:p@h/d?parseTime=true&interpolateParams=true&tls=skip-verify",
+        "mysql://u:p@h/d?maxIdle=5&keepAliveInitialDelay=1000&sql_mode=ANSI&strict=true",
+        // Atlas, DocumentDB, Azure Cosmos DB, and what Node and Go add.
+        "mongodb+srv://u:p@cluster0.mongodb.net/?retryWrites=true&w=majority&appName=Cluster0",
+        "mongodb://u:p@docdb:27017/?tls=true&tlsCAFile=global-bundle.pem&replicaSet=rs0&readPreference=secondaryPreferred&retryWrites=false",
+        "mongodb://u:p@n.mongo.cosmos.azure.com:10255/?ssl=true&replicaSet=globaldb&retrywrites=false&maxIdleTimeMS=120000&appName=n",
+        "mongodb://u:p@h/d?authSource=admin&useNewUrlParser=true&useUnifiedTopology=true&connect=direct",
+        // Redis on Heroku, Railway, with redis-py, go-redis and ioredis.
+        "rediss://:p@ec2.amazonaws.com:6380?ssl_cert_reqs=none",
+        "redis://default:p@redis.railway.internal:6379?family=0",
+        "redis://h:6379/0?socket_timeout=5&max_connections=10&health_check_interval=30&encoding_errors=strict",
+        "redis://h:6379/0?pool_size=5&min_retry_backoff=8ms&max_active_conns=10&read_only=true",
+        "redis://h:6379?lazyConnect=true&maxRetriesPerRequest=3&keyPrefix=a",
+        "amqps://u:p@h/v?heartbeat=30&connection_timeout=5&no_verify_ssl=0",
+        "clickhouse://u:p@h:9440/d?secure=true&verify=false&compression=lz4&async_insert=1",
+        "sqlserver://u:p@h:1433?database=d&encrypt=true&TrustServerCertificate=true&connection%20timeout=5",
+    ] {
+        let files = render(&[("db.format", "uri")], &[("uri", uri.as_bytes())]);
+        assert!(files.is_ok(), "{uri}: {}", files.unwrap_err());
+    }
+}
+
+#[test]
+fn a_password_file_has_no_options_and_accepts_a_uri_with_any() {
+    let secret: &[(&str, &[u8])] = &[("uri", b"postgresql://u:p@h/d?some_option=1")];
+    assert_eq!(render(&[("db.format", "pgpass")], secret).unwrap()["db.pgpass"], b"h:*:d:u:p\n");
+    assert!(render(&[("db.format", "pgservice")], secret).is_err());
+}
+
+#[test]
 fn a_client_key_of_a_source_names_no_engine_that_libpq_would_load() {
     assert!(with_options("libpq", "postgresql", "sslkey=/tls/tls.key").is_ok());
     for options in ["sslkey=dynamic:key", "sslkey=engine%3Akey"] {
@@ -134,6 +191,16 @@ fn a_part_that_the_annotations_name_takes_precedence_under_each_of_its_names() {
         b"host='h'",
         "an empty one is missing"
     );
+}
+
+#[test]
+fn an_engine_and_a_uri_that_the_annotations_name_take_precedence_under_each_of_their_names() {
+    let secret: &[(&str, &[u8])] = &[("engine", b"mongodb"), ("password", b"p")];
+    let annotations = [("db.format", "uri"), ("db.set", "host=h, type=mysql")];
+    assert_eq!(render(&annotations, secret).unwrap()["db.uri"], b"mysql://:p@h:3306");
+    let secret: &[(&str, &[u8])] = &[("uri", b"mongodb://evil/d"), ("password", b"p")];
+    let annotations = [("db.format", "uri"), ("db.set", "connection_string=mysql://h/d")];
+    assert_eq!(render(&annotations, secret).unwrap()["db.uri"], b"mysql://:p@h:3306/d");
 }
 
 #[test]

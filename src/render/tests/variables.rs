@@ -55,8 +55,16 @@ const OF_PROGRAMS: [&str; 24] = [
     "LANG",
 ];
 /// Variables of databases, clouds and frameworks, whose names begin like those above.
-const ORDINARY: [&str; 22] = [
+const ORDINARY: [&str; 30] = [
     "DB_PASSWORD",
+    "HISTORY_DB_PASSWORD",
+    "HISTORIAN_URL",
+    "PROMPT_TEMPLATE",
+    "PSQL_PASSWORD",
+    "ODBC_CONNECTION_STRING",
+    "TERMINAL_ID",
+    "TERMS_URL",
+    "LESSONS_DB_PASSWORD",
     "PGPASSWORD",
     "PGSSLMODE",
     "PSK",
@@ -182,4 +190,15 @@ fn all_wrong_fields_of_a_credential_are_reported_together() {
         error.contains("variable PS1,") && error.contains("variable PATH,") && !error.contains("URL"),
         "{error}"
     );
+}
+
+#[test]
+fn a_message_about_one_credential_lists_a_few_of_very_many_wrong_fields() {
+    let names: Vec<_> = (0..1000).map(|index| format!("a-{index}")).collect();
+    let secret: Vec<_> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
+    let sources = Sources::from([(object(Kind::Secret, "db"), Some(data(&secret)))]);
+    let credentials = credentials(&[("db.secret", "db"), ("db.format", "env")]);
+    let errors = super::super::render(&credentials, &sources).unwrap_err().by_credential();
+    let message = errors["db"].to_string();
+    assert!(message.lines().count() == 21 && message.ends_with("and 980 more"), "{message}");
 }

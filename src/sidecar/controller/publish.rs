@@ -55,16 +55,16 @@ impl Controller {
             return;
         }
         let (mut batch, failures) = self.entries.render(&self.contents);
-        for (entry, errors) in &failures {
+        for (entry, errors) in failures {
             let broken = errors.by_credential();
-            let keeping = if self.entries.has_files(entry) { "; keeping its current files" } else { "" };
-            for (credential, message) in &broken {
-                let message = format!("{message}{keeping}");
+            let keeping = if self.entries.has_files(&entry) { "; keeping its current files" } else { "" };
+            for (credential, errors) in &broken {
+                let message = format!("{errors}{keeping}");
                 let component = Component::Credential(credential.clone());
                 status.publish_failed(now, component, Reason::Render, &message);
             }
             // The other credentials of the entry are not updated either.
-            for credential in self.credentials.iter().filter(|it| entries::name(it) == *entry) {
+            for credential in self.credentials.iter().filter(|it| entries::name(it) == entry) {
                 let name = credential.name.to_string();
                 if !broken.contains_key(&name) {
                     let broken = broken.keys().map(String::as_str).collect::<Vec<_>>().join(", ");

@@ -29,12 +29,12 @@ const FIELDS: [&str; 18] = [
     "terminated",
     "verbs",
 ];
-/// The largest document, in bytes. An excerpt may take several times as much memory.
+/// The largest document, in bytes. Decoded, it may take several times as much memory.
 const LIMIT: usize = 1024 * 1024;
 
 /// A value of the document.
 #[derive(Debug, Default)]
-pub(crate) enum Excerpt {
+pub(crate) enum PartialJson {
     /// Only fields of [`FIELDS`].
     Object(Vec<(&'static str, Self)>),
     List(Vec<Self>),
@@ -45,7 +45,7 @@ pub(crate) enum Excerpt {
     Other,
 }
 
-impl Excerpt {
+impl PartialJson {
     /// Decodes a response.
     ///
     /// # Errors
@@ -58,7 +58,7 @@ impl Excerpt {
     }
 
     pub(crate) fn get(&self, field: &str) -> &Self {
-        const MISSING: &Excerpt = &Excerpt::Other;
+        const MISSING: &PartialJson = &PartialJson::Other;
         let Self::Object(fields) = self else { return MISSING };
         fields.iter().find(|(name, _)| *name == field).map_or(MISSING, |(_, value)| value)
     }
@@ -79,22 +79,22 @@ impl Excerpt {
     }
 }
 
-impl<'de> Deserialize<'de> for Excerpt {
+impl<'de> Deserialize<'de> for PartialJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ExcerptVisitor)
+        deserializer.deserialize_any(PartialJsonVisitor)
     }
 }
 
-struct ExcerptVisitor;
+struct PartialJsonVisitor;
 
-impl<'de> Visitor<'de> for ExcerptVisitor {
-    type Value = Excerpt;
+impl<'de> Visitor<'de> for PartialJsonVisitor {
+    type Value = PartialJson;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Excerpt, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PartialJson, A::Error> {
         let mut fields = Vec::new();
         while let Some(key) = map.next_key::<Cow<'_, str>>()? {
             match FIELDS.iter().find(|field| **field == key) {
@@ -102,39 +102,39 @@ impl<'de> Visitor<'de> for ExcerptVisitor {
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(Excerpt::Object(fields))
+        Ok(PartialJson::Object(fields))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Excerpt, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<PartialJson, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = list.next_element()? {
             items.push(item);
         }
-        Ok(Excerpt::List(items))
+        Ok(PartialJson::List(items))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Excerpt, E> {
-        Ok(Excerpt::Text(Zeroizing::new(text.to_owned())))
+    fn visit_str<E>(self, text: &str) -> Result<PartialJson, E> {
+        Ok(PartialJson::Text(Zeroizing::new(text.to_owned())))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Excerpt, E> {
-        Ok(Excerpt::Other)
+    fn visit_bool<E>(self, _: bool) -> Result<PartialJson, E> {
+        Ok(PartialJson::Other)
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Excerpt, E> {
-        Ok(Excerpt::Other)
+    fn visit_i64<E>(self, _: i64) -> Result<PartialJson, E> {
+        Ok(PartialJson::Other)
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Excerpt, E> {
-        Ok(Excerpt::Other)
+    fn visit_u64<E>(self, _: u64) -> Result<PartialJson, E> {
+        Ok(PartialJson::Other)
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Excerpt, E> {
-        Ok(Excerpt::Other)
+    fn visit_f64<E>(self, _: f64) -> Result<PartialJson, E> {
+        Ok(PartialJson::Other)
     }
 
-    fn visit_unit<E>(self) -> Result<Excerpt, E> {
-        Ok(Excerpt::Other)
+    fn visit_unit<E>(self) -> Result<PartialJson, E> {
+        Ok(PartialJson::Other)
     }
 }
 
@@ -146,18 +146,18 @@ mod tests {
     fn only_the_fields_that_podcreds_uses_are_kept() {
         let body =
             br#"{"spec":{"name":"a","env":[{"name":"X","value":"test-value"}],"args":["b",1,null,true,0.5]}}"#;
-        let excerpt = Excerpt::parse(body).unwrap();
-        let spec = excerpt.get("spec");
+        let decoded = PartialJson::parse(body).unwrap();
+        let spec = decoded.get("spec");
         assert_eq!((spec.get("name").text(), spec.get("args").items().len()), ("a", 5));
         assert!(spec.get("args").has_any(["b", "c"]) && !spec.get("args").has_any(["c", "d"]));
-        assert!(matches!(spec, Excerpt::Object(fields) if fields.len() == 2), "{spec:?}");
-        assert!(matches!(spec.get("env").get("value"), Excerpt::Other));
+        assert!(matches!(spec, PartialJson::Object(fields) if fields.len() == 2), "{spec:?}");
+        assert!(matches!(spec.get("env").get("value"), PartialJson::Other));
     }
 
     #[test]
     fn a_document_that_is_not_json_or_too_large_is_rejected() {
         for body in [&b""[..], b"<html>", b"{", &b"[".repeat(100_000), &b" ".repeat(LIMIT + 1)] {
-            assert!(Excerpt::parse(body).is_err());
+            assert!(PartialJson::parse(body).is_err());
         }
     }
 }

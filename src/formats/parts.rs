@@ -1,0 +1,155 @@
+//! Finds the parts of a connection among the fields of a credential, each under the names that it may have.
+//! Sources of the names: the Secrets of CloudNativePG, Crunchy's PGO, Zalando's operator, RabbitMQ's cluster
+//! operator, and the Service Binding Specification; docs/formats/secrets.md has the whole list.
+
+use std::fmt;
+
+use crate::credential::{Credential, Engine, FieldName};
+use crate::escape::{EscapeFn, Unrepresentable};
+use crate::formats::hint::Hint;
+use crate::formats::{Fields, FormatError, NameList, field_text};
+use crate::secret::SecretBuffer;
+
+/// The names that a value of a connection may have without `.keys`: the ones that database operators and providers write into
+/// Secrets. The first field that exists and is not empty is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FieldAliases(pub(crate) &'static [&'static str]);
+
+pub(crate) const USERNAME: FieldAliases = FieldAliases(&["username", "user"]);
+pub(crate) const PASSWORD: FieldAliases = FieldAliases(&["password", "pass"]);
+pub(crate) const HOST: FieldAliases = FieldAliases(&["host", "hostname", "endpoint"]);
+pub(crate) const PORT: FieldAliases = FieldAliases(&["port"]);
+pub(crate) const DATABASE: FieldAliases = FieldAliases(&["database", "dbname", "db"]);
+pub(crate) const ENGINE: FieldAliases = FieldAliases(&["engine", "type"]);
+pub(crate) const OPTIONS: FieldAliases = FieldAliases(&["options"]);
+/// A whole connection in one value. RabbitMQ's cluster operator writes `connection_string`, MongoDB's operator the others.
+pub(crate) const URI: FieldAliases =
+    FieldAliases(&["uri", "connection_string", "connectionString.standard", "connectionString.standardSrv"]);
+
+/// Every list of aliases. Any other field that the annotations name is an option.
+pub(crate) const ALL_ALIASES: [FieldAliases; 8] =
+    [USERNAME, PASSWORD, HOST, PORT, DATABASE, ENGINE, OPTIONS, URI];
+/// Fields of a Service Binding that describe its origin and are not options of a connection.
+pub(crate) const IGNORED_FIELDS: [&str; 1] = ["provider"];
+
+impl FieldAliases {
+    /// The preferred name.
+    pub(crate) fn name(self) -> &'static str {
+        self.0.first().copied().unwrap_or_default()
+    }
+
+    pub(crate) fn contains(self, field: &str) -> bool {
+        self.0.contains(&field)
+    }
+}
+
+impl fmt::Display for FieldAliases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] | [_] => f.write_str(self.name()),
+            [name, aliases @ ..] => write!(f, "{name} (aliases: {})", aliases.join(", ")),
+        }
+    }
+}
+
+/// The text of a field.
+#[derive(Clone, Copy)]
+pub(crate) struct FieldText<'a> {
+    pub(crate) field: &'a FieldName,
+    pub(crate) text: &'a str,
+}
+
+impl FieldText<'_> {
+    /// Without white space at the ends, which `echo` and editors leave in a Secret.
+    pub(crate) fn trim(self) -> Self {
+        Self { text: self.text.trim(), ..self }
+    }
+
+    /// Writes the text by an escaping rule.
+    pub(crate) fn write(&self, rule: EscapeFn, out: &mut SecretBuffer) -> Result<(), FormatError> {
+        rule(self.text, out).map_err(|refused| self.unsupported(refused))
+    }
+
+    pub(crate) fn unsupported(&self, refused: Unrepresentable) -> FormatError {
+        FormatError::unsupported(self.field, refused)
+    }
+}
+
+pub(crate) fn missing_field(fields: &Fields<'_>, aliases: FieldAliases) -> FormatError {
+    let available = NameList::new(fields.keys().map(FieldName::as_str));
+    FormatError::MissingField { aliases, available, hint: Hint::find(fields) }
+}
+
+pub(crate) fn missing_engine(fields: &Fields<'_>) -> FormatError {
+    FormatError::MissingEngine { hint: Hint::find(fields) }
+}
+
+/// Finds the first field with one of these names that is not empty.
+pub(crate) fn find_field<'a>(
+    fields: &'a Fields<'a>,
+    aliases: FieldAliases,
+) -> Result<Option<FieldText<'a>>, FormatError> {
+    for name in aliases.0 {
+        let found =
+            fields.iter().find(|(field, value)| field.as_str() == *name && !value.expose().is_empty());
+        if let Some((field, value)) = found {
+            return Ok(Some(FieldText { field, text: field_text(field, value)? }));
+        }
+    }
+    Ok(None)
+}
+
+/// As [`find_field`], but a name that `.set` gives takes precedence: no source decides where a password goes if the annotations
+/// do, whatever name they use for it.
+pub(crate) fn find_field_of<'a>(
+    credential: &Credential,
+    fields: &'a Fields<'a>,
+    aliases: FieldAliases,
+) -> Result<Option<FieldText<'a>>, FormatError> {
+    for (field, value) in &credential.inline_fields {
+        if aliases.contains(field.as_str())
+            && !value.expose().is_empty()
+            && let Some((field, value)) = fields.get_key_value(field)
+        {
+            return Ok(Some(FieldText { field, text: field_text(field, value)? }));
+        }
+    }
+    find_field(fields, aliases)
+}
+
+pub(crate) fn require_field<'a>(
+    fields: &'a Fields<'a>,
+    aliases: FieldAliases,
+) -> Result<FieldText<'a>, FormatError> {
+    find_field(fields, aliases)?.ok_or_else(|| missing_field(fields, aliases))
+}
+
+/// Finds the engine in the field `engine` or `type`, or in the scheme of the URI. The field names the service alone, so the
+/// scheme decides whether the service is reached over TLS.
+pub(crate) fn find_engine(
+    credential: &Credential,
+    fields: &Fields<'_>,
+) -> Result<Option<Engine>, FormatError> {
+    let of_uri = find_uri(credential, fields)?.map(|(_, engine)| engine);
+    let Some(found) = find_field_of(credential, fields, ENGINE)? else { return Ok(of_uri) };
+    let named = Engine::find(found.text.trim())
+        .ok_or_else(|| FormatError::UnknownEngine { field: found.field.clone() })?;
+    Ok(match (named, of_uri) {
+        (Engine::Amqp, Some(Engine::Amqps)) | (Engine::Redis, Some(Engine::Rediss)) => of_uri,
+        _ => Some(named),
+    })
+}
+
+/// Finds the field with a whole URI, if its scheme is that of a database engine.
+pub(crate) fn find_uri<'a>(
+    credential: &Credential,
+    fields: &'a Fields<'a>,
+) -> Result<Option<(FieldText<'a>, Engine)>, FormatError> {
+    let found = find_field_of(credential, fields, URI)?;
+    Ok(found.and_then(|uri| Some((uri, engine_of_uri(uri.text)?))))
+}
+
+/// The engine that the scheme of a URI names.
+pub(crate) fn engine_of_uri(text: &str) -> Option<Engine> {
+    Engine::find(text.trim().split_once("://")?.0)
+}
