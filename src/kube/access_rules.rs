@@ -14,7 +14,7 @@ use crate::kube::client::Client;
 use crate::kube::error::Cause;
 use crate::kube::excerpt::Excerpt;
 use crate::kube::retry::Deadline;
-use crate::object::{ClusterRef, Namespace};
+use crate::object::Namespace;
 use crate::secret::SecretBytes;
 use crate::text::{and_more, nearest, one_line};
 use crate::thread::lock;
@@ -95,13 +95,12 @@ impl Client {
     }
 }
 
-/// The reviews that were made, each of one namespace.
+/// The reviews that a cluster made, each of one namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Reviews(Mutex<Vec<Review>>);
 
 #[derive(Debug)]
 struct Review {
-    cluster: ClusterRef,
     namespace: Namespace,
     at: Instant,
     /// `None` means that the API server did not list them.
@@ -111,15 +110,9 @@ struct Review {
 impl Reviews {
     /// The rules of the account in a namespace, from an earlier review if that is recent. `None` means that they are unknown: why is
     /// of no interest to a message about something else. Other callers wait meanwhile, so that each namespace is reviewed once.
-    pub(crate) fn rules(
-        &self,
-        client: &Client,
-        cluster: &ClusterRef,
-        namespace: &Namespace,
-    ) -> Option<Arc<AccessRules>> {
+    pub(crate) fn rules(&self, client: &Client, namespace: &Namespace) -> Option<Arc<AccessRules>> {
         let mut reviews = lock(&self.0);
-        let is_same = |review: &Review| review.cluster == *cluster && review.namespace == *namespace;
-        let known = reviews.iter().position(is_same);
+        let known = reviews.iter().position(|review| review.namespace == *namespace);
         if let Some(known) = known.filter(|known| reviews[*known].at.elapsed() < LIFETIME) {
             return reviews[known].rules.clone();
         }
@@ -135,9 +128,16 @@ impl Reviews {
         if reviews.len() == KEPT {
             reviews.remove(0);
         }
-        let (cluster, namespace) = (cluster.clone(), namespace.clone());
-        reviews.push(Review { cluster, namespace, at: Instant::now(), rules: rules.clone() });
+        reviews.push(Review { namespace: namespace.clone(), at: Instant::now(), rules: rules.clone() });
         rules
+    }
+}
+
+#[cfg(test)]
+impl Reviews {
+    /// As while a review is made.
+    pub(crate) fn hold(&self) -> impl Sized {
+        lock(&self.0)
     }
 }
 
