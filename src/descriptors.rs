@@ -30,6 +30,6 @@ pub(crate) fn raise_limit() {
 pub(crate) fn restore_limit(child: Pid) {
     if let Some(inherited) = INHERITED.get() {
         // Fails if the child has exited, or has become another user.
-        let _ = prlimit(Some(child), Resource::Nofile, inherited.clone());
+        let _ = prlimit(Some(child), Resource::Nofile, *inherited);
     }
 }
