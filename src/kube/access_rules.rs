@@ -68,10 +68,13 @@ impl AccessRules {
     /// What to do about a forbidden name other than to grant the right. `None` means that the rules do not forbid it: they have
     /// changed since, or another authorizer denies it.
     pub(crate) fn advice(&self, group: &str, resource: &str, name: &str) -> Option<String> {
-        let Readable::Named(names) = self.readable(group, resource) else { return None };
+        let Readable::Named(mut names) = self.readable(group, resource) else { return None };
         if names.contains(&name) {
             return None;
         }
+        // The API server lists the rules of several roles in a random order, and a message that changes is logged and recorded again.
+        names.sort_unstable();
+        names.dedup();
         if names.is_empty() {
             return Some("or correct the name, if it is wrong".to_owned());
         }
@@ -180,12 +183,21 @@ mod tests {
         let advice = |name| named.advice("", "secrets", name);
         assert_eq!(
             advice("order-db").unwrap(),
-            "or correct the name: this account may read orders-db, cache (did you mean orders-db?)"
+            "or correct the name: this account may read cache, orders-db (did you mean orders-db?)"
         );
-        assert_eq!(advice("other").unwrap(), "or correct the name: this account may read orders-db, cache");
+        assert_eq!(advice("other").unwrap(), "or correct the name: this account may read cache, orders-db");
         assert_eq!(advice("cache"), None);
         assert_eq!(named.advice("", "services", "db").unwrap(), "or correct the name, if it is wrong");
         assert_eq!(rules(&json!([rule(&["*"], &["*"], &["*"], &[])])).advice("", "secrets", "db"), None);
+    }
+
+    #[test]
+    fn the_order_of_the_rules_and_repeated_names_do_not_change_a_message() {
+        let [one, two] =
+            [&["orders-db"][..], &["cache", "orders-db"]].map(|names| rule(&["get"], &[""], &["secrets"], names));
+        let advice = |all: &Value| rules(all).advice("", "secrets", "other").unwrap();
+        let expected = "or correct the name: this account may read cache, orders-db";
+        assert_eq!([advice(&json!([one, two])), advice(&json!([two, one]))], [expected, expected]);
     }
 
     #[test]
@@ -194,7 +206,7 @@ mod tests {
         let mut many: Vec<_> = many.iter().map(String::as_str).collect();
         many[0] = "a\nb";
         let advice = rules(&json!([rule(&["get"], &[""], &["secrets"], &many)])).advice("", "secrets", "x");
-        let shown = "or correct the name: this account may read a b, db-1, db-2, db-3, db-4 and 15 more";
+        let shown = "or correct the name: this account may read a b, db-1, db-10, db-11, db-12 and 15 more";
         assert_eq!(advice.unwrap(), shown);
     }
 
