@@ -17,6 +17,7 @@ pub mod annotations;
 pub mod cli;
 mod commands;
 pub mod credential;
+mod descriptors;
 pub mod env_file;
 pub mod escape;
 mod formats;

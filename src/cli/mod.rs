@@ -21,12 +21,13 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use log::{Level, error, info, warn};
 use rustix::fs::Mode;
-use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::args::{Args, Command, ExecArgs, TERMINATION_LOG, TERMINATION_LOG_VARIABLE};
 use crate::cli::exit::Error;
 use crate::commands::{self, exec};
+use crate::descriptors;
 use crate::kube::log_object;
 use crate::sidecar::Exit;
 use crate::text::Printable;
@@ -83,33 +84,19 @@ fn set_umask(command: &Command) {
     }
 }
 
-/// The maximum soft limit of file descriptors: enough for thousands of objects.
-const MAX_DESCRIPTORS: u64 = 65_536;
-
-/// Raises the soft limit of open files, which is often 1024, as far as the hard limit allows. Each watch needs a file descriptor, and
-/// each directory of the volume two while it is published. Programs in Go do the same when they start.
-fn raise_descriptor_limit() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let wanted = maximum.unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS);
-    if current.is_some_and(|current| current < wanted) {
-        // With the lower limit some objects are polled.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum });
-    }
-}
-
 /// Runs a command and returns the exit code of its success.
 fn execute(command: Command, termination_log: Option<&Path>) -> Result<u8, Error> {
     match command {
         Command::Init(args) => {
             exit_on_signals(|signal| 128 + signal)?;
-            raise_descriptor_limit();
+            descriptors::raise_limit();
             let (settings, access) = settings::from_source_args(&args.source)?;
             commands::init::run(&settings, &access.clusters, &args.volume.volume, args.volume.init_grace())?;
         }
         Command::Sidecar(args) => {
             // A sidecar that is terminated has succeeded: with 0, a Job whose other containers succeeded completes.
             exit_on_signals(|_| 0)?;
-            raise_descriptor_limit();
+            descriptors::raise_limit();
             let (settings, clusters) = settings::for_sidecar(&args)?;
             let Exit { code, reason } = commands::sidecar::run(settings, clusters, args.listen.listen)?;
             let message = format!("{reason}; exiting with code {code} (--exit-on-change)");

@@ -14,7 +14,7 @@ use crate::kube::client::Client;
 use crate::kube::error::Cause;
 use crate::kube::partial_json::PartialJson;
 use crate::kube::retry::Deadline;
-use crate::object::{ClusterRef, Namespace};
+use crate::object::Namespace;
 use crate::secret::SecretBytes;
 use crate::text::{and_more, nearest, one_line};
 use crate::thread::lock;
@@ -68,10 +68,13 @@ impl AccessRules {
     /// What to do about a forbidden name other than to grant the right. `None` means that the rules do not forbid it: they have
     /// changed since, or another authorizer denies it.
     pub(crate) fn advice(&self, group: &str, resource: &str, name: &str) -> Option<String> {
-        let Readable::Named(names) = self.readable(group, resource) else { return None };
+        let Readable::Named(mut names) = self.readable(group, resource) else { return None };
         if names.contains(&name) {
             return None;
         }
+        // The API server lists the rules of several roles in a random order, and a message that changes is logged and recorded again.
+        names.sort_unstable();
+        names.dedup();
         if names.is_empty() {
             return Some("or correct the name, if it is wrong".to_owned());
         }
@@ -95,13 +98,12 @@ impl Client {
     }
 }
 
-/// The reviews that were made, each of one namespace.
+/// The reviews that a cluster made, each of one namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Reviews(Mutex<Vec<Review>>);
 
 #[derive(Debug)]
 struct Review {
-    cluster: ClusterRef,
     namespace: Namespace,
     at: Instant,
     /// `None` means that the API server did not list them.
@@ -112,15 +114,9 @@ impl Reviews {
     /// The rules of the account in a namespace, from an earlier review if it is recent. `None` means that they are unknown; the
     /// cause is only logged, because a message about another failure does not need it. Other callers wait, so that each namespace
     /// is reviewed once.
-    pub(crate) fn rules(
-        &self,
-        client: &Client,
-        cluster: &ClusterRef,
-        namespace: &Namespace,
-    ) -> Option<Arc<AccessRules>> {
+    pub(crate) fn rules(&self, client: &Client, namespace: &Namespace) -> Option<Arc<AccessRules>> {
         let mut reviews = lock(&self.0);
-        let is_same = |review: &Review| review.cluster == *cluster && review.namespace == *namespace;
-        let known = reviews.iter().position(is_same);
+        let known = reviews.iter().position(|review| review.namespace == *namespace);
         if let Some(known) = known.filter(|known| reviews[*known].at.elapsed() < LIFETIME) {
             return reviews[known].rules.clone();
         }
@@ -136,9 +132,16 @@ impl Reviews {
         if reviews.len() == KEPT {
             reviews.remove(0);
         }
-        let (cluster, namespace) = (cluster.clone(), namespace.clone());
-        reviews.push(Review { cluster, namespace, at: Instant::now(), rules: rules.clone() });
+        reviews.push(Review { namespace: namespace.clone(), at: Instant::now(), rules: rules.clone() });
         rules
+    }
+}
+
+#[cfg(test)]
+impl Reviews {
+    /// As while a review is made.
+    pub(crate) fn hold(&self) -> impl Sized {
+        lock(&self.0)
     }
 }
 
@@ -181,12 +184,21 @@ mod tests {
         let advice = |name| named.advice("", "secrets", name);
         assert_eq!(
             advice("order-db").unwrap(),
-            "or correct the name: this account may read orders-db, cache (did you mean orders-db?)"
+            "or correct the name: this account may read cache, orders-db (did you mean orders-db?)"
         );
-        assert_eq!(advice("other").unwrap(), "or correct the name: this account may read orders-db, cache");
+        assert_eq!(advice("other").unwrap(), "or correct the name: this account may read cache, orders-db");
         assert_eq!(advice("cache"), None);
         assert_eq!(named.advice("", "services", "db").unwrap(), "or correct the name, if it is wrong");
         assert_eq!(rules(&json!([rule(&["*"], &["*"], &["*"], &[])])).advice("", "secrets", "db"), None);
+    }
+
+    #[test]
+    fn the_order_of_the_rules_and_repeated_names_do_not_change_a_message() {
+        let [one, two] = [&["orders-db"][..], &["cache", "orders-db"]]
+            .map(|names| rule(&["get"], &[""], &["secrets"], names));
+        let advice = |all: &Value| rules(all).advice("", "secrets", "other").unwrap();
+        let expected = "or correct the name: this account may read cache, orders-db";
+        assert_eq!([advice(&json!([one, two])), advice(&json!([two, one]))], [expected, expected]);
     }
 
     #[test]
@@ -195,7 +207,7 @@ mod tests {
         let mut many: Vec<_> = many.iter().map(String::as_str).collect();
         many[0] = "a\nb";
         let advice = rules(&json!([rule(&["get"], &[""], &["secrets"], &many)])).advice("", "secrets", "x");
-        let shown = "or correct the name: this account may read a b, db-1, db-2, db-3, db-4 and 15 more";
+        let shown = "or correct the name: this account may read a b, db-1, db-10, db-11, db-12 and 15 more";
         assert_eq!(advice.unwrap(), shown);
     }
 

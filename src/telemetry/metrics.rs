@@ -434,7 +434,7 @@ mod tests {
         status.published(now, None, "test");
         status.published(now, Some(Duration::from_millis(20)), "test");
         status.published(now, Some(Duration::from_secs(100)), "test");
-        status.unchanged(now);
+        status.succeeded(now);
         status.healthy(&credential);
         status.set_waiting(BTreeMap::new());
         status.watch_restarted();

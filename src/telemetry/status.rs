@@ -138,10 +138,7 @@ impl Status {
 
     /// Sets the credentials, each with its objects. What concerns the status of others is dropped.
     pub(crate) fn set_credentials(&mut self, credentials: BTreeMap<String, BTreeSet<ObjectRef>>) {
-        let gone = |component: &Component| match component {
-            Component::Credential(name) => !credentials.contains_key(name),
-            _ => false,
-        };
+        let gone = |component: &Component| matches!(component, Component::Credential(name) if !credentials.contains_key(name));
         self.failing.retain(|component, _| !gone(component));
         self.last.retain(|component, _| !gone(component));
         self.credentials = credentials;
@@ -201,12 +198,8 @@ impl Status {
         self.event(reason, message);
     }
 
-    /// The volume already had these files.
-    pub(crate) fn unchanged(&mut self, now: Moment) {
-        self.succeeded(now);
-    }
-
-    fn succeeded(&mut self, now: Moment) {
+    /// The volume has the current files.
+    pub(crate) fn succeeded(&mut self, now: Moment) {
         self.syncs.count(true);
         self.last_success = Some(now.time);
         self.healthy(&Component::Volume);

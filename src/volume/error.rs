@@ -119,7 +119,7 @@ pub(crate) enum Problem {
         "locked by another process (flock): give each podcreds its own volume; the existing files are unchanged"
     )]
     Locked,
-    /// Another sidecar has the volume.
+    /// Another sidecar of this pod has the volume.
     #[error(
         "another podcreds sidecar ({}) writes to it, and each would remove the files of the other: run one sidecar for all annotations of the pod, or give each its own volume; the existing files are unchanged",
         Quoted(holder)

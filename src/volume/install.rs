@@ -184,10 +184,11 @@ fn is_current(directory: BorrowedFd<'_>, name: &OsStr, program: &[u8]) -> Result
         Err(Errno::NOENT) => return Ok(false),
         Err(errno) => return Err(failed(errno, name)),
     };
+    // The owner of a file could change it after the comparison. Root could replace it anyway.
+    let has_trusted_owner = Entry::from_stat(&status).is_own() || status.st_uid == 0;
     match FileType::from_raw_mode(status.st_mode) {
         _ if is_published_file(directory, name) => Err(Problem::Published),
-        // The owner of a file could change it after the comparison.
-        FileType::RegularFile if Entry::from_stat(&status).is_own() => {
+        FileType::RegularFile if has_trusted_owner => {
             Ok(tree::file_matches(directory, name, MODE, program).unwrap_or(false))
         }
         FileType::RegularFile => Ok(false),

@@ -31,6 +31,8 @@ pub(crate) const WAIT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 /// The maximum size in bytes of the description of a lock's holder. A host name has at most 64.
 const HOLDER_LIMIT: usize = 160;
+/// Stands before the host name in the description.
+const HOST: &str = " on host ";
 
 /// Holds a lock until it is dropped or the process ends.
 #[derive(Debug)]
@@ -113,9 +115,7 @@ fn acquire(file: &OwnedFd) -> bool {
 
 fn write_holder(file: &OwnedFd) -> Result<(), Errno> {
     let since = format_rfc3339_seconds(formattable(SystemTime::now()));
-    let host = uname();
-    let host = host.nodename().to_string_lossy();
-    let holder = format!("pid {} since {since} on host {host}", getpid().as_raw_nonzero());
+    let holder = format!("pid {} since {since}{HOST}{}", getpid().as_raw_nonzero(), host());
     ftruncate(file, 0)?;
     pwrite(file, holder.as_bytes(), 0).map(drop)
 }
@@ -124,4 +124,13 @@ fn read_holder(file: &OwnedFd) -> String {
     let mut holder = [0; HOLDER_LIMIT];
     let length = pread(file, &mut holder, 0).unwrap_or_default();
     String::from_utf8_lossy(&holder[..length]).into_owned()
+}
+
+/// Whether a lock's holder runs in another pod: the containers of a pod have one host name, by default the pod's name.
+pub(crate) fn is_of_another_host(holder: &str) -> bool {
+    holder.split_once(HOST).is_some_and(|(_, other)| other != host())
+}
+
+fn host() -> String {
+    uname().nodename().to_string_lossy().into_owned()
 }

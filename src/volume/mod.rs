@@ -46,6 +46,7 @@ pub(crate) use lock::Lock;
 pub(crate) use reader::{Files, Reader};
 
 use crate::credential::{Bundle, FileMode, RelativePath};
+use crate::text::Quoted;
 use crate::thread::lock;
 use crate::volume::grace::Grace;
 use crate::volume::plan::{Directory, Publication};
@@ -110,14 +111,23 @@ impl Volume {
         Ok(volume)
     }
 
-    /// Excludes other sidecars from the volume while the lock is held. `None` means that the volume has no room for the lock's
-    /// file.
+    /// Excludes other sidecars of this pod from the volume while the lock is held. `None` means that the volume has no room for
+    /// the lock's file, or that a sidecar of another pod has the volume: replicas with the same annotations write the same files, and
+    /// in a rollout the next pod has to become ready before the previous one ends.
     ///
     /// # Errors
-    /// If another sidecar has the volume, or this process may not write to it.
+    /// If another sidecar of this pod has the volume, or this process may not write to it.
     pub(crate) fn lock_for_sidecar(&self) -> Result<Option<Lock>, Error> {
         match State::open_or_create(self.root.as_fd()).and_then(|state| state.lock_for_sidecar(lock::WAIT)) {
             Ok(lock) => Ok(Some(lock)),
+            Err(Problem::SecondSidecar { holder }) if lock::is_of_another_host(&holder) => {
+                warn!(
+                    "volume {}: a podcreds sidecar of another pod ({}) writes to it too, and each removes the files of the other unless both pods have the same annotations: give each pod its own volume",
+                    self.path.display(),
+                    Quoted(&holder)
+                );
+                Ok(None)
+            }
             // Each publication reports these until they are over.
             Err(Problem::Full(_) | Problem::Io { .. }) => Ok(None),
             Err(problem) => Err(Error::new(&self.path, problem)),
@@ -150,7 +160,9 @@ impl Volume {
             room::warn_of_memory(path, root, bundle, versions);
         }
         let published = self.publish_locked(bundle, kept).map_err(|problem| Error::new(path, problem))?;
-        if versions.is_some_and(|versions| versions > 1) {
+        // An earlier version that was just replaced still takes room, but makes way for the next one.
+        let holds_one_version = !matches!(published, Published::Swapped { changed: Some(_), .. });
+        if versions.is_some_and(|versions| versions > 1) && holds_one_version {
             room::warn_of_space(path, root, bundle);
         }
         Ok(published)

@@ -58,14 +58,14 @@ pub(crate) fn free(root: BorrowedFd<'_>) -> Option<u64> {
     Some(status.f_bavail.saturating_mul(status.f_frsize))
 }
 
-fn size(bundle: &Bundle) -> u64 {
-    bundle.values().map(|file| occupied(file.content.expose().len())).sum()
+fn size(bundle: &Bundle, of_file: impl Fn(usize) -> u64) -> u64 {
+    bundle.values().map(|file| of_file(file.content.expose().len())).sum()
 }
 
 /// Warns after the first publication if a rotation of all files would not fit. The `sizeLimit` of a volume on disk is not visible
 /// here.
 pub(crate) fn warn_of_space(path: &Path, root: BorrowedFd<'_>, bundle: &Bundle) {
-    let needed = size(bundle);
+    let needed = size(bundle, occupied);
     if let Some(free) = free(root).filter(|free| *free < needed) {
         warn!(
             "volume {}: a rotation of all files needs {} of free space, but only {} are free: raise the sizeLimit of the emptyDir, which must leave room for two versions of each file",
@@ -82,7 +82,8 @@ pub(crate) fn warn_of_memory(path: &Path, root: BorrowedFd<'_>, bundle: &Bundle,
     let limit = MEMORY_LIMITS.iter().find_map(|path| fs::read_to_string(path).ok());
     let Some(limit) = limit.as_deref().and_then(parse_limit) else { return };
     let in_memory = fstatfs(root).is_ok_and(|status| status.f_type == TMPFS);
-    let (files, needed) = (size(bundle), memory_needed(size(bundle), versions, in_memory));
+    let (content, files) = (size(bundle, |length| length as u64), size(bundle, occupied));
+    let needed = memory_needed(content, versions, if in_memory { files } else { 0 });
     if limit < needed {
         warn!(
             "volume {}: with {} of files, podcreds may need {} of memory, but its container's limit is {}: raise resources.limits.memory, or the container may be OOMKilled",
@@ -100,10 +101,10 @@ fn parse_limit(text: &str) -> Option<u64> {
 }
 
 /// An estimate. `init` keeps the content of the files as received and as rendered in memory; a sidecar also keeps the previous one
-/// while it receives and renders a new one. The files of a volume with `medium: Memory` are memory as well.
-fn memory_needed(files: u64, versions: u64, in_memory: bool) -> u64 {
-    let copies = 1 + 2 * versions + if in_memory { versions } else { 0 };
-    files.saturating_mul(copies).saturating_add(PROCESS)
+/// while it receives and renders a new one. The files of a volume with `medium: Memory` are memory as well: `in_memory` is what they
+/// occupy.
+fn memory_needed(content: u64, versions: u64, in_memory: u64) -> u64 {
+    content.saturating_mul(1 + 2 * versions) + in_memory.saturating_mul(versions) + PROCESS
 }
 
 #[cfg(test)]
@@ -126,17 +127,19 @@ mod tests {
         assert_eq!(parse_limit("33554432\n"), Some(32 * MI));
         assert_eq!(parse_limit("max\n"), None);
         assert!(
-            parse_limit("9223372036854771712\n").is_some_and(|limit| limit > memory_needed(64 * MI, 2, true))
+            parse_limit("9223372036854771712\n")
+                .is_some_and(|limit| limit > memory_needed(64 * MI, 2, 64 * MI))
         );
     }
 
     #[test]
     fn the_memory_of_a_rotation_includes_two_versions_in_a_memory_volume() {
-        // A few small files fit the limits of deploy/, twelve Secrets of 0.9 MB do not.
-        assert!(memory_needed(64 * 1024, 2, true) < 16 * MI);
+        // Small files fit the limits of deploy/, even if each occupies a page; twelve Secrets of 0.9 MB do not.
+        assert!(memory_needed(64 * 1024, 2, 64 * 1024) < 16 * MI);
+        assert!(memory_needed(1000 * 20, 2, 1000 * occupied(20)) < 16 * MI);
         let files = 12 * occupied(900_000);
-        assert!(memory_needed(files, 1, true) > 32 * MI);
-        assert!(memory_needed(files, 2, true) > memory_needed(files, 1, true));
-        assert_eq!(memory_needed(files, 2, true) - memory_needed(files, 2, false), 2 * files);
+        assert!(memory_needed(files, 1, files) > 32 * MI);
+        assert!(memory_needed(files, 2, files) > memory_needed(files, 1, files));
+        assert_eq!(memory_needed(files, 2, files) - memory_needed(files, 2, 0), 2 * files);
     }
 }

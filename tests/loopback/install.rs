@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::program;
 use crate::support::run::{Finished, Running, poll_until, run};
-use crate::volume::{in_own_mounts, root};
+use crate::volume::{UNPRIVILEGED, in_own_mounts, root};
 use crate::{HANGS, PASSWORD, PODCREDS, Scene, assert_code, assert_has};
 
 fn install(scene: &Scene, path: &str) -> Finished {
@@ -283,6 +285,34 @@ fn what_a_killed_run_left_is_removed_by_the_next() {
         assert_code(&install_in_volume(&scene, "podcreds"), 0);
         assert!(!held.exists());
     }
+}
+
+/// In a Memory volume, which is sticky, one user cannot replace the file of another.
+#[test]
+fn the_same_program_that_root_has_installed_before_is_up_to_date_for_every_user() {
+    let Some(()) = root() else { return };
+    let scene = Scene::plain();
+    let volume = scene.pod.volume();
+    fs::set_permissions(scene.pod.root(), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(&volume, PermissionsExt::from_mode(0o1777)).unwrap();
+    let program = scene.pod.root().join("podcreds");
+    program::copy(PODCREDS, &program);
+    let install_as = |user: u32| {
+        let mut command = Command::new(&program);
+        run(
+            {
+                command.arg("install").arg(volume.join("podcreds")).uid(user).gid(user).current_dir("/");
+                command
+            },
+            HANGS,
+        )
+    };
+    assert_code(&install_as(0), 0);
+    let inode = fs::metadata(volume.join("podcreds")).unwrap().ino();
+    assert_code(&install_as(UNPRIVILEGED), 0);
+    assert_eq!(fs::metadata(volume.join("podcreds")).unwrap().ino(), inode);
+    fs::set_permissions(volume.join("podcreds"), PermissionsExt::from_mode(0o755)).unwrap();
+    assert_code(&install_as(UNPRIVILEGED), 5);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use rustix::process::{Resource, Signal, getrlimit};
 use serde_json::json;
 
 use crate::notify::application;
+use crate::support::health::Health;
 use crate::support::home::{Home, base64, kubeconfig, text};
 use crate::support::program;
 use crate::support::run::{Finished, Running, poll_until, run};
@@ -17,10 +18,15 @@ use crate::support::skip::require;
 use crate::volume::root;
 use crate::{HANGS, PASSWORD, PODCREDS, Scene};
 
-/// Adds a program in front of a command, without a limit on the size of cores.
+/// A command without a limit on the size of cores.
 fn with_cores(command: &Command) -> Command {
+    limited(command, "-c unlimited")
+}
+
+/// A command with these arguments of `ulimit`.
+pub(crate) fn limited(command: &Command, limit: &str) -> Command {
     let mut shell = Command::new("/bin/sh");
-    shell.args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\""]).arg(command.get_program());
+    shell.args(["-c", &format!("ulimit {limit}; exec \"$0\" \"$@\"")]).arg(command.get_program());
     shell.args(command.get_args()).env_clear();
     shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     shell.current_dir(command.get_current_dir().unwrap());
@@ -80,8 +86,12 @@ fn a_process_of_the_same_user_can_signal_it_but_not_read_its_memory_environment_
     let Some(()) = root() else { return };
     let scene = Scene::plain();
     let user = user(0);
-    let mut running = start_as(user, &scene, scene.command(&["sidecar"]));
+    let mut running = start_as(user, &scene, scene.command(&["sidecar", "--listen", "127.0.0.1:0"]));
     poll_until(HANGS, "a watch is open", || scene.server.open_watches() == 1);
+    let metrics = Health::of(&running, HANGS).metrics();
+    for own in ["process_open_fds", "process_threads", "process_resident_memory_bytes"] {
+        assert!(metrics.get(own) > 0.0, "{own}");
+    }
     let as_user = |script: &str| {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", script, "sh", &running.id().to_string()]).uid(user).gid(user);
@@ -172,27 +182,41 @@ fn a_signal_that_can_never_arrive_is_reported_at_the_start() {
     assert_eq!(log.matches(message).count(), 1, "{log}");
 }
 
+/// A home directory with a kubeconfig whose plugin runs this script for each request, because its credentials are expired. There is a
+/// credential of each of the names, from a Secret of that name.
+fn home_with_plugin(server: &ApiServer, names: &[&str], script: &str) -> Home {
+    let annotations: Vec<_> = names.iter().map(|name| (*name, *name)).collect();
+    let home = Home::new(&annotations);
+    for name in names {
+        server.put_secret(NAMESPACE, name, &[("password", PASSWORD.as_bytes())]);
+    }
+    let version = "client.authentication.k8s.io/v1";
+    let status = json!({"token": "test-token-1", "expirationTimestamp": "2020-01-01T00:00:00Z"});
+    let credential = json!({"apiVersion": version, "kind": "ExecCredential", "status": status});
+    let plugin = home.put_script("plugin", &format!("{script}\necho '{credential}'"));
+    let user = json!({"exec": {"apiVersion": version, "command": text(&plugin), "interactiveMode": "Never"}});
+    let authority = base64(server.authority().pem());
+    let cluster = json!({"server": server.url(), "certificate-authority-data": authority});
+    home.put_kubeconfig("config", &kubeconfig(&cluster, &user, NAMESPACE));
+    home
+}
+
+#[test]
+fn an_exec_plugin_has_the_limit_of_open_files_that_podcreds_was_started_with() {
+    let server = ApiServer::start();
+    // The limit is set just after the start.
+    let home = home_with_plugin(&server, &["db"], "until [ \"$(ulimit -Sn)\" = 64 ]; do :; done");
+    let command = home.command(PODCREDS, "init", &["--kubeconfig", "config", "--timeout", "20s"]);
+    let finished = run(limited(&command, "-Sn 64"), HANGS);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+}
+
 #[test]
 fn as_pid_1_it_reaps_what_exec_plugins_leave_behind() {
     const SECRETS: [&str; 12] = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
     let Some(()) = root() else { return };
     let server = ApiServer::start();
-    let home = Home::new(&SECRETS.map(|name| (name, name)));
-    for name in SECRETS {
-        server.put_secret(NAMESPACE, name, &[("password", PASSWORD.as_bytes())]);
-    }
-    // Expired, so that it runs for each request.
-    let status = r#"{"token":"test-token-1","expirationTimestamp":"2020-01-01T00:00:00Z"}"#;
-    let credential = format!(
-        r#"{{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{status}}}"#
-    );
-    let plugin = home.put_script("plugin", &format!("echo >>runs\n(true &)\necho '{credential}'"));
-    let user = json!({"exec": {
-        "apiVersion": "client.authentication.k8s.io/v1", "command": text(&plugin), "interactiveMode": "Never",
-    }});
-    let authority = base64(server.authority().pem());
-    let cluster = json!({"server": server.url(), "certificate-authority-data": authority});
-    home.put_kubeconfig("config", &kubeconfig(&cluster, &user, NAMESPACE));
+    let home = home_with_plugin(&server, &SECRETS, "echo >>runs\n(true &)");
     let running = start_as_pid_1(&home.command(PODCREDS, "sidecar", &["--kubeconfig", "config"]));
     running.poll_until(HANGS, "all watches are open", || server.open_watches() == SECRETS.len());
     let runs = fs::read_to_string(home.path("runs")).unwrap().lines().count();

@@ -11,7 +11,7 @@ use crate::{HANGS, Scene, assert_code, assert_has};
 const REVIEW: &str = "POST /apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
 const REVIEW_PATH: &str = "selfsubjectrulesreviews";
 /// The message about `order-db` if the account may read `orders-db` and `cache`.
-const SUGGESTION: &str = "Secret prod/order-db: forbidden: secrets \"order-db\" is forbidden: User \"system:serviceaccount:prod:app\" cannot get resource \"secrets\" in API group \"\" in the namespace \"prod\"; a Role in namespace prod, bound to that user or service account by a RoleBinding there, needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [order-db], verbs: [get]}; or correct the name: this account may read orders-db, cache (did you mean orders-db?)";
+const SUGGESTION: &str = "Secret prod/order-db: forbidden: secrets \"order-db\" is forbidden: User \"system:serviceaccount:prod:app\" cannot get resource \"secrets\" in API group \"\" in the namespace \"prod\"; a Role in namespace prod, bound to that user or service account by a RoleBinding there, needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [order-db], verbs: [get]}; or correct the name: this account may read cache, orders-db (did you mean orders-db?)";
 /// The last part of the message if the review fails.
 const MISSPELT: &str = "if a Role already grants this for another name, the name may be misspelt";
 
@@ -128,7 +128,7 @@ fn inspect_suggests_the_name_that_the_current_user_may_read() {
     scene.server.refuse("/apis/authorization.k8s.io/v1/subjectaccessreviews");
     let finished = run(scene.command(&["inspect"]), HANGS);
     assert_code(&finished, 0);
-    let advice = "; or correct the name: this account may read orders-db, cache (did you mean orders-db?)\n";
+    let advice = "; or correct the name: this account may read cache, orders-db (did you mean orders-db?)\n";
     let shown = finished.stdout_text();
     let needs = "resourceNames: [order-db], verbs: [get]}";
     assert_has(&shown, &["may not get Secret order-db: ", "  get Secret prod/order-db: forbidden: "]);

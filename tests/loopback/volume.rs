@@ -223,6 +223,28 @@ fn a_sidecar_warns_at_its_first_write_if_a_second_version_would_not_fit() {
     );
 }
 
+#[test]
+fn a_sidecar_that_replaces_files_at_its_first_write_does_not_count_them_as_lasting() {
+    let Some(()) = root() else { return };
+    let scene = Scene::plain();
+    for name in ["a", "b"] {
+        scene.server.put_secret("prod", name, &[("value", &name.repeat(200_000).into_bytes())]);
+        fs::write(scene.pod.root().join(name), format!("podcreds.io/db.secret=\"{name}\"\n")).unwrap();
+    }
+    let finished = in_own_mounts(
+        &scene,
+        "mount -t tmpfs -o size=512k,mode=0777 none $volume
+         $podcreds init --annotations-file $volume/../a
+         $podcreds sidecar --annotations-file $volume/../b 2>$volume/../log & sidecar=$!
+         until grep 'as version' $volume/../log; do kill -0 $sidecar; sleep 0.02; done
+         test $(head -c 1 $volume/db/value) = b
+         kill $sidecar
+         cat $volume/../log >&2",
+    );
+    assert_code(&finished, 0);
+    assert!(!finished.stderr.contains("rotating all files"), "{}", finished.stderr);
+}
+
 /// Without the warning, the kernel kills the container while it writes, and no message says why.
 #[test]
 fn a_memory_limit_that_the_files_may_exceed_is_reported_before_they_are_written() {

@@ -1,11 +1,11 @@
 //! Watches and reads as the API server sees them, and faults that can lose a change, bring an old one back, or cost memory.
 
 use std::fs;
-use std::process::Command;
 
 use rustix::process::Signal;
 
 use crate::health::Asked;
+use crate::processes::limited;
 use crate::support::health::Health;
 use crate::support::run::{Running, peak_memory};
 use crate::support::server::{Fault, Kind, Times, WatchFault};
@@ -305,21 +305,10 @@ fn a_sidecar_that_was_suspended_catches_up() {
     asked.arrives("db/password", "test-password-3");
 }
 
-/// podcreds with this argument of `ulimit`.
-fn limited(scene: &Scene, limit: &str, args: &[&str]) -> Command {
-    let podcreds = scene.command(args);
-    let script = format!("ulimit {limit}; exec \"$0\" \"$@\"");
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", &script]).arg(podcreds.get_program()).args(podcreds.get_args());
-    command.env_clear().current_dir(scene.pod.root());
-    command.envs(podcreds.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    command
-}
-
 #[test]
 fn the_soft_limit_of_descriptors_is_raised() {
     let scene = Scene::plain();
-    let running = Running::start(limited(&scene, "-Sn 64", &["sidecar", "--listen", "127.0.0.1:0"]));
+    let running = Running::start(limited(&scene.command(&["sidecar", "--listen", "127.0.0.1:0"]), "-Sn 64"));
     let limit = Health::of(&running, HANGS).metrics().get("process_max_fds");
     assert!(limit > 64.0, "{limit}");
 }
@@ -340,7 +329,7 @@ fn with_fewer_descriptors_than_secrets_some_are_polled_and_all_are_followed() {
         }
     };
     put("test-1");
-    let running = Running::start(limited(&scene, "-n 40", &["sidecar", "--poll-interval", "1s"]));
+    let running = Running::start(limited(&scene.command(&["sidecar", "--poll-interval", "1s"]), "-n 40"));
     for password in ["test-1", "test-2", "test-3"] {
         put(password);
         let all_are = || names.iter().all(|name| scene.read(&format!("{name}.json")).contains(password));

@@ -38,7 +38,6 @@ pub(crate) struct Clusters {
     /// The first client of the local cluster, which makes [`Self::own`] infallible.
     first: Arc<Client>,
     others: BTreeMap<ClusterId, Cluster>,
-    reviews: Reviews,
 }
 
 /// A cluster and its lazily created client.
@@ -48,6 +47,8 @@ pub(crate) struct Cluster {
     /// The kubeconfigs that `connect` reads. If one of them changes, the client is recreated.
     files: Vec<PathBuf>,
     requests: Arc<RequestMetrics>,
+    /// Its own, so that a slow cluster delays no other.
+    reviews: Reviews,
     slot: Mutex<Option<ClientSlot>>,
 }
 
@@ -73,7 +74,7 @@ impl Clusters {
     /// If the client of the local cluster cannot be created.
     pub(crate) fn new(own: Cluster, others: BTreeMap<ClusterId, Cluster>) -> Result<Self, Cause> {
         let first = own.client(&ClusterRef::Local)?;
-        Ok(Self { own, first, others, reviews: Reviews::default() })
+        Ok(Self { own, first, others })
     }
 
     /// The client of the local cluster.
@@ -127,7 +128,12 @@ impl Clusters {
         cluster: &ClusterRef,
         namespace: &Namespace,
     ) -> Option<Arc<AccessRules>> {
-        self.reviews.rules(&*self.client(cluster).ok()?, cluster, namespace)
+        let client = self.client(cluster).ok()?;
+        let known = match cluster {
+            ClusterRef::Local => &self.own,
+            ClusterRef::Named(id) => self.others.get(id)?,
+        };
+        known.reviews.rules(&client, namespace)
     }
 
     /// If RBAC forbids a read, adds to its error what the account may read instead.
@@ -151,7 +157,8 @@ impl Clusters {
 impl Cluster {
     /// `files` are the kubeconfigs that `connect` reads.
     pub(crate) fn new(labels: Labels, connect: Connect, files: Vec<PathBuf>) -> Self {
-        Self { labels, connect, files, requests: Arc::default(), slot: Mutex::default() }
+        let (requests, reviews, slot) = (Arc::default(), Reviews::default(), Mutex::default());
+        Self { labels, connect, files, requests, reviews, slot }
     }
 
     pub(crate) fn labels(&self) -> &Labels {
@@ -188,9 +195,11 @@ impl Cluster {
         // The slot is only ever replaced as a whole, so that a panic cannot leave it inconsistent.
         let mut slot = lock(&self.slot);
         let stamps: Vec<_> = self.files.iter().map(|file| FileStamp::stat(file)).collect();
-        if let Some(slot) = &*slot
+        if let Some(slot) = &mut *slot
             && slot.stamps == stamps
         {
+            // The files that the client was created from may be back, as by a link that points to them again.
+            slot.failure = None;
             return Ok(Arc::clone(&slot.client));
         }
         let content = content(&self.files);
@@ -381,6 +390,16 @@ mod tests {
         assert!(Arc::ptr_eq(&clusters.client(&ClusterRef::Local).unwrap(), &clusters.own()));
     }
 
+    #[test]
+    fn a_review_of_access_rules_in_one_cluster_delays_no_other_cluster() {
+        let hub = ClusterId::parse("hub").unwrap();
+        let cluster = || Cluster::new(Labels::default(), Box::new(|| Ok(config())), Vec::new());
+        let clusters = Clusters::new(cluster(), BTreeMap::from([(hub.clone(), cluster())])).unwrap();
+        let _slow = clusters.own.reviews.hold();
+        let namespace = Namespace::parse("prod").unwrap();
+        assert!(clusters.access_rules(&ClusterRef::Named(hub), &namespace).is_none(), "nothing listens");
+    }
+
     /// What [`Cluster::reload`] reports.
     fn reported(cluster: &Cluster) -> Option<(bool, Option<String>)> {
         let mut report = None;
@@ -414,6 +433,25 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &second));
         assert!(Arc::ptr_eq(&second, &client()));
         assert_eq!(opened.load(Ordering::SeqCst), 4);
+    }
+
+    #[test]
+    fn a_kubeconfig_that_is_put_back_ends_the_failure_of_its_replacement() {
+        let directory = tempfile::tempdir().unwrap();
+        let [kubeconfig, backup] = ["config", "backup"].map(|name| directory.path().join(name));
+        std::fs::write(&kubeconfig, "good").unwrap();
+        let shared = kubeconfig.clone();
+        let connect: Connect = Box::new(move || match std::fs::read_to_string(&shared).as_deref() {
+            Ok("good") => Ok(config()),
+            _ => Err(ConfigError::InCluster(in_cluster::Error::NotInPod { variable: "TEST" })),
+        });
+        let cluster = Cluster::new(Labels::default(), connect, vec![kubeconfig.clone()]);
+        cluster.client(&ClusterRef::Local).unwrap();
+        std::fs::rename(&kubeconfig, &backup).unwrap();
+        std::fs::write(&kubeconfig, "broken").unwrap();
+        assert!(reported(&cluster).unwrap().1.is_some());
+        std::fs::rename(&backup, &kubeconfig).unwrap();
+        assert_eq!([reported(&cluster), reported(&cluster)], [Some((false, None)), None]);
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl Controller {
                             let message = format!("{path} is up to date, with {files}: nothing written");
                             status.log(Level::Info, Subject::None, message);
                         }
-                        status.unchanged(now);
+                        status.succeeded(now);
                     }
                 }
                 self.has_published = true;

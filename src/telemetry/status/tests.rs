@@ -377,7 +377,7 @@ fn publications_are_counted_and_reported() {
     let now = test.pass(SECOND);
     test.status.published(now, None, "written");
     test.status.published(now, Some(SECOND), "rotated");
-    test.status.unchanged(now);
+    test.status.succeeded(now);
     assert_eq!((test.status.syncs.succeeded, test.status.syncs.failed), (3, 1));
     assert_eq!(test.status.last_success, Some(now.time));
     assert_eq!(test.status.rotations.sum(), SECOND);

@@ -36,6 +36,26 @@ fn a_second_sidecar_is_rejected_and_the_holder_is_named() {
 }
 
 #[test]
+fn a_sidecar_of_another_pod_does_not_exclude_this_one() {
+    let place = Place::new();
+    let first = state(&place).lock_for_sidecar(Duration::ZERO).unwrap();
+    let host = rustix::system::uname();
+    let host = host.nodename().to_str().unwrap();
+    for (holder, is_excluded) in [
+        (format!("pid 1 since 2026-01-01T00:00:00Z on host {host}"), true),
+        (format!("pid 1 since 2026-01-01T00:00:00Z on host {host}-2"), false),
+        (String::new(), true),
+    ] {
+        fs::write(place.path("..podcreds/sidecar"), &holder).unwrap();
+        let locked = place.volume.lock_for_sidecar();
+        assert_eq!(locked.is_err(), is_excluded, "{holder}");
+        assert!(locked.ok().flatten().is_none(), "{holder}");
+    }
+    drop(first);
+    assert!(place.volume.lock_for_sidecar().unwrap().is_some());
+}
+
+#[test]
 fn a_sidecar_starts_once_the_one_before_it_has_ended() {
     let place = Place::new();
     let first = state(&place).lock_for_sidecar(Duration::ZERO).unwrap();

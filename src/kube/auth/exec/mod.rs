@@ -22,6 +22,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::descriptors;
 use crate::kube::auth::Token;
 use crate::kube::auth::client_cert::CertificateError;
 use crate::kube::auth::exec::credential::ExecCredentialError;
@@ -271,6 +272,7 @@ fn output(
 ) -> Result<SecretBytes, PluginErrorKind> {
     let _running = orphans::PluginRun::start();
     let mut child = command.spawn().map_err(|error| PluginErrorKind::from_spawn(error, install_hint))?;
+    descriptors::restore_limit(Pid::from_child(&child));
     let read = read(&mut child, deadline);
     if read.is_err() {
         // Fails without such a group: in a terminal, or if all of it has exited already.
