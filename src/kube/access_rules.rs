@@ -193,8 +193,8 @@ mod tests {
 
     #[test]
     fn the_order_of_the_rules_and_repeated_names_do_not_change_a_message() {
-        let [one, two] =
-            [&["orders-db"][..], &["cache", "orders-db"]].map(|names| rule(&["get"], &[""], &["secrets"], names));
+        let [one, two] = [&["orders-db"][..], &["cache", "orders-db"]]
+            .map(|names| rule(&["get"], &[""], &["secrets"], names));
         let advice = |all: &Value| rules(all).advice("", "secrets", "other").unwrap();
         let expected = "or correct the name: this account may read cache, orders-db";
         assert_eq!([advice(&json!([one, two])), advice(&json!([two, one]))], [expected, expected]);
