@@ -19,22 +19,88 @@ const MARKER: &str = "testmark7f3a";
 const PLACEHOLDER: &str = "hidden";
 
 const KEYS: [&str; 24] = [
-    "secret", "configmap", "keys", "set", "format", "path", "file-mode", "optional", "on-change", "engine", "template",
-    "template-from", "delimiters", "variable", "cluster", "service", "mode", "role", "env-key-dbuser", "env-key-dbpassword",
-    "env-key-uri", "prefix", "names", "trim",
+    "secret",
+    "configmap",
+    "keys",
+    "set",
+    "format",
+    "path",
+    "file-mode",
+    "optional",
+    "on-change",
+    "engine",
+    "template",
+    "template-from",
+    "delimiters",
+    "variable",
+    "cluster",
+    "service",
+    "mode",
+    "role",
+    "env-key-dbuser",
+    "env-key-dbpassword",
+    "env-key-uri",
+    "prefix",
+    "names",
+    "trim",
 ];
 /// Values that make sense, which random text would seldom hit.
 const VALUES: [&str; 40] = [
-    "s", "s", "c", "prod/s", "files", "env", "dotenv", "envfile", "json", "yaml", "properties", "uri", "jdbc", "libpq",
-    "pgpass", "pgservice", "mycnf", "template", "postgresql", "mysql", "sqlserver", "mongodb", "amqp", "redis", "true",
-    "0400", "username, password", "USERNAME=username, PASSWORD=password", "password=other", "host=db, port=5432",
-    "database=orders", "options=sslmode=require", "shared/x", "shared.pgpass", "{{ password }}",
-    "{% for name in fields %}{{ name }}={{ fields[name] | shell }}\n{% endfor %}", "{{ other | default('x') | json }}",
-    "c/t", "URL", "[[ ]]",
+    "s",
+    "s",
+    "c",
+    "prod/s",
+    "files",
+    "env",
+    "dotenv",
+    "envfile",
+    "json",
+    "yaml",
+    "properties",
+    "uri",
+    "jdbc",
+    "libpq",
+    "pgpass",
+    "pgservice",
+    "mycnf",
+    "template",
+    "postgresql",
+    "mysql",
+    "sqlserver",
+    "mongodb",
+    "amqp",
+    "redis",
+    "true",
+    "0400",
+    "username, password",
+    "USERNAME=username, PASSWORD=password",
+    "password=other",
+    "host=db, port=5432",
+    "database=orders",
+    "options=sslmode=require",
+    "shared/x",
+    "shared.pgpass",
+    "{{ password }}",
+    "{% for name in fields %}{{ name }}={{ fields[name] | shell }}\n{% endfor %}",
+    "{{ other | default('x') | json }}",
+    "c/t",
+    "URL",
+    "[[ ]]",
 ];
 /// Fields that formats use, and some that they do not.
 const FIELDS: [&str; 12] = [
-    "username", "password", "host", "port", "database", "type", "options", "uri", "other", "DATABASE_URL", "ca.crt", "t",
+    "username",
+    "password",
+    "host",
+    "port",
+    "database",
+    "type",
+    "options",
+    "uri",
+    "other",
+    "DATABASE_URL",
+    "ca.crt",
+    "t",
 ];
 
 #[derive(Arbitrary, Debug)]
@@ -92,8 +158,10 @@ fuzz_target!(|input: Input<'_>| {
         entries.iter().map(entry).collect()
     });
     let object = |kind, name| ObjectRef::new(kind, namespace.clone(), name).expect("a name");
-    let sources =
-        BTreeMap::from([(object(Kind::Secret, "s"), Some(secret.collect())), (object(Kind::ConfigMap, "c"), configmap)]);
+    let sources = BTreeMap::from([
+        (object(Kind::Secret, "s"), Some(secret.collect())),
+        (object(Kind::ConfigMap, "c"), configmap),
+    ]);
     // Names of fields are shown, and a ConfigMap's and annotations' own text may be; only the Secret's values may not.
     match (render(&credentials, &sources), render_redacted(&credentials, &sources, PLACEHOLDER)) {
         (Err(errors), redacted) => {
@@ -106,7 +174,10 @@ fuzz_target!(|input: Input<'_>| {
             is_redacted(&redacted.bundle);
             for path in rendered.bundle.keys() {
                 let path = path.to_string();
-                assert!(!path.starts_with('/') && path.split('/').all(|part| !part.starts_with("..")), "{path}");
+                assert!(
+                    !path.starts_with('/') && path.split('/').all(|part| !part.starts_with("..")),
+                    "{path}"
+                );
             }
             for name in ["a", "b"] {
                 reads_back(&annotations, &format!("{prefix}/{name}"), &rendered.bundle, &data);
@@ -144,14 +215,12 @@ fn reads_back(
     }
     let Some((_, format)) = of_credential.iter().find(|(key, _)| *key == "format") else { return };
     let name = credential.rsplit('/').next().expect("a name");
-    let Some((path, file)) = bundle.iter().find(|(path, _)| path.to_string().starts_with(&format!("{name}."))) else {
+    let Some((path, file)) =
+        bundle.iter().find(|(path, _)| path.to_string().starts_with(&format!("{name}.")))
+    else {
         return;
     };
     let Some(text) = file.content.expose_text() else { return };
-    let expected: BTreeMap<_, _> = data
-        .iter()
-        .map(|(field, value)| ((*field).to_owned(), String::from_utf8(value.clone()).expect("the format has text only")))
-        .collect();
     let read = match *format {
         "env" => environment(path, file.content.clone()),
         "dotenv" => dotenv(text),
@@ -160,12 +229,22 @@ fn reads_back(
         "properties" => java_properties::read(text.as_bytes()).expect("properties").into_iter().collect(),
         _ => return,
     };
+    let expected: BTreeMap<_, _> = data
+        .iter()
+        .map(|(field, value)| {
+            ((*field).to_owned(), String::from_utf8(value.clone()).expect("the format has text only"))
+        })
+        .collect();
     assert_eq!(read, expected, "{format} wrote {text:?}");
 }
 
 fn environment(path: &RelativePath, content: SecretBytes) -> BTreeMap<String, String> {
-    let environment = Environment::from_files(&BTreeMap::from([(path.clone(), content)])).expect("an env file");
-    environment.iter().map(|(name, value)| (name.to_owned(), value.expose_text().expect("text").to_owned())).collect()
+    let environment =
+        Environment::from_files(&BTreeMap::from([(path.clone(), content)])).expect("an env file");
+    environment
+        .iter()
+        .map(|(name, value)| (name.to_owned(), value.expose_text().expect("text").to_owned()))
+        .collect()
 }
 
 /// `NAME='value'` or `NAME="value"`; the second has escapes, and a value may have several lines.
@@ -174,7 +253,8 @@ fn dotenv(text: &str) -> BTreeMap<String, String> {
     while let Some((name, after)) = rest.split_once('=') {
         let quote = after.chars().next().expect("a quote");
         assert!(['\'', '"', '`'].contains(&quote), "{after:?}");
-        let (value, end) = after[1..].split_once(&format!("{quote}\n")).expect("a closing quote at the end of a line");
+        let (value, end) =
+            after[1..].split_once(&format!("{quote}\n")).expect("a closing quote at the end of a line");
         let value = if quote == '"' { value.replace("\\n", "\n") } else { value.to_owned() };
         read.insert(name.to_owned(), value);
         rest = end;

@@ -21,7 +21,13 @@ const FIRST_DELAY: Duration = Duration::from_secs(5);
 const CHECKS: u32 = 4;
 /// Maximum time for one check.
 const TIMEOUT: Duration = Duration::from_secs(5);
+<<<<<<< HEAD
 /// The maximum length of a host name. The kubelet truncates the names of pods to it.
+||||||| 65885f5
+/// The longest host name that Linux accepts. The kubelet cuts that of a pod.
+=======
+/// The longest host name that the kubelet gives to a pod.
+>>>>>>> wt-rv2
 const HOST_NAME_LIMIT: usize = 63;
 
 /// How the pod runs this sidecar, as far as the pod's state shows it.
@@ -39,7 +45,7 @@ enum Placement {
 /// blocks the pod.
 pub(crate) fn check(pod: &PartialJson, own: ObjectRef, clusters: &Arc<Clusters>, events: SyncSender<Event>) {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let is_own = own.name()[..own.name().len().min(HOST_NAME_LIMIT)] == host;
+    let is_own = host_name(own.name()) == host;
     if placement(pod, is_own) == Placement::Settled {
         return;
     }
@@ -66,7 +72,20 @@ pub(crate) fn check(pod: &PartialJson, own: ObjectRef, clusters: &Arc<Clusters>,
     }
 }
 
+<<<<<<< HEAD
 fn read(clusters: &Clusters, pod: &ObjectRef) -> Result<PartialJson, Error> {
+||||||| 65885f5
+fn read(clusters: &Clusters, pod: &ObjectRef) -> Result<Excerpt, Error> {
+=======
+/// The host name that the kubelet gives to the pod of this name, unless its spec sets another.
+/// Source: `truncatePodHostnameIfNeeded` in
+/// <https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/kubelet_pods.go>
+fn host_name(pod: &str) -> &str {
+    pod.get(..HOST_NAME_LIMIT).unwrap_or(pod).trim_end_matches(['-', '.'])
+}
+
+fn read(clusters: &Clusters, pod: &ObjectRef) -> Result<Excerpt, Error> {
+>>>>>>> wt-rv2
     let client = clusters.own();
     let read = client.pod(pod, false, Deadline::after(TIMEOUT));
     client.close_idle();
@@ -154,6 +173,15 @@ mod tests {
 
     fn blocking(name: &str) -> Placement {
         Placement::Blocking(name.to_owned())
+    }
+
+    #[test]
+    fn a_long_name_of_a_pod_is_cut_as_the_kubelet_cuts_it() {
+        assert_eq!(host_name("db-0"), "db-0");
+        let start = "a".repeat(61);
+        assert_eq!(host_name(&format!("{start}b-7c9f5-x2x4z")), format!("{start}b"));
+        assert_eq!(host_name(&format!("{start}.-7c9f5-x2x4z")), start);
+        assert_eq!(host_name(&format!("{start}bcdef")), format!("{start}bc"));
     }
 
     #[test]

@@ -314,6 +314,28 @@ fn a_second_sidecar_on_one_volume_ends_and_names_the_first() {
 }
 
 #[test]
+fn a_sidecar_of_another_pod_starts_with_a_warning() {
+    let Some(()) = root() else { return };
+    let scene = Scene::plain();
+    let _first = Running::start(scene.command(&["sidecar"]));
+    poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
+    let pod = scene.command(&["sidecar"]);
+    let mut command = Command::new("unshare");
+    command.args(["--uts", "sh", "-c", "hostname other-pod; exec \"$0\" \"$@\""]);
+    command.arg(pod.get_program()).args(pod.get_args()).env_clear();
+    command.envs(pod.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("PATH", "/usr/bin:/bin");
+    let second = Running::start(command);
+    second.poll_until(HANGS, "the second one is up to date", || second.stderr().contains("is up to date"));
+    assert_has(
+        &second.stderr(),
+        &["a podcreds sidecar of another pod (\"pid ", "give each pod its own volume"],
+    );
+    scene.put_password("test-password-2");
+    second.poll_until(HANGS, "the files rotate", || scene.read("db/password") == "test-password-2");
+}
+
+#[test]
 fn a_killed_sidecar_does_not_hold_up_its_successor() {
     let scene = Scene::plain();
     for password in ["test-password-1", "test-password-2", "test-password-3"] {
