@@ -5,7 +5,7 @@
 /// Variables that a shell computes, or acts on when they are assigned, when it shows a prompt or when it starts. It may
 /// evaluate the value and run commands in it; change the value, or reject it and skip the rest of the file; or search for
 /// programs elsewhere. `LD_` belongs to the dynamic linker, `A__z` to ksh93. A trailing `*` matches any
-/// text, so it stands only after a prefix that is unlikely in the names of an application's own variables.
+/// text, so it follows only a prefix that is unlikely in the names of an application's own variables.
 /// Sources: the manuals of bash ("Shell Variables"), dash, mksh ("Parameters"), ksh93 and zsh ("Parameters Used By The Shell").
 const SHELL_OR_LINKER: &str = "\
     _ A__z ARGC ARGV0 BASH* BAUD CDPATH CHILD_MAX COLUMNS COMP_* DIRSTACK* EGID ENV EPOCH* ERRNO EUID EXECIGNORE \
