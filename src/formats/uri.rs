@@ -170,7 +170,11 @@ pub(crate) fn missing_fields(
         return Err(FormatError::TooMany { field: uri.field.clone(), limit: OPTION_LIMIT, what: "options" });
     }
     let mut missing = Vec::new();
-    for (aliases, value) in parse(uri, engine, credential).ok_or_else(bad)? {
+    // A key of an optional credential may be missing, and then replaces nothing.
+    let is_replaced = |name: &str| {
+        credential.named_fields().any(|field| is_same(field.as_str(), name) && fields.contains_key(field))
+    };
+    for (aliases, value) in parse(uri, engine, &is_replaced).ok_or_else(bad)? {
         if aliases == HOST {
             let text = value.expose_text().unwrap_or_default();
             if let Err(error @ FormatError::TooMany { .. }) = parse_hosts(FieldText { text, ..uri }, None) {
@@ -206,7 +210,7 @@ const FORM: &str = "a URI with percent-encoded parts, scheme://user:password@hos
 fn parse(
     uri: FieldText<'_>,
     engine: Engine,
-    credential: &Credential,
+    is_replaced: &dyn Fn(&str) -> bool,
 ) -> Option<Vec<(FieldAliases, SecretBytes)>> {
     let (_, rest) = uri.text.trim().split_once("://")?;
     let (rest, query) = split_first(rest, '?');
@@ -240,7 +244,7 @@ fn parse(
         parts.push((DATABASE, decode_component(path)?));
     }
     if let Some(query) = query {
-        let options = parse_query(query, engine, credential, &mut parts)?;
+        let options = parse_query(query, engine, is_replaced, &mut parts)?;
         parts.push((OPTIONS, options));
     }
     // Clients disagree on whether the port of the authority or that of the query counts.
@@ -248,12 +252,12 @@ fn parse(
     (!is_ambiguous).then_some(parts)
 }
 
-/// Returns the options of a query, except those that the annotations name. Parameters that are part of the address or login
+/// Returns the options of a query, except those that fields of the annotations replace. Parameters that are part of the address or login
 /// are added to `parts`.
 fn parse_query(
     query: &str,
     engine: Engine,
-    credential: &Credential,
+    is_replaced: &dyn Fn(&str) -> bool,
     parts: &mut Vec<(FieldAliases, SecretBytes)>,
 ) -> Option<SecretBytes> {
     let mut options = SecretBuffer::default();
@@ -271,7 +275,7 @@ fn parse_query(
             [USERNAME, PASSWORD, HOST, PORT, DATABASE].into_iter().find(|part| part.contains(name))
         {
             (!parts.iter().any(|(other, _)| *other == part)).then(|| parts.push((part, value)))?;
-        } else if !credential.named_fields().any(|field| is_same(field.as_str(), name)) {
+        } else if !is_replaced(name) {
             options.push_str(if options.is_empty() { "" } else { "&" });
             options.push_str(pair);
         }

@@ -21,13 +21,7 @@ const FIRST_DELAY: Duration = Duration::from_secs(5);
 const CHECKS: u32 = 4;
 /// Maximum time for one check.
 const TIMEOUT: Duration = Duration::from_secs(5);
-<<<<<<< HEAD
 /// The maximum length of a host name. The kubelet truncates the names of pods to it.
-||||||| 65885f5
-/// The longest host name that Linux accepts. The kubelet cuts that of a pod.
-=======
-/// The longest host name that the kubelet gives to a pod.
->>>>>>> wt-rv2
 const HOST_NAME_LIMIT: usize = 63;
 
 /// How the pod runs this sidecar, as far as the pod's state shows it.
@@ -72,11 +66,6 @@ pub(crate) fn check(pod: &PartialJson, own: ObjectRef, clusters: &Arc<Clusters>,
     }
 }
 
-<<<<<<< HEAD
-fn read(clusters: &Clusters, pod: &ObjectRef) -> Result<PartialJson, Error> {
-||||||| 65885f5
-fn read(clusters: &Clusters, pod: &ObjectRef) -> Result<Excerpt, Error> {
-=======
 /// The host name that the kubelet gives to the pod of this name, unless its spec sets another.
 /// Source: `truncatePodHostnameIfNeeded` in
 /// <https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/kubelet_pods.go>
@@ -84,8 +73,7 @@ fn host_name(pod: &str) -> &str {
     pod.get(..HOST_NAME_LIMIT).unwrap_or(pod).trim_end_matches(['-', '.'])
 }
 
-fn read(clusters: &Clusters, pod: &ObjectRef) -> Result<Excerpt, Error> {
->>>>>>> wt-rv2
+fn read(clusters: &Clusters, pod: &ObjectRef) -> Result<PartialJson, Error> {
     let client = clusters.own();
     let read = client.pod(pod, false, Deadline::after(TIMEOUT));
     client.close_idle();
