@@ -1,6 +1,7 @@
 //! Text for messages: untrusted names and values are shown short, on one line and without control characters, and a misspelt
 //! word gets a suggestion.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -58,6 +59,16 @@ impl Excerpt {
     /// The whole text if it consists of the characters of a key or a field name.
     pub(crate) fn of_name(text: &str) -> Self {
         if text.bytes().all(is_name_byte) { Self(Quoted(text).to_string()) } else { Self::new(text) }
+    }
+}
+
+/// A key that `.keys` names for a field of another name. Such a key may be a password in the wrong place, since `.set` has the same
+/// form. So it is shown as a whole only if it consists of letters of one case, `-`, `_` and `.`, and otherwise its first characters.
+pub(crate) fn shown_key(key: &str) -> Cow<'_, str> {
+    let is = |shape: fn(u8) -> bool| key.bytes().all(|b| shape(b) || matches!(b, b'-' | b'_' | b'.'));
+    match is(|b| b.is_ascii_lowercase()) || is(|b| b.is_ascii_uppercase()) {
+        true => key.into(),
+        false => key.chars().take(EXCERPT_CHARACTERS).chain(['…']).collect::<String>().into(),
     }
 }
 

@@ -117,8 +117,7 @@ pub(crate) enum FormatError {
 }
 
 /// How to set the parameter of libpq that has the name of a field of podcreds.
-const LIBPQ_OPTIONS: &str =
-    "; for libpq's own parameter options, write .set: options=options=-c%20search_path%3Dapp";
+const LIBPQ_OPTIONS: &str = "; for libpq's own parameter options, write .set: options=options=-c%20search_path%3Dapp, and exclude a key options with .keys";
 
 impl FormatError {
     /// Adds the field to the reason why its value cannot be escaped.

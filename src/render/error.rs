@@ -1,5 +1,6 @@
 //! Why a credential cannot be rendered. Messages contain names of objects, keys and fields, never values.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -7,7 +8,7 @@ use crate::credential::{Conflict, CredentialName, FieldName, FieldNameError};
 use crate::formats::{FormatError, NameList};
 use crate::object::ObjectRef;
 use crate::template::TemplateError;
-use crate::text::{Quoted, list as list_errors};
+use crate::text::{Quoted, list as list_errors, shown_key};
 
 /// Every reason why a bundle cannot be rendered; there is at least one.
 #[derive(Debug, thiserror::Error)]
@@ -54,14 +55,21 @@ impl Error {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
     /// A key of `.keys` that no source has.
-    #[error("key {key} not found in {}; available: {available}{}", and(sources), turn_round(key, reversed.as_ref()))]
+    #[error("key {} not found in {}; available: {available}{}", named_key(field, key), and(sources), turn_round(field, key, *is_reversed))]
     MissingKey {
         sources: Vec<ObjectRef>,
+        /// The field for which `.keys` names the key; the same as the key if it names no other.
+        field: FieldName,
         key: FieldName,
         available: NameList,
-        /// The field of the entry, if a source has a key of this name: the entry is the wrong way round.
-        reversed: Option<FieldName>,
+        /// Whether a source has a key with the name of the field: the entry of `.keys` is the wrong way round.
+        is_reversed: bool,
     },
+    /// A Secret without keys: an operator may not have filled it yet, and files without content would replace the current ones.
+    #[error(
+        "{object} has no keys, so it provides no fields: check its name, and the operator or job that should fill it"
+    )]
+    NoKeys { object: ObjectRef },
     #[error("field {field} comes from {first} and from {second}: {remedy}")]
     DuplicateField { field: FieldName, first: String, second: String, remedy: &'static str },
     /// A port of `.service` that the Service does not have.
@@ -115,10 +123,25 @@ fn template(location: Option<&(ObjectRef, FieldName)>) -> String {
 }
 
 /// The remedy for an entry of `.keys` with its sides reversed.
-pub(crate) fn turn_round(key: &FieldName, reversed: Option<&FieldName>) -> String {
-    reversed.map_or(String::new(), |field| {
-        format!("; in .keys, the left side is the field and the right side is the key: write {key}={field}")
-    })
+pub(crate) fn turn_round(field: &FieldName, key: &FieldName, is_reversed: bool) -> String {
+    let Some(rule) =
+        is_reversed.then_some("; in .keys, the left side is the field and the right side is the key")
+    else {
+        return String::new();
+    };
+    match shown_key(key.as_str()) {
+        Cow::Borrowed(key) => format!("{rule}: write {key}={field}"),
+        // A value may stand there instead of a key.
+        Cow::Owned(_) => format!("{rule} (for a value, use .set)"),
+    }
+}
+
+/// A missing key, with its field if the message does not show the whole key.
+pub(crate) fn named_key(field: &FieldName, key: &FieldName) -> String {
+    match shown_key(key.as_str()) {
+        Cow::Owned(start) if field != key => format!("{start} of field {field}"),
+        _ => key.to_string(),
+    }
 }
 
 /// Joins the names of objects for a sentence.

@@ -7,7 +7,7 @@ use std::fmt;
 use crate::credential::{Credential, CredentialName, FieldName, KeyMapping, ServicePort, TemplateSource};
 use crate::formats::{Fields, NameList};
 use crate::object::{Data, Kind, ObjectData, ObjectRef, ServiceData};
-use crate::render::error::{Problem, and, turn_round};
+use crate::render::error::{Problem, and, named_key, turn_round};
 use crate::secret::SecretBytes;
 
 /// The content of every fetched object; `None` means that an optional object is missing.
@@ -27,6 +27,13 @@ pub(crate) fn select<'a>(
         }
     }
     let mut selected = SelectedFields::default();
+    if credential.key_mapping == KeyMapping::All && !credential.optional {
+        let is_empty = |(object, entries): &&(&ObjectRef, Entries<'_>)| {
+            object.kind == Kind::Secret && entries.is_empty()
+        };
+        let empty = found.iter().filter(is_empty);
+        selected.problems.extend(empty.map(|(object, _)| Problem::NoKeys { object: (*object).clone() }));
+    }
     if let Some(service) = &credential.service {
         let Some(Some(ObjectData::Service(address))) = sources.get(&service.object) else { return Ok(None) };
         let (mut provided, problem) = service_entries(service, address);
@@ -183,9 +190,10 @@ impl<'a> SelectedFields<'a> {
                 let is_key = found.iter().any(|(_, entries)| entries.contains_key(field.as_str()));
                 self.problems.push(Problem::MissingKey {
                     sources: found.iter().map(|(object, _)| (*object).clone()).collect(),
+                    field: field.clone(),
                     key: key.clone(),
                     available: NameList::new(available),
-                    reversed: is_key.then(|| field.clone()),
+                    is_reversed: is_key,
                 });
             }
             for (object, value) in holders {
@@ -273,9 +281,10 @@ impl fmt::Display for MissingInput<'_> {
             }
             Self::Key { name, field, key, objects, is_reversed } => write!(
                 f,
-                "writing optional credential {name} without field {field}: key {key} not found in {}{}",
+                "writing optional credential {name} without field {field}: key {} not found in {}{}",
+                named_key(field, key),
                 and(objects.iter().copied()),
-                turn_round(key, is_reversed.then_some(field))
+                turn_round(field, key, *is_reversed)
             ),
             Self::Port { name, service: ServicePort { object, port } } => write!(
                 f,

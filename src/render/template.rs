@@ -95,9 +95,10 @@ fn load<'a>(
         None if credential.optional => Ok(None),
         None => Err(Problem::MissingKey {
             sources: vec![object.clone()],
+            field: key.clone(),
             key: key.clone(),
             available: NameList::new(data.keys()),
-            reversed: None,
+            is_reversed: false,
         }),
         Some(text) => {
             let text = text

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::run::{Finished, Running, run};
 use crate::support::server::{Fault, Kind, Times};
-use crate::{HANGS, Scene, assert_code, assert_has};
+use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
 const REVIEW: &str = "POST /apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
 const REVIEW_PATH: &str = "selfsubjectrulesreviews";
@@ -210,15 +210,20 @@ fn a_sidecar_that_blocks_its_pod_warns_in_the_log_and_as_an_event() {
 }
 
 #[test]
-fn an_empty_secret_is_a_warning_that_names_it() {
+fn an_empty_secret_is_an_error_that_names_it() {
     let scene = Scene::plain();
     scene.server.put_secret("prod", "db", &[]);
-    let message = "WARN  credential db: Secret prod/db has no keys, so it provides no fields: ";
+    let message = "credential db: Secret prod/db has no keys, so it provides no fields: ";
     let finished = scene.init(&[]);
-    assert_code(&finished, 0);
-    assert_has(&finished.stderr, &[message, "INFO  wrote 0 files of 1 credential"]);
+    assert_code(&finished, 2);
+    assert_has(&finished.stderr, &[message]);
     let running = Running::start(scene.command(&["sidecar"]));
-    running.poll_until(HANGS, "the sidecar warns too", || running.stderr().contains(message));
+    running.poll_until(HANGS, "the sidecar waits", || running.stderr().contains(message));
+    scene.put_password(PASSWORD);
+    running.poll_until(HANGS, "the files are written", || scene.read("db/password") == PASSWORD);
+    scene.server.put_secret("prod", "db", &[]);
+    running.poll_until(HANGS, "the files are kept", || running.stderr().matches(message).count() == 2);
+    assert_eq!(scene.read("db/password"), PASSWORD);
 }
 
 #[test]

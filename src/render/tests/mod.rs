@@ -85,13 +85,16 @@ fn files_are_written_byte_for_byte() {
 }
 
 #[test]
-fn an_empty_source_is_an_empty_document() {
-    for (format, expected) in
-        [("env", ""), ("dotenv", ""), ("json", "{}\n"), ("yaml", "{}\n"), ("properties", "")]
-    {
-        assert_eq!(one_file(format, &[]), expected, "{format}");
+fn an_empty_secret_is_an_error_and_an_empty_configmap_a_warning() {
+    let message = "credential db: Secret prod/s has no keys, so it provides no fields: check its name, and the operator or job that should fill it";
+    for format in ["files", "env", "dotenv", "json", "yaml", "properties"] {
+        assert_eq!(render(&[("db.format", format)], &[]).unwrap_err(), message, "{format}");
     }
-    assert!(render(&[], &[]).unwrap().is_empty());
+    let credentials = credentials(&[("db.configmap", "c"), ("db.format", "json")]);
+    let sources = Sources::from([(object(Kind::ConfigMap, "c"), Some(data(&[])))]);
+    let rendered = super::render(&credentials, &sources).unwrap();
+    assert_eq!(rendered.bundle.values().next().unwrap().content.expose(), b"{}\n");
+    assert!(rendered.omissions[0].is_suspicious());
 }
 
 #[test]
@@ -137,6 +140,24 @@ fn an_entry_of_keys_that_is_the_wrong_way_round_is_reported_with_the_right_one()
         format!(
             "writing optional credential db without field username: key PGUSER not found in Secret prod/s{turned}"
         )
+    );
+}
+
+#[test]
+fn a_value_in_keys_is_not_repeated() {
+    let message = render(&[("db.keys", "username, password=hunter2zq9")], PLAIN).unwrap_err();
+    assert_eq!(
+        message,
+        "credential db: key hunt… of field password not found in Secret prod/s; available: password, username; in .keys, the left side is the field and the right side is the key (for a value, use .set)"
+    );
+    let keys = [("db.keys", "login=DB-User"), ("db.optional", "true"), ("db.secret", "s")];
+    let (optional, sources) =
+        (credentials(&keys), Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN)))]));
+    let rendered = super::render(&optional, &sources).unwrap();
+    let omission = rendered.omissions[0].to_string();
+    assert!(
+        omission.ends_with("without field login: key DB-U… of field login not found in Secret prod/s"),
+        "{omission}"
     );
 }
 

@@ -258,7 +258,8 @@ fn the_parameter_options_of_libpq_has_a_way_of_its_own() {
     ] {
         let render = |options: &str| {
             let set = format!("host=h, options='{options}'");
-            render(&[("db.format", format), ("db.engine", "postgresql"), ("db.set", &set)], &[])
+            let secret: &[(&str, &[u8])] = &[("provider", b"x")];
+            render(&[("db.format", format), ("db.engine", "postgresql"), ("db.set", &set)], secret)
         };
         let files = render("options=-c%20search_path%3Dapp").unwrap();
         assert_eq!(String::from_utf8(files.into_values().next().unwrap()).unwrap(), expected);
