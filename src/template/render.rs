@@ -13,6 +13,9 @@ use crate::text::Position;
 pub(crate) const OUTPUT_LIMIT: usize = 1024 * 1024;
 /// The maximum number of bytes that one template writes, filters and compares in total.
 pub(crate) const WORK_LIMIT: usize = 16 * 1024 * 1024;
+/// How much larger these limits are for placeholders, which may be longer than the values: a template that writes the file must
+/// not fail to show it.
+const PLACEHOLDER_FACTOR: usize = 16;
 /// The maximum number of evaluated statements and expressions; each evaluation in a loop counts.
 pub(crate) const STEP_LIMIT: usize = 200_000;
 
@@ -28,7 +31,10 @@ pub(crate) fn render(
 ) -> Result<SecretBytes, TemplateError> {
     let scopes = vec![BTreeMap::new()];
     let (loops, steps, work) = (Vec::new(), 0, 0);
-    let mut renderer = Renderer { fields, placeholders, scopes, loops, steps, work, work_limit };
+    let factor = if placeholders { PLACEHOLDER_FACTOR } else { 1 };
+    let (work_limit, output_limit) = (work_limit.saturating_mul(factor), OUTPUT_LIMIT * factor);
+    let mut renderer =
+        Renderer { fields, placeholders, scopes, loops, steps, work, work_limit, output_limit };
     let mut out = SecretBuffer::default();
     renderer.statements(statements, &mut out)?;
     let out = out.finish();
@@ -82,6 +88,7 @@ struct Renderer<'a> {
     steps: usize,
     work: usize,
     work_limit: usize,
+    output_limit: usize,
 }
 
 impl<'a> Renderer<'a> {
@@ -301,7 +308,7 @@ impl<'a> Renderer<'a> {
         let at = of.map_or(filter.at, |of| of.at);
         let bytes = value.bytes().ok_or_else(|| TemplateError::at(at, Problem::NotText))?;
         self.work(at, bytes.len())?;
-        within_output(at, bytes.len())?;
+        within(at, bytes.len(), "bytes of output", self.output_limit)?;
         let filtered =
             filters::apply(filter.name, bytes, self.placeholders).map_err(|problem| match (problem, of) {
                 (Problem::Binary { .. }, Some(of)) => binary(of),
@@ -313,7 +320,7 @@ impl<'a> Renderer<'a> {
 
     fn write(&mut self, at: Position, text: &[u8], out: &mut SecretBuffer) -> Result<(), TemplateError> {
         self.work(at, text.len())?;
-        within_output(at, out.len() + text.len())?;
+        within(at, out.len() + text.len(), "bytes of output", self.output_limit)?;
         out.push(text);
         Ok(())
     }
@@ -327,10 +334,6 @@ impl<'a> Renderer<'a> {
         self.work = self.work.saturating_add(bytes);
         within(at, self.work, "bytes of intermediate text", self.work_limit)
     }
-}
-
-fn within_output(at: Position, bytes: usize) -> Result<(), TemplateError> {
-    within(at, bytes, "bytes of output", OUTPUT_LIMIT)
 }
 
 fn within(at: Position, count: usize, what: &'static str, limit: usize) -> Result<(), TemplateError> {

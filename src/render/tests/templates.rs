@@ -93,3 +93,17 @@ fn redacted_values_never_make_a_template_fail() {
         assert_eq!(content(hidden(&credentials, &sources, "***").unwrap()), "*** *** *** Kioq\n");
     }
 }
+
+#[test]
+fn placeholders_that_are_longer_than_the_values_exceed_no_limit() {
+    let starts = ["x", "y", "z"].map(|name| format!("{{% for {name} in fields %}}"));
+    let text = format!("{}{{{{ a }}}}{}", starts.concat(), "{% endfor %}".repeat(3));
+    let credentials = credentials(&[("db.secret", "s"), ("db.template", &text)]);
+    let names: Vec<_> = (0..29).map(|index| format!("f{index}")).chain(["a".to_owned()]).collect();
+    let secret: Vec<_> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
+    let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(&secret)))]);
+    let size = |bundle: Bundle| Size::of(&bundle).bytes;
+    let written = size(bundle(&credentials, &sources).unwrap());
+    let shown = size(hidden(&credentials, &sources, &"*".repeat(60)).unwrap());
+    assert!(written < 1024 * 1024 && shown > 1024 * 1024, "{written}, {shown}");
+}

@@ -55,11 +55,13 @@ const OF_PROGRAMS: [&str; 24] = [
     "LANG",
 ];
 /// Variables of databases, clouds and frameworks, whose names begin like those above.
-const ORDINARY: [&str; 30] = [
+const ORDINARY: [&str; 32] = [
     "DB_PASSWORD",
     "HISTORY_DB_PASSWORD",
     "HISTORIAN_URL",
     "PROMPT_TEMPLATE",
+    "EPOCHS",
+    "COMP_ID",
     "PSQL_PASSWORD",
     "ODBC_CONNECTION_STRING",
     "TERMINAL_ID",
