@@ -99,7 +99,12 @@ impl Notifier {
             let mailbox = self.mailboxes.entry(target.clone()).or_default();
             start(target, mailbox, &self.volume, &self.events, self.spawn);
         }
-        for mailbox in BTreeMap::<OnChange, Arc<Mailbox>>::into_values(dropped) {
+        let dropped: BTreeMap<OnChange, Arc<Mailbox>> = dropped;
+        for (target, mailbox) in dropped {
+            if !mailbox.lock().has_thread {
+                // Its thread would report this.
+                report_without_thread(&target, NotifyOutcome::Cancelled, &self.events);
+            }
             if let Some(undelivered) = mailbox.cancel() {
                 let moved =
                     credentials.iter().filter(|it| undelivered.credentials.contains(&it.name.to_string()));
@@ -205,12 +210,15 @@ fn start(
         message.has_thread = false;
         warn!("{target}: cannot start a thread: {error}; trying again within a minute");
         if message.pending.is_some() {
-            // The caller is also the receiver of the events, so it must not wait for room in the queue. If the queue is full, the
-            // failure is counted with the next attempt.
-            let (application, outcome) = (target.to_string(), NotifyOutcome::Failure);
-            let _ = events.try_send(Event::Notification { application, outcome });
+            // If the queue is full, the failure is counted with the next attempt.
+            report_without_thread(target, NotifyOutcome::Failure, events);
         }
     }
+}
+
+/// Reports an outcome from the thread that also receives the events, so it must not wait for room in the queue.
+fn report_without_thread(target: &OnChange, outcome: NotifyOutcome, events: &SyncSender<Event>) {
+    let _ = events.try_send(Event::Notification { application: target.to_string(), outcome });
 }
 
 /// Notifies one application of all rotations, until it is cancelled.
@@ -333,6 +341,11 @@ mod tests {
         notifier.notify(&credentials, &notification("db", "1"));
         assert_eq!(outcome(), NotifyOutcome::Failure);
         notifier.retry();
+        assert_eq!(outcome(), NotifyOutcome::Failure);
+        notifier.apply(&[]);
+        assert_eq!(outcome(), NotifyOutcome::Cancelled, "it does not stay a failure");
+        notifier.apply(&credentials);
+        notifier.notify(&credentials, &notification("db", "2"));
         assert_eq!(outcome(), NotifyOutcome::Failure);
         notifier.spawn = started;
         notifier.retry();
