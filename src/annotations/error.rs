@@ -54,6 +54,16 @@ impl fmt::Display for Error {
     }
 }
 
+/// What to do if an annotation key is the name of a field, as in `podcreds.io/db.password`.
+fn value_hint(key: &str) -> &'static str {
+    match key {
+        "username" | "user" | "password" | "host" | "port" | "database" | "dbname" | "uri" => {
+            ": values come from the Secret that .secret names; literals, which must not be secret, belong in .set"
+        }
+        _ => "",
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
     /// `podcreds.io/secret` instead of `podcreds.io/db.secret`.
@@ -66,7 +76,7 @@ pub(crate) enum Problem {
     )]
     InvalidName { name: String },
     /// The part after the dot.
-    #[error("unknown annotation key {}{}", RedactedPrefix(key), suggest(*nearest))]
+    #[error("unknown annotation key {}{}{}", RedactedPrefix(key), suggest(*nearest), value_hint(key))]
     UnknownKey { key: String, nearest: Option<&'static str> },
     #[error(
         "unknown format {format} (supported: {}){}",

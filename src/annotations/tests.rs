@@ -79,6 +79,13 @@ fn each_format_has_a_default_extension() {
 }
 
 #[test]
+fn an_annotation_key_that_is_a_field_gets_a_hint() {
+    let message = read(&[("podcreds.io/db.secret", "s"), ("podcreds.io/db.password", "test-1")]).unwrap_err();
+    let hint = "unknown annotation key \"password\": values come from the Secret that .secret names";
+    assert!(message.contains(hint) && !message.contains("test-1"), "{message}");
+}
+
+#[test]
 fn all_errors_are_reported_at_once_with_their_annotations() {
     let message = read(&[
         ("podcreds.io/a.secert", "x"),

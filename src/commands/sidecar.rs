@@ -10,14 +10,16 @@ use crate::sync;
 use crate::telemetry::server::{self, Listen};
 use crate::telemetry::{Cluster, Health};
 
-/// Starts the HTTP server, then publishes until a rotation ends the sidecar, if [`Settings::exit_on_change`] is set.
+/// Opens the volume, starts the HTTP server, then publishes until a rotation ends the sidecar, if [`Settings::exit_on_change`] is set.
 ///
 /// # Errors
 /// If the address cannot be bound, the volume cannot be opened, or the annotations are invalid.
 pub(crate) fn run(settings: Settings, clusters: Clusters, listen: Listen) -> Result<Exit, Error> {
+    // First, because two sidecars on one volume usually have the same address too, which another address would not mend.
+    let volume = sidecar::open(&settings)?;
     let health = Arc::new(Health::new(metrics_clusters(&clusters), settings.stale_after));
     server::start(listen, Arc::clone(&health))?;
-    Ok(sidecar::run(settings, clusters, &health)?)
+    Ok(sidecar::run(settings, volume, clusters, &health)?)
 }
 
 /// The clusters with the labels and request counters that the metrics show.

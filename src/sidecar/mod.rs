@@ -27,7 +27,7 @@ use crate::sidecar::shell::Shell;
 use crate::sync::{self, Error};
 use crate::telemetry::events::Events;
 use crate::telemetry::{Component, Health, Heartbeat, Moment, Reason};
-use crate::volume::Volume;
+use crate::volume::{Lock, Volume};
 
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -86,14 +86,27 @@ pub(crate) enum OnDelete {
     Clear,
 }
 
+/// Opens the volume, and locks it against other sidecars.
+///
+/// # Errors
+/// If the volume cannot be opened or written, or another sidecar of this pod has it.
+pub(crate) fn open(settings: &Settings) -> Result<(Volume, Option<Lock>), Error> {
+    let volume = Volume::open_to_publish(&settings.volume, settings.grace, 2)?;
+    let lock = volume.lock_for_sidecar()?;
+    Ok((volume, lock))
+}
+
 /// Writes all credentials and keeps them current. Returns only if it cannot start, or after a rotation if
 /// [`Settings::exit_on_change`] is set.
 ///
 /// # Errors
-/// A volume that cannot be opened, or wrong annotations. All other failures are retried.
-pub(crate) fn run(settings: Settings, clusters: Clusters, health: &Arc<Health>) -> Result<Exit, Error> {
-    let volume = Volume::open_to_publish(&settings.volume, settings.grace, 2)?;
-    let _lock = volume.lock_for_sidecar()?;
+/// Wrong annotations. All other failures are retried.
+pub(crate) fn run(
+    settings: Settings,
+    (volume, _lock): (Volume, Option<Lock>),
+    clusters: Clusters,
+    health: &Arc<Health>,
+) -> Result<Exit, Error> {
     let clusters = Arc::new(clusters);
     let recorder = match settings.events.clone() {
         Some(EventTarget { pod, uid }) => {

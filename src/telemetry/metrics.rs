@@ -136,7 +136,7 @@ pub(crate) fn write(health: &Health) -> String {
     by_result(&mut text, "podcreds_notifications_total", notifications.succeeded, notifications.failed);
 
     text.family("podcreds_notification_pending_since_timestamp_seconds", "gauge", "Unix time of the first failed attempt of the notification that has been failing longest; 0 while none is failing.");
-    let longest = state.pending_notifications.values().min().copied();
+    let longest = state.pending_notifications.values().map(|(since, _)| *since).min();
     text.sample("podcreds_notification_pending_since_timestamp_seconds", timestamp(longest));
 
     text.family(
@@ -438,8 +438,8 @@ mod tests {
         status.healthy(&credential);
         status.set_waiting(BTreeMap::new());
         status.watch_restarted();
-        status.notify_failed(now, "test");
-        status.notify_failed(now, "test");
+        status.notify_failed(now, "test", "test");
+        status.notify_failed(now, "test", "test");
         status.notified("test");
         status.events.count(true);
         drop(status);
@@ -474,7 +474,7 @@ mod tests {
     #[test]
     fn timestamps_do_not_move_while_a_failure_holds() {
         let health = Health::new(vec![Cluster::default()], Duration::ZERO);
-        health.status().notify_failed(Moment::now(), "test");
+        health.status().notify_failed(Moment::now(), "test", "test");
         let names = [
             "podcreds_stale_since_timestamp_seconds",
             "podcreds_notification_pending_since_timestamp_seconds",

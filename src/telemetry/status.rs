@@ -62,7 +62,7 @@ pub(crate) struct Status {
     /// The components whose staleness was reported.
     stale: BTreeSet<Component>,
     /// The applications whose notification is failing, each with the time of the first failed attempt.
-    pub(crate) pending_notifications: BTreeMap<String, Moment>,
+    pub(crate) pending_notifications: BTreeMap<String, (Moment, String)>,
     /// Those that were reported.
     overdue: BTreeSet<String>,
     pub(crate) failures: [u64; Reason::ALL.len()],
@@ -250,9 +250,10 @@ impl Status {
     }
 
     /// An attempt to notify an application failed.
-    pub(crate) fn notify_failed(&mut self, now: Moment, application: &str) {
+    pub(crate) fn notify_failed(&mut self, now: Moment, application: &str, reason: &str) {
         self.notifications.count(false);
-        self.pending_notifications.entry(application.to_owned()).or_insert(now);
+        let pending = self.pending_notifications.entry(application.to_owned());
+        reason.clone_into(&mut pending.or_insert((now, String::new())).1);
     }
 
     /// The notification of an application was cancelled.
@@ -331,12 +332,12 @@ impl Status {
 
     fn check_notifications(&mut self, now: Moment) -> Option<Instant> {
         let mut next = None;
-        for (application, since) in self.pending_notifications.clone() {
+        for (application, (since, reason)) in self.pending_notifications.clone() {
             let due = since.instant + self.stale_after;
             if due > now.instant {
                 next = [next, Some(due)].into_iter().flatten().min();
             } else if self.overdue.insert(application.clone()) {
-                let message = format!("{application}: notification failing since {}", clock(since));
+                let message = format!("{application}: notification failing since {}: {reason}", clock(since));
                 self.warn(EventReason::NotifyFailed, message);
             }
         }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+use crate::support::health::listening;
 use crate::support::program;
 use crate::support::run::{Finished, Running, poll_until, run};
 use crate::support::skip::require;
@@ -299,9 +300,11 @@ fn a_process_that_may_only_read_the_volume_cannot_stop_a_publication() {
 #[test]
 fn a_second_sidecar_on_one_volume_ends_and_names_the_first() {
     let scene = Scene::plain();
-    let first = Running::start(scene.command(&["sidecar"]));
+    let first = Running::start(scene.command(&["sidecar", "--listen", "127.0.0.1:0"]));
     poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
-    let finished = run(scene.command(&["sidecar"]), HANGS);
+    // With the same address too, which a different address would not mend.
+    let address = listening(&first).unwrap().to_string();
+    let finished = run(scene.command(&["sidecar", "--listen", &address]), HANGS);
     assert_code(&finished, 5);
     assert_has(
         &scene.pod.termination_message(),

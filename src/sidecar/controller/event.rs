@@ -98,10 +98,12 @@ impl<T> Update<T> {
 }
 
 /// The result of an attempt to notify an application.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotifyOutcome {
     Success,
-    Failure,
+    Failure {
+        reason: String,
+    },
     /// Edited annotations no longer name the application.
     Cancelled,
 }

@@ -156,7 +156,7 @@ impl Controller {
             Event::Published { result, took } => self.on_published(result, took, now, status),
             Event::Notification { application, outcome } => match outcome {
                 NotifyOutcome::Success => status.notified(&application),
-                NotifyOutcome::Failure => status.notify_failed(now, &application),
+                NotifyOutcome::Failure { reason } => status.notify_failed(now, &application, &reason),
                 NotifyOutcome::Cancelled => status.notify_cancelled(&application),
             },
             Event::Misplaced { message } => status.warn(EventReason::Failed, message),

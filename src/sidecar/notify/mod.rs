@@ -211,7 +211,8 @@ fn start(
         warn!("{target}: cannot start a thread: {error}; trying again within a minute");
         if message.pending.is_some() {
             // If the queue is full, the failure is counted with the next attempt.
-            report_without_thread(target, NotifyOutcome::Failure, events);
+            let reason = format!("cannot start a thread: {error}");
+            report_without_thread(target, NotifyOutcome::Failure { reason }, events);
         }
     }
 }
@@ -232,7 +233,7 @@ fn run(mailbox: &Mailbox, target: &OnChange, volume: &Path, events: &SyncSender<
         let mut last_reason = String::new();
         while let Err(error) = attempt(target, &notification, volume) {
             let reason = error.to_string();
-            report(NotifyOutcome::Failure);
+            report(NotifyOutcome::Failure { reason: reason.clone() });
             let level = if last_reason == reason { Level::Debug } else { Level::Warn };
             log!(level, bundle = notification.version.as_str(); "{target}: {reason}; retrying until it succeeds");
             last_reason = reason;
@@ -335,18 +336,19 @@ mod tests {
             Event::Notification { outcome, .. } => outcome,
             other => panic!("{other:?}"),
         };
+        let reason = "cannot start a thread: test".to_owned();
         notifier.apply(&credentials);
         notifier.retry();
         assert!(received.try_recv().is_err(), "nothing is pending");
         notifier.notify(&credentials, &notification("db", "1"));
-        assert_eq!(outcome(), NotifyOutcome::Failure);
+        assert_eq!(outcome(), NotifyOutcome::Failure { reason: reason.clone() });
         notifier.retry();
-        assert_eq!(outcome(), NotifyOutcome::Failure);
+        assert_eq!(outcome(), NotifyOutcome::Failure { reason: reason.clone() });
         notifier.apply(&[]);
         assert_eq!(outcome(), NotifyOutcome::Cancelled, "it does not stay a failure");
         notifier.apply(&credentials);
         notifier.notify(&credentials, &notification("db", "2"));
-        assert_eq!(outcome(), NotifyOutcome::Failure);
+        assert_eq!(outcome(), NotifyOutcome::Failure { reason: reason.clone() });
         notifier.spawn = started;
         notifier.retry();
         assert_eq!(outcome(), NotifyOutcome::Success);

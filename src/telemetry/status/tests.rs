@@ -392,7 +392,7 @@ fn a_clock_before_1970_does_not_panic() {
     let mut status = Status::new(start, STALE_AFTER);
     status.set_waiting(BTreeMap::new());
     status.failing(start, source("a"), ApiRefused, "refused");
-    status.notify_failed(start, "app");
+    status.notify_failed(start, "app", "test");
     let now = Moment { instant: start.instant + STALE_AFTER, time };
     status.check_deadlines(now);
     let messages: Vec<_> = status.take_reports().into_iter().map(|report| format!("{report:?}")).collect();
@@ -417,16 +417,16 @@ fn a_step_of_the_wall_clock_changes_no_deadline() {
 #[test]
 fn notifications_that_fail_for_long_are_reported() {
     let mut test = Test::ready();
-    test.status.notify_failed(test.now, "app");
+    test.status.notify_failed(test.now, "app", "test");
     test.pass(SECOND);
-    test.status.notify_failed(test.now, "app");
-    test.status.notify_failed(test.now, "web");
+    test.status.notify_failed(test.now, "app", "test");
+    test.status.notify_failed(test.now, "web", "test");
     test.status.notified("db");
     assert_eq!((test.status.notifications.succeeded, test.status.notifications.failed), (1, 3));
     assert_eq!(test.due(), Some(STALE_AFTER - SECOND), "it counts from the first attempt");
     test.pass(STALE_AFTER - SECOND);
     assert_eq!(test.due(), Some(SECOND), "the next one is due");
-    let message = format!("app: notification failing since {}", clock(test.start));
+    let message = format!("app: notification failing since {}: test", clock(test.start));
     assert_eq!(test.events(), [(EventReason::NotifyFailed, message)]);
     test.pass(SECOND);
     assert_eq!(test.due(), None);
@@ -443,7 +443,7 @@ fn notifications_that_fail_for_long_are_reported() {
 #[test]
 fn a_notification_that_succeeds_in_time_is_not_reported() {
     let mut test = Test::ready();
-    test.status.notify_failed(test.now, "app");
+    test.status.notify_failed(test.now, "app", "test");
     test.status.notified("app");
     test.pass(2 * STALE_AFTER);
     assert_eq!((test.due(), test.events()), (None, vec![]));
