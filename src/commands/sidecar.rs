@@ -15,7 +15,7 @@ use crate::telemetry::{Cluster, Health};
 /// # Errors
 /// If the address cannot be bound, the volume cannot be opened, or the annotations are invalid.
 pub(crate) fn run(settings: Settings, clusters: Clusters, listen: Listen) -> Result<Exit, Error> {
-    // First, because two sidecars on one volume usually have the same address too, which another address would not mend.
+    // First, because two sidecars on one volume usually have the same address too, and the message about the volume is the one that helps.
     let volume = sidecar::open(&settings)?;
     let health = Arc::new(Health::new(metrics_clusters(&clusters), settings.stale_after));
     server::start(listen, Arc::clone(&health))?;

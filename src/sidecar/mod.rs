@@ -89,7 +89,7 @@ pub(crate) enum OnDelete {
 /// Opens the volume, and locks it against other sidecars.
 ///
 /// # Errors
-/// If the volume cannot be opened or written, or another sidecar of this pod has it.
+/// If the volume cannot be opened or written, or another sidecar of this pod uses it.
 pub(crate) fn open(settings: &Settings) -> Result<(Volume, Option<Lock>), Error> {
     let volume = Volume::open_to_publish(&settings.volume, settings.grace, 2)?;
     let lock = volume.lock_for_sidecar()?;

@@ -302,7 +302,7 @@ fn a_second_sidecar_on_one_volume_ends_and_names_the_first() {
     let scene = Scene::plain();
     let first = Running::start(scene.command(&["sidecar", "--listen", "127.0.0.1:0"]));
     poll_until(HANGS, "the first bundle is published", || scene.read("db/password") == PASSWORD);
-    // With the same address too, which a different address would not mend.
+    // With the same address too: the message about the volume is the one that helps.
     let address = listening(&first).unwrap().to_string();
     let finished = run(scene.command(&["sidecar", "--listen", &address]), HANGS);
     assert_code(&finished, 5);
@@ -383,7 +383,7 @@ fn files_that_do_not_get_the_volumes_group_are_reported() {
         assert_code(&finished, 0);
         let file = fs::metadata(scene.pod.volume().join("db/password")).unwrap();
         assert_eq!((file.mode() & 0o777, file.gid()), (0o440, UNPRIVILEGED), "as the kernel does it");
-        let message = "will belong to group 65532 of this process and not to the volume's group 5000";
+        let message = "files will belong to podcreds' group 65532 instead of the volume's group 5000";
         assert_eq!(finished.stderr.contains(message), warns, "{}", finished.stderr);
         assert_eq!(finished.stderr.contains("set fsGroup: 5000"), warns, "{}", finished.stderr);
     }
