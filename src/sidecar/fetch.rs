@@ -121,6 +121,7 @@ impl Reader {
         heartbeat.beat(timeout.saturating_mul(2).saturating_add(client.plugin_timeout()));
         client.object(object, Deadline::after(timeout)).map_err(|mut error| {
             self.clusters.explain(&mut error);
+            error.add_watch();
             error
         })
     }

@@ -111,11 +111,12 @@ fn each_namespace_is_reviewed_once() {
 #[test]
 fn a_sidecar_suggests_the_name_and_reviews_once_however_often_it_retries() {
     let scene = misspelt();
+    let suggestion = SUGGESTION.replace("[get]", "[get, watch]");
     let running = Running::start(scene.command(&["sidecar", "--events"]));
-    running.poll_until(HANGS, "the name is suggested", || running.stderr().contains(SUGGESTION));
+    running.poll_until(HANGS, "the name is suggested", || running.stderr().contains(&suggestion));
     let reads = || scene.server.request_lines().iter().filter(|line| line.ends_with("/order-db")).count();
     running.poll_until(HANGS, "it is read four times", || reads() >= 4);
-    assert_eq!((reviews(&scene), running.stderr().matches(SUGGESTION).count()), (1, 1));
+    assert_eq!((reviews(&scene), running.stderr().matches(&suggestion).count()), (1, 1));
     let is_recorded = |event: &Value| event["message"].as_str().unwrap().contains("did you mean orders-db?");
     running.poll_until(HANGS, "an Event suggests it", || {
         scene.server.objects(Kind::Event).iter().any(is_recorded)
@@ -248,6 +249,7 @@ fn a_secret_that_the_first_start_waits_for_is_an_event() {
     });
     scene.server.put_secret("prod", "late", &[("password", b"test-password-late")]);
     running.poll_until(HANGS, "it is written", || scene.read("db/password") == "test-password-late");
-    let message = running.stderr();
-    assert!(message.contains("Secret prod/late is available now") && !message.contains("again"), "{message}");
+    let available = "Secret prod/late is available now";
+    running.poll_until(HANGS, "it is logged", || running.stderr().contains(available));
+    assert!(!running.stderr().contains("again"), "{}", running.stderr());
 }
