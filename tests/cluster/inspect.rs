@@ -189,9 +189,9 @@ fn with_the_rights_of_an_ordinary_pod_inspect_lists_each_missing_rule() {
         "└── uses PersistentVolumeClaim data (could not be read): volume data\n",
         "needs the rule {apiGroups: [apps], resources: [replicasets], verbs: [get]}\n",
         "needs the rule {apiGroups: [\"\"], resources: [serviceaccounts], resourceNames: [app], verbs: [get]}\n",
-        "needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [extra], verbs: [get]}\n",
-        "needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [tls], verbs: [get]}\n",
-        "needs the rule {apiGroups: [\"\"], resources: [configmaps], resourceNames: [settings], verbs: [get]}\n",
+        "needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [extra], verbs: [get]}; or correct the name: this account may read db\n",
+        "needs the rule {apiGroups: [\"\"], resources: [secrets], resourceNames: [tls], verbs: [get]}; or correct the name: this account may read db\n",
+        "needs the rule {apiGroups: [\"\"], resources: [configmaps], resourceNames: [settings], verbs: [get]}; or correct the name, if it is wrong\n",
         "needs the rule {apiGroups: [\"\"], resources: [persistentvolumeclaims], resourceNames: [data], verbs: [get]}\n",
     ] {
         assert!(text.contains(part), "{part}\nis not in\n{text}");
