@@ -73,12 +73,13 @@ const SUSPICIOUS: [&str; 52] = [
 ];
 /// Names with such a part that are harmless: times, numbers, switches, character sets, and files with certificates. In lower
 /// case, without `-` and `_`.
-const HARMLESS: [&str; 45] = [
+const HARMLESS: [&str; 47] = [
     "allowpublickeyretrieval",
     "assumeminserverversion",
     "cacheserverconfiguration",
     "characterencoding",
     "connectexpiredpassword",
+    "createdatabaseifnotexist",
     "databasemetadatacachefields",
     "databasemetadatacachefieldsmib",
     "delayloadinglobs",
@@ -90,6 +91,7 @@ const HARMLESS: [&str; 45] = [
     "gssresponsetimeout",
     "hostnameincertificate",
     "hostrecheckseconds",
+    "initialtimeout",
     "ipaddresspreference",
     "loadbalancehosts",
     "logintimeout",
