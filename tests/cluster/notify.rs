@@ -146,8 +146,6 @@ fn with_host_pid_only_processes_of_its_pod_are_signalled_and_named() {
     assert_eq!(log_of_other(), "ready\n");
     application.wait_for_sidecar_log("process \"no-such-process\" not found in this pod; running: ");
     let log = application.log("sidecar");
-    assert!(
-        !["kubelet", "containerd", "systemd", "etcd", "pause"].iter().any(|name| log.contains(name)),
-        "{log}"
-    );
+    // The pod's own sandbox, `pause`, may be named.
+    assert!(!["kubelet", "containerd", "systemd", "etcd"].iter().any(|name| log.contains(name)), "{log}");
 }
