@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use podcreds::annotations::{DEFAULT_PREFIX, ReferenceScope, parse};
+use podcreds::annotations::{DEFAULT_PREFIX, ReferenceScope, keys, parse};
 use podcreds::credential::{Bundle, RelativePath};
 use podcreds::env_file::Environment;
 use podcreds::object::{Kind, Namespace, ObjectRef};
@@ -18,32 +18,6 @@ const INJECTOR: &str = "db-creds-injector.numberly.io";
 const MARKER: &str = "testmark7f3a";
 const PLACEHOLDER: &str = "hidden";
 
-const KEYS: [&str; 24] = [
-    "secret",
-    "configmap",
-    "keys",
-    "set",
-    "format",
-    "path",
-    "file-mode",
-    "optional",
-    "on-change",
-    "engine",
-    "template",
-    "template-from",
-    "delimiters",
-    "variable",
-    "cluster",
-    "service",
-    "mode",
-    "role",
-    "env-key-dbuser",
-    "env-key-dbpassword",
-    "env-key-uri",
-    "prefix",
-    "names",
-    "trim",
-];
 /// Values that make sense, which random text would seldom hit.
 const VALUES: [&str; 40] = [
     "s",
@@ -128,13 +102,14 @@ impl Text<'_> {
 
 fuzz_target!(|input: Input<'_>| {
     let namespace = Namespace::parse("prod").expect("a namespace");
+    let known: Vec<_> = keys().collect();
     let prefix = if input.injector { INJECTOR } else { DEFAULT_PREFIX };
     let annotations: BTreeMap<_, _> = input
         .annotations
         .iter()
         .map(|(is_a, key, value)| {
             let name = if *is_a { "a" } else { "b" };
-            let key = KEYS[usize::from(*key) % KEYS.len()];
+            let key = known[usize::from(*key) % known.len()];
             (format!("{prefix}/{name}.{key}"), value.as_str().to_owned())
         })
         .collect();

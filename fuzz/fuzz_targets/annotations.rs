@@ -4,40 +4,20 @@
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
-use podcreds::annotations::{DEFAULT_PREFIX, ReferenceScope, parse, similar_prefix};
+use podcreds::annotations::{DEFAULT_PREFIX, ReferenceScope, keys, parse, similar_prefix};
 use podcreds::object::Namespace;
 
-/// Annotation keys, which random text would not hit.
-const KEYS: [&str; 19] = [
-    "secret",
-    "configmap",
-    "service",
-    "keys",
-    "set",
-    "format",
-    "path",
-    "file-mode",
-    "optional",
-    "on-change",
-    "engine",
-    "template",
-    "template-from",
-    "delimiters",
-    "mode",
-    "env-key-dbuser",
-    "env-key-dbpassword",
-    "env-key-uri",
-    "role",
-];
 const INJECTOR: &str = "db-creds-injector.numberly.io";
 
 fuzz_target!(|entries: Vec<(bool, u8, &str, &str)>| {
     let namespace = Namespace::parse("prod").expect("a namespace");
+    // Random text would seldom be one of them.
+    let known: Vec<_> = keys().collect();
     for prefix in [DEFAULT_PREFIX, INJECTOR] {
         let annotations: BTreeMap<_, _> = entries
             .iter()
             .map(|(is_known, number, name, value)| {
-                let key = KEYS[usize::from(*number) % KEYS.len()];
+                let key = known[usize::from(*number) % known.len()];
                 let name = if *is_known { format!("{prefix}/{name}.{key}") } else { (*name).to_owned() };
                 (name, (*value).to_owned())
             })

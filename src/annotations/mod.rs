@@ -92,6 +92,11 @@ pub fn parse(
     if errors.is_empty() { Ok(credentials) } else { Err(Errors(errors)) }
 }
 
+/// The keys after the dot, such as `secret`: those of every prefix, then those that only vault-db-injector's prefix has.
+pub fn keys() -> impl Iterator<Item = &'static str> {
+    keys::KEYS.iter().chain(&keys::INJECTOR_KEYS).map(|(spelling, _)| *spelling)
+}
+
 /// The prefix of an ignored annotation that is probably a misspelling of `prefix`.
 pub fn similar_prefix<'a>(annotations: &'a BTreeMap<String, String>, prefix: &str) -> Option<&'a str> {
     let prefixes = annotations.keys().filter_map(|key| key.split_once('/')).map(|(prefix, _)| prefix);

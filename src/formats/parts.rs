@@ -99,8 +99,8 @@ pub(crate) fn find_field<'a>(
     Ok(None)
 }
 
-/// As [`find_field`], but a name that `.set` gives takes precedence: no source decides where a password goes if the annotations
-/// do, whatever name they use for it.
+/// As [`find_field`], but a name from `.set` takes precedence: if the annotations decide where a password goes, by whatever name, no
+/// source can change it.
 pub(crate) fn find_field_of<'a>(
     credential: &Credential,
     fields: &'a Fields<'a>,
