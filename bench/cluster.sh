@@ -79,8 +79,7 @@ check_comparable() {
     done
 }
 
-# Without the settings of podcreds' own package, which the other programs do not contain.
-release_profile() { sed '/^\[profile\.release\.package\.podcreds\]/,/^strip/d' "$1" | sed -n '/^\[profile\.release/,/^\[lints/p' | grep -v -e '^#' -e '^\[lints' -e '^$'; }
+release_profile() { sed -n '/^\[profile\.release/,/^\[lints/p' "$1" | grep -v -e '^#' -e '^\[lints' -e '^$'; }
 locked() { grep -A 1 "^name = \"$1\"" "$2"; }
 
 build_podcreds() {

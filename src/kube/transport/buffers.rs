@@ -2,7 +2,7 @@
 //! they have been. What they held is overwritten, because it may be a token or the value of a Secret.
 
 use ureq::unversioned::transport::Buffers;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 /// The most bytes that one read adds: a TLS record.
 const INPUT: usize = 16 * 1024;
@@ -16,7 +16,7 @@ pub(super) struct TransientBuffers {
     input: Vec<u8>,
     start: usize,
     end: usize,
-    output: Zeroizing<Vec<u8>>,
+    output: Vec<u8>,
     is_consumed: bool,
 }
 
@@ -36,7 +36,9 @@ impl TransientBuffers {
 
     /// The bytes that were last sent are not needed any more.
     pub(super) fn free_output(&mut self) {
-        self.output = Zeroizing::default();
+        // As a slice, which zeroize overwrites at once; it overwrites a Vec byte by byte.
+        self.output.as_mut_slice().zeroize();
+        self.output = Vec::new();
     }
 
     fn free_input(&mut self) {
@@ -49,7 +51,7 @@ impl TransientBuffers {
 impl Buffers for TransientBuffers {
     fn output(&mut self) -> &mut [u8] {
         if self.output.is_empty() {
-            self.output = Zeroizing::new(vec![0; OUTPUT]);
+            self.output = vec![0; OUTPUT];
         }
         &mut self.output
     }
@@ -88,6 +90,7 @@ impl Buffers for TransientBuffers {
 impl Drop for TransientBuffers {
     fn drop(&mut self) {
         self.free_input();
+        self.free_output();
     }
 }
 
