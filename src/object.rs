@@ -279,7 +279,7 @@ impl NameKind {
             Self::Namespace => "use lower-case letters, digits and `-`, with a letter or digit at both ends",
             Self::Reference => "write name or namespace/name",
             Self::List => {
-                "name one object; a credential has one of each kind, so add a second credential for the second object"
+                "name one object, or give each an alias: alias=name, alias=name; a credential has one of each kind, so add a second credential for the second object"
             }
             Self::ClusterId => {
                 "use letters, digits, `-`, `_` and `.`, at most 63, with a letter or digit at both ends"

@@ -18,7 +18,7 @@ use crate::credential::{Credential, CredentialName};
 use crate::kube::config::registry::Clusters;
 use crate::kube::{self, Cause, Deadline, retry_until_done};
 use crate::object::ObjectRef;
-use crate::render::{self, Rendered, SOURCES_LIMIT, Sources, missing_inputs};
+use crate::render::{self, Notice, Rendered, SOURCES_LIMIT, Sources, missing_inputs};
 use crate::secret::read_bounded;
 use crate::text::ShortDuration;
 use crate::volume::{self, Published, Volume};
@@ -155,11 +155,6 @@ pub(crate) fn fetch_matching(
         deadline,
         settings.gives_up,
     )?);
-    // Logged before rendering: a missing optional field may be the reason why rendering fails.
-    for missing in missing_inputs(&credentials, &sources) {
-        let level = if missing.is_suspicious() { Level::Warn } else { Level::Info };
-        log!(level, credential:% = missing.credential(); "{missing}");
-    }
     Ok(FetchedSources { credentials, sources })
 }
 
@@ -218,12 +213,27 @@ pub(crate) fn parse(settings: &Settings, annotations: &Annotations) -> Result<Ve
     Ok(credentials)
 }
 
-/// Renders all credentials.
+/// Renders all credentials, and logs what is left out and what is probably a mistake.
 ///
 /// # Errors
 /// All credentials that cannot be rendered from their sources.
 pub(crate) fn render<'a>(credentials: &'a [Credential], sources: &'a Sources) -> Result<Rendered<'a>, Error> {
-    Ok(render::render(credentials, sources)?)
+    match render::render(credentials, sources) {
+        Ok(rendered) => {
+            rendered.notices.iter().for_each(log_notice);
+            Ok(rendered)
+        }
+        Err(errors) => {
+            // A missing optional field may be the reason why rendering fails.
+            missing_inputs(credentials, sources).for_each(|notice| log_notice(&notice));
+            Err(errors.into())
+        }
+    }
+}
+
+fn log_notice(notice: &Notice<'_>) {
+    let level = if notice.is_suspicious() { Level::Warn } else { Level::Info };
+    log!(level, credential:% = notice.credential(); "{notice}");
 }
 
 fn read_file(path: &Path) -> Result<Annotations, Error> {

@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("yaml", &["text", "secret"]),
     ("escape", &["secret"]),
     ("template", &["escape", "text", "secret"]),
-    ("credential", &["object", "text", "secret", "template"]),
+    ("credential", &["escape", "object", "text", "secret", "template"]),
     ("formats", &["credential", "escape", "text", "secret"]),
     ("env_file", &["credential", "text", "secret"]),
     ("annotations", &["credential", "object", "text", "secret", "template"]),

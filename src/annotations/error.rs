@@ -6,7 +6,7 @@ use std::fmt;
 use crate::annotations::keys::ListError;
 use crate::credential::{
     Conflict, CredentialName, EngineError, EnvFileFormat, FieldName, FieldNameError, Format, ModeError,
-    OnChangeError, PathError, RelativePath, ServicePortError, TemplateKeyError, UriTemplateError,
+    OnChangeError, PathError, RelativePath, SourceError, TemplateKeyError, UriTemplateError,
 };
 use crate::object::NameError;
 use crate::template::{DelimitersError, TemplateError};
@@ -110,11 +110,19 @@ pub(crate) enum Problem {
     InvalidVariable { name: Excerpt },
     #[error(transparent)]
     Uri(#[from] UriTemplateError),
-    /// The name of an object or namespace.
+    /// The name of a cluster or namespace.
     #[error(transparent)]
     Name(#[from] NameError),
     #[error(transparent)]
-    Service(#[from] ServicePortError),
+    Source(#[from] SourceError),
+    #[error(
+        "invalid prefix {text}: use at most 100 letters, digits, `-`, `_` and `.`, not beginning with `..`"
+    )]
+    InvalidPrefix { text: Excerpt },
+    #[error(
+        "must be \"upper\", which names db-user DB_USER, not {text}: remove the annotation to keep the names as they are"
+    )]
+    InvalidNames { text: Excerpt },
     #[error(transparent)]
     Field(#[from] FieldNameError),
     #[error(transparent)]

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use crate::annotations::Values;
 use crate::annotations::error::Problem;
 use crate::credential::{
-    EnvFileFormat, FieldName, Format, KeyMapping, ServicePort, TemplateSource, parse_template_key,
+    EnvFileFormat, FieldName, Format, JsonPointer, KeyEntry, KeyMapping, Naming, TemplateSource,
+    parse_template_key,
 };
 use crate::object::Namespace;
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -21,6 +22,9 @@ pub(crate) enum AnnotationKey {
     Service,
     Keys,
     Set,
+    Prefix,
+    Names,
+    Trim,
     Format,
     Path,
     FileMode,
@@ -40,12 +44,15 @@ pub(crate) enum AnnotationKey {
     Role,
 }
 
-pub(super) const KEYS: [(&str, AnnotationKey); 17] = [
+pub(super) const KEYS: [(&str, AnnotationKey); 20] = [
     ("secret", AnnotationKey::Secret),
     ("configmap", AnnotationKey::Configmap),
     ("service", AnnotationKey::Service),
     ("keys", AnnotationKey::Keys),
     ("set", AnnotationKey::Set),
+    ("prefix", AnnotationKey::Prefix),
+    ("names", AnnotationKey::Names),
+    ("trim", AnnotationKey::Trim),
     ("format", AnnotationKey::Format),
     ("path", AnnotationKey::Path),
     ("file-mode", AnnotationKey::FileMode),
@@ -111,6 +118,26 @@ pub(crate) fn parse_variable_format(text: &str) -> Result<EnvFileFormat, Problem
     Err(Problem::UnknownVariableFormat { format: Excerpt::of_word(text, nearest), nearest })
 }
 
+/// The longest value of `.prefix`, in characters.
+const PREFIX_LIMIT: usize = 100;
+
+/// Reads a value of `.prefix`.
+pub(super) fn parse_prefix(text: &str) -> Result<String, Problem> {
+    let text = text.trim();
+    match FieldName::parse(text) {
+        Ok(_) if text.len() <= PREFIX_LIMIT => Ok(text.to_owned()),
+        _ => Err(Problem::InvalidPrefix { text: Excerpt::new(text) }),
+    }
+}
+
+/// Reads a value of `.names`.
+pub(super) fn parse_names(text: &str) -> Result<bool, Problem> {
+    match text.trim() {
+        "upper" => Ok(true),
+        other => Err(Problem::InvalidNames { text: Excerpt::of_word(other, nearest(other, ["upper"])) }),
+    }
+}
+
 /// The maximum number of entries of `.keys` and of `.set`.
 const ENTRY_LIMIT: usize = 256;
 
@@ -123,9 +150,15 @@ pub(crate) enum ListError {
     TooLong,
     /// An entry of `.keys`. The message does not show it, because a user may have written `field=value`.
     #[error(
-        "entry {0} has an invalid key or field name: write key or field=key, with commas between entries; a name has at most 253 letters, digits, `-`, `_` and `.`, and does not begin with `..`; a value belongs in .set"
+        "entry {0} has an invalid key or field name: write key, field=key or field=key#/json/pointer, with commas between entries and `?` after one that may be missing; a name has at most 253 letters, digits, `-`, `_` and `.`, and does not begin with `..`; a value belongs in .set"
     )]
     InvalidName(usize),
+    #[error("entry {0} has a JSON pointer but no field name: write field=key#/member")]
+    UnnamedPointer(usize),
+    #[error(
+        "entry {0} has an invalid JSON pointer after `#`: write key#/member or key#/member/member (RFC 6901), with `~1` for `/`, `~0` for `~`, and `%2C` for a comma"
+    )]
+    InvalidPointer(usize),
     /// An entry of `.set` without `=`. The message does not show it, because it may be part of a value.
     #[error("entry {0} has no `=`: write field=value, and quote a value that contains a comma or a newline")]
     NoValue(usize),
@@ -144,17 +177,39 @@ pub(crate) enum ListError {
     BadEscape(FieldName),
 }
 
-/// Reads `field=key, field, …`, separated by commas or newlines, as pairs of field and key. An entry `field` means `field=field`.
+/// Reads `.keys`: `field`, `field=key` or `field=key#/json/pointer`, each with a `?` at its end if it may be missing, separated by commas
+/// or newlines. An entry `field` means the key of that name, and its field is named as `naming` says.
 /// Blank entries (after a trailing comma, or an empty line) are skipped, here and in [`assignments`].
-pub(crate) fn mappings(text: &str) -> Result<Vec<(&str, &str)>, ListError> {
-    let entries = text
-        .split([',', '\n'])
-        .map(str::trim)
-        .filter(|entry| !entry.is_empty())
-        .map(|entry| entry.split_once('=').map_or((entry, entry), |(field, key)| (field.trim(), key.trim())))
-        .take(ENTRY_LIMIT + 1)
-        .collect::<Vec<_>>();
-    check(entries)
+pub(super) fn mappings(text: &str, naming: &Naming) -> Result<Vec<KeyEntry>, ListError> {
+    let entries = text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
+    let entries = entries.take(ENTRY_LIMIT + 1).zip(1..);
+    check(entries.map(|(entry, number)| mapping(entry, number, naming)).collect::<Result<_, _>>()?)
+}
+
+fn mapping(entry: &str, number: usize, naming: &Naming) -> Result<KeyEntry, ListError> {
+    let (entry, optional) = match entry.strip_suffix('?') {
+        Some(entry) => (entry.trim_end(), true),
+        None => (entry, false),
+    };
+    let name = |text: &str| FieldName::parse(text.trim()).map_err(|_| ListError::InvalidName(number));
+    let Some((field, key)) = entry.split_once('=') else {
+        if entry.contains('#') {
+            return Err(ListError::UnnamedPointer(number));
+        }
+        return Ok(KeyEntry {
+            field: name(&naming.apply(entry))?,
+            key: name(entry)?,
+            pointer: None,
+            optional,
+        });
+    };
+    let (key, pointer) = match key.split_once('#') {
+        Some((key, pointer)) => {
+            (key, Some(JsonPointer::parse(pointer).ok_or(ListError::InvalidPointer(number))?))
+        }
+        None => (key, None),
+    };
+    Ok(KeyEntry { field: name(field)?, key: name(key)?, pointer, optional })
 }
 
 /// Reads `field=value, …`. A single-quoted value is literal, a double-quoted value has the escapes `\\ \" \n \r \t`, and an
@@ -218,12 +273,12 @@ fn check<T>(entries: Vec<T>) -> Result<Vec<T>, ListError> {
 }
 
 /// Reads the format and, for format `template`, the template. If `.keys` lists the fields, the template is also checked
-/// against them.
+/// against them and those that other annotations add.
 pub(crate) fn read_template(
     values: &mut Values<'_>,
     namespace: &Namespace,
     keys: &KeyMapping,
-    literals: &[(FieldName, SecretBytes)],
+    of_annotations: &[FieldName],
 ) -> (Format, Option<TemplateSource>) {
     let has = |values: &Values<'_>, key| values.texts.contains_key(&key);
     let (is_inline, is_named) =
@@ -257,11 +312,8 @@ pub(crate) fn read_template(
     };
     let text = values.read(AnnotationKey::Template, |text| Ok(Template::parse(text, &delimiters)?));
     if let (Some(template), KeyMapping::Listed(listed)) = (&text, keys) {
-        let fields = listed.iter().map(|(field, _)| field).chain(literals.iter().map(|(field, _)| field));
-        let mut fields = fields.map(FieldName::as_str).collect::<BTreeSet<_>>();
-        if has(values, AnnotationKey::Service) {
-            fields.extend(ServicePort::own_fields(keys));
-        }
+        let fields = listed.iter().map(|entry| &entry.field).chain(of_annotations);
+        let fields = fields.map(FieldName::as_str).collect::<BTreeSet<_>>();
         for error in template.unknown_names(&fields) {
             values.push(AnnotationKey::Template, error.into());
         }
@@ -289,12 +341,51 @@ mod tests {
 
     #[test]
     fn keys_are_separated_by_commas_or_newlines() {
+        let read = |text: &str| {
+            let entries = mappings(text, &Naming::default())?;
+            let shown = |entry: KeyEntry| {
+                let pointer = entry.pointer.map(|pointer| format!("#{pointer}")).unwrap_or_default();
+                let optional = if entry.optional { "?" } else { "" };
+                format!("{}={}{pointer}{optional}", entry.field, entry.key)
+            };
+            Ok(entries.into_iter().map(shown).collect::<Vec<_>>())
+        };
+        for (text, expected) in [
+            (
+                "user=username, password\n\n tls = tls.crt ,\n",
+                &["user=username", "password=password", "tls=tls.crt"][..],
+            ),
+            ("ca.crt?, ca = tls.ca ? ", &["ca.crt=ca.crt?", "ca=tls.ca?"]),
+            ("u=config.json#/user, h=c#/a/0?", &["u=config.json#/user", "h=c#/a/0?"]),
+            ("u=db.config.json#/a%2Cb, all=c#", &["u=db.config.json#/a,b", "all=c#"]),
+        ] {
+            assert_eq!(read(text).unwrap(), expected, "{text:?}");
+        }
+        for (text, error) in [
+            (" , \n", ListError::Empty),
+            (&"a,".repeat(257), ListError::TooLong),
+            ("a,c#/user", ListError::UnnamedPointer(2)),
+            ("u=c#user", ListError::InvalidPointer(1)),
+            ("u=c#/a~", ListError::InvalidPointer(1)),
+            ("u=c#/%zz", ListError::InvalidPointer(1)),
+            ("u=#/a", ListError::InvalidName(1)),
+            ("?", ListError::InvalidName(1)),
+            ("a??", ListError::InvalidName(1)),
+            ("a?=b", ListError::InvalidName(1)),
+        ] {
+            assert_eq!(read(text), Err(error), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_fields_without_a_name_of_their_own_are_named_in_bulk() {
+        let naming = Naming { prefix: "APP_".to_owned(), upper: true };
+        let entries = mappings("db-user, own=db-user, db.password?", &naming).unwrap();
+        let fields = entries.iter().map(|entry| (entry.field.as_str(), entry.key.as_str()));
         assert_eq!(
-            mappings("user=username, password\n\n tls = tls.crt ,\n"),
-            Ok(vec![("user", "username"), ("password", "password"), ("tls", "tls.crt")])
+            fields.collect::<Vec<_>>(),
+            [("APP_DB_USER", "db-user"), ("own", "db-user"), ("APP_DB_PASSWORD", "db.password")]
         );
-        assert_eq!(mappings(" , \n"), Err(ListError::Empty));
-        assert_eq!(mappings(&"a,".repeat(257)), Err(ListError::TooLong));
     }
 
     #[test]
@@ -343,8 +434,8 @@ mod tests {
         }
 
         #[test]
-        fn no_text_causes_a_panic(text in "[a=,'\"\\\\\n é]{0,40}") {
-            let _ = (mappings(&text), assignments(&text));
+        fn no_text_causes_a_panic(text in "[a=,'\"\\\\\n é#/~%?]{0,40}") {
+            let _ = (mappings(&text, &Naming::default()), assignments(&text));
         }
     }
 }

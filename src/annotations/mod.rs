@@ -4,6 +4,7 @@
 
 mod downward;
 mod error;
+mod fields;
 mod keys;
 mod vault_db_injector;
 
@@ -15,14 +16,14 @@ pub(crate) use error::{Error, Errors, Problem};
 pub(crate) use keys::INJECTOR_PREFIX;
 pub(crate) use vault_db_injector::ignored_annotations;
 
-use crate::annotations::keys::{AnnotationKey, ListError};
+use crate::annotations::fields::{SOURCE_KEYS, read_keys, read_literals, read_sources, repeated};
+use crate::annotations::keys::AnnotationKey;
 use crate::credential::{
     ClientFileFormat, ConnectionStringFormat, Credential, CredentialName, DocumentFormat, Engine, EnvExport,
-    EnvFileFormat, FieldName, FileMode, Format, InjectorEnv, KeyMapping, OnChange, Output, PathClaims,
-    RelativePath, ServicePort, TemplateSource,
+    EnvFileFormat, FileMode, Format, InjectorEnv, KeyMapping, Naming, OnChange, Output, PathClaims,
+    RelativePath, TemplateSource, unlisted_service_fields,
 };
-use crate::object::{ClusterId, ClusterRef, Kind, Namespace, ObjectRef};
-use crate::secret::SecretBytes;
+use crate::object::{ClusterId, ClusterRef, Namespace};
 use crate::text::{Excerpt, nearest};
 
 /// The default annotation prefix, without the slash.
@@ -30,6 +31,8 @@ pub const DEFAULT_PREFIX: &str = "podcreds.io";
 
 /// The maximum number of credentials per pod.
 const CREDENTIAL_LIMIT: usize = 128;
+/// The maximum number of references to objects per pod: each object that the sidecar watches takes a connection.
+const REFERENCE_LIMIT: usize = 512;
 /// The maximum length of an annotation's value, in bytes.
 const VALUE_LIMIT: usize = 64 * 1024;
 
@@ -89,6 +92,12 @@ pub fn parse(
     let credentials: Vec<_> =
         groups.iter().filter_map(|(name, group)| group.read(prefix, name, scope, &mut errors)).collect();
     check_paths(prefix, &credentials, &mut errors);
+    if credentials.iter().flat_map(Credential::objects).count() > REFERENCE_LIMIT {
+        errors.push(Error::new(
+            prefix,
+            Problem::TooMany { what: "references to objects", limit: REFERENCE_LIMIT },
+        ));
+    }
     if errors.is_empty() { Ok(credentials) } else { Err(Errors(errors)) }
 }
 
@@ -163,23 +172,24 @@ impl Group<'_> {
             values.read(AnnotationKey::Cluster, |text| scope.parse_cluster(text.trim())).unwrap_or_default();
         let namespace = scope.namespace_in(&cluster);
 
-        let sources = [(AnnotationKey::Secret, Kind::Secret), (AnnotationKey::Configmap, Kind::ConfigMap)]
-            .into_iter()
-            .filter_map(|(key, kind)| {
-                values.read(key, |text| {
-                    Ok(ObjectRef::parse(kind, text.trim(), namespace)?.in_cluster(cluster.clone()))
-                })
-            })
-            .collect::<Vec<_>>();
-        let service = values.read(AnnotationKey::Service, |text| {
-            Ok(ServicePort::parse(text.trim(), namespace)?.in_cluster(cluster.clone()))
-        });
-        let keys = values.read(AnnotationKey::Keys, read_keys).unwrap_or(KeyMapping::All);
+        let sources = read_sources(&mut values, namespace, &cluster);
+        let naming = Naming {
+            prefix: values.read(AnnotationKey::Prefix, keys::parse_prefix).unwrap_or_default(),
+            upper: values.read(AnnotationKey::Names, keys::parse_names).unwrap_or_default(),
+        };
+        let keys = values
+            .read(AnnotationKey::Keys, |text| read_keys(text, &naming))
+            .map_or(KeyMapping::All, KeyMapping::Listed);
         let literals = values.read(AnnotationKey::Set, read_literals).unwrap_or_default();
+        let trim = values.read(AnnotationKey::Trim, read_bool).unwrap_or(false);
         let variables = vault_db_injector::read(&mut values);
         let (format, template) = match variables {
             Some(_) => (Format::Env, None),
-            None => keys::read_template(&mut values, &scope.namespace, &keys, &literals),
+            None => {
+                let mut fields: Vec<_> = unlisted_service_fields(&sources, &keys, &naming).collect();
+                fields.extend(literals.iter().map(|(field, _)| field.clone()));
+                keys::read_template(&mut values, &scope.namespace, &keys, &fields)
+            }
         };
         let env_export = read_env_export(&mut values, format);
         let file_format = env_export.as_ref().map_or(format, |export| export.file.format());
@@ -196,9 +206,14 @@ impl Group<'_> {
         if let Some(field) = repeated(&keys, &literals) {
             values.push(AnnotationKey::Set, Problem::DuplicateField { field: field.clone() });
         }
+        for key in [AnnotationKey::Prefix, AnnotationKey::Names] {
+            if self.texts.contains_key(&key) && !format.has_own_field_names() {
+                let problem = "renames fields, which this format finds by their names: remove the annotation; the formats files, env, dotenv, envfile, json, yaml, properties and template support it";
+                values.push(key, Problem::Combination(problem));
+            }
+        }
 
-        let source_keys = [AnnotationKey::Secret, AnnotationKey::Configmap, AnnotationKey::Service];
-        let has_source = source_keys.iter().any(|key| self.texts.contains_key(key));
+        let has_source = SOURCE_KEYS.iter().any(|(key, _)| self.texts.contains_key(key));
         if !has_source && !self.broken {
             let problem = match self.texts.contains_key(&AnnotationKey::Role) {
                 true => Problem::VaultRole { name: name.clone() },
@@ -212,8 +227,9 @@ impl Group<'_> {
         Some(Credential {
             name: name.clone(),
             sources,
-            service,
             key_mapping: keys,
+            naming,
+            trim,
             inline_fields: literals,
             output: output(format, template, variables, engine, env_export)?,
             path: path?,
@@ -308,30 +324,6 @@ fn read_env_export(values: &mut Values<'_>, format: Format) -> Option<EnvExport>
     Some(EnvExport { names: names?, file: file.unwrap_or_default() })
 }
 
-fn read_keys(text: &str) -> Result<KeyMapping, Problem> {
-    let mut listed: Vec<(FieldName, FieldName)> = Vec::new();
-    for (index, (field, key)) in keys::mappings(text)?.into_iter().enumerate() {
-        let invalid = |_| ListError::InvalidName(index + 1);
-        let field = FieldName::parse(field).map_err(invalid)?;
-        if listed.iter().any(|(other, _)| *other == field) {
-            return Err(Problem::DuplicateField { field });
-        }
-        listed.push((field, FieldName::parse(key).map_err(invalid)?));
-    }
-    Ok(KeyMapping::Listed(listed))
-}
-
-fn read_literals(text: &str) -> Result<Vec<(FieldName, SecretBytes)>, Problem> {
-    let mut literals: Vec<(FieldName, SecretBytes)> = Vec::new();
-    for (field, value) in keys::assignments(text)? {
-        if literals.iter().any(|(other, _)| *other == field) {
-            return Err(Problem::DuplicateField { field });
-        }
-        literals.push((field, value));
-    }
-    Ok(literals)
-}
-
 fn read_path(text: &str, format: Format) -> Result<RelativePath, Problem> {
     // A directory is often written with a slash at the end.
     let text = if format == Format::Files { text.strip_suffix('/').unwrap_or(text) } else { text };
@@ -344,11 +336,6 @@ fn read_bool(text: &str) -> Result<bool, Problem> {
         "false" => Ok(false),
         other => Err(Problem::InvalidBoolean { text: Excerpt::new(other) }),
     }
-}
-
-fn repeated<'a>(keys: &KeyMapping, literals: &'a [(FieldName, SecretBytes)]) -> Option<&'a FieldName> {
-    let KeyMapping::Listed(listed) = keys else { return None };
-    literals.iter().map(|(field, _)| field).find(|field| listed.iter().any(|(other, _)| other == *field))
 }
 
 fn check_paths(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>) {

@@ -1,7 +1,7 @@
 mod secrecy;
 
 use super::*;
-use crate::credential::TemplateSource;
+use crate::credential::{FieldName, TemplateSource};
 use crate::object::{ClusterId, Namespace};
 
 fn read(annotations: &[(&str, &str)]) -> Result<Vec<Credential>, String> {
@@ -23,7 +23,7 @@ fn errors_of(annotations: &[(&str, &str)]) -> String {
 fn a_single_annotation_is_enough() {
     let read = read(&[("podcreds.io/db.secret", "postgres"), ("other.io/db.secret", "no\nmatter")]).unwrap();
     let [credential] = read.as_slice() else { panic!("{read:?}") };
-    assert_eq!(credential.sources[0].to_string(), "Secret prod/postgres");
+    assert_eq!(credential.sources[0].object.to_string(), "Secret prod/postgres");
     assert_eq!(credential.path.to_string(), "db");
     assert_eq!(
         (credential.output.format(), &credential.key_mapping, credential.mode),
@@ -46,11 +46,9 @@ fn every_key_is_read() {
     ])
     .unwrap();
     let [db] = read.as_slice() else { panic!("{read:?}") };
-    let sources: Vec<_> = db.sources.iter().map(ToString::to_string).collect();
-    assert_eq!(sources, ["Secret creds/postgres", "ConfigMap prod/postgres"]);
-    let objects: Vec<_> = db.objects().map(ToString::to_string).collect();
-    assert_eq!(objects[2..], ["Service infra/postgres"]);
-    assert_eq!(db.service.as_ref().unwrap().port.as_deref(), Some("sql"));
+    let sources: Vec<_> = db.source_objects().map(ToString::to_string).collect();
+    assert_eq!(sources, ["Secret creds/postgres", "ConfigMap prod/postgres", "Service infra/postgres"]);
+    assert_eq!(db.sources[2].port.as_deref(), Some("sql"));
     assert_eq!(db.inline_fields[0].1.expose(), b"verify, full");
     assert_eq!((db.path.to_string().as_str(), db.mode.map(FileMode::bits)), ("app/db.env", Some(0o400)));
     assert!(db.optional && matches!(&db.key_mapping, KeyMapping::Listed(keys) if keys.len() == 2));
@@ -172,9 +170,12 @@ fn invalid_values_are_rejected() {
         ("on-change", "touch db", "touches db, which credential db writes"),
         ("optional", "yes", "must be \"true\" or \"false\", not \"yes\""),
         ("configmap", "a/b/c", "write name or namespace/name"),
-        ("configmap", "db, redis", "invalid list of objects \"db…\": name one object"),
-        ("configmap", "db redis", "invalid list of objects \"db…\": name one object"),
-        ("configmap", "db,", "invalid name \"db…\": use lower-case letters"),
+        ("configmap", "db, redis", "several objects need an alias each: write alias=name, alias=name"),
+        ("configmap", "db redis", "invalid list of objects \"db…\": name one object, or give each an alias"),
+        ("configmap", ",", "invalid name \"\": use lower-case letters"),
+        ("prefix", "a b", "invalid prefix \"a…\""),
+        ("names", "uper", "must be \"upper\", which names db-user DB_USER, not \"uper\""),
+        ("trim", "yes", "must be \"true\" or \"false\", not \"yes\""),
         ("configmap", "{{ .Values.db }}", "invalid name \"…\": use lower-case letters"),
         ("keys", "a,b=c/d", "entry 2 has an invalid key"),
         ("keys", "password=p@ss", "a value belongs in .set"),
@@ -224,7 +225,8 @@ fn a_template_is_a_format_of_its_own() {
 #[test]
 fn a_service_alone_is_a_source() {
     let read = read(&[("podcreds.io/db.service", "postgres")]).unwrap();
-    assert!(read[0].sources.is_empty() && read[0].objects().count() == 1);
+    let objects: Vec<_> = read[0].objects().map(ToString::to_string).collect();
+    assert_eq!(objects, ["Service prod/postgres"]);
 }
 
 #[test]

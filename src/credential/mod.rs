@@ -2,14 +2,17 @@
 //! them, `render` turns them into files.
 
 mod engine;
+mod key_mapping;
 mod names;
 mod on_change;
 mod output;
 mod path;
+mod source;
 mod variables;
 
 pub use engine::Engine;
 pub(crate) use engine::EngineError;
+pub(crate) use key_mapping::{JsonPointer, KeyEntry, KeyMapping, Naming};
 pub(crate) use names::{CredentialName, FieldName, FieldNameError};
 pub(crate) use on_change::{OnChange, OnChangeError, SignalName};
 pub use output::Format;
@@ -19,11 +22,12 @@ pub(crate) use output::{
 };
 pub use path::{Bundle, BundleFile, RelativePath};
 pub(crate) use path::{Conflict, PathClaims, PathError};
+pub(crate) use source::{Source, SourceError, unlisted_service_fields};
 pub(crate) use variables::{
     is_env_name, is_reserved_by_linker, is_reserved_by_shell, is_setting_of_programs,
 };
 
-use crate::object::{ClusterRef, Kind, NameError, Namespace, ObjectRef, is_label};
+use crate::object::{Kind, NameError, Namespace, ObjectRef};
 use crate::secret::SecretBytes;
 use crate::template::{Delimiters, Template};
 use crate::text::Excerpt;
@@ -33,11 +37,13 @@ use crate::text::Excerpt;
 pub struct Credential {
     /// The part before the dot in `podcreds.io/<name>.<key>`.
     pub(crate) name: CredentialName,
-    /// The Secret, the ConfigMap, or both: at least one, unless there is a Service.
-    pub(crate) sources: Vec<ObjectRef>,
-    /// The Service that provides host and port.
-    pub(crate) service: Option<ServicePort>,
+    /// The Secrets, ConfigMaps and Services that provide fields, in this order: at least one.
+    pub(crate) sources: Vec<Source>,
     pub(crate) key_mapping: KeyMapping,
+    /// How fields are named that have no name of their own in `key_mapping`.
+    pub(crate) naming: Naming,
+    /// Whether one line break at the end of each value is removed.
+    pub(crate) trim: bool,
     /// Fields whose values are in the annotations themselves. Users may put a password there, so they are secret too.
     pub(crate) inline_fields: Vec<(FieldName, SecretBytes)>,
     pub(crate) output: Output,
@@ -45,7 +51,7 @@ pub struct Credential {
     pub path: RelativePath,
     /// `None` means the volume's default.
     pub(crate) mode: Option<FileMode>,
-    /// Whether a missing source or key is accepted.
+    /// Whether a missing object is accepted.
     pub(crate) optional: bool,
     /// How the application is notified after a rotation.
     pub(crate) on_change: Option<OnChange>,
@@ -54,11 +60,13 @@ pub struct Credential {
 impl Credential {
     /// The fields that `.keys` and `.set` name, in that order.
     pub(crate) fn named_fields(&self) -> impl Iterator<Item = &FieldName> {
-        let listed = match &self.key_mapping {
-            KeyMapping::All => &[][..],
-            KeyMapping::Listed(keys) => keys,
-        };
-        listed.iter().map(|(field, _)| field).chain(self.inline_fields.iter().map(|(field, _)| field))
+        let listed = self.key_mapping.entries().iter().map(|entry| &entry.field);
+        listed.chain(self.inline_fields.iter().map(|(field, _)| field))
+    }
+
+    /// The fields that a Service provides although no entry of `.keys` names them.
+    pub(crate) fn unlisted_service_fields(&self) -> impl Iterator<Item = FieldName> {
+        unlisted_service_fields(&self.sources, &self.key_mapping, &self.naming)
     }
 
     /// Whether the output is a file that `podcreds exec` can read.
@@ -82,7 +90,7 @@ impl Credential {
 
     /// Every object that provides fields.
     pub(crate) fn source_objects(&self) -> impl Iterator<Item = &ObjectRef> {
-        self.sources.iter().chain(self.service.as_ref().map(|service| &service.object))
+        self.sources.iter().map(|source| &source.object)
     }
 
     /// The ConfigMap that contains the template.
@@ -92,66 +100,6 @@ impl Credential {
             Some(TemplateSource::Text(_)) | None => None,
         }
     }
-}
-
-/// Which keys of the sources become fields.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum KeyMapping {
-    /// All keys, under their own names.
-    All,
-    /// The listed pairs of field and key.
-    Listed(Vec<(FieldName, FieldName)>),
-}
-
-/// The fields that a Service provides, under the names by which `.keys` can rename them.
-const SERVICE_FIELDS: [&str; 2] = ["host", "port"];
-
-/// The Service that a credential takes its host and port from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ServicePort {
-    pub(crate) object: ObjectRef,
-    /// The port's name or number. `None` means the only port of the Service.
-    pub(crate) port: Option<String>,
-}
-
-impl ServicePort {
-    /// Parses `[namespace/]name[:port]`; the namespace defaults to `default`. A port name is a DNS label, and so is a number.
-    /// Source: <https://kubernetes.io/docs/concepts/services-networking/service/#multi-port-services>
-    pub(crate) fn parse(text: &str, default: &Namespace) -> Result<Self, ServicePortError> {
-        let (object, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
-        if port.is_some_and(|port| !is_label(port)) {
-            return Err(ServicePortError::Port(Excerpt::new(text)));
-        }
-        let object = ObjectRef::parse(Kind::Service, object, default)?;
-        Ok(Self { object, port: port.map(str::to_owned) })
-    }
-
-    /// The same Service and port in the given cluster.
-    #[must_use]
-    pub(crate) fn in_cluster(self, cluster: ClusterRef) -> Self {
-        Self { object: self.object.in_cluster(cluster), ..self }
-    }
-
-    /// The fields that a Service provides under their own names: those that `.keys` does not rename.
-    pub(crate) fn own_fields(keys: &KeyMapping) -> impl Iterator<Item = &str> {
-        let renamed = |field: &str| match keys {
-            KeyMapping::All => false,
-            KeyMapping::Listed(keys) => keys.iter().any(|(_, key)| key.as_str() == field),
-        };
-        SERVICE_FIELDS.into_iter().filter(move |field| !renamed(field))
-    }
-}
-
-/// An invalid value of `.service`.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum ServicePortError {
-    /// The text after the colon is not a port. It may be the rest of a URI, so the message does not show it.
-    #[error(
-        "invalid port after the colon of {_0}: write name:port or namespace/name:port, with the port's name (at most 63 lower-case letters, digits and `-`) or its number"
-    )]
-    Port(Excerpt),
-    #[error(transparent)]
-    Object(#[from] NameError),
 }
 
 /// Where the template of a credential comes from.
@@ -190,38 +138,6 @@ pub(crate) enum TemplateKeyError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parse(text: &str) -> Result<ServicePort, String> {
-        ServicePort::parse(text, &Namespace::parse("prod").unwrap()).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_port_is_named_by_its_name_or_number_or_not_at_all() {
-        for (text, object, port) in [
-            ("db", "Service prod/db", None),
-            ("db:postgres", "Service prod/db", Some("postgres")),
-            ("other/db:5432", "Service other/db", Some("5432")),
-        ] {
-            let service = parse(text).unwrap();
-            assert_eq!((service.object.to_string().as_str(), service.port.as_deref()), (object, port));
-        }
-    }
-
-    #[test]
-    fn an_invalid_service_is_rejected_and_only_its_start_is_shown() {
-        for (text, part) in [
-            ("", "invalid name"),
-            ("DB", "invalid name \"DB\""),
-            ("a/b/c:pg", "write name or namespace/name"),
-            ("db:", "invalid port after the colon of \"db…\": write name:port"),
-            ("db:Postgres", "invalid port after the colon of \"db…\""),
-            ("db:a:b", "invalid port after the colon of \"db…\""),
-            ("postgresql://app:test-password@db", "invalid port after the colon of \"post…\""),
-        ] {
-            let message = parse(text).unwrap_err();
-            assert!(message.contains(part) && !message.contains("test-password"), "{text}: {message}");
-        }
-    }
 
     #[test]
     fn a_key_of_a_config_map_has_two_or_three_parts() {

@@ -192,6 +192,15 @@ impl Format {
         matches!(self, Self::Uri | Self::Jdbc | Self::Libpq)
     }
 
+    /// Whether each field is written under its own name, so that any names will do.
+    pub(crate) fn has_own_field_names(self) -> bool {
+        match self {
+            Self::Files | Self::Env | Self::Dotenv | Self::Envfile => true,
+            Self::Json | Self::Yaml | Self::Properties | Self::Template => true,
+            Self::Uri | Self::Jdbc | Self::Libpq | Self::Pgpass | Self::Pgservice | Self::Mycnf => false,
+        }
+    }
+
     /// The spelling in `.format`.
     pub(crate) fn name(self) -> &'static str {
         Self::ALL.into_iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name)

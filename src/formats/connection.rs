@@ -4,8 +4,8 @@ use crate::credential::{Credential, Engine, FieldName};
 use crate::escape::{Unrepresentable, percent_decode};
 use crate::formats::options::{OptionSet, is_allowed, is_same};
 use crate::formats::parts::{
-    ALL_ALIASES, DATABASE, FieldText, HOST, IGNORED_FIELDS, OPTIONS, PASSWORD, PORT, USERNAME, find_engine,
-    find_field, find_field_of, missing_engine, missing_field,
+    DATABASE, FieldText, HOST, IGNORED_FIELDS, OPTIONS, PASSWORD, PORT, USERNAME, find_engine, find_field,
+    find_field_of, is_part_of_connection, missing_engine, missing_field,
 };
 use crate::formats::{Fields, FormatError, field_text};
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -191,10 +191,8 @@ fn options(
     fields: &Fields<'_>,
     mut size: usize,
 ) -> Result<Vec<ConnParam>, FormatError> {
-    let is_option = |field: &&FieldName| {
-        let field = field.as_str();
-        !ALL_ALIASES.iter().any(|aliases| aliases.contains(field)) && !IGNORED_FIELDS.contains(&field)
-    };
+    let is_option =
+        |field: &&FieldName| !is_part_of_connection(field) && !IGNORED_FIELDS.contains(&field.as_str());
     // Checked before a value is copied or decoded.
     let check = |field: &FieldName, count: usize, size: usize| match (count, size) {
         (OPTION_LIMIT.., _) => {

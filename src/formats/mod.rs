@@ -19,6 +19,7 @@ use crate::credential::FieldName;
 use crate::escape::Unrepresentable;
 use crate::formats::hint::Hint;
 use crate::formats::parts::FieldAliases;
+pub(crate) use crate::formats::parts::is_part_of_connection;
 use crate::secret::SecretBytes;
 use crate::text::{Quoted, and_more, one_line};
 

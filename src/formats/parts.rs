@@ -27,10 +27,14 @@ pub(crate) const URI: FieldAliases =
     FieldAliases(&["uri", "connection_string", "connectionString.standard", "connectionString.standardSrv"]);
 
 /// Every list of aliases. Any other field that the annotations name is an option.
-pub(crate) const ALL_ALIASES: [FieldAliases; 8] =
-    [USERNAME, PASSWORD, HOST, PORT, DATABASE, ENGINE, OPTIONS, URI];
+const ALL_ALIASES: [FieldAliases; 8] = [USERNAME, PASSWORD, HOST, PORT, DATABASE, ENGINE, OPTIONS, URI];
 /// Fields of a Service Binding that describe its origin and are not options of a connection.
 pub(crate) const IGNORED_FIELDS: [&str; 1] = ["provider"];
+
+/// Whether a field is part of the address or login of a connection.
+pub(crate) fn is_part_of_connection(field: &FieldName) -> bool {
+    ALL_ALIASES.iter().any(|aliases| aliases.contains(field.as_str()))
+}
 
 impl FieldAliases {
     /// The preferred name.

@@ -4,11 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::credential::{Conflict, CredentialName, FieldName, FieldNameError};
+use crate::credential::{Conflict, CredentialName, FieldName, FieldNameError, JsonPointer};
 use crate::formats::{FormatError, NameList};
 use crate::object::ObjectRef;
+use crate::render::json::JsonProblem;
 use crate::template::TemplateError;
-use crate::text::{Quoted, list as list_errors, shown_key};
+use crate::text::{Quoted, list as list_errors, one_line, shown_key};
 
 /// Every reason why a bundle cannot be rendered; there is at least one.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,13 @@ pub(crate) enum Problem {
         /// Whether a source has a key with the name of the field: the entry of `.keys` is the wrong way round.
         is_reversed: bool,
     },
+    /// A value inside the JSON of a key.
+    #[error(transparent)]
+    Json(Box<JsonProblem>),
+    #[error(
+        "the values that .trim shortens and that JSON pointers select exceed the limit of {limit} bytes: select fewer or smaller ones with .keys"
+    )]
+    LargeValues { limit: usize },
     /// A Secret without keys: an operator may not have filled it yet, and files without content would replace the current ones.
     #[error(
         "{object} has no keys, so it provides no fields: check its name, and the operator or job that should fill it"
@@ -120,6 +128,16 @@ impl Problem {
 
 fn template(location: Option<&(ObjectRef, FieldName)>) -> String {
     location.map_or("the template: ".to_owned(), |(object, key)| format!("{object}, key {key}: "))
+}
+
+/// The most characters of a JSON pointer that a message shows.
+const POINTER_LENGTH: usize = 253;
+
+pub(crate) fn shown_pointer(pointer: &JsonPointer) -> String {
+    match pointer.tokens() {
+        [] => "\"\"".to_owned(),
+        _ => one_line(&pointer.to_string(), POINTER_LENGTH),
+    }
 }
 
 /// The remedy for an entry of `.keys` with its sides reversed.

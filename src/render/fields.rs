@@ -1,67 +1,82 @@
-//! Selects the fields of a credential from its sources, and finds what is omitted of an optional credential because a source or
-//! key is missing.
+//! Selects the fields of a credential from its sources, and finds what is left out although the credential can be rendered.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
-use crate::credential::{Credential, CredentialName, FieldName, KeyMapping, ServicePort, TemplateSource};
-use crate::formats::{Fields, NameList};
-use crate::object::{Data, Kind, ObjectData, ObjectRef, ServiceData};
-use crate::render::error::{Problem, and, named_key, turn_round};
+use crate::credential::{Credential, CredentialName, FieldName, KeyEntry, KeyMapping, Source};
+use crate::formats::NameList;
+use crate::object::{Kind, ObjectData, ObjectRef, ServiceData};
+use crate::render::error::Problem;
+use crate::render::json::{self, JsonProblem, JsonWork};
+use crate::render::notice::Notice;
 use crate::secret::SecretBytes;
+use crate::text::one_line;
 
 /// The content of every fetched object; `None` means that an optional object is missing.
 pub type Sources = BTreeMap<ObjectRef, Option<ObjectData>>;
 
-/// Selects the fields. Returns `None` if a source of an optional credential is missing.
+/// The most bytes that the values of one credential take that are not those of a key as a whole: values inside JSON, and values
+/// without the line break at their end.
+const DERIVED_LIMIT: usize = 4 * 1024 * 1024;
+
+/// The fields of one credential. A value inside JSON, and one without its line break, is not that of a source as a whole.
+pub(crate) type Selected<'a> = BTreeMap<FieldName, Cow<'a, SecretBytes>>;
+
+/// The fields, and what is left out of them.
+pub(crate) struct Selection<'a> {
+    pub(crate) fields: Selected<'a>,
+    pub(crate) notices: Vec<Notice<'a>>,
+}
+
+/// A source with its values by key.
+pub(crate) type Found<'a> = (&'a Source, Entries<'a>);
+
+/// Selects the fields. Returns `None` if a source of an optional credential is missing. Values inside JSON may take `work`.
 pub(crate) fn select<'a>(
     credential: &'a Credential,
     sources: &'a Sources,
-) -> Result<Option<Fields<'a>>, Vec<Problem>> {
+    work: usize,
+) -> Result<Option<Selection<'a>>, Vec<Problem>> {
     let mut found = Vec::new();
-    for object in &credential.sources {
-        match sources.get(object) {
-            Some(Some(data)) => found.push((object, entries(data))),
+    let mut selected = SelectedFields { work: JsonWork::new(work), ..SelectedFields::default() };
+    for source in &credential.sources {
+        let entries = match sources.get(&source.object) {
+            Some(Some(ObjectData::Service(address))) => {
+                let (mut provided, problem) = service_entries(source, address);
+                if let Some(problem) = problem {
+                    selected.problems.push(problem);
+                    // Rendering fails anyway. A placeholder for the port prevents a second error about the missing port.
+                    provided.insert("port", &address.host);
+                }
+                provided
+            }
+            Some(Some(data)) => entries(data),
             // If the object is not optional, fetching it has failed already.
             Some(None) | None => return Ok(None),
-        }
-    }
-    let mut selected = SelectedFields::default();
-    if credential.key_mapping == KeyMapping::All && !credential.optional {
-        let is_empty = |(object, entries): &&(&ObjectRef, Entries<'_>)| {
-            object.kind == Kind::Secret && entries.is_empty()
         };
-        let empty = found.iter().filter(is_empty);
-        selected.problems.extend(empty.map(|(object, _)| Problem::NoKeys { object: (*object).clone() }));
-    }
-    if let Some(service) = &credential.service {
-        let Some(Some(ObjectData::Service(address))) = sources.get(&service.object) else { return Ok(None) };
-        let (mut provided, problem) = service_entries(service, address);
-        if let Some(problem) = problem.filter(|problem| !(credential.optional && is_missing_port(problem))) {
-            selected.problems.push(problem);
-            // Rendering fails anyway. A placeholder for the port prevents a second error about the missing port.
-            provided.insert("port", &address.host);
+        if source.object.kind == Kind::Secret
+            && entries.is_empty()
+            && credential.key_mapping == KeyMapping::All
+            && !credential.optional
+        {
+            selected.problems.push(Problem::NoKeys { object: source.object.clone() });
         }
-        found.push((&service.object, provided));
+        found.push((source, entries));
     }
     match &credential.key_mapping {
-        KeyMapping::All => selected.add_all(&found),
+        KeyMapping::All => selected.add_all(credential, &found),
         KeyMapping::Listed(keys) => {
-            selected.add_listed(keys, &found, credential.optional);
-            if credential.service.is_some() {
-                selected.add_service_fields(&credential.key_mapping, &found);
-            }
+            selected.add_listed(&credential.name, keys, &found);
+            selected.add_service_fields(credential, &found);
         }
     }
     for (field, value) in &credential.inline_fields {
-        selected.add(field.clone(), Origin::Annotation, value);
+        selected.add(field.clone(), Origin::Annotation, Cow::Borrowed(value));
     }
-    selected.finish()
-}
-
-/// Whether the Service lacks the port, which counts as a missing key.
-pub(crate) fn is_missing_port(problem: &Problem) -> bool {
-    matches!(problem, Problem::MissingPort { .. })
+    if credential.trim {
+        selected.trim();
+    }
+    selected.finish().map(Some)
 }
 
 pub(crate) fn entries(data: &ObjectData) -> Entries<'_> {
@@ -74,7 +89,7 @@ pub(crate) type Entries<'a> = BTreeMap<&'a str, &'a SecretBytes>;
 /// Returns the host and the selected port of a Service, and the problem if the port cannot be selected. A Service without
 /// ports is a problem only if `.service` names one.
 pub(crate) fn service_entries<'a>(
-    service: &ServicePort,
+    service: &Source,
     address: &'a ServiceData,
 ) -> (Entries<'a>, Option<Problem>) {
     let mut provided = Entries::from([("host", &address.host)]);
@@ -108,21 +123,24 @@ pub(crate) fn service_entries<'a>(
 /// Where a field comes from.
 #[derive(Clone, Copy)]
 enum Origin<'a> {
-    Object(&'a ObjectRef),
+    /// A key, which is named if it became a field in bulk.
+    Key(&'a ObjectRef, Option<&'a str>),
     Annotation,
 }
 
 impl Origin<'_> {
     fn is_service(self) -> bool {
-        matches!(self, Self::Object(object) if object.kind == Kind::Service)
+        matches!(self, Self::Key(object, _) if object.kind == Kind::Service)
     }
-}
 
-impl fmt::Display for Origin<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// The origin of a field, for a message. It names the key if that is not the field itself.
+    fn of(self, field: &FieldName) -> String {
         match self {
-            Self::Object(object) => object.fmt(f),
-            Self::Annotation => f.write_str("the annotation .set"),
+            Self::Key(object, Some(key)) if key != field.as_str() => {
+                format!("key {} of {object}", one_line(key, KEY_LENGTH))
+            }
+            Self::Key(object, _) => object.to_string(),
+            Self::Annotation => "the annotation .set".to_owned(),
         }
     }
 }
@@ -130,6 +148,9 @@ impl fmt::Display for Origin<'_> {
 /// The key of a Secret in which the Vault Secrets Operator stores Vault's whole response: all values again, and metadata.
 /// It becomes a field only if `.keys` names it. Vault's own data cannot have this key (`internal/helpers/secrets.go`).
 const VAULT_ANSWER: &str = "_raw";
+
+/// How many characters of a key a message shows: all of one that Kubernetes accepts.
+const KEY_LENGTH: usize = 253;
 
 /// The remedy for a field that a Service provides as well.
 const CONFLICT_WITH_SERVICE: &str = "a Service always provides host and port, so list the fields of the other sources in .keys without this one, and remove it from .set";
@@ -139,205 +160,144 @@ const CONFLICT_WITH_SERVICE: &str = "a Service always provides host and port, so
 struct SelectedFields<'a> {
     fields: BTreeMap<FieldName, SelectedField<'a>>,
     problems: Vec<Problem>,
+    notices: Vec<Notice<'a>>,
+    work: JsonWork,
+    /// The size of the values that are not those of a key as a whole.
+    derived: usize,
 }
 
 struct SelectedField<'a> {
     origin: Origin<'a>,
-    value: &'a SecretBytes,
+    value: Cow<'a, SecretBytes>,
 }
 
 impl<'a> SelectedFields<'a> {
-    fn add_all(&mut self, found: &[(&'a ObjectRef, Entries<'a>)]) {
-        for (object, entries) in found {
+    fn add_all(&mut self, credential: &Credential, found: &[Found<'a>]) {
+        for (source, entries) in found {
             for (key, value) in entries {
-                if object.kind != Kind::Secret || *key != VAULT_ANSWER {
-                    self.add_key(object, key, value);
+                if source.object.kind != Kind::Secret || *key != VAULT_ANSWER {
+                    self.add_key(credential, source, key, value);
                 }
             }
         }
     }
 
-    /// Adds the fields that a Service provides under their own names.
-    fn add_service_fields(&mut self, keys: &KeyMapping, found: &[(&'a ObjectRef, Entries<'a>)]) {
-        for (object, entries) in found.iter().filter(|(object, _)| object.kind == Kind::Service) {
-            for key in ServicePort::own_fields(keys) {
-                entries.get(key).into_iter().for_each(|value| self.add_key(object, key, value));
+    /// Adds the fields that Services provide under their own names.
+    fn add_service_fields(&mut self, credential: &Credential, found: &[Found<'a>]) {
+        let is_listed =
+            |key: &str| credential.key_mapping.entries().iter().any(|entry| entry.key.as_str() == key);
+        for (source, entries) in found.iter().filter(|(source, _)| source.is_plain_service()) {
+            for (key, value) in entries.iter().filter(|(key, _)| !is_listed(key)) {
+                self.add_key(credential, source, key, value);
             }
         }
     }
 
-    /// Adds a key under its own name.
-    fn add_key(&mut self, object: &'a ObjectRef, key: &str, value: &'a SecretBytes) {
-        match FieldName::parse(key) {
-            Ok(field) => self.add(field, Origin::Object(object), value),
-            Err(cause) => self.problems.push(Problem::InvalidKey { object: object.clone(), cause }),
+    /// Adds a key under the name that it has without `.keys`.
+    fn add_key(&mut self, credential: &Credential, source: &'a Source, key: &'a str, value: &'a SecretBytes) {
+        match FieldName::parse(&credential.naming.apply(&source.field(key))) {
+            Ok(field) => self.add(field, Origin::Key(&source.object, Some(key)), Cow::Borrowed(value)),
+            Err(cause) => self.problems.push(Problem::InvalidKey { object: source.object.clone(), cause }),
         }
     }
 
-    fn add_listed(
-        &mut self,
-        keys: &[(FieldName, FieldName)],
-        found: &[(&'a ObjectRef, Entries<'a>)],
-        optional: bool,
-    ) {
-        for (field, key) in keys {
-            let mut holders = found
-                .iter()
-                .filter_map(|(object, entries)| Some((object, entries.get(key.as_str())?)))
-                .peekable();
-            if holders.peek().is_none() && !optional {
-                let available = found.iter().flat_map(|(_, entries)| entries.keys());
-                let is_key = found.iter().any(|(_, entries)| entries.contains_key(field.as_str()));
-                self.problems.push(Problem::MissingKey {
-                    sources: found.iter().map(|(object, _)| (*object).clone()).collect(),
-                    field: field.clone(),
-                    key: key.clone(),
-                    available: NameList::new(available),
-                    is_reversed: is_key,
-                });
+    fn add_listed(&mut self, name: &'a CredentialName, keys: &'a [KeyEntry], found: &[Found<'a>]) {
+        for entry in keys {
+            let holders: Vec<_> = holders(&entry.key, found).collect();
+            if holders.is_empty() && !entry.optional {
+                self.problems.push(missing_key(entry, found));
             }
-            for (object, value) in holders {
-                self.add(field.clone(), Origin::Object(object), value);
+            for (source, value) in holders {
+                let value = match &entry.pointer {
+                    None => Cow::Borrowed(value),
+                    Some(pointer) => match json::find(value, pointer, &mut self.work) {
+                        Ok(value) => self.derive(value),
+                        Err(cause) if entry.optional && cause.is_missing() => {
+                            self.notices.push(Notice::Json { name, entry, object: &source.object });
+                            continue;
+                        }
+                        Err(cause) => {
+                            let (object, key) = (source.object.clone(), entry.key.clone());
+                            let problem = JsonProblem { object, key, pointer: pointer.clone(), cause };
+                            self.problems.push(Problem::Json(Box::new(problem)));
+                            continue;
+                        }
+                    },
+                };
+                self.add(entry.field.clone(), Origin::Key(&source.object, None), value);
             }
         }
     }
 
-    fn add(&mut self, field: FieldName, origin: Origin<'a>, value: &'a SecretBytes) {
+    fn add(&mut self, field: FieldName, origin: Origin<'a>, value: Cow<'a, SecretBytes>) {
         match self.fields.get(&field) {
             Some(first) => {
                 let remedy = match first.origin.is_service() || origin.is_service() {
                     true => CONFLICT_WITH_SERVICE,
-                    false => "exclude it with .keys, or split the credential in two",
+                    false => "exclude or rename one of them with .keys, or split the credential in two",
                 };
-                let (first, second) = (first.origin.to_string(), origin.to_string());
+                let (first, second) = (first.origin.of(&field), origin.of(&field));
                 self.problems.push(Problem::DuplicateField { field, first, second, remedy });
             }
             None => drop(self.fields.insert(field, SelectedField { origin, value })),
         }
     }
 
-    fn finish(self) -> Result<Option<Fields<'a>>, Vec<Problem>> {
-        if self.problems.is_empty() {
-            let fields = self.fields.into_iter().map(|(field, selected)| (field, selected.value));
-            Ok(Some(fields.collect::<BTreeMap<_, _>>()))
-        } else {
-            Err(self.problems)
-        }
-    }
-}
-
-/// A missing input that does not keep a credential from being rendered.
-#[derive(Debug)]
-pub(crate) enum MissingInput<'a> {
-    /// A source without keys. Unlike the other variants, it also concerns credentials that are not optional.
-    Keys { name: &'a CredentialName, object: &'a ObjectRef },
-    /// A source or the ConfigMap of the template: the credential is skipped.
-    Object { name: &'a CredentialName, object: &'a ObjectRef },
-    /// The key of the template: the credential is skipped.
-    Template { name: &'a CredentialName, object: &'a ObjectRef, key: &'a FieldName },
-    /// A key of the sources: the credential is written without the field.
-    Key {
-        name: &'a CredentialName,
-        field: &'a FieldName,
-        key: &'a FieldName,
-        objects: Vec<&'a ObjectRef>,
-        /// Whether a source has a key with the name of the field: the entry of `.keys` is the wrong way round.
-        is_reversed: bool,
-    },
-    /// The port of the Service: the credential is written without it.
-    Port { name: &'a CredentialName, service: &'a ServicePort },
-}
-
-impl MissingInput<'_> {
-    /// The credential that is affected.
-    pub(crate) fn credential(&self) -> &CredentialName {
-        match self {
-            Self::Keys { name, .. }
-            | Self::Object { name, .. }
-            | Self::Template { name, .. }
-            | Self::Key { name, .. }
-            | Self::Port { name, .. } => name,
-        }
+    /// Counts a value that is not that of a key as a whole.
+    fn derive(&mut self, value: SecretBytes) -> Cow<'a, SecretBytes> {
+        self.derived = self.derived.saturating_add(value.expose().len());
+        Cow::Owned(value)
     }
 
-    /// Whether it is probably a mistake, and not what `.optional` is for.
-    pub(crate) fn is_suspicious(&self) -> bool {
-        matches!(self, Self::Keys { .. })
-    }
-}
-
-impl fmt::Display for MissingInput<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Keys { name, object } => write!(
-                f,
-                "credential {name}: {object} has no keys, so it provides no fields: check its name, and the operator or job that should fill it"
-            ),
-            Self::Object { name, object } => {
-                write!(f, "skipping optional credential {name}: {object} not found")
+    /// Removes one line break at the end of each value.
+    fn trim(&mut self) {
+        let is_ended = |selected: &&mut SelectedField<'_>| ends_with_line_break(&selected.value);
+        for selected in self.fields.values_mut().filter(is_ended) {
+            let bytes = selected.value.expose();
+            let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+            let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+            self.derived = self.derived.saturating_add(bytes.len());
+            if self.derived > DERIVED_LIMIT {
+                break;
             }
-            Self::Template { name, key, object } => {
-                write!(f, "skipping optional credential {name}: key {key} not found in {object}")
+            selected.value = Cow::Owned(SecretBytes::new(bytes.to_vec()));
+        }
+    }
+
+    fn finish(mut self) -> Result<Selection<'a>, Vec<Problem>> {
+        if self.derived > DERIVED_LIMIT {
+            self.problems.push(Problem::LargeValues { limit: DERIVED_LIMIT });
+        }
+        match self.problems.is_empty() {
+            true => {
+                let fields = self.fields.into_iter().map(|(field, selected)| (field, selected.value));
+                Ok(Selection { fields: fields.collect(), notices: self.notices })
             }
-            Self::Key { name, field, key, objects, is_reversed } => write!(
-                f,
-                "writing optional credential {name} without field {field}: key {} not found in {}{}",
-                named_key(field, key),
-                and(objects.iter().copied()),
-                turn_round(field, key, *is_reversed)
-            ),
-            Self::Port { name, service: ServicePort { object, port } } => write!(
-                f,
-                "writing optional credential {name} without the port: port {} not found in {object}",
-                port.as_deref().unwrap_or_default()
-            ),
+            false => Err(self.problems),
         }
     }
 }
 
-/// Finds the missing inputs of optional credentials, and the sources without keys of all.
-pub(crate) fn missing_inputs<'a>(
-    credentials: &'a [Credential],
-    sources: &'a Sources,
-) -> impl Iterator<Item = MissingInput<'a>> {
-    let content = |object: &ObjectRef| sources.get(object).and_then(Option::as_ref);
-    credentials.iter().flat_map(move |credential| {
-        let Credential { name, key_mapping, .. } = credential;
-        let is_empty =
-            |object: &&ObjectRef| content(object).and_then(ObjectData::keys).is_some_and(Data::is_empty);
-        let mut omissions = Vec::new();
-        if *key_mapping == KeyMapping::All {
-            let empty = credential.sources.iter().filter(is_empty);
-            omissions.extend(empty.map(|object| MissingInput::Keys { name, object }));
-        }
-        if !credential.optional {
-            return omissions;
-        }
-        if let Some(object) = credential.objects().find(|object| content(object).is_none()) {
-            return vec![MissingInput::Object { name, object }];
-        }
-        if let Some(TemplateSource::ConfigMap { object, key, .. }) = credential.output.template()
-            && content(object).and_then(ObjectData::keys).is_some_and(|data| !data.contains_key(key.as_str()))
-        {
-            return vec![MissingInput::Template { name, key, object }];
-        }
-        let mut found: Vec<_> = credential.sources.iter().filter_map(content).map(entries).collect();
-        if let Some(service) = &credential.service
-            && let Some(address) = content(&service.object).and_then(ObjectData::service)
-        {
-            let (provided, problem) = service_entries(service, address);
-            found.push(provided);
-            omissions.extend(problem.filter(is_missing_port).map(|_| MissingInput::Port { name, service }));
-        }
-        let KeyMapping::Listed(keys) = key_mapping else { return omissions };
-        let has = |key: &FieldName| found.iter().any(|entries| entries.contains_key(key.as_str()));
-        omissions.extend(keys.iter().filter(|(_, key)| !has(key)).map(|(field, key)| MissingInput::Key {
-            name,
-            field,
-            key,
-            objects: credential.source_objects().collect(),
-            is_reversed: has(field),
-        }));
-        omissions
-    })
+/// The sources that have a key of `.keys`, each with its value there.
+pub(crate) fn holders<'a>(
+    key: &FieldName,
+    found: &[Found<'a>],
+) -> impl Iterator<Item = (&'a Source, &'a SecretBytes)> {
+    found.iter().filter_map(|(source, entries)| Some((*source, *entries.get(source.key(key.as_str())?)?)))
+}
+
+fn missing_key(entry: &KeyEntry, found: &[Found<'_>]) -> Problem {
+    let available = found.iter().flat_map(|(source, entries)| entries.keys().map(|key| source.field(key)));
+    Problem::MissingKey {
+        sources: found.iter().map(|(source, _)| source.object.clone()).collect(),
+        field: entry.field.clone(),
+        key: entry.key.clone(),
+        available: NameList::new(available),
+        is_reversed: holders(&entry.field, found).next().is_some(),
+    }
+}
+
+/// Whether a value ends with a line break, as `echo` and editors write it.
+pub(crate) fn ends_with_line_break(value: &SecretBytes) -> bool {
+    value.expose().ends_with(b"\n")
 }

@@ -3,6 +3,8 @@
 
 mod error;
 mod fields;
+mod json;
+mod notice;
 mod template;
 
 use std::collections::BTreeMap;
@@ -11,17 +13,17 @@ use std::iter::Sum;
 
 pub(crate) use error::{Error, Errors, Problem};
 pub use fields::Sources;
-pub(crate) use fields::{MissingInput, missing_inputs};
+pub(crate) use notice::{Notice, missing_inputs};
 pub(crate) use template::{check as check_templates, work_share};
 
 use crate::credential::{
     Bundle, BundleFile, ClientFileFormat, ConnectionStringFormat, Credential, DocumentFormat, Engine,
-    EnvExport, EnvFileFormat, FileMode, Output, PathClaims, RelativePath,
+    EnvExport, EnvFileFormat, FieldName, FileMode, KeyMapping, Output, PathClaims, RelativePath, is_env_name,
 };
 use crate::formats::connection::{CONNECTION_LIMIT, Connection};
 use crate::formats::options::OptionSet;
 use crate::formats::text::FormatErrors;
-use crate::formats::{Fields, FormatError, jdbc, libpq, mycnf, text, uri};
+use crate::formats::{Fields, FormatError, is_part_of_connection, jdbc, libpq, mycnf, text, uri};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The largest bundle, in bytes. It is kept in memory, and most volumes are memory too.
@@ -38,8 +40,8 @@ const TOO_MANY_BYTES: Problem = Problem::TooLarge { limit: BUNDLE_LIMIT, unit: "
 pub struct Rendered<'a> {
     /// The files of all credentials.
     pub bundle: Bundle,
-    /// What is missing in the bundle because it is optional.
-    pub(crate) omissions: Vec<MissingInput<'a>>,
+    /// What is left out because that is allowed, and what is probably a mistake.
+    pub(crate) notices: Vec<Notice<'a>>,
     /// How many credentials were not skipped.
     pub(crate) credentials: usize,
 }
@@ -111,13 +113,14 @@ fn render_with<'a>(
     let mut bundle = Bundle::new();
     let mut claims = PathClaims::default();
     let mut errors = Vec::new();
+    let mut notices = Vec::new();
     let mut rendered = 0;
     let mut room = Size {
         bytes: BUNDLE_LIMIT.saturating_sub(taken.bytes),
         files: FILE_LIMIT.saturating_sub(taken.files),
     };
     for credential in credentials {
-        let files = match files(credential, sources, placeholder, room, work) {
+        let files = match files(credential, sources, placeholder, room, work, &mut notices) {
             Ok(Some(files)) => files,
             Ok(None) => continue,
             Err(problems) => {
@@ -148,8 +151,8 @@ fn render_with<'a>(
     if !errors.is_empty() {
         return Err(Errors(errors));
     }
-    let omissions = missing_inputs(credentials, sources).collect();
-    Ok(Rendered { bundle, omissions, credentials: rendered })
+    notices.extend(missing_inputs(credentials, sources));
+    Ok(Rendered { bundle, notices, credentials: rendered })
 }
 
 /// Adds a file, or appends to it if another credential has added it already. The claims on the path allow that.
@@ -167,14 +170,20 @@ fn add(bundle: &mut Bundle, path: RelativePath, content: SecretBytes, mode: Opti
 
 /// Renders the files of one credential. Returns `None` if the credential is optional and a source or its template is missing.
 /// Checks that the files fit into `room` before it copies anything.
-fn files(
-    credential: &Credential,
-    sources: &Sources,
+fn files<'a>(
+    credential: &'a Credential,
+    sources: &'a Sources,
     placeholder: Option<&SecretBytes>,
     room: Size,
     work: usize,
+    notices: &mut Vec<Notice<'a>>,
 ) -> Result<Option<Vec<(RelativePath, SecretBytes)>>, Vec<Problem>> {
-    let Some(values) = fields::select(credential, sources)? else { return Ok(None) };
+    let Some(selection) = fields::select(credential, sources, work)? else { return Ok(None) };
+    notices.extend(selection.notices);
+    let mut values = Fields::new();
+    values.extend(selection.fields.iter().map(|(field, value)| (field.clone(), &**value)));
+    notices.extend(leave_out_names(credential, &mut values));
+    notices.extend(line_breaks(credential, &values));
     let redact = placeholder.is_some();
     let shown = |value| placeholder.unwrap_or(value);
     let fields =
@@ -253,6 +262,36 @@ fn files(
         return Err(vec![TOO_MANY_BYTES]);
     }
     Ok(Some(vec![(credential.path.clone(), content)]))
+}
+
+/// Removes the fields that have the name of a key and that no environment variable can have, unless no other is left. An operator may
+/// add a key to its Secret at any time.
+fn leave_out_names<'a>(credential: &'a Credential, fields: &mut Fields<'_>) -> Vec<Notice<'a>> {
+    let keys_are_names = credential.key_mapping == KeyMapping::All
+        && matches!(credential.output, Output::Env(EnvFileFormat::Env | EnvFileFormat::Dotenv));
+    let is_named = |field: &FieldName| credential.named_fields().any(|named| named == field);
+    let is_valid = |field: &FieldName| is_env_name(field.as_str()) || is_named(field);
+    if !keys_are_names || !fields.keys().any(is_valid) {
+        return Vec::new();
+    }
+    let invalid: Vec<_> = fields.keys().filter(|field| !is_valid(field)).cloned().collect();
+    fields.retain(|field, _| is_valid(field));
+    invalid.into_iter().map(|field| Notice::Variable { name: &credential.name, field }).collect()
+}
+
+/// Finds the parts of a connection whose value ends with a line break.
+fn line_breaks<'a>(credential: &'a Credential, fields: &Fields<'_>) -> Vec<Notice<'a>> {
+    let (Output::ConnectionString { .. } | Output::ClientFile { .. } | Output::InjectorEnv(_)) =
+        credential.output
+    else {
+        return Vec::new();
+    };
+    let is_ended = |(field, value): &(&FieldName, &&SecretBytes)| {
+        is_part_of_connection(field) && fields::ends_with_line_break(value)
+    };
+    let notice =
+        |(field, _): (&FieldName, _)| Notice::LineBreak { name: &credential.name, field: field.clone() };
+    fields.iter().filter(is_ended).map(notice).collect()
 }
 
 /// Writes a connection, including the values that only a URI in the fields contains. For redacted output, it redacts

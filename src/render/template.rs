@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::credential::{Credential, FieldName, KeyMapping, ServicePort, TemplateSource};
+use crate::credential::{Credential, FieldName, KeyMapping, TemplateSource};
 use crate::formats::{Fields, NameList};
 use crate::object::ObjectData;
 use crate::render::error::{Error, Errors, Problem};
@@ -24,10 +24,9 @@ pub(crate) fn check(credentials: &[Credential], sources: &Sources) -> Result<(),
         let problems = match (load(credential, sources, work), &credential.key_mapping) {
             (Err(problem), _) => vec![problem],
             (Ok(Some(template)), KeyMapping::Listed(_)) => {
-                let fields = credential.named_fields().map(FieldName::as_str);
-                let of_service =
-                    credential.service.iter().flat_map(|_| ServicePort::own_fields(&credential.key_mapping));
-                let missing = template.unknown_names(&fields.chain(of_service).collect::<BTreeSet<_>>());
+                let of_service: Vec<_> = credential.unlisted_service_fields().collect();
+                let fields = credential.named_fields().chain(&of_service).map(FieldName::as_str);
+                let missing = template.unknown_names(&fields.collect::<BTreeSet<_>>());
                 missing.into_iter().map(|cause| problem(credential, cause)).collect()
             }
             (Ok(_), _) => Vec::new(),
@@ -43,15 +42,18 @@ pub(crate) const TOTAL_WORK_LIMIT: usize = 4 * WORK_LIMIT;
 /// How many bytes of work each byte of a template's text counts as, because parsing is slow, and ConfigMaps have room for many templates.
 const WORK_PER_TEXT: usize = 32;
 
-/// How many bytes each template of a pod may write, filter and compare: an equal share, so that a costly template takes nothing from
-/// the others, whatever their order.
+/// How many bytes each template of a pod may write, filter and compare, and the JSON pointers of each credential read: an equal
+/// share, so that a costly credential takes nothing from the others, whatever their order.
 pub(crate) fn work_share<'a>(credentials: impl IntoIterator<Item = &'a Credential>) -> usize {
-    let is_template = |credential: &&Credential| credential.output.template().is_some();
-    let templates = credentials.into_iter().filter(is_template).count();
-    (TOTAL_WORK_LIMIT / templates.max(1)).min(WORK_LIMIT)
+    let has_pointer = |credential: &Credential| {
+        credential.key_mapping.entries().iter().any(|entry| entry.pointer.is_some())
+    };
+    let works = |credential: &&Credential| credential.output.template().is_some() || has_pointer(credential);
+    let working = credentials.into_iter().filter(works).count();
+    (TOTAL_WORK_LIMIT / working.max(1)).min(WORK_LIMIT)
 }
 
-/// Renders the file. Returns `None` if the template of an optional credential is missing.
+/// Renders the file. Returns `None` if the ConfigMap of an optional credential is missing.
 pub(crate) fn render(
     credential: &Credential,
     sources: &Sources,
@@ -92,7 +94,6 @@ fn load<'a>(
     // If the ConfigMap is not optional, fetching it has failed already.
     let Some(Some(ObjectData::Keys(data))) = sources.get(object) else { return Ok(None) };
     match data.get(key.as_str()) {
-        None if credential.optional => Ok(None),
         None => Err(Problem::MissingKey {
             sources: vec![object.clone()],
             field: key.clone(),

@@ -114,7 +114,7 @@ fn annotation_key(credential: &Credential, object: &ObjectRef) -> &'static str {
     match object.kind {
         object::Kind::Secret => "secret",
         object::Kind::Service => "service",
-        _ if credential.sources.contains(object) => "configmap",
+        _ if credential.source_objects().any(|source| source == object) => "configmap",
         _ => "template-from",
     }
 }

@@ -5,6 +5,7 @@ mod databases;
 mod envfile;
 mod options;
 mod read_back;
+mod selection;
 mod services;
 mod templates;
 mod uri_parse;
@@ -94,7 +95,7 @@ fn an_empty_secret_is_an_error_and_an_empty_configmap_a_warning() {
     let sources = Sources::from([(object(Kind::ConfigMap, "c"), Some(data(&[])))]);
     let rendered = super::render(&credentials, &sources).unwrap();
     assert_eq!(rendered.bundle.values().next().unwrap().content.expose(), b"{}\n");
-    assert!(rendered.omissions[0].is_suspicious());
+    assert!(rendered.notices[0].is_suspicious());
 }
 
 #[test]
@@ -116,7 +117,12 @@ fn a_missing_key_is_an_error_that_lists_the_available_keys() {
         message,
         "credential db: key passwd not found in Secret prod/s; available: password, username"
     );
-    let files = render(&[("db.keys", "passwd, username"), ("db.optional", "true")], PLAIN).unwrap();
+    assert_eq!(
+        render(&[("db.keys", "passwd"), ("db.optional", "true")], PLAIN).unwrap_err(),
+        message,
+        "the credential is optional, its key is not"
+    );
+    let files = render(&[("db.keys", "passwd?, username")], PLAIN).unwrap();
     assert_eq!(files.into_keys().collect::<Vec<_>>(), ["db/username"]);
 }
 
@@ -132,13 +138,13 @@ fn an_entry_of_keys_that_is_the_wrong_way_round_is_reported_with_the_right_one()
             "credential db: key PGUSER not found in Secret prod/s; available: password, username{turned}"
         )
     );
-    let optional = credentials(&[("db.secret", "s"), keys, ("db.optional", "true")]);
+    let optional = credentials(&[("db.secret", "s"), ("db.keys", "username=PGUSER?")]);
     let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN)))]);
     let rendered = super::render(&optional, &sources).unwrap();
     assert_eq!(
-        rendered.omissions[0].to_string(),
+        rendered.notices[0].to_string(),
         format!(
-            "writing optional credential db without field username: key PGUSER not found in Secret prod/s{turned}"
+            "writing credential db without optional field username: key PGUSER not found in Secret prod/s{turned}"
         )
     );
 }
@@ -150,14 +156,13 @@ fn a_value_in_keys_is_not_repeated() {
         message,
         "credential db: key hunt… of field password not found in Secret prod/s; available: password, username; in .keys, the left side is the field and the right side is the key (for a value, use .set)"
     );
-    let keys = [("db.keys", "login=DB-User"), ("db.optional", "true"), ("db.secret", "s")];
+    let keys = [("db.keys", "login=DB-User?"), ("db.secret", "s")];
     let (optional, sources) =
         (credentials(&keys), Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN)))]));
     let rendered = super::render(&optional, &sources).unwrap();
-    let omission = rendered.omissions[0].to_string();
-    assert!(
-        omission.ends_with("without field login: key DB-U… of field login not found in Secret prod/s"),
-        "{omission}"
+    assert_eq!(
+        rendered.notices[0].to_string(),
+        "writing credential db without optional field login: key DB-U… of field login not found in Secret prod/s"
     );
 }
 
@@ -187,11 +192,10 @@ fn an_optional_credential_without_its_source_has_no_files() {
 }
 
 #[test]
-fn missing_inputs_of_optional_credentials_are_reported() {
+fn what_is_optional_and_missing_is_reported() {
     let optional = credentials(&[
         ("a.secret", "s"),
-        ("a.keys", "username,passwd"),
-        ("a.optional", "true"),
+        ("a.keys", "username,passwd?"),
         ("b.secret", "none"),
         ("b.optional", "true"),
         ("c.secret", "s"),
@@ -200,11 +204,11 @@ fn missing_inputs_of_optional_credentials_are_reported() {
         Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN))), (object(Kind::Secret, "none"), None)]);
     let rendered = super::render(&optional, &sources).unwrap();
     assert_eq!(rendered.credentials, 2, "a skipped credential is not counted");
-    let reported: Vec<_> = rendered.omissions.iter().map(ToString::to_string).collect();
+    let reported: Vec<_> = rendered.notices.iter().map(ToString::to_string).collect();
     assert_eq!(
         reported,
         [
-            "writing optional credential a without field passwd: key passwd not found in Secret prod/s",
+            "writing credential a without optional field passwd: key passwd not found in Secret prod/s",
             "skipping optional credential b: Secret prod/none not found",
         ]
     );

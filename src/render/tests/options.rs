@@ -228,7 +228,7 @@ fn an_option_that_the_annotations_name_replaces_one_in_a_uri_that_is_not_listed(
 #[test]
 fn an_option_of_a_uri_is_kept_if_the_key_that_would_replace_it_is_missing() {
     let uri: &[(&str, &[u8])] = &[("uri", b"postgresql://h/d?sslmode=verify-full")];
-    let annotations = [("db.format", "uri"), ("db.keys", "uri, sslmode"), ("db.optional", "true")];
+    let annotations = [("db.format", "uri"), ("db.keys", "uri, sslmode?")];
     let files = render(&annotations, uri).unwrap();
     assert_eq!(files["db.uri"], b"postgresql://h:5432/d?sslmode=verify-full");
     let files = render(&annotations, &[uri, &[("sslmode", b"require")]].concat()).unwrap();

@@ -111,7 +111,7 @@ fn a_field_of_a_secret_and_a_service_is_an_error_with_a_remedy() {
 }
 
 #[test]
-fn missing_inputs_of_an_optional_service_are_omitted_and_reported() {
+fn an_optional_service_may_be_missing_but_not_its_port() {
     let optional =
         |service| credentials(&[("db.secret", "s"), ("db.service", service), ("db.optional", "true")]);
     let sources = |service| {
@@ -120,34 +120,33 @@ fn missing_inputs_of_an_optional_service_are_omitted_and_reported() {
             (object(Kind::Service, "d"), service),
         ])
     };
-    for (chosen, content, files, expected) in [
-        ("d", None, 0, "skipping optional credential db: Service prod/d not found"),
-        (
-            "d:pg",
-            Some(service(SEVERAL)),
-            2,
-            "writing optional credential db without the port: port pg not found in Service prod/d",
-        ),
+    let (credentials, without) = (optional("d"), sources(None));
+    assert!(bundle(&credentials, &without).unwrap().is_empty());
+    let reported: Vec<_> = missing_inputs(&credentials, &without).map(|notice| notice.to_string()).collect();
+    assert_eq!(reported, ["skipping optional credential db: Service prod/d not found"]);
+    for (chosen, message) in [
+        ("d:pg", "credential db: Service prod/d has no port \"pg\"; available: "),
+        ("d", "credential db: Service prod/d has several ports"),
     ] {
-        let (credentials, sources) = (optional(chosen), sources(content));
-        assert_eq!(bundle(&credentials, &sources).unwrap().len(), files);
-        let reported: Vec<_> =
-            missing_inputs(&credentials, &sources).map(|omission| omission.to_string()).collect();
-        assert_eq!(reported, [expected]);
+        let (credentials, sources) = (optional(chosen), sources(Some(service(SEVERAL))));
+        let said = bundle(&credentials, &sources).unwrap_err().to_string();
+        assert!(said.starts_with(message), "{said}");
+        assert_eq!(missing_inputs(&credentials, &sources).count(), 0);
     }
-    let (credentials, sources) = (optional("d"), sources(Some(service(SEVERAL))));
-    assert!(bundle(&credentials, &sources).is_err(), "an ambiguous port is not a missing one");
-    assert_eq!(missing_inputs(&credentials, &sources).count(), 0);
-    let keys = [("db.secret", "s"), ("db.service", "d"), ("db.keys", "P=port"), ("db.optional", "true")];
+}
+
+#[test]
+fn an_optional_entry_may_name_the_port_of_a_service_without_ports() {
+    let credentials = credentials(&[("db.secret", "s"), ("db.service", "d"), ("db.keys", "H=host, P=port?")]);
     let sources = Sources::from([
         (object(Kind::Secret, "s"), Some(data(&[]))),
         (object(Kind::Service, "d"), Some(service(&[]))),
     ]);
-    let credentials = super::credentials(&keys);
-    let reported: Vec<_> =
-        missing_inputs(&credentials, &sources).map(|omission| omission.to_string()).collect();
-    let expected = "writing optional credential db without field P: key port not found in Secret prod/s and Service prod/d";
+    let rendered = super::super::render(&credentials, &sources).unwrap();
+    let reported: Vec<_> = rendered.notices.iter().map(ToString::to_string).collect();
+    let expected = "writing credential db without optional field P: key port not found in Secret prod/s and Service prod/d";
     assert_eq!(reported, [expected]);
+    assert_eq!(rendered.bundle.len(), 1);
 }
 
 #[test]

@@ -140,7 +140,7 @@ impl Controller {
         self.has_removals = true;
         self.credentials = candidate;
         let credentials = &self.credentials;
-        self.omitted.retain(|(name, ..)| credentials.iter().any(|credential| credential.name == *name));
+        self.notices.retain(|(name, ..)| credentials.iter().any(|credential| credential.name == *name));
         self.name_credentials(status);
         self.track_sources(now, status);
         self.actions.push(Action::SetNotified { credentials: self.credentials.clone() });

@@ -47,7 +47,7 @@ pub(crate) struct Batch {
     /// The number of credentials that were not skipped.
     credentials: usize,
     /// The message for each missing input, with the credential and the level.
-    pub(crate) omissions: BTreeSet<(CredentialName, Level, String)>,
+    pub(crate) notices: BTreeSet<(CredentialName, Level, String)>,
     sizes: BTreeMap<String, Size>,
 }
 
@@ -204,9 +204,9 @@ impl Batch {
     }
 
     fn add(&mut self, name: String, rendered: Rendered<'_>) {
-        for missing in &rendered.omissions {
-            let level = if missing.is_suspicious() { Level::Warn } else { Level::Info };
-            self.omissions.insert((missing.credential().clone(), level, missing.to_string()));
+        for notice in &rendered.notices {
+            let level = if notice.is_suspicious() { Level::Warn } else { Level::Info };
+            self.notices.insert((notice.credential().clone(), level, notice.to_string()));
         }
         self.sizes.insert(name.clone(), Size::of(&rendered.bundle));
         self.credentials += rendered.credentials;

@@ -92,7 +92,7 @@ pub(crate) struct Controller {
     /// When the oldest unpublished change was noticed.
     noticed: Option<Instant>,
     /// What is missing in the volume, by credential, level and message. Logged when it changes.
-    omitted: BTreeSet<(CredentialName, Level, String)>,
+    notices: BTreeSet<(CredentialName, Level, String)>,
     /// The credentials that the first publication waited for when this was last logged, each with the reason.
     reported_waiting: BTreeMap<String, String>,
     actions: Vec<Action>,
@@ -123,7 +123,7 @@ impl Controller {
             published_at: None,
             publish_from: None,
             noticed: None,
-            omitted: BTreeSet::new(),
+            notices: BTreeSet::new(),
             reported_waiting: BTreeMap::new(),
             actions: Vec::new(),
             credentials,

@@ -147,7 +147,7 @@ impl Controller {
         }
     }
 
-    /// Logs new omissions, and ends the failures of the credentials that were rendered.
+    /// Logs new notices, and ends the failures of the credentials that were rendered.
     fn report_rendered(&mut self, batch: &Batch, status: &mut Status) {
         let published = |credential: &&Credential| batch.names.contains(&entries::name(credential));
         for credential in self.credentials.iter().filter(published) {
@@ -159,12 +159,12 @@ impl Controller {
                 status.log(Level::Info, Subject::Credential(name), message);
             }
         }
-        for (credential, level, omission) in batch.omissions.difference(&self.omitted) {
-            status.log(*level, Subject::Credential(credential.to_string()), omission.clone());
+        for (credential, level, notice) in batch.notices.difference(&self.notices) {
+            status.log(*level, Subject::Credential(credential.to_string()), notice.clone());
         }
         let rendered = self.credentials.iter().filter(published).map(|credential| &credential.name);
-        self.omitted.retain(|(credential, ..)| !rendered.clone().any(|name| name == credential));
-        self.omitted.extend(batch.omissions.iter().cloned());
+        self.notices.retain(|(credential, ..)| !rendered.clone().any(|name| name == credential));
+        self.notices.extend(batch.notices.iter().cloned());
     }
 
     /// Reports new files. Notifies the applications whose files have changed, or, with `--exit-on-change`, ends the sidecar. The

@@ -1,0 +1,130 @@
+//! What is left out of a credential although it can be rendered, and what is probably a mistake in its sources.
+
+use std::fmt;
+
+use crate::credential::{Credential, CredentialName, FieldName, KeyEntry, KeyMapping};
+use crate::object::ObjectRef;
+use crate::render::error::{and, named_key, shown_pointer, turn_round};
+use crate::render::fields::{Sources, entries, holders, service_entries};
+
+/// What keeps no credential from being rendered, but may surprise.
+#[derive(Debug)]
+pub(crate) enum Notice<'a> {
+    /// A source without keys.
+    Keys { name: &'a CredentialName, object: &'a ObjectRef },
+    /// A source of an optional credential, or the ConfigMap of its template: the credential is skipped.
+    Object { name: &'a CredentialName, object: &'a ObjectRef },
+    /// An optional entry of `.keys`: the credential is written without the field.
+    Key {
+        name: &'a CredentialName,
+        field: &'a FieldName,
+        key: &'a FieldName,
+        objects: Vec<&'a ObjectRef>,
+        /// Whether a source has a key with the name of the field: the entry of `.keys` is the wrong way round.
+        is_reversed: bool,
+    },
+    /// An optional entry of `.keys` whose JSON lacks what its pointer names: the credential is written without the field.
+    Json { name: &'a CredentialName, entry: &'a KeyEntry, object: &'a ObjectRef },
+    /// A key whose name no variable can have: the credential is written without it.
+    Variable { name: &'a CredentialName, field: FieldName },
+    /// A value of a connection that ends with a line break.
+    LineBreak { name: &'a CredentialName, field: FieldName },
+}
+
+impl Notice<'_> {
+    /// The credential that is affected.
+    pub(crate) fn credential(&self) -> &CredentialName {
+        match self {
+            Self::Keys { name, .. }
+            | Self::Object { name, .. }
+            | Self::Key { name, .. }
+            | Self::Json { name, .. }
+            | Self::Variable { name, .. }
+            | Self::LineBreak { name, .. } => name,
+        }
+    }
+
+    /// Whether it is probably a mistake, and not what an annotation allows.
+    pub(crate) fn is_suspicious(&self) -> bool {
+        match self {
+            Self::Keys { .. } | Self::Variable { .. } | Self::LineBreak { .. } => true,
+            Self::Object { .. } | Self::Key { .. } | Self::Json { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Notice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keys { name, object } => write!(
+                f,
+                "credential {name}: {object} has no keys, so it provides no fields: check its name, and the operator or job that should fill it"
+            ),
+            Self::Object { name, object } => {
+                write!(f, "skipping optional credential {name}: {object} not found")
+            }
+            Self::Key { name, field, key, objects, is_reversed } => write!(
+                f,
+                "writing credential {name} without optional field {field}: key {} not found in {}{}",
+                named_key(field, key),
+                and(objects.iter().copied()),
+                turn_round(field, key, *is_reversed)
+            ),
+            Self::Json { name, entry, object } => write!(
+                f,
+                "writing credential {name} without optional field {}: nothing in {object}, key {}, has the name of JSON pointer {}",
+                entry.field,
+                entry.key,
+                entry.pointer.iter().map(shown_pointer).collect::<String>()
+            ),
+            Self::Variable { name, field } => write!(
+                f,
+                "writing credential {name} without field {field}, whose name is not a valid environment variable name: rename it with .keys or .names, or list only the needed keys in .keys"
+            ),
+            Self::LineBreak { name, field } => write!(
+                f,
+                "credential {name}: the value of field {field} ends with a line break, which probably came from `echo` or an editor: store it without, or add .trim: \"true\""
+            ),
+        }
+    }
+}
+
+/// Finds what is missing of optional credentials and of optional fields, and the ConfigMaps without keys.
+pub(crate) fn missing_inputs<'a>(
+    credentials: &'a [Credential],
+    sources: &'a Sources,
+) -> impl Iterator<Item = Notice<'a>> {
+    let content = |object: &ObjectRef| sources.get(object).and_then(Option::as_ref);
+    credentials.iter().flat_map(move |credential| {
+        let Credential { name, key_mapping, .. } = credential;
+        if credential.optional
+            && let Some(object) = credential.objects().find(|object| content(object).is_none())
+        {
+            return vec![Notice::Object { name, object }];
+        }
+        let data = credential.sources.iter().filter_map(|source| Some((source, content(&source.object)?)));
+        let found = data.map(|(source, data)| match data.service() {
+            Some(address) => (source, service_entries(source, address).0),
+            None => (source, entries(data)),
+        });
+        let found = found.collect::<Vec<_>>();
+        match key_mapping {
+            KeyMapping::All => {
+                let empty = found.iter().filter(|(_, entries)| entries.is_empty());
+                empty.map(|(source, _)| Notice::Keys { name, object: &source.object }).collect()
+            }
+            KeyMapping::Listed(keys) => {
+                let is_missing =
+                    |entry: &&KeyEntry| entry.optional && holders(&entry.key, &found).next().is_none();
+                let notice = |entry: &'a KeyEntry| Notice::Key {
+                    name,
+                    field: &entry.field,
+                    key: &entry.key,
+                    objects: credential.source_objects().collect(),
+                    is_reversed: holders(&entry.field, &found).next().is_some(),
+                };
+                keys.iter().filter(is_missing).map(notice).collect()
+            }
+        }
+    })
+}
