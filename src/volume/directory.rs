@@ -14,10 +14,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{fstat, renameat, symlinkat};
+use rustix::fs::{fstat, readlinkat_raw, renameat, symlinkat};
 use rustix::io::Errno;
 
 use crate::text::formattable;
@@ -30,6 +31,9 @@ pub(crate) const DATA: &str = "..data";
 pub(crate) const NEXT_DATA: &str = "..data_tmp";
 /// The maximum number of earlier versions of a directory that are kept for their grace period.
 pub(crate) const KEPT_VERSIONS: usize = 500;
+/// The room for the target of a link: `..data/` and a name of at most 255 bytes, and one byte more, so that a longer target does
+/// not match.
+const TARGET: usize = DATA.len() + 1 + 255 + 1;
 /// The maximum number of names of a listing that are neither versions nor links of podcreds. Another process may have created any
 /// number of them. A bundle has at most as many files, and so fewer subdirectories.
 const FOREIGN_LIMIT: usize = 10_000;
@@ -93,7 +97,10 @@ pub(crate) fn open_current(directory: BorrowedFd<'_>) -> Result<Option<OwnedFd>,
 
 /// Whether this is a link `name -> ..data/name`.
 pub(crate) fn is_published(directory: BorrowedFd<'_>, name: &str) -> bool {
-    tree::link_target(directory, name).as_deref() == Some(target_of(name).as_str())
+    let mut buffer = [MaybeUninit::uninit(); TARGET];
+    let Ok((target, _)) = readlinkat_raw(directory, name, &mut buffer) else { return false };
+    let file = target.strip_prefix(DATA.as_bytes()).and_then(|target| target.strip_prefix(b"/"));
+    file == Some(name.as_bytes())
 }
 
 fn target_of(name: &str) -> String {
@@ -129,7 +136,7 @@ pub(crate) struct Listing {
     /// The permissions, without set-group-ID and sticky.
     pub(crate) mode: u32,
     pub(crate) current: Option<VersionName>,
-    /// The current version; `None` means that there is none, or that it was compared already.
+    /// The current version; `None` means that there is none, or that its content is known.
     pub(crate) open_version: Option<OwnedFd>,
     pub(crate) versions: BTreeSet<VersionName>,
     /// The names in the current version.
@@ -141,10 +148,19 @@ pub(crate) struct Listing {
 impl Listing {
     /// Opens and lists a directory. `None` means that this process's user does not own a directory of that name.
     pub(crate) fn open(parent: BorrowedFd<'_>, name: &str) -> Result<Option<Self>, Errno> {
+        Self::open_knowing(parent, name, |_| None)
+    }
+
+    /// [`Listing::open`] that does not open the current version if `known` has the names in it.
+    pub(crate) fn open_knowing(
+        parent: BorrowedFd<'_>,
+        name: &str,
+        known: impl FnOnce(&VersionName) -> Option<BTreeSet<String>>,
+    ) -> Result<Option<Self>, Errno> {
         let Some(open) = if_present(tree::open_directory(parent, name))? else { return Ok(None) };
         let status = fstat(&open)?;
         if Entry::from_stat(&status).is_own() {
-            Self::list(open, tree::permissions(&status)).map(Some)
+            Self::list(open, tree::permissions(&status), known).map(Some)
         } else {
             Ok(None)
         }
@@ -163,33 +179,37 @@ impl Listing {
         }
     }
 
-    fn list(open: OwnedFd, mode: u32) -> Result<Self, Errno> {
+    fn list(
+        open: OwnedFd,
+        mode: u32,
+        known: impl FnOnce(&VersionName) -> Option<BTreeSet<String>>,
+    ) -> Result<Self, Errno> {
         let current = current(open.as_fd());
-        let (mut versions, mut names, mut files) = (BTreeSet::new(), Vec::new(), BTreeSet::new());
-        let mut others = 0;
+        let (mut versions, mut others) = (BTreeSet::new(), 0);
         let entries = tree::list(&open, |name, may_be_link| {
             let name = str::from_utf8(name).unwrap_or_default();
-            if [DATA, NEXT_DATA].contains(&name) || VersionName::parse(name).is_some() {
-                return true;
+            if [DATA, NEXT_DATA].contains(&name) {
+                return name == NEXT_DATA;
+            }
+            if let Some(version) = VersionName::parse(name) {
+                versions.insert(version);
+                return false;
             }
             others += 1;
             // Links are read only in a directory with very many entries.
             others <= FOREIGN_LIMIT || (may_be_link && is_published(open.as_fd(), name))
         })?;
-        for name in entries {
-            let name = name.to_string_lossy();
-            match VersionName::parse(&name) {
-                Some(version) => drop(versions.insert(version)),
-                None if name == DATA => {}
-                None => names.push(name.into_owned()),
-            }
-        }
+        let names = entries.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+        let known = current.as_ref().and_then(known);
         let open_version = match &current {
-            Some(version) => if_present(tree::open_directory(open.as_fd(), version.as_str()))?,
-            None => None,
+            Some(version) if known.is_none() => {
+                if_present(tree::open_directory(open.as_fd(), version.as_str()))?
+            }
+            _ => None,
         };
+        let mut files = known.unwrap_or_default();
         if let Some(version) = &open_version {
-            files = tree::entries(version)?.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+            files.extend(tree::entries(version)?.iter().map(|name| name.to_string_lossy().into_owned()));
         }
         Ok(Self { open, mode, current, open_version, versions, files, names })
     }
@@ -212,8 +232,8 @@ impl Listing {
     }
 
     /// Removes links of files that the current version does not have, versions that were never current, and versions that were
-    /// replaced longer ago than the grace period.
-    pub(crate) fn prune(&self, grace: &Grace) -> Result<(), Errno> {
+    /// replaced longer ago than the grace period. Returns whether superseded versions are left.
+    pub(crate) fn prune(&self, grace: &Grace) -> Result<bool, Errno> {
         self.prune_after(self.current.as_ref(), |name| self.files.contains(name), grace)
     }
 
@@ -223,7 +243,7 @@ impl Listing {
         current: Option<&VersionName>,
         has_file: impl Fn(&str) -> bool,
         grace: &Grace,
-    ) -> Result<(), Errno> {
+    ) -> Result<bool, Errno> {
         let directory = self.open.as_fd();
         for name in &self.names {
             if name == NEXT_DATA || (!has_file(name) && is_published(directory, name)) {
@@ -232,9 +252,14 @@ impl Listing {
         }
         let mut versions = self.versions.clone();
         versions.extend(current.cloned());
-        let mut result = Ok(());
-        for version in expired(&versions, current, grace, Instant::now(), SystemTime::now()) {
-            result = result.and(tree::remove(directory, version.as_str()));
+        let expired = expired(&versions, current, grace, Instant::now(), SystemTime::now());
+        let mut result = Ok(versions.len() > expired.len() + 1);
+        for version in expired {
+            let removed = match self.current.as_ref() == Some(version) {
+                true => tree::remove_with(directory, version.as_str(), &self.files),
+                false => tree::remove(directory, version.as_str()),
+            };
+            result = removed.and(result);
         }
         result
     }
@@ -250,7 +275,7 @@ impl Listing {
         if self.current.is_some() {
             tree::remove_file(self.open.as_fd(), DATA)?;
         }
-        self.prune_after(None, |_| false, &Grace::default())
+        self.prune_after(None, |_| false, &Grace::default()).map(drop)
     }
 }
 

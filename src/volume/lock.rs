@@ -87,10 +87,15 @@ impl State {
             },
             result => result,
         };
-        if let Ok(Some(entry)) = tree::entry(directory, name) {
-            check(name, entry)?;
-        }
-        let file = opened.map_err(failed)?;
+        let file = match opened {
+            Ok(file) => file,
+            Err(errno) => {
+                if let Ok(Some(entry)) = tree::entry(directory, name) {
+                    check(name, entry)?;
+                }
+                return Err(failed(errno));
+            }
+        };
         let status = fstat(&file).map_err(failed)?;
         check(name, Entry::from_stat(&status))?;
         if status.st_mode & FILE_BITS != MODE {

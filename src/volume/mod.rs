@@ -26,9 +26,11 @@ mod lock;
 mod plan;
 mod publish;
 mod reader;
+mod removals;
 mod room;
 mod state;
 mod tree;
+mod written;
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -53,6 +55,7 @@ use crate::volume::plan::{Directory, Publication};
 use crate::volume::room::Room;
 use crate::volume::state::{Record, State};
 use crate::volume::tree::Kind;
+use crate::volume::written::Written;
 
 /// An open volume.
 #[derive(Debug)]
@@ -66,6 +69,18 @@ pub struct Volume {
     unchecked_versions: Mutex<Option<u64>>,
     /// The changes of a publication that failed while moving files into place. The next publication reports them.
     unreported: Mutex<BTreeSet<String>>,
+    leftovers: Mutex<Leftovers>,
+    written: Mutex<Written>,
+}
+
+/// What is still to be removed from the volume.
+#[derive(Debug, Default)]
+enum Leftovers {
+    /// Unknown: of another process, or of a publication that failed. A complete [`Volume::prune`] leads to `In`.
+    #[default]
+    Unknown,
+    /// Superseded versions in these directories.
+    In(BTreeSet<String>),
 }
 
 /// The result of publishing.
@@ -95,7 +110,8 @@ impl Volume {
         State::open(root.as_fd()).map_err(|problem| Error::new(path, problem))?;
         let (path, grace) = (path.to_owned(), Mutex::new(Grace::new(grace)));
         let (unchecked_versions, unreported) = (Mutex::default(), Mutex::default());
-        Ok(Self { root, path, default_mode, grace, unchecked_versions, unreported })
+        let (leftovers, written) = (Mutex::default(), Mutex::default());
+        Ok(Self { root, path, default_mode, grace, unchecked_versions, unreported, leftovers, written })
     }
 
     /// [`Volume::open`] for a process that publishes: warns of what would go wrong later. `versions` is 1, or 2 if the files will
@@ -195,29 +211,38 @@ impl Volume {
         let state = State::open_or_create(root)?;
         let _lock = state.lock()?;
         let before = state.record()?;
-        let record = before.clone().unwrap_or_default();
-        self.clear_staging(&state);
+        let mut leftovers = lock(&self.leftovers);
+        let is_clean = matches!(*leftovers, Leftovers::In(_));
+        if !is_clean {
+            self.clear_staging(&state);
+        }
         let published_before = before.is_some() || earlier::open(root).is_ok_and(|open| open.is_some());
 
-        let plan = Publication::plan(root, &state, before, &desired, kept)?;
+        let plan = Publication::plan(root, &state, before, &desired, kept, &self.written)?;
         // If the only entries that a failed publication did not replace are kept now, those that it did replace are still to be
         // reported.
         if plan.is_empty() && lock(&self.unreported).is_empty() {
-            self.warn_of_old_versions(plan.prune(&lock(&self.grace)).and(earlier::clear(root)));
+            self.end(&plan, &mut leftovers);
             return Ok(Published::Unchanged);
+        }
+        // What a killed process has left must not be in the way.
+        if is_clean && (plan.stages() || plan.changes_record()) {
+            self.clear_staging(&state);
         }
         let mut prepared = plan.prepare();
         // The new files take precedence over the grace period of old versions.
         if let Err(Problem::Full(_)) = prepared {
-            self.prune_locked(&state, &record, &BTreeSet::new(), &Grace::default());
+            self.prune_locked(&state, &plan.record, &BTreeSet::new(), &Grace::default());
             prepared = plan.prepare();
         }
         lock(&self.grace).add(plan.version.clone(), Instant::now());
         let committed = prepared.and_then(|()| plan.commit());
         let mut unreported = lock(&self.unreported);
         if let Err(problem) = committed {
-            let record = state.record().ok().flatten().unwrap_or(record);
-            self.prune_locked(&state, &record, kept, &lock(&self.grace));
+            *leftovers = Leftovers::Unknown;
+            let record = state.record().ok().flatten();
+            let record = record.as_ref().unwrap_or(&plan.record);
+            self.prune_locked(&state, record, kept, &lock(&self.grace));
             return Err(match problem {
                 Problem::Full(_) => {
                     Problem::Full(room::free(root).map(|free| Room { needed: plan.needed(), free }))
@@ -229,13 +254,25 @@ impl Volume {
                 problem => problem,
             });
         }
-        let staging = if plan.stages() { state.clear_staging() } else { Ok(()) };
-        self.warn_of_old_versions(staging.and(plan.prune(&lock(&self.grace))).and(earlier::clear(root)));
+        if plan.stages() {
+            self.warn_of_old_versions(state.clear_staging());
+        }
+        self.end(&plan, &mut leftovers);
         let version = plan.version.to_string();
         let mut changed = plan.into_changed();
         changed.append(&mut unreported);
         let changed = published_before.then_some(changed);
         Ok(Published::Swapped { version, changed })
+    }
+
+    /// Remembers what the volume has after a publication, and removes what it has superseded.
+    fn end(&self, plan: &Publication<'_>, leftovers: &mut Leftovers) {
+        plan.remember();
+        let (left, pruned) = plan.prune(&lock(&self.grace));
+        if let Leftovers::In(directories) = leftovers {
+            directories.extend(left);
+        }
+        self.warn_of_old_versions(pruned.and(earlier::clear(self.root.as_fd())));
     }
 
     /// Removes the leftovers of an interrupted publication.
@@ -246,12 +283,20 @@ impl Volume {
     }
 
     /// Removes the leftovers of an interrupted publication, and versions whose grace period has ended, except those of kept
-    /// entries.
-    fn prune_locked(&self, state: &State, record: &Record, kept: &BTreeSet<String>, grace: &Grace) {
+    /// entries. Returns the directories that still have superseded versions; `None` means that a removal failed.
+    fn prune_locked(
+        &self,
+        state: &State,
+        record: &Record,
+        kept: &BTreeSet<String>,
+        grace: &Grace,
+    ) -> Option<BTreeSet<String>> {
         let root = self.root.as_fd();
-        let results =
-            [state.clear_staging(), publish::prune(root, record, kept, grace), earlier::clear(root)];
-        self.warn_of_old_versions(results.into_iter().collect());
+        let paths = record.directories().filter(|path| !kept.contains(state::entry(path)));
+        let (left, pruned) = publish::prune(root, paths, grace);
+        let result = state.clear_staging().and(pruned).and(earlier::clear(root));
+        self.warn_of_old_versions(result);
+        result.is_ok().then_some(left)
     }
 
     fn warn_of_old_versions(&self, result: Result<(), Errno>) {
@@ -272,11 +317,26 @@ impl Volume {
 
     /// Removes the versions whose grace period has ended.
     pub(crate) fn prune(&self) {
+        let mut leftovers = lock(&self.leftovers);
+        if matches!(&*leftovers, Leftovers::In(directories) if directories.is_empty()) {
+            return;
+        }
         let Ok(Some(state)) = State::open(self.root.as_fd()) else { return };
         let Ok(_lock) = state.lock() else { return };
-        if let Ok(Some(record)) = state.record() {
-            self.prune_locked(&state, &record, &BTreeSet::new(), &lock(&self.grace));
-        }
+        let grace = lock(&self.grace);
+        let left = match &*leftovers {
+            Leftovers::Unknown => match state.record() {
+                Ok(Some(record)) => self.prune_locked(&state, &record, &BTreeSet::new(), &grace),
+                _ => return,
+            },
+            Leftovers::In(directories) => {
+                let directories = directories.iter().map(String::as_str);
+                let (left, pruned) = publish::prune(self.root.as_fd(), directories, &grace);
+                self.warn_of_old_versions(pruned);
+                Some(left)
+            }
+        };
+        *leftovers = left.map_or(Leftovers::Unknown, Leftovers::In);
     }
 }
 

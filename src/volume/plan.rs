@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use rustix::fs::fstat;
@@ -10,11 +11,13 @@ use rustix::io::Errno;
 
 use crate::credential::{Bundle, FileMode};
 use crate::secret::SecretBytes;
+use crate::thread::lock;
 use crate::volume::directory::{self, Listing, Place, VersionName};
+use crate::volume::earlier;
 use crate::volume::error::Problem;
-use crate::volume::state::{self, Record, State};
+use crate::volume::state::{Record, State};
 use crate::volume::tree::{self, Kind};
-use crate::volume::{earlier, reader};
+use crate::volume::written::Written;
 
 /// A directory that the volume should have. The root holds the whole bundle.
 #[derive(Default)]
@@ -85,12 +88,13 @@ impl<'a> Directory<'a> {
 pub(crate) struct Publication<'a> {
     pub(super) root: BorrowedFd<'a>,
     pub(super) state: &'a State,
-    /// The record of earlier publications; `None` means that there was none.
-    pub(super) before: Option<Record>,
+    /// Whether there were earlier publications; `record` is theirs.
+    has_record: bool,
     pub(super) record: Record,
     pub(super) desired: &'a Directory<'a>,
     /// The entries that stay as they are.
-    kept: &'a BTreeSet<String>,
+    pub(super) kept: &'a BTreeSet<String>,
+    pub(super) written: &'a Mutex<Written>,
     /// The record at the end of this publication.
     pub(super) after: Record,
     /// The directories of the record that are not kept, by path.
@@ -135,14 +139,16 @@ impl<'a> Publication<'a> {
         before: Option<Record>,
         desired: &'a Directory<'a>,
         kept: &'a BTreeSet<String>,
+        written: &'a Mutex<Written>,
     ) -> Result<Self, Problem> {
         let mut plan = Self {
             root,
             state,
-            record: before.clone().unwrap_or_default(),
-            before,
+            has_record: before.is_some(),
+            record: before.unwrap_or_default(),
             desired,
             kept,
+            written,
             after: Record { paths: desired.recorded_paths(), incomplete: false },
             found: BTreeMap::new(),
             version: VersionName::new(SystemTime::now()),
@@ -166,7 +172,7 @@ impl<'a> Publication<'a> {
     }
 
     pub(super) fn changes_record(&self) -> bool {
-        self.before.as_ref() != Some(&self.after)
+        !self.has_record || self.record != self.after
     }
 
     /// The files that differ.
@@ -182,10 +188,19 @@ impl<'a> Publication<'a> {
     ) -> Result<(), Problem> {
         for (name, directory) in &desired.directories {
             let path = format!("{prefix}{name}/");
-            let found = if self.record.has_directory(&path) { Listing::open(parent, name) } else { Ok(None) };
+            let mut differences = BTreeSet::new();
+            let known = |version: &VersionName| {
+                differences = lock(self.written).differences(&path, version, &directory.files);
+                let names = || directory.files.keys().map(|name| (*name).to_owned());
+                (!differences.is_empty()).then(|| names().collect::<BTreeSet<_>>())
+            };
+            let found = match self.record.has_directory(&path) {
+                true => Listing::open_knowing(parent, name, known),
+                false => Ok(None),
+            };
             if let Ok(Some(mut found)) = found {
                 self.directories(found.open.as_fd(), &path, directory)?;
-                self.update(&mut found, &path, directory)?;
+                self.update(&mut found, &path, directory, differences)?;
                 self.found.insert(path, found);
                 continue;
             }
@@ -222,11 +237,18 @@ impl<'a> Publication<'a> {
     }
 
     /// Whether links at the top may be those of an earlier release of podcreds.
-    fn takes_over(&self) -> bool {
-        self.before.as_ref().is_none_or(|record| record.incomplete)
+    pub(super) fn takes_over(&self) -> bool {
+        !self.has_record || self.record.incomplete
     }
 
-    fn update(&mut self, found: &mut Listing, path: &str, desired: &'a Directory<'a>) -> Result<(), Problem> {
+    /// Plans a new version of a directory, if one is needed. `differences` are the files that are known to differ.
+    fn update(
+        &mut self,
+        found: &mut Listing,
+        path: &str,
+        desired: &'a Directory<'a>,
+        mut differences: BTreeSet<String>,
+    ) -> Result<(), Problem> {
         let failed = |errno| Problem::new("read directories", errno);
         let open = found.open.as_fd();
         let mut links = Vec::new();
@@ -253,7 +275,9 @@ impl<'a> Publication<'a> {
         }
         // Closed at the end: a bundle may have many directories.
         let version = found.open_version.take();
-        let differences = found.differences(version.as_ref(), &desired.files);
+        if differences.is_empty() {
+            differences = found.differences(version.as_ref(), &desired.files);
+        }
         let version_mode = match version {
             Some(version) => tree::permissions(&fstat(version).map_err(failed)?),
             None => desired.mode,
@@ -314,76 +338,6 @@ impl<'a> Publication<'a> {
                 self.check_only_own(open, inner_name, inner)?;
             }
         }
-        Ok(())
-    }
-
-    fn find_removals(&mut self) -> Result<(), Problem> {
-        let failed = |errno| Problem::new("read directories", errno);
-        let desired = &self.after.paths;
-        // Innermost first: a directory's path sorts before the paths in it.
-        let gone =
-            self.record.paths.iter().filter(|path| !desired.contains(*path) && !self.keeps(path)).rev();
-        let mut found = BTreeMap::new();
-        let mut removals = Vec::new();
-        let mut shared = Vec::new();
-        for path in gone {
-            let directory = if path.ends_with('/') { Listing::open_path(self.root, path) } else { Ok(None) };
-            let directory = directory.map_err(failed)?;
-            let known = |name: &str| self.record.has_directory(&format!("{path}{name}/"));
-            let holds_foreign = directory.as_ref().is_some_and(|found| found.foreign(known).is_some());
-            let holds_own = directory.as_ref().is_none_or(|found| found.current.is_some());
-            found.extend(directory.map(|found| (path.clone(), found)));
-            // Entries of other programs keep the directory. It stays in the record: podcreds created it and may use it again.
-            if holds_foreign {
-                shared.push(path.clone());
-            }
-            if holds_own || !holds_foreign {
-                removals.push(path.clone());
-            }
-        }
-        let links = match self.takes_over() {
-            true => earlier::links(self.root).map_err(failed)?,
-            false => BTreeSet::new(),
-        };
-        self.found.extend(found);
-        let mut before = self.record.files().map(str::to_owned).collect::<Vec<_>>();
-        for (path, found) in &self.found {
-            before.extend(found.files.iter().map(|name| format!("{path}{name}")));
-        }
-        if let Some(version) = earlier::open(self.root).map_err(failed)? {
-            let paths = earlier::paths(version.as_fd()).map_err(failed)?;
-            before.extend(paths.into_iter().filter(|path| links.contains(state::entry(path))));
-        }
-        let is_gone = |name: &String| {
-            !desired.contains(name) && !desired.contains(&format!("{name}/")) && !self.keeps(name)
-        };
-        removals.extend(links.into_iter().filter(is_gone));
-        self.removals = removals;
-        self.after.paths.extend(shared);
-        let after = self.desired.all_files("").into_iter().map(|(path, _)| path).collect::<BTreeSet<_>>();
-        let is_gone = |path: &String| !after.contains(path) && !self.keeps(path);
-        self.changed.extend(before.into_iter().filter(is_gone).collect::<Vec<_>>());
-        Ok(())
-    }
-
-    /// Whether a path is in an entry that stays as it is.
-    fn keeps(&self, path: &str) -> bool {
-        self.kept.contains(state::entry(path))
-    }
-
-    /// Carries the kept entries over into the record. If an interrupted publication left one of them without a part, the record
-    /// stays incomplete.
-    fn keep_records(&mut self) -> Result<(), Problem> {
-        let failed = |errno| Problem::new("read directories", errno);
-        let paths = self.record.paths.iter().filter(|path| self.keeps(path)).cloned();
-        let paths = paths.collect::<BTreeSet<_>>();
-        if self.takes_over() {
-            let whole = reader::whole_entries(self.root, &self.record).map_err(failed)?;
-            let links = earlier::links(self.root).map_err(failed)?;
-            self.after.incomplete = paths.iter().any(|path| !whole.contains(state::entry(path)))
-                || links.iter().any(|name| self.keeps(name));
-        }
-        self.after.paths.extend(paths);
         Ok(())
     }
 }

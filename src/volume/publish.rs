@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::renameat;
 use rustix::io::Errno;
 
+use crate::thread::lock;
 use crate::volume::directory::{self, Listing};
 use crate::volume::error::Problem;
 use crate::volume::grace::Grace;
@@ -19,6 +20,7 @@ use crate::volume::plan::{Directory, File, Publication, Step, Target};
 use crate::volume::room::occupied;
 use crate::volume::state::{self, Record};
 use crate::volume::tree::{self, if_present};
+use crate::volume::written::Written;
 
 impl Publication<'_> {
     /// Stages everything that differs. Nothing changes for readers.
@@ -182,45 +184,76 @@ impl Publication<'_> {
         Ok(())
     }
 
-    /// Removes from the directories that this publication found what [`prune`] removes.
-    pub(crate) fn prune(&self, grace: &Grace) -> Result<(), Errno> {
+    /// Remembers what the volume has after this publication.
+    pub(crate) fn remember(&self) {
+        let mut written = lock(self.written);
+        self.removals.iter().for_each(|path| written.remove(path));
+        self.remember_directories("", self.desired, &mut written);
+    }
+
+    fn remember_directories(&self, prefix: &str, desired: &Directory<'_>, written: &mut Written) {
+        for (name, directory) in &desired.directories {
+            let path = format!("{prefix}{name}/");
+            let is_updated =
+                |step: &Step<'_>| matches!(step, Step::Update { path: other, .. } if *other == path);
+            match self.found.get(&path) {
+                Some(found) if !self.steps.iter().any(is_updated) => {
+                    if let Some(version) = &found.current {
+                        written.add(&path, version, &directory.files);
+                    }
+                }
+                _ if directory.files.is_empty() => {}
+                _ => written.add(&path, &self.version, &directory.files),
+            }
+            self.remember_directories(&path, directory, written);
+        }
+    }
+
+    /// Removes from the directories that this publication found what [`prune`] removes, and returns the same.
+    pub(crate) fn prune(&self, grace: &Grace) -> (BTreeSet<String>, Result<(), Errno>) {
         let updates = self.steps.iter().filter_map(|step| match step {
             Step::Update { path, desired, .. } => Some((path, *desired)),
             _ => None,
         });
         let mut updates_by_path = BTreeMap::new();
         updates_by_path.extend(updates);
-        // An error in one directory must not prevent pruning the others.
-        let mut result = Ok(());
+        let (mut left, mut result) = (BTreeSet::new(), Ok(()));
         for (path, found) in &self.found {
-            result = result.and(match updates_by_path.get(path) {
+            let pruned = match updates_by_path.get(path) {
                 Some(desired) if !desired.files.is_empty() => {
                     let has_file = |name: &str| desired.files.contains_key(name);
                     found.prune_after(Some(&self.version), has_file, grace)
                 }
                 // The commit cleared it.
-                Some(_) => Ok(()),
+                Some(_) => Ok(false),
                 None => found.prune(grace),
-            });
+            };
+            result = result.and(add_left(&mut left, path, pruned));
         }
-        result
+        (left, result)
     }
 }
 
-/// Removes the leftovers of an interrupted publication from the directories of the record, and versions whose grace period has
-/// ended.
-pub(crate) fn prune(
+/// Removes the leftovers of an interrupted publication from directories, and versions whose grace period has ended. Returns the
+/// directories that still have superseded versions.
+pub(crate) fn prune<'a>(
     root: BorrowedFd<'_>,
-    record: &Record,
-    kept: &BTreeSet<String>,
+    directories: impl Iterator<Item = &'a str>,
     grace: &Grace,
-) -> Result<(), Errno> {
-    let mut result = Ok(());
-    for path in record.directories().filter(|path| !kept.contains(state::entry(path))) {
-        if let Some(found) = Listing::open_path(root, path)? {
-            // An error in one directory must not prevent pruning the others.
-            result = result.and(found.prune(grace));
-        }
+) -> (BTreeSet<String>, Result<(), Errno>) {
+    let (mut left, mut result) = (BTreeSet::new(), Ok(()));
+    for path in directories {
+        let found = Listing::open_path(root, path);
+        let pruned = found.and_then(|found| found.map_or(Ok(false), |found| found.prune(grace)));
+        result = result.and(add_left(&mut left, path, pruned));
     }
-    result
+    (left, result)
+}
+
+/// An error in one directory must not prevent pruning the others, or pruning this one later.
+fn add_left(left: &mut BTreeSet<String>, path: &str, pruned: Result<bool, Errno>) -> Result<(), Errno> {
+    if pruned != Ok(false) {
+        left.insert(path.to_owned());
+    }
+    pruned.map(drop)
 }

@@ -24,7 +24,7 @@ use crate::secret::read_bounded;
 use crate::volume::directory::VersionName;
 use crate::volume::error::Problem;
 use crate::volume::lock;
-use crate::volume::tree::{self, Kind};
+use crate::volume::tree::{self, Entry, Kind};
 
 pub(crate) const NAME: &str = "..podcreds";
 /// Readable by all users, who need the record.
@@ -61,15 +61,29 @@ impl State {
     /// # Errors
     /// If it belongs to another user, or something else has its name.
     pub(crate) fn open(root: BorrowedFd<'_>) -> Result<Option<Self>, Problem> {
+        Ok(Self::open_with_mode(root)?.map(|(state, _)| state))
+    }
+
+    fn open_with_mode(root: BorrowedFd<'_>) -> Result<Option<(Self, u32)>, Problem> {
         let failed = |errno| Problem::new("read directories", errno);
-        match tree::entry(root, NAME).map_err(failed)? {
-            None => Ok(None),
-            Some(entry) if entry.kind != Kind::Directory => {
-                Err(Problem::Foreign { name: NAME.to_owned(), owner: entry.owner })
+        let open = match tree::open_directory(root, NAME) {
+            Ok(open) => open,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => {
+                return Err(match tree::entry(root, NAME).map_err(failed)? {
+                    Some(entry) if entry.kind != Kind::Directory => {
+                        Problem::Foreign { name: NAME.to_owned(), owner: entry.owner }
+                    }
+                    Some(entry) if !entry.is_own() => Problem::other_user(entry.owner),
+                    _ => failed(errno),
+                });
             }
-            Some(entry) if !entry.is_own() => Err(Problem::other_user(entry.owner)),
-            Some(_) => tree::open_directory(root, NAME).map(|open| Some(Self(open))).map_err(failed),
+        };
+        let status = fstat(&open).map_err(failed)?;
+        if !Entry::from_stat(&status).is_own() {
+            return Err(Problem::other_user(status.st_uid));
         }
+        Ok(Some((Self(open), tree::permissions(&status))))
     }
 
     /// Opens the directory, and creates it if it is missing.
@@ -77,8 +91,12 @@ impl State {
     /// # Errors
     /// As [`State::open`], or if the volume cannot be written.
     pub(crate) fn open_or_create(root: BorrowedFd<'_>) -> Result<Self, Problem> {
-        if let Some(state) = Self::open(root)? {
-            state.repair_mode().map_err(|errno| Problem::new("read directories", errno))?;
+        if let Some((state, mode)) = Self::open_with_mode(root)? {
+            // Completes a creation that a crash interrupted before the mode was set.
+            if mode != MODE {
+                let repaired = tree::set_directory_mode(state.as_fd(), MODE);
+                repaired.map_err(|errno| Problem::new("read directories", errno))?;
+            }
             return Ok(state);
         }
         match tree::create_directory(root, NAME, MODE) {
@@ -88,16 +106,6 @@ impl State {
                 Self::open(root)?.ok_or_else(|| Problem::new("create directories", Errno::EXIST))
             }
             Err(errno) => Err(Problem::from_write(root, "create directories", errno)),
-        }
-    }
-
-    /// Completes a creation that a crash interrupted before the mode was set.
-    fn repair_mode(&self) -> Result<(), Errno> {
-        let directory = self.0.as_fd();
-        if tree::permissions(&fstat(directory)?) != MODE {
-            tree::set_directory_mode(directory, MODE)
-        } else {
-            Ok(())
         }
     }
 

@@ -272,6 +272,80 @@ fn every_difference_leads_to_a_new_publication() {
 }
 
 #[test]
+fn a_rotation_replaces_a_version_that_another_process_has_changed() {
+    let place = Place::new();
+    place.publish(&[("a/b", "1"), ("a/c", "1")]).unwrap();
+    fs::set_permissions(place.path("a/..data/b"), PermissionsExt::from_mode(0o644)).unwrap();
+    fs::write(place.path("a/..data/b"), "changed").unwrap();
+    fs::create_dir_all(place.path("a/..data/x/y")).unwrap();
+    fs::remove_file(place.path("a/b")).unwrap();
+    assert_eq!(place.changed(&[("a/b", "1"), ("a/c", "2")]), ["a/c"]);
+    assert_eq!((place.read("a/b"), place.read("a/c")), ("1".into(), "2".into()));
+    assert_eq!(place.mode("a/..data/b"), 0o444);
+    assert_eq!(place.names_in("a"), ["..data", "..version", "b", "c"]);
+}
+
+#[test]
+fn files_of_known_directories_that_differ_are_reported() {
+    let place = Place::new();
+    let all = [("a/b", "1"), ("a/c", "1"), ("d/e/f", "1"), ("d/g", "1")];
+    place.publish(&all).unwrap();
+    assert_eq!(place.changed(&[("a/b", "2"), all[1], ("d/e/f", "2"), all[3]]), ["a/b", "d/e/f"]);
+    assert_eq!(place.changed(&[("a/b", "2"), ("a/d", "1"), ("d/e/f", "2"), all[3]]), ["a/c", "a/d"]);
+    assert_eq!(place.changed(&all), ["a/b", "a/c", "a/d", "d/e/f"]);
+    // Another process publishes meanwhile.
+    let other = Volume::open(place.directory.path(), Duration::ZERO).unwrap();
+    other.publish(&bundle(&[("a/b", "3"), all[1], all[2], all[3]])).unwrap();
+    assert_eq!(place.changed(&[("a/b", "4"), all[1], all[2], all[3]]), ["a/b"]);
+    other.publish(&bundle(&[("a/b", "1"), ("a/c", "2"), all[2], all[3]])).unwrap();
+    assert_eq!(place.changed(&all), ["a/c"]);
+    // A directory that was removed and is created again.
+    place.publish(&[("d/g", "1")]).unwrap();
+    assert_eq!(place.changed(&[("a/b", "1"), ("d/g", "1")]), ["a/b"]);
+}
+
+#[test]
+fn versions_are_pruned_where_one_was_superseded() {
+    let place = Place::with_grace(Duration::from_millis(1));
+    place.publish(&[("a/b", "1"), ("c/d", "1")]).unwrap();
+    let stale = "..2001_01_01_00_00_00.000000000";
+    fs::create_dir(place.path("c").join(stale)).unwrap();
+    // The first time looks everywhere, for what an earlier run has left.
+    place.volume.prune();
+    assert_eq!(place.names_in("c"), ["..data", "..version", "d"]);
+    place.publish_keeping(&[("a/b", "2")], &["c"]).unwrap();
+    fs::create_dir(place.path("c").join(stale)).unwrap();
+    poll_until_pruned(&place);
+    assert_eq!(place.names_in("c"), ["..data", "..version", "..version", "d"]);
+}
+
+/// Prunes until the directory `a` has one version.
+fn poll_until_pruned(place: &Place) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while place.names_in("a") != ["..data", "..version", "b"] {
+        assert!(Instant::now() < deadline, "{:?}", place.names_in("a"));
+        place.volume.prune();
+    }
+}
+
+#[test]
+fn after_a_failed_publication_leftovers_are_removed_everywhere() {
+    let place = Place::new();
+    place.publish(&[("a/b", "1"), ("c/d", "1")]).unwrap();
+    place.volume.prune();
+    fs::create_dir(place.path("c/..2001_01_01_00_00_00.000000000")).unwrap();
+    fs::write(place.path("..podcreds/record.begun"), "x").unwrap();
+    // A directory of another program is in the way of the temporary link.
+    fs::create_dir_all(place.path("a/..data_tmp/x")).unwrap();
+    assert!(place.publish_keeping(&[("a/b", "2")], &["c"]).is_err());
+    fs::remove_dir_all(place.path("a/..data_tmp")).unwrap();
+    place.publish_keeping(&[("a/b", "2")], &["c"]).unwrap();
+    place.volume.prune();
+    assert_eq!(place.names_in("c"), ["..data", "..version", "d"]);
+    assert_eq!(place.names_in("..podcreds"), ["lock", "record"]);
+}
+
+#[test]
 fn modes_come_from_the_volume_or_the_credential() {
     let place = Place::new();
     place.publish(&[("a/b", "1"), ("c@0600", "2"), ("d/e@0400", "3"), ("f/g/h", "4")]).unwrap();

@@ -1,9 +1,11 @@
 //! Operations on single files and directories. Each opens one component of a path relative to the directory above it and follows
 //! no link, so that a process that can write to the volume cannot redirect an operation to a path outside.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, SeekFrom, Stat, fchmod, fstat, mkdirat, openat,
@@ -18,6 +20,8 @@ use zeroize::Zeroizing;
 pub(crate) const FILE_BITS: u32 = 0o7777;
 /// How deep [`remove`] descends; deeper than any path of a bundle.
 const DEPTH_LIMIT: usize = 16;
+/// How many bytes of a file are compared at once.
+const COMPARED: usize = 4096;
 /// How many bytes of directory entries one system call reads. A name takes at most 280.
 const LISTING_BUFFER: usize = 4096;
 
@@ -50,8 +54,14 @@ impl Entry {
 
     /// Whether the entry belongs to the user of this process.
     pub(crate) fn is_own(self) -> bool {
-        self.owner == geteuid().as_raw()
+        self.owner == own_uid()
     }
+}
+
+/// The user of this process, which does not change while it runs.
+pub(crate) fn own_uid() -> u32 {
+    static UID: OnceLock<u32> = OnceLock::new();
+    *UID.get_or_init(|| geteuid().as_raw())
 }
 
 /// `None` means that there is no entry of this name.
@@ -92,7 +102,7 @@ pub(crate) fn open_path(root: BorrowedFd<'_>, path: &str, owner: u32) -> Result<
 
 /// [`open_path`] for directories of this process's user.
 pub(crate) fn open_own_path(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
-    open_path(root, path, geteuid().as_raw())
+    open_path(root, path, own_uid())
 }
 
 /// `None` means that the directory is missing, or that the name is not a directory.
@@ -171,7 +181,7 @@ pub(crate) fn file_matches(
     }
     // The size was checked, so that the end of the content is the end of the file.
     let mut rest = content;
-    let mut chunk = Zeroizing::new([0; 4096]);
+    let mut chunk = Zeroizing::new(vec![0; rest.len().min(COMPARED)]);
     while !rest.is_empty() {
         let count = retry_on_intr(|| read(&file, chunk.as_mut_slice()))?;
         match rest.split_at_checked(count) {
@@ -234,6 +244,17 @@ pub(crate) fn remove(parent: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
         Err(Errno::NOTDIR | Errno::LOOP) => remove_file(parent, name),
         result => result,
     }
+}
+
+/// [`remove`] for a directory that has exactly these files if no other process has changed it. Does not list it then.
+pub(crate) fn remove_with(parent: BorrowedFd<'_>, name: &str, files: &BTreeSet<String>) -> Result<(), Errno> {
+    if let Ok(directory) = open_directory(parent, name)
+        && files.iter().all(|file| unlinkat(&directory, file.as_str(), AtFlags::empty()).is_ok())
+        && unlinkat(parent, name, AtFlags::REMOVEDIR).is_ok()
+    {
+        return Ok(());
+    }
+    remove(parent, name)
 }
 
 fn remove_below(parent: BorrowedFd<'_>, name: impl Arg + Copy, depth: usize) -> Result<(), Errno> {
