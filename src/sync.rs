@@ -1,6 +1,8 @@
 //! One pass over the steps: parse the annotations, fetch the sources, render the files and publish them. Each step completes
-//! before the next one begins, so nothing incomplete is published.
+//! before the next one begins, so nothing incomplete is published. A pass that writes files reads sources again that are not
+//! filled yet ([`incomplete`]).
 
+pub(crate) mod incomplete;
 pub(crate) mod unread;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,14 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use log::{Level, log, warn};
+use log::warn;
 
 use crate::annotations::{self, DownwardError, ReferenceScope};
 use crate::credential::{Credential, CredentialName};
 use crate::kube::config::registry::Clusters;
 use crate::kube::{self, Cause, Deadline, retry_until_done};
-use crate::object::ObjectRef;
-use crate::render::{self, Notice, Rendered, SOURCES_LIMIT, Sources, missing_inputs};
+use crate::object::{ObjectData, ObjectRef};
+use crate::render::{self, SOURCES_LIMIT, Sources};
 use crate::secret::read_bounded;
 use crate::text::ShortDuration;
 use crate::volume::{self, Published, Volume};
@@ -109,16 +111,7 @@ pub(crate) fn run(
     clusters: &Clusters,
     volume: &Volume,
 ) -> Result<PublishOutcome, Error> {
-    let FetchedSources { credentials, sources } = fetch_all(settings, clusters)?;
-    publish(&credentials, &sources, volume)
-}
-
-/// Renders and publishes.
-///
-/// # Errors
-/// The first step that fails. The volume is then unchanged.
-fn publish(credentials: &[Credential], sources: &Sources, volume: &Volume) -> Result<PublishOutcome, Error> {
-    let Rendered { bundle, credentials, .. } = render(credentials, sources)?;
+    let (bundle, credentials) = incomplete::render_when_complete(settings, clusters, |_| true)?;
     let published = volume.publish(&bundle)?;
     Ok(PublishOutcome { credentials, files: bundle.len(), published })
 }
@@ -128,33 +121,33 @@ fn publish(credentials: &[Credential], sources: &Sources, volume: &Volume) -> Re
 /// # Errors
 /// Wrong annotations at once. Objects that could not be read, when the timeout has passed.
 pub(crate) fn fetch_all(settings: &Settings, clusters: &Clusters) -> Result<FetchedSources, Error> {
-    fetch_matching(settings, clusters, |_| true)
+    fetch_matching(settings, clusters, |_| true, Deadline::after(settings.timeout))
 }
 
 /// The same, for the credentials that match.
 ///
 /// # Errors
 /// As [`fetch_all`]: also wrong annotations of credentials that do not match.
-pub(crate) fn fetch_matching(
+fn fetch_matching(
     settings: &Settings,
     clusters: &Clusters,
     matches: impl Fn(&Credential) -> bool,
+    deadline: Deadline,
 ) -> Result<FetchedSources, Error> {
-    let deadline = Deadline::after(settings.timeout);
     let (mut credentials, _) = credentials(settings, clusters, true, deadline)?;
     credentials.retain(matches);
     // Templates come first, so that a wrong one is reported before any Secret is read.
     let templates = credentials.iter().filter_map(Credential::template_object).collect::<BTreeSet<_>>();
-    let mut sources =
-        fetch(clusters, &credentials, |object| templates.contains(object), deadline, settings.gives_up)?;
-    render::check_templates(&credentials, &sources)?;
-    sources.extend(fetch(
-        clusters,
-        &credentials,
-        |object| !templates.contains(object),
-        deadline,
-        settings.gives_up,
-    )?);
+    let mut sources = Sources::new();
+    let is_template = |object: &ObjectRef| templates.contains(object);
+    fetch(settings, clusters, &credentials, &mut sources, &is_template, deadline)?;
+    match render::check_templates(&credentials, &sources) {
+        // Reported together with what else is missing.
+        Err(errors) if !errors.are_incomplete_input(&credentials) => return Err(errors.into()),
+        Ok(()) | Err(_) => {}
+    }
+    fetch(settings, clusters, &credentials, &mut sources, &|object| !templates.contains(object), deadline)?;
+    drop(templates);
     Ok(FetchedSources { credentials, sources })
 }
 
@@ -213,29 +206,6 @@ pub(crate) fn parse(settings: &Settings, annotations: &Annotations) -> Result<Ve
     Ok(credentials)
 }
 
-/// Renders all credentials, and logs what is left out and what is probably a mistake.
-///
-/// # Errors
-/// All credentials that cannot be rendered from their sources.
-pub(crate) fn render<'a>(credentials: &'a [Credential], sources: &'a Sources) -> Result<Rendered<'a>, Error> {
-    match render::render(credentials, sources) {
-        Ok(rendered) => {
-            rendered.notices.iter().for_each(log_notice);
-            Ok(rendered)
-        }
-        Err(errors) => {
-            // A missing optional field may be the reason why rendering fails.
-            missing_inputs(credentials, sources).for_each(|notice| log_notice(&notice));
-            Err(errors.into())
-        }
-    }
-}
-
-fn log_notice(notice: &Notice<'_>) {
-    let level = if notice.is_suspicious() { Level::Warn } else { Level::Info };
-    log!(level, credential:% = notice.credential(); "{notice}");
-}
-
 fn read_file(path: &Path) -> Result<Annotations, Error> {
     let unreadable = |cause| Error::AnnotationsFile { path: path.to_owned(), cause };
     let bytes =
@@ -284,34 +254,43 @@ pub(crate) fn objects(credentials: &[Credential]) -> BTreeMap<&ObjectRef, Need> 
     objects
 }
 
-/// Reads each distinct object that matches once: many of one cluster over several connections, and the clusters side by side.
+/// Reads each distinct object that matches once, and adds it to `sources`: many of one cluster over several connections, and the
+/// clusters side by side.
 fn fetch(
+    settings: &Settings,
     clusters: &Clusters,
     credentials: &[Credential],
-    matches: impl Fn(&ObjectRef) -> bool,
+    sources: &mut Sources,
+    matches: &dyn Fn(&ObjectRef) -> bool,
     deadline: Deadline,
-    gives_up: fn(&kube::Error) -> bool,
-) -> Result<Sources, Error> {
+) -> Result<(), Error> {
     let all = objects(credentials);
     let objects = all.iter().map(|(object, need)| (*object, *need)).filter(|(object, _)| matches(object));
     let cluster = |(object, _): &(&ObjectRef, Need)| object.cluster.clone();
-    let total = AtomicUsize::new(0);
-    let read = retry_until_done(objects, cluster, deadline, gives_up, |(object, need)| {
+    let total = AtomicUsize::new(sources.values().flatten().map(ObjectData::size).sum());
+    let read = retry_until_done(objects, cluster, deadline, settings.gives_up, |(object, need)| {
         match clusters.object(object, deadline).map(|object| object.data) {
             Err(error) if *need == Need::Optional && error.is_not_found() => Ok(None),
             Ok(data) if total.fetch_add(data.size(), Ordering::Relaxed) + data.size() > SOURCES_LIMIT => {
                 Err(kube::Error::new(object, Cause::TooMuch { limit: SOURCES_LIMIT }))
             }
-            result => result.map(Some),
+            // Explained at once: the first warning is the one that is read.
+            result => result.map(Some).map_err(|mut error| {
+                clusters.explain(&mut error);
+                error
+            }),
         }
     });
     let read = read.map_err(|mut errors| {
-        unread::explain_forbidden(&mut errors, &all, clusters);
+        unread::explain_forbidden(&mut errors, &all, clusters, deadline);
         let hint = unread::sources_hint(&errors);
         let needed_by = errors.iter().map(|error| unread::needed_by(credentials, error.object())).collect();
         Error::Unread { errors, needed_by, hint, waited: deadline.elapsed() }
     })?;
-    Ok(read.into_iter().map(|((object, _), data)| (object.clone(), data)).collect::<BTreeMap<_, _>>())
+    for ((object, _), data) in read {
+        sources.insert(object.clone(), data);
+    }
+    Ok(())
 }
 
 impl fmt::Display for AnnotationSource {
@@ -361,6 +340,13 @@ pub(crate) enum Error {
     },
     #[error(transparent)]
     Render(#[from] render::Errors),
+    /// Credentials that cannot be rendered before their sources have more keys, ports or values.
+    #[error("{errors}{}", waited.map(|waited| format!("; still missing after {}", ShortDuration(waited))).unwrap_or_default())]
+    Incomplete {
+        errors: render::Errors,
+        /// For how long podcreds waited; `None` means that the command does not wait.
+        waited: Option<Duration>,
+    },
     #[error(transparent)]
     Volume(#[from] volume::Error),
     #[error("cannot write to the standard output: {0}")]

@@ -130,6 +130,7 @@ fn for_sync(error: &sync::Error) -> u8 {
         sync::Error::Unread { errors, .. } => {
             errors.iter().map(kube::Error::class).min().map_or(UNREACHABLE, for_class)
         }
+        sync::Error::Incomplete { .. } => REFUSED,
         sync::Error::Volume(_) | sync::Error::Output(_) => VOLUME,
     }
 }
@@ -181,6 +182,12 @@ fn remedy(error: &Error) -> Option<&'static str> {
 fn sync_remedy(error: &sync::Error) -> Option<&'static str> {
     match error {
         sync::Error::NoAnnotations { .. } => Some("pass --allow-none to start without credentials"),
+        sync::Error::Incomplete { waited: Some(_), .. } => Some(
+            "check what fills the object, such as an operator, or correct the annotations; if it only takes longer, raise --timeout",
+        ),
+        sync::Error::Incomplete { waited: None, .. } => {
+            Some("podcreds init waits for it until its --timeout")
+        }
         sync::Error::Volume(error) => volume_remedy(error),
         _ => None,
     }

@@ -112,11 +112,10 @@ fn read(path: &Path, wanted: &[RelativePath]) -> Result<Option<Files>, Error> {
 }
 
 fn render(settings: &sync::Settings, clusters: &Clusters, wanted: &[RelativePath]) -> Result<Files, Error> {
-    let fetched = sync::fetch_matching(settings, clusters, |credential| {
+    let (bundle, _) = sync::incomplete::render_when_complete(settings, clusters, |credential| {
         credential.is_env_file() && (wanted.is_empty() || wanted.contains(&credential.path))
     })?;
-    let rendered = sync::render(&fetched.credentials, &fetched.sources)?;
-    Ok(rendered.bundle.into_iter().map(|(path, file)| (path, file.content)).collect::<BTreeMap<_, _>>())
+    Ok(bundle.into_iter().map(|(path, file)| (path, file.content)).collect::<BTreeMap<_, _>>())
 }
 
 impl fmt::Display for Source<'_> {

@@ -37,7 +37,7 @@ pub(crate) fn run(command: Command, clusters: &Clusters, out: &mut dyn Write) ->
     }
     let FetchedSources { credentials, sources } = sync::fetch_all(&settings, clusters)?;
     // Rendered with the real values first, to report those that their format cannot express.
-    let mut rendered = sync::render(&credentials, &sources)?;
+    let mut rendered = sync::incomplete::render(&credentials, &sources, &mut Vec::new())?;
     if !reveal {
         rendered = render_redacted(&credentials, &sources, HIDDEN).map_err(sync::Error::from)?;
     }

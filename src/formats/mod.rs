@@ -18,8 +18,8 @@ use std::fmt;
 use crate::credential::FieldName;
 use crate::escape::Unrepresentable;
 use crate::formats::hint::Hint;
-use crate::formats::parts::FieldAliases;
 pub(crate) use crate::formats::parts::is_part_of_connection;
+use crate::formats::parts::{ENGINE, FieldAliases, URI};
 use crate::secret::SecretBytes;
 use crate::text::{Quoted, and_more, one_line};
 
@@ -124,6 +124,21 @@ impl FormatError {
     /// Adds the field to the reason why its value cannot be escaped.
     pub(crate) fn unsupported(field: &FieldName, Unrepresentable(what): Unrepresentable) -> Self {
         Self::Unsupported { field: field.clone(), what }
+    }
+
+    /// Whether a part of a connection is missing, or empty, which counts as missing.
+    pub(crate) fn is_missing_part(&self) -> bool {
+        matches!(self, Self::MissingField { .. } | Self::MissingEngine { .. })
+    }
+
+    /// Whether a value of this field would provide the missing part.
+    pub(crate) fn may_be_provided_by(&self, field: &str) -> bool {
+        let aliases = match self {
+            Self::MissingField { aliases, .. } => *aliases,
+            Self::MissingEngine { .. } => ENGINE,
+            _ => return false,
+        };
+        aliases.contains(field) || URI.contains(field)
     }
 }
 

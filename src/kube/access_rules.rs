@@ -135,6 +135,11 @@ impl Reviews {
         reviews.push(Review { namespace: namespace.clone(), at: Instant::now(), rules: rules.clone() });
         rules
     }
+
+    /// Makes the next caller review each namespace again.
+    pub(crate) fn forget(&self) {
+        lock(&self.0).clear();
+    }
 }
 
 #[cfg(test)]

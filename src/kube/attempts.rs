@@ -17,7 +17,7 @@ use crate::text::ShortDuration;
 use crate::thread::{lock, spawn_scoped};
 
 /// The longest delay between two attempts at an item, unless the API server asks for a longer one.
-const LONGEST_DELAY: Duration = Duration::from_secs(8);
+pub(crate) const LONGEST_DELAY: Duration = Duration::from_secs(8);
 /// How many items one connection serves. A further connection costs a handshake, which takes about as long as two requests.
 const ITEMS_PER_CONNECTION: usize = 4;
 

@@ -20,7 +20,7 @@ mod upstream_texts;
 mod watch;
 
 pub(crate) use access_rules::{AccessRules, Readable, Reviews};
-pub(crate) use attempts::retry_until_done;
+pub(crate) use attempts::{LONGEST_DELAY, retry_until_done};
 pub(crate) use auth::{
     CertificateFiles, CertificateFilesError, ExecAuth, Identity, Impersonation, ImpersonationError, Plugin,
     PluginVersion, TokenError, TokenFile,

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::credential::{Conflict, CredentialName, FieldName, FieldNameError, JsonPointer};
+use crate::credential::{
+    Conflict, Credential, CredentialName, FieldName, FieldNameError, JsonPointer, KeyMapping,
+};
 use crate::formats::{FormatError, NameList};
-use crate::object::ObjectRef;
+use crate::object::{Kind, ObjectRef};
 use crate::render::json::JsonProblem;
 use crate::template::TemplateError;
 use crate::text::{Quoted, list as list_errors, one_line, shown_key};
@@ -25,6 +27,20 @@ impl Errors {
     /// Whether a credential could be rendered if others took less room.
     pub(crate) fn is_too_large(&self) -> bool {
         self.0.iter().any(|error| error.problem.is_too_large())
+    }
+
+    /// Whether all credentials lack only what their sources may still get: keys, ports and values that an operator adds in steps.
+    pub(crate) fn are_incomplete_input(&self, credentials: &[Credential]) -> bool {
+        let is_incomplete = |error: &Error| {
+            let mut named = credentials.iter().filter(|credential| credential.name == error.credential);
+            named.any(|credential| error.problem.is_incomplete_input(credential))
+        };
+        self.0.iter().all(is_incomplete)
+    }
+
+    /// Whether the credential is one of those that cannot be rendered.
+    pub(crate) fn concern(&self, credential: &Credential) -> bool {
+        self.0.iter().any(|error| error.credential == credential.name)
     }
 
     /// The errors of each credential that cannot be rendered.
@@ -49,6 +65,10 @@ pub struct Error {
 impl Error {
     pub(crate) fn new(credential: &CredentialName, problem: Problem) -> Self {
         Self { credential: credential.clone(), problem }
+    }
+
+    pub(crate) fn credential(&self) -> &CredentialName {
+        &self.credential
     }
 }
 
@@ -123,6 +143,24 @@ pub(crate) enum Problem {
 impl Problem {
     pub(crate) fn is_too_large(&self) -> bool {
         matches!(self, Self::TooLarge { .. })
+    }
+
+    /// Whether the credential could be rendered if its sources had more keys, ports or values. If `.keys` lists the fields, only
+    /// those can get a value, and a template that uses another one is wrong.
+    fn is_incomplete_input(&self, credential: &Credential) -> bool {
+        let has_keys = |object: &ObjectRef| object.kind != Kind::Service;
+        let takes_all =
+            credential.key_mapping == KeyMapping::All && credential.source_objects().any(has_keys);
+        match self {
+            Self::MissingKey { .. } | Self::NoKeys { .. } | Self::MissingPort { .. } => true,
+            Self::Json(problem) => problem.cause.is_missing(),
+            Self::Format(error) if takes_all => error.is_missing_part(),
+            Self::Format(error) => {
+                credential.named_fields().any(|field| error.may_be_provided_by(field.as_str()))
+            }
+            Self::Template { cause, .. } => takes_all && cause.is_unknown_field(),
+            _ => false,
+        }
     }
 }
 

@@ -2,12 +2,16 @@
 //! those of objects that were not requested yet: the access rules of the account show them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::credential::{Credential, CredentialName};
 use crate::kube::config::registry::Clusters;
-use crate::kube::{self, AccessRules, Cause, Readable, Rule};
+use crate::kube::{self, AccessRules, Cause, Deadline, Readable, Rule};
 use crate::object::{Kind, ObjectRef};
 use crate::sync::Need;
+
+/// How old the access rules may be when podcreds gives up: roles are often applied after the pod.
+const RECENT: Duration = Duration::from_secs(5);
 
 /// What to do if the pod could not be read.
 pub(crate) fn pod_hint(
@@ -62,7 +66,11 @@ pub(crate) fn explain_forbidden(
     errors: &mut Vec<kube::Error>,
     objects: &BTreeMap<&ObjectRef, Need>,
     clusters: &Clusters,
+    deadline: Deadline,
 ) {
+    if deadline.elapsed() > RECENT {
+        clusters.forget_access_rules();
+    }
     errors.iter_mut().for_each(|error| clusters.explain(error));
     for object in objects.keys() {
         let is_near = |error: &kube::Error| {

@@ -40,6 +40,11 @@ impl TemplateError {
         Self { position: None, problem: Box::new(problem) }
     }
 
+    /// Whether the template names a field that the sources do not provide.
+    pub(crate) fn is_unknown_field(&self) -> bool {
+        matches!(*self.problem, Problem::UnknownName { .. })
+    }
+
     pub(crate) fn unknown_field(at: Position, name: &str, fields: &Fields<'_>) -> Self {
         Self::unknown_name(at, name, &fields.keys().copied().collect::<Vec<_>>())
     }

@@ -17,7 +17,7 @@ use rustix::fs::{openat, renameat, statat};
 use rustix::io::Errno;
 
 use crate::volume::error::{Error, Problem};
-use crate::volume::room::{self, Room, occupied};
+use crate::volume::room::{Room, occupied};
 use crate::volume::state::{self, Record};
 use crate::volume::tree::{Entry, Kind};
 use crate::volume::{directory as layout, open_root, tree};
@@ -81,9 +81,7 @@ fn write(directory: BorrowedFd<'_>, name: &OsStr, program: &[u8]) -> Result<bool
         let _ = tree::remove_file(directory, next.as_str());
     });
     written.map(|()| true).map_err(|errno| match failed(errno) {
-        Problem::Full(_) => {
-            Problem::Full(room::free(directory).map(|free| Room { needed: occupied(program.len()), free }))
-        }
+        Problem::Full(_) => Problem::Full(Room::new(directory, occupied(program.len()))),
         problem => problem,
     })
 }

@@ -244,9 +244,7 @@ impl Volume {
             let record = record.as_ref().unwrap_or(&plan.record);
             self.prune_locked(&state, record, kept, &lock(&self.grace));
             return Err(match problem {
-                Problem::Full(_) => {
-                    Problem::Full(room::free(root).map(|free| Room { needed: plan.needed(), free }))
-                }
+                Problem::Full(_) => Problem::Full(Room::new(root, plan.needed())),
                 Problem::Replacing { .. } => {
                     unreported.extend(plan.into_changed());
                     problem

@@ -26,13 +26,27 @@ const PROCESS: u64 = 6 * 1024 * 1024;
 /// How many bytes a full volume lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
-    pub(crate) needed: u64,
-    pub(crate) free: u64,
+    needed: u64,
+    free: u64,
+    /// The size that suffices. `None` means that the volume is on disk.
+    suggested: Option<SizeLimit>,
+}
+
+impl Room {
+    /// `None` means that the volume has no limit.
+    pub(crate) fn new(root: BorrowedFd<'_>, needed: u64) -> Option<Self> {
+        // The next rotation needs the same again.
+        let suggested = SizeLimit::with(root, needed.saturating_mul(2));
+        free(root).map(|free| Self { needed, free, suggested })
+    }
 }
 
 impl fmt::Display for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { needed, free } = *self;
+        let Self { needed, free, suggested } = *self;
+        if let Some(limit) = suggested.filter(|_| free < needed) {
+            limit.fmt(f)?;
+        }
         write!(f, " ({} needed, {} free", Kibibytes(needed), Kibibytes(free))?;
         f.write_str(if free < needed { ")" } else { ", so a quota or the number of files is the limit)" })
     }
@@ -47,13 +61,34 @@ impl fmt::Display for Kibibytes {
     }
 }
 
+/// A value for `sizeLimit`, in mebibytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct SizeLimit(u64);
+
+impl SizeLimit {
+    /// For what is in the volume, and this many bytes more. `None` means a volume on disk: the file system shows the size of the
+    /// node's disk there.
+    fn with(root: BorrowedFd<'_>, more: u64) -> Option<Self> {
+        fstatfs(root).ok().filter(|status| status.f_type == TMPFS)?;
+        let status = fstatvfs(root).ok()?;
+        let used = status.f_blocks.saturating_sub(status.f_bavail).saturating_mul(status.f_frsize);
+        Some(Self(used.saturating_add(more).div_ceil(1024 * 1024)))
+    }
+}
+
+impl fmt::Display for SizeLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, " to {}Mi", self.0)
+    }
+}
+
 /// The bytes that a file occupies.
 pub(crate) fn occupied(length: usize) -> u64 {
     (length as u64).div_ceil(BLOCK) * BLOCK
 }
 
 /// The free bytes of the volume; `None` means that it has no limit.
-pub(crate) fn free(root: BorrowedFd<'_>) -> Option<u64> {
+fn free(root: BorrowedFd<'_>) -> Option<u64> {
     let status = fstatvfs(root).ok().filter(|status| status.f_blocks > 0)?;
     Some(status.f_bavail.saturating_mul(status.f_frsize))
 }
@@ -68,10 +103,11 @@ pub(crate) fn warn_of_space(path: &Path, root: BorrowedFd<'_>, bundle: &Bundle) 
     let needed = size(bundle, occupied);
     if let Some(free) = free(root).filter(|free| *free < needed) {
         warn!(
-            "volume {}: a rotation of all files needs {} of free space, but only {} are free: raise the sizeLimit of the emptyDir, which must leave room for two versions of each file",
+            "volume {}: a rotation of all files needs {} of free space, but only {} are free: raise the sizeLimit of the emptyDir{}, which must leave room for two versions of each file",
             path.display(),
             Kibibytes(needed),
-            Kibibytes(free)
+            Kibibytes(free),
+            SizeLimit::with(root, needed).map(|limit| limit.to_string()).unwrap_or_default()
         );
     }
 }
@@ -115,10 +151,13 @@ mod tests {
 
     #[test]
     fn the_figures_say_what_is_missing() {
-        let room = |needed, free| Room { needed, free }.to_string();
-        assert_eq!(room(300 * 1024, 84 * 1024), " (300Ki needed, 84Ki free)");
+        let room = |needed, limit: Option<u64>| {
+            Room { needed, free: 84 * 1024, suggested: limit.map(SizeLimit) }.to_string()
+        };
+        assert_eq!(room(300 * 1024, None), " (300Ki needed, 84Ki free)");
+        assert_eq!(room(300 * 1024, Some(2)), " to 2Mi (300Ki needed, 84Ki free)");
         let no_inodes = " (4Ki needed, 84Ki free, so a quota or the number of files is the limit)";
-        assert_eq!(room(4096, 84 * 1024), no_inodes);
+        assert_eq!(room(4096, Some(2)), no_inodes);
         assert_eq!([0, 1, 4096, 4097].map(occupied), [0, 4096, 4096, 8192]);
     }
 

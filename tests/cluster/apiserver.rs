@@ -180,6 +180,23 @@ fn init_waits_for_a_missing_secret() {
 }
 
 #[test]
+fn init_waits_for_a_key_that_is_added_later() {
+    let annotations =
+        json!({"podcreds.io/db.secret": "db", "podcreds.io/db.keys": "password, host=endpoint"});
+    let Some(scene) = Scene::new(&annotations) else { return };
+    scene.namespace.put_secret("db", &[("password", "test-password")]);
+    scene.namespace.grant_least(&["db"]);
+    let running = Running::start(scene.command("init", &[]));
+    poll_until(PATIENCE, "the missing key is reported", || {
+        running.stderr().contains("available: password; waiting for it, for up to ")
+    });
+    scene.namespace.put_secret("db", &[("password", "test-password"), ("endpoint", "db.example.com")]);
+    let finished = running.wait(PATIENCE);
+    assert_eq!(finished.code, Some(0), "{}", finished.stderr);
+    assert_eq!(scene.read("db/host"), "db.example.com");
+}
+
+#[test]
 fn init_reads_a_rejected_token_again() {
     let Some(scene) = Scene::new(&json!({"podcreds.io/db.secret": "db"})) else { return };
     scene.namespace.put_secret("db", &[("password", "test-password")]);

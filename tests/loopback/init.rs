@@ -160,15 +160,6 @@ fn all_wrong_annotations_are_reported_before_any_secret_is_read() {
 }
 
 #[test]
-fn a_missing_key_is_reported_with_the_available_keys() {
-    let scene = Scene::new(&[("db.secret", "db"), ("db.keys", "passwd")]);
-    let finished = scene.init(&[]);
-    assert_code(&finished, 2);
-    assert_has(&finished.stderr, &["key passwd not found in Secret prod/db; available: password, username"]);
-    assert!(!finished.stderr.contains(PASSWORD));
-}
-
-#[test]
 fn values_may_be_empty_or_as_large_as_a_secret_can_hold() {
     let scene = Scene::plain();
     let large: Vec<u8> = (0..1_048_576_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();

@@ -17,6 +17,7 @@ mod exit_on_change;
 mod faults;
 mod health;
 mod identity;
+mod incomplete;
 mod independence;
 mod init;
 mod inspect;

@@ -56,7 +56,7 @@ fn invalid_services_are_reported_with_a_remedy() {
     let several = [("postgres", 5432), ("metrics", 9187)];
     for (annotations, code, parts) in [
         (&[][..], 2, &["Service prod/orders-rw has several ports (metrics, postgres): choose one"][..]),
-        (&[("db.service", "orders-rw:pg")], 2, &["has no port \"pg\"; available: metrics, postgres"]),
+        (&[("db.service", "orders-rw:pg")], 3, &["has no port \"pg\"; available: metrics, postgres"]),
         (
             &[("db.service", "orders-rw:")],
             2,

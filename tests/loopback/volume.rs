@@ -53,7 +53,10 @@ fn a_full_volume_keeps_the_old_bundle() {
     assert_eq!(finished.stdout_text(), PASSWORD);
     assert_has(
         &finished.stderr,
-        &["is full: raise the sizeLimit of its emptyDir (296Ki needed, ", "Ki free); the existing files are"],
+        &[
+            "is full: raise the sizeLimit of its emptyDir to 1Mi (296Ki needed, ",
+            "Ki free); the existing files are",
+        ],
     );
 }
 

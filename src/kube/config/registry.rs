@@ -146,6 +146,12 @@ impl Clusters {
         }
     }
 
+    /// Makes the next explanation review the access rules again.
+    pub(crate) fn forget_access_rules(&self) {
+        self.own.reviews.forget();
+        self.others.values().for_each(|cluster| cluster.reviews.forget());
+    }
+
     /// The error of a read of this object if the account's rules forbid it.
     pub(crate) fn forbidden(&self, object: &ObjectRef) -> Option<Error> {
         let rules = self.access_rules(&object.cluster, &object.namespace)?;

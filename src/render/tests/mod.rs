@@ -3,6 +3,7 @@
 mod bounds;
 mod databases;
 mod envfile;
+mod incomplete;
 mod options;
 mod read_back;
 mod selection;
