@@ -283,7 +283,7 @@ fn fetch(
     });
     let read = read.map_err(|mut errors| {
         unread::explain_forbidden(&mut errors, &all, clusters, deadline);
-        let hint = unread::sources_hint(&errors);
+        let hint = unread::sources_hint(&errors, clusters);
         let needed_by = errors.iter().map(|error| unread::needed_by(credentials, error.object())).collect();
         Error::Unread { errors, needed_by, hint, waited: deadline.elapsed() }
     })?;

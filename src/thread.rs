@@ -1,6 +1,8 @@
-//! Locking and starting threads, done the same way everywhere. [`pool`] keeps threads for many jobs.
+//! Locking and starting threads, done the same way everywhere. [`pool`] keeps threads for many jobs; [`semaphore`] limits how many
+//! threads do something at the same time.
 
 pub(crate) mod pool;
+pub(crate) mod semaphore;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -26,12 +26,14 @@ use crate::kube::transport::{
 };
 use crate::object::{ObjectData, ObjectRef};
 use crate::secret::{SecretBuffer, SecretBytes};
-use crate::thread::lock;
+use crate::thread::{lock, semaphore::Semaphore};
 
 /// The largest response, in bytes. etcd stores objects of up to 1.5 MiB; a pod's metadata may include `managedFields`.
 const BODY_LIMIT: usize = 4 * 1024 * 1024;
 /// The bytes per read.
 const CHUNK: usize = 8 * 1024;
+/// How many watches of a cluster may receive and decode a large event at the same time. It takes about three times its size.
+const LARGE_EVENTS: usize = 4;
 
 /// A client of one API server, for any number of threads. Requests share kept-alive connections.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct Client {
     pub(super) request_timeout: Duration,
     plugin_timeout: Duration,
     pub(super) limiter: RateLimiter,
+    /// See [`LARGE_EVENTS`].
+    pub(super) permits: Semaphore,
     proxy: Option<Proxy>,
     state: Mutex<ConnectionState>,
     /// The number of requests that are being sent or received, without watches.
@@ -101,8 +105,8 @@ impl Client {
         let plugin_timeout = identity.plugin.as_ref().map(ExecAuth::timeout).unwrap_or_default();
         let state = Mutex::new(ConnectionState { identity, roots, params, tls, agent });
         let limiter = RateLimiter::new(limits);
-        let under_way = AtomicUsize::new(0);
-        Self { server, request_timeout, plugin_timeout, limiter, proxy, state, under_way, requests }
+        let (permits, under_way) = (Semaphore::new(LARGE_EVENTS), AtomicUsize::new(0));
+        Self { server, request_timeout, plugin_timeout, limiter, permits, proxy, state, under_way, requests }
     }
 
     pub(crate) fn server(&self) -> &Server {
@@ -273,7 +277,7 @@ impl Client {
         &self,
         request: &Request<'_>,
         timeouts: &Timeouts,
-        connection: Connection,
+        connection: Connection<'_>,
     ) -> Result<Exchange, Cause> {
         let asked = Instant::now();
         let (agent, headers, exec_generation) = self.state().prepare(asked, timeouts.global, connection)?;
@@ -339,7 +343,7 @@ impl ConnectionState {
         &mut self,
         asked: Instant,
         within: Option<Duration>,
-        connection: Connection,
+        connection: Connection<'_>,
     ) -> Result<(Agent, HeaderMap, u64), Cause> {
         let auth = self.identity.authenticate(asked, within)?;
         let roots = self.roots.as_mut().map(Reloading::current);
@@ -350,7 +354,7 @@ impl ConnectionState {
         }
         let agent = match connection {
             Connection::Shared => self.agent.clone(),
-            Connection::Own => self.params.agent(&self.tls, Connection::Own),
+            Connection::Own(_) => self.params.agent(&self.tls, connection),
         };
         Ok((agent, auth.headers, auth.exec_generation))
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::kube::access_rules::AccessRules;
 use crate::kube::auth::exec::PluginError;
 use crate::kube::config::Server;
-use crate::kube::rule::{READ_ONLY, impersonation_rule, object_grant, object_rule, rule_name};
+use crate::kube::rule::{impersonation_rule, object_grant, object_rule, rule_name, with_watch};
 use crate::kube::upstream_texts::Denial;
 use crate::object::ObjectRef;
 use crate::text::ShortDuration;
@@ -255,7 +255,7 @@ impl Error {
     /// would be reported only once the object can be read.
     pub(crate) fn add_watch(&mut self) {
         if let Cause::Forbidden { hint: Some(hint), .. } = &mut self.cause {
-            *hint = hint.replacen(READ_ONLY, "verbs: [get, watch]}", 1);
+            *hint = with_watch(hint);
         }
     }
 

@@ -38,7 +38,7 @@ pub(crate) use retry::Backoff;
 pub use retry::Deadline;
 pub use retry::Limits;
 pub(crate) use retry::TokenBucket;
-pub(crate) use rule::Rule;
+pub(crate) use rule::{Rule, with_watch};
 pub use transport::Roots;
 pub(crate) use transport::resolver::{NoThread, ThreadResolver};
 pub(crate) use transport::{Proxy, ProxyError, RootsError, bypasses_proxy};

@@ -24,8 +24,10 @@ pub(crate) fn impersonation_rule(resource: &str, mode: Option<&str>) -> String {
     rule
 }
 
-/// The end of a rule to read an object.
-pub(crate) const READ_ONLY: &str = "verbs: [get]}";
+/// The text with the verb `watch` added to its rule to read an object.
+pub(crate) fn with_watch(text: &str) -> String {
+    text.replacen("verbs: [get]}", "verbs: [get, watch]}", 1)
+}
 
 pub(crate) fn object_rule(object: &ObjectRef, verb: &str) -> String {
     let grant = object_grant(object, verb);

@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read};
 use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -19,10 +21,11 @@ use crate::kube::config::Server;
 use crate::kube::decode;
 use crate::kube::error::{Cause, Error};
 use crate::kube::transport::error::from_ureq;
-use crate::kube::transport::{Connection, JSON, METADATA_ONLY, Request, Timeouts};
+use crate::kube::transport::{Connection, JSON, METADATA_ONLY, ReadDeadline, Request, Timeouts};
 use crate::object::{ObjectData, ObjectRef};
 use crate::secret::SecretBuffer;
 use crate::text::one_line;
+use crate::thread::semaphore::{Permit, Semaphore};
 use crate::thread::spawn_scoped;
 
 /// How long a watch may be silent before it counts as dead. API servers send a bookmark each minute, so two have been lost by then.
@@ -31,6 +34,8 @@ pub(crate) const WATCH_SILENCE: Duration = Duration::from_secs(150);
 /// The longest event, in bytes: as large as a response. etcd stores objects of up to 1.5 MiB; the API server adds `managedFields`.
 /// A buffer grows with its event, and is freed after it.
 const EVENT_LIMIT: usize = 4 * 1024 * 1024;
+/// The longest event that needs no permit, in bytes: the most that each of many watches takes while it waits for one.
+const SMALL_EVENT: usize = 64 * 1024;
 /// The bytes per read. The buffer is on the stack of a thread that waits; a small one saves a page.
 const CHUNK: usize = 1024;
 /// The longest message of an error event that is repeated, in characters.
@@ -121,7 +126,8 @@ impl Client {
             self.limiter.wait(self.request_timeout).map_err(|delay| self.rate_limited(delay))?;
             self.close_idle();
             // A connection that closes alone: closing the agent of the ordinary requests would end these too.
-            let send = || self.send(&Request::get(&path, accept), &timeouts, Connection::Own);
+            let read_deadline = ReadDeadline::default();
+            let send = || self.send(&Request::get(&path, accept), &timeouts, Connection::Own(&read_deadline));
             let exchange = on_own_stack(&send)?;
             if exchange.response.status() != StatusCode::OK {
                 return Err(self.rejection(exchange)?);
@@ -133,7 +139,10 @@ impl Client {
                 reader: response.into_body().into_reader(),
                 buffer: SecretBuffer::default(),
                 decode,
-                closer: Closer(agent),
+                permit: None,
+                read_deadline,
+                timeout: self.request_timeout,
+                closer: Closer { agent, permits: self.permits.clone(), is_closed: Arc::default() },
             })
         };
         open().map_err(|cause: Cause| Error::new(object, cause.for_watch().with_hint(object, "watch")))
@@ -169,12 +178,17 @@ fn is_plain(version: &str) -> bool {
 
 /// Closes a watch from any thread.
 #[derive(Clone)]
-pub(crate) struct Closer(Agent);
+pub(crate) struct Closer {
+    agent: Agent,
+    permits: Semaphore,
+    is_closed: Arc<AtomicBool>,
+}
 
 impl Closer {
     /// Shuts the connection of the watch down, so that [`Watch::receive`] returns at once. Has no effect on a watch that has ended.
     pub(crate) fn close(&self) {
-        self.0.clone().shutdown();
+        self.agent.clone().shutdown();
+        self.permits.cancel(&self.is_closed);
     }
 }
 
@@ -186,17 +200,41 @@ pub(crate) struct Watch<T> {
     /// The start of an event that is not complete yet.
     buffer: SecretBuffer,
     decode: Decode<T>,
+    /// The permit for the last event, if it was large.
+    permit: Option<Permit>,
+    read_deadline: ReadDeadline,
+    /// How long a large event may take once it has its permit: as long as a response with the object.
+    timeout: Duration,
     closer: Closer,
 }
 
 impl<T> Watch<T> {
     /// Waits for the next event. `None` means that the API server closed the watch, which it does regularly.
     ///
+    /// Only a few large events of a cluster are received at the same time, because all watches may have one at once. The permit is kept
+    /// until the next call, when the caller has passed the event on. It cannot be held for long: the rest of the event must arrive
+    /// within the timeout of a request. Calls `will_take` with the longest time until it returns or calls `will_take` again.
+    ///
     /// # Errors
     /// If the connection breaks, is silent for too long or was closed by a [`Closer`], or if the API server sends an error or an invalid
     /// event.
-    pub(crate) fn receive(&mut self) -> Result<Option<WatchEvent<T>>, Error> {
-        let line = read_line(&mut self.reader, &mut self.buffer, &self.server);
+    pub(crate) fn receive(&mut self, will_take: impl Fn(Duration)) -> Result<Option<WatchEvent<T>>, Error> {
+        self.permit = None;
+        self.read_deadline.set(None);
+        let acquire = || {
+            // The watches that have a permit return it; waiting for it says nothing about the API server.
+            will_take(Duration::MAX);
+            let Closer { permits, is_closed, .. } = &self.closer;
+            self.permit = permits.acquire(Duration::MAX, is_closed);
+            if self.permit.is_none() {
+                let reason = "the watch was closed".to_owned();
+                return Err(Cause::Unreachable { server: self.server.clone(), reason });
+            }
+            self.read_deadline.set(Instant::now().checked_add(self.timeout));
+            will_take(self.timeout);
+            Ok(())
+        };
+        let line = read_line(&mut self.reader, &mut self.buffer, &self.server, acquire);
         line.and_then(|line| line.map(|line| parse(&self.object, &line, self.decode)).transpose())
             .map_err(|cause| Error::new(&self.object, cause))
     }
@@ -207,12 +245,15 @@ impl<T> Watch<T> {
     }
 }
 
-/// Reads the next line, without its newline. `buffer` holds what was read of the line after it.
+/// Reads the next line, without its newline. `buffer` holds what was read of the line after it. Calls `acquire` before the line takes
+/// more than [`SMALL_EVENT`].
 fn read_line(
     reader: &mut impl Read,
     buffer: &mut SecretBuffer,
     server: &Server,
+    acquire: impl FnOnce() -> Result<(), Cause>,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, Cause> {
+    let mut acquire = Some(acquire);
     let mut chunk = Zeroizing::new([0; CHUNK]);
     // Searches each byte once, even if a line arrives in many small pieces.
     let mut searched = 0;
@@ -223,6 +264,11 @@ fn read_line(
         searched = buffer.len();
         if buffer.len() > EVENT_LIMIT {
             return Err(Cause::TooLarge { limit: EVENT_LIMIT });
+        }
+        if buffer.len() + CHUNK > SMALL_EVENT
+            && let Some(acquire) = acquire.take()
+        {
+            acquire()?;
         }
         match reader.read(chunk.as_mut_slice()) {
             Ok(0) if buffer.is_empty() => return Ok(None),

@@ -136,7 +136,7 @@ fn failure(error: &sync::Error) -> AnnotationsFailure {
         };
     };
     // Without the time that it took, which would make each failure a new one.
-    let message = sync::unread::message(errors, &[], hint.as_deref());
+    let message = sync::unread::sidecar_message(errors, hint.as_deref());
     let reason = errors.first().map_or(Reason::ApiUnreachable, Reason::from);
     AnnotationsFailure { reason, message, retry_after: errors.iter().filter_map(Error::retry_after).max() }
 }

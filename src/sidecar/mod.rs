@@ -148,7 +148,7 @@ fn first_credentials(
             return found;
         };
         let reason = errors.first().map_or(Reason::ApiUnreachable, Reason::from);
-        let message = format!("{}; retrying", sync::unread::message(errors, &[], hint.as_deref()));
+        let message = format!("{}; retrying", sync::unread::sidecar_message(errors, hint.as_deref()));
         health.status().failing(Moment::now(), Component::Annotations, reason, &message);
         // The recorder may need the status itself.
         let reports = health.status().take_reports();

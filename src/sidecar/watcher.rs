@@ -124,7 +124,7 @@ impl Watcher {
         send(Update::Opened);
         loop {
             heartbeat.beat(silence);
-            let Some(event) = watch.receive()? else { return Ok(()) };
+            let Some(event) = watch.receive(|time| heartbeat.beat(time))? else { return Ok(()) };
             send(Update::Event(event));
         }
     }

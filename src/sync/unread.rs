@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::credential::{Credential, CredentialName};
 use crate::kube::config::registry::Clusters;
-use crate::kube::{self, AccessRules, Cause, Deadline, Readable, Rule};
+use crate::kube::{self, AccessRules, Cause, Deadline, Readable, Rule, with_watch};
 use crate::object::{Kind, ObjectRef};
 use crate::sync::Need;
 
@@ -44,20 +44,19 @@ pub(crate) fn pod_hint(
                 pod.namespace
             ));
         }
-        _ => connection_hint(errors)?,
+        _ => return connection_hint(errors, clusters),
     };
     Some(hint.to_owned())
 }
 
 /// What to do if sources could not be read.
-pub(crate) fn sources_hint(errors: &[kube::Error]) -> Option<String> {
-    let hint = match errors.iter().any(kube::Error::is_not_found) {
-        true => {
-            "create the missing object or correct the annotation; with .optional: \"true\" it may be missing"
-        }
-        false => connection_hint(errors)?,
-    };
-    Some(hint.to_owned())
+pub(crate) fn sources_hint(errors: &[kube::Error], clusters: &Clusters) -> Option<String> {
+    if errors.iter().any(kube::Error::is_not_found) {
+        let hint =
+            "create the missing object or correct the annotation; with .optional: \"true\" it may be missing";
+        return Some(hint.to_owned());
+    }
+    connection_hint(errors, clusters)
 }
 
 /// Adds to the errors of forbidden objects what the account may read instead. Also adds errors for the other objects in the same
@@ -84,17 +83,31 @@ pub(crate) fn explain_forbidden(
 }
 
 /// What to check if no connection to an API server could be made.
-fn connection_hint(errors: &[kube::Error]) -> Option<&'static str> {
+fn connection_hint(errors: &[kube::Error], clusters: &Clusters) -> Option<String> {
     let is_connection =
         |error: &kube::Error| matches!(error.cause, Cause::Unreachable { .. } | Cause::TimedOut { .. });
-    errors.iter().all(is_connection).then_some(
-        "check that the API server is running, that NetworkPolicies, firewalls and proxies let podcreds connect to it, that no service mesh redirects the connection to a proxy that has not started, and that KUBERNETES_SERVICE_HOST is the API server's address (a Service named kubernetes in the pod's namespace replaces it unless enableServiceLinks is false)",
-    )
+    if !errors.iter().all(is_connection) {
+        return None;
+    }
+    let from_variable = |error: &kube::Error| clusters.is_service_account(&error.object().cluster);
+    let address = if errors.iter().any(from_variable) {
+        "KUBERNETES_SERVICE_HOST is the API server's address (a Service named kubernetes in the pod's namespace replaces it unless enableServiceLinks is false)"
+    } else {
+        "the kubeconfig or clusters file has the API server's address"
+    };
+    Some(format!(
+        "check that the API server is running, that NetworkPolicies, firewalls and proxies let podcreds connect to it, that no service mesh redirects the connection to a proxy that has not started, and that {address}"
+    ))
 }
 
 pub(crate) fn needed_by(credentials: &[Credential], object: &ObjectRef) -> Vec<CredentialName> {
     let named = credentials.iter().filter(|credential| credential.objects().any(|named| named == object));
     named.map(|credential| credential.name.clone()).collect()
+}
+
+/// The message for a sidecar about the annotations. It watches the sources too, so one change of the Role is enough.
+pub(crate) fn sidecar_message(errors: &[kube::Error], hint: Option<&str>) -> String {
+    message(errors, &[], hint.map(with_watch).as_deref())
 }
 
 /// One line for each error, and the hint.

@@ -7,6 +7,7 @@ mod support;
 
 mod access;
 mod bounds;
+mod bursts;
 mod chaos;
 mod clock;
 mod clusters;

@@ -152,7 +152,8 @@ fn without_any_right_the_message_about_the_pod_names_the_secrets_too() {
     assert_has(&scene.pod.termination_message(), &parts);
     assert_eq!(reviews(&scene), 1);
     let running = Running::start(scene.command(&["sidecar", "--timeout", "300ms"]));
-    running.poll_until(HANGS, "the sidecar logs it too", || running.stderr().contains(parts[0]));
+    let sources = "resourceNames: [the names in the annotations], verbs: [get, watch]}, because this account";
+    running.poll_until(HANGS, "the sidecar logs it too", || running.stderr().contains(sources));
 
     // An account that may read some Secrets does not get that rule.
     scene.server.allow_only(Kind::Secret, "prod", &["db"]);

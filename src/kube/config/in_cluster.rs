@@ -79,7 +79,7 @@ pub enum Error {
         remedy: &'static str,
     },
     /// `namespace` holds an invalid name.
-    #[error("{}: {cause}; {}", path.display(), NAMESPACE.missing)]
+    #[error("{}: {cause}; {}", path.display(), NAMESPACE.broken)]
     Namespace {
         /// The file.
         path: PathBuf,
@@ -131,6 +131,15 @@ fn remedy(file: MountedFile, error: Option<ErrorKind>, is_mounted: bool) -> &'st
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_invalid_namespace_is_not_reported_as_a_missing_file() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("namespace"), "Prod\n").unwrap();
+        let message = namespace(directory.path()).unwrap_err().to_string();
+        assert!(message.ends_with(NAMESPACE.broken), "{message}");
+        assert!(!message.contains("projected volume"), "{message}");
+    }
 
     #[test]
     fn each_problem_of_the_service_accounts_directory_has_the_remedy_that_fits() {

@@ -99,6 +99,11 @@ impl Clusters {
         }
     }
 
+    /// Whether the address of this cluster's API server comes from the pod's environment.
+    pub(crate) fn is_service_account(&self, cluster: &ClusterRef) -> bool {
+        *cluster == ClusterRef::Local && self.own.files.is_empty()
+    }
+
     pub(crate) fn has_kubeconfigs(&self) -> bool {
         std::iter::once(&self.own).chain(self.others.values()).any(|cluster| !cluster.files.is_empty())
     }

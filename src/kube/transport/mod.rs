@@ -18,6 +18,7 @@ use ureq::unversioned::transport::Connector;
 use ureq::{Agent, AsSendBody, Body};
 
 pub(crate) use proxy::{Proxy, ProxyError, bypasses_proxy};
+pub(crate) use tcp::ReadDeadline;
 pub use tls::Roots;
 pub(crate) use tls::RootsError;
 
@@ -62,12 +63,12 @@ impl<'a> Request<'a> {
 }
 
 /// Which connection a request takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Connection {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Connection<'a> {
     /// An idle one, or a new one that later requests share.
     Shared,
     /// A new one of its own, which is closed after the response.
-    Own,
+    Own(&'a ReadDeadline),
 }
 
 /// The timeouts of a request. `None` means no limit.
@@ -130,7 +131,11 @@ impl ConnectionParams {
     }
 
     /// Builds an agent, which holds the connections of its requests.
-    pub(crate) fn agent(&self, tls: &Tls, connection: Connection) -> Agent {
+    pub(crate) fn agent(&self, tls: &Tls, connection: Connection<'_>) -> Agent {
+        let (idle, tcp) = match connection {
+            Connection::Shared => (MAX_CONNECTIONS, Tcp::default()),
+            Connection::Own(read_deadline) => (0, Tcp { read_deadline: read_deadline.clone() }),
+        };
         let config = Agent::config_builder()
             .https_only(true)
             // By default ureq reads the proxy from the environment, which only the command line may do.
@@ -139,13 +144,10 @@ impl ConnectionParams {
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .user_agent(USER_AGENT)
-            .max_idle_connections(match connection {
-                Connection::Shared => MAX_CONNECTIONS,
-                Connection::Own => 0,
-            })
+            .max_idle_connections(idle)
             .max_idle_connections_per_host(MAX_CONNECTIONS)
             .build();
-        let connector = ().chain(Tunnel::default()).chain(Tcp).chain(tls.clone());
+        let connector = ().chain(Tunnel::default()).chain(tcp).chain(tls.clone());
         Agent::with_parts(config, connector, ThreadResolver)
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,6 +17,7 @@ use ureq::unversioned::transport::{
 use ureq::{Error, Timeout};
 
 use crate::kube::transport::buffers::TransientBuffers;
+use crate::thread::lock;
 
 /// How long a connection is idle before the kernel probes the peer, and the time between two probes: as in Go, so that podcreds notices
 /// a dead connection as early as kubectl does. The kernel gives up after nine probes (`tcp_keepalive_probes`).
@@ -24,9 +25,24 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// The least time for one of several addresses, as in Go.
 const LEAST: Duration = Duration::from_secs(2);
 
+/// A time at which reading from a connection fails, whatever its timeouts are. ureq takes timeouts only at the start of a request; a
+/// watch waits for hours for an event that must then arrive within seconds. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReadDeadline(Arc<Mutex<Option<Instant>>>);
+
+impl ReadDeadline {
+    /// Sets or removes the time.
+    pub(crate) fn set(&self, at: Option<Instant>) {
+        *lock(&self.0) = at;
+    }
+}
+
 /// Makes TCP connections.
-#[derive(Debug)]
-pub(super) struct Tcp;
+#[derive(Debug, Default)]
+pub(super) struct Tcp {
+    /// For all of its connections.
+    pub(super) read_deadline: ReadDeadline,
+}
 
 impl<In: Transport> Connector<In> for Tcp {
     type Out = Either<In, Socket>;
@@ -42,7 +58,8 @@ impl<In: Transport> Connector<In> for Tcp {
         let stream = Arc::new(connect(&details.addrs, details.timeout)?);
         let handle: Weak<dyn ShutdownHandle> = Arc::<TcpStream>::downgrade(&stream);
         (details.register_shutdown)(handle)?;
-        Ok(Some(Either::B(Socket { stream, buffers: TransientBuffers::default() })))
+        let (read_deadline, buffers) = (self.read_deadline.clone(), TransientBuffers::default());
+        Ok(Some(Either::B(Socket { stream, read_deadline, buffers })))
     }
 }
 
@@ -91,6 +108,7 @@ fn deadline(timeout: NextTimeout) -> Option<Instant> {
 /// A TCP connection.
 pub(super) struct Socket {
     stream: Arc<TcpStream>,
+    read_deadline: ReadDeadline,
     buffers: TransientBuffers,
 }
 
@@ -139,7 +157,7 @@ impl Transport for Socket {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let timeout = timeout.for_read();
-        let until = deadline(timeout);
+        let until = deadline(timeout).into_iter().chain(*lock(&self.read_deadline.0)).min();
         loop {
             self.wait(PollFlags::IN, until, timeout.reason)?;
             self.buffers.reserve(usize::MAX);
@@ -180,7 +198,8 @@ mod tests {
     fn pair() -> (Socket, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = connect(&[listener.local_addr().unwrap()], within(Duration::from_secs(60))).unwrap();
-        let socket = Socket { stream: Arc::new(stream), buffers: TransientBuffers::default() };
+        let (read_deadline, buffers) = (ReadDeadline::default(), TransientBuffers::default());
+        let socket = Socket { stream: Arc::new(stream), read_deadline, buffers };
         (socket, listener.accept().unwrap().0)
     }
 
@@ -219,6 +238,17 @@ mod tests {
         drop(peer);
         assert!(!socket.await_input(within(Duration::from_secs(60))).unwrap(), "the peer has closed");
         assert!(!socket.is_open());
+    }
+
+    #[test]
+    fn a_read_deadline_ends_reads_whose_timeout_is_longer() {
+        let (mut socket, mut peer) = pair();
+        let long = within(Duration::from_secs(60));
+        socket.read_deadline.set(Some(Instant::now()));
+        peer.write_all(b"test").unwrap();
+        assert!(matches!(socket.await_input(long), Err(Error::Timeout(Timeout::Connect))));
+        socket.read_deadline.set(None);
+        assert!(socket.await_input(long).unwrap());
     }
 
     #[test]

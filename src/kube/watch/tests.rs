@@ -130,26 +130,48 @@ fn lines_are_read_one_by_one_and_freed() {
     let mut buffer = SecretBuffer::default();
     let mut reader = &b"one\ntwo\n"[..];
     for expected in ["one", "two"] {
-        let line = read_line(&mut reader, &mut buffer, &server()).unwrap().unwrap();
+        let line = read_line(&mut reader, &mut buffer, &server(), || Ok(())).unwrap().unwrap();
         assert_eq!(*line, expected.as_bytes());
     }
-    assert!(read_line(&mut reader, &mut buffer, &server()).unwrap().is_none());
+    assert!(read_line(&mut reader, &mut buffer, &server(), || Ok(())).unwrap().is_none());
     assert_eq!(buffer.capacity(), 0);
     let mut cut = &b"one"[..];
-    let error = read_line(&mut cut, &mut buffer, &server()).unwrap_err().to_string();
+    let error = read_line(&mut cut, &mut buffer, &server(), || Ok(())).unwrap_err().to_string();
     assert!(error.contains("in the middle of an event"), "{error}");
 }
 
 #[test]
 fn an_event_of_the_largest_object_is_read_and_a_longer_one_refused() {
     let mut long = repeat(b'x').take(EVENT_LIMIT as u64).chain(&b"\n"[..]);
-    let line = read_line(&mut long, &mut SecretBuffer::default(), &server()).unwrap().unwrap();
+    let line = read_line(&mut long, &mut SecretBuffer::default(), &server(), || Ok(())).unwrap().unwrap();
     assert_eq!(line.len(), EVENT_LIMIT);
     let mut endless = repeat(b'x');
     let mut buffer = SecretBuffer::default();
-    let error = read_line(&mut endless, &mut buffer, &server()).unwrap_err();
+    let error = read_line(&mut endless, &mut buffer, &server(), || Ok(())).unwrap_err();
     assert!(matches!(error, Cause::TooLarge { limit: EVENT_LIMIT }));
     assert!(buffer.capacity() <= 2 * (EVENT_LIMIT + CHUNK));
+}
+
+#[test]
+fn a_line_needs_a_permit_before_it_takes_more_memory_than_a_small_event() {
+    let read = |length: usize| {
+        let mut reader = repeat(b'x').take(length as u64).chain(&b"\n"[..]);
+        let (mut buffer, mut calls) = (SecretBuffer::default(), 0);
+        let line = read_line(&mut reader, &mut buffer, &server(), || {
+            calls += 1;
+            Ok(())
+        });
+        (line.unwrap().unwrap().len(), calls)
+    };
+    let small = SMALL_EVENT - 2 * CHUNK;
+    for (length, calls) in [(0, 0), (small, 0), (SMALL_EVENT, 1), (EVENT_LIMIT, 1)] {
+        assert_eq!(read(length), (length, calls));
+    }
+    let (mut endless, mut buffer) = (repeat(b'x'), SecretBuffer::default());
+    let refused = || Err(Cause::unreadable("no permit"));
+    let error = read_line(&mut endless, &mut buffer, &server(), refused).unwrap_err();
+    assert!(error.to_string().contains("no permit"));
+    assert!(buffer.capacity() <= SMALL_EVENT, "{}", buffer.capacity());
 }
 
 /// An API server that sends one response and keeps the connection until the sender of the channel is dropped.
@@ -204,13 +226,52 @@ fn a_closer_ends_a_watch_that_waits() {
     let (client, _hold) = serve(format!("{OK}{:x}\r\n{event}\r\n", event.len()));
     let mut watch = client.watch(&reference(Kind::Secret), "1", LONG, LONG).unwrap();
     let closer = watch.closer();
-    assert!(matches!(watch.receive(), Ok(Some(WatchEvent::Applied { .. }))));
-    let waiting = thread::spawn(move || watch.receive().err().map(|error| error.cause));
+    assert!(matches!(watch.receive(|_| ()), Ok(Some(WatchEvent::Applied { .. }))));
+    let waiting = thread::spawn(move || watch.receive(|_| ()).err().map(|error| error.cause));
     closer.close();
     let cause = waiting.join().unwrap();
     assert!(matches!(cause, Some(Cause::Unreachable { .. })), "{cause:?}");
     // After the end, closing has no effect.
     closer.close();
+}
+
+#[test]
+fn a_closer_ends_a_watch_that_waits_for_a_permit() {
+    let value = "A".repeat(2 * SMALL_EVENT);
+    let event = format!("{}\n", line("ADDED").replace("dGVzdA==", &value));
+    let (client, _hold) = serve(format!("{OK}{:x}\r\n{event}\r\n", event.len()));
+    let mut watch = client.watch(&reference(Kind::Secret), "1", LONG, LONG).unwrap();
+    let (acquire, never) = (|flag: &_| client.permits.acquire(Duration::ZERO, flag), AtomicBool::default());
+    let permits: Vec<_> = std::iter::from_fn(|| acquire(&never)).collect();
+    let (closer, (sender, waits)) = (watch.closer(), mpsc::channel());
+    let waiting = thread::spawn(move || {
+        let received = watch.receive(|time| sender.send(time).unwrap());
+        received.err().map(|error| error.to_string())
+    });
+    assert_eq!(waits.recv_timeout(LONG), Ok(Duration::MAX));
+    closer.close();
+    let error = waiting.join().unwrap().unwrap();
+    assert!(error.contains("the watch was closed"), "{error}");
+    drop(permits);
+    assert!(acquire(&never).is_some());
+}
+
+#[test]
+fn the_permit_of_a_large_event_is_returned_when_the_next_one_is_awaited() {
+    let value = "A".repeat(2 * SMALL_EVENT);
+    let event = format!("{}\n", line("ADDED").replace("dGVzdA==", &value));
+    let (client, hold) = serve(format!("{OK}{:x}\r\n{event}\r\n", event.len()));
+    let free = || {
+        let acquire = || client.permits.acquire(Duration::ZERO, &AtomicBool::default());
+        std::iter::from_fn(acquire).collect::<Vec<_>>().len()
+    };
+    let mut watch = client.watch(&reference(Kind::Secret), "1", LONG, LONG).unwrap();
+    let all = free();
+    assert!(matches!(watch.receive(|_| ()), Ok(Some(WatchEvent::Applied { .. }))));
+    assert_eq!(free(), all - 1);
+    drop(hold);
+    assert!(watch.receive(|_| ()).is_err());
+    assert_eq!(free(), all);
 }
 
 #[test]
@@ -226,8 +287,8 @@ fn a_watch_that_the_server_ends_between_two_events_has_ended() {
     let event = format!("{}\n", line("DELETED"));
     let (client, _hold) = serve(format!("{OK}{:x}\r\n{event}\r\n0\r\n\r\n", event.len()));
     let mut watch = client.watch(&reference(Kind::Secret), "1", LONG, LONG).unwrap();
-    assert!(matches!(watch.receive(), Ok(Some(WatchEvent::Deleted { .. }))));
-    assert!(matches!(watch.receive(), Ok(None)));
+    assert!(matches!(watch.receive(|_| ()), Ok(Some(WatchEvent::Deleted { .. }))));
+    assert!(matches!(watch.receive(|_| ()), Ok(None)));
 }
 
 #[test]
@@ -236,7 +297,7 @@ fn a_silent_watch_is_dead() {
     // The bound holds for the handshake too, which a busy machine may not complete in time.
     let silence = Duration::from_millis(100);
     let error = match client.watch(&reference(Kind::Secret), "1", LONG, silence) {
-        Ok(mut watch) => watch.receive().err().unwrap(),
+        Ok(mut watch) => watch.receive(|_| ()).err().unwrap(),
         Err(error) => error,
     };
     assert!(matches!(error.cause, Cause::TimedOut { .. }), "{error}");
@@ -247,9 +308,9 @@ fn a_watch_that_breaks_off_is_an_error() {
     let event = format!("{}\n", line("ADDED"));
     let (client, hold) = serve(format!("{OK}{:x}\r\n{event}\r\n", event.len()));
     let mut watch = client.watch(&reference(Kind::Secret), "1", LONG, LONG).unwrap();
-    assert!(matches!(watch.receive(), Ok(Some(WatchEvent::Applied { .. }))));
+    assert!(matches!(watch.receive(|_| ()), Ok(Some(WatchEvent::Applied { .. }))));
     drop(hold);
-    let error = watch.receive().err().unwrap();
+    let error = watch.receive(|_| ()).err().unwrap();
     assert!(error.to_string().contains("closed before the response was complete"), "{error}");
 }
 
@@ -260,7 +321,7 @@ fn an_event_of_several_mebibytes_arrives_whole() {
     let event = format!("{}\n", line("ADDED").replace("dGVzdA==", &value));
     let (client, _hold) = serve(format!("{OK}{:x}\r\n{event}\r\n", event.len()));
     let mut watch = client.watch(&reference(Kind::Secret), "1", LONG, LONG).unwrap();
-    let Ok(Some(WatchEvent::Applied { data, .. })) = watch.receive() else { panic!("an event") };
+    let Ok(Some(WatchEvent::Applied { data, .. })) = watch.receive(|_| ()) else { panic!("an event") };
     assert_eq!(data.keys().unwrap()["a"].expose().len(), value.len() / 4 * 3);
     assert_eq!(watch.buffer.capacity(), 0);
 }

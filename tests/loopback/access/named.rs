@@ -216,3 +216,19 @@ fn relative_paths_are_resolved_against_their_own_kubeconfig() {
     assert_has(&finished.stderr, &["Secret elsewhere/db", "secrets \"db\" not found"]);
     assert_code(&init(home, &["-n", NAMESPACE], &[("KUBECONFIG", &list)]), 0);
 }
+
+#[test]
+fn an_unreachable_server_of_a_kubeconfig_is_not_blamed_on_the_variables_of_a_pod() {
+    let outside = Outside::new();
+    outside.configure(&outside.cluster(&json!({})));
+    outside.server.stop();
+    let finished =
+        outside.fails(&[], &["and that the kubeconfig or clusters file has the API server's address"]);
+    assert!(!finished.stderr.contains("KUBERNETES_SERVICE_HOST"), "{}", finished.stderr);
+
+    let (_pod, variables) = pod(&outside.server);
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let finished = init(&outside.home, &["--timeout", "300ms"], &variables);
+    assert_code(&finished, 4);
+    assert_has(&finished.stderr, &["and that KUBERNETES_SERVICE_HOST is the API server's address"]);
+}

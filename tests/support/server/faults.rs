@@ -88,6 +88,8 @@ pub(crate) enum WatchFault {
         /// Time between two bytes; zero sends them as fast as possible.
         interval: Duration,
     },
+    /// Sends half of the next event's line, and then nothing until the peer leaves.
+    StallLine,
     /// Sends an `ERROR` event with a `Status` of this code, then the last chunk.
     ErrorEvent { code: u16, message: String },
 }

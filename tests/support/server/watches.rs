@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::faults::WatchFault;
 use super::history::{Event, FellBehind};
-use super::objects::Objects;
+use super::objects::{ObjectRef, Objects};
 use super::watch::{Watch, error};
 
 /// The longest interval between two bytes of a dripping line.
@@ -82,8 +82,8 @@ impl Watches {
         self.muted = muted;
     }
 
-    pub(super) fn spoil(&mut self, fault: &WatchFault) {
-        for stream in self.streams.values_mut() {
+    pub(super) fn spoil(&mut self, fault: &WatchFault, matches: impl Fn(&ObjectRef) -> bool) {
+        for stream in self.streams.values_mut().filter(|stream| matches(&stream.watch.object)) {
             stream.faults.push_back(fault.clone());
         }
     }
@@ -135,6 +135,10 @@ struct Stream {
     /// The fault for the next event.
     drip_next: Option<Duration>,
     drip: Option<Drip>,
+    /// Whether the next event stalls.
+    stall_next: bool,
+    /// Whether nothing is sent any more.
+    is_stalled: bool,
     /// The peer has left, or the server has broken the connection.
     dismissed: bool,
 }
@@ -166,6 +170,8 @@ impl Stream {
             faults: VecDeque::new(),
             drip_next: None,
             drip: None,
+            stall_next: false,
+            is_stalled: false,
             dismissed: false,
             watch,
         }
@@ -175,6 +181,9 @@ impl Stream {
         if !self.head_sent {
             self.head_sent = true;
             return Step::Head;
+        }
+        if self.is_stalled {
+            return Step::Wait { until: None };
         }
         while let Some(fault) = self.faults.pop_front() {
             if let Some(step) = self.spoil(fault, objects, now) {
@@ -220,6 +229,10 @@ impl Stream {
                 self.drip_next = Some(interval.min(MAX_INTERVAL));
                 None
             }
+            WatchFault::StallLine => {
+                self.stall_next = true;
+                None
+            }
             WatchFault::ErrorEvent { code, message } => {
                 self.first = Some(error(code, &message));
                 self.ends = now;
@@ -228,7 +241,12 @@ impl Stream {
         }
     }
 
-    fn send(&mut self, line: Vec<u8>, now: Instant) -> Step {
+    fn send(&mut self, mut line: Vec<u8>, now: Instant) -> Step {
+        if self.stall_next {
+            self.is_stalled = true;
+            line.truncate(line.len() / 2);
+            return Step::Send(line);
+        }
         let Some(interval) = self.drip_next.take() else { return Step::Send(line) };
         self.drip = Some(Drip { left: line.into(), interval, next: now });
         self.next_of_drip(now).unwrap_or(Step::Wait { until: Some(now) })

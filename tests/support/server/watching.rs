@@ -49,9 +49,15 @@ impl ApiServer {
     }
 
     /// Applies the fault to every open watch. Faults queue up; those that send something send it at once, except
-    /// [`WatchFault::DripLine`].
+    /// [`WatchFault::DripLine`] and [`WatchFault::StallLine`].
     pub(crate) fn break_watches(&self, fault: WatchFault) {
-        self.shared.change(|cluster| cluster.watches.spoil(&fault));
+        self.shared.change(|cluster| cluster.watches.spoil(&fault, |_| true));
+    }
+
+    /// Like [`break_watches`](Self::break_watches), for the watches of one object.
+    pub(crate) fn break_watches_of(&self, kind: Kind, namespace: &str, name: &str, fault: WatchFault) {
+        let object = ObjectRef::new(kind, namespace, name);
+        self.shared.change(|cluster| cluster.watches.spoil(&fault, |watched| *watched == object));
     }
 
     /// Silences watches: connections stay open, and no watch sends anything, new ones not even the head. Changes,
