@@ -61,6 +61,13 @@ impl Credential {
         listed.iter().map(|(field, _)| field).chain(self.inline_fields.iter().map(|(field, _)| field))
     }
 
+    /// The entries of the file that annotations name: variables, members, keys.
+    pub(crate) fn named_entries(&self) -> impl Iterator<Item = &FieldName> {
+        let exported = self.output.exported_variables().into_iter().flatten().flatten();
+        let has_fields = matches!(self.output, Output::Env(_) | Output::Document(_));
+        exported.chain(has_fields.then(|| self.named_fields()).into_iter().flatten())
+    }
+
     /// Whether the output is a file that `podcreds exec` can read.
     pub(crate) fn is_env_file(&self) -> bool {
         self.output.env_file() == Some(EnvFileFormat::Env)

@@ -3,10 +3,10 @@
 
 mod error;
 mod fields;
+mod shared;
 mod template;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::iter::Sum;
 
 pub(crate) use error::{Error, Errors, Problem};
@@ -16,12 +16,13 @@ pub(crate) use template::{check as check_templates, work_share};
 
 use crate::credential::{
     Bundle, BundleFile, ClientFileFormat, ConnectionStringFormat, Credential, DocumentFormat, Engine,
-    EnvExport, EnvFileFormat, FileMode, Output, PathClaims, RelativePath,
+    EnvExport, EnvFileFormat, Format, Output, PathClaims, RelativePath,
 };
 use crate::formats::connection::{CONNECTION_LIMIT, Connection};
 use crate::formats::options::OptionSet;
 use crate::formats::text::FormatErrors;
 use crate::formats::{Fields, FormatError, jdbc, libpq, mycnf, text, uri};
+use crate::render::shared::{SharedFiles, is_shared};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The largest bundle, in bytes. It is kept in memory, and most volumes are memory too.
@@ -109,7 +110,7 @@ fn render_with<'a>(
     work: usize,
 ) -> Result<Rendered<'a>, Errors> {
     let mut bundle = Bundle::new();
-    let mut claims = PathClaims::default();
+    let (mut claims, mut shared_files) = (PathClaims::default(), SharedFiles::default());
     let mut errors = Vec::new();
     let mut rendered = 0;
     let mut room = Size {
@@ -131,38 +132,46 @@ fn render_with<'a>(
             }
         };
         rendered += 1;
-        let format = credential.output.format();
+        let format = credential.output.file_format();
+        let is_shared = is_shared(credential, credentials);
         for (path, content) in files {
             room.bytes -= content.expose().len();
-            let claimed = match format.is_mergeable() {
-                true => claims.entries(&path, format, &credential.name),
-                false => claims.file(&path, &credential.name),
-            };
-            match claimed {
-                Ok(()) => add(&mut bundle, path, content, credential.mode),
-                Err(conflict) => errors.push(Error::new(&credential.name, conflict.into())),
+            let claimed =
+                claims.file(&path, format, &credential.name).map_err(|conflict| vec![conflict.into()]);
+            let added = claimed.and_then(|()| {
+                if !is_shared {
+                    bundle.insert(path, BundleFile { content, mode: credential.mode });
+                    return Ok(());
+                }
+                let original = match placeholder {
+                    Some(_) if format == Format::Pgpass => one_file(credential, sources, room, work)?,
+                    _ => None,
+                };
+                shared_files.add(credential, content, original, sources, &mut claims)
+            });
+            for problem in added.err().into_iter().flatten() {
+                errors.push(Error::new(&credential.name, problem));
             }
         }
-        room.files = FILE_LIMIT.saturating_sub(taken.files + bundle.len());
+        room.files = FILE_LIMIT.saturating_sub(taken.files + bundle.len() + shared_files.len());
     }
     if !errors.is_empty() {
         return Err(Errors(errors));
     }
+    shared_files.join_into(&mut bundle);
     let omissions = missing_inputs(credentials, sources).collect();
     Ok(Rendered { bundle, omissions, credentials: rendered })
 }
 
-/// Adds a file, or appends to it if another credential has added it already. The claims on the path allow that.
-fn add(bundle: &mut Bundle, path: RelativePath, content: SecretBytes, mode: Option<FileMode>) {
-    match bundle.entry(path) {
-        Entry::Vacant(entry) => drop(entry.insert(BundleFile { content, mode })),
-        Entry::Occupied(mut entry) => {
-            let file = entry.get_mut();
-            let mut both = SecretBuffer::from(std::mem::take(&mut file.content));
-            both.push(content.expose());
-            file.content = both.finish();
-        }
-    }
+/// The content of the only file of a credential, without redaction.
+fn one_file(
+    credential: &Credential,
+    sources: &Sources,
+    room: Size,
+    work: usize,
+) -> Result<Option<SecretBytes>, Vec<Problem>> {
+    let files = files(credential, sources, None, room, work)?.unwrap_or_default();
+    Ok(files.into_iter().next().map(|(_, content)| content))
 }
 
 /// Renders the files of one credential. Returns `None` if the credential is optional and a source or its template is missing.
