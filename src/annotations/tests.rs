@@ -502,7 +502,7 @@ fn entries_that_two_credentials_name_for_one_file_are_found_without_their_source
     );
     both(&[&clash[..], &[("podcreds.io/a.optional", "true")]].concat()).unwrap();
     both(&[("podcreds.io/a.set", "URL=x"), ("podcreds.io/b.variable", "OTHER")]).unwrap();
-    // Fields of a connection are no entries of the file.
+    // Fields of a connection are not entries of the file.
     both(&[
         ("podcreds.io/a.keys", "host"),
         ("podcreds.io/b.keys", "host"),

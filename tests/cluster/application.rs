@@ -15,7 +15,7 @@ use crate::support::run::poll_until;
 use crate::support::skip::require;
 use crate::{kubelet, native};
 
-/// Any user but root, which PostgreSQL rejects. Debian calls it `nobody`.
+/// Any user but root, which PostgreSQL rejects. It needs a name in `/etc/passwd`.
 const USER: u32 = 65534;
 
 /// Answers each connection with the users that PostgreSQL and Redis know it by. It reads the file again for each request.
@@ -29,8 +29,11 @@ const SERVE: &str = r#"while :; do nc -l -p 9000 -e sh -c "$ANSWER"; done"#;
 fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let directories = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
-    let newest = directories.filter(|bin| ["initdb", "postgres", "psql"].iter().all(|name| bin.join(name).is_file())).max();
-    let has_redis = ["redis-server", "redis-cli"].iter().all(|name| Path::new("/usr/bin").join(name).is_file());
+    let newest = directories
+        .filter(|bin| ["initdb", "postgres", "psql"].iter().all(|name| bin.join(name).is_file()))
+        .max();
+    let has_redis =
+        ["redis-server", "redis-cli"].iter().all(|name| Path::new("/usr/bin").join(name).is_file());
     require("Debian's postgresql and redis-server", newest.filter(|_| has_redis))
 }
 
@@ -47,16 +50,15 @@ fn mount_programs(pod: &mut Value, container: usize) {
     }
 }
 
-/// A pod with both servers. Local connections need no password, others do.
-fn servers(postgresql: &Path) -> Value {
+/// The containers of both servers. Connections through their sockets need no password, others do.
+fn servers(postgresql: &Path) -> [Value; 2] {
     let postgresql = postgresql.to_str().unwrap();
     let start_postgresql = format!(
         "set -e; export LC_ALL=C.UTF-8
         {postgresql}/initdb -U postgres --auth-local=trust --auth-host=scram-sha-256 --no-sync -D /data/db
-        echo 'host all all all scram-sha-256' >>/data/db/pg_hba.conf
-        exec {postgresql}/postgres -D /data/db -k /data -c listen_addresses='*' -c fsync=off -c shared_buffers=16MB"
+        exec {postgresql}/postgres -D /data/db -k /data -c fsync=off -c shared_buffers=16MB"
     );
-    let start_redis = "exec redis-server --bind 0.0.0.0 --protected-mode no --save '' --dir /data --unixsocket /data/redis";
+    let start_redis = "exec redis-server --bind 127.0.0.1 --save '' --dir /data --unixsocket /data/redis";
     let container = |name: &str, script: &str, ready: &[&str]| {
         json!({
             "name": name,
@@ -65,25 +67,18 @@ fn servers(postgresql: &Path) -> Value {
             "command": ["sh", "-c", script],
             "securityContext": {"runAsUser": USER},
             "readinessProbe": {"exec": {"command": ready}, "periodSeconds": 1, "timeoutSeconds": 10},
-            "volumeMounts": [{"name": format!("data-{name}"), "mountPath": "/data"}],
+            "volumeMounts": [{"name": name, "mountPath": "/data"}],
         })
     };
     let psql = format!("{postgresql}/psql");
-    let mut pod = json!({"spec": {
-        "securityContext": {"fsGroup": USER},
-        "terminationGracePeriodSeconds": 1,
-        "containers": [
-            container("postgresql", &start_postgresql, &[&psql, "-h", "/data", "-U", "postgres", "-c", "SELECT 1"]),
-            container("redis", start_redis, &["redis-cli", "-s", "/data/redis", "PING"]),
-        ],
-        "volumes": [{"name": "data-postgresql", "emptyDir": {}}, {"name": "data-redis", "emptyDir": {}}],
-    }});
-    mount_programs(&mut pod, 0);
-    mount_programs(&mut pod, 1);
-    pod
+    let select = [&*psql, "-h", "/data", "-U", "postgres", "-c", "SELECT 1"];
+    [
+        container("postgresql", &start_postgresql, &select),
+        container("redis", start_redis, &["redis-cli", "-s", "/data/redis", "PING"]),
+    ]
 }
 
-/// The pod of the application, with podcreds as its native sidecar.
+/// The pod of the application and the servers, with podcreds as its native sidecar.
 fn application(postgresql: &Path) -> Value {
     let mut pod = native::pod(SERVE);
     pod["metadata"]["annotations"] = json!({
@@ -104,14 +99,18 @@ fn application(postgresql: &Path) -> Value {
         {"name": "ANSWER", "value": ANSWER},
         {"name": "PSQL", "value": postgresql.join("psql")},
     ]);
-    mount_programs(&mut pod, 0);
+    for server in servers(postgresql) {
+        pods::push(&mut pod["spec"]["volumes"], json!({"name": server["name"], "emptyDir": {}}));
+        pods::push(&mut pod["spec"]["containers"], server);
+    }
+    (0..3).for_each(|container| mount_programs(&mut pod, container));
+    pod["spec"]["securityContext"] = json!({"fsGroup": USER});
     pod
 }
 
 struct Servers<'a> {
     namespace: &'a Namespace,
     psql: String,
-    address: String,
 }
 
 impl Servers<'_> {
@@ -119,35 +118,51 @@ impl Servers<'_> {
     fn add_database_user(&self, name: &str, password: &str) {
         let literal = password.replace('\'', "''");
         self.query(&format!("CREATE ROLE {name} LOGIN PASSWORD '{literal}'"));
-        self.put("orders-db", name, password, &[("database", "postgres")]);
+        put_database_user(self.namespace, name, password);
     }
 
     fn query(&self, statement: &str) {
-        let psql = [&*self.psql, "-q", "-h", "/data", "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-c", statement];
-        self.namespace.kubectl(&[&["exec", "servers", "-c", "postgresql", "--"], &psql[..]].concat());
+        let psql =
+            [&*self.psql, "-q", "-h", "/data", "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-c", statement];
+        self.namespace.kubectl(&[&["exec", "app", "-c", "postgresql", "--"], &psql[..]].concat());
     }
 
     /// Creates a user in Redis, and writes its Secret.
     fn add_cache_user(&self, name: &str, password: &str) {
         let created = self.redis(&["ACL", "SETUSER", name, "on", &format!(">{password}"), "+@all"]);
         assert_eq!(created.trim(), "OK");
-        self.put("orders-redis", name, password, &[]);
+        put_cache_user(self.namespace, name, password);
     }
 
     fn redis(&self, command: &[&str]) -> String {
-        let exec = ["exec", "servers", "-c", "redis", "--", "redis-cli", "-s", "/data/redis"];
+        let exec = ["exec", "app", "-c", "redis", "--", "redis-cli", "-s", "/data/redis"];
         self.namespace.kubectl(&[&exec[..], command].concat())
     }
+}
 
-    fn put(&self, secret: &str, name: &str, password: &str, more: &[(&str, &str)]) {
-        let login = [("username", name), ("password", password), ("host", &self.address)];
-        self.namespace.put_secret(secret, &[&login[..], more].concat());
-    }
+fn put_database_user(namespace: &Namespace, name: &str, password: &str) {
+    let login = [("username", name), ("password", password)];
+    namespace
+        .put_secret("orders-db", &[&login[..], &[("host", "127.0.0.1"), ("database", "postgres")]].concat());
+}
+
+fn put_cache_user(namespace: &Namespace, name: &str, password: &str) {
+    namespace
+        .put_secret("orders-redis", &[("username", name), ("password", password), ("host", "127.0.0.1")]);
 }
 
 /// One request to the application.
 fn request(namespace: &Namespace) -> String {
-    let answer = namespace.kubectl(&["exec", "app", "-c", "app", "--", "sh", "-c", "nc 127.0.0.1 9000 </dev/null || true"]);
+    let answer = namespace.kubectl(&[
+        "exec",
+        "app",
+        "-c",
+        "app",
+        "--",
+        "sh",
+        "-c",
+        "nc 127.0.0.1 9000 </dev/null || true",
+    ]);
     answer.trim_end().to_owned()
 }
 
@@ -170,13 +185,13 @@ fn an_application_reads_both_urls_of_one_file_through_a_rotation_of_each() {
     let Some(namespace) = pods::namespace() else { return };
     let namespace = &namespace;
     namespace.grant_watch(&["orders-db", "orders-redis"]);
-    pods::start(namespace, "servers", servers(&postgresql));
-    let address = namespace.get("pod/servers")["status"]["podIP"].as_str().unwrap().to_owned();
-    let psql = postgresql.join("psql").to_str().unwrap().to_owned();
-    let servers = Servers { namespace, psql, address };
-    servers.add_database_user("app_1", "it's \"1\" \\ $x@/:%#?&`é");
-    servers.add_cache_user("cache-1", "it's_\"1\"_\\_$x@/:%#?&`é");
+    let (database, cache) = ("it's \"1\" \\ $x@/:%#?&`é", "it's_\"1\"_\\_$x@/:%#?&`é");
+    put_database_user(namespace, "app_1", database);
+    put_cache_user(namespace, "cache-1", cache);
     pods::start(namespace, "app", application(&postgresql));
+    let servers = Servers { namespace, psql: postgresql.join("psql").to_str().unwrap().to_owned() };
+    servers.add_database_user("app_1", database);
+    servers.add_cache_user("cache-1", cache);
     becomes(namespace, "", "app_1 cache-1");
 
     servers.add_database_user("app_2", "';exit 1;'$(exit 1)\"");

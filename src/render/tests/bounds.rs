@@ -196,7 +196,8 @@ fn the_parts_of_a_shared_file_are_joined_once() {
         .collect();
     let hosts: Vec<_> = names.iter().map(|name| (format!("{name}.set"), format!("host={name}"))).collect();
     let hosts = hosts.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    let annotations: Vec<_> = annotations.iter().map(|(key, value)| (key.as_str(), *value)).chain(hosts).collect();
+    let annotations: Vec<_> =
+        annotations.iter().map(|(key, value)| (key.as_str(), *value)).chain(hosts).collect();
     let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(&[("password", b"x")])))]);
     let bundle = bundle(&credentials(&annotations), &sources).unwrap();
     let files: Vec<_> = bundle.values().map(|file| file.content.expose_text().unwrap()).collect();
