@@ -145,7 +145,7 @@ pub(crate) enum Error {
     },
     /// Two files that set a variable to different values.
     #[error(
-        "files {first} and {second} set variable {name} to different values: rename one with .keys, or select files with --env-file"
+        "files {first} and {second} set variable {name} to different values: rename one with .keys or .variable, or select files with --env-file"
     )]
     Conflict { name: String, first: RelativePath, second: RelativePath },
 }

@@ -239,6 +239,7 @@ struct Files {
 
 impl Files {
     /// Writes every case with one value, and `more`, without the cases that `dotenv` and `envfile` reject because of their readers.
+    /// Each case of `more` is written a second time, by two credentials that share the file.
     fn write(format: &'static str, more: &[Case]) -> Self {
         let root = tempfile::Builder::new().prefix("podcreds-formats-").tempdir().unwrap();
         let mut cases = cases::values();
@@ -260,6 +261,14 @@ impl Files {
                 false
             }
         });
+        for case in more.iter().filter(|case| case.fields.len() > 1) {
+            let case = Case { name: format!("{}-shared", case.name), fields: case.fields.clone() };
+            let (name, content) = render_shared(format, &case);
+            let directory = root.path().join(&case.name);
+            fs::create_dir(&directory).unwrap();
+            fs::write(directory.join(name), content).unwrap();
+            cases.push(case);
+        }
         Self { root, format, cases }
     }
 
@@ -385,6 +394,25 @@ fn render(annotations: &[(&str, &str)], case: &Case) -> Result<(String, Vec<u8>)
     assert_eq!(files.len(), 1, "one file for {annotations:?}");
     let (path, file) = files.into_iter().next().unwrap();
     Ok((path.to_string(), file.content.expose().to_vec()))
+}
+
+/// Like [`render`], with every other field in a credential of its own that has the same file.
+fn render_shared(format: &str, case: &Case) -> (String, Vec<u8>) {
+    let (path, _) = render(&[("format", format)], case).unwrap();
+    let namespace = Namespace::parse("prod").unwrap();
+    let (mut annotations, mut sources) = (BTreeMap::new(), Sources::new());
+    for (half, name) in ["a", "b"].into_iter().enumerate() {
+        for (key, value) in [("secret", name), ("format", format), ("path", &path)] {
+            annotations.insert(format!("{DEFAULT_PREFIX}/{name}.{key}"), value.to_owned());
+        }
+        let fields = case.fields.iter().skip(half).step_by(2);
+        let data = fields.map(|(field, value)| (field.clone(), value.as_str().into())).collect();
+        sources.insert(ObjectRef::new(Kind::Secret, namespace.clone(), name).unwrap(), Some(data));
+    }
+    let credentials = parse(&annotations, DEFAULT_PREFIX, &ReferenceScope::local(namespace)).unwrap();
+    let files = render::render(&credentials, &sources).unwrap().bundle;
+    assert_eq!(files.len(), 1);
+    (path, files.into_values().next().unwrap().content.expose().to_vec())
 }
 
 /// Sources every case in this shell, in every locale.

@@ -181,6 +181,10 @@ fn reads_back(
     bundle: &Bundle,
     data: &BTreeMap<&str, Vec<u8>>,
 ) {
+    // With .path, the other credential may have entries in the same file.
+    if annotations.keys().any(|key| key.ends_with(".path")) {
+        return;
+    }
     let of_credential: Vec<_> = annotations
         .iter()
         .filter_map(|(key, value)| Some((key.strip_prefix(credential)?.strip_prefix('.')?, value.as_str())))

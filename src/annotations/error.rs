@@ -131,7 +131,7 @@ pub(crate) enum Problem {
     DuplicateField { field: FieldName },
     #[error(transparent)]
     Path(#[from] PathError),
-    /// Two credentials that write to the same path.
+    /// Two credentials that write to the same path, or the same entry of a file.
     #[error(transparent)]
     Conflict(#[from] Conflict),
     #[error(transparent)]
@@ -152,7 +152,9 @@ pub(crate) enum Problem {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Mode(#[from] ModeError),
-    #[error("conflicts with credential {other}, which writes the same file {path} with a different mode")]
+    #[error(
+        "conflicts with credential {other}, which writes the same file {path} with a different mode: give both the same .file-mode"
+    )]
     ModeConflict { path: RelativePath, other: CredentialName },
     #[error("must be \"true\" or \"false\", not {text}")]
     InvalidBoolean { text: Excerpt },

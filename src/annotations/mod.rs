@@ -342,7 +342,7 @@ fn check_paths(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>
     let mut claims = PathClaims::default();
     for credential in credentials {
         let Credential { name, path, mode, on_change, .. } = credential;
-        let format = credential.output.format();
+        let format = credential.output.file_format();
         // Several credentials may touch the same file, but no credential may write it.
         if let Some(OnChange::Touch(touched)) = on_change
             && let Some(other) =
@@ -353,11 +353,15 @@ fn check_paths(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>
         }
         let claimed = match format {
             Format::Files => claims.directory(path, name),
-            format if format.is_mergeable() => claims.entries(path, format, name),
-            _ => claims.file(path, name),
+            _ => claims.file(path, format, name),
         };
+        // Entries that only the sources name are compared when they are rendered, as are those of a credential that may be skipped.
+        let claimed = claimed.and_then(|()| match credential.optional {
+            true => Ok(()),
+            false => claims.entries(credential, credential.named_entries()),
+        });
         let shares = |other: &&Credential| {
-            other.path == *path && other.output.format() == format && other.mode != *mode
+            other.path == *path && other.output.file_format() == format && other.mode != *mode
         };
         if let Some(other) = credentials.iter().find(shares).filter(|_| format.is_mergeable()) {
             let problem = Problem::ModeConflict { path: path.clone(), other: other.name.clone() };

@@ -292,7 +292,7 @@ fn two_credentials_cannot_write_one_path() {
     let same = read(&[base.as_slice(), &[("podcreds.io/b.path", "a")]].concat()).unwrap_err();
     assert!(
         same.contains(
-            "podcreds.io/b.path: \"a\" as a file conflicts with credential a, which writes it as a directory"
+            "podcreds.io/b.path: \"a\" as a file in format json conflicts with credential a, which writes it as a directory"
         ),
         "{same}"
     );
@@ -461,6 +461,59 @@ fn two_mergeable_formats_cannot_share_a_file() {
         ("podcreds.io/b.path", "x"),
     ])
     .unwrap_err();
-    let expected = "invalid annotation: podcreds.io/b.path: \"x\" as a pgservice file conflicts with credential a, which writes it as a pgpass file";
-    assert!(message.starts_with(expected), "{message}");
+    let expected = "invalid annotation: podcreds.io/b.path: \"x\" as a file in format pgservice conflicts with credential a, which writes it as a file in format pgpass: change the .path of one of them, or give both the same format to share the file";
+    assert_eq!(message, expected);
+}
+
+/// Two credentials `a` and `b` with the file `x`, and more annotations.
+fn share(more: &[(&str, &str)]) -> Result<(), String> {
+    let base = [
+        ("podcreds.io/a.secret", "db"),
+        ("podcreds.io/a.path", "x"),
+        ("podcreds.io/b.secret", "db"),
+        ("podcreds.io/b.path", "x"),
+    ];
+    read(&[&base, more].concat()).map(drop)
+}
+
+#[test]
+fn the_format_of_the_file_decides_whether_it_is_shared() {
+    let uri = [("podcreds.io/a.format", "uri"), ("podcreds.io/b.format", "env")];
+    let conflict = "podcreds.io/b.path: \"x\" as a file in format env conflicts with credential a, which writes it as a file in format uri: change the .path of one of them, or add .variable to write the connection string as a variable of a file that they share";
+    assert!(share(&uri).unwrap_err().contains(conflict));
+    let variable = [&uri[..], &[("podcreds.io/a.variable", "URL")]].concat();
+    share(&variable).unwrap();
+    let dotenv = [&variable[..], &[("podcreds.io/a.variable-format", "dotenv")]].concat();
+    let conflict = "as a file in format env conflicts with credential a, which writes it as a file in format dotenv: change the .path of one of them, or give both the same format to share the file";
+    assert!(share(&dotenv).unwrap_err().contains(conflict));
+    let mode = [&variable[..], &[("podcreds.io/b.file-mode", "0400")]].concat();
+    let conflict = "podcreds.io/b.file-mode: conflicts with credential a, which writes the same file x with a different mode: give both the same .file-mode";
+    assert!(share(&mode).unwrap_err().contains(conflict));
+}
+
+#[test]
+fn entries_that_two_credentials_name_for_one_file_are_found_without_their_sources() {
+    let env =
+        [("podcreds.io/a.format", "env"), ("podcreds.io/b.format", "uri"), ("podcreds.io/b.engine", "redis")];
+    let both = |more: &[(&str, &str)]| share(&[&env, more].concat());
+    let clash = [("podcreds.io/a.keys", "URL=url, HOST=host"), ("podcreds.io/b.variable", "OTHER, URL")];
+    let message = both(&clash).unwrap_err();
+    assert_eq!(
+        message,
+        "invalid annotation: podcreds.io/b.path: duplicate variable URL in \"x\", which credential a writes too: choose another variable name in the annotations of one of them, or change the .path of one of them"
+    );
+    both(&[&clash[..], &[("podcreds.io/a.optional", "true")]].concat()).unwrap();
+    both(&[("podcreds.io/a.set", "URL=x"), ("podcreds.io/b.variable", "OTHER")]).unwrap();
+    // Fields of a connection are not entries of the file.
+    both(&[
+        ("podcreds.io/a.keys", "host"),
+        ("podcreds.io/b.keys", "host"),
+        ("podcreds.io/b.variable", "URL"),
+    ])
+    .unwrap();
+    let json = [("podcreds.io/a.format", "json"), ("podcreds.io/b.format", "json")];
+    let message =
+        share(&[&json[..], &[("podcreds.io/a.keys", "a.b"), ("podcreds.io/b.set", "a.b=1")]].concat());
+    let message = message.unwrap_err();
+    assert!(message.contains("duplicate member a.b in \"x\", which credential a writes too: rename it in one of them with .keys or .prefix"), "{message}");
 }

@@ -69,6 +69,17 @@ impl Credential {
         unlisted_service_fields(&self.sources, &self.key_mapping, &self.naming)
     }
 
+    /// The entries of the file that annotations name and that cannot be missing: variables, members, keys.
+    pub(crate) fn named_entries(&self) -> impl Iterator<Item = &FieldName> {
+        let exported = self.output.exported_variables().into_iter().flatten().flatten();
+        let has_fields = matches!(self.output, Output::Env(_) | Output::Document(_));
+        let is_optional = |field: &FieldName| {
+            self.key_mapping.entries().iter().any(|entry| entry.optional && entry.field == *field)
+        };
+        let fields = self.named_fields().filter(move |field| has_fields && !is_optional(field));
+        exported.chain(fields)
+    }
+
     /// Whether the output is a file that `podcreds exec` can read.
     pub(crate) fn is_env_file(&self) -> bool {
         self.output.env_file() == Some(EnvFileFormat::Env)

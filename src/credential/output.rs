@@ -114,6 +114,22 @@ impl Output {
         }
     }
 
+    /// The format of the file: that of the environment variable if it contains one, such as `env` for a connection string.
+    pub(crate) fn file_format(&self) -> Format {
+        self.env_file().map_or(self.format(), EnvFileFormat::format)
+    }
+
+    /// The variables of an environment file that annotations of their own name, not `.keys`; `None` means that each field is a
+    /// variable, or that there are none.
+    pub(crate) fn exported_variables(&self) -> Option<[&[FieldName]; 2]> {
+        match self {
+            Self::ConnectionString { env_export: Some(export), .. } => Some([&export.names, &[]]),
+            Self::InjectorEnv(InjectorEnv::Uri { names, .. }) => Some([names, &[]]),
+            Self::InjectorEnv(InjectorEnv::Classic { user, password }) => Some([user, password]),
+            _ => None,
+        }
+    }
+
     /// The template, unless the output has another format.
     pub(crate) fn template(&self) -> Option<&TemplateSource> {
         match self {
@@ -206,9 +222,19 @@ impl Format {
         Self::ALL.into_iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name)
     }
 
-    /// Whether several credentials may add their entries to the same file.
+    /// Whether several credentials may add their entries to the same file: `formats::merge` can join what each of them writes.
     pub(crate) fn is_mergeable(self) -> bool {
-        matches!(self, Self::Pgpass | Self::Pgservice)
+        matches!(
+            self,
+            Self::Env
+                | Self::Dotenv
+                | Self::Envfile
+                | Self::Json
+                | Self::Yaml
+                | Self::Properties
+                | Self::Pgpass
+                | Self::Pgservice
+        )
     }
 
     /// The mode that readers of this format require; `None` means the volume's default.

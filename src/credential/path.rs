@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::credential::Credential;
 use crate::credential::names::{CredentialName, FieldName};
 use crate::credential::output::{FileMode, Format};
 use crate::secret::SecretBytes;
-use crate::text::{Excerpt, RedactedPrefix, is_shown};
+use crate::text::{Excerpt, RedactedPrefix, and_more, is_shown};
 
 /// The longest path, in bytes.
 const PATH_LIMIT: usize = 512;
@@ -79,43 +80,107 @@ pub struct PathError {
 /// Records which credential writes which path, and detects conflicts.
 #[derive(Default)]
 pub(crate) struct PathClaims<'a> {
-    taken: BTreeMap<String, (Claim, &'a CredentialName)>,
+    taken: BTreeMap<String, Taken<'a>>,
+}
+
+struct Taken<'a> {
+    claim: Claim,
+    /// The first credential that has claimed it.
+    owner: &'a CredentialName,
+    /// The entries of a file.
+    entries: BTreeMap<String, Taken<'a>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Claim {
-    File,
+pub(crate) enum Claim {
+    /// A file of this format.
+    File(Format),
     Directory,
-    /// A file of this format that several credentials add entries to.
-    Entries(Format),
 }
 
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File => f.write_str("file"),
-            Self::Directory => f.write_str("directory"),
-            Self::Entries(format) => write!(f, "{} file", format.name()),
+            Self::File(Format::Files) => f.write_str("a file"),
+            Self::File(format) => write!(f, "a file in format {}", format.name()),
+            Self::Directory => f.write_str("a directory"),
+        }
+    }
+}
+
+impl Claim {
+    fn can_be_shared(self) -> bool {
+        match self {
+            Self::File(format) => format.is_mergeable(),
+            Self::Directory => true,
+        }
+    }
+
+    /// The end of the message about two files that conflict: how they can share a path.
+    fn alternative(self, other: Self) -> &'static str {
+        match (self, other) {
+            (Self::File(one), Self::File(two)) if one.is_single_value() || two.is_single_value() => {
+                ", or add .variable to write the connection string as a variable of a file that they share"
+            }
+            (Self::File(one), Self::File(two)) if one.is_mergeable() && two.is_mergeable() => {
+                ", or give both the same format to share the file"
+            }
+            _ => "",
         }
     }
 }
 
 impl<'a> PathClaims<'a> {
-    /// Claims a file and its parent directories.
-    pub(crate) fn file(&mut self, path: &RelativePath, owner: &'a CredentialName) -> Result<(), Conflict> {
-        self.parents(path, owner)?;
-        self.claim(&path.0, Claim::File, owner)
-    }
-
-    /// Claims a file that other credentials of the same format may add entries to, and its parent directories.
-    pub(crate) fn entries(
+    /// Claims a file and its parent directories. Credentials of one format may share it if that format can be merged.
+    pub(crate) fn file(
         &mut self,
         path: &RelativePath,
         format: Format,
         owner: &'a CredentialName,
     ) -> Result<(), Conflict> {
         self.parents(path, owner)?;
-        self.claim(&path.0, Claim::Entries(format), owner)
+        self.claim(&path.0, Claim::File(format), owner)
+    }
+
+    /// Claims entries of a file, such as variables, which another credential with the same file must not have. The file is claimed
+    /// already. `credential` is the one that writes them.
+    pub(crate) fn entries<'n>(
+        &mut self,
+        credential: &'a Credential,
+        names: impl Iterator<Item = &'n FieldName>,
+    ) -> Result<(), Conflict> {
+        let Credential { path, name: owner, .. } = credential;
+        let Some(file) = self.taken.get_mut(&path.0) else { return Ok(()) };
+        let mut found: Option<(&CredentialName, Vec<String>)> = None;
+        for name in names {
+            match file.entries.get(name.as_str()) {
+                Some(taken) if taken.owner == owner => {}
+                Some(Taken { owner: other, .. }) => {
+                    let (first, names) = found.get_or_insert_with(|| (*other, Vec::new()));
+                    if first == other {
+                        names.push(name.to_string());
+                    }
+                }
+                None => {
+                    let taken = Taken { claim: file.claim, owner, entries: BTreeMap::new() };
+                    file.entries.insert(name.to_string(), taken);
+                }
+            }
+        }
+        let Some((other, mut names)) = found else { return Ok(()) };
+        let more = names.len().saturating_sub(LISTED_ENTRIES);
+        names.truncate(LISTED_ENTRIES);
+        Err(Conflict::Entries {
+            path: path.clone(),
+            format: credential.output.file_format(),
+            names,
+            more,
+            other: other.clone(),
+            remedy: match credential.output.exported_variables() {
+                Some(_) => "choose another variable name in the annotations of one of them",
+                None => "rename it in one of them with .keys or .prefix",
+            },
+        })
     }
 
     /// Claims a directory and its parents.
@@ -135,31 +200,64 @@ impl<'a> PathClaims<'a> {
     fn claim(&mut self, path: &str, claim: Claim, owner: &'a CredentialName) -> Result<(), Conflict> {
         match self.taken.get(path) {
             None => {
-                self.taken.insert(path.to_owned(), (claim, owner));
+                self.taken.insert(path.to_owned(), Taken { claim, owner, entries: BTreeMap::new() });
                 Ok(())
             }
-            Some((other, _)) if claim == *other && claim != Claim::File => Ok(()),
-            Some((other_claim, other)) => Err(Conflict {
+            Some(other) if claim == other.claim && claim.can_be_shared() => Ok(()),
+            Some(other) => Err(Conflict::Path {
                 path: path.to_owned(),
                 claim,
-                other: (*other).clone(),
-                other_claim: *other_claim,
+                other: other.owner.clone(),
+                other_claim: other.claim,
             }),
         }
     }
 }
 
-/// Two credentials write the same path, or one needs a directory where the other writes a file.
+/// Two credentials that cannot both write what their annotations say.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "{} as a {claim} conflicts with credential {other}, which writes it as a {other_claim}: change the .path of one of them",
-    RedactedPrefix(path)
-)]
-pub(crate) struct Conflict {
-    path: String,
-    claim: Claim,
-    other: CredentialName,
-    other_claim: Claim,
+pub(crate) enum Conflict {
+    /// They write the same path, or one needs a directory where the other writes a file.
+    #[error(
+        "{} as {claim} conflicts with credential {other}, which writes it as {other_claim}: change the .path of one of them{}",
+        RedactedPrefix(path),
+        claim.alternative(*other_claim)
+    )]
+    Path { path: String, claim: Claim, other: CredentialName, other_claim: Claim },
+    /// They share a file, and both have an entry of these names.
+    #[error(
+        "duplicate {} {} in {}, which credential {other} writes too: {remedy}, or change the .path of one of them",
+        entry_of(*format),
+        and_more(names, *more),
+        RedactedPrefix(&path.0)
+    )]
+    Entries {
+        path: RelativePath,
+        format: Format,
+        /// At most [`LISTED_ENTRIES`].
+        names: Vec<String>,
+        more: usize,
+        other: CredentialName,
+        remedy: &'static str,
+    },
+    /// They share a password file, and a line of the other one comes first. The parts of a line may be secret.
+    #[error(
+        "in {}, libpq would never use a line of this credential, because a line of credential {other} comes first and matches the same host, port, database and user: add what differs with .keys or .set (such as database), rename the credential whose line is more specific so that its name comes first, or change the .path of one of them",
+        RedactedPrefix(&path.0)
+    )]
+    Lines { path: RelativePath, other: CredentialName },
+}
+
+/// How many entries a message lists before it only counts them.
+const LISTED_ENTRIES: usize = 20;
+
+/// What an entry of a file of this format is called.
+fn entry_of(format: Format) -> &'static str {
+    match format {
+        Format::Json => "member",
+        Format::Yaml | Format::Properties => "key",
+        _ => "variable",
+    }
 }
 
 /// The files of all credentials by path, rendered but not yet written. This is the interface between `render`, which fills a
@@ -220,27 +318,33 @@ mod tests {
         let (one, two) = (CredentialName::parse("one").unwrap(), CredentialName::parse("two").unwrap());
         let path = |text| RelativePath::parse(text).unwrap();
         let mut claims = PathClaims::default();
-        claims.file(&path("a/b"), &one).unwrap();
-        claims.file(&path("a/c"), &two).unwrap();
+        let file = Format::Uri;
+        claims.file(&path("a/b"), file, &one).unwrap();
+        claims.file(&path("a/c"), file, &two).unwrap();
         claims.directory(&path("a"), &two).unwrap();
         for (text, is_file) in [("a/b", true), ("a", true), ("a/b/c", true), ("a/b", false), ("a/b/c", false)]
         {
-            let claimed =
-                if is_file { claims.file(&path(text), &two) } else { claims.directory(&path(text), &two) };
+            let claimed = match is_file {
+                true => claims.file(&path(text), file, &two),
+                false => claims.directory(&path(text), &two),
+            };
             assert!(claimed.is_err(), "{text}");
         }
-        assert!(claims.file(&path("ab"), &two).is_ok());
+        assert!(claims.file(&path("ab"), file, &two).is_ok());
     }
 
     #[test]
-    fn entries_of_one_format_may_share_a_file() {
+    fn a_file_is_shared_only_in_one_format_that_can_be_merged() {
         let (one, two) = (CredentialName::parse("one").unwrap(), CredentialName::parse("two").unwrap());
-        let path = RelativePath::parse("a/pgpass").unwrap();
-        let mut claims = PathClaims::default();
-        claims.entries(&path, Format::Pgpass, &one).unwrap();
-        claims.entries(&path, Format::Pgpass, &two).unwrap();
-        assert!(claims.entries(&path, Format::Pgservice, &two).is_err());
-        assert!(claims.file(&path, &two).is_err());
-        assert!(claims.directory(&path, &two).is_err());
+        let path = RelativePath::parse("a/b").unwrap();
+        for (_, first) in Format::ALL {
+            for (_, second) in Format::ALL {
+                let mut claims = PathClaims::default();
+                claims.file(&path, first, &one).unwrap();
+                let is_shared = claims.file(&path, second, &two).is_ok();
+                assert_eq!(is_shared, first == second && first.is_mergeable(), "{first:?} {second:?}");
+                assert!(claims.directory(&path, &two).is_err());
+            }
+        }
     }
 }

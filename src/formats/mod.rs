@@ -6,6 +6,7 @@ pub(crate) mod connection;
 mod hint;
 pub(crate) mod jdbc;
 pub(crate) mod libpq;
+pub(crate) mod merge;
 pub(crate) mod mycnf;
 pub(crate) mod options;
 mod parts;

@@ -131,7 +131,7 @@ pub(crate) enum Problem {
     },
     #[error("{object}, key {key}: the template is not text")]
     BinaryTemplate { object: ObjectRef, key: FieldName },
-    /// A path that two credentials write.
+    /// A path, or an entry of a file, that two credentials write.
     #[error(transparent)]
     Conflict(#[from] Conflict),
     #[error(

@@ -5,10 +5,10 @@ mod error;
 mod fields;
 mod json;
 mod notice;
+mod shared;
 mod template;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::iter::Sum;
 
 pub(crate) use error::{Error, Errors, Problem};
@@ -18,12 +18,13 @@ pub(crate) use template::{check as check_templates, work_share};
 
 use crate::credential::{
     Bundle, BundleFile, ClientFileFormat, ConnectionStringFormat, Credential, DocumentFormat, Engine,
-    EnvExport, EnvFileFormat, FieldName, FileMode, KeyMapping, Output, PathClaims, RelativePath, is_env_name,
+    EnvExport, EnvFileFormat, FieldName, Format, KeyMapping, Output, PathClaims, RelativePath, is_env_name,
 };
 use crate::formats::connection::{CONNECTION_LIMIT, Connection};
 use crate::formats::options::OptionSet;
 use crate::formats::text::FormatErrors;
 use crate::formats::{Fields, FormatError, is_part_of_connection, jdbc, libpq, mycnf, text, uri};
+use crate::render::shared::{SharedFiles, is_shared};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The largest bundle, in bytes. It is kept in memory, and most volumes are memory too.
@@ -111,7 +112,7 @@ fn render_with<'a>(
     work: usize,
 ) -> Result<Rendered<'a>, Errors> {
     let mut bundle = Bundle::new();
-    let mut claims = PathClaims::default();
+    let (mut claims, mut shared_files) = (PathClaims::default(), SharedFiles::default());
     let mut errors = Vec::new();
     let mut notices = Vec::new();
     let mut rendered = 0;
@@ -134,38 +135,47 @@ fn render_with<'a>(
             }
         };
         rendered += 1;
-        let format = credential.output.format();
+        let format = credential.output.file_format();
+        let is_shared = is_shared(credential, credentials);
         for (path, content) in files {
             room.bytes -= content.expose().len();
-            let claimed = match format.is_mergeable() {
-                true => claims.entries(&path, format, &credential.name),
-                false => claims.file(&path, &credential.name),
-            };
-            match claimed {
-                Ok(()) => add(&mut bundle, path, content, credential.mode),
-                Err(conflict) => errors.push(Error::new(&credential.name, conflict.into())),
+            let claimed =
+                claims.file(&path, format, &credential.name).map_err(|conflict| vec![conflict.into()]);
+            let added = claimed.and_then(|()| {
+                if !is_shared {
+                    bundle.insert(path, BundleFile { content, mode: credential.mode });
+                    return Ok(());
+                }
+                let original = match placeholder {
+                    Some(_) if format == Format::Pgpass => one_file(credential, sources, room, work)?,
+                    _ => None,
+                };
+                let entries = shared::entries(credential, sources, work)?;
+                shared_files.add(credential, content, original, &entries, &mut claims)
+            });
+            for problem in added.err().into_iter().flatten() {
+                errors.push(Error::new(&credential.name, problem));
             }
         }
-        room.files = FILE_LIMIT.saturating_sub(taken.files + bundle.len());
+        room.files = FILE_LIMIT.saturating_sub(taken.files + bundle.len() + shared_files.len());
     }
     if !errors.is_empty() {
         return Err(Errors(errors));
     }
+    shared_files.join_into(&mut bundle);
     notices.extend(missing_inputs(credentials, sources));
     Ok(Rendered { bundle, notices, credentials: rendered })
 }
 
-/// Adds a file, or appends to it if another credential has added it already. The claims on the path allow that.
-fn add(bundle: &mut Bundle, path: RelativePath, content: SecretBytes, mode: Option<FileMode>) {
-    match bundle.entry(path) {
-        Entry::Vacant(entry) => drop(entry.insert(BundleFile { content, mode })),
-        Entry::Occupied(mut entry) => {
-            let file = entry.get_mut();
-            let mut both = SecretBuffer::from(std::mem::take(&mut file.content));
-            both.push(content.expose());
-            file.content = both.finish();
-        }
-    }
+/// The content of the only file of a credential, without redaction.
+fn one_file(
+    credential: &Credential,
+    sources: &Sources,
+    room: Size,
+    work: usize,
+) -> Result<Option<SecretBytes>, Vec<Problem>> {
+    let files = files(credential, sources, None, room, work, &mut Vec::new())?.unwrap_or_default();
+    Ok(files.into_iter().next().map(|(_, content)| content))
 }
 
 /// Renders the files of one credential. Returns `None` if the credential is optional and a source or its template is missing.

@@ -22,6 +22,13 @@ use crate::support::skip::require;
 /// The kubelet has nothing to finish and exits within milliseconds; the node should not be without it for long.
 const ENDS: Duration = Duration::from_secs(10);
 
+/// Skips the test unless the node is this machine, so that pods can mount its programs.
+pub(crate) fn node_of_this_machine() -> Option<()> {
+    node()?;
+    let found = Kubelet::next_to_kubeconfig().map(drop);
+    require("a kubelet that runs as a process of this machine, seen by root,", found)
+}
+
 /// The kubelet of the cluster script.
 struct Kubelet {
     home: PathBuf,

@@ -24,6 +24,7 @@ mod support;
 
 mod access;
 mod apiserver;
+mod application;
 mod certificates;
 mod clusters;
 mod envfile;

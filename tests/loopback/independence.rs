@@ -157,6 +157,62 @@ fn an_entry_of_two_credentials_stays_whole_while_one_of_them_is_broken() {
     assert_stale(&asked, &[], &["x", "y", "z"]);
 }
 
+/// Two credentials in one file, whose variables are `X_PASSWORD` and `Y_PASSWORD`, and `z` in an entry of its own.
+const ONE_FILE: [(&str, &str); 6] = [
+    ("x.format", "env"),
+    ("x.path", "app.env"),
+    ("x.keys", "X_PASSWORD=password"),
+    ("y.format", "env"),
+    ("y.path", "app.env"),
+    ("y.keys", "Y_PASSWORD=password"),
+];
+
+fn one_file(x: &str, y: &str) -> String {
+    format!("export X_PASSWORD='{x}'\nexport Y_PASSWORD='{y}'\n")
+}
+
+#[test]
+fn a_rotation_of_one_of_two_credentials_replaces_their_file_as_a_whole() {
+    let asked = Asked::ready(scene(&["x", "y", "z"], &ONE_FILE), &[]);
+    asked.watches(3);
+    let path = asked.scene.pod.volume().join("app.env");
+    let mut before = one_file(PASSWORD, PASSWORD);
+    assert_eq!(asked.scene.read("app.env"), before);
+    for (x, y) in [("test-password-x", PASSWORD), ("test-password-x", "test-password-y")] {
+        let old = fs::File::open(&path).unwrap();
+        let (changed, password) = if y == PASSWORD { ("x", x) } else { ("y", y) };
+        put(&asked.scene.server, changed, password);
+        let after = one_file(x, y);
+        asked.waits("the file is new", || {
+            let now = asked.scene.read("app.env");
+            assert!([&before, &after].contains(&&now), "{now}");
+            now == after
+        });
+        // A reader that opened the file before the rename reads it to its end.
+        assert_eq!(std::io::read_to_string(old).unwrap(), before);
+        before = after;
+    }
+    asked.waits("the rotations are counted", || asked.metric(ROTATIONS) >= 2.0);
+    asked.is_current();
+}
+
+#[test]
+fn a_file_of_two_credentials_stays_whole_while_one_of_them_is_broken() {
+    let asked = Asked::ready(scene(&["x", "y", "z"], &ONE_FILE), &[]);
+    asked.watches(3);
+    let server = &asked.scene.server;
+    server.put_secret("prod", "y", &[("username", b"app")]);
+    asked.waits("it is stale", || asked.metric(&stale_since("y")) > 0.0);
+    put(server, "x", "test-password-x");
+    rotates(&asked, "z", "test-password-z");
+    assert_eq!(asked.scene.read("app.env"), one_file(PASSWORD, PASSWORD));
+    assert_stale(&asked, &["x", "y"], &["z"]);
+    asked.logs(&["credential x: shares app.env with y; keeping its current files"]);
+    put(server, "y", "test-password-y");
+    asked.arrives("app.env", &one_file("test-password-x", "test-password-y"));
+    asked.is_current();
+}
+
 #[test]
 fn after_a_restart_without_an_api_server_the_files_of_the_earlier_run_make_it_ready() {
     let scene = Scene::plain();

@@ -185,7 +185,7 @@ fn errors_of_other_credentials_are_reported_beside_one_that_is_too_large() {
 }
 
 #[test]
-fn a_shared_file_grows_in_place() {
+fn the_parts_of_a_shared_file_are_joined_once() {
     let names: Vec<_> = (0..20).map(|index| format!("c{index:02}")).collect();
     let annotations: Vec<_> = names
         .iter()
@@ -194,11 +194,15 @@ fn a_shared_file_grows_in_place() {
                 .map(|(key, value)| (format!("{name}.{key}"), value))
         })
         .collect();
-    let annotations: Vec<_> = annotations.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    let hosts: Vec<_> = names.iter().map(|name| (format!("{name}.set"), format!("host={name}"))).collect();
+    let hosts = hosts.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    let annotations: Vec<_> =
+        annotations.iter().map(|(key, value)| (key.as_str(), *value)).chain(hosts).collect();
     let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(&[("password", b"x")])))]);
     let bundle = bundle(&credentials(&annotations), &sources).unwrap();
     let files: Vec<_> = bundle.values().map(|file| file.content.expose_text().unwrap()).collect();
-    assert_eq!(files, ["*:*:*:*:x\n".repeat(20)]);
+    let lines = names.iter().map(|name| format!("{name}:*:*:*:x\n"));
+    assert_eq!(files, [lines.collect::<String>()]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::render::tests::read_back::{any_text, program};
 /// Parses an env file byte by byte by the rules of the Kubernetes documentation. For details that the page omits, it follows follows the
 /// kubelet's `ParseEnv`: a line with its break has at most 64 KiB, and CR LF is a line break.
 /// <https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-via-file/#env-file-syntax>
-fn read_env_file(file: &[u8]) -> Result<Vec<(String, String)>, String> {
+pub(crate) fn read_env_file(file: &[u8]) -> Result<Vec<(String, String)>, String> {
     let mut clean = Vec::new();
     for line in file.split_inclusive(|byte| *byte == b'\n') {
         if line.len() > 65_536 || line.len() == 65_536 && !line.ends_with(b"\n") {

@@ -4,6 +4,7 @@ mod bounds;
 mod databases;
 mod envfile;
 mod incomplete;
+mod merge;
 mod options;
 mod read_back;
 mod selection;
@@ -252,7 +253,7 @@ fn two_credentials_cannot_write_the_same_file() {
     let message = bundle(&two, &sources).unwrap_err().to_string();
     assert_eq!(
         message,
-        "credential b: \"a/username\" as a file conflicts with credential a, which writes it as a file: change the .path of one of them"
+        "credential b: \"a/username\" as a file in format json conflicts with credential a, which writes it as a file: change the .path of one of them"
     );
 }
 

@@ -46,6 +46,23 @@ pub(crate) fn program(shell: &str) -> Command {
 }
 
 fn sourced_by(shell: &str, file: &str) -> Option<Vec<u8>> {
+    environment_after(shell, file)?
+        .split(|b| *b == 0)
+        .find_map(|pair| pair.strip_prefix(b"VALUE="))
+        .map(<[u8]>::to_vec)
+}
+
+/// The variables with an upper-case letter first that the file sets, except those that the shell itself sets.
+pub(crate) fn variables_of_shell(shell: &str, file: &str) -> Option<BTreeMap<String, String>> {
+    let text = String::from_utf8(environment_after(shell, file)?).unwrap();
+    let pairs = text.split('\0').filter_map(|pair| pair.split_once('='));
+    let own = ["PATH", "PWD", "OLDPWD", "SHLVL", "_"];
+    let pairs = pairs.filter(|(name, _)| !own.contains(name));
+    Some(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+/// Sources the file and returns the environment of a program that the shell then starts.
+fn environment_after(shell: &str, file: &str) -> Option<Vec<u8>> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db.env");
     std::fs::write(&path, file).unwrap();
@@ -58,9 +75,8 @@ fn sourced_by(shell: &str, file: &str) -> Option<Vec<u8>> {
         .output()
         .ok()?;
     assert!(output.status.success(), "{shell}: {output:?}");
-    let found = output.stdout.split(|b| *b == 0).find_map(|pair| pair.strip_prefix(b"VALUE="));
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "sourcing {file:?} made a file");
-    found.map(<[u8]>::to_vec)
+    Some(output.stdout)
 }
 
 proptest! {
