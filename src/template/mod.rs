@@ -76,7 +76,7 @@ impl Template {
         errors
     }
 
-    /// Renders the template, and adds a newline at the end if it is missing. Empty output stays empty.
+    /// Renders the template. The output is exactly what the template says, without a line break of podcreds' own at its end.
     ///
     /// # Errors
     /// For the first unknown field, value that cannot be written, or exceeded limit.

@@ -37,14 +37,7 @@ pub(crate) fn render(
         Renderer { fields, placeholders, scopes, loops, steps, work, work_limit, output_limit };
     let mut out = SecretBuffer::default();
     renderer.statements(statements, &mut out)?;
-    let out = out.finish();
-    if matches!(out.expose().last(), None | Some(b'\n')) {
-        return Ok(out);
-    }
-    let mut ended = SecretBuffer::with_capacity(out.expose().len() + 1);
-    ended.push(out.expose());
-    ended.push_str("\n");
-    Ok(ended.finish())
+    Ok(out.finish())
 }
 
 /// The value of an expression.

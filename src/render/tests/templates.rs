@@ -22,7 +22,7 @@ fn render_from(annotations: &[(&str, &str)], config: Option<&[(&str, &[u8])]>) -
 #[test]
 fn a_template_in_an_annotation_is_rendered_to_one_file() {
     let files = render(&[("db.template", "{{ username }}:{{ password | json }}")], PLAIN).unwrap();
-    assert_eq!(files["db.txt"], b"app:\"it's a \\\"test\\\"\\n\"\n");
+    assert_eq!(files["db.txt"], b"app:\"it's a \\\"test\\\"\\n\"");
     let message = render(&[("db.template", "\n{{ passwd }}")], PLAIN).unwrap_err();
     assert_eq!(
         message,
@@ -37,7 +37,7 @@ fn a_template_in_an_annotation_is_rendered_to_one_file() {
 #[test]
 fn a_template_in_a_config_map_provides_no_fields() {
     let config: &[(&str, &[u8])] = &[("t", b"{% for n in fields %}{{ n }} {% endfor %}"), ("other", b"x")];
-    assert_eq!(render_from(&[], Some(config)).unwrap(), b"password username \n");
+    assert_eq!(render_from(&[], Some(config)).unwrap(), b"password username ");
     for (annotations, config, expected) in [
         (
             &[][..],
@@ -89,8 +89,8 @@ fn redacted_values_never_make_a_template_fail() {
         let content = |bundle: Bundle| {
             String::from_utf8(bundle.into_values().next().unwrap().content.expose().to_vec()).unwrap()
         };
-        assert_eq!(content(bundle(&credentials, &sources).unwrap()), "app app app /w==\n");
-        assert_eq!(content(hidden(&credentials, &sources, "***").unwrap()), "*** *** *** Kioq\n");
+        assert_eq!(content(bundle(&credentials, &sources).unwrap()), "app app app /w==");
+        assert_eq!(content(hidden(&credentials, &sources, "***").unwrap()), "*** *** *** Kioq");
     }
 }
 
