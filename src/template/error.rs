@@ -90,7 +90,10 @@ pub(crate) enum Problem {
     #[error("the value in brackets is not the name of a field")]
     UnknownItem,
     #[error(
-        "{} is binary; only b64encode can write it", field.as_ref().map_or("the value".to_owned(), |name| format!("the value of field {}", Quoted(name)))
+        "{}", field.as_ref().map_or(
+            "the value is binary: only b64encode can follow b64decode here".to_owned(),
+            |name| format!("the value of field {} is binary; only b64encode can write it", Quoted(name))
+        )
     )]
     Binary {
         /// `None` means that the value is computed.
@@ -101,6 +104,8 @@ pub(crate) enum Problem {
     /// A value that the format of a filter cannot represent.
     #[error("the value contains {what}, which {filter} cannot represent")]
     Unrepresentable { filter: &'static str, what: &'static str },
+    #[error("the text that replace searches for is empty")]
+    EmptySearch,
     #[error("the value is not base64")]
     NotBase64,
     /// A limit that was exceeded while rendering.

@@ -148,7 +148,7 @@ impl TreeBuilder {
             return unsupported(span, "a filter without a value", "write a value and | before the filter");
         };
         if filtered.name != "default" {
-            return Ok(ExprKind::Filtered(self.boxed(value)?, filter(filtered, span)?));
+            return Ok(ExprKind::Filtered(self.boxed(value)?, self.filter(filtered, span)?));
         }
         let [CallArg::Pos(other)] = filtered.args.as_slice() else {
             return unsupported(span, "default without exactly one argument", "write default(\"text\")");
@@ -156,6 +156,30 @@ impl TreeBuilder {
         let pair = self.pair(value, other)?;
         self.mark_optional(&pair.0, span, "default after anything but a field")?;
         Ok(ExprKind::Default(pair))
+    }
+
+    /// Converts a filter other than `default`.
+    pub(crate) fn filter(&mut self, filter: &ast::Filter<'_>, span: Span) -> Result<Filter, TemplateError> {
+        let Some(name) = filters::find(filter.name) else {
+            let problem = Problem::UnknownFilter { name: filter.name.to_owned(), known: filters::names() };
+            return Err(TemplateError::at(span.into(), problem));
+        };
+        let replace = match (name, filter.args.as_slice()) {
+            (filters::REPLACE, [CallArg::Pos(search), CallArg::Pos(replacement)]) => {
+                let pair = self.pair(search, replacement)?;
+                if matches!(&pair.0.kind, ExprKind::Text(text) if text.expose().is_empty()) {
+                    return Err(TemplateError::at(pair.0.at, Problem::EmptySearch));
+                }
+                Some(pair)
+            }
+            (filters::REPLACE, _) => {
+                let instead = "write replace(\"old\", \"new\")";
+                return unsupported(span, "replace without exactly two arguments", instead);
+            }
+            (_, []) => None,
+            _ => return unsupported(span, "an argument of this filter", "it takes only the value before |"),
+        };
+        Ok(Filter { at: span.into(), name, replace })
     }
 
     fn test(&mut self, test: &ast::Test<'_>, span: Span) -> Result<ExprKind, TemplateError> {
@@ -228,19 +252,6 @@ fn position(expr: &Expr<'_>) -> Position {
         Expr::IfExpr(choice) => position(&choice.true_expr),
         Expr::Test(test) => position(&test.expr),
         other => other.span().into(),
-    }
-}
-
-/// Converts a filter without arguments.
-pub(crate) fn filter(filter: &ast::Filter<'_>, span: Span) -> Result<Filter, TemplateError> {
-    let Some(name) = filters::find(filter.name) else {
-        let problem = Problem::UnknownFilter { name: filter.name.to_owned(), known: filters::names() };
-        return Err(TemplateError::at(span.into(), problem));
-    };
-    if filter.args.is_empty() {
-        Ok(Filter { at: span.into(), name })
-    } else {
-        unsupported(span, "an argument of this filter", "it takes only the value before |")
     }
 }
 

@@ -10,7 +10,7 @@ use minijinja::syntax::SyntaxConfig;
 
 use crate::secret::SecretBytes;
 use crate::template::error::{Problem, TemplateError};
-use crate::template::expression::{FIELDS, TreeBuilder, filter, unsupported};
+use crate::template::expression::{FIELDS, TreeBuilder, unsupported};
 use crate::template::{Delimiters, TEXT_LIMIT};
 use crate::text::Position;
 use crate::text::one_line;
@@ -108,10 +108,12 @@ impl LoopAttribute {
 }
 
 /// A known filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
     pub(crate) at: Position,
     pub(crate) name: &'static str,
+    /// The arguments of `replace`: the text to search for, and its replacement. `None` means another filter.
+    pub(crate) replace: Option<Box<(Expression, Expression)>>,
 }
 
 /// The maximum number of tokens between two delimiters, and of `elif` branches: the parser recurses for each of them. It limits
@@ -300,7 +302,7 @@ impl TreeBuilder {
     fn chain(&mut self, chain: &Expr<'_>) -> Result<Vec<Filter>, TemplateError> {
         let Expr::Filter(outer) = chain else { return Ok(Vec::new()) };
         let mut filters = outer.expr.as_ref().map_or(Ok(Vec::new()), |inner| self.chain(inner))?;
-        filters.push(filter(outer, outer.span())?);
+        filters.push(self.filter(outer, outer.span())?);
         Ok(filters)
     }
 }

@@ -101,7 +101,12 @@ impl<'a> Renderer<'a> {
             }
             Statement::Print(expression) => {
                 let value = self.expression(expression)?;
-                self.write(expression.at, text(&value, expression)?.as_bytes(), out)
+                let bytes = match &value {
+                    // All filters but b64decode return text, so it has decoded these bytes if they are binary.
+                    Value::Owned(bytes) => bytes.expose(),
+                    value => text(value, expression)?.as_bytes(),
+                };
+                self.write(expression.at, bytes, out)
             }
             Statement::If { condition, then, otherwise } => {
                 let chosen = if self.is_true(condition)? { then } else { otherwise };
@@ -119,7 +124,7 @@ impl<'a> Renderer<'a> {
                 self.statements(body, &mut block)?;
                 let block = Value::owned(block.finish());
                 let value =
-                    filters.iter().try_fold(block, |value, filter| self.filter(*filter, &value, None))?;
+                    filters.iter().try_fold(block, |value, filter| self.filter(filter, &value, None))?;
                 self.set(name, value);
                 Ok(())
             }
@@ -192,7 +197,7 @@ impl<'a> Renderer<'a> {
             }
             ExprKind::Filtered(inner, filter) => {
                 let value = self.expression(inner)?;
-                self.filter(*filter, &value, Some(inner))?
+                self.filter(filter, &value, Some(inner))?
             }
             ExprKind::Default(pair) => match self.look_up(&pair.0)? {
                 Some(value) => value,
@@ -294,7 +299,7 @@ impl<'a> Renderer<'a> {
     /// Applies a filter to the value of expression `of`; `None` means that it is the value of a `set` block.
     fn filter(
         &mut self,
-        filter: Filter,
+        filter: &'a Filter,
         value: &Value<'_>,
         of: Option<&Expression>,
     ) -> Result<Value<'a>, TemplateError> {
@@ -302,13 +307,42 @@ impl<'a> Renderer<'a> {
         let bytes = value.bytes().ok_or_else(|| TemplateError::at(at, Problem::NotText))?;
         self.work(at, bytes.len())?;
         within(at, bytes.len(), "bytes of output", self.output_limit)?;
-        let filtered =
-            filters::apply(filter.name, bytes, self.placeholders).map_err(|problem| match (problem, of) {
-                (Problem::Binary { .. }, Some(of)) => binary(of),
-                (problem, _) => TemplateError::at(filter.at, problem),
-            })?;
+        let error = |problem| match (problem, of) {
+            (Problem::Binary { .. }, Some(of)) => binary(of),
+            (problem, _) => TemplateError::at(filter.at, problem),
+        };
+        if let Some(pair) = &filter.replace {
+            let text = std::str::from_utf8(bytes).map_err(|_| error(Problem::Binary { field: None }))?;
+            return self.replace(filter.at, text, pair);
+        }
+        let filtered = filters::apply(filter.name, bytes, self.placeholders).map_err(error)?;
         self.work(at, filtered.expose().len())?;
         Ok(Value::owned(filtered))
+    }
+
+    /// Replaces each occurrence of a text. The result may be much longer than all texts, so its length counts before it exists.
+    fn replace(
+        &mut self,
+        at: Position,
+        whole: &str,
+        pair: &'a (Expression, Expression),
+    ) -> Result<Value<'a>, TemplateError> {
+        let (search, replacement) = (self.expression(&pair.0)?, self.expression(&pair.1)?);
+        let (search, replacement) = (text(&search, &pair.0)?, text(&replacement, &pair.1)?);
+        if search.is_empty() {
+            return Err(TemplateError::at(pair.0.at, Problem::EmptySearch));
+        }
+        self.work(at, search.len())?;
+        let found = whole.matches(search).count();
+        let length = (whole.len() - found * search.len()).saturating_add(found.saturating_mul(replacement.len()));
+        self.work(at, length)?;
+        within(at, length, "bytes of output", self.output_limit)?;
+        let mut out = SecretBuffer::with_capacity(length);
+        for (index, part) in whole.split(search).enumerate() {
+            out.push_str(if index == 0 { "" } else { replacement });
+            out.push_str(part);
+        }
+        Ok(Value::owned(out.finish()))
     }
 
     fn write(&mut self, at: Position, text: &[u8], out: &mut SecretBuffer) -> Result<(), TemplateError> {

@@ -34,6 +34,10 @@ fn a_template_renders_fields() {
         ("{{ (username ~ ':' ~ port) | b64encode }}", "YXBwOjU0MzI="),
         ("{{ 'YXBw' | b64decode }} {{ 'YX\nBw\n' | b64decode }} {{ 'YQ' | b64decode }}", "app app a"),
         ("{{ 'ab' | upper | lower }}{{ ' x\n' | trim }}", "abx"),
+        ("{{ 'a.b.c' | replace('.', '') }}{{ 'aaa' | replace('aa', 'b') }}", "abcba"),
+        ("{{ '$x$' | replace('$', '$$') }} {{ '@P@!' | replace('@P@', username) }}", "$$x$$ app!"),
+        ("{{ username | replace(username, 'a') | replace('z', 'y') | upper }}", "A"),
+        ("{% set a | replace('x', port) | json %}x{{ 'x' }}{% endset %}{{ a }}", "\"54325432\""),
         ("{{ 5432 }} {{ 1.5 }} {{ true }} {{ port == 5432 }}", "5432 1.5 true true"),
         (
             "{% if username == 'app' and not port != '5432' %}a{% elif x is defined %}b{% else %}c{% endif %}",
@@ -108,7 +112,7 @@ fn errors_have_line_and_column() {
         ),
         (
             "{{ username | urlencoded }}",
-            "line 1, column 15: unknown filter \"urlencoded\"; available: b64decode, b64encode, default, json, libpq, lower",
+            "line 1, column 15: unknown filter \"urlencoded\"; available: adonet, b64decode, b64encode, default, ini, json, libpq, lower",
         ),
         ("{{ username is number }}", "unknown test \"number\"; available: defined, undefined"),
         (
@@ -138,6 +142,16 @@ fn errors_have_line_and_column() {
         ("{{ username.upper() }}", "a call is not supported"),
         ("{{ none }}", "none is not supported"),
         ("{{ username | upper(1) }}", "an argument of this filter is not supported"),
+        ("{{ username | replace('a') }}", "replace without exactly two arguments is not supported: write replace(\"old\", \"new\")"),
+        ("{{ username | replace(old='a', new='b') }}", "replace without exactly two arguments"),
+        ("{{ host | default('a') | replace('', 'b') }}", "column 34: the text that replace searches for is empty"),
+        ("{% set a %}{% endset %}{{ username | replace(a, 'b') }}", "column 45: the text that replace searches for is empty"),
+        ("{{ fields['tls.crt'] | replace('a', 'b') }}", "the value of field \"tls.crt\" is binary"),
+        ("{{ username | replace('a', fields['tls.crt']) }}", "the value of field \"tls.crt\" is binary"),
+        ("{{ username | replace('a', fields) }}", "fields is not text"),
+        ("{{ '/wA=' | b64decode | json }}", "column 25: the value is binary: only b64encode can follow b64decode here"),
+        ("{{ 'x' ~ ('/wA=' | b64decode) }}", "column 12: the value is binary: only b64encode"),
+        ("{% set a | json %}{{ '/wA=' | b64decode }}{% endset %}", "column 12: the value is binary"),
         ("{{ host | default }}", "default without exactly one argument"),
         ("{{ (username ~ port) | default('a') }}", "default after anything but a field"),
         ("{{ ('a' ~ port) is defined }}", "a test of anything but a field"),
@@ -246,10 +260,49 @@ fn each_format_has_a_filter() {
         "mycnf",
         "properties",
         "xml",
+        "adonet",
+        "ini",
+        "userlist",
+        "replace('a', 'b')",
     ] {
         assert!(Template::parse(&format!("{{{{ a | {name} }}}}"), &Delimiters::default()).is_ok(), "{name}");
     }
     assert!(filters::names().is_sorted());
+}
+
+#[test]
+fn decoded_bytes_are_written_unchanged() {
+    let encoded = SecretBytes::from("/wAK");
+    let fields = Fields::from([("keystore", &encoded)]);
+    for text in [
+        "{{ keystore | b64decode }}",
+        "{% set a = keystore | b64decode %}{{ a }}",
+        "{% set a %}{{ keystore | b64decode }}{% endset %}{{ a }}",
+        "{{ keystore | b64decode | b64encode | b64decode }}",
+        "{{ keystore | b64decode if true }}",
+    ] {
+        let template = Template::parse(text, &Delimiters::default()).unwrap();
+        assert_eq!(template.render(&fields).unwrap().expose(), b"\xff\0\n", "{text}");
+    }
+}
+
+#[test]
+fn replace_takes_no_memory_beyond_its_limits() {
+    let (ones, long) = ("1".repeat(64 * 1024), "x".repeat(64 * 1024));
+    let fields: &[(&str, &[u8])] = &[("ones", ones.as_bytes()), ("long", long.as_bytes())];
+    // 4 GiB, which would fail to allocate on a small machine, or take minutes.
+    let message = render("{{ ones | replace('1', long) }}", fields).unwrap_err();
+    assert!(message.contains("rendering takes more than"), "{message}");
+    let largest = render("{{ ones | replace('1', '0123456789abcdef') }}", fields).unwrap();
+    assert_eq!(largest.len(), 1024 * 1024);
+    let message = render("{{ ones | replace('1', '0123456789abcdef!') }}", fields).unwrap_err();
+    assert!(message.contains("more than 1048576 bytes of output"), "{message}");
+    let often = format!("{{{{ long{} }}}}", "|replace('x', 'y')|replace('y', 'x')".repeat(8));
+    assert!(render(&often, fields).is_ok());
+    let template = Template::parse(&often, &Delimiters::default()).unwrap();
+    let value = SecretBytes::from(long.as_str());
+    let error = template.render_within(&Fields::from([("long", &value)]), 16 * long.len()).unwrap_err();
+    assert!(error.to_string().contains("bytes of intermediate text"), "{error}");
 }
 
 /// Templates that would use unbounded memory, time or stack.
@@ -262,6 +315,8 @@ fn hostile() -> Vec<String> {
         // Repeated work on intermediate values.
         format!("{{% set b = a %}}{}", "{% set b = b ~ b %}".repeat(3000)),
         format!("{{% set b = '\"' %}}{}", "{% set b = b | json %}".repeat(2000)),
+        format!("{{% set b = a %}}{}", "{% set b = b | replace('t', b) %}".repeat(1500)),
+        format!("{{% for n in fields %}}{}{{% endfor %}}", "{% if a|replace(a, '') %}{% endif %}".repeat(2000)),
         format!("{{% set b = a %}}{}", "{% set b %}{{ b }}{{ b }}{% endset %}".repeat(1500)),
         format!("{{{{ '\"'{} }}}}", "|json".repeat(90)),
         format!("{{{{ a{} }}}}", "|b64encode".repeat(90)),
@@ -337,7 +392,9 @@ fn the_deepest_accepted_templates_fit_a_small_stack() {
 }
 
 /// Templates that fail after they have read the value.
-const FAILING: [&str; 14] = [
+const FAILING: [&str; 16] = [
+    "{{ binary | replace(a, a) }}",
+    "{{ a | replace(a, a ~ a) | b64decode }}",
     "{{ a | b64decode }}",
     "{{ (a ~ '\n') | pgpass }}",
     "{{ (a ~ '\\u0000') | shell }}",
