@@ -244,6 +244,10 @@ fn template_errors_are_reported_with_all_other_errors() {
             &[("template", "{{ host }}{{ port }}"), ("keys", "PGHOST=host"), ("service", "postgres")],
             &["column 4: unknown field \"host\"; available: PGHOST, port"],
         ),
+        (
+            &[("template", "{{ credentials.dbs.x }}{{ credentials.db.x }}")],
+            &["db.template: line 1, column 4: unknown credential \"dbs\"; available: db; did you mean \"db\"?"],
+        ),
         (&[("template", "a"), ("format", "env")], &["db.format: must be \"template\" when .template"]),
         (&[("template-from", "a/b"), ("format", "env")], &["db.format: must be \"template\" when .template"]),
         (&[("template", "a"), ("template-from", "a/b")], &["db.template-from: conflicts with .template"]),

@@ -74,7 +74,8 @@ pub(crate) fn render(
         template = Cow::Owned(template.into_owned().for_placeholders());
     }
     let fields = fields.iter().map(|(field, value)| (field.as_str(), *value)).collect::<BTreeMap<_, _>>();
-    template.render_within(&fields, work_limit).map(Some).map_err(|cause| vec![problem(credential, cause)])
+    let others = BTreeMap::new();
+    template.render_within(&fields, &others, work_limit).map(Some).map_err(|cause| vec![problem(credential, cause)])
 }
 
 /// Returns the template of a credential. `None` means that the output has another format, or that the credential is optional
@@ -106,7 +107,7 @@ fn load<'a>(
                 .ok_or_else(|| Problem::BinaryTemplate { object: object.clone(), key: key.clone() })?;
             let parsed = match text.len() > work_limit / WORK_PER_TEXT {
                 true => Err(TemplateError::too_long(work_limit / WORK_PER_TEXT)),
-                false => Template::parse(text, delimiters),
+                false => Template::parse(text, delimiters).and_then(Template::without_references),
             };
             parsed.map(|template| Some(Cow::Owned(template))).map_err(|cause| problem(credential, cause))
         }

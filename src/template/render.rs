@@ -26,6 +26,7 @@ pub(crate) const STEP_LIMIT: usize = 200_000;
 pub(crate) fn render(
     statements: &[Statement],
     fields: &Fields<'_>,
+    others: &Fields<'_>,
     placeholders: bool,
     work_limit: usize,
 ) -> Result<SecretBytes, TemplateError> {
@@ -34,7 +35,7 @@ pub(crate) fn render(
     let factor = if placeholders { PLACEHOLDER_FACTOR } else { 1 };
     let (work_limit, output_limit) = (work_limit.saturating_mul(factor), OUTPUT_LIMIT * factor);
     let mut renderer =
-        Renderer { fields, placeholders, scopes, loops, steps, work, work_limit, output_limit };
+        Renderer { fields, others, placeholders, scopes, loops, steps, work, work_limit, output_limit };
     let mut out = SecretBuffer::default();
     renderer.statements(statements, &mut out)?;
     Ok(out.finish())
@@ -74,6 +75,8 @@ struct Loop {
 
 struct Renderer<'a> {
     fields: &'a Fields<'a>,
+    /// Fields of other credentials, as `NAME.FIELD`.
+    others: &'a Fields<'a>,
     placeholders: bool,
     /// The variables of the template: those outside loops first, then those of each nested loop.
     scopes: Vec<BTreeMap<&'a str, Value<'a>>>,
@@ -168,10 +171,9 @@ impl<'a> Renderer<'a> {
             ExprKind::Bool(value) => Value::Bool(*value),
             ExprKind::Fields => Value::Fields,
             ExprKind::Loop(attribute) => self.loop_attribute(*attribute),
-            ExprKind::Name(_) | ExprKind::Field(_) | ExprKind::Item(_) => match self.look_up(expression)? {
-                Some(value) => value,
-                None => return Err(self.unknown(expression)),
-            },
+            ExprKind::Name(_) | ExprKind::Field(_) | ExprKind::Reference(_) | ExprKind::Item(_) => {
+                self.look_up(expression)?.ok_or_else(|| self.unknown(expression))?
+            }
             ExprKind::Not(inner) => Value::Bool(!self.is_true(inner)?),
             ExprKind::And(pair) => {
                 let left = self.expression(&pair.0)?;
@@ -219,6 +221,9 @@ impl<'a> Renderer<'a> {
                 set.cloned().or_else(|| field(name))
             }
             ExprKind::Field(name) => field(name),
+            ExprKind::Reference(name) => {
+                self.others.get(name.as_str()).map(|value| Value::Borrowed(value.expose()))
+            }
             ExprKind::Item(name) => {
                 let value = self.expression(name)?;
                 match field(text(&value, name)?) {
@@ -235,6 +240,7 @@ impl<'a> Renderer<'a> {
             ExprKind::Name(name) | ExprKind::Field(name) => {
                 TemplateError::unknown_field(expression.at, name, self.fields)
             }
+            ExprKind::Reference(name) => TemplateError::unknown_reference(expression.at, name, self.others),
             _ => TemplateError::at(expression.at, Problem::UnknownItem),
         }
     }
@@ -375,7 +381,7 @@ fn text<'v>(value: &'v Value<'_>, expression: &Expression) -> Result<&'v str, Te
 
 fn binary(expression: &Expression) -> TemplateError {
     let field = match &expression.kind {
-        ExprKind::Name(name) | ExprKind::Field(name) => Some(name.clone()),
+        ExprKind::Name(name) | ExprKind::Field(name) | ExprKind::Reference(name) => Some(name.clone()),
         _ => None,
     };
     TemplateError::at(expression.at, Problem::Binary { field })

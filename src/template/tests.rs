@@ -77,6 +77,58 @@ fn a_field_may_have_any_name() {
 }
 
 #[test]
+fn a_field_name_may_have_dots() {
+    let fields: &[(&str, &[u8])] = &[
+        ("credentials.json", b"e"),
+        ("db.password", b"a"),
+        ("db.tls.key", b"b"),
+        ("db.tls-ca", b"c"),
+        ("loop.first", b"d"),
+    ];
+    for (text, expected) in [
+        ("{{ db.password }}{{ db.tls.key | upper }}{{ db.user | default('x') }}", "aBx"),
+        ("{{ fields.db.password }}{{ fields['db.tls-ca'] }}{{ db['tls-ca'] }}", "acc"),
+        ("{% set db = 'x' %}{{ db.password }}{{ 'db.password' in fields }}", "atrue"),
+        ("{% if db.password is defined and db.host is undefined %}{{ loop.first }}{% endif %}", "d"),
+        ("{{ credentials.json }}", "e"),
+    ] {
+        assert_eq!(render(text, fields).as_deref(), Ok(expected), "{text}");
+    }
+    let template = Template::parse("{{ db.password }}{{ tls.crt }}", &Delimiters::default()).unwrap();
+    assert_eq!(template.required_names().collect::<Vec<_>>(), ["db.password", "tls.crt"]);
+}
+
+#[test]
+fn a_template_may_use_fields_of_other_credentials() {
+    let text = "{{ credentials.db.password }}{{ credentials['my-db']['tls.crt'] | upper }}{{ password }}\
+                {{ credentials.db.tls.key | default('none') }}{% if credentials.x.y is defined %}{{ credentials.x.y }}{% endif %}\
+                {% for name in fields %}{{ name }}{% endfor %}{{ credentials }}";
+    let template = Template::parse(text, &Delimiters::default()).unwrap();
+    let references = [("db", "password"), ("db", "tls.key"), ("my-db", "tls.crt"), ("x", "y")];
+    assert_eq!(template.references().collect::<Vec<_>>(), references);
+    assert_eq!(template.required_names().collect::<Vec<_>>(), ["credentials", "password"]);
+    let [own, a, b] = ["own", "a", "b"].map(SecretBytes::from);
+    let fields = Fields::from([("password", &own), ("credentials", &own)]);
+    let mut others = Fields::from([("db.password", &a), ("my-db.tls.crt", &b)]);
+    let rendered = template.render_within(&fields, &others, WORK_LIMIT).unwrap();
+    assert_eq!(rendered.expose_text(), Some("aBownnonecredentialspasswordown"));
+
+    others.remove("db.password");
+    others.extend([("db.passwd", &a), ("dbx.a", &a)]);
+    let message = template.render_within(&fields, &others, WORK_LIMIT).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "line 1, column 4: credential \"db\" has no field \"password\"; available: passwd; did you mean \"passwd\"?"
+    );
+    let unknown = template.unknown_credentials(&BTreeSet::from(["db", "x"]));
+    let messages: Vec<_> = unknown.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        messages,
+        ["line 1, column 33: unknown credential \"my-db\"; available: db, x"]
+    );
+}
+
+#[test]
 fn errors_have_line_and_column() {
     assert_eq!(render("{{ .5 }}", PLAIN), Err("line 1, column 4: unexpected `.`".to_owned()));
     for (text, part) in [
@@ -107,8 +159,19 @@ fn errors_have_line_and_column() {
         ("{{ fields[username] }}", "column 4: the value in brackets is not the name of a field"),
         ("{% if host is defined %}{% endif %}{{ host }}", "line 1, column 39: unknown field \"host\""),
         (
-            "{{ tls.crt }}",
-            "line 1, column 4: \"tls\" has no attributes: for a field name with a dot, write fields[\"name.part\"]",
+            "{{ tls.cert }}",
+            "line 1, column 4: unknown field \"tls.cert\"; available: password, port, tls.crt, username; did you mean \"tls.crt\"?",
+        ),
+        ("{{ tls.crt }}", "column 4: the value of field \"tls.crt\" is binary"),
+        ("{{ port.a.b }}", "column 4: unknown field \"port.a.b\""),
+        ("{% for n in fields %}{{ n.a }}{% endfor %}", "column 25: unknown field \"n.a\""),
+        ("{{ loop.index }}", "column 4: unknown field \"loop.index\""),
+        ("{{ (port ~ 'a').b }}", "a dot is not supported: only names of fields can have it"),
+        ("{{ fields[port].b }}", "[ ] is not supported"),
+        ("{{ credentials.db }}", "column 4: unknown field \"credentials.db\""),
+        (
+            "{{ credentials.db.pasword }}",
+            "column 4: credential \"db\" has no field \"pasword\"; available: none",
         ),
         (
             "{{ username | urlencoded }}",
@@ -137,7 +200,9 @@ fn errors_have_line_and_column() {
         ("{{ (1, 2) }}", "a list is not supported"),
         ("{{ {'a': 1} }}", "a map is not supported"),
         ("{{ username[1:] }}", "a slice is not supported"),
-        ("{{ username[1] }}", "[ ] is not supported: only fields[\"name\"]"),
+        ("{{ username[1] }}", "[ ] is not supported: only names of fields, in quotes, can stand in it"),
+        ("{{ credentials[port]['a'] }}", "[ ] is not supported"),
+        ("{{ credentials['db'][port] }}", "[ ] is not supported"),
         ("{{ range(9) }}", "a call is not supported: there are no functions"),
         ("{{ username.upper() }}", "a call is not supported"),
         ("{{ none }}", "none is not supported"),
@@ -145,12 +210,12 @@ fn errors_have_line_and_column() {
         ("{{ username | replace('a') }}", "replace without exactly two arguments is not supported: write replace(\"old\", \"new\")"),
         ("{{ username | replace(old='a', new='b') }}", "replace without exactly two arguments"),
         ("{{ host | default('a') | replace('', 'b') }}", "column 34: the text that replace searches for is empty"),
-        ("{% set a %}{% endset %}{{ username | replace(a, 'b') }}", "column 45: the text that replace searches for is empty"),
+        ("{% set a %}{% endset %}{{ username | replace(a, 'b') }}", "column 46: the text that replace searches for is empty"),
         ("{{ fields['tls.crt'] | replace('a', 'b') }}", "the value of field \"tls.crt\" is binary"),
         ("{{ username | replace('a', fields['tls.crt']) }}", "the value of field \"tls.crt\" is binary"),
         ("{{ username | replace('a', fields) }}", "fields is not text"),
-        ("{{ '/wA=' | b64decode | json }}", "column 25: the value is binary: only b64encode can follow b64decode here"),
-        ("{{ 'x' ~ ('/wA=' | b64decode) }}", "column 12: the value is binary: only b64encode"),
+        ("{{ '/wA=' | b64decode | json }}", "column 13: the value is binary: only b64encode can follow b64decode here"),
+        ("{{ 'x' ~ ('/wA=' | b64decode) }}", "column 20: the value is binary: only b64encode"),
         ("{% set a | json %}{{ '/wA=' | b64decode }}{% endset %}", "column 12: the value is binary"),
         ("{{ host | default }}", "default without exactly one argument"),
         ("{{ (username ~ port) | default('a') }}", "default after anything but a field"),
@@ -161,6 +226,7 @@ fn errors_have_line_and_column() {
         ("{% for a in fields if a %}{% endfor %}", "write an if inside the loop"),
         ("{% for a in fields recursive %}{% endfor %}", "recursive is not supported"),
         ("{% for a in fields %}{{ loop.cycle }}{% endfor %}", "use first, last, index"),
+        ("{% for a in fields %}{{ loop.first.x }}{% endfor %}", "use first, last, index"),
         ("{% for fields in fields %}{% endfor %}", "that name means all fields"),
         ("{% set fields = 'a' %}", "that name means all fields"),
         ("{% set a.b = 'a' %}", "set one name"),
@@ -301,7 +367,7 @@ fn replace_takes_no_memory_beyond_its_limits() {
     assert!(render(&often, fields).is_ok());
     let template = Template::parse(&often, &Delimiters::default()).unwrap();
     let value = SecretBytes::from(long.as_str());
-    let error = template.render_within(&Fields::from([("long", &value)]), 16 * long.len()).unwrap_err();
+    let error = template.render_within(&Fields::from([("long", &value)]), &Fields::new(), 16 * long.len()).unwrap_err();
     assert!(error.to_string().contains("bytes of intermediate text"), "{error}");
 }
 

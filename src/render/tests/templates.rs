@@ -50,6 +50,11 @@ fn a_template_in_a_config_map_provides_no_fields() {
             &[("t", b"{{ password }}")],
             "unknown field \"password\"; available: username",
         ),
+        (
+            &[],
+            &[("t", b"a {{ credentials.other.x }}")],
+            "ConfigMap prod/c, key t: line 1, column 6: a template in a ConfigMap cannot use fields of other credentials: add their Secrets to .secret, as in alias=name, and use alias.field",
+        ),
         (&[], &[("t", b"\xff")], "ConfigMap prod/c, key t: the template is not text"),
         (&[], &[("u", b"")], "key t not found in ConfigMap prod/c; available: u"),
     ] {
