@@ -273,6 +273,9 @@ fn output(
     engine: Option<Engine>,
     env_export: Option<EnvExport>,
 ) -> Option<Output> {
+    if let Some(source) = template {
+        return Some(Output::Template { source, env_export });
+    }
     let connection_string = |format| Output::ConnectionString { format, engine, env_export };
     Some(match format {
         Format::Files => Output::Files,
@@ -288,7 +291,7 @@ fn output(
         Format::Pgpass => Output::ClientFile { format: ClientFileFormat::Pgpass, engine },
         Format::Pgservice => Output::ClientFile { format: ClientFileFormat::Pgservice, engine },
         Format::Mycnf => Output::ClientFile { format: ClientFileFormat::Mycnf, engine },
-        Format::Template => Output::Template(template?),
+        Format::Template => return None,
     })
 }
 
@@ -298,7 +301,7 @@ fn read_env_export(values: &mut Values<'_>, format: Format) -> Option<EnvExport>
     let names = values.read(AnnotationKey::Variable, vault_db_injector::variable_names);
     let file = values.read(AnnotationKey::VariableFormat, keys::parse_variable_format);
     if has(values, AnnotationKey::Variable) && !format.is_single_value() {
-        let problem = "is only for formats uri, jdbc and libpq; in formats env, dotenv and envfile, .keys names the variables";
+        let problem = "is only for formats uri, jdbc, libpq and template; in formats env, dotenv and envfile, .keys names the variables";
         values.push(AnnotationKey::Variable, Problem::Combination(problem));
     }
     if has(values, AnnotationKey::VariableFormat) && !has(values, AnnotationKey::Variable) {

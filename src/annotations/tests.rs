@@ -209,7 +209,7 @@ fn a_template_is_a_format_of_its_own() {
         ("podcreds.io/db.format", "template"),
         ("podcreds.io/db.keys", "password"),
     ]);
-    let Output::Template(TemplateSource::Text(text)) = db.output else { panic!("{db:?}") };
+    let Output::Template { source: TemplateSource::Text(text), env_export: None } = db.output else { panic!("{db:?}") };
     assert_eq!(text.required_names().collect::<Vec<_>>(), ["password"]);
     let db = template(&[("podcreds.io/db.template-from", "templates/db.conf")]);
     let objects: Vec<_> = db.objects().map(ToString::to_string).collect();
@@ -415,9 +415,9 @@ fn annotations_for_vault_are_ignored_and_listed() {
 }
 
 #[test]
-fn variable_is_only_for_connection_formats() {
+fn variable_is_only_for_connection_formats_and_templates() {
     let message = errors_of(&[("format", "env"), ("variable", "URL")]);
-    assert!(message.contains("db.variable: is only for formats uri, jdbc and libpq"), "{message}");
+    assert!(message.contains("db.variable: is only for formats uri, jdbc, libpq and template"), "{message}");
     for format in ["dotenv", "envfile"] {
         let message = errors_of(&[("format", format), ("variable", "URL")]);
         assert!(
@@ -450,6 +450,25 @@ fn variable_format_requires_variable() {
     assert!(message.contains("unknown variable format \"env-file\" (supported: env, dotenv, envfile); did you mean \"envfile\"?"), "{message}");
     let message = errors_of(&[("format", "uri"), ("variable", "URL"), ("variable-format", "json")]);
     assert!(message.contains("(supported: env, dotenv, envfile)"), "{message}");
+}
+
+#[test]
+fn a_template_may_become_a_variable() {
+    for (more, path, is_env_file) in [
+        (&[][..], "db.env", true),
+        (&[("podcreds.io/db.variable-format", "dotenv")], "db.env", false),
+        (&[("podcreds.io/db.variable-format", "envfile")], "db.envfile", false),
+        (&[("podcreds.io/db.format", "template"), ("podcreds.io/db.path", "app/x")], "app/x", true),
+    ] {
+        let base = [
+            ("podcreds.io/db.secret", "db"),
+            ("podcreds.io/db.template", "{{ a }}"),
+            ("podcreds.io/db.variable", "TOKEN, OTHER"),
+        ];
+        let [db] = read(&[&base, more].concat()).unwrap().try_into().unwrap();
+        assert_eq!((db.path.to_string().as_str(), db.is_env_file()), (path, is_env_file), "{more:?}");
+        assert_eq!(db.output.format(), Format::Template);
+    }
 }
 
 #[test]

@@ -35,6 +35,26 @@ fn a_template_in_an_annotation_is_rendered_to_one_file() {
 }
 
 #[test]
+fn a_template_may_become_the_value_of_variables() {
+    let template = ("db.template", "it's {{ username }}\n");
+    let variable = [template, ("db.variable", "B_TOKEN, A_TOKEN")];
+    let files = render(&variable, PLAIN).unwrap();
+    assert_eq!(files["db.env"], b"export A_TOKEN='it'\\''s app\n'\nexport B_TOKEN='it'\\''s app\n'\n");
+    let files = render(&[&variable[..], &[("db.variable-format", "dotenv")]].concat(), PLAIN).unwrap();
+    assert_eq!(files["db.env"], b"A_TOKEN=\"it's app\\n\"\nB_TOKEN=\"it's app\\n\"\n");
+    let of_config = [("db.variable", "TOKEN"), ("db.variable-format", "envfile")];
+    let config: &[(&str, &[u8])] = &[("t", b"{{ username }}")];
+    assert_eq!(render_from(&of_config, Some(config)).unwrap(), b"TOKEN='app'\n");
+    for (template, name, part) in [
+        ("{{ '/wA=' | b64decode }}", "TOKEN", "the value of variable TOKEN is binary"),
+        ("{{ username }}", "PATH", "the annotations name variable PATH, which shells"),
+    ] {
+        let message = render(&[("db.template", template), ("db.variable", name)], PLAIN).unwrap_err();
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
 fn a_template_in_a_config_map_provides_no_fields() {
     let config: &[(&str, &[u8])] = &[("t", b"{% for n in fields %}{{ n }} {% endfor %}"), ("other", b"x")];
     assert_eq!(render_from(&[], Some(config)).unwrap(), b"password username ");
