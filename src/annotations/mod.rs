@@ -5,9 +5,10 @@
 mod downward;
 mod error;
 mod keys;
+mod references;
 mod vault_db_injector;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub(crate) use downward::DownwardError;
 pub use downward::parse as parse_downward_file;
@@ -89,7 +90,7 @@ pub fn parse(
     let credentials: Vec<_> =
         groups.iter().filter_map(|(name, group)| group.read(prefix, name, scope, &mut errors)).collect();
     check_paths(prefix, &credentials, &mut errors);
-    check_references(prefix, &groups, &credentials, &mut errors);
+    references::check(prefix, groups.keys(), &credentials, &mut errors);
     if errors.is_empty() { Ok(credentials) } else { Err(Errors(errors)) }
 }
 
@@ -382,26 +383,6 @@ fn check_paths(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>
         }
         if let Err(conflict) = claimed {
             errors.push(Error::new(&format!("{prefix}/{name}.path"), conflict.into()));
-        }
-    }
-}
-
-/// Reports templates that use fields of a credential that does not exist.
-fn check_references(
-    prefix: &str,
-    groups: &BTreeMap<CredentialName, Group<'_>>,
-    credentials: &[Credential],
-    errors: &mut Vec<Error>,
-) {
-    let mut names = BTreeSet::new();
-    for name in groups.keys() {
-        names.insert(name.as_str());
-    }
-    for Credential { name, output, .. } in credentials {
-        if let Some(TemplateSource::Text(template)) = output.template() {
-            let annotation = format!("{prefix}/{name}.template");
-            let unknown = template.unknown_credentials(&names).into_iter();
-            errors.extend(unknown.map(|error| Error::new(&annotation, error.into())));
         }
     }
 }

@@ -209,7 +209,9 @@ fn a_template_is_a_format_of_its_own() {
         ("podcreds.io/db.format", "template"),
         ("podcreds.io/db.keys", "password"),
     ]);
-    let Output::Template { source: TemplateSource::Text(text), env_export: None } = db.output else { panic!("{db:?}") };
+    let Output::Template { source: TemplateSource::Text(text), env_export: None } = db.output else {
+        panic!("{db:?}")
+    };
     assert_eq!(text.required_names().collect::<Vec<_>>(), ["password"]);
     let db = template(&[("podcreds.io/db.template-from", "templates/db.conf")]);
     let objects: Vec<_> = db.objects().map(ToString::to_string).collect();
@@ -246,7 +248,9 @@ fn template_errors_are_reported_with_all_other_errors() {
         ),
         (
             &[("template", "{{ credentials.dbs.x }}{{ credentials.db.x }}")],
-            &["db.template: line 1, column 4: unknown credential \"dbs\"; available: db; did you mean \"db\"?"],
+            &[
+                "db.template: line 1, column 4: unknown credential \"dbs\"; available: db; did you mean \"db\"?",
+            ],
         ),
         (&[("template", "a"), ("format", "env")], &["db.format: must be \"template\" when .template"]),
         (&[("template-from", "a/b"), ("format", "env")], &["db.format: must be \"template\" when .template"]),

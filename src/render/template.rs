@@ -75,7 +75,10 @@ pub(crate) fn render(
     }
     let fields = fields.iter().map(|(field, value)| (field.as_str(), *value)).collect::<BTreeMap<_, _>>();
     let others = BTreeMap::new();
-    template.render_within(&fields, &others, work_limit).map(Some).map_err(|cause| vec![problem(credential, cause)])
+    template
+        .render_within(&fields, &others, work_limit)
+        .map(Some)
+        .map_err(|cause| vec![problem(credential, cause)])
 }
 
 /// Returns the template of a credential. `None` means that the output has another format, or that the credential is optional

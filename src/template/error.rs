@@ -52,8 +52,12 @@ impl TemplateError {
     pub(crate) fn unknown_reference(at: Position, name: &str, others: &Fields<'_>) -> Self {
         let (credential, field) = name.split_once('.').unwrap_or_default();
         let of_credential = |other: &&str| other.split_once('.').is_some_and(|(of, _)| of == credential);
-        let known: Vec<_> =
-            others.keys().copied().filter(of_credential).map(|other| &other[credential.len() + 1..]).collect();
+        let known: Vec<_> = others
+            .keys()
+            .copied()
+            .filter(of_credential)
+            .map(|other| &other[credential.len() + 1..])
+            .collect();
         Self::unknown(at, format!("credential {} has no field", Quoted(credential)), field, &known)
     }
 
@@ -69,7 +73,10 @@ impl TemplateError {
         let listed = known.iter().take(LISTED_NAMES).map(|name| (*name).to_owned()).collect();
         let nearest = nearest(name, known.iter().copied().take(COMPARED_NAMES)).map(str::to_owned);
         let more = known.len().saturating_sub(LISTED_NAMES);
-        Self::at(at, Problem::UnknownName { what, name: Excerpt::of_name(name), known: listed, more, nearest })
+        Self::at(
+            at,
+            Problem::UnknownName { what, name: Excerpt::of_name(name), known: listed, more, nearest },
+        )
     }
 }
 

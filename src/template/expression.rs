@@ -229,7 +229,6 @@ impl TreeBuilder {
             _ => unsupported(span, what, "everything else is always defined"),
         }
     }
-
 }
 
 fn text_constant<'e>(expr: &'e Expr<'_>) -> Option<&'e str> {

@@ -81,17 +81,20 @@ impl Template {
         errors
     }
 
-    /// The fields of other credentials that the template uses, as pairs of credential and field, sorted.
-    pub(crate) fn references(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.references.keys().filter_map(|name| name.split_once('.'))
+    /// The fields of other credentials that the template uses, sorted: credential, field and first position.
+    pub(crate) fn references(&self) -> impl Iterator<Item = (&str, &str, Position)> {
+        self.references.iter().filter_map(|(name, at)| {
+            let (credential, field) = name.split_once('.')?;
+            Some((credential, field, *at))
+        })
     }
 
     /// Errors for the references to credentials that are not in `known`.
     pub(crate) fn unknown_credentials(&self, known: &BTreeSet<&str>) -> Vec<TemplateError> {
         let names: Vec<_> = known.iter().copied().collect();
-        let references = self.references.iter().filter_map(|(name, at)| Some((name.split_once('.')?.0, at)));
-        let unknown = references.filter(|(credential, _)| !known.contains(credential)).take(UNKNOWN_LIMIT);
-        unknown.map(|(credential, at)| TemplateError::unknown_credential(*at, credential, &names)).collect()
+        let unknown = self.references().filter(|(credential, ..)| !known.contains(credential));
+        let error = |(credential, _, at)| TemplateError::unknown_credential(at, credential, &names);
+        unknown.take(UNKNOWN_LIMIT).map(error).collect()
     }
 
     /// Rejects references to other credentials. The annotations alone say which credentials those are, so a template that

@@ -340,7 +340,8 @@ impl<'a> Renderer<'a> {
         }
         self.work(at, search.len())?;
         let found = whole.matches(search).count();
-        let length = (whole.len() - found * search.len()).saturating_add(found.saturating_mul(replacement.len()));
+        let length =
+            (whole.len() - found * search.len()).saturating_add(found.saturating_mul(replacement.len()));
         self.work(at, length)?;
         within(at, length, "bytes of output", self.output_limit)?;
         let mut out = SecretBuffer::with_capacity(length);
