@@ -67,7 +67,7 @@ fn mono() -> Option<Command> {
     Some(command)
 }
 
-/// The line for Go on the page of `json`. The DSN has no escapes, and its user name ends at the first `:`.
+/// The DSN on the page of `json`. It has no escapes, and its user name ends at the first `:`.
 #[test]
 fn a_dsn_is_read_by_gos_mysql_driver() {
     let template = "{{ username }}:{{ password }}@tcp({{ host }}:3306)/{{ dbname | urlencode }}";
