@@ -15,7 +15,9 @@ pub struct Unrepresentable(pub &'static str);
 pub(crate) type EscapeFn = fn(&str, &mut SecretBuffer) -> Result<(), Unrepresentable>;
 
 /// Every rule by the name of its template filter, sorted by name.
-pub const RULES: [(&str, EscapeFn); 9] = [
+pub const RULES: [(&str, EscapeFn); 12] = [
+    ("adonet", adonet),
+    ("ini", ini),
     ("json", json),
     ("libpq", libpq),
     ("mycnf", mycnf),
@@ -23,9 +25,38 @@ pub const RULES: [(&str, EscapeFn); 9] = [
     ("properties", properties),
     ("shell", shell),
     ("urlencode", percent),
+    ("userlist", userlist),
     ("xml", xml),
     ("yaml", yaml),
 ];
+
+/// Writes a value of an ADO.NET connection string, in double quotes, inside which `;`, `=`, `'` and white space mean nothing.
+/// Source: <https://learn.microsoft.com/en-us/dotnet/api/system.data.common.dbconnectionstringbuilder.connectionstring#remarks>
+///
+/// # Errors
+/// For NUL, which ends the string in .NET's parser.
+pub(crate) fn adonet(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
+    reject_nul(text)?;
+    double_quotes(text, out);
+    Ok(())
+}
+
+/// Writes the value of an entry that Python's `configparser` reads, the text after `name =`. `BasicInterpolation`, which is its
+/// default and what alembic and `logging.config` use, takes `%` as the start of a reference.
+/// Source: <https://docs.python.org/3/library/configparser.html#configparser.BasicInterpolation>
+///
+/// # Errors
+/// For line breaks, and for white space at the ends, which the parser removes.
+pub(crate) fn ini(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
+    reject_line_breaks(text)?;
+    // Four control characters are white space for Python, but not in Unicode.
+    let is_space = |c: char| c.is_whitespace() || matches!(c, '\x1c'..='\x1f');
+    if text.starts_with(is_space) || text.ends_with(is_space) {
+        return Err(Unrepresentable("white space at its start or end"));
+    }
+    double(text, '%', out);
+    Ok(())
+}
 
 /// Writes a JSON string, with its quotes (RFC 8259, section 7).
 ///
@@ -81,9 +112,7 @@ pub(crate) fn mycnf(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresen
 /// For NUL and for line breaks.
 pub(crate) fn pgpass(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
     reject_nul(text)?;
-    if text.contains(['\n', '\r']) {
-        return Err(Unrepresentable("a line break"));
-    }
+    reject_line_breaks(text)?;
     backslash_escape(text, [':', '\\'], out);
     Ok(())
 }
@@ -173,6 +202,18 @@ pub fn percent_decode(text: &str) -> Option<SecretBytes> {
     Some(out.finish())
 }
 
+/// Writes a name or a password of PgBouncer's `auth_file`, in double quotes.
+/// Source: <https://www.pgbouncer.org/config.html#authentication-file-format>
+///
+/// # Errors
+/// For NUL and for line breaks: an entry is one line.
+pub(crate) fn userlist(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
+    reject_nul(text)?;
+    reject_line_breaks(text)?;
+    double_quotes(text, out);
+    Ok(())
+}
+
 /// Writes XML character data that is also valid inside a quoted attribute value.
 /// Source: <https://www.w3.org/TR/xml/#charsets>, <https://www.w3.org/TR/xml/#syntax>
 ///
@@ -232,6 +273,27 @@ pub(crate) fn yaml(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresent
 /// Rejects NUL, which ends a string for every reader written in C.
 fn reject_nul(text: &str) -> Result<(), Unrepresentable> {
     if text.contains('\0') { Err(Unrepresentable("a NUL character")) } else { Ok(()) }
+}
+
+fn reject_line_breaks(text: &str) -> Result<(), Unrepresentable> {
+    if text.contains(['\n', '\r']) { Err(Unrepresentable("a line break")) } else { Ok(()) }
+}
+
+/// Writes the text in double quotes, with each double quote in it doubled.
+fn double_quotes(text: &str, out: &mut SecretBuffer) {
+    out.push_str("\"");
+    double(text, '"', out);
+    out.push_str("\"");
+}
+
+/// Writes the text with each `special` character doubled.
+fn double(text: &str, special: char, out: &mut SecretBuffer) {
+    for c in text.chars() {
+        if c == special {
+            out.push_char(c);
+        }
+        out.push_char(c);
+    }
 }
 
 /// Writes the text with a backslash before each special character.

@@ -17,6 +17,8 @@ mod frameworks;
 #[path = "readers/options.rs"]
 mod options;
 mod support;
+#[path = "readers/templates.rs"]
+mod templates;
 #[path = "readers/variables.rs"]
 mod variables;
 
@@ -509,19 +511,16 @@ fn node_with_modules() -> Option<Command> {
 /// The parser from Kubernetes' source code in the Go module cache. Nothing is downloaded.
 fn kubelet() -> Option<Command> {
     static BUILT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let build = || {
-        let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kubelet-reader");
-        let mut build = Command::new(find("go")?);
-        build
-            .args(["build", "-o"])
-            .arg(&binary)
-            .arg(".")
-            .current_dir(reader("kubelet"))
-            .env("GOPROXY", "off");
-        build.output().is_ok_and(|output| output.status.success()).then_some(binary)
-    };
     let what = "go with k8s.io/kubernetes (go mod download, in tests/readers/kubelet)";
-    require(what, BUILT.get_or_init(build).as_ref()).map(Command::new)
+    require(what, BUILT.get_or_init(|| build_go("kubelet")).as_ref()).map(Command::new)
+}
+
+/// Builds the Go program in this directory of `tests/readers/` from the module cache.
+fn build_go(name: &str) -> Option<PathBuf> {
+    let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-reader"));
+    let mut build = Command::new(find("go")?);
+    build.args(["build", "-o"]).arg(&binary).arg(".").current_dir(reader(name)).env("GOPROXY", "off");
+    build.output().is_ok_and(|output| output.status.success()).then_some(binary)
 }
 
 /// Java with its compiler, which `java Read.java` needs.

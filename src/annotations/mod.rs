@@ -6,6 +6,7 @@ mod downward;
 mod error;
 mod fields;
 mod keys;
+mod references;
 mod vault_db_injector;
 
 use std::collections::BTreeMap;
@@ -89,9 +90,11 @@ pub fn parse(
         errors.push(Error::new(prefix, Problem::TooMany { what: "credentials", limit: CREDENTIAL_LIMIT }));
         return Err(Errors(errors));
     }
-    let credentials: Vec<_> =
+    let mut credentials: Vec<_> =
         groups.iter().filter_map(|(name, group)| group.read(prefix, name, scope, &mut errors)).collect();
     check_paths(prefix, &credentials, &mut errors);
+    references::check(prefix, groups.keys(), &credentials, &mut errors);
+    references::resolve(&mut credentials);
     if credentials.iter().flat_map(Credential::objects).count() > REFERENCE_LIMIT {
         errors.push(Error::new(
             prefix,
@@ -230,6 +233,7 @@ impl Group<'_> {
             key_mapping: keys,
             naming,
             trim,
+            others: Vec::new(),
             inline_fields: literals,
             output: output(format, template, variables, engine, env_export)?,
             path: path?,
@@ -288,6 +292,9 @@ fn output(
     engine: Option<Engine>,
     env_export: Option<EnvExport>,
 ) -> Option<Output> {
+    if let Some(source) = template {
+        return Some(Output::Template { source, env_export });
+    }
     let connection_string = |format| Output::ConnectionString { format, engine, env_export };
     Some(match format {
         Format::Files => Output::Files,
@@ -303,7 +310,7 @@ fn output(
         Format::Pgpass => Output::ClientFile { format: ClientFileFormat::Pgpass, engine },
         Format::Pgservice => Output::ClientFile { format: ClientFileFormat::Pgservice, engine },
         Format::Mycnf => Output::ClientFile { format: ClientFileFormat::Mycnf, engine },
-        Format::Template => Output::Template(template?),
+        Format::Template => return None,
     })
 }
 
@@ -313,7 +320,7 @@ fn read_env_export(values: &mut Values<'_>, format: Format) -> Option<EnvExport>
     let names = values.read(AnnotationKey::Variable, vault_db_injector::variable_names);
     let file = values.read(AnnotationKey::VariableFormat, keys::parse_variable_format);
     if has(values, AnnotationKey::Variable) && !format.is_single_value() {
-        let problem = "is only for formats uri, jdbc and libpq; in formats env, dotenv and envfile, .keys names the variables";
+        let problem = "is only for formats uri, jdbc, libpq and template; in formats env, dotenv and envfile, .keys names the variables";
         values.push(AnnotationKey::Variable, Problem::Combination(problem));
     }
     if has(values, AnnotationKey::VariableFormat) && !has(values, AnnotationKey::Variable) {

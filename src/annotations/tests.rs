@@ -210,7 +210,9 @@ fn a_template_is_a_format_of_its_own() {
         ("podcreds.io/db.format", "template"),
         ("podcreds.io/db.keys", "password"),
     ]);
-    let Output::Template(TemplateSource::Text(text)) = db.output else { panic!("{db:?}") };
+    let Output::Template { source: TemplateSource::Text(text), env_export: None } = db.output else {
+        panic!("{db:?}")
+    };
     assert_eq!(text.required_names().collect::<Vec<_>>(), ["password"]);
     let db = template(&[("podcreds.io/db.template-from", "templates/db.conf")]);
     let objects: Vec<_> = db.objects().map(ToString::to_string).collect();
@@ -245,6 +247,12 @@ fn template_errors_are_reported_with_all_other_errors() {
         (
             &[("template", "{{ host }}{{ port }}"), ("keys", "PGHOST=host"), ("service", "postgres")],
             &["column 4: unknown field \"host\"; available: PGHOST, port"],
+        ),
+        (
+            &[("template", "{{ credentials.dbs.x }}{{ credentials.db.x }}")],
+            &[
+                "db.template: line 1, column 4: unknown credential \"dbs\"; available: db; did you mean \"db\"?",
+            ],
         ),
         (&[("template", "a"), ("format", "env")], &["db.format: must be \"template\" when .template"]),
         (&[("template-from", "a/b"), ("format", "env")], &["db.format: must be \"template\" when .template"]),
@@ -413,9 +421,9 @@ fn annotations_for_vault_are_ignored_and_listed() {
 }
 
 #[test]
-fn variable_is_only_for_connection_formats() {
+fn variable_is_only_for_connection_formats_and_templates() {
     let message = errors_of(&[("format", "env"), ("variable", "URL")]);
-    assert!(message.contains("db.variable: is only for formats uri, jdbc and libpq"), "{message}");
+    assert!(message.contains("db.variable: is only for formats uri, jdbc, libpq and template"), "{message}");
     for format in ["dotenv", "envfile"] {
         let message = errors_of(&[("format", format), ("variable", "URL")]);
         assert!(
@@ -448,6 +456,25 @@ fn variable_format_requires_variable() {
     assert!(message.contains("unknown variable format \"env-file\" (supported: env, dotenv, envfile); did you mean \"envfile\"?"), "{message}");
     let message = errors_of(&[("format", "uri"), ("variable", "URL"), ("variable-format", "json")]);
     assert!(message.contains("(supported: env, dotenv, envfile)"), "{message}");
+}
+
+#[test]
+fn a_template_may_become_a_variable() {
+    for (more, path, is_env_file) in [
+        (&[][..], "db.env", true),
+        (&[("podcreds.io/db.variable-format", "dotenv")], "db.env", false),
+        (&[("podcreds.io/db.variable-format", "envfile")], "db.envfile", false),
+        (&[("podcreds.io/db.format", "template"), ("podcreds.io/db.path", "app/x")], "app/x", true),
+    ] {
+        let base = [
+            ("podcreds.io/db.secret", "db"),
+            ("podcreds.io/db.template", "{{ a }}"),
+            ("podcreds.io/db.variable", "TOKEN, OTHER"),
+        ];
+        let [db] = read(&[&base, more].concat()).unwrap().try_into().unwrap();
+        assert_eq!((db.path.to_string().as_str(), db.is_env_file()), (path, is_env_file), "{more:?}");
+        assert_eq!(db.output.format(), Format::Template);
+    }
 }
 
 #[test]

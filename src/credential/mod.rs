@@ -47,6 +47,8 @@ pub struct Credential {
     /// Fields whose values are in the annotations themselves. Users may put a password there, so they are secret too.
     pub(crate) inline_fields: Vec<(FieldName, SecretBytes)>,
     pub(crate) output: Output,
+    /// The credentials whose fields the template uses too.
+    pub(crate) others: Vec<Credential>,
     /// The file, or for [`Output::Files`] the directory.
     pub path: RelativePath,
     /// `None` means the volume's default.
@@ -94,9 +96,11 @@ impl Credential {
         is_below(path, &own) || is_below(&own, path)
     }
 
-    /// Every object that the output depends on: the sources, and the ConfigMap of the template.
+    /// Every object that the output depends on: the sources, the ConfigMap of the template, and the sources of the credentials that
+    /// the template uses.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &ObjectRef> {
-        self.source_objects().chain(self.template_object())
+        let of_others = self.others.iter().flat_map(Self::source_objects);
+        self.source_objects().chain(self.template_object()).chain(of_others)
     }
 
     /// Every object that provides fields.

@@ -32,8 +32,12 @@ pub(crate) enum Output {
         /// `None` means that the fields name the engine.
         engine: Option<Engine>,
     },
-    /// A file rendered from a template.
-    Template(TemplateSource),
+    /// The text that a template renders to, either as the whole content of the file or as the value of environment variables.
+    Template {
+        source: TemplateSource,
+        /// `None` means a file with the text alone.
+        env_export: Option<EnvExport>,
+    },
 }
 
 /// Formats of files that set environment variables.
@@ -72,7 +76,7 @@ pub(crate) enum ClientFileFormat {
     Mycnf,
 }
 
-/// The environment variables that a connection string is assigned to.
+/// The environment variables that a connection string or the text of a template is assigned to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EnvExport {
     /// At least one name.
@@ -100,7 +104,7 @@ impl Output {
                 ClientFileFormat::Pgservice => Format::Pgservice,
                 ClientFileFormat::Mycnf => Format::Mycnf,
             },
-            Self::Template(_) => Format::Template,
+            Self::Template { .. } => Format::Template,
         }
     }
 
@@ -109,7 +113,8 @@ impl Output {
         match self {
             Self::Env(file) => Some(*file),
             Self::InjectorEnv(_) => Some(EnvFileFormat::Env),
-            Self::ConnectionString { env_export: Some(export), .. } => Some(export.file),
+            Self::ConnectionString { env_export: Some(export), .. }
+            | Self::Template { env_export: Some(export), .. } => Some(export.file),
             _ => None,
         }
     }
@@ -123,7 +128,8 @@ impl Output {
     /// variable, or that there are none.
     pub(crate) fn exported_variables(&self) -> Option<[&[FieldName]; 2]> {
         match self {
-            Self::ConnectionString { env_export: Some(export), .. } => Some([&export.names, &[]]),
+            Self::ConnectionString { env_export: Some(export), .. }
+            | Self::Template { env_export: Some(export), .. } => Some([&export.names, &[]]),
             Self::InjectorEnv(InjectorEnv::Uri { names, .. }) => Some([names, &[]]),
             Self::InjectorEnv(InjectorEnv::Classic { user, password }) => Some([user, password]),
             _ => None,
@@ -133,7 +139,7 @@ impl Output {
     /// The template, unless the output has another format.
     pub(crate) fn template(&self) -> Option<&TemplateSource> {
         match self {
-            Self::Template(source) => Some(source),
+            Self::Template { source, .. } => Some(source),
             _ => None,
         }
     }
@@ -203,9 +209,9 @@ impl Format {
         ("template", Self::Template),
     ];
 
-    /// Whether the output is a single value without a line break at its end, so that an environment variable can hold it.
+    /// Whether the output is one text, which may be the value of an environment variable instead of a file.
     pub(crate) fn is_single_value(self) -> bool {
-        matches!(self, Self::Uri | Self::Jdbc | Self::Libpq)
+        matches!(self, Self::Uri | Self::Jdbc | Self::Libpq | Self::Template)
     }
 
     /// Whether each field is written under its own name, so that any names will do.

@@ -22,6 +22,10 @@ fn each_rule_follows_the_documentation_of_its_format() {
         (pgpass, r"a:b\c #", r"a\:b\\c #"),
         (libpq, r"it's \ = ", r"'it\'s \\ = '"),
         (mycnf, " \"#;'\\\n ", r##"" \"#;'\\\n ""##),
+        (adonet, " a;Host=b'c\"\n", "\" a;Host=b'c\"\"\n\""),
+        (adonet, "", "\"\""),
+        (ini, "100%(here)s # a;b", "100%%(here)s # a;b"),
+        (userlist, " a\"b\\;", "\" a\"\"b\\;\""),
         (xml, "<a b='\"'>&\n]]>", "&lt;a b=&apos;&quot;&apos;&gt;&amp;&#10;]]&gt;"),
     ] {
         assert_eq!(written(rule, text).as_deref(), Ok(expected));
@@ -31,11 +35,17 @@ fn each_rule_follows_the_documentation_of_its_format() {
 #[test]
 fn what_a_format_cannot_represent_is_an_error_that_names_it() {
     let nul = Unrepresentable("a NUL character");
-    for rule in [shell as EscapeFn, percent, pgpass, libpq, mycnf] {
+    for rule in [shell as EscapeFn, percent, pgpass, libpq, mycnf, adonet, userlist] {
         assert_eq!(written(rule, "a\0b"), Err(nul));
     }
     for text in ["a\nb", "a\rb", "\n"] {
-        assert_eq!(written(pgpass, text), Err(Unrepresentable("a line break")), "{text:?}");
+        for rule in [pgpass as EscapeFn, ini, userlist] {
+            assert_eq!(written(rule, text), Err(Unrepresentable("a line break")), "{text:?}");
+        }
+    }
+    for text in [" a", "a\t", "\u{a0}a", "a\u{1f}", " "] {
+        let ends = Unrepresentable("white space at its start or end");
+        assert_eq!(written(ini, text), Err(ends), "{text:?}");
     }
     for text in ["\0", "\u{1b}", "\u{ffff}"] {
         assert_eq!(written(xml, text), Err(Unrepresentable("a control character")), "{text:?}");

@@ -48,6 +48,9 @@ pub(crate) enum FormatError {
         "the value of field {field} is binary, which this format cannot represent: exclude the field with .keys, or use format files"
     )]
     Binary { field: FieldName },
+    /// The same, for a variable that an annotation other than `.keys` names.
+    #[error("the value of variable {name} is binary, which a file of environment variables cannot represent")]
+    BinaryVariable { name: FieldName },
     #[error(
         "field {field} is not a valid environment variable name: rename it with .keys, for example {}={field}",
         env_name(field)

@@ -53,9 +53,13 @@ fn write_variables(
 ) -> Result<(), FormatErrors> {
     write_env_file(format, variables, &|_| true, out).map_err(|mut errors| {
         for error in &mut errors {
-            if let FormatError::ReservedByShell { field } = error {
-                *error = FormatError::ReservedVariable { name: field.clone() };
-            }
+            *error = match error {
+                FormatError::ReservedByShell { field } => {
+                    FormatError::ReservedVariable { name: field.clone() }
+                }
+                FormatError::Binary { field } => FormatError::BinaryVariable { name: field.clone() },
+                _ => continue,
+            };
         }
         errors
     })

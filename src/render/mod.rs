@@ -213,10 +213,12 @@ fn files<'a>(
             let file = |(field, value): (&_, &&SecretBytes)| (credential.path.join(field), (*value).clone());
             return Ok(Some(fields.iter().map(file).collect()));
         }
-        Output::Template(_) => match template::render(credential, sources, &fields, redact, work)? {
-            Some(content) => Ok(content),
-            None => return Ok(None),
-        },
+        Output::Template { env_export, .. } => {
+            match template::render(credential, sources, &fields, placeholder, work)? {
+                Some(content) => exported(env_export.as_ref(), content, room.bytes),
+                None => return Ok(None),
+            }
+        }
         Output::Env(format) => {
             let is_named = |field: &_| credential.named_fields().any(|named| named == field);
             buffered(&|out| text::write_env_file(*format, &fields, &is_named, out))
@@ -242,10 +244,7 @@ fn files<'a>(
                         ConnectionStringFormat::Libpq => libpq::write(connection, quoting, out),
                     }
                 });
-            content.and_then(|content| match env_export {
-                Some(export) => buffered(&|out| text::export_env(export, &content, out)),
-                None => Ok(content),
-            })
+            content.and_then(|content| exported(env_export.as_ref(), content, room.bytes))
         }
         Output::ClientFile { format, engine } => {
             let option_set = match format {
@@ -302,6 +301,18 @@ fn line_breaks<'a>(credential: &'a Credential, fields: &Fields<'_>) -> Vec<Notic
     let notice =
         |(field, _): (&FieldName, _)| Notice::LineBreak { name: &credential.name, field: field.clone() };
     fields.iter().filter(is_ended).map(notice).collect()
+}
+
+/// Assigns a text to environment variables, if there are any. Returns at most `limit` bytes.
+fn exported(
+    env_export: Option<&EnvExport>,
+    content: SecretBytes,
+    limit: usize,
+) -> Result<SecretBytes, Vec<Problem>> {
+    match env_export {
+        Some(export) => buffered(&|out| text::export_env(export, &content, out), limit, TOO_MANY_BYTES),
+        None => Ok(content),
+    }
 }
 
 /// Writes a connection, including the values that only a URI in the fields contains. For redacted output, it redacts

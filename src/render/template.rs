@@ -8,7 +8,7 @@ use crate::credential::{Credential, FieldName, KeyMapping, TemplateSource};
 use crate::formats::{Fields, NameList};
 use crate::object::ObjectData;
 use crate::render::error::{Error, Errors, Problem};
-use crate::render::fields::Sources;
+use crate::render::fields::{self, Sources};
 use crate::secret::SecretBytes;
 use crate::template::{Template, TemplateError, WORK_LIMIT};
 
@@ -53,12 +53,13 @@ pub(crate) fn work_share<'a>(credentials: impl IntoIterator<Item = &'a Credentia
     (TOTAL_WORK_LIMIT / working.max(1)).min(WORK_LIMIT)
 }
 
-/// Renders the file. Returns `None` if the ConfigMap of an optional credential is missing.
+/// Renders the file. With a placeholder, `fields` has it for each value. Returns `None` if the ConfigMap of an optional credential is
+/// missing, or the source of a credential that the template uses.
 pub(crate) fn render(
     credential: &Credential,
     sources: &Sources,
     fields: &Fields<'_>,
-    are_redacted: bool,
+    placeholder: Option<&SecretBytes>,
     work_limit: usize,
 ) -> Result<Option<SecretBytes>, Vec<Problem>> {
     let Some(mut template) = load(credential, sources, work_limit).map_err(|problem| vec![problem])? else {
@@ -72,11 +73,31 @@ pub(crate) fn render(
     if !unknown.is_empty() {
         return Err(unknown.into_iter().map(|cause| problem(credential, cause)).collect());
     }
-    if are_redacted {
+    if placeholder.is_some() {
         template = Cow::Owned(template.into_owned().for_placeholders());
     }
+    let mut selections = Vec::new();
+    for other in &credential.others {
+        let work = work_limit / credential.others.len();
+        // An object that an optional credential lacks is missing for this one too.
+        let Some(selection) = fields::select(other, sources, work)? else { return Ok(None) };
+        selections.push((&other.name, selection.fields));
+    }
+    let mut others = BTreeMap::new();
+    if template.references().next().is_some() {
+        let own = fields.iter().map(|(field, value)| (format!("{}.{field}", credential.name), *value));
+        others.extend(own);
+    }
+    for (name, selected) in &selections {
+        let shown = |value| placeholder.unwrap_or(value);
+        others.extend(selected.iter().map(|(field, value)| (format!("{name}.{field}"), shown(value))));
+    }
+    let others = others.iter().map(|(name, value)| (name.as_str(), *value)).collect::<BTreeMap<_, _>>();
     let fields = fields.iter().map(|(field, value)| (field.as_str(), *value)).collect::<BTreeMap<_, _>>();
-    template.render_within(&fields, work_limit).map(Some).map_err(|cause| vec![problem(credential, cause)])
+    template
+        .render_within(&fields, &others, work_limit)
+        .map(Some)
+        .map_err(|cause| vec![problem(credential, cause)])
 }
 
 /// Returns the template of a credential. `None` means that the output has another format, or that the credential is optional
@@ -107,7 +128,7 @@ fn load<'a>(
                 .ok_or_else(|| Problem::BinaryTemplate { object: object.clone(), key: key.clone() })?;
             let parsed = match text.len() > work_limit / WORK_PER_TEXT {
                 true => Err(TemplateError::too_long(work_limit / WORK_PER_TEXT)),
-                false => Template::parse(text, delimiters),
+                false => Template::parse(text, delimiters).and_then(Template::without_references),
             };
             parsed.map(|template| Some(Cow::Owned(template))).map_err(|cause| problem(credential, cause))
         }

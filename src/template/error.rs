@@ -50,10 +50,38 @@ impl TemplateError {
     }
 
     pub(crate) fn unknown_name(at: Position, name: &str, known: &[&str]) -> Self {
+        Self::unknown(at, "unknown field".to_owned(), name, known)
+    }
+
+    /// A field that another credential does not have. `name` is `NAME.FIELD`, as are those of `others`.
+    pub(crate) fn unknown_reference(at: Position, name: &str, others: &Fields<'_>) -> Self {
+        let (credential, field) = name.split_once('.').unwrap_or_default();
+        let of_credential = |other: &&str| other.split_once('.').is_some_and(|(of, _)| of == credential);
+        let known: Vec<_> = others
+            .keys()
+            .copied()
+            .filter(of_credential)
+            .map(|other| &other[credential.len() + 1..])
+            .collect();
+        Self::unknown(at, format!("credential {} has no field", Quoted(credential)), field, &known)
+    }
+
+    pub(crate) fn unknown_credential(at: Position, name: &str, known: &[&str]) -> Self {
+        Self::unknown(at, "unknown credential".to_owned(), name, known)
+    }
+
+    pub(crate) fn reference_in_config_map(at: Position) -> Self {
+        Self::at(at, Problem::ReferenceInConfigMap)
+    }
+
+    fn unknown(at: Position, what: String, name: &str, known: &[&str]) -> Self {
         let listed = known.iter().take(LISTED_NAMES).map(|name| (*name).to_owned()).collect();
         let nearest = nearest(name, known.iter().copied().take(COMPARED_NAMES)).map(str::to_owned);
         let more = known.len().saturating_sub(LISTED_NAMES);
-        Self::at(at, Problem::UnknownName { name: Excerpt::of_name(name), known: listed, more, nearest })
+        Self::at(
+            at,
+            Problem::UnknownName { what, name: Excerpt::of_name(name), known: listed, more, nearest },
+        )
     }
 }
 
@@ -75,15 +103,13 @@ pub(crate) enum Problem {
     /// A part of the minijinja language that these templates do not have.
     #[error("{what} is not supported: {instead}")]
     Unsupported { what: &'static str, instead: &'static str },
-    /// A dot after a name that is not `fields`.
-    #[error("{} has no attributes: for a field name with a dot, write fields[\"name.part\"]", Quoted(name))]
-    NoAttributes { name: String },
     #[error("unknown filter {}; available: {}", Quoted(name), known.join(", "))]
     UnknownFilter { name: String, known: Vec<&'static str> },
     #[error("unknown test {}; available: defined, undefined", Quoted(name))]
     UnknownTest { name: String },
-    #[error("unknown field {name}; available: {}{}", list(known, *more), suggest(nearest.as_deref()))]
+    #[error("{what} {name}; available: {}{}", list(known, *more), suggest(nearest.as_deref()))]
     UnknownName {
+        what: String,
         name: Excerpt,
         /// The first known fields.
         known: Vec<String>,
@@ -91,11 +117,18 @@ pub(crate) enum Problem {
         more: usize,
         nearest: Option<String>,
     },
+    #[error(
+        "a template in a ConfigMap cannot use fields of other credentials: add their Secrets to .secret, as in alias=name, and use alias.field"
+    )]
+    ReferenceInConfigMap,
     /// A computed field name. The message does not show it, because it may be secret.
     #[error("the value in brackets is not the name of a field")]
     UnknownItem,
     #[error(
-        "{} is binary; only b64encode can write it", field.as_ref().map_or("the value".to_owned(), |name| format!("the value of field {}", Quoted(name)))
+        "{}", field.as_ref().map_or(
+            "the value is binary: only b64encode can follow b64decode here".to_owned(),
+            |name| format!("the value of field {} is binary; only b64encode can write it", Quoted(name))
+        )
     )]
     Binary {
         /// `None` means that the value is computed.
@@ -106,6 +139,8 @@ pub(crate) enum Problem {
     /// A value that the format of a filter cannot represent.
     #[error("the value contains {what}, which {filter} cannot represent")]
     Unrepresentable { filter: &'static str, what: &'static str },
+    #[error("the text that replace searches for is empty")]
+    EmptySearch,
     #[error("the value is not base64")]
     NotBase64,
     /// A limit that was exceeded while rendering.

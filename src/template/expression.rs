@@ -13,12 +13,31 @@ use crate::text::Position;
 
 /// The name of the variable that contains all fields.
 pub(crate) const FIELDS: &str = "fields";
+/// The first part of a reference to a field of another credential.
+const CREDENTIALS: &str = "credentials";
+
+/// Names that a template uses.
+#[derive(Default)]
+pub(crate) struct Names {
+    /// Each with its first position.
+    pub(crate) used: BTreeMap<String, Position>,
+    /// Those that need not exist, because the template sets them or checks whether they exist.
+    pub(crate) optional: BTreeSet<String>,
+}
+
+impl Names {
+    fn uses(&mut self, name: String, at: Position) -> String {
+        self.used.entry(name.clone()).or_insert(at);
+        name
+    }
+}
 
 /// Converts the parser's syntax tree, and collects the names that it uses.
 #[derive(Default)]
 pub(crate) struct TreeBuilder {
-    pub(crate) used: BTreeMap<String, Position>,
-    pub(crate) optional: BTreeSet<String>,
+    pub(crate) fields: Names,
+    /// Fields of other credentials, as `NAME.FIELD`.
+    pub(crate) references: Names,
     /// The depth of nested loops.
     pub(crate) loops: usize,
 }
@@ -39,21 +58,7 @@ impl TreeBuilder {
     pub(crate) fn expression(&mut self, expr: &Expr<'_>) -> Result<Expression, TemplateError> {
         let kind = match expr {
             Expr::Const(constant) => constant_kind(constant, constant.span())?,
-            Expr::Var(var) if var.id == FIELDS => ExprKind::Fields,
-            Expr::Var(var) => {
-                self.uses(var.id, var.span());
-                ExprKind::Name(var.id.to_owned())
-            }
-            Expr::GetAttr(attr) => self.attribute(&attr.expr, attr.name, attr.span())?,
-            Expr::GetItem(item) => match (&item.expr, &item.subscript_expr) {
-                (Expr::Var(var), Expr::Const(name)) if var.id == FIELDS && name.value.as_str().is_some() => {
-                    let name = name.value.as_str().unwrap_or_default();
-                    self.uses(name, item.span());
-                    ExprKind::Field(name.to_owned())
-                }
-                (Expr::Var(var), name) if var.id == FIELDS => ExprKind::Item(self.boxed(name)?),
-                (other, _) => return unsupported(other.span(), "[ ]", "only fields[\"name\"] can have it"),
-            },
+            Expr::Var(_) | Expr::GetAttr(_) | Expr::GetItem(_) => self.name(expr)?,
             Expr::UnaryOp(op) => match op.op {
                 UnaryOpKind::Not => ExprKind::Not(self.boxed(&op.expr)?),
                 UnaryOpKind::Neg => return arithmetic(op.span()),
@@ -85,28 +90,36 @@ impl TreeBuilder {
         Ok(Expression { at: position(expr), kind })
     }
 
-    /// Converts `fields.name` and the attributes of `loop`.
-    fn attribute(&mut self, of: &Expr<'_>, name: &str, span: Span) -> Result<ExprKind, TemplateError> {
-        match of {
-            Expr::Var(var) if var.id == FIELDS => {
-                self.uses(name, span);
-                Ok(ExprKind::Field(name.to_owned()))
-            }
-            Expr::Var(var) if var.id == "loop" && self.loops > 0 => {
-                match LoopAttribute::ALL.iter().find(|(known, _)| *known == name) {
-                    Some((_, attribute)) => Ok(ExprKind::Loop(*attribute)),
-                    None => unsupported(
-                        span,
-                        "this attribute of loop",
-                        "use first, last, index, index0 or length",
-                    ),
+    /// Converts a variable, a field, an attribute of `loop`, or a reference to another credential. Dots are part of the name of a
+    /// field: a source with an alias has fields `alias.key`, and keys such as `tls.crt` are common.
+    fn name(&mut self, expr: &Expr<'_>) -> Result<ExprKind, TemplateError> {
+        if let Expr::GetItem(item) = expr
+            && let Expr::Var(var) = &item.expr
+            && var.id == FIELDS
+            && text_constant(&item.subscript_expr).is_none()
+        {
+            return Ok(ExprKind::Item(self.boxed(&item.subscript_expr)?));
+        }
+        let mut parts = Vec::new();
+        parts_of_name(expr, &mut parts)?;
+        let at = position(expr);
+        Ok(match parts.as_slice() {
+            [FIELDS] => ExprKind::Fields,
+            [name] => ExprKind::Name(self.fields.uses((*name).to_owned(), at)),
+            ["loop", attribute @ ..] if self.loops > 0 => {
+                match LoopAttribute::ALL.iter().find(|(known, _)| attribute == [*known]) {
+                    Some((_, attribute)) => ExprKind::Loop(*attribute),
+                    None => {
+                        let instead = "use first, last, index, index0 or length";
+                        return unsupported(expr.span(), "this attribute of loop", instead);
+                    }
                 }
             }
-            Expr::Var(var) => {
-                Err(TemplateError::at(var.span().into(), Problem::NoAttributes { name: var.id.to_owned() }))
+            [CREDENTIALS, reference @ ..] if reference.len() > 1 => {
+                ExprKind::Reference(self.references.uses(reference.join("."), at))
             }
-            other => unsupported(other.span(), "a dot", "only fields.name can have it"),
-        }
+            [FIELDS, name @ ..] | name => ExprKind::Field(self.fields.uses(name.join("."), at)),
+        })
     }
 
     fn operation(&mut self, op: &ast::BinOp<'_>) -> Result<ExprKind, TemplateError> {
@@ -138,7 +151,7 @@ impl TreeBuilder {
         if let (Comparison::In, Expr::Const(name), Expr::Var(var)) = (comparison, &op.left, &op.right)
             && var.id == FIELDS
         {
-            self.optional.extend(name.value.as_str().map(str::to_owned));
+            self.fields.optional.extend(name.value.as_str().map(str::to_owned));
         }
         Ok(ExprKind::Compare(self.boxed(&op.left)?, vec![(comparison, self.expression(&op.right)?)]))
     }
@@ -148,7 +161,7 @@ impl TreeBuilder {
             return unsupported(span, "a filter without a value", "write a value and | before the filter");
         };
         if filtered.name != "default" {
-            return Ok(ExprKind::Filtered(self.boxed(value)?, filter(filtered, span)?));
+            return Ok(ExprKind::Filtered(self.boxed(value)?, self.filter(filtered, span)?));
         }
         let [CallArg::Pos(other)] = filtered.args.as_slice() else {
             return unsupported(span, "default without exactly one argument", "write default(\"text\")");
@@ -156,6 +169,30 @@ impl TreeBuilder {
         let pair = self.pair(value, other)?;
         self.mark_optional(&pair.0, span, "default after anything but a field")?;
         Ok(ExprKind::Default(pair))
+    }
+
+    /// Converts a filter other than `default`.
+    pub(crate) fn filter(&mut self, filter: &ast::Filter<'_>, span: Span) -> Result<Filter, TemplateError> {
+        let Some(name) = filters::find(filter.name) else {
+            let problem = Problem::UnknownFilter { name: filter.name.to_owned(), known: filters::names() };
+            return Err(TemplateError::at(span.into(), problem));
+        };
+        let replace = match (name, filter.args.as_slice()) {
+            (filters::REPLACE, [CallArg::Pos(search), CallArg::Pos(replacement)]) => {
+                let pair = self.pair(search, replacement)?;
+                if matches!(&pair.0.kind, ExprKind::Text(text) if text.expose().is_empty()) {
+                    return Err(TemplateError::at(pair.0.at, Problem::EmptySearch));
+                }
+                Some(pair)
+            }
+            (filters::REPLACE, _) => {
+                let instead = "write replace(\"old\", \"new\")";
+                return unsupported(span, "replace without exactly two arguments", instead);
+            }
+            (_, []) => None,
+            _ => return unsupported(span, "an argument of this filter", "it takes only the value before |"),
+        };
+        Ok(Filter { at: span.into(), name, replace })
     }
 
     fn test(&mut self, test: &ast::Test<'_>, span: Span) -> Result<ExprKind, TemplateError> {
@@ -181,17 +218,41 @@ impl TreeBuilder {
     ) -> Result<(), TemplateError> {
         match &expression.kind {
             ExprKind::Name(name) | ExprKind::Field(name) => {
-                self.optional.insert(name.clone());
+                self.fields.optional.insert(name.clone());
+                Ok(())
+            }
+            ExprKind::Reference(name) => {
+                self.references.optional.insert(name.clone());
                 Ok(())
             }
             ExprKind::Item(_) => Ok(()),
             _ => unsupported(span, what, "everything else is always defined"),
         }
     }
+}
 
-    fn uses(&mut self, name: &str, span: Span) {
-        self.used.entry(name.to_owned()).or_insert_with(|| span.into());
+fn text_constant<'e>(expr: &'e Expr<'_>) -> Option<&'e str> {
+    if let Expr::Const(constant) = expr { constant.value.as_str() } else { None }
+}
+
+/// The parts of `a.b["c"]`: `a`, `b` and `c`.
+fn parts_of_name<'e>(expr: &'e Expr<'_>, parts: &mut Vec<&'e str>) -> Result<(), TemplateError> {
+    match expr {
+        Expr::Var(var) => parts.push(var.id),
+        Expr::GetAttr(attr) => {
+            parts_of_name(&attr.expr, parts)?;
+            parts.push(attr.name);
+        }
+        Expr::GetItem(item) => {
+            let Some(name) = text_constant(&item.subscript_expr) else {
+                return unsupported(expr.span(), "[ ]", "only names of fields, in quotes, can stand in it");
+            };
+            parts_of_name(&item.expr, parts)?;
+            parts.push(name);
+        }
+        other => return unsupported(other.span(), "a dot", "only names of fields can have it"),
     }
+    Ok(())
 }
 
 fn arithmetic<T>(span: Span) -> Result<T, TemplateError> {
@@ -227,20 +288,9 @@ fn position(expr: &Expr<'_>) -> Position {
         Expr::Compare(chain) => position(&chain.expr),
         Expr::IfExpr(choice) => position(&choice.true_expr),
         Expr::Test(test) => position(&test.expr),
+        Expr::GetAttr(attr) => position(&attr.expr),
+        Expr::GetItem(item) => position(&item.expr),
         other => other.span().into(),
-    }
-}
-
-/// Converts a filter without arguments.
-pub(crate) fn filter(filter: &ast::Filter<'_>, span: Span) -> Result<Filter, TemplateError> {
-    let Some(name) = filters::find(filter.name) else {
-        let problem = Problem::UnknownFilter { name: filter.name.to_owned(), known: filters::names() };
-        return Err(TemplateError::at(span.into(), problem));
-    };
-    if filter.args.is_empty() {
-        Ok(Filter { at: span.into(), name })
-    } else {
-        unsupported(span, "an argument of this filter", "it takes only the value before |")
     }
 }
 

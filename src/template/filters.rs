@@ -15,7 +15,10 @@ const DECODER: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The other filters of a value. `default` is not among them, because it takes a name that may be undefined.
-const OTHERS: [&str; 5] = ["b64decode", "b64encode", "lower", "trim", "upper"];
+const OTHERS: [&str; 6] = ["b64decode", "b64encode", "lower", REPLACE, "trim", "upper"];
+
+/// The only one with arguments: the text to search for, and its replacement. The renderer applies it.
+pub(crate) const REPLACE: &str = "replace";
 
 /// The names of all filters, sorted.
 pub(crate) fn names() -> Vec<&'static str> {
@@ -24,12 +27,12 @@ pub(crate) fn names() -> Vec<&'static str> {
     names
 }
 
-/// The filter of this name; `None` means that the filter is unknown or takes an argument.
+/// The filter of this name.
 pub(crate) fn find(name: &str) -> Option<&'static str> {
     RULES.iter().map(|(name, _)| *name).chain(OTHERS).find(|known| *known == name)
 }
 
-/// Applies a filter. With `placeholders`, `b64decode` passes through a value that is not base64.
+/// Applies a filter without arguments. With `placeholders`, `b64decode` passes through a value that is not base64.
 ///
 /// # Errors
 /// For binary input of a text filter, and for a value that the filter cannot write.

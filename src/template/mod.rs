@@ -36,6 +36,10 @@ pub struct Template {
     statements: Vec<Statement>,
     /// The required fields, each with its first position.
     required: BTreeMap<String, Position>,
+    /// The fields of other credentials, as `NAME.FIELD`, each with its first position.
+    references: BTreeMap<String, Position>,
+    /// Those of them whose existence the template checks.
+    optional_references: BTreeSet<String>,
     /// Whether the values are placeholders. `b64decode` and computed field names then accept any value.
     placeholders: bool,
 }
@@ -46,10 +50,11 @@ impl Template {
     /// # Errors
     /// For text that is empty or longer than [`TEXT_LIMIT`], for invalid syntax, and for unsupported parts of the language.
     pub fn parse(text: &str, delimiters: &Delimiters) -> Result<Self, TemplateError> {
-        let parse::Parsed { statements, used, optional } = parse::parse(text, delimiters)?;
-        let required =
-            used.into_iter().filter(|(name, _)| !optional.contains(name)).collect::<BTreeMap<_, _>>();
-        Ok(Self { statements, required, placeholders: false })
+        let parse::Parsed { statements, fields, references } = parse::parse(text, delimiters)?;
+        let mut required = fields.used;
+        required.retain(|name, _| !fields.optional.contains(name));
+        let (references, optional_references) = (references.used, references.optional);
+        Ok(Self { statements, required, references, optional_references, placeholders: false })
     }
 
     /// The required fields, sorted by name: those that the template neither sets itself nor checks for existence.
@@ -76,28 +81,64 @@ impl Template {
         errors
     }
 
-    /// Renders the template, and adds a newline at the end if it is missing. Empty output stays empty.
+    /// The fields of other credentials that the template uses, sorted: credential, field and first position.
+    pub(crate) fn references(&self) -> impl Iterator<Item = (&str, &str, Position)> {
+        self.references.iter().filter_map(|(name, at)| {
+            let (credential, field) = name.split_once('.')?;
+            Some((credential, field, *at))
+        })
+    }
+
+    /// Errors for the references to credentials that are not in `known`.
+    pub(crate) fn unknown_credentials(&self, known: &BTreeSet<&str>) -> Vec<TemplateError> {
+        let names: Vec<_> = known.iter().copied().collect();
+        let unknown = self.references().filter(|(credential, ..)| !known.contains(credential));
+        let error = |(credential, _, at)| TemplateError::unknown_credential(at, credential, &names);
+        unknown.take(UNKNOWN_LIMIT).map(error).collect()
+    }
+
+    /// Rejects references to other credentials. The annotations alone say which credentials those are, so a template that
+    /// several pods share must not use them.
+    ///
+    /// # Errors
+    /// For the first reference.
+    pub(crate) fn without_references(self) -> Result<Self, TemplateError> {
+        match self.references.values().min() {
+            Some(at) => Err(TemplateError::reference_in_config_map(*at)),
+            None => Ok(self),
+        }
+    }
+
+    /// Renders the template. The output is exactly what the template says, without a line break of podcreds' own at its end.
     ///
     /// # Errors
     /// For the first unknown field, value that cannot be written, or exceeded limit.
     pub fn render(&self, fields: &Fields<'_>) -> Result<SecretBytes, TemplateError> {
-        self.render_within(fields, WORK_LIMIT)
+        self.render_within(fields, &Fields::new(), WORK_LIMIT)
     }
 
-    /// [`Template::render`] with a limit on the bytes that are written, filtered and compared.
+    /// [`Template::render`] with fields of other credentials, by `NAME.FIELD`, and a limit on the bytes that are written, filtered
+    /// and compared. Errors suggest names from all of `others`, so it should have every field of each credential in
+    /// [`Self::references`].
     ///
     /// # Errors
     /// As [`Template::render`].
     pub(crate) fn render_within(
         &self,
         fields: &Fields<'_>,
+        others: &Fields<'_>,
         work_limit: usize,
     ) -> Result<SecretBytes, TemplateError> {
         let unknown = self.required.iter().filter(|(name, _)| !fields.contains_key(name.as_str()));
         if let Some((name, at)) = unknown.min_by_key(|(_, at)| **at) {
             return Err(TemplateError::unknown_field(*at, name, fields));
         }
-        render::render(&self.statements, fields, self.placeholders, work_limit)
+        let is_unknown = |name: &str| !self.optional_references.contains(name) && !others.contains_key(name);
+        let unknown = self.references.iter().filter(|(name, _)| is_unknown(name));
+        if let Some((name, at)) = unknown.min_by_key(|(_, at)| **at) {
+            return Err(TemplateError::unknown_reference(*at, name, others));
+        }
+        render::render(&self.statements, fields, others, self.placeholders, work_limit)
     }
 
     /// The same template for placeholder values, which must not make it fail.

@@ -2,15 +2,13 @@
 //! bound. minijinja's lexer and parser are the only parts of minijinja that podcreds uses. This module and `expression` convert its
 //! syntax tree to ours and reject what is not supported, each with an alternative.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use minijinja::machinery::ast::{self, Expr, Stmt};
 use minijinja::machinery::{self, Span, Token};
 use minijinja::syntax::SyntaxConfig;
 
 use crate::secret::SecretBytes;
 use crate::template::error::{Problem, TemplateError};
-use crate::template::expression::{FIELDS, TreeBuilder, filter, unsupported};
+use crate::template::expression::{FIELDS, Names, TreeBuilder, unsupported};
 use crate::template::{Delimiters, TEXT_LIMIT};
 use crate::text::Position;
 use crate::text::one_line;
@@ -53,6 +51,8 @@ pub(crate) enum ExprKind {
     Name(String),
     /// A field, even if a variable has the same name.
     Field(String),
+    /// A field of another credential, as `NAME.FIELD`. Names of credentials contain no dot.
+    Reference(String),
     /// A field whose name is computed.
     Item(Box<Expression>),
     /// All fields.
@@ -108,10 +108,12 @@ impl LoopAttribute {
 }
 
 /// A known filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filter {
     pub(crate) at: Position,
     pub(crate) name: &'static str,
+    /// The arguments of `replace`: the text to search for, and its replacement. `None` means another filter.
+    pub(crate) replace: Option<Box<(Expression, Expression)>>,
 }
 
 /// The maximum number of tokens between two delimiters, and of `elif` branches: the parser recurses for each of them. It limits
@@ -125,10 +127,9 @@ const MESSAGE_LIMIT: usize = 120;
 #[derive(Default)]
 pub(crate) struct Parsed {
     pub(crate) statements: Vec<Statement>,
-    /// The names that the template uses, each with its first position.
-    pub(crate) used: BTreeMap<String, Position>,
-    /// The names that need not be fields, because the template sets them or checks whether they exist.
-    pub(crate) optional: BTreeSet<String>,
+    pub(crate) fields: Names,
+    /// Fields of other credentials, as `NAME.FIELD`.
+    pub(crate) references: Names,
 }
 
 /// Parses a template.
@@ -148,7 +149,7 @@ pub(crate) fn parse(text: &str, delimiters: &Delimiters) -> Result<Parsed, Templ
     let mut builder = TreeBuilder::default();
     let Stmt::Template(template) = parsed else { return Ok(Parsed::default()) };
     let statements = builder.statements(&template.children)?;
-    Ok(Parsed { statements, used: builder.used, optional: builder.optional })
+    Ok(Parsed { statements, fields: builder.fields, references: builder.references })
 }
 
 /// Rejects templates that would overflow the stack of the parser.
@@ -289,7 +290,7 @@ impl TreeBuilder {
                 unsupported(var.span(), "fields as the name of a variable", "that name means all fields")
             }
             Expr::Var(var) => {
-                self.optional.insert(var.id.to_owned());
+                self.fields.optional.insert(var.id.to_owned());
                 Ok(var.id.to_owned())
             }
             other => unsupported(other.span(), "an attribute or a list as a variable", "set one name"),
@@ -300,7 +301,7 @@ impl TreeBuilder {
     fn chain(&mut self, chain: &Expr<'_>) -> Result<Vec<Filter>, TemplateError> {
         let Expr::Filter(outer) = chain else { return Ok(Vec::new()) };
         let mut filters = outer.expr.as_ref().map_or(Ok(Vec::new()), |inner| self.chain(inner))?;
-        filters.push(filter(outer, outer.span())?);
+        filters.push(self.filter(outer, outer.span())?);
         Ok(filters)
     }
 }

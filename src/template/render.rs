@@ -26,6 +26,7 @@ pub(crate) const STEP_LIMIT: usize = 200_000;
 pub(crate) fn render(
     statements: &[Statement],
     fields: &Fields<'_>,
+    others: &Fields<'_>,
     placeholders: bool,
     work_limit: usize,
 ) -> Result<SecretBytes, TemplateError> {
@@ -34,17 +35,10 @@ pub(crate) fn render(
     let factor = if placeholders { PLACEHOLDER_FACTOR } else { 1 };
     let (work_limit, output_limit) = (work_limit.saturating_mul(factor), OUTPUT_LIMIT * factor);
     let mut renderer =
-        Renderer { fields, placeholders, scopes, loops, steps, work, work_limit, output_limit };
+        Renderer { fields, others, placeholders, scopes, loops, steps, work, work_limit, output_limit };
     let mut out = SecretBuffer::default();
     renderer.statements(statements, &mut out)?;
-    let out = out.finish();
-    if matches!(out.expose().last(), None | Some(b'\n')) {
-        return Ok(out);
-    }
-    let mut ended = SecretBuffer::with_capacity(out.expose().len() + 1);
-    ended.push(out.expose());
-    ended.push_str("\n");
-    Ok(ended.finish())
+    Ok(out.finish())
 }
 
 /// The value of an expression.
@@ -81,6 +75,8 @@ struct Loop {
 
 struct Renderer<'a> {
     fields: &'a Fields<'a>,
+    /// Fields of other credentials, as `NAME.FIELD`.
+    others: &'a Fields<'a>,
     placeholders: bool,
     /// The variables of the template: those outside loops first, then those of each nested loop.
     scopes: Vec<BTreeMap<&'a str, Value<'a>>>,
@@ -108,7 +104,12 @@ impl<'a> Renderer<'a> {
             }
             Statement::Print(expression) => {
                 let value = self.expression(expression)?;
-                self.write(expression.at, text(&value, expression)?.as_bytes(), out)
+                let bytes = match &value {
+                    // All filters but b64decode return text, so it has decoded these bytes if they are binary.
+                    Value::Owned(bytes) => bytes.expose(),
+                    value => text(value, expression)?.as_bytes(),
+                };
+                self.write(expression.at, bytes, out)
             }
             Statement::If { condition, then, otherwise } => {
                 let chosen = if self.is_true(condition)? { then } else { otherwise };
@@ -126,7 +127,7 @@ impl<'a> Renderer<'a> {
                 self.statements(body, &mut block)?;
                 let block = Value::owned(block.finish());
                 let value =
-                    filters.iter().try_fold(block, |value, filter| self.filter(*filter, &value, None))?;
+                    filters.iter().try_fold(block, |value, filter| self.filter(filter, &value, None))?;
                 self.set(name, value);
                 Ok(())
             }
@@ -170,10 +171,9 @@ impl<'a> Renderer<'a> {
             ExprKind::Bool(value) => Value::Bool(*value),
             ExprKind::Fields => Value::Fields,
             ExprKind::Loop(attribute) => self.loop_attribute(*attribute),
-            ExprKind::Name(_) | ExprKind::Field(_) | ExprKind::Item(_) => match self.look_up(expression)? {
-                Some(value) => value,
-                None => return Err(self.unknown(expression)),
-            },
+            ExprKind::Name(_) | ExprKind::Field(_) | ExprKind::Reference(_) | ExprKind::Item(_) => {
+                self.look_up(expression)?.ok_or_else(|| self.unknown(expression))?
+            }
             ExprKind::Not(inner) => Value::Bool(!self.is_true(inner)?),
             ExprKind::And(pair) => {
                 let left = self.expression(&pair.0)?;
@@ -199,7 +199,7 @@ impl<'a> Renderer<'a> {
             }
             ExprKind::Filtered(inner, filter) => {
                 let value = self.expression(inner)?;
-                self.filter(*filter, &value, Some(inner))?
+                self.filter(filter, &value, Some(inner))?
             }
             ExprKind::Default(pair) => match self.look_up(&pair.0)? {
                 Some(value) => value,
@@ -221,6 +221,9 @@ impl<'a> Renderer<'a> {
                 set.cloned().or_else(|| field(name))
             }
             ExprKind::Field(name) => field(name),
+            ExprKind::Reference(name) => {
+                self.others.get(name.as_str()).map(|value| Value::Borrowed(value.expose()))
+            }
             ExprKind::Item(name) => {
                 let value = self.expression(name)?;
                 match field(text(&value, name)?) {
@@ -237,6 +240,7 @@ impl<'a> Renderer<'a> {
             ExprKind::Name(name) | ExprKind::Field(name) => {
                 TemplateError::unknown_field(expression.at, name, self.fields)
             }
+            ExprKind::Reference(name) => TemplateError::unknown_reference(expression.at, name, self.others),
             _ => TemplateError::at(expression.at, Problem::UnknownItem),
         }
     }
@@ -301,7 +305,7 @@ impl<'a> Renderer<'a> {
     /// Applies a filter to the value of expression `of`; `None` means that it is the value of a `set` block.
     fn filter(
         &mut self,
-        filter: Filter,
+        filter: &'a Filter,
         value: &Value<'_>,
         of: Option<&Expression>,
     ) -> Result<Value<'a>, TemplateError> {
@@ -309,13 +313,43 @@ impl<'a> Renderer<'a> {
         let bytes = value.bytes().ok_or_else(|| TemplateError::at(at, Problem::NotText))?;
         self.work(at, bytes.len())?;
         within(at, bytes.len(), "bytes of output", self.output_limit)?;
-        let filtered =
-            filters::apply(filter.name, bytes, self.placeholders).map_err(|problem| match (problem, of) {
-                (Problem::Binary { .. }, Some(of)) => binary(of),
-                (problem, _) => TemplateError::at(filter.at, problem),
-            })?;
+        let error = |problem| match (problem, of) {
+            (Problem::Binary { .. }, Some(of)) => binary(of),
+            (problem, _) => TemplateError::at(filter.at, problem),
+        };
+        if let Some(pair) = &filter.replace {
+            let text = std::str::from_utf8(bytes).map_err(|_| error(Problem::Binary { field: None }))?;
+            return self.replace(filter.at, text, pair);
+        }
+        let filtered = filters::apply(filter.name, bytes, self.placeholders).map_err(error)?;
         self.work(at, filtered.expose().len())?;
         Ok(Value::owned(filtered))
+    }
+
+    /// Replaces each occurrence of a text. The result may be much longer than all texts, so its length counts before it exists.
+    fn replace(
+        &mut self,
+        at: Position,
+        whole: &str,
+        pair: &'a (Expression, Expression),
+    ) -> Result<Value<'a>, TemplateError> {
+        let (search, replacement) = (self.expression(&pair.0)?, self.expression(&pair.1)?);
+        let (search, replacement) = (text(&search, &pair.0)?, text(&replacement, &pair.1)?);
+        if search.is_empty() {
+            return Err(TemplateError::at(pair.0.at, Problem::EmptySearch));
+        }
+        self.work(at, search.len())?;
+        let found = whole.matches(search).count();
+        let length =
+            (whole.len() - found * search.len()).saturating_add(found.saturating_mul(replacement.len()));
+        self.work(at, length)?;
+        within(at, length, "bytes of output", self.output_limit)?;
+        let mut out = SecretBuffer::with_capacity(length);
+        for (index, part) in whole.split(search).enumerate() {
+            out.push_str(if index == 0 { "" } else { replacement });
+            out.push_str(part);
+        }
+        Ok(Value::owned(out.finish()))
     }
 
     fn write(&mut self, at: Position, text: &[u8], out: &mut SecretBuffer) -> Result<(), TemplateError> {
@@ -348,7 +382,7 @@ fn text<'v>(value: &'v Value<'_>, expression: &Expression) -> Result<&'v str, Te
 
 fn binary(expression: &Expression) -> TemplateError {
     let field = match &expression.kind {
-        ExprKind::Name(name) | ExprKind::Field(name) => Some(name.clone()),
+        ExprKind::Name(name) | ExprKind::Field(name) | ExprKind::Reference(name) => Some(name.clone()),
         _ => None,
     };
     TemplateError::at(expression.at, Problem::Binary { field })

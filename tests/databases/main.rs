@@ -17,6 +17,7 @@ mod daemon;
 mod files;
 mod jdbc;
 mod mariadb;
+mod pgbouncer;
 mod postgresql;
 mod redis;
 mod rotation;

@@ -57,6 +57,18 @@ fn publish(volume: &Path, files: &[(&str, &str)]) {
 }
 
 #[test]
+fn the_text_of_a_template_is_a_variable() {
+    let template = "it's {{ username }}:{{ password }}";
+    let scene = Scene::new(&[("db.secret", "db"), ("db.template", template), ("db.variable", "TOKEN")]);
+    assert_code(&scene.init(&[]), 0);
+    for flags in SOURCES {
+        let finished = exec(&scene, flags, &["sh", "-c", "printf %s \"$TOKEN\""]);
+        assert_code(&finished, 0);
+        assert_eq!(finished.stdout_text(), format!("it's app:{PASSWORD}"), "{flags:?}");
+    }
+}
+
+#[test]
 fn the_variables_are_added_to_the_environment_and_win() {
     let scene = scene();
     let password = "it's a \"test\"\n$(touch x) \\ é ";

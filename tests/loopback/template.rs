@@ -31,7 +31,7 @@ fn a_template_in_an_annotation_becomes_a_file() {
     assert_code(&scene.init(&[]), 0);
     assert_eq!(
         scene.read("app/db.properties"),
-        format!("{{{{ .Values.x }}}}\nurl=postgres://app:{PASSWORD}@db/app\n")
+        format!("{{{{ .Values.x }}}}\nurl=postgres://app:{PASSWORD}@db/app")
     );
 }
 

@@ -199,3 +199,19 @@ fn erb_runs_a_password_in_a_file_that_it_processes() {
     let Some(ruby) = ruby("erb") else { return };
     assert_eq!(files.read_as(ruby)["ERB"], ["42", "it's \"1\" \\ $x"].map(|value| Some(value.to_owned())));
 }
+
+/// The filters on the page of `template`.
+#[test]
+fn smallrye_reads_every_value_whose_dollars_a_template_escapes() {
+    let filters = r#"replace("$", "$$") | replace("\\$$", "\\\\$") | properties"#;
+    assert!(include_str!("../../docs/formats/template.md").contains(filters), "the page has other filters");
+    let template = format!("value={{{{ value | {filters} }}}}");
+    let values = values(|_| true);
+    let more = ["\\$$", "\\\\$a", "$\\$"];
+    let texts: Vec<_> = texts(&values).into_iter().chain(TRAPS).chain(more).collect();
+    let annotations = [("template", template.as_str()), ("path", "db.properties")];
+    let files = Files::of("properties", &annotations, &texts);
+    let Some(java) = java() else { return };
+    let unchanged: Vec<_> = texts.iter().map(|text| Some((*text).to_owned())).collect();
+    assert_eq!(files.read_as(java)["SmallRye"], unchanged);
+}

@@ -4,7 +4,7 @@
 
 For URIs and JDBC URLs, FORMAT names the engine: uri-ENGINE, jdbc-ENGINE. `dotenv-lines` is `dotenv` without line breaks in values, and
 `dynaconf` is `json` or `yaml`, and
-`django-environ` is `dotenv` or `json`. The file of a case is DIRECTORY/CASE/db.EXTENSION. Each printed line is a JSON object: `reader`, `case`, and either `fields`,
+`django-environ` is `dotenv` or `json`. `ini` has the field VALUE in the section of alembic. The file of a case is DIRECTORY/CASE/db.EXTENSION. Each printed line is a JSON object: `reader`, `case`, and either `fields`,
 with values in base64, or `error`.
 """
 import base64
@@ -72,6 +72,20 @@ def pyyaml(loader):
     return lambda path: yaml.load(path.read_bytes(), Loader=getattr(yaml, loader))
 
 
+def configparser(path):
+    from configparser import ConfigParser
+
+    parser = ConfigParser()
+    parser.read(path, encoding="utf-8")
+    return {"VALUE": parser["alembic"]["VALUE"]}
+
+
+def alembic(path):
+    from alembic.config import Config
+
+    return {"VALUE": Config(path).get_main_option("VALUE")}
+
+
 def readers(format):
     if format == "json":
         yield "Python json", plain_json
@@ -85,6 +99,9 @@ def readers(format):
     elif format == "dynaconf":
         yield "dynaconf", dynaconf("true")
         yield "dynaconf without casts", dynaconf("false")
+    elif format == "ini":
+        yield "configparser", configparser
+        yield "alembic", alembic
     elif format == "yaml":
         yield "PyYAML", pyyaml("SafeLoader")
         yield "PyYAML with libyaml", pyyaml("CSafeLoader")

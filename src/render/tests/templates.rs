@@ -22,7 +22,7 @@ fn render_from(annotations: &[(&str, &str)], config: Option<&[(&str, &[u8])]>) -
 #[test]
 fn a_template_in_an_annotation_is_rendered_to_one_file() {
     let files = render(&[("db.template", "{{ username }}:{{ password | json }}")], PLAIN).unwrap();
-    assert_eq!(files["db.txt"], b"app:\"it's a \\\"test\\\"\\n\"\n");
+    assert_eq!(files["db.txt"], b"app:\"it's a \\\"test\\\"\\n\"");
     let message = render(&[("db.template", "\n{{ passwd }}")], PLAIN).unwrap_err();
     assert_eq!(
         message,
@@ -35,9 +35,29 @@ fn a_template_in_an_annotation_is_rendered_to_one_file() {
 }
 
 #[test]
+fn a_template_may_become_the_value_of_variables() {
+    let template = ("db.template", "it's {{ username }}\n");
+    let variable = [template, ("db.variable", "B_TOKEN, A_TOKEN")];
+    let files = render(&variable, PLAIN).unwrap();
+    assert_eq!(files["db.env"], b"export A_TOKEN='it'\\''s app\n'\nexport B_TOKEN='it'\\''s app\n'\n");
+    let files = render(&[&variable[..], &[("db.variable-format", "dotenv")]].concat(), PLAIN).unwrap();
+    assert_eq!(files["db.env"], b"A_TOKEN=\"it's app\\n\"\nB_TOKEN=\"it's app\\n\"\n");
+    let of_config = [("db.variable", "TOKEN"), ("db.variable-format", "envfile")];
+    let config: &[(&str, &[u8])] = &[("t", b"{{ username }}")];
+    assert_eq!(render_from(&of_config, Some(config)).unwrap(), b"TOKEN='app'\n");
+    for (template, name, part) in [
+        ("{{ '/wA=' | b64decode }}", "TOKEN", "the value of variable TOKEN is binary"),
+        ("{{ username }}", "PATH", "the annotations name variable PATH, which shells"),
+    ] {
+        let message = render(&[("db.template", template), ("db.variable", name)], PLAIN).unwrap_err();
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
 fn a_template_in_a_config_map_provides_no_fields() {
     let config: &[(&str, &[u8])] = &[("t", b"{% for n in fields %}{{ n }} {% endfor %}"), ("other", b"x")];
-    assert_eq!(render_from(&[], Some(config)).unwrap(), b"password username \n");
+    assert_eq!(render_from(&[], Some(config)).unwrap(), b"password username ");
     for (annotations, config, expected) in [
         (
             &[][..],
@@ -49,6 +69,11 @@ fn a_template_in_a_config_map_provides_no_fields() {
             &[("db.keys", "username")],
             &[("t", b"{{ password }}")],
             "unknown field \"password\"; available: username",
+        ),
+        (
+            &[],
+            &[("t", b"a {{ credentials.other.x }}")],
+            "ConfigMap prod/c, key t: line 1, column 6: a template in a ConfigMap cannot use fields of other credentials: add their Secrets to .secret, as in alias=name, and use alias.field",
         ),
         (&[], &[("t", b"\xff")], "ConfigMap prod/c, key t: the template is not text"),
         (&[], &[("u", b"")], "key t not found in ConfigMap prod/c; available: u"),
@@ -86,8 +111,8 @@ fn redacted_values_never_make_a_template_fail() {
         let content = |bundle: Bundle| {
             String::from_utf8(bundle.into_values().next().unwrap().content.expose().to_vec()).unwrap()
         };
-        assert_eq!(content(bundle(&credentials, &sources).unwrap()), "app app app /w==\n");
-        assert_eq!(content(hidden(&credentials, &sources, "***").unwrap()), "*** *** *** Kioq\n");
+        assert_eq!(content(bundle(&credentials, &sources).unwrap()), "app app app /w==");
+        assert_eq!(content(hidden(&credentials, &sources, "***").unwrap()), "*** *** *** Kioq");
     }
 }
 
@@ -103,4 +128,58 @@ fn placeholders_that_are_longer_than_the_values_exceed_no_limit() {
     let written = size(bundle(&credentials, &sources).unwrap());
     let shown = size(hidden(&credentials, &sources, &"*".repeat(60)).unwrap());
     assert!(written < 1024 * 1024 && shown > 1024 * 1024, "{written}, {shown}");
+}
+
+#[test]
+fn a_template_has_the_fields_of_other_credentials_as_they_write_them() {
+    let annotations = [
+        ("app.secret", "s"),
+        ("app.template", "{{ username }}/{{ credentials.cache.PW }}/{{ credentials[\"app\"].username }}"),
+        ("cache.secret", "redis"),
+        ("cache.keys", "PW=password"),
+        ("cache.trim", "true"),
+    ];
+    let sources = |redis| {
+        Sources::from([
+            (object(Kind::Secret, "s"), Some(data(PLAIN))),
+            (object(Kind::Secret, "redis"), redis),
+        ])
+    };
+    let filled = sources(Some(data(&[("password", b"p2\n")])));
+    let all = credentials(&annotations);
+    let files = bundle(&all, &filled).unwrap();
+    assert_eq!(files[&RelativePath::parse("app.txt").unwrap()].content.expose(), b"app/p2/app");
+    let objects: Vec<_> = all[0].objects().map(ToString::to_string).collect();
+    assert_eq!(objects, ["Secret prod/s", "Secret prod/redis"], "a change of either is a change of the file");
+    let shown = hidden(&all, &filled, "****").unwrap();
+    assert_eq!(shown[&RelativePath::parse("app.txt").unwrap()].content.expose(), b"****/****/****");
+
+    let message = bundle(&all, &sources(Some(data(&[("user", b"x")])))).unwrap_err().to_string();
+    let missing = "key password not found in Secret prod/redis; available: user";
+    assert!(message.contains(&format!("credential app: {missing}")), "{message}");
+    let optional = [&annotations[..], &[("app.optional", "true"), ("cache.optional", "true")]].concat();
+    assert!(bundle(&credentials(&optional), &sources(None)).unwrap().is_empty());
+
+    let misspelt =
+        [("app.template", "{{ credentials.cache.pw }}"), annotations[0], annotations[2], annotations[3]];
+    let message = bundle(&credentials(&misspelt), &filled).unwrap_err().to_string();
+    assert!(message.contains("credential \"cache\" has no field \"pw\"; available: PW"), "{message}");
+}
+
+#[test]
+fn a_template_uses_at_most_eight_other_credentials() {
+    let parsed = |count: usize| {
+        let mut all = BTreeMap::new();
+        let mut text = String::from("x");
+        for at in 0..count {
+            all.insert(format!("{DEFAULT_PREFIX}/c{at}.secret"), "s".to_owned());
+            text.push_str(&format!("{{{{ credentials.c{at}.a }}}}"));
+        }
+        all.insert(format!("{DEFAULT_PREFIX}/t.secret"), "s".to_owned());
+        all.insert(format!("{DEFAULT_PREFIX}/t.template"), text);
+        parse(&all, DEFAULT_PREFIX, &ReferenceScope::local(Namespace::parse("prod").unwrap()))
+    };
+    assert!(parsed(8).is_ok());
+    let message = parsed(9).unwrap_err().to_string();
+    assert!(message.contains("podcreds.io/t.template: more than 8 other credentials"), "{message}");
 }

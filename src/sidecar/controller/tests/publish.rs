@@ -361,3 +361,18 @@ fn a_credential_without_files_is_not_said_to_keep_them() {
     assert!(!harness.is_logged("keeping its current files"));
     assert_eq!(harness.status.waiting()["a"], "it cannot be rendered");
 }
+
+#[test]
+fn a_template_follows_the_secrets_of_the_credentials_that_it_uses() {
+    let mut harness = Harness::new(&[
+        ("a.secret", "a"),
+        ("a.template", "{{ password }}+{{ credentials.b.password }}"),
+        ("b.secret", "b"),
+    ]);
+    harness.reads("a", "1", &[("password", "1")]);
+    harness.reads("b", "1", &[("password", "2")]);
+    assert_eq!(harness.file("a.txt"), Some("1+2"));
+    ["a", "b"].into_iter().for_each(|name| harness.opens(name));
+    harness.applies("b", "2", &[("password", "3")]);
+    assert_eq!(harness.file("a.txt"), Some("1+3"));
+}

@@ -1,0 +1,57 @@
+//! References of templates to fields of other credentials, such as `credentials.db.password`. The names of all credentials are
+//! known only after every annotation is grouped.
+
+use std::collections::BTreeSet;
+
+use crate::annotations::{Error, Problem};
+use crate::credential::{Credential, CredentialName, Output, TemplateSource};
+
+/// The most other credentials that one template may use.
+const OTHERS_LIMIT: usize = 8;
+
+/// Reports templates that use fields of a credential that does not exist.
+pub(super) fn check<'a>(
+    prefix: &str,
+    names: impl Iterator<Item = &'a CredentialName>,
+    credentials: &[Credential],
+    errors: &mut Vec<Error>,
+) {
+    let mut known = BTreeSet::new();
+    for name in names {
+        known.insert(name.as_str());
+    }
+    for Credential { name, output, .. } in credentials {
+        if let Some(TemplateSource::Text(template)) = output.template() {
+            let annotation = format!("{prefix}/{name}.template");
+            let unknown = template.unknown_credentials(&known).into_iter();
+            errors.extend(unknown.map(|error| Error::new(&annotation, error.into())));
+            if others(name, output).len() > OTHERS_LIMIT {
+                let problem = Problem::TooMany { what: "other credentials", limit: OTHERS_LIMIT };
+                errors.push(Error::new(&annotation, problem));
+            }
+        }
+    }
+}
+
+/// The names of the other credentials that a template uses.
+fn others<'a>(name: &CredentialName, output: &'a Output) -> BTreeSet<&'a str> {
+    let mut names = BTreeSet::new();
+    if let Some(TemplateSource::Text(template)) = output.template() {
+        let references = template.references().map(|(credential, ..)| credential);
+        names.extend(references.filter(|other| *other != name.as_str()));
+    }
+    names
+}
+
+/// Gives each credential those whose fields its template uses. A template may also refer to its own credential by name.
+pub(super) fn resolve(credentials: &mut [Credential]) {
+    let of = |credential: &Credential| {
+        let names = others(&credential.name, &credential.output);
+        let used = credentials.iter().filter(|other| names.contains(other.name.as_str()));
+        used.cloned().collect::<Vec<_>>()
+    };
+    let all = credentials.iter().map(of).collect::<Vec<_>>();
+    for (credential, others) in credentials.iter_mut().zip(all) {
+        credential.others = others;
+    }
+}
