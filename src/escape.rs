@@ -27,6 +27,22 @@ pub const RULES: [(&str, EscapeFn); 9] = [
     ("yaml", yaml),
 ];
 
+/// Writes a value of an ADO.NET connection string, in double quotes, inside which `;`, `=`, `'` and white space mean nothing.
+/// Source: <https://learn.microsoft.com/en-us/dotnet/api/system.data.common.dbconnectionstringbuilder.connectionstring#remarks>
+///
+/// # Errors
+/// For NUL, which ends the string in .NET's parser.
+pub(crate) fn adonet(text: &str, out: &mut SecretBuffer) -> Result<(), Unrepresentable> {
+    reject_nul(text)?;
+    out.push_str("\"");
+    for (index, piece) in text.split('"').enumerate() {
+        out.push_str(if index == 0 { "" } else { "\"\"" });
+        out.push_str(piece);
+    }
+    out.push_str("\"");
+    Ok(())
+}
+
 /// Writes a JSON string, with its quotes (RFC 8259, section 7).
 ///
 /// # Errors

@@ -8,6 +8,8 @@
     reason = "a test fails by panicking, also in the functions that it calls"
 )]
 
+#[path = "readers/adonet.rs"]
+mod adonet;
 #[path = "readers/cases.rs"]
 mod cases;
 #[path = "readers/connections.rs"]

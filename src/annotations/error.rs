@@ -6,7 +6,8 @@ use std::fmt;
 use crate::annotations::keys::ListError;
 use crate::credential::{
     Conflict, CredentialName, EngineError, EnvFileFormat, FieldName, FieldNameError, Format, ModeError,
-    OnChangeError, PathError, RelativePath, ServicePortError, TemplateKeyError, UriTemplateError,
+    OnChangeError, PathError, RelativePath, SchemeError, ServicePortError, TemplateKeyError,
+    UriTemplateError,
 };
 use crate::object::NameError;
 use crate::template::{DelimitersError, TemplateError};
@@ -142,6 +143,8 @@ pub(crate) enum Problem {
     Combination(&'static str),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error(transparent)]
+    Scheme(#[from] SchemeError),
     #[error(transparent)]
     Mode(#[from] ModeError),
     #[error("conflicts with credential {other}, which writes the same file {path} with a different mode")]

@@ -27,6 +27,7 @@ pub(crate) enum AnnotationKey {
     Optional,
     OnChange,
     Engine,
+    Scheme,
     Variable,
     VariableFormat,
     Template,
@@ -40,7 +41,7 @@ pub(crate) enum AnnotationKey {
     Role,
 }
 
-pub(super) const KEYS: [(&str, AnnotationKey); 17] = [
+pub(super) const KEYS: [(&str, AnnotationKey); 18] = [
     ("secret", AnnotationKey::Secret),
     ("configmap", AnnotationKey::Configmap),
     ("service", AnnotationKey::Service),
@@ -52,6 +53,7 @@ pub(super) const KEYS: [(&str, AnnotationKey); 17] = [
     ("optional", AnnotationKey::Optional),
     ("on-change", AnnotationKey::OnChange),
     ("engine", AnnotationKey::Engine),
+    ("scheme", AnnotationKey::Scheme),
     ("variable", AnnotationKey::Variable),
     ("variable-format", AnnotationKey::VariableFormat),
     ("template", AnnotationKey::Template),

@@ -68,6 +68,7 @@ fn each_format_has_a_default_extension() {
         ("properties", "db.properties"),
         ("uri", "db.uri"),
         ("jdbc", "db.jdbc"),
+        ("adonet", "db.adonet"),
         ("libpq", "db.libpq"),
         ("pgpass", "db.pgpass"),
         ("pgservice", "db.pgservice"),
@@ -413,7 +414,7 @@ fn annotations_for_vault_are_ignored_and_listed() {
 #[test]
 fn variable_is_only_for_connection_formats() {
     let message = errors_of(&[("format", "env"), ("variable", "URL")]);
-    assert!(message.contains("db.variable: is only for formats uri, jdbc and libpq"), "{message}");
+    assert!(message.contains("db.variable: is only for formats uri, jdbc, adonet and libpq"), "{message}");
     for format in ["dotenv", "envfile"] {
         let message = errors_of(&[("format", format), ("variable", "URL")]);
         assert!(
@@ -461,4 +462,23 @@ fn two_mergeable_formats_cannot_share_a_file() {
     .unwrap_err();
     let expected = "invalid annotation: podcreds.io/b.path: \"x\" as a pgservice file conflicts with credential a, which writes it as a pgpass file";
     assert!(message.starts_with(expected), "{message}");
+}
+
+#[test]
+fn scheme_is_only_for_uri_and_agrees_with_the_engine() {
+    for (annotations, said) in [
+        (&[("scheme", "postgis")][..], "db.scheme: is only for format uri: remove it, or set .format: uri"),
+        (&[("format", "jdbc"), ("scheme", "postgis")], "db.scheme: is only for format uri"),
+        (&[("format", "uri"), ("scheme", "post_gis")], "db.scheme: invalid scheme \"post…\""),
+        (&[("format", "uri"), ("scheme", "jaydebeapi")], "db.scheme: unknown scheme \"jayd…\": add .engine"),
+        (
+            &[("format", "uri"), ("scheme", "mysql2"), ("engine", "postgres")],
+            "db.scheme: is a scheme of engine mysql, but .engine is postgresql",
+        ),
+    ] {
+        let message = errors_of(annotations);
+        assert!(message.contains(said), "{message}");
+    }
+    let message = errors_of(&[("format", "uri"), ("scheme", "jaydebeapi"), ("engine", "postgress")]);
+    assert!(message.contains("db.engine: unknown engine") && !message.contains("db.scheme"), "{message}");
 }

@@ -6,6 +6,7 @@ mod names;
 mod on_change;
 mod output;
 mod path;
+mod scheme;
 mod variables;
 
 pub use engine::Engine;
@@ -19,6 +20,7 @@ pub(crate) use output::{
 };
 pub use path::{Bundle, BundleFile, RelativePath};
 pub(crate) use path::{Conflict, PathClaims, PathError};
+pub(crate) use scheme::{Scheme, SchemeError, engine_of_scheme, has_database_as_path, port_of_scheme};
 pub(crate) use variables::{
     is_env_name, is_reserved_by_linker, is_reserved_by_shell, is_setting_of_programs,
 };

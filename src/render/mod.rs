@@ -21,7 +21,7 @@ use crate::credential::{
 use crate::formats::connection::{CONNECTION_LIMIT, Connection};
 use crate::formats::options::OptionSet;
 use crate::formats::text::FormatErrors;
-use crate::formats::{Fields, FormatError, jdbc, libpq, mycnf, text, uri};
+use crate::formats::{Fields, FormatError, adonet, jdbc, libpq, mycnf, text, uri};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The largest bundle, in bytes. It is kept in memory, and most volumes are memory too.
@@ -212,14 +212,15 @@ fn files(
                 _ => libpq::Quoting::Quoted,
             };
             let option_set = match format {
-                ConnectionStringFormat::Uri | ConnectionStringFormat::Jdbc => OptionSet::OfConnection,
                 ConnectionStringFormat::Libpq => OptionSet::Of(Engine::Postgresql),
+                _ => OptionSet::OfConnection,
             };
             let content =
                 write_connection(credential, *engine, option_set, &values, redact, &|connection, out| {
                     match format {
-                        ConnectionStringFormat::Uri => uri::write(connection, out),
+                        ConnectionStringFormat::Uri(scheme) => uri::write(connection, scheme.as_ref(), out),
                         ConnectionStringFormat::Jdbc => jdbc::write(connection, out),
+                        ConnectionStringFormat::Adonet => adonet::write(connection, out),
                         ConnectionStringFormat::Libpq => libpq::write(connection, quoting, out),
                     }
                 });

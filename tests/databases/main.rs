@@ -20,6 +20,7 @@ mod mariadb;
 mod postgresql;
 mod redis;
 mod rotation;
+mod schemes;
 mod users;
 
 use std::collections::BTreeMap;

@@ -1,10 +1,12 @@
 //! Rendering tests that are independent of the format; the submodules test single formats each.
 
+mod adonet;
 mod bounds;
 mod databases;
 mod envfile;
 mod options;
 mod read_back;
+mod schemes;
 mod services;
 mod templates;
 mod uri_parse;
