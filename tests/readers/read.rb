@@ -28,6 +28,7 @@ end
 # As Rails reads DATABASE_URL.
 def active_record(directory)
   require "active_record"
+  require "active_record/database_configurations"
   url = File.read(File.join(directory, "db.uri"), encoding: "UTF-8")
   found = ActiveRecord::DatabaseConfigurations::ConnectionUrlResolver.new(url).to_hash
   found.delete(:adapter)

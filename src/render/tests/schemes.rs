@@ -67,7 +67,7 @@ fn a_uri_with_the_scheme_of_a_client_is_read_and_written_with_that_of_its_engine
 
 /// Without the TLS that the text after the `+` may mean, the password would be sent in the clear.
 #[test]
-fn a_scheme_that_may_mean_tls_is_not_taken_for_the_plain_one() {
+fn a_scheme_that_may_mean_tls_is_not_read_as_the_plain_one() {
     for source in ["amqp+ssl://app:test-1@h", "redis+tls://app:test-1@h", "redis+sentinel://app:test-1@h"] {
         let message = uri(&[], &[("uri", source.as_bytes())]).unwrap_err();
         assert!(message.contains("because its scheme is not that of a supported engine"), "{message}");
