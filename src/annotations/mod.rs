@@ -19,7 +19,7 @@ use crate::annotations::keys::{AnnotationKey, ListError};
 use crate::credential::{
     ClientFileFormat, ConnectionStringFormat, Credential, CredentialName, DocumentFormat, Engine, EnvExport,
     EnvFileFormat, FieldName, FileMode, Format, InjectorEnv, KeyMapping, OnChange, Output, PathClaims,
-    RelativePath, Scheme, ServicePort, TemplateSource,
+    RelativePath, Scheme, ServicePort, TemplateSource, engine_of_scheme,
 };
 use crate::object::{ClusterId, ClusterRef, Kind, Namespace, ObjectRef};
 use crate::secret::SecretBytes;
@@ -257,6 +257,9 @@ fn hint(key: AnnotationKey, text: &str) -> &'static str {
         AnnotationKey::Template | AnnotationKey::Set | AnnotationKey::Delimiters => "",
         _ if text.contains("{{") => "; `{{` looks like a Helm expression: render the chart with Helm first",
         AnnotationKey::OnChange => "",
+        AnnotationKey::Engine if engine_of_scheme(text.trim()).is_some() => {
+            "; this is a client's scheme: for format uri, set it with .scheme instead"
+        }
         _ if text.contains("://") => {
             "; this looks like a URL: store it in a Secret, and name the Secret in .secret"
         }

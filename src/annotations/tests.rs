@@ -479,6 +479,13 @@ fn scheme_is_only_for_uri_and_agrees_with_the_engine() {
         let message = errors_of(annotations);
         assert!(message.contains(said), "{message}");
     }
+    for engine in ["mysql2", "postgresql+asyncpg"] {
+        let message = errors_of(&[("format", "uri"), ("engine", engine)]);
+        assert!(
+            message.ends_with("this is a client's scheme: for format uri, set it with .scheme instead"),
+            "{message}"
+        );
+    }
     let message = errors_of(&[("format", "uri"), ("scheme", "jaydebeapi"), ("engine", "postgress")]);
     assert!(message.contains("db.engine: unknown engine") && !message.contains("db.scheme"), "{message}");
 }

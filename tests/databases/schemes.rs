@@ -14,7 +14,8 @@ use crate::{TIMEOUT, all_log_in, outputs_by_line};
 /// Python with SQLAlchemy and both drivers.
 fn python() -> Option<Command> {
     let python = env::var_os("PODCREDS_TEST_PYTHON").unwrap_or_else(|| "python3".into());
-    let imported = Command::new(&python).args(["-c", "import asyncpg, psycopg, sqlalchemy"]).output();
+    let imported =
+        Command::new(&python).args(["-c", "import asyncpg, greenlet, psycopg, sqlalchemy"]).output();
     let found = imported.is_ok_and(|output| output.status.success());
     let what = "Python with SQLAlchemy, asyncpg and psycopg (pip install -r tests/readers/requirements.txt)";
     let mut command = Command::new(require(what, found.then_some(python))?);

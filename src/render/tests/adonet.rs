@@ -1,5 +1,7 @@
 //! Connection strings of .NET.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn adonet(engine: &str, secret: &[(&str, &[u8])]) -> Result<String, String> {
@@ -190,4 +192,56 @@ fn a_connection_string_is_read_from_a_uri_and_set_as_a_variable() {
         shown.content.expose_text().unwrap(),
         "Host=\"hidden:1,hidden:5432\";Database=\"hidden\";Username=\"hidden\";Password=\"hidden\";hidden=\"hidden\";hidden=\"hidden\""
     );
+}
+
+/// Reads `keyword="value";…` by the rules of ADO.NET: inside double quotes, two of them mean one.
+fn parse(text: &str) -> Option<Vec<(String, String)>> {
+    let (mut pairs, mut rest) = (Vec::new(), text);
+    loop {
+        let (keyword, after) = rest.split_once("=\"")?;
+        let mut value = String::new();
+        rest = after;
+        loop {
+            let (piece, after) = rest.split_once('"')?;
+            value.push_str(piece);
+            rest = after;
+            match rest.strip_prefix('"') {
+                Some(after) => rest = after,
+                None => break,
+            }
+            value.push('"');
+        }
+        pairs.push((keyword.to_owned(), value));
+        match rest.strip_prefix(';') {
+            Some(after) => rest = after,
+            None => return rest.is_empty().then_some(pairs),
+        }
+    }
+}
+
+proptest! {
+    /// No value adds a keyword, or changes another one.
+    #[test]
+    fn a_connection_string_is_read_back(
+        engine in prop::sample::select(vec!["postgresql", "mysql", "sqlserver"]),
+        values in prop::array::uniform4("[;=\"' {}a-zé\n]{1,12}"),
+    ) {
+        let keys = ["username", "password", "database", "option"];
+        let mut secret: Vec<_> = keys.into_iter().zip(values.iter().map(String::as_bytes)).collect();
+        secret.push(("host", b"h"));
+        let keys = ("db.keys", "host, username, password, database, option");
+        let annotations = [("db.format", "adonet"), ("db.engine", engine), keys];
+        let files = render(&annotations, &secret).unwrap();
+        let pairs = parse(str::from_utf8(&files["db.adonet"]).unwrap()).unwrap();
+        let [username, password, database, option] = values;
+        let (host, names) = match engine {
+            "postgresql" => (vec![("Host", "h"), ("Port", "5432")], ["Database", "Username"]),
+            "mysql" => (vec![("Server", "h"), ("Port", "3306")], ["Database", "User ID"]),
+            _ => (vec![("Data Source", "h,1433")], ["Initial Catalog", "User ID"]),
+        };
+        let rest = [(names[0], &*database), (names[1], &username), ("Password", &password), ("option", &option)];
+        let expected: Vec<_> = host.into_iter().chain(rest).collect();
+        let read: Vec<_> = pairs.iter().map(|(keyword, value)| (keyword.as_str(), value.as_str())).collect();
+        prop_assert_eq!(read, expected);
+    }
 }
