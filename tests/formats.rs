@@ -8,6 +8,8 @@
     reason = "a test fails by panicking, also in the functions that it calls"
 )]
 
+#[path = "readers/adonet.rs"]
+mod adonet;
 #[path = "readers/cases.rs"]
 mod cases;
 #[path = "readers/connections.rs"]
@@ -482,7 +484,7 @@ fn python(module: &str) -> Option<Command> {
 fn ruby(library: &str) -> Option<Command> {
     let loaded = Command::new("ruby").args(["-e", "require ARGV[0]", library]).output();
     let found = loaded.is_ok_and(|output| output.status.success()).then_some("ruby");
-    let what = format!("Ruby with {library} (Debian's ruby and ruby-dotenv)");
+    let what = format!("Ruby with {library} (Debian's ruby, ruby-dotenv and ruby-activerecord)");
     let mut command = Command::new(require(&what, found)?);
     command.arg(reader("read.rb"));
     Some(command)

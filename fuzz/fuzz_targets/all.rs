@@ -19,7 +19,7 @@ const MARKER: &str = "testmark7f3a";
 const PLACEHOLDER: &str = "hidden";
 
 /// Values that make sense, which random text would seldom hit.
-const VALUES: [&str; 40] = [
+const VALUES: [&str; 43] = [
     "s",
     "s",
     "c",
@@ -33,12 +33,15 @@ const VALUES: [&str; 40] = [
     "properties",
     "uri",
     "jdbc",
+    "adonet",
     "libpq",
     "pgpass",
     "pgservice",
     "mycnf",
     "template",
     "postgresql",
+    "postgresql+asyncpg",
+    "rediss",
     "mysql",
     "sqlserver",
     "mongodb",

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::annotations::keys::ListError;
 use crate::credential::{
     Conflict, CredentialName, EngineError, EnvFileFormat, FieldName, FieldNameError, Format, ModeError,
-    OnChangeError, PathError, RelativePath, SourceError, TemplateKeyError, UriTemplateError,
+    OnChangeError, PathError, RelativePath, SchemeError, SourceError, TemplateKeyError, UriTemplateError,
 };
 use crate::object::NameError;
 use crate::template::{DelimitersError, TemplateError};
@@ -150,6 +150,8 @@ pub(crate) enum Problem {
     Combination(&'static str),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    #[error(transparent)]
+    Scheme(#[from] SchemeError),
     #[error(transparent)]
     Mode(#[from] ModeError),
     #[error(

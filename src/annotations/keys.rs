@@ -31,6 +31,7 @@ pub(crate) enum AnnotationKey {
     Optional,
     OnChange,
     Engine,
+    Scheme,
     Variable,
     VariableFormat,
     Template,
@@ -44,7 +45,7 @@ pub(crate) enum AnnotationKey {
     Role,
 }
 
-pub(super) const KEYS: [(&str, AnnotationKey); 20] = [
+pub(super) const KEYS: [(&str, AnnotationKey); 21] = [
     ("secret", AnnotationKey::Secret),
     ("configmap", AnnotationKey::Configmap),
     ("service", AnnotationKey::Service),
@@ -59,6 +60,7 @@ pub(super) const KEYS: [(&str, AnnotationKey); 20] = [
     ("optional", AnnotationKey::Optional),
     ("on-change", AnnotationKey::OnChange),
     ("engine", AnnotationKey::Engine),
+    ("scheme", AnnotationKey::Scheme),
     ("variable", AnnotationKey::Variable),
     ("variable-format", AnnotationKey::VariableFormat),
     ("template", AnnotationKey::Template),

@@ -22,7 +22,7 @@ use crate::annotations::keys::AnnotationKey;
 use crate::credential::{
     ClientFileFormat, ConnectionStringFormat, Credential, CredentialName, DocumentFormat, Engine, EnvExport,
     EnvFileFormat, FileMode, Format, InjectorEnv, KeyMapping, Naming, OnChange, Output, PathClaims,
-    RelativePath, TemplateSource, unlisted_service_fields,
+    RelativePath, Scheme, TemplateSource, engine_of_scheme, unlisted_service_fields,
 };
 use crate::object::{ClusterId, ClusterRef, Namespace};
 use crate::text::{Excerpt, nearest};
@@ -203,7 +203,7 @@ impl Group<'_> {
         let mode = values
             .read(AnnotationKey::FileMode, |text| Ok(FileMode::parse(text.trim())?))
             .or_else(|| format.default_mode());
-        let engine = values.read(AnnotationKey::Engine, |text| Ok(Engine::parse(text.trim())?));
+        let (engine, scheme) = read_engine(&mut values, format);
         let optional = values.read(AnnotationKey::Optional, read_bool).unwrap_or(false);
         let on_change = values.read(AnnotationKey::OnChange, |text| Ok(OnChange::parse(text)?));
         if let Some(field) = repeated(&keys, &literals) {
@@ -235,7 +235,7 @@ impl Group<'_> {
             trim,
             others: Vec::new(),
             inline_fields: literals,
-            output: output(format, template, variables, engine, env_export)?,
+            output: output(format, template, variables, engine, scheme, env_export)?,
             path: path?,
             mode,
             optional,
@@ -277,6 +277,9 @@ fn hint(key: AnnotationKey, text: &str) -> &'static str {
         AnnotationKey::Template | AnnotationKey::Set | AnnotationKey::Delimiters => "",
         _ if text.contains("{{") => "; `{{` looks like a Helm expression: render the chart with Helm first",
         AnnotationKey::OnChange => "",
+        AnnotationKey::Engine if engine_of_scheme(text.trim()).is_some() => {
+            "; this is a client's scheme: for format uri, set it with .scheme instead"
+        }
         _ if text.contains("://") => {
             "; this looks like a URL: store it in a Secret, and name the Secret in .secret"
         }
@@ -290,6 +293,7 @@ fn output(
     template: Option<TemplateSource>,
     injector_env: Option<InjectorEnv>,
     engine: Option<Engine>,
+    scheme: Option<Scheme>,
     env_export: Option<EnvExport>,
 ) -> Option<Output> {
     if let Some(source) = template {
@@ -304,8 +308,9 @@ fn output(
         Format::Json => Output::Document(DocumentFormat::Json),
         Format::Yaml => Output::Document(DocumentFormat::Yaml),
         Format::Properties => Output::Document(DocumentFormat::Properties),
-        Format::Uri => connection_string(ConnectionStringFormat::Uri),
+        Format::Uri => connection_string(ConnectionStringFormat::Uri(scheme)),
         Format::Jdbc => connection_string(ConnectionStringFormat::Jdbc),
+        Format::Adonet => connection_string(ConnectionStringFormat::Adonet),
         Format::Libpq => connection_string(ConnectionStringFormat::Libpq),
         Format::Pgpass => Output::ClientFile { format: ClientFileFormat::Pgpass, engine },
         Format::Pgservice => Output::ClientFile { format: ClientFileFormat::Pgservice, engine },
@@ -314,13 +319,31 @@ fn output(
     })
 }
 
+/// Reads `.engine` and `.scheme`, from which the engine is inferred.
+fn read_engine(values: &mut Values<'_>, format: Format) -> (Option<Engine>, Option<Scheme>) {
+    let engine = values.read(AnnotationKey::Engine, |text| Ok(Engine::parse(text.trim())?));
+    if values.texts.contains_key(&AnnotationKey::Scheme) && format != Format::Uri {
+        let problem = "is only for format uri: remove it, or set .format: uri";
+        values.push(AnnotationKey::Scheme, Problem::Combination(problem));
+        return (engine, None);
+    }
+    // An invalid `.engine` is reported once.
+    let is_broken = engine.is_none() && values.texts.contains_key(&AnnotationKey::Engine);
+    let read = |text: &str| {
+        let scheme = Scheme::parse(text.trim())?;
+        let engine = if is_broken { engine } else { Some(scheme.engine(engine)?) };
+        Ok((engine, Some(scheme)))
+    };
+    values.read(AnnotationKey::Scheme, read).unwrap_or((engine, None))
+}
+
 /// Reads `.variable` and `.variable-format`.
 fn read_env_export(values: &mut Values<'_>, format: Format) -> Option<EnvExport> {
     let has = |values: &Values<'_>, key| values.texts.contains_key(&key);
     let names = values.read(AnnotationKey::Variable, vault_db_injector::variable_names);
     let file = values.read(AnnotationKey::VariableFormat, keys::parse_variable_format);
     if has(values, AnnotationKey::Variable) && !format.is_single_value() {
-        let problem = "is only for formats uri, jdbc, libpq and template; in formats env, dotenv and envfile, .keys names the variables";
+        let problem = "is only for formats uri, jdbc, adonet, libpq and template; in formats env, dotenv and envfile, .keys names the variables";
         values.push(AnnotationKey::Variable, Problem::Combination(problem));
     }
     if has(values, AnnotationKey::VariableFormat) && !has(values, AnnotationKey::Variable) {

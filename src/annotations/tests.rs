@@ -66,6 +66,7 @@ fn each_format_has_a_default_extension() {
         ("properties", "db.properties"),
         ("uri", "db.uri"),
         ("jdbc", "db.jdbc"),
+        ("adonet", "db.adonet"),
         ("libpq", "db.libpq"),
         ("pgpass", "db.pgpass"),
         ("pgservice", "db.pgservice"),
@@ -423,7 +424,10 @@ fn annotations_for_vault_are_ignored_and_listed() {
 #[test]
 fn variable_is_only_for_connection_formats_and_templates() {
     let message = errors_of(&[("format", "env"), ("variable", "URL")]);
-    assert!(message.contains("db.variable: is only for formats uri, jdbc, libpq and template"), "{message}");
+    assert!(
+        message.contains("db.variable: is only for formats uri, jdbc, adonet, libpq and template"),
+        "{message}"
+    );
     for format in ["dotenv", "envfile"] {
         let message = errors_of(&[("format", format), ("variable", "URL")]);
         assert!(
@@ -543,4 +547,30 @@ fn entries_that_two_credentials_name_for_one_file_are_found_without_their_source
         share(&[&json[..], &[("podcreds.io/a.keys", "a.b"), ("podcreds.io/b.set", "a.b=1")]].concat());
     let message = message.unwrap_err();
     assert!(message.contains("duplicate member a.b in \"x\", which credential a writes too: rename it in one of them with .keys or .prefix"), "{message}");
+}
+
+#[test]
+fn scheme_is_only_for_uri_and_agrees_with_the_engine() {
+    for (annotations, said) in [
+        (&[("scheme", "postgis")][..], "db.scheme: is only for format uri: remove it, or set .format: uri"),
+        (&[("format", "jdbc"), ("scheme", "postgis")], "db.scheme: is only for format uri"),
+        (&[("format", "uri"), ("scheme", "post_gis")], "db.scheme: invalid scheme \"post…\""),
+        (&[("format", "uri"), ("scheme", "jaydebeapi")], "db.scheme: unknown scheme \"jayd…\": add .engine"),
+        (
+            &[("format", "uri"), ("scheme", "mysql2"), ("engine", "postgres")],
+            "db.scheme: is a scheme of engine mysql, but .engine is postgresql",
+        ),
+    ] {
+        let message = errors_of(annotations);
+        assert!(message.contains(said), "{message}");
+    }
+    for engine in ["mysql2", "postgresql+asyncpg"] {
+        let message = errors_of(&[("format", "uri"), ("engine", engine)]);
+        assert!(
+            message.ends_with("this is a client's scheme: for format uri, set it with .scheme instead"),
+            "{message}"
+        );
+    }
+    let message = errors_of(&[("format", "uri"), ("scheme", "jaydebeapi"), ("engine", "postgress")]);
+    assert!(message.contains("db.engine: unknown engine") && !message.contains("db.scheme"), "{message}");
 }

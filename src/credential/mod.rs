@@ -7,6 +7,7 @@ mod names;
 mod on_change;
 mod output;
 mod path;
+mod scheme;
 mod source;
 mod variables;
 
@@ -22,6 +23,7 @@ pub(crate) use output::{
 };
 pub use path::{Bundle, BundleFile, RelativePath};
 pub(crate) use path::{Conflict, PathClaims, PathError};
+pub(crate) use scheme::{Scheme, SchemeError, engine_of_scheme, has_database_as_path, port_of_scheme};
 pub(crate) use source::{Source, SourceError, unlisted_service_fields};
 pub(crate) use variables::{
     is_env_name, is_reserved_by_linker, is_reserved_by_shell, is_setting_of_programs,

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::credential::TemplateSource;
 use crate::credential::engine::Engine;
 use crate::credential::names::{CredentialName, FieldName};
+use crate::credential::scheme::Scheme;
 use crate::text::Excerpt;
 
 /// The output of a credential.
@@ -61,10 +62,12 @@ pub(crate) enum DocumentFormat {
 }
 
 /// Formats that are a single value without a line break at its end, so that an environment variable can hold it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectionStringFormat {
-    Uri,
+    /// `None` means the engine's usual scheme.
+    Uri(Option<Scheme>),
     Jdbc,
+    Adonet,
     Libpq,
 }
 
@@ -95,8 +98,9 @@ impl Output {
             Self::Document(DocumentFormat::Yaml) => Format::Yaml,
             Self::Document(DocumentFormat::Properties) => Format::Properties,
             Self::ConnectionString { format, .. } => match format {
-                ConnectionStringFormat::Uri => Format::Uri,
+                ConnectionStringFormat::Uri(_) => Format::Uri,
                 ConnectionStringFormat::Jdbc => Format::Jdbc,
+                ConnectionStringFormat::Adonet => Format::Adonet,
                 ConnectionStringFormat::Libpq => Format::Libpq,
             },
             Self::ClientFile { format, .. } => match format {
@@ -178,6 +182,8 @@ pub enum Format {
     Uri,
     /// A JDBC URL that contains the password.
     Jdbc,
+    /// An ADO.NET connection string.
+    Adonet,
     /// A keyword/value connection string of libpq.
     Libpq,
     /// A password file of libpq.
@@ -192,7 +198,7 @@ pub enum Format {
 
 impl Format {
     /// Every format with its spelling in `.format`.
-    pub const ALL: [(&'static str, Self); 14] = [
+    pub const ALL: [(&'static str, Self); 15] = [
         ("files", Self::Files),
         ("env", Self::Env),
         ("dotenv", Self::Dotenv),
@@ -202,6 +208,7 @@ impl Format {
         ("properties", Self::Properties),
         ("uri", Self::Uri),
         ("jdbc", Self::Jdbc),
+        ("adonet", Self::Adonet),
         ("libpq", Self::Libpq),
         ("pgpass", Self::Pgpass),
         ("pgservice", Self::Pgservice),
@@ -211,7 +218,7 @@ impl Format {
 
     /// Whether the output is one text, which may be the value of an environment variable instead of a file.
     pub(crate) fn is_single_value(self) -> bool {
-        matches!(self, Self::Uri | Self::Jdbc | Self::Libpq | Self::Template)
+        matches!(self, Self::Uri | Self::Jdbc | Self::Adonet | Self::Libpq | Self::Template)
     }
 
     /// Whether each field is written under its own name, so that any names will do.
@@ -219,7 +226,8 @@ impl Format {
         match self {
             Self::Files | Self::Env | Self::Dotenv | Self::Envfile => true,
             Self::Json | Self::Yaml | Self::Properties | Self::Template => true,
-            Self::Uri | Self::Jdbc | Self::Libpq | Self::Pgpass | Self::Pgservice | Self::Mycnf => false,
+            Self::Uri | Self::Jdbc | Self::Adonet | Self::Libpq => false,
+            Self::Pgpass | Self::Pgservice | Self::Mycnf => false,
         }
     }
 
@@ -263,6 +271,7 @@ impl Format {
             Self::Properties => ".properties",
             Self::Uri => ".uri",
             Self::Jdbc => ".jdbc",
+            Self::Adonet => ".adonet",
             Self::Libpq => ".libpq",
             Self::Pgpass => ".pgpass",
             Self::Pgservice => ".pgservice",

@@ -2,6 +2,7 @@
 //! are in `escape`, the choice of the format and the paths of the files in `render`. This file has what all formats share: the
 //! fields, and why a format cannot represent them. Pure: no I/O, no clock, no environment.
 
+pub(crate) mod adonet;
 pub(crate) mod connection;
 mod hint;
 pub(crate) mod jdbc;
@@ -116,7 +117,7 @@ pub(crate) enum FormatError {
     InvalidOptionName { name: String },
     #[error(
         "format {format} does not support engine {engine}: use format {}, or one that writes each field separately, such as env or json",
-        if *format == "jdbc" { "uri" } else { "jdbc" }
+        if *format == "uri" { "jdbc" } else { "uri" }
     )]
     UnsupportedEngine { format: &'static str, engine: &'static str },
 }

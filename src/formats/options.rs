@@ -11,6 +11,7 @@
 //! <https://dev.mysql.com/doc/refman/8.4/en/mysql-command-options.html>,
 //! <https://dev.mysql.com/doc/connector-j/en/connector-j-reference-configuration-properties.html>,
 //! <https://learn.microsoft.com/en-us/sql/connect/jdbc/setting-the-connection-properties>,
+//! the drivers of .NET in docs/formats/adonet.md,
 //! <https://www.mongodb.com/docs/manual/reference/connection-string-options/>,
 //! and the documentation of the clients in docs/formats/uri.md. For users the lists are in docs/formats/options.md.
 
@@ -29,67 +30,77 @@ pub(crate) enum OptionSet {
 
 /// Options of clients and pools for several engines, in the form of [`spelling`].
 const COMMON: &str = "\
-    acquiretimeout applicationname appname atomicrequests autocommit characterencoding charset checkouttimeout clientname \
-    compress connectionlimit connectiontimeout connecttimeout connhealthchecks connmaxage connmaxidletime connmaxlifetime \
-    decoderesponses defaultfetchsize dialtimeout disableserversidecursors encoding encrypt healthcheckinterval \
-    idletimeout keepalive logintimeout maxconnectionlifetime maxconnections maxidleconnectionlifetime maxidleconns \
-    maxidletime maxlifetime maxopenconns maxpoolsize maxretries minidleconns minpoolsize pool poolname poolsize \
-    pooltimeout queuelimit readtimeout reconnect serverversion skipverify socketconnecttimeout socketkeepalive \
-    sockettimeout ssl sslaccept sslca sslcacerts sslcert sslcertfile sslcertreqs sslcheckhostname sslcipher sslcrl \
-    sslidentity sslkey sslkeyfile sslmode sslpassword sslrootcert statementcachesize tcpkeepalive tcpnodelay timeout \
-    timezone tls tlsversion usessl writetimeout";
+    acquiretimeout applicationname appname atomicrequests autocommit characterencoding charset checkouttimeout \
+    clientname compress connectionlifetime connectionlimit connectionreset connectiontimeout connecttimeout \
+    connhealthchecks connmaxage connmaxidletime connmaxlifetime decoderesponses defaultfetchsize dialtimeout \
+    disableserversidecursors encoding encrypt enlist healthcheckinterval idletimeout keepalive logintimeout \
+    maxconnectionlifetime maxconnections maxidleconnectionlifetime maxidleconns maxidletime maximumpoolsize \
+    maxlifetime maxopenconns maxpoolsize maxretries minidleconns minimumpoolsize minpoolsize pool pooling poolname \
+    poolsize pooltimeout queuelimit readtimeout reconnect serverversion skipverify socketconnecttimeout \
+    socketkeepalive sockettimeout ssl sslaccept sslca sslcacerts sslcert sslcertfile sslcertreqs sslcheckhostname \
+    sslcipher sslcrl sslidentity sslkey sslkeyfile sslmode sslpassword sslrootcert statementcachesize tcpkeepalive \
+    tcpnodelay timeout timezone tls tlsversion usessl writetimeout";
 
 const POSTGRESQL: &str = "\
-    adaptivefetch adaptivefetchmaximum adaptivefetchminimum advisorylocks allowencodingchanges assumeminserverversion \
-    asyncfallback autosave binaryparameters binarytransfer cancelsignaltimeout channelbinding cleanupsavepoints \
-    clientencoding clientminmessages commandtimeout currentschema databasemetadatacachefields \
-    databasemetadatacachefieldsmib datestyle defaultqueryexecmode defaultrowfetchsize defaulttransactionisolation \
-    defaulttransactionreadonly descriptioncachecapacity directtls disablecolumnsanitiser disablepreparedbinaryresult \
-    escapesyntaxcallmode extrafloatdigits fallbackapplicationname fetchtypes groupstartupparameters gssencmode \
-    gssresponsetimeout hideunprivilegedobjects hostrecheckseconds idleintransactionsessiontimeout intervalstyle jit \
-    keepalives keepalivescount keepalivesidle keepalivesinterval loadbalancehosts locktimeout logservererrordetail \
-    logunclosedconnections maxprotocolversion maxresultbuffer maxsendbuffersize minmessages minprotocolversion options \
-    pgbouncer poolhealthcheckperiod poolmaxconnidletime poolmaxconnlifetime poolmaxconnlifetimejitter poolmaxconns \
-    poolminconns poolminidleconns preferquerymode prepare preparedstatementcachequeries preparedstatementcachesize \
-    preparedstatementcachesizemib preparedstatements preparethreshold protocolversion queueinterval queuetarget \
-    quotereturningidentifiers readonly readonlymode reapingfrequency receivebuffersize replication requireauth requiressl \
-    rewritebatchedinserts schema schemasearchpath searchpath sendbuffersize singleuseconnections sslcertmode \
-    sslcompression sslcrldir sslinline sslmaxprotocolversion sslminprotocolversion sslnegotiation sslresponsetimeout \
-    sslsni statementcachecapacity statementlimit statementtimeout stringtype supa targetservertype targetsessionattrs \
-    tcpusertimeout unknownlength uselibpqcompat workaround workmem";
+    adaptivefetch adaptivefetchmaximum adaptivefetchminimum advisorylocks allowencodingchanges arraynullabilitymode \
+    assumeminserverversion asyncfallback autoprepareminusages autosave binaryparameters binarytransfer \
+    cancellationtimeout cancelsignaltimeout channelbinding checkcertificaterevocation cleanupsavepoints clientencoding \
+    clientminmessages commandtimeout connectionidlelifetime connectionpruninginterval currentschema \
+    databasemetadatacachefields databasemetadatacachefieldsmib datestyle defaultqueryexecmode defaultrowfetchsize \
+    defaulttransactionisolation defaulttransactionreadonly descriptioncachecapacity directtls disablecolumnsanitiser \
+    disablepreparedbinaryresult escapesyntaxcallmode extrafloatdigits fallbackapplicationname fetchtypes \
+    groupstartupparameters gssencmode gssencryptionmode gssresponsetimeout hideunprivilegedobjects hostrecheckseconds \
+    idleintransactionsessiontimeout internalcommandtimeout intervalstyle jit keepalives keepalivescount keepalivesidle \
+    keepalivesinterval loadbalancehosts loadtablecomposites locktimeout logservererrordetail logunclosedconnections \
+    maxautoprepare maxprotocolversion maxresultbuffer maxsendbuffersize minmessages minprotocolversion multiplexing \
+    noresetonclose options pgbouncer poolhealthcheckperiod poolmaxconnidletime poolmaxconnlifetime \
+    poolmaxconnlifetimejitter poolmaxconns poolminconns poolminidleconns preferquerymode prepare \
+    preparedstatementcachequeries preparedstatementcachesize preparedstatementcachesizemib preparedstatements \
+    preparethreshold protocolversion queueinterval queuetarget quotereturningidentifiers readbuffersize readonly \
+    readonlymode reapingfrequency receivebuffersize replication requireauth requiressl rewritebatchedinserts \
+    rootcertificate schema schemasearchpath searchpath sendbuffersize servercompatibilitymode singleuseconnections \
+    socketreceivebuffersize socketsendbuffersize sslcertificate sslcertmode sslcompression sslcrldir sslinline \
+    sslmaxprotocolversion sslminprotocolversion sslnegotiation sslresponsetimeout sslsni statementcachecapacity \
+    statementlimit statementtimeout stringtype supa targetservertype targetsessionattributes targetsessionattrs \
+    tcpkeepaliveinterval tcpkeepalivetime tcpusertimeout trustservercertificate unknownlength uselibpqcompat \
+    workaround workmem writebuffersize";
 
 const MYSQL: &str = "\
-    allowmultiqueries allownativepasswords allowpublickeyretrieval alwayssendsetisolation autoreconnect \
-    autoreconnectforpools bignumberstrings binaryprefix blobsarestrings cachecallablestmts cacheprepstmts \
-    cacheresultsetmetadata cacheserverconfiguration callablestmtcachesize charactersetresults checkconnliveness \
-    clientfoundrows clobcharacterencoding collation columnswithalias compressionalgorithms connectexpiredpassword \
-    connectionattributes connectioncollation connectiontimezone createdatabaseifnotexist datestrings decimalnumbers \
-    defaultcharacterset disablemariadbdriver disconnectonexpiredpasswords dumpqueriesonexception elidesetautocommits \
+    allowmultiqueries allownativepasswords allowpublickeyretrieval allowuservariables allowzerodatetime \
+    alwayssendsetisolation autoenlist autoreconnect autoreconnectforpools bignumberstrings binaryprefix \
+    blobsarestrings cachecallablestmts cacheprepstmts cacheresultsetmetadata cacheserverconfiguration \
+    callablestmtcachesize cancellationtimeout characterset charactersetresults checkconnliveness clientfoundrows \
+    clobcharacterencoding collation columnswithalias commandtimeout compressionalgorithms connectexpiredpassword \
+    connectionattributes connectioncollation connectionidletimeout connectiontimezone convertzerodatetime \
+    createdatabaseifnotexist datestrings datetimekind decimalnumbers defaultcharacterset defaultcommandtimeout \
+    disablemariadbdriver disconnectonexpiredpasswords dumpqueriesonexception elidesetautocommits \
     enabledsslciphersuites enabledsslprotocolsuites enabledtlsprotocols enablekeepalive failoverreadonly \
-    forceconnectiontimezonetosession getserverpublickey holdresultsopenoverstatementclose initialtimeout \
-    interpolateparams isolationlevel jdbccomplianttruncation keepaliveinitialdelay maintaintimestats maxallowedpacket \
-    maxidle maxreconnects maxrows multiplestatements multistatements namedplaceholders netbufferlength \
-    nettimeoutforstreamingresults nullcatalogmeanscurrent nulldatabasemeanscurrent nullnamepatternmatchesall parsetime \
-    passwordcharacterencoding permitmysqlscheme poolvalidmindelay prepstmtcachesize prepstmtcachesqllimit \
+    forceconnectiontimezonetosession getserverpublickey guidformat holdresultsopenoverstatementclose \
+    ignorecommandtransaction ignoreprepare initialtimeout interactivesession interpolateparams isolationlevel \
+    jdbccomplianttruncation keepaliveinitialdelay loadbalance maintaintimestats maxallowedpacket maxidle maxreconnects \
+    maxrows multiplestatements multistatements namedplaceholders netbufferlength nettimeoutforstreamingresults \
+    nullcatalogmeanscurrent nulldatabasemeanscurrent nullnamepatternmatchesall oldguids parsetime \
+    passwordcharacterencoding permitmysqlscheme pipelining poolvalidmindelay prepstmtcachesize prepstmtcachesqllimit \
     preserveinstants querytimeoutkillsconnection quick rejectreadonly requiressl rewritebatchedstatements secureauth \
     sendfractionalseconds servertimezone sqlmode sslcapath sslcrlpath ssldisabled sslfipsmode sslverifycert \
     sslverifyidentity sslverifyservercert strict supportbignumbers tcprcvbuf tcpsndbuf timetruncate tinyint1isbit \
-    tlsciphersuites tlsversions transactionisolation transformedbitisboolean treatutildateastimestamp \
-    trustservercertificate useaffectedrows usebulkstmts usecompression usecursorfetch useinformationschema \
-    usejdbccomplianttimezoneshift uselegacydatetimecode uselocalsessionstate uselocaltransactionstate usemysqlmetadata \
-    useoldaliasmetadatabehavior usepipelineauth usepure useserverprepstmts usetimezone useunicode verifyservercertificate \
-    waitforconnections yearisdatetype zerodatetimebehavior zstdcompressionlevel";
+    tlsciphersuites tlsversions transactionisolation transformedbitisboolean treattinyasboolean \
+    treatutildateastimestamp trustservercertificate useaffectedrows usebulkstmts usecompression usecursorfetch \
+    useinformationschema usejdbccomplianttimezoneshift uselegacydatetimecode uselocalsessionstate \
+    uselocaltransactionstate usemysqlmetadata useoldaliasmetadatabehavior usepipelineauth usepure useserverprepstmts \
+    usetimezone useunicode usexatransactions verifyservercertificate waitforconnections yearisdatetype \
+    zerodatetimebehavior zstdcompressionlevel";
 
 const MONGODB: &str = "\
-    authmechanism authsource compressors connect connecttimeoutms directconnection fsync heartbeatfrequencyms j journal \
-    loadbalanced localthresholdms maxconnecting maxidletimems maxstalenessseconds readconcernlevel readpreference \
-    readpreferencetags replicaset retryreads retrywrites safe servermonitoringmode serverselectiontimeoutms \
-    serverselectiontryonce slaveok sockettimeoutms srvmaxhosts sslallowinvalidcertificates sslallowinvalidhostnames \
-    sslcertificateauthorityfile sslclientcertificatekeyfile sslclientcertificatekeypassword sslinsecure \
-    sslinvalidhostnameallowed sslmatchhostname sslvalidate timeoutms tlsallowinvalidcertificates tlsallowinvalidhostnames \
-    tlscafile tlscertificatekeyfile tlscertificatekeyfilepassword tlsdisablecertificaterevocationcheck \
-    tlsdisableocspendpointcheck tlsinsecure tzaware usenewurlparser useunifiedtopology uuidrepresentation w \
-    waitqueuetimeoutms wtimeout wtimeoutms zlibcompressionlevel";
+    authmechanism authsource compressors connect connecttimeoutms directconnection fsync heartbeatfrequencyms j \
+    journal loadbalanced localthresholdms maxconnecting maxidletimems maxstalenessseconds readconcernlevel \
+    readpreference readpreferencetags replicaset retryreads retrywrites safe servermonitoringmode \
+    serverselectiontimeoutms serverselectiontryonce slaveok sockettimeoutms srvmaxhosts sslallowinvalidcertificates \
+    sslallowinvalidhostnames sslcertificateauthorityfile sslclientcertificatekeyfile sslclientcertificatekeypassword \
+    sslinsecure sslinvalidhostnameallowed sslmatchhostname sslvalidate timeoutms tlsallowinvalidcertificates \
+    tlsallowinvalidhostnames tlscafile tlscertificatekeyfile tlscertificatekeyfilepassword \
+    tlsdisablecertificaterevocationcheck tlsdisableocspendpointcheck tlsinsecure tzaware usenewurlparser \
+    useunifiedtopology uuidrepresentation w waitqueuetimeoutms wtimeout wtimeoutms zlibcompressionlevel";
 
 const REDIS: &str = "\
     commandtimeout enableofflinequeue enablereadycheck encodingerrors family keyprefix lazy lazyconnect maxactiveconns \
@@ -102,11 +113,12 @@ const AMQP: &str = "\
     retrydelay stacktimeout verify verifypeer";
 
 const SQLSERVER: &str = "\
-    applicationintent calcbigdecimalprecision cancelquerytimeout connectretrycount connectretryinterval \
-    datetimeparametertype delayloadinglobs disablestatementpooling fips guidconversion hostnameincertificate \
-    ipaddresspreference lastupdatecount locktimeout maxresultbuffer multipleactiveresultsets multisubnetfailover \
-    packetsize preparemethod querytimeout responsebuffering selectmethod sendstringparametersasunicode sendtimeasdatetime \
-    sslprotocol statementpoolingcachesize tdsversion tlsmin transparentnetworkipresolution trustservercertificate \
+    applicationintent calcbigdecimalprecision cancelquerytimeout commandtimeout connectretrycount connectretryinterval \
+    currentlanguage datetimeparametertype delayloadinglobs disablestatementpooling fips guidconversion \
+    hostnameincertificate ipaddresspreference lastupdatecount locktimeout maxresultbuffer multipleactiveresultsets \
+    multisubnetfailover packetsize poolblockingperiod preparemethod querytimeout responsebuffering selectmethod \
+    sendstringparametersasunicode sendtimeasdatetime sslprotocol statementpoolingcachesize tdsversion tlsmin \
+    transactionbinding transparentnetworkipresolution trustservercertificate typesystemversion \
     usebulkcopyforbatchinsert usefmtonly workstationid";
 
 const CLICKHOUSE: &str = "\

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::credential::{Credential, Engine, FieldName};
+use crate::credential::{Credential, Engine, FieldName, engine_of_scheme};
 use crate::escape::{EscapeFn, Unrepresentable};
 use crate::formats::hint::Hint;
 use crate::formats::{Fields, FormatError, NameList, field_text};
@@ -155,5 +155,5 @@ pub(crate) fn find_uri<'a>(
 
 /// The engine that the scheme of a URI names.
 pub(crate) fn engine_of_uri(text: &str) -> Option<Engine> {
-    Engine::find(text.trim().split_once("://")?.0)
+    engine_of_scheme(text.trim().split_once("://")?.0)
 }

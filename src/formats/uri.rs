@@ -4,7 +4,7 @@
 
 use std::slice;
 
-use crate::credential::{Credential, Engine, FieldName};
+use crate::credential::{Credential, Engine, FieldName, Scheme, has_database_as_path, port_of_scheme};
 use crate::escape::{Unrepresentable, percent, percent_decode};
 use crate::formats::connection::{ConnParam, Connection, Host, OPTION_LIMIT, parse_hosts};
 use crate::formats::options::is_same;
@@ -14,7 +14,12 @@ use crate::formats::parts::{
 use crate::formats::{Fields, FormatError};
 use crate::secret::{SecretBuffer, SecretBytes};
 
-pub(crate) fn write(connection: &Connection<'_>, out: &mut SecretBuffer) -> Result<(), FormatError> {
+/// `scheme` means the engine of the connection; `None` is the engine's usual scheme.
+pub(crate) fn write(
+    connection: &Connection<'_>,
+    scheme: Option<&Scheme>,
+    out: &mut SecretBuffer,
+) -> Result<(), FormatError> {
     let engine = connection.require_engine()?;
     if engine == Engine::Oracle {
         return Err(FormatError::UnsupportedEngine { format: "uri", engine: engine.name() });
@@ -29,14 +34,15 @@ pub(crate) fn write(connection: &Connection<'_>, out: &mut SecretBuffer) -> Resu
         return Err(FormatError::SeveralHosts);
     }
     let mut query = Query::default();
-    out.push_str(engine.name());
+    let scheme = scheme.map_or(engine.name(), Scheme::as_str);
+    out.push_str(scheme);
     out.push_str("://");
     user_info(engine, connection, out)?;
     for (index, host) in hosts.iter().enumerate() {
         out.push_str(if index == 0 { "" } else { "," });
-        authority(engine, host, &mut query, out)?;
+        authority(engine, scheme, host, &mut query, out)?;
     }
-    database(engine, connection.database, &mut query, out)?;
+    database(engine, scheme, connection.database, &mut query, out)?;
     query.0.extend(connection.options.iter().cloned());
     query.write(out)
 }
@@ -65,6 +71,7 @@ fn user_info(engine: Engine, connection: &Connection<'_>, out: &mut SecretBuffer
 /// Writes a host with its port in the form of the engine's clients.
 fn authority(
     engine: Engine,
+    scheme: &str,
     host: &Host<'_>,
     query: &mut Query,
     out: &mut SecretBuffer,
@@ -75,7 +82,7 @@ fn authority(
     host.write_name(out);
     // The ports of `mongodb+srv` come from a DNS record, and its clients reject a URI with a port.
     if engine != Engine::MongodbSrv {
-        let default = engine.default_port().map(|port| port.to_string());
+        let default = port_of_scheme(scheme, engine).map(|port| port.to_string());
         if let Some(port) = host.port.or(default.as_deref()) {
             out.push_str(":");
             out.push_str(port);
@@ -107,15 +114,16 @@ fn socket(
     Ok(())
 }
 
-/// Writes the database as the path, or for SQL Server as a parameter, because its path is an instance.
+/// Writes the database as the path, or for Microsoft's drivers as a parameter.
 fn database(
     engine: Engine,
+    scheme: &str,
     database: Option<FieldText<'_>>,
     query: &mut Query,
     out: &mut SecretBuffer,
 ) -> Result<(), FormatError> {
     match (engine, database) {
-        (Engine::Sqlserver, Some(database)) => query.add("database", database.text),
+        (_, Some(database)) if !has_database_as_path(scheme) => query.add("database", database.text),
         // Readers remove such a path, encoded or not (RFC 3986, section 5.2.4).
         (_, Some(database @ FieldText { text: "." | "..", .. })) => {
             return Err(database.unsupported(Unrepresentable("dots alone")));
@@ -212,13 +220,13 @@ fn parse(
     engine: Engine,
     is_replaced: &dyn Fn(&str) -> bool,
 ) -> Option<Vec<(FieldAliases, SecretBytes)>> {
-    let (_, rest) = uri.text.trim().split_once("://")?;
+    let (scheme, rest) = uri.text.trim().split_once("://")?;
     let (rest, query) = split_first(rest, '?');
     let (authority, path) = split_first(rest, '/');
     let (user_info, authority) =
         authority.rsplit_once('@').map_or((None, authority), |(user_info, hosts)| (Some(user_info), hosts));
     let mut parts = Vec::new();
-    let mut has_port = false;
+    let (mut has_port, mut lacks_port) = (false, true);
     if let Some(user_info) = user_info {
         let (username, password) = split_first(user_info, ':');
         parts.push((USERNAME, decode_component(username)?));
@@ -229,7 +237,10 @@ fn parse(
     if !authority.is_empty() {
         // The caller reports too many hosts, and `None` all other errors.
         match parse_hosts(FieldText { text: authority, ..uri }, None) {
-            Ok(hosts) => has_port = hosts.iter().any(|host| host.port.is_some()),
+            Ok(hosts) => {
+                has_port = hosts.iter().any(|host| host.port.is_some());
+                lacks_port = hosts.iter().any(|host| host.port.is_none());
+            }
             Err(FormatError::TooMany { .. }) => {}
             Err(_) => return None,
         }
@@ -239,8 +250,7 @@ fn parse(
         parts.push((HOST, authority.into()));
     }
     if let Some(path) = path.filter(|path| !path.is_empty()) {
-        // The path of a SQL Server URI is an instance.
-        (engine != Engine::Sqlserver).then_some(())?;
+        has_database_as_path(scheme).then_some(())?;
         parts.push((DATABASE, decode_component(path)?));
     }
     if let Some(query) = query {
@@ -248,8 +258,14 @@ fn parse(
         parts.push((OPTIONS, options));
     }
     // Clients disagree on whether the port of the authority or that of the query counts.
-    let is_ambiguous = has_port && parts.iter().any(|(part, _)| *part == PORT);
-    (!is_ambiguous).then_some(parts)
+    let has_parameter = parts.iter().any(|(part, _)| *part == PORT);
+    (!has_port || !has_parameter).then_some(())?;
+    // The URI is written again with the engine's scheme, whose clients use another default port.
+    let default = port_of_scheme(scheme, engine).filter(|port| Some(*port) != engine.default_port());
+    if let Some(port) = default.filter(|_| lacks_port && !has_parameter) {
+        parts.push((PORT, port.to_string().as_str().into()));
+    }
+    Some(parts)
 }
 
 /// Returns the options of a query, except those that fields of the annotations replace. Parameters that are part of the address or login

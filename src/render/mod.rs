@@ -23,7 +23,7 @@ use crate::credential::{
 use crate::formats::connection::{CONNECTION_LIMIT, Connection};
 use crate::formats::options::OptionSet;
 use crate::formats::text::FormatErrors;
-use crate::formats::{Fields, FormatError, is_part_of_connection, jdbc, libpq, mycnf, text, uri};
+use crate::formats::{Fields, FormatError, adonet, is_part_of_connection, jdbc, libpq, mycnf, text, uri};
 use crate::render::shared::{SharedFiles, is_shared};
 use crate::secret::{SecretBuffer, SecretBytes};
 
@@ -233,14 +233,15 @@ fn files<'a>(
                 _ => libpq::Quoting::Quoted,
             };
             let option_set = match format {
-                ConnectionStringFormat::Uri | ConnectionStringFormat::Jdbc => OptionSet::OfConnection,
                 ConnectionStringFormat::Libpq => OptionSet::Of(Engine::Postgresql),
+                _ => OptionSet::OfConnection,
             };
             let content =
                 write_connection(credential, *engine, option_set, &values, redact, &|connection, out| {
                     match format {
-                        ConnectionStringFormat::Uri => uri::write(connection, out),
+                        ConnectionStringFormat::Uri(scheme) => uri::write(connection, scheme.as_ref(), out),
                         ConnectionStringFormat::Jdbc => jdbc::write(connection, out),
+                        ConnectionStringFormat::Adonet => adonet::write(connection, out),
                         ConnectionStringFormat::Libpq => libpq::write(connection, quoting, out),
                     }
                 });

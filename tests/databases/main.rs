@@ -21,6 +21,7 @@ mod pgbouncer;
 mod postgresql;
 mod redis;
 mod rotation;
+mod schemes;
 mod users;
 
 use std::collections::BTreeMap;

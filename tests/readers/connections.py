@@ -85,7 +85,10 @@ def jdbc_sqlserver(path):
 
 
 def readers(format):
-    kind, engine = format.split("-")
+    kind, engine = format.split("-", 1)
+    if kind == "scheme":
+        yield ("SQLAlchemy", sqlalchemy) if "+" in engine else ("dj-database-url", dj_database_url)
+        return
     if kind == "jdbc":
         yield {
             "postgresql": ("the grammar of PgJDBC", jdbc(unquote_plus)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use super::{Case, Files, cases, node, python, render};
+use super::{Case, Files, cases, node, python, render, ruby};
 
 /// An option for which pymongo, which validates options, accepts any text.
 pub(crate) const OPTION: &str = "authSource";
@@ -40,7 +40,8 @@ fn connections(engine: &str) -> Vec<Case> {
 }
 
 impl Files {
-    /// Writes the connections of an engine, as `uri-ENGINE` or `jdbc-ENGINE`. podcreds must reject
+    /// Writes the connections of an engine, as `uri-ENGINE`, `jdbc-ENGINE` or `adonet-ENGINE`, or the URIs with the scheme of
+    /// a client, as `scheme-SCHEME`. podcreds must reject
     /// those for which `unsupported` is true.
     pub(crate) fn write_connections(
         format: &'static str,
@@ -50,7 +51,10 @@ impl Files {
         let (kind, engine) = format.split_once('-').unwrap();
         let mut cases = connections(engine);
         let keys = cases[0].fields.keys().cloned().collect::<Vec<_>>().join(", ");
-        let annotations = [("format", kind), ("engine", engine), ("keys", &keys)];
+        let annotations = match kind {
+            "scheme" => [("format", "uri"), ("scheme", engine), ("keys", &keys)],
+            _ => [("format", kind), ("engine", engine), ("keys", &keys)],
+        };
         cases.retain(|case| match render(&annotations, case) {
             Ok((name, content)) => {
                 assert!(!unsupported(&case.fields), "{format}, case {} is written", case.name);
@@ -90,6 +94,27 @@ fn uris_are_read_by_python() {
     ] {
         let Some(python) = python(module) else { continue };
         Files::write_connections(format, |fields| is_dots(format, fields)).read_by(python, readers);
+    }
+}
+
+#[test]
+fn uris_with_the_scheme_of_a_client_are_read_by_it() {
+    for (format, module, readers) in [
+        ("scheme-postgresql+asyncpg", "sqlalchemy", &["SQLAlchemy"][..]),
+        ("scheme-postgresql+psycopg", "sqlalchemy", &["SQLAlchemy"]),
+        ("scheme-mysql+pymysql", "sqlalchemy", &["SQLAlchemy"]),
+        ("scheme-mssql+pyodbc", "sqlalchemy", &["SQLAlchemy"]),
+        ("scheme-postgis", "dj_database_url", &["dj-database-url"]),
+        ("scheme-mysql2", "dj_database_url", &["dj-database-url"]),
+        ("scheme-mssql", "dj_database_url", &["dj-database-url"]),
+        ("scheme-cockroach", "dj_database_url", &["dj-database-url"]),
+    ] {
+        let Some(python) = python(module) else { continue };
+        Files::write_connections(format, |fields| is_dots(format, fields)).read_by(python, readers);
+    }
+    for format in ["scheme-mysql2", "scheme-postgis", "scheme-trilogy"] {
+        let Some(ruby) = ruby("active_record") else { return };
+        Files::write_connections(format, |fields| is_dots(format, fields)).read_by(ruby, &["Active Record"]);
     }
 }
 

@@ -14,7 +14,7 @@ use super::{Case, Files, PYTHON, TIMEOUT, find, outputs, reader, render, require
 /// Names the directory with the jars of `tests/readers/jdbc/pom.xml`.
 const DRIVERS: &str = "PODCREDS_TEST_DRIVERS";
 /// The address and login that the annotations and the Secret name.
-const GOOD: [(&str, &str); 5] =
+pub(crate) const GOOD: [(&str, &str); 5] =
     [("username", "app"), ("password", "pw"), ("host", "db.prod"), ("port", "1234"), ("database", "orders")];
 /// Parts of names that suggest a server, a login, a database, a file, a command or a class.
 const SUSPICIOUS: [&str; 52] = [
@@ -133,7 +133,7 @@ fn render_with_option(format: &str, engine: &str, name: &str) -> Option<Vec<u8>>
 }
 
 /// Returns the names that podcreds accepts, after a check that no suspicious name is among them.
-fn accepted<'a>(
+pub(crate) fn accepted<'a>(
     format: &str,
     engine: &str,
     names: impl IntoIterator<Item = &'a str>,

@@ -2,7 +2,7 @@
 
     read.py FORMAT DIRECTORY
 
-For URIs and JDBC URLs, FORMAT names the engine: uri-ENGINE, jdbc-ENGINE. `dotenv-lines` is `dotenv` without line breaks in values, and
+For URIs and JDBC URLs, FORMAT names the engine or the scheme: uri-ENGINE, scheme-SCHEME, jdbc-ENGINE. `dotenv-lines` is `dotenv` without line breaks in values, and
 `dynaconf` is `json` or `yaml`, and
 `django-environ` is `dotenv` or `json`. `ini` has the field VALUE in the section of alembic. The file of a case is DIRECTORY/CASE/db.EXTENSION. Each printed line is a JSON object: `reader`, `case`, and either `fields`,
 with values in base64, or `error`.

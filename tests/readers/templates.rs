@@ -52,13 +52,16 @@ fn adonet_is_read_by_the_parser_of_dotnet() {
     files.check(&["DbConnectionStringBuilder"], &outputs(mono));
 }
 
-/// Mono, and `Adonet.cs` as a program for it.
+/// Mono, and `AdonetValue.cs` as a program for it.
 fn mono() -> Option<Command> {
     let what = "Mono (Debian's mono-mcs, mono-runtime and libmono-system-data4.0-cil)";
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("Adonet.exe");
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("AdonetValue.exe");
     let build = |mcs: PathBuf| {
         let mut build = Command::new(mcs);
-        build.arg("-r:System.Data.dll").arg(format!("-out:{}", program.display())).arg(reader("Adonet.cs"));
+        build
+            .arg("-r:System.Data.dll")
+            .arg(format!("-out:{}", program.display()))
+            .arg(reader("AdonetValue.cs"));
         build.output().is_ok_and(|output| output.status.success()).then_some(())
     };
     let mono = find("mcs").and_then(build).and_then(|()| find("mono"));

@@ -1,5 +1,6 @@
 //! Rendering tests that are independent of the format; the submodules test single formats each.
 
+mod adonet;
 mod bounds;
 mod databases;
 mod envfile;
@@ -7,6 +8,7 @@ mod incomplete;
 mod merge;
 mod options;
 mod read_back;
+mod schemes;
 mod selection;
 mod services;
 mod templates;

@@ -299,13 +299,13 @@ fn a_message_about_a_missing_part_names_the_field_that_seems_to_have_it() {
         (
             "pgpass",
             "uri",
-            "postgresql+asyncpg://app:test-1@h/d",
+            "sqlite+aiosqlite://app:test-1@h/d",
             "podcreds ignores the URI in field uri, because its scheme",
         ),
         (
             "jdbc",
             "uri",
-            "mysql2://app:test-1@h/d",
+            "firebird://app:test-1@h/d",
             "podcreds ignores the URI in field uri, because its scheme",
         ),
         (
