@@ -287,6 +287,7 @@ fn output(
         Format::Pgpass => Output::ClientFile { format: ClientFileFormat::Pgpass, engine },
         Format::Pgservice => Output::ClientFile { format: ClientFileFormat::Pgservice, engine },
         Format::Mycnf => Output::ClientFile { format: ClientFileFormat::Mycnf, engine },
+        Format::Pkcs12 => Output::Pkcs12,
         Format::Template => Output::Template(template?),
     })
 }
@@ -334,7 +335,7 @@ fn read_literals(text: &str) -> Result<Vec<(FieldName, SecretBytes)>, Problem> {
 
 fn read_path(text: &str, format: Format) -> Result<RelativePath, Problem> {
     // A directory is often written with a slash at the end.
-    let text = if format == Format::Files { text.strip_suffix('/').unwrap_or(text) } else { text };
+    let text = if format.is_directory() { text.strip_suffix('/').unwrap_or(text) } else { text };
     Ok(RelativePath::parse(text)?)
 }
 
@@ -365,7 +366,7 @@ fn check_paths(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>
             errors.push(Error::new(&format!("{prefix}/{name}.on-change"), problem));
         }
         let claimed = match format {
-            Format::Files => claims.directory(path, name),
+            format if format.is_directory() => claims.directory(path, name),
             format if format.is_mergeable() => claims.entries(path, format, name),
             _ => claims.file(path, name),
         };

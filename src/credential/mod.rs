@@ -41,7 +41,7 @@ pub struct Credential {
     /// Fields whose values are in the annotations themselves. Users may put a password there, so they are secret too.
     pub(crate) inline_fields: Vec<(FieldName, SecretBytes)>,
     pub(crate) output: Output,
-    /// The file, or for [`Output::Files`] the directory.
+    /// The file, or the directory if the format [is one](Format::is_directory).
     pub path: RelativePath,
     /// `None` means the volume's default.
     pub(crate) mode: Option<FileMode>,

@@ -32,6 +32,8 @@ pub(crate) enum Output {
         /// `None` means that the fields name the engine.
         engine: Option<Engine>,
     },
+    /// A directory with a key store, a trust store and their password.
+    Pkcs12,
     /// A file rendered from a template.
     Template(TemplateSource),
 }
@@ -100,6 +102,7 @@ impl Output {
                 ClientFileFormat::Pgservice => Format::Pgservice,
                 ClientFileFormat::Mycnf => Format::Mycnf,
             },
+            Self::Pkcs12 => Format::Pkcs12,
             Self::Template(_) => Format::Template,
         }
     }
@@ -164,13 +167,15 @@ pub enum Format {
     Pgservice,
     /// An option file of MySQL and MariaDB.
     Mycnf,
+    /// A directory with a key store, a trust store and their password.
+    Pkcs12,
     /// A file rendered from a template.
     Template,
 }
 
 impl Format {
     /// Every format with its spelling in `.format`.
-    pub const ALL: [(&'static str, Self); 14] = [
+    pub const ALL: [(&'static str, Self); 15] = [
         ("files", Self::Files),
         ("env", Self::Env),
         ("dotenv", Self::Dotenv),
@@ -184,6 +189,7 @@ impl Format {
         ("pgpass", Self::Pgpass),
         ("pgservice", Self::Pgservice),
         ("mycnf", Self::Mycnf),
+        ("pkcs12", Self::Pkcs12),
         ("template", Self::Template),
     ];
 
@@ -195,6 +201,11 @@ impl Format {
     /// The spelling in `.format`.
     pub(crate) fn name(self) -> &'static str {
         Self::ALL.into_iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name)
+    }
+
+    /// Whether the output is a directory.
+    pub(crate) fn is_directory(self) -> bool {
+        matches!(self, Self::Files | Self::Pkcs12)
     }
 
     /// Whether several credentials may add their entries to the same file.
@@ -213,7 +224,7 @@ impl Format {
     /// The path of a credential without `.path`.
     pub(crate) fn default_path(self, name: &CredentialName) -> String {
         let extension = match self {
-            Self::Files => "",
+            Self::Files | Self::Pkcs12 => "",
             Self::Env | Self::Dotenv => ".env",
             // Not `.env`: `podcreds exec` reads every file with that extension.
             Self::Envfile => ".envfile",

@@ -21,7 +21,7 @@ use crate::credential::{
 use crate::formats::connection::{CONNECTION_LIMIT, Connection};
 use crate::formats::options::OptionSet;
 use crate::formats::text::FormatErrors;
-use crate::formats::{Fields, FormatError, jdbc, libpq, mycnf, text, uri};
+use crate::formats::{Fields, FormatError, jdbc, libpq, mycnf, pkcs12, text, uri};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The largest bundle, in bytes. It is kept in memory, and most volumes are memory too.
@@ -179,7 +179,11 @@ fn files(
     let shown = |value| placeholder.unwrap_or(value);
     let fields =
         values.iter().map(|(field, value)| (field.clone(), shown(value))).collect::<BTreeMap<_, _>>();
-    let files = if credential.output == Output::Files { fields.len() } else { 1 };
+    let files = match credential.output {
+        Output::Files => fields.len(),
+        Output::Pkcs12 => pkcs12::FILES,
+        _ => 1,
+    };
     if files > room.files {
         return Err(vec![Problem::TooLarge { limit: FILE_LIMIT, unit: "files" }]);
     }
@@ -193,6 +197,15 @@ fn files(
         Output::Files => {
             let file = |(field, value): (&_, &&SecretBytes)| (credential.path.join(field), (*value).clone());
             return Ok(Some(fields.iter().map(file).collect()));
+        }
+        Output::Pkcs12 => {
+            let files = pkcs12::write(credential, &values).map_err(|error| problems(vec![error]))?;
+            if files.iter().map(|(_, content)| content.expose().len()).sum::<usize>() > room.bytes {
+                return Err(vec![TOO_MANY_BYTES]);
+            }
+            let shown = |content| placeholder.cloned().unwrap_or(content);
+            let file = |(name, content)| (credential.path.join(&name), shown(content));
+            return Ok(Some(files.into_iter().map(file).collect()));
         }
         Output::Template(_) => match template::render(credential, sources, &fields, redact, work)? {
             Some(content) => Ok(content),

@@ -4,6 +4,7 @@ mod bounds;
 mod databases;
 mod envfile;
 mod options;
+mod pkcs12;
 mod read_back;
 mod services;
 mod templates;
