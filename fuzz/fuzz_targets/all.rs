@@ -19,7 +19,7 @@ const MARKER: &str = "testmark7f3a";
 const PLACEHOLDER: &str = "hidden";
 
 /// Values that make sense, which random text would seldom hit.
-const VALUES: [&str; 40] = [
+const VALUES: [&str; 41] = [
     "s",
     "s",
     "c",
@@ -37,6 +37,7 @@ const VALUES: [&str; 40] = [
     "pgpass",
     "pgservice",
     "mycnf",
+    "pkcs12",
     "template",
     "postgresql",
     "mysql",

@@ -58,7 +58,7 @@ impl fmt::Display for Hint {
                 "; field {field} contains JSON, in which podcreds does not look for fields: store each value under its own key"
             ),
             Self::KeyStore => f.write_str(
-                "; a key store needs a certificate and its key: for a trust store alone, list only ca.crt and password in .keys",
+                "; a key store needs a certificate and its key: for a trust store alone, list ca.crt in .keys, without tls.crt and tls.key",
             ),
             Self::StorePassword => f.write_str(
                 "; Java opens no key store without a password: if it need not be secret, add .set: password=changeit",

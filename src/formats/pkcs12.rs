@@ -56,7 +56,7 @@ pub(crate) fn write(
         let chain = read(certificate, pem::certificates)?;
         let private = read(key, pem::private_key)?;
         if !is_pair(&private, &chain) {
-            let problem = "contains a private key that does not match the first certificate of field tls.crt";
+            let problem = "contains a private key that does not match the certificate: the certificate of the key must be the first one";
             return Err(unusable(key, problem));
         }
         let store = store::key_store(&credential.name.to_string(), &private, &chain, password);
@@ -81,7 +81,7 @@ fn unusable(field: FieldText<'_>, problem: &'static str) -> FormatError {
     FormatError::Unusable { field: field.field.clone(), problem }
 }
 
-/// JDKs before 22 open a store like this one only with a password of printable ASCII characters (`PBEKey`).
+/// JDKs before 25 open such a store only with a password of printable ASCII characters (JDK-8348732).
 fn check_password(password: FieldText<'_>) -> Result<(), FormatError> {
     let problem = match password.text {
         text if text.ends_with(['\n', '\r']) => {

@@ -222,23 +222,24 @@ fn hidden_output_names_the_files_and_hides_all_of_them() {
 }
 
 #[test]
-fn the_directory_belongs_to_one_credential() {
-    let all = |path| {
-        let annotations = [
-            ("podcreds.io/db.secret", "s"),
-            ("podcreds.io/db.format", "pkcs12"),
-            ("podcreds.io/other.secret", "s"),
-            ("podcreds.io/other.path", path),
-        ];
-        let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let scope = ReferenceScope::local(Namespace::parse("prod").unwrap());
-        parse(&annotations.into(), DEFAULT_PREFIX, &scope).map(drop).map_err(|errors| errors.to_string())
+fn each_file_belongs_to_one_credential() {
+    let (certificate, _) = pair();
+    let secret = [("ca.crt", certificate.as_bytes()), ("password", b"changeit")];
+    let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(&secret)))]);
+    let with = |annotations: &[(&str, &str)]| {
+        let own = [("db.secret", "s"), ("db.format", "pkcs12"), ("other.secret", "s")];
+        let credentials = credentials(&[&own, annotations].concat());
+        bundle(&credentials, &sources).map(|bundle| bundle.len()).map_err(|errors| errors.to_string())
     };
-    for path in ["db", "db/other", "db/keystore.p12"] {
-        let error = all(path).unwrap_err();
-        assert!(error.contains("db"), "{error}");
+    for annotations in [
+        [("other.format", "pkcs12"), ("other.path", "db")],
+        [("other.format", "json"), ("other.path", "db/truststore.p12")],
+        [("other.keys", "truststore.p12=ca.crt"), ("other.path", "db")],
+    ] {
+        let error = with(&annotations).unwrap_err();
+        assert!(error.contains("conflicts with credential db"), "{error}");
     }
-    assert_eq!(all("other"), Ok(()));
+    assert_eq!(with(&[("other.format", "json"), ("other.path", "db/other.json")]), Ok(3));
 }
 
 #[test]
