@@ -126,7 +126,7 @@ fn from_sec1(der: &[u8]) -> Option<Der> {
     Some(sequence(&[VERSION_0, &algorithm, &encode(OCTET_STRING, &[der])]))
 }
 
-/// The `SubjectPublicKeyInfo` of a certificate (RFC 5280). `None` means that this is no certificate.
+/// The `SubjectPublicKeyInfo` of a certificate (RFC 5280). `None` means that this is not a certificate.
 pub(super) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
     let (to_be_signed, _) = split_tag(SEQUENCE, content(SEQUENCE, certificate)?)?;
     let mut rest = to_be_signed.content;
