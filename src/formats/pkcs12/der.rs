@@ -14,35 +14,66 @@ pub(super) const CONTEXT_0: u8 = 0xa0;
 /// `[0]`, primitive and implicit.
 pub(super) const IMPLICIT_0: u8 = 0x80;
 
-/// The tag, and a length of up to eight bytes.
-const HEADER_LIMIT: usize = 10;
-
 /// One or more encoded elements. Private keys are among them, so all are overwritten when dropped.
 pub(super) type Der = Zeroizing<Vec<u8>>;
 
-/// Encodes an element whose content is the concatenation of `parts`.
-pub(super) fn encode(tag: u8, parts: &[&[u8]]) -> Der {
-    let length: usize = parts.iter().map(|part| part.len()).sum();
+/// What an element is made of. A whole tree is encoded at once, because copying a large store for each level takes most of the
+/// time.
+#[derive(Clone, Copy)]
+pub(super) enum Part<'a> {
+    /// Encoded elements, or the content of a primitive one.
+    Bytes(&'a [u8]),
+    /// A tag, and the content.
+    Element(u8, &'a [Self]),
+}
+
+impl Part<'_> {
+    fn length(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Element(_, content) => {
+                let length = content_length(content);
+                length + 2 + if length < 0x80 { 0 } else { significant_bytes(length) }
+            }
+        }
+    }
+
+    fn write(&self, out: &mut Der) {
+        match self {
+            Self::Bytes(bytes) => out.extend_from_slice(bytes),
+            Self::Element(tag, content) => {
+                let length = content_length(content);
+                out.push(*tag);
+                if length < 0x80 {
+                    out.push(length as u8);
+                } else {
+                    let bytes = significant_bytes(length);
+                    out.push(0x80 | bytes as u8);
+                    out.extend_from_slice(&length.to_be_bytes()[size_of::<usize>() - bytes..]);
+                }
+                content.iter().for_each(|part| part.write(out));
+            }
+        }
+    }
+}
+
+fn content_length(content: &[Part<'_>]) -> usize {
+    content.iter().map(Part::length).sum()
+}
+
+fn significant_bytes(number: usize) -> usize {
+    size_of::<usize>() - number.leading_zeros() as usize / 8
+}
+
+pub(super) fn encode(part: Part<'_>) -> Der {
     // The whole size at once: a vector that grows leaves copies of its content behind.
-    let mut out = Zeroizing::new(Vec::with_capacity(HEADER_LIMIT + length));
-    out.push(tag);
-    let bytes = length.to_be_bytes();
-    let bytes = &bytes[(length.leading_zeros() / 8) as usize..];
-    if length >= 0x80 {
-        out.push(0x80 | bytes.len() as u8);
-    }
-    match bytes {
-        [] => out.push(0),
-        _ => out.extend_from_slice(bytes),
-    }
-    for part in parts {
-        out.extend_from_slice(part);
-    }
+    let mut out = Zeroizing::new(Vec::with_capacity(part.length()));
+    part.write(&mut out);
     out
 }
 
-pub(super) fn sequence(parts: &[&[u8]]) -> Der {
-    encode(SEQUENCE, parts)
+pub(super) fn sequence(content: &[Part<'_>]) -> Der {
+    encode(Part::Element(SEQUENCE, content))
 }
 
 /// An element within an encoding.
@@ -94,7 +125,9 @@ mod tests {
             (0x1_0000, &[0x04, 0x83, 1, 0, 0]),
         ] {
             let bytes = vec![7; length];
-            let der = encode(OCTET_STRING, &[&bytes[..length / 2], &bytes[length / 2..]]);
+            let (first, second) = bytes.split_at(length / 2);
+            let der = encode(Part::Element(OCTET_STRING, &[Part::Bytes(first), Part::Bytes(second)]));
+            assert_eq!(der.capacity(), der.len());
             assert!(der.starts_with(header), "{length}: {:x?}", &der[..6.min(der.len())]);
             assert_eq!(der.len(), header.len() + length);
             assert_eq!(content(OCTET_STRING, &der), Some(&bytes[..]));

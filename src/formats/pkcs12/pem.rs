@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::formats::pkcs12::der::{
-    BIT_STRING, CONTEXT_0, Der, INTEGER, OCTET_STRING, OID, SEQUENCE, content, encode, sequence, split,
+    BIT_STRING, CONTEXT_0, Der, INTEGER, OCTET_STRING, OID, Part, SEQUENCE, content, sequence, split,
     split_tag,
 };
 
@@ -17,11 +17,11 @@ const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-const VERSION_0: &[u8] = &[INTEGER, 1, 0];
+const VERSION_0: Part<'static> = Part::Bytes(&[INTEGER, 1, 0]);
 /// The algorithm identifier of RSA keys: `rsaEncryption` and NULL.
-const RSA: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+const RSA: Part<'static> = Part::Bytes(b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00");
 /// `id-ecPublicKey`
-const EC: &[u8] = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01";
+const EC: Part<'static> = Part::Bytes(b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01");
 
 /// Why PEM cannot be used, as the end of "the value of field x …".
 type Problem = &'static str;
@@ -108,12 +108,12 @@ fn from_pkcs8(der: &[u8]) -> Option<Der> {
     let (_, rest) = split_tag(INTEGER, content(SEQUENCE, der)?)?;
     let (algorithm, rest) = split_tag(SEQUENCE, rest)?;
     let (key, _) = split_tag(OCTET_STRING, rest)?;
-    Some(sequence(&[VERSION_0, algorithm.whole, key.whole]))
+    Some(sequence(&[VERSION_0, Part::Bytes(algorithm.whole), Part::Bytes(key.whole)]))
 }
 
 fn from_pkcs1(der: &[u8]) -> Option<Der> {
     split_tag(INTEGER, content(SEQUENCE, der)?)?;
-    Some(sequence(&[VERSION_0, RSA, &encode(OCTET_STRING, &[der])]))
+    Some(sequence(&[VERSION_0, RSA, Part::Element(OCTET_STRING, &[Part::Bytes(der)])]))
 }
 
 /// The key names its curve, as it does wherever OpenSSL has written it.
@@ -122,8 +122,9 @@ fn from_sec1(der: &[u8]) -> Option<Der> {
     let (_, rest) = split_tag(OCTET_STRING, rest)?;
     let (parameters, _) = split_tag(CONTEXT_0, rest)?;
     content(OID, parameters.content)?;
-    let algorithm = sequence(&[EC, parameters.content]);
-    Some(sequence(&[VERSION_0, &algorithm, &encode(OCTET_STRING, &[der])]))
+    let algorithm = [EC, Part::Bytes(parameters.content)];
+    let algorithm = Part::Element(SEQUENCE, &algorithm);
+    Some(sequence(&[VERSION_0, algorithm, Part::Element(OCTET_STRING, &[Part::Bytes(der)])]))
 }
 
 /// The `SubjectPublicKeyInfo` of a certificate (RFC 5280). `None` means that this is not a certificate.
