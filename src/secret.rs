@@ -30,6 +30,12 @@ impl SecretBytes {
     }
 }
 
+impl From<Zeroizing<Vec<u8>>> for SecretBytes {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
+    }
+}
+
 impl From<&str> for SecretBytes {
     fn from(text: &str) -> Self {
         Self::new(text.as_bytes().to_vec())

@@ -19,7 +19,7 @@ const MARKER: &str = "testmark7f3a";
 const PLACEHOLDER: &str = "hidden";
 
 /// Values that make sense, which random text would seldom hit.
-const VALUES: [&str; 43] = [
+const VALUES: [&str; 44] = [
     "s",
     "s",
     "c",
@@ -38,6 +38,7 @@ const VALUES: [&str; 43] = [
     "pgpass",
     "pgservice",
     "mycnf",
+    "pkcs12",
     "template",
     "postgresql",
     "postgresql+asyncpg",

@@ -6,6 +6,7 @@ mod downward;
 mod error;
 mod fields;
 mod keys;
+mod paths;
 mod references;
 mod vault_db_injector;
 
@@ -21,8 +22,8 @@ use crate::annotations::fields::{SOURCE_KEYS, read_keys, read_literals, read_sou
 use crate::annotations::keys::AnnotationKey;
 use crate::credential::{
     ClientFileFormat, ConnectionStringFormat, Credential, CredentialName, DocumentFormat, Engine, EnvExport,
-    EnvFileFormat, FileMode, Format, InjectorEnv, KeyMapping, Naming, OnChange, Output, PathClaims,
-    RelativePath, Scheme, TemplateSource, engine_of_scheme, unlisted_service_fields,
+    EnvFileFormat, FileMode, Format, InjectorEnv, KeyMapping, Naming, OnChange, Output, RelativePath, Scheme,
+    TemplateSource, engine_of_scheme, unlisted_service_fields,
 };
 use crate::object::{ClusterId, ClusterRef, Namespace};
 use crate::text::{Excerpt, nearest};
@@ -92,7 +93,7 @@ pub fn parse(
     }
     let mut credentials: Vec<_> =
         groups.iter().filter_map(|(name, group)| group.read(prefix, name, scope, &mut errors)).collect();
-    check_paths(prefix, &credentials, &mut errors);
+    paths::check(prefix, &credentials, &mut errors);
     references::check(prefix, groups.keys(), &credentials, &mut errors);
     references::resolve(&mut credentials);
     if credentials.iter().flat_map(Credential::objects).count() > REFERENCE_LIMIT {
@@ -315,6 +316,7 @@ fn output(
         Format::Pgpass => Output::ClientFile { format: ClientFileFormat::Pgpass, engine },
         Format::Pgservice => Output::ClientFile { format: ClientFileFormat::Pgservice, engine },
         Format::Mycnf => Output::ClientFile { format: ClientFileFormat::Mycnf, engine },
+        Format::Pkcs12 => Output::Pkcs12,
         Format::Template => return None,
     })
 }
@@ -356,7 +358,7 @@ fn read_env_export(values: &mut Values<'_>, format: Format) -> Option<EnvExport>
 
 fn read_path(text: &str, format: Format) -> Result<RelativePath, Problem> {
     // A directory is often written with a slash at the end.
-    let text = if format == Format::Files { text.strip_suffix('/').unwrap_or(text) } else { text };
+    let text = if format.is_directory() { text.strip_suffix('/').unwrap_or(text) } else { text };
     Ok(RelativePath::parse(text)?)
 }
 
@@ -365,41 +367,6 @@ fn read_bool(text: &str) -> Result<bool, Problem> {
         "true" => Ok(true),
         "false" => Ok(false),
         other => Err(Problem::InvalidBoolean { text: Excerpt::new(other) }),
-    }
-}
-
-fn check_paths(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>) {
-    let mut claims = PathClaims::default();
-    for credential in credentials {
-        let Credential { name, path, mode, on_change, .. } = credential;
-        let format = credential.output.file_format();
-        // Several credentials may touch the same file, but no credential may write it.
-        if let Some(OnChange::Touch(touched)) = on_change
-            && let Some(other) =
-                credentials.iter().find(|other| other.path.parts().next() == touched.parts().next())
-        {
-            let problem = Problem::TouchesCredential { path: touched.clone(), other: other.name.clone() };
-            errors.push(Error::new(&format!("{prefix}/{name}.on-change"), problem));
-        }
-        let claimed = match format {
-            Format::Files => claims.directory(path, name),
-            _ => claims.file(path, format, name),
-        };
-        // Entries that only the sources name are compared when they are rendered, as are those of a credential that may be skipped.
-        let claimed = claimed.and_then(|()| match credential.optional {
-            true => Ok(()),
-            false => claims.entries(credential, credential.named_entries()),
-        });
-        let shares = |other: &&Credential| {
-            other.path == *path && other.output.file_format() == format && other.mode != *mode
-        };
-        if let Some(other) = credentials.iter().find(shares).filter(|_| format.is_mergeable()) {
-            let problem = Problem::ModeConflict { path: path.clone(), other: other.name.clone() };
-            errors.push(Error::new(&format!("{prefix}/{name}.file-mode"), problem));
-        }
-        if let Err(conflict) = claimed {
-            errors.push(Error::new(&format!("{prefix}/{name}.path"), conflict.into()));
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! them, `render` turns them into files.
 
 mod engine;
+mod injector;
 mod key_mapping;
 mod names;
 mod on_change;
@@ -13,13 +14,14 @@ mod variables;
 
 pub use engine::Engine;
 pub(crate) use engine::EngineError;
+pub(crate) use injector::{InjectorEnv, UriTemplate, UriTemplateError};
 pub(crate) use key_mapping::{JsonPointer, KeyEntry, KeyMapping, Naming};
 pub(crate) use names::{CredentialName, FieldName, FieldNameError};
 pub(crate) use on_change::{OnChange, OnChangeError, SignalName};
 pub use output::Format;
 pub(crate) use output::{
-    ClientFileFormat, ConnectionStringFormat, DocumentFormat, EnvExport, EnvFileFormat, FileMode,
-    InjectorEnv, ModeError, Output, UriTemplate, UriTemplateError,
+    ClientFileFormat, ConnectionStringFormat, DocumentFormat, EnvExport, EnvFileFormat, FileMode, ModeError,
+    Output,
 };
 pub use path::{Bundle, BundleFile, RelativePath};
 pub(crate) use path::{Conflict, PathClaims, PathError};
@@ -51,7 +53,7 @@ pub struct Credential {
     pub(crate) output: Output,
     /// The credentials whose fields the template uses too.
     pub(crate) others: Vec<Credential>,
-    /// The file, or for [`Output::Files`] the directory.
+    /// The file, or the directory if the format [is one](Format::is_directory).
     pub path: RelativePath,
     /// `None` means the volume's default.
     pub(crate) mode: Option<FileMode>,

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::credential::TemplateSource;
 use crate::credential::engine::Engine;
+use crate::credential::injector::InjectorEnv;
 use crate::credential::names::{CredentialName, FieldName};
 use crate::credential::scheme::Scheme;
 use crate::text::Excerpt;
@@ -33,6 +34,8 @@ pub(crate) enum Output {
         /// `None` means that the fields name the engine.
         engine: Option<Engine>,
     },
+    /// A directory with a key store, a trust store and their password.
+    Pkcs12,
     /// The text that a template renders to, either as the whole content of the file or as the value of environment variables.
     Template {
         source: TemplateSource,
@@ -108,6 +111,7 @@ impl Output {
                 ClientFileFormat::Pgservice => Format::Pgservice,
                 ClientFileFormat::Mycnf => Format::Mycnf,
             },
+            Self::Pkcs12 => Format::Pkcs12,
             Self::Template { .. } => Format::Template,
         }
     }
@@ -192,13 +196,15 @@ pub enum Format {
     Pgservice,
     /// An option file of MySQL and MariaDB.
     Mycnf,
+    /// A directory with a key store, a trust store and their password.
+    Pkcs12,
     /// A file rendered from a template.
     Template,
 }
 
 impl Format {
     /// Every format with its spelling in `.format`.
-    pub const ALL: [(&'static str, Self); 15] = [
+    pub const ALL: [(&'static str, Self); 16] = [
         ("files", Self::Files),
         ("env", Self::Env),
         ("dotenv", Self::Dotenv),
@@ -213,6 +219,7 @@ impl Format {
         ("pgpass", Self::Pgpass),
         ("pgservice", Self::Pgservice),
         ("mycnf", Self::Mycnf),
+        ("pkcs12", Self::Pkcs12),
         ("template", Self::Template),
     ];
 
@@ -227,13 +234,18 @@ impl Format {
             Self::Files | Self::Env | Self::Dotenv | Self::Envfile => true,
             Self::Json | Self::Yaml | Self::Properties | Self::Template => true,
             Self::Uri | Self::Jdbc | Self::Adonet | Self::Libpq => false,
-            Self::Pgpass | Self::Pgservice | Self::Mycnf => false,
+            Self::Pgpass | Self::Pgservice | Self::Mycnf | Self::Pkcs12 => false,
         }
     }
 
     /// The spelling in `.format`.
     pub(crate) fn name(self) -> &'static str {
         Self::ALL.into_iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name)
+    }
+
+    /// Whether the output is a directory.
+    pub(crate) fn is_directory(self) -> bool {
+        matches!(self, Self::Files | Self::Pkcs12)
     }
 
     /// Whether several credentials may add their entries to the same file: `formats::merge` can join what each of them writes.
@@ -262,7 +274,7 @@ impl Format {
     /// The path of a credential without `.path`.
     pub(crate) fn default_path(self, name: &CredentialName) -> String {
         let extension = match self {
-            Self::Files => "",
+            Self::Files | Self::Pkcs12 => "",
             Self::Env | Self::Dotenv => ".env",
             // Not `.env`: `podcreds exec` reads every file with that extension.
             Self::Envfile => ".envfile",
@@ -332,68 +344,6 @@ pub(crate) enum ModeError {
     Unreadable(u32),
 }
 
-/// The content of an `env` file that follows the annotations of vault-db-injector: environment variables as that tool sets them.
-/// Source: <https://github.com/numberly/vault-db-injector>, `pkg/k8smutator/k8smutator.go`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum InjectorEnv {
-    /// `.mode: classic`: variables for the user name and for the password.
-    Classic {
-        /// At least one name.
-        user: Vec<FieldName>,
-        /// At least one name.
-        password: Vec<FieldName>,
-    },
-    /// `.mode: uri`: variables for a URI that contains user name and password.
-    Uri {
-        /// At least one name.
-        names: Vec<FieldName>,
-        uri: UriTemplate,
-    },
-}
-
-/// A URI into which the user name and the password are inserted, replacing any user info that it already has.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct UriTemplate {
-    /// Up to and including `//`.
-    scheme: String,
-    /// Everything from the host on.
-    rest: String,
-}
-
-impl UriTemplate {
-    /// Parses `scheme://[user[:password]@]host…`. Placeholders are allowed for user and password only.
-    pub(crate) fn parse(text: &str) -> Result<Self, UriTemplateError> {
-        let error = || UriTemplateError(Excerpt::new(text));
-        let (scheme, rest) = text.split_once("://").ok_or_else(error)?;
-        let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
-        let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.bytes().all(inner);
-        let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let host = rest[..authority].rfind('@').map_or(0, |at| at + 1);
-        let rest = &rest[host..];
-        let is_plain = rest.bytes().all(|b| b.is_ascii_graphic()) && !rest.contains("{{");
-        if is_scheme && is_plain && !rest.is_empty() {
-            Ok(Self { scheme: format!("{scheme}://"), rest: rest.to_owned() })
-        } else {
-            Err(error())
-        }
-    }
-
-    /// The part before the user name.
-    pub(crate) fn scheme(&self) -> &str {
-        &self.scheme
-    }
-
-    /// The part after the `@`.
-    pub(crate) fn rest(&self) -> &str {
-        &self.rest
-    }
-}
-
-/// A text that is not a URI without user name and password.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("invalid URI {_0}: write scheme://@host:port/database, without user and password")]
-pub(crate) struct UriTemplateError(Excerpt);
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -417,34 +367,5 @@ mod tests {
         {
             assert_eq!(FileMode::parse(file).unwrap().directory_bits(), directory, "{file}");
         }
-    }
-
-    #[test]
-    fn user_and_password_replace_the_user_info_or_are_inserted() {
-        for (text, scheme, rest) in [
-            ("postgresql://@h:5432/d?sslmode=require", "postgresql://", "h:5432/d?sslmode=require"),
-            ("postgresql://h/d", "postgresql://", "h/d"),
-            ("postgresql://{{user}}:{{password}}@h/d", "postgresql://", "h/d"),
-            ("mongodb+srv://a:b@c@h/?x=@y", "mongodb+srv://", "h/?x=@y"),
-        ] {
-            let uri = UriTemplate::parse(text).unwrap();
-            assert_eq!((uri.scheme(), uri.rest()), (scheme, rest), "{text}");
-        }
-        for text in [
-            "",
-            "h:5432/d",
-            "://h",
-            "1a://h",
-            "a b://h",
-            "a://",
-            "a://u@",
-            "a://u@{{host}}",
-            "a://h\n",
-            "a://h é",
-        ] {
-            assert!(UriTemplate::parse(text).is_err(), "{text:?}");
-        }
-        let message = UriTemplate::parse("test-user:test-password@ h").unwrap_err().to_string();
-        assert!(!message.contains("test-password"), "{message}");
     }
 }

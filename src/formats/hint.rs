@@ -15,6 +15,10 @@ pub(crate) enum Hint {
     /// A URI in a field whose name is not recognized.
     OtherUri(FieldName),
     Json(FieldName),
+    /// Format `pkcs12` without a certificate or key.
+    KeyStore,
+    /// Format `pkcs12` without a password.
+    StorePassword,
 }
 
 impl Hint {
@@ -52,6 +56,12 @@ impl fmt::Display for Hint {
             Self::Json(field) => write!(
                 f,
                 "; field {field} contains JSON, in which podcreds does not look for fields: store each value under its own key"
+            ),
+            Self::KeyStore => f.write_str(
+                "; a key store needs a certificate and its key: for a trust store alone, list ca.crt in .keys, without tls.crt and tls.key",
+            ),
+            Self::StorePassword => f.write_str(
+                "; Java opens no key store without a password: if it need not be secret, add .set: password=changeit",
             ),
         }
     }

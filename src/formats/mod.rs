@@ -11,6 +11,7 @@ pub(crate) mod merge;
 pub(crate) mod mycnf;
 pub(crate) mod options;
 mod parts;
+pub(crate) mod pkcs12;
 pub(crate) mod text;
 pub(crate) mod uri;
 
@@ -94,6 +95,9 @@ pub(crate) enum FormatError {
     UnknownEngine { field: FieldName },
     #[error("the value of field {field} is not {expected}")]
     InvalidField { field: FieldName, expected: &'static str },
+    /// A certificate, key or password that a key store cannot have.
+    #[error("the value of field {field} {problem}")]
+    Unusable { field: FieldName, problem: &'static str },
     /// An option that a source may not set. Its name is as secret as its value.
     #[error(
         "field {field} (or the query of the URI) contains an option that only annotations may set for engine {engine}, because it could redirect the connection or load code: give it an entry of its own in .set or .keys (docs/formats/options.md lists the options that need none){}",

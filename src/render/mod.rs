@@ -23,7 +23,9 @@ use crate::credential::{
 use crate::formats::connection::{CONNECTION_LIMIT, Connection};
 use crate::formats::options::OptionSet;
 use crate::formats::text::FormatErrors;
-use crate::formats::{Fields, FormatError, adonet, is_part_of_connection, jdbc, libpq, mycnf, text, uri};
+use crate::formats::{
+    Fields, FormatError, adonet, is_part_of_connection, jdbc, libpq, mycnf, pkcs12, text, uri,
+};
 use crate::render::shared::{SharedFiles, is_shared};
 use crate::secret::{SecretBuffer, SecretBytes};
 
@@ -198,7 +200,11 @@ fn files<'a>(
     let shown = |value| placeholder.unwrap_or(value);
     let fields =
         values.iter().map(|(field, value)| (field.clone(), shown(value))).collect::<BTreeMap<_, _>>();
-    let files = if credential.output == Output::Files { fields.len() } else { 1 };
+    let files = match credential.output {
+        Output::Files => fields.len(),
+        Output::Pkcs12 => pkcs12::FILES,
+        _ => 1,
+    };
     if files > room.files {
         return Err(vec![Problem::TooLarge { limit: FILE_LIMIT, unit: "files" }]);
     }
@@ -212,6 +218,15 @@ fn files<'a>(
         Output::Files => {
             let file = |(field, value): (&_, &&SecretBytes)| (credential.path.join(field), (*value).clone());
             return Ok(Some(fields.iter().map(file).collect()));
+        }
+        Output::Pkcs12 => {
+            let files = pkcs12::write(credential, &values).map_err(|error| problems(vec![error]))?;
+            if files.iter().map(|(_, content)| content.expose().len()).sum::<usize>() > room.bytes {
+                return Err(vec![TOO_MANY_BYTES]);
+            }
+            let shown = |content| placeholder.cloned().unwrap_or(content);
+            let file = |(name, content)| (credential.path.join(&name), shown(content));
+            return Ok(Some(files.into_iter().map(file).collect()));
         }
         Output::Template { env_export, .. } => {
             match template::render(credential, sources, &fields, placeholder, work)? {

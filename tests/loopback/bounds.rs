@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::fs;
 use std::process::Command;
 
+use crate::support::pki::{Authority, Leaf};
 use crate::support::run::{Finished, Running, run};
 use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 
@@ -165,6 +166,36 @@ fn large_templates_of_all_credentials_together_are_bounded() {
     assert_rejected(&init(&scene, 0), 2, &[message]);
     scene.server.put_configmap("prod", "t", &[("t", &template[..16_000])], &[]);
     assert_code(&init(&scene, 0), 0);
+}
+
+#[test]
+fn key_stores_of_all_credentials_together_are_bounded() {
+    let annotations: Vec<_> = (0..128)
+        .flat_map(|index| [(format!("c{index}.secret"), "db"), (format!("c{index}.format"), "pkcs12")])
+        .map(|(key, value)| (key, value.to_owned()))
+        .collect();
+    let server = Authority::new().issue(&Leaf::default()).unwrap();
+    let (certificate, key) = (server.certificate_pem(), server.key_pem());
+    let stores = |authorities: &str, password: &[u8]| {
+        let fields = [("tls.crt", certificate), ("tls.key", &key), ("ca.crt", authorities)]
+            .map(|(key, pem)| (key, pem.as_bytes()));
+        scene(&annotations, &[&fields[..], &[("password", password)]].concat())
+    };
+    let scene = stores(certificate, b"changeit");
+    assert_code(&init(&scene, 0), 0);
+    assert!(fs::read(scene.pod.volume().join("c127/truststore.p12")).unwrap().len() > 500);
+
+    // AES without optimization is more than ten times slower.
+    if !cfg!(debug_assertions) {
+        let scene = stores(&certificate.repeat(1000), b"changeit");
+        assert_rejected(&init(&scene, 0), 2, &[TOO_LARGE]);
+    }
+    assert_rejected(
+        &init(&stores(&certificate.repeat(1001), b"changeit"), 0),
+        2,
+        &["more than 1000 certificates"],
+    );
+    assert_rejected(&init(&stores(certificate, &[b'x'; LARGE]), 0), 2, &["longer than 1023 bytes"]);
 }
 
 #[test]
