@@ -33,7 +33,7 @@ pub(crate) struct KeyEntry {
     pub(crate) key: FieldName,
     /// Selects a value inside the JSON text of the key.
     pub(crate) pointer: Option<JsonPointer>,
-    /// Whether the field is left out if the key, or what the pointer names, is missing.
+    /// Whether the field is omitted if the key, or what the pointer names, is missing.
     pub(crate) optional: bool,
 }
 

@@ -228,7 +228,7 @@ impl Format {
         matches!(self, Self::Uri | Self::Jdbc | Self::Adonet | Self::Libpq | Self::Template)
     }
 
-    /// Whether each field is written under its own name, so that any names will do.
+    /// Whether each field is written under its own name, so that any names are accepted.
     pub(crate) fn has_own_field_names(self) -> bool {
         match self {
             Self::Files | Self::Env | Self::Dotenv | Self::Envfile => true,

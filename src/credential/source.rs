@@ -90,7 +90,7 @@ impl Source {
         }
     }
 
-    /// The key of this source for `name`, as `.keys` has it. `None` means that the name has the alias of another source.
+    /// The key of this source that a name in `.keys` means. `None` means that the name has the alias of another source.
     pub(crate) fn key<'k>(&self, name: &'k str) -> Option<&'k str> {
         match &self.alias {
             None => Some(name),

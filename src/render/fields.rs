@@ -1,4 +1,4 @@
-//! Selects the fields of a credential from its sources, and finds what is left out although the credential can be rendered.
+//! Selects the fields of a credential from its sources.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ const DERIVED_LIMIT: usize = 4 * 1024 * 1024;
 /// The fields of one credential. A value inside JSON, and one without its line break, is not that of a source as a whole.
 pub(crate) type Selected<'a> = BTreeMap<FieldName, Cow<'a, SecretBytes>>;
 
-/// The fields, and what is left out of them.
+/// The fields, and notices about optional ones that are missing.
 pub(crate) struct Selection<'a> {
     pub(crate) fields: Selected<'a>,
     pub(crate) notices: Vec<Notice<'a>>,

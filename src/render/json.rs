@@ -239,7 +239,7 @@ impl<'t> Visitor<'t> for List {
     }
 }
 
-/// The characters of a valid JSON string. `None` if it has half of a surrogate pair, which is no character.
+/// The characters of a valid JSON string. `None` means that it has half of a surrogate pair, which is not a character.
 fn unescape(text: &str) -> Option<SecretBytes> {
     let mut out = SecretBuffer::with_capacity(text.len());
     let mut rest = text.strip_prefix('"')?.strip_suffix('"')?;
@@ -300,7 +300,7 @@ mod tests {
         })
     }
 
-    /// As a scalar's text; `None` for what is no scalar.
+    /// The text of a scalar.
     fn scalar(value: &Value) -> Option<String> {
         match value {
             Value::String(text) => Some(text.clone()),

@@ -43,7 +43,7 @@ const TOO_MANY_BYTES: Problem = Problem::TooLarge { limit: BUNDLE_LIMIT, unit: "
 pub struct Rendered<'a> {
     /// The files of all credentials.
     pub bundle: Bundle,
-    /// What is left out because that is allowed, and what is probably a mistake.
+    /// What was omitted because that is allowed, and what is probably a mistake.
     pub(crate) notices: Vec<Notice<'a>>,
     /// How many credentials were not skipped.
     pub(crate) credentials: usize,

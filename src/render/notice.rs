@@ -1,4 +1,4 @@
-//! What is left out of a credential although it can be rendered, and what is probably a mistake in its sources.
+//! What a credential omits although it can be rendered, and what is probably a mistake in its sources.
 
 use std::fmt;
 

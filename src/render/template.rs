@@ -53,7 +53,7 @@ pub(crate) fn work_share<'a>(credentials: impl IntoIterator<Item = &'a Credentia
     (TOTAL_WORK_LIMIT / working.max(1)).min(WORK_LIMIT)
 }
 
-/// Renders the file. With a placeholder, `fields` has it for each value. Returns `None` if the ConfigMap of an optional credential is
+/// Renders the file. With a placeholder, each value in `fields` is the placeholder. Returns `None` if the ConfigMap of an optional credential is
 /// missing, or the source of a credential that the template uses.
 pub(crate) fn render(
     credential: &Credential,

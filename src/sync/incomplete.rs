@@ -67,7 +67,7 @@ pub(crate) fn render_when_complete(
     }
 }
 
-/// Renders all credentials, and logs what is left out and what is probably a mistake. `logged` has the messages that are not logged again.
+/// Renders all credentials, and logs what was omitted and what is probably a mistake. `logged` has the messages that are not logged again.
 ///
 /// # Errors
 /// All credentials that cannot be rendered from their sources.

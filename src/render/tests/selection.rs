@@ -157,7 +157,7 @@ fn names_in_bulk_are_injective_or_refused() {
 }
 
 #[test]
-fn a_key_that_no_variable_can_have_as_its_name_is_left_out_with_a_warning() {
+fn a_key_that_no_variable_can_have_as_its_name_is_omitted_with_a_warning() {
     let secret: &[(&str, &[u8])] = &[("fqdn-uri", b"x"), ("1st", b"x"), ("user", b"app")];
     for (format, path, line) in
         [("env", "db.env", "export user='app'\n"), ("dotenv", "db.env", "user='app'\n")]
