@@ -30,9 +30,9 @@ use crate::render::shared::{SharedFiles, is_shared};
 use crate::secret::{SecretBuffer, SecretBytes};
 
 /// The largest bundle, in bytes. It is kept in memory, and most volumes are memory too.
-const BUNDLE_LIMIT: usize = 32 * 1024 * 1024;
+const BUNDLE_LIMIT: usize = 16 * 1024 * 1024;
 /// The most bytes that all sources may have together: they are kept in memory too, as a whole, even if only some keys are used.
-pub(crate) const SOURCES_LIMIT: usize = 2 * BUNDLE_LIMIT;
+pub(crate) const SOURCES_LIMIT: usize = 24 * 1024 * 1024;
 /// The most files of a bundle.
 const FILE_LIMIT: usize = 10_000;
 

@@ -255,7 +255,7 @@ fn a_restart_publishes_what_can_be_read() {
     asked.is_current();
 }
 
-/// 128 MiB, of which podcreds keeps at most 64 MiB.
+/// 128 MiB, of which podcreds keeps at most 24 MiB.
 #[test]
 fn secrets_that_are_too_large_together_are_refused_by_name() {
     const COUNT: usize = 128;
@@ -267,13 +267,13 @@ fn secrets_that_are_too_large_together_are_refused_by_name() {
     for name in &names {
         scene.server.put_secret("prod", name, &[("a", &large)]);
     }
-    let said = "all Secrets and ConfigMaps of the pod exceed the limit of 67108864 bytes";
+    let said = "all Secrets and ConfigMaps of the pod exceed the limit of 25165824 bytes";
     let finished = scene.init(&["--timeout", "30s"]);
     assert_code(&finished, 2);
     assert_has(&finished.stderr, &[said]);
     let running = Running::start(scene.command(&["sidecar", "--listen", "off"]));
     running.poll_until(HANGS, "the refusal is logged", || running.stderr().contains(said));
     let peak = peak_memory(running.id());
-    assert!(peak < 152 * 1024 * 1024, "{peak} bytes");
+    assert!(peak < 64 * 1024 * 1024, "{peak} bytes");
     assert_eq!(scene.names(), ["..podcreds"]);
 }

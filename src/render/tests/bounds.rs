@@ -119,7 +119,7 @@ fn one_key_under_many_names_counts_for_each_name() {
         for room in [0, 255_999] {
             let message = error(render_into(room, &annotations, &[("big", &large)]));
             assert!(
-                message.contains("credential db: ") && message.contains("limit of 33554432 bytes"),
+                message.contains("credential db: ") && message.contains("limit of 16777216 bytes"),
                 "{message}"
             );
         }
@@ -134,7 +134,7 @@ fn names_delimiters_and_escapes_count_too() {
         assert_eq!(render_into(written.bytes, &[("db.format", format)], secret), Ok(written), "{format}");
         assert!(written.bytes >= size - 10, "{format}: {written:?}");
         let message = error(render_into(written.bytes - 1, &[("db.format", format)], secret));
-        assert!(message.contains("exceed the limit of 33554432 bytes"), "{message}");
+        assert!(message.contains("exceed the limit of 16777216 bytes"), "{message}");
     }
 }
 
@@ -150,7 +150,7 @@ fn a_connection_and_a_template_count_too() {
         let written = render_into(1000, annotations, secret).unwrap();
         assert_eq!(render_into(written.bytes, annotations, secret), Ok(written), "{annotations:?}");
         let message = error(render_into(written.bytes - 1, annotations, secret));
-        assert!(message.contains("exceed the limit of 33554432 bytes"), "{message}");
+        assert!(message.contains("exceed the limit of 16777216 bytes"), "{message}");
     }
 }
 
@@ -166,7 +166,7 @@ fn the_bound_is_that_of_all_credentials_together() {
     let size = Size::of(&bundle);
     assert_eq!(render(size.bytes, size.files), Ok(()));
     for (bytes, files, limit) in
-        [(size.bytes - 1, size.files, "33554432 bytes"), (size.bytes, size.files - 1, "10000 files")]
+        [(size.bytes - 1, size.files, "16777216 bytes"), (size.bytes, size.files - 1, "10000 files")]
     {
         let message = error(render(bytes, files));
         let beginning =

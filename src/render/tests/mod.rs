@@ -275,7 +275,7 @@ fn bytes_of_a_bundle_are_bounded_and_all_errors_are_counted() {
     assert!(
         render(&[], &[("a", &large), ("b", b"x")])
             .unwrap_err()
-            .contains("exceed the limit of 33554432 bytes")
+            .contains("exceed the limit of 16777216 bytes")
     );
     let keys: Vec<_> = (0..30).map(|i| format!("k{i}")).collect();
     let message = render(&[("db.keys", &keys.join(","))], PLAIN).unwrap_err();
