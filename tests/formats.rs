@@ -18,6 +18,8 @@ mod connections;
 mod frameworks;
 #[path = "readers/options.rs"]
 mod options;
+#[path = "readers/pages.rs"]
+mod pages;
 mod support;
 #[path = "readers/templates.rs"]
 mod templates;
