@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -233,11 +234,21 @@ fn secret<'a>(username: &'a str, password: &'a str) -> BTreeMap<&'static str, &'
     address.into_iter().chain([("username", username), ("password", password)]).collect()
 }
 
+/// Writes the files with the layout of podcreds' volume: in a directory, links to a hidden directory.
 fn write_all(volume: &Path, files: &BTreeMap<String, Vec<u8>>) {
     for (path, content) in files {
         let path = volume.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
+        let (directory, name) = (path.parent().unwrap(), path.file_name().unwrap());
+        if directory == volume {
+            fs::create_dir_all(volume).unwrap();
+            fs::write(path, content).unwrap();
+            continue;
+        }
+        let version = "..2026_11_20_17_40_01.123456789";
+        fs::create_dir_all(directory.join(version)).unwrap();
+        fs::write(directory.join(version).join(name), content).unwrap();
+        let _ = symlink(version, directory.join("..data"));
+        symlink(Path::new("..data").join(name), path).unwrap();
     }
 }
 
