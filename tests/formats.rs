@@ -20,6 +20,8 @@ mod frameworks;
 mod keystores;
 #[path = "readers/options.rs"]
 mod options;
+#[path = "readers/pages.rs"]
+mod pages;
 mod support;
 #[path = "readers/templates.rs"]
 mod templates;

@@ -8,6 +8,8 @@
     reason = "a test fails by panicking, also in the functions that it calls"
 )]
 
+#[path = "manifests/kustomize.rs"]
+mod kustomize;
 #[path = "manifests/pod_security.rs"]
 mod pod_security;
 #[path = "manifests/rights.rs"]

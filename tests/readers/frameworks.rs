@@ -200,18 +200,24 @@ fn erb_runs_a_password_in_a_file_that_it_processes() {
     assert_eq!(files.read_as(ruby)["ERB"], ["42", "it's \"1\" \\ $x"].map(|value| Some(value.to_owned())));
 }
 
-/// The filters on the page of `template`.
+/// The filters of docs/frameworks.md and of the page of `template`, read by earlier versions than those of `pages.rs`.
 #[test]
-fn smallrye_reads_every_value_whose_dollars_a_template_escapes() {
-    let filters = r#"replace("$", "$$") | replace("\\$$", "\\\\$") | properties"#;
-    assert!(include_str!("../../docs/formats/template.md").contains(filters), "the page has other filters");
-    let template = format!("value={{{{ value | {filters} }}}}");
+fn smallrye_and_micronaut_read_every_value_whose_dollars_a_template_escapes() {
+    let page =
+        [include_str!("../../docs/formats/template.md"), include_str!("../../docs/frameworks.md")].concat();
     let values = values(|_| true);
-    let more = ["\\$$", "\\\\$a", "$\\$"];
+    let more = ["\\$$", "\\\\$a", "$\\$", "$${a}", "${${a}"];
     let texts: Vec<_> = texts(&values).into_iter().chain(TRAPS).chain(more).collect();
-    let annotations = [("template", template.as_str()), ("path", "db.properties")];
-    let files = Files::of("properties", &annotations, &texts);
-    let Some(java) = java() else { return };
     let unchanged: Vec<_> = texts.iter().map(|text| Some((*text).to_owned())).collect();
-    assert_eq!(files.read_as(java)["SmallRye"], unchanged);
+    for (reader, filters, mentions) in [
+        ("SmallRye", r#"replace("$", "\\$") | properties"#, 3),
+        ("Micronaut", r#"replace("${", "${podcreds.dollar:$}{") | properties"#, 2),
+    ] {
+        assert_eq!(page.matches(filters).count(), mentions, "{reader}");
+        let template = format!("value={{{{ value | {filters} }}}}");
+        let annotations = [("template", template.as_str()), ("path", "db.properties")];
+        let files = Files::of("properties", &annotations, &texts);
+        let Some(java) = java() else { return };
+        assert_eq!(files.read_as(java)[reader], unchanged, "{reader}");
+    }
 }

@@ -161,6 +161,47 @@ pub(crate) const CASES: &[Case] = &[
             ("pgservice", "[db]\nhost=orders\ndbname=orders\nuser=app\npassword=test:p@ss/w%rd \"1\"\n"),
         ],
     },
+    // Vault's whole response, `_raw`, is skipped.
+    Case {
+        fixture: "vault-secrets-operator-kv",
+        annotations: &[("engine", "postgresql")],
+        files: &[
+            ("uri", "postgresql://app:test%3Ap%40ss%2Fw%25rd%20%221%22@orders.prod.svc:5432/orders"),
+            (
+                "jdbc",
+                "jdbc:postgresql://orders.prod.svc:5432/orders?user=app&password=test%3Ap%40ss%2Fw%25rd%20%221%22",
+            ),
+            ("pgpass", "orders.prod.svc:5432:orders:app:test\\:p@ss/w%rd \"1\"\n"),
+        ],
+    },
+    // The Secret contains only user and password.
+    Case {
+        fixture: "external-secrets-vault",
+        annotations: &[("engine", "postgresql"), ("set", "host=orders, database=orders")],
+        files: &[
+            ("uri", "postgresql://app:test%3Ap%40ss%2Fw%25rd%20%221%22@orders:5432/orders"),
+            ("pgservice", "[db]\nhost=orders\ndbname=orders\nuser=app\npassword=test:p@ss/w%rd \"1\"\n"),
+        ],
+    },
+    // One key contains the whole JSON.
+    Case {
+        fixture: "external-secrets-json",
+        annotations: &[(
+            "keys",
+            "engine=credentials#/engine, host=credentials#/host, port=credentials#/port, username=credentials#/username, \
+             password=credentials#/password, dbname=credentials#/dbname",
+        )],
+        files: &[
+            (
+                "uri",
+                "postgresql://app:test%3Ap%40ss%2Fw%25rd%20%221%22@orders.abc123.eu-central-1.rds.amazonaws.com:5432/orders",
+            ),
+            (
+                "pgpass",
+                "orders.abc123.eu-central-1.rds.amazonaws.com:5432:orders:app:test\\:p@ss/w%rd \"1\"\n",
+            ),
+        ],
+    },
     // The Secret contains only passwords.
     Case {
         fixture: "bitnami-postgresql",
