@@ -149,7 +149,7 @@ fn templates_of_all_credentials_together_are_bounded() {
     let mut data: Vec<_> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
     data.push(("big", &value));
     let message = "credential c0: the template: line 1, column 36: rendering takes more than 524288 bytes of intermediate text";
-    assert_rejected(&init(&scene(&annotations, &data), 0), 2, &[message]);
+    assert_rejected(&init(&scene(&annotations, &data)), 2, &[message]);
 }
 
 #[test]
