@@ -8,7 +8,7 @@ pub(crate) mod jdbc;
 pub(crate) mod libpq;
 pub(crate) mod mycnf;
 pub(crate) mod options;
-mod parts;
+pub(crate) mod parts;
 pub(crate) mod text;
 pub(crate) mod uri;
 

@@ -36,6 +36,8 @@ pub struct Template {
     statements: Vec<Statement>,
     /// The required fields, each with its first position.
     required: BTreeMap<String, Position>,
+    /// The names that it sets itself or checks for existence.
+    optional: BTreeSet<String>,
     /// Whether the values are placeholders. `b64decode` and computed field names then accept any value.
     placeholders: bool,
 }
@@ -49,7 +51,12 @@ impl Template {
         let parse::Parsed { statements, used, optional } = parse::parse(text, delimiters)?;
         let required =
             used.into_iter().filter(|(name, _)| !optional.contains(name)).collect::<BTreeMap<_, _>>();
-        Ok(Self { statements, required, placeholders: false })
+        Ok(Self { statements, required, optional, placeholders: false })
+    }
+
+    /// Whether the template uses this field, or checks whether it exists.
+    pub(crate) fn mentions(&self, name: &str) -> bool {
+        self.required.contains_key(name) || self.optional.contains(name)
     }
 
     /// The required fields, sorted by name: those that the template neither sets itself nor checks for existence.

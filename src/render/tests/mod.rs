@@ -9,6 +9,7 @@ mod selection;
 mod services;
 mod templates;
 mod uri_parse;
+mod url_parts;
 mod variables;
 
 use std::collections::BTreeMap;
