@@ -129,6 +129,12 @@ pub(crate) enum Problem {
     List(#[from] ListError),
     #[error("duplicate field {field}")]
     DuplicateField { field: FieldName },
+    #[error(
+        "duplicate field {field}, which .keys names: remove one of them, or move this one to .override, which replaces the value of the source"
+    )]
+    SetAndListed { field: FieldName },
+    #[error("field {field} is in .set too: write it in one of them, .override if a source has the field")]
+    SetTwice { field: FieldName },
     #[error(transparent)]
     Path(#[from] PathError),
     /// Two credentials that write to the same path, or the same entry of a file.

@@ -1,4 +1,4 @@
-//! Reads the annotations that choose the fields of a credential: its sources, `.keys` and `.set`.
+//! Reads the annotations that choose the fields of a credential: its sources, `.keys`, `.set` and `.override`.
 
 use crate::annotations::Values;
 use crate::annotations::error::Problem;

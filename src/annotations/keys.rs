@@ -1,5 +1,5 @@
 //! The annotation keys after the dot, as in `podcreds.io/db.secret`, and what the values of some mean: `.format` and
-//! `.variable-format`, the lists of `.keys` and `.set`, and the template with its format and delimiters.
+//! `.variable-format`, the lists of `.keys`, `.set` and `.override`, and the template with its format and delimiters.
 
 use std::collections::BTreeSet;
 
@@ -22,6 +22,7 @@ pub(crate) enum AnnotationKey {
     Service,
     Keys,
     Set,
+    Override,
     Prefix,
     Names,
     Trim,
@@ -45,12 +46,13 @@ pub(crate) enum AnnotationKey {
     Role,
 }
 
-pub(super) const KEYS: [(&str, AnnotationKey); 21] = [
+pub(super) const KEYS: [(&str, AnnotationKey); 22] = [
     ("secret", AnnotationKey::Secret),
     ("configmap", AnnotationKey::Configmap),
     ("service", AnnotationKey::Service),
     ("keys", AnnotationKey::Keys),
     ("set", AnnotationKey::Set),
+    ("override", AnnotationKey::Override),
     ("prefix", AnnotationKey::Prefix),
     ("names", AnnotationKey::Names),
     ("trim", AnnotationKey::Trim),
@@ -140,7 +142,7 @@ pub(super) fn parse_names(text: &str) -> Result<bool, Problem> {
     }
 }
 
-/// The maximum number of entries of `.keys` and of `.set`.
+/// The maximum number of entries of `.keys`, `.set` and `.override`.
 const ENTRY_LIMIT: usize = 256;
 
 /// An invalid list. Messages show an entry's field, never its value.

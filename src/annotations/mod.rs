@@ -22,8 +22,8 @@ use crate::annotations::fields::{SOURCE_KEYS, read_keys, read_literals, read_sou
 use crate::annotations::keys::AnnotationKey;
 use crate::credential::{
     ClientFileFormat, ConnectionStringFormat, Credential, CredentialName, DocumentFormat, Engine, EnvExport,
-    EnvFileFormat, FileMode, Format, InjectorEnv, KeyMapping, Naming, OnChange, Output, RelativePath, Scheme,
-    TemplateSource, engine_of_scheme, unlisted_service_fields,
+    EnvFileFormat, FieldName, FileMode, Format, InjectorEnv, KeyMapping, Naming, OnChange, Output,
+    RelativePath, Scheme, TemplateSource, engine_of_scheme, unlisted_service_fields,
 };
 use crate::object::{ClusterId, ClusterRef, Namespace};
 use crate::text::{Excerpt, nearest};
@@ -185,6 +185,7 @@ impl Group<'_> {
             .read(AnnotationKey::Keys, |text| read_keys(text, &naming))
             .map_or(KeyMapping::All, KeyMapping::Listed);
         let literals = values.read(AnnotationKey::Set, read_literals).unwrap_or_default();
+        let overrides = values.read(AnnotationKey::Override, read_literals).unwrap_or_default();
         let trim = values.read(AnnotationKey::Trim, read_bool).unwrap_or(false);
         let variables = vault_db_injector::read(&mut values);
         let (format, template) = match variables {
@@ -208,7 +209,11 @@ impl Group<'_> {
         let optional = values.read(AnnotationKey::Optional, read_bool).unwrap_or(false);
         let on_change = values.read(AnnotationKey::OnChange, |text| Ok(OnChange::parse(text)?));
         if let Some(field) = repeated(&keys, &literals) {
-            values.push(AnnotationKey::Set, Problem::DuplicateField { field: field.clone() });
+            values.push(AnnotationKey::Set, Problem::SetAndListed { field: field.clone() });
+        }
+        let is_set = |field: &FieldName| literals.iter().any(|(other, _)| other == field);
+        if let Some((field, _)) = overrides.iter().find(|(field, _)| is_set(field)) {
+            values.push(AnnotationKey::Override, Problem::SetTwice { field: field.clone() });
         }
         for key in [AnnotationKey::Prefix, AnnotationKey::Names] {
             if self.texts.contains_key(&key) && !format.has_own_field_names() {
@@ -230,12 +235,14 @@ impl Group<'_> {
         }
         Some(Credential {
             name: name.clone(),
+            namespace: scope.namespace.clone(),
             sources,
             key_mapping: keys,
             naming,
             trim,
             others: Vec::new(),
             inline_fields: literals,
+            overrides,
             output: output(format, template, variables, engine, scheme, env_export)?,
             path: path?,
             mode,
@@ -275,7 +282,10 @@ impl Values<'_> {
 fn hint(key: AnnotationKey, text: &str) -> &'static str {
     match key {
         // Texts of their own, whose parsers report what is wrong.
-        AnnotationKey::Template | AnnotationKey::Set | AnnotationKey::Delimiters => "",
+        AnnotationKey::Template
+        | AnnotationKey::Set
+        | AnnotationKey::Override
+        | AnnotationKey::Delimiters => "",
         _ if text.contains("{{") => "; `{{` looks like a Helm expression: render the chart with Helm first",
         AnnotationKey::OnChange => "",
         AnnotationKey::Engine if engine_of_scheme(text.trim()).is_some() => {

@@ -162,6 +162,8 @@ fn invalid_values_are_rejected() {
         ("keys", "a/b", "invalid key"),
         ("keys", "..data", "invalid key"),
         ("set", "a=1,a=2", "duplicate field a"),
+        ("override", "", "empty list"),
+        ("override", "a=1,a=2", "duplicate field a"),
         ("set", "a b=1", "entry 1 does not start with a field name"),
         ("path", "../x", "begins with `..`"),
         ("path", "/etc/passwd", "absolute"),
@@ -191,7 +193,11 @@ fn invalid_values_are_rejected() {
         let message = errors_of(&[(key, value)]);
         assert!(message.contains(part) && message.contains(&format!("db.{key}")), "{key}={value}: {message}");
     }
-    assert!(errors_of(&[("keys", "a"), ("set", "a=1")]).contains("duplicate field a"));
+    let message = errors_of(&[("keys", "a"), ("set", "a=1")]);
+    assert!(message.contains("db.set: duplicate field a, which .keys names: remove"), "{message}");
+    assert!(!errors_of(&[("keys", "a"), ("override", "a=1"), ("format", "x")]).contains("override"));
+    let message = errors_of(&[("override", "a=1"), ("set", "a=1")]);
+    assert!(message.contains("db.override: field a is in .set too: write it in one of them"), "{message}");
     assert!(errors_of(&[("set", &"x".repeat(VALUE_LIMIT + 1))]).contains("longer than"));
 }
 

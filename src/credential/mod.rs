@@ -41,6 +41,8 @@ use crate::text::Excerpt;
 pub struct Credential {
     /// The part before the dot in `podcreds.io/<name>.<key>`.
     pub(crate) name: CredentialName,
+    /// The namespace of the pod.
+    pub(crate) namespace: Namespace,
     /// The Secrets, ConfigMaps and Services that provide fields, in this order: at least one.
     pub(crate) sources: Vec<Source>,
     pub(crate) key_mapping: KeyMapping,
@@ -50,6 +52,8 @@ pub struct Credential {
     pub(crate) trim: bool,
     /// Fields whose values are in the annotations themselves. Users may put a password there, so they are secret too.
     pub(crate) inline_fields: Vec<(FieldName, SecretBytes)>,
+    /// As `inline_fields`, but each replaces a field of the sources.
+    pub(crate) overrides: Vec<(FieldName, SecretBytes)>,
     pub(crate) output: Output,
     /// The credentials whose fields the template uses too.
     pub(crate) others: Vec<Credential>,
@@ -64,10 +68,22 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// The fields that `.keys` and `.set` name, in that order.
+    /// The fields that `.keys`, `.set` and `.override` name, in that order, each once.
     pub(crate) fn named_fields(&self) -> impl Iterator<Item = &FieldName> {
         let listed = self.key_mapping.entries().iter().map(|entry| &entry.field);
-        listed.chain(self.inline_fields.iter().map(|(field, _)| field))
+        let is_listed = |field: &&FieldName| self.key_mapping.entries().iter().any(|e| e.field == **field);
+        let overridden = self.overrides.iter().map(|(field, _)| field).filter(move |field| !is_listed(field));
+        listed.chain(self.inline_fields.iter().map(|(field, _)| field)).chain(overridden)
+    }
+
+    /// Whether the output is a connection, which takes its parts from fields of known names.
+    pub(crate) fn is_connection(&self) -> bool {
+        matches!(self.output, Output::ConnectionString { .. } | Output::ClientFile { .. })
+    }
+
+    /// Whether an object is in another namespace than the pod, or in another cluster.
+    pub(crate) fn is_elsewhere(&self, object: &ObjectRef) -> bool {
+        object.cluster.id().is_some() || object.namespace != self.namespace
     }
 
     /// The fields that a Service provides although no entry of `.keys` names them.

@@ -4,8 +4,8 @@ use crate::credential::{Credential, Engine, FieldName};
 use crate::escape::{Unrepresentable, percent_decode};
 use crate::formats::options::{OptionSet, is_allowed, is_same};
 use crate::formats::parts::{
-    DATABASE, FieldText, HOST, IGNORED_FIELDS, OPTIONS, PASSWORD, PORT, USERNAME, find_engine, find_field,
-    find_field_of, is_part_of_connection, missing_engine, missing_field,
+    DATABASE, FieldAliases, FieldText, HOST, IGNORED_FIELDS, OPTIONS, PASSWORD, PORT, USERNAME, find_engine,
+    find_field, find_field_of, is_part_of_connection, missing_engine, missing_field,
 };
 use crate::formats::{Fields, FormatError, field_text};
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -100,7 +100,13 @@ impl<'a> Connection<'a> {
         let port = find(PORT)?.map(FieldText::trim);
         port.map_or(Ok(()), check_port)?;
         let port = port.map(|port| port.text);
-        let hosts = find(HOST)?.map_or_else(|| Ok(Vec::new()), |found| parse_hosts(found, port))?;
+        let mut hosts = find(HOST)?.map_or_else(|| Ok(Vec::new()), |found| parse_hosts(found, port))?;
+        let overrides = |aliases: FieldAliases| {
+            credential.overrides.iter().any(|(field, _)| aliases.contains(field.as_str()))
+        };
+        if overrides(PORT) && !overrides(HOST) {
+            hosts.iter_mut().for_each(|host| host.port = port);
+        }
         let engine = engine.map_or_else(|| find_engine(credential, fields), |engine| Ok(Some(engine)))?;
         let (username, password, database) = (find(USERNAME)?, find(PASSWORD)?, find(DATABASE)?);
         let texts = [username, password, database].into_iter().flatten();

@@ -10,7 +10,7 @@ pub(crate) mod libpq;
 pub(crate) mod merge;
 pub(crate) mod mycnf;
 pub(crate) mod options;
-mod parts;
+pub(crate) mod parts;
 pub(crate) mod pkcs12;
 pub(crate) mod text;
 pub(crate) mod uri;

@@ -31,9 +31,22 @@ const ALL_ALIASES: [FieldAliases; 8] = [USERNAME, PASSWORD, HOST, PORT, DATABASE
 /// Fields of a Service Binding that describe its origin and are not options of a connection.
 pub(crate) const IGNORED_FIELDS: [&str; 1] = ["provider"];
 
+/// What a URI contains besides options.
+pub(crate) const PARTS: [FieldAliases; 5] = [USERNAME, PASSWORD, HOST, PORT, DATABASE];
+
+/// The row of names that contains this one, if it is a part of a connection that a URI holds.
+pub(crate) fn find_part(name: &str) -> Option<FieldAliases> {
+    PARTS.into_iter().find(|aliases| aliases.contains(name))
+}
+
+/// The row of names that contains this one.
+pub(crate) fn find_aliases(name: &str) -> Option<FieldAliases> {
+    ALL_ALIASES.into_iter().find(|aliases| aliases.contains(name))
+}
+
 /// Whether a field is part of the address or login of a connection.
 pub(crate) fn is_part_of_connection(field: &FieldName) -> bool {
-    ALL_ALIASES.iter().any(|aliases| aliases.contains(field.as_str()))
+    find_aliases(field.as_str()).is_some()
 }
 
 impl FieldAliases {
@@ -103,14 +116,14 @@ pub(crate) fn find_field<'a>(
     Ok(None)
 }
 
-/// As [`find_field`], but a name from `.set` takes precedence: if the annotations decide where a password goes, by whatever name, no
-/// source can change it.
+/// As [`find_field`], but a name from `.override` or `.set` takes precedence: if the annotations decide where a password goes, by
+/// whatever name, no source can change it.
 pub(crate) fn find_field_of<'a>(
     credential: &Credential,
     fields: &'a Fields<'a>,
     aliases: FieldAliases,
 ) -> Result<Option<FieldText<'a>>, FormatError> {
-    for (field, value) in &credential.inline_fields {
+    for (field, value) in credential.overrides.iter().chain(&credential.inline_fields) {
         if aliases.contains(field.as_str())
             && !value.expose().is_empty()
             && let Some((field, value)) = fields.get_key_value(field)

@@ -9,7 +9,8 @@ use crate::escape::{Unrepresentable, percent, percent_decode};
 use crate::formats::connection::{ConnParam, Connection, Host, OPTION_LIMIT, parse_hosts};
 use crate::formats::options::is_same;
 use crate::formats::parts::{
-    DATABASE, FieldAliases, FieldText, HOST, OPTIONS, PASSWORD, PORT, USERNAME, find_field, find_uri,
+    DATABASE, FieldAliases, FieldText, HOST, OPTIONS, PASSWORD, PORT, USERNAME, find_field, find_part,
+    find_uri,
 };
 use crate::formats::{Fields, FormatError};
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -162,43 +163,59 @@ impl Query {
 /// Reads the values that only the URI among the fields contains, each under its preferred field name. Some Secrets have the
 /// address only there: <https://github.com/mongodb/mongodb-kubernetes/blob/master/docs/mongodbcommunity/deploy-configure.md>.
 ///
-/// The URI is read only if no field names a host, and then for every missing value: fields take precedence. It is parsed
-/// strictly by RFC 3986, extended by the lists of hosts that some engines have. A password that was not encoded would shift
-/// the parts around it, so nothing is read from a URI in which a part contains a character that should be encoded.
+/// The URI is read if no field names a host, or if its Secret has no part of a connection under a key of its own
+/// (`is_whole_source`), and then for every missing value: fields take precedence.
 pub(crate) fn missing_fields(
     credential: &Credential,
     fields: &Fields<'_>,
+    is_whole_source: bool,
 ) -> Result<Vec<(FieldName, SecretBytes)>, FormatError> {
     let Some((uri, engine)) = find_uri(credential, fields)? else { return Ok(Vec::new()) };
-    if find_field(fields, HOST)?.is_some() {
+    if !is_whole_source && find_field(fields, HOST)?.is_some() {
         return Ok(Vec::new());
-    }
-    let bad = || FormatError::InvalidField { field: uri.field.clone(), expected: FORM };
-    if uri.text.split_once('?').is_some_and(|(_, query)| query.split('&').nth(OPTION_LIMIT).is_some()) {
-        return Err(FormatError::TooMany { field: uri.field.clone(), limit: OPTION_LIMIT, what: "options" });
     }
     let mut missing = Vec::new();
     // A key of an optional credential may be missing, and then replaces nothing.
     let is_replaced = |name: &str| {
         credential.named_fields().any(|field| is_same(field.as_str(), name) && fields.contains_key(field))
     };
-    for (aliases, value) in parse(uri, engine, &is_replaced).ok_or_else(bad)? {
-        if aliases == HOST {
-            let text = value.expose_text().unwrap_or_default();
-            if let Err(error @ FormatError::TooMany { .. }) = parse_hosts(FieldText { text, ..uri }, None) {
-                return Err(error);
-            }
-        }
+    for (aliases, value) in parts(uri, engine, &is_replaced)? {
         if find_field(fields, aliases)?.is_none() {
             let value = if aliases == HOST && find_field(fields, PORT)?.is_some() {
                 strip_ports(uri, &value)
             } else {
                 value
             };
-            missing.push((FieldName::parse(aliases.name()).map_err(|_| bad())?, value));
+            missing.push((FieldName::parse(aliases.name()).map_err(|_| invalid(uri))?, value));
         }
     }
     Ok(missing)
+}
+
+/// The parts of a URI, each at most once. A single host has no port, which is a part of its own; in a list, each host may have one.
+///
+/// A URI is parsed strictly by RFC 3986, extended by the lists of hosts that some engines have. A password that was not encoded
+/// would shift the parts around it, so nothing is read from a URI in which a part contains a character that should be encoded.
+pub(crate) fn parts(
+    uri: FieldText<'_>,
+    engine: Engine,
+    is_replaced: &dyn Fn(&str) -> bool,
+) -> Result<Vec<(FieldAliases, SecretBytes)>, FormatError> {
+    if uri.text.split_once('?').is_some_and(|(_, query)| query.split('&').nth(OPTION_LIMIT).is_some()) {
+        return Err(FormatError::TooMany { field: uri.field.clone(), limit: OPTION_LIMIT, what: "options" });
+    }
+    let parts = parse(uri, engine, is_replaced).ok_or_else(|| invalid(uri))?;
+    if let Some((_, hosts)) = parts.iter().find(|(part, _)| *part == HOST) {
+        let text = hosts.expose_text().unwrap_or_default();
+        if let Err(error @ FormatError::TooMany { .. }) = parse_hosts(FieldText { text, ..uri }, None) {
+            return Err(error);
+        }
+    }
+    Ok(parts)
+}
+
+fn invalid(uri: FieldText<'_>) -> FormatError {
+    FormatError::InvalidField { field: uri.field.clone(), expected: FORM }
 }
 
 /// Removes the ports of the hosts, because a field with the port takes precedence.
@@ -212,7 +229,7 @@ fn strip_ports(uri: FieldText<'_>, value: &SecretBytes) -> SecretBytes {
 /// The expected form, for messages.
 const FORM: &str = "a URI with percent-encoded parts, scheme://user:password@host:port/database?name=value&name=value, \
                     in which every part occurs once and an IPv6 address is in brackets; \
-                    it is not read if .keys or .set name the host";
+                    to do without it, list the other keys in .keys, and add host with .set";
 
 /// Splits a URI into its parts. Hosts and options stay encoded, the others are decoded. Returns `None` if any part is invalid.
 fn parse(
@@ -236,18 +253,22 @@ fn parse(
     }
     if !authority.is_empty() {
         // The caller reports too many hosts, and `None` all other errors.
-        match parse_hosts(FieldText { text: authority, ..uri }, None) {
-            Ok(hosts) => {
-                has_port = hosts.iter().any(|host| host.port.is_some());
-                lacks_port = hosts.iter().any(|host| host.port.is_none());
-            }
-            Err(FormatError::TooMany { .. }) => {}
+        let hosts = match parse_hosts(FieldText { text: authority, ..uri }, None) {
+            Ok(hosts) => hosts,
+            Err(FormatError::TooMany { .. }) => Vec::new(),
             Err(_) => return None,
-        }
+        };
         // RFC 3986 requires brackets around an IPv6 address. Without them, clients disagree on where the port begins.
         let is_bare = |host: &&str| host.matches(':').count() > 1 && !host.trim_start().starts_with('[');
         authority.split(',').find(is_bare).is_none().then_some(())?;
-        parts.push((HOST, authority.into()));
+        lacks_port = hosts.is_empty() || hosts.iter().any(|host| host.port.is_none());
+        if let [host] = hosts.as_slice() {
+            parts.push((HOST, host.name.into()));
+            parts.extend(host.port.map(|port| (PORT, port.into())));
+        } else {
+            has_port = hosts.iter().any(|host| host.port.is_some());
+            parts.push((HOST, authority.into()));
+        }
     }
     if let Some(path) = path.filter(|path| !path.is_empty()) {
         has_database_as_path(scheme).then_some(())?;
@@ -287,9 +308,7 @@ fn parse_query(
         (!is_libpq || !value.contains('=')).then_some(())?;
         let (name, value) = (decode_component(name)?, decode_option(value)?);
         let name = name.expose_text()?;
-        if let Some(part) =
-            [USERNAME, PASSWORD, HOST, PORT, DATABASE].into_iter().find(|part| part.contains(name))
-        {
+        if let Some(part) = find_part(name) {
             (!parts.iter().any(|(other, _)| *other == part)).then(|| parts.push((part, value)))?;
         } else if !is_replaced(name) {
             options.push_str(if options.is_empty() { "" } else { "&" });

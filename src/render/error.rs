@@ -10,6 +10,7 @@ use crate::credential::{
 use crate::formats::{FormatError, NameList};
 use crate::object::{Kind, ObjectRef};
 use crate::render::json::JsonProblem;
+use crate::render::url::UrlHint;
 use crate::template::TemplateError;
 use crate::text::{Quoted, list as list_errors, one_line, shown_key};
 
@@ -76,7 +77,7 @@ impl Error {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
     /// A key of `.keys` that no source has.
-    #[error("key {} not found in {}; available: {available}{}", named_key(field, key), and(sources), turn_round(field, key, *is_reversed))]
+    #[error("key {} not found in {}; available: {available}{hint}{}", named_key(field, key), and(sources), turn_round(field, key, *is_reversed))]
     MissingKey {
         sources: Vec<ObjectRef>,
         /// The field for which `.keys` names the key; the same as the key if it names no other.
@@ -85,12 +86,19 @@ pub(crate) enum Problem {
         available: NameList,
         /// Whether a source has a key with the name of the field: the entry of `.keys` is the wrong way round.
         is_reversed: bool,
+        hint: Box<UrlHint>,
     },
+    /// A field of `.override` that no source has: a misspelling, or a field that is to be added.
+    #[error(
+        ".override replaces fields of the sources, and none has field {field}{}: correct the name, or write it in .set to add it; available: {available}",
+        alias.iter().map(|alias| format!(" (it is called {alias})")).collect::<String>()
+    )]
+    NothingToOverride { field: FieldName, alias: Option<FieldName>, available: NameList },
     /// A value inside the JSON of a key.
     #[error(transparent)]
     Json(Box<JsonProblem>),
     #[error(
-        "the values that .trim shortens and that JSON pointers select exceed the limit of {limit} bytes: select fewer or smaller ones with .keys"
+        "the values that .trim shortens and that .keys selects inside JSON and URLs exceed the limit of {limit} bytes: select fewer or smaller ones with .keys"
     )]
     LargeValues { limit: usize },
     /// A Secret without keys: an operator may not have filled it yet, and files without content would replace the current ones.
@@ -153,6 +161,7 @@ impl Problem {
             credential.key_mapping == KeyMapping::All && credential.source_objects().any(has_keys);
         match self {
             Self::MissingKey { .. } | Self::NoKeys { .. } | Self::MissingPort { .. } => true,
+            Self::NothingToOverride { .. } => true,
             Self::Json(problem) => problem.cause.is_missing(),
             Self::Format(error) if takes_all => error.is_missing_part(),
             Self::Format(error) => {

@@ -9,15 +9,18 @@ use crate::object::{Kind, ObjectData, ObjectRef, ServiceData};
 use crate::render::error::Problem;
 use crate::render::json::{self, JsonProblem, JsonWork};
 use crate::render::notice::Notice;
+use crate::render::overrides::{Target, find_target};
+use crate::render::short_host::{self, ShortHost};
+use crate::render::url::{self, FoundPart, UrlHint, Urls, of_connection};
 use crate::secret::SecretBytes;
 use crate::text::one_line;
 
 /// The content of every fetched object; `None` means that an optional object is missing.
 pub type Sources = BTreeMap<ObjectRef, Option<ObjectData>>;
 
-/// The most bytes that the values of one credential take that are not those of a key as a whole: values inside JSON, and values
-/// without the line break at their end.
-const DERIVED_LIMIT: usize = 4 * 1024 * 1024;
+/// The most bytes that the values of one credential take that are not those of a key as a whole: values inside JSON and URLs, and
+/// values without the line break at their end.
+pub(crate) const DERIVED_LIMIT: usize = 4 * 1024 * 1024;
 
 /// The fields of one credential. A value inside JSON, and one without its line break, is not that of a source as a whole.
 pub(crate) type Selected<'a> = BTreeMap<FieldName, Cow<'a, SecretBytes>>;
@@ -25,6 +28,10 @@ pub(crate) type Selected<'a> = BTreeMap<FieldName, Cow<'a, SecretBytes>>;
 /// The fields, and notices about optional ones that are missing.
 pub(crate) struct Selection<'a> {
     pub(crate) fields: Selected<'a>,
+    /// Fields of `.override` that replace other names of a part, or a part of a URI, in a connection.
+    pub(crate) overrides: Vec<(&'a FieldName, &'a SecretBytes)>,
+    /// The URL from which a connection is read as if its key were `uri`.
+    pub(crate) url: Option<&'a SecretBytes>,
     pub(crate) notices: Vec<Notice<'a>>,
 }
 
@@ -63,16 +70,24 @@ pub(crate) fn select<'a>(
         }
         found.push((source, entries));
     }
+    let mut urls = Urls::new(credential, &found);
     match &credential.key_mapping {
         KeyMapping::All => selected.add_all(credential, &found),
         KeyMapping::Listed(keys) => {
-            selected.add_listed(&credential.name, keys, &found);
+            selected.add_listed(&credential.name, keys, &found, &mut urls);
             selected.add_service_fields(credential, &found);
         }
     }
     for (field, value) in &credential.inline_fields {
         selected.add(field.clone(), Origin::Annotation, Cow::Borrowed(value));
     }
+    let url = credential.is_connection().then(|| of_connection(credential, &found)).flatten();
+    for (field, value) in &credential.overrides {
+        selected.replace(credential, (field, value), &mut urls, url.is_some());
+    }
+    selected.complete_hosts(credential, &found, &mut urls);
+    selected.notices.extend(url::notices(credential, url, urls));
+    selected.url = url.map(|(.., value)| value);
     if credential.trim {
         selected.trim();
     }
@@ -150,10 +165,14 @@ impl Origin<'_> {
 const VAULT_ANSWER: &str = "_raw";
 
 /// How many characters of a key a message shows: all of one that Kubernetes accepts.
-const KEY_LENGTH: usize = 253;
+pub(crate) const KEY_LENGTH: usize = 253;
 
 /// The remedy for a field that a Service provides as well.
-const CONFLICT_WITH_SERVICE: &str = "a Service always provides host and port, so list the fields of the other sources in .keys without this one, and remove it from .set";
+const CONFLICT_WITH_SERVICE: &str = "a Service always provides host and port, so list the fields of the other sources in .keys without this one";
+
+/// The remedy for a field of `.set` that a source has as well.
+const CONFLICT_WITH_ANNOTATION: &str =
+    "remove it from .set, or move it to .override, which replaces fields of the sources";
 
 /// The selected fields with their origins, and the problems found while selecting.
 #[derive(Default)]
@@ -161,6 +180,8 @@ struct SelectedFields<'a> {
     fields: BTreeMap<FieldName, SelectedField<'a>>,
     problems: Vec<Problem>,
     notices: Vec<Notice<'a>>,
+    overrides: Vec<(&'a FieldName, &'a SecretBytes)>,
+    url: Option<&'a SecretBytes>,
     work: JsonWork,
     /// The size of the values that are not those of a key as a whole.
     derived: usize,
@@ -201,11 +222,17 @@ impl<'a> SelectedFields<'a> {
         }
     }
 
-    fn add_listed(&mut self, name: &'a CredentialName, keys: &'a [KeyEntry], found: &[Found<'a>]) {
+    fn add_listed(
+        &mut self,
+        name: &'a CredentialName,
+        keys: &'a [KeyEntry],
+        found: &[Found<'a>],
+        urls: &mut Urls<'_, 'a>,
+    ) {
         for entry in keys {
             let holders: Vec<_> = holders(&entry.key, found).collect();
-            if holders.is_empty() && !entry.optional {
-                self.problems.push(missing_key(entry, found));
+            if holders.is_empty() && !self.add_part(entry, urls) && !entry.optional {
+                self.problems.push(missing_key(entry, found, urls.hint(entry)));
             }
             for (source, value) in holders {
                 let value = match &entry.pointer {
@@ -229,12 +256,63 @@ impl<'a> SelectedFields<'a> {
         }
     }
 
+    /// Adds the part of a URL that an entry of `.keys` names, if no key has that name. Returns whether there is one.
+    fn add_part(&mut self, entry: &KeyEntry, urls: &mut Urls<'_, 'a>) -> bool {
+        if self.derived > DERIVED_LIMIT {
+            // Reported at the end. One large part may be listed many times.
+            return true;
+        }
+        let parts = urls.find(entry);
+        let is_found = !parts.is_empty();
+        for FoundPart { source, value, .. } in parts {
+            match value {
+                Ok(value) => {
+                    let value = self.derive(value);
+                    self.add(entry.field.clone(), Origin::Key(&source.object, None), value);
+                }
+                Err(error) => self.problems.extend(error.map(Problem::Format)),
+            }
+        }
+        is_found
+    }
+
+    /// Replaces a field of the sources by that of `.override`.
+    fn replace(
+        &mut self,
+        credential: &Credential,
+        (field, value): (&'a FieldName, &'a SecretBytes),
+        urls: &mut Urls<'_, 'a>,
+        has_url: bool,
+    ) {
+        match find_target(credential, field, &self.fields, urls, has_url) {
+            Ok(Target::Field) => {
+                let selected = SelectedField { origin: Origin::Annotation, value: Cow::Borrowed(value) };
+                self.fields.insert(field.clone(), selected);
+            }
+            Ok(Target::PartOfConnection) => self.overrides.push((field, value)),
+            Err(problem) => self.problems.push(problem),
+        }
+    }
+
+    /// Completes the host names of operators' Services in other namespaces, and warns of those that it cannot complete.
+    fn complete_hosts(&mut self, credential: &'a Credential, found: &[Found<'a>], urls: &mut Urls<'_, 'a>) {
+        for ShortHost { source, field, key, whole } in short_host::find(credential, found, urls) {
+            let is_whole = whole.is_some();
+            if let (Some(whole), Some(selected)) = (whole, self.fields.get_mut(&field)) {
+                selected.value = Cow::Owned(whole);
+            }
+            let object = &source.object;
+            self.notices.push(Notice::ShortHost { name: &credential.name, field, key, object, is_whole });
+        }
+    }
+
     fn add(&mut self, field: FieldName, origin: Origin<'a>, value: Cow<'a, SecretBytes>) {
         match self.fields.get(&field) {
             Some(first) => {
-                let remedy = match first.origin.is_service() || origin.is_service() {
-                    true => CONFLICT_WITH_SERVICE,
-                    false => "exclude or rename one of them with .keys, or split the credential in two",
+                let remedy = match (first.origin.is_service() || origin.is_service(), origin) {
+                    (_, Origin::Annotation) => CONFLICT_WITH_ANNOTATION,
+                    (true, _) => CONFLICT_WITH_SERVICE,
+                    (false, _) => "exclude or rename one of them with .keys, or split the credential in two",
                 };
                 let (first, second) = (first.origin.of(&field), origin.of(&field));
                 self.problems.push(Problem::DuplicateField { field, first, second, remedy });
@@ -271,7 +349,12 @@ impl<'a> SelectedFields<'a> {
         match self.problems.is_empty() {
             true => {
                 let fields = self.fields.into_iter().map(|(field, selected)| (field, selected.value));
-                Ok(Selection { fields: fields.collect(), notices: self.notices })
+                Ok(Selection {
+                    fields: fields.collect(),
+                    overrides: self.overrides,
+                    url: self.url,
+                    notices: self.notices,
+                })
             }
             false => Err(self.problems),
         }
@@ -286,7 +369,7 @@ pub(crate) fn holders<'a>(
     found.iter().filter_map(|(source, entries)| Some((*source, *entries.get(source.key(key.as_str())?)?)))
 }
 
-fn missing_key(entry: &KeyEntry, found: &[Found<'_>]) -> Problem {
+fn missing_key(entry: &KeyEntry, found: &[Found<'_>], hint: UrlHint) -> Problem {
     let available = found.iter().flat_map(|(source, entries)| entries.keys().map(|key| source.field(key)));
     Problem::MissingKey {
         sources: found.iter().map(|(source, _)| source.object.clone()).collect(),
@@ -294,6 +377,7 @@ fn missing_key(entry: &KeyEntry, found: &[Found<'_>]) -> Problem {
         key: entry.key.clone(),
         available: NameList::new(available),
         is_reversed: holders(&entry.field, found).next().is_some(),
+        hint: Box::new(hint),
     }
 }
 

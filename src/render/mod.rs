@@ -5,8 +5,11 @@ mod error;
 mod fields;
 mod json;
 mod notice;
+mod overrides;
 mod shared;
+mod short_host;
 mod template;
+mod url;
 
 use std::collections::BTreeMap;
 use std::iter::Sum;
@@ -22,6 +25,7 @@ use crate::credential::{
 };
 use crate::formats::connection::{CONNECTION_LIMIT, Connection};
 use crate::formats::options::OptionSet;
+use crate::formats::parts::{URI, find_uri};
 use crate::formats::text::FormatErrors;
 use crate::formats::{
     Fields, FormatError, adonet, is_part_of_connection, jdbc, libpq, mycnf, pkcs12, text, uri,
@@ -191,9 +195,10 @@ fn files<'a>(
     notices: &mut Vec<Notice<'a>>,
 ) -> Result<Option<Vec<(RelativePath, SecretBytes)>>, Vec<Problem>> {
     let Some(selection) = fields::select(credential, sources, work)? else { return Ok(None) };
-    notices.extend(selection.notices);
+    let fields::Selection { fields: selected, overrides, url, notices: more } = selection;
+    notices.extend(more);
     let mut values = Fields::new();
-    values.extend(selection.fields.iter().map(|(field, value)| (field.clone(), &**value)));
+    values.extend(selected.iter().map(|(field, value)| (field.clone(), &**value)));
     notices.extend(leave_out_names(credential, &mut values));
     notices.extend(line_breaks(credential, &values));
     let redact = placeholder.is_some();
@@ -251,15 +256,20 @@ fn files<'a>(
                 ConnectionStringFormat::Libpq => OptionSet::Of(Engine::Postgresql),
                 _ => OptionSet::OfConnection,
             };
-            let content =
-                write_connection(credential, *engine, option_set, &values, redact, &|connection, out| {
-                    match format {
-                        ConnectionStringFormat::Uri(scheme) => uri::write(connection, scheme.as_ref(), out),
-                        ConnectionStringFormat::Jdbc => jdbc::write(connection, out),
-                        ConnectionStringFormat::Adonet => adonet::write(connection, out),
-                        ConnectionStringFormat::Libpq => libpq::write(connection, quoting, out),
-                    }
-                });
+            let content = write_connection(
+                credential,
+                *engine,
+                option_set,
+                &values,
+                (url, &overrides),
+                redact,
+                &|connection, out| match format {
+                    ConnectionStringFormat::Uri(scheme) => uri::write(connection, scheme.as_ref(), out),
+                    ConnectionStringFormat::Jdbc => jdbc::write(connection, out),
+                    ConnectionStringFormat::Adonet => adonet::write(connection, out),
+                    ConnectionStringFormat::Libpq => libpq::write(connection, quoting, out),
+                },
+            );
             content.and_then(|content| exported(env_export.as_ref(), content, room.bytes))
         }
         Output::ClientFile { format, engine } => {
@@ -273,6 +283,7 @@ fn files<'a>(
                 *engine,
                 option_set,
                 &values,
+                (url, &overrides),
                 redact,
                 &|connection, out| match format {
                     ClientFileFormat::Pgpass => libpq::write_pgpass(connection, out),
@@ -338,13 +349,20 @@ fn write_connection(
     engine: Option<Engine>,
     option_set: OptionSet,
     values: &Fields<'_>,
+    (url, overrides): (Option<&SecretBytes>, &[(&FieldName, &SecretBytes)]),
     redact: bool,
     write: &dyn Fn(&Connection<'_>, &mut SecretBuffer) -> Result<(), FormatError>,
 ) -> Result<SecretBytes, Vec<Problem>> {
     let one = |error: FormatError| problems(vec![error]);
-    let from_uri = uri::missing_fields(credential, values).map_err(one)?;
     let mut fields = values.clone();
+    if let (Some(url), None, Ok(field)) =
+        (url, find_uri(credential, values).map_err(one)?, FieldName::parse(URI.name()))
+    {
+        fields.insert(field, url);
+    }
+    let from_uri = uri::missing_fields(credential, &fields, url.is_some()).map_err(one)?;
     fields.extend(from_uri.iter().map(|(field, value)| (field.clone(), value)));
+    fields.extend(overrides.iter().map(|(field, value)| ((*field).clone(), *value)));
     let connection = Connection::from_fields(credential, engine, option_set, &fields).map_err(one)?;
     let connection = if redact { connection.redacted() } else { connection };
     let too_long = FormatError::LongConnection { limit: CONNECTION_LIMIT };

@@ -5,7 +5,9 @@ use std::fmt;
 use crate::credential::{Credential, CredentialName, FieldName, KeyEntry, KeyMapping};
 use crate::object::ObjectRef;
 use crate::render::error::{and, named_key, shown_pointer, turn_round};
-use crate::render::fields::{Sources, entries, holders, service_entries};
+use crate::render::fields::{KEY_LENGTH, Sources, holders};
+use crate::render::url::{Urls, found_sources};
+use crate::text::one_line;
 
 /// What keeps no credential from being rendered, but may surprise.
 #[derive(Debug)]
@@ -27,6 +29,17 @@ pub(crate) enum Notice<'a> {
     Json { name: &'a CredentialName, entry: &'a KeyEntry, object: &'a ObjectRef },
     /// A key whose name no variable can have: the credential is written without it.
     Variable { name: &'a CredentialName, field: FieldName },
+    /// A URL under another name than `uri` from which parts of a connection are read.
+    Url { name: &'a CredentialName, key: &'a str, object: &'a ObjectRef },
+    /// A host without a dot in a source of another namespace or cluster.
+    ShortHost {
+        name: &'a CredentialName,
+        field: FieldName,
+        key: &'a str,
+        object: &'a ObjectRef,
+        /// Whether the connection has the whole host name, which the source contains too.
+        is_whole: bool,
+    },
     /// A value of a connection that ends with a line break.
     LineBreak { name: &'a CredentialName, field: FieldName },
 }
@@ -40,6 +53,8 @@ impl Notice<'_> {
             | Self::Key { name, .. }
             | Self::Json { name, .. }
             | Self::Variable { name, .. }
+            | Self::Url { name, .. }
+            | Self::ShortHost { name, .. }
             | Self::LineBreak { name, .. } => name,
         }
     }
@@ -48,7 +63,8 @@ impl Notice<'_> {
     pub(crate) fn is_suspicious(&self) -> bool {
         match self {
             Self::Keys { .. } | Self::Variable { .. } | Self::LineBreak { .. } => true,
-            Self::Object { .. } | Self::Key { .. } | Self::Json { .. } => false,
+            Self::Object { .. } | Self::Key { .. } | Self::Json { .. } | Self::Url { .. } => false,
+            Self::ShortHost { is_whole, .. } => !is_whole,
         }
     }
 }
@@ -81,6 +97,30 @@ impl fmt::Display for Notice<'_> {
                 f,
                 "writing credential {name} without field {field}, whose name is not a valid environment variable name: rename it with .keys or .names, or list only the needed keys in .keys"
             ),
+            Self::Url { name, key, object } => write!(
+                f,
+                "credential {name}: reading parts of the connection from the URL in key {} of {object}",
+                one_line(key, KEY_LENGTH)
+            ),
+            Self::ShortHost { name, key, object, is_whole: true, .. } => write!(
+                f,
+                "credential {name}: writing the whole host name from a URI in {object}, because the short one in key {} resolves only in namespace {}",
+                one_line(key, KEY_LENGTH),
+                object.namespace
+            ),
+            Self::ShortHost { name, field, key, object, .. } => match object.cluster.id() {
+                Some(_) => write!(
+                    f,
+                    "credential {name}: the host in key {} of {object} has no dot, and a Service of another cluster does not resolve in this one: replace it with .override: {field}=<an address that the pod reaches>",
+                    one_line(key, KEY_LENGTH)
+                ),
+                None => write!(
+                    f,
+                    "credential {name}: the host in key {} of {object} has no dot, so the pod resolves it in its own namespace: if it is a Service of namespace {namespace}, set .override: {field}=<service>.{namespace}.svc",
+                    one_line(key, KEY_LENGTH),
+                    namespace = object.namespace
+                ),
+            },
             Self::LineBreak { name, field } => write!(
                 f,
                 "credential {name}: the value of field {field} ends with a line break, which probably came from `echo` or an editor: store it without, or add .trim: \"true\""
@@ -102,20 +142,19 @@ pub(crate) fn missing_inputs<'a>(
         {
             return vec![Notice::Object { name, object }];
         }
-        let data = credential.sources.iter().filter_map(|source| Some((source, content(&source.object)?)));
-        let found = data.map(|(source, data)| match data.service() {
-            Some(address) => (source, service_entries(source, address).0),
-            None => (source, entries(data)),
-        });
-        let found = found.collect::<Vec<_>>();
+        let found = found_sources(credential, sources);
+        let mut urls = Urls::new(credential, &found);
         match key_mapping {
             KeyMapping::All => {
                 let empty = found.iter().filter(|(_, entries)| entries.is_empty());
                 empty.map(|(source, _)| Notice::Keys { name, object: &source.object }).collect()
             }
             KeyMapping::Listed(keys) => {
-                let is_missing =
-                    |entry: &&KeyEntry| entry.optional && holders(&entry.key, &found).next().is_none();
+                let mut is_missing = |entry: &&KeyEntry| {
+                    entry.optional
+                        && holders(&entry.key, &found).next().is_none()
+                        && urls.find(entry).is_empty()
+                };
                 let notice = |entry: &'a KeyEntry| Notice::Key {
                     name,
                     field: &entry.field,
@@ -123,7 +162,7 @@ pub(crate) fn missing_inputs<'a>(
                     objects: credential.source_objects().collect(),
                     is_reversed: holders(&entry.field, &found).next().is_some(),
                 };
-                keys.iter().filter(is_missing).map(notice).collect()
+                keys.iter().filter(|entry| is_missing(entry)).map(notice).collect()
             }
         }
     })

@@ -5,10 +5,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::credential::{Credential, FieldName, KeyMapping, TemplateSource};
+use crate::formats::parts::PARTS;
 use crate::formats::{Fields, NameList};
 use crate::object::ObjectData;
 use crate::render::error::{Error, Errors, Problem};
-use crate::render::fields::{self, Sources};
+use crate::render::fields::{self, DERIVED_LIMIT, Sources};
+use crate::render::url::{UrlHint, Urls, found_sources};
 use crate::secret::SecretBytes;
 use crate::template::{Template, TemplateError, WORK_LIMIT};
 
@@ -65,6 +67,10 @@ pub(crate) fn render(
     let Some(mut template) = load(credential, sources, work_limit).map_err(|problem| vec![problem])? else {
         return Ok(None);
     };
+    let parts = url_parts(credential, sources, &template, fields)?;
+    let shown = |value| placeholder.unwrap_or(value);
+    let mut fields = fields.clone();
+    fields.extend(parts.iter().map(|(field, value)| (field.clone(), shown(value))));
     let mut known = BTreeSet::new();
     for field in fields.keys() {
         known.insert(field.as_str());
@@ -100,6 +106,47 @@ pub(crate) fn render(
         .map_err(|cause| vec![problem(credential, cause)])
 }
 
+/// The parts of URLs that the template uses, beside the fields. With `.keys`, a template uses only what is listed there.
+fn url_parts(
+    credential: &Credential,
+    sources: &Sources,
+    template: &Template,
+    fields: &Fields<'_>,
+) -> Result<Vec<(FieldName, SecretBytes)>, Vec<Problem>> {
+    let mut names = Vec::new();
+    if credential.key_mapping == KeyMapping::All {
+        for source in &credential.sources {
+            let named = PARTS.iter().filter_map(|part| FieldName::parse(&source.field(part.name())).ok());
+            names.extend(
+                named.filter(|field| template.mentions(field.as_str()) && !fields.contains_key(field)),
+            );
+        }
+    }
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = found_sources(credential, sources);
+    let mut urls = Urls::new(credential, &found);
+    let (mut parts, mut problems) = (Vec::new(), Vec::new());
+    let mut size = 0;
+    for field in names {
+        for part in urls.find_named(field.as_str()) {
+            match part.value {
+                Ok(value) => {
+                    size += value.expose().len();
+                    parts.push((field.clone(), value));
+                }
+                Err(error) => problems.extend(error.map(Problem::Format)),
+            }
+        }
+        if size > DERIVED_LIMIT {
+            problems.push(Problem::LargeValues { limit: DERIVED_LIMIT });
+            break;
+        }
+    }
+    if problems.is_empty() { Ok(parts) } else { Err(problems) }
+}
+
 /// Returns the template of a credential. `None` means that the output has another format, or that the credential is optional
 /// and the template is missing.
 fn load<'a>(
@@ -121,6 +168,7 @@ fn load<'a>(
             key: key.clone(),
             available: NameList::new(data.keys()),
             is_reversed: false,
+            hint: Box::new(UrlHint::Nothing),
         }),
         Some(text) => {
             let text = text

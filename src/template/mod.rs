@@ -36,6 +36,8 @@ pub struct Template {
     statements: Vec<Statement>,
     /// The required fields, each with its first position.
     required: BTreeMap<String, Position>,
+    /// The names that it sets itself or checks for existence.
+    optional: BTreeSet<String>,
     /// The fields of other credentials, as `NAME.FIELD`, each with its first position.
     references: BTreeMap<String, Position>,
     /// Those of them whose existence the template checks.
@@ -53,8 +55,14 @@ impl Template {
         let parse::Parsed { statements, fields, references } = parse::parse(text, delimiters)?;
         let mut required = fields.used;
         required.retain(|name, _| !fields.optional.contains(name));
+        let optional = fields.optional;
         let (references, optional_references) = (references.used, references.optional);
-        Ok(Self { statements, required, references, optional_references, placeholders: false })
+        Ok(Self { statements, required, optional, references, optional_references, placeholders: false })
+    }
+
+    /// Whether the template uses this field, or checks whether it exists.
+    pub(crate) fn mentions(&self, name: &str) -> bool {
+        self.required.contains_key(name) || self.optional.contains(name)
     }
 
     /// The required fields, sorted by name: those that the template neither sets itself nor checks for existence.

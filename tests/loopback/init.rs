@@ -104,6 +104,25 @@ fn with_an_annotations_file_the_pod_is_not_read() {
 }
 
 #[test]
+fn the_parts_of_a_url_are_written_and_its_key_is_logged() {
+    let scene = Scene::new(&[
+        ("db.secret", "url"),
+        ("db.keys", "PGHOST=host, PGPASSWORD=password"),
+        ("db.format", "env"),
+        ("pooled.secret", "url"),
+        ("pooled.format", "uri"),
+        ("pooled.override", "host=pooler, port=6432"),
+    ]);
+    scene.server.put_secret("prod", "url", &[("DATABASE_URL", b"postgres://app:a%2Fb@db.prod/orders")]);
+    let finished = scene.init(&[]);
+    assert_code(&finished, 0);
+    assert_eq!(scene.read("db.env"), "export PGHOST='db.prod'\nexport PGPASSWORD='a/b'\n");
+    assert_eq!(scene.read("pooled.uri"), "postgresql://app:a%2Fb@pooler:6432/orders");
+    let said = "INFO  credential db: reading parts of the connection from the URL in key DATABASE_URL of Secret prod/url";
+    assert_has(&finished.stderr, &[said, "INFO  credential pooled: reading"]);
+}
+
+#[test]
 fn a_missing_optional_source_is_skipped_without_waiting() {
     let scene = Scene::new(&[
         ("db.secret", "db"),

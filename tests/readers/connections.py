@@ -21,6 +21,20 @@ def urllib(path):
     return fields(unquote(uri.username), unquote(uri.password), uri.hostname, uri.port, database, options)
 
 
+PORTS = dict(postgresql=5432, mysql=3306, mongodb=27017, amqp=5672)
+
+
+def parts(path):
+    """The parts of a URL that may lack password, port and database."""
+    uri = urlsplit(text(path))
+    found = dict(username=unquote(uri.username), host=uri.hostname, port=str(uri.port or PORTS[uri.scheme]))
+    if uri.password is not None:
+        found["password"] = unquote(uri.password)
+    if uri.path[1:]:
+        found["database"] = unquote(uri.path[1:])
+    return found
+
+
 def sqlalchemy(path):
     from sqlalchemy.engine import make_url
 
@@ -88,6 +102,9 @@ def readers(format):
     kind, engine = format.split("-", 1)
     if kind == "scheme":
         yield ("SQLAlchemy", sqlalchemy) if "+" in engine else ("dj-database-url", dj_database_url)
+        return
+    if kind == "url":
+        yield "urllib", parts
         return
     if kind == "jdbc":
         yield {

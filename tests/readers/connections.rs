@@ -97,6 +97,63 @@ fn uris_are_read_by_python() {
     }
 }
 
+/// Percent-encodes a part of a URL. It may leave the characters as they are that RFC 3986 calls sub-delims.
+fn encode(value: &str, rng: &mut fastrand::Rng) -> String {
+    let mut encoded = String::new();
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' if rng.bool() => {
+                encoded.push(byte.into());
+            }
+            _ if rng.bool() => encoded.push_str(&format!("%{byte:02x}")),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[test]
+fn the_parts_of_a_url_are_those_that_python_finds() {
+    let keys = "username, password?, host, port, database?";
+    for engine in ["postgresql", "mysql", "mongodb", "amqp"] {
+        let Some(python) = python("urllib") else { return };
+        let root = tempfile::Builder::new().prefix("podcreds-formats-").tempdir().unwrap();
+        let mut rng = fastrand::Rng::with_seed(0x7572_6c73);
+        let mut cases = connections(engine);
+        for case in &mut cases {
+            let mut parts = std::mem::take(&mut case.fields);
+            parts.remove(OPTION);
+            let mut url = format!("{engine}://{}", encode(&parts["username"], &mut rng));
+            if rng.bool() {
+                url.push_str(&format!(":{}", encode(&parts["password"], &mut rng)));
+            } else {
+                parts.remove("password");
+            }
+            url.push_str(["@db.prod", "@[2001:db8::1]", "@10.0.0.1"][rng.usize(..3)]);
+            if rng.bool() {
+                url.push_str(":1234");
+            }
+            if rng.bool() {
+                url.push_str(&format!("/{}", encode(&parts["database"], &mut rng)));
+            } else {
+                parts.remove("database");
+            }
+            url.push_str(["", "?", "?a=b%26"][rng.usize(..3)]);
+            let directory = root.path().join(&case.name);
+            fs::create_dir(&directory).unwrap();
+            fs::write(directory.join("url"), &url).unwrap();
+            case.fields = [("DATABASE_URL".to_owned(), url)].into();
+            let (_, json) = render(&[("format", "json"), ("keys", keys)], case).unwrap();
+            case.fields = serde_json::from_slice(&json).unwrap();
+            for name in ["username", "password", "database"] {
+                assert_eq!(case.fields.get(name), parts.get(name), "case {}: {name}", case.name);
+            }
+        }
+        Files { root, format: "url-parts", cases }.read_by(python, &["urllib"]);
+    }
+}
+
 #[test]
 fn uris_with_the_scheme_of_a_client_are_read_by_it() {
     for (format, module, readers) in [

@@ -571,4 +571,61 @@ pub(crate) const CASES: &[Case] = &[
             "mongodb://app:test%3Ap%40ss%2Fw%25rd%20%221%22@orders.cluster-abc123.eu-central-1.docdb.amazonaws.com:27017/?ssl=true&replicaSet=rs0",
         )],
     },
+    Case {
+        fixture: "heroku",
+        annotations: &[],
+        files: &[
+            (
+                "uri",
+                "postgresql://app:test%3Ap%40ss%2Fw%25rd%20%221%22@ec2-192-0-2-1.compute-1.amazonaws.com:5432/orders",
+            ),
+            (
+                "jdbc",
+                "jdbc:postgresql://ec2-192-0-2-1.compute-1.amazonaws.com:5432/orders?user=app&password=test%3Ap%40ss%2Fw%25rd%20%221%22",
+            ),
+            ("pgpass", "ec2-192-0-2-1.compute-1.amazonaws.com:5432:orders:app:test\\:p@ss/w%rd \"1\"\n"),
+        ],
+    },
+    Case {
+        fixture: "heroku",
+        annotations: &[(
+            "keys",
+            "PGHOST=host, PGPORT=port, PGUSER=username, PGPASSWORD=password, PGDATABASE=database",
+        )],
+        files: &[(
+            "env",
+            "export PGDATABASE='orders'\nexport PGHOST='ec2-192-0-2-1.compute-1.amazonaws.com'\nexport PGPASSWORD='test:p@ss/w%rd \"1\"'\nexport PGPORT='5432'\nexport PGUSER='app'\n",
+        )],
+    },
+    Case {
+        fixture: "neon",
+        annotations: &[],
+        files: &[
+            (
+                "libpq",
+                "host='ep-cool-darkness-a1b2c3d4-pooler.us-east-2.aws.neon.tech' dbname='orders' user='app' password='test:p@ss/w%rd \"1\"' sslmode='require' channel_binding='require'",
+            ),
+            (
+                "jdbc",
+                "jdbc:postgresql://ep-cool-darkness-a1b2c3d4-pooler.us-east-2.aws.neon.tech:5432/orders?user=app&password=test%3Ap%40ss%2Fw%25rd%20%221%22&sslmode=require&channel_binding=require",
+            ),
+        ],
+    },
+    Case {
+        fixture: "aiven",
+        annotations: &[],
+        files: &[
+            (
+                "uri",
+                "postgresql://app:test%3Ap%40ss%2Fw%25rd%20%221%22@orders-example.a.aivencloud.com:13041/orders?sslmode=require",
+            ),
+            ("pgpass", "orders-example.a.aivencloud.com:13041:orders:app:test\\:p@ss/w%rd \"1\"\n"),
+        ],
+    },
+    // A pooler or replica of CloudNativePG.
+    Case {
+        fixture: "cloudnative-pg",
+        annotations: &[("override", "host=orders-pooler-rw")],
+        files: &[("uri", "postgresql://app:test%3Ap%40ss%2Fw%25rd%20%221%22@orders-pooler-rw:5432/orders")],
+    },
 ];

@@ -14,6 +14,7 @@ mod selection;
 mod services;
 mod templates;
 mod uri_parse;
+mod url_parts;
 mod variables;
 
 use std::collections::BTreeMap;

@@ -308,13 +308,6 @@ fn a_message_about_a_missing_part_names_the_field_that_seems_to_have_it() {
             "firebird://app:test-1@h/d",
             "podcreds ignores the URI in field uri, because its scheme",
         ),
-        (
-            "jdbc",
-            "DATABASE_URL",
-            "postgres://app:test-1@h/d",
-            "field DATABASE_URL looks like a URI: to use it, set .keys: uri=DATABASE_URL",
-        ),
-        ("pgpass", "DATABASE_URL", " postgres://app:test-1@h/d\n", "set .keys: uri=DATABASE_URL"),
         ("uri", "credentials", "{ \"password\": \"test-1\" }", "field credentials contains JSON, in which"),
         ("pgpass", "credentials", "{\"password\":\"test-1\"}", "field credentials contains JSON, in which"),
     ] {

@@ -104,7 +104,7 @@ fn a_field_of_a_secret_and_a_service_is_an_error_with_a_remedy() {
         assert!(message.contains(said), "{message}");
     }
     let message = render_with(&[("db.keys", "password"), ("db.set", "port=1")], secret, &[("", "5432")]);
-    let said = "field port comes from Service prod/d and from the annotation .set: a Service always provides host and port";
+    let said = "field port comes from Service prod/d and from the annotation .set: remove it from .set, or move it to .override";
     assert!(message.unwrap_err().contains(said));
     let helped = render_with(&[("db.keys", "password"), ("db.set", "port=1")], secret, &[]).unwrap();
     assert_eq!((helped["db/host"].as_str(), helped["db/port"].as_str()), ("db.prod.svc", "1"));
