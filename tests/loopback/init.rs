@@ -129,8 +129,7 @@ fn a_missing_optional_source_is_skipped_without_waiting() {
         ("cache.secret", "none"),
         ("cache.optional", "true"),
         ("tls.secret", "db"),
-        ("tls.keys", "tls.crt, username"),
-        ("tls.optional", "true"),
+        ("tls.keys", "tls.crt?, username"),
     ]);
     assert_code(&scene.init(&[]), 0);
     assert_eq!(scene.files().keys().collect::<Vec<_>>(), ["db/password", "db/username", "tls/username"]);
