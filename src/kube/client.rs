@@ -1,7 +1,6 @@
 //! A client of one API server. Each method is a single attempt; retries are the work of `attempts`.
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -9,9 +8,9 @@ use std::time::{Duration, Instant};
 use log::{debug, warn};
 use ureq::http::{self, HeaderMap, Method, Response, StatusCode};
 use ureq::{Agent, Body};
-use zeroize::Zeroizing;
 
 use crate::kube::auth::{ExecAuth, Identity};
+use crate::kube::body::{self, Content};
 use crate::kube::config::{ClientConfig, Server, Trust};
 use crate::kube::decode::{self, Status};
 use crate::kube::error::{Cause, Error};
@@ -25,15 +24,13 @@ use crate::kube::transport::{
     self, Connection, ConnectionParams, JSON, METADATA_LIST, METADATA_ONLY, Request, Timeouts, retry_after,
 };
 use crate::object::{ObjectData, ObjectRef};
-use crate::secret::{SecretBuffer, SecretBytes};
+use crate::secret::SecretBytes;
 use crate::thread::{lock, semaphore::Semaphore};
 
-/// The largest response, in bytes. etcd stores objects of up to 1.5 MiB; a pod's metadata may include `managedFields`.
-const BODY_LIMIT: usize = 4 * 1024 * 1024;
-/// The bytes per read.
-const CHUNK: usize = 8 * 1024;
 /// How many watches of a cluster may receive and decode a large event at the same time. It takes about three times its size.
 const LARGE_EVENTS: usize = 4;
+/// How many large responses of a cluster may be in memory at the same time.
+const LARGE_RESPONSES: usize = 6;
 
 /// A client of one API server, for any number of threads. Requests share kept-alive connections.
 #[derive(Debug)]
@@ -44,6 +41,8 @@ pub struct Client {
     pub(super) limiter: RateLimiter,
     /// See [`LARGE_EVENTS`].
     pub(super) permits: Semaphore,
+    /// See [`LARGE_RESPONSES`].
+    read_permits: Semaphore,
     proxy: Option<Proxy>,
     state: Mutex<ConnectionState>,
     /// The number of requests that are being sent or received, without watches.
@@ -105,8 +104,20 @@ impl Client {
         let plugin_timeout = identity.plugin.as_ref().map(ExecAuth::timeout).unwrap_or_default();
         let state = Mutex::new(ConnectionState { identity, roots, params, tls, agent });
         let limiter = RateLimiter::new(limits);
-        let (permits, under_way) = (Semaphore::new(LARGE_EVENTS), AtomicUsize::new(0));
-        Self { server, request_timeout, plugin_timeout, limiter, permits, proxy, state, under_way, requests }
+        let (permits, read_permits) = (Semaphore::new(LARGE_EVENTS), Semaphore::new(LARGE_RESPONSES));
+        let under_way = AtomicUsize::new(0);
+        Self {
+            server,
+            request_timeout,
+            plugin_timeout,
+            limiter,
+            permits,
+            read_permits,
+            proxy,
+            state,
+            under_way,
+            requests,
+        }
     }
 
     pub(crate) fn server(&self) -> &Server {
@@ -175,7 +186,7 @@ impl Client {
         object: &ObjectRef,
         accept: &str,
         deadline: Deadline,
-    ) -> Result<SecretBytes, Cause> {
+    ) -> Result<Content, Cause> {
         let path = format!("{}/{}", collection_path(object), object.name());
         self.execute_for(object, "get", &Request::get(&path, accept), deadline)
     }
@@ -191,6 +202,7 @@ impl Client {
         deadline: Deadline,
     ) -> Result<SecretBytes, Cause> {
         self.execute(&Request::get(path, if metadata_only { METADATA_ONLY } else { JSON }), deadline)
+            .map(Content::into_bytes)
     }
 
     /// `GET` of a list, with the metadata of its objects only. Returns the body. A metadata-only list has a media type of its own;
@@ -199,7 +211,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get_path`].
     pub(crate) fn list_metadata(&self, path: &str, deadline: Deadline) -> Result<SecretBytes, Cause> {
-        self.execute(&Request::get(path, METADATA_LIST), deadline)
+        self.execute(&Request::get(path, METADATA_LIST), deadline).map(Content::into_bytes)
     }
 
     /// `POST` of JSON, for example of a `SubjectAccessReview`. Returns the body of the response.
@@ -209,6 +221,7 @@ impl Client {
     pub(crate) fn post(&self, path: &str, content: &str, deadline: Deadline) -> Result<SecretBytes, Cause> {
         let content = Some((JSON, content.as_bytes()));
         self.execute(&Request { method: Method::POST, path, accept: JSON, content }, deadline)
+            .map(Content::into_bytes)
     }
 
     /// Like [`Client::execute`], with a hint at the rule that grants RBAC's `verb` on the object.
@@ -218,19 +231,19 @@ impl Client {
         verb: &str,
         request: &Request<'_>,
         deadline: Deadline,
-    ) -> Result<SecretBytes, Cause> {
+    ) -> Result<Content, Cause> {
         self.execute(request, deadline).map_err(|cause| cause.with_hint(object, verb))
     }
 
     /// Sends a request and returns the body of a successful response.
-    fn execute(&self, request: &Request<'_>, deadline: Deadline) -> Result<SecretBytes, Cause> {
+    fn execute(&self, request: &Request<'_>, deadline: Deadline) -> Result<Content, Cause> {
         self.under_way.fetch_add(1, Ordering::Relaxed);
         let result = self.try_execute(request, deadline);
         self.under_way.fetch_sub(1, Ordering::Relaxed);
         result
     }
 
-    fn try_execute(&self, request: &Request<'_>, deadline: Deadline) -> Result<SecretBytes, Cause> {
+    fn try_execute(&self, request: &Request<'_>, deadline: Deadline) -> Result<Content, Cause> {
         self.limiter.wait(deadline.remaining()).map_err(|delay| self.rate_limited(delay))?;
         let left = deadline.remaining();
         if left.is_zero() {
@@ -245,7 +258,7 @@ impl Client {
         if !matches!(status, StatusCode::OK | StatusCode::CREATED) {
             return Err(self.rejection(exchange)?);
         }
-        let body = self.read(exchange.response.into_body())?;
+        let body = self.read(exchange.response, phase)?;
         let (method, path, took) = (&request.method, request.path, started.elapsed().as_millis());
         debug!("{method} {path}: {status}, {} bytes in {took} ms", body.expose().len());
         Ok(body)
@@ -256,7 +269,8 @@ impl Client {
         let Exchange { response, exec_generation, .. } = exchange;
         let status = response.status().as_u16();
         let retry_after = retry_after(&response);
-        let Status { message, is_not_found } = decode::status(self.read(response.into_body())?.expose());
+        let Status { message, is_not_found } =
+            decode::status(self.read(response, self.request_timeout)?.expose());
         debug!("the API server answered {status}: {message}");
         Ok(match status {
             300..=399 => Cause::Redirected { server: self.server.clone(), status },
@@ -298,29 +312,9 @@ impl Client {
         Ok(Exchange { response, agent, exec_generation })
     }
 
-    fn read(&self, body: Body) -> Result<SecretBytes, Cause> {
-        let announced = body.content_length().unwrap_or(0);
-        if announced > BODY_LIMIT as u64 {
-            return Err(Cause::TooLarge { limit: BODY_LIMIT });
-        }
-        // Buffers are zeroed in the end, byte by byte, so a small response gets small ones. One of unknown length is usually a list.
-        let room = usize::try_from(announced).ok().filter(|room| *room > 0).unwrap_or(CHUNK);
-        let mut buffer = SecretBuffer::with_capacity(room);
-        let mut reader = body.into_reader();
-        let mut chunk = Zeroizing::new(vec![0; room.min(CHUNK)]);
-        loop {
-            match reader.read(chunk.as_mut_slice()) {
-                Ok(0) => return Ok(buffer.finish()),
-                Ok(count) if buffer.len() + count > BODY_LIMIT => {
-                    return Err(Cause::TooLarge { limit: BODY_LIMIT });
-                }
-                Ok(count) => buffer.push(&chunk[..count]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    return Err(from_ureq(&self.server, self.proxy.as_ref(), &ureq::Error::from(error)));
-                }
-            }
-        }
+    fn read(&self, response: Response<Body>, within: Duration) -> Result<Content, Cause> {
+        let failed = |error: &ureq::Error| from_ureq(&self.server, self.proxy.as_ref(), error);
+        body::read(response.into_body(), &self.read_permits, within, &failed)
     }
 
     pub(super) fn rate_limited(&self, delay: Duration) -> Cause {

@@ -6,6 +6,7 @@
 mod access_rules;
 mod attempts;
 pub(crate) mod auth;
+mod body;
 mod client;
 pub mod config;
 mod decode;
