@@ -149,7 +149,7 @@ fn templates_of_all_credentials_together_are_bounded() {
     let mut data: Vec<_> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
     data.push(("big", &value));
     let message = "credential c0: the template: line 1, column 36: rendering takes more than 524288 bytes of intermediate text";
-    assert_rejected(&init(&scene(&annotations, &data), 0), 2, &[message]);
+    assert_rejected(&init(&scene(&annotations, &data)), 2, &[message]);
 }
 
 #[test]
@@ -190,11 +190,11 @@ fn key_stores_of_all_credentials_together_are_bounded() {
         assert_rejected(&init(&scene), 2, &[TOO_LARGE]);
     }
     assert_rejected(
-        &init(&stores(&certificate.repeat(1001), b"changeit"), 0),
+        &init(&stores(&certificate.repeat(1001), b"changeit")),
         2,
         &["more than 1000 certificates"],
     );
-    assert_rejected(&init(&stores(certificate, &[b'x'; LARGE]), 0), 2, &["longer than 1023 bytes"]);
+    assert_rejected(&init(&stores(certificate, &[b'x'; LARGE])), 2, &["longer than 1023 bytes"]);
 }
 
 #[test]
