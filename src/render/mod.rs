@@ -161,6 +161,7 @@ fn render_with<'a>(
         }
         room.files = FILE_LIMIT.saturating_sub(taken.files + bundle.len() + shared_files.len());
     }
+    errors.extend(shared_files.check_lines());
     if !errors.is_empty() {
         return Err(Errors(errors));
     }

@@ -198,6 +198,59 @@ fn key_stores_of_all_credentials_together_are_bounded() {
 }
 
 #[test]
+fn a_password_file_of_all_credentials_is_checked_in_time() {
+    let of_credential = |index: usize| {
+        [
+            (format!("c{index}.secret"), "db".to_owned()),
+            (format!("c{index}.format"), "pgpass".to_owned()),
+            (format!("c{index}.path"), "x/pgpass".to_owned()),
+            (format!("c{index}.set"), format!("database=d{index}")),
+        ]
+    };
+    let annotations: Vec<_> = (0..128).flat_map(of_credential).collect();
+    let hosts: Vec<_> = (0..64).map(|index| format!("h{index}")).collect();
+    let scene = scene(&annotations, &[("host", hosts.join(",").as_bytes()), ("password", &[b'x'; 2000])]);
+    assert_code(&init(&scene), 0);
+    assert_eq!(scene.read("x/pgpass").lines().count(), 128 * 64);
+}
+
+#[test]
+fn the_largest_merged_file_is_written_beside_the_largest_sources() {
+    let of_credential = |index: usize| {
+        let format = if index < 16 { "env" } else { "files" };
+        [
+            (format!("c{index}.secret"), format!("s{index}")),
+            (format!("c{index}.format"), format.to_owned()),
+            (format!("c{index}.keys"), format!("K{index}={}", if index < 16 { "big" } else { "a" })),
+            (format!("c{index}.path"), if index < 16 { "all.env".to_owned() } else { format!("c{index}") }),
+        ]
+    };
+    let annotations: Vec<_> = (0..24).flat_map(of_credential).collect();
+    let scene = scene(&annotations, &[]);
+    let value = vec![b'x'; LARGE];
+    (0..24).for_each(|index| {
+        scene.server.put_secret("prod", &format!("s{index}"), &[("a", b"1"), ("big", &value)]);
+    });
+    assert_code(&init(&scene), 0);
+    assert!(scene.read("all.env").len() > 16 * LARGE);
+}
+
+#[test]
+fn a_large_template_that_many_credentials_refer_to_is_held_once() {
+    let large = "{{a}}".repeat(64 * 1024 / 5);
+    let small = "{{credentials.a0.a}}{{credentials.a1.a}}{{credentials.a2.a}}";
+    let template =
+        |index: usize| if index < 3 { (format!("a{index}"), &*large) } else { (format!("b{index}"), small) };
+    let of_credential = |(name, text): (String, &str)| {
+        [(format!("{name}.secret"), "db".to_owned()), (format!("{name}.template"), text.to_owned())]
+    };
+    let annotations: Vec<_> = (0..120).map(template).flat_map(of_credential).collect();
+    let scene = scene(&annotations, &[("a", b"x")]);
+    assert_code(&init(&scene), 0);
+    assert_eq!(scene.read("b119.txt"), "xxx");
+}
+
+#[test]
 fn objects_of_very_many_keys_are_rejected() {
     let names: Vec<_> = (0..130_000).map(|index| format!("k{index:x}")).collect();
     let data: Vec<_> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
