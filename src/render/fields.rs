@@ -17,7 +17,7 @@ pub type Sources = BTreeMap<ObjectRef, Option<ObjectData>>;
 
 /// The most bytes that the values of one credential take that are not those of a key as a whole: values inside JSON, and values
 /// without the line break at their end.
-const DERIVED_LIMIT: usize = 4 * 1024 * 1024;
+pub(crate) const DERIVED_LIMIT: usize = 4 * 1024 * 1024;
 
 /// The fields of one credential. A value inside JSON, and one without its line break, is not that of a source as a whole.
 pub(crate) type Selected<'a> = BTreeMap<FieldName, Cow<'a, SecretBytes>>;
@@ -26,6 +26,8 @@ pub(crate) type Selected<'a> = BTreeMap<FieldName, Cow<'a, SecretBytes>>;
 pub(crate) struct Selection<'a> {
     pub(crate) fields: Selected<'a>,
     pub(crate) notices: Vec<Notice<'a>>,
+    /// The size of the values that are not those of a key as a whole.
+    pub(crate) derived: usize,
 }
 
 /// A source with its values by key.
@@ -203,6 +205,9 @@ impl<'a> SelectedFields<'a> {
 
     fn add_listed(&mut self, name: &'a CredentialName, keys: &'a [KeyEntry], found: &[Found<'a>]) {
         for entry in keys {
+            if self.derived > DERIVED_LIMIT {
+                break;
+            }
             let holders: Vec<_> = holders(&entry.key, found).collect();
             if holders.is_empty() && !entry.optional {
                 self.problems.push(missing_key(entry, found));
@@ -271,7 +276,7 @@ impl<'a> SelectedFields<'a> {
         match self.problems.is_empty() {
             true => {
                 let fields = self.fields.into_iter().map(|(field, selected)| (field, selected.value));
-                Ok(Selection { fields: fields.collect(), notices: self.notices })
+                Ok(Selection { fields: fields.collect(), notices: self.notices, derived: self.derived })
             }
             false => Err(self.problems),
         }
