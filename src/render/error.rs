@@ -149,16 +149,22 @@ impl Problem {
     /// those can get a value, and a template that uses another one is wrong.
     fn is_incomplete_input(&self, credential: &Credential) -> bool {
         let has_keys = |object: &ObjectRef| object.kind != Kind::Service;
-        let takes_all =
-            credential.key_mapping == KeyMapping::All && credential.source_objects().any(has_keys);
+        let takes_all = |credential: &Credential| {
+            credential.key_mapping == KeyMapping::All && credential.source_objects().any(has_keys)
+        };
         match self {
             Self::MissingKey { .. } | Self::NoKeys { .. } | Self::MissingPort { .. } => true,
             Self::Json(problem) => problem.cause.is_missing(),
-            Self::Format(error) if takes_all => error.is_missing_part(),
+            Self::Format(error) if takes_all(credential) => error.is_missing_part(),
             Self::Format(error) => {
                 credential.named_fields().any(|field| error.may_be_provided_by(field.as_str()))
             }
-            Self::Template { cause, .. } => takes_all && cause.is_unknown_field(),
+            Self::Template { cause, .. } if cause.is_unknown_field() => takes_all(credential),
+            Self::Template { cause, .. } => {
+                let lacks_field =
+                    |other: &Credential| takes_all(other) && cause.is_unknown_field_of(other.name.as_str());
+                lacks_field(credential) || credential.others.iter().any(|other| lacks_field(other))
+            }
             _ => false,
         }
     }
