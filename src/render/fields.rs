@@ -59,7 +59,6 @@ pub(crate) fn select<'a>(
         if source.object.kind == Kind::Secret
             && entries.is_empty()
             && credential.key_mapping == KeyMapping::All
-            && !credential.optional
         {
             selected.problems.push(Problem::NoKeys { object: source.object.clone() });
         }

@@ -95,6 +95,8 @@ fn an_empty_secret_is_an_error_and_an_empty_configmap_a_warning() {
     let message = "credential db: Secret prod/s has no keys, so it provides no fields: check its name, and the operator or job that should fill it";
     for format in ["files", "env", "dotenv", "json", "yaml", "properties"] {
         assert_eq!(render(&[("db.format", format)], &[]).unwrap_err(), message, "{format}");
+        let optional = render(&[("db.format", format), ("db.optional", "true")], &[]);
+        assert_eq!(optional.unwrap_err(), message, "the credential is optional, and its Secret exists");
     }
     let credentials = credentials(&[("db.configmap", "c"), ("db.format", "json")]);
     let sources = Sources::from([(object(Kind::ConfigMap, "c"), Some(data(&[])))]);
