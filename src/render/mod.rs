@@ -290,16 +290,22 @@ fn files<'a>(
     Ok(Some(vec![(credential.path.clone(), content)]))
 }
 
-/// Removes the fields that have the name of a key and that no environment variable can have, unless no other is left. An operator may
-/// add a key to its Secret at any time.
+/// Removes the fields that have the name of a key and that no environment variable can have, unless no other key is left. An operator
+/// may add a key to its Secret at any time.
 fn leave_out_names<'a>(credential: &'a Credential, fields: &mut Fields<'_>) -> Vec<Notice<'a>> {
     let keys_are_names = credential.key_mapping == KeyMapping::All
         && matches!(credential.output, Output::Env(EnvFileFormat::Env | EnvFileFormat::Dotenv));
-    let is_named = |field: &FieldName| credential.named_fields().any(|named| named == field);
-    let is_valid = |field: &FieldName| is_env_name(field.as_str()) || is_named(field);
-    if !keys_are_names || !fields.keys().any(is_valid) {
+    if !keys_are_names {
         return Vec::new();
     }
+    let is_named = |field: &FieldName| credential.named_fields().any(|named| named == field);
+    let of_service: Vec<_> = credential.unlisted_service_fields().collect();
+    let is_variable = |field: &FieldName| is_env_name(field.as_str());
+    // Literals, and the host and port of a Service, are no reason to leave all keys of a Secret out.
+    if !fields.keys().any(|field| is_variable(field) && !is_named(field) && !of_service.contains(field)) {
+        return Vec::new();
+    }
+    let is_valid = |field: &FieldName| is_variable(field) || is_named(field);
     let invalid: Vec<_> = fields.keys().filter(|field| !is_valid(field)).cloned().collect();
     fields.retain(|field, _| is_valid(field));
     invalid.into_iter().map(|field| Notice::Variable { name: &credential.name, field }).collect()
