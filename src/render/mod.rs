@@ -36,6 +36,9 @@ pub(crate) const SOURCES_LIMIT: usize = 24 * 1024 * 1024;
 /// The most files of a bundle.
 const FILE_LIMIT: usize = 10_000;
 
+/// The number of errors after which no further credential is rendered. Each key of a large object may be one.
+const ERROR_LIMIT: usize = 10_000;
+
 const TOO_MANY_BYTES: Problem = Problem::TooLarge { limit: BUNDLE_LIMIT, unit: "bytes" };
 
 /// The result of rendering.
@@ -129,7 +132,7 @@ fn render_with<'a>(
             Err(problems) => {
                 let is_full = problems.iter().any(Problem::is_too_large);
                 errors.extend(problems.into_iter().map(|problem| Error::new(&credential.name, problem)));
-                if is_full {
+                if is_full || errors.len() >= ERROR_LIMIT {
                     // Rendering more would only take more time.
                     break;
                 }
