@@ -93,6 +93,10 @@ pub(crate) enum Problem {
         "the values that .trim shortens and that JSON pointers select exceed the limit of {limit} bytes: select fewer or smaller ones with .keys"
     )]
     LargeValues { limit: usize },
+    #[error(
+        "more than {limit} fields: list only the needed keys in .keys, also in that of each credential that the template refers to"
+    )]
+    TooManyFields { limit: usize },
     /// A Secret without keys: an operator may not have filled it yet, and files without content would replace the current ones.
     #[error(
         "{object} has no keys, so it provides no fields: check its name, and the operator or job that should fill it"

@@ -19,6 +19,9 @@ pub type Sources = BTreeMap<ObjectRef, Option<ObjectData>>;
 /// without the line break at their end.
 pub(crate) const DERIVED_LIMIT: usize = 4 * 1024 * 1024;
 
+/// The most fields of one credential, and of all credentials together that its template refers to: as many as an object may have keys.
+pub(crate) const FIELD_LIMIT: usize = 10_000;
+
 /// The fields of one credential. A value inside JSON, and one without its line break, is not that of a source as a whole.
 pub(crate) type Selected<'a> = BTreeMap<FieldName, Cow<'a, SecretBytes>>;
 
@@ -39,6 +42,12 @@ pub(crate) fn select<'a>(
     sources: &'a Sources,
     work: usize,
 ) -> Result<Option<Selection<'a>>, Vec<Problem>> {
+    let keys = |source: &Source| Some(sources.get(&source.object)?.as_ref()?.keys()?.len());
+    if credential.key_mapping == KeyMapping::All
+        && credential.sources.iter().filter_map(keys).sum::<usize>() > FIELD_LIMIT
+    {
+        return Err(vec![Problem::TooManyFields { limit: FIELD_LIMIT }]);
+    }
     let mut found = Vec::new();
     let mut selected = SelectedFields { work: JsonWork::new(work), ..SelectedFields::default() };
     for source in &credential.sources {

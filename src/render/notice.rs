@@ -1,5 +1,6 @@
 //! What a credential omits although it can be rendered, and what is probably a mistake in its sources.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::credential::{Credential, CredentialName, FieldName, KeyEntry, KeyMapping};
@@ -103,17 +104,17 @@ pub(crate) fn missing_inputs<'a>(
             return vec![Notice::Object { name, object }];
         }
         let data = credential.sources.iter().filter_map(|source| Some((source, content(&source.object)?)));
-        let found = data.map(|(source, data)| match data.service() {
-            Some(address) => (source, service_entries(source, address).0),
-            None => (source, entries(data)),
-        });
-        let found = found.collect::<Vec<_>>();
         match key_mapping {
             KeyMapping::All => {
-                let empty = found.iter().filter(|(_, entries)| entries.is_empty());
+                let empty = data.filter(|(_, data)| data.keys().is_some_and(BTreeMap::is_empty));
                 empty.map(|(source, _)| Notice::Keys { name, object: &source.object }).collect()
             }
             KeyMapping::Listed(keys) => {
+                let found = data.map(|(source, data)| match data.service() {
+                    Some(address) => (source, service_entries(source, address).0),
+                    None => (source, entries(data)),
+                });
+                let found = found.collect::<Vec<_>>();
                 let is_missing =
                     |entry: &&KeyEntry| entry.optional && holders(&entry.key, &found).next().is_none();
                 let notice = |entry: &'a KeyEntry| Notice::Key {

@@ -8,7 +8,7 @@ use crate::credential::{Credential, FieldName, KeyMapping, TemplateSource};
 use crate::formats::{Fields, NameList};
 use crate::object::ObjectData;
 use crate::render::error::{Error, Errors, Problem};
-use crate::render::fields::{self, DERIVED_LIMIT, Sources};
+use crate::render::fields::{self, DERIVED_LIMIT, FIELD_LIMIT, Sources};
 use crate::secret::SecretBytes;
 use crate::template::{Template, TemplateError, WORK_LIMIT};
 
@@ -76,7 +76,7 @@ pub(crate) fn render(
     if placeholder.is_some() {
         template = Cow::Owned(template.into_owned().for_placeholders());
     }
-    let (mut selections, mut derived) = (Vec::new(), 0);
+    let (mut selections, mut derived, mut count) = (Vec::new(), 0, 0);
     for other in &credential.others {
         let work = work_limit / credential.others.len();
         // An object that an optional credential lacks is missing for this one too.
@@ -84,6 +84,10 @@ pub(crate) fn render(
         derived += selection.derived;
         if derived > DERIVED_LIMIT {
             return Err(vec![Problem::LargeValues { limit: DERIVED_LIMIT }]);
+        }
+        count += selection.fields.len();
+        if count > FIELD_LIMIT {
+            return Err(vec![Problem::TooManyFields { limit: FIELD_LIMIT }]);
         }
         selections.push((&other.name, selection.fields));
     }
