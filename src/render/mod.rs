@@ -304,7 +304,7 @@ fn leave_out_names<'a>(credential: &'a Credential, fields: &mut Fields<'_>) -> V
     let is_named = |field: &FieldName| credential.named_fields().any(|named| named == field);
     let of_service: Vec<_> = credential.unlisted_service_fields().collect();
     let is_variable = |field: &FieldName| is_env_name(field.as_str());
-    // Literals, and the host and port of a Service, are no reason to leave all keys of a Secret out.
+    // If only literals, or the host and port of a Service, are left, the file lacks what its Secret is for.
     if !fields.keys().any(|field| is_variable(field) && !is_named(field) && !of_service.contains(field)) {
         return Vec::new();
     }

@@ -110,7 +110,7 @@ fn a_missing_optional_source_is_skipped_without_waiting() {
         ("cache.secret", "none"),
         ("cache.optional", "true"),
         ("tls.secret", "db"),
-        ("tls.keys", "tls.crt, username"),
+        ("tls.keys", "tls.crt?, username"),
         ("tls.optional", "true"),
     ]);
     assert_code(&scene.init(&[]), 0);

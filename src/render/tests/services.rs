@@ -166,7 +166,7 @@ fn a_template_of_a_config_map_may_use_the_fields_of_a_service() {
 }
 
 #[test]
-fn the_host_of_a_service_is_no_reason_to_omit_all_keys_of_a_secret() {
+fn a_file_with_only_the_host_of_a_service_is_an_error() {
     let message =
         render_with(&[("db.format", "env")], &[("user-name", b"app")], &[("", "5432")]).unwrap_err();
     assert!(message.contains("field user-name is not a valid environment variable name"), "{message}");
