@@ -263,10 +263,14 @@ fn two_credentials_cannot_write_the_same_file() {
 }
 
 #[test]
-fn files_of_a_bundle_and_keys_in_a_message_are_bounded() {
+fn fields_and_files_and_keys_in_a_message_are_bounded() {
     let many: Vec<_> = (0..=FILE_LIMIT).map(|i| format!("k{i}")).collect();
     let secret: Vec<_> = many.iter().map(|key| (key.as_str(), &b""[..])).collect();
-    assert!(render(&[], &secret).unwrap_err().contains("exceed the limit of 10000 files"));
+    assert!(
+        render(&[], &secret).unwrap_err().starts_with("credential db: more than 10000 fields: list only")
+    );
+    let message = render(&[("db.set", "x=1")], &secret[1..]).unwrap_err();
+    assert!(message.contains("exceed the limit of 10000 files"), "{message}");
     let message = render(&[("db.keys", "none")], &secret).unwrap_err();
     assert!(message.contains(" and 9981 more") && message.len() < 500, "{message}");
 }
