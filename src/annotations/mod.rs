@@ -216,7 +216,10 @@ impl Group<'_> {
             values.push(AnnotationKey::Override, Problem::SetTwice { field: field.clone() });
         }
         for key in [AnnotationKey::Prefix, AnnotationKey::Names] {
-            if self.texts.contains_key(&key) && !format.has_own_field_names() {
+            if self.texts.contains_key(&key) && variables.is_some() {
+                let problem = "renames fields, but the variables of vault-db-injector need username and password: remove the annotation, or add .format: env";
+                values.push(key, Problem::Combination(problem));
+            } else if self.texts.contains_key(&key) && !format.has_own_field_names() {
                 let problem = "renames fields, which this format finds by their names: remove the annotation; the formats files, env, dotenv, envfile, json, yaml, properties and template support it";
                 values.push(key, Problem::Combination(problem));
             }

@@ -2,6 +2,7 @@
 //! known only after every annotation is grouped.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::annotations::{Error, Problem};
 use crate::credential::{Credential, CredentialName, Output, TemplateSource};
@@ -45,13 +46,16 @@ fn others<'a>(name: &CredentialName, output: &'a Output) -> BTreeSet<&'a str> {
 
 /// Gives each credential those whose fields its template uses. A template may also refer to its own credential by name.
 pub(super) fn resolve(credentials: &mut [Credential]) {
-    let of = |credential: &Credential| {
+    let mut used = BTreeSet::new();
+    for Credential { name, output, .. } in &*credentials {
+        used.extend(others(name, output));
+    }
+    // Many templates may use one credential, which has a large template itself.
+    let shared = credentials.iter().filter(|credential| used.contains(credential.name.as_str()));
+    let shared: Vec<_> = shared.cloned().map(Arc::new).collect();
+    for credential in credentials {
         let names = others(&credential.name, &credential.output);
-        let used = credentials.iter().filter(|other| names.contains(other.name.as_str()));
-        used.cloned().collect::<Vec<_>>()
-    };
-    let all = credentials.iter().map(of).collect::<Vec<_>>();
-    for (credential, others) in credentials.iter_mut().zip(all) {
-        credential.others = others;
+        let used = shared.iter().filter(|other| names.contains(other.name.as_str()));
+        credential.others = used.cloned().collect();
     }
 }

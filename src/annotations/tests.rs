@@ -398,6 +398,17 @@ fn errors_in_vault_db_injector_annotations_have_a_correction() {
         ),
         (&[("a.secret", "db"), ("a.env-key-dbusr", "X")], "did you mean \"env-key-dbuser\"?"),
         (&[("a.secret", "db"), ("A.uuid", "0b1c")], "invalid credential name"),
+        (&[("a.secret", "db"), ("a.names", "upper")], "/a.names: renames fields, but the variables"),
+        (
+            &[
+                ("a.secret", "db"),
+                ("a.prefix", "X_"),
+                ("a.mode", "uri"),
+                ("a.template", "pg://h"),
+                ("a.env-key-uri", "URL"),
+            ],
+            "/a.prefix: renames fields, but the variables",
+        ),
     ] {
         let message = injected(annotations).unwrap_err();
         assert!(message.contains(part), "{part}\nis not in\n{message}");

@@ -12,6 +12,8 @@ mod scheme;
 mod source;
 mod variables;
 
+use std::sync::Arc;
+
 pub use engine::Engine;
 pub(crate) use engine::EngineError;
 pub(crate) use injector::{InjectorEnv, UriTemplate, UriTemplateError};
@@ -56,7 +58,7 @@ pub struct Credential {
     pub(crate) overrides: Vec<(FieldName, SecretBytes)>,
     pub(crate) output: Output,
     /// The credentials whose fields the template uses too.
-    pub(crate) others: Vec<Credential>,
+    pub(crate) others: Vec<Arc<Credential>>,
     /// The file, or the directory if the format [is one](Format::is_directory).
     pub path: RelativePath,
     /// `None` means the volume's default.
@@ -119,7 +121,7 @@ impl Credential {
     /// Every object that the output depends on: the sources, the ConfigMap of the template, and the sources of the credentials that
     /// the template uses.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &ObjectRef> {
-        let of_others = self.others.iter().flat_map(Self::source_objects);
+        let of_others = self.others.iter().flat_map(|other| other.source_objects());
         self.source_objects().chain(self.template_object()).chain(of_others)
     }
 

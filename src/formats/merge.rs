@@ -26,26 +26,35 @@ pub(crate) fn join<'a>(format: Format, parts: impl Iterator<Item = &'a SecretByt
     out.finish()
 }
 
-/// Whether libpq never reaches a line of the second `pgpass` file, because a line of the first one matches whatever that line
-/// matches. libpq takes the first line that matches host, port, database and user, each of which may be `*`.
-/// Source: <https://www.postgresql.org/docs/current/libpq-pgpass.html>
-pub(crate) fn hides_pgpass_line(first: &SecretBytes, second: &SecretBytes) -> bool {
-    let covers = |first, second| {
-        pgpass_parts(first).zip(pgpass_parts(second)).all(|(first, second)| first == b"*" || first == second)
-    };
-    let lines = |file| SecretBytes::expose(file).split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-    lines(second).any(|second| lines(first).any(|first| covers(first, second)))
+/// Host, port, database and user of a line of a `pgpass` file, with their escapes.
+pub(crate) type PgpassLine<'a> = [&'a [u8]; 4];
+
+/// The lines of a `pgpass` file that podcreds has written.
+pub(crate) fn pgpass_lines(file: &SecretBytes) -> Vec<PgpassLine<'_>> {
+    let mut lines = Vec::new();
+    lines.extend(file.expose().split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(pgpass_line));
+    lines
 }
 
-/// Host, port, database and user of a line, with their escapes. A backslash escapes the byte after it.
-fn pgpass_parts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// A backslash escapes the byte after it.
+fn pgpass_line(line: &[u8]) -> PgpassLine<'_> {
     let mut is_escaped = false;
-    let parts = line.split(move |byte| {
+    let mut parts = line.split(move |byte| {
         let is_end = *byte == b':' && !is_escaped;
         is_escaped = *byte == b'\\' && !is_escaped;
         is_end
     });
-    parts.take(4)
+    [(); 4].map(|()| parts.next().unwrap_or_default())
+}
+
+/// Whether libpq never reaches one of the second lines, because one of the first matches whatever it matches. libpq takes the first
+/// line that matches host, port, database and user, each of which may be `*`.
+/// Source: <https://www.postgresql.org/docs/current/libpq-pgpass.html>
+pub(crate) fn hides_pgpass_line(first: &[PgpassLine<'_>], second: &[PgpassLine<'_>]) -> bool {
+    let covers = |first: &PgpassLine<'_>, second: &PgpassLine<'_>| {
+        first.iter().zip(second).all(|(first, second)| *first == b"*" || first == second)
+    };
+    second.iter().any(|second| first.iter().any(|first| covers(first, second)))
 }
 
 #[cfg(test)]
@@ -86,7 +95,9 @@ mod tests {
             (r"\:\:1:1:x:u:p", r"\:\:2:1:x:u:p", false),
             ("", "db:5432:orders:app:a\n", false),
         ] {
-            assert_eq!(hides_pgpass_line(&first.into(), &second.into()), hides, "{first:?} {second:?}");
+            let files = [first, second].map(SecretBytes::from);
+            let [earlier, later] = [&files[0], &files[1]].map(pgpass_lines);
+            assert_eq!(hides_pgpass_line(&earlier, &later), hides, "{first:?} {second:?}");
         }
     }
 }

@@ -101,6 +101,10 @@ pub(crate) enum Problem {
         "the values that .trim shortens and that .keys selects inside JSON and URLs exceed the limit of {limit} bytes: select fewer or smaller ones with .keys"
     )]
     LargeValues { limit: usize },
+    #[error(
+        "more than {limit} fields: list only the needed keys in .keys, also in that of each credential that the template refers to"
+    )]
+    TooManyFields { limit: usize },
     /// A Secret without keys: an operator may not have filled it yet, and files without content would replace the current ones.
     #[error(
         "{object} has no keys, so it provides no fields: check its name, and the operator or job that should fill it"
@@ -157,17 +161,23 @@ impl Problem {
     /// those can get a value, and a template that uses another one is wrong.
     fn is_incomplete_input(&self, credential: &Credential) -> bool {
         let has_keys = |object: &ObjectRef| object.kind != Kind::Service;
-        let takes_all =
-            credential.key_mapping == KeyMapping::All && credential.source_objects().any(has_keys);
+        let takes_all = |credential: &Credential| {
+            credential.key_mapping == KeyMapping::All && credential.source_objects().any(has_keys)
+        };
         match self {
             Self::MissingKey { .. } | Self::NoKeys { .. } | Self::MissingPort { .. } => true,
             Self::NothingToOverride { .. } => true,
             Self::Json(problem) => problem.cause.is_missing(),
-            Self::Format(error) if takes_all => error.is_missing_part(),
+            Self::Format(error) if takes_all(credential) => error.is_missing_part(),
             Self::Format(error) => {
                 credential.named_fields().any(|field| error.may_be_provided_by(field.as_str()))
             }
-            Self::Template { cause, .. } => takes_all && cause.is_unknown_field(),
+            Self::Template { cause, .. } if cause.is_unknown_field() => takes_all(credential),
+            Self::Template { cause, .. } => {
+                let lacks_field =
+                    |other: &Credential| takes_all(other) && cause.is_unknown_field_of(other.name.as_str());
+                lacks_field(credential) || credential.others.iter().any(|other| lacks_field(other))
+            }
             _ => false,
         }
     }

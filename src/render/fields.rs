@@ -22,6 +22,9 @@ pub type Sources = BTreeMap<ObjectRef, Option<ObjectData>>;
 /// values without the line break at their end.
 pub(crate) const DERIVED_LIMIT: usize = 4 * 1024 * 1024;
 
+/// The most fields of one credential, and of all credentials together that its template refers to: as many as an object may have keys.
+pub(crate) const FIELD_LIMIT: usize = 10_000;
+
 /// The fields of one credential. A value inside JSON, and one without its line break, is not that of a source as a whole.
 pub(crate) type Selected<'a> = BTreeMap<FieldName, Cow<'a, SecretBytes>>;
 
@@ -33,6 +36,8 @@ pub(crate) struct Selection<'a> {
     /// The URL from which a connection is read as if its key were `uri`.
     pub(crate) url: Option<&'a SecretBytes>,
     pub(crate) notices: Vec<Notice<'a>>,
+    /// The size of the values that are not those of a key as a whole.
+    pub(crate) derived: usize,
 }
 
 /// A source with its values by key.
@@ -44,6 +49,12 @@ pub(crate) fn select<'a>(
     sources: &'a Sources,
     work: usize,
 ) -> Result<Option<Selection<'a>>, Vec<Problem>> {
+    let keys = |source: &Source| Some(sources.get(&source.object)?.as_ref()?.keys()?.len());
+    if credential.key_mapping == KeyMapping::All
+        && credential.sources.iter().filter_map(keys).sum::<usize>() > FIELD_LIMIT
+    {
+        return Err(vec![Problem::TooManyFields { limit: FIELD_LIMIT }]);
+    }
     let mut found = Vec::new();
     let mut selected = SelectedFields { work: JsonWork::new(work), ..SelectedFields::default() };
     for source in &credential.sources {
@@ -64,7 +75,6 @@ pub(crate) fn select<'a>(
         if source.object.kind == Kind::Secret
             && entries.is_empty()
             && credential.key_mapping == KeyMapping::All
-            && !credential.optional
         {
             selected.problems.push(Problem::NoKeys { object: source.object.clone() });
         }
@@ -230,6 +240,9 @@ impl<'a> SelectedFields<'a> {
         urls: &mut Urls<'_, 'a>,
     ) {
         for entry in keys {
+            if self.derived > DERIVED_LIMIT {
+                break;
+            }
             let holders: Vec<_> = holders(&entry.key, found).collect();
             if holders.is_empty() && !self.add_part(entry, urls) && !entry.optional {
                 self.problems.push(missing_key(entry, found, urls.hint(entry)));
@@ -354,6 +367,7 @@ impl<'a> SelectedFields<'a> {
                     overrides: self.overrides,
                     url: self.url,
                     notices: self.notices,
+                    derived: self.derived,
                 })
             }
             false => Err(self.problems),

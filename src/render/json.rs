@@ -70,7 +70,9 @@ impl fmt::Display for Level {
         match self {
             Self::Members(names) => write!(f, "its members are: {names}"),
             Self::Elements(count) => write!(f, "it is an array of {count} elements"),
-            Self::Nothing => f.write_str("store a value there, or mark the entry optional with `?`"),
+            Self::Nothing => {
+                f.write_str("store a value there, or remove the null and mark the entry optional with `?`")
+            }
         }
     }
 }

@@ -40,6 +40,9 @@ pub(crate) const SOURCES_LIMIT: usize = 24 * 1024 * 1024;
 /// The most files of a bundle.
 const FILE_LIMIT: usize = 10_000;
 
+/// The number of errors after which no further credential is rendered. Each key of a large object may be one.
+const ERROR_LIMIT: usize = 10_000;
+
 const TOO_MANY_BYTES: Problem = Problem::TooLarge { limit: BUNDLE_LIMIT, unit: "bytes" };
 
 /// The result of rendering.
@@ -133,7 +136,7 @@ fn render_with<'a>(
             Err(problems) => {
                 let is_full = problems.iter().any(Problem::is_too_large);
                 errors.extend(problems.into_iter().map(|problem| Error::new(&credential.name, problem)));
-                if is_full {
+                if is_full || errors.len() >= ERROR_LIMIT {
                     // Rendering more would only take more time.
                     break;
                 }
@@ -165,6 +168,7 @@ fn render_with<'a>(
         }
         room.files = FILE_LIMIT.saturating_sub(taken.files + bundle.len() + shared_files.len());
     }
+    errors.extend(shared_files.check_lines());
     if !errors.is_empty() {
         return Err(Errors(errors));
     }
@@ -195,7 +199,7 @@ fn files<'a>(
     notices: &mut Vec<Notice<'a>>,
 ) -> Result<Option<Vec<(RelativePath, SecretBytes)>>, Vec<Problem>> {
     let Some(selection) = fields::select(credential, sources, work)? else { return Ok(None) };
-    let fields::Selection { fields: selected, overrides, url, notices: more } = selection;
+    let fields::Selection { fields: selected, overrides, url, notices: more, derived: _ } = selection;
     notices.extend(more);
     let mut values = Fields::new();
     values.extend(selected.iter().map(|(field, value)| (field.clone(), &**value)));
@@ -300,16 +304,22 @@ fn files<'a>(
     Ok(Some(vec![(credential.path.clone(), content)]))
 }
 
-/// Removes the fields that have the name of a key and that no environment variable can have, unless no other is left. An operator may
-/// add a key to its Secret at any time.
+/// Removes the fields that have the name of a key and that no environment variable can have, unless no other key is left. An operator
+/// may add a key to its Secret at any time.
 fn leave_out_names<'a>(credential: &'a Credential, fields: &mut Fields<'_>) -> Vec<Notice<'a>> {
     let keys_are_names = credential.key_mapping == KeyMapping::All
         && matches!(credential.output, Output::Env(EnvFileFormat::Env | EnvFileFormat::Dotenv));
-    let is_named = |field: &FieldName| credential.named_fields().any(|named| named == field);
-    let is_valid = |field: &FieldName| is_env_name(field.as_str()) || is_named(field);
-    if !keys_are_names || !fields.keys().any(is_valid) {
+    if !keys_are_names {
         return Vec::new();
     }
+    let is_named = |field: &FieldName| credential.named_fields().any(|named| named == field);
+    let of_service: Vec<_> = credential.unlisted_service_fields().collect();
+    let is_variable = |field: &FieldName| is_env_name(field.as_str());
+    // If only literals, or the host and port of a Service, are left, the file lacks what its Secret is for.
+    if !fields.keys().any(|field| is_variable(field) && !is_named(field) && !of_service.contains(field)) {
+        return Vec::new();
+    }
+    let is_valid = |field: &FieldName| is_variable(field) || is_named(field);
     let invalid: Vec<_> = fields.keys().filter(|field| !is_valid(field)).cloned().collect();
     fields.retain(|field, _| is_valid(field));
     invalid.into_iter().map(|field| Notice::Variable { name: &credential.name, field }).collect()

@@ -1,5 +1,6 @@
 //! What a credential omits although it can be rendered, and what is probably a mistake in its sources.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::credential::{Credential, CredentialName, FieldName, KeyEntry, KeyMapping};
@@ -142,14 +143,15 @@ pub(crate) fn missing_inputs<'a>(
         {
             return vec![Notice::Object { name, object }];
         }
-        let found = found_sources(credential, sources);
-        let mut urls = Urls::new(credential, &found);
+        let data = credential.sources.iter().filter_map(|source| Some((source, content(&source.object)?)));
         match key_mapping {
             KeyMapping::All => {
-                let empty = found.iter().filter(|(_, entries)| entries.is_empty());
+                let empty = data.filter(|(_, data)| data.keys().is_some_and(BTreeMap::is_empty));
                 empty.map(|(source, _)| Notice::Keys { name, object: &source.object }).collect()
             }
             KeyMapping::Listed(keys) => {
+                let found = found_sources(credential, sources);
+                let mut urls = Urls::new(credential, &found);
                 let mut is_missing = |entry: &&KeyEntry| {
                     entry.optional
                         && holders(&entry.key, &found).next().is_none()

@@ -1,12 +1,12 @@
 //! Files that several credentials share: the parts that the credentials render on their own, until `formats::merge` joins them.
 
 use crate::credential::{
-    Bundle, BundleFile, Conflict, Credential, EnvFileFormat, FieldName, Format, Output, PathClaims,
-    RelativePath, is_env_name,
+    Bundle, BundleFile, Conflict, Credential, CredentialName, EnvFileFormat, FieldName, Format, Output,
+    PathClaims, RelativePath, is_env_name,
 };
-use crate::formats::merge;
+use crate::formats::merge::{self, PgpassLine};
 use crate::render::Sources;
-use crate::render::error::Problem;
+use crate::render::error::{Error, Problem};
 use crate::render::fields;
 use crate::secret::SecretBytes;
 
@@ -43,23 +43,34 @@ impl<'a> SharedFiles<'a> {
         entries: &[FieldName],
         claims: &mut PathClaims<'a>,
     ) -> Result<(), Vec<Problem>> {
-        claims.entries(credential, entries.iter()).map_err(conflict)?;
+        claims.entries(credential, entries.iter()).map_err(|conflict| vec![conflict.into()])?;
         let index = self.0.iter().position(|file| *file.path == credential.path).unwrap_or_else(|| {
             let format = credential.output.file_format();
             self.0.push(SharedFile { path: &credential.path, format, parts: Vec::new() });
             self.0.len() - 1
         });
-        let SharedFile { path, format, parts } = &mut self.0[index];
-        let part = Part { credential, content, original };
-        let hides = |other: &&Part<'_>| merge::hides_pgpass_line(other.original(), part.original());
-        if *format == Format::Pgpass
-            && let Some(other) = parts.iter().find(hides)
-        {
-            let (path, other) = ((*path).clone(), other.credential.name.clone());
-            return Err(conflict(Conflict::Lines { path, other }));
-        }
-        parts.push(part);
+        self.0[index].parts.push(Part { credential, content, original });
         Ok(())
+    }
+
+    /// The errors of the credentials of whose password lines libpq would never use one. Each line is split only once: there may be
+    /// thousands.
+    pub(crate) fn check_lines(&self) -> Vec<Error> {
+        let mut errors = Vec::new();
+        for SharedFile { path, parts, .. } in self.0.iter().filter(|file| file.format == Format::Pgpass) {
+            let mut earlier: Vec<(&CredentialName, Vec<PgpassLine<'_>>)> = Vec::new();
+            for part in parts {
+                let (name, lines) = (&part.credential.name, merge::pgpass_lines(part.original()));
+                if let Some((other, _)) =
+                    earlier.iter().find(|(_, first)| merge::hides_pgpass_line(first, &lines))
+                {
+                    let (path, other) = ((*path).clone(), (*other).clone());
+                    errors.push(Error::new(name, Conflict::Lines { path, other }.into()));
+                }
+                earlier.push((name, lines));
+            }
+        }
+        errors
     }
 
     /// The number of files.
@@ -82,10 +93,6 @@ impl Part<'_> {
     fn original(&self) -> &SecretBytes {
         self.original.as_ref().unwrap_or(&self.content)
     }
-}
-
-fn conflict(conflict: Conflict) -> Vec<Problem> {
-    vec![conflict.into()]
 }
 
 /// The names of the entries that a credential writes. A section of a service file has the credential's own name, and lines of a

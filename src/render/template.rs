@@ -9,7 +9,7 @@ use crate::formats::parts::PARTS;
 use crate::formats::{Fields, NameList};
 use crate::object::ObjectData;
 use crate::render::error::{Error, Errors, Problem};
-use crate::render::fields::{self, DERIVED_LIMIT, Sources};
+use crate::render::fields::{self, DERIVED_LIMIT, FIELD_LIMIT, Sources};
 use crate::render::url::{UrlHint, Urls, found_sources};
 use crate::secret::SecretBytes;
 use crate::template::{Template, TemplateError, WORK_LIMIT};
@@ -82,11 +82,19 @@ pub(crate) fn render(
     if placeholder.is_some() {
         template = Cow::Owned(template.into_owned().for_placeholders());
     }
-    let mut selections = Vec::new();
+    let (mut selections, mut derived, mut count) = (Vec::new(), 0, 0);
     for other in &credential.others {
         let work = work_limit / credential.others.len();
         // An object that an optional credential lacks is missing for this one too.
         let Some(selection) = fields::select(other, sources, work)? else { return Ok(None) };
+        derived += selection.derived;
+        if derived > DERIVED_LIMIT {
+            return Err(vec![Problem::LargeValues { limit: DERIVED_LIMIT }]);
+        }
+        count += selection.fields.len();
+        if count > FIELD_LIMIT {
+            return Err(vec![Problem::TooManyFields { limit: FIELD_LIMIT }]);
+        }
         selections.push((&other.name, selection.fields));
     }
     let mut others = BTreeMap::new();

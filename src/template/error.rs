@@ -42,7 +42,12 @@ impl TemplateError {
 
     /// Whether the template names a field that the sources do not provide.
     pub(crate) fn is_unknown_field(&self) -> bool {
-        matches!(*self.problem, Problem::UnknownName { .. })
+        matches!(*self.problem, Problem::UnknownName { what: Unknown::Field, .. })
+    }
+
+    /// Whether the template names a field that the sources of this credential do not provide, as `credentials.NAME.FIELD`.
+    pub(crate) fn is_unknown_field_of(&self, credential: &str) -> bool {
+        matches!(&*self.problem, Problem::UnknownName { what: Unknown::FieldOf(name), .. } if name == credential)
     }
 
     pub(crate) fn unknown_field(at: Position, name: &str, fields: &Fields<'_>) -> Self {
@@ -50,7 +55,7 @@ impl TemplateError {
     }
 
     pub(crate) fn unknown_name(at: Position, name: &str, known: &[&str]) -> Self {
-        Self::unknown(at, "unknown field".to_owned(), name, known)
+        Self::unknown(at, Unknown::Field, name, known)
     }
 
     /// A field that another credential does not have. `name` is `NAME.FIELD`, as are those of `others`.
@@ -63,18 +68,18 @@ impl TemplateError {
             .filter(of_credential)
             .map(|other| &other[credential.len() + 1..])
             .collect();
-        Self::unknown(at, format!("credential {} has no field", Quoted(credential)), field, &known)
+        Self::unknown(at, Unknown::FieldOf(credential.to_owned()), field, &known)
     }
 
     pub(crate) fn unknown_credential(at: Position, name: &str, known: &[&str]) -> Self {
-        Self::unknown(at, "unknown credential".to_owned(), name, known)
+        Self::unknown(at, Unknown::Credential, name, known)
     }
 
     pub(crate) fn reference_in_config_map(at: Position) -> Self {
         Self::at(at, Problem::ReferenceInConfigMap)
     }
 
-    fn unknown(at: Position, what: String, name: &str, known: &[&str]) -> Self {
+    fn unknown(at: Position, what: Unknown, name: &str, known: &[&str]) -> Self {
         let listed = known.iter().take(LISTED_NAMES).map(|name| (*name).to_owned()).collect();
         let nearest = nearest(name, known.iter().copied().take(COMPARED_NAMES)).map(str::to_owned);
         let more = known.len().saturating_sub(LISTED_NAMES);
@@ -83,6 +88,18 @@ impl TemplateError {
             Problem::UnknownName { what, name: Excerpt::of_name(name), known: listed, more, nearest },
         )
     }
+}
+
+/// What an unknown name was expected to be.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    #[error("unknown field")]
+    Field,
+    /// A field of the credential of this name.
+    #[error("credential {} has no field", Quoted(_0))]
+    FieldOf(String),
+    #[error("unknown credential")]
+    Credential,
 }
 
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -109,7 +126,7 @@ pub(crate) enum Problem {
     UnknownTest { name: String },
     #[error("{what} {name}; available: {}{}", list(known, *more), suggest(nearest.as_deref()))]
     UnknownName {
-        what: String,
+        what: Unknown,
         name: Excerpt,
         /// The first known fields.
         known: Vec<String>,

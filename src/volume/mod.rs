@@ -209,9 +209,10 @@ impl Volume {
         let root = self.root.as_fd();
         let desired = Directory::from_bundle(bundle, self.default_mode);
         let state = State::open_or_create(root)?;
+        // Before the lock of the volume, as in `prune`.
+        let mut leftovers = lock(&self.leftovers);
         let _lock = state.lock()?;
         let before = state.record()?;
-        let mut leftovers = lock(&self.leftovers);
         let is_clean = matches!(*leftovers, Leftovers::In(_));
         if !is_clean {
             self.clear_staging(&state);

@@ -198,6 +198,105 @@ fn key_stores_of_all_credentials_together_are_bounded() {
 }
 
 #[test]
+fn a_password_file_of_all_credentials_is_checked_in_time() {
+    let of_credential = |index: usize| {
+        [
+            (format!("c{index}.secret"), "db".to_owned()),
+            (format!("c{index}.format"), "pgpass".to_owned()),
+            (format!("c{index}.path"), "x/pgpass".to_owned()),
+            (format!("c{index}.set"), format!("database=d{index}")),
+        ]
+    };
+    let annotations: Vec<_> = (0..128).flat_map(of_credential).collect();
+    let hosts: Vec<_> = (0..64).map(|index| format!("h{index}")).collect();
+    let scene = scene(&annotations, &[("host", hosts.join(",").as_bytes()), ("password", &[b'x'; 2000])]);
+    assert_code(&init(&scene), 0);
+    assert_eq!(scene.read("x/pgpass").lines().count(), 128 * 64);
+}
+
+#[test]
+fn the_largest_merged_file_is_written_beside_the_largest_sources() {
+    let of_credential = |index: usize| {
+        let format = if index < 16 { "env" } else { "files" };
+        [
+            (format!("c{index}.secret"), format!("s{index}")),
+            (format!("c{index}.format"), format.to_owned()),
+            (format!("c{index}.keys"), format!("K{index}={}", if index < 16 { "big" } else { "a" })),
+            (format!("c{index}.path"), if index < 16 { "all.env".to_owned() } else { format!("c{index}") }),
+        ]
+    };
+    let annotations: Vec<_> = (0..24).flat_map(of_credential).collect();
+    let scene = scene(&annotations, &[]);
+    let value = vec![b'x'; LARGE];
+    (0..24).for_each(|index| {
+        scene.server.put_secret("prod", &format!("s{index}"), &[("a", b"1"), ("big", &value)]);
+    });
+    assert_code(&init(&scene), 0);
+    assert!(scene.read("all.env").len() > 16 * LARGE);
+}
+
+#[test]
+fn a_large_template_that_many_credentials_refer_to_is_held_once() {
+    let large = "{{a}}".repeat(64 * 1024 / 5);
+    let small = "{{credentials.a0.a}}{{credentials.a1.a}}{{credentials.a2.a}}";
+    let template =
+        |index: usize| if index < 3 { (format!("a{index}"), &*large) } else { (format!("b{index}"), small) };
+    let of_credential = |(name, text): (String, &str)| {
+        [(format!("{name}.secret"), "db".to_owned()), (format!("{name}.template"), text.to_owned())]
+    };
+    let annotations: Vec<_> = (0..120).map(template).flat_map(of_credential).collect();
+    let scene = scene(&annotations, &[("a", b"x")]);
+    assert_code(&init(&scene), 0);
+    assert_eq!(scene.read("b119.txt"), "xxx");
+}
+
+/// The names of this many keys.
+fn many_keys(count: usize) -> Vec<String> {
+    (0..count).map(|index| format!("k{index:x}")).collect()
+}
+
+#[test]
+fn many_references_to_objects_of_many_keys_are_bounded() {
+    let names = many_keys(10_000);
+    let data: Vec<_> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
+    let with = |secret: &str, more: &[(&str, &str)]| {
+        let mut annotations = Vec::new();
+        for index in 0..128 {
+            let of_credential = [&[("secret", secret)], more].concat();
+            let named = |(key, value): (&str, &str)| (format!("c{index}.{key}"), value.to_owned());
+            annotations.extend(of_credential.into_iter().map(named));
+        }
+        init(&scene(&annotations, &data))
+    };
+    let four = "a=db,b=db,c=db,d=db";
+    assert_rejected(&with(four, &[]), 2, &["credential c0: more than 10000 fields: list only"]);
+    assert_code(&with(four, &[("keys", "a.k0, b.k1, c.k2, d.k3")]), 0);
+    let message = "credential c0: field a.k0 is not a valid environment variable name";
+    assert_rejected(&with("a=db", &[("format", "env")]), 2, &[message, "more"]);
+}
+
+#[test]
+fn templates_that_refer_to_credentials_of_many_keys_are_bounded() {
+    let names = many_keys(5000);
+    let data: Vec<_> = names.iter().map(|name| (name.as_str(), &b"x"[..])).collect();
+    let rendered = |others: usize| {
+        let text: String = (0..others).map(|index| format!("{{{{credentials.a{index}.k0}}}}")).collect();
+        let mut annotations = Vec::new();
+        for index in 0..60 {
+            let (name, key, value) = match index < others {
+                true => (format!("a{index}"), "format", "json"),
+                false => (format!("b{index}"), "template", &*text),
+            };
+            annotations.push((format!("{name}.secret"), "db".to_owned()));
+            annotations.push((format!("{name}.{key}"), value.to_owned()));
+        }
+        init(&scene(&annotations, &data))
+    };
+    assert_code(&rendered(2), 0);
+    assert_rejected(&rendered(7), 2, &["credential b10: more than 10000 fields: list only"]);
+}
+
+#[test]
 fn objects_of_very_many_keys_are_rejected() {
     let names: Vec<_> = (0..130_000).map(|index| format!("k{index:x}")).collect();
     let data: Vec<_> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
@@ -212,7 +311,7 @@ fn objects_of_very_many_keys_are_rejected() {
 
 #[test]
 fn the_same_keys_of_two_sources_give_a_short_message() {
-    let names: Vec<_> = (0..10_000).map(|index| format!("k{index:x}")).collect();
+    let names = many_keys(5000);
     let data: Vec<_> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
     let scene = scene(&db(&[("configmap", "db")]), &data);
     scene.server.put_configmap(
@@ -224,7 +323,7 @@ fn the_same_keys_of_two_sources_give_a_short_message() {
     assert_rejected(
         &init(&scene),
         2,
-        &["field k0 comes from Secret prod/db and from ConfigMap prod/db", "and 9980 more"],
+        &["field k0 comes from Secret prod/db and from ConfigMap prod/db", "and 4980 more"],
     );
 }
 

@@ -26,7 +26,7 @@ const URI: [(&str, &str); 2] = [("db.format", "uri"), ("db.engine", "postgresql"
 #[test]
 fn keys_ports_and_values_that_may_still_come_are_incomplete_input() {
     let uri = |annotations: &[(&'static str, &'static str)]| [&URI[..], annotations].concat();
-    let cases: [Case; 13] = [
+    let cases: [Case; 15] = [
         (vec![], &[], "has no keys"),
         (vec![("db.keys", "host")], &[], "key host not found"),
         (vec![("db.keys", "host=j#/host")], &[("j", b"{}")], "nothing has this name"),
@@ -40,6 +40,12 @@ fn keys_ports_and_values_that_may_still_come_are_incomplete_input() {
         (vec![("db.template", "{{ host }}")], &[("username", b"a")], "unknown field"),
         (vec![("db.template-from", "c/text")], &[("username", b"a")], "unknown field"),
         (vec![("db.template-from", "c/none")], &[("username", b"a")], "key none not found"),
+        (
+            vec![("o.secret", "s"), ("db.keys", "username"), ("db.template", "{{ credentials.o.host }}")],
+            &[("username", b"a")],
+            "credential \"o\" has no field \"host\"",
+        ),
+        (vec![("db.template", "{{ credentials.db.host }}")], &[("username", b"a")], "has no field \"host\""),
     ];
     for (annotations, secret, part) in cases {
         let (is_incomplete, message) = errors(&annotations, secret);
@@ -50,7 +56,7 @@ fn keys_ports_and_values_that_may_still_come_are_incomplete_input() {
 #[test]
 fn what_only_the_annotations_can_correct_is_not_incomplete_input() {
     let uri = |annotations: &[(&'static str, &'static str)]| [&URI[..], annotations].concat();
-    let cases: [Case; 9] = [
+    let cases: [Case; 10] = [
         // No field that .keys lists can become the missing one.
         (uri(&[("db.keys", "username")]), &[("username", b"a")], "missing field host"),
         (vec![("db.format", "uri"), ("db.keys", "host")], &[("host", b"h")], "missing database engine"),
@@ -64,6 +70,12 @@ fn what_only_the_annotations_can_correct_is_not_incomplete_input() {
         (vec![("db.configmap", "c")], &[("text", b"a")], "field text comes from"),
         (uri(&[]), &[("host", b"h"), ("port", b"x")], "is not a port"),
         (vec![("db.format", "env")], &[("a-b", b"x")], "not a valid environment variable name"),
+        // The other credential lists its fields.
+        (
+            vec![("o.secret", "s"), ("o.keys", "username"), ("db.template", "{{ credentials.o.host }}")],
+            &[("username", b"a")],
+            "credential \"o\" has no field \"host\"",
+        ),
         // One of two problems.
         (vec![("db.configmap", "c"), ("db.keys", "none, text")], &[("text", b"a")], "key none"),
     ];

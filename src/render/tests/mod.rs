@@ -96,6 +96,8 @@ fn an_empty_secret_is_an_error_and_an_empty_configmap_a_warning() {
     let message = "credential db: Secret prod/s has no keys, so it provides no fields: check its name, and the operator or job that should fill it";
     for format in ["files", "env", "dotenv", "json", "yaml", "properties"] {
         assert_eq!(render(&[("db.format", format)], &[]).unwrap_err(), message, "{format}");
+        let optional = render(&[("db.format", format), ("db.optional", "true")], &[]);
+        assert_eq!(optional.unwrap_err(), message, "the credential is optional, and its Secret exists");
     }
     let credentials = credentials(&[("db.configmap", "c"), ("db.format", "json")]);
     let sources = Sources::from([(object(Kind::ConfigMap, "c"), Some(data(&[])))]);
@@ -262,10 +264,14 @@ fn two_credentials_cannot_write_the_same_file() {
 }
 
 #[test]
-fn files_of_a_bundle_and_keys_in_a_message_are_bounded() {
+fn fields_and_files_and_keys_in_a_message_are_bounded() {
     let many: Vec<_> = (0..=FILE_LIMIT).map(|i| format!("k{i}")).collect();
     let secret: Vec<_> = many.iter().map(|key| (key.as_str(), &b""[..])).collect();
-    assert!(render(&[], &secret).unwrap_err().contains("exceed the limit of 10000 files"));
+    assert!(
+        render(&[], &secret).unwrap_err().starts_with("credential db: more than 10000 fields: list only")
+    );
+    let message = render(&[("db.set", "x=1")], &secret[1..]).unwrap_err();
+    assert!(message.contains("exceed the limit of 10000 files"), "{message}");
     let message = render(&[("db.keys", "none")], &secret).unwrap_err();
     assert!(message.contains(" and 9981 more") && message.len() < 500, "{message}");
 }

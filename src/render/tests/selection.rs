@@ -74,7 +74,10 @@ fn a_value_inside_json_is_a_field_under_the_name_of_its_entry() {
         ("/hosts/01", "nothing has this name; it is an array of 2 elements"),
         ("/hosts", "selects an array, not a string, number or boolean; it is an array of 2 elements"),
         ("", "JSON pointer \"\": selects an object, not a string, number or boolean; its members are: user,"),
-        ("/none", "selects null, not a string, number or boolean; store a value there"),
+        (
+            "/none",
+            "selects null, not a string, number or boolean; store a value there, or remove the null and mark",
+        ),
         ("/user/name", "continues after a string"),
     ] {
         let message = render(&[("db.keys", &format!("a=config.json#{pointer}"))], json).unwrap_err();
@@ -112,8 +115,8 @@ fn an_optional_entry_may_lack_its_key_or_what_its_pointer_names() {
 
 #[test]
 fn json_pointers_read_no_more_than_their_share() {
-    let value = format!("{{\"a\": \"{}\"}}", "x".repeat(900_000));
-    let keys: String = (0..40).map(|at| format!("f{at}=k#/a,")).collect();
+    let value = format!("{{\"a\": \"{}\", \"b\": 1}}", "x".repeat(900_000));
+    let keys: String = (0..40).map(|at| format!("f{at}=k#/b,")).collect();
     let message = render(&[("db.keys", &keys)], &[("k", value.as_bytes())]).unwrap_err();
     assert!(message.contains("together read too much JSON"), "{message}");
     let message = render(&[("db.keys", "a=k#/a,b=k#/a,c=k#/a,d=k#/a,e=k#/a")], &[("k", value.as_bytes())]);
@@ -168,9 +171,12 @@ fn a_key_that_no_variable_can_have_as_its_name_is_omitted_with_a_warning() {
             notices(&[format], secret),
             ["1st", "fqdn-uri"].map(|field| format!("WARN: writing credential db without field {field}, whose name is not a valid environment variable name: rename it with .keys or .names, or list only the needed keys in .keys"))
         );
-        for (annotation, secret) in
-            [(("db.keys", "user, fqdn-uri"), secret), (("db.trim", "false"), &secret[..2])]
-        {
+        for (annotation, secret) in [
+            (("db.keys", "user, fqdn-uri"), secret),
+            (("db.trim", "false"), &secret[..2]),
+            // A literal is not a key.
+            (("db.set", "HOST=db"), &secret[..2]),
+        ] {
             let message = render(&[format, annotation], secret).unwrap_err();
             assert!(message.contains("field fqdn-uri is not a valid environment variable name"), "{message}");
         }

@@ -164,3 +164,10 @@ fn a_template_of_a_config_map_may_use_the_fields_of_a_service() {
     let message = check_templates(&credentials, &sources(b"{{ host }}")).unwrap_err().to_string();
     assert!(message.contains("unknown field \"host\"; available: H, port"), "{message}");
 }
+
+#[test]
+fn a_file_with_only_the_host_of_a_service_is_an_error() {
+    let message =
+        render_with(&[("db.format", "env")], &[("user-name", b"app")], &[("", "5432")]).unwrap_err();
+    assert!(message.contains("field user-name is not a valid environment variable name"), "{message}");
+}

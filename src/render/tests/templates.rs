@@ -167,6 +167,29 @@ fn a_template_has_the_fields_of_other_credentials_as_they_write_them() {
 }
 
 #[test]
+fn values_that_other_credentials_derive_count_together() {
+    let annotations = [
+        ("app.secret", "s"),
+        ("app.template", "{{ credentials.a.x }}{{ credentials.b.x }}"),
+        ("a.secret", "large"),
+        ("a.trim", "true"),
+        ("b.secret", "large"),
+        ("b.trim", "true"),
+    ];
+    let large = [vec![b'x'; 3 * 1024 * 1024], b"\n".to_vec()].concat();
+    let sources = Sources::from([
+        (object(Kind::Secret, "s"), Some(data(PLAIN))),
+        (object(Kind::Secret, "large"), Some(data(&[("big", &large), ("x", b"1")]))),
+    ]);
+    let message = bundle(&credentials(&annotations), &sources).unwrap_err().to_string();
+    assert!(
+        message.starts_with("credential app: the values that .trim shortens")
+            && !message.contains("credential b"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_template_uses_at_most_eight_other_credentials() {
     let parsed = |count: usize| {
         let mut all = BTreeMap::new();
