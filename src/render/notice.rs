@@ -88,7 +88,7 @@ impl fmt::Display for Notice<'_> {
             ),
             Self::Json { name, entry, object } => write!(
                 f,
-                "writing credential {name} without optional field {}: {object}, key {}, JSON pointer {}: not found",
+                "writing credential {name} without optional field {}: nothing in {object}, key {}, has the name of JSON pointer {}",
                 entry.field,
                 entry.key,
                 entry.pointer.iter().map(shown_pointer).collect::<String>()
