@@ -175,7 +175,7 @@ fn report_usage(error: &clap::Error, args: &[OsString], termination_log: Option<
         note(&format!("The value comes from the environment variable {}.", variable.display()));
     }
     if let Some(target) = kind_and_name(error, args) {
-        note(&format!("Write {target}, with a slash."));
+        note(&format!("Write KIND/NAME as one argument: {target}"));
     }
     let is_exec = is_command(args, "exec") && !args.iter().any(|arg| arg == "--");
     if is_exec && matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument) {

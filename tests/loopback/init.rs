@@ -332,7 +332,11 @@ fn render_takes_a_pod_or_a_workload_as_inspect_does() {
                 ": to look elsewhere, pass --namespace (",
             ],
         ),
-        (&["deploy", "app"], 2, &["unexpected argument 'app'", "Write deploy/app, with a slash."]),
+        (
+            &["deploy", "app"],
+            2,
+            &["unexpected argument 'app'", "Write KIND/NAME as one argument: deploy/app"],
+        ),
         (
             &["deploy/secret"],
             3,
