@@ -199,6 +199,11 @@ pub(crate) fn resolve(args: &SourceArgs) -> Result<ClusterAccess, Error> {
     Ok(ClusterAccess { clusters, namespace, default_namespace, resync, name })
 }
 
+/// Whether podcreds runs in a pod, for which the kubelet sets the address of the API server.
+pub(crate) fn is_in_pod() -> bool {
+    variable("KUBERNETES_SERVICE_HOST").is_some()
+}
+
 /// The kubeconfig files to read. `None` means the pod's service account: in a pod, a kubeconfig is read only if it is named.
 fn kubeconfig_paths(args: &AccessArgs, in_pod: bool) -> Result<Option<LoadingRules>, Error> {
     if let Some(path) = &args.kubeconfig {

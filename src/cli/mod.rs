@@ -28,6 +28,7 @@ use crate::cli::args::{Args, Command, ExecArgs, TERMINATION_LOG, TERMINATION_LOG
 use crate::cli::exit::Error;
 use crate::commands::{self, exec};
 use crate::descriptors;
+use crate::inspect::Target;
 use crate::kube::log_object;
 use crate::sidecar::Exit;
 use crate::text::Printable;
@@ -173,12 +174,26 @@ fn report_usage(error: &clap::Error, args: &[OsString], termination_log: Option<
     if let Some(variable) = variable_of(error, args) {
         note(&format!("The value comes from the environment variable {}.", variable.display()));
     }
+    if let Some(target) = kind_and_name(error, args) {
+        note(&format!("Write KIND/NAME as one argument: {target}"));
+    }
     let is_exec = is_command(args, "exec") && !args.iter().any(|arg| arg == "--");
     if is_exec && matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument) {
         note("Write -- before the program: podcreds exec -- PROGRAM ARGUMENTS");
     }
     exit::write_termination_log(termination_log, &message);
     exit::USAGE
+}
+
+/// `KIND/NAME` if they are two arguments, which kubectl accepts too.
+fn kind_and_name(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    let ContextValue::String(name) = error.get(ContextKind::InvalidArg)? else { return None };
+    let target = |pair: &[OsString]| {
+        let [kind, next] = pair else { return None };
+        let target = format!("{}/{name}", kind.to_str()?);
+        (next == name.as_str() && Target::parse(&target).is_ok()).then_some(target)
+    };
+    our_args(args).windows(2).find_map(target)
 }
 
 /// Reports where a panic happened, without its message, which could contain a value.
@@ -256,6 +271,22 @@ mod tests {
         };
         assert_eq!(variable_of_timeout("init"), Some("PODCREDS_TIMEOUT".into()));
         assert_eq!(variable_of_timeout("probe"), Some("PODCREDS_PROBE_TIMEOUT".into()));
+    }
+
+    #[test]
+    fn a_kind_and_a_name_belong_into_one_argument() {
+        let hint = |args: &[&str]| {
+            let error = Args::try_parse_from(args).unwrap_err();
+            kind_and_name(&error, &args.iter().map(OsString::from).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            hint(&["podcreds", "render", "-n", "app", "deploy", "app"]).as_deref(),
+            Some("deploy/app")
+        );
+        assert_eq!(hint(&["podcreds", "inspect", "sts", "db", "-o", "json"]).as_deref(), Some("sts/db"));
+        for other in [&["render", "app-0", "app-1"][..], &["render", "--no-such-flag"], &["init", "deploy"]] {
+            assert_eq!(hint(&[&["podcreds"], other].concat()), None, "{other:?}");
+        }
     }
 
     #[test]

@@ -54,8 +54,11 @@ pub(crate) fn for_render(mut args: RenderArgs) -> Result<(render::Command, Clust
         }
         args.source.pod = Some(target.name().to_owned());
     }
+    if args.source.annotations_file.is_none() {
+        require_name(&args.source, "render")?;
+    }
     let (settings, access) = from_source_args(&args.source)?;
-    let workload = args.target.filter(|target| !target.is_pod()).map(|target| Query {
+    let target = args.target.map(|target| Query {
         target,
         cluster: ClusterRef::Local,
         scope: settings.scope.clone(),
@@ -65,7 +68,7 @@ pub(crate) fn for_render(mut args: RenderArgs) -> Result<(render::Command, Clust
     });
     let settings = Settings { gives_up: kube::Error::is_actionable, ..settings };
     let escape = !args.reveal || std::io::stdout().is_terminal();
-    Ok((render::Command { settings, workload, reveal: args.reveal, escape }, access.clusters))
+    Ok((render::Command { settings, target, reveal: args.reveal, escape }, access.clusters))
 }
 
 pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Error> {
@@ -106,7 +109,7 @@ pub(crate) fn for_inspect(mut args: InspectArgs) -> Result<(inspect::Command, Cl
     match &args.target {
         Some(InspectTarget::Object(target)) => args.source.pod = Some(target.name().to_owned()),
         Some(InspectTarget::Clusters) => args.source.pod = Some("clusters".to_owned()),
-        None => {}
+        None => require_name(&args.source, "inspect")?,
     }
     let (settings, access) = from_source_args(&args.source)?;
     let ids = cluster_ids(&args.cluster_ids, &access)?;
@@ -180,6 +183,16 @@ fn cluster_ids(names: &[String], access: &ClusterAccess) -> Result<Vec<ClusterId
         }
     };
     names.iter().map(find).collect()
+}
+
+/// Outside a cluster, the hostname is not the name of a pod.
+fn require_name(args: &SourceArgs, command: &str) -> Result<(), Error> {
+    if non_empty(args.pod.as_deref()).is_some() || cluster_access::is_in_pod() {
+        return Ok(());
+    }
+    Err(Error::Setting(format!(
+        "name a pod or a workload, as in podcreds {command} app-0 or podcreds {command} deploy/app"
+    )))
 }
 
 /// The pod, and whether its name is a guess from the hostname.

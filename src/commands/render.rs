@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use crate::credential::{Bundle, BundleFile, FileMode};
 use crate::inspect::{self, Query};
 use crate::kube::config::registry::Clusters;
+use crate::object::Kind;
 use crate::render::render_redacted;
 use crate::sync::{self, AnnotationSource, FetchedSources, Settings};
 use crate::text::Printable;
@@ -16,8 +17,8 @@ const HIDDEN: &str = "********";
 #[derive(Debug)]
 pub(crate) struct Command {
     pub(crate) settings: Settings,
-    /// The workload whose pod template has the annotations. `None` means that `settings` says where they are.
-    pub(crate) workload: Option<Query>,
+    /// The pod, or the workload whose pod template has the annotations. `None` means that `settings` says where they are.
+    pub(crate) target: Option<Query>,
     /// Whether to show the values.
     pub(crate) reveal: bool,
     /// Whether to escape control characters, which another user's template or Secret may contain and a terminal would act on.
@@ -29,13 +30,14 @@ pub(crate) struct Command {
 /// # Errors
 /// Those of `init` except for the volume's, and if the workload cannot be read.
 pub(crate) fn run(command: Command, clusters: &Clusters, out: &mut dyn Write) -> Result<(), Error> {
-    let Command { mut settings, workload, reveal, escape } = command;
-    if let Some(query) = &workload {
+    let Command { mut settings, target, reveal, escape } = command;
+    if let Some(query) = target.as_ref().filter(|query| !query.target.is_pod()) {
         let annotations = inspect::template_annotations(clusters, query)?;
         let workload = format!("{} {}/{}", query.target.kind, query.scope.namespace, query.target.name());
         settings.annotations = AnnotationSource::Template { workload, annotations };
     }
-    let FetchedSources { credentials, sources } = sync::fetch_all(&settings, clusters)?;
+    let FetchedSources { credentials, sources } = sync::fetch_all(&settings, clusters)
+        .map_err(|error| explain_not_found(error, target.as_ref(), clusters))?;
     // Rendered with the real values first, to report those that their format cannot express.
     let mut rendered = sync::incomplete::render(&credentials, &sources, &mut Vec::new())?;
     if !reveal {
@@ -46,6 +48,16 @@ pub(crate) fn run(command: Command, clusters: &Clusters, out: &mut dyn Write) ->
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result.map_err(sync::Error::Output)?),
     }
+}
+
+/// Replaces the remedy for a pod that does not exist if it was an argument: its name does not come from POD_NAME or the hostname.
+fn explain_not_found(mut error: sync::Error, target: Option<&Query>, clusters: &Clusters) -> sync::Error {
+    if let (sync::Error::Unread { errors, hint, .. }, Some(query)) = (&mut error, target)
+        && errors.iter().any(|error| error.is_not_found() && error.object().kind == Kind::Pod)
+    {
+        *hint = Some(inspect::not_found_hint(clusters, query));
+    }
+    error
 }
 
 /// Why nothing is printed.

@@ -55,7 +55,7 @@ impl fmt::Display for Hint {
             }
             Self::Json(field) => write!(
                 f,
-                "; field {field} contains JSON, in which podcreds does not look for fields: store each value under its own key"
+                "; field {field} contains JSON: select its values with .keys, as in password={field}#/password"
             ),
             Self::KeyStore => f.write_str(
                 "; a key store needs a certificate and its key: for a trust store alone, list ca.crt in .keys, without tls.crt and tls.key",

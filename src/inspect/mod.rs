@@ -80,6 +80,27 @@ pub(crate) fn template_annotations(
     walk::template_annotations(clusters, query)
 }
 
+/// What to do if the target does not exist: the name of a workload without its kind, a missing `--namespace` and a wrong current
+/// context are the usual reasons.
+pub(crate) fn not_found_hint(clusters: &Clusters, query: &Query) -> String {
+    let Query { target, cluster, scope, .. } = query;
+    let kind = match target.is_pod() {
+        true => format!("for a workload write KIND/NAME, such as deploy/{}; ", target.name()),
+        false => String::new(),
+    };
+    let server = clusters.client(cluster).map(|client| format!(" of {}", client.server()));
+    let flags = match cluster {
+        ClusterRef::Named(_) => "--namespace or --cluster-id",
+        ClusterRef::Local if clusters.is_service_account(cluster) => "--namespace",
+        ClusterRef::Local => "--namespace or --context",
+    };
+    format!(
+        "{kind}podcreds looked in namespace {}{}: to look elsewhere, pass {flags}",
+        scope.namespace,
+        server.unwrap_or_default()
+    )
+}
+
 /// Why the target could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("{object}: {cause}{}", hint.iter().map(|hint| format!("; {hint}")).collect::<String>())]

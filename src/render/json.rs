@@ -38,7 +38,7 @@ pub(crate) enum JsonError {
     #[error("the key's value is not JSON")]
     NotJson,
     /// A member or element that does not exist.
-    #[error("nothing has this name; {available}")]
+    #[error("not found; {available}")]
     Missing { available: Level },
     #[error("selects {selected}, not a string, number or boolean; {available}")]
     NotScalar { selected: &'static str, available: Level },
@@ -68,8 +68,8 @@ pub(crate) enum Level {
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Members(names) => write!(f, "its members are: {names}"),
-            Self::Elements(count) => write!(f, "it is an array of {count} elements"),
+            Self::Members(names) => write!(f, "available: {names}"),
+            Self::Elements(count) => write!(f, "the array has {count} elements"),
             Self::Nothing => {
                 f.write_str("store a value there, or remove the null and mark the entry optional with `?`")
             }

@@ -245,7 +245,7 @@ fn parts_of_name<'e>(expr: &'e Expr<'_>, parts: &mut Vec<&'e str>) -> Result<(),
         }
         Expr::GetItem(item) => {
             let Some(name) = text_constant(&item.subscript_expr) else {
-                return unsupported(expr.span(), "[ ]", "only names of fields, in quotes, can stand in it");
+                return unsupported(expr.span(), "[ ]", "write the name of a field in it, in quotes");
             };
             parts_of_name(&item.expr, parts)?;
             parts.push(name);

@@ -198,7 +198,7 @@ fn errors_have_line_and_column() {
         ("{{ (1, 2) }}", "a list is not supported"),
         ("{{ {'a': 1} }}", "a map is not supported"),
         ("{{ username[1:] }}", "a slice is not supported"),
-        ("{{ username[1] }}", "[ ] is not supported: only names of fields, in quotes, can stand in it"),
+        ("{{ username[1] }}", "[ ] is not supported: write the name of a field in it, in quotes"),
         ("{{ credentials[port]['a'] }}", "[ ] is not supported"),
         ("{{ credentials['db'][port] }}", "[ ] is not supported"),
         ("{{ range(9) }}", "a call is not supported: there are no functions"),

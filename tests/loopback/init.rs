@@ -319,7 +319,24 @@ fn render_takes_a_pod_or_a_workload_as_inspect_does() {
 
     scene.server.refuse(&format!("{deployments}/secret"));
     for (args, code, parts) in [
-        (&["deploy/none"][..], 3, &["ERROR Deployment prod/none: "][..]),
+        (
+            &["deploy/none"][..],
+            3,
+            &["ERROR Deployment prod/none: ", "; podcreds looked in namespace prod of https://"][..],
+        ),
+        (
+            &["none"],
+            3,
+            &[
+                "pods \"none\" not found; for a workload write KIND/NAME, such as deploy/none; podcreds looked in namespace prod of https://",
+                ": to look elsewhere, pass --namespace (",
+            ],
+        ),
+        (
+            &["deploy", "app"],
+            2,
+            &["unexpected argument 'app'", "Write KIND/NAME as one argument: deploy/app"],
+        ),
         (
             &["deploy/secret"],
             3,
@@ -342,6 +359,21 @@ fn render_takes_a_pod_or_a_workload_as_inspect_does() {
         let finished = render(args);
         assert_code(&finished, code);
         assert_has(&finished.stderr, parts);
+    }
+}
+
+#[test]
+fn outside_a_cluster_render_and_inspect_need_a_name() {
+    let scene = Scene::plain();
+    for command in ["render", "inspect"] {
+        let mut nameless = scene.command(&[command]);
+        nameless.env_remove("KUBERNETES_SERVICE_HOST").env_remove("POD_NAME");
+        let finished = run(nameless, HANGS);
+        assert_code(&finished, 2);
+        assert_has(
+            &finished.stderr,
+            &[&format!("as in podcreds {command} app-0 or podcreds {command} deploy/app")],
+        );
     }
 }
 

@@ -385,7 +385,8 @@ fn an_unreadable_subject_is_an_error() {
 
     let finished = inspect(&scene, &["none"]);
     assert_code(&finished, 3);
-    assert_has(&finished.stderr, &["Pod prod/none: pods \"none\" not found"]);
+    let hint = "not found; for a workload write KIND/NAME, such as deploy/none; podcreds looked in namespace prod of https://";
+    assert_has(&finished.stderr, &["Pod prod/none: pods \"none\" not found", hint]);
     assert!(!finished.stderr.contains("hostname"), "{}", finished.stderr);
 
     let mut command = scene.command(&["inspect"]);

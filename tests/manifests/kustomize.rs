@@ -24,7 +24,7 @@ fn kustomized(kustomization: &str, change: impl Fn(String) -> String) -> Option<
     }
     write("podcreds.yaml", blocks()[0]);
     write("kustomization.yaml", kustomization);
-    write("shop-db.env", "username=app\npassword=test-1\n");
+    write("shop-db.env", PAGE.split("\n```properties\n").nth(1).unwrap().split("```").next().unwrap());
     render(directory.path().to_str().unwrap()).map(|rendered| documents(&rendered))
 }
 
@@ -44,6 +44,11 @@ fn kustomize_replaces_the_name_of_a_generated_secret_in_annotations() {
     let [secret, annotation, role] = names(&objects);
     assert!(secret.starts_with("shop-db-"), "{secret}");
     assert_eq!([annotation, role], [secret; 2]);
+    let values = only(&objects, "Secret")["data"].as_object().unwrap();
+    let keys: Vec<_> = values.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["database", "host", "password", "port", "username"]);
+    let image = &pod(&objects)["spec"]["initContainers"][0]["image"];
+    assert_eq!(image, "registry.example.com/podcreds:0.1.0");
 }
 
 /// If kustomize replaces it one day, the page is wrong.

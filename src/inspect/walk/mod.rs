@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::inspect::api::{self, ApiObject, Metadata, Pod, PodTemplate, WithAnnotations, Workload};
 use crate::inspect::graph::{Detail, Graph, Index, ObjectId, Refusal, State};
 use crate::inspect::resource::Kind;
-use crate::inspect::{Error, Query};
+use crate::inspect::{Error, Query, not_found_hint};
 use crate::kube::config::registry::Clusters;
 use crate::kube::{Cause, Client, Deadline, names_object};
 use crate::object::{ClusterRef, Namespace, is_subdomain};
@@ -276,6 +276,7 @@ impl Walk<'_> {
                 Some(kind.rule(Some(&id.name), "get").grant(id.namespace.as_deref(), CURRENT_USER))
             }
             Cause::NotFound { .. } if self.query.named_by_host => Some(NAMED_BY_HOST.to_owned()),
+            Cause::NotFound { .. } => Some(not_found_hint(self.clusters, self.query)),
             _ => None,
         };
         Error { object: id.to_string(), cause: Box::new(cause), hint }

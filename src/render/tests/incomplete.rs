@@ -29,7 +29,7 @@ fn keys_ports_and_values_that_may_still_come_are_incomplete_input() {
     let cases: [Case; 15] = [
         (vec![], &[], "has no keys"),
         (vec![("db.keys", "host")], &[], "key host not found"),
-        (vec![("db.keys", "host=j#/host")], &[("j", b"{}")], "nothing has this name"),
+        (vec![("db.keys", "host=j#/host")], &[("j", b"{}")], "JSON pointer /host: not found"),
         (vec![("db.service", "d:pg")], &[], "has no port"),
         (uri(&[]), &[("username", b"a")], "missing field host"),
         (uri(&[]), &[("host", b"")], "missing field host"),

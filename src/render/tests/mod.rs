@@ -7,6 +7,7 @@ mod envfile;
 mod incomplete;
 mod merge;
 mod options;
+mod pages;
 mod pkcs12;
 mod read_back;
 mod schemes;

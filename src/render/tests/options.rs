@@ -308,8 +308,18 @@ fn a_message_about_a_missing_part_names_the_field_that_seems_to_have_it() {
             "firebird://app:test-1@h/d",
             "podcreds ignores the URI in field uri, because its scheme",
         ),
-        ("uri", "credentials", "{ \"password\": \"test-1\" }", "field credentials contains JSON, in which"),
-        ("pgpass", "credentials", "{\"password\":\"test-1\"}", "field credentials contains JSON, in which"),
+        (
+            "uri",
+            "credentials",
+            "{ \"password\": \"test-1\" }",
+            "field credentials contains JSON: select its values with .keys, as in password=credentials#/password",
+        ),
+        (
+            "pgpass",
+            "credentials",
+            "{\"password\":\"test-1\"}",
+            "field credentials contains JSON: select its values with .keys, as in password=credentials#/password",
+        ),
     ] {
         let message = render(&[("db.format", format)], &[(field, value.as_bytes())]).unwrap_err();
         assert!(message.contains(part) && !message.contains("test-1"), "{format}: {message}");
