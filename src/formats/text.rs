@@ -59,11 +59,11 @@ fn write_variables(
                 }
                 FormatError::Binary { field } => FormatError::BinaryVariable { name: field.clone() },
                 FormatError::NotPortable { field, what } => {
-                    FormatError::NotPortableVariable { name: field.clone(), what: *what }
+                    FormatError::NotPortableVariable { name: field.clone(), what }
                 }
                 FormatError::NotForKubelet { field, problem, remedy } => FormatError::NotForKubeletVariable {
                     name: field.clone(),
-                    problem: *problem,
+                    problem,
                     is_too_large: *remedy == USE_FILES,
                 },
                 _ => continue,
