@@ -101,7 +101,7 @@ pub(crate) enum FormatError {
     LineBreakAtEnd { name: String },
     /// A field that a connection needs.
     #[error(
-        "missing field {aliases}: map it, as in .keys: {entry}{}; available: {available}{hint}",
+        "missing field {aliases}: map it in .keys beside the other keys, as in {entry}{}; available: {available}{hint}",
         if [HOST, USERNAME].contains(aliases) { ", or write it in .set" } else { "" }
     )]
     MissingField {
@@ -113,7 +113,7 @@ pub(crate) enum FormatError {
     },
     /// Neither a user nor a password, although the source is a Secret.
     #[error(
-        "missing fields {USERNAME} and {PASSWORD}: map them, as in .keys: {entries}, together with the other keys of the connection; if it needs no login, list only its keys in .keys; available: {available}{hint}"
+        "missing fields {USERNAME} and {PASSWORD}: map them in .keys beside the other keys, as in {entries}; if the server needs no login, list only the other keys; available: {available}{hint}"
     )]
     MissingLogin { entries: String, available: NameList, hint: Hint },
     #[error("missing database engine: add .engine, for example postgresql{hint}")]

@@ -79,7 +79,7 @@ impl fmt::Display for Notice<'_> {
         match self {
             Self::Login { name, part, entry, available } => write!(
                 f,
-                "credential {name}: writing the connection without a {}, because there is no field {part}: map it, as in .keys: {entry}, together with the other keys of the connection; if it needs none, list only its keys in .keys; available: {available}",
+                "credential {name}: writing the connection without a {}, because there is no field {part}: map it in .keys beside the other keys, as in {entry}; if the login needs none, list only the other keys; available: {available}",
                 part.name()
             ),
             Self::Keys { name, object } => write!(

@@ -208,7 +208,7 @@ fn exec_with_render_waits() {
 fn the_first_start_of_a_sidecar_names_what_it_waits_for() {
     let scene = Scene::new(&[("db.secret", "db"), ("db.format", "uri"), ("db.engine", "postgresql")]);
     let running = Running::start(scene.command(&["sidecar", "--events"]));
-    let message = "credential db: missing field host (also read from: hostname, endpoint): map it, as in .keys: host=<its key>, or write it in .set; available: password, username";
+    let message = "credential db: missing field host (also read from: hostname, endpoint): map it in .keys beside the other keys, as in host=<its key>, or write it in .set; available: password, username";
     running.poll_until(HANGS, "it is logged", || running.stderr().contains(message));
     running.poll_until(HANGS, "the Event is recorded", || {
         let events = scene.server.objects(Kind::Event);

@@ -186,7 +186,7 @@ fn fields_are_found_under_their_usual_names_and_empty_ones_are_ignored() {
     );
     let message = uri("mariadb", &[("user", b"u"), ("hostess", b"h")]).unwrap_err();
     assert!(
-        message.ends_with("missing field host (also read from: hostname, endpoint): map it, as in .keys: host=<its key>, or write it in .set; available: hostess, user"),
+        message.ends_with("missing field host (also read from: hostname, endpoint): map it in .keys beside the other keys, as in host=<its key>, or write it in .set; available: hostess, user"),
         "{message}"
     );
     let secret: &[(&str, &[u8])] = &[("host", b"h"), ("type", b"postgres"), ("user", b"u")];

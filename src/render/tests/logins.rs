@@ -25,7 +25,7 @@ fn a_connection_of_all_keys_of_a_secret_needs_a_user_or_a_password() {
         let annotations = connection(format, &[("db.set", "host=h")]);
         assert_eq!(
             render(&annotations, POSTGRES).unwrap_err(),
-            "credential db: missing fields username (also read from: user) and password (also read from: pass): map them, as in .keys: username=POSTGRES_USER, password=POSTGRES_PASSWORD, together with the other keys of the connection; if it needs no login, list only its keys in .keys; available: POSTGRES_DB, POSTGRES_PASSWORD, POSTGRES_USER, host",
+            "credential db: missing fields username (also read from: user) and password (also read from: pass): map them in .keys beside the other keys, as in username=POSTGRES_USER, password=POSTGRES_PASSWORD; if the server needs no login, list only the other keys; available: POSTGRES_DB, POSTGRES_PASSWORD, POSTGRES_USER, host",
             "{format}"
         );
         let empty: &[(&str, &[u8])] = &[("username", b""), ("password", b"")];
@@ -74,14 +74,14 @@ fn half_a_login_is_warned_of() {
         assert_eq!(
             said,
             [
-                "credential db: writing the connection without a username, because there is no field username (also read from: user): map it, as in .keys: username=DB_USER, together with the other keys of the connection; if it needs none, list only its keys in .keys; available: DB_USER, host, password"
+                "credential db: writing the connection without a username, because there is no field username (also read from: user): map it in .keys beside the other keys, as in username=DB_USER; if the login needs none, list only the other keys; available: DB_USER, host, password"
             ],
             "{format}"
         );
         let said = warnings(&connection(format, &[host]), &[("username", b"app"), ("x", b"1")]);
         assert_eq!(said.len(), 1, "{format}");
         assert!(said[0].contains("without a password, because there is no field password"), "{}", said[0]);
-        assert!(said[0].contains(".keys: password=<its key>"), "{}", said[0]);
+        assert!(said[0].contains("as in password=<its key>;"), "{}", said[0]);
         let listed = connection(format, &[host, ("db.keys", "username")]);
         assert_eq!(warnings(&listed, &[("username", b"app")]), [""; 0], "{format}");
     }
@@ -99,14 +99,14 @@ fn a_message_about_a_missing_part_names_the_key_that_seems_to_contain_it() {
     let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(secret)))]);
     let message = bundle(&credentials, &sources).unwrap_err().to_string();
     for entry in
-        [".keys: host=db.host, or write it in .set;", ".keys: username=db.username, password=db.password,"]
+        ["as in host=db.host, or write it in .set;", "as in username=db.username, password=db.password;"]
     {
         assert!(message.contains(entry), "{message}");
     }
     // Of two, podcreds chooses none.
     let secret: &[(&str, &[u8])] = &[("username", b"app"), ("a-host", b"a"), ("b-host", b"b")];
     let message = render(&connection("uri", &[]), secret).unwrap_err();
-    assert!(message.contains(".keys: host=<its key>, or"), "{message}");
+    assert!(message.contains("as in host=<its key>, or"), "{message}");
 }
 
 #[test]
