@@ -218,3 +218,22 @@ fn the_first_start_of_a_sidecar_names_what_it_waits_for() {
     put_host(&scene);
     running.poll_until(HANGS, "it is written", || scene.read("db.uri").contains("@db.example.com"));
 }
+
+#[test]
+fn a_rotation_without_user_and_password_keeps_the_files_of_a_connection() {
+    let set = ("db.set", "host=h");
+    let scene = Scene::new(&[("db.secret", "db"), ("db.format", "uri"), ("db.engine", "postgresql"), set]);
+    let running = Running::start(scene.command(&["sidecar"]));
+    let put = |data: &[(&str, &[u8])]| scene.server.put_secret("prod", "db", data);
+    let expected = format!("postgresql://app:{PASSWORD}@h:5432");
+    running.poll_until(HANGS, "the first file", || scene.read("db.uri") == expected);
+    put(&[("POSTGRES_USER", b"app"), ("POSTGRES_PASSWORD", b"test-2")]);
+    let entries = "as in username=POSTGRES_USER, password=POSTGRES_PASSWORD; if";
+    running.poll_until(HANGS, "the error", || running.stderr().contains(entries));
+    assert_eq!(scene.read("db.uri"), expected);
+    put(&[("username", b"app"), ("POSTGRES_PASSWORD", b"test-2")]);
+    running.poll_until(HANGS, "the warning", || {
+        running.stderr().contains("WARN  credential db: writing the connection without a password, because")
+    });
+    running.poll_until(HANGS, "the file with a user", || scene.read("db.uri") == "postgresql://app@h:5432");
+}
