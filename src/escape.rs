@@ -11,6 +11,8 @@ use crate::secret::{SecretBuffer, SecretBytes};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unrepresentable(pub &'static str);
 
+pub(crate) const LINE_BREAK: Unrepresentable = Unrepresentable("a line break");
+
 /// Appends the text in the syntax of one format.
 pub(crate) type EscapeFn = fn(&str, &mut SecretBuffer) -> Result<(), Unrepresentable>;
 
@@ -276,7 +278,7 @@ fn reject_nul(text: &str) -> Result<(), Unrepresentable> {
 }
 
 fn reject_line_breaks(text: &str) -> Result<(), Unrepresentable> {
-    if text.contains(['\n', '\r']) { Err(Unrepresentable("a line break")) } else { Ok(()) }
+    if text.contains(['\n', '\r']) { Err(LINE_BREAK) } else { Ok(()) }
 }
 
 /// Writes the text in double quotes, with each double quote in it doubled.

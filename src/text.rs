@@ -195,6 +195,16 @@ fn nearest_of<'a>(text: &str, candidates: &mut dyn Iterator<Item = &'a str>) -> 
         .map(|(_, candidate)| candidate)
 }
 
+/// Whether `text` is a word with other case or a few typing errors. Stricter than [`nearest`] for short words.
+pub(crate) fn is_misspelling(text: &str, word: &str) -> bool {
+    let edits = match word.len() {
+        ..=3 => 0,
+        4..=6 => 1,
+        _ => EDITS,
+    };
+    text.len() <= COMPARED_CHARACTERS && strsim::osa_distance(&text.to_ascii_lowercase(), word) <= edits
+}
+
 /// The end of a message that suggests a spelling, or nothing.
 pub(crate) fn suggest(nearest: Option<&str>) -> String {
     nearest.map(|word| format!("; did you mean {}?", Quoted(word))).unwrap_or_default()

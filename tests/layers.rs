@@ -18,7 +18,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("credential", &["escape", "object", "text", "secret", "template"]),
     ("formats", &["credential", "escape", "text", "secret"]),
     ("env_file", &["credential", "text", "secret"]),
-    ("annotations", &["credential", "object", "text", "secret", "template"]),
+    ("annotations", &["credential", "formats", "object", "text", "secret", "template"]),
     ("kube", &["descriptors", "object", "text", "thread", "secret", "yaml"]),
     ("render", &["credential", "formats", "object", "text", "secret", "template"]),
     ("volume", &["credential", "text", "thread", "secret"]),

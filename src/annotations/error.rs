@@ -8,6 +8,7 @@ use crate::credential::{
     Conflict, CredentialName, EngineError, EnvFileFormat, FieldName, FieldNameError, Format, ModeError,
     OnChangeError, PathError, RelativePath, SchemeError, SourceError, TemplateKeyError, UriTemplateError,
 };
+use crate::formats::option_names::OptionNameError;
 use crate::object::NameError;
 use crate::template::{DelimitersError, TemplateError};
 use crate::text::{Excerpt, RedactedPrefix, list, suggest};
@@ -135,6 +136,8 @@ pub(crate) enum Problem {
     SetAndListed { field: FieldName },
     #[error("field {field} is in .set too: write it in one of them, .override if a source has the field")]
     SetTwice { field: FieldName },
+    #[error(transparent)]
+    OptionName(OptionNameError),
     #[error(transparent)]
     Path(#[from] PathError),
     /// Two credentials that write to the same path, or the same entry of a file.

@@ -171,6 +171,11 @@ pub(crate) enum ListError {
         "entry {0} does not start with a field name (letters, digits, `-`, `_` and `.`): quote a value that contains a comma or a newline"
     )]
     NoField(usize),
+    /// The same, for words that are a keyword of a driver.
+    #[error(
+        "entry {0} has spaces before its `=`: write a name without them, as in TrustServerCertificate=true, or, if the entry is a part of a value, quote the value"
+    )]
+    SpaceInField(usize),
     #[error("the value of field {0} has no closing quote")]
     Unclosed(FieldName),
     #[error(
@@ -229,7 +234,13 @@ pub(crate) fn assignments(text: &str) -> Result<Vec<(FieldName, SecretBytes)>, L
         let end = rest.find([',', '\n', '=']).unwrap_or(rest.len());
         let number = entries.len() + 1;
         let after = rest[end..].strip_prefix('=').ok_or(ListError::NoValue(number))?;
-        let field = FieldName::parse(rest[..end].trim()).map_err(|_| ListError::NoField(number))?;
+        let name = rest[..end].trim();
+        let field = FieldName::parse(name).map_err(|_| {
+            match name.split(' ').all(|w| FieldName::parse(w).is_ok()) {
+                true => ListError::SpaceInField(number),
+                false => ListError::NoField(number),
+            }
+        })?;
         let (value, after) = value(&field, after.trim_start_matches([' ', '\t']))?;
         entries.push((field, value));
         rest = after;
@@ -416,7 +427,9 @@ mod tests {
             ("a", ListError::NoValue(1)),
             ("a=1,b", ListError::NoValue(2)),
             ("a=test,pass\nword=1,!", ListError::NoValue(2)),
-            ("a=test,pass word=1", ListError::NoField(2)),
+            ("a=test,pass word=1", ListError::SpaceInField(2)),
+            ("Trust Server Certificate=true", ListError::SpaceInField(1)),
+            ("a=test,pass +word=1", ListError::NoField(2)),
             ("a/b=1", ListError::NoField(1)),
             ("a=\"1", ListError::Unclosed(field())),
             ("a='1", ListError::Unclosed(field())),

@@ -6,6 +6,7 @@ mod downward;
 mod error;
 mod fields;
 mod keys;
+mod options;
 mod paths;
 mod references;
 mod vault_db_injector;
@@ -94,6 +95,7 @@ pub fn parse(
     let mut credentials: Vec<_> =
         groups.iter().filter_map(|(name, group)| group.read(prefix, name, scope, &mut errors)).collect();
     paths::check(prefix, &credentials, &mut errors);
+    options::check(prefix, &credentials, &mut errors);
     references::check(prefix, groups.keys(), &credentials, &mut errors);
     references::resolve(&mut credentials);
     if credentials.iter().flat_map(Credential::objects).count() > REFERENCE_LIMIT {
@@ -294,6 +296,7 @@ fn hint(key: AnnotationKey, text: &str) -> &'static str {
         AnnotationKey::Engine if engine_of_scheme(text.trim()).is_some() => {
             "; this is a client's scheme: for format uri, set it with .scheme instead"
         }
+        AnnotationKey::Scheme if text.trim().ends_with("://") => "; remove `://`",
         _ if text.contains("://") => {
             "; this looks like a URL: store it in a Secret, and name the Secret in .secret"
         }

@@ -1,3 +1,4 @@
+mod options;
 mod secrecy;
 
 use super::*;
@@ -164,7 +165,8 @@ fn invalid_values_are_rejected() {
         ("set", "a=1,a=2", "duplicate field a"),
         ("override", "", "empty list"),
         ("override", "a=1,a=2", "duplicate field a"),
-        ("set", "a b=1", "entry 1 does not start with a field name"),
+        ("set", "a b=1", "entry 1 has spaces before its `=`"),
+        ("set", "a/b=1", "entry 1 does not start with a field name"),
         ("path", "../x", "begins with `..`"),
         ("path", "/etc/passwd", "absolute"),
         ("path", "a\nb", "control characters"),

@@ -36,6 +36,27 @@ const CLIENT_SCHEMES: [(&str, Engine); 22] = [
     ("valkeys", Engine::Rediss),
 ];
 
+/// Drivers of SQLAlchemy, which are not schemes of their own.
+const DRIVERS: [&str; 17] = [
+    "postgresql+asyncpg",
+    "postgresql+psycopg",
+    "postgresql+psycopg2",
+    "postgresql+psycopg2cffi",
+    "postgresql+pg8000",
+    "mysql+pymysql",
+    "mysql+aiomysql",
+    "mysql+asyncmy",
+    "mysql+mysqldb",
+    "mysql+mysqlclient",
+    "mysql+mysqlconnector",
+    "mariadb+mariadbconnector",
+    "mssql+pyodbc",
+    "mssql+pymssql",
+    "mssql+aioodbc",
+    "oracle+oracledb",
+    "oracle+cx_oracle",
+];
+
 /// The default ports of databases that speak PostgreSQL's protocol on another port than PostgreSQL.
 const PORTS: [(&str, u16); 3] = [("cockroach", 26257), ("cockroachdb", 26257), ("redshift", 5439)];
 
@@ -95,7 +116,9 @@ impl Scheme {
         let Some(known) = engine_of_scheme(&self.0) else {
             return named.ok_or_else(|| {
                 let known = Engine::ALL.iter().chain(&CLIENT_SCHEMES).map(|(name, _)| *name);
-                let nearest = nearest(&self.0, known);
+                let is_own =
+                    |scheme: &&str| scheme.split_once('+').is_some_and(|(_, driver)| driver == self.0);
+                let nearest = DRIVERS.into_iter().find(is_own).or_else(|| nearest(&self.0, known));
                 SchemeError::Unknown { excerpt: Excerpt::of_word(&self.0, nearest), nearest }
             });
         };
@@ -201,6 +224,12 @@ mod tests {
             ("mongodb", Some(Engine::MongodbSrv), "is a scheme of engine mongodb, but "),
             ("jaydebeapi", None, "unknown scheme \"jayd…\": add .engine, for example postgresql"),
             ("postgiss", None, "; did you mean \"postgis\"?"),
+            (
+                "asyncpg",
+                None,
+                "unknown scheme \"asyncpg\": add .engine, for example postgresql; did you mean \"postgresql+asyncpg\"?",
+            ),
+            ("PyMySQL", None, "; did you mean \"mysql+pymysql\"?"),
         ] {
             let said = engine(scheme, named).unwrap_err().to_string();
             assert!(said.contains(message), "{said}");

@@ -5,7 +5,7 @@ use crate::escape::{Unrepresentable, percent_decode};
 use crate::formats::options::{OptionSet, is_allowed, is_same};
 use crate::formats::parts::{
     DATABASE, FieldAliases, FieldText, HOST, IGNORED_FIELDS, OPTIONS, PASSWORD, PORT, USERNAME, find_engine,
-    find_field, find_field_of, is_part_of_connection, missing_engine, missing_field,
+    find_field, find_field_of, is_line_break_at_end, is_part_of_connection, missing_engine, missing_field,
 };
 use crate::formats::{Fields, FormatError, field_text};
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -48,9 +48,13 @@ impl ConnParam {
         self.value.expose_text().unwrap_or_default()
     }
 
-    pub(crate) fn unsupported(&self, Unrepresentable(what): Unrepresentable) -> FormatError {
+    pub(crate) fn unsupported(&self, refused: Unrepresentable) -> FormatError {
+        let Unrepresentable(what) = refused;
         match &self.from {
             Some(field) => FormatError::Unsupported { field: field.clone(), what },
+            None if is_line_break_at_end(self.text(), refused) => {
+                FormatError::LineBreakAtEnd { name: self.name.clone() }
+            }
             None => FormatError::UnsupportedOption { name: self.name.clone(), what },
         }
     }

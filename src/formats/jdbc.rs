@@ -6,7 +6,7 @@
 //! <https://docs.oracle.com/en/database/oracle/oracle-database/23/jjdbc/data-sources-and-URLs.html>
 
 use crate::credential::Engine;
-use crate::escape::{Unrepresentable, percent};
+use crate::escape::{LINE_BREAK, Unrepresentable, percent};
 use crate::formats::FormatError;
 use crate::formats::connection::{Connection, Host};
 use crate::formats::parts::FieldText;
@@ -174,8 +174,10 @@ fn write_unescaped(
     what: &'static str,
     out: &mut SecretBuffer,
 ) -> Result<(), FormatError> {
-    if value.text.contains(unsupported) || value.text.contains(char::is_control) {
-        return Err(value.unsupported(Unrepresentable(what)));
+    let is_refused = |text: &str| text.contains(unsupported) || text.contains(char::is_control);
+    if is_refused(value.text) {
+        let is_break = !is_refused(value.text.trim_end_matches(['\n', '\r']));
+        return Err(value.unsupported(if is_break { LINE_BREAK } else { Unrepresentable(what) }));
     }
     out.push_str(value.text);
     Ok(())

@@ -42,7 +42,10 @@ pub(crate) fn write(
             return Err(parameter.unsupported("nothing"));
         }
         if !parameter.value.bytes().all(is_plain) {
-            return Err(parameter.unsupported("a character that requires single quotes"));
+            let is_break = parameter.value.trim_end_matches(['\n', '\r']).bytes().all(is_plain);
+            let what =
+                if is_break { escape::LINE_BREAK.0 } else { "a character that requires single quotes" };
+            return Err(parameter.unsupported(what));
         }
         out.push_str(&parameter.value);
     }
@@ -99,7 +102,7 @@ pub(crate) fn write_pgservice(
     for parameter in parameters(connection)? {
         let LibpqParam { keyword, value, .. } = &parameter;
         if value.contains(['\n', '\r']) {
-            return Err(parameter.unsupported("a line break"));
+            return Err(parameter.unsupported(escape::LINE_BREAK.0));
         }
         // The white space of C's `isspace`.
         if value.ends_with([' ', '\t', '\x0b', '\x0c']) {

@@ -9,6 +9,7 @@ pub(crate) mod jdbc;
 pub(crate) mod libpq;
 pub(crate) mod merge;
 pub(crate) mod mycnf;
+pub(crate) mod option_names;
 pub(crate) mod options;
 pub(crate) mod parts;
 pub(crate) mod pkcs12;
@@ -22,7 +23,7 @@ use crate::credential::FieldName;
 use crate::escape::Unrepresentable;
 use crate::formats::hint::Hint;
 pub(crate) use crate::formats::parts::is_part_of_connection;
-use crate::formats::parts::{ENGINE, FieldAliases, URI};
+use crate::formats::parts::{ENGINE, FieldAliases, HOST, PASSWORD, URI, USERNAME};
 use crate::secret::SecretBytes;
 use crate::text::{Quoted, and_more, one_line};
 
@@ -77,17 +78,44 @@ pub(crate) enum FormatError {
         "the value of field {field} contains {what}, which dotenv libraries read differently: use format env or json"
     )]
     NotPortable { field: FieldName, what: &'static str },
+    /// The same, for a variable that an annotation other than `.keys` names.
+    #[error(
+        "the value of variable {name} contains {what}, which dotenv libraries read differently: {USE_EXEC}"
+    )]
+    NotPortableVariable { name: FieldName, what: &'static str },
     /// A value that the kubelet rejects, or changes.
     #[error("the value of field {field} {problem}: {remedy}")]
     NotForKubelet { field: FieldName, problem: &'static str, remedy: &'static str },
+    /// The same, for a variable that an annotation other than `.keys` names.
+    #[error("the value of variable {name} {problem}: {}", if *is_too_large { "remove .variable, and read the file" } else { USE_EXEC })]
+    NotForKubeletVariable { name: FieldName, problem: &'static str, is_too_large: bool },
     /// A value that cannot be escaped for the reader of this format.
     #[error(
         "the value of field {field} contains {what}, which this format cannot represent: use another format, or exclude the field with .keys"
     )]
     Unsupported { field: FieldName, what: &'static str },
+    /// As [`Self::Unsupported`], for a field or option of this name.
+    #[error(
+        "the value of field {name} ends with a line break, which this format cannot represent: add .trim: \"true\", which removes it"
+    )]
+    LineBreakAtEnd { name: String },
     /// A field that a connection needs.
-    #[error("missing field {aliases}; map it with .keys or .set; available: {available}{hint}")]
-    MissingField { aliases: FieldAliases, available: NameList, hint: Hint },
+    #[error(
+        "missing field {aliases}: map it in .keys beside the other keys, as in {entry}{}; available: {available}{hint}",
+        if [HOST, USERNAME].contains(aliases) { ", or write it in .set" } else { "" }
+    )]
+    MissingField {
+        aliases: FieldAliases,
+        /// The entry of `.keys` that would map it.
+        entry: String,
+        available: NameList,
+        hint: Hint,
+    },
+    /// Neither a user nor a password, although the source is a Secret.
+    #[error(
+        "missing fields {USERNAME} and {PASSWORD}: map them in .keys beside the other keys, as in {entries}; if the server needs no login, list only the other keys; available: {available}{hint}"
+    )]
+    MissingLogin { entries: String, available: NameList, hint: Hint },
     #[error("missing database engine: add .engine, for example postgresql{hint}")]
     MissingEngine { hint: Hint },
     /// A field with an unknown engine; its value may be anything, so it is not shown.
@@ -117,7 +145,10 @@ pub(crate) enum FormatError {
     UnixSocket { engine: &'static str },
     #[error("option {} contains {what}, which this format cannot represent", Quoted(name))]
     UnsupportedOption { name: String, what: &'static str },
-    #[error("{} is not a valid option name for this format", Quoted(name))]
+    #[error(
+        "{} is not a valid option name for this format: write an option as the client spells it, and a part of the connection as username, password, host, port or database",
+        Quoted(name)
+    )]
     InvalidOptionName { name: String },
     #[error(
         "format {format} does not support engine {engine}: use format {}, or one that writes each field separately, such as env or json",
@@ -125,6 +156,9 @@ pub(crate) enum FormatError {
     )]
     UnsupportedEngine { format: &'static str, engine: &'static str },
 }
+
+/// The remedy for a variable whose value only `env` can represent.
+const USE_EXEC: &str = "set .variable-format: env, and start the application with podcreds exec";
 
 /// How to set the parameter of libpq that has the name of a field of podcreds.
 const LIBPQ_OPTIONS: &str = "; for libpq's own parameter options, write .set: options=options=-c%20search_path%3Dapp, and exclude a key options with .keys";
@@ -137,7 +171,7 @@ impl FormatError {
 
     /// Whether a part of a connection is missing, or empty, which counts as missing.
     pub(crate) fn is_missing_part(&self) -> bool {
-        matches!(self, Self::MissingField { .. } | Self::MissingEngine { .. })
+        matches!(self, Self::MissingField { .. } | Self::MissingLogin { .. } | Self::MissingEngine { .. })
     }
 
     /// Whether a value of this field would provide the missing part.

@@ -127,6 +127,15 @@ const CLICKHOUSE: &str = "\
 
 const ORACLE: &str = "expiretime retrycount retrydelay sdu sslserverdnmatch transportconnecttimeout";
 
+/// Every list, in the order of the page for users.
+pub(crate) const LISTS: [&str; 9] =
+    [COMMON, POSTGRESQL, MYSQL, MONGODB, REDIS, AMQP, SQLSERVER, CLICKHOUSE, ORACLE];
+
+/// Whether the clients of any engine have this option.
+pub(crate) fn is_known(name: &str) -> bool {
+    LISTS.into_iter().flat_map(|list| list.split(' ')).any(|known| is_same(name, known))
+}
+
 /// Whether a source may set this option for the clients of an engine. Clients spell one name in several ways (`ssl-ca`,
 /// `ssl_ca`, `sslCA`), so spellings are not distinguished.
 pub(crate) fn is_allowed(engine: Engine, name: &str, value: &str) -> bool {
@@ -178,8 +187,7 @@ mod tests {
             })
             .map(Iterator::collect)
             .collect();
-        let lists = [COMMON, POSTGRESQL, MYSQL, MONGODB, REDIS, AMQP, SQLSERVER, CLICKHOUSE, ORACLE];
-        assert_eq!(documented, lists.map(|list| list.split(' ').collect::<BTreeSet<_>>()));
+        assert_eq!(documented, LISTS.map(|list| list.split(' ').collect::<BTreeSet<_>>()));
     }
 
     /// The clients of MySQL and MariaDB accept a unique prefix.

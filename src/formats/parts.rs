@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::credential::{Credential, Engine, FieldName, engine_of_scheme};
-use crate::escape::{EscapeFn, Unrepresentable};
+use crate::escape::{EscapeFn, LINE_BREAK, Unrepresentable};
 use crate::formats::hint::Hint;
 use crate::formats::{Fields, FormatError, NameList, field_text};
 use crate::secret::SecretBuffer;
@@ -27,7 +27,8 @@ pub(crate) const URI: FieldAliases =
     FieldAliases(&["uri", "connection_string", "connectionString.standard", "connectionString.standardSrv"]);
 
 /// Every list of aliases. Any other field that the annotations name is an option.
-const ALL_ALIASES: [FieldAliases; 8] = [USERNAME, PASSWORD, HOST, PORT, DATABASE, ENGINE, OPTIONS, URI];
+pub(crate) const ALL_ALIASES: [FieldAliases; 8] =
+    [USERNAME, PASSWORD, HOST, PORT, DATABASE, ENGINE, OPTIONS, URI];
 /// Fields of a Service Binding that describe its origin and are not options of a connection.
 pub(crate) const IGNORED_FIELDS: [&str; 1] = ["provider"];
 
@@ -58,13 +59,30 @@ impl FieldAliases {
     pub(crate) fn contains(self, field: &str) -> bool {
         self.0.contains(&field)
     }
+
+    /// Whether the last word of a name is one of these, as in `POSTGRES_PASSWORD`, `db.user` and `PGHOST`.
+    pub(crate) fn end(self, name: &str) -> bool {
+        let word = name.rsplit(['-', '_', '.']).next().unwrap_or_default().to_ascii_lowercase();
+        self.0.iter().any(|alias| word == *alias || (alias.len() > 3 && word.ends_with(alias)))
+    }
+
+    /// The entry of `.keys` that maps the part, with the only field that seems to contain it.
+    pub(crate) fn entry(self, fields: &Fields<'_>) -> String {
+        let is_similar = |field: &&FieldName| self.end(field.as_str()) && !self.contains(field.as_str());
+        let mut similar = fields.keys().filter(is_similar);
+        let key = match (similar.next(), similar.next()) {
+            (Some(field), None) => field.as_str(),
+            _ => "<its key>",
+        };
+        format!("{}={key}", self.name())
+    }
 }
 
 impl fmt::Display for FieldAliases {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             [] | [_] => f.write_str(self.name()),
-            [name, aliases @ ..] => write!(f, "{name} (aliases: {})", aliases.join(", ")),
+            [name, others @ ..] => write!(f, "{name} (also read from: {})", others.join(", ")),
         }
     }
 }
@@ -88,13 +106,35 @@ impl FieldText<'_> {
     }
 
     pub(crate) fn unsupported(&self, refused: Unrepresentable) -> FormatError {
-        FormatError::unsupported(self.field, refused)
+        match is_line_break_at_end(self.text, refused) {
+            true => FormatError::LineBreakAtEnd { name: self.field.to_string() },
+            false => FormatError::unsupported(self.field, refused),
+        }
     }
 }
 
+/// Whether all that a format cannot represent is the line break that `.trim` removes.
+pub(crate) fn is_line_break_at_end(text: &str, refused: Unrepresentable) -> bool {
+    let rest = text.strip_suffix('\n').map(|rest| rest.strip_suffix('\r').unwrap_or(rest));
+    refused == LINE_BREAK && rest.is_some_and(|rest| !rest.contains(['\n', '\r']))
+}
+
 pub(crate) fn missing_field(fields: &Fields<'_>, aliases: FieldAliases) -> FormatError {
+    missing_field_with(fields, aliases, Hint::find(fields))
+}
+
+pub(crate) fn missing_field_with(fields: &Fields<'_>, aliases: FieldAliases, hint: Hint) -> FormatError {
     let available = NameList::new(fields.keys().map(FieldName::as_str));
-    FormatError::MissingField { aliases, available, hint: Hint::find(fields) }
+    FormatError::MissingField { aliases, entry: aliases.entry(fields), available, hint }
+}
+
+/// Neither user nor password. `with_hint` is false beside another error that has the hint.
+pub(crate) fn missing_login(fields: &Fields<'_>, with_hint: bool) -> FormatError {
+    FormatError::MissingLogin {
+        entries: format!("{}, {}", USERNAME.entry(fields), PASSWORD.entry(fields)),
+        available: NameList::new(fields.keys().map(FieldName::as_str)),
+        hint: if with_hint { Hint::find(fields) } else { Hint::Nothing },
+    }
 }
 
 pub(crate) fn missing_engine(fields: &Fields<'_>) -> FormatError {

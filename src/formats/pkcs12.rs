@@ -12,9 +12,9 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::credential::{Credential, FieldName};
 use crate::formats::hint::Hint;
-use crate::formats::parts::{FieldAliases, FieldText, find_field_of};
+use crate::formats::parts::{FieldAliases, FieldText, find_field_of, missing_field_with};
 use crate::formats::pkcs12::der::Der;
-use crate::formats::{Fields, FormatError, NameList};
+use crate::formats::{Fields, FormatError};
 use crate::secret::SecretBytes;
 
 /// The keys of Secrets of type `kubernetes.io/tls`, to which cert-manager, CloudNativePG and PGO add `ca.crt`, and those of
@@ -35,10 +35,7 @@ pub(crate) fn write(
     fields: &Fields<'_>,
 ) -> Result<Vec<(FieldName, SecretBytes)>, FormatError> {
     let find = |aliases| find_field_of(credential, fields, aliases);
-    let missing = |aliases, hint| {
-        let available = NameList::new(fields.keys().map(FieldName::as_str));
-        FormatError::MissingField { aliases, available, hint }
-    };
+    let missing = |aliases, hint| missing_field_with(fields, aliases, hint);
     let (certificate, key, authorities) = (find(CERTIFICATE)?, find(KEY)?, find(AUTHORITIES)?);
     let pair = match (certificate, key) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
@@ -85,7 +82,7 @@ fn unusable(field: FieldText<'_>, problem: &'static str) -> FormatError {
 fn check_password(password: FieldText<'_>) -> Result<(), FormatError> {
     let problem = match password.text {
         text if text.ends_with(['\n', '\r']) => {
-            "ends with a line break, with which Java opens no key store: store the password without it, for example with printf %s"
+            "ends with a line break, with which Java opens no key store: add .trim: \"true\", which removes one, or store the password without it"
         }
         text if !text.bytes().all(|byte| matches!(byte, b' '..=b'~')) => {
             "contains characters other than printable ASCII, with which Java opens no key store: choose another password"

@@ -58,6 +58,14 @@ fn write_variables(
                     FormatError::ReservedVariable { name: field.clone() }
                 }
                 FormatError::Binary { field } => FormatError::BinaryVariable { name: field.clone() },
+                FormatError::NotPortable { field, what } => {
+                    FormatError::NotPortableVariable { name: field.clone(), what }
+                }
+                FormatError::NotForKubelet { field, problem, remedy } => FormatError::NotForKubeletVariable {
+                    name: field.clone(),
+                    problem,
+                    is_too_large: *remedy == USE_FILES,
+                },
                 _ => continue,
             };
         }
@@ -185,6 +193,9 @@ fn write_envfile(field: &FieldName, value: &SecretBytes, out: &mut SecretBuffer)
     Ok(())
 }
 
+/// The remedy for a value that is too large.
+const USE_FILES: &str = "use format files";
+
 /// Returns why the kubelet cannot read this value, and what to do about it.
 fn kubelet_problem(field: &FieldName, text: &str) -> Option<(&'static str, &'static str)> {
     if text.is_empty() {
@@ -212,10 +223,10 @@ fn kubelet_problem(field: &FieldName, text: &str) -> Option<(&'static str, &'sta
         before + line.len() + after > KUBELET_LINE_LIMIT
     };
     if text.split('\n').enumerate().any(is_long) {
-        return Some(("has a line of 64 KiB or more, which the kubelet cannot read", "use format files"));
+        return Some(("has a line of 64 KiB or more, which the kubelet cannot read", USE_FILES));
     }
     if field.as_str().len() + text.len() + "=\0".len() > VARIABLE_LIMIT {
-        return Some(("is larger than 128 KiB, the Linux limit for one variable", "use format files"));
+        return Some(("is larger than 128 KiB, the Linux limit for one variable", USE_FILES));
     }
     None
 }

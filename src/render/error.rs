@@ -157,6 +157,10 @@ impl Problem {
         matches!(self, Self::TooLarge { .. })
     }
 
+    pub(crate) fn is_missing_part(&self) -> bool {
+        matches!(self, Self::Format(error) if error.is_missing_part())
+    }
+
     /// Whether the credential could be rendered if its sources had more keys, ports or values. If `.keys` lists the fields, only
     /// those can get a value, and a template that uses another one is wrong.
     fn is_incomplete_input(&self, credential: &Credential) -> bool {

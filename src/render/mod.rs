@@ -4,6 +4,7 @@
 mod error;
 mod fields;
 mod json;
+mod login;
 mod notice;
 mod overrides;
 mod shared;
@@ -260,7 +261,7 @@ fn files<'a>(
                 ConnectionStringFormat::Libpq => OptionSet::Of(Engine::Postgresql),
                 _ => OptionSet::OfConnection,
             };
-            let content = write_connection(
+            let (content, notice) = write_connection(
                 credential,
                 *engine,
                 option_set,
@@ -273,8 +274,9 @@ fn files<'a>(
                     ConnectionStringFormat::Adonet => adonet::write(connection, out),
                     ConnectionStringFormat::Libpq => libpq::write(connection, quoting, out),
                 },
-            );
-            content.and_then(|content| exported(env_export.as_ref(), content, room.bytes))
+            )?;
+            notices.extend(notice);
+            exported(env_export.as_ref(), content, room.bytes)
         }
         Output::ClientFile { format, engine } => {
             let option_set = match format {
@@ -282,7 +284,7 @@ fn files<'a>(
                 ClientFileFormat::Pgservice => OptionSet::Of(Engine::Postgresql),
                 ClientFileFormat::Pgpass => OptionSet::Empty,
             };
-            write_connection(
+            let (content, notice) = write_connection(
                 credential,
                 *engine,
                 option_set,
@@ -294,7 +296,9 @@ fn files<'a>(
                     ClientFileFormat::Pgservice => libpq::write_pgservice(&credential.name, connection, out),
                     ClientFileFormat::Mycnf => mycnf::write(connection, out),
                 },
-            )
+            )?;
+            notices.extend(notice);
+            Ok(content)
         }
     };
     let content = content?;
@@ -352,17 +356,17 @@ fn exported(
     }
 }
 
-/// Writes a connection, including the values that only a URI in the fields contains. For redacted output, it redacts
+/// Writes a connection, including the values that only a URI in the fields contains, and returns it with a notice about its login. For redacted output, it redacts
 /// the parsed connection, not the fields: a single placeholder for all fields would not be a valid port or host.
-fn write_connection(
-    credential: &Credential,
+fn write_connection<'a>(
+    credential: &'a Credential,
     engine: Option<Engine>,
     option_set: OptionSet,
     values: &Fields<'_>,
     (url, overrides): (Option<&SecretBytes>, &[(&FieldName, &SecretBytes)]),
     redact: bool,
     write: &dyn Fn(&Connection<'_>, &mut SecretBuffer) -> Result<(), FormatError>,
-) -> Result<SecretBytes, Vec<Problem>> {
+) -> Result<(SecretBytes, Option<Notice<'a>>), Vec<Problem>> {
     let one = |error: FormatError| problems(vec![error]);
     let mut fields = values.clone();
     if let (Some(url), None, Ok(field)) =
@@ -376,7 +380,18 @@ fn write_connection(
     let connection = Connection::from_fields(credential, engine, option_set, &fields).map_err(one)?;
     let connection = if redact { connection.redacted() } else { connection };
     let too_long = FormatError::LongConnection { limit: CONNECTION_LIMIT };
-    buffered(&|out| write(&connection, out).map_err(|error| vec![error]), CONNECTION_LIMIT, too_long.into())
+    let write = |out: &mut SecretBuffer| write(&connection, out).map_err(|error| vec![error]);
+    let content = buffered(&write, CONNECTION_LIMIT, too_long.into());
+    let login = login::check(credential, values, &connection, !from_uri.is_empty(), content.is_ok());
+    match (content, login) {
+        (Ok(content), Ok(notice)) => Ok((content, notice)),
+        (Ok(_), Err(error)) => Err(problems(vec![error])),
+        (Err(mut all), Err(error)) if all.iter().all(Problem::is_missing_part) => {
+            all.extend(problems(vec![error]));
+            Err(all)
+        }
+        (Err(all), _) => Err(all),
+    }
 }
 
 type Write<'a> = &'a dyn Fn(&mut SecretBuffer) -> Result<(), FormatErrors>;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::credential::{Credential, CredentialName, FieldName, KeyEntry, KeyMapping};
+use crate::formats::NameList;
+use crate::formats::parts::FieldAliases;
 use crate::object::ObjectRef;
 use crate::render::error::{and, named_key, shown_pointer, turn_round};
 use crate::render::fields::{KEY_LENGTH, Sources, holders};
@@ -41,6 +43,8 @@ pub(crate) enum Notice<'a> {
         /// Whether the connection has the whole host name, which the source contains too.
         is_whole: bool,
     },
+    /// A connection of all keys of a Secret that has a user without a password, or a password without a user.
+    Login { name: &'a CredentialName, part: FieldAliases, entry: String, available: NameList },
     /// A value of a connection that ends with a line break.
     LineBreak { name: &'a CredentialName, field: FieldName },
 }
@@ -56,6 +60,7 @@ impl Notice<'_> {
             | Self::Variable { name, .. }
             | Self::Url { name, .. }
             | Self::ShortHost { name, .. }
+            | Self::Login { name, .. }
             | Self::LineBreak { name, .. } => name,
         }
     }
@@ -63,7 +68,7 @@ impl Notice<'_> {
     /// Whether it is probably a mistake, and not what an annotation allows.
     pub(crate) fn is_suspicious(&self) -> bool {
         match self {
-            Self::Keys { .. } | Self::Variable { .. } | Self::LineBreak { .. } => true,
+            Self::Keys { .. } | Self::Variable { .. } | Self::Login { .. } | Self::LineBreak { .. } => true,
             Self::Object { .. } | Self::Key { .. } | Self::Json { .. } | Self::Url { .. } => false,
             Self::ShortHost { is_whole, .. } => !is_whole,
         }
@@ -73,6 +78,11 @@ impl Notice<'_> {
 impl fmt::Display for Notice<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Login { name, part, entry, available } => write!(
+                f,
+                "credential {name}: writing the connection without a {}, because there is no field {part}: map it in .keys beside the other keys, as in {entry}; if the login needs none, list only the other keys; available: {available}",
+                part.name()
+            ),
             Self::Keys { name, object } => write!(
                 f,
                 "credential {name}: {object} has no keys, so it provides no fields: check its name, and the operator or job that should fill it"

@@ -154,8 +154,17 @@ pub(crate) enum Problem {
     #[error("fields is not text: name one field, or write {{% for name in fields %}}")]
     NotText,
     /// A value that the format of a filter cannot represent.
-    #[error("the value contains {what}, which {filter} cannot represent")]
-    Unrepresentable { filter: &'static str, what: &'static str },
+    #[error(
+        "the value {} {what}, which {filter} cannot represent{}",
+        if *is_at_end { "ends with" } else { "contains" },
+        if *is_at_end { ": add .trim: \"true\", which removes it" } else { "" }
+    )]
+    Unrepresentable {
+        filter: &'static str,
+        what: &'static str,
+        /// Whether it is a line break that `echo` or an editor has added.
+        is_at_end: bool,
+    },
     #[error("the text that replace searches for is empty")]
     EmptySearch,
     #[error("the value is not base64")]

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose};
 
-use crate::escape::{RULES, Unrepresentable};
+use crate::escape::{LINE_BREAK, RULES, Unrepresentable};
 use crate::secret::{SecretBuffer, SecretBytes};
 use crate::template::error::Problem;
 
@@ -56,12 +56,17 @@ pub(crate) fn apply(name: &'static str, value: &[u8], placeholders: bool) -> Res
         "upper" => text.chars().flat_map(char::to_uppercase).for_each(|c| out.push_char(c)),
         _ => {
             if let Some((_, rule)) = RULES.iter().find(|(rule, _)| *rule == name) {
-                rule(text, &mut out)
-                    .map_err(|Unrepresentable(what)| Problem::Unrepresentable { filter: name, what })?;
+                rule(text, &mut out).map_err(|refused| unrepresentable(name, text, refused))?;
             }
         }
     }
     Ok(out.finish())
+}
+
+fn unrepresentable(filter: &'static str, text: &str, refused: Unrepresentable) -> Problem {
+    let rest = text.trim_end_matches(['\n', '\r']);
+    let is_at_end = refused == LINE_BREAK && !rest.contains(['\n', '\r']);
+    Problem::Unrepresentable { filter, what: refused.0, is_at_end }
 }
 
 /// Decodes base64 and ignores line breaks, which many encoders insert.

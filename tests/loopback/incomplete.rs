@@ -62,7 +62,7 @@ fn each_kind_of_incomplete_input_is_waited_for() {
     let from_config_map = [base, ("db.template-from", "templates/db.conf")];
     for (annotations, part, path, expected) in [
         (&[base][..], "Secret prod/db has no keys", "db/host", "h"),
-        (&uri, "missing field host (aliases: hostname, endpoint)", "db.uri", "postgresql://app@h"),
+        (&uri, "missing field host (also read from: hostname, endpoint)", "db.uri", "postgresql://app@h"),
         (&[base, ("db.format", "uri")], "missing database engine", "db.uri", "postgresql://app@h"),
         (
             &[base, ("db.format", "uri"), ("db.keys", "uri=url, engine")],
@@ -78,7 +78,9 @@ fn each_kind_of_incomplete_input_is_waited_for() {
         let first: &[(&str, &[u8])] = match part {
             "missing database engine" => &[("username", b"app"), ("host", b"h")],
             "Service prod/db has no port \"pg\"" => &[("username", b"app")],
-            "missing field host (aliases: hostname, endpoint)" => &[("username", b"app"), ("host", b"")],
+            "missing field host (also read from: hostname, endpoint)" => {
+                &[("username", b"app"), ("host", b"")]
+            }
             "Secret prod/db has no keys" => &[],
             _ => &[("username", b"app")],
         };
@@ -206,7 +208,7 @@ fn exec_with_render_waits() {
 fn the_first_start_of_a_sidecar_names_what_it_waits_for() {
     let scene = Scene::new(&[("db.secret", "db"), ("db.format", "uri"), ("db.engine", "postgresql")]);
     let running = Running::start(scene.command(&["sidecar", "--events"]));
-    let message = "credential db: missing field host (aliases: hostname, endpoint); map it with .keys or .set; available: password, username";
+    let message = "credential db: missing field host (also read from: hostname, endpoint): map it in .keys beside the other keys, as in host=<its key>, or write it in .set; available: password, username";
     running.poll_until(HANGS, "it is logged", || running.stderr().contains(message));
     running.poll_until(HANGS, "the Event is recorded", || {
         let events = scene.server.objects(Kind::Event);
@@ -215,4 +217,23 @@ fn the_first_start_of_a_sidecar_names_what_it_waits_for() {
     assert!(running.stderr().contains("waiting"), "{}", running.stderr());
     put_host(&scene);
     running.poll_until(HANGS, "it is written", || scene.read("db.uri").contains("@db.example.com"));
+}
+
+#[test]
+fn a_rotation_without_user_and_password_keeps_the_files_of_a_connection() {
+    let set = ("db.set", "host=h");
+    let scene = Scene::new(&[("db.secret", "db"), ("db.format", "uri"), ("db.engine", "postgresql"), set]);
+    let running = Running::start(scene.command(&["sidecar"]));
+    let put = |data: &[(&str, &[u8])]| scene.server.put_secret("prod", "db", data);
+    let expected = format!("postgresql://app:{PASSWORD}@h:5432");
+    running.poll_until(HANGS, "the first file", || scene.read("db.uri") == expected);
+    put(&[("POSTGRES_USER", b"app"), ("POSTGRES_PASSWORD", b"test-2")]);
+    let entries = "as in username=POSTGRES_USER, password=POSTGRES_PASSWORD; if";
+    running.poll_until(HANGS, "the error", || running.stderr().contains(entries));
+    assert_eq!(scene.read("db.uri"), expected);
+    put(&[("username", b"app"), ("POSTGRES_PASSWORD", b"test-2")]);
+    running.poll_until(HANGS, "the warning", || {
+        running.stderr().contains("WARN  credential db: writing the connection without a password, because")
+    });
+    running.poll_until(HANGS, "the file with a user", || scene.read("db.uri") == "postgresql://app@h:5432");
 }

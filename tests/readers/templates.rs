@@ -23,8 +23,7 @@ fn write(format: &'static str, annotations: &[(&str, &str)], refused: &[&str]) -
             true
         }
         Err(error) => {
-            let reason =
-                |what: &&str| error.contains(&format!("contains {what}, which {format} cannot represent"));
+            let reason = |what: &&str| error.contains(&format!(" {what}, which {format} cannot represent"));
             assert!(refused.iter().any(reason), "{format}, case {}: {error}", case.name);
             false
         }

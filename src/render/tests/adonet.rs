@@ -70,9 +70,9 @@ fn hosts_are_written_as_each_driver_splits_them() {
         ("sqlserver", "h:1434", r#"Data Source="h,1434""#),
         ("sqlserver", "[::1]:1434", r#"Data Source="::1,1434""#),
     ] {
-        let written = set(engine, "database=d", &[("host", host.as_bytes())]).unwrap();
-        let delimiter = if engine == "sqlserver" { ";Initial Catalog" } else { ";Database" };
-        assert_eq!(written, format!("{expected}{delimiter}=\"d\""), "{engine}, {host}");
+        let secret = [("host", host.as_bytes()), ("password", b"p")];
+        let written = set(engine, "application_name=a", &secret).unwrap();
+        assert!(written.starts_with(&format!("{expected};Password=\"p\";")), "{engine}, {host}: {written}");
     }
     for (engine, host, part) in [
         ("postgresql", "/run/a,/run/b", "supports only one host"),
@@ -115,7 +115,7 @@ fn options_have_the_keywords_and_values_of_the_driver() {
         ("sqlserver", "trustServerCertificate=true", "trustServerCertificate=\"true\""),
         ("sqlserver", "Encrypt=Strict", "Encrypt=\"Strict\""),
     ] {
-        let written = set(engine, "password=''", &[("host", b"h"), ("options", options.as_bytes())]).unwrap();
+        let written = set(engine, "password=p", &[("host", b"h"), ("options", options.as_bytes())]).unwrap();
         assert!(written.ends_with(&format!("\";{expected}")), "{engine}, {options}: {written}");
     }
     for name in ["a.b", "-", "_"] {
@@ -123,7 +123,14 @@ fn options_have_the_keywords_and_values_of_the_driver() {
         let part = format!("\"{name}\" is not a valid option name for this format");
         assert!(message.contains(&part), "{message}");
     }
-    let written = set("sqlserver", "Trusted_Connection=true", &[("host", b"h")]).unwrap();
+    let annotations = [
+        ("db.format", "adonet"),
+        ("db.engine", "sqlserver"),
+        ("db.set", "Trusted_Connection=true"),
+        ("db.keys", "host"),
+    ];
+    let files = render(&annotations, &[("host", b"h")]).unwrap();
+    let written = str::from_utf8(&files["db.adonet"]).unwrap();
     assert!(written.ends_with(";Trusted_Connection=\"true\""), "{written}");
 }
 
@@ -226,10 +233,10 @@ proptest! {
         engine in prop::sample::select(vec!["postgresql", "mysql", "sqlserver"]),
         values in prop::array::uniform4("[;=\"' {}a-zé\n]{1,12}"),
     ) {
-        let keys = ["username", "password", "database", "option"];
+        let keys = ["username", "password", "database", "charset"];
         let mut secret: Vec<_> = keys.into_iter().zip(values.iter().map(String::as_bytes)).collect();
         secret.push(("host", b"h"));
-        let keys = ("db.keys", "host, username, password, database, option");
+        let keys = ("db.keys", "host, username, password, database, charset");
         let annotations = [("db.format", "adonet"), ("db.engine", engine), keys];
         let files = render(&annotations, &secret).unwrap();
         let pairs = parse(str::from_utf8(&files["db.adonet"]).unwrap()).unwrap();
@@ -239,7 +246,7 @@ proptest! {
             "mysql" => (vec![("Server", "h"), ("Port", "3306")], ["Database", "User ID"]),
             _ => (vec![("Data Source", "h,1433")], ["Initial Catalog", "User ID"]),
         };
-        let rest = [(names[0], &*database), (names[1], &username), ("Password", &password), ("option", &option)];
+        let rest = [(names[0], &*database), (names[1], &username), ("Password", &password), ("charset", &option)];
         let expected: Vec<_> = host.into_iter().chain(rest).collect();
         let read: Vec<_> = pairs.iter().map(|(keyword, value)| (keyword.as_str(), value.as_str())).collect();
         prop_assert_eq!(read, expected);

@@ -57,7 +57,7 @@ fn values_for_mariadbs_jdbc_driver_are_not_percent_encoded() {
 fn a_database_that_is_a_dot_segment_is_rejected_in_uris() {
     let database = |name: &str, engine: &str| {
         let annotations = [("db.format", "uri"), ("db.engine", engine)];
-        render(&annotations, &[("host", b"h"), ("database", name.as_bytes())])
+        render(&annotations, &[("host", b"h"), ("user", b"app"), ("database", name.as_bytes())])
     };
     for name in [".", ".."] {
         let message = database(name, "postgresql").unwrap_err();
@@ -135,9 +135,10 @@ fn each_database_format_writes_its_documented_example() {
     }
 }
 
-/// Renders a URI for an engine from these fields.
+/// Renders a URI for an engine from these fields, which `.keys` lists, so that it needs no login.
 fn uri(engine: &str, fields: &[(&str, &[u8])]) -> Result<String, String> {
-    let files = render(&[("db.format", "uri"), ("db.engine", engine)], fields)?;
+    let keys = fields.iter().map(|(field, _)| *field).collect::<Vec<_>>().join(",");
+    let files = render(&[("db.format", "uri"), ("db.engine", engine), ("db.keys", &keys)], fields)?;
     Ok(String::from_utf8(files.into_values().next().unwrap()).unwrap())
 }
 
@@ -183,14 +184,13 @@ fn fields_are_found_under_their_usual_names_and_empty_ones_are_ignored() {
         uri("redis", &[("password", b"p"), ("host", b"h")]).as_deref(),
         Ok("redis://default:p@h:6379")
     );
-    let message = uri("mariadb", &[("hostess", b"h")]).unwrap_err();
+    let message = uri("mariadb", &[("user", b"u"), ("hostess", b"h")]).unwrap_err();
     assert!(
-        message.contains("missing field host (aliases: hostname, endpoint); map it with .keys or .set"),
+        message.ends_with("missing field host (also read from: hostname, endpoint): map it in .keys beside the other keys, as in host=<its key>, or write it in .set; available: hostess, user"),
         "{message}"
     );
-    assert!(message.contains("; available: hostess"), "{message}");
-    let files = render(&[("db.format", "uri")], &[("host", b"h"), ("type", b"postgres")]).unwrap();
-    assert_eq!(files.into_values().next().unwrap(), b"postgresql://h:5432");
+    let secret: &[(&str, &[u8])] = &[("host", b"h"), ("type", b"postgres"), ("user", b"u")];
+    assert_eq!(render(&[("db.format", "uri")], secret).unwrap()["db.uri"], b"postgresql://u@h:5432");
     for (fields, part) in [
         (&[("host", &b"h"[..])][..], "add .engine"),
         (&[("host", b"h"), ("type", b"test-engine")], "field type is not a supported engine: add .engine"),
@@ -202,8 +202,8 @@ fn fields_are_found_under_their_usual_names_and_empty_ones_are_ignored() {
 
 #[test]
 fn options_are_in_the_order_of_the_annotations_then_of_the_field_options() {
-    let fields: &[(&str, &[u8])] =
-        &[("host", b"h"), ("options", b"?connect_timeout=10&application%5Fname=a%20b"), ("other", b"no")];
+    let options = &b"?connect_timeout=10&application%5Fname=a%20b"[..];
+    let fields = &[("host", &b"h"[..]), ("user", b"u"), ("options", options), ("other", b"no")];
     let files = render(
         &[
             ("db.format", "uri"),
@@ -214,7 +214,7 @@ fn options_are_in_the_order_of_the_annotations_then_of_the_field_options() {
     );
     assert_eq!(
         files.unwrap().into_values().next().unwrap(),
-        b"postgresql://h:5432?sslmode=require&channel_binding=a%26b&connect_timeout=10&application_name=a%20b"
+        b"postgresql://u@h:5432?sslmode=require&channel_binding=a%26b&connect_timeout=10&application_name=a%20b"
     );
     for options in ["a", "a=%zz", "=b", "sslmode=1&sslmode=2"] {
         let message = uri("postgresql", &[("host", b"h"), ("options", options.as_bytes())]).unwrap_err();
@@ -244,7 +244,7 @@ fn entries_are_merged_in_order_of_name_into_a_file_for_the_owner() {
 #[test]
 fn values_that_a_format_for_databases_cannot_represent_are_errors() {
     for (format, password, part) in [
-        ("pgpass", "test-\n", "field password contains a line break"),
+        ("pgpass", "test-\n", "field password ends with a line break"),
         ("pgservice", "test- ", "field password contains white space at its end"),
         ("pgservice", "test-\nx", "field password contains a line break"),
         ("pgservice", &"test-".repeat(300), "field password contains more than about 1000 bytes"),
@@ -258,7 +258,7 @@ fn values_that_a_format_for_databases_cannot_represent_are_errors() {
     let message = render(&oracle, &[("host", b"h"), ("password", b"a\"b")]).unwrap_err();
     assert!(message.contains("field password contains a double quote"), "{message}");
     let message = render(&[("db.format", "pgpass")], &[("host", b"h")]).unwrap_err();
-    assert!(message.contains("missing field password (aliases: pass)"), "{message}");
+    assert!(message.contains("missing field password (also read from: pass)"), "{message}");
 }
 
 #[test]

@@ -186,7 +186,7 @@ fn a_connection_string_for_the_kubelet_has_no_quotes() {
 fn the_message_for_a_url_with_a_single_quote_names_its_variable() {
     let annotations = [("db.format", "jdbc"), ("db.engine", "sqlserver"), ("db.variable-format", "envfile")];
     let message = exported(&annotations, CONNECTION).unwrap_err();
-    assert!(message.contains("the value of field URL contains a single quote"), "{message}");
+    assert!(message.contains("the value of variable URL contains a single quote"), "{message}");
 }
 
 /// Returns the variable VALUE after a POSIX shell has sourced the file, which it reads as the kubelet does.

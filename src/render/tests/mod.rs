@@ -5,6 +5,7 @@ mod bounds;
 mod databases;
 mod envfile;
 mod incomplete;
+mod logins;
 mod merge;
 mod options;
 mod pages;

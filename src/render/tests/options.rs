@@ -187,8 +187,8 @@ fn a_part_that_the_annotations_name_takes_precedence_under_each_of_its_names() {
     }
     let annotations = [("db.format", "libpq"), ("db.set", "hostname=''")];
     assert_eq!(
-        render(&annotations, &[("host", b"h")]).unwrap()["db.libpq"],
-        b"host='h'",
+        render(&annotations, &[("host", b"h"), ("user", b"u")]).unwrap()["db.libpq"],
+        b"host='h' user='u'",
         "an empty one is missing"
     );
 }
@@ -258,8 +258,13 @@ fn the_parameter_options_of_libpq_has_a_way_of_its_own() {
     ] {
         let render = |options: &str| {
             let set = format!("host=h, options='{options}'");
-            let secret: &[(&str, &[u8])] = &[("provider", b"x")];
-            render(&[("db.format", format), ("db.engine", "postgresql"), ("db.set", &set)], secret)
+            let annotations = [
+                ("db.format", format),
+                ("db.engine", "postgresql"),
+                ("db.set", &set),
+                ("db.keys", "provider"),
+            ];
+            render(&annotations, &[("provider", b"x")])
         };
         let files = render("options=-c%20search_path%3Dapp").unwrap();
         assert_eq!(String::from_utf8(files.into_values().next().unwrap()).unwrap(), expected);
@@ -273,8 +278,8 @@ fn the_parameter_options_of_libpq_has_a_way_of_its_own() {
 
 #[test]
 fn a_port_may_end_with_a_line_break_as_a_host_may() {
-    let files =
-        render(&[("db.format", "uri"), ("db.engine", "mysql")], &[("host", b"h\n"), ("port", b"3307\n")]);
+    let annotations = [("db.format", "uri"), ("db.engine", "mysql"), ("db.keys", "host, port")];
+    let files = render(&annotations, &[("host", b"h\n"), ("port", b"3307\n")]);
     assert_eq!(files.unwrap()["db.uri"], b"mysql://h:3307");
 }
 
@@ -331,10 +336,10 @@ fn a_message_about_a_missing_part_names_the_field_that_seems_to_have_it() {
 #[test]
 fn a_jdbc_url_for_sql_server_has_an_ipv6_host_as_a_property() {
     let secret: &[(&str, &[u8])] = &[("host", b"::1"), ("port", b"1434"), ("database", b"d")];
-    let annotations = [("db.format", "jdbc"), ("db.engine", "sqlserver")];
-    let expected = b"jdbc:sqlserver://;serverName=::1;portNumber=1434;databaseName={d}";
+    let annotations = [("db.format", "jdbc"), ("db.engine", "sqlserver"), ("db.set", "user=u")];
+    let expected = b"jdbc:sqlserver://;serverName=::1;portNumber=1434;databaseName={d};user={u}";
     assert_eq!(render(&annotations, secret).unwrap()["db.jdbc"], expected);
-    let expected = b"jdbc:sqlserver://;serverName=::1;portNumber=1433";
+    let expected = b"jdbc:sqlserver://;serverName=::1;portNumber=1433;user={u}";
     assert_eq!(render(&annotations, &[("host", b"[::1]")]).unwrap()["db.jdbc"], expected);
 }
 
@@ -377,7 +382,8 @@ fn several_hosts_in_a_format_for_one_are_an_error() {
 }
 
 fn with_hosts(format: &str, engine: &str) -> Result<String, String> {
-    let files = render(&[("db.format", format), ("db.engine", engine)], &[("host", b"a:1,b:2")])?;
+    let annotations = [("db.format", format), ("db.engine", engine), ("db.keys", "host")];
+    let files = render(&annotations, &[("host", b"a:1,b:2")])?;
     Ok(String::from_utf8(files.into_values().next().unwrap()).unwrap())
 }
 

@@ -118,12 +118,12 @@ fn a_missing_field_is_reported_with_what_it_is_for() {
     for (fields, expected) in [
         (
             vec![ca],
-            "missing field password (aliases: user.password); map it with .keys or .set; available: ca.crt; Java opens no key store without a password",
+            "missing field password (also read from: user.password): map it in .keys beside the other keys, as in password=<its key>; available: ca.crt; Java opens no key store without a password",
         ),
         (vec![ca, ("password", "")], "missing field password"),
         (
             vec![("tls.crt", &*certificate), ca, ("password", "x")],
-            "missing field tls.key (aliases: user.key); map it with .keys or .set; available: ca.crt, password, tls.crt; a key store needs a certificate and its key: for a trust store alone",
+            "missing field tls.key (also read from: user.key): map it in .keys beside the other keys, as in tls.key=<its key>; available: ca.crt, password, tls.crt; a key store needs a certificate and its key: for a trust store alone",
         ),
         (vec![("tls.key", &*key), ca, ("password", "x")], "missing field tls.crt"),
         (vec![("username", "app"), ("password", "x")], "missing field tls.crt"),

@@ -65,7 +65,7 @@ fn fields_and_annotations_take_precedence() {
 fn nothing_is_read_if_a_field_names_the_host() {
     for password in ["p", "p@x/y:z", "%zz"] {
         let uri = format!("postgresql://app:{password}@other:1/o?sslmode=require");
-        assert_eq!(libpq(&[("uri", &uri), ("hostname", "h")]), "host='h'");
+        assert_eq!(libpq(&[("uri", &uri), ("hostname", "h"), ("user", "u")]), "host='h' user='u'");
     }
 }
 
@@ -114,7 +114,8 @@ fn nothing_is_read_from_a_uri_that_is_not_encoded_and_no_value_is_shown() {
 #[test]
 fn the_scheme_of_a_uri_decides_on_tls_if_the_type_does_not() {
     let engine = |kind, uri| {
-        let uri = render(&[("format", "uri")], &[("host", "h"), ("type", kind), ("connection_string", uri)]);
+        let secret = [("host", "h"), ("pass", "p"), ("type", kind), ("connection_string", uri)];
+        let uri = render(&[("format", "uri")], &secret);
         uri.unwrap().split_once(':').unwrap().0.to_owned()
     };
     assert_eq!(engine("rabbitmq", "amqps://u:p@h:5671/"), "amqps");

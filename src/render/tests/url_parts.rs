@@ -226,9 +226,9 @@ fn override_decides_over_other_names_of_a_part_and_over_a_uri() {
     assert_eq!(file(&uri, login).unwrap(), "postgresql://app:p@new:5432/d");
     let port = [("db.format", "uri"), ("db.override", "port=6")];
     assert_eq!(file(&port, login).unwrap(), "postgresql://app:p@old:6,old2:6/d");
-    let set =
-        [("db.format", "uri"), ("db.set", "hostname=set, engine=postgresql"), ("db.override", "host=new")];
-    assert_eq!(file(&set, &[("host", b"old")]).unwrap(), "postgresql://new:5432", "also over .set");
+    let set = ("db.set", "hostname=set, user=app, engine=postgresql");
+    let set = [("db.format", "uri"), set, ("db.override", "host=new")];
+    assert_eq!(file(&set, &[("host", b"old")]).unwrap(), "postgresql://app@new:5432", "also over .set");
     let template = [("db.template", "{{ host }}:{{ port }}"), ("db.override", "host=new")];
     assert_eq!(file(&template, &[NEON]).unwrap().trim_end(), "new:5432");
 }
@@ -264,6 +264,7 @@ const ELSEWHERE: &[(&str, &[u8])] = &[
     ("username", b"app"),
     ("uri", b"postgresql://app@orders-rw.dbns:5432/d"),
     ("fqdn-uri", b"postgresql://app@orders-rw.dbns.svc.cluster.local:5432/d"),
+    ("password", b"p"),
 ];
 
 /// Renders a credential whose Secret is in this namespace, and returns its file and its notices.
@@ -285,7 +286,7 @@ const WARNING: &str = "WARN credential db: the host in key host of Secret dbns/s
 fn a_short_host_of_another_namespace_is_completed_in_a_connection_if_the_secret_has_the_whole_one() {
     let uri = ("db.format", "uri");
     let (file, said) = from("dbns", &[uri], ELSEWHERE);
-    assert_eq!(file, "postgresql://app@orders-rw.dbns.svc.cluster.local:5432");
+    assert_eq!(file, "postgresql://app:p@orders-rw.dbns.svc.cluster.local:5432");
     assert_eq!(
         said,
         [
@@ -295,7 +296,7 @@ fn a_short_host_of_another_namespace_is_completed_in_a_connection_if_the_secret_
     let keys = ("db.keys", "host, username");
     let (file, _) = from("dbns", &[("db.format", "libpq"), keys], ELSEWHERE);
     assert_eq!(file, "host='orders-rw.dbns.svc.cluster.local' user='app'");
-    assert_eq!(from("prod", &[uri], ELSEWHERE), ("postgresql://app@orders-rw:5432".to_owned(), vec![]));
+    assert_eq!(from("prod", &[uri], ELSEWHERE), ("postgresql://app:p@orders-rw:5432".to_owned(), vec![]));
 }
 
 #[test]
@@ -304,7 +305,7 @@ fn a_short_host_of_another_namespace_is_warned_of() {
     assert_eq!((file.as_str(), said), ("host=orders-rw\n", vec![WARNING.to_owned()]));
     let other: &[(&str, &[u8])] =
         &[("host", b"orders"), ("uri", b"postgres://orders-rw.dbns.svc"), ("fqdn-uri", b"postgres://x.y")];
-    let (file, said) = from("dbns", &[("db.format", "uri")], other);
+    let (file, said) = from("dbns", &[("db.format", "uri"), ("db.keys", "host, uri")], other);
     assert_eq!((file.as_str(), said), ("postgresql://orders:5432", vec![WARNING.to_owned()]));
     let (_, said) = from("dbns", &[("db.keys", "PGHOST=host")], ELSEWHERE);
     assert_eq!(said, [WARNING.replace(".override: host", ".override: PGHOST")]);
@@ -320,7 +321,8 @@ fn a_short_host_of_another_namespace_is_warned_of() {
     assert_eq!((file.as_str(), said.len()), ("postgresql://app:p@orders-rw:5432/d", 0), "named on purpose");
     assert!(from("dbns", &[("db.keys", "username")], ELSEWHERE).1.is_empty());
     let with_port: &[(&str, &[u8])] = &[("host", b"orders-rw:6432"), ELSEWHERE[3]];
-    let (file, _) = from("dbns", &[("db.format", "uri"), ("db.engine", "postgresql")], with_port);
+    let annotations = [("db.format", "uri"), ("db.engine", "postgresql"), ("db.keys", "host")];
+    let (file, _) = from("dbns", &annotations, with_port);
     assert_eq!(file, "postgresql://orders-rw.dbns.svc.cluster.local:6432");
     for host in ["a.b", "/run/x", "::1", "[::1]:5", "10.0.0.1:5", "localhost", "LOCALHOST:1", "a,b", ""] {
         assert!(from("dbns", &[], &[("host", host.as_bytes())]).1.is_empty(), "{host}");
@@ -348,5 +350,5 @@ fn a_short_host_of_another_cluster_is_warned_of() {
     assert_eq!(said.len(), 1);
     assert!(said[0].ends_with("has no dot, and a Service of another cluster does not resolve in this one: replace it with .override: host=<an address that the pod reaches>"), "{said:?}");
     let file = rendered.bundle.into_values().next().unwrap();
-    assert_eq!(file.content.expose(), b"postgresql://app@orders-rw:5432");
+    assert_eq!(file.content.expose(), b"postgresql://app:p@orders-rw:5432");
 }
