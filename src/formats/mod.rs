@@ -54,14 +54,16 @@ pub(crate) enum FormatError {
     #[error("the value of variable {name} is binary, which a file of environment variables cannot represent")]
     BinaryVariable { name: FieldName },
     #[error(
-        "field {field} is not a valid environment variable name: rename it with .keys, for example {}={field}",
-        env_name(field)
+        "field {field} is not a valid environment variable name: rename it with .keys, for example {}={field}{}",
+        env_name(field),
+        if *is_named { "" } else { ", or rename all with .names: \"upper\" or .prefix" }
     )]
-    InvalidEnvName { field: FieldName },
+    InvalidEnvName { field: FieldName, is_named: bool },
     #[error(
-        "field {field} has the name of a variable that shells or the dynamic linker act on: rename it with .keys, for example DB_{field}=<its key>"
+        "field {field} has the name of a variable that shells or the dynamic linker act on: rename it with .keys, for example DB_{field}=<its key>{}",
+        if *is_named { "" } else { ", or add .prefix: DB_" }
     )]
-    ReservedByShell { field: FieldName },
+    ReservedByShell { field: FieldName, is_named: bool },
     /// The same, for a name that an annotation other than `.keys` chooses.
     #[error(
         "the annotations name variable {name}, which shells or the dynamic linker act on: choose another name"
@@ -69,7 +71,7 @@ pub(crate) enum FormatError {
     ReservedVariable { name: FieldName },
     /// A key that no annotation names, and whose variable may decide what code runs.
     #[error(
-        "field {field} has the name of a variable that changes how programs run: rename it with .keys, for example DB_{field}=<its key>; if you want to set that variable, list it there as {field}=<its key>"
+        "field {field} has the name of a variable that changes how programs run: rename it with .keys, for example DB_{field}=<its key>, or add .prefix: DB_; if you want to set that variable, list it there as {field}=<its key>"
     )]
     SettingOfPrograms { field: FieldName },
     /// A value that dotenv libraries read differently.

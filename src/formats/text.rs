@@ -54,7 +54,7 @@ fn write_variables(
     write_env_file(format, variables, &|_| true, out).map_err(|mut errors| {
         for error in &mut errors {
             *error = match error {
-                FormatError::ReservedByShell { field } => {
+                FormatError::ReservedByShell { field, .. } => {
                     FormatError::ReservedVariable { name: field.clone() }
                 }
                 FormatError::Binary { field } => FormatError::BinaryVariable { name: field.clone() },
@@ -291,10 +291,10 @@ fn variable_name<'a>(
 ) -> Result<&'a str, FormatError> {
     let name = field.as_str();
     if !is_env_name(name) {
-        return Err(FormatError::InvalidEnvName { field: field.clone() });
+        return Err(FormatError::InvalidEnvName { field: field.clone(), is_named: is_named(field) });
     }
     if is_reserved(name) {
-        return Err(FormatError::ReservedByShell { field: field.clone() });
+        return Err(FormatError::ReservedByShell { field: field.clone(), is_named: is_named(field) });
     }
     if (needs_annotation(name) || is_setting_of_programs(name)) && !is_named(field) {
         return Err(FormatError::SettingOfPrograms { field: field.clone() });

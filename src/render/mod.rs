@@ -4,6 +4,7 @@
 mod error;
 mod fields;
 mod json;
+mod missing_key;
 mod notice;
 mod overrides;
 mod shared;

@@ -153,6 +153,23 @@ fn the_manifest_and_not_the_key_names_a_variable_of_envfile() {
 }
 
 #[test]
+fn a_wrong_name_of_a_key_can_be_corrected_in_bulk() {
+    let error = message(&[("db.format", "env"), ("db.names", "upper")], "username").unwrap();
+    assert!(error.contains("for example DB_USERNAME=<its key>, or add .prefix: DB_;"), "{error}");
+    let error = message(&[("db.format", "env")], "PATH").unwrap();
+    assert!(error.ends_with("for example DB_PATH=<its key>, or add .prefix: DB_"), "{error}");
+    let error = message(&[("db.format", "env"), ("db.keys", "PATH")], "PATH").unwrap();
+    assert!(error.ends_with("for example DB_PATH=<its key>"), "{error}");
+    let error = message(&[("db.format", "env")], "db.user").unwrap();
+    assert!(
+        error.ends_with("for example DB_USER=db.user, or rename all with .names: \"upper\" or .prefix"),
+        "{error}"
+    );
+    let error = message(&[("db.format", "env"), ("db.keys", "db.user")], "db.user").unwrap();
+    assert!(error.ends_with("for example DB_USER=db.user"), "{error}");
+}
+
+#[test]
 fn all_wrong_fields_of_a_credential_are_reported_together() {
     let names: &[(&str, &[u8])] =
         &[("a.b", b"x"), ("c-d", b"x"), ("LD_PRELOAD", b"x"), ("e", b"\xff"), ("f", b"x")];
