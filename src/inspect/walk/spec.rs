@@ -83,7 +83,8 @@ impl Walk<'_> {
                 let Some((kind, id)) = identify(object) else { continue };
                 let by =
                     format!("annotation {prefix}/{}.{}", credential.name, annotation_key(credential, object));
-                add(references, kind, id.clone(), by, credential.optional);
+                let is_needed = credential.needed_objects().any(|needed| needed == object);
+                add(references, kind, id.clone(), by, credential.optional || !is_needed);
                 // Only the other cluster can review permissions in it.
                 if id.cluster.id().is_none() && !needed.contains(&(kind, id.clone())) {
                     needed.push((kind, id));
@@ -112,10 +113,12 @@ fn add(references: &mut References, kind: Kind, id: ObjectId, place: String, opt
 /// The key of the annotation that references this object.
 fn annotation_key(credential: &Credential, object: &ObjectRef) -> &'static str {
     match object.kind {
+        _ if !credential.source_objects().any(|source| source == object) => {
+            if credential.template_object() == Some(object) { "template-from" } else { "template" }
+        }
         object::Kind::Secret => "secret",
         object::Kind::Service => "service",
-        _ if credential.source_objects().any(|source| source == object) => "configmap",
-        _ => "template-from",
+        _ => "configmap",
     }
 }
 
