@@ -290,14 +290,19 @@ fn variable_name<'a>(
     needs_annotation: &dyn Fn(&str) -> bool,
 ) -> Result<&'a str, FormatError> {
     let name = field.as_str();
+    let is_named = is_named(field);
+    let named = || (field.clone(), "<its key>".to_owned());
     if !is_env_name(name) {
-        return Err(FormatError::InvalidEnvName { field: field.clone(), is_named: is_named(field) });
+        let (field, key) = named();
+        return Err(FormatError::InvalidEnvName { field, key, is_named });
     }
     if is_reserved(name) {
-        return Err(FormatError::ReservedByShell { field: field.clone(), is_named: is_named(field) });
+        let (field, key) = named();
+        return Err(FormatError::ReservedByShell { field, key, is_named });
     }
-    if (needs_annotation(name) || is_setting_of_programs(name)) && !is_named(field) {
-        return Err(FormatError::SettingOfPrograms { field: field.clone() });
+    if (needs_annotation(name) || is_setting_of_programs(name)) && !is_named {
+        let (field, key) = named();
+        return Err(FormatError::SettingOfPrograms { field, key });
     }
     Ok(name)
 }
