@@ -14,7 +14,8 @@ const LISTED_ALIASES: usize = 10;
 /// Reports keys in `.keys` that no source can have, because every source has an alias and they begin with none.
 pub(super) fn check_aliases(values: &mut Values<'_>, sources: &[Source], keys: &KeyMapping) {
     let aliases: Vec<_> = sources.iter().filter_map(|source| source.alias.as_ref()).collect();
-    let Some(first) = aliases.first().filter(|_| aliases.len() == sources.len()) else { return };
+    let Some(first) = aliases.first() else { return };
+    // A source without an alias may have any key.
     let is_known = |key: &str| sources.iter().any(|source| source.key(key).is_some());
     for key in keys.entries().iter().map(|entry| entry.key.as_str()).filter(|key| !is_known(key)) {
         let split = key.split_once('.');
@@ -22,7 +23,7 @@ pub(super) fn check_aliases(values: &mut Values<'_>, sources: &[Source], keys: &
         let shown = shown_key(key);
         let remedy = match (near, split) {
             (Some(alias), Some((_, key))) => format!("; did you mean {alias}.{}?", shown_key(key)),
-            _ => format!(": write it before the key, as in {first}.{shown}"),
+            _ => format!(": write one before it, as in {first}.{shown}"),
         };
         let listed: Vec<_> = aliases.iter().take(LISTED_ALIASES).map(ToString::to_string).collect();
         let aliases = and_more(&listed, aliases.len() - listed.len());

@@ -336,15 +336,15 @@ fn a_key_without_a_known_alias_is_an_error_of_the_annotation() {
         ),
         (
             "X=password",
-            "key password does not begin with an alias (db, cache): write it before the key, as in db.password",
+            "key password does not begin with an alias (db, cache): write one before it, as in db.password",
         ),
         (
             "tls.crt?",
-            "key tls.crt does not begin with an alias (db, cache): write it before the key, as in db.tls.crt",
+            "key tls.crt does not begin with an alias (db, cache): write one before it, as in db.tls.crt",
         ),
         (
             "X=hunter2SECRET",
-            "key hunt… does not begin with an alias (db, cache): write it before the key, as in db.hunt…",
+            "key hunt… does not begin with an alias (db, cache): write one before it, as in db.hunt…",
         ),
     ] {
         assert_eq!(

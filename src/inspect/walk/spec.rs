@@ -132,3 +132,29 @@ fn identify(object: &ObjectRef) -> Option<(Kind, ObjectId)> {
     let id = ObjectId::new(kind, Some(&object.namespace.to_string()), object.name());
     Some((kind, ObjectId { cluster: object.cluster.clone(), ..id }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::annotations::{DEFAULT_PREFIX, ReferenceScope, parse};
+    use crate::object::Namespace;
+
+    #[test]
+    fn an_object_is_referenced_by_the_annotation_that_names_it_or_its_credential() {
+        let annotations = [
+            ("app.template", "{{ credentials.db.password }}"),
+            ("db.secret", "s"),
+            ("db.configmap", "c"),
+            ("db.service", "d"),
+            ("db.template-from", "t/key"),
+        ];
+        let named = annotations.map(|(key, value)| (format!("{DEFAULT_PREFIX}/{key}"), value.to_owned()));
+        let scope = ReferenceScope::local(Namespace::parse("prod").unwrap());
+        let credentials = parse(&named.into(), DEFAULT_PREFIX, &scope).unwrap();
+        let keys = |credential: &Credential| {
+            credential.objects().map(|object| annotation_key(credential, object)).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&credentials[0]), ["template"; 3]);
+        assert_eq!(keys(&credentials[1]), ["secret", "configmap", "service", "template-from"]);
+    }
+}
