@@ -166,6 +166,9 @@ pub(crate) fn credentials(
     for annotation in annotations::ignored_annotations(&annotations.data, &settings.prefix) {
         warn!("ignoring annotation {annotation}: it is for Vault");
     }
+    for name in annotations::directories_like_files(&annotations.data, &settings.prefix) {
+        warn!(credential:% = name; "credential {name}: without .format, .path is a directory with one file for each key, although it ends like the name of a file: add .format, such as env, or, for a directory, .format: files");
+    }
     Ok((credentials, pod))
 }
 
@@ -233,22 +236,22 @@ fn read_pod(
     Ok(read.into_iter().next().map_or((empty, kube::PartialJson::default()), |(_, read)| read))
 }
 
-/// Whether all credentials that name an object can be rendered without it.
+/// Whether all credentials that name an object can be rendered or skipped without it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     Required,
     Optional,
 }
 
-/// The objects that the credentials name. An object is optional if all credentials that name it are optional.
+/// The objects that the credentials name. An object is optional if all credentials that need it are optional.
 pub(crate) fn objects(credentials: &[Credential]) -> BTreeMap<&ObjectRef, Need> {
     let mut objects = BTreeMap::new();
     for credential in credentials {
         for object in credential.objects() {
-            let need = objects.entry(object).or_insert(Need::Optional);
-            if !credential.optional {
-                *need = Need::Required;
-            }
+            objects.entry(object).or_insert(Need::Optional);
+        }
+        for object in credential.needed_objects().filter(|_| !credential.optional) {
+            objects.insert(object, Need::Required);
         }
     }
     objects
@@ -283,7 +286,7 @@ fn fetch(
     });
     let read = read.map_err(|mut errors| {
         unread::explain_forbidden(&mut errors, &all, clusters, deadline);
-        let hint = unread::sources_hint(&errors, clusters);
+        let hint = unread::sources_hint(&errors, credentials, clusters);
         let needed_by = errors.iter().map(|error| unread::needed_by(credentials, error.object())).collect();
         Error::Unread { errors, needed_by, hint, waited: deadline.elapsed() }
     })?;
@@ -387,5 +390,32 @@ mod tests {
         let objects = objects(&credentials);
         let needs: Vec<_> = objects.iter().map(|(object, need)| (object.name(), *need)).collect();
         assert_eq!(needs, [("both", Need::Required), ("optional", Need::Optional)]);
+    }
+
+    #[test]
+    fn an_object_of_an_optional_credential_is_required_if_the_template_of_another_one_needs_it() {
+        for (template, need, names, hint) in [
+            ("{{ credentials.c.x | default('') }}", Need::Optional, &["c"][..], None),
+            (
+                "{{ credentials.c.x }}",
+                Need::Required,
+                &["app", "c"],
+                Some(
+                    "credential app uses fields of credential c, which is optional and missing: in the template, write default(\"…\") after each of them, or set .optional: \"true\" for app too",
+                ),
+            ),
+        ] {
+            let annotations = [("app.template", template), ("c.secret", "c"), ("c.optional", "true")];
+            let annotations =
+                annotations.map(|(key, value)| (format!("podcreds.io/{key}"), value.to_owned())).into();
+            let scope = ReferenceScope::local(Namespace::parse("prod").unwrap());
+            let credentials = annotations::parse(&annotations, "podcreds.io", &scope).unwrap();
+            let objects = objects(&credentials);
+            let (object, found) = objects.first_key_value().unwrap();
+            assert_eq!((*found, objects.len()), (need, 1));
+            let needed_by = unread::needed_by(&credentials, object);
+            assert_eq!(needed_by.iter().map(ToString::to_string).collect::<Vec<_>>(), names);
+            assert_eq!(unread::optional_hint(&credentials, object).as_deref(), hint);
+        }
     }
 }

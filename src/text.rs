@@ -62,11 +62,15 @@ impl Excerpt {
     }
 }
 
-/// A key that `.keys` names for a field of another name. Such a key may be a password in the wrong place, since `.set` has the same
-/// form. So it is shown as a whole only if it consists of letters of one case, `-`, `_` and `.`, and otherwise its first characters.
+/// The longest text that a message shows as a key, in characters.
+const KEY_CHARACTERS: usize = 40;
+
+/// A key that `.keys` names and that does not exist. Such a key may be a password in the wrong place, since `.set` has the same
+/// form. So it is shown as a whole only if it is short and consists of letters of one case, `-`, `_` and `.`, and otherwise its first
+/// characters.
 pub(crate) fn shown_key(key: &str) -> Cow<'_, str> {
     let is = |shape: fn(u8) -> bool| key.bytes().all(|b| shape(b) || matches!(b, b'-' | b'_' | b'.'));
-    match is(|b| b.is_ascii_lowercase()) || is(|b| b.is_ascii_uppercase()) {
+    match key.len() <= KEY_CHARACTERS && (is(|b| b.is_ascii_lowercase()) || is(|b| b.is_ascii_uppercase())) {
         true => key.into(),
         false => key.chars().take(EXCERPT_CHARACTERS).chain(['…']).collect::<String>().into(),
     }
@@ -244,6 +248,20 @@ mod tests {
         assert_eq!(Excerpt::of_word("Hunter2pw", None).to_string(), "\"Hunt…\"");
         assert_eq!(Excerpt::of_name("user-name.x").to_string(), "\"user-name.x\"");
         assert_eq!(Excerpt::of_name("app:password").to_string(), "\"app…\"");
+    }
+
+    #[test]
+    fn a_text_that_may_be_a_value_is_not_shown_as_a_key() {
+        for (text, shown) in [
+            ("ca.crt", "ca.crt"),
+            ("DB_USER", "DB_USER"),
+            ("hunter2", "hunt…"),
+            ("DbUser", "DbUs…"),
+            (&"a".repeat(40), &"a".repeat(40)),
+            (&"a".repeat(41), "aaaa…"),
+        ] {
+            assert_eq!(shown_key(text), shown);
+        }
     }
 
     #[test]

@@ -21,13 +21,14 @@ fuzz_target!(|input: (u8, u8, Vec<(u8, bool, &[u8])>)| {
     let (format, _) = Format::ALL[usize::from(format) % Format::ALL.len()];
     let (engine, _) = Engine::ALL[usize::from(engine) % Engine::ALL.len()];
     let namespace = Namespace::parse("prod").expect("a namespace");
-    let annotations = [("secret", "s"), ("format", format), ("engine", engine)]
-        .map(|(key, value)| (format!("{DEFAULT_PREFIX}/db.{key}"), value.to_owned()));
-    let Ok(credentials) =
-        parse(&BTreeMap::from(annotations), DEFAULT_PREFIX, &ReferenceScope::local(namespace.clone()))
-    else {
-        return;
+    let scope = ReferenceScope::local(namespace.clone());
+    let read = |annotations: &[(&str, &str)]| {
+        let named = |(key, value): &(&str, &str)| (format!("{DEFAULT_PREFIX}/db.{key}"), (*value).to_owned());
+        parse(&annotations.iter().map(named).collect::<BTreeMap<_, _>>(), DEFAULT_PREFIX, &scope)
     };
+    let annotations = [("secret", "s"), ("format", format), ("engine", engine)];
+    // Only connections have an engine.
+    let Ok(credentials) = read(&annotations).or_else(|_| read(&annotations[..2])) else { return };
     let data = values.into_iter().map(|(key, is_marked, value)| {
         let marked = if is_marked { [MARKER.as_bytes(), value].concat() } else { value.to_vec() };
         (KEYS[usize::from(key) % KEYS.len()].to_owned(), SecretBytes::new(marked))

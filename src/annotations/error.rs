@@ -128,6 +128,18 @@ pub(crate) enum Problem {
     Field(#[from] FieldNameError),
     #[error(transparent)]
     List(#[from] ListError),
+    /// `podcreds.io/my.db.secret` instead of `podcreds.io/my-db.secret`.
+    #[error("the name of a credential cannot contain a dot: write {suggestion}")]
+    DottedName { suggestion: String },
+    /// A prefix of variables with characters that they cannot have.
+    #[error(
+        "is not valid in the name of an environment variable: write a prefix of letters, digits and `_`, such as {suggestion}{}",
+        if *is_upper { "" } else { ", and add .names: \"upper\" if the keys contain other characters too" }
+    )]
+    PrefixOfVariables { suggestion: String, is_upper: bool },
+    /// A key in `.keys` without the alias of a source, where every source has one.
+    #[error("key {key} does not begin with an alias ({aliases}){remedy}")]
+    NoAlias { key: String, aliases: String, remedy: String },
     #[error("duplicate field {field}")]
     DuplicateField { field: FieldName },
     #[error(

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use crate::annotations::Values;
 use crate::annotations::error::Problem;
 use crate::credential::{
-    EnvFileFormat, FieldName, Format, JsonPointer, KeyEntry, KeyMapping, Naming, TemplateSource,
-    parse_template_key,
+    CredentialName, EnvFileFormat, FieldName, Format, JsonPointer, KeyEntry, KeyMapping, Naming,
+    TemplateSource, parse_template_key,
 };
 use crate::object::Namespace;
 use crate::secret::{SecretBuffer, SecretBytes};
@@ -100,6 +100,18 @@ impl AnnotationKey {
     }
 }
 
+/// The problem with an annotation like `podcreds.io/my.db.secret`, whose credential has a dot in its name.
+pub(super) fn dotted_name(prefix: &str, rest: &str) -> Option<Problem> {
+    let (name, key) = rest.rsplit_once('.')?;
+    let name = CredentialName::parse(&name.replace('.', "-"))?;
+    let key = AnnotationKey::parse(key, prefix).ok()?.as_str();
+    Some(Problem::DottedName { suggestion: format!("{prefix}/{name}.{key}") })
+}
+
+/// Other words for formats.
+const OTHER_FORMATS: [(&str, &str); 4] =
+    [("jks", "pkcs12"), ("keystore", "pkcs12"), ("p12", "pkcs12"), ("pfx", "pkcs12")];
+
 /// Reads a value of `.format`.
 pub(crate) fn parse_format(text: &str) -> Result<Format, Problem> {
     let text = text.trim();
@@ -107,7 +119,8 @@ pub(crate) fn parse_format(text: &str) -> Result<Format, Problem> {
         return Ok(*format);
     }
     let known = Format::ALL.iter().map(|(spelling, _)| *spelling);
-    let nearest = nearest(text, known);
+    let other = OTHER_FORMATS.iter().find(|(word, _)| *word == text).map(|(_, name)| *name);
+    let nearest = other.or_else(|| nearest(text, known));
     Err(Problem::UnknownFormat { format: Excerpt::of_word(text, nearest), nearest })
 }
 
@@ -154,13 +167,15 @@ pub(crate) enum ListError {
     TooLong,
     /// An entry of `.keys`. The message does not show it, because a user may have written `field=value`.
     #[error(
-        "entry {0} has an invalid key or field name: write key, field=key or field=key#/json/pointer, with commas between entries and `?` after one that may be missing; a name has at most 253 letters, digits, `-`, `_` and `.`, and does not begin with `..`; a value belongs in .set"
+        "entry {0} has an invalid key or field name: write key, field=key or field=key#/json/pointer, with commas between entries and `?` after one that may be missing; a name has at most 253 letters, digits, `-`, `_` and `.`, and does not begin with `..`; a value that is not secret belongs in .set"
     )]
     InvalidName(usize),
-    #[error("entry {0} has a JSON pointer but no field name: write field=key#/member")]
+    #[error(
+        "entry {0} has a JSON pointer but no field name: write field=key#/member (`#` does not begin a comment here)"
+    )]
     UnnamedPointer(usize),
     #[error(
-        "entry {0} has an invalid JSON pointer after `#`: write key#/member or key#/member/member (RFC 6901), with `~1` for `/`, `~0` for `~`, and `%2C` for a comma"
+        "entry {0} has an invalid JSON pointer after `#`: write key#/member or key#/member/member (RFC 6901), with `~1` for `/`, `~0` for `~`, and `%2C` for a comma; `#` does not begin a comment here"
     )]
     InvalidPointer(usize),
     /// An entry of `.set` without `=`. The message does not show it, because it may be part of a value.
@@ -287,28 +302,36 @@ fn check<T>(entries: Vec<T>) -> Result<Vec<T>, ListError> {
     }
 }
 
-/// Reads the format and, for format `template`, the template. If `.keys` lists the fields, the template is also checked
-/// against them and those that other annotations add.
+/// Reads the format and, for format `template`, the template. If `.keys` lists the fields, or the template uses other credentials
+/// instead of a source, the template is also checked against the fields that annotations name. The format is `None` if `.format` is
+/// invalid.
 pub(crate) fn read_template(
     values: &mut Values<'_>,
     namespace: &Namespace,
     keys: &KeyMapping,
     of_annotations: &[FieldName],
-) -> (Format, Option<TemplateSource>) {
+    has_source: bool,
+) -> (Option<Format>, Option<TemplateSource>) {
     let has = |values: &Values<'_>, key| values.texts.contains_key(&key);
     let (is_inline, is_named) =
         (has(values, AnnotationKey::Template), has(values, AnnotationKey::TemplateFrom));
     let has_template = is_inline || is_named;
     let default = if has_template { Format::Template } else { Format::Files };
-    let format = values.read(AnnotationKey::Format, parse_format);
-    match (format, has_template) {
+    let given = values.read(AnnotationKey::Format, parse_format);
+    let format = match given {
+        // Another format is reported here, and the other annotations may fit the template.
+        _ if has_template => Some(Format::Template),
+        None if has(values, AnnotationKey::Format) => None,
+        given => Some(given.unwrap_or(default)),
+    };
+    match (given, has_template) {
         (Some(Format::Template), false) => {
             let problem = "missing template: add .template or .template-from";
             values.push(AnnotationKey::Format, Problem::Combination(problem));
         }
         (Some(Format::Template) | None, _) | (Some(_), false) => {}
         (Some(_), true) => {
-            let problem = "must be \"template\" when .template or .template-from is set: remove one of them";
+            let problem = "must be \"template\" when .template or .template-from is set: remove one of them; the format of a file with .variable belongs in .variable-format";
             values.push(AnnotationKey::Format, Problem::Combination(problem));
         }
     }
@@ -322,12 +345,15 @@ pub(crate) fn read_template(
     }
     let delimiters = match values.read(AnnotationKey::Delimiters, |text| Ok(Delimiters::parse(text)?)) {
         // Parsed with other delimiters, the template would only yield misleading errors.
-        None if has(values, AnnotationKey::Delimiters) => return (format.unwrap_or(default), None),
+        None if has(values, AnnotationKey::Delimiters) => return (format, None),
         delimiters => delimiters.unwrap_or_default(),
     };
     let text = values.read(AnnotationKey::Template, |text| Ok(Template::parse(text, &delimiters)?));
-    if let (Some(template), KeyMapping::Listed(listed)) = (&text, keys) {
-        let fields = listed.iter().map(|entry| &entry.field).chain(of_annotations);
+    let are_known = |template: &&Template| {
+        matches!(keys, KeyMapping::Listed(_)) || (!has_source && template.references().next().is_some())
+    };
+    if let Some(template) = text.as_ref().filter(are_known) {
+        let fields = keys.entries().iter().map(|entry| &entry.field).chain(of_annotations);
         let fields = fields.map(FieldName::as_str).collect::<BTreeSet<_>>();
         for error in template.unknown_names(&fields) {
             values.push(AnnotationKey::Template, error.into());
@@ -336,7 +362,7 @@ pub(crate) fn read_template(
     let key =
         values.read(AnnotationKey::TemplateFrom, |text| Ok(parse_template_key(text.trim(), namespace)?));
     let named = key.map(|(object, key)| TemplateSource::ConfigMap { object, key, delimiters });
-    (format.unwrap_or(default), text.map(TemplateSource::Text).or(named))
+    (format, text.map(TemplateSource::Text).or(named))
 }
 
 #[cfg(test)]

@@ -6,9 +6,11 @@ mod downward;
 mod error;
 mod fields;
 mod keys;
+mod names;
 mod options;
 mod paths;
 mod references;
+mod variables;
 mod vault_db_injector;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ pub(crate) use downward::DownwardError;
 pub use downward::parse as parse_downward_file;
 pub(crate) use error::{Error, Errors, Problem};
 pub(crate) use keys::INJECTOR_PREFIX;
+pub(crate) use paths::directories_like_files;
 pub(crate) use vault_db_injector::ignored_annotations;
 
 use crate::annotations::fields::{SOURCE_KEYS, read_keys, read_literals, read_sources, repeated};
@@ -149,7 +152,7 @@ fn group<'a>(
         };
         let group = groups.entry(name).or_default();
         let problem = match AnnotationKey::parse(text, prefix) {
-            Err(problem) => problem,
+            Err(problem) => keys::dotted_name(prefix, rest).unwrap_or(problem),
             Ok(_) if value.len() > VALUE_LIMIT => Problem::TooLong { limit: VALUE_LIMIT },
             Ok(key) => {
                 group.texts.insert(key, value);
@@ -179,6 +182,7 @@ impl Group<'_> {
         let namespace = scope.namespace_in(&cluster);
 
         let sources = read_sources(&mut values, namespace, &cluster);
+        let are_sources_valid = values.errors.len() == before;
         let naming = Naming {
             prefix: values.read(AnnotationKey::Prefix, keys::parse_prefix).unwrap_or_default(),
             upper: values.read(AnnotationKey::Names, keys::parse_names).unwrap_or_default(),
@@ -186,19 +190,25 @@ impl Group<'_> {
         let keys = values
             .read(AnnotationKey::Keys, |text| read_keys(text, &naming))
             .map_or(KeyMapping::All, KeyMapping::Listed);
+        if are_sources_valid {
+            names::check_aliases(&mut values, &sources, &keys);
+        }
         let literals = values.read(AnnotationKey::Set, read_literals).unwrap_or_default();
         let overrides = values.read(AnnotationKey::Override, read_literals).unwrap_or_default();
         let trim = values.read(AnnotationKey::Trim, read_bool).unwrap_or(false);
         let variables = vault_db_injector::read(&mut values);
-        let (format, template) = match variables {
-            Some(_) => (Format::Env, None),
+        let has_source = SOURCE_KEYS.iter().any(|(key, _)| self.texts.contains_key(key));
+        let (known_format, template) = match variables {
+            Some(_) => (Some(Format::Env), None),
             None => {
                 let mut fields: Vec<_> = unlisted_service_fields(&sources, &keys, &naming).collect();
                 fields.extend(literals.iter().map(|(field, _)| field.clone()));
-                keys::read_template(&mut values, &scope.namespace, &keys, &fields)
+                let has_source = has_source || self.broken;
+                keys::read_template(&mut values, &scope.namespace, &keys, &fields, has_source)
             }
         };
-        let env_export = read_env_export(&mut values, format);
+        let format = known_format.unwrap_or(Format::Files);
+        let env_export = variables::read(&mut values, known_format);
         let file_format = env_export.as_ref().map_or(format, |export| export.file.format());
         let default_path = file_format.default_path(name);
         let path = values
@@ -207,7 +217,7 @@ impl Group<'_> {
         let mode = values
             .read(AnnotationKey::FileMode, |text| Ok(FileMode::parse(text.trim())?))
             .or_else(|| format.default_mode());
-        let (engine, scheme) = read_engine(&mut values, format);
+        let (engine, scheme) = read_engine(&mut values, known_format);
         let optional = values.read(AnnotationKey::Optional, read_bool).unwrap_or(false);
         let on_change = values.read(AnnotationKey::OnChange, |text| Ok(OnChange::parse(text)?));
         if let Some(field) = repeated(&keys, &literals) {
@@ -226,9 +236,14 @@ impl Group<'_> {
                 values.push(key, Problem::Combination(problem));
             }
         }
+        if variables.is_none() && matches!(format, Format::Env | Format::Dotenv) {
+            names::check_prefix(&mut values, &naming);
+        }
 
-        let has_source = SOURCE_KEYS.iter().any(|(key, _)| self.texts.contains_key(key));
-        if !has_source && !self.broken {
+        let mut of_sources = [AnnotationKey::Keys, AnnotationKey::Override].iter();
+        let needs_source = of_sources.any(|key| self.texts.contains_key(key))
+            || !template.as_ref().is_some_and(|template| references::uses_others(name, template));
+        if needs_source && !has_source && !self.broken {
             let problem = match self.texts.contains_key(&AnnotationKey::Role) {
                 true => Problem::VaultRole { name: name.clone() },
                 false => Problem::NoSource { name: name.clone() },
@@ -337,10 +352,16 @@ fn output(
     })
 }
 
+const ONLY_CONNECTIONS: &str = "is only for formats uri, jdbc, adonet, libpq, pgpass, pgservice and mycnf: remove it, or set .format to one of them";
+
 /// Reads `.engine` and `.scheme`, from which the engine is inferred.
-fn read_engine(values: &mut Values<'_>, format: Format) -> (Option<Engine>, Option<Scheme>) {
-    let engine = values.read(AnnotationKey::Engine, |text| Ok(Engine::parse(text.trim())?));
-    if values.texts.contains_key(&AnnotationKey::Scheme) && format != Format::Uri {
+fn read_engine(values: &mut Values<'_>, format: Option<Format>) -> (Option<Engine>, Option<Scheme>) {
+    let is_without_engine = format.is_some_and(|format| !format.is_connection());
+    let engine = values.read(AnnotationKey::Engine, |text| match is_without_engine {
+        true => Err(Problem::Combination(ONLY_CONNECTIONS)),
+        false => Ok(Engine::parse(text.trim())?),
+    });
+    if values.texts.contains_key(&AnnotationKey::Scheme) && format.is_some_and(|it| it != Format::Uri) {
         let problem = "is only for format uri: remove it, or set .format: uri";
         values.push(AnnotationKey::Scheme, Problem::Combination(problem));
         return (engine, None);
@@ -353,23 +374,6 @@ fn read_engine(values: &mut Values<'_>, format: Format) -> (Option<Engine>, Opti
         Ok((engine, Some(scheme)))
     };
     values.read(AnnotationKey::Scheme, read).unwrap_or((engine, None))
-}
-
-/// Reads `.variable` and `.variable-format`.
-fn read_env_export(values: &mut Values<'_>, format: Format) -> Option<EnvExport> {
-    let has = |values: &Values<'_>, key| values.texts.contains_key(&key);
-    let names = values.read(AnnotationKey::Variable, vault_db_injector::variable_names);
-    let file = values.read(AnnotationKey::VariableFormat, keys::parse_variable_format);
-    if has(values, AnnotationKey::Variable) && !format.is_single_value() {
-        let problem = "is only for formats uri, jdbc, adonet, libpq and template; in formats env, dotenv and envfile, .keys names the variables";
-        values.push(AnnotationKey::Variable, Problem::Combination(problem));
-    }
-    if has(values, AnnotationKey::VariableFormat) && !has(values, AnnotationKey::Variable) {
-        let problem =
-            "requires .variable, which names the variable for the text: add it, or remove this annotation";
-        values.push(AnnotationKey::VariableFormat, Problem::Combination(problem));
-    }
-    Some(EnvExport { names: names?, file: file.unwrap_or_default() })
 }
 
 fn read_path(text: &str, format: Format) -> Result<RelativePath, Problem> {

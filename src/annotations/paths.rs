@@ -1,7 +1,32 @@
 //! Checks that the files of all credentials fit together, which is known only after every annotation is read.
 
+use std::collections::BTreeMap;
+
 use crate::annotations::error::{Error, Problem};
+use crate::annotations::keys::INJECTOR_PREFIX;
 use crate::credential::{Credential, OnChange, PathClaims};
+
+/// Extensions of files that only other formats than the default one write.
+const EXTENSIONS: [&str; 9] =
+    [".env", ".envfile", ".json", ".yaml", ".yml", ".properties", ".uri", ".pgpass", ".cnf"];
+
+/// The names of credentials without a format whose path looks like that of a file, although it is that of a directory.
+pub(crate) fn directories_like_files<'a>(
+    annotations: &'a BTreeMap<String, String>,
+    prefix: &str,
+) -> Vec<&'a str> {
+    let mut names = Vec::new();
+    for (annotation, path) in annotations {
+        let rest = annotation.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('/'));
+        let Some(name) = rest.and_then(|rest| rest.strip_suffix(".path")) else { continue };
+        let has = |key: &&str| annotations.contains_key(&format!("{prefix}/{name}.{key}"));
+        let has_format = ["format", "template", "template-from"].iter().any(has);
+        if prefix != INJECTOR_PREFIX && !has_format && EXTENSIONS.iter().any(|end| path.ends_with(end)) {
+            names.push(name);
+        }
+    }
+    names
+}
 
 /// Reports paths that two credentials claim, and touched files that a credential writes.
 pub(super) fn check(prefix: &str, credentials: &[Credential], errors: &mut Vec<Error>) {

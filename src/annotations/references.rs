@@ -34,6 +34,14 @@ pub(super) fn check<'a>(
     }
 }
 
+/// Whether a template uses other credentials than its own.
+pub(super) fn uses_others(name: &CredentialName, template: &TemplateSource) -> bool {
+    match template {
+        TemplateSource::Text(template) => template.references().any(|(other, ..)| other != name.as_str()),
+        TemplateSource::ConfigMap { .. } => false,
+    }
+}
+
 /// The names of the other credentials that a template uses.
 fn others<'a>(name: &CredentialName, output: &'a Output) -> BTreeSet<&'a str> {
     let mut names = BTreeSet::new();

@@ -183,8 +183,12 @@ fn invalid_values_are_rejected() {
         ("trim", "yes", "must be \"true\" or \"false\", not \"yes\""),
         ("configmap", "{{ .Values.db }}", "invalid name \"…\": use lower-case letters"),
         ("keys", "a,b=c/d", "entry 2 has an invalid key"),
-        ("keys", "password=p@ss", "a value belongs in .set"),
-        ("engine", "postgress", "did you mean \"postgres\"?"),
+        ("keys", "password=p@ss", "a value that is not secret belongs in .set"),
+        ("keys", "PW=password  # the password", "`#` does not begin a comment here"),
+        ("keys", "PW=password\n# the password", "`#` does not begin a comment here"),
+        ("format", "p12", "did you mean \"pkcs12\"?"),
+        ("format", "jks", "did you mean \"pkcs12\"?"),
+        ("engine", "postgress", "is only for formats uri, jdbc"),
         ("configmap", "{{ .Values.db }}", "`{{` looks like a Helm expression"),
         ("path", "{{ .Values.x }}/..", "`{{` looks like a Helm expression"),
         ("configmap", "postgresql://app@db/orders", "this looks like a URL: store it in a Secret"),
@@ -280,6 +284,155 @@ fn template_errors_are_reported_with_all_other_errors() {
         for part in parts {
             assert!(message.contains(part), "{annotations:?}\n{part}\nis not in\n{message}");
         }
+    }
+}
+
+#[test]
+fn a_template_with_fields_of_other_credentials_needs_no_source() {
+    let db = ("podcreds.io/db.secret", "db");
+    let with = |annotations: &[(&str, &str)]| read(&[&[db], annotations].concat());
+    let app = with(&[
+        ("podcreds.io/app.template", "{{ credentials.db.x }}{{ a }}"),
+        ("podcreds.io/app.set", "a=1"),
+    ]);
+    let app = app.unwrap().remove(0);
+    assert!(app.sources.is_empty());
+    assert_eq!(app.objects().map(ToString::to_string).collect::<Vec<_>>(), ["Secret prod/db"]);
+    for (annotations, said) in [
+        (
+            &[("podcreds.io/app.template", "{{ credentials.db.x }}{{ a }}")][..],
+            "unknown field \"a\"; available: none",
+        ),
+        (
+            &[("podcreds.io/app.template", "{{ credentials.db.x }}"), ("podcreds.io/app.keys", "a")],
+            "podcreds.io/app: no source: add .secret",
+        ),
+        (
+            &[("podcreds.io/app.template", "{{ credentials.app.x }}")],
+            "podcreds.io/app: no source: add .secret",
+        ),
+        (
+            &[("podcreds.io/app.template", "{% if credentials.nope.x is defined %}{% endif %}")],
+            "unknown credential \"nope\"",
+        ),
+        (
+            &[("podcreds.io/app.template", "{{ credentials.db.x }}{{ a }}"), ("podcreds.io/app.secert", "s")],
+            "did you mean \"secret\"?",
+        ),
+    ] {
+        let message = with(annotations).unwrap_err();
+        assert!(message.starts_with("invalid annotation: ") && message.contains(said), "{message}");
+    }
+}
+
+#[test]
+fn a_key_without_a_known_alias_is_an_error_of_the_annotation() {
+    let both = ("podcreds.io/db.secret", "db=orders-db, cache=orders-redis");
+    let keys = |keys: &str, more: &[(&str, &str)]| {
+        read(&[&[both, ("podcreds.io/db.keys", keys)], more].concat()).map(drop)
+    };
+    for (text, said) in [
+        (
+            "X=cahce.password",
+            "key cahce.password does not begin with an alias (db, cache); did you mean cache.password?",
+        ),
+        (
+            "X=password",
+            "key password does not begin with an alias (db, cache): write one before it, as in db.password",
+        ),
+        (
+            "tls.crt?",
+            "key tls.crt does not begin with an alias (db, cache): write one before it, as in db.tls.crt",
+        ),
+        (
+            "X=hunter2SECRET",
+            "key hunt… does not begin with an alias (db, cache): write one before it, as in db.hunt…",
+        ),
+    ] {
+        assert_eq!(
+            keys(text, &[]),
+            Err(format!("invalid annotation: podcreds.io/db.keys: {said}")),
+            "{text}"
+        );
+    }
+    keys("X=cache.password, db.tls.crt, H=db.host", &[]).unwrap();
+    keys("X=cahce.password", &[("podcreds.io/db.configmap", "c")]).unwrap();
+    let message = keys("X=password", &[("podcreds.io/db.configmap", "A")]).unwrap_err();
+    assert!(!message.contains("alias"), "{message}");
+}
+
+#[test]
+fn a_prefix_that_no_variable_can_have_is_an_error_of_the_annotation() {
+    for (prefix, more, said) in [
+        ("orders-", &[][..], "such as ORDERS_, and add .names: \"upper\" if the keys"),
+        ("orders.", &[("names", "upper")], "such as ORDERS_"),
+        ("1st_", &[], "such as APP_, and add"),
+        ("hunter2-SECRET", &[], "such as APP_, and add"),
+    ] {
+        for format in ["env", "dotenv"] {
+            let message = errors_of(&[&[("format", format), ("prefix", prefix)], more].concat());
+            assert!(
+                message.starts_with("invalid annotation: podcreds.io/db.prefix: is not valid in the name of an environment variable")
+                    && message.contains(said),
+                "{message}"
+            );
+        }
+    }
+    for format in ["json", "envfile", "files"] {
+        let [secret, format] = [("podcreds.io/db.secret", "db"), ("podcreds.io/db.format", format)];
+        read(&[secret, format, ("podcreds.io/db.prefix", "orders-")]).unwrap();
+    }
+}
+
+#[test]
+fn engine_is_only_for_connections() {
+    for format in ["files", "env", "json", "pkcs12"] {
+        let message = errors_of(&[("format", format), ("engine", "postgresql")]);
+        assert!(
+            message.contains(
+                "db.engine: is only for formats uri, jdbc, adonet, libpq, pgpass, pgservice and mycnf"
+            ),
+            "{message}"
+        );
+    }
+    assert!(
+        errors_of(&[("engine", "postgresql"), ("template", "x")]).contains("db.engine: is only for formats")
+    );
+}
+
+#[test]
+fn one_mistake_in_the_format_is_one_error() {
+    for (annotations, said) in [
+        (
+            &[("template", "{{ a }}"), ("variable", "X"), ("format", "env")][..],
+            "db.format: must be \"template\" when .template or .template-from is set: remove one of them; the format of a file with .variable belongs in .variable-format",
+        ),
+        (&[("format", "url"), ("variable", "X"), ("engine", "redis")], "did you mean \"uri\"?"),
+        (&[("format", "env"), ("variable", "X")], "and template: for a URL, set .format: uri; in formats"),
+    ] {
+        let message = errors_of(annotations);
+        assert!(message.starts_with("invalid annotation: ") && message.contains(said), "{message}");
+    }
+}
+
+#[test]
+fn a_credential_name_with_a_dot_is_corrected() {
+    let message = read(&[("podcreds.io/my.db.secret", "x")]).unwrap_err();
+    let expected = "invalid annotation: podcreds.io/my.db.secret: the name of a credential cannot contain a dot: write podcreds.io/my-db.secret";
+    assert_eq!(message, expected);
+}
+
+#[test]
+fn a_path_of_a_directory_that_looks_like_a_file_is_found() {
+    let map = |entries: &[(&str, &str)]| {
+        entries.iter().map(|(key, value)| (format!("podcreds.io/{key}"), (*value).to_owned())).collect()
+    };
+    for (entries, expected) in [
+        (&[("a.path", "app.env"), ("b.path", "b/x.json"), ("c.path", "app.d")][..], &["a", "b"][..]),
+        (&[("a.path", "app.env"), ("a.format", "files")], &[]),
+        (&[("a.path", "app.json"), ("a.template", "x")], &[]),
+    ] {
+        assert_eq!(directories_like_files(&map(entries), DEFAULT_PREFIX), expected);
     }
 }
 
@@ -529,7 +682,7 @@ fn share(more: &[(&str, &str)]) -> Result<(), String> {
 #[test]
 fn the_format_of_the_file_decides_whether_it_is_shared() {
     let uri = [("podcreds.io/a.format", "uri"), ("podcreds.io/b.format", "env")];
-    let conflict = "podcreds.io/b.path: \"x\" as a file in format env conflicts with credential a, which writes it as a file in format uri: change the .path of one of them, or add .variable to write the connection string as a variable of a file that they share";
+    let conflict = "podcreds.io/b.path: \"x\" as a file in format env conflicts with credential a, which writes it as a file in format uri: change the .path of one of them, or add a.variable, which makes its text a variable of a file that they share";
     assert!(share(&uri).unwrap_err().contains(conflict));
     let variable = [&uri[..], &[("podcreds.io/a.variable", "URL")]].concat();
     share(&variable).unwrap();
@@ -591,5 +744,6 @@ fn scheme_is_only_for_uri_and_agrees_with_the_engine() {
         );
     }
     let message = errors_of(&[("format", "uri"), ("scheme", "jaydebeapi"), ("engine", "postgress")]);
-    assert!(message.contains("db.engine: unknown engine") && !message.contains("db.scheme"), "{message}");
+    assert!(message.contains("db.engine: unknown engine \"postgress\" "), "{message}");
+    assert!(message.ends_with("did you mean \"postgres\"?"), "{message}");
 }

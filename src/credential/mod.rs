@@ -45,7 +45,8 @@ pub struct Credential {
     pub(crate) name: CredentialName,
     /// The namespace of the pod.
     pub(crate) namespace: Namespace,
-    /// The Secrets, ConfigMaps and Services that provide fields, in this order: at least one.
+    /// The Secrets, ConfigMaps and Services that provide fields, in this order: at least one, unless the template uses the fields of
+    /// other credentials.
     pub(crate) sources: Vec<Source>,
     pub(crate) key_mapping: KeyMapping,
     /// How fields are named that have no name of their own in `key_mapping`.
@@ -123,6 +124,30 @@ impl Credential {
     pub(crate) fn objects(&self) -> impl Iterator<Item = &ObjectRef> {
         let of_others = self.others.iter().flat_map(|other| other.source_objects());
         self.source_objects().chain(self.template_object()).chain(of_others)
+    }
+
+    /// The objects without which the credential has no files: all but those of optional credentials that the template does not need.
+    pub(crate) fn needed_objects(&self) -> impl Iterator<Item = &ObjectRef> {
+        let of_others =
+            self.others.iter().filter(|other| self.needs(other)).flat_map(|other| other.source_objects());
+        self.source_objects().chain(self.template_object()).chain(of_others)
+    }
+
+    /// Whether the template cannot be rendered without the sources of another credential that it uses.
+    pub(crate) fn needs(&self, other: &Self) -> bool {
+        let is_required = || match self.output.template() {
+            Some(TemplateSource::Text(template)) => template.requires_credential(other.name.as_str()),
+            _ => false,
+        };
+        !other.optional || is_required()
+    }
+
+    /// The optional credential whose object this one needs, although it is not optional and does not name the object itself.
+    pub(crate) fn needed_optional(&self, object: &ObjectRef) -> Option<&CredentialName> {
+        let is_own = self.source_objects().chain(self.template_object()).any(|own| own == object);
+        let mut others = self.others.iter().filter(|other| other.optional && self.needs(other));
+        let other = others.find(|other| other.source_objects().any(|named| named == object))?;
+        (!self.optional && !is_own).then_some(&other.name)
     }
 
     /// Every object that provides fields.

@@ -228,6 +228,11 @@ impl Format {
         matches!(self, Self::Uri | Self::Jdbc | Self::Adonet | Self::Libpq | Self::Template)
     }
 
+    /// Whether the output is a connection, which has an engine.
+    pub(crate) fn is_connection(self) -> bool {
+        !self.has_own_field_names() && self != Self::Pkcs12
+    }
+
     /// Whether each field is written under its own name, so that any names are accepted.
     pub(crate) fn has_own_field_names(self) -> bool {
         match self {

@@ -117,15 +117,19 @@ impl Claim {
     }
 
     /// The end of the message about two files that conflict: how they can share a path.
-    fn alternative(self, other: Self) -> &'static str {
-        match (self, other) {
-            (Self::File(one), Self::File(two)) if one.is_single_value() || two.is_single_value() => {
-                ", or add .variable to write the connection string as a variable of a file that they share"
+    fn alternative(self, owner: Self, other: &CredentialName) -> String {
+        let rest = "which makes its text a variable of a file that they share";
+        match (self, owner) {
+            (Self::File(format), Self::File(_)) if format.is_single_value() => {
+                format!(", or add .variable to this credential, {rest}")
+            }
+            (Self::File(_), Self::File(format)) if format.is_single_value() => {
+                format!(", or add {other}.variable, {rest}")
             }
             (Self::File(one), Self::File(two)) if one.is_mergeable() && two.is_mergeable() => {
-                ", or give both the same format to share the file"
+                ", or give both the same format to share the file".to_owned()
             }
-            _ => "",
+            _ => String::new(),
         }
     }
 }
@@ -221,7 +225,7 @@ pub(crate) enum Conflict {
     #[error(
         "{} as {claim} conflicts with credential {other}, which writes it as {other_claim}: change the .path of one of them{}",
         RedactedPrefix(path),
-        claim.alternative(*other_claim)
+        claim.alternative(*other_claim, other)
     )]
     Path { path: String, claim: Claim, other: CredentialName, other_claim: Claim },
     /// They share a file, and both have an entry of these names.

@@ -55,14 +55,16 @@ pub(crate) enum FormatError {
     #[error("the value of variable {name} is binary, which a file of environment variables cannot represent")]
     BinaryVariable { name: FieldName },
     #[error(
-        "field {field} is not a valid environment variable name: rename it with .keys, for example {}={field}",
-        env_name(field)
+        "field {field} is not a valid environment variable name: rename it with .keys, for example {}={key}{}",
+        env_name(field),
+        in_bulk(field, *is_named)
     )]
-    InvalidEnvName { field: FieldName },
+    InvalidEnvName { field: FieldName, key: String, is_named: bool },
     #[error(
-        "field {field} has the name of a variable that shells or the dynamic linker act on: rename it with .keys, for example DB_{field}=<its key>"
+        "field {field} has the name of a variable that shells or the dynamic linker act on: rename it with .keys, for example DB_{field}={key}{}",
+        if *is_named { "" } else { ", or add .prefix: DB_" }
     )]
-    ReservedByShell { field: FieldName },
+    ReservedByShell { field: FieldName, key: String, is_named: bool },
     /// The same, for a name that an annotation other than `.keys` chooses.
     #[error(
         "the annotations name variable {name}, which shells or the dynamic linker act on: choose another name"
@@ -70,9 +72,9 @@ pub(crate) enum FormatError {
     ReservedVariable { name: FieldName },
     /// A key that no annotation names, and whose variable may decide what code runs.
     #[error(
-        "field {field} has the name of a variable that changes how programs run: rename it with .keys, for example DB_{field}=<its key>; if you want to set that variable, list it there as {field}=<its key>"
+        "field {field} has the name of a variable that changes how programs run: rename it with .keys, for example DB_{field}={key}, or add .prefix: DB_; if you want to set that variable, list it there as {field}={key}"
     )]
-    SettingOfPrograms { field: FieldName },
+    SettingOfPrograms { field: FieldName, key: String },
     /// A value that dotenv libraries read differently.
     #[error(
         "the value of field {field} contains {what}, which dotenv libraries read differently: use format env or json"
@@ -169,6 +171,16 @@ impl FormatError {
         Self::Unsupported { field: field.clone(), what }
     }
 
+    /// Names the key of a field that is not a valid variable, which the message proposes for `.keys`.
+    pub(crate) fn name_key(&mut self, find: &dyn Fn(&FieldName) -> Option<String>) {
+        if let Self::InvalidEnvName { field, key, .. }
+        | Self::ReservedByShell { field, key, .. }
+        | Self::SettingOfPrograms { field, key } = self
+        {
+            *key = find(field).unwrap_or_else(|| std::mem::take(key));
+        }
+    }
+
     /// Whether a part of a connection is missing, or empty, which counts as missing.
     pub(crate) fn is_missing_part(&self) -> bool {
         matches!(self, Self::MissingField { .. } | Self::MissingLogin { .. } | Self::MissingEngine { .. })
@@ -216,6 +228,15 @@ impl fmt::Display for NameList {
             ([], _) => f.write_str("none"),
             (names, more) => f.write_str(&and_more(names, more)),
         }
+    }
+}
+
+/// The annotation that renames such fields in bulk, for those that have the name of their key.
+fn in_bulk(field: &FieldName, is_named: bool) -> &'static str {
+    match field.as_str().starts_with(|c: char| c.is_ascii_digit()) {
+        _ if is_named => "",
+        true => ", or add a .prefix",
+        false => ", or add .names: \"upper\"",
     }
 }
 

@@ -54,7 +54,7 @@ fn write_variables(
     write_env_file(format, variables, &|_| true, out).map_err(|mut errors| {
         for error in &mut errors {
             *error = match error {
-                FormatError::ReservedByShell { field } => {
+                FormatError::ReservedByShell { field, .. } => {
                     FormatError::ReservedVariable { name: field.clone() }
                 }
                 FormatError::Binary { field } => FormatError::BinaryVariable { name: field.clone() },
@@ -301,14 +301,19 @@ fn variable_name<'a>(
     needs_annotation: &dyn Fn(&str) -> bool,
 ) -> Result<&'a str, FormatError> {
     let name = field.as_str();
+    let is_named = is_named(field);
+    let named = || (field.clone(), "<its key>".to_owned());
     if !is_env_name(name) {
-        return Err(FormatError::InvalidEnvName { field: field.clone() });
+        let (field, key) = named();
+        return Err(FormatError::InvalidEnvName { field, key, is_named });
     }
     if is_reserved(name) {
-        return Err(FormatError::ReservedByShell { field: field.clone() });
+        let (field, key) = named();
+        return Err(FormatError::ReservedByShell { field, key, is_named });
     }
-    if (needs_annotation(name) || is_setting_of_programs(name)) && !is_named(field) {
-        return Err(FormatError::SettingOfPrograms { field: field.clone() });
+    if (needs_annotation(name) || is_setting_of_programs(name)) && !is_named {
+        let (field, key) = named();
+        return Err(FormatError::SettingOfPrograms { field, key });
     }
     Ok(name)
 }

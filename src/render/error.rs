@@ -1,6 +1,5 @@
 //! Why a credential cannot be rendered. Messages contain names of objects, keys and fields, never values.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -10,9 +9,9 @@ use crate::credential::{
 use crate::formats::{FormatError, NameList};
 use crate::object::{Kind, ObjectRef};
 use crate::render::json::JsonProblem;
-use crate::render::url::UrlHint;
+use crate::render::missing_key::MissingKey;
 use crate::template::TemplateError;
-use crate::text::{Quoted, list as list_errors, one_line, shown_key};
+use crate::text::{Quoted, list as list_errors, one_line};
 
 /// Every reason why a bundle cannot be rendered; there is at least one.
 #[derive(Debug, thiserror::Error)]
@@ -76,18 +75,9 @@ impl Error {
 /// What is wrong with a credential and its sources.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
-    /// A key of `.keys` that no source has.
-    #[error("key {} not found in {}; available: {available}{hint}{}", named_key(field, key), and(sources), turn_round(field, key, *is_reversed))]
-    MissingKey {
-        sources: Vec<ObjectRef>,
-        /// The field for which `.keys` names the key; the same as the key if it names no other.
-        field: FieldName,
-        key: FieldName,
-        available: NameList,
-        /// Whether a source has a key with the name of the field: the entry of `.keys` is the wrong way round.
-        is_reversed: bool,
-        hint: Box<UrlHint>,
-    },
+    /// A key of `.keys`, or that of a template, that does not exist.
+    #[error("{0}")]
+    MissingKey(Box<MissingKey>),
     /// A field of `.override` that no source has: a misspelling, or a field that is to be added.
     #[error(
         ".override replaces fields of the sources, and none has field {field}{}: correct the name, or write it in .set to add it; available: {available}",
@@ -169,7 +159,7 @@ impl Problem {
             credential.key_mapping == KeyMapping::All && credential.source_objects().any(has_keys)
         };
         match self {
-            Self::MissingKey { .. } | Self::NoKeys { .. } | Self::MissingPort { .. } => true,
+            Self::MissingKey(_) | Self::NoKeys { .. } | Self::MissingPort { .. } => true,
             Self::NothingToOverride { .. } => true,
             Self::Json(problem) => problem.cause.is_missing(),
             Self::Format(error) if takes_all(credential) => error.is_missing_part(),
@@ -198,28 +188,6 @@ pub(crate) fn shown_pointer(pointer: &JsonPointer) -> String {
     match pointer.tokens() {
         [] => "\"\"".to_owned(),
         _ => one_line(&pointer.to_string(), POINTER_LENGTH),
-    }
-}
-
-/// The remedy for an entry of `.keys` with its sides reversed.
-pub(crate) fn turn_round(field: &FieldName, key: &FieldName, is_reversed: bool) -> String {
-    let Some(rule) =
-        is_reversed.then_some("; in .keys, the left side is the field and the right side is the key")
-    else {
-        return String::new();
-    };
-    match shown_key(key.as_str()) {
-        Cow::Borrowed(key) => format!("{rule}: write {key}={field}"),
-        // A value may stand there instead of a key.
-        Cow::Owned(_) => format!("{rule} (for a value, use .set)"),
-    }
-}
-
-/// A missing key, with its field if the message does not show the whole key.
-pub(crate) fn named_key(field: &FieldName, key: &FieldName) -> String {
-    match shown_key(key.as_str()) {
-        Cow::Owned(start) if field != key => format!("{start} of field {field}"),
-        _ => key.to_string(),
     }
 }
 

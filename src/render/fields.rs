@@ -3,15 +3,16 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use crate::credential::{Credential, CredentialName, FieldName, KeyEntry, KeyMapping, Source};
+use crate::credential::{Credential, FieldName, KeyEntry, KeyMapping, Source};
 use crate::formats::NameList;
 use crate::object::{Kind, ObjectData, ObjectRef, ServiceData};
 use crate::render::error::Problem;
 use crate::render::json::{self, JsonProblem, JsonWork};
+use crate::render::missing_key::MissingKey;
 use crate::render::notice::Notice;
 use crate::render::overrides::{Target, find_target};
 use crate::render::short_host::{self, ShortHost};
-use crate::render::url::{self, FoundPart, UrlHint, Urls, of_connection};
+use crate::render::url::{self, FoundPart, Urls, of_connection};
 use crate::secret::SecretBytes;
 use crate::text::one_line;
 
@@ -84,7 +85,7 @@ pub(crate) fn select<'a>(
     match &credential.key_mapping {
         KeyMapping::All => selected.add_all(credential, &found),
         KeyMapping::Listed(keys) => {
-            selected.add_listed(&credential.name, keys, &found, &mut urls);
+            selected.add_listed(credential, keys, &found, &mut urls);
             selected.add_service_fields(credential, &found);
         }
     }
@@ -234,7 +235,7 @@ impl<'a> SelectedFields<'a> {
 
     fn add_listed(
         &mut self,
-        name: &'a CredentialName,
+        credential: &'a Credential,
         keys: &'a [KeyEntry],
         found: &[Found<'a>],
         urls: &mut Urls<'_, 'a>,
@@ -245,7 +246,8 @@ impl<'a> SelectedFields<'a> {
             }
             let holders: Vec<_> = holders(&entry.key, found).collect();
             if holders.is_empty() && !self.add_part(entry, urls) && !entry.optional {
-                self.problems.push(missing_key(entry, found, urls.hint(entry)));
+                let missing = MissingKey::new(credential, entry, found, urls.hint(entry));
+                self.problems.push(Problem::MissingKey(Box::new(missing)));
             }
             for (source, value) in holders {
                 let value = match &entry.pointer {
@@ -253,7 +255,8 @@ impl<'a> SelectedFields<'a> {
                     Some(pointer) => match json::find(value, pointer, &mut self.work) {
                         Ok(value) => self.derive(value),
                         Err(cause) if entry.optional && cause.is_missing() => {
-                            self.notices.push(Notice::Json { name, entry, object: &source.object });
+                            let (name, object) = (&credential.name, &source.object);
+                            self.notices.push(Notice::Json { name, entry, object });
                             continue;
                         }
                         Err(cause) => {
@@ -381,18 +384,6 @@ pub(crate) fn holders<'a>(
     found: &[Found<'a>],
 ) -> impl Iterator<Item = (&'a Source, &'a SecretBytes)> {
     found.iter().filter_map(|(source, entries)| Some((*source, *entries.get(source.key(key.as_str())?)?)))
-}
-
-fn missing_key(entry: &KeyEntry, found: &[Found<'_>], hint: UrlHint) -> Problem {
-    let available = found.iter().flat_map(|(source, entries)| entries.keys().map(|key| source.field(key)));
-    Problem::MissingKey {
-        sources: found.iter().map(|(source, _)| source.object.clone()).collect(),
-        field: entry.field.clone(),
-        key: entry.key.clone(),
-        available: NameList::new(available),
-        is_reversed: holders(&entry.field, found).next().is_some(),
-        hint: Box::new(hint),
-    }
 }
 
 /// Whether a value ends with a line break, as `echo` and editors write it.

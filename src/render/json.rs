@@ -35,7 +35,7 @@ pub(crate) struct JsonProblem {
 /// Why a pointer selects no value. Messages contain names of members, never values.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JsonError {
-    #[error("the key's value is not JSON")]
+    #[error("the key's value is not JSON: correct it, or remove `#` and the pointer from the entry in .keys")]
     NotJson,
     /// A member or element that does not exist.
     #[error("not found; {available}")]

@@ -5,6 +5,8 @@ mod error;
 mod fields;
 mod json;
 mod login;
+mod missing_key;
+mod names;
 mod notice;
 mod overrides;
 mod shared;
@@ -247,6 +249,7 @@ fn files<'a>(
         Output::Env(format) => {
             let is_named = |field: &_| credential.named_fields().any(|named| named == field);
             buffered(&|out| text::write_env_file(*format, &fields, &is_named, out))
+                .map_err(|problems| names::name_keys(credential, sources, problems))
         }
         Output::InjectorEnv(variables) => buffered(&|out| text::write_injector_env(variables, &fields, out)),
         Output::Document(DocumentFormat::Json) => buffered(&|out| text::write_json(&fields, out)),

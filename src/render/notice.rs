@@ -7,9 +7,10 @@ use crate::credential::{Credential, CredentialName, FieldName, KeyEntry, KeyMapp
 use crate::formats::NameList;
 use crate::formats::parts::FieldAliases;
 use crate::object::ObjectRef;
-use crate::render::error::{and, named_key, shown_pointer, turn_round};
+use crate::render::error::shown_pointer;
 use crate::render::fields::{KEY_LENGTH, Sources, holders};
-use crate::render::url::{Urls, found_sources};
+use crate::render::missing_key::MissingKey;
+use crate::render::url::{UrlHint, Urls, found_sources};
 use crate::text::one_line;
 
 /// What keeps no credential from being rendered, but may surprise.
@@ -20,14 +21,7 @@ pub(crate) enum Notice<'a> {
     /// A source of an optional credential, or the ConfigMap of its template: the credential is skipped.
     Object { name: &'a CredentialName, object: &'a ObjectRef },
     /// An optional entry of `.keys`: the credential is written without the field.
-    Key {
-        name: &'a CredentialName,
-        field: &'a FieldName,
-        key: &'a FieldName,
-        objects: Vec<&'a ObjectRef>,
-        /// Whether a source has a key with the name of the field: the entry of `.keys` is the wrong way round.
-        is_reversed: bool,
-    },
+    Key { name: &'a CredentialName, missing: MissingKey },
     /// An optional entry of `.keys` whose JSON lacks what its pointer names: the credential is written without the field.
     Json { name: &'a CredentialName, entry: &'a KeyEntry, object: &'a ObjectRef },
     /// A key whose name no variable can have: the credential is written without it.
@@ -90,13 +84,9 @@ impl fmt::Display for Notice<'_> {
             Self::Object { name, object } => {
                 write!(f, "skipping optional credential {name}: {object} not found")
             }
-            Self::Key { name, field, key, objects, is_reversed } => write!(
-                f,
-                "writing credential {name} without optional field {field}: key {} not found in {}{}",
-                named_key(field, key),
-                and(objects.iter().copied()),
-                turn_round(field, key, *is_reversed)
-            ),
+            Self::Key { name, missing } => {
+                write!(f, "writing credential {name} without optional field {}: {missing}", missing.field)
+            }
             Self::Json { name, entry, object } => write!(
                 f,
                 "writing credential {name} without optional field {}: nothing in {object}, key {}, has the name of JSON pointer {}",
@@ -149,7 +139,7 @@ pub(crate) fn missing_inputs<'a>(
     credentials.iter().flat_map(move |credential| {
         let Credential { name, key_mapping, .. } = credential;
         if credential.optional
-            && let Some(object) = credential.objects().find(|object| content(object).is_none())
+            && let Some(object) = credential.needed_objects().find(|object| content(object).is_none())
         {
             return vec![Notice::Object { name, object }];
         }
@@ -162,19 +152,14 @@ pub(crate) fn missing_inputs<'a>(
             KeyMapping::Listed(keys) => {
                 let found = found_sources(credential, sources);
                 let mut urls = Urls::new(credential, &found);
-                let mut is_missing = |entry: &&KeyEntry| {
-                    entry.optional
-                        && holders(&entry.key, &found).next().is_none()
-                        && urls.find(entry).is_empty()
-                };
-                let notice = |entry: &'a KeyEntry| Notice::Key {
-                    name,
-                    field: &entry.field,
-                    key: &entry.key,
-                    objects: credential.source_objects().collect(),
-                    is_reversed: holders(&entry.field, &found).next().is_some(),
-                };
-                keys.iter().filter(|entry| is_missing(entry)).map(notice).collect()
+                let mut notices = Vec::new();
+                for entry in keys.iter().filter(|entry| entry.optional) {
+                    if holders(&entry.key, &found).next().is_none() && urls.find(entry).is_empty() {
+                        let missing = MissingKey::new(credential, entry, &found, UrlHint::Nothing);
+                        notices.push(Notice::Key { name, missing });
+                    }
+                }
+                notices
             }
         }
     })

@@ -10,7 +10,8 @@ use crate::formats::{Fields, NameList};
 use crate::object::ObjectData;
 use crate::render::error::{Error, Errors, Problem};
 use crate::render::fields::{self, DERIVED_LIMIT, FIELD_LIMIT, Sources};
-use crate::render::url::{UrlHint, Urls, found_sources};
+use crate::render::missing_key::MissingKey;
+use crate::render::url::{Urls, found_sources};
 use crate::secret::SecretBytes;
 use crate::template::{Template, TemplateError, WORK_LIMIT};
 
@@ -56,7 +57,7 @@ pub(crate) fn work_share<'a>(credentials: impl IntoIterator<Item = &'a Credentia
 }
 
 /// Renders the file. With a placeholder, each value in `fields` is the placeholder. Returns `None` if the ConfigMap of an optional credential is
-/// missing, or the source of a credential that the template uses.
+/// missing, or the source of a credential that the template needs.
 pub(crate) fn render(
     credential: &Credential,
     sources: &Sources,
@@ -85,8 +86,12 @@ pub(crate) fn render(
     let (mut selections, mut derived, mut count) = (Vec::new(), 0, 0);
     for other in &credential.others {
         let work = work_limit / credential.others.len();
-        // An object that an optional credential lacks is missing for this one too.
-        let Some(selection) = fields::select(other, sources, work)? else { return Ok(None) };
+        let selection = match fields::select(other, sources, work)? {
+            Some(selection) => selection,
+            None if credential.needs(other) => return Ok(None),
+            // An optional credential without its source has no fields.
+            None => continue,
+        };
         derived += selection.derived;
         if derived > DERIVED_LIMIT {
             return Err(vec![Problem::LargeValues { limit: DERIVED_LIMIT }]);
@@ -170,14 +175,10 @@ fn load<'a>(
     // If the ConfigMap is not optional, fetching it has failed already.
     let Some(Some(ObjectData::Keys(data))) = sources.get(object) else { return Ok(None) };
     match data.get(key.as_str()) {
-        None => Err(Problem::MissingKey {
-            sources: vec![object.clone()],
-            field: key.clone(),
-            key: key.clone(),
-            available: NameList::new(data.keys()),
-            is_reversed: false,
-            hint: Box::new(UrlHint::Nothing),
-        }),
+        None => {
+            let missing = MissingKey::of_template(object, key, NameList::new(data.keys()));
+            Err(Problem::MissingKey(Box::new(missing)))
+        }
         Some(text) => {
             let text = text
                 .expose_text()

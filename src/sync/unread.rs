@@ -50,13 +50,30 @@ pub(crate) fn pod_hint(
 }
 
 /// What to do if sources could not be read.
-pub(crate) fn sources_hint(errors: &[kube::Error], clusters: &Clusters) -> Option<String> {
-    if errors.iter().any(kube::Error::is_not_found) {
-        let hint =
-            "create the missing object or correct the annotation; with .optional: \"true\" it may be missing";
-        return Some(hint.to_owned());
+pub(crate) fn sources_hint(
+    errors: &[kube::Error],
+    credentials: &[Credential],
+    clusters: &Clusters,
+) -> Option<String> {
+    let mut missing = errors.iter().filter(|error| error.is_not_found()).peekable();
+    if missing.peek().is_some() {
+        let hint = missing.find_map(|error| optional_hint(credentials, error.object())).unwrap_or_else(|| {
+            "create the missing object or correct the annotation; with .optional: \"true\" it may be missing"
+                .to_owned()
+        });
+        return Some(hint);
     }
     connection_hint(errors, clusters)
+}
+
+/// What to do if an object of an optional credential is missing that the template of another one needs.
+pub(crate) fn optional_hint(credentials: &[Credential], object: &ObjectRef) -> Option<String> {
+    credentials.iter().find_map(|credential| {
+        let (name, other) = (&credential.name, credential.needed_optional(object)?);
+        Some(format!(
+            "credential {name} uses fields of credential {other}, which is optional and missing: in the template, write default(\"…\") after each of them, or set .optional: \"true\" for {name} too"
+        ))
+    })
 }
 
 /// Adds to the errors of forbidden objects what the account may read instead. Also adds errors for the other objects in the same
@@ -101,7 +118,8 @@ fn connection_hint(errors: &[kube::Error], clusters: &Clusters) -> Option<String
 }
 
 pub(crate) fn needed_by(credentials: &[Credential], object: &ObjectRef) -> Vec<CredentialName> {
-    let named = credentials.iter().filter(|credential| credential.objects().any(|named| named == object));
+    let named =
+        credentials.iter().filter(|credential| credential.needed_objects().any(|named| named == object));
     named.map(|credential| credential.name.clone()).collect()
 }
 

@@ -120,8 +120,8 @@ pub(crate) enum Problem {
     /// A part of the minijinja language that these templates do not have.
     #[error("{what} is not supported: {instead}")]
     Unsupported { what: &'static str, instead: &'static str },
-    #[error("unknown filter {}; available: {}", Quoted(name), known.join(", "))]
-    UnknownFilter { name: String, known: Vec<&'static str> },
+    #[error("unknown filter {}; available: {}{}", Quoted(name), known.join(", "), suggest(*nearest))]
+    UnknownFilter { name: String, known: Vec<&'static str>, nearest: Option<&'static str> },
     #[error("unknown test {}; available: defined, undefined", Quoted(name))]
     UnknownTest { name: String },
     #[error("{what} {name}; available: {}{}", list(known, *more), suggest(nearest.as_deref()))]
@@ -138,6 +138,15 @@ pub(crate) enum Problem {
         "a template in a ConfigMap cannot use fields of other credentials: add their Secrets to .secret, as in alias=name, and use alias.field"
     )]
     ReferenceInConfigMap,
+    /// Another credential without a field.
+    #[error(
+        "credentials[{name}] needs a field, as in credentials[{name}].password; a field of this credential whose name begins with `credentials.` is written fields[\"credentials.…\"]",
+        name = Quoted(name)
+    )]
+    IncompleteReference { name: String },
+    /// A name with `-`, which is a subtraction.
+    #[error("values are text, which has no subtraction; a name that contains `-` is written {instead}")]
+    Dash { instead: String },
     /// A computed field name. The message does not show it, because it may be secret.
     #[error("the value in brackets is not the name of a field")]
     UnknownItem,
@@ -180,6 +189,9 @@ fn hint(message: &str, is_helm: bool) -> &'static str {
             "; this looks like a Helm expression: render the chart with Helm first, or, if the file itself needs {{ }}, set .delimiters to other delimiters, such as [[ ]]"
         }
         false if message.starts_with("unknown statement") => "; available: if, for, set",
+        false if message.ends_with("end of input, expected end of block") => {
+            "; the end of an if, for or set block is missing: write {% endif %}, {% endfor %} or {% endset %}"
+        }
         false => "",
     }
 }

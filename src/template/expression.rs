@@ -9,7 +9,7 @@ use minijinja::value::ValueKind;
 use crate::template::error::{Problem, TemplateError};
 use crate::template::filters;
 use crate::template::parse::{Comparison, ExprKind, Expression, Filter, IfExpr, LoopAttribute};
-use crate::text::Position;
+use crate::text::{Position, Quoted, nearest};
 
 /// The name of the variable that contains all fields.
 pub(crate) const FIELDS: &str = "fields";
@@ -115,6 +115,9 @@ impl TreeBuilder {
                     }
                 }
             }
+            [CREDENTIALS, name] => {
+                return Err(TemplateError::at(at, Problem::IncompleteReference { name: (*name).to_owned() }));
+            }
             [CREDENTIALS, reference @ ..] if reference.len() > 1 => {
                 ExprKind::Reference(self.references.uses(reference.join("."), at))
             }
@@ -139,6 +142,12 @@ impl TreeBuilder {
             BinOpKind::Ne => CompareOpKind::Ne,
             BinOpKind::In => CompareOpKind::In,
             BinOpKind::Lt | BinOpKind::Lte | BinOpKind::Gt | BinOpKind::Gte => CompareOpKind::Lt,
+            BinOpKind::Sub
+                if let (Some(left), Some(right)) = (dashed_name(&op.left), dashed_name(&op.right)) =>
+            {
+                let problem = Problem::Dash { instead: in_brackets(&format!("{left}-{right}")) };
+                return Err(TemplateError::at(position(&op.left), problem));
+            }
             BinOpKind::Add
             | BinOpKind::Sub
             | BinOpKind::Mul
@@ -174,7 +183,9 @@ impl TreeBuilder {
     /// Converts a filter other than `default`.
     pub(crate) fn filter(&mut self, filter: &ast::Filter<'_>, span: Span) -> Result<Filter, TemplateError> {
         let Some(name) = filters::find(filter.name) else {
-            let problem = Problem::UnknownFilter { name: filter.name.to_owned(), known: filters::names() };
+            let known = filters::names();
+            let nearest = nearest(filter.name, known.iter().copied());
+            let problem = Problem::UnknownFilter { name: filter.name.to_owned(), known, nearest };
             return Err(TemplateError::at(span.into(), problem));
         };
         let replace = match (name, filter.args.as_slice()) {
@@ -253,6 +264,36 @@ fn parts_of_name<'e>(expr: &'e Expr<'_>, parts: &mut Vec<&'e str>) -> Result<(),
         other => return unsupported(other.span(), "a dot", "only names of fields can have it"),
     }
     Ok(())
+}
+
+/// The name that was probably meant if a `-` follows or precedes this expression. The parser reads `db-user` as a subtraction.
+fn dashed_name(expr: &Expr<'_>) -> Option<String> {
+    match expr {
+        Expr::BinOp(op) if matches!(op.op, BinOpKind::Sub) => {
+            Some(format!("{}-{}", dashed_name(&op.left)?, dashed_name(&op.right)?))
+        }
+        Expr::Const(constant) if constant.value.kind() == ValueKind::Number => {
+            Some(constant.value.to_string())
+        }
+        // Filters and tests bind more tightly than the `-`.
+        Expr::Filter(filtered) => dashed_name(filtered.expr.as_ref()?),
+        Expr::Test(test) => dashed_name(&test.expr),
+        _ => {
+            let mut parts = Vec::new();
+            parts_of_name(expr, &mut parts).ok()?;
+            Some(parts.join("."))
+        }
+    }
+}
+
+/// A name in the form that may contain any characters: `fields["db-user"]` or `credentials["my-db"]["password"]`.
+fn in_brackets(name: &str) -> String {
+    let reference = name.strip_prefix(CREDENTIALS).and_then(|rest| rest.strip_prefix('.'));
+    if let Some((credential, field)) = reference.and_then(|reference| reference.split_once('.')) {
+        return format!("{CREDENTIALS}[{}][{}]", Quoted(credential), Quoted(field));
+    }
+    let field = name.strip_prefix(FIELDS).and_then(|rest| rest.strip_prefix('.')).unwrap_or(name);
+    format!("{FIELDS}[{}]", Quoted(field))
 }
 
 fn arithmetic<T>(span: Span) -> Result<T, TemplateError> {

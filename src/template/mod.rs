@@ -97,6 +97,14 @@ impl Template {
         })
     }
 
+    /// Whether the template uses a field of this credential without a check for its existence.
+    pub(crate) fn requires_credential(&self, name: &str) -> bool {
+        let is_of = |reference: &String| reference.split_once('.').is_some_and(|(of, _)| of == name);
+        self.references
+            .keys()
+            .any(|reference| is_of(reference) && !self.optional_references.contains(reference))
+    }
+
     /// Errors for the references to credentials that are not in `known`.
     pub(crate) fn unknown_credentials(&self, known: &BTreeSet<&str>) -> Vec<TemplateError> {
         let names: Vec<_> = known.iter().copied().collect();

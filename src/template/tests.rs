@@ -90,7 +90,7 @@ fn a_field_name_may_have_dots() {
         ("{{ fields.db.password }}{{ fields['db.tls-ca'] }}{{ db['tls-ca'] }}", "acc"),
         ("{% set db = 'x' %}{{ db.password }}{{ 'db.password' in fields }}", "atrue"),
         ("{% if db.password is defined and db.host is undefined %}{{ loop.first }}{% endif %}", "d"),
-        ("{{ credentials.json }}", "e"),
+        ("{{ fields['credentials.json'] }}{{ fields.credentials.json }}", "ee"),
     ] {
         assert_eq!(render(text, fields).as_deref(), Ok(expected), "{text}");
     }
@@ -124,6 +124,56 @@ fn a_template_may_use_fields_of_other_credentials() {
     let unknown = template.unknown_credentials(&BTreeSet::from(["db", "x"]));
     let messages: Vec<_> = unknown.iter().map(ToString::to_string).collect();
     assert_eq!(messages, ["line 1, column 33: unknown credential \"my-db\"; available: db, x"]);
+}
+
+#[test]
+fn a_reference_to_another_credential_needs_a_field() {
+    let needs_field = "credentials[\"db\"] needs a field, as in credentials[\"db\"].password; a field of this credential whose name begins with `credentials.` is written fields[\"credentials.…\"]";
+    for (text, column) in [
+        ("{{ credentials.db }}", 4),
+        ("{{ credentials['db'] }}", 4),
+        ("{{ credentials.db | default('x') }}", 4),
+        ("{% if credentials.db is defined %}{% endif %}", 7),
+    ] {
+        let message = render(text, PLAIN).unwrap_err();
+        assert_eq!(message, format!("line 1, column {column}: {needs_field}"), "{text}");
+    }
+}
+
+#[test]
+fn a_name_with_a_dash_is_explained() {
+    for (text, written) in [
+        ("{{ db-user }}", "fields[\"db-user\"]"),
+        ("{{ a-b-1 | urlencode }}", "fields[\"a-b-1\"]"),
+        ("{{ fields.tls-key.pem }}", "fields[\"tls-key.pem\"]"),
+        ("{% if db-user is defined %}{% endif %}", "fields[\"db-user\"]"),
+        ("{{ credentials.my-db.tls.crt }}", "credentials[\"my-db\"][\"tls.crt\"]"),
+    ] {
+        let message = render(text, PLAIN).unwrap_err();
+        let expected = format!("which has no subtraction; a name that contains `-` is written {written}");
+        assert!(message.ends_with(&expected), "{text}: {message}");
+    }
+    assert!(render("{{ 'x' - username }}", PLAIN).unwrap_err().contains("arithmetic is not supported"));
+}
+
+#[test]
+fn misspelt_filters_and_open_blocks_get_a_correction() {
+    let message = render("{{ password | urlencoded }}", PLAIN).unwrap_err();
+    assert!(message.ends_with("; did you mean \"urlencode\"?"), "{message}");
+    for text in ["{% if password %}x", "{% for name in fields %}{{ name }}", "{% set a %}b"] {
+        let message = render(text, PLAIN).unwrap_err();
+        assert!(message.ends_with("write {% endif %}, {% endfor %} or {% endset %}"), "{message}");
+    }
+}
+
+#[test]
+fn a_checked_reference_does_not_require_its_credential() {
+    let text = "{{ credentials.a.x }}{{ credentials.b.x | default('') }}{% if credentials.c.x is defined %}{{ credentials.c.x }}{% endif %}";
+    let template = Template::parse(text, &Delimiters::default()).unwrap();
+    assert_eq!(
+        ["a", "b", "c", "x"].map(|name| template.requires_credential(name)),
+        [true, false, false, false]
+    );
 }
 
 #[test]
@@ -166,7 +216,7 @@ fn errors_have_line_and_column() {
         ("{{ loop.index }}", "column 4: unknown field \"loop.index\""),
         ("{{ (port ~ 'a').b }}", "a dot is not supported: only names of fields can have it"),
         ("{{ fields[port].b }}", "[ ] is not supported"),
-        ("{{ credentials.db }}", "column 4: unknown field \"credentials.db\""),
+        ("{{ credentials.db }}", "column 4: credentials[\"db\"] needs a field"),
         (
             "{{ credentials.db.pasword }}",
             "column 4: credential \"db\" has no field \"pasword\"; available: none",

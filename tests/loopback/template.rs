@@ -83,6 +83,28 @@ fn a_missing_template_is_reported_like_a_missing_source() {
 }
 
 #[test]
+fn the_fields_of_an_optional_credential_may_be_missing() {
+    let with = |template| [("app.template", template), ("c.secret", "none"), ("c.optional", "true")];
+    let scene = Scene::new(&with("{{ credentials.c.password | default('x') }}"));
+    assert_code(&scene.init(&[]), 0);
+    assert_eq!(scene.read("app.txt"), "x", "without a source of its own");
+    scene.annotate(&with("{{ credentials.c.password }}"));
+    let finished = scene.init(&["--timeout", "300ms"]);
+    assert_code(&finished, 3);
+    let said = "; credential app uses fields of credential c, which is optional and missing: ";
+    assert_has(&finished.stderr, &["credential app and 1 more: Secret prod/none: ", said]);
+}
+
+#[test]
+fn a_path_like_that_of_a_file_without_a_format_is_warned_of() {
+    let scene = Scene::new(&[("db.secret", "db"), ("db.path", "app.env")]);
+    let finished = scene.init(&[]);
+    assert_code(&finished, 0);
+    assert_has(&finished.stderr, &["credential db: without .format, .path is a directory"]);
+    assert_eq!(scene.read("app.env/password"), PASSWORD);
+}
+
+#[test]
 fn render_shows_the_template_and_hides_the_values() {
     let scene = scene("{{ username }} {{ password | shell }}", &[("db.keys", "username,password")]);
     let hidden = run(scene.command(&["render"]), HANGS);

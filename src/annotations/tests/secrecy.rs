@@ -60,7 +60,9 @@ fn a_password_in_a_wrong_annotation_is_not_repeated() {
                     annotations.insert(format!("{prefix}/db.format"), "uri".to_owned());
                     annotations.insert(format!("{prefix}/db.variable"), "URL".to_owned());
                 }
-                "scheme" => drop(annotations.insert(format!("{prefix}/db.format"), "uri".to_owned())),
+                "engine" | "scheme" => {
+                    drop(annotations.insert(format!("{prefix}/db.format"), "uri".to_owned()))
+                }
                 "delimiters" => {
                     drop(annotations.insert(format!("{prefix}/db.template"), "[[ a ]]".to_owned()))
                 }

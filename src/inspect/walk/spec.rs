@@ -83,7 +83,8 @@ impl Walk<'_> {
                 let Some((kind, id)) = identify(object) else { continue };
                 let by =
                     format!("annotation {prefix}/{}.{}", credential.name, annotation_key(credential, object));
-                add(references, kind, id.clone(), by, credential.optional);
+                let is_needed = credential.needed_objects().any(|needed| needed == object);
+                add(references, kind, id.clone(), by, credential.optional || !is_needed);
                 // Only the other cluster can review permissions in it.
                 if id.cluster.id().is_none() && !needed.contains(&(kind, id.clone())) {
                     needed.push((kind, id));

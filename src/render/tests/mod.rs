@@ -129,8 +129,9 @@ fn a_missing_key_is_an_error_that_lists_the_available_keys() {
     );
     assert_eq!(
         render(&[("db.keys", "passwd"), ("db.optional", "true")], PLAIN).unwrap_err(),
-        message,
-        "the credential is optional, its key is not"
+        format!(
+            "{message}; .optional is only about missing objects: if the key may be missing, write `?` after its entry in .keys"
+        ),
     );
     let files = render(&[("db.keys", "passwd?, username")], PLAIN).unwrap();
     assert_eq!(files.into_keys().collect::<Vec<_>>(), ["db/username"]);
@@ -154,7 +155,7 @@ fn an_entry_of_keys_that_is_the_wrong_way_round_is_reported_with_the_right_one()
     assert_eq!(
         rendered.notices[0].to_string(),
         format!(
-            "writing credential db without optional field username: key PGUSER not found in Secret prod/s{turned}"
+            "writing credential db without optional field username: key PGUSER not found in Secret prod/s; available: password, username{turned}"
         )
     );
 }
@@ -164,7 +165,7 @@ fn a_value_in_keys_is_not_repeated() {
     let message = render(&[("db.keys", "username, password=hunter2zq9")], PLAIN).unwrap_err();
     assert_eq!(
         message,
-        "credential db: key hunt… of field password not found in Secret prod/s; available: password, username; in .keys, the left side is the field and the right side is the key (for a value, use .set)"
+        "credential db: key hunt… of field password not found in Secret prod/s; available: password, username; in .keys, the left side is the field and the right side is the key (.set is for values, if they are not secret)"
     );
     let keys = [("db.keys", "login=DB-User?"), ("db.secret", "s")];
     let (optional, sources) =
@@ -172,8 +173,32 @@ fn a_value_in_keys_is_not_repeated() {
     let rendered = super::render(&optional, &sources).unwrap();
     assert_eq!(
         rendered.notices[0].to_string(),
-        "writing credential db without optional field login: key DB-U… of field login not found in Secret prod/s"
+        "writing credential db without optional field login: key DB-U… of field login not found in Secret prod/s; available: password, username"
     );
+}
+
+#[test]
+fn a_value_in_keys_is_repeated_only_if_it_looks_like_a_key() {
+    let secret: &[(&str, &[u8])] = &[("username", b"app"), ("db2password", b"p")];
+    for (keys, more, key) in [
+        ("hunter2SECRETVALUE", &[][..], "hunt…"),
+        ("hunter2SECRETVALUE", &[("db.prefix", "APP_")], "hunt…"),
+        ("hunter2SECRETVALUE", &[("db.names", "upper"), ("db.prefix", "APP_")], "hunt…"),
+        ("PW=hunter2SECRETVALUE", &[], "hunt… of field PW"),
+        ("correct-horse-battery-staple-correct-horse-battery", &[], "corr…"),
+        ("db2pasword", &[], "db2pasword"),
+        ("PW=db2pasword", &[], "db2pasword"),
+        ("ca.crt", &[], "ca.crt"),
+    ] {
+        let message = render(&[&[("db.keys", keys)], more].concat(), secret).unwrap_err();
+        let expected = format!("key {key} not found in Secret prod/s; available: db2password, username");
+        assert_eq!(message, format!("credential db: {expected}"));
+        let optional = format!("{keys}?");
+        let credentials = credentials(&[&[("db.secret", "s"), ("db.keys", &optional)], more].concat());
+        let sources = Sources::from([(object(Kind::Secret, "s"), Some(data(secret)))]);
+        let notice = super::render(&credentials, &sources).unwrap().notices[0].to_string();
+        assert!(notice.ends_with(&expected) && !notice.to_lowercase().contains("secretvalue"), "{notice}");
+    }
 }
 
 #[test]
@@ -218,7 +243,7 @@ fn what_is_optional_and_missing_is_reported() {
     assert_eq!(
         reported,
         [
-            "writing credential a without optional field passwd: key passwd not found in Secret prod/s",
+            "writing credential a without optional field passwd: key passwd not found in Secret prod/s; available: password, username",
             "skipping optional credential b: Secret prod/none not found",
         ]
     );

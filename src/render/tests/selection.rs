@@ -51,7 +51,7 @@ fn the_fields_of_several_secrets_have_the_alias_of_theirs() {
     let set = ("db.set", "host=h, database=orders, engine=postgresql");
     let files = render_all(&[BOTH, keys, set, ("db.format", "uri")], TWO).unwrap();
     assert_eq!(files["db.uri"], "postgresql://app:p1@h:5432/orders");
-    let message = render_all(&[BOTH, ("db.keys", "password")], TWO).unwrap_err();
+    let message = render_all(&[BOTH, ("db.keys", "db.passwd")], TWO).unwrap_err();
     assert!(message.ends_with("; available: db.password, db.user, cache.password"), "{message}");
 }
 
@@ -84,7 +84,10 @@ fn a_value_inside_json_is_a_field_under_the_name_of_its_entry() {
     }
     for text in ["", "{", "test-password", "{} x", "\"\\ud800\"", "\"\\ud800\\n\"", "\u{feff}{}"] {
         let message = render(&[("db.keys", "a=k#")], &[("k", text.as_bytes())]).unwrap_err();
-        assert!(message.ends_with("JSON pointer \"\": the key's value is not JSON"), "{text}: {message}");
+        assert!(
+            message.contains("JSON pointer \"\": the key's value is not JSON: correct it"),
+            "{text}: {message}"
+        );
     }
     assert_eq!(
         render(&[("db.keys", "a=k#")], &[("k", br#""\ud83d\ude00\"\\\/\b""#)]).unwrap()["db/a"],
@@ -102,8 +105,8 @@ fn an_optional_entry_may_lack_its_key_or_what_its_pointer_names() {
         said,
         [
             "INFO: writing credential db without optional field c: nothing in Secret prod/s, key j, has the name of JSON pointer /c",
-            "INFO: writing credential db without optional field b: key b not found in Secret prod/s",
-            "INFO: writing credential db without optional field d: key k not found in Secret prod/s",
+            "INFO: writing credential db without optional field b: key b not found in Secret prod/s; available: a, j",
+            "INFO: writing credential db without optional field d: key k not found in Secret prod/s; available: a, j",
         ]
     );
     let message = render(&[("db.keys", "a=j#/c?")], &[("j", b"[")]).unwrap_err();

@@ -144,7 +144,7 @@ fn an_optional_entry_may_name_the_port_of_a_service_without_ports() {
     ]);
     let rendered = super::super::render(&credentials, &sources).unwrap();
     let reported: Vec<_> = rendered.notices.iter().map(ToString::to_string).collect();
-    let expected = "writing credential db without optional field P: key port not found in Secret prod/s and Service prod/d";
+    let expected = "writing credential db without optional field P: key port not found in Secret prod/s and Service prod/d; available: host";
     assert_eq!(reported, [expected]);
     assert_eq!(rendered.bundle.len(), 1);
 }

@@ -190,6 +190,38 @@ fn values_that_other_credentials_derive_count_together() {
 }
 
 #[test]
+fn an_optional_credential_without_its_source_has_no_fields_for_templates() {
+    let checked = "{{ credentials.c.pw | default('none') }}{% if credentials.c.x is defined %}x{% endif %}";
+    let credentials_with = |template, more: &[(&str, &str)]| {
+        let base =
+            [("app.secret", "s"), ("app.template", template), ("c.secret", "c"), ("c.optional", "true")];
+        credentials(&[&base, more].concat())
+    };
+    let sources = |c: Option<ObjectData>| {
+        Sources::from([(object(Kind::Secret, "s"), Some(data(PLAIN))), (object(Kind::Secret, "c"), c)])
+    };
+    let needed =
+        |credential: &Credential| credential.needed_objects().map(ToString::to_string).collect::<Vec<_>>();
+    let all = credentials_with(checked, &[]);
+    assert_eq!(needed(&all[0]), ["Secret prod/s"]);
+    assert_eq!(all[0].needed_optional(&object(Kind::Secret, "c")), None);
+    let path = RelativePath::parse("app.txt").unwrap();
+    let text = |c| bundle(&all, &sources(c)).unwrap()[&path].content.expose().to_vec();
+    assert_eq!(text(None), b"none");
+    assert_eq!(text(Some(data(&[("pw", b"p"), ("x", b"")]))), b"px");
+    let reported: Vec<_> = missing_inputs(&all, &sources(None)).map(|notice| notice.to_string()).collect();
+    assert_eq!(reported, ["skipping optional credential c: Secret prod/c not found"]);
+
+    let required = "{{ credentials.c.pw }}";
+    let all = credentials_with(required, &[]);
+    assert_eq!(needed(&all[0]), ["Secret prod/s", "Secret prod/c"]);
+    assert_eq!(all[0].needed_optional(&object(Kind::Secret, "c")).unwrap().as_str(), "c");
+    let all = credentials_with(required, &[("app.optional", "true")]);
+    assert_eq!(all[0].needed_optional(&object(Kind::Secret, "c")), None);
+    assert!(bundle(&all, &sources(None)).unwrap().is_empty());
+}
+
+#[test]
 fn a_template_uses_at_most_eight_other_credentials() {
     let parsed = |count: usize| {
         let mut all = BTreeMap::new();

@@ -100,7 +100,7 @@ fn env_never_sets_a_variable_on_which_shells_or_the_linker_act() {
         let keys = format!("{name}, B=b");
         for annotations in [&[("db.format", "env")][..], &[("db.format", "env"), ("db.keys", &keys)]] {
             let message = render(annotations, &[(name, b"x"), ("b", b"x")]).unwrap_err();
-            let expected = format!("rename it with .keys, for example DB_{name}=<its key>");
+            let expected = format!("rename it with .keys, for example DB_{name}={name}");
             assert!(
                 message.contains("shells or the dynamic linker act on") && message.contains(&expected),
                 "{message}"
@@ -120,7 +120,7 @@ fn only_an_annotation_chooses_a_variable_by_which_programs_change_what_they_run(
         for format in ["env", "dotenv"] {
             let error = message(&[("db.format", format)], name).unwrap();
             assert!(
-                error.contains(&format!("to set that variable, list it there as {name}=<its key>")),
+                error.contains(&format!("to set that variable, list it there as {name}={name}")),
                 "{error}"
             );
             assert_eq!(message(&[("db.format", format), ("db.keys", name)], name), None);
@@ -150,6 +150,31 @@ fn the_manifest_and_not_the_key_names_a_variable_of_envfile() {
     for name in RESERVED.into_iter().chain(OF_PROGRAMS) {
         assert_eq!(message(&[("db.format", "envfile")], name), None);
     }
+}
+
+#[test]
+fn a_wrong_name_of_a_key_can_be_corrected_in_bulk() {
+    let error = message(&[("db.format", "env"), ("db.names", "upper")], "username").unwrap();
+    assert!(error.contains("for example DB_USERNAME=username, or add .prefix: DB_;"), "{error}");
+    let error = message(&[("db.format", "env")], "PATH").unwrap();
+    assert!(error.ends_with("for example DB_PATH=PATH, or add .prefix: DB_"), "{error}");
+    let error = message(&[("db.format", "env"), ("db.keys", "PATH")], "PATH").unwrap();
+    assert!(error.ends_with("for example DB_PATH=PATH"), "{error}");
+    let error = message(&[("db.format", "env")], "db.user").unwrap();
+    assert!(error.ends_with("for example DB_USER=db.user, or add .names: \"upper\""), "{error}");
+    let error = message(&[("db.format", "env")], "1st").unwrap();
+    assert!(error.ends_with("for example _1ST=1st, or add a .prefix"), "{error}");
+    let error = message(&[("db.format", "env"), ("db.prefix", "APP_")], "db-user").unwrap();
+    assert!(
+        error.contains("field APP_db-user is not") && error.contains("for example APP_DB_USER=db-user, or"),
+        "{error}"
+    );
+    let error = message(&[("db.format", "env"), ("db.keys", "PATH=db-user")], "db-user").unwrap();
+    assert!(error.ends_with("for example DB_PATH=db-user"), "{error}");
+    let error = message(&[("db.format", "env"), ("db.set", "PATH=x")], "A").unwrap();
+    assert!(error.ends_with("for example DB_PATH=<its key>"), "{error}");
+    let error = message(&[("db.format", "env"), ("db.keys", "db.user")], "db.user").unwrap();
+    assert!(error.ends_with("for example DB_USER=db.user"), "{error}");
 }
 
 #[test]

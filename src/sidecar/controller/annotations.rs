@@ -17,6 +17,7 @@ use crate::sidecar::controller::{
     Action, AnnotationsFailure, AnnotationsResult, Context, Controller, ReadAnnotations, Target, Tracker,
     Update,
 };
+use crate::sync::unread::optional_hint;
 use crate::telemetry::{Component, Moment, Reason, Status, Subject};
 
 /// The state of the annotations.
@@ -150,19 +151,21 @@ impl Controller {
     /// Whether the object was read, or is missing and may be.
     fn is_known_for(&self, credential: &Credential, object: &ObjectRef) -> bool {
         self.contents.contains_key(object)
-            || (credential.optional && self.sources.get(object).is_some_and(Source::is_absent))
+            || (self.sources.get(object).is_some_and(Source::is_absent)
+                && (credential.optional || !credential.needed_objects().any(|needed| needed == object)))
     }
 
     /// An object that does not exist and that a required credential of the edit needs, unless the credential needs it already.
     fn missing_object(&self, candidate: &[Credential]) -> Option<String> {
         let needs_it_already = |edited: &&Credential| {
             let current = self.credentials.iter().find(|current| current.name == edited.name);
-            current.is_some_and(|current| current.objects().eq(edited.objects()))
+            current.is_some_and(|current| current.needed_objects().eq(edited.needed_objects()))
         };
         let required = candidate.iter().filter(|it| !it.optional && !needs_it_already(it));
-        let mut objects = required.flat_map(Credential::objects);
+        let mut objects = required.flat_map(Credential::needed_objects);
         let missing = objects.find(|object| matches!(self.contents.get(*object), Some(None)))?;
-        Some(format!("{missing} not found"))
+        let hint = optional_hint(candidate, missing).map(|hint| format!("; {hint}")).unwrap_or_default();
+        Some(format!("{missing} not found{hint}"))
     }
 
     /// Checks that the entries that differ from the current ones can be rendered. An unchanged entry that cannot be rendered is

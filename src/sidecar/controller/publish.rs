@@ -187,7 +187,7 @@ impl Controller {
             return status.published(now, None, &written);
         };
         let is_cleared = |credential: &Credential| {
-            credential.objects().any(|object| matches!(self.contents.get(object), Some(None)))
+            credential.needed_objects().any(|object| matches!(self.contents.get(object), Some(None)))
         };
         let changes = ChangeSet::new(&self.credentials, changed, is_cleared);
         status.log(Level::Info, bundle, format!("{changes}: {written} in {took} ms, as version {version}"));

@@ -8,6 +8,7 @@ use crate::kube::{self, Cause, Object, WatchEvent};
 use crate::object::{ObjectData, ObjectRef};
 use crate::sidecar::OnDelete;
 use crate::sidecar::controller::{Context, Controller, MAX_DELAY, Target, Tracker, Update};
+use crate::sync::unread::optional_hint;
 use crate::sync::{self, Need};
 use crate::telemetry::{Component, Moment, Reason, Status, Subject};
 
@@ -254,7 +255,11 @@ impl Controller {
             let level = if was_cleared { Level::Warn } else { Level::Debug };
             status.degraded(&component, level, &self.for_credentials(object, &cause));
         } else {
-            let next = if was_present { "keeping its files (--on-delete keep)" } else { "waiting for it" };
+            let next = match optional_hint(&self.credentials, object) {
+                _ if was_present => "keeping its files (--on-delete keep)".to_owned(),
+                Some(hint) => format!("waiting for it: {hint}"),
+                None => "waiting for it".to_owned(),
+            };
             if let Some((source, mut context)) = self.source_context(object, now, status) {
                 source.tracker.read_again_later(&mut context);
             }

@@ -401,3 +401,25 @@ fn an_edit_that_makes_a_missing_object_optional_is_applied() {
     harness.advance(SECOND);
     assert_eq!((harness.file("c/password"), harness.status.ready), (Some("1"), true));
 }
+
+#[test]
+fn a_template_needs_the_object_of_an_optional_credential_only_without_a_default() {
+    let with = |template| {
+        [("app.secret", "a"), ("app.template", template), ("c.secret", "c"), ("c.optional", "true")]
+    };
+    let checked = with("{{ credentials.c.password | default('none') }}");
+    let mut harness = Harness::start(following(), &checked, &[]);
+    harness.edits("1", &checked);
+    harness.reads("a", "1", &[("password", "1")]);
+    harness.read_fails("c", not_found());
+    assert_eq!((harness.file("app.txt"), harness.status.ready), (Some("none"), true));
+    harness.edits("2", &with("{{ credentials.c.password }}"));
+    assert_eq!(harness.file("app.txt"), Some("none"));
+    let hint = "Secret prod/c not found; credential app uses fields of credential c, which is optional and missing: in the template, write default";
+    assert!(harness.is_logged(hint), "{:?}", harness.log);
+    harness.edits("3", &checked);
+    harness.opens("c");
+    harness.applies("c", "4", &[("password", "2")]);
+    harness.reads("c", "4", &[("password", "2")]);
+    assert_eq!(harness.file("app.txt"), Some("2"));
+}

@@ -210,7 +210,7 @@ fn removed_files_are_reported_as_cleared() {
 #[test]
 fn notices_are_logged_when_they_change() {
     let optional: &[_] = &[("a.secret", "a"), ("a.keys", "password, user?"), ("b.secret", "b")];
-    let notice = "writing credential a without optional field user: key user not found in Secret prod/a";
+    let notice = "writing credential a without optional field user: key user not found in Secret prod/a; available: password";
     let mut harness = Harness::new(optional);
     harness.reads("b", "1", &[("password", "1")]);
     harness.reads("a", "1", &[("password", "1")]);
