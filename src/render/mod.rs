@@ -24,15 +24,13 @@ pub(crate) use template::{check as check_templates, work_share};
 
 use crate::credential::{
     Bundle, BundleFile, ClientFileFormat, ConnectionStringFormat, Credential, DocumentFormat, Engine,
-    EnvExport, EnvFileFormat, FieldName, Format, KeyMapping, Output, PathClaims, RelativePath, is_env_name,
+    EnvExport, EnvFileFormat, FieldName, Format, Output, PathClaims, RelativePath,
 };
 use crate::formats::connection::{CONNECTION_LIMIT, Connection};
 use crate::formats::options::OptionSet;
 use crate::formats::parts::{URI, find_uri};
 use crate::formats::text::FormatErrors;
-use crate::formats::{
-    Fields, FormatError, adonet, is_part_of_connection, jdbc, libpq, mycnf, pkcs12, text, uri,
-};
+use crate::formats::{Fields, FormatError, adonet, jdbc, libpq, mycnf, pkcs12, text, uri};
 use crate::render::shared::{SharedFiles, is_shared};
 use crate::secret::{SecretBuffer, SecretBytes};
 
@@ -206,8 +204,8 @@ fn files<'a>(
     notices.extend(more);
     let mut values = Fields::new();
     values.extend(selected.iter().map(|(field, value)| (field.clone(), &**value)));
-    notices.extend(leave_out_names(credential, &mut values));
-    notices.extend(line_breaks(credential, &values));
+    notices.extend(names::leave_out(credential, &mut values));
+    notices.extend(notice::line_breaks(credential, &values));
     let redact = placeholder.is_some();
     let shown = |value| placeholder.unwrap_or(value);
     let fields =
@@ -309,42 +307,6 @@ fn files<'a>(
         return Err(vec![TOO_MANY_BYTES]);
     }
     Ok(Some(vec![(credential.path.clone(), content)]))
-}
-
-/// Removes the fields that have the name of a key and that no environment variable can have, unless no other key is left. An operator
-/// may add a key to its Secret at any time.
-fn leave_out_names<'a>(credential: &'a Credential, fields: &mut Fields<'_>) -> Vec<Notice<'a>> {
-    let keys_are_names = credential.key_mapping == KeyMapping::All
-        && matches!(credential.output, Output::Env(EnvFileFormat::Env | EnvFileFormat::Dotenv));
-    if !keys_are_names {
-        return Vec::new();
-    }
-    let is_named = |field: &FieldName| credential.named_fields().any(|named| named == field);
-    let of_service: Vec<_> = credential.unlisted_service_fields().collect();
-    let is_variable = |field: &FieldName| is_env_name(field.as_str());
-    // If only literals, or the host and port of a Service, are left, the file lacks what its Secret is for.
-    if !fields.keys().any(|field| is_variable(field) && !is_named(field) && !of_service.contains(field)) {
-        return Vec::new();
-    }
-    let is_valid = |field: &FieldName| is_variable(field) || is_named(field);
-    let invalid: Vec<_> = fields.keys().filter(|field| !is_valid(field)).cloned().collect();
-    fields.retain(|field, _| is_valid(field));
-    invalid.into_iter().map(|field| Notice::Variable { name: &credential.name, field }).collect()
-}
-
-/// Finds the parts of a connection whose value ends with a line break.
-fn line_breaks<'a>(credential: &'a Credential, fields: &Fields<'_>) -> Vec<Notice<'a>> {
-    let (Output::ConnectionString { .. } | Output::ClientFile { .. } | Output::InjectorEnv(_)) =
-        credential.output
-    else {
-        return Vec::new();
-    };
-    let is_ended = |(field, value): &(&FieldName, &&SecretBytes)| {
-        is_part_of_connection(field) && fields::ends_with_line_break(value)
-    };
-    let notice =
-        |(field, _): (&FieldName, _)| Notice::LineBreak { name: &credential.name, field: field.clone() };
-    fields.iter().filter(is_ended).map(notice).collect()
 }
 
 /// Assigns a text to environment variables, if there are any. Returns at most `limit` bytes.

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::credential::{Credential, CredentialName, FieldName, KeyEntry, KeyMapping};
-use crate::formats::NameList;
+use crate::credential::{Credential, CredentialName, FieldName, KeyEntry, KeyMapping, Output};
 use crate::formats::parts::FieldAliases;
+use crate::formats::{Fields, NameList, is_part_of_connection};
 use crate::object::ObjectRef;
 use crate::render::error::shown_pointer;
-use crate::render::fields::{KEY_LENGTH, Sources, holders};
+use crate::render::fields::{KEY_LENGTH, Sources, ends_with_line_break, holders};
 use crate::render::missing_key::MissingKey;
 use crate::render::url::{UrlHint, Urls, found_sources};
+use crate::secret::SecretBytes;
 use crate::text::one_line;
 
 /// What keeps no credential from being rendered, but may surprise.
@@ -89,7 +90,7 @@ impl fmt::Display for Notice<'_> {
             }
             Self::Json { name, entry, object } => write!(
                 f,
-                "writing credential {name} without optional field {}: nothing in {object}, key {}, has the name of JSON pointer {}",
+                "writing credential {name} without optional field {}: {object}, key {}, JSON pointer {}: not found",
                 entry.field,
                 entry.key,
                 entry.pointer.iter().map(shown_pointer).collect::<String>()
@@ -163,4 +164,19 @@ pub(crate) fn missing_inputs<'a>(
             }
         }
     })
+}
+
+/// Finds the parts of a connection whose value ends with a line break.
+pub(crate) fn line_breaks<'a>(credential: &'a Credential, fields: &Fields<'_>) -> Vec<Notice<'a>> {
+    let (Output::ConnectionString { .. } | Output::ClientFile { .. } | Output::InjectorEnv(_)) =
+        credential.output
+    else {
+        return Vec::new();
+    };
+    let is_ended = |(field, value): &(&FieldName, &&SecretBytes)| {
+        is_part_of_connection(field) && ends_with_line_break(value)
+    };
+    let notice =
+        |(field, _): (&FieldName, _)| Notice::LineBreak { name: &credential.name, field: field.clone() };
+    fields.iter().filter(is_ended).map(notice).collect()
 }

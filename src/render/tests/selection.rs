@@ -104,7 +104,7 @@ fn an_optional_entry_may_lack_its_key_or_what_its_pointer_names() {
     assert_eq!(
         said,
         [
-            "INFO: writing credential db without optional field c: nothing in Secret prod/s, key j, has the name of JSON pointer /c",
+            "INFO: writing credential db without optional field c: Secret prod/s, key j, JSON pointer /c: not found",
             "INFO: writing credential db without optional field b: key b not found in Secret prod/s; available: a, j",
             "INFO: writing credential db without optional field d: key k not found in Secret prod/s; available: a, j",
         ]
