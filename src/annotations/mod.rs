@@ -308,7 +308,9 @@ fn hint(key: AnnotationKey, text: &str) -> &'static str {
         | AnnotationKey::Delimiters => "",
         _ if text.contains("{{") => "; `{{` looks like a Helm expression: render the chart with Helm first",
         AnnotationKey::OnChange => "",
-        AnnotationKey::Engine if engine_of_scheme(text.trim()).is_some() => {
+        AnnotationKey::Engine
+            if Engine::parse(text.trim()).is_err() && engine_of_scheme(text.trim()).is_some() =>
+        {
             "; this is a client's scheme: for format uri, set it with .scheme instead"
         }
         AnnotationKey::Scheme if text.trim().ends_with("://") => "; remove `://`",

@@ -25,14 +25,15 @@ pub(crate) type Refusal = (&'static str, &'static str);
 impl Writer {
     /// Each user is a Secret with `username`, `password` and `database`; `.set` has the address of the server.
     pub(crate) fn new(format: &'static str, engine: &str, port: u16) -> Self {
-        let annotations = vec![
+        let mut annotations = vec![
             ("format", format.to_owned()),
-            ("engine", engine.to_owned()),
             ("keys", "username, password, database".to_owned()),
             ("set", format!("host=127.0.0.1, port={port}")),
             // Only the owner may read the files: libpq ignores other password files.
             ("file-mode", "0400".to_owned()),
         ];
+        // A template has no engine.
+        annotations.extend((format != "template").then(|| ("engine", engine.to_owned())));
         Self { format, annotations, pods: Vec::new() }
     }
 
