@@ -16,6 +16,8 @@ mod cases;
 mod connections;
 #[path = "readers/frameworks.rs"]
 mod frameworks;
+#[path = "readers/jq.rs"]
+mod jq;
 #[path = "readers/keystores.rs"]
 mod keystores;
 #[path = "readers/options.rs"]
