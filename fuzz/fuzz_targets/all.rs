@@ -217,8 +217,14 @@ fn reads_back(
         "properties" => java_properties::read(text.as_bytes()).expect("properties").into_iter().collect(),
         _ => return,
     };
+    // Without .keys, these formats skip keys that are not the names of variables.
+    let is_variable = |field: &str| {
+        !field.starts_with(|c: char| c.is_ascii_digit())
+            && field.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
     let expected: BTreeMap<_, _> = data
         .iter()
+        .filter(|(field, _)| !["env", "dotenv"].contains(format) || is_variable(field))
         .map(|(field, value)| {
             ((*field).to_owned(), String::from_utf8(value.clone()).expect("the format has text only"))
         })
