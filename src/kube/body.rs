@@ -76,3 +76,32 @@ pub(super) fn read(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_with(permits: &Semaphore, size: usize) -> Result<Content, Cause> {
+        let body = Body::builder().data(vec![b'x'; size]);
+        read(body, permits, Duration::ZERO, &|error| Cause::unreadable(error.to_string()))
+    }
+
+    #[test]
+    fn a_large_body_has_a_permit_until_it_is_dropped() {
+        let permits = Semaphore::new(1);
+        let large = read_with(&permits, SMALL + 1).unwrap();
+        assert_eq!(large.expose().len(), SMALL + 1);
+        let Err(error) = read_with(&permits, SMALL + 1) else { panic!("there is a permit left") };
+        assert!(error.to_string().contains("timeout"), "{error}");
+        assert!(read_with(&permits, SMALL).is_ok(), "a small body needs no permit");
+        drop(large);
+        assert!(read_with(&permits, SMALL + 1).is_ok());
+    }
+
+    #[test]
+    fn a_body_beyond_the_limit_is_rejected() {
+        let permits = Semaphore::new(1);
+        assert!(read_with(&permits, LIMIT).is_ok());
+        assert!(matches!(read_with(&permits, LIMIT + 1), Err(Cause::TooLarge { limit: LIMIT })));
+    }
+}

@@ -224,6 +224,9 @@ fn files<'a>(
         return Err(vec![TOO_MANY_BYTES]);
     }
     let buffered = |write: Write<'_>| buffered(write, room.bytes, TOO_MANY_BYTES);
+    let connect = |engine: Option<Engine>, option_set, write: WriteConnection<'_>| {
+        write_connection(credential, engine, option_set, &values, (url, &overrides), redact, write)
+    };
     let content = match &credential.output {
         Output::Files => {
             let file = |(field, value): (&_, &&SecretBytes)| (credential.path.join(field), (*value).clone());
@@ -262,20 +265,12 @@ fn files<'a>(
                 ConnectionStringFormat::Libpq => OptionSet::Of(Engine::Postgresql),
                 _ => OptionSet::OfConnection,
             };
-            let (content, notice) = write_connection(
-                credential,
-                *engine,
-                option_set,
-                &values,
-                (url, &overrides),
-                redact,
-                &|connection, out| match format {
-                    ConnectionStringFormat::Uri(scheme) => uri::write(connection, scheme.as_ref(), out),
-                    ConnectionStringFormat::Jdbc => jdbc::write(connection, out),
-                    ConnectionStringFormat::Adonet => adonet::write(connection, out),
-                    ConnectionStringFormat::Libpq => libpq::write(connection, quoting, out),
-                },
-            )?;
+            let (content, notice) = connect(*engine, option_set, &|connection, out| match format {
+                ConnectionStringFormat::Uri(scheme) => uri::write(connection, scheme.as_ref(), out),
+                ConnectionStringFormat::Jdbc => jdbc::write(connection, out),
+                ConnectionStringFormat::Adonet => adonet::write(connection, out),
+                ConnectionStringFormat::Libpq => libpq::write(connection, quoting, out),
+            })?;
             notices.extend(notice);
             exported(env_export.as_ref(), content, room.bytes)
         }
@@ -285,19 +280,11 @@ fn files<'a>(
                 ClientFileFormat::Pgservice => OptionSet::Of(Engine::Postgresql),
                 ClientFileFormat::Pgpass => OptionSet::Empty,
             };
-            let (content, notice) = write_connection(
-                credential,
-                *engine,
-                option_set,
-                &values,
-                (url, &overrides),
-                redact,
-                &|connection, out| match format {
-                    ClientFileFormat::Pgpass => libpq::write_pgpass(connection, out),
-                    ClientFileFormat::Pgservice => libpq::write_pgservice(&credential.name, connection, out),
-                    ClientFileFormat::Mycnf => mycnf::write(connection, out),
-                },
-            )?;
+            let (content, notice) = connect(*engine, option_set, &|connection, out| match format {
+                ClientFileFormat::Pgpass => libpq::write_pgpass(connection, out),
+                ClientFileFormat::Pgservice => libpq::write_pgservice(&credential.name, connection, out),
+                ClientFileFormat::Mycnf => mycnf::write(connection, out),
+            })?;
             notices.extend(notice);
             Ok(content)
         }
@@ -321,8 +308,12 @@ fn exported(
     }
 }
 
-/// Writes a connection, including the values that only a URI in the fields contains, and returns it with a notice about its login. For redacted output, it redacts
-/// the parsed connection, not the fields: a single placeholder for all fields would not be a valid port or host.
+/// Writes one kind of connection.
+type WriteConnection<'a> = &'a dyn Fn(&Connection<'_>, &mut SecretBuffer) -> Result<(), FormatError>;
+
+/// Writes a connection, including the values that only a URI in the fields contains, and returns it with a notice about its login.
+/// For redacted output, it redacts the parsed connection, not the fields: a single placeholder for all fields would not be a valid
+/// port or host.
 fn write_connection<'a>(
     credential: &'a Credential,
     engine: Option<Engine>,
@@ -330,7 +321,7 @@ fn write_connection<'a>(
     values: &Fields<'_>,
     (url, overrides): (Option<&SecretBytes>, &[(&FieldName, &SecretBytes)]),
     redact: bool,
-    write: &dyn Fn(&Connection<'_>, &mut SecretBuffer) -> Result<(), FormatError>,
+    write: WriteConnection<'_>,
 ) -> Result<(SecretBytes, Option<Notice<'a>>), Vec<Problem>> {
     let one = |error: FormatError| problems(vec![error]);
     let mut fields = values.clone();

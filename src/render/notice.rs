@@ -75,7 +75,7 @@ impl fmt::Display for Notice<'_> {
         match self {
             Self::Login { name, part, entry, available } => write!(
                 f,
-                "credential {name}: writing the connection without a {}, because there is no field {part}: map it in .keys beside the other keys, as in {entry}; if the login needs none, list only the other keys; available: {available}",
+                "credential {name}: writing the connection without a {}: missing field {part}; map it in .keys beside the other keys, as in {entry}; if the login needs none, list only the other keys; available: {available}",
                 part.name()
             ),
             Self::Keys { name, object } => write!(

@@ -56,8 +56,8 @@ pub(crate) fn work_share<'a>(credentials: impl IntoIterator<Item = &'a Credentia
     (TOTAL_WORK_LIMIT / working.max(1)).min(WORK_LIMIT)
 }
 
-/// Renders the file. With a placeholder, each value in `fields` is the placeholder. Returns `None` if the ConfigMap of an optional credential is
-/// missing, or the source of a credential that the template needs.
+/// Renders the file. With a placeholder, each value in `fields` is the placeholder. Returns `None` if the ConfigMap of an optional
+/// credential is missing, or the source of a credential that the template needs.
 pub(crate) fn render(
     credential: &Credential,
     sources: &Sources,

@@ -11,7 +11,7 @@ use crate::render::fields::{Entries, Found, Sources, entries, service_entries};
 use crate::render::notice::Notice;
 use crate::secret::SecretBytes;
 
-const ONE_HOST: &str = "a URI with a single host, which the fields host and port need: use uri, jdbc, libpq, pgpass or pgservice, the formats that can write several hosts";
+const ONE_HOST: &str = "a URI with a single host, which the fields host and port need: use a format that can write several hosts, such as uri, jdbc, adonet or libpq";
 
 /// The URLs of the sources, each parsed at most once, and only if a part of one is needed.
 pub(crate) struct Urls<'f, 'a> {

@@ -74,13 +74,13 @@ fn half_a_login_is_warned_of() {
         assert_eq!(
             said,
             [
-                "credential db: writing the connection without a username, because there is no field username (also read from: user): map it in .keys beside the other keys, as in username=DB_USER; if the login needs none, list only the other keys; available: DB_USER, host, password"
+                "credential db: writing the connection without a username: missing field username (also read from: user); map it in .keys beside the other keys, as in username=DB_USER; if the login needs none, list only the other keys; available: DB_USER, host, password"
             ],
             "{format}"
         );
         let said = warnings(&connection(format, &[host]), &[("username", b"app"), ("x", b"1")]);
         assert_eq!(said.len(), 1, "{format}");
-        assert!(said[0].contains("without a password, because there is no field password"), "{}", said[0]);
+        assert!(said[0].contains("without a password: missing field password"), "{}", said[0]);
         assert!(said[0].contains("as in password=<its key>;"), "{}", said[0]);
         let listed = connection(format, &[host, ("db.keys", "username")]);
         assert_eq!(warnings(&listed, &[("username", b"app")]), [""; 0], "{format}");
