@@ -233,7 +233,9 @@ fn a_rotation_without_user_and_password_keeps_the_files_of_a_connection() {
     assert_eq!(scene.read("db.uri"), expected);
     put(&[("username", b"app"), ("POSTGRES_PASSWORD", b"test-2")]);
     running.poll_until(HANGS, "the warning", || {
-        running.stderr().contains("WARN  credential db: writing the connection without a password, because")
+        running
+            .stderr()
+            .contains("WARN  credential db: writing the connection without a password: missing field")
     });
     running.poll_until(HANGS, "the file with a user", || scene.read("db.uri") == "postgresql://app@h:5432");
 }
