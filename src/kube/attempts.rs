@@ -152,7 +152,10 @@ impl<'a, K: Sync, V: Send, F: Fn(&K) -> Result<V, Error> + Sync> Attempts<'a, K,
         let progress = &mut state.progress[index];
         match result {
             // Only the clock ended this attempt. The error of an earlier one says more about what is wrong.
-            Err(Error { cause: Cause::DeadlineExceeded { .. }, .. }) if progress.result.is_some() => {}
+            Err(Error {
+                cause: Cause::DeadlineExceeded { .. } | Cause::TimedOut { is_cut_short: true, .. },
+                ..
+            }) if progress.result.is_some() => {}
             result => progress.result = Some(result),
         }
         let Some(Err(error)) = &progress.result else { return };
@@ -308,24 +311,21 @@ mod tests {
 
     #[test]
     fn the_error_of_an_earlier_attempt_outlives_an_exceeded_deadline() {
-        let attempts = AtomicUsize::new(0);
-        let deadline = Deadline::after(Duration::from_millis(100));
-        let errors = retry_until_done(
-            ["a", "b"],
-            |_| (),
-            deadline,
-            Error::is_final,
-            |_| {
-                let server = Server::parse("10.0.0.1", "443").unwrap();
-                Err::<(), _>(if attempts.fetch_add(1, Ordering::SeqCst) >= 2 {
-                    error(Cause::DeadlineExceeded { server })
-                } else {
-                    unavailable(None)
-                })
-            },
-        );
-        let is_unavailable = |error: &Error| matches!(error.cause, Cause::Unavailable { .. });
-        assert!(errors.unwrap_err().iter().all(is_unavailable) && attempts.into_inner() > 2);
+        let server = || Server::parse("10.0.0.1", "443").unwrap();
+        let exceeded = || Cause::DeadlineExceeded { server: server() };
+        let cut_short = || Cause::TimedOut { server: server(), phase: "", is_cut_short: true };
+        let ends: [&(dyn Fn() -> Cause + Sync); 2] = [&exceeded, &cut_short];
+        for end in ends {
+            let attempts = AtomicUsize::new(0);
+            let deadline = Deadline::after(Duration::from_millis(100));
+            let attempt = |_: &&str| {
+                let is_late = attempts.fetch_add(1, Ordering::SeqCst) >= 2;
+                Err::<(), _>(if is_late { error(end()) } else { unavailable(None) })
+            };
+            let errors = retry_until_done(["a", "b"], |_| (), deadline, Error::is_final, attempt);
+            let is_unavailable = |error: &Error| matches!(error.cause, Cause::Unavailable { .. });
+            assert!(errors.unwrap_err().iter().all(is_unavailable) && attempts.into_inner() > 2);
+        }
     }
 
     /// Passes only if eight attempts are under way at the same time, eight times.

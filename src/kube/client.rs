@@ -251,6 +251,15 @@ impl Client {
         }
         // A phase times out slightly before the deadline, so that the message can name the phase.
         let phase = self.request_timeout.min(left - left / 10);
+        self.exchange(request, left, phase).map_err(|cause| match cause {
+            Cause::TimedOut { server, phase: name, .. } => {
+                Cause::TimedOut { server, phase: name, is_cut_short: phase < self.request_timeout }
+            }
+            cause => cause,
+        })
+    }
+
+    fn exchange(&self, request: &Request<'_>, left: Duration, phase: Duration) -> Result<Content, Cause> {
         let started = Instant::now();
         let timeouts = Timeouts { global: Some(left), phase, body: Some(phase), per_read: None };
         let exchange = self.send(request, &timeouts, Connection::Shared)?;

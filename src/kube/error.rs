@@ -115,6 +115,8 @@ pub enum Cause {
         server: Server,
         /// The phase.
         phase: &'static str,
+        /// Whether the deadline left the phase less time than `--request-timeout`.
+        is_cut_short: bool,
     },
     /// The deadline passed before or during the request.
     #[error("{server} did not answer before the deadline")]
@@ -352,7 +354,12 @@ mod tests {
             ),
             (Cause::Unreachable { server: server(), reason: message() }, Class::Unreachable, false, false),
             (Cause::NoDescriptor { limit: 24 }, Class::Unreachable, false, false),
-            (Cause::TimedOut { server: server(), phase: "" }, Class::Unreachable, false, false),
+            (
+                Cause::TimedOut { server: server(), phase: "", is_cut_short: false },
+                Class::Unreachable,
+                false,
+                false,
+            ),
             (Cause::DeadlineExceeded { server: server() }, Class::Unreachable, false, false),
             (Cause::RateLimited { server: server(), delay }, Class::Unreachable, false, false),
             (Cause::unreadable(""), Class::Unreachable, false, false),

@@ -36,7 +36,9 @@ pub(crate) fn from_ureq(server: &Server, proxy: Option<&Proxy>, error: &ureq::Er
     };
     match error {
         ureq::Error::Timeout(ureq::Timeout::Global) => Cause::DeadlineExceeded { server },
-        ureq::Error::Timeout(timeout) => Cause::TimedOut { server, phase: phase(*timeout, proxy.is_some()) },
+        ureq::Error::Timeout(timeout) => {
+            Cause::TimedOut { server, phase: phase(*timeout, proxy.is_some()), is_cut_short: false }
+        }
         ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(error) => {
                 Cause::Tls { server, reason: tls_reason(error), error: Box::new(rustls::Error::clone(error)) }
