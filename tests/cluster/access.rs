@@ -101,7 +101,7 @@ impl Laptop {
     #[track_caller]
     fn init_fails(&self, args: &[&str], code: i32, parts: &[&str]) -> Finished {
         let mut command = self.home.command(PODCREDS, "init", args);
-        command.env("PODCREDS_TIMEOUT", "300ms");
+        command.env("PODCREDS_TIMEOUT", "1s");
         let finished = run(command, PATIENCE);
         assert_eq!(finished.code, Some(code), "{}", finished.stderr);
         for part in parts {
