@@ -232,9 +232,8 @@ impl Mailbox {
             if message.cancelled {
                 return None;
             }
-            if message.pending.is_some() && (message.header.is_some() || !has_header) {
-                message.current = message.undelivered();
-                return message.current.clone();
+            if let Some(next) = message.next(has_header) {
+                return Some(next);
             }
             message = self.changed.wait(message).unwrap_or_else(PoisonError::into_inner);
         }
@@ -252,6 +251,15 @@ impl Mailbox {
 }
 
 impl Message {
+    /// Starts to deliver the pending notification. `None` means that there is none, or that its header was not rendered yet.
+    fn next(&mut self, has_header: bool) -> Option<Notification> {
+        if self.pending.is_none() || (has_header && self.header.is_none()) {
+            return None;
+        }
+        self.current = self.undelivered();
+        self.current.clone()
+    }
+
     /// Takes the undelivered notifications, merged into one with the version of the newer one.
     fn undelivered(&mut self) -> Option<Notification> {
         let current = self.current.take();
@@ -458,13 +466,10 @@ mod tests {
     #[test]
     fn a_notification_waits_for_its_header() {
         let mailbox = mailbox(Some(notification("a", "1")), None);
-        std::thread::scope(|scope| {
-            let taken = scope.spawn(|| mailbox.take(true).map(|it| (it, mailbox.lock().header.is_some())));
-            let header = Header { name: "X-Key".to_owned(), value: "test-key".into() };
-            mailbox.lock().header = Some(header);
-            mailbox.changed.notify_one();
-            assert_eq!(taken.join().unwrap(), Some((notification("a", "1"), true)));
-        });
+        let next = || mailbox.lock().next(true);
+        assert_eq!(next(), None);
+        mailbox.lock().header = Some(Header { name: "X-Key".to_owned(), value: "test-key".into() });
+        assert_eq!((next(), next()), (Some(notification("a", "1")), None));
     }
 
     #[test]

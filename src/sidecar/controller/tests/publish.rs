@@ -408,3 +408,23 @@ fn a_header_is_replaced_before_the_notification_and_without_one() {
     harness.advance(60 * SECOND);
     assert_eq!(harness.notified.concat(), ["d", "db"]);
 }
+
+#[test]
+fn a_header_follows_the_field_of_another_credential() {
+    let mut harness = Harness::new(&[
+        ("db.secret", "db"),
+        ("db.keys", "password"),
+        ("db.on-change", "POST https://app/reload"),
+        ("db.on-change-header", "X-Key: {{ credentials.reload.token }}"),
+        ("reload.secret", "reload"),
+    ]);
+    harness.reads("db", "1", &[("password", "1")]);
+    harness.opens("db");
+    harness.reads("reload", "1", &[("token", "a")]);
+    harness.opens("reload");
+    harness.advance(SECOND);
+    let data = data(&[("token", "b")]);
+    harness.update("reload", Update::Event(WatchEvent::Applied { version: "2".to_owned(), data }));
+    harness.advance(SECOND);
+    assert_eq!(harness.notified.concat(), ["a", "b", "reload"]);
+}
