@@ -210,13 +210,32 @@ fn the_authorities_of_the_system_are_trusted_too() {
         fs::write(&system, of_system.pem()).unwrap();
         fs::write(&file, of_file.pem()).unwrap();
         let mut command = scene.command(&["sidecar", "--listen", "off"]);
-        command.env("SSL_CERT_FILE", &system).env("PODCREDS_ON_CHANGE_CA", &file);
+        command.env("SSL_CERT_FILE", &system).env_remove("SSL_CERT_DIR").env("PODCREDS_ON_CHANGE_CA", &file);
         let running = Running::start(command);
         running.poll_until(HANGS, "the watch is open", || scene.server.open_watches() == 1);
         scene.put_password("test-password-2");
         let received = application.next(&running);
         assert_eq!((received.line.as_str(), received.authorization), ("GET /x HTTP/1.1", None));
     }
+}
+
+#[test]
+fn without_a_file_only_the_authorities_of_the_system_are_trusted() {
+    let application = Application::of(&Authority::named("mesh"));
+    let scene = Scene::new(&[
+        ("db.secret", "db"),
+        ("db.on-change", &format!("GET https://localhost:{}/x", application.port)),
+    ]);
+    let system = scene.pod.root().join("system.crt");
+    fs::write(&system, Authority::named("system").pem()).unwrap();
+    let mut command = scene.command(&["sidecar", "--listen", "off"]);
+    command.env("SSL_CERT_FILE", &system).env_remove("SSL_CERT_DIR");
+    let running = Running::start(command);
+    running.poll_until(HANGS, "the watch is open", || scene.server.open_watches() == 1);
+    scene.put_password("test-password-2");
+    let part = "no certificate authority of this system has signed its certificate: mount";
+    running.poll_until(HANGS, part, || running.stderr().contains(part));
+    assert!(application.received.try_recv().is_err());
 }
 
 #[test]
