@@ -5,8 +5,9 @@ use std::fmt;
 
 use crate::annotations::keys::ListError;
 use crate::credential::{
-    Conflict, CredentialName, EngineError, EnvFileFormat, FieldName, FieldNameError, Format, ModeError,
-    OnChangeError, PathError, RelativePath, SchemeError, SourceError, TemplateKeyError, UriTemplateError,
+    Conflict, CredentialName, EngineError, EnvFileFormat, FieldName, FieldNameError, Format, HeaderError,
+    ModeError, OnChangeError, PathError, RelativePath, SchemeError, SourceError, TemplateKeyError,
+    UriTemplateError,
 };
 use crate::formats::option_names::OptionNameError;
 use crate::object::NameError;
@@ -157,6 +158,8 @@ pub(crate) enum Problem {
     Conflict(#[from] Conflict),
     #[error(transparent)]
     OnChange(#[from] OnChangeError),
+    #[error(transparent)]
+    Header(#[from] HeaderError),
     /// `.on-change` touches a file that a credential writes.
     #[error("touches {path}, which credential {other} writes: choose another name")]
     TouchesCredential { path: RelativePath, other: CredentialName },

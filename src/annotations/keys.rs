@@ -31,6 +31,7 @@ pub(crate) enum AnnotationKey {
     FileMode,
     Optional,
     OnChange,
+    OnChangeHeader,
     Engine,
     Scheme,
     Variable,
@@ -46,7 +47,7 @@ pub(crate) enum AnnotationKey {
     Role,
 }
 
-pub(super) const KEYS: [(&str, AnnotationKey); 22] = [
+pub(super) const KEYS: [(&str, AnnotationKey); 23] = [
     ("secret", AnnotationKey::Secret),
     ("configmap", AnnotationKey::Configmap),
     ("service", AnnotationKey::Service),
@@ -61,6 +62,7 @@ pub(super) const KEYS: [(&str, AnnotationKey); 22] = [
     ("file-mode", AnnotationKey::FileMode),
     ("optional", AnnotationKey::Optional),
     ("on-change", AnnotationKey::OnChange),
+    ("on-change-header", AnnotationKey::OnChangeHeader),
     ("engine", AnnotationKey::Engine),
     ("scheme", AnnotationKey::Scheme),
     ("variable", AnnotationKey::Variable),
@@ -339,8 +341,10 @@ pub(crate) fn read_template(
         let problem = "conflicts with .template: remove one of them";
         values.push(AnnotationKey::TemplateFrom, Problem::Combination(problem));
     }
-    if !has_template && has(values, AnnotationKey::Delimiters) {
-        let problem = "missing template: add .template or .template-from, or remove .delimiters";
+    let has_text = has_template || has(values, AnnotationKey::OnChangeHeader);
+    if !has_text && has(values, AnnotationKey::Delimiters) {
+        let problem =
+            "missing template: add .template, .template-from or .on-change-header, or remove .delimiters";
         values.push(AnnotationKey::Delimiters, Problem::Combination(problem));
     }
     let delimiters = match values.read(AnnotationKey::Delimiters, |text| Ok(Delimiters::parse(text)?)) {

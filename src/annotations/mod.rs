@@ -5,6 +5,7 @@
 mod downward;
 mod error;
 mod fields;
+mod header;
 mod keys;
 mod names;
 mod options;
@@ -198,14 +199,12 @@ impl Group<'_> {
         let trim = values.read(AnnotationKey::Trim, read_bool).unwrap_or(false);
         let variables = vault_db_injector::read(&mut values);
         let has_source = SOURCE_KEYS.iter().any(|(key, _)| self.texts.contains_key(key));
+        let has_more = has_source || self.broken;
+        let mut fields: Vec<_> = unlisted_service_fields(&sources, &keys, &naming).collect();
+        fields.extend(literals.iter().map(|(field, _)| field.clone()));
         let (known_format, template) = match variables {
             Some(_) => (Some(Format::Env), None),
-            None => {
-                let mut fields: Vec<_> = unlisted_service_fields(&sources, &keys, &naming).collect();
-                fields.extend(literals.iter().map(|(field, _)| field.clone()));
-                let has_source = has_source || self.broken;
-                keys::read_template(&mut values, &scope.namespace, &keys, &fields, has_source)
-            }
+            None => keys::read_template(&mut values, &scope.namespace, &keys, &fields, has_more),
         };
         let format = known_format.unwrap_or(Format::Files);
         let env_export = variables::read(&mut values, known_format);
@@ -220,6 +219,7 @@ impl Group<'_> {
         let (engine, scheme) = read_engine(&mut values, known_format);
         let optional = values.read(AnnotationKey::Optional, read_bool).unwrap_or(false);
         let on_change = values.read(AnnotationKey::OnChange, |text| Ok(OnChange::parse(text)?));
+        let on_change_header = header::read(&mut values, on_change.as_ref(), &keys, &fields, has_more);
         if let Some(field) = repeated(&keys, &literals) {
             values.push(AnnotationKey::Set, Problem::SetAndListed { field: field.clone() });
         }
@@ -268,6 +268,7 @@ impl Group<'_> {
             mode,
             optional,
             on_change,
+            on_change_header,
         })
     }
 }
@@ -303,6 +304,7 @@ fn hint(key: AnnotationKey, text: &str) -> &'static str {
     match key {
         // Texts of their own, whose parsers report what is wrong.
         AnnotationKey::Template
+        | AnnotationKey::OnChangeHeader
         | AnnotationKey::Set
         | AnnotationKey::Override
         | AnnotationKey::Delimiters => "",

@@ -1,3 +1,4 @@
+mod header;
 mod options;
 mod secrecy;
 

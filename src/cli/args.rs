@@ -184,6 +184,10 @@ pub(crate) struct SidecarArgs {
     #[arg(long, value_name = "UID", help_heading = REPORTING, env = "POD_UID")]
     pub(crate) pod_uid: Option<String>,
 
+    /// PEM file of certificate authorities for .on-change with https, in addition to those of the system
+    #[arg(long, value_name = "FILE", help_heading = ROTATION, env = "PODCREDS_ON_CHANGE_CA")]
+    pub(crate) on_change_ca: Option<PathBuf>,
+
     /// Exit with this code, 6 to 125, after a rotation, so that a container restart rule can restart the whole pod in place
     // Codes below 6 are podcreds' own; those above 125 are what shells and container runtimes use for commands that cannot
     // be started and for signals. With one of these, a restart rule could not tell a rotation from a failure.

@@ -98,6 +98,7 @@ pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clus
         on_delete,
         follow_annotations: args.follow_annotations,
         stale_after: args.stale_after,
+        on_change_ca: args.on_change_ca.clone(),
         exit_on_change: args.exit_on_change,
         events,
     };

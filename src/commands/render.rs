@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use crate::credential::{Bundle, BundleFile, FileMode};
+use crate::credential::{Bundle, BundleFile, Credential, FileMode, Header};
 use crate::inspect::{self, Query};
 use crate::kube::config::registry::Clusters;
 use crate::object::Kind;
@@ -43,7 +43,7 @@ pub(crate) fn run(command: Command, clusters: &Clusters, out: &mut dyn Write) ->
     if !reveal {
         rendered = render_redacted(&credentials, &sources, HIDDEN).map_err(sync::Error::from)?;
     }
-    match print(&rendered.bundle, escape, out) {
+    match print(&rendered.bundle, escape, out).and_then(|()| print_headers(&rendered.headers, escape, out)) {
         // The reader, such as head, has closed the pipe.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result.map_err(sync::Error::Output)?),
@@ -87,6 +87,20 @@ fn print(bundle: &Bundle, escape: bool, out: &mut dyn Write) -> io::Result<()> {
             }
             None => writeln!(out, "({} bytes of binary data)\n", content.expose().len())?,
         }
+    }
+    out.flush()
+}
+
+/// Prints the headers of notifications, which are in no file.
+fn print_headers(headers: &[(&Credential, Header)], escape: bool, out: &mut dyn Write) -> io::Result<()> {
+    for (credential, Header { name, value }) in headers {
+        writeln!(out, "# header of the notification of credential {} (in no file)", credential.name)?;
+        write!(out, "{name}: ")?;
+        match value.expose_text() {
+            Some(text) if escape => write!(out, "{}", Printable(text))?,
+            _ => out.write_all(value.expose())?,
+        }
+        out.write_all(b"\n\n")?;
     }
     out.flush()
 }

@@ -2,6 +2,7 @@
 //! them, `render` turns them into files.
 
 mod engine;
+mod header;
 mod injector;
 mod key_mapping;
 mod names;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 pub use engine::Engine;
 pub(crate) use engine::EngineError;
+pub(crate) use header::{HEADER_LIMIT, Header, HeaderError, HeaderTemplate, is_header_value};
 pub(crate) use injector::{InjectorEnv, UriTemplate, UriTemplateError};
 pub(crate) use key_mapping::{JsonPointer, KeyEntry, KeyMapping, Naming};
 pub(crate) use names::{CredentialName, FieldName, FieldNameError};
@@ -58,7 +60,7 @@ pub struct Credential {
     /// As `inline_fields`, but each replaces a field of the sources.
     pub(crate) overrides: Vec<(FieldName, SecretBytes)>,
     pub(crate) output: Output,
-    /// The credentials whose fields the template uses too.
+    /// The credentials whose fields the template and the header use too.
     pub(crate) others: Vec<Arc<Credential>>,
     /// The file, or the directory if the format [is one](Format::is_directory).
     pub path: RelativePath,
@@ -68,6 +70,8 @@ pub struct Credential {
     pub(crate) optional: bool,
     /// How the application is notified after a rotation.
     pub(crate) on_change: Option<OnChange>,
+    /// The header of the notification, if that is a request.
+    pub(crate) on_change_header: Option<HeaderTemplate>,
 }
 
 impl Credential {
@@ -82,6 +86,11 @@ impl Credential {
     /// Whether the output is a connection, which takes its parts from fields of known names.
     pub(crate) fn is_connection(&self) -> bool {
         matches!(self.output, Output::ConnectionString { .. } | Output::ClientFile { .. })
+    }
+
+    /// Whether the header of the notification uses the field. A connection does not take it as an option, so a token is in no URL.
+    pub(crate) fn is_for_header(&self, field: &FieldName) -> bool {
+        self.on_change_header.as_ref().is_some_and(|header| header.line.mentions(field.as_str()))
     }
 
     /// Whether an object is in another namespace than the pod, or in another cluster.
@@ -133,13 +142,20 @@ impl Credential {
         self.source_objects().chain(self.template_object()).chain(of_others)
     }
 
-    /// Whether the template cannot be rendered without the sources of another credential that it uses.
+    /// Whether the template or the header cannot be rendered without the sources of another credential that it uses.
     pub(crate) fn needs(&self, other: &Self) -> bool {
-        let is_required = || match self.output.template() {
-            Some(TemplateSource::Text(template)) => template.requires_credential(other.name.as_str()),
-            _ => false,
+        !other.optional
+            || self.templates().any(|(_, template)| template.requires_credential(other.name.as_str()))
+    }
+
+    /// The templates that annotations contain, each with its annotation key.
+    pub(crate) fn templates(&self) -> impl Iterator<Item = (&'static str, &Template)> {
+        let of_file = match self.output.template() {
+            Some(TemplateSource::Text(template)) => Some(("template", template)),
+            _ => None,
         };
-        !other.optional || is_required()
+        let of_header = self.on_change_header.as_ref().map(|header| ("on-change-header", &header.line));
+        of_file.into_iter().chain(of_header)
     }
 
     /// The optional credential whose object this one needs, although it is not optional and does not name the object itself.

@@ -1,6 +1,6 @@
 //! The action after a rotation, parsed from `.on-change`.
 
-use core::net::Ipv6Addr;
+use core::net::{IpAddr, Ipv6Addr};
 use std::fmt;
 
 use crate::credential::path::{PathError, RelativePath};
@@ -14,9 +14,9 @@ const PROCESS_LIMIT: usize = 64;
 /// How an application is notified after a rotation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum OnChange {
-    /// A POST with a small JSON body, to an `http` URL.
+    /// A POST with a small JSON body, to an `http` or `https` URL.
     Post(String),
-    /// A GET of an `http` URL.
+    /// A GET of an `http` or `https` URL.
     Get(String),
     /// A signal to every process of this name.
     Signal { signal: SignalName, process: String },
@@ -88,7 +88,7 @@ impl OnChange {
 /// Like http::Uri, the checks accept characters that RFC 3986 forbids but servers read, such as the `|` of a query.
 fn check_url(url: &str) -> Result<String, OnChangeError> {
     let error = |problem| Err(OnChangeError::Url(problem));
-    let Some(rest) = url.strip_prefix("http://") else { return error("it does not begin with http://") };
+    let Some(rest) = after_scheme(url) else { return error("it does not begin with http:// or https://") };
     if url.len() > URL_LIMIT {
         return error("it is longer than 2048 bytes");
     }
@@ -121,9 +121,40 @@ fn check_url(url: &str) -> Result<String, OnChangeError> {
     Ok(url.to_owned())
 }
 
+fn after_scheme(url: &str) -> Option<&str> {
+    url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"))
+}
+
 /// A URL without its query and fragment, which may contain a token.
 fn without_query(url: &str) -> Quoted<'_> {
     Quoted(url.split(['?', '#']).next().unwrap_or_default())
+}
+
+impl OnChange {
+    /// The URL of a request. `None` means that the notification is not a request.
+    pub(crate) fn url(&self) -> Option<&str> {
+        match self {
+            Self::Post(url) | Self::Get(url) => Some(url),
+            Self::Signal { .. } | Self::Touch(_) => None,
+        }
+    }
+
+    pub(crate) fn is_https(&self) -> bool {
+        self.url().is_some_and(|url| url.starts_with("https://"))
+    }
+
+    /// Whether the request goes unencrypted to another host than this one.
+    pub(crate) fn is_exposed(&self) -> bool {
+        let Some(rest) = self.url().and_then(|url| url.strip_prefix("http://")) else { return false };
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let host = match authority.strip_prefix('[') {
+            Some(address) => address.split(']').next(),
+            None => authority.split(':').next(),
+        };
+        let host = host.unwrap_or_default();
+        !host.eq_ignore_ascii_case("localhost")
+            && !host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
 }
 
 impl fmt::Display for OnChange {
@@ -143,7 +174,7 @@ pub(crate) enum OnChangeError {
     /// Not one of the four forms.
     #[error("{_0} is not one of: POST URL, GET URL, signal SIGNAL PROCESS, touch NAME")]
     Form(Excerpt),
-    #[error("invalid URL: {_0}; use http://host:port/path")]
+    #[error("invalid URL: {_0}; use http://host:port/path or https://host:port/path")]
     Url(&'static str),
     #[error("unsupported signal {_0}; supported: HUP, INT, QUIT, TERM, USR1, USR2, WINCH")]
     Signal(Excerpt),
@@ -182,8 +213,11 @@ mod tests {
             ("http:///x", HOST),
             ("http://", HOST),
             ("http://app:pw@h/", "user info before the host"),
-            ("https://a/", "it does not begin with http://"),
-            ("localhost:8080", "it does not begin with http://"),
+            ("https://h:0/", PORT),
+            ("https://:443/", HOST),
+            ("https:/a/", "it does not begin with http:// or https://"),
+            ("HTTPS://a/", "it does not begin with http:// or https://"),
+            ("localhost:8080", "it does not begin with http:// or https://"),
             ("http://a/<x>", "a character that a URL must encode"),
             ("http://a/é", "a character that a URL must encode"),
         ] {
@@ -210,6 +244,23 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_exposed_if_it_leaves_the_pod_unencrypted() {
+        for (text, is_exposed) in [
+            ("POST http://app.prod.svc/x", true),
+            ("GET http://10.0.0.1:8080", true),
+            ("GET http://[fd00::1]:8080?x", true),
+            ("GET http://localhost.example.com/", true),
+            ("GET http://LocalHost:8080/x", false),
+            ("POST http://127.0.0.2/x", false),
+            ("POST http://[::1]:80/x", false),
+            ("POST https://app.prod.svc/x", false),
+            ("touch reload", false),
+        ] {
+            assert_eq!(OnChange::parse(text).unwrap().is_exposed(), is_exposed, "{text}");
+        }
+    }
+
+    #[test]
     fn a_url_is_shown_without_its_query() {
         for (text, shown) in [
             ("POST http://localhost:8080/reload?token=test-token", "POST \"http://localhost:8080/reload\""),
@@ -224,6 +275,7 @@ mod tests {
         for (text, shown) in [
             ("POST http://localhost:8080/reload", "POST \"http://localhost:8080/reload\""),
             (" GET  http://[::1]:9000 ", "GET \"http://[::1]:9000\""),
+            ("POST https://app.prod.svc/-/reload", "POST \"https://app.prod.svc/-/reload\""),
             ("signal HUP nginx", "signal HUP to nginx"),
             ("signal SIGUSR1 my-app.x", "signal USR1 to my-app.x"),
             ("touch reload", "touch reload"),
@@ -234,7 +286,7 @@ mod tests {
             "",
             "POST",
             "post http://a",
-            "POST https://a",
+            "POST https://",
             "POST http://",
             "POST http://user:test@a/",
             "POST http:///x",

@@ -192,7 +192,7 @@ fn is_port(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit()) && matches!(text.parse::<u16>(), Ok(1..))
 }
 
-/// Collects the options: fields that `.keys` and `.set` name and that are not part of an address or login, then the field
+/// Collects the options: fields that `.keys` and `.set` name and that are not part of an address, a login or a header, then the field
 /// `options`, which has the form of a URI query. `client` is the engine whose clients read them; `size` is the size of the other
 /// values, in bytes.
 fn options(
@@ -201,8 +201,11 @@ fn options(
     fields: &Fields<'_>,
     mut size: usize,
 ) -> Result<Vec<ConnParam>, FormatError> {
-    let is_option =
-        |field: &&FieldName| !is_part_of_connection(field) && !IGNORED_FIELDS.contains(&field.as_str());
+    let is_option = |field: &&FieldName| {
+        !is_part_of_connection(field)
+            && !IGNORED_FIELDS.contains(&field.as_str())
+            && !credential.is_for_header(field)
+    };
     // Checked before a value is copied or decoded.
     let check = |field: &FieldName, count: usize, size: usize| match (count, size) {
         (OPTION_LIMIT.., _) => {

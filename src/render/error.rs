@@ -131,6 +131,16 @@ pub(crate) enum Problem {
         location: Option<(ObjectRef, FieldName)>,
         cause: TemplateError,
     },
+    #[error(".on-change-header: {0}")]
+    Header(TemplateError),
+    /// A value that a header cannot carry.
+    #[error(
+        ".on-change-header: {fields} a line break or another control character, which a header cannot carry{}",
+        if *has_end { ": set .trim: \"true\" to remove the line break at the end of the value" } else { "" }
+    )]
+    HeaderValue { fields: String, has_end: bool },
+    #[error(".on-change-header: the header is longer than {limit} bytes")]
+    LongHeader { limit: usize },
     #[error("{object}, key {key}: the template is not text")]
     BinaryTemplate { object: ObjectRef, key: FieldName },
     /// A path, or an entry of a file, that two credentials write.
@@ -166,8 +176,10 @@ impl Problem {
             Self::Format(error) => {
                 credential.named_fields().any(|field| error.may_be_provided_by(field.as_str()))
             }
-            Self::Template { cause, .. } if cause.is_unknown_field() => takes_all(credential),
-            Self::Template { cause, .. } => {
+            Self::Template { cause, .. } | Self::Header(cause) if cause.is_unknown_field() => {
+                takes_all(credential)
+            }
+            Self::Template { cause, .. } | Self::Header(cause) => {
                 let lacks_field =
                     |other: &Credential| takes_all(other) && cause.is_unknown_field_of(other.name.as_str());
                 lacks_field(credential) || credential.others.iter().any(|other| lacks_field(other))

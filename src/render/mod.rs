@@ -3,6 +3,7 @@
 
 mod error;
 mod fields;
+mod header;
 mod json;
 mod login;
 mod missing_key;
@@ -24,7 +25,7 @@ pub(crate) use template::{check as check_templates, work_share};
 
 use crate::credential::{
     Bundle, BundleFile, ClientFileFormat, ConnectionStringFormat, Credential, DocumentFormat, Engine,
-    EnvExport, EnvFileFormat, FieldName, Format, Output, PathClaims, RelativePath,
+    EnvExport, EnvFileFormat, FieldName, Format, Header, Output, PathClaims, RelativePath,
 };
 use crate::formats::connection::{CONNECTION_LIMIT, Connection};
 use crate::formats::options::OptionSet;
@@ -55,6 +56,8 @@ pub struct Rendered<'a> {
     pub(crate) notices: Vec<Notice<'a>>,
     /// How many credentials were not skipped.
     pub(crate) credentials: usize,
+    /// The headers of notifications, each with its credential.
+    pub(crate) headers: Vec<(&'a Credential, Header)>,
 }
 
 /// The size of a bundle.
@@ -124,7 +127,7 @@ fn render_with<'a>(
     let mut bundle = Bundle::new();
     let (mut claims, mut shared_files) = (PathClaims::default(), SharedFiles::default());
     let mut errors = Vec::new();
-    let mut notices = Vec::new();
+    let (mut notices, mut headers) = (Vec::new(), Vec::new());
     let mut rendered = 0;
     let mut room = Size {
         bytes: BUNDLE_LIMIT.saturating_sub(taken.bytes),
@@ -144,6 +147,16 @@ fn render_with<'a>(
                 continue;
             }
         };
+        if let Some(template) = &credential.on_change_header {
+            match header::render(credential, template, sources, placeholder, work) {
+                Ok(Some(header)) => headers.push((credential, header)),
+                Ok(None) => continue,
+                Err(problems) => {
+                    errors.extend(problems.into_iter().map(|problem| Error::new(&credential.name, problem)));
+                    continue;
+                }
+            }
+        }
         rendered += 1;
         let format = credential.output.file_format();
         let is_shared = is_shared(credential, credentials);
@@ -175,7 +188,7 @@ fn render_with<'a>(
     }
     shared_files.join_into(&mut bundle);
     notices.extend(missing_inputs(credentials, sources));
-    Ok(Rendered { bundle, notices, credentials: rendered })
+    Ok(Rendered { bundle, notices, credentials: rendered, headers })
 }
 
 /// The content of the only file of a credential, without redaction.

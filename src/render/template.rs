@@ -51,7 +51,11 @@ pub(crate) fn work_share<'a>(credentials: impl IntoIterator<Item = &'a Credentia
     let has_pointer = |credential: &Credential| {
         credential.key_mapping.entries().iter().any(|entry| entry.pointer.is_some())
     };
-    let works = |credential: &&Credential| credential.output.template().is_some() || has_pointer(credential);
+    let works = |credential: &&Credential| {
+        credential.output.template().is_some()
+            || credential.on_change_header.is_some()
+            || has_pointer(credential)
+    };
     let working = credentials.into_iter().filter(works).count();
     (TOTAL_WORK_LIMIT / working.max(1)).min(WORK_LIMIT)
 }
@@ -65,9 +69,23 @@ pub(crate) fn render(
     placeholder: Option<&SecretBytes>,
     work_limit: usize,
 ) -> Result<Option<SecretBytes>, Vec<Problem>> {
-    let Some(mut template) = load(credential, sources, work_limit).map_err(|problem| vec![problem])? else {
+    let Some(template) = load(credential, sources, work_limit).map_err(|problem| vec![problem])? else {
         return Ok(None);
     };
+    let problem = |cause| problem(credential, cause);
+    fill(credential, sources, fields, placeholder, work_limit, template, &problem)
+}
+
+/// Renders a template of a credential. Returns `None` if the source of another credential is missing that the template needs.
+pub(crate) fn fill(
+    credential: &Credential,
+    sources: &Sources,
+    fields: &Fields<'_>,
+    placeholder: Option<&SecretBytes>,
+    work_limit: usize,
+    mut template: Cow<'_, Template>,
+    problem: &dyn Fn(TemplateError) -> Problem,
+) -> Result<Option<SecretBytes>, Vec<Problem>> {
     let parts = url_parts(credential, sources, &template, fields)?;
     let shown = |value| placeholder.unwrap_or(value);
     let mut fields = fields.clone();
@@ -78,7 +96,7 @@ pub(crate) fn render(
     }
     let unknown = template.unknown_names(&known);
     if !unknown.is_empty() {
-        return Err(unknown.into_iter().map(|cause| problem(credential, cause)).collect());
+        return Err(unknown.into_iter().map(problem).collect());
     }
     if placeholder.is_some() {
         template = Cow::Owned(template.into_owned().for_placeholders());
@@ -113,10 +131,7 @@ pub(crate) fn render(
     }
     let others = others.iter().map(|(name, value)| (name.as_str(), *value)).collect::<BTreeMap<_, _>>();
     let fields = fields.iter().map(|(field, value)| (field.as_str(), *value)).collect::<BTreeMap<_, _>>();
-    template
-        .render_within(&fields, &others, work_limit)
-        .map(Some)
-        .map_err(|cause| vec![problem(credential, cause)])
+    template.render_within(&fields, &others, work_limit).map(Some).map_err(|cause| vec![problem(cause)])
 }
 
 /// The parts of URLs that the template uses, beside the fields. With `.keys`, a template uses only what is listed there.

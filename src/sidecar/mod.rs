@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) stale_after: Duration,
     /// `None` disables Events.
     pub(crate) events: Option<EventTarget>,
+    /// A PEM file of certificate authorities for `.on-change` with an `https` URL, beside those of the system.
+    pub(crate) on_change_ca: Option<PathBuf>,
     /// The exit code after a rotation; `None` means that the sidecar keeps running.
     pub(crate) exit_on_change: Option<u8>,
 }

@@ -76,7 +76,7 @@ impl Shell {
         let fetcher = Fetcher::new(shared, sync, Arc::clone(&health), events.clone());
         let lifetime = settings.watch.timeout;
         let watcher = Watcher { clusters: Arc::clone(clusters), events: events.clone(), lifetime };
-        let notifier = Notifier::new(settings.volume.clone(), events.clone());
+        let notifier = Notifier::new(settings.volume.clone(), settings.on_change_ca.clone(), events.clone());
         let kubeconfigs = clusters.has_kubeconfigs().then(|| {
             let clusters = Arc::clone(clusters);
             LateThread::new("kubeconfigs", move || kubeconfigs::follow(&clusters, &events))
@@ -172,6 +172,7 @@ impl Shell {
             }
             Action::Prune => self.volume.prune(),
             Action::Notify { credentials, version } => self.notify(&credentials, version),
+            Action::SetHeaders { headers } => self.notifier.set_headers(headers),
             Action::SetNotified { credentials } => self.notifier.apply(&credentials),
             Action::Report(report) => report_all(&[report], &self.recorder),
             Action::Exit(exit) => return Some(exit),

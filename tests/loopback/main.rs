@@ -24,6 +24,7 @@ mod init;
 mod inspect;
 mod install;
 mod notify;
+mod notify_https;
 mod outages;
 mod processes;
 mod reads;

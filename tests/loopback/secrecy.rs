@@ -6,8 +6,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use podcreds::annotations::keys;
 
+use crate::health::Asked;
+use crate::notify::application;
+use crate::support::health::get;
 use crate::support::run::run;
-use crate::support::server::{Fault, TOKEN, Times};
+use crate::support::server::{Fault, Kind, TOKEN, Times};
 use crate::{HANGS, PASSWORD, Scene};
 
 const LITERAL: &str = "test-literal-91c2";
@@ -123,4 +126,39 @@ fn a_password_in_a_wrong_annotation_is_in_no_output() {
             );
         }
     }
+}
+
+#[test]
+fn the_header_of_a_notification_is_in_no_output() {
+    const KEY: &str = "test-reload-key-5c2e";
+    let put = |scene: &Scene, password: &str, key: &str| {
+        scene.server.put_secret("prod", "db", &[("password", password.as_bytes()), ("key", key.as_bytes())]);
+    };
+    let (port, received) = application(0, "401 Unauthorized");
+    let scene = Scene::new(&[
+        ("db.secret", "db"),
+        ("db.on-change", &format!("POST http://127.0.0.1:{port}/reload")),
+        ("db.on-change-header", "X-Reload-Key: {{ key }}"),
+    ]);
+    put(&scene, "test-password-1", KEY);
+    let mut command =
+        scene.command(&["sidecar", "--listen", "127.0.0.1:0", "--events", "--stale-after", "0s"]);
+    command.env("RUST_LOG", "trace,ureq=trace,rustls=trace");
+    let asked = Asked::of(scene, command);
+    asked.watches(1);
+    let scene = &asked.scene;
+    put(scene, "test-password-2", KEY);
+    received.recv_timeout(HANGS).unwrap();
+    let events = || serde_json::to_string(&scene.server.objects(Kind::Event)).unwrap();
+    asked.waits("an Event about the refusal", || events().contains("NotifyFailed"));
+    put(scene, "test-password-3", &format!("{KEY}\n"));
+    asked.waits("the value is rejected", || asked.running.stderr().contains("field key has a line break"));
+    asked.waits("an Event about the value", || events().contains("CredentialsFailed"));
+    let pages: String = ["/healthz", "/livez", "/readyz", "/metrics"]
+        .iter()
+        .map(|path| get(asked.health.address, path))
+        .collect();
+    let all = format!("{}{}{pages}", asked.running.stderr(), events());
+    assert!(all.contains("HTTP status 401") && all.contains("DEBUG"), "{all}");
+    assert!(!all.contains("test-reload-key") && !all.contains("test-password"), "{all}");
 }

@@ -39,14 +39,16 @@ pub(crate) fn from_ureq(server: &Server, proxy: Option<&Proxy>, error: &ureq::Er
         ureq::Error::Timeout(timeout) => {
             Cause::TimedOut { server, phase: phase(*timeout, proxy.is_some()), is_cut_short: false }
         }
-        ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-            Some(error) => {
-                Cause::Tls { server, reason: tls_reason(error), error: Box::new(rustls::Error::clone(error)) }
-            }
-            None if error.kind() == io::ErrorKind::UnexpectedEof => {
+        ureq::Error::Io(io) => match tls_error(error) {
+            Some(error) => Cause::Tls {
+                server,
+                reason: tls_reason(error, UNTRUSTED, OTHER_NAME),
+                error: Box::new(error.clone()),
+            },
+            None if io.kind() == io::ErrorKind::UnexpectedEof => {
                 unreachable("the connection was closed before the response was complete".into())
             }
-            None => unreachable(error.to_string()),
+            None => unreachable(io.to_string()),
         },
         ureq::Error::ConnectProxyFailed(reason) => {
             let proxy = proxy.map(ToString::to_string).unwrap_or_default();
@@ -93,7 +95,22 @@ fn phase(timeout: ureq::Timeout, has_proxy: bool) -> &'static str {
     }
 }
 
-fn tls_reason(error: &rustls::Error) -> String {
+/// The remedy for an API server's certificate that no trusted authority has signed.
+const UNTRUSTED: &str = "its certificate is not signed by a trusted certificate authority (ca.crt, certificate-authority, ca_file)";
+/// The remedy for an API server's certificate that has other names.
+const OTHER_NAME: &str = "use one of these, or set tls-server-name to one; in a pod without a kubeconfig, the address comes from KUBERNETES_SERVICE_HOST, which the manifest or a Service named kubernetes may have changed (set enableServiceLinks: false)";
+
+/// The error of rustls that a connection failed with.
+pub(crate) fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// Says what is wrong with a TLS connection. `untrusted` is for a certificate that no trusted authority has signed, and `other_name` is
+/// what to do about one whose names are others.
+pub(crate) fn tls_reason(error: &rustls::Error, untrusted: &str, other_name: &str) -> String {
     use rustls::CertificateError as Certificate;
     let certificate = match error {
         rustls::Error::InvalidCertificate(certificate) => certificate,
@@ -104,9 +121,7 @@ fn tls_reason(error: &rustls::Error) -> String {
     };
     match certificate {
         // Certificate authorities often share one name; then the mismatch shows in the signature only.
-        Certificate::UnknownIssuer | Certificate::BadSignature => {
-            "its certificate is not signed by a trusted certificate authority (ca.crt, certificate-authority, ca_file)".into()
-        }
+        Certificate::UnknownIssuer | Certificate::BadSignature => untrusted.to_owned(),
         Certificate::Expired | Certificate::ExpiredContext { .. } => {
             "its certificate has expired, or the clock of this machine is wrong".into()
         }
@@ -116,7 +131,7 @@ fn tls_reason(error: &rustls::Error) -> String {
         Certificate::NotValidForNameContext { presented, .. } => {
             let names: Vec<_> = presented.iter().take(NAMES).map(|name| san_value(name)).collect();
             format!(
-                "its certificate is for another name or address; it is for {}: use one of these, or set tls-server-name to one; in a pod without a kubeconfig, the address comes from KUBERNETES_SERVICE_HOST, which the manifest or a Service named kubernetes may have changed (set enableServiceLinks: false)",
+                "its certificate is for another name or address; it is for {}: {other_name}",
                 one_line(&names.join(", "), NAMES_SHOWN)
             )
         }

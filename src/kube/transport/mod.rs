@@ -109,6 +109,25 @@ pub(crate) fn retry_after(response: &Response<Body>) -> Option<Duration> {
     value.trim().parse().ok().map(Duration::from_secs)
 }
 
+/// Builds an agent for one request to a server that is not an API server, without a proxy and without redirects. `roots` are for an
+/// `https` URL, which cannot be requested without them.
+pub(crate) fn one_time_agent(uri: &http::Uri, roots: Option<&Roots>, timeout: Duration) -> Agent {
+    let config = Agent::config_builder()
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .timeout_global(Some(timeout))
+        .max_idle_connections(0)
+        .user_agent(USER_AGENT)
+        .build();
+    let none = || Err(rustls::Error::General("no certificate authority".to_owned()));
+    let config_of = |roots| tls::config(Some(roots), None);
+    let server = uri.authority().map(ToString::to_string).unwrap_or_default();
+    let tls = Tls { server, name: None, config: roots.map_or_else(none, config_of) };
+    Agent::with_parts(config, ().chain(Tcp::default()).chain(tls), ThreadResolver)
+}
+
 /// Connection parameters shared by every agent of a client.
 #[derive(Debug)]
 pub(crate) struct ConnectionParams {

@@ -3,7 +3,7 @@
 //! makes by default) and does not distinguish the errors of a proxy from those of a server.
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -272,6 +272,20 @@ impl Roots {
     /// As [`Roots::parse`], or if the file cannot be read.
     pub(crate) fn open(path: PathBuf) -> Result<Reloading<Self>, FileError> {
         Reloading::open(path, |bytes| Ok(Self::parse(bytes)?))
+    }
+
+    /// Reads a file once.
+    ///
+    /// # Errors
+    /// As [`Roots::open`].
+    pub(crate) fn read(path: &Path) -> Result<Self, FileError> {
+        Ok(Self::open(path.to_owned())?.current().0)
+    }
+
+    /// The certificates of both.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
     }
 
     /// Loads the certificate authorities of the operating system, as Go does for a kubeconfig without a certificate authority.

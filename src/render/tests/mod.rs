@@ -4,6 +4,7 @@ mod adonet;
 mod bounds;
 mod databases;
 mod envfile;
+mod header;
 mod incomplete;
 mod logins;
 mod merge;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::credential::{Bundle, Credential};
+use crate::credential::{Bundle, Credential, CredentialName, Header};
 use crate::object::ObjectRef;
 use crate::sidecar::Exit;
 use crate::telemetry::Report;
@@ -51,6 +51,10 @@ pub(crate) enum Action {
     },
     /// Removes versions whose grace period has ended.
     Prune,
+    /// Replaces the headers of the notifications of these credentials, also of those that are being retried.
+    SetHeaders {
+        headers: Vec<(CredentialName, Header)>,
+    },
     /// Notifies the applications of these changed credentials.
     Notify {
         credentials: Vec<Credential>,

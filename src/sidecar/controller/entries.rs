@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use log::Level;
 
-use crate::credential::{Bundle, Credential, CredentialName};
+use crate::credential::{Bundle, Credential, CredentialName, Header};
 use crate::object::ObjectRef;
 use crate::render::{self, Rendered, Size, Sources};
 
@@ -48,6 +48,8 @@ pub(crate) struct Batch {
     credentials: usize,
     /// The message for each missing input, with the credential and the level.
     pub(crate) notices: BTreeSet<(CredentialName, Level, String)>,
+    /// The headers of the notifications, each with its credential.
+    pub(crate) headers: Vec<(CredentialName, Header)>,
     sizes: BTreeMap<String, Size>,
 }
 
@@ -211,6 +213,9 @@ impl Batch {
         self.sizes.insert(name.clone(), Size::of(&rendered.bundle));
         self.credentials += rendered.credentials;
         self.files += rendered.bundle.len();
+        for (credential, header) in rendered.headers {
+            self.headers.push((credential.name.clone(), header));
+        }
         self.bundle.extend(rendered.bundle);
         self.names.insert(name);
     }

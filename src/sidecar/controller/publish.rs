@@ -101,7 +101,7 @@ impl Controller {
         now: Moment,
         status: &mut Status,
     ) {
-        let Some(batch) = self.publishing.take() else { return };
+        let Some(mut batch) = self.publishing.take() else { return };
         match result {
             Ok(published) => {
                 self.publish_backoff.reset();
@@ -111,6 +111,10 @@ impl Controller {
                 self.report_rendered(&batch, status);
                 self.entries.published(&batch);
                 self.has_removals = false;
+                if !batch.headers.is_empty() {
+                    let headers = std::mem::take(&mut batch.headers);
+                    self.actions.push(Action::SetHeaders { headers });
+                }
                 match published {
                     Published::Swapped { version, changed } => {
                         let ends = now.instant + self.policy.grace;

@@ -167,6 +167,10 @@ impl Harness {
                     self.step(Event::Published { result, took: Duration::ZERO });
                 }
                 Action::Prune | Action::SetNotified { .. } => {}
+                Action::SetHeaders { headers } => {
+                    let text = |value: &SecretBytes| value.expose_text().unwrap().to_owned();
+                    self.notified.extend(headers.iter().map(|(_, header)| vec![text(&header.value)]));
+                }
                 Action::Notify { credentials, .. } => {
                     self.notified.push(credentials.iter().map(|it| it.name.to_string()).collect());
                 }

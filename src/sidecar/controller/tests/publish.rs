@@ -376,3 +376,55 @@ fn a_template_follows_the_secrets_of_the_credentials_that_it_uses() {
     harness.applies("b", "2", &[("password", "3")]);
     assert_eq!(harness.file("a.txt"), Some("1+3"));
 }
+
+#[test]
+fn a_header_is_replaced_before_the_notification_and_without_one() {
+    let annotations = [
+        ("db.secret", "db"),
+        ("db.template", "{{ password }}"),
+        ("db.on-change", "POST https://app/reload"),
+        ("db.on-change-header", "X-Key: {{ token }}"),
+    ];
+    let mut harness = Harness::new(&annotations);
+    let change = |harness: &mut Harness, version: &str, password: &str, token: &str| {
+        let data = data(&[("password", password), ("token", token)]);
+        harness.advance(SECOND);
+        harness.update("db", Update::Event(WatchEvent::Applied { version: version.to_owned(), data }));
+        std::mem::take(&mut harness.notified).concat()
+    };
+    harness.reads("db", "1", &[("password", "1"), ("token", "a")]);
+    harness.opens("db");
+    assert_eq!(std::mem::take(&mut harness.notified).concat(), ["a"], "files of the start are not notified");
+    assert_eq!(change(&mut harness, "2", "2", "b"), ["b", "db"]);
+    assert_eq!(change(&mut harness, "3", "2", "c"), ["c"], "no file has changed");
+    assert_eq!(change(&mut harness, "4", "3", "c"), ["c", "db"]);
+    harness.volume_fails = true;
+    assert_eq!(
+        change(&mut harness, "5", "4", "d"),
+        [""; 0],
+        "the header belongs to files that are not there"
+    );
+    harness.volume_fails = false;
+    harness.advance(60 * SECOND);
+    assert_eq!(harness.notified.concat(), ["d", "db"]);
+}
+
+#[test]
+fn a_header_follows_the_field_of_another_credential() {
+    let mut harness = Harness::new(&[
+        ("db.secret", "db"),
+        ("db.keys", "password"),
+        ("db.on-change", "POST https://app/reload"),
+        ("db.on-change-header", "X-Key: {{ credentials.reload.token }}"),
+        ("reload.secret", "reload"),
+    ]);
+    harness.reads("db", "1", &[("password", "1")]);
+    harness.opens("db");
+    harness.reads("reload", "1", &[("token", "a")]);
+    harness.opens("reload");
+    harness.advance(SECOND);
+    let data = data(&[("token", "b")]);
+    harness.update("reload", Update::Event(WatchEvent::Applied { version: "2".to_owned(), data }));
+    harness.advance(SECOND);
+    assert_eq!(harness.notified.concat(), ["a", "b", "reload"]);
+}
