@@ -11,8 +11,8 @@ use log::LevelFilter;
 
 use crate::cli::cluster_access::SourceArgs;
 use crate::credential::{PathError, RelativePath};
+use crate::duration::{duration, positive_duration, whole_seconds};
 use crate::inspect::{Target, TargetError};
-use crate::kube::config::clusters_file::{duration, positive_duration, whole_seconds};
 use crate::telemetry::server::Listen;
 
 /// Where the volume is mounted.
@@ -194,6 +194,16 @@ pub(crate) struct SidecarArgs {
         help_heading = ROTATION, env = "PODCREDS_EXIT_ON_CHANGE"
     )]
     pub(crate) exit_on_change: Option<u8>,
+
+    /// Longest delay between new files and .on-change or --exit-on-change; each replica waits for a part of it
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "0s",
+        value_parser = duration,
+        help_heading = ROTATION, env = "PODCREDS_SPLAY"
+    )]
+    pub(crate) splay: Duration,
 
     #[command(flatten)]
     pub(crate) listen: ListenArgs,

@@ -99,6 +99,7 @@ pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clus
         follow_annotations: args.follow_annotations,
         stale_after: args.stale_after,
         exit_on_change: args.exit_on_change,
+        splay: args.splay,
         events,
     };
     Ok((settings, access.clusters))

@@ -12,6 +12,7 @@ mod scheme;
 mod source;
 mod variables;
 
+use core::time::Duration;
 use std::sync::Arc;
 
 pub use engine::Engine;
@@ -68,6 +69,8 @@ pub struct Credential {
     pub(crate) optional: bool,
     /// How the application is notified after a rotation.
     pub(crate) on_change: Option<OnChange>,
+    /// The longest delay before applications react to a rotation; `None` means that of `--splay`.
+    pub(crate) splay: Option<Duration>,
 }
 
 impl Credential {

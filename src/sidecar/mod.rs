@@ -47,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) events: Option<EventTarget>,
     /// The exit code after a rotation; `None` means that the sidecar keeps running.
     pub(crate) exit_on_change: Option<u8>,
+    /// The longest delay before applications react to a rotation, unless a credential has its own.
+    pub(crate) splay: Duration,
 }
 
 /// How a sidecar with [`Settings::exit_on_change`] ends.

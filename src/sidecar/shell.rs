@@ -131,13 +131,15 @@ impl Shell {
     }
 
     fn policy(&self) -> Policy {
-        let Settings { watch, on_delete, grace, exit_on_change, volume, .. } = &*self.settings;
+        let Settings { watch, on_delete, grace, exit_on_change, splay, volume, .. } = &*self.settings;
         let pod = self.settings.sync.annotations.pod().cloned();
+        let replica = pod.as_ref().map_or_else(host_name, |pod| pod.name().to_owned());
         let interval = if pod.is_some() { watch.poll_interval } else { FILE_INTERVAL };
         let follow = self.settings.follow_annotations.then_some(Follow { pod, interval });
         let (watch, on_delete, grace) = (*watch, *on_delete, *grace);
         let (exit_on_change, volume) = (*exit_on_change, volume.clone());
-        Policy { watch, on_delete, grace, exit_on_change, sources_limit: SOURCES_LIMIT, follow, volume }
+        let (splay, sources_limit) = (*splay, SOURCES_LIMIT);
+        Policy { watch, on_delete, grace, exit_on_change, splay, replica, sources_limit, follow, volume }
     }
 
     fn next_event(&mut self, timer: Option<Instant>) -> Event {
@@ -251,6 +253,11 @@ impl Shell {
         let notification = Notification { credentials: Default::default(), pod, namespace, version };
         self.notifier.notify(credentials, &notification);
     }
+}
+
+/// The host name, which in a pod is usually the pod's name.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 pub(crate) fn report_all(reports: &[Report], recorder: &Events) {

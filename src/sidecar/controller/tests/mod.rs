@@ -5,6 +5,7 @@ mod entries;
 mod kubeconfigs;
 mod properties;
 mod publish;
+mod reactions;
 mod sources;
 mod tracker;
 
@@ -64,6 +65,8 @@ fn policy() -> Policy {
         exit_on_change: None,
         sources_limit: 4 * 1024 * 1024,
         follow: None,
+        splay: Duration::ZERO,
+        replica: "app-0".to_owned(),
         volume: PathBuf::from("/podcreds"),
     }
 }
