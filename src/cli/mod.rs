@@ -99,7 +99,9 @@ fn execute(command: Command, termination_log: Option<&Path>) -> Result<u8, Error
             exit_on_signals(|_| 0)?;
             descriptors::raise_limit();
             let (settings, clusters) = settings::for_sidecar(&args)?;
-            let Exit { code, reason } = commands::sidecar::run(settings, clusters, args.listen.listen)?;
+            let volume = (&*args.volume.volume, args.volume.sidecar_grace());
+            let Exit { code, reason } =
+                commands::sidecar::run(settings, volume, clusters, args.listen.listen)?;
             let message = format!("{reason}; exiting with code {code} (--exit-on-change)");
             info!("{message}");
             exit::write_termination_log(termination_log, &message);

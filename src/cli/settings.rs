@@ -92,8 +92,6 @@ pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clus
     };
     let settings = sidecar::Settings {
         sync: Arc::new(sync),
-        volume: args.volume.volume.clone(),
-        grace: args.volume.sidecar_grace(),
         watch,
         on_delete,
         follow_annotations: args.follow_annotations,

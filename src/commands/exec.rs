@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 use rustix::io::Errno;
 
-use crate::credential::RelativePath;
+use crate::credential::{Credential, RelativePath};
 use crate::env_file::{self, Environment};
 use crate::kube::config::registry::Clusters;
 use crate::sync;
@@ -112,9 +112,8 @@ fn read(path: &Path, wanted: &[RelativePath]) -> Result<Option<Files>, Error> {
 }
 
 fn render(settings: &sync::Settings, clusters: &Clusters, wanted: &[RelativePath]) -> Result<Files, Error> {
-    let (bundle, _) = sync::incomplete::render_when_complete(settings, clusters, |credential| {
-        credential.is_env_file() && (wanted.is_empty() || wanted.contains(&credential.path))
-    })?;
+    let is_wanted = |credential: &Credential| credential.is_selected_env_file(wanted);
+    let (bundle, _) = sync::incomplete::render_when_complete(settings, clusters, is_wanted)?;
     Ok(bundle.into_iter().map(|(path, file)| (path, file.content)).collect::<BTreeMap<_, _>>())
 }
 

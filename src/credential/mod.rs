@@ -113,6 +113,11 @@ impl Credential {
         self.output.env_file() == Some(EnvFileFormat::Env)
     }
 
+    /// Whether the output is such a file and has one of these paths. Without any paths, all such files are selected.
+    pub(crate) fn is_selected_env_file(&self, selected: &[RelativePath]) -> bool {
+        self.is_env_file() && (selected.is_empty() || selected.contains(&self.path))
+    }
+
     /// Whether the file or directory at this path belongs to the credential, contains its output or is contained in it.
     pub(crate) fn overlaps(&self, path: &str) -> bool {
         let own = self.path.to_string();

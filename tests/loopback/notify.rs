@@ -254,7 +254,7 @@ fn files_change_at_once_and_a_splay_delays_only_the_notification() {
     let announced = format!("notifying POST \"http://127.0.0.1:{port}/later\" in ");
     assert_eq!(running.stderr().matches(&announced).count(), 1, "once: {}", running.stderr());
     assert_eq!(running.stderr().matches("(splay)").count(), 1, "{}", running.stderr());
-    // An edit that drops the application cancels its notification, which is no failure.
+    // An edit that drops the application cancels its notification.
     scene.annotate(&annotations[2..]);
     poll_until(HANGS, "the edit is applied", || !scene.pod.volume().join("a").exists());
     scene.put_password("test-password-3");

@@ -26,7 +26,6 @@ pub(crate) use event::{
 pub(crate) use tracker::{MAX_DELAY, MAX_RETRY_AFTER, jittered};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -59,8 +58,8 @@ pub(crate) struct Policy {
     pub(crate) sources_limit: usize,
     /// How to follow the annotations; `None` means that edits are ignored.
     pub(crate) follow: Option<Follow>,
-    /// The volume's directory, for messages.
-    pub(crate) volume: PathBuf,
+    /// Where the files are, for messages: the volume's directory, or memory.
+    pub(crate) place: String,
 }
 
 /// How to follow the annotations.

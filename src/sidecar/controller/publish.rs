@@ -122,7 +122,7 @@ impl Controller {
                     }
                     Published::Unchanged => {
                         if is_first {
-                            let (path, files) = (self.policy.volume.display(), batch.summary());
+                            let (path, files) = (&self.policy.place, batch.summary());
                             let message = format!("{path} is up to date, with {files}: nothing written");
                             status.log(Level::Info, Subject::None, message);
                         }
@@ -177,7 +177,7 @@ impl Controller {
         now: Moment,
         status: &mut Status,
     ) {
-        let (path, took) = (self.policy.volume.display(), took.as_millis());
+        let (path, took) = (&self.policy.place, took.as_millis());
         let written = format!("wrote {} to {path}", batch.summary());
         let bundle = Subject::Bundle(version.clone());
         // Directories that were repaired, with unchanged files, are not a rotation.

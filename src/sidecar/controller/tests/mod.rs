@@ -67,7 +67,7 @@ fn policy() -> Policy {
         follow: None,
         splay: Duration::ZERO,
         replica: "app-0".to_owned(),
-        volume: PathBuf::from("/podcreds"),
+        place: "/podcreds".to_owned(),
     }
 }
 

@@ -93,7 +93,7 @@ fn rotations_during_the_wait_are_one_notification_at_the_time_of_the_first() {
     };
     let [Action::Notify { credentials, version }] = actions.as_slice() else { panic!("{actions:?}") };
     assert_eq!((credentials.len(), version.as_str()), (2, "..4"), "of the newest version");
-    // The next rotation waits anew.
+    // The next rotation waits again.
     harness.applies("a", "5", &[("password", "5")]);
     assert!(harness.controller.timers.at(&Timer::React).is_some());
 }
@@ -128,7 +128,7 @@ fn the_longest_splay_of_the_changed_credentials_of_an_application_counts() {
 }
 
 #[test]
-fn a_wait_is_no_failure() {
+fn a_wait_does_not_count_as_a_failure() {
     let mut harness = running(Policy { splay: 60 * SPLAY, ..policy() }, &with(["touch x", "touch x"], &[]));
     harness.applies("a", "2", &[("password", "2")]);
     until_reaction(&mut harness);
