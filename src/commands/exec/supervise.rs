@@ -38,7 +38,7 @@ pub(crate) fn run(
     supervision: Supervision<'_>,
 ) -> Result<u8, Error> {
     let Supervision { supervisor, program, listen, exits_on_signals } = supervision;
-    let health = Arc::new(Health::new(Vec::new(), Duration::MAX));
+    let health = Arc::new(Health::new(Vec::new(), Duration::ZERO));
     health.status().program_starts = Some(0);
     server::start(listen, Arc::clone(&health))?;
     let publication = await_files(path, timeout, settings.files)?;
