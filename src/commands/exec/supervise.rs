@@ -35,7 +35,7 @@ pub(crate) struct Supervision<'a> {
 /// Why the program was not started.
 pub(crate) fn run(settings: &Settings<'_>, supervision: Supervision<'_>) -> Result<u8, Error> {
     let Supervision { supervisor, program, listen, exits_on_signals } = supervision;
-    let health = Arc::new(Health::new(Vec::new(), Duration::MAX));
+    let health = Arc::new(Health::new(Vec::new(), Duration::ZERO));
     health.status().program_starts = Some(0);
     server::start(listen, Arc::clone(&health))?;
     let (updates, inbox) = supervisor::inbox().map_err(supervisor::Error::Setup)?;
