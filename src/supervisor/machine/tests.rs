@@ -55,6 +55,7 @@ impl Run {
     fn step(&mut self, event: Event) -> Vec<Action> {
         let mut actions = self.machine.step(self.now, event);
         actions.retain(|action| match action {
+            Action::Log(Level::Debug, _) => false,
             Action::Log(_, message) => {
                 self.logged.push(message.clone());
                 false
