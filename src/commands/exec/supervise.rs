@@ -15,7 +15,6 @@ use crate::env_file::Environment;
 use crate::supervisor::{self, Program, Updates, launcher};
 use crate::telemetry::Health;
 use crate::telemetry::server::{self, Listen};
-use crate::thread::Job;
 
 /// How the program is supervised.
 #[derive(Debug)]
@@ -38,26 +37,32 @@ pub(crate) fn run(settings: &Settings<'_>, supervision: Supervision<'_>) -> Resu
     let health = Arc::new(Health::new(Vec::new(), Duration::ZERO));
     health.status().program_starts = Some(0);
     server::start(listen, Arc::clone(&health))?;
+    let (environment, follow) = first(settings)?;
     let (updates, inbox) = supervisor::inbox().map_err(supervisor::Error::Setup)?;
-    let (environment, follow) = first(settings, updates)?;
-    // With the default stack: rendering runs on the main thread elsewhere.
-    Builder::new().name("follow".to_owned()).spawn(follow).map_err(supervisor::Error::Setup)?;
+    // With the default stack: elsewhere, rendering runs on the main thread.
+    let follower = Builder::new().name("follow".to_owned());
+    follower.spawn(move || follow(updates)).map_err(supervisor::Error::Setup)?;
     let on_change = |is_running: bool| health.status().set_program(is_running);
     supervisor::run(supervisor, &program, environment, &inbox, exits_on_signals, &on_change).map_err(
-        |error| match error {
-            // The launcher has the arguments and the environment of the program.
-            supervisor::Error::Start { cause, environment }
-                if Errno::from_io_error(&cause) == Some(Errno::TOOBIG) =>
-            {
-                Error::from_exec(program.name, cause, &environment)
+        |error| {
+            match error {
+                // The launcher has the arguments and the environment of the program.
+                supervisor::Error::Start { cause, environment }
+                    if Errno::from_io_error(&cause) == Some(Errno::TOOBIG) =>
+                {
+                    Error::from_exec(program.name, cause, &environment)
+                }
+                error => error.into(),
             }
-            error => error.into(),
         },
     )
 }
 
-/// Waits for the first variables. Returns them, and what sends later ones.
-fn first(settings: &Settings<'_>, updates: Updates) -> Result<(Environment, Job), Error> {
+/// Sends the variables after each change. Runs on a thread of its own.
+type Follow = Box<dyn FnOnce(Updates) + Send>;
+
+/// Waits for the first variables. Returns them, and what follows their changes.
+fn first(settings: &Settings<'_>) -> Result<(Environment, Follow), Error> {
     let selected = settings.files.to_vec();
     Ok(match &settings.source {
         Source::Volume { path, timeout } => {
@@ -69,14 +74,14 @@ fn first(settings: &Settings<'_>, updates: Updates) -> Result<(Environment, Job)
                 allow_none: settings.allow_none,
                 fingerprint: publication.fingerprint,
             };
-            (environment, Box::new(move || follower.run(&updates)))
+            (environment, Box::new(move |updates| follower.run(&updates)))
         }
         Source::Rendered { settings: watched, clusters } => {
             let files = render(&watched.sync, clusters, &selected)?;
             let environment = settings.environment(&files)?;
             let (settings, clusters) = ((*watched).clone(), Arc::clone(clusters));
             let watcher = Watcher { settings, clusters, selected, files };
-            (environment, Box::new(move || watcher.run(updates)))
+            (environment, Box::new(move |updates| watcher.run(updates)))
         }
     })
 }
