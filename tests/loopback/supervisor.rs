@@ -183,7 +183,4 @@ fn its_flags_require_each_other_and_its_variables_do_not() {
     let unknown = run(exec(&["--restart-on-change", "--stop-signal", "KILL"]), HANGS);
     assert_code(&unknown, 2);
     assert_has(&unknown.stderr, &["supported: HUP, INT, QUIT, TERM, USR1, USR2, WINCH"]);
-    let rendered = run(exec(&["--restart-on-change", "--render"]), HANGS);
-    assert_code(&rendered, 2);
-    assert_has(&rendered.stderr, &["--restart-on-change is not supported with --render yet"]);
 }
