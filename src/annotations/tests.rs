@@ -1,6 +1,8 @@
 mod options;
 mod secrecy;
 
+use core::time::Duration;
+
 use super::*;
 use crate::credential::{FieldName, TemplateSource};
 use crate::object::{ClusterId, Namespace};
