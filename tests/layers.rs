@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, &[&str])] = &[
     ("text", &[]),
     ("thread", &[]),
+    ("splay", &[]),
+    ("children", &["thread"]),
     ("descriptors", &[]),
+    ("duration", &[]),
     ("secret", &[]),
     ("object", &["text", "secret"]),
     ("yaml", &["text", "secret"]),
@@ -18,13 +21,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("credential", &["escape", "object", "text", "secret", "template"]),
     ("formats", &["credential", "escape", "text", "secret"]),
     ("env_file", &["credential", "text", "secret"]),
-    ("annotations", &["credential", "formats", "object", "text", "secret", "template"]),
-    ("kube", &["descriptors", "object", "text", "thread", "secret", "yaml"]),
+    ("supervisor", &["children", "env_file", "splay", "text"]),
+    ("annotations", &["credential", "duration", "formats", "object", "text", "secret", "template"]),
+    ("kube", &["children", "descriptors", "duration", "object", "text", "thread", "secret", "yaml"]),
     ("render", &["credential", "formats", "object", "text", "secret", "template"]),
     ("volume", &["credential", "text", "thread", "secret"]),
     ("sync", &["annotations", "credential", "kube", "object", "render", "secret", "text", "volume"]),
     ("telemetry", &["kube", "object", "text", "thread"]),
-    ("sidecar", &["credential", "kube", "object", "render", "sync", "telemetry", "text", "thread", "volume"]),
+    (
+        "sidecar",
+        &["credential", "kube", "object", "render", "splay", "sync", "telemetry", "text", "thread", "volume"],
+    ),
     ("inspect", &["annotations", "credential", "escape", "kube", "object", "text", "thread", "secret"]),
     (
         "commands",
@@ -38,8 +45,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "render",
             "secret",
             "sidecar",
+            "supervisor",
             "sync",
             "telemetry",
+            "thread",
             "volume",
         ],
     ),
@@ -50,12 +59,14 @@ const LAYERS: &[(&str, &[&str])] = &[
             "commands",
             "credential",
             "descriptors",
+            "duration",
             "inspect",
             "kube",
             "object",
             "text",
             "secret",
             "sidecar",
+            "supervisor",
             "sync",
             "telemetry",
             "volume",
@@ -196,7 +207,9 @@ fn the_decisions_of_the_sidecar_are_pure() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = sources(&src.join("sidecar/controller"));
     assert!(files.len() > 5, "{files:?}");
-    files.extend(["telemetry/component.rs", "telemetry/status.rs"].map(|file| src.join(file)));
+    files.extend(
+        ["supervisor/machine.rs", "telemetry/component.rs", "telemetry/status.rs"].map(|file| src.join(file)),
+    );
     for path in files {
         let mut code = code(&fs::read_to_string(&path).unwrap());
         if path.ends_with("telemetry/status.rs") {

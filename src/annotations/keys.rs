@@ -1,6 +1,7 @@
 //! The annotation keys after the dot, as in `podcreds.io/db.secret`, and what the values of some mean: `.format` and
 //! `.variable-format`, the lists of `.keys`, `.set` and `.override`, and the template with its format and delimiters.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 
 use crate::annotations::Values;
@@ -9,6 +10,7 @@ use crate::credential::{
     CredentialName, EnvFileFormat, FieldName, Format, JsonPointer, KeyEntry, KeyMapping, Naming,
     TemplateSource, parse_template_key,
 };
+use crate::duration::duration;
 use crate::object::Namespace;
 use crate::secret::{SecretBuffer, SecretBytes};
 use crate::template::{Delimiters, Template};
@@ -32,6 +34,7 @@ pub(crate) enum AnnotationKey {
     Optional,
     OnChange,
     OnChangeHeader,
+    Splay,
     Engine,
     Scheme,
     Variable,
@@ -47,7 +50,7 @@ pub(crate) enum AnnotationKey {
     Role,
 }
 
-pub(super) const KEYS: [(&str, AnnotationKey); 23] = [
+pub(super) const KEYS: [(&str, AnnotationKey); 24] = [
     ("secret", AnnotationKey::Secret),
     ("configmap", AnnotationKey::Configmap),
     ("service", AnnotationKey::Service),
@@ -63,6 +66,7 @@ pub(super) const KEYS: [(&str, AnnotationKey); 23] = [
     ("optional", AnnotationKey::Optional),
     ("on-change", AnnotationKey::OnChange),
     ("on-change-header", AnnotationKey::OnChangeHeader),
+    ("splay", AnnotationKey::Splay),
     ("engine", AnnotationKey::Engine),
     ("scheme", AnnotationKey::Scheme),
     ("variable", AnnotationKey::Variable),
@@ -155,6 +159,11 @@ pub(super) fn parse_names(text: &str) -> Result<bool, Problem> {
         "upper" => Ok(true),
         other => Err(Problem::InvalidNames { text: Excerpt::of_word(other, nearest(other, ["upper"])) }),
     }
+}
+
+/// Reads a value of `.splay`.
+pub(super) fn parse_splay(text: &str) -> Result<Duration, Problem> {
+    duration(text.trim()).map_err(|_| Problem::InvalidDuration { text: Excerpt::new(text.trim()) })
 }
 
 /// The maximum number of entries of `.keys`, `.set` and `.override`.

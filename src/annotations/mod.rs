@@ -220,6 +220,7 @@ impl Group<'_> {
         let optional = values.read(AnnotationKey::Optional, read_bool).unwrap_or(false);
         let on_change = values.read(AnnotationKey::OnChange, |text| Ok(OnChange::parse(text)?));
         let on_change_header = header::read(&mut values, on_change.as_ref(), &keys, &fields, has_more);
+        let splay = values.read(AnnotationKey::Splay, keys::parse_splay);
         if let Some(field) = repeated(&keys, &literals) {
             values.push(AnnotationKey::Set, Problem::SetAndListed { field: field.clone() });
         }
@@ -269,6 +270,7 @@ impl Group<'_> {
             optional,
             on_change,
             on_change_header,
+            splay,
         })
     }
 }

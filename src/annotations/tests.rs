@@ -2,6 +2,8 @@ mod header;
 mod options;
 mod secrecy;
 
+use core::time::Duration;
+
 use super::*;
 use crate::credential::{FieldName, TemplateSource};
 use crate::object::{ClusterId, Namespace};
@@ -174,6 +176,13 @@ fn invalid_values_are_rejected() {
         ("file-mode", "888", "octal"),
         ("on-change", "reboot", "is not one of: POST URL"),
         ("on-change", "touch db", "touches db, which credential db writes"),
+        (
+            "splay",
+            "30",
+            "invalid duration \"30\": write a number with its unit, such as 500ms, 30s or 1m30s, up to a year",
+        ),
+        ("splay", "-1s", "invalid duration \"-1s\""),
+        ("splay", "2years", "invalid duration \"2yea…\""),
         ("optional", "yes", "must be \"true\" or \"false\", not \"yes\""),
         ("configmap", "a/b/c", "write name or namespace/name"),
         ("configmap", "db, redis", "several objects need an alias each: write alias=name, alias=name"),
@@ -206,6 +215,18 @@ fn invalid_values_are_rejected() {
     let message = errors_of(&[("override", "a=1"), ("set", "a=1")]);
     assert!(message.contains("db.override: field a is in .set too: write it in one of them"), "{message}");
     assert!(errors_of(&[("set", &"x".repeat(VALUE_LIMIT + 1))]).contains("longer than"));
+}
+
+/// Without `.on-change` it may be meant for `--exit-on-change` or `exec --render --restart-on-change`.
+#[test]
+fn a_splay_is_a_duration_and_needs_no_on_change() {
+    let splay = |value| {
+        let found = read(&[("podcreds.io/db.secret", "db"), ("podcreds.io/db.splay", value)]).unwrap();
+        found[0].splay
+    };
+    assert_eq!(splay(" 1m30s "), Some(Duration::from_secs(90)));
+    assert_eq!(splay("0s"), Some(Duration::ZERO), "which wins over the flag");
+    assert_eq!(read(&[("podcreds.io/db.secret", "db")]).unwrap()[0].splay, None);
 }
 
 #[test]
