@@ -324,7 +324,6 @@ fn exit_codes_signals_and_orphans_are_as_under_tini() {
     for (what, script, signals) in cases {
         let of_tini = outcome(&scene, &[tini.to_str().unwrap(), "--"], script, signals);
         let ours = outcome(&scene, &[PODCREDS, "exec", "--restart-on-change", "--"], script, signals);
-        println!("{what}: tini {:?}, podcreds {:?}", of_tini.code, ours.code);
         assert_eq!(ours.code, of_tini.code, "{what}: {}", ours.stderr);
         assert_eq!(ours.stdout_text(), of_tini.stdout_text(), "{what}");
         assert_eq!(ours.stderr, of_tini.stderr, "{what}");
