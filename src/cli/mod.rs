@@ -54,7 +54,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         warn!("cannot protect the memory of this process ({errno}): disable core dumps on the node");
     }
     set_umask(&args.command);
-    let is_probe = matches!(args.command, Command::Probe(_));
+    let is_probe = matches!(args.command, Command::Probe(_) | Command::Status(_));
     match execute(args.command, termination_log.as_deref()) {
         Ok(code) => code,
         Err(error) => {
@@ -106,6 +106,10 @@ fn execute(command: Command, termination_log: Option<&Path>) -> Result<u8, Error
             return Ok(code);
         }
         Command::Probe(args) => commands::probe::run(args.listen.listen, args.timeout)?,
+        Command::Status(args) => {
+            let text = commands::status::run(args.listen.listen, args.output == "table", args.timeout)?;
+            commands::inspect::print(&text, &mut io::stdout().lock())?;
+        }
         Command::Exec(args) => {
             // Installing a handler would reset an inherited SIG_IGN, which CMD must keep. Only PID 1 needs one: the kernel
             // terminates every other process by itself.
@@ -206,10 +210,10 @@ pub fn report_panic(location: Option<&Location<'_>>) {
 }
 
 /// The path of the termination log. Found before the arguments are parsed, because a usage error is written there too. `None` means
-/// a probe: it runs in the sidecar's container, whose termination log belongs to the sidecar.
+/// `probe` or `status`: they run in the sidecar's container, whose termination log belongs to the sidecar.
 fn termination_log(args: &[OsString]) -> Option<PathBuf> {
     const FLAG: &str = "--termination-log";
-    if is_command(args, "probe") {
+    if ["probe", "status"].into_iter().any(|name| is_command(args, name)) {
         return None;
     }
     let args = our_args(args);
@@ -303,8 +307,12 @@ mod tests {
 
     #[test]
     fn a_probe_has_no_termination_log_even_with_invalid_arguments() {
-        for probe in [&["probe"][..], &["probe", "--wrong"], &["--log-level", "x", "probe", "--timeout", "1"]]
-        {
+        for probe in [
+            &["probe"][..],
+            &["status"],
+            &["probe", "--wrong"],
+            &["--log-level", "x", "probe", "--timeout", "1"],
+        ] {
             let termination_log = ["--termination-log", "/a"];
             assert_eq!(log_of(&[&["podcreds"], probe, &termination_log].concat()), None, "{probe:?}");
         }

@@ -18,6 +18,8 @@ pub(crate) fn run(settings: Settings, clusters: Clusters, listen: Listen) -> Res
     // First, because two sidecars on one volume usually have the same address too, and the message about the volume is the one that helps.
     let volume = sidecar::open(&settings)?;
     let health = Arc::new(Health::new(metrics_clusters(&clusters), settings.stale_after));
+    let pod = settings.sync.annotations.pod().map(|pod| pod.name().to_owned());
+    health.status().pod = (pod, settings.sync.scope.namespace.to_string());
     server::start(listen, Arc::clone(&health))?;
     Ok(sidecar::run(settings, volume, clusters, &health)?)
 }

@@ -18,10 +18,9 @@ use crate::sidecar::controller::{
     Action, AnnotationsFailure, Controller, Event, FILE_INTERVAL, Follow, Policy, Position, Target, Update,
 };
 use crate::sidecar::fetch::Fetcher;
-use crate::sidecar::kubeconfigs;
 use crate::sidecar::notify::{Notification, Notifier};
 use crate::sidecar::watcher::{WatchHandle, Watcher, max_watches};
-use crate::sidecar::{Exit, Settings};
+use crate::sidecar::{Exit, Settings, earlier, kubeconfigs};
 use crate::sync;
 use crate::telemetry::events::Events;
 use crate::telemetry::{Health, Heartbeat, Moment, Reason, Report, Subject};
@@ -110,6 +109,11 @@ impl Shell {
     pub(crate) fn run(mut self, credentials: Vec<Credential>) -> Result<Exit, sync::Error> {
         let earlier = self.volume.entries()?;
         self.notifier.apply(&credentials);
+        for credential in &credentials {
+            if let Some((version, since)) = earlier::written(&self.settings.volume, credential) {
+                self.health.status().served.found(credential.name.as_str(), version, since);
+            }
+        }
         let (mut controller, mut actions) = {
             let policy = self.policy();
             Controller::start(policy, credentials, &earlier, Moment::now(), &mut self.health.status())

@@ -155,7 +155,7 @@ impl Controller {
             }
             Event::Published { result, took } => self.on_published(result, took, now, status),
             Event::Notification { application, outcome } => match outcome {
-                NotifyOutcome::Success => status.notified(&application),
+                NotifyOutcome::Success { version } => status.notified(now, &application, &version),
                 NotifyOutcome::Failure { reason } => status.notify_failed(now, &application, &reason),
                 NotifyOutcome::Cancelled => status.notify_cancelled(&application),
             },
@@ -217,6 +217,10 @@ impl Controller {
             objects.extend(credential.objects().cloned());
         }
         status.set_credentials(named);
+        for credential in &self.credentials {
+            let application = credential.on_change.as_ref().map(ToString::to_string);
+            status.served.set_application(credential.name.as_str(), application);
+        }
     }
 
     fn context<'a>(&'a mut self, now: Moment, status: &'a mut Status) -> Context<'a> {

@@ -84,9 +84,16 @@ impl Controller {
         let mut kept = self.entries.names();
         kept.retain(|name| !batch.names.contains(name));
         self.entries.publishing(&batch);
+        for credential in self.published_by(&batch) {
+            status.served.rendered(credential.name.as_str(), credential.objects());
+        }
         let bundle = std::mem::take(&mut batch.bundle);
         self.actions.push(Action::Publish { bundle, kept });
         self.publishing = Some(batch);
+    }
+
+    fn published_by<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = &'a Credential> {
+        self.credentials.iter().filter(|credential| batch.names.contains(&entries::name(credential)))
     }
 
     /// Whether the batch has all entries.
@@ -111,6 +118,17 @@ impl Controller {
                 self.report_rendered(&batch, status);
                 self.entries.published(&batch);
                 self.has_removals = false;
+                for credential in self.published_by(&batch) {
+                    let changed = match &published {
+                        Published::Swapped { version, changed }
+                            if has_changed(credential, changed.as_ref()) =>
+                        {
+                            Some((version.as_str(), now.time))
+                        }
+                        _ => None,
+                    };
+                    status.served.published(credential.name.as_str(), changed);
+                }
                 match published {
                     Published::Swapped { version, changed } => {
                         let ends = now.instant + self.policy.grace;
@@ -193,6 +211,12 @@ impl Controller {
         status.log(Level::Info, bundle, format!("{changes}: {written} in {took} ms, as version {version}"));
         let latency = self.noticed.map_or(Duration::ZERO, |noticed| now.instant.duration_since(noticed));
         status.published(now, Some(latency), &changes.to_string());
+        for credential in changes.credentials() {
+            if let Some(application) = &credential.on_change {
+                let application = application.to_string();
+                status.served.notifying(credential.name.as_str(), application, &version, now.time);
+            }
+        }
         self.actions.push(match self.policy.exit_on_change {
             Some(code) if changes.has_new_files() => Action::Exit(Exit { code, reason: changes.to_string() }),
             _ => Action::Notify { credentials: changes.credentials().cloned().collect(), version },
@@ -251,4 +275,9 @@ impl Controller {
         }
         status.set_waiting(waiting);
     }
+}
+
+/// Whether a publication has changed files of the credential. `None` means that there were no files before.
+fn has_changed(credential: &Credential, changed: Option<&BTreeSet<String>>) -> bool {
+    changed.is_none_or(|changed| changed.iter().any(|path| credential.overlaps(path)))
 }

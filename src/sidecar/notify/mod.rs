@@ -243,7 +243,7 @@ fn run(mailbox: &Mailbox, target: &OnChange, volume: &Path, events: &SyncSender<
         }
         mailbox.lock().current = None;
         backoff.reset();
-        report(NotifyOutcome::Success);
+        report(NotifyOutcome::Success { version: notification.version.clone() });
         let version = notification.version.as_str();
         info!(bundle = version; "{target}: notified of version {version}");
     }
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(outcome(), NotifyOutcome::Failure { reason: reason.clone() });
         notifier.spawn = started;
         notifier.retry();
-        assert_eq!(outcome(), NotifyOutcome::Success);
+        assert_eq!(outcome(), NotifyOutcome::Success { version: "2".to_owned() });
         assert!(directory.path().join("reload").exists());
     }
 
