@@ -31,6 +31,7 @@ mod rights;
 mod secrecy;
 mod service;
 mod sidecar;
+mod status;
 mod template;
 mod volume;
 mod watches;

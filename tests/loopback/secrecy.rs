@@ -6,6 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use podcreds::annotations::keys;
 
+use crate::health::Asked;
+use crate::support::health::get;
 use crate::support::run::run;
 use crate::support::server::{Fault, TOKEN, Times};
 use crate::{HANGS, PASSWORD, Scene};
@@ -94,6 +96,41 @@ fn no_failure_of_a_credential_shows_its_values() {
         std::fs::write(scene.pod.volume().join("mine"), "").unwrap();
         assert_silent(&scene, &["init"], &format!("{annotations:?}"));
         assert_silent(&scene, &["render"], &format!("{annotations:?}"));
+    }
+}
+
+#[test]
+fn no_status_and_no_metric_shows_a_value() {
+    let broken: Vec<&[(&str, &str)]> = CREDENTIALS.into_iter().chain([&[][..]]).collect();
+    for annotations in broken {
+        let scene = Scene::new(&[&[("db.secret", "db")], annotations].concat());
+        std::fs::write(scene.pod.volume().join("mine"), "").unwrap();
+        if run(scene.command(&["render"]), HANGS).stderr.contains("invalid annotation") {
+            // They end the sidecar.
+            continue;
+        }
+        let asked = Asked::start(scene, &[]);
+        let address = asked.health.address;
+        // Its files are written, or the reason why they are not is known.
+        asked.waits("the state is known", || {
+            let text = get(address, "/status");
+            text.contains("\"state\":\"current\"")
+                || text.contains("\"lastError\"")
+                || text.contains("volume")
+        });
+        let mut said: String = ["/status", "/status?output=table", "/metrics", "/readyz"]
+            .map(|path| get(address, path))
+            .concat();
+        for output in ["table", "json"] {
+            let shown =
+                run(asked.scene.command(&["status", "--listen", &address.to_string(), "-o", output]), HANGS);
+            said += &(shown.stdout_text() + &shown.stderr);
+        }
+        let password = STANDARD.encode(PASSWORD);
+        for secret in [PASSWORD, TOKEN, LITERAL, password.trim_end_matches('=')] {
+            assert!(!said.contains(secret), "{annotations:?}: {secret} in {said}");
+        }
+        assert!(said.contains("CREDENTIAL") && said.contains("podcreds_source_info"), "{said}");
     }
 }
 
