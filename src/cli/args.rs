@@ -32,7 +32,7 @@ const EXIT_CODES: &str = "Exit codes:
   1         internal error (a bug in podcreds)
   2         invalid usage, annotations or configuration
   3         the API server denied access, or an object does not exist
-  4         the API server is unreachable, the sidecar is not ready, or exec found no published files in time
+  4         the API server is unreachable, the sidecar is not ready or does not answer, or exec found no published files in time
   5         the volume or the standard output cannot be written, or the volume cannot be read
   6 to 125  sidecar: credentials rotated, with --exit-on-change
   126, 127  exec: CMD cannot be started, CMD not found

@@ -100,7 +100,8 @@ fn blocks(heading: &str, language: &str) -> Vec<&'static str> {
     let section =
         PAGE.split(&format!("\n## {heading}\n")).nth(1).unwrap_or_else(|| panic!("no section {heading}"));
     let section = section.split("\n## ").next().unwrap();
-    let blocks = section.split(&format!("\n```{language}\n")).skip(1);
+    let start = format!("\n```{language}\n");
+    let blocks = section.split(&start).skip(1);
     blocks.map(|block| block.split("```").next().unwrap()).collect()
 }
 
@@ -162,11 +163,10 @@ fn the_commands_of_the_page_rotate_between_two_roles() {
     let Some(namespace) = Namespace::new() else { return };
     let Some(postgresql) = Postgresql::start() else { return };
     succeeds(&run(postgresql.psql("CREATE DATABASE orders"), PATIENCE));
-    let shell =
-        |namespace, listen: &str| Shell { namespace, postgresql: &postgresql, listen: listen.to_owned() };
     let steps = blocks("With two roles", "sh");
     let [roles, secret, rotate, wait, connections, disable] = steps.try_into().unwrap();
-    shell(&namespace, "off").run(&format!("{roles}\n{secret}"));
+    Shell { namespace: &namespace, postgresql: &postgresql, listen: "off".to_owned() }
+        .run(&format!("{roles}\n{secret}"));
 
     let scene = Scene::in_namespace(namespace, &annotations(postgresql.port));
     scene.namespace.kubectl(&["label", "pod", "app-0", "app=orders"]);
@@ -186,7 +186,8 @@ fn the_commands_of_the_page_rotate_between_two_roles() {
         let statement = "SELECT 'open' FROM pg_stat_activity WHERE usename = 'orders_a'";
         run(postgresql.psql(statement), PATIENCE).stdout_text().contains("open")
     });
-    let shell = shell(&scene.namespace, &health.address.to_string());
+    let listen = health.address.to_string();
+    let shell = Shell { namespace: &scene.namespace, postgresql: &postgresql, listen };
     let running = shell.start(&[rotate, wait, connections, disable].join("\n"));
     running.poll_until(PATIENCE, "step 5 shows the connection", || {
         let shown = String::from_utf8_lossy(&running.stdout()).into_owned();
