@@ -26,6 +26,7 @@ mod install;
 mod notify;
 mod outages;
 mod processes;
+mod prometheus;
 mod reads;
 mod rights;
 mod secrecy;
