@@ -1,9 +1,11 @@
 //! `/status` and `podcreds status`: what the files of each credential come from.
 
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::thread;
 use std::time::SystemTime;
 
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 
 use crate::health::Asked;
@@ -108,6 +110,46 @@ fn a_version_that_cannot_be_rendered_is_read_and_not_served() {
 }
 
 #[test]
+fn a_version_that_cannot_be_written_is_read_and_not_served() {
+    let scene = Scene::new(&[("db.secret", "db"), ("more.secret", "more")]);
+    scene.server.put_secret("prod", "more", &[("a", b"1")]);
+    let asked = Asked::ready(scene, &[]);
+    asked.watches(2);
+    let served = asked.secret_version();
+    let lock = File::open(asked.scene.pod.volume().join("..podcreds/lock")).unwrap();
+    flock(&lock, FlockOperation::LockExclusive).unwrap();
+    asked.scene.put_password("test-password-1");
+    let read = asked.secret_version();
+    let stale = asked.is_in_state("db", "stale");
+    let source = &stale["sources"][0];
+    assert_eq!((&source["resourceVersion"], &source["readResourceVersion"]), (&json!(served), &json!(read)));
+    let message = asked.overview()["errors"][0]["message"].clone();
+    assert_eq!(stale["errors"][0]["message"], message);
+    assert_eq!(asked.credential("more")["state"], "current", "it has nothing to write");
+    flock(&lock, FlockOperation::Unlock).unwrap();
+    asked.is_in_state("db", "current");
+    assert_eq!(asked.credential("db")["sources"][0]["resourceVersion"], read);
+}
+
+#[test]
+fn edited_annotations_change_the_credentials_and_their_sources() {
+    let scene = Scene::new(&[("db.secret", "db"), ("gone.secret", "db")]);
+    scene.server.put_secret("prod", "other", &[("a", b"1")]);
+    let asked = Asked::ready(scene, &["--follow-annotations"]);
+    asked.watches(2);
+    asked.is_in_state("gone", "current");
+    asked.scene.annotate(&[("db.secret", "other")]);
+    asked.waits("the other Secret is served", || {
+        let source = &asked.credential("db")["sources"][0];
+        source["name"] == "other" && source.get("resourceVersion").is_some()
+    });
+    assert_eq!(asked.credential("gone"), Value::Null);
+    let metrics = asked.health.metrics();
+    let sources: Vec<_> = metrics.all("podcreds_source_info").collect();
+    assert!(sources.len() == 1 && sources[0].0.contains("name=\"other\""), "{sources:?}");
+}
+
+#[test]
 fn a_change_of_the_metadata_alone_is_served_at_once() {
     let asked = Asked::ready(Scene::plain(), &[]);
     let before = asked.is_in_state("db", "current");
@@ -157,7 +199,7 @@ fn files_of_an_earlier_run_keep_their_age() {
     let link = std::fs::read_link(scene.pod.volume().join("db/..data")).unwrap();
     let written = SystemTime::now() - HANGS * 200;
     for path in ["db/..data", "env.env"] {
-        let file = std::fs::File::open(scene.pod.volume().join(path)).unwrap();
+        let file = File::open(scene.pod.volume().join(path)).unwrap();
         file.set_modified(written).unwrap();
     }
     let asked = Asked::ready(scene, &[]);
@@ -265,6 +307,7 @@ fn a_status_without_a_sidecar_fails_and_leaves_the_termination_log_alone() {
     let off = run(scene.command(&["status"]), HANGS);
     assert_code(&off, 2);
     assert_has(&off.stderr, &["--listen is off"]);
+    assert_code(&run(scene.command(&["status", "--wrong"]), HANGS), 2);
     assert_eq!(scene.pod.termination_message(), "the sidecar's own message");
 }
 
