@@ -149,6 +149,20 @@ pub(crate) fn formattable(time: SystemTime) -> SystemTime {
     }
 }
 
+/// Rows as a table: columns aligned to the left, two spaces apart.
+pub(crate) fn columns(rows: &[[String; 6]]) -> String {
+    let widths: Vec<_> =
+        (0..6).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells: Vec<_> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}", width = *width)).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
 /// The first names of a list, and the number of the rest: "a, b" or "a, b and 3 more".
 pub(crate) fn and_more(shown: &[String], more: usize) -> String {
     let shown = shown.join(", ");

@@ -34,7 +34,7 @@ const EXIT_CODES: &str = "Exit codes:
   1         internal error (a bug in podcreds)
   2         invalid usage, annotations or configuration
   3         the API server denied access, or an object does not exist
-  4         the API server is unreachable, the sidecar is not ready, or exec found no published files in time
+  4         the API server is unreachable, the sidecar is not ready or does not answer, or exec found no published files in time
   5         the volume or the standard output cannot be written, or the volume cannot be read
   6 to 125  sidecar: credentials rotated, with --exit-on-change
   126, 127  exec: CMD cannot be started, CMD not found
@@ -98,6 +98,8 @@ pub(crate) enum Command {
     Render(RenderArgs),
     /// Check whether the sidecar in this container is ready: for an exec probe
     Probe(ProbeArgs),
+    /// Show which version of each credential the sidecar in this pod serves, and what fails
+    Status(StatusArgs),
     /// Run CMD with the variables of env files in its environment: for applications that read no files
     Exec(ExecArgs),
     /// Copy this binary into a volume, for containers whose image does not include it
@@ -218,7 +220,7 @@ pub(crate) struct SidecarArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListenArgs {
-    /// Address and port of the sidecar's /healthz, /livez, /readyz and /metrics, or off
+    /// Address and port of the sidecar's /healthz, /livez, /readyz, /metrics and /status, or off
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -245,6 +247,21 @@ pub(crate) struct ProbeArgs {
         env = "PODCREDS_PROBE_TIMEOUT"
     )]
     pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(mut_args(with_variable))]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+
+    /// How long to wait for the response
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = positive_duration, env = "PODCREDS_PROBE_TIMEOUT")]
+    pub(crate) timeout: Duration,
+
+    /// Output format
+    #[arg(long, short, value_name = "FORMAT", default_value = "table", value_parser = ["table", "json"], env = "PODCREDS_OUTPUT")]
+    pub(crate) output: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -98,7 +98,7 @@ impl Error {
             | Self::Clusters(_)
             | Self::Sidecar(sidecar::Error::Listen(_))
             | Self::Probe(probe::Error::Off) => USAGE,
-            Self::Probe(probe::Error::NoResponse { .. } | probe::Error::NotReady { .. }) => UNREACHABLE,
+            Self::Probe(_) => UNREACHABLE,
             Self::Signals(_) => BUG,
             Self::Sync(error) | Self::Sidecar(sidecar::Error::Sync(error)) => for_sync(error),
             Self::Exec(error) => match error {

@@ -70,7 +70,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
         warn!("cannot protect the memory of this process ({errno}): disable core dumps on the node");
     }
     set_umask(&args.command);
-    let is_probe = matches!(args.command, Command::Probe(_));
+    let is_probe = matches!(args.command, Command::Probe(_) | Command::Status(_));
     let context =
         Context { log_format: args.log_format, misplaced, termination_log: termination_log.as_deref() };
     match execute(args.command, &context) {
@@ -135,6 +135,10 @@ fn execute(command: Command, context: &Context<'_>) -> Result<u8, Error> {
         }
         Command::Exec(args) => return run_exec(&args, context),
         Command::Probe(args) => commands::probe::run(args.listen.listen, args.timeout)?,
+        Command::Status(args) => {
+            let text = commands::status::run(args.listen.listen, args.output == "table", args.timeout)?;
+            commands::inspect::print(&text, &mut io::stdout().lock())?;
+        }
         // No handlers: it takes milliseconds, and a signal must not end it half-way.
         Command::Install(args) => commands::install::run(&args.path)?,
         Command::Render(args) => {
@@ -268,10 +272,10 @@ pub fn report_panic(location: Option<&Location<'_>>) {
 }
 
 /// The path of the termination log. Found before the arguments are parsed, because a usage error is written there too. `None` means
-/// a probe: it runs in the sidecar's container, whose termination log belongs to the sidecar.
+/// `probe` or `status`: they run in the sidecar's container, whose termination log belongs to the sidecar.
 fn termination_log(args: &[OsString]) -> Option<PathBuf> {
     const FLAG: &str = "--termination-log";
-    if is_command(args, "probe") {
+    if ["probe", "status"].into_iter().any(|name| is_command(args, name)) {
         return None;
     }
     let args = our_args(args);
@@ -365,8 +369,12 @@ mod tests {
 
     #[test]
     fn a_probe_has_no_termination_log_even_with_invalid_arguments() {
-        for probe in [&["probe"][..], &["probe", "--wrong"], &["--log-level", "x", "probe", "--timeout", "1"]]
-        {
+        for probe in [
+            &["probe"][..],
+            &["status"],
+            &["probe", "--wrong"],
+            &["--log-level", "x", "probe", "--timeout", "1"],
+        ] {
             let termination_log = ["--termination-log", "/a"];
             assert_eq!(log_of(&[&["podcreds"], probe, &termination_log].concat()), None, "{probe:?}");
         }

@@ -77,7 +77,7 @@ fn clients(clusters: &Clusters, ids: &[ClusterId], local_name: &str) -> Vec<Name
     local.into_iter().chain(others).collect()
 }
 
-fn print(text: &str, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn print(text: &str, out: &mut dyn Write) -> Result<(), Error> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // The reader, such as head, has closed the pipe.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),

@@ -7,3 +7,4 @@ pub(crate) mod install;
 pub(crate) mod probe;
 pub(crate) mod render;
 pub(crate) mod sidecar;
+pub(crate) mod status;

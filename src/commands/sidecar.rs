@@ -25,6 +25,8 @@ pub(crate) fn run(
     // First, because two sidecars on one volume usually have the same address too, and the message about the volume is the one that helps.
     let sink = Sink::open(path, grace).map_err(sync::Error::from)?;
     let health = Arc::new(Health::new(metrics_clusters(&clusters), settings.stale_after));
+    let pod = settings.sync.annotations.pod().map(|pod| pod.name().to_owned());
+    health.status().pod = (pod, settings.sync.scope.namespace.to_string());
     server::start(listen, Arc::clone(&health))?;
     Ok(sidecar::run(settings, sink, Arc::new(clusters), &health)?)
 }

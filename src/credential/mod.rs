@@ -1,6 +1,7 @@
 //! Credentials as their annotations describe them, validated as far as possible without the values. `annotations` parses
 //! them, `render` turns them into files.
 
+mod application;
 mod engine;
 mod header;
 mod injector;
@@ -16,6 +17,7 @@ mod variables;
 use core::time::Duration;
 use std::sync::Arc;
 
+pub(crate) use application::Application;
 pub use engine::Engine;
 pub(crate) use engine::EngineError;
 pub(crate) use header::{HEADER_LIMIT, Header, HeaderError, HeaderTemplate, is_header_value};

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::inspect::api::{self, Page, Version};
 use crate::kube::config::clusters_file::Labels;
 use crate::kube::{Cause, Client, Deadline, Rule};
-use crate::text::one_line;
+use crate::text::{columns, one_line};
 use crate::thread::spawn_scoped;
 
 /// The longest text of a cell, in characters.
@@ -169,14 +169,7 @@ fn count(client: &Client, resource: &'static str, deadline: Deadline) -> Result<
 pub(crate) fn table(reports: &[ClusterReport]) -> String {
     let header = ["NAME", "SERVER", "VERSION", "LATENCY", "NODES", "NAMESPACES"].map(str::to_owned);
     let rows: Vec<_> = [header].into_iter().chain(reports.iter().map(row)).collect();
-    let widths: Vec<_> =
-        (0..6).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<_> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}", width = *width)).collect();
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
-    }
+    let mut text = columns(&rows);
     let failures: Vec<_> =
         reports.iter().flat_map(|report| failures(report).map(move |failure| (report, failure))).collect();
     if !failures.is_empty() {

@@ -4,6 +4,7 @@
 //! the threads that read ([`fetch`]), watch ([`watcher`]) and notify ([`notify`]), and the one that follows changes of [`kubeconfigs`].
 
 mod controller;
+mod earlier;
 mod fetch;
 mod kubeconfigs;
 pub(crate) mod notify;

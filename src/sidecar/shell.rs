@@ -18,10 +18,9 @@ use crate::sidecar::controller::{
     Action, AnnotationsFailure, Controller, Event, FILE_INTERVAL, Follow, Policy, Position, Target, Update,
 };
 use crate::sidecar::fetch::Fetcher;
-use crate::sidecar::kubeconfigs;
 use crate::sidecar::notify::{Notification, Notifier};
 use crate::sidecar::watcher::{WatchHandle, Watcher, max_watches};
-use crate::sidecar::{Exit, Settings, Sink};
+use crate::sidecar::{Exit, Settings, Sink, kubeconfigs};
 use crate::sync;
 use crate::telemetry::events::Events;
 use crate::telemetry::{Health, Heartbeat, Moment, Reason, Report, Subject};
@@ -109,6 +108,11 @@ impl Shell {
     pub(crate) fn run(mut self, credentials: Vec<Credential>) -> Result<Exit, sync::Error> {
         let earlier = self.sink.entries()?;
         self.notifier.apply(&credentials);
+        for credential in &credentials {
+            if let Some((version, since)) = self.sink.written(credential) {
+                self.health.status().served.found(credential.name.as_str(), version, since);
+            }
+        }
         let (mut controller, mut actions) = {
             let policy = self.policy();
             Controller::start(policy, credentials, &earlier, Moment::now(), &mut self.health.status())

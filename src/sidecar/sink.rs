@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use log::warn;
 
 use crate::credential::{Bundle, Credential, RelativePath};
+use crate::sidecar::earlier;
 use crate::volume::{Error, Files, Lock, Published, VersionName, Volume};
 
 pub(crate) enum Sink {
@@ -87,6 +88,14 @@ impl Sink {
             }
         }
         Ok(entries)
+    }
+
+    /// When an earlier run wrote the files of this credential, and as which version, if that is known.
+    pub(super) fn written(&self, credential: &Credential) -> Option<(Option<String>, SystemTime)> {
+        match self {
+            Self::Volume { path, .. } => earlier::written(path, credential),
+            Self::Memory(_) => None,
+        }
     }
 
     /// Publishes a bundle and leaves the entries in `kept` as they are.

@@ -73,7 +73,33 @@ pub(crate) fn write(health: &Health) -> String {
         text.sample_with(family, "credential", credential, timestamp(since));
     }
 
-    // With the local cluster alone, the gauge above is its own.
+    let family = "podcreds_credential_last_rotation_timestamp_seconds";
+    text.family(family, "gauge", "Unix time at which the files of the credential last changed; 0 while it has no files, and while their time is not known.");
+    let family_of_sources = "podcreds_source_info";
+    let mut sources = Vec::new();
+    for credential in state.credentials() {
+        let since = credential.served.and_then(|served| served.since);
+        text.sample_with(family, "credential", credential.name, since.map_or(0.0, unix_time));
+        for source in credential.sources {
+            let served = source.served.map(|version| (source.object, version));
+            sources.extend(served.filter(|served| !sources.contains(served)));
+        }
+    }
+    text.family(family_of_sources, "gauge", "A Secret, ConfigMap or Service that files come from, with the resourceVersion that they come from; always 1.");
+    for (object, version) in sources {
+        let namespace = object.namespace.to_string();
+        let labels = [
+            ("kind", object.kind.as_str()),
+            ("namespace", &namespace),
+            ("name", object.name()),
+            ("resource_version", version),
+        ];
+        let cluster = object.cluster.id().map(|id| ("cluster", id.as_str()));
+        let labels: Vec<_> = labels.into_iter().chain(cluster).collect();
+        text.sample_with_all(family_of_sources, &labels, 1);
+    }
+
+    // With the local cluster alone, podcreds_stale_since_timestamp_seconds is its own.
     if clusters.len() > 1 {
         text.family("podcreds_cluster_info", "gauge", "A cluster that podcreds reads from, with its labels in the clusters file; always 1. The local cluster has an empty id.");
         for (Cluster { id, labels, .. }, _) in &clusters {
@@ -332,7 +358,7 @@ mod tests {
 
     use super::*;
     use crate::object::{Kind, Namespace, ObjectRef};
-    use crate::telemetry::Component;
+    use crate::telemetry::{Component, Content};
 
     /// The value of each sample, by its name and labels.
     fn samples(text: &str) -> BTreeMap<&str, f64> {
@@ -422,6 +448,47 @@ mod tests {
     }
 
     #[test]
+    fn each_source_has_the_versions_that_are_served() {
+        let health = Health::new(Vec::new(), Duration::ZERO);
+        let secret = ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), "db").unwrap();
+        let far = secret.clone().in_cluster(ClusterRef::Named(ClusterId::parse("hub").unwrap()));
+        let mut status = health.status();
+        let named = [("a", &secret), ("b", &secret), ("far", &far)];
+        status.set_credentials(named.map(|(name, object)| (name.to_owned(), [object.clone()].into())).into());
+        for object in [&secret, &far] {
+            status.served.read(object, Some("7"), Content::New);
+        }
+        for (name, object) in named {
+            status.served.rendered(name, [object].into_iter());
+            status.served.published(name, Some(("..1", UNIX_EPOCH + Duration::from_secs(9))));
+        }
+        drop(status);
+        let info = |cluster: &str, version: &str| {
+            format!(
+                "podcreds_source_info{{kind=\"Secret\",namespace=\"prod\",name=\"db\",resource_version=\"{version}\"{cluster}}}"
+            )
+        };
+        let text = write(&health);
+        assert_eq!(text.matches("podcreds_source_info{").count(), 2, "{text}");
+        assert_eq!(samples(&text)[info("", "7").as_str()], 1.0);
+        assert_eq!(samples(&text)[info(",cluster=\"hub\"", "7").as_str()], 1.0);
+        assert_eq!(
+            samples(&text)["podcreds_credential_last_rotation_timestamp_seconds{credential=\"a\"}"],
+            9.0
+        );
+        // One of two credentials of the Secret cannot be rendered from version 8: both versions are served.
+        health.status().served.read(&secret, Some("8"), Content::New);
+        health.status().served.rendered("a", [&secret].into_iter());
+        health.status().served.published("a", None);
+        let text = write(&health);
+        assert_eq!(text.matches("podcreds_source_info{").count(), 3, "{text}");
+        health.status().served.rendered("b", [&secret].into_iter());
+        health.status().served.published("b", None);
+        let text = write(&health);
+        assert!(!samples(&text).contains_key(info("", "7").as_str()), "the old series ends: {text}");
+    }
+
+    #[test]
     fn a_source_that_cannot_be_read_is_a_failure_but_no_attempt_to_publish() {
         let health = Health::new(vec![Cluster::default()], Duration::ZERO);
         let secret = ObjectRef::new(Kind::Secret, Namespace::parse("prod").unwrap(), "db").unwrap();
@@ -453,7 +520,7 @@ mod tests {
         status.watch_restarted();
         status.notify_failed(now, "test", "test");
         status.notify_failed(now, "test", "test");
-        status.notified("test");
+        status.notified(now, "test", "..1");
         status.events.count(true);
         drop(status);
         let text = write(&health);

@@ -1,11 +1,12 @@
 //! The sidecar's health: one store of its [`Status`], and whether its loops are alive.
 //!
-//! The sidecar's threads report to one [`Health`]. [`server`] answers probes and scrapes from it, [`metrics`] formats it, and
-//! [`probe`] is the client of an exec probe. It contains numbers and names of objects, never their content.
+//! The sidecar's threads report to one [`Health`]. [`server`] answers probes and scrapes from it, [`metrics`] and
+//! [`overview`] format it, and [`probe`] is the client of an exec probe. It contains numbers and names of objects, never their content.
 
 mod component;
 pub(crate) mod events;
 pub(crate) mod metrics;
+mod overview;
 pub(crate) mod probe;
 pub(crate) mod server;
 mod status;
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) use component::{Component, Reason, Subject};
-pub(crate) use status::{Moment, Report, Status};
+pub(crate) use status::{Content, Moment, Report, Status};
 
 use crate::kube::RequestMetrics;
 use crate::object::ClusterRef;

@@ -1,4 +1,4 @@
-//! Requests `/readyz` from the sidecar, for an exec probe in an image without a shell.
+//! Requests `/readyz` and `/status` from the sidecar, for commands in an image without a shell.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -7,20 +7,22 @@ use std::time::{Duration, Instant};
 use crate::telemetry::server::Listen;
 use crate::text::one_line;
 
-/// Maximum size of a response, in bytes.
-const RESPONSE_LIMIT: usize = 4 * 1024;
+/// Maximum size of a response of `/readyz`, in bytes.
+const READY_LIMIT: usize = 4 * 1024;
+/// Maximum size of a response of `/status`, in bytes.
+const STATUS_LIMIT: usize = 1024 * 1024;
 /// Maximum length of a response in an error message, in characters.
 const SHOWN_LIMIT: usize = 200;
 
-/// Why the sidecar is not known to be ready.
+/// Why the sidecar is not known to be ready, or its status is not known.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The sidecar has no address.
-    #[error("--listen is off, so there is no address to probe")]
+    #[error("--listen is off, so there is no address to connect to")]
     Off,
     /// No response.
-    #[error("http://{address}/readyz does not answer: {cause}")]
-    NoResponse { address: SocketAddr, cause: io::Error },
+    #[error("http://{address}{path} does not answer: {cause}")]
+    NoResponse { address: SocketAddr, path: &'static str, cause: io::Error },
     /// A status other than 200.
     #[error("the sidecar is not ready: http://{address}/readyz returned {response}")]
     NotReady {
@@ -28,6 +30,14 @@ pub(crate) enum Error {
         /// Status and body.
         response: String,
     },
+    /// A status other than 200 of `/status`.
+    #[error("http://{address}/status returned {response}")]
+    NoStatus { address: SocketAddr, response: String },
+    /// The response is longer than this, or its connection broke.
+    #[error(
+        "http://{address}/status returned an incomplete response, or one of more than {STATUS_LIMIT} bytes"
+    )]
+    Incomplete { address: SocketAddr },
 }
 
 /// Requests `/readyz` from the sidecar in this network namespace that listens on `listen`.
@@ -35,14 +45,38 @@ pub(crate) enum Error {
 /// # Errors
 /// If it is not ready, or does not respond within `timeout`.
 pub(crate) fn check_ready(listen: Listen, timeout: Duration) -> Result<(), Error> {
+    let (address, response) = get(listen, "/readyz", "", READY_LIMIT, timeout)?;
+    parse(&response).map(drop).map_err(|response| Error::NotReady { address, response })
+}
+
+/// Requests the status as a table or as JSON.
+///
+/// # Errors
+/// If the sidecar does not respond within `timeout`, or does not serve it.
+pub(crate) fn status(listen: Listen, is_table: bool, timeout: Duration) -> Result<String, Error> {
+    let query = if is_table { "?output=table" } else { "" };
+    let (address, response) = get(listen, "/status", query, STATUS_LIMIT, timeout)?;
+    let (headers, body) = parse(&response).map_err(|response| Error::NoStatus { address, response })?;
+    let length = format!("\r\nContent-Length: {}\r\n", body.len());
+    if headers.contains(&length) { Ok(body) } else { Err(Error::Incomplete { address }) }
+}
+
+/// Returns the response, and the address that it came from.
+fn get(
+    listen: Listen,
+    path: &'static str,
+    query: &str,
+    limit: usize,
+    timeout: Duration,
+) -> Result<(SocketAddr, Vec<u8>), Error> {
     let Listen::At(address) = listen else { return Err(Error::Off) };
     let deadline = Instant::now() + timeout;
     let mut failed = None;
     for address in local(address) {
-        match exchange(address, deadline) {
-            Ok(response) => return parse(address, &response),
+        match exchange(address, &format!("{path}{query}"), limit, deadline) {
+            Ok(response) => return Ok((address, response)),
             // The first address is where the default listens; the second one only helps in a pod without IPv4.
-            Err(cause) => failed = failed.or(Some(Error::NoResponse { address, cause })),
+            Err(cause) => failed = failed.or(Some(Error::NoResponse { address, path, cause })),
         }
     }
     Err(failed.unwrap_or(Error::Off))
@@ -60,15 +94,15 @@ fn local(address: SocketAddr) -> Vec<SocketAddr> {
     }
 }
 
-fn exchange(address: SocketAddr, deadline: Instant) -> io::Result<Vec<u8>> {
+fn exchange(address: SocketAddr, target: &str, limit: usize, deadline: Instant) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, left(deadline)?)?;
     stream.set_write_timeout(Some(left(deadline)?))?;
     stream.write_all(
-        format!("GET /readyz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
+        format!("GET {target} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes(),
     )?;
     let mut response = Vec::new();
     let mut chunk = [0; 512];
-    while response.len() < RESPONSE_LIMIT {
+    while response.len() < limit {
         stream.set_read_timeout(Some(left(deadline)?))?;
         match stream.read(&mut chunk) {
             Ok(0) => break,
@@ -91,18 +125,18 @@ fn out_of_time() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "not in time")
 }
 
-fn parse(address: SocketAddr, response: &[u8]) -> Result<(), Error> {
+/// The headers and the body of a response with status 200, or else what was returned.
+fn parse(response: &[u8]) -> Result<(String, String), String> {
     let response = String::from_utf8_lossy(response);
-    let (status, rest) = response.split_once("\r\n").unwrap_or((&response, ""));
-    let status = status.strip_prefix("HTTP/1.1 ").or(status.strip_prefix("HTTP/1.0 "));
+    let (line, _) = response.split_once("\r\n").unwrap_or((&response, ""));
+    let (headers, body) = response.split_once("\r\n\r\n").unwrap_or((&response, ""));
+    let status = line.strip_prefix("HTTP/1.1 ").or(line.strip_prefix("HTTP/1.0 "));
     match status {
-        Some(status) if status.split(' ').next() == Some("200") => Ok(()),
-        Some(status) => {
-            let body = rest.split_once("\r\n\r\n").unwrap_or_default().1;
-            let response = format!("{status}: {}", body.trim_end());
-            Err(Error::NotReady { address, response: one_line(&response, SHOWN_LIMIT) })
+        Some(status) if status.split(' ').next() == Some("200") => {
+            Ok((format!("{headers}\r\n"), body.to_owned()))
         }
-        None => Err(Error::NotReady { address, response: "invalid HTTP response".to_owned() }),
+        Some(status) => Err(one_line(&format!("{status}: {}", body.trim_end()), SHOWN_LIMIT)),
+        None => Err("invalid HTTP response".to_owned()),
     }
 }
 
@@ -112,16 +146,15 @@ mod tests {
 
     #[test]
     fn only_200_means_ready() {
-        let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
-        let check = |response: &str| parse(address, response.as_bytes()).map_err(|error| error.to_string());
-        assert_eq!(check("HTTP/1.1 200 OK\r\n\r\nready\n"), Ok(()));
-        assert_eq!(check("HTTP/1.0 200\r\n\r\n"), Ok(()));
+        let check = |response: &str| parse(response.as_bytes()).map(|(_, body)| body);
+        assert_eq!(check("HTTP/1.1 200 OK\r\n\r\nready\n").as_deref(), Ok("ready\n"));
+        assert_eq!(check("HTTP/1.0 200\r\n\r\n").as_deref(), Ok(""));
         for no in ["", "200", "HTTP/1.1 2000 OK\r\n\r\n", "HTTP/1.1 204 No\r\n\r\n", "SSH-2.0 200"] {
             assert!(check(no).is_err(), "{no}");
         }
         assert_eq!(
             check("HTTP/1.1 503 Service Unavailable\r\nA: b\r\n\r\nnot\nyet\n").unwrap_err(),
-            "the sidecar is not ready: http://127.0.0.1:1/readyz returned 503 Service Unavailable: not yet"
+            "503 Service Unavailable: not yet"
         );
     }
 

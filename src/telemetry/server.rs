@@ -8,12 +8,12 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{info, warn};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::telemetry::{Health, metrics};
+use crate::telemetry::{Health, metrics, overview};
 use crate::thread::spawn;
 
 /// Maximum number of open connections.
@@ -30,7 +30,11 @@ const CHUNK: usize = 2 * 1024;
 const HEADER_LIMIT: usize = 8 * 1024;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The errors of the status name keys of Secrets, so it is for those who may run commands in the pod.
+const NOT_LOCAL: &str = "/status is served only to clients on the pod's loopback address: run podcreds status with kubectl exec, or use kubectl port-forward\n";
 
 /// The value of `--listen`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,12 +149,14 @@ impl Server {
 
     fn accept(&mut self) {
         match self.listener.accept() {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 if self.connections.len() >= CONNECTIONS {
                     self.connections.pop_front();
                 }
                 if stream.set_nonblocking(true).is_ok() {
-                    self.connections.push_back(Connection::new(stream));
+                    // A socket for both families shows IPv4 addresses as IPv6 ones.
+                    let is_local = peer.ip().to_canonical().is_loopback();
+                    self.connections.push_back(Connection::new(stream, is_local));
                 }
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionAborted) => {}
@@ -161,6 +167,8 @@ impl Server {
 
 struct Connection {
     stream: TcpStream,
+    /// Whether the client has a loopback address, so that it is in this pod.
+    is_local: bool,
     ends: Instant,
     phase: Phase,
 }
@@ -184,8 +192,8 @@ impl Phase {
 }
 
 impl Connection {
-    fn new(stream: TcpStream) -> Self {
-        Self { stream, ends: Instant::now() + LIFETIME, phase: Phase::Reading(Vec::new()) }
+    fn new(stream: TcpStream, is_local: bool) -> Self {
+        Self { stream, is_local, ends: Instant::now() + LIFETIME, phase: Phase::Reading(Vec::new()) }
     }
 
     /// Reads or writes once. Returns whether the connection stays open.
@@ -207,7 +215,7 @@ impl Connection {
                 }
                 received.extend_from_slice(&chunk[..count]);
                 let cut_off = || (count == 0).then(bad_request);
-                if let Some(response) = respond_to(received, health).or_else(cut_off) {
+                if let Some(response) = respond_to(received, health, self.is_local).or_else(cut_off) {
                     self.phase = Phase::Writing(response);
                 }
                 Ok(true)
@@ -233,7 +241,7 @@ impl Connection {
 /// The response to the bytes received so far; `None` while the header is incomplete. The body of a GET or HEAD has no meaning, so
 /// a request ends with its header.
 /// Source: RFC 9112
-fn respond_to(received: &[u8], health: &Health) -> Option<Vec<u8>> {
+fn respond_to(received: &[u8], health: &Health, is_local: bool) -> Option<Vec<u8>> {
     let line = received.split(|byte| *byte == b'\n').next().unwrap_or_default();
     // Bytes of another protocol, such as a TLS handshake, may never contain an empty line.
     if received.first().is_some_and(|first| !first.is_ascii_alphabetic()) {
@@ -243,7 +251,7 @@ fn respond_to(received: &[u8], health: &Health) -> Option<Vec<u8>> {
         return (received.len() >= HEADER_LIMIT)
             .then(|| respond("431 Request Header Fields Too Large", PLAIN, "", "header too large\n", false));
     }
-    Some(parse(line).map_or_else(bad_request, |(method, path)| route(method, path, health)))
+    Some(parse(line).map_or_else(bad_request, |(method, target)| route(method, target, health, is_local)))
 }
 
 fn bad_request() -> Vec<u8> {
@@ -256,7 +264,7 @@ fn is_complete(received: &[u8]) -> bool {
     ends(b"\n\r\n") || ends(b"\n\n")
 }
 
-/// Returns method and path.
+/// Returns method, and path with query.
 fn parse(line: &[u8]) -> Option<(&str, &str)> {
     let line = std::str::from_utf8(line).ok()?;
     let mut words = line.strip_suffix('\r').unwrap_or(line).split(' ');
@@ -265,13 +273,14 @@ fn parse(line: &[u8]) -> Option<(&str, &str)> {
     if !is_method || !["HTTP/1.0", "HTTP/1.1"].contains(&version) || words.next().is_some() {
         return None;
     }
-    Some((method, target.split('?').next().unwrap_or_default()))
+    Some((method, target))
 }
 
-fn route(method: &str, path: &str, health: &Health) -> Vec<u8> {
+fn route(method: &str, target: &str, health: &Health, is_local: bool) -> Vec<u8> {
     let only_head = method == "HEAD";
-    if !["/healthz", "/livez", "/readyz", "/metrics"].contains(&path) {
-        let body = "not found; available: /healthz, /livez, /readyz and /metrics\n";
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    if !["/healthz", "/livez", "/readyz", "/metrics", "/status"].contains(&path) {
+        let body = "not found; available: /healthz, /livez, /readyz, /metrics and /status\n";
         return respond("404 Not Found", PLAIN, "", body, only_head);
     }
     if !["GET", "HEAD"].contains(&method) {
@@ -285,6 +294,11 @@ fn route(method: &str, path: &str, health: &Health) -> Vec<u8> {
     }
     let (status, kind, body) = match path {
         "/metrics" => ("200 OK", EXPOSITION, metrics::write(health)),
+        "/status" if !is_local => ("403 Forbidden", PLAIN, NOT_LOCAL.to_owned()),
+        "/status" if query == "output=table" => {
+            ("200 OK", PLAIN, overview::table(&health.status(), SystemTime::now()))
+        }
+        "/status" => ("200 OK", JSON, overview::json(&health.status())),
         "/readyz" if health.status().ready => ("200 OK", PLAIN, "ready\n".to_owned()),
         "/readyz" => ("503 Service Unavailable", PLAIN, not_ready(health)),
         _ => match health.stalled().as_slice() {
@@ -340,7 +354,7 @@ mod tests {
     }
 
     fn ask(health: &Health, received: &str) -> Option<String> {
-        respond_to(received.as_bytes(), health).map(|response| String::from_utf8(response).unwrap())
+        respond_to(received.as_bytes(), health, true).map(|response| String::from_utf8(response).unwrap())
     }
 
     #[test]
@@ -354,6 +368,9 @@ mod tests {
             ("GET /metrics?x=1 HTTP/1.1\r\n\r\n", "200"),
             ("HEAD /metrics HTTP/1.1\r\n\r\n", "200"),
             ("GET /readyz HTTP/1.1\r\n\r\n", "503"),
+            ("GET /status HTTP/1.1\r\n\r\n", "200"),
+            ("GET /status?output=table HTTP/1.1\r\n\r\n", "200"),
+            ("POST /status HTTP/1.1\r\n\r\n", "405"),
             ("GET / HTTP/1.1\r\n\r\n", "404"),
             ("GET /metrics/ HTTP/1.1\r\n\r\n", "404"),
             ("POST /metrics HTTP/1.1\r\n\r\n", "405"),
@@ -372,6 +389,23 @@ mod tests {
         for unfinished in ["", "GET /healthz HTTP/1.1\r\n", "GET /healthz HTTP/1.1\r\nHost: a\r\n"] {
             assert_eq!(ask(&health, unfinished), None, "{unfinished:?}");
         }
+    }
+
+    #[test]
+    fn only_local_clients_get_the_status() {
+        let health = Health::new(Vec::new(), Duration::ZERO);
+        for (path, status) in [("/status", "403"), ("/status?output=table", "403"), ("/readyz", "503")] {
+            let request = format!("GET {path} HTTP/1.1\r\n\r\n");
+            let response = respond_to(request.as_bytes(), &health, false).unwrap();
+            let response = String::from_utf8(response).unwrap();
+            assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{response}");
+            assert!(!response.contains("credentials\":"), "{response}");
+        }
+        let response = ask(&health, "GET /status HTTP/1.1\r\n\r\n").unwrap();
+        assert!(
+            response.contains("application/json") && response.contains("\"credentials\":[]"),
+            "{response}"
+        );
     }
 
     #[test]

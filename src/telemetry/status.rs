@@ -2,6 +2,9 @@
 //! and probes read it; what the log and the Events say follows from its changes, so that they all agree. Pure: it knows the time
 //! only from its callers.
 
+mod credentials;
+mod served;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
@@ -9,7 +12,10 @@ use std::time::{Duration, Instant, SystemTime};
 use humantime::format_rfc3339_seconds;
 use log::Level;
 
-use crate::object::{ClusterRef, ObjectRef};
+pub(crate) use credentials::SourceStatus;
+pub(crate) use served::{Content, Notification, Served};
+
+use crate::object::ObjectRef;
 use crate::telemetry::component::{Component, Reason, Subject};
 use crate::telemetry::events::EventReason;
 use crate::telemetry::metrics::Histogram;
@@ -44,13 +50,17 @@ pub(crate) enum Report {
 /// The one store of the sidecar's status.
 #[derive(Debug)]
 pub(crate) struct Status {
-    started: Moment,
+    pub(crate) started: Moment,
     /// How long a failure may last before it is reported as staleness.
     stale_after: Duration,
     /// Whether every credential has its files.
     pub(crate) ready: bool,
     /// The credentials that have no files yet, each with the reason, while not ready.
     waiting: BTreeMap<String, String>,
+    /// The pod's name and namespace; the name is `None` with an annotations file.
+    pub(crate) pod: (Option<String>, String),
+    /// What the files of each credential come from.
+    pub(crate) served: Served,
     /// The objects of each credential.
     credentials: BTreeMap<String, BTreeSet<ObjectRef>>,
     /// The components that fail.
@@ -107,6 +117,8 @@ impl Status {
             stale_after,
             ready: false,
             waiting: BTreeMap::new(),
+            pod: Default::default(),
+            served: Served::default(),
             credentials: BTreeMap::new(),
             failing: BTreeMap::new(),
             last: BTreeMap::new(),
@@ -144,12 +156,14 @@ impl Status {
         let gone = |component: &Component| matches!(component, Component::Credential(name) if !credentials.contains_key(name));
         self.failing.retain(|component, _| !gone(component));
         self.last.retain(|component, _| !gone(component));
+        self.served.retain(|name| credentials.contains_key(name));
         self.credentials = credentials;
     }
 
     /// A component failed. Each failure is counted, and a new message is logged.
     pub(crate) fn failing(&mut self, now: Moment, component: Component, reason: Reason, message: &str) {
         self.report(&component, Some(reason), message, Level::Warn);
+        self.store_last_error(&component, message, now.time);
         self.failures[reason as usize] += 1;
         if let Entry::Vacant(entry) = self.failing.entry(component) {
             entry.insert(now);
@@ -175,6 +189,9 @@ impl Status {
 
     /// The sidecar does not depend on this component any more.
     pub(crate) fn forget(&mut self, component: &Component) {
+        if let Component::Source(object) = component {
+            self.served.forget(object);
+        }
         self.failing.remove(component);
         self.last.remove(component);
     }
@@ -254,9 +271,10 @@ impl Status {
         self.watch_restarts += 1;
     }
 
-    /// An application was notified.
-    pub(crate) fn notified(&mut self, application: &str) {
+    /// An application was notified of this version.
+    pub(crate) fn notified(&mut self, now: Moment, application: &str, version: &str) {
         self.notifications.count(true);
+        self.served.notified(application, version, now.time);
         self.pending_notifications.remove(application);
     }
 
@@ -279,30 +297,6 @@ impl Status {
             return Some(self.started);
         }
         self.failing.values().min().copied()
-    }
-
-    /// The same for the components of one cluster.
-    pub(crate) fn cluster_stale_since(&self, cluster: &ClusterRef) -> Option<Moment> {
-        self.earliest(|component| component.is_of(cluster))
-    }
-
-    /// The credentials, each with the first failure that still holds for one of its sources or for rendering it.
-    pub(crate) fn credentials_stale_since(&self) -> impl Iterator<Item = (&str, Option<Moment>)> {
-        self.credentials.iter().map(|(name, objects)| {
-            let concerns = |component: &Component| match component {
-                Component::Source(object) | Component::Watch(object) => objects.contains(object),
-                Component::Credential(other) => other == name,
-                Component::Kubeconfig(cluster) => objects.iter().any(|object| object.cluster == *cluster),
-                Component::Annotations | Component::Volume => false,
-            };
-            let since = self.earliest(concerns);
-            (name.as_str(), since.or_else(|| self.waiting.contains_key(name).then_some(self.started)))
-        })
-    }
-
-    fn earliest(&self, concerns: impl Fn(&Component) -> bool) -> Option<Moment> {
-        let failing = self.failing.iter().filter(|(component, _)| concerns(component));
-        failing.map(|(_, since)| *since).min()
     }
 
     /// Reports failures that have lasted for longer than `--stale-after`, and the end of those that were reported. Returns when

@@ -124,7 +124,12 @@ impl Namespace {
 
     /// kubectl for the cluster of this namespace, without arguments.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new("kubectl");
+        self.command_of("kubectl")
+    }
+
+    /// A program that runs kubectl for the cluster of this namespace.
+    pub(crate) fn command_of(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command.env("KUBECONFIG", &self.kubeconfig);
         command
     }

@@ -324,13 +324,17 @@ fn a_failed_rendering_or_write_is_stale_with_its_reason() {
 }
 
 #[test]
-fn metrics_name_credentials_and_contain_no_secret_and_no_object_names() {
+fn metrics_name_credentials_and_sources_and_contain_no_secret_and_no_keys() {
     let asked = Asked::ready(Scene::new(&[("login.secret", "db")]), &[]);
     asked.is_current();
     let text = get(asked.health.address, "/metrics");
     assert_has(&text, &["Content-Type: text/plain; version=0.0.4", "podcreds_build_info{version=\""]);
     assert_has(&text, &[&format!("{} 0\n", stale_since("login"))]);
-    for hidden in [PASSWORD, "test-token", "password", "prod", "\"db\"", "app-0"] {
+    assert_has(
+        &text,
+        &["podcreds_source_info{kind=\"Secret\",namespace=\"prod\",name=\"db\",resource_version=\""],
+    );
+    for hidden in [PASSWORD, "test-token", "password", "username", "app-0"] {
         assert!(!text.contains(hidden), "{hidden} is in\n{text}");
     }
 }

@@ -101,6 +101,41 @@ fn no_failure_of_a_credential_shows_its_values() {
 }
 
 #[test]
+fn no_status_and_no_metric_shows_a_value() {
+    let broken: Vec<&[(&str, &str)]> = CREDENTIALS.into_iter().chain([&[][..]]).collect();
+    for annotations in broken {
+        let scene = Scene::new(&[&[("db.secret", "db")], annotations].concat());
+        std::fs::write(scene.pod.volume().join("mine"), "").unwrap();
+        if run(scene.command(&["render"]), HANGS).stderr.contains("invalid annotation") {
+            // They end the sidecar.
+            continue;
+        }
+        let asked = Asked::start(scene, &[]);
+        let address = asked.health.address;
+        // Its files are written, or the reason why they are not is known.
+        asked.waits("the state is known", || {
+            let text = get(address, "/status");
+            text.contains("\"state\":\"current\"")
+                || text.contains("\"lastError\"")
+                || text.contains("volume")
+        });
+        let mut said: String = ["/status", "/status?output=table", "/metrics", "/readyz"]
+            .map(|path| get(address, path))
+            .concat();
+        for output in ["table", "json"] {
+            let shown =
+                run(asked.scene.command(&["status", "--listen", &address.to_string(), "-o", output]), HANGS);
+            said += &(shown.stdout_text() + &shown.stderr);
+        }
+        let password = STANDARD.encode(PASSWORD);
+        for secret in [PASSWORD, TOKEN, LITERAL, password.trim_end_matches('=')] {
+            assert!(!said.contains(secret), "{annotations:?}: {secret} in {said}");
+        }
+        assert!(said.contains("CREDENTIAL") && said.contains("podcreds_source_info"), "{said}");
+    }
+}
+
+#[test]
 fn a_password_in_a_wrong_annotation_is_in_no_output() {
     let scene = Scene::plain();
     // A template is any text. The unit tests of the annotations have more shapes.

@@ -100,7 +100,9 @@ impl<T> Update<T> {
 /// The result of an attempt to notify an application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotifyOutcome {
-    Success,
+    Success {
+        version: String,
+    },
     Failure {
         reason: String,
     },

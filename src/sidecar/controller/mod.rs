@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
-use crate::credential::{Credential, CredentialName};
+use crate::credential::{Application, Credential, CredentialName};
 use crate::kube;
 use crate::object::ObjectRef;
 use crate::render::Sources;
@@ -164,7 +164,7 @@ impl Controller {
             }
             Event::Published { result, took } => self.on_published(result, took, now, status),
             Event::Notification { application, outcome } => match outcome {
-                NotifyOutcome::Success => status.notified(&application),
+                NotifyOutcome::Success { version } => status.notified(now, &application, &version),
                 NotifyOutcome::Failure { reason } => status.notify_failed(now, &application, &reason),
                 NotifyOutcome::Cancelled => status.notify_cancelled(&application),
             },
@@ -227,6 +227,10 @@ impl Controller {
             objects.extend(credential.objects().cloned());
         }
         status.set_credentials(named);
+        for credential in &self.credentials {
+            let application = Application::of(credential).map(|application| application.to_string());
+            status.served.set_application(credential.name.as_str(), application);
+        }
     }
 
     fn context<'a>(&'a mut self, now: Moment, status: &'a mut Status) -> Context<'a> {

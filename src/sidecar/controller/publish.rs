@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
-use crate::credential::Credential;
+use crate::credential::{Application, Credential};
 use crate::object::ObjectRef;
 use crate::sidecar::controller::changes::ChangeSet;
 use crate::sidecar::controller::entries::{Batch, Files};
@@ -83,9 +83,16 @@ impl Controller {
         let mut kept = self.entries.names();
         kept.retain(|name| !batch.names.contains(name));
         self.entries.publishing(&batch);
+        for credential in self.published_by(&batch) {
+            status.served.rendered(credential.name.as_str(), credential.objects());
+        }
         let bundle = std::mem::take(&mut batch.bundle);
         self.actions.push(Action::Publish { bundle, kept });
         self.publishing = Some(batch);
+    }
+
+    fn published_by<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = &'a Credential> {
+        self.credentials.iter().filter(|credential| batch.names.contains(&entries::name(credential)))
     }
 
     /// Whether the batch has all entries.
@@ -113,6 +120,17 @@ impl Controller {
                 if !batch.headers.is_empty() {
                     let headers = std::mem::take(&mut batch.headers);
                     self.actions.push(Action::SetHeaders { headers });
+                }
+                for credential in self.published_by(&batch) {
+                    let changed = match &published {
+                        Published::Swapped { version, changed }
+                            if has_changed(credential, changed.as_ref()) =>
+                        {
+                            Some((version.as_str(), now.time))
+                        }
+                        _ => None,
+                    };
+                    status.served.published(credential.name.as_str(), changed);
                 }
                 match published {
                     Published::Swapped { version, changed } => {
@@ -194,6 +212,12 @@ impl Controller {
         status.log(Level::Info, bundle, format!("{changes}: {written} in {took} ms, as version {version}"));
         let latency = self.noticed.map_or(Duration::ZERO, |noticed| now.instant.duration_since(noticed));
         status.published(now, Some(latency), &changes.to_string());
+        for credential in changes.credentials() {
+            if let Some(application) = Application::of(credential) {
+                let application = application.to_string();
+                status.served.notifying(credential.name.as_str(), application, &version, now.time);
+            }
+        }
         let changed: Vec<_> = changes.credentials().map(|credential| credential.name.clone()).collect();
         if self.policy.exit_on_change.is_none() || changes.has_new_files() {
             self.react_later(&changed, &version, now, status);
@@ -252,4 +276,9 @@ impl Controller {
         }
         status.set_waiting(waiting);
     }
+}
+
+/// Whether a publication has changed files of the credential. `None` means that there were no files before.
+fn has_changed(credential: &Credential, changed: Option<&BTreeSet<String>>) -> bool {
+    changed.is_none_or(|changed| changed.iter().any(|path| credential.overlaps(path)))
 }

@@ -10,7 +10,7 @@ use crate::sidecar::OnDelete;
 use crate::sidecar::controller::{Context, Controller, MAX_DELAY, Target, Tracker, Update};
 use crate::sync::unread::optional_hint;
 use crate::sync::{self, Need};
-use crate::telemetry::{Component, Moment, Reason, Status, Subject};
+use crate::telemetry::{Component, Content, Moment, Reason, Status, Subject};
 
 /// A Secret, ConfigMap or Service that credentials name.
 pub(crate) struct Source {
@@ -207,10 +207,11 @@ impl Controller {
         let limit = self.policy.sources_limit;
         let Some((source, mut context)) = self.source_context(object, now, status) else { return };
         source.missing = None;
-        source.seen = Seen::Present(version);
+        source.seen = Seen::Present(version.clone());
         if others.saturating_add(data.size()) > limit {
             // The others may become smaller.
             source.tracker.read_again_after(MAX_DELAY, &mut context);
+            status.served.read(object, Some(&version), Content::Rejected);
             let error = kube::Error::new(object, Cause::TooMuch { limit });
             return self.source_failing(object, Reason::from(&error), &error.to_string(), now, status);
         }
@@ -220,8 +221,9 @@ impl Controller {
             status.log(Level::Info, Subject::Object(object.clone()), format!("{object} {message}"));
         }
         if self.contents.get(object).and_then(Option::as_ref) == Some(&data) {
-            return;
+            return status.served.read(object, Some(&version), Content::Same);
         }
+        status.served.read(object, Some(&version), Content::New);
         self.contents.insert(object.clone(), Some(data));
         self.on_content(object, now, status);
     }
@@ -268,6 +270,11 @@ impl Controller {
             return self.try_candidate(now, status);
         }
         self.contents.insert(object.clone(), None);
+        status.served.read(
+            object,
+            None,
+            if was_present || !was_known { Content::New } else { Content::Same },
+        );
         if clear || !was_known {
             self.on_content(object, now, status);
         }

@@ -6,7 +6,6 @@ mod pod;
 mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
@@ -19,7 +18,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 use ureq::http::StatusCode;
 
-use crate::credential::{Credential, CredentialName, Header, OnChange};
+use crate::credential::{Application, Credential, CredentialName, Header, OnChange};
 use crate::kube::{Backoff, FileError, NoThread};
 use crate::sidecar::controller::{Event, NotifyOutcome};
 use crate::sidecar::notify::http::Extra;
@@ -41,31 +40,6 @@ pub(crate) struct Notification {
     pub(crate) namespace: String,
     /// The version of the directories that have changed.
     pub(crate) version: String,
-}
-
-/// An application to notify. Credentials with the same action share it. One with a header has an application of its own, because
-/// the header's value depends on the credential's fields, even if the text of the annotation is the same.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Application {
-    action: OnChange,
-    /// The credential whose header the request has. `None` means that it has none.
-    header_of: Option<CredentialName>,
-}
-
-impl Application {
-    /// The application of a credential with `.on-change`.
-    fn of(credential: &Credential) -> Option<Self> {
-        let header_of = credential.on_change_header.as_ref().map(|_| credential.name.clone());
-        Some(Self { action: credential.on_change.clone()?, header_of })
-    }
-}
-
-impl fmt::Display for Application {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.action.fmt(f)?;
-        // Distinguishes applications with the same URL.
-        self.header_of.iter().try_for_each(|name| write!(f, " with the header of credential {name}"))
-    }
 }
 
 /// What all applications share.
@@ -314,7 +288,7 @@ fn run(mailbox: &Mailbox, target: &Application, shared: &Shared) {
         }
         mailbox.lock().current = None;
         backoff.reset();
-        report(NotifyOutcome::Success);
+        report(NotifyOutcome::Success { version: notification.version.clone() });
         let version = notification.version.as_str();
         info!(bundle = version; "{target}: notified of version {version}");
     }
@@ -454,7 +428,7 @@ mod tests {
         assert_eq!(outcome(), NotifyOutcome::Failure { reason: reason.clone() });
         notifier.spawn = started;
         notifier.retry();
-        assert_eq!(outcome(), NotifyOutcome::Success);
+        assert_eq!(outcome(), NotifyOutcome::Success { version: "2".to_owned() });
         assert!(directory.path().join("reload").exists());
     }
 

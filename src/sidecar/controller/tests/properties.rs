@@ -349,6 +349,7 @@ impl World {
         self.nothing_unnamed_is_fetched();
         self.failures_are_retried();
         self.staleness_is_true();
+        self.served_versions_are_those_of_the_files();
     }
 
     /// A published credential stays readable until its policy clears it.
@@ -441,6 +442,35 @@ impl World {
         assert_eq!(status.stale_since().is_some(), !status.ready || fails);
     }
 
+    /// The status shows the resourceVersions that the files come from, not those that were read last.
+    fn served_versions_are_those_of_the_files(&self) {
+        let Harness { status, controller, .. } = &self.harness;
+        for credential in status.credentials() {
+            for source in &credential.sources {
+                let Some(served) = source.served else { continue };
+                let is_change = |(version, name, _): &&(u64, &str, Option<Stored>)| {
+                    *name == source.object.name() && version.to_string() == served
+                };
+                let stored = self.history.iter().find(is_change).and_then(|(.., stored)| stored.as_ref());
+                let Some(password) = stored.and_then(|stored| stored.password.as_ref()) else { continue };
+                let content = self.content(&path_of(&controller.credentials, credential.name));
+                // An edit has moved the files, and the volume cannot be written: they are still at their earlier path.
+                assert!(
+                    content.contains(password) || content.is_empty(),
+                    "{}: {served} of {}, and {content:?}",
+                    credential.name,
+                    source.object
+                );
+            }
+        }
+    }
+
+    /// All files of a credential.
+    fn content(&self, path: &str) -> String {
+        let files = self.harness.volume.iter().filter(|(file, _)| file.starts_with(path));
+        files.map(|(_, content)| content.as_str()).collect()
+    }
+
     /// Ends all faults, and lets everything become current. Secrets that are whole do not change any more, so that a state that
     /// was missed stays missed.
     fn settle(&mut self) {
@@ -470,12 +500,17 @@ impl World {
             let password = |object: &ObjectRef| self.objects[object.name()].password.clone().unwrap();
             let expected: Vec<_> = credential.objects().map(password).collect();
             let path = credential.path.to_string();
-            let files = self.harness.volume.iter().filter(|(file, _)| file.starts_with(&path));
-            let content: String = files.map(|(_, content)| content.as_str()).collect();
+            let content = self.content(&path);
             assert!(
                 expected.iter().all(|value| content.contains(value)),
                 "{path}: {content:?}, not {expected:?}"
             );
+        }
+        for credential in self.harness.status.credentials() {
+            for source in &credential.sources {
+                let version = self.objects[source.object.name()].version.to_string();
+                assert_eq!((source.served, source.read), (Some(version.as_str()), None), "{}", source.object);
+            }
         }
         assert!(
             self.harness.status.ready && !self.harness.is_stale(),
@@ -484,6 +519,11 @@ impl World {
             self.harness.log.last()
         );
     }
+}
+
+fn path_of(credentials: &[Credential], name: &str) -> String {
+    let found = credentials.iter().find(|credential| credential.name.as_str() == name);
+    found.map(|credential| credential.path.to_string()).unwrap_or_default()
 }
 
 fn name_of(target: &Target) -> Option<&'static str> {
