@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 /// Each top-level module, and the modules that it may import.
 const LAYERS: &[(&str, &[&str])] = &[
     ("text", &[]),
+    ("proc", &[]),
+    ("splay", &[]),
     ("thread", &[]),
     ("descriptors", &[]),
     ("secret", &[]),
@@ -23,8 +25,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("render", &["credential", "formats", "object", "text", "secret", "template"]),
     ("volume", &["credential", "text", "thread", "secret"]),
     ("sync", &["annotations", "credential", "kube", "object", "render", "secret", "text", "volume"]),
-    ("telemetry", &["kube", "object", "text", "thread"]),
-    ("sidecar", &["credential", "kube", "object", "render", "sync", "telemetry", "text", "thread", "volume"]),
+    ("telemetry", &["kube", "object", "proc", "text", "thread"]),
+    (
+        "sidecar",
+        &["credential", "kube", "object", "proc", "render", "sync", "telemetry", "text", "thread", "volume"],
+    ),
     ("inspect", &["annotations", "credential", "escape", "kube", "object", "text", "thread", "secret"]),
     (
         "commands",
@@ -34,10 +39,12 @@ const LAYERS: &[(&str, &[&str])] = &[
             "inspect",
             "kube",
             "object",
+            "proc",
             "text",
             "render",
             "secret",
             "sidecar",
+            "splay",
             "sync",
             "telemetry",
             "volume",

@@ -5,12 +5,12 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::commands::{exec, inspect, install, render, sidecar};
+use crate::commands::{exec, inspect, install, probe, render, sidecar};
 use crate::kube::config::{clusters_file, in_cluster, kubeconfig};
 use crate::kube::{self, Class};
 use crate::object::ObjectRef;
 use crate::sync;
-use crate::telemetry::probe;
+use crate::telemetry::probe::Error as NotReady;
 use crate::text::Printable;
 use crate::volume;
 
@@ -94,8 +94,9 @@ impl Error {
             | Self::Connect(_)
             | Self::Clusters(_)
             | Self::Sidecar(sidecar::Error::Listen(_))
-            | Self::Probe(probe::Error::Off) => USAGE,
-            Self::Probe(probe::Error::NoResponse { .. } | probe::Error::NotReady { .. }) => UNREACHABLE,
+            | Self::Probe(probe::Error::NotReady(NotReady::Off) | probe::Error::NoProcesses) => USAGE,
+            Self::Probe(probe::Error::NotReady(_) | probe::Error::Changed { .. }) => UNREACHABLE,
+            Self::Probe(probe::Error::Volume(_)) => VOLUME,
             Self::Signals(_) => BUG,
             Self::Sync(error) | Self::Sidecar(sidecar::Error::Sync(error)) => for_sync(error),
             Self::Exec(error) => match error {
@@ -170,7 +171,10 @@ fn remedy(error: &Error) -> Option<&'static str> {
     match error {
         Error::Sync(error) | Error::Sidecar(sidecar::Error::Sync(error)) => sync_remedy(error),
         Error::Sidecar(sidecar::Error::Listen(_)) => Some("pass another address with --listen, or off"),
-        Error::Probe(probe::Error::Off) => Some("pass the address that the sidecar listens on with --listen"),
+        Error::Probe(probe::Error::NotReady(NotReady::Off)) => {
+            Some("pass the address that the sidecar listens on with --listen")
+        }
+        Error::Probe(probe::Error::Volume(error)) => volume_remedy(error),
         Error::Exec(error) => exec_remedy(error),
         Error::Install(install::Error::Program(_)) => {
             Some("the binary in the image needs a mode such as 0555, and /proc must be mounted")

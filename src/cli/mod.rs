@@ -26,6 +26,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::args::{Args, Command, ExecArgs, TERMINATION_LOG, TERMINATION_LOG_VARIABLE};
 use crate::cli::exit::Error;
+use crate::commands::probe::Changes;
 use crate::commands::{self, exec};
 use crate::descriptors;
 use crate::inspect::Target;
@@ -105,7 +106,17 @@ fn execute(command: Command, termination_log: Option<&Path>) -> Result<u8, Error
             exit::write_termination_log(termination_log, &message);
             return Ok(code);
         }
-        Command::Probe(args) => commands::probe::run(args.listen.listen, args.timeout)?,
+        Command::Probe(args) if args.changed_since_start => {
+            let host = rustix::system::uname();
+            let pod = args.pod.filter(|pod| !pod.is_empty());
+            commands::probe::check_unchanged(&Changes {
+                volume: &args.volume,
+                files: &args.files,
+                splay: args.splay,
+                pod: &pod.unwrap_or_else(|| host.nodename().to_string_lossy().into_owned()),
+            })?;
+        }
+        Command::Probe(args) => commands::probe::check_ready(args.listen.listen, args.timeout)?,
         Command::Exec(args) => {
             // Installing a handler would reset an inherited SIG_IGN, which CMD must keep. Only PID 1 needs one: the kernel
             // terminates every other process by itself.
