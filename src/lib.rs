@@ -14,10 +14,12 @@
 //! Public modules are those that the binary, tests, benchmarks and fuzz targets use; all else is `pub(crate)`.
 
 pub mod annotations;
+mod children;
 pub mod cli;
 mod commands;
 pub mod credential;
 mod descriptors;
+mod duration;
 pub mod env_file;
 pub mod escape;
 mod formats;
@@ -29,6 +31,7 @@ pub mod render;
 pub mod secret;
 mod sidecar;
 mod splay;
+mod supervisor;
 mod sync;
 mod telemetry;
 pub mod template;

@@ -179,6 +179,10 @@ pub(crate) enum Problem {
         "conflicts with credential {other}, which writes the same file {path} with a different mode: give both the same .file-mode"
     )]
     ModeConflict { path: RelativePath, other: CredentialName },
+    #[error(
+        "invalid duration {text}: write a number with its unit, such as 500ms, 30s or 1m30s, up to a year"
+    )]
+    InvalidDuration { text: Excerpt },
     #[error("must be \"true\" or \"false\", not {text}")]
     InvalidBoolean { text: Excerpt },
     #[error("is longer than {limit} bytes")]

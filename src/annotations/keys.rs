@@ -31,6 +31,7 @@ pub(crate) enum AnnotationKey {
     FileMode,
     Optional,
     OnChange,
+    Splay,
     Engine,
     Scheme,
     Variable,
@@ -46,7 +47,7 @@ pub(crate) enum AnnotationKey {
     Role,
 }
 
-pub(super) const KEYS: [(&str, AnnotationKey); 22] = [
+pub(super) const KEYS: [(&str, AnnotationKey); 23] = [
     ("secret", AnnotationKey::Secret),
     ("configmap", AnnotationKey::Configmap),
     ("service", AnnotationKey::Service),
@@ -61,6 +62,7 @@ pub(super) const KEYS: [(&str, AnnotationKey); 22] = [
     ("file-mode", AnnotationKey::FileMode),
     ("optional", AnnotationKey::Optional),
     ("on-change", AnnotationKey::OnChange),
+    ("splay", AnnotationKey::Splay),
     ("engine", AnnotationKey::Engine),
     ("scheme", AnnotationKey::Scheme),
     ("variable", AnnotationKey::Variable),

@@ -13,6 +13,7 @@ mod references;
 mod variables;
 mod vault_db_injector;
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 
 pub(crate) use downward::DownwardError;
@@ -29,6 +30,7 @@ use crate::credential::{
     EnvFileFormat, FieldName, FileMode, Format, InjectorEnv, KeyMapping, Naming, OnChange, Output,
     RelativePath, Scheme, TemplateSource, engine_of_scheme, unlisted_service_fields,
 };
+use crate::duration::duration;
 use crate::object::{ClusterId, ClusterRef, Namespace};
 use crate::text::{Excerpt, nearest};
 
@@ -220,6 +222,7 @@ impl Group<'_> {
         let (engine, scheme) = read_engine(&mut values, known_format);
         let optional = values.read(AnnotationKey::Optional, read_bool).unwrap_or(false);
         let on_change = values.read(AnnotationKey::OnChange, |text| Ok(OnChange::parse(text)?));
+        let splay = values.read(AnnotationKey::Splay, read_splay);
         if let Some(field) = repeated(&keys, &literals) {
             values.push(AnnotationKey::Set, Problem::SetAndListed { field: field.clone() });
         }
@@ -268,6 +271,7 @@ impl Group<'_> {
             mode,
             optional,
             on_change,
+            splay,
         })
     }
 }
@@ -382,6 +386,10 @@ fn read_path(text: &str, format: Format) -> Result<RelativePath, Problem> {
     // A directory is often written with a slash at the end.
     let text = if format.is_directory() { text.strip_suffix('/').unwrap_or(text) } else { text };
     Ok(RelativePath::parse(text)?)
+}
+
+fn read_splay(text: &str) -> Result<Duration, Problem> {
+    duration(text.trim()).map_err(|_| Problem::InvalidDuration { text: Excerpt::new(text.trim()) })
 }
 
 fn read_bool(text: &str) -> Result<bool, Problem> {

@@ -173,6 +173,13 @@ fn invalid_values_are_rejected() {
         ("file-mode", "888", "octal"),
         ("on-change", "reboot", "is not one of: POST URL"),
         ("on-change", "touch db", "touches db, which credential db writes"),
+        (
+            "splay",
+            "30",
+            "invalid duration \"30\": write a number with its unit, such as 500ms, 30s or 1m30s, up to a year",
+        ),
+        ("splay", "-1s", "invalid duration \"-1s\""),
+        ("splay", "2years", "invalid duration \"2yea…\""),
         ("optional", "yes", "must be \"true\" or \"false\", not \"yes\""),
         ("configmap", "a/b/c", "write name or namespace/name"),
         ("configmap", "db, redis", "several objects need an alias each: write alias=name, alias=name"),

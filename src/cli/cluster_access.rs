@@ -11,7 +11,8 @@ use clap::builder::BoolishValueParser;
 
 use crate::annotations::DEFAULT_PREFIX;
 use crate::cli::exit::Error;
-use crate::kube::config::clusters_file::{self, Labels, positive_duration};
+use crate::duration::positive_duration;
+use crate::kube::config::clusters_file::{self, Labels};
 use crate::kube::config::in_cluster::{self, SERVICE_ACCOUNT_DIR};
 use crate::kube::config::kubeconfig::{self, ClientOptions, LoadingRules, Overrides, ProxyEnv};
 use crate::kube::config::registry::{self, Cluster, Clusters, ConfigError, PodEnvironment};

@@ -1,25 +1,32 @@
 //! `podcreds sidecar`: keeps credentials current, and serves probes and metrics meanwhile.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::kube::config::clusters_file::Labels;
 use crate::kube::config::registry::Clusters;
 use crate::object::ClusterRef;
-use crate::sidecar::{self, Exit, Settings};
+use crate::sidecar::{self, Exit, Settings, Sink};
 use crate::sync;
 use crate::telemetry::server::{self, Listen};
 use crate::telemetry::{Cluster, Health};
 
-/// Opens the volume, starts the HTTP server, then publishes until a rotation ends the sidecar, if [`Settings::exit_on_change`] is set.
+/// Opens the volume at `path`, starts the HTTP server, then publishes until a rotation ends the sidecar, if [`Settings::exit_on_change`] is set.
 ///
 /// # Errors
 /// If the address cannot be bound, the volume cannot be opened, or the annotations are invalid.
-pub(crate) fn run(settings: Settings, clusters: Clusters, listen: Listen) -> Result<Exit, Error> {
+pub(crate) fn run(
+    settings: Settings,
+    (path, grace): (&Path, Duration),
+    clusters: Clusters,
+    listen: Listen,
+) -> Result<Exit, Error> {
     // First, because two sidecars on one volume usually have the same address too, and the message about the volume is the one that helps.
-    let volume = sidecar::open(&settings)?;
+    let sink = Sink::open(path, grace).map_err(sync::Error::from)?;
     let health = Arc::new(Health::new(metrics_clusters(&clusters), settings.stale_after));
     server::start(listen, Arc::clone(&health))?;
-    Ok(sidecar::run(settings, volume, clusters, &health)?)
+    Ok(sidecar::run(settings, sink, clusters, &health)?)
 }
 
 /// The clusters with the labels and request counters that the metrics show.

@@ -12,6 +12,7 @@ mod scheme;
 mod source;
 mod variables;
 
+use core::time::Duration;
 use std::sync::Arc;
 
 pub use engine::Engine;
@@ -68,6 +69,8 @@ pub struct Credential {
     pub(crate) optional: bool,
     /// How the application is notified after a rotation.
     pub(crate) on_change: Option<OnChange>,
+    /// The longest delay before applications react to a rotation; `None` means that of `--splay`.
+    pub(crate) splay: Option<Duration>,
 }
 
 impl Credential {
@@ -108,6 +111,11 @@ impl Credential {
     /// Whether the output is a file that `podcreds exec` can read.
     pub(crate) fn is_env_file(&self) -> bool {
         self.output.env_file() == Some(EnvFileFormat::Env)
+    }
+
+    /// Whether the output is such a file and has one of these paths. Without any paths, all such files are selected.
+    pub(crate) fn is_selected_env_file(&self, selected: &[RelativePath]) -> bool {
+        self.is_env_file() && (selected.is_empty() || selected.contains(&self.path))
     }
 
     /// Whether the file or directory at this path belongs to the credential, contains its output or is contained in it.

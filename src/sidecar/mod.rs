@@ -1,6 +1,6 @@
 //! The long-running mode: keeps the files current while their sources change.
 //!
-//! [`controller`] decides, as a pure state machine. [`shell`] executes: it has the queue of events, the clock, the volume, and
+//! [`controller`] decides, as a pure state machine. [`shell`] executes: it has the queue of events, the clock, the [`sink`], and
 //! the threads that read ([`fetch`]), watch ([`watcher`]) and notify ([`notify`]), and the one that follows changes of [`kubeconfigs`].
 
 mod controller;
@@ -9,9 +9,9 @@ mod kubeconfigs;
 pub(crate) mod notify;
 mod placement;
 mod shell;
+mod sink;
 mod watcher;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
@@ -27,15 +27,12 @@ use crate::sidecar::shell::Shell;
 use crate::sync::{self, Error};
 use crate::telemetry::events::Events;
 use crate::telemetry::{Component, Health, Heartbeat, Moment, Reason};
-use crate::volume::{Lock, Volume};
+
+pub(crate) use sink::{Deliver, Memory, Rotation, Sink};
 
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) sync: Arc<sync::Settings>,
-    /// The directory to write.
-    pub(crate) volume: PathBuf,
-    /// How long to keep a superseded version.
-    pub(crate) grace: Duration,
     pub(crate) watch: WatchSettings,
     /// What to do with the files of a deleted source.
     pub(crate) on_delete: OnDelete,
@@ -47,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) events: Option<EventTarget>,
     /// The exit code after a rotation; `None` means that the sidecar keeps running.
     pub(crate) exit_on_change: Option<u8>,
+    /// The longest delay before applications react to a rotation, unless a credential has its own.
+    pub(crate) splay: Duration,
 }
 
 /// How a sidecar with [`Settings::exit_on_change`] ends.
@@ -86,24 +85,14 @@ pub(crate) enum OnDelete {
     Clear,
 }
 
-/// Opens the volume, and locks it against other sidecars.
-///
-/// # Errors
-/// If the volume cannot be opened or written, or another sidecar of this pod uses it.
-pub(crate) fn open(settings: &Settings) -> Result<(Volume, Option<Lock>), Error> {
-    let volume = Volume::open_to_publish(&settings.volume, settings.grace, 2)?;
-    let lock = volume.lock_for_sidecar()?;
-    Ok((volume, lock))
-}
-
-/// Writes all credentials and keeps them current. Returns only if it cannot start, or after a rotation if
+/// Publishes all credentials to the sink and keeps them current. Returns only if it cannot start, or after a rotation if
 /// [`Settings::exit_on_change`] is set.
 ///
 /// # Errors
 /// Wrong annotations. All other failures are retried.
 pub(crate) fn run(
     settings: Settings,
-    (volume, _lock): (Volume, Option<Lock>),
+    mut sink: Sink,
     clusters: Clusters,
     health: &Arc<Health>,
 ) -> Result<Exit, Error> {
@@ -123,7 +112,8 @@ pub(crate) fn run(
         warn!(credential:% = name; "credential {name}: ignoring .on-change, because --exit-on-change ends podcreds after a rotation");
     }
     let own = settings.sync.annotations.pod().cloned();
-    let shell = Shell::new(settings, &clusters, Arc::clone(health), heartbeat, recorder, volume);
+    let credentials = sink.select(credentials);
+    let shell = Shell::new(settings, &clusters, Arc::clone(health), heartbeat, recorder, sink);
     if let Some(own) = own {
         placement::check(&pod, own, &clusters, shell.events());
     }

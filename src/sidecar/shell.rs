@@ -1,4 +1,4 @@
-//! Executes the controller's actions and passes events to the controller. Has the queue of events, the clock, the volume, the
+//! Executes the controller's actions and passes events to the controller. Has the queue of events, the clock, the sink, the
 //! threads that read and watch, and the applications to notify.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,12 +21,11 @@ use crate::sidecar::fetch::Fetcher;
 use crate::sidecar::kubeconfigs;
 use crate::sidecar::notify::{Notification, Notifier};
 use crate::sidecar::watcher::{WatchHandle, Watcher, max_watches};
-use crate::sidecar::{Exit, Settings};
+use crate::sidecar::{Exit, Settings, Sink};
 use crate::sync;
 use crate::telemetry::events::Events;
 use crate::telemetry::{Health, Heartbeat, Moment, Reason, Report, Subject};
 use crate::thread::LateThread;
-use crate::volume::Volume;
 
 /// Maximum number of queued events. It is small because each event may carry an object of several megabytes. Senders wait if more
 /// objects change during a single step of the controller.
@@ -48,7 +47,7 @@ pub(crate) struct Shell {
     health: Arc<Health>,
     heartbeat: Heartbeat,
     recorder: Events,
-    volume: Volume,
+    sink: Sink,
     fetcher: Fetcher,
     watcher: Watcher,
     notifier: Notifier,
@@ -68,7 +67,7 @@ impl Shell {
         health: Arc<Health>,
         heartbeat: Heartbeat,
         recorder: Events,
-        volume: Volume,
+        sink: Sink,
     ) -> Self {
         let (events, queue) = queue();
         let settings = Arc::new(settings);
@@ -76,7 +75,7 @@ impl Shell {
         let fetcher = Fetcher::new(shared, sync, Arc::clone(&health), events.clone());
         let lifetime = settings.watch.timeout;
         let watcher = Watcher { clusters: Arc::clone(clusters), events: events.clone(), lifetime };
-        let notifier = Notifier::new(settings.volume.clone(), events.clone());
+        let notifier = Notifier::new(sink.directory(), events.clone());
         let kubeconfigs = clusters.has_kubeconfigs().then(|| {
             let clusters = Arc::clone(clusters);
             LateThread::new("kubeconfigs", move || kubeconfigs::follow(&clusters, &events))
@@ -87,7 +86,7 @@ impl Shell {
             health,
             heartbeat,
             recorder,
-            volume,
+            sink,
             fetcher,
             watcher,
             notifier,
@@ -108,7 +107,7 @@ impl Shell {
     /// # Errors
     /// If the volume cannot be read at the start.
     pub(crate) fn run(mut self, credentials: Vec<Credential>) -> Result<Exit, sync::Error> {
-        let earlier = self.volume.entries()?;
+        let earlier = self.sink.entries()?;
         self.notifier.apply(&credentials);
         let (mut controller, mut actions) = {
             let policy = self.policy();
@@ -131,13 +130,22 @@ impl Shell {
     }
 
     fn policy(&self) -> Policy {
-        let Settings { watch, on_delete, grace, exit_on_change, volume, .. } = &*self.settings;
+        let Settings { watch, on_delete, exit_on_change, splay, .. } = &*self.settings;
         let pod = self.settings.sync.annotations.pod().cloned();
+        let replica = pod.as_ref().map_or_else(host_name, |pod| pod.name().to_owned());
         let interval = if pod.is_some() { watch.poll_interval } else { FILE_INTERVAL };
         let follow = self.settings.follow_annotations.then_some(Follow { pod, interval });
-        let (watch, on_delete, grace) = (*watch, *on_delete, *grace);
-        let (exit_on_change, volume) = (*exit_on_change, volume.clone());
-        Policy { watch, on_delete, grace, exit_on_change, sources_limit: SOURCES_LIMIT, follow, volume }
+        Policy {
+            watch: *watch,
+            on_delete: *on_delete,
+            grace: self.sink.grace(),
+            exit_on_change: *exit_on_change,
+            splay: *splay,
+            replica,
+            sources_limit: SOURCES_LIMIT,
+            follow,
+            place: self.sink.to_string(),
+        }
     }
 
     fn next_event(&mut self, timer: Option<Instant>) -> Event {
@@ -167,10 +175,10 @@ impl Shell {
             Action::Publish { bundle, kept } => {
                 self.heartbeat.beat(self.settings.sync.timeout);
                 let started = Instant::now();
-                let result = self.volume.publish_keeping(&bundle, &kept);
+                let result = self.sink.publish(bundle, &kept);
                 self.results.push_back(Event::Published { result, took: started.elapsed() });
             }
-            Action::Prune => self.volume.prune(),
+            Action::Prune => self.sink.prune(),
             Action::Notify { credentials, version } => self.notify(&credentials, version),
             Action::SetNotified { credentials } => self.notifier.apply(&credentials),
             Action::Report(report) => report_all(&[report], &self.recorder),
@@ -251,6 +259,11 @@ impl Shell {
         let notification = Notification { credentials: Default::default(), pod, namespace, version };
         self.notifier.notify(credentials, &notification);
     }
+}
+
+/// The host name, which in a pod is usually the pod's name.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 pub(crate) fn report_all(reports: &[Report], recorder: &Events) {

@@ -43,6 +43,7 @@ use log::warn;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, fstat, open, utimensat};
 use rustix::io::Errno;
 
+pub(crate) use directory::VersionName;
 pub(crate) use error::{Error, Problem};
 pub(crate) use install::{Installed, install};
 pub(crate) use lock::Lock;

@@ -49,7 +49,7 @@ fn exec(scene: &Scene, flags: &[&str], program: &[&str]) -> Finished {
 }
 
 /// Publishes files as podcreds does, without keeping an earlier version.
-fn publish(volume: &Path, files: &[(&str, &str)]) {
+pub(crate) fn publish(volume: &Path, files: &[(&str, &str)]) {
     let file = |(path, content): &(&str, &str)| {
         (RelativePath::parse(path).unwrap(), BundleFile { content: (*content).into(), mode: None })
     };

@@ -105,6 +105,27 @@ fn ignored_on_change_annotations_are_logged() {
 }
 
 #[test]
+fn during_the_splay_the_sidecar_keeps_publishing_and_does_not_exit() {
+    let scene = Scene::plain();
+    let mut running = start(&scene, &["--splay", "1000h"], PASSWORD);
+    waits(&running, "a watch is open", || scene.server.open_watches() == 1);
+    for password in ["test-password-1", "test-password-2"] {
+        scene.put_password(password);
+        waits(&running, "the files are published", || scene.read("db/password") == password);
+    }
+    waits(&running, "the exit is announced", || running.stderr().contains("exiting with code 88 in "));
+    assert!(running.is_alive(), "{}", running.stderr());
+    assert_eq!(running.stderr().matches("(splay)").count(), 1, "{}", running.stderr());
+    running.send(Signal::TERM);
+    assert_code(&running.wait(HANGS), 0);
+    // A restart during the wait finds the files current, so it has nothing to announce.
+    let mut running = start(&scene, &["--splay", "1000h"], "test-password-2");
+    running.send(Signal::TERM);
+    let finished = running.wait(HANGS);
+    assert!(!finished.stderr.contains("exiting with code"), "{}", finished.stderr);
+}
+
+#[test]
 fn exit_codes_with_another_meaning_are_rejected() {
     let scene = Scene::plain();
     for code in ["0", "1", "5", "126", "137", "255", "256", "-1", "x"] {

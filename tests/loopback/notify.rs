@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::health::Asked;
 use crate::support::program;
-use crate::support::run::{Running, poll_until};
+use crate::support::run::{Running, poll_until, run};
 use crate::{HANGS, PASSWORD, Scene};
 
 /// A request line and its body.
@@ -225,4 +225,52 @@ fn a_file_is_touched() {
     poll_until(HANGS, "the file is touched", || {
         file.metadata().unwrap().modified().unwrap() > SystemTime::UNIX_EPOCH
     });
+}
+
+/// An application whose turn cannot come during the test, and one that is notified at once. Once the second one is notified, the
+/// first one would have been too.
+#[test]
+fn files_change_at_once_and_a_splay_delays_only_the_notification() {
+    let (port, received) = application(0, "204 No Content");
+    let target = |path: &str| format!("POST http://127.0.0.1:{port}/{path}");
+    let (later, now) = (target("later"), target("now"));
+    let annotations: [(&str, &str); 5] = [
+        ("a.secret", "db"),
+        ("a.on-change", &later),
+        ("b.secret", "db"),
+        ("b.on-change", &now),
+        ("b.splay", "0s"),
+    ];
+    let scene = Scene::new(&annotations);
+    let mut command = scene.command(&["sidecar", "--follow-annotations"]);
+    command.env("PODCREDS_SPLAY", "1000h");
+    let running = Running::start(command);
+    poll_until(HANGS, "the Secret and the pod are watched", || scene.server.open_watches() == 2);
+    for password in ["test-password-1", "test-password-2"] {
+        scene.put_password(password);
+        assert_eq!(received.recv_timeout(HANGS).unwrap().0, "POST /now HTTP/1.1", "{}", running.stderr());
+        assert_eq!((scene.read("a/password"), scene.read("b/password")), (password.into(), password.into()));
+    }
+    let announced = format!("notifying POST \"http://127.0.0.1:{port}/later\" in ");
+    assert_eq!(running.stderr().matches(&announced).count(), 1, "once: {}", running.stderr());
+    assert_eq!(running.stderr().matches("(splay)").count(), 1, "{}", running.stderr());
+    // An edit that drops the application cancels its notification.
+    scene.annotate(&annotations[2..]);
+    poll_until(HANGS, "the edit is applied", || !scene.pod.volume().join("a").exists());
+    scene.put_password("test-password-3");
+    assert_eq!(received.recv_timeout(HANGS).unwrap().0, "POST /now HTTP/1.1");
+    assert!(received.try_recv().is_err(), "{}", running.stderr());
+}
+
+#[test]
+fn an_invalid_splay_is_rejected() {
+    for (args, annotation, message) in [
+        (&["sidecar", "--splay", "30"][..], "1s", "invalid value '30' for '--splay <DURATION>'"),
+        (&["sidecar"], "30", "podcreds.io/db.splay: invalid duration \"30\""),
+    ] {
+        let scene = Scene::new(&[("db.secret", "db"), ("db.splay", annotation)]);
+        let finished = run(scene.command(args), HANGS);
+        assert_eq!(finished.code, Some(2), "{}", finished.stderr);
+        assert!(finished.stderr.contains(message), "{}", finished.stderr);
+    }
 }

@@ -1,9 +1,9 @@
 //! Which credentials a publication has changed.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::credential::Credential;
+use crate::render::Sources;
 
 /// The credentials whose files differ between two bundles.
 pub(crate) struct ChangeSet<'a> {
@@ -13,15 +13,12 @@ pub(crate) struct ChangeSet<'a> {
 }
 
 impl<'a> ChangeSet<'a> {
-    /// Finds the credentials of the changed paths. `is_cleared` returns whether a source of a credential was deleted.
-    pub(crate) fn new(
-        credentials: &'a [Credential],
-        changed: &BTreeSet<String>,
-        is_cleared: impl Fn(&Credential) -> bool,
-    ) -> Self {
-        let has_changed = |credential: &&Credential| changed.iter().any(|path| credential.overlaps(path));
-        let (cleared, rotated) =
-            credentials.iter().filter(has_changed).partition(|credential| is_cleared(credential));
+    /// Finds the changed credentials of which a source was deleted: their content is `None`.
+    pub(crate) fn new(changed: impl Iterator<Item = &'a Credential>, contents: &Sources) -> Self {
+        let is_cleared = |credential: &&Credential| {
+            credential.needed_objects().any(|object| matches!(contents.get(object), Some(None)))
+        };
+        let (cleared, rotated) = changed.partition(is_cleared);
         Self { rotated, cleared }
     }
 

@@ -2,7 +2,8 @@
 //! files or clocks; `shell` has them, executes the actions and returns the results as further events.
 //!
 //! [`tracker`] decides when to read and watch an object, [`sources`] handles the results, [`entries`] renders the credentials,
-//! [`publish`] publishes them, [`annotations`] applies edits, and [`timers`] is the only timer queue. Failures are reported to
+//! [`publish`] publishes them, [`reactions`] delays what follows a rotation, [`annotations`] applies edits, and [`timers`] is the only
+//! timer queue. Failures are reported to
 //! the [`Status`].
 
 mod action;
@@ -12,6 +13,7 @@ mod entries;
 mod event;
 mod kubeconfigs;
 mod publish;
+mod reactions;
 mod sources;
 mod timers;
 mod tracker;
@@ -24,7 +26,6 @@ pub(crate) use event::{
 pub(crate) use tracker::{MAX_DELAY, MAX_RETRY_AFTER, jittered};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use log::Level;
@@ -34,6 +35,7 @@ use crate::kube;
 use crate::object::ObjectRef;
 use crate::render::Sources;
 use crate::sidecar::controller::entries::{Batch, Entries};
+use crate::sidecar::controller::reactions::Reaction;
 use crate::sidecar::controller::sources::Source;
 use crate::sidecar::controller::timers::{Timer, Timers};
 use crate::sidecar::controller::tracker::{Context, Tracker};
@@ -48,12 +50,16 @@ pub(crate) struct Policy {
     pub(crate) on_delete: OnDelete,
     pub(crate) grace: Duration,
     pub(crate) exit_on_change: Option<u8>,
+    /// The longest delay before applications react to a rotation, unless a credential has its own.
+    pub(crate) splay: Duration,
+    /// What distinguishes this replica from others: the name of the pod or host.
+    pub(crate) replica: String,
     /// The most bytes that all sources may have together.
     pub(crate) sources_limit: usize,
     /// How to follow the annotations; `None` means that edits are ignored.
     pub(crate) follow: Option<Follow>,
-    /// The volume's directory, for messages.
-    pub(crate) volume: PathBuf,
+    /// Where the files are, for messages: the volume's directory, or memory.
+    pub(crate) place: String,
 }
 
 /// How to follow the annotations.
@@ -95,6 +101,8 @@ pub(crate) struct Controller {
     notices: BTreeSet<(CredentialName, Level, String)>,
     /// The credentials that the first publication waited for when this was last logged, each with the reason.
     reported_waiting: BTreeMap<String, String>,
+    /// The applications that are to be notified of a rotation, or the exit after it.
+    reactions: Vec<Reaction>,
     actions: Vec<Action>,
 }
 
@@ -125,6 +133,7 @@ impl Controller {
             noticed: None,
             notices: BTreeSet::new(),
             reported_waiting: BTreeMap::new(),
+            reactions: Vec::new(),
             actions: Vec::new(),
             credentials,
             policy,
@@ -198,6 +207,7 @@ impl Controller {
                 }
             }
             Timer::Publish => self.publish(now, status),
+            Timer::React => self.react(now),
             Timer::Prune => {
                 self.actions.push(Action::Prune);
                 if let Some(at) = self.prune_from.take().filter(|at| *at > now.instant) {

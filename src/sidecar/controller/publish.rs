@@ -7,7 +7,6 @@ use log::Level;
 
 use crate::credential::Credential;
 use crate::object::ObjectRef;
-use crate::sidecar::Exit;
 use crate::sidecar::controller::changes::ChangeSet;
 use crate::sidecar::controller::entries::{Batch, Files};
 use crate::sidecar::controller::timers::Timer;
@@ -123,7 +122,7 @@ impl Controller {
                     }
                     Published::Unchanged => {
                         if is_first {
-                            let (path, files) = (self.policy.volume.display(), batch.summary());
+                            let (path, files) = (&self.policy.place, batch.summary());
                             let message = format!("{path} is up to date, with {files}: nothing written");
                             status.log(Level::Info, Subject::None, message);
                         }
@@ -167,8 +166,8 @@ impl Controller {
         self.notices.extend(batch.notices.iter().cloned());
     }
 
-    /// Reports new files. Notifies the applications whose files have changed, or, with `--exit-on-change`, ends the sidecar. The
-    /// first publication does neither, because no application has read earlier files.
+    /// Reports new files. Applications whose files have changed are then notified, or, with `--exit-on-change`, the sidecar ends. The
+    /// first publication leads to neither, because no application has read earlier files.
     fn on_swapped(
         &mut self,
         batch: &Batch,
@@ -178,7 +177,7 @@ impl Controller {
         now: Moment,
         status: &mut Status,
     ) {
-        let (path, took) = (self.policy.volume.display(), took.as_millis());
+        let (path, took) = (&self.policy.place, took.as_millis());
         let written = format!("wrote {} to {path}", batch.summary());
         let bundle = Subject::Bundle(version.clone());
         // Directories that were repaired, with unchanged files, are not a rotation.
@@ -186,17 +185,15 @@ impl Controller {
             status.log(Level::Info, bundle, format!("{written} in {took} ms, as version {version}"));
             return status.published(now, None, &written);
         };
-        let is_cleared = |credential: &Credential| {
-            credential.needed_objects().any(|object| matches!(self.contents.get(object), Some(None)))
-        };
-        let changes = ChangeSet::new(&self.credentials, changed, is_cleared);
+        let has_changed = |credential: &&Credential| changed.iter().any(|path| credential.overlaps(path));
+        let changes = ChangeSet::new(self.credentials.iter().filter(has_changed), &self.contents);
         status.log(Level::Info, bundle, format!("{changes}: {written} in {took} ms, as version {version}"));
         let latency = self.noticed.map_or(Duration::ZERO, |noticed| now.instant.duration_since(noticed));
         status.published(now, Some(latency), &changes.to_string());
-        self.actions.push(match self.policy.exit_on_change {
-            Some(code) if changes.has_new_files() => Action::Exit(Exit { code, reason: changes.to_string() }),
-            _ => Action::Notify { credentials: changes.credentials().cloned().collect(), version },
-        });
+        let changed: Vec<_> = changes.credentials().map(|credential| credential.name.clone()).collect();
+        if self.policy.exit_on_change.is_none() || changes.has_new_files() {
+            self.react_later(&changed, &version, now, status);
+        }
     }
 
     /// Finds the credentials that have no files yet. The sidecar is ready once there are none.

@@ -12,6 +12,8 @@ pub(crate) enum Timer {
     Read(Target),
     /// Render and publish.
     Publish,
+    /// Notify applications, or exit, after a rotation.
+    React,
     /// Remove versions whose grace period has ended.
     Prune,
     /// Report failures that have lasted for `--stale-after`.

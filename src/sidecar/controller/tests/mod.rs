@@ -5,6 +5,7 @@ mod entries;
 mod kubeconfigs;
 mod properties;
 mod publish;
+mod reactions;
 mod sources;
 mod tracker;
 
@@ -64,7 +65,9 @@ fn policy() -> Policy {
         exit_on_change: None,
         sources_limit: 4 * 1024 * 1024,
         follow: None,
-        volume: PathBuf::from("/podcreds"),
+        splay: Duration::ZERO,
+        replica: "app-0".to_owned(),
+        place: "/podcreds".to_owned(),
     }
 }
 

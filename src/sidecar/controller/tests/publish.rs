@@ -3,8 +3,14 @@
 use super::*;
 use crate::telemetry::{Component, Reason};
 
-const TWO: &[(&str, &str)] =
-    &[("a.secret", "a"), ("a.keys", "password"), ("b.secret", "b"), ("b.keys", "password")];
+const TWO: &[(&str, &str)] = &[
+    ("a.secret", "a"),
+    ("a.keys", "password"),
+    ("a.on-change", "touch reload"),
+    ("b.secret", "b"),
+    ("b.keys", "password"),
+    ("b.on-change", "touch reload"),
+];
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 fn running(policy: Policy) -> Harness {
