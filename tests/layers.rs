@@ -59,6 +59,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "render",
             "secret",
             "sidecar",
+            "splay",
             "supervisor",
             "sync",
             "telemetry",

@@ -70,7 +70,7 @@ fn contains(selected: &RelativePath, entry: &str) -> bool {
 
 /// The error of a change that is due; `None` means that the container may keep running.
 ///
-/// Ages are compared, not times: the age of the container comes from a clock that nobody sets. A file from the future was written
+/// Ages are compared, not times: the age of the container comes from the clock since the boot, which cannot be set. A file from the future was written
 /// before the clock was set back. Its age is unknown, and the container must not restart until the clock has caught up.
 fn decide(changes: &Changes<'_>, times: &Times, now: SystemTime, container: Duration) -> Option<Error> {
     let age = |time: SystemTime| now.duration_since(time).ok();

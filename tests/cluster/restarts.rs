@@ -148,3 +148,27 @@ fn a_shell_restarts_the_application_once_per_rotation() {
     assert_eq!(example.failures(), [""; 0]);
     example.restarts_once_per_rotation().keeps_running();
 }
+
+#[test]
+fn the_supervisor_restarts_the_application_and_the_kubelet_restarts_no_container() {
+    if since(35, "image volumes").is_none() {
+        return;
+    }
+    let Some(mut example) = Example::start("deploy/restart-exec", |_| {}) else { return };
+    for length in [31, 32] {
+        example.rotate_to(length);
+        poll_until(PATIENCE, "the application has the new password", || {
+            example.log().contains(&printed(length))
+        });
+    }
+    let pod = example.pod();
+    assert_eq!(pod["metadata"]["uid"], example.first["metadata"]["uid"]);
+    for container in ["app", "podcreds"] {
+        assert_eq!(
+            container_run(&pod["status"], container),
+            container_run(&example.first["status"], container)
+        );
+    }
+    let started = example.log().lines().filter(|line| line.starts_with("app: user")).count();
+    assert_eq!(started, 3, "one start and two restarts:\n{}", example.log());
+}
