@@ -70,8 +70,9 @@ fn contains(selected: &RelativePath, entry: &str) -> bool {
 
 /// The error of a change that is due; `None` means that the container may keep running.
 ///
-/// Ages are compared, not times: the age of the container comes from the clock since the boot, which cannot be set. A file from the future was written
-/// before the clock was set back. Its age is unknown, and the container must not restart until the clock has caught up.
+/// Ages are compared, not times: the age of the container comes from the clock since the boot, which cannot be set. A file from the
+/// future was written before the clock was set back. Its age is unknown, and the container must not restart again and again until
+/// the clock has caught up.
 fn decide(changes: &Changes<'_>, times: &Times, now: SystemTime, container: Duration) -> Option<Error> {
     let age = |time: SystemTime| now.duration_since(time).ok();
     let is_since_start = |time: SystemTime| age(time).is_some_and(|age| age < container + MARGIN);

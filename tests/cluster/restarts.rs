@@ -93,7 +93,9 @@ impl Example {
 
     /// How many liveness probes of the application have succeeded, as the kubelet counts them.
     fn probes(&self, pod: &str) -> u64 {
-        let metrics = self.namespace.kubectl(&["get", "--raw", "/api/v1/nodes/node-1/proxy/metrics/probes"]);
+        let node = self.first["spec"]["nodeName"].as_str().unwrap();
+        let path = format!("/api/v1/nodes/{node}/proxy/metrics/probes");
+        let metrics = self.namespace.kubectl(&["get", "--raw", &path]);
         let is_wanted = |line: &&str| {
             line.starts_with("prober_probe_total{")
                 && [r#"container="app""#, r#"probe_type="Liveness""#, r#"result="successful""#]
