@@ -214,6 +214,18 @@ fn invalid_values_are_rejected() {
     assert!(errors_of(&[("set", &"x".repeat(VALUE_LIMIT + 1))]).contains("longer than"));
 }
 
+/// Without `.on-change` it may be meant for `--exit-on-change` or `exec --render --restart-on-change`.
+#[test]
+fn a_splay_is_a_duration_and_needs_no_on_change() {
+    let splay = |value| {
+        let found = read(&[("podcreds.io/db.secret", "db"), ("podcreds.io/db.splay", value)]).unwrap();
+        found[0].splay
+    };
+    assert_eq!(splay(" 1m30s "), Some(Duration::from_secs(90)));
+    assert_eq!(splay("0s"), Some(Duration::ZERO), "which wins over the flag");
+    assert_eq!(read(&[("podcreds.io/db.secret", "db")]).unwrap()[0].splay, None);
+}
+
 #[test]
 fn a_template_is_a_format_of_its_own() {
     let template = |annotations: &[(&str, &str)]| {

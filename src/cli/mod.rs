@@ -170,28 +170,20 @@ fn run_exec(args: &ExecArgs, context: &Context<'_>) -> Result<u8, Error> {
             "{flag} has no effect without --restart-on-change: pass both, or neither"
         )));
     }
-    if *render && restart.restart_on_change {
-        return Err(Error::Setting(
-            "--restart-on-change is not supported with --render yet: run podcreds sidecar, and pass its volume with --volume".to_owned(),
-        ));
-    }
     let exits_on_signals = Arc::new(AtomicBool::new(true));
     // Installing a handler would reset an inherited SIG_IGN, which CMD must keep. Only PID 1 needs one: the kernel terminates every
     // other process by itself.
     if rustix::process::getpid().is_init() {
         exit_on_signals_while(&exits_on_signals, |signal| 128 + signal)?;
     }
-    let settings = |from| exec::Settings { source: from, files: env_files, allow_none: source.allow_none };
-    if *render {
-        let (sync, access) = settings::from_source_args(source)?;
-        match exec::run(
-            &settings(exec::Source::Rendered { settings: &sync, clusters: &access.clusters }),
-            command,
-        )? {}
-    }
-    let from_volume = settings(exec::Source::Volume { path: volume, timeout: source.timeout });
+    let rendered = if *render { Some(settings::for_rendered_exec(source, restart)?) } else { None };
+    let from = match &rendered {
+        Some((settings, clusters)) => exec::Source::Rendered { settings, clusters },
+        None => exec::Source::Volume { path: volume, timeout: source.timeout },
+    };
+    let settings = exec::Settings { source: from, files: env_files, allow_none: source.allow_none };
     if !restart.restart_on_change {
-        match exec::run(&from_volume, command)? {}
+        match exec::run(&settings, command)? {}
     }
     let [name, arguments @ ..] = command.as_slice() else { return Err(exec::Error::NoCommand.into()) };
     let launcher = [
@@ -206,7 +198,7 @@ fn run_exec(args: &ExecArgs, context: &Context<'_>) -> Result<u8, Error> {
         listen: restart.listen,
         exits_on_signals: &exits_on_signals,
     };
-    Ok(supervise::run(&from_volume, (volume, source.timeout), supervision)?)
+    Ok(supervise::run(&settings, supervision)?)
 }
 
 /// Becomes the program of a supervisor, which has passed these settings. Reports a failure as the supervisor would.

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::annotations::ReferenceScope;
 use crate::cli::args::{
@@ -104,6 +105,28 @@ pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clus
         events,
     };
     Ok((settings, access.clusters))
+}
+
+/// What `exec --render` reads, and with `--restart-on-change` watches as a sidecar with the default flags does.
+pub(crate) fn for_rendered_exec(
+    source: &SourceArgs,
+    restart: &RestartArgs,
+) -> Result<(sidecar::Settings, Arc<Clusters>), Error> {
+    let (sync, access) = from_source_args(source)?;
+    let minute = Duration::from_secs(60);
+    let watch =
+        WatchSettings { is_enabled: true, poll_interval: minute, resync: access.resync, timeout: 5 * minute };
+    let settings = sidecar::Settings {
+        sync: Arc::new(sync),
+        watch,
+        on_delete: OnDelete::Keep,
+        follow_annotations: false,
+        stale_after: minute,
+        exit_on_change: None,
+        splay: restart.splay,
+        events: None,
+    };
+    Ok((settings, Arc::new(access.clusters)))
 }
 
 pub(crate) fn for_supervisor(source: &SourceArgs, restart: &RestartArgs) -> supervisor::Settings {

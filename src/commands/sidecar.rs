@@ -26,11 +26,11 @@ pub(crate) fn run(
     let sink = Sink::open(path, grace).map_err(sync::Error::from)?;
     let health = Arc::new(Health::new(metrics_clusters(&clusters), settings.stale_after));
     server::start(listen, Arc::clone(&health))?;
-    Ok(sidecar::run(settings, sink, clusters, &health)?)
+    Ok(sidecar::run(settings, sink, Arc::new(clusters), &health)?)
 }
 
 /// The clusters with the labels and request counters that the metrics show.
-fn metrics_clusters(clusters: &Clusters) -> Vec<Cluster> {
+pub(crate) fn metrics_clusters(clusters: &Clusters) -> Vec<Cluster> {
     let local = Cluster { requests: clusters.own().requests(), ..Cluster::default() };
     let others = clusters.others().iter().map(|(id, member)| {
         let Labels { name, environment, region } = member.labels().clone();

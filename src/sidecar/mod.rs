@@ -28,9 +28,9 @@ use crate::sync::{self, Error};
 use crate::telemetry::events::Events;
 use crate::telemetry::{Component, Health, Heartbeat, Moment, Reason};
 
-pub(crate) use sink::{Deliver, Memory, Rotation, Sink};
+pub(crate) use sink::{Memory, Rotation, Sink};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) sync: Arc<sync::Settings>,
     pub(crate) watch: WatchSettings,
@@ -93,10 +93,9 @@ pub(crate) enum OnDelete {
 pub(crate) fn run(
     settings: Settings,
     mut sink: Sink,
-    clusters: Clusters,
+    clusters: Arc<Clusters>,
     health: &Arc<Health>,
 ) -> Result<Exit, Error> {
-    let clusters = Arc::new(clusters);
     let recorder = match settings.events.clone() {
         Some(EventTarget { pod, uid }) => {
             Events::start(Arc::clone(&clusters), pod, uid, settings.sync.timeout, Arc::clone(health))

@@ -37,7 +37,7 @@ pub(crate) struct Memory {
 }
 
 /// Receives each rotation.
-pub(crate) type Deliver = Box<dyn FnMut(Rotation<'_>) + Send>;
+type Deliver = Box<dyn FnMut(Rotation<'_>) + Send>;
 
 /// Files that have changed.
 pub(crate) struct Rotation<'a> {

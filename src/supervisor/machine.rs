@@ -49,7 +49,7 @@ pub(crate) struct Settings {
     pub(crate) pod: String,
 }
 
-/// What became of the variables after a rotation.
+/// The result of reading the variables after a rotation.
 #[derive(Debug)]
 pub(crate) enum Update {
     Environment {
@@ -194,7 +194,12 @@ impl Machine {
         let is_same = next.environment.has_same_variables(&self.environment);
         match self.phase {
             Phase::Ending => return Vec::new(),
-            Phase::Running if is_same => return Vec::new(),
+            Phase::Running if is_same => {
+                return vec![Action::Log(
+                    Level::Debug,
+                    "the variables of the program are as before".to_owned(),
+                )];
+            }
             Phase::Running => {
                 self.phase = Phase::Settling { quiet: now + QUIET, latest: now + QUIET_LIMIT };
             }

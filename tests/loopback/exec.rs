@@ -210,7 +210,7 @@ fn the_program_replaces_the_process() {
 }
 
 /// What a program inherits besides its environment, as printed by the program.
-const INHERITED: &str = "grep -E '^(Umask|Sig(Blk|Ign)|Uid|Groups|NoNewPrivs)' /proc/self/status; ls /proc/self/fd; pwd; ulimit -a; cat";
+pub(crate) const INHERITED: &str = "grep -E '^(Umask|Sig(Blk|Ign)|Uid|Groups|NoNewPrivs)' /proc/self/status; ls /proc/self/fd; pwd; ulimit -a; cat";
 
 #[test]
 fn the_program_inherits_everything_else_unchanged() {

@@ -32,6 +32,7 @@ mod rights;
 mod secrecy;
 mod service;
 mod sidecar;
+mod sources_to_program;
 mod supervisor;
 mod template;
 mod volume;

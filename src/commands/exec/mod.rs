@@ -1,9 +1,10 @@
 //! `podcreds exec`: runs a program that has the credentials in its environment, for applications that read no files. [`run`] calls
 //! exec(2): signals and the exit code are the program's own. [`supervise`] stays in front of the program and restarts it after a
-//! rotation, with the variables that [`follow`] finds in the volume.
+//! rotation, with the variables that [`follow`] finds in the volume, or [`watch`] in the sources.
 
 mod follow;
 pub(crate) mod supervise;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -14,6 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,7 @@ use rustix::io::Errno;
 use crate::credential::{Credential, RelativePath};
 use crate::env_file::{self, Environment};
 use crate::kube::config::registry::Clusters;
+use crate::sidecar;
 use crate::supervisor;
 use crate::sync;
 use crate::telemetry::server;
@@ -43,8 +46,8 @@ pub(crate) enum Source<'a> {
         /// How long to wait for the first publication.
         timeout: Duration,
     },
-    /// Annotations and Secrets, read as `init` does; nothing is written.
-    Rendered { settings: &'a sync::Settings, clusters: &'a Clusters },
+    /// Annotations and Secrets, first read as `init` does, and then watched as `sidecar` does; nothing is written.
+    Rendered { settings: &'a sidecar::Settings, clusters: &'a Arc<Clusters> },
 }
 
 /// Which variables the program gets.
@@ -68,7 +71,7 @@ pub(crate) fn run(settings: &Settings<'_>, command: &[OsString]) -> Result<Infal
     let Settings { source, files: wanted, .. } = settings;
     let files = match source {
         Source::Volume { path, timeout } => await_files(path, *timeout, wanted)?.files,
-        Source::Rendered { settings, clusters } => render(settings, clusters, wanted)?,
+        Source::Rendered { settings, clusters } => render(&settings.sync, clusters, wanted)?,
     };
     let environment = settings.environment(&files)?;
     debug!("{} variables from {} files of {source}", environment.len(), files.len());
@@ -148,7 +151,7 @@ impl fmt::Display for Source<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Volume { path, .. } => write!(f, "volume {}", path.display()),
-            Self::Rendered { settings, .. } => settings.annotations.fmt(f),
+            Self::Rendered { settings, .. } => settings.sync.annotations.fmt(f),
         }
     }
 }
