@@ -26,6 +26,7 @@ mod formats;
 pub mod inspect;
 pub mod kube;
 pub mod object;
+mod proc;
 pub mod render;
 pub mod secret;
 mod sidecar;

@@ -25,7 +25,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The directories with a `kustomization.yaml`.
-const EXAMPLES: [&str; 10] = [
+const EXAMPLES: [&str; 13] = [
     "deploy",
     "deploy/annotations-file",
     ENV,
@@ -35,6 +35,9 @@ const EXAMPLES: [&str; 10] = [
     "deploy/job-init",
     "deploy/native-sidecar",
     RESTART_RULE,
+    RESTART_EXEC,
+    RESTART_PROBE,
+    RESTART_SENTINEL,
     "deploy/sidecar",
 ];
 
@@ -49,6 +52,15 @@ const IMAGE_VOLUME: &str = "deploy/exec-image-volume";
 
 /// The example whose sidecar causes the restart of the whole pod.
 const RESTART_RULE: &str = "deploy/restart-all-containers";
+
+/// The example whose application is started again by `podcreds exec` from podcreds' image.
+const RESTART_EXEC: &str = "deploy/restart-exec";
+
+/// The example whose liveness probe is podcreds from the volume.
+const RESTART_PROBE: &str = "deploy/restart-probe";
+
+/// The example whose liveness probe is a shell script.
+const RESTART_SENTINEL: &str = "deploy/restart-sentinel";
 
 /// The path of the binary in the image.
 const BINARY: &str = "/bin/podcreds";
@@ -69,7 +81,7 @@ const FIRST_WITH_FILE_KEY_REF: &str = "1.35";
 fn oldest(example: &str, pod: &Value) -> &'static str {
     match example {
         // <https://kubernetes.io/docs/tasks/configure-pod-container/image-volumes/>
-        IMAGE_VOLUME => "1.35",
+        IMAGE_VOLUME | RESTART_EXEC => "1.35",
         ENV => FIRST_WITH_FILE_KEY_REF,
         // <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-all-containers>
         RESTART_RULE => "1.36",
@@ -139,7 +151,7 @@ fn every_container_has_limits_and_a_read_only_root() {
         }
         let volume =
             pod["spec"]["volumes"].as_array().unwrap().iter().find(|volume| volume["name"] == "podcreds");
-        let size = if example == EXEC { "8Mi" } else { "1Mi" };
+        let size = if [EXEC, RESTART_PROBE].contains(&example) { "8Mi" } else { "1Mi" };
         assert_eq!(volume.unwrap()["emptyDir"], json!({"medium": "Memory", "sizeLimit": size}), "{example}");
         for (place, container) in pod_security::containers(pod) {
             assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true, "{example}: {place}");
@@ -259,7 +271,8 @@ fn image_and_manifests_have_the_version_of_the_crate() {
             .flatten()
             .filter_map(|volume| volume["image"]["reference"].as_str())
             .collect();
-        assert_eq!(references.len(), usize::from(example == IMAGE_VOLUME), "{example}");
+        let has_image_volume = [IMAGE_VOLUME, RESTART_EXEC].contains(&example);
+        assert_eq!(references.len(), usize::from(has_image_volume), "{example}");
         assert!(references.iter().all(|reference| *reference == format!("podcreds:{version}")), "{example}");
         // The version must also be right if the manifest is applied without kustomize.
         let manifest = workload_file(example);
@@ -374,6 +387,9 @@ fn each_example_has_its_kind_of_sidecar() {
         ("deploy/job-init", "Job", 0, 0),
         ("deploy/native-sidecar", "Deployment", 1, 0),
         (RESTART_RULE, "Deployment", 1, 0),
+        (RESTART_EXEC, "Deployment", 1, 0),
+        (RESTART_PROBE, "Deployment", 1, 0),
+        (RESTART_SENTINEL, "Deployment", 1, 0),
         ("deploy/sidecar", "Deployment", 0, 1),
     ] {
         let Some(rendered) = render(example) else { return };
@@ -430,8 +446,14 @@ fn all_examples_have_the_same_application() {
             app.as_object_mut().unwrap().remove("env");
             app["volumeMounts"] = pod(&first)["spec"]["containers"][0]["volumeMounts"].clone();
         }
-        // The example with an image volume mounts that as well.
-        without(&mut app["volumeMounts"], |mount| mount["name"] == "podcreds-image");
+        // The version that this example stores, and its directory.
+        let stored = "readlink /podcreds/shop/..data >/tmp/version\n. /podcreds/shop/";
+        app["args"][0] = app["args"][0].as_str().unwrap().replace(stored, ". /podcreds/").into();
+        // Its mount, and that of an image volume.
+        without(&mut app["volumeMounts"], |mount| {
+            mount["name"] == "podcreds-image" || mount["name"] == "tmp"
+        });
+        app.as_object_mut().unwrap().remove("livenessProbe");
         app
     };
     for example in EXAMPLES {
@@ -445,6 +467,10 @@ fn all_examples_have_the_same_application() {
             let format = &mut metadata["annotations"]["podcreds.io/shop.format"];
             assert_eq!(format.take(), "envfile");
             *format = "env".into();
+        }
+        if example == RESTART_SENTINEL {
+            let path = metadata["annotations"].as_object_mut().unwrap().remove("podcreds.io/shop.path");
+            assert_eq!(path, Some("shop/shop.env".into()));
         }
         assert_eq!(metadata, template_of_first["metadata"], "{example}");
         let (spec, spec_of_first) = (&template["spec"], &template_of_first["spec"]);
@@ -499,7 +525,7 @@ fn podcreds_in_the_volume_is_installed_by_an_init_container() {
             .map(|container| (&container["args"][1], &container["volumeMounts"]))
             .collect();
         let app = &spec["containers"][0];
-        if example == IMAGE_VOLUME {
+        if [IMAGE_VOLUME, RESTART_EXEC].contains(&example) {
             let mounts = app["volumeMounts"].as_array().unwrap();
             let mount = mounts.iter().find(|mount| mount["name"] == "podcreds-image").unwrap();
             let path = format!("{}{BINARY}", mount["mountPath"].as_str().unwrap());
@@ -507,11 +533,16 @@ fn podcreds_in_the_volume_is_installed_by_an_init_container() {
             assert!(after_exec(&app["command"]).is_some() && installed.is_empty());
             continue;
         }
-        let starts_there = after_exec(&app["command"]).is_some();
-        assert_eq!(starts_there, example == EXEC, "{example}");
-        assert_eq!(installed.len(), usize::from(starts_there), "{example}");
+        assert_eq!(after_exec(&app["command"]).is_some(), example == EXEC, "{example}");
+        let probe = &app["livenessProbe"]["exec"]["command"];
+        assert_eq!(
+            probe.as_array().is_some_and(|command| command.contains(&"--changed-since-start".into())),
+            example == RESTART_PROBE
+        );
+        assert_eq!(installed.len(), usize::from([EXEC, RESTART_PROBE].contains(&example)), "{example}");
+        let started = if example == EXEC { &app["command"] } else { probe };
         for (path, mounts) in installed {
-            assert_eq!(*path, app["command"][0], "{example}");
+            assert_eq!(*path, started[0], "{example}");
             let mount = &app["volumeMounts"][0];
             assert_eq!((&mounts[0]["name"], &mounts[0]["mountPath"]), (&mount["name"], &mount["mountPath"]));
             assert!(Path::new(path.as_str().unwrap()).starts_with(mount["mountPath"].as_str().unwrap()));

@@ -34,7 +34,8 @@ const EXIT_CODES: &str = "Exit codes:
   1         internal error (a bug in podcreds)
   2         invalid usage, annotations or configuration
   3         the API server denied access, or an object does not exist
-  4         the API server is unreachable, the sidecar is not ready or does not answer, or exec found no published files in time
+  4         the API server is unreachable, the sidecar is not ready or does not answer, exec found no published files in time,
+            or credentials have changed since the start of the container, with probe --changed-since-start
   5         the volume or the standard output cannot be written, or the volume cannot be read
   6 to 125  sidecar: credentials rotated, with --exit-on-change
   126, 127  exec: CMD cannot be started, CMD not found
@@ -96,7 +97,7 @@ pub(crate) enum Command {
     Sidecar(SidecarArgs),
     /// Print what init would write, with values hidden
     Render(RenderArgs),
-    /// Check whether the sidecar in this container is ready: for an exec probe
+    /// Check whether the sidecar in this container is ready, or whether credentials have changed: for an exec probe
     Probe(ProbeArgs),
     /// Show which version of each credential the sidecar in this pod serves, and what fails
     Status(StatusArgs),
@@ -247,6 +248,44 @@ pub(crate) struct ProbeArgs {
         env = "PODCREDS_PROBE_TIMEOUT"
     )]
     pub(crate) timeout: Duration,
+
+    /// Instead of querying the sidecar, fail if published files have changed since this container started: for the liveness probe of
+    /// an application that reads its credentials once
+    #[arg(
+        long,
+        action = ArgAction::SetTrue,
+        value_parser = BoolishValueParser::new(),
+        help_heading = ROTATION, env = "PODCREDS_CHANGED_SINCE_START"
+    )]
+    pub(crate) changed_since_start: bool,
+
+    /// File or directory whose changes count, relative to the volume; repeatable, or separated by commas [default: everything that podcreds publishes]
+    #[arg(
+        long = "file",
+        value_name = "PATH",
+        value_delimiter = ',',
+        value_parser = env_file,
+        help_heading = ROTATION, env = "PODCREDS_FILES"
+    )]
+    pub(crate) files: Vec<RelativePath>,
+
+    /// Fail after a delay of up to this, which differs between pods and rotations, so that replicas do not restart at once
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "0s",
+        value_parser = duration,
+        help_heading = ROTATION, env = "PODCREDS_SPLAY"
+    )]
+    pub(crate) splay: Duration,
+
+    /// The pod's name, from which the delay is computed [default: the host name]
+    #[arg(long, value_name = "NAME", help_heading = ROTATION, env = "POD_NAME")]
+    pub(crate) pod: Option<String>,
+
+    /// Directory that podcreds init or sidecar writes
+    #[arg(long, value_name = "DIR", default_value = VOLUME, help_heading = VOLUME_FLAGS, env = "PODCREDS_VOLUME")]
+    pub(crate) volume: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

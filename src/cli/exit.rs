@@ -5,13 +5,13 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::commands::{exec, inspect, install, render, sidecar};
+use crate::commands::{exec, inspect, install, probe, render, sidecar};
 use crate::kube::config::{clusters_file, in_cluster, kubeconfig};
 use crate::kube::{self, Class};
 use crate::object::ObjectRef;
 use crate::supervisor;
 use crate::sync;
-use crate::telemetry::probe;
+use crate::telemetry::probe::Error as NotReady;
 use crate::text::Printable;
 use crate::volume;
 
@@ -55,6 +55,8 @@ pub(crate) enum Error {
     #[error(transparent)]
     Probe(#[from] probe::Error),
     #[error(transparent)]
+    Status(#[from] NotReady),
+    #[error(transparent)]
     Exec(#[from] exec::Error),
     #[error(transparent)]
     Install(#[from] install::Error),
@@ -97,8 +99,12 @@ impl Error {
             | Self::Connect(_)
             | Self::Clusters(_)
             | Self::Sidecar(sidecar::Error::Listen(_))
-            | Self::Probe(probe::Error::Off) => USAGE,
-            Self::Probe(_) => UNREACHABLE,
+            | Self::Status(NotReady::Off)
+            | Self::Probe(probe::Error::NotReady(NotReady::Off) | probe::Error::NoProcesses) => USAGE,
+            Self::Status(_) | Self::Probe(probe::Error::NotReady(_) | probe::Error::Changed { .. }) => {
+                UNREACHABLE
+            }
+            Self::Probe(probe::Error::Volume(_)) => VOLUME,
             Self::Signals(_) => BUG,
             Self::Sync(error) | Self::Sidecar(sidecar::Error::Sync(error)) => for_sync(error),
             Self::Exec(error) => match error {
@@ -176,7 +182,10 @@ fn remedy(error: &Error) -> Option<&'static str> {
     match error {
         Error::Sync(error) | Error::Sidecar(sidecar::Error::Sync(error)) => sync_remedy(error),
         Error::Sidecar(sidecar::Error::Listen(_)) => Some(LISTEN_REMEDY),
-        Error::Probe(probe::Error::Off) => Some("pass the address that the sidecar listens on with --listen"),
+        Error::Status(NotReady::Off) | Error::Probe(probe::Error::NotReady(NotReady::Off)) => {
+            Some("pass the address that the sidecar listens on with --listen")
+        }
+        Error::Probe(probe::Error::Volume(error)) => volume_remedy(error),
         Error::Exec(error) => exec_remedy(error),
         Error::Install(install::Error::Program(_)) => {
             Some("the binary in the image needs a mode such as 0555, and /proc must be mounted")

@@ -29,6 +29,7 @@ use crate::cli::args::{
 };
 use crate::cli::exit::Error;
 use crate::commands::exec::supervise::{self, Supervision};
+use crate::commands::probe::Changes;
 use crate::commands::{self, exec};
 use crate::descriptors;
 use crate::inspect::Target;
@@ -134,7 +135,17 @@ fn execute(command: Command, context: &Context<'_>) -> Result<u8, Error> {
             return Ok(code);
         }
         Command::Exec(args) => return run_exec(&args, context),
-        Command::Probe(args) => commands::probe::run(args.listen.listen, args.timeout)?,
+        Command::Probe(args) if args.changed_since_start => {
+            let host = rustix::system::uname();
+            let pod = args.pod.filter(|pod| !pod.is_empty());
+            commands::probe::check_unchanged(&Changes {
+                volume: &args.volume,
+                files: &args.files,
+                splay: args.splay,
+                pod: &pod.unwrap_or_else(|| host.nodename().to_string_lossy().into_owned()),
+            })?;
+        }
+        Command::Probe(args) => commands::probe::check_ready(args.listen.listen, args.timeout)?,
         Command::Status(args) => {
             let text = commands::status::run(args.listen.listen, args.output == "table", args.timeout)?;
             commands::inspect::print(&text, &mut io::stdout().lock())?;

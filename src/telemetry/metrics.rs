@@ -2,22 +2,17 @@
 //! Source: <https://prometheus.io/docs/instrumenting/exposition_formats/>
 
 use std::fmt::{Display, Write};
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, getrlimit};
 
 use crate::object::{ClusterId, ClusterRef};
+use crate::proc::{self, Stat};
 use crate::telemetry::{Cluster, Health, Moment, Reason};
 
 /// The upper bounds of the histogram's buckets, in seconds.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
-/// Maximum size of a file in /proc, in bytes.
-const PROC_LIMIT: u64 = 4096;
-/// `USER_HZ`: the same on all platforms that Rust supports, and a constant in Prometheus' procfs library too. sysconf(3) would
-/// need the auxiliary vector, which a process that is not dumpable may not read.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
@@ -284,7 +279,7 @@ struct ProcessStats {
 
 impl ProcessStats {
     fn read() -> Self {
-        let stat = Stat::read();
+        let stat = Stat::own();
         let stat = stat.as_ref();
         Self {
             cpu_seconds: stat.map(|stat| seconds(stat.cpu_ticks)),
@@ -293,7 +288,7 @@ impl ProcessStats {
             max_fds: getrlimit(Resource::Nofile).current,
             virtual_memory_bytes: stat.map(|stat| stat.virtual_bytes),
             // In `stat` it is a number of pages, whose size differs between kernels.
-            resident_memory_bytes: read_proc("/proc/self/status")
+            resident_memory_bytes: proc::read("/proc/self/status")
                 .ok()
                 .and_then(|status| resident_bytes(&status)),
             threads: stat.map(|stat| stat.threads),
@@ -304,35 +299,7 @@ impl ProcessStats {
 /// When this process started. The kernel counts from the boot, so each call may differ by the resolution of its clocks: a
 /// caller keeps the first result.
 pub(crate) fn start_time() -> Option<SystemTime> {
-    let uptime: f64 = read_proc("/proc/uptime").ok()?.split_whitespace().next()?.parse().ok()?;
-    let age = uptime - seconds(Stat::read()?.start_ticks);
-    SystemTime::now().checked_sub(Duration::try_from_secs_f64(age.max(0.0)).ok()?)
-}
-
-struct Stat {
-    cpu_ticks: u64,
-    threads: u64,
-    /// From the boot.
-    start_ticks: u64,
-    virtual_bytes: u64,
-}
-
-impl Stat {
-    fn read() -> Option<Self> {
-        Self::parse(&read_proc("/proc/self/stat").ok()?)
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        // The second field is a name in parentheses that may itself contain spaces and parentheses.
-        let fields: Vec<_> = text.rsplit_once(')')?.1.split_whitespace().collect();
-        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
-        Some(Self {
-            cpu_ticks: field(14)? + field(15)?,
-            threads: field(20)?,
-            start_ticks: field(22)?,
-            virtual_bytes: field(23)?,
-        })
-    }
+    SystemTime::now().checked_sub(Stat::own()?.age())
 }
 
 /// Finds `VmRSS:   1234 kB` in `/proc/self/status`.
@@ -341,14 +308,8 @@ fn resident_bytes(status: &str) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-fn read_proc(path: &str) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(PROC_LIMIT).read_to_string(&mut text)?;
-    Ok(text)
-}
-
 fn seconds(ticks: u64) -> f64 {
-    ticks as f64 / TICKS_PER_SECOND
+    ticks as f64 / proc::TICKS_PER_SECOND
 }
 
 #[cfg(test)]
@@ -581,16 +542,9 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_after_a_name_with_parentheses_are_parsed() {
-        let text = "42 (a) (b c) S 1 42 42 0 -1 4194560 5 0 0 0 150 50 7 8 20 0 3 0 1000 8192000 200 1 2\n";
-        let stat = Stat::parse(text).unwrap();
-        assert_eq!((stat.cpu_ticks, stat.threads, stat.start_ticks), (200, 3, 1000));
-        assert_eq!(stat.virtual_bytes, 8_192_000);
+    fn the_resident_memory_is_found_in_the_status() {
         assert_eq!(resident_bytes("Name:\ta\nVmRSS:\t    2 kB\nThreads:\t3\n"), Some(2048));
         assert_eq!(resident_bytes("Name:\ta\n"), None);
-        for cut in ["", "42 (a", "42 (a) S 1"] {
-            assert!(Stat::parse(cut).is_none(), "{cut}");
-        }
     }
 
     #[test]

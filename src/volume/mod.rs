@@ -29,6 +29,7 @@ mod reader;
 mod removals;
 mod room;
 mod state;
+mod times;
 mod tree;
 mod written;
 
@@ -47,6 +48,7 @@ pub(crate) use error::{Error, Problem};
 pub(crate) use install::{Installed, install};
 pub(crate) use lock::Lock;
 pub(crate) use reader::{Files, Reader};
+pub(crate) use times::Times;
 
 use crate::credential::{Bundle, FileMode, RelativePath};
 use crate::text::Quoted;
@@ -322,6 +324,8 @@ impl Volume {
             return;
         }
         let Ok(Some(state)) = State::open(self.root.as_fd()) else { return };
+        // Before the first publication nothing is superseded, and its lock must not exist: see `times`.
+        let Ok(Some(_)) = state.record() else { return };
         let Ok(_lock) = state.lock() else { return };
         let grace = lock(&self.grace);
         let left = match &*leftovers {

@@ -29,11 +29,11 @@ pub(crate) type Files = BTreeMap<RelativePath, SecretBytes>;
 /// A volume in which a bundle was published.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    root: OwnedFd,
+    pub(super) root: OwnedFd,
     /// `None` means that an earlier release of podcreds published it.
-    record: Option<Record>,
+    pub(super) record: Option<Record>,
     /// The user who published it. Files of other users are not read, because podcreds did not publish them.
-    owner: u32,
+    pub(super) owner: u32,
     path: PathBuf,
 }
 

@@ -10,6 +10,7 @@ use crate::secret::SecretBytes;
 use crate::volume::directory::KEPT_VERSIONS;
 
 mod locks;
+mod times;
 
 const LONG: Duration = Duration::from_secs(3600);
 

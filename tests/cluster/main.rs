@@ -39,6 +39,7 @@ mod outages;
 mod pods;
 mod requirements;
 mod restart_rules;
+mod restarts;
 mod rotation_page;
 mod scene;
 mod sidecar;

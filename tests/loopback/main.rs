@@ -8,6 +8,7 @@ mod support;
 mod access;
 mod bounds;
 mod bursts;
+mod changed_since_start;
 mod chaos;
 mod clock;
 mod clusters;

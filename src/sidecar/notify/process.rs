@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 
 use crate::credential::SignalName;
+use crate::proc::{self, Stat};
 use crate::sidecar::notify::{NotifyError, pod};
 use crate::text::one_line;
 
@@ -64,7 +65,7 @@ fn not_found(name: &str, pod: &Pod) -> NotifyError {
         return error;
     }
     let others = processes().filter(|pid| pod.has(*pid));
-    let names: BTreeSet<_> = others.filter_map(|pid| fs::read_to_string(proc(pid, "comm")).ok()).collect();
+    let names: BTreeSet<_> = others.filter_map(|pid| proc::read(&proc::path(pid, "comm")).ok()).collect();
     let names: Vec<_> = names.iter().take(SHOWN).map(|name| one_line(name.trim_end(), 16)).collect();
     let running = if names.is_empty() { "no other process".to_owned() } else { names.join(", ") };
     NotifyError::NotFound { process: name.to_owned(), running }
@@ -83,34 +84,27 @@ struct Pod(String);
 
 impl Pod {
     fn own() -> Self {
-        Self(fs::read_to_string("/proc/self/cgroup").unwrap_or_default())
+        Self(proc::read("/proc/self/cgroup").unwrap_or_default())
     }
 
     fn has(&self, pid: Pid) -> bool {
         let is_same = |cgroups: String| pod::is_same(&self.0, &cgroups);
-        self.0.is_empty() || fs::read_to_string(proc(pid, "cgroup")).is_ok_and(is_same)
+        self.0.is_empty() || proc::read(&proc::path(pid, "cgroup")).is_ok_and(is_same)
     }
 }
 
-fn proc(pid: Pid, file: &str) -> String {
-    format!("/proc/{}/{file}", pid.as_raw_nonzero())
-}
-
+/// All processes but this one.
 fn processes() -> impl Iterator<Item = Pid> {
-    let names = fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter_map(|name| Pid::from_raw(name.parse().ok()?)).filter(|pid| *pid != getpid())
+    proc::processes().filter(|pid| *pid != getpid())
 }
 
 /// Whether a process has this name: as the kernel stores it (the first 15 bytes), or as the base name of its command line.
 fn is_named(pid: Pid, name: &str) -> bool {
     // A zombie cannot handle a signal.
-    if matches!(status(pid).map(|(state, _)| state), None | Some('Z' | 'X')) {
+    if matches!(Stat::of(pid).map(|stat| stat.state), None | Some('Z' | 'X')) {
         return false;
     }
-    let file = |file: &str| fs::read(proc(pid, file)).unwrap_or_default();
+    let file = |file: &str| fs::read(proc::path(pid, file)).unwrap_or_default();
     let started = file("cmdline");
     let program = started.split(|byte| *byte == 0).next().unwrap_or_default();
     let base = program.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
@@ -118,17 +112,7 @@ fn is_named(pid: Pid, name: &str) -> bool {
 }
 
 fn parent(pid: Pid) -> Option<Pid> {
-    status(pid)?.1
-}
-
-/// The state of a process and its parent: the third and fourth field of `/proc/PID/stat`. The second field is a name in
-/// parentheses that may contain any character.
-fn status(pid: Pid) -> Option<(char, Option<Pid>)> {
-    let stat = fs::read_to_string(proc(pid, "stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace();
-    let state = fields.next()?.chars().next()?;
-    Some((state, fields.next().and_then(|parent| Pid::from_raw(parent.parse().ok()?))))
+    Stat::of(pid)?.parent
 }
 
 fn number(signal: SignalName) -> Signal {
