@@ -41,4 +41,5 @@ mod requirements;
 mod restart_rules;
 mod scene;
 mod sidecar;
+mod supervisor;
 mod volume;
