@@ -67,6 +67,16 @@ impl Environment {
         self.0.iter().map(|(name, variable)| (name.as_str(), &variable.value))
     }
 
+    /// The value of a variable; `None` means that no file sets it.
+    pub(crate) fn get(&self, name: &str) -> Option<&SecretBytes> {
+        self.0.get(name).map(|variable| &variable.value)
+    }
+
+    /// Whether both set the same variables to the same values, from whichever files.
+    pub(crate) fn has_same_variables(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+
     /// The variable with the longest name and value together, and its file.
     pub(crate) fn largest(&self) -> Option<(&str, &RelativePath)> {
         let size = |(name, variable): &(&String, &Variable)| name.len() + variable.value.expose().len();

@@ -14,6 +14,7 @@
 //! Public modules are those that the binary, tests, benchmarks and fuzz targets use; all else is `pub(crate)`.
 
 pub mod annotations;
+mod children;
 pub mod cli;
 mod commands;
 pub mod credential;
@@ -27,6 +28,8 @@ pub mod object;
 pub mod render;
 pub mod secret;
 mod sidecar;
+mod splay;
+mod supervisor;
 mod sync;
 mod telemetry;
 pub mod template;

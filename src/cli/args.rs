@@ -8,11 +8,13 @@ use std::time::Duration;
 use clap::builder::{BoolishValueParser, PossibleValuesParser, Resettable, TypedValueParser};
 use clap::{Arg, ArgAction, Parser, Subcommand, ValueEnum};
 use log::LevelFilter;
+use rustix::process::Signal;
 
 use crate::cli::cluster_access::SourceArgs;
 use crate::credential::{PathError, RelativePath};
 use crate::inspect::{Target, TargetError};
 use crate::kube::config::clusters_file::{duration, positive_duration, whole_seconds};
+use crate::supervisor::parse_signal;
 use crate::telemetry::server::Listen;
 
 /// Where the volume is mounted.
@@ -36,6 +38,7 @@ const EXIT_CODES: &str = "Exit codes:
   5         the volume or the standard output cannot be written, or the volume cannot be read
   6 to 125  sidecar: credentials rotated, with --exit-on-change
   126, 127  exec: CMD cannot be started, CMD not found
+            exec --restart-on-change: otherwise the exit code of CMD, or 128 and the number of the signal that ended it
   130, 143  terminated by SIGINT, SIGTERM; the sidecar exits with 0 instead";
 
 /// Delivers database credentials to a pod as files.
@@ -295,11 +298,72 @@ pub(crate) struct ExecArgs {
     pub(crate) render: bool,
 
     #[command(flatten)]
+    pub(crate) restart: RestartArgs,
+
+    #[command(flatten)]
     pub(crate) source: SourceArgs,
 
     /// The program to run, with its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
+}
+
+// How exec supervises CMD. Not a doc comment: see `SourceArgs`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestartArgs {
+    /// Stay in front of CMD, and restart it when its variables change
+    #[arg(
+        long,
+        action = ArgAction::SetTrue,
+        value_parser = BoolishValueParser::new(),
+        help_heading = ROTATION, env = "PODCREDS_RESTART_ON_CHANGE"
+    )]
+    pub(crate) restart_on_change: bool,
+
+    /// Signal that ends CMD before a restart: HUP, INT, QUIT, TERM, USR1, USR2 or WINCH
+    #[arg(
+        long,
+        value_name = "SIGNAL",
+        default_value = "TERM",
+        value_parser = parse_signal,
+        help_heading = ROTATION, env = "PODCREDS_STOP_SIGNAL"
+    )]
+    pub(crate) stop_signal: Signal,
+
+    /// How long CMD may take to end after that signal, before it is killed
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "30s",
+        value_parser = duration,
+        help_heading = ROTATION, env = "PODCREDS_STOP_TIMEOUT"
+    )]
+    pub(crate) stop_timeout: Duration,
+
+    /// Period over which the replicas of a workload spread their restarts
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "0s",
+        value_parser = duration,
+        help_heading = ROTATION, env = "PODCREDS_SPLAY"
+    )]
+    pub(crate) splay: Duration,
+
+    /// Address and port of /healthz, /livez, /readyz and /metrics while CMD is supervised, or off
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "off",
+        value_parser = Listen::parse,
+        help_heading = REPORTING, env = "PODCREDS_LISTEN"
+    )]
+    pub(crate) listen: Listen,
+}
+
+impl RestartArgs {
+    /// The flags that only apply with `--restart-on-change`.
+    pub(crate) const DEPENDENT: [&str; 4] = ["--stop-signal", "--stop-timeout", "--splay", "--listen"];
 }
 
 #[derive(Debug, clap::Args)]

@@ -9,6 +9,7 @@ use crate::commands::{exec, inspect, install, render, sidecar};
 use crate::kube::config::{clusters_file, in_cluster, kubeconfig};
 use crate::kube::{self, Class};
 use crate::object::ObjectRef;
+use crate::supervisor;
 use crate::sync;
 use crate::telemetry::probe;
 use crate::text::Printable;
@@ -27,6 +28,8 @@ const VOLUME: u8 = 5;
 /// Source: <https://pubs.opengroup.org/onlinepubs/9799919799/utilities/env.html#tag_20_38_14>
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
+
+const LISTEN_REMEDY: &str = "pass another address with --listen, or off";
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
@@ -100,13 +103,16 @@ impl Error {
             Self::Sync(error) | Self::Sidecar(sidecar::Error::Sync(error)) => for_sync(error),
             Self::Exec(error) => match error {
                 exec::Error::Sync(error) => for_sync(error),
-                exec::Error::NoFiles { .. }
+                exec::Error::Listen(_)
+                | exec::Error::NoFiles { .. }
                 | exec::Error::NoFile { .. }
                 | exec::Error::EnvFile(_)
                 | exec::Error::NoCommand => USAGE,
                 exec::Error::Unpublished { .. } => UNREACHABLE,
                 exec::Error::Volume(_) => VOLUME,
-                exec::Error::NotExecutable { .. } => NOT_EXECUTABLE,
+                exec::Error::Supervisor(supervisor::Error::Setup(_)) => BUG,
+                exec::Error::Supervisor(supervisor::Error::Start { .. })
+                | exec::Error::NotExecutable { .. } => NOT_EXECUTABLE,
                 exec::Error::NotFound { .. } => NOT_FOUND,
             },
             Self::Install(install::Error::Program(_)) => USAGE,
@@ -169,7 +175,7 @@ pub(crate) fn message(error: &Error) -> String {
 fn remedy(error: &Error) -> Option<&'static str> {
     match error {
         Error::Sync(error) | Error::Sidecar(sidecar::Error::Sync(error)) => sync_remedy(error),
-        Error::Sidecar(sidecar::Error::Listen(_)) => Some("pass another address with --listen, or off"),
+        Error::Sidecar(sidecar::Error::Listen(_)) => Some(LISTEN_REMEDY),
         Error::Probe(probe::Error::Off) => Some("pass the address that the sidecar listens on with --listen"),
         Error::Exec(error) => exec_remedy(error),
         Error::Install(install::Error::Program(_)) => {
@@ -205,6 +211,7 @@ fn exec_remedy(error: &exec::Error) -> Option<&'static str> {
     match error {
         exec::Error::Sync(error) => sync_remedy(error),
         exec::Error::Volume(error) => volume_remedy(error),
+        exec::Error::Listen(_) => Some(LISTEN_REMEDY),
         exec::Error::Unpublished { .. } => Some(
             "see the log of the container that runs podcreds init or sidecar with this volume, or pass --render to work without a volume",
         ),

@@ -24,17 +24,24 @@ use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::cli::args::{Args, Command, ExecArgs, TERMINATION_LOG, TERMINATION_LOG_VARIABLE};
+use crate::cli::args::{
+    Args, Command, ExecArgs, LogFormat, RestartArgs, TERMINATION_LOG, TERMINATION_LOG_VARIABLE,
+};
 use crate::cli::exit::Error;
+use crate::commands::exec::supervise::{self, Supervision};
 use crate::commands::{self, exec};
 use crate::descriptors;
 use crate::inspect::Target;
 use crate::kube::log_object;
 use crate::sidecar::Exit;
+use crate::supervisor::{Program, launcher};
 use crate::text::Printable;
 
 /// The exit code of a bug in podcreds.
 pub const EXIT_BUG: u8 = exit::BUG;
+
+/// How the supervisor asks its launcher for JSON lines.
+const JSON: &str = "json";
 
 /// Runs the command that `args` (with the program's name first) and the environment ask for, and returns its exit code.
 /// Sets up the process: whether it is dumpable, its umask, its handling of SIGTERM and SIGINT, and its logger.
@@ -44,7 +51,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     // Other processes of the same user cannot open its memory, environment, files and root in /proc. execve(2) resets this, so a
     // program that `exec` or a kubeconfig starts is as dumpable as any other.
     let dumpable = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    if let [_, first, settings @ ..] = args.as_slice()
+        && first == launcher::ARGUMENT
+    {
+        return launch(settings);
+    }
     let termination_log = termination_log(&args);
+    let misplaced = RestartArgs::DEPENDENT.into_iter().find(|flag| {
+        let is_flag = |arg: &OsString| arg.to_str().is_some_and(|arg| arg.split('=').next() == Some(flag));
+        our_args(&args).iter().any(is_flag)
+    });
     let args = match Args::try_parse_from(&args) {
         Ok(args) => args,
         Err(error) => return report_usage(&error, &args, termination_log.as_deref()),
@@ -55,7 +71,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
     }
     set_umask(&args.command);
     let is_probe = matches!(args.command, Command::Probe(_));
-    match execute(args.command, termination_log.as_deref()) {
+    let context =
+        Context { log_format: args.log_format, misplaced, termination_log: termination_log.as_deref() };
+    match execute(args.command, &context) {
         Ok(code) => code,
         Err(error) => {
             let message = exit::message(&error);
@@ -85,8 +103,16 @@ fn set_umask(command: &Command) {
     }
 }
 
+/// What some commands need to know besides their own flags.
+struct Context<'a> {
+    log_format: LogFormat,
+    /// A flag that was passed and requires `--restart-on-change`. Its variable may be meant for other commands.
+    misplaced: Option<&'static str>,
+    termination_log: Option<&'a Path>,
+}
+
 /// Runs a command and returns the exit code of its success.
-fn execute(command: Command, termination_log: Option<&Path>) -> Result<u8, Error> {
+fn execute(command: Command, context: &Context<'_>) -> Result<u8, Error> {
     match command {
         Command::Init(args) => {
             exit_on_signals(|signal| 128 + signal)?;
@@ -102,18 +128,11 @@ fn execute(command: Command, termination_log: Option<&Path>) -> Result<u8, Error
             let Exit { code, reason } = commands::sidecar::run(settings, clusters, args.listen.listen)?;
             let message = format!("{reason}; exiting with code {code} (--exit-on-change)");
             info!("{message}");
-            exit::write_termination_log(termination_log, &message);
+            exit::write_termination_log(context.termination_log, &message);
             return Ok(code);
         }
+        Command::Exec(args) => return run_exec(&args, context),
         Command::Probe(args) => commands::probe::run(args.listen.listen, args.timeout)?,
-        Command::Exec(args) => {
-            // Installing a handler would reset an inherited SIG_IGN, which CMD must keep. Only PID 1 needs one: the kernel
-            // terminates every other process by itself.
-            if rustix::process::getpid().is_init() {
-                exit_on_signals(|signal| 128 + signal)?;
-            }
-            exec_command(&args)?;
-        }
         // No handlers: it takes milliseconds, and a signal must not end it half-way.
         Command::Install(args) => commands::install::run(&args.path)?,
         Command::Render(args) => {
@@ -130,30 +149,79 @@ fn execute(command: Command, termination_log: Option<&Path>) -> Result<u8, Error
     Ok(0)
 }
 
-fn exec_command(args: &ExecArgs) -> Result<(), Error> {
-    let ExecArgs { volume, env_files, render, source, command } = args;
-    let run = |from| {
-        let settings = exec::Settings { source: from, files: env_files, allow_none: source.allow_none };
-        match exec::run(&settings, command)? {}
-    };
-    if *render {
-        let (settings, access) = settings::from_source_args(source)?;
-        run(exec::Source::Rendered { settings: &settings, clusters: &access.clusters })
-    } else {
-        run(exec::Source::Volume { path: volume, timeout: source.timeout })
+/// Replaces this process with CMD, or supervises it and returns its exit code.
+fn run_exec(args: &ExecArgs, context: &Context<'_>) -> Result<u8, Error> {
+    let ExecArgs { volume, env_files, render, restart, source, command } = args;
+    if let Some(flag) = context.misplaced.filter(|_| !restart.restart_on_change) {
+        return Err(Error::Setting(format!(
+            "{flag} has no effect without --restart-on-change: pass both, or neither"
+        )));
     }
+    if *render && restart.restart_on_change {
+        return Err(Error::Setting(
+            "--restart-on-change is not supported with --render yet: run podcreds sidecar, and pass its volume with --volume".to_owned(),
+        ));
+    }
+    let exits_on_signals = Arc::new(AtomicBool::new(true));
+    // Installing a handler would reset an inherited SIG_IGN, which CMD must keep. Only PID 1 needs one: the kernel terminates every
+    // other process by itself.
+    if rustix::process::getpid().is_init() {
+        exit_on_signals_while(&exits_on_signals, |signal| 128 + signal)?;
+    }
+    let settings = |from| exec::Settings { source: from, files: env_files, allow_none: source.allow_none };
+    if *render {
+        let (sync, access) = settings::from_source_args(source)?;
+        match exec::run(
+            &settings(exec::Source::Rendered { settings: &sync, clusters: &access.clusters }),
+            command,
+        )? {}
+    }
+    let from_volume = settings(exec::Source::Volume { path: volume, timeout: source.timeout });
+    if !restart.restart_on_change {
+        match exec::run(&from_volume, command)? {}
+    }
+    let [name, arguments @ ..] = command.as_slice() else { return Err(exec::Error::NoCommand.into()) };
+    let launcher = [
+        launcher::ARGUMENT.into(),
+        if matches!(context.log_format, LogFormat::Json) { JSON.into() } else { OsString::new() },
+        log::max_level().as_str().to_ascii_lowercase().into(),
+        context.termination_log.map_or_else(OsString::new, |path| path.as_os_str().to_owned()),
+    ];
+    let supervision = Supervision {
+        supervisor: settings::for_supervisor(source, restart),
+        program: Program { launcher: launcher.into(), name, arguments },
+        listen: restart.listen,
+        exits_on_signals: &exits_on_signals,
+    };
+    Ok(supervise::run(&from_volume, (volume, source.timeout), supervision)?)
+}
+
+/// Becomes the program of a supervisor, which has passed these settings. Reports a failure as the supervisor would.
+fn launch(settings: &[OsString]) -> u8 {
+    let [format, level, termination_log, supervisor, name, arguments @ ..] = settings else {
+        return exit::USAGE;
+    };
+    let format = if format == JSON { LogFormat::Json } else { LogFormat::Text };
+    logging::start(level.to_str().and_then(|level| level.parse().ok()), format, None);
+    let Err(error) = supervise::launch(supervisor, name, arguments) else { return exit::BUG };
+    let error = Error::from(error);
+    let message = exit::message(&error);
+    error!("{message}");
+    exit::write_termination_log(Some(Path::new(termination_log)), &message);
+    error.exit_code()
 }
 
 /// Exits at once on SIGTERM and SIGINT, with the exit code for that signal. The kernel does not terminate PID 1 by itself.
 /// Nothing has to be cleaned up: a volume is consistent at every instruction.
 fn exit_on_signals(code: fn(i32) -> i32) -> Result<(), Error> {
+    exit_on_signals_while(&Arc::new(AtomicBool::new(true)), code)
+}
+
+/// [`exit_on_signals`] while the condition is set.
+fn exit_on_signals_while(condition: &Arc<AtomicBool>, code: fn(i32) -> i32) -> Result<(), Error> {
     for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register_conditional_shutdown(
-            signal,
-            code(signal),
-            Arc::new(AtomicBool::new(true)),
-        )
-        .map_err(Error::Signals)?;
+        signal_hook::flag::register_conditional_shutdown(signal, code(signal), Arc::clone(condition))
+            .map_err(Error::Signals)?;
     }
     Ok(())
 }

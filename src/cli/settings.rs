@@ -4,7 +4,9 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use crate::annotations::ReferenceScope;
-use crate::cli::args::{InspectArgs, InspectTarget, OnDeleteArg, OutputArg, RenderArgs, SidecarArgs, SyncBy};
+use crate::cli::args::{
+    InspectArgs, InspectTarget, OnDeleteArg, OutputArg, RenderArgs, RestartArgs, SidecarArgs, SyncBy,
+};
 use crate::cli::cluster_access::{self, ClusterAccess, SourceArgs};
 use crate::cli::exit::Error;
 use crate::commands::inspect::{self, ClustersFormat};
@@ -14,6 +16,7 @@ use crate::kube;
 use crate::kube::config::registry::Clusters;
 use crate::object::{ClusterId, ClusterRef, Kind, NameError, Namespace, ObjectRef, is_subdomain};
 use crate::sidecar::{self, EventTarget, OnDelete, WatchSettings};
+use crate::supervisor;
 use crate::sync::{AnnotationSource, Settings};
 use crate::text::{Quoted, nearest, suggest};
 
@@ -102,6 +105,15 @@ pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clus
         events,
     };
     Ok((settings, access.clusters))
+}
+
+pub(crate) fn for_supervisor(source: &SourceArgs, restart: &RestartArgs) -> supervisor::Settings {
+    supervisor::Settings {
+        stop_signal: restart.stop_signal,
+        stop_timeout: restart.stop_timeout,
+        splay: restart.splay,
+        pod: pod_name(source),
+    }
 }
 
 pub(crate) fn for_inspect(mut args: InspectArgs) -> Result<(inspect::Command, Clusters), Error> {
@@ -198,14 +210,18 @@ fn require_name(args: &SourceArgs, command: &str) -> Result<(), Error> {
 /// The pod, and whether its name is a guess from the hostname.
 fn pod(args: &SourceArgs, namespace: Namespace) -> Result<(ObjectRef, bool), Error> {
     let explicit = non_empty(args.pod.as_deref());
-    let name = match explicit {
-        Some(name) => name.to_owned(),
-        None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-    };
+    let name = pod_name(args);
     let origin = if explicit.is_some() { "--pod" } else { "hostname (used because POD_NAME is not set)" };
     let invalid = |cause: NameError| Error::Setting(format!("{origin}: {cause}"));
     let pod = ObjectRef::new(Kind::Pod, namespace, &name).map_err(invalid)?;
     Ok((pod, explicit.is_none()))
+}
+
+fn pod_name(args: &SourceArgs) -> String {
+    match non_empty(args.pod.as_deref()) {
+        Some(name) => name.to_owned(),
+        None => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+    }
 }
 
 /// Manifests and charts set a variable to the empty string to leave it out.

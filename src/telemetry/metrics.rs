@@ -51,6 +51,19 @@ pub(crate) fn write(health: &Health) -> String {
     text.family("podcreds_build_info", "gauge", "The version of podcreds; always 1.");
     text.sample_with("podcreds_build_info", "version", env!("CARGO_PKG_VERSION"), 1);
 
+    if let Some(starts) = state.program_starts {
+        text.family(
+            "podcreds_program_restarts_total",
+            "counter",
+            "Total number of restarts of the program, because its variables changed.",
+        );
+        text.sample("podcreds_program_restarts_total", starts.saturating_sub(1));
+        // What follows is about a sidecar.
+        drop(state);
+        text.process(&ProcessStats::read(), health.process_started);
+        return text.0;
+    }
+
     text.family("podcreds_stale_since_timestamp_seconds", "gauge", "Unix time at which the oldest ongoing failure began, or at which the sidecar started while no files are written yet; 0 while the files are current.");
     text.sample("podcreds_stale_since_timestamp_seconds", timestamp(state.stale_since()));
 

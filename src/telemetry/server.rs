@@ -308,6 +308,14 @@ fn respond(status: &str, kind: &str, more: &str, body: &str, only_head: bool) ->
 /// Why the sidecar is not ready: names of credentials and objects, never their content.
 fn not_ready(health: &Health) -> String {
     let status = health.status();
+    if let Some(starts) = status.program_starts {
+        return if starts == 0 {
+            "the program has not been started yet\n"
+        } else {
+            "the program is being restarted\n"
+        }
+        .to_owned();
+    }
     let waiting =
         status.waiting().iter().map(|(credential, reason)| format!("credential {credential}: {reason}\n"));
     format!("these credentials have no files yet:\n{}", waiting.collect::<String>())

@@ -72,6 +72,8 @@ pub(crate) struct Status {
     pub(crate) notifications: Counts,
     pub(crate) events: Counts,
     pub(crate) rotations: Histogram,
+    /// How often a supervised program was started; `None` means that podcreds supervises none.
+    pub(crate) program_starts: Option<u64>,
     /// What was not taken yet.
     reports: Vec<Report>,
 }
@@ -119,6 +121,7 @@ impl Status {
             notifications: Counts::default(),
             events: Counts::default(),
             rotations: Histogram::default(),
+            program_starts: None,
             reports: Vec::new(),
         }
     }
@@ -221,6 +224,14 @@ impl Status {
     pub(crate) fn set_waiting(&mut self, waiting: BTreeMap<String, String>) {
         self.ready |= waiting.is_empty();
         self.waiting = waiting;
+    }
+
+    /// A supervised program was started, or is about to be stopped. Only a running one is ready.
+    pub(crate) fn set_program(&mut self, is_running: bool) {
+        self.ready = is_running;
+        if is_running {
+            self.program_starts = Some(self.program_starts.unwrap_or_default() + 1);
+        }
     }
 
     /// The credentials that have no files yet, each with the reason.

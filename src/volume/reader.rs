@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::ops::Bound;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{AtFlags, FileType, fstat, statat};
 use rustix::io::Errno;
 
 use crate::credential::RelativePath;
@@ -80,6 +81,34 @@ impl Reader {
     /// Whether the last publication has finished. If not, files that it adds may still be missing.
     pub(crate) fn is_complete(&self) -> bool {
         self.record.as_ref().is_none_or(|record| !record.incomplete)
+    }
+
+    /// A number that a publication changes: a hash of the version of each directory, and of the identity of each file at the top. Reads
+    /// no file.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let root = self.root.as_fd();
+        let mut hasher = DefaultHasher::new();
+        if let Some(version) = directory::current(root) {
+            version.as_str().hash(&mut hasher);
+        }
+        for path in self.record.iter().flat_map(|record| &record.paths) {
+            path.hash(&mut hasher);
+            match path.strip_suffix('/') {
+                Some(path) => {
+                    let open = tree::open_path(root, path, self.owner);
+                    if let Some(version) = open.ok().and_then(|open| directory::current(open.as_fd())) {
+                        version.as_str().hash(&mut hasher);
+                    }
+                }
+                // The change time too: an inode number may be used again at once.
+                None => {
+                    if let Ok(status) = statat(root, path.as_str(), AtFlags::SYMLINK_NOFOLLOW) {
+                        (status.st_ino, status.st_ctime, status.st_ctime_nsec).hash(&mut hasher);
+                    }
+                }
+            }
+        }
+        hasher.finish()
     }
 
     /// Reads the files whose path is wanted. Skips directories that this process may not enter: they hold files for another

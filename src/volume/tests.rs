@@ -877,3 +877,25 @@ fn changes_of_a_failed_publication_are_reported_although_the_rest_of_it_is_kept(
 fn a_bundle_has_no_file_in_a_kept_entry() {
     let _ = Place::new().publish_keeping(&[("db/a", "1")], &["db"]);
 }
+
+#[test]
+fn a_fingerprint_changes_with_each_publication_that_changes_a_file_and_no_other() {
+    let place = Place::new();
+    let fingerprint = || Reader::open(place.directory.path()).unwrap().unwrap().fingerprint();
+    let mut known = Vec::new();
+    for files in [
+        &[("db/password", "1"), ("db.env", "1")][..],
+        &[("db/password", "2"), ("db.env", "1")],
+        &[("db/password", "2"), ("db.env", "2")],
+        &[("db/password", "2"), ("db.env", "2"), ("x.env", "")],
+        &[("db/password", "2"), ("db.env", "2")],
+        &[("db/password", "1"), ("db.env", "1")],
+    ] {
+        place.publish(files).unwrap();
+        let new = fingerprint();
+        assert!(!known.contains(&new), "{files:?}");
+        place.publish(files).unwrap();
+        assert_eq!(fingerprint(), new, "{files:?}");
+        known.push(new);
+    }
+}

@@ -49,7 +49,7 @@ fn exec(scene: &Scene, flags: &[&str], program: &[&str]) -> Finished {
 }
 
 /// Publishes files as podcreds does, without keeping an earlier version.
-fn publish(volume: &Path, files: &[(&str, &str)]) {
+pub(crate) fn publish(volume: &Path, files: &[(&str, &str)]) {
     let file = |(path, content): &(&str, &str)| {
         (RelativePath::parse(path).unwrap(), BundleFile { content: (*content).into(), mode: None })
     };
@@ -210,7 +210,7 @@ fn the_program_replaces_the_process() {
 }
 
 /// What a program inherits besides its environment, as printed by the program.
-const INHERITED: &str = "grep -E '^(Umask|Sig(Blk|Ign)|Uid|Groups|NoNewPrivs)' /proc/self/status; ls /proc/self/fd; pwd; ulimit -a; cat";
+pub(crate) const INHERITED: &str = "grep -E '^(Umask|Sig(Blk|Ign)|Uid|Groups|NoNewPrivs)' /proc/self/status; ls /proc/self/fd; pwd; ulimit -a; cat";
 
 #[test]
 fn the_program_inherits_everything_else_unchanged() {

@@ -31,6 +31,7 @@ mod rights;
 mod secrecy;
 mod service;
 mod sidecar;
+mod supervisor;
 mod template;
 mod volume;
 mod watches;

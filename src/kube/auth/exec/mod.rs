@@ -4,7 +4,6 @@
 
 pub(crate) mod cache;
 mod credential;
-mod orphans;
 
 use std::ffi::OsStr;
 use std::io::{self, ErrorKind, IsTerminal, Read};
@@ -22,6 +21,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use crate::children::PluginRun;
 use crate::descriptors;
 use crate::kube::auth::Token;
 use crate::kube::auth::client_cert::CertificateError;
@@ -270,7 +270,7 @@ fn output(
     install_hint: Option<&str>,
     deadline: Deadline,
 ) -> Result<SecretBytes, PluginErrorKind> {
-    let _running = orphans::PluginRun::start();
+    let _running = PluginRun::start();
     let mut child = command.spawn().map_err(|error| PluginErrorKind::from_spawn(error, install_hint))?;
     descriptors::restore_limit(Pid::from_child(&child));
     let read = read(&mut child, deadline);

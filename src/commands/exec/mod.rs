@@ -1,5 +1,9 @@
-//! `podcreds exec`: replaces this process with a program that has the credentials in its environment, for applications
-//! that read no files. It calls exec(2): signals and the exit code are the program's own.
+//! `podcreds exec`: runs a program that has the credentials in its environment, for applications that read no files. [`run`] calls
+//! exec(2): signals and the exit code are the program's own. [`supervise`] stays in front of the program and restarts it after a
+//! rotation, with the variables that [`follow`] finds in the volume.
+
+mod follow;
+pub(crate) mod supervise;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -19,7 +23,9 @@ use rustix::io::Errno;
 use crate::credential::RelativePath;
 use crate::env_file::{self, Environment};
 use crate::kube::config::registry::Clusters;
+use crate::supervisor;
 use crate::sync;
+use crate::telemetry::server;
 use crate::text::{Quoted, ShortDuration};
 use crate::volume::{self, Files, Reader};
 
@@ -59,20 +65,12 @@ pub(crate) struct Settings<'a> {
 /// # Errors
 /// Why the program was not started. On success it does not return.
 pub(crate) fn run(settings: &Settings<'_>, command: &[OsString]) -> Result<Infallible, Error> {
-    let Settings { source, files: wanted, allow_none } = settings;
+    let Settings { source, files: wanted, .. } = settings;
     let files = match source {
-        Source::Volume { path, timeout } => await_files(path, *timeout, wanted)?,
+        Source::Volume { path, timeout } => await_files(path, *timeout, wanted)?.files,
         Source::Rendered { settings, clusters } => render(settings, clusters, wanted)?,
     };
-    if !allow_none {
-        if let Some(file) = wanted.iter().find(|file| !files.contains_key(file)) {
-            return Err(Error::NoFile { file: file.clone(), from: source.to_string() });
-        }
-        if files.is_empty() {
-            return Err(Error::NoFiles { from: source.to_string() });
-        }
-    }
-    let environment = Environment::from_files(&files)?;
+    let environment = settings.environment(&files)?;
     debug!("{} variables from {} files of {source}", environment.len(), files.len());
     let [program, arguments @ ..] = command else { return Err(Error::NoCommand) };
     let variables = environment.iter().map(|(name, value)| (name, OsStr::from_bytes(value.expose())));
@@ -81,13 +79,36 @@ pub(crate) fn run(settings: &Settings<'_>, command: &[OsString]) -> Result<Infal
     Err(Error::from_exec(program, cause, &environment))
 }
 
+impl Settings<'_> {
+    /// The variables that these files set.
+    fn environment(&self, files: &Files) -> Result<Environment, Error> {
+        if !self.allow_none {
+            if let Some(file) = self.files.iter().find(|file| !files.contains_key(file)) {
+                return Err(Error::NoFile { file: file.clone(), from: self.source.to_string() });
+            }
+            if files.is_empty() {
+                return Err(Error::NoFiles { from: self.source.to_string() });
+            }
+        }
+        Ok(Environment::from_files(files)?)
+    }
+}
+
+/// What a volume holds.
+#[derive(Debug)]
+struct Publication {
+    /// Differs from that of other publications.
+    fingerprint: u64,
+    files: Files,
+}
+
 /// Reads the env files in a volume; waits for the first publication.
-fn await_files(path: &Path, timeout: Duration, wanted: &[RelativePath]) -> Result<Files, Error> {
+fn await_files(path: &Path, timeout: Duration, wanted: &[RelativePath]) -> Result<Publication, Error> {
     let started = Instant::now();
     let mut logged = false;
     loop {
-        if let Some(files) = read(path, wanted)? {
-            return Ok(files);
+        if let Some(publication) = read(path, wanted, None)? {
+            return Ok(publication);
         }
         if !logged {
             info!("waiting for the first files in {}", path.display());
@@ -101,14 +122,20 @@ fn await_files(path: &Path, timeout: Duration, wanted: &[RelativePath]) -> Resul
     }
 }
 
-/// The env files in the volume; `None` means that the first publication has not finished.
-fn read(path: &Path, wanted: &[RelativePath]) -> Result<Option<Files>, Error> {
+/// The env files in the volume. `None` means that the first or a later publication has not finished, or that nothing was published
+/// since the one with the fingerprint `known`.
+fn read(path: &Path, wanted: &[RelativePath], known: Option<u64>) -> Result<Option<Publication>, Error> {
     let Some(reader) = Reader::open(path)?.filter(Reader::is_complete) else { return Ok(None) };
+    // Before the files: a publication that follows is then noticed later.
+    let fingerprint = reader.fingerprint();
+    if known == Some(fingerprint) {
+        return Ok(None);
+    }
     let files = match wanted {
         [] => reader.read(|path| path.to_string().ends_with(EXTENSION))?,
         wanted => reader.read(|path| wanted.contains(path))?,
     };
-    Ok(Some(files))
+    Ok(Some(Publication { fingerprint, files }))
 }
 
 fn render(settings: &sync::Settings, clusters: &Clusters, wanted: &[RelativePath]) -> Result<Files, Error> {
@@ -148,6 +175,10 @@ pub(crate) enum Error {
     /// A file of another format, or files that contradict each other.
     #[error(transparent)]
     EnvFile(#[from] env_file::Errors),
+    #[error(transparent)]
+    Listen(#[from] server::Error),
+    #[error(transparent)]
+    Supervisor(#[from] supervisor::Error),
     #[error("missing command: pass it after --, as in podcreds exec -- /app")]
     NoCommand,
     #[error("program {} {why}", Quoted(program))]

@@ -1,0 +1,310 @@
+//! The decisions of the supervisor, as a pure state machine: events and the time in, actions and the next deadline out.
+//!
+//! ```text
+//!            other variables            quiet             deadline
+//!   Running ────────────────► Settling ───────► Waiting ────────────► Stopping ── timeout ──► Killed
+//!      ▲ ▲        same again     │                 │                     │                      │
+//!      │ └───────────────────────┴─────────────────┘                     │ ended                │ ended
+//!      └──────────────────────────────── start ──────────────────────────┴──────────────────────┘
+//! ```
+//!
+//! The program runs in all of these phases, so there is no moment without a program, except between an end and the start that
+//! follows it at once. A program that ends before it was sent the stop signal has ended by itself, and podcreds ends with it:
+//! the kubelet decides what follows, with its own back-off. A stop signal from outside leads to [`Phase::Ending`], from which
+//! there is no restart.
+
+use std::time::{Duration, Instant};
+
+use log::Level;
+use rustix::process::Signal;
+
+use crate::env_file::Environment;
+use crate::splay;
+use crate::supervisor::signals;
+use crate::text::ShortDuration;
+
+/// How long the variables must stay the same before the program is restarted: a rotation may change several files, and a Secret may
+/// be edited twice.
+const QUIET: Duration = Duration::from_secs(2);
+/// Variables that never stay the same delay a restart by this at most.
+const QUIET_LIMIT: Duration = Duration::from_secs(10);
+/// The time between two starts: after the second restart at least this, then twice as long after each further one.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+/// The longest time between two starts that the back-off demands, as for the kubelet's restarts of a container.
+const MAX_BACKOFF: Duration = Duration::from_secs(5 * 60);
+/// A program that ran for this long is restarted at once again, as by the kubelet.
+const BACKOFF_RESET: Duration = Duration::from_secs(10 * 60);
+/// The maximum number of variables that a message names.
+const NAMED: usize = 3;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// What ends the program.
+    pub(crate) stop_signal: Signal,
+    /// How long after it the program is killed.
+    pub(crate) stop_timeout: Duration,
+    /// How far the replicas' restarts are spread, unless an update has a splay of its own.
+    pub(crate) splay: Duration,
+    /// The name that tells the replicas apart.
+    pub(crate) pod: String,
+}
+
+/// What became of the variables after a rotation.
+#[derive(Debug)]
+pub(crate) enum Update {
+    Environment {
+        environment: Environment,
+        /// Identifies the rotation.
+        version: String,
+        /// `None` means that [`Settings::splay`] applies.
+        splay: Option<Duration>,
+    },
+    /// They cannot be read.
+    Failed(String),
+}
+
+#[derive(Debug)]
+pub(crate) enum Event {
+    Update(Update),
+    /// The program ended, with this exit code; 128 and the signal's number if a signal ended it.
+    Ended(u8),
+    /// podcreds received a signal.
+    Signal {
+        signal: Signal,
+        /// Whether the program received it too, from the terminal.
+        is_shared: bool,
+    },
+    /// Time has passed.
+    Timer,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Start the program with [`Machine::environment`].
+    Start,
+    Send(Signal),
+    /// Send the stop signal.
+    Stop(Signal),
+    /// End podcreds with this exit code.
+    Exit(u8),
+    Log(Level, String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// There are other variables, which may change again.
+    Settling {
+        quiet: Instant,
+        latest: Instant,
+    },
+    /// The restart is delayed by the splay or the back-off.
+    Waiting {
+        until: Instant,
+    },
+    /// The program was sent the stop signal.
+    Stopping {
+        kill: Instant,
+    },
+    Killed,
+    /// podcreds received a signal that ends the program.
+    Ending,
+}
+
+/// The variables of the next start.
+#[derive(Debug)]
+struct Next {
+    environment: Environment,
+    version: String,
+    splay: Option<Duration>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Machine {
+    settings: Settings,
+    phase: Phase,
+    /// The variables that the program was started with.
+    environment: Environment,
+    /// Set in all phases but [`Phase::Running`] and [`Phase::Ending`].
+    next: Option<Next>,
+    started: Instant,
+    /// The number of restarts since the program last ran for [`BACKOFF_RESET`].
+    restarts: u32,
+    /// The failure that was logged last, until variables arrive.
+    failure: Option<String>,
+}
+
+impl Machine {
+    /// The program was started with these variables.
+    pub(crate) fn new(settings: Settings, now: Instant, environment: Environment) -> Self {
+        Self {
+            settings,
+            phase: Phase::Running,
+            environment,
+            next: None,
+            started: now,
+            restarts: 0,
+            failure: None,
+        }
+    }
+
+    /// The variables of the program, and after [`Action::Start`] those to start it with.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    pub(crate) fn into_environment(self) -> Environment {
+        self.environment
+    }
+
+    /// When to send [`Event::Timer`]; `None` means that only another event leads on.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Settling { quiet: at, .. }
+            | Phase::Waiting { until: at }
+            | Phase::Stopping { kill: at } => Some(at),
+            Phase::Running | Phase::Killed | Phase::Ending => None,
+        }
+    }
+
+    pub(crate) fn step(&mut self, now: Instant, event: Event) -> Vec<Action> {
+        match event {
+            Event::Update(Update::Failed(reason)) => self.failed(reason),
+            Event::Update(Update::Environment { environment, version, splay }) => {
+                self.update(now, Next { environment, version, splay })
+            }
+            Event::Ended(code) => self.ended(now, code),
+            Event::Signal { signal, is_shared } => self.signal(signal, is_shared),
+            Event::Timer => self.timer(now),
+        }
+    }
+
+    fn failed(&mut self, reason: String) -> Vec<Action> {
+        if self.failure.as_ref() == Some(&reason) {
+            return Vec::new();
+        }
+        let message =
+            format!("the program keeps its variables, because the new ones cannot be read: {reason}");
+        self.failure = Some(reason);
+        vec![Action::Log(Level::Warn, message)]
+    }
+
+    fn update(&mut self, now: Instant, next: Next) -> Vec<Action> {
+        self.failure = None;
+        let is_same = next.environment.has_same_variables(&self.environment);
+        match self.phase {
+            Phase::Ending => return Vec::new(),
+            Phase::Running if is_same => {
+                return vec![Action::Log(
+                    Level::Debug,
+                    "the variables of the program are as before".to_owned(),
+                )];
+            }
+            Phase::Running => {
+                self.phase = Phase::Settling { quiet: now + QUIET, latest: now + QUIET_LIMIT };
+            }
+            Phase::Settling { .. } | Phase::Waiting { .. } if is_same => {
+                self.phase = Phase::Running;
+                self.next = None;
+                return vec![Action::Log(
+                    Level::Info,
+                    "not restarting the program: its variables are as before".to_owned(),
+                )];
+            }
+            Phase::Settling { latest, .. } => {
+                self.phase = Phase::Settling { quiet: latest.min(now + QUIET), latest }
+            }
+            Phase::Waiting { .. } | Phase::Stopping { .. } | Phase::Killed => {}
+        }
+        self.next = Some(next);
+        Vec::new()
+    }
+
+    fn ended(&mut self, now: Instant, code: u8) -> Vec<Action> {
+        let next = match self.phase {
+            Phase::Stopping { .. } | Phase::Killed => self.next.take(),
+            _ => None,
+        };
+        let Some(Next { environment, .. }) = next else { return vec![Action::Exit(code)] };
+        let ran = now.saturating_duration_since(self.started);
+        self.restarts = if ran < BACKOFF_RESET { self.restarts.saturating_add(1) } else { 1 };
+        self.environment = environment;
+        self.started = now;
+        self.phase = Phase::Running;
+        let ended =
+            format!("the program has ended with exit code {code}; starting it with the new variables");
+        vec![Action::Log(Level::Info, ended), Action::Start]
+    }
+
+    fn signal(&mut self, signal: Signal, is_shared: bool) -> Vec<Action> {
+        // SIGQUIT does not end every program: a Java virtual machine prints its threads. For a program that it ends, it is the stop
+        // signal.
+        if [Signal::TERM, Signal::INT, self.settings.stop_signal].contains(&signal) {
+            // The sender, such as the kubelet, has a time limit of its own. So the program is not killed any more either.
+            self.phase = Phase::Ending;
+            self.next = None;
+        }
+        if is_shared { Vec::new() } else { vec![Action::Send(signal)] }
+    }
+
+    fn timer(&mut self, now: Instant) -> Vec<Action> {
+        match (self.phase, &self.next) {
+            (Phase::Settling { quiet, .. }, Some(next)) if now >= quiet => {
+                let Settings { splay, pod, .. } = &self.settings;
+                let delay = splay::delay(next.splay.unwrap_or(*splay), pod, &next.version);
+                let until = (now + delay).max(self.started + self.backoff());
+                let names = changes(&self.environment, &next.environment);
+                self.phase = Phase::Waiting { until };
+                let when = match until.saturating_duration_since(now) {
+                    Duration::ZERO => "now".to_owned(),
+                    delay => format!("in {}", ShortDuration(delay)),
+                };
+                let message = format!("restarting the program {when}, because of other values: {names}");
+                let mut actions = vec![Action::Log(Level::Info, message)];
+                actions.extend(self.timer(now));
+                actions
+            }
+            (Phase::Waiting { until }, _) if now >= until => {
+                self.phase = Phase::Stopping { kill: now + self.settings.stop_timeout };
+                vec![Action::Stop(self.settings.stop_signal)]
+            }
+            (Phase::Stopping { kill }, _) if now >= kill => {
+                self.phase = Phase::Killed;
+                let message = format!(
+                    "killing the program: it has not ended within {} of SIG{} (--stop-timeout)",
+                    ShortDuration(self.settings.stop_timeout),
+                    signals::name(self.settings.stop_signal)
+                );
+                vec![Action::Log(Level::Warn, message), Action::Send(Signal::KILL)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The time from the last start to the next one, at least.
+    fn backoff(&self) -> Duration {
+        match self.restarts {
+            0 => Duration::ZERO,
+            restarts => FIRST_BACKOFF.saturating_mul(1 << (restarts - 1).min(16)).min(MAX_BACKOFF),
+        }
+    }
+}
+
+/// The names of the variables that differ.
+fn changes(old: &Environment, new: &Environment) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for (these, others) in [(new, old), (old, new)] {
+        for (name, value) in these.iter() {
+            if others.get(name) != Some(value) && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    let more = names.len().saturating_sub(NAMED);
+    names.truncate(NAMED);
+    let named = names.join(", ");
+    if more == 0 { named } else { format!("{named} and {more} more") }
+}
+
+#[cfg(test)]
+mod tests;
