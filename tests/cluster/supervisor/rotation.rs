@@ -20,14 +20,13 @@ const ROTATIONS: usize = 5;
 /// Logs in every tenth of a second, and keeps one session open, as a connection pool does. `SIGTERM` ends it between two
 /// logins.
 const APPLICATION: &str = r#"
-    now() { date +%s.%N; }
     query() { "$PSQL" -w -X -A -t "$DATABASE_URL" "$@" 2>&1; }
     login() {
-        at=$(now)
+        at=$EPOCHREALTIME
         if error=$(query -c 'SELECT 1'); then echo "login $at"; else echo "failure $at ${error//$'\n'/ }"; false; fi
     }
     trap 'stop=yes' TERM
-    echo "start $(now) $DATABASE_URL"
+    echo "start $EPOCHREALTIME $DATABASE_URL"
     until login || [ -n "$stop" ]; do sleep 0.1; done
     exec 3> >(query -q)
     while [ -z "$stop" ]; do
@@ -37,7 +36,7 @@ const APPLICATION: &str = r#"
     done
     exec 3>&-
     wait
-    echo "end $(now)"
+    echo "end $EPOCHREALTIME"
 "#;
 
 /// How the password of an application changes.
@@ -146,7 +145,7 @@ fn lives(output: Vec<Line>) -> Vec<Life> {
             lives.push(Life { url, started, logins: 0, failures: Vec::new(), sessions: 0, ended: false });
             continue;
         }
-        let life = lives.last_mut().expect("a start comes first");
+        let life = lives.last_mut().unwrap_or_else(|| panic!("before the first start: {line:?}"));
         match line {
             Line::Start { .. } => unreachable!("handled above"),
             Line::Login => life.logins += 1,
