@@ -1,6 +1,6 @@
-//! The child processes of podcreds: the plugins of kubeconfigs, the program of a supervisor, and as process 1 of a container those
-//! whose own parent has exited. If podcreds is process 1, each of the latter would stay a zombie until the pod's limit on pids is
-//! reached.
+//! The child processes of podcreds: the exec plugins of kubeconfigs and the program of a supervisor. Process 1 of a container also becomes
+//! the parent of orphans, the processes whose own parent has exited. If podcreds is process 1, each orphan would stay a zombie until the
+//! pod's limit on pids is reached.
 //!
 //! Waiting for any child takes the exit status of whichever child has exited. So orphans are reaped only while no plugin runs, and a
 //! status of the program that this finds is kept for the supervisor.

@@ -49,7 +49,7 @@ pub(crate) struct Settings {
     pub(crate) pod: String,
 }
 
-/// What became of the variables after a rotation.
+/// The result of reading the variables after a rotation.
 #[derive(Debug)]
 pub(crate) enum Update {
     Environment {

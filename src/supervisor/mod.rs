@@ -1,8 +1,8 @@
 //! The supervisor of `podcreds exec --restart-on-change`: starts the program, passes signals on to it, and restarts it when its
-//! variables change. [`machine`] decides; this module is the loop around it. Who finds the new variables is left to the caller, which
-//! sends them as [`Update`]s from another thread.
+//! variables change. [`machine`] decides; this module is the loop around it. The caller finds the new variables and sends them as
+//! [`Update`]s from another thread.
 //!
-//! Everything that concerns the program happens on the main thread: [`launcher`] binds the program's life to the thread that started it.
+//! The loop runs on the main thread, because the kernel kills the program when the thread that started it ends ([`launcher`]).
 
 pub(crate) mod launcher;
 mod machine;
@@ -122,8 +122,8 @@ pub(crate) fn run(
     }
 }
 
-/// Takes what has happened since the last call, and what follows from it. Signals come first: a program that podcreds was told to end
-/// is not restarted if it has ended meanwhile.
+/// Collects the events since the last call, and returns the actions that follow from them. Signals come first: a program that SIGTERM
+/// has ended is not restarted.
 fn next_actions(machine: &mut Machine, inbox: &Inbox) -> Vec<Action> {
     let now = Instant::now();
     let mut actions = Vec::new();

@@ -1,4 +1,4 @@
-//! `podcreds exec --restart-on-change`: what the program sees of its supervisor, and what is left of both.
+//! `podcreds exec --restart-on-change`: when it restarts the program, and how both end.
 
 mod processes;
 

@@ -55,6 +55,7 @@ impl Run {
     fn step(&mut self, event: Event) -> Vec<Action> {
         let mut actions = self.machine.step(self.now, event);
         actions.retain(|action| match action {
+            Action::Log(Level::Debug, _) => false,
             Action::Log(_, message) => {
                 self.logged.push(message.clone());
                 false
@@ -377,11 +378,11 @@ proptest! {
     fn whatever_happens_there_is_one_program_or_an_exit(events in prop::collection::vec(event(), 1..60)) {
         let mut run = Run::with_splay(Duration::from_secs(60));
         let mut stopping = false;
-        let mut told_to_end = false;
+        let mut is_ending = false;
         let mut newest = environment(&["1"]);
         for (seconds, event) in events {
             let ended = matches!(event, Event::Ended(_));
-            told_to_end |= matches!(event, Event::Signal { signal: Signal::TERM, .. });
+            is_ending |= matches!(event, Event::Signal { signal: Signal::TERM, .. });
             if let Event::Update(Update::Environment { environment, .. }) = &event {
                 let files = environment.iter().map(|(name, value)| format!("export {name}='{}'\n", value.expose_text().unwrap()));
                 let file = (RelativePath::parse("db.env").unwrap(), SecretBytes::from(files.collect::<String>().as_str()));
@@ -397,16 +398,16 @@ proptest! {
             for action in &actions {
                 match action {
                     Action::Start => {
-                        prop_assert!(ended && stopping && !told_to_end);
+                        prop_assert!(ended && stopping && !is_ending);
                         prop_assert!(run.machine.environment().has_same_variables(&newest));
                         stopping = false;
                     }
-                    Action::Exit(_) => prop_assert!(ended && (!stopping || told_to_end)),
+                    Action::Exit(_) => prop_assert!(ended && (!stopping || is_ending)),
                     Action::Stop(_) => {
-                        prop_assert!(!ended && !stopping && !told_to_end);
+                        prop_assert!(!ended && !stopping && !is_ending);
                         stopping = true;
                     }
-                    Action::Send(Signal::KILL) => prop_assert!(!ended && stopping && !told_to_end),
+                    Action::Send(Signal::KILL) => prop_assert!(!ended && stopping && !is_ending),
                     Action::Send(_) => prop_assert!(!ended),
                     Action::Log(..) => {}
                 }
@@ -415,7 +416,7 @@ proptest! {
             if actions.iter().any(|action| matches!(action, Action::Exit(_))) {
                 return Ok(());
             }
-            prop_assert!(!told_to_end || run.machine.deadline().is_none());
+            prop_assert!(!is_ending || run.machine.deadline().is_none());
         }
     }
 }
