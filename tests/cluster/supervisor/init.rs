@@ -15,7 +15,7 @@ use crate::{kubelet, pods};
 /// Debian's package `tini`; statically linked.
 const TINI: &str = "/usr/bin/tini-static";
 /// Seconds that the kubelet waits between `SIGTERM` and `SIGKILL`.
-const GRACE: u64 = 6;
+const GRACE: u64 = 5;
 
 struct Case {
     name: &'static str,
@@ -127,22 +127,40 @@ fn end(status: &Value, container: &str) -> Option<(i64, String)> {
     Some((code, message.trim_end().to_owned()))
 }
 
-/// Runs all cases, and returns how their containers ended.
-fn run(namespace: &Namespace, name: &str) -> Vec<(i64, String)> {
-    let status = namespace.pod_status(name, "has run its programs", |status| {
-        ENDING.iter().all(|case| end(status, case.name).is_some())
-            && DELETED.iter().all(|case| is_running(status, case.name))
-    });
-    let mut ends: Vec<_> = ENDING.iter().filter_map(|case| end(&status, case.name)).collect();
-    namespace.kubectl(&["exec", name, "-c", "gets-signals", "--", "sh", "-c", SEND]);
-    let retained = RetainedPod::new(namespace, name);
-    namespace.kubectl(&["delete", "pod", name, "--wait=false"]);
-    let status = namespace.pod_status(name, "has ended", |status| {
-        DELETED.iter().all(|case| container_status(status, case.name)["state"]["terminated"].is_object())
-    });
-    drop(retained);
-    ends.extend(DELETED.iter().filter_map(|case| end(&status, case.name)));
-    ends
+/// A pod with all cases.
+struct Pod<'a> {
+    namespace: &'a Namespace,
+    name: &'static str,
+    ends: Vec<(i64, String)>,
+}
+
+impl<'a> Pod<'a> {
+    fn start(namespace: &'a Namespace, name: &'static str, parent: &[&str]) -> Self {
+        namespace.put("v1", "Pod", name, pod(parent));
+        Self { namespace, name, ends: Vec::new() }
+    }
+
+    /// Waits for the programs that end by themselves, sends signals to another, and deletes the pod.
+    fn delete(&mut self) -> RetainedPod<'a> {
+        let status = self.namespace.pod_status(self.name, "has run its programs", |status| {
+            ENDING.iter().all(|case| end(status, case.name).is_some())
+                && DELETED.iter().all(|case| is_running(status, case.name))
+        });
+        self.ends.extend(ENDING.iter().filter_map(|case| end(&status, case.name)));
+        self.namespace.kubectl(&["exec", self.name, "-c", "gets-signals", "--", "sh", "-c", SEND]);
+        let retained = RetainedPod::new(self.namespace, self.name);
+        self.namespace.kubectl(&["delete", "pod", self.name, "--wait=false"]);
+        retained
+    }
+
+    /// Waits for the other programs, and returns how each container ended.
+    fn wait(mut self) -> Vec<(i64, String)> {
+        let status = self.namespace.pod_status(self.name, "has ended", |status| {
+            DELETED.iter().all(|case| container_status(status, case.name)["state"]["terminated"].is_object())
+        });
+        self.ends.extend(DELETED.iter().filter_map(|case| end(&status, case.name)));
+        self.ends
+    }
 }
 
 #[test]
@@ -152,12 +170,10 @@ fn as_the_first_process_of_a_container_the_supervisor_does_what_tini_does() {
         return;
     }
     let Some(namespace) = pods::namespace() else { return };
-    let parents: [(&str, &[&str]); 2] =
-        [("podcreds", &[BINARY, "exec", "--restart-on-change", "--"]), ("tini", &["/tini", "--"])];
-    for (name, parent) in parents {
-        namespace.put("v1", "Pod", name, pod(parent));
-    }
-    let [podcreds, tini] = parents.map(|(name, _)| run(&namespace, name));
+    let mut podcreds = Pod::start(&namespace, "podcreds", &[BINARY, "exec", "--restart-on-change", "--"]);
+    let mut tini = Pod::start(&namespace, "tini", &["/tini", "--"]);
+    let _retained = [podcreds.delete(), tini.delete()];
+    let (podcreds, tini) = (podcreds.wait(), tini.wait());
     let mut table = format!("{:<14}{:<46}tini\n", "program", "podcreds");
     for (case, (podcreds, tini)) in ENDING.iter().chain(&DELETED).zip(podcreds.iter().zip(&tini)) {
         let [podcreds, tini] = [podcreds, tini].map(|(code, message)| format!("{code} {message}"));
