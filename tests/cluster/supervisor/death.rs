@@ -2,7 +2,6 @@
 //!
 //! The test reads the processes of containers from this machine, so the node must be this machine.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::time::Duration;
@@ -29,7 +28,7 @@ const STUBBORN: &str = "trap 'echo TERM' TERM; while :; do sleep 1; done";
 const SHELL: &str = r#""$@" & wait; sleep 3600"#;
 
 /// A process of a container, as this machine sees it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Process {
     pid: u32,
     /// Distinguishes it from a later process with the same id.
@@ -58,6 +57,10 @@ impl Process {
         (!is_zombie).then_some(Self { pid, started, parent, name, is_podcreds })
     }
 
+    fn is_running(&self) -> bool {
+        Self::read(self.pid, "").is_some_and(|now| now.started == self.started)
+    }
+
     /// A figure of `smaps_rollup` or `status`, in KiB.
     fn memory(&self, file: &str, name: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/{file}", self.pid)).expect("the process runs");
@@ -78,16 +81,12 @@ impl Container<'_> {
         container_run(&self.namespace.get(&format!("pod/{}", self.pod))["status"], self.name)
     }
 
-    fn processes(&self) -> BTreeSet<Process> {
-        let (id, _) = self.run();
-        processes(id.rsplit_once('/').expect("a scheme").1)
-    }
-
     /// Waits until the supervisor's program runs, and is not this one. Returns both.
     fn supervised(&self, previous: Option<&Process>) -> (Process, Process) {
         let mut found = None;
         poll_every(INTERVAL, PATIENCE, &format!("{} {} runs its program", self.pod, self.name), || {
-            let all = self.processes();
+            let (id, _) = self.run();
+            let all = processes(id.rsplit_once('/').expect("a scheme").1);
             let is_child =
                 |process: &Process| all.iter().any(|other| other.is_podcreds && other.pid == process.parent);
             let supervisor = all.iter().find(|process| process.is_podcreds && !is_child(process));
@@ -102,7 +101,8 @@ impl Container<'_> {
     }
 }
 
-fn processes(container: &str) -> BTreeSet<Process> {
+/// The processes of the container with this id.
+fn processes(container: &str) -> Vec<Process> {
     let all =
         fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     all.filter_map(|pid| Process::read(pid, container)).collect()
@@ -155,7 +155,7 @@ fn the_supervisor_needs_less_than_4_mib_and_leaves_no_program_behind_if_it_is_ki
     let restarted = [container("own", "app"), container("shared", "app"), container("shared", "child")];
     let mut running: Vec<_> = restarted.iter().map(|container| container.supervised(None)).collect();
     let stubborn = container("shared", "stubborn");
-    let (stubborn_supervisor, stubborn_program) = stubborn.supervised(None);
+    let of_stubborn = stubborn.supervised(None);
     let mut table =
         format!("{:<8}{:<8}{:>9}{:>12}{:>13}\n", "pod", "app", "restarts", "VmRSS, KiB", "private, KiB");
     for restarts in 0..=RESTARTS {
@@ -184,33 +184,19 @@ fn the_supervisor_needs_less_than_4_mib_and_leaves_no_program_behind_if_it_is_ki
     poll_until(PATIENCE, "the stubborn program is stopped", || {
         log(namespace, "shared", "stubborn").contains("TERM")
     });
-    let before: Vec<_> =
-        restarted.iter().map(|container| (container, container.run(), container.processes())).collect();
-    let shells = [container("shared", "child"), stubborn];
-    let runs = shells.each_ref().map(Container::run);
-    running.push((stubborn_supervisor, stubborn_program));
+    let stays = [container("shared", "child"), stubborn];
+    let runs = |containers: &[Container]| containers.iter().map(Container::run).collect::<Vec<_>>();
+    let before = runs(&stays);
+    running.push(of_stubborn);
     running.iter().for_each(|(supervisor, _)| kill(supervisor));
-
-    for (container, (id, count), processes) in before {
-        let is_child = container.name == "child";
-        let mut left = BTreeSet::new();
-        poll_every(INTERVAL, PATIENCE, "the program has ended", || {
-            left = super::death::processes(id.rsplit_once('/').unwrap().1)
-                .intersection(&processes)
-                .cloned()
-                .collect();
-            left.iter().all(|process| is_child && process.name == "sh")
-        });
-        if !is_child {
-            namespace.pod_status(container.pod, "runs again", |status| {
-                container_run(status, container.name).1 > count && is_running(status, container.name)
-            });
-        }
+    // Below a shell, the container keeps running, so only the parent-death signal can end the program.
+    for (_, program) in &running {
+        poll_every(INTERVAL, PATIENCE, &format!("{program:?} has ended"), || !program.is_running());
     }
-    // Below a shell, the container keeps running, so only the parent-death signal can have ended the program.
-    let (_, program) = running.last().unwrap();
-    poll_every(INTERVAL, PATIENCE, "the stubborn program has ended", || {
-        !shells[1].processes().contains(program)
-    });
-    assert_eq!(shells.each_ref().map(Container::run), runs, "the shells have not restarted");
+    for container in &restarted[..2] {
+        namespace.pod_status(container.pod, "runs again", |status| {
+            container_run(status, container.name).1 == 1 && is_running(status, container.name)
+        });
+    }
+    assert_eq!(runs(&stays), before, "the shells have not restarted");
 }
