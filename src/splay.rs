@@ -48,6 +48,7 @@ mod tests {
 
     /// The rotation is fixed, so this test always sees the same delays.
     #[test]
+    #[expect(clippy::print_stdout, reason = "the histogram, with --nocapture")]
     fn forty_pods_are_spread_over_the_window() {
         let mut counts = [0; 10];
         for delay in delays(VERSION) {

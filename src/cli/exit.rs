@@ -212,6 +212,9 @@ fn exec_remedy(error: &exec::Error) -> Option<&'static str> {
         exec::Error::Sync(error) => sync_remedy(error),
         exec::Error::Volume(error) => volume_remedy(error),
         exec::Error::Listen(_) => Some(LISTEN_REMEDY),
+        exec::Error::Supervisor(supervisor::Error::Start { .. }) => {
+            Some("/proc must be mounted, and the container's limits must allow another process")
+        }
         exec::Error::Unpublished { .. } => Some(
             "see the log of the container that runs podcreds init or sidecar with this volume, or pass --render to work without a volume",
         ),

@@ -252,14 +252,20 @@ impl Machine {
             (Phase::Settling { quiet, .. }, Some(next)) if now >= quiet => {
                 let Settings { splay, pod, .. } = &self.settings;
                 let delay = splay::delay(next.splay.unwrap_or(*splay), pod, &next.version);
-                let until = (now + delay).max(self.started + self.backoff());
+                let (after_splay, after_backoff) = (now + delay, self.started + self.backoff());
+                let until = after_splay.max(after_backoff);
+                let wait = ShortDuration(until.saturating_duration_since(now));
+                let when = match until {
+                    _ if until <= now => "now".to_owned(),
+                    _ if until > after_splay => {
+                        format!("in {wait} (back-off, restarts so far: {})", self.restarts)
+                    }
+                    _ => format!("in {wait} (splay)"),
+                };
                 let names = changes(&self.environment, &next.environment);
                 self.phase = Phase::Waiting { until };
-                let when = match until.saturating_duration_since(now) {
-                    Duration::ZERO => "now".to_owned(),
-                    delay => format!("in {}", ShortDuration(delay)),
-                };
-                let message = format!("restarting the program {when}, because of other values: {names}");
+                let message =
+                    format!("restarting the program {when}, because variables have changed: {names}");
                 let mut actions = vec![Action::Log(Level::Info, message)];
                 actions.extend(self.timer(now));
                 actions

@@ -62,7 +62,7 @@ fn a_rotation_restarts_the_program_once_with_the_new_variables() {
     let finished = running.wait(HANGS);
     assert_code(&finished, 0);
     assert_eq!(finished.stdout_text(), "start 1\nend\nstart 2\nend\nstart 3\nend\n");
-    assert_has(&finished.stderr, &["restarting the program now, because of other values: A\n"]);
+    assert_has(&finished.stderr, &["restarting the program now, because variables have changed: A\n"]);
     assert_eq!(finished.stderr.matches("restarting the program").count(), 2, "{}", finished.stderr);
 }
 

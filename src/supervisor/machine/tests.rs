@@ -171,6 +171,7 @@ fn the_splay_delays_the_restart_and_later_updates_do_not() {
         run.step(update(&["3"]));
         assert_eq!(run.at_deadline(), [Action::Stop(Signal::QUIT)]);
         assert_eq!(run.now - start, QUIET + expected);
+        assert!(run.logged[0].contains(" (splay), because variables have changed: A"), "{:?}", run.logged);
         run.step(Event::Ended(0));
         assert!(run.runs(&["3"]));
     }
@@ -261,18 +262,15 @@ fn after_a_signal_that_ends_the_program_there_is_no_restart() {
         // Before the update, in the quiet time, in the splay, and while it stops.
         for phase in 0..4 {
             let mut run = Run::with_splay(Duration::from_secs(3600));
-            let mut steps: Vec<Box<dyn Fn(&mut Run)>> = vec![
-                Box::new(|run| drop(run.step(update(&["2"])))),
-                Box::new(|run| drop(run.at_deadline())),
-                Box::new(|run| drop(run.at_deadline())),
+            let steps: [fn(&mut Run); 3] = [
+                |run| drop(run.step(update(&["2"]))),
+                |run| drop(run.at_deadline()),
+                |run| drop(run.at_deadline()),
             ];
-            let rest = steps.split_off(phase.min(steps.len()));
-            steps.iter().for_each(|step| step(&mut run));
+            steps.iter().take(phase).for_each(|step| step(&mut run));
             assert_eq!(run.step(signal(ends)), [Action::Send(ends)]);
             assert_eq!(run.machine.deadline(), None, "nor is it killed");
-            if !rest.is_empty() {
-                run.step(update(&["3"]));
-            }
+            run.step(update(&["3"]));
             assert_eq!(run.machine.deadline(), None);
             assert_eq!(run.step(Event::Ended(143)), [Action::Exit(143)]);
         }
@@ -324,6 +322,8 @@ fn rotations_that_outpace_the_program_are_spaced_by_a_growing_back_off() {
     let mut run = Run::new();
     let seconds: Vec<_> = (2..16).map(|value| rotate(&mut run, value).as_secs()).collect();
     assert_eq!(seconds, [2, 2, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300, 300]);
+    let waits = run.logged.iter().filter(|message| message.contains(" (back-off, restarts so far: "));
+    assert_eq!(waits.count(), 11, "{:?}", run.logged);
     run.after(BACKOFF_RESET);
     let seconds: Vec<_> = (16..20).map(|value| rotate(&mut run, value).as_secs()).collect();
     assert_eq!(seconds, [2, 2, 2, 4]);
@@ -334,7 +334,7 @@ fn messages_name_the_variables_and_never_the_values() {
     let mut run = Run::new();
     run.step(update(&["test-password-2", "x"]));
     run.until_stopped();
-    assert_eq!(run.logged, ["restarting the program now, because of other values: A, B"]);
+    assert_eq!(run.logged, ["restarting the program now, because variables have changed: A, B"]);
 }
 
 #[test]
