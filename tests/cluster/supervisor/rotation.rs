@@ -4,6 +4,7 @@
 //! PostgreSQL and its client are programs of this machine, which the pod mounts, so the node must be this machine.
 
 use std::fmt::Write;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -158,7 +159,8 @@ fn lives(output: Vec<Line>) -> Vec<Life> {
     lives
 }
 
-fn application(postgresql: &std::path::Path) -> Value {
+/// The pod of both applications and PostgreSQL.
+fn application(postgresql: &Path) -> Value {
     let mut annotations = json!({});
     for name in Method::ALL.map(Method::name) {
         for (key, value) in [("secret", name), ("format", "uri"), ("variable", "DATABASE_URL")] {
@@ -180,11 +182,12 @@ fn application(postgresql: &std::path::Path) -> Value {
     pods::push(&mut pod["spec"]["volumes"], json!({"name": server["name"], "emptyDir": {}}));
     pods::push(&mut pod["spec"]["containers"], server);
     let count = pod["spec"]["containers"].as_array().unwrap().len();
-    (0..count)
-        .filter(|&container| pod["spec"]["containers"][container]["name"] != "podcreds")
-        .collect::<Vec<_>>()
-        .into_iter()
-        .for_each(|container| mount_programs(&mut pod, container));
+    for container in 0..count {
+        // podcreds' own image contains all that it needs.
+        if pod["spec"]["containers"][container]["name"] != "podcreds" {
+            mount_programs(&mut pod, container);
+        }
+    }
     pod["spec"]["securityContext"] = json!({"fsGroup": USER});
     pod
 }
