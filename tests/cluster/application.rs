@@ -16,7 +16,7 @@ use crate::support::skip::require;
 use crate::{kubelet, native};
 
 /// Any user but root, which PostgreSQL rejects. It needs a name in `/etc/passwd`.
-const USER: u32 = 65534;
+pub(crate) const USER: u32 = 65534;
 
 /// Answers each connection with the users that PostgreSQL and Redis know it by. It reads the file again for each request.
 const ANSWER: &str = r#". /podcreds/app.env
@@ -26,7 +26,7 @@ echo "$database $cache""#;
 const SERVE: &str = r#"while :; do nc -l -p 9000 -e sh -c "$ANSWER"; done"#;
 
 /// The directory of PostgreSQL's programs, the newest of Debian's versions, if this machine has all programs of the test.
-fn programs() -> Option<PathBuf> {
+pub(crate) fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let directories = versions.filter_map(|version| Some(version.ok()?.path().join("bin")));
     let newest = directories
@@ -38,7 +38,7 @@ fn programs() -> Option<PathBuf> {
 }
 
 /// Mounts this machine's programs and libraries into a container.
-fn mount_programs(pod: &mut Value, container: usize) {
+pub(crate) fn mount_programs(pod: &mut Value, container: usize) {
     for (name, path) in [("usr", "/usr"), ("lib", "/lib"), ("lib64", "/lib64"), ("passwd", "/etc/passwd")] {
         let Ok(source) = fs::canonicalize(path) else { continue };
         let mount = json!({"name": name, "mountPath": path, "readOnly": true});
@@ -51,7 +51,7 @@ fn mount_programs(pod: &mut Value, container: usize) {
 }
 
 /// The containers of both servers. Connections through their sockets need no password, others do.
-fn servers(postgresql: &Path) -> [Value; 2] {
+pub(crate) fn servers(postgresql: &Path) -> [Value; 2] {
     let postgresql = postgresql.to_str().unwrap();
     let start_postgresql = format!(
         "set -e; export LC_ALL=C.UTF-8
@@ -108,9 +108,10 @@ fn application(postgresql: &Path) -> Value {
     pod
 }
 
-struct Servers<'a> {
-    namespace: &'a Namespace,
-    psql: String,
+/// The servers in the pod `app`.
+pub(crate) struct Servers<'a> {
+    pub(crate) namespace: &'a Namespace,
+    pub(crate) psql: String,
 }
 
 impl Servers<'_> {
@@ -121,7 +122,7 @@ impl Servers<'_> {
         put_database_user(self.namespace, name, password);
     }
 
-    fn query(&self, statement: &str) {
+    pub(crate) fn query(&self, statement: &str) {
         let psql =
             [&*self.psql, "-q", "-h", "/data", "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-c", statement];
         self.namespace.kubectl(&[&["exec", "app", "-c", "postgresql", "--"], &psql[..]].concat());

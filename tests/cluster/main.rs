@@ -43,4 +43,5 @@ mod restarts;
 mod rotation_page;
 mod scene;
 mod sidecar;
+mod supervisor;
 mod volume;

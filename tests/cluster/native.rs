@@ -215,7 +215,7 @@ fn a_sidecar_that_runs_out_of_memory_restarts_without_affecting_the_application(
 }
 
 /// Keeps the object of a deleted pod, with the last status that the kubelet reports, until this is dropped.
-struct RetainedPod<'a> {
+pub(crate) struct RetainedPod<'a> {
     namespace: &'a Namespace,
     pod: &'a str,
 }
@@ -223,7 +223,7 @@ struct RetainedPod<'a> {
 impl<'a> RetainedPod<'a> {
     const FINALIZER: &'static str = "podcreds.io/test";
 
-    fn new(namespace: &'a Namespace, pod: &'a str) -> Self {
+    pub(crate) fn new(namespace: &'a Namespace, pod: &'a str) -> Self {
         let retained = Self { namespace, pod };
         retained.set_finalizers(json!([Self::FINALIZER]));
         retained

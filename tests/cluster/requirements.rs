@@ -51,7 +51,7 @@ pub(crate) fn served<'a>(versions: &[&'a str]) -> Option<&'a str> {
 }
 
 /// The minor version of the API server.
-fn version() -> Option<u32> {
+pub(crate) fn version() -> Option<u32> {
     static VERSION: OnceLock<u32> = OnceLock::new();
     kubeconfig()?;
     let version = VERSION.get_or_init(|| {
