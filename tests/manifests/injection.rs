@@ -62,6 +62,13 @@ fn every_object_of_the_injection_has_the_recommended_labels() {
 }
 
 #[test]
+fn the_injected_image_has_the_version_of_the_crate() {
+    let Some(objects) = objects() else { return };
+    let image = &only(&objects, "ConfigMap")["data"]["image"];
+    assert_eq!(image, concat!("podcreds:", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
 fn images_in_a_kustomization_replace_the_image_of_the_parameters() {
     let directory = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(root().join(INJECTION)).unwrap() {

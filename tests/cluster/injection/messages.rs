@@ -4,8 +4,10 @@ use serde_json::{Value, json};
 
 use super::policies::{Policies, pod};
 use super::{annotated, has_token, init_container, names, policies};
-use crate::kubectl::PATIENCE;
-use crate::support::run::poll_until;
+use crate::examples;
+use crate::kubectl::{Namespace, PATIENCE};
+use crate::requirements::since;
+use crate::support::run::{poll_until, run};
 
 /// An object that creates pods from the template `pod`.
 fn workload(kind: &str, pod: &Value) -> Value {
@@ -224,4 +226,22 @@ fn wrong_parameters_reject_only_labeled_pods() {
     policies.delete_parameters();
     let shown = refused("no params found for policy binding");
     assert!(shown.contains("podcreds-injection"), "{shown}");
+}
+
+#[test]
+fn an_older_object_with_wrong_annotations_can_be_updated_until_its_spec_changes() {
+    if since(36, "MutatingAdmissionPolicies").is_none() {
+        return;
+    }
+    let Some(namespace) = Namespace::new() else { return };
+    let mut older = workload("Deployment", &annotated("inject.podcreds.io/mode", "wrong"));
+    older["spec"]["replicas"] = 0.into();
+    namespace.put("apps/v1", "Deployment", "app", older);
+    let policies = Policies::install_for(namespace, &examples::kustomize("deploy/injection"), &[]);
+    policies.namespace.kubectl(&["annotate", "deployment/app", "example.com/reviewed=true"]);
+    let mut command = policies.namespace.command();
+    let image = ["set", "image", "deployment/app", "app=other", "--namespace", policies.namespace.name()];
+    command.args(image);
+    let finished = run(command, PATIENCE);
+    assert!(finished.stderr.contains("unknown mode \"wrong\""), "{}", finished.stderr);
 }
