@@ -12,6 +12,7 @@ mod policies;
 use serde_json::{Value, json};
 
 use crate::examples;
+use crate::kubectl::Namespace;
 use crate::requirements::since;
 use policies::{Policies, container, init_container, pod};
 
@@ -303,6 +304,26 @@ fn only_labeled_pods_in_selected_namespaces_are_injected() {
     assert!(injected(&policies.admit(&pod())));
     policies.label_namespace("podcreds.io/inject=false");
     policies.admit_when(&pod(), |pod| !injected(pod));
+}
+
+/// The variant that the comment in `injection.yaml` describes.
+#[test]
+fn a_binding_can_select_only_namespaces_with_a_label() {
+    if since(36, "MutatingAdmissionPolicies").is_none() {
+        return;
+    }
+    let Some(namespace) = Namespace::new() else { return };
+    let mut objects = examples::kustomize("deploy/injection");
+    let binding = examples::find(&mut objects, "MutatingAdmissionPolicyBinding");
+    let expression = &mut binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"][1];
+    *expression = json!({"key": "podcreds.io/inject", "operator": "In", "values": ["true"]});
+    namespace.kubectl(&["label", "namespace", namespace.name(), "podcreds.io/inject=true"]);
+    let policies = Policies::install_for(namespace, &objects, &[]);
+    policies.label_namespace("podcreds.io/inject-");
+    policies.admit_when(&pod(), |pod| names(pod, "initContainers").is_empty());
+    let (_, warnings) = policies.create(&pod()).unwrap();
+    let expected = format!("podcreds is not injected in namespace {}", policies.namespace.name());
+    assert!(warnings.contains(&expected), "{warnings}");
 }
 
 #[test]
