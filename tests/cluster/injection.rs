@@ -335,6 +335,8 @@ fn an_ephemeral_container_can_be_added_to_an_injected_pod() {
     policies.namespace.put("v1", "Pod", "debugged", object);
     let mut stored = policies.namespace.get("pod/debugged");
     let spec = stored["spec"].clone();
+    // The scheduler may update the pod's status in the meantime.
+    stored["metadata"].as_object_mut().unwrap().remove("resourceVersion");
     stored["spec"]["ephemeralContainers"] =
         json!([{"name": "debugger", "image": "none", "targetContainerName": "app"}]);
     policies.replace_ephemeral_containers("debugged", &stored);
