@@ -8,6 +8,8 @@
     reason = "a test fails by panicking, also in the functions that it calls"
 )]
 
+#[path = "manifests/injection.rs"]
+mod injection;
 #[path = "manifests/kustomize.rs"]
 mod kustomize;
 #[path = "manifests/pod_security.rs"]
@@ -24,7 +26,7 @@ use std::process::{Command, Output, Stdio};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The directories with a `kustomization.yaml`.
+/// The directories with a `kustomization.yaml` that contain an application.
 const EXAMPLES: [&str; 13] = [
     "deploy",
     "deploy/annotations-file",
@@ -61,6 +63,9 @@ const RESTART_PROBE: &str = "deploy/restart-probe";
 
 /// The example whose liveness probe is a shell script.
 const RESTART_SENTINEL: &str = "deploy/restart-sentinel";
+
+/// The policies that add podcreds to pods. It contains no pod.
+const INJECTION: &str = "deploy/injection";
 
 /// The path of the binary in the image.
 const BINARY: &str = "/bin/podcreds";
@@ -105,7 +110,9 @@ fn every_kustomization_is_tested() {
         }
     }
     found.sort();
-    assert_eq!(found, EXAMPLES);
+    let mut tested = [&EXAMPLES[..], &[INJECTION]].concat();
+    tested.sort_unstable();
+    assert_eq!(found, tested);
 }
 
 #[test]

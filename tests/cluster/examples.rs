@@ -18,14 +18,19 @@ pub(crate) const PRINTED: &str =
 /// Renders an example and substitutes the images of the tests; `None` means that the test is skipped.
 pub(crate) fn render(directory: &str) -> Option<Vec<Value>> {
     pods::image()?;
+    let mut objects = kustomize(directory);
+    objects.iter_mut().for_each(replace_images);
+    Some(objects)
+}
+
+/// The objects of an example, with the images that it names.
+pub(crate) fn kustomize(directory: &str) -> Vec<Value> {
     let root = env!("CARGO_MANIFEST_DIR");
     let rendered =
         Command::new("kubectl").args(["kustomize", &format!("{root}/{directory}")]).output().unwrap();
     assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
     let documents = yaml_serde::Deserializer::from_slice(&rendered.stdout);
-    let mut objects: Vec<_> = documents.map(|document| Value::deserialize(document).unwrap()).collect();
-    objects.iter_mut().for_each(replace_images);
-    Some(objects)
+    documents.map(|document| Value::deserialize(document).unwrap()).collect()
 }
 
 /// Replaces each `image` of a container and each `reference` of an image volume.

@@ -29,6 +29,7 @@ mod certificates;
 mod clusters;
 mod envfile;
 mod examples;
+mod injection;
 mod inspect;
 mod killable;
 mod kubectl;
