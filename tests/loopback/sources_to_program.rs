@@ -53,7 +53,10 @@ fn a_rotation_restarts_the_program_once_and_writes_nothing() {
     assert_code(&finished, 0);
     assert_eq!(finished.stdout_text(), format!("start {PASSWORD}\nend\nstart test-password-1\nend\n"));
     assert_has(&finished.stderr, &["rotated db: wrote 1 file of 1 credential to memory in "]);
-    assert_has(&finished.stderr, &["restarting the program now, because of other values: DB_PASSWORD\n"]);
+    assert_has(
+        &finished.stderr,
+        &["restarting the program now, because variables have changed: DB_PASSWORD\n"],
+    );
     assert!(!finished.stderr.contains("test-password"), "{}", finished.stderr);
 }
 
