@@ -184,7 +184,7 @@ impl Machine {
             return Vec::new();
         }
         let message =
-            format!("the program keeps its variables, because the new ones cannot be read: {reason}");
+            format!("cannot read the new variables, so the program continues with earlier ones: {reason}");
         self.failure = Some(reason);
         vec![Action::Log(Level::Warn, message)]
     }
@@ -197,7 +197,7 @@ impl Machine {
             Phase::Running if is_same => {
                 return vec![Action::Log(
                     Level::Debug,
-                    "the variables of the program are as before".to_owned(),
+                    "the variables of the program have not changed".to_owned(),
                 )];
             }
             Phase::Running => {
@@ -208,7 +208,7 @@ impl Machine {
                 self.next = None;
                 return vec![Action::Log(
                     Level::Info,
-                    "not restarting the program: its variables are as before".to_owned(),
+                    "not restarting the program: its variables have changed back".to_owned(),
                 )];
             }
             Phase::Settling { latest, .. } => {
