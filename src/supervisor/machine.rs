@@ -28,7 +28,7 @@ use crate::text::ShortDuration;
 const QUIET: Duration = Duration::from_secs(2);
 /// Variables that never stay the same delay a restart by this at most.
 const QUIET_LIMIT: Duration = Duration::from_secs(10);
-/// The time between two starts: after the second restart at least this, then twice as long after each further one.
+/// The least time between the first restart and the second one, and then twice as long before each further one.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// The longest time between two starts that the back-off demands, as for the kubelet's restarts of a container.
 const MAX_BACKOFF: Duration = Duration::from_secs(5 * 60);
