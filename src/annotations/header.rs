@@ -25,7 +25,7 @@ pub(super) fn read(
         values.read(AnnotationKey::OnChangeHeader, |text| Ok(HeaderTemplate::parse(text, &delimiters)?))?;
     let is_invalid = on_change.is_none() && values.texts.contains_key(&AnnotationKey::OnChange);
     if !is_invalid && on_change.and_then(OnChange::url).is_none() {
-        let problem = "requires .on-change with POST or GET, whose request has the header: add it, or remove this annotation";
+        let problem = "requires .on-change with POST or GET: add it, or remove this annotation";
         values.push(AnnotationKey::OnChangeHeader, Problem::Combination(problem));
     }
     if matches!(keys, KeyMapping::Listed(_)) || !has_source {

@@ -269,7 +269,7 @@ pub(crate) struct ProbeArgs {
     )]
     pub(crate) files: Vec<RelativePath>,
 
-    /// Fail after a delay of up to this, which differs between pods and rotations, so that replicas do not restart at once
+    /// Longest delay between a change and the failure; each pod waits for a part of it, so that replicas do not restart at once
     #[arg(
         long,
         value_name = "DURATION",
@@ -381,7 +381,7 @@ pub(crate) struct ExecArgs {
 // How exec supervises CMD. Not a doc comment: see `SourceArgs`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RestartArgs {
-    /// Stay in front of CMD, and restart it when its variables change
+    /// Keep running as the parent of CMD, and restart CMD when its variables change
     #[arg(
         long,
         action = ArgAction::SetTrue,
@@ -410,7 +410,7 @@ pub(crate) struct RestartArgs {
     )]
     pub(crate) stop_timeout: Duration,
 
-    /// Period over which the replicas of a workload spread their restarts
+    /// Longest delay before a restart; each replica waits for a part of it
     #[arg(
         long,
         value_name = "DURATION",

@@ -116,7 +116,7 @@ pub(crate) enum Error {
         /// The number of other files and directories that have changed.
         more: usize,
     },
-    #[error("--changed-since-start: cannot read the start of this container: /proc is not mounted")]
+    #[error("--changed-since-start: cannot determine when this container started: /proc is not mounted")]
     NoProcesses,
 }
 

@@ -28,7 +28,7 @@ use crate::text::ShortDuration;
 const QUIET: Duration = Duration::from_secs(2);
 /// Variables that never stay the same delay a restart by this at most.
 const QUIET_LIMIT: Duration = Duration::from_secs(10);
-/// The time between two starts: after the second restart at least this, then twice as long after each further one.
+/// The least time between the first restart and the second one, and then twice as long before each further one.
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 /// The longest time between two starts that the back-off demands, as for the kubelet's restarts of a container.
 const MAX_BACKOFF: Duration = Duration::from_secs(5 * 60);
@@ -184,7 +184,7 @@ impl Machine {
             return Vec::new();
         }
         let message =
-            format!("the program keeps its variables, because the new ones cannot be read: {reason}");
+            format!("cannot read the new variables, so the program continues with earlier ones: {reason}");
         self.failure = Some(reason);
         vec![Action::Log(Level::Warn, message)]
     }
@@ -197,7 +197,7 @@ impl Machine {
             Phase::Running if is_same => {
                 return vec![Action::Log(
                     Level::Debug,
-                    "the variables of the program are as before".to_owned(),
+                    "the variables of the program have not changed".to_owned(),
                 )];
             }
             Phase::Running => {
@@ -208,7 +208,7 @@ impl Machine {
                 self.next = None;
                 return vec![Action::Log(
                     Level::Info,
-                    "not restarting the program: its variables are as before".to_owned(),
+                    "not restarting the program: its variables have changed back".to_owned(),
                 )];
             }
             Phase::Settling { latest, .. } => {

@@ -178,10 +178,10 @@ fn exit_code(status: WaitStatus) -> u8 {
 /// Why there is no program.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("cannot install the handlers of signals: {0}")]
+    #[error("cannot install signal handlers: {0}")]
     Setup(io::Error),
     /// The launcher cannot be started.
-    #[error("cannot start the program by way of {OWN_BINARY}: {cause}")]
+    #[error("cannot start the program through {OWN_BINARY}: {cause}")]
     Start {
         cause: io::Error,
         /// What it was to be started with.

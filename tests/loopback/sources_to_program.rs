@@ -100,7 +100,7 @@ fn values_that_cannot_be_rendered_or_contradict_each_other_leave_the_program_alo
     scene.server.put_secret("prod", "more", &[("DB_PASSWORD", b"other")]);
     await_message(
         &running,
-        "the program keeps its variables, because the new ones cannot be read: files db.env and more.env set variable DB_PASSWORD to different values",
+        "cannot read the new variables, so the program continues with earlier ones: files db.env and more.env set variable DB_PASSWORD to different values",
     );
     scene.server.put_secret("prod", "more", &[("A", b"1")]);
     scene.put_password(PASSWORD);

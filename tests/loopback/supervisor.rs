@@ -72,17 +72,18 @@ fn the_program_keeps_its_variables_while_the_new_ones_cannot_be_read() {
     let mut running = Running::start(shell(&scene, &[], SERVER));
     await_output(&running, "start 1\n");
     publish(&scene.pod.volume(), &[("db.env", "A=test-password\n")]);
-    let kept = "the program keeps its variables, because the new ones cannot be read: file db.env, line 1";
+    let kept =
+        "cannot read the new variables, so the program continues with earlier ones: file db.env, line 1";
     running.poll_until(HANGS, kept, || running.stderr().contains(kept));
     publish(&scene.pod.volume(), &[("other.txt", "")]);
-    let gone = "cannot be read: volume ";
+    let gone = "with earlier ones: volume ";
     running.poll_until(HANGS, gone, || running.stderr().contains(gone));
     put(&scene, "2");
     await_output(&running, "start 1\nend\nstart 2\n");
     running.send(Signal::TERM);
     let finished = running.wait(HANGS);
     assert_code(&finished, 0);
-    assert_eq!(finished.stderr.matches("cannot be read").count(), 2, "{}", finished.stderr);
+    assert_eq!(finished.stderr.matches("cannot read the new variables").count(), 2, "{}", finished.stderr);
     assert!(!finished.stderr.contains("test-password"), "{}", finished.stderr);
 }
 
@@ -93,7 +94,7 @@ fn other_files_and_the_same_variables_restart_nothing() {
     await_output(&running, "start 1\n");
     publish(&scene.pod.volume(), &[("db.env", "export A='1'\n"), ("x/password", "new"), ("x.json", "{}")]);
     publish(&scene.pod.volume(), &[("moved.env", "export A='1'\n")]);
-    let read = "the variables of the program are as before";
+    let read = "the variables of the program have not changed";
     running.poll_until(HANGS, read, || running.stderr().contains(read));
     running.send(Signal::TERM);
     assert_eq!(running.wait(HANGS).stdout_text(), "start 1\nend\n");
