@@ -59,6 +59,11 @@ pub(crate) fn start_program(command: &mut Command) -> io::Result<()> {
     Ok(())
 }
 
+/// The program that is running.
+pub(crate) fn program() -> Option<Pid> {
+    lock(&CHILDREN).program
+}
+
 /// Sends a signal to the program, unless it was waited for: then another process may have its pid.
 ///
 /// # Errors

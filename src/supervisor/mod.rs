@@ -128,7 +128,7 @@ fn next_actions(machine: &mut Machine, inbox: &Inbox) -> Vec<Action> {
     let now = Instant::now();
     let mut actions = Vec::new();
     for signal in signals::take() {
-        let is_shared = signals::is_from_terminal(signal);
+        let is_shared = signals::is_from_terminal(signal, children::program());
         actions.extend(machine.step(now, Event::Signal { signal, is_shared }));
     }
     while let Ok(update) = inbox.updates.try_recv() {
@@ -155,6 +155,11 @@ impl Program<'_> {
         let variables = environment.iter().map(|(name, value)| (name, OsStr::from_bytes(value.expose())));
         let mut command = Command::new(OWN_BINARY);
         command.arg0("podcreds").args(&self.launcher).arg(getpid().as_raw_nonzero().to_string());
+        if !signals::has_terminal() {
+            // A program that ends its children with `kill 0` must not send podcreds that signal too. With a terminal it stays in the
+            // group of podcreds: only the foreground group may read from the terminal.
+            command.process_group(0);
+        }
         children::start_program(command.arg(self.name).args(self.arguments).envs(variables))
     }
 }
