@@ -6,22 +6,29 @@
 //! status of the program that this finds is kept for the supervisor.
 
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Mutex;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, wait, waitpid};
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group, test_kill_process_group,
+    wait, waitpid,
+};
 
 use crate::thread::lock;
 
 /// Global, because all children belong to the process.
-static CHILDREN: Mutex<Children> = Mutex::new(Children { plugins: 0, program: None, ended: None });
+static CHILDREN: Mutex<Children> =
+    Mutex::new(Children { plugins: 0, program: None, group: None, ended: None });
 
 struct Children {
     /// The number of plugins that are running.
     plugins: usize,
     /// The program, until it has ended.
     program: Option<Pid>,
+    /// The process group of the program that was started last, if it has one of its own.
+    group: Option<Pid>,
     /// How the program ended, until the supervisor takes it.
     ended: Option<WaitStatus>,
 }
@@ -49,14 +56,39 @@ impl Drop for PluginRun {
     }
 }
 
-/// Starts the program that [`signal_program`] and [`reap_program`] are about.
+/// Starts the program that [`signal_program`] and [`reap_program`] are about, if `has_group` in a process group of its own.
 ///
 /// # Errors
 /// If it cannot be started.
-pub(crate) fn start_program(command: &mut Command) -> io::Result<()> {
+pub(crate) fn start_program(command: &mut Command, has_group: bool) -> io::Result<()> {
     let mut children = lock(&CHILDREN);
-    children.program = Some(Pid::from_child(&command.spawn()?));
+    if has_group {
+        command.process_group(0);
+    }
+    let pid = Pid::from_child(&command.spawn()?);
+    children.program = Some(pid);
+    children.group = has_group.then_some(pid);
     Ok(())
+}
+
+/// Whether processes are in the group of the program that was started last. The kernel reuses its number only after the last of
+/// them.
+pub(crate) fn has_group_members() -> bool {
+    // A refusal means that there is a process, of another user.
+    lock(&CHILDREN).group.is_some_and(|group| test_kill_process_group(group) != Err(Errno::SRCH))
+}
+
+/// Sends a signal to the processes of that group.
+pub(crate) fn signal_group(signal: Signal) {
+    if let Some(group) = lock(&CHILDREN).group {
+        // What cannot be signalled is not waited for any longer than the rest.
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+/// The program that is running.
+pub(crate) fn program() -> Option<Pid> {
+    lock(&CHILDREN).program
 }
 
 /// Sends a signal to the program, unless it was waited for: then another process may have its pid.

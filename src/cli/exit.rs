@@ -115,7 +115,7 @@ impl Error {
                 | exec::Error::EnvFile(_)
                 | exec::Error::NoCommand => USAGE,
                 exec::Error::Unpublished { .. } => UNREACHABLE,
-                exec::Error::Volume(_) => VOLUME,
+                exec::Error::Volume(_) | exec::Error::Emptied { .. } => VOLUME,
                 exec::Error::Supervisor(supervisor::Error::Setup(_)) => BUG,
                 exec::Error::Supervisor(supervisor::Error::Start { .. })
                 | exec::Error::NotExecutable { .. } => NOT_EXECUTABLE,

@@ -8,6 +8,8 @@
 //!      └──────────────────────────────── start ──────────────────────────┴──────────────────────┘
 //! ```
 //!
+//! If the program has left other processes of its group behind, these are stopped and killed in the same way before the start.
+//!
 //! The program runs in all of these phases, so there is no moment without a program, except between an end and the start that
 //! follows it at once. A program that ends before it was sent the stop signal has ended by itself, and podcreds ends with it:
 //! the kubelet decides what follows, with its own back-off. A stop signal from outside leads to [`Phase::Ending`], from which
@@ -34,6 +36,12 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(5 * 60);
 /// A program that ran for this long is restarted at once again, as by the kubelet.
 const BACKOFF_RESET: Duration = Duration::from_secs(10 * 60);
+/// Added to the number of a signal that ended a program, as shells do.
+pub(super) const SIGNAL_BASE: i32 = 128;
+/// How often the supervisor looks whether the processes that the program has left behind have ended.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long a process that was killed may delay the start: one that waits for a device does not end.
+const REST_LIMIT: Duration = Duration::from_secs(10);
 /// The maximum number of variables that a message names.
 const NAMED: usize = 3;
 
@@ -66,8 +74,15 @@ pub(crate) enum Update {
 #[derive(Debug)]
 pub(crate) enum Event {
     Update(Update),
-    /// The program ended, with this exit code; 128 and the signal's number if a signal ended it.
-    Ended(u8),
+    /// The program ended.
+    Ended {
+        /// Its exit code; 128 and the signal's number if a signal ended it.
+        code: u8,
+        /// Whether other processes of its group still run.
+        has_rest: bool,
+    },
+    /// The last process of the group of the ended program has ended.
+    RestEnded,
     /// podcreds received a signal.
     Signal {
         signal: Signal,
@@ -85,6 +100,8 @@ pub(crate) enum Action {
     Send(Signal),
     /// Send the stop signal.
     Stop(Signal),
+    /// Send a signal to the processes that the program has left behind.
+    StopRest(Signal),
     /// End podcreds with this exit code.
     Exit(u8),
     Log(Level, String),
@@ -107,6 +124,18 @@ enum Phase {
         kill: Instant,
     },
     Killed,
+    /// The program has ended, but not all processes of its group. They were sent the stop signal.
+    StoppingRest {
+        kill: Instant,
+        /// When to look again: they may be children of another process.
+        look: Instant,
+    },
+    /// The same after they were killed.
+    KilledRest {
+        /// When to start the program all the same.
+        latest: Instant,
+        look: Instant,
+    },
     /// podcreds received a signal that ends the program.
     Ending,
 }
@@ -162,7 +191,9 @@ impl Machine {
         match self.phase {
             Phase::Settling { quiet: at, .. }
             | Phase::Waiting { until: at }
-            | Phase::Stopping { kill: at } => Some(at),
+            | Phase::Stopping { kill: at }
+            | Phase::StoppingRest { look: at, .. }
+            | Phase::KilledRest { look: at, .. } => Some(at),
             Phase::Running | Phase::Killed | Phase::Ending => None,
         }
     }
@@ -173,7 +204,13 @@ impl Machine {
             Event::Update(Update::Environment { environment, version, splay }) => {
                 self.update(now, Next { environment, version, splay })
             }
-            Event::Ended(code) => self.ended(now, code),
+            Event::Ended { code, has_rest } => self.ended(now, code, has_rest),
+            Event::RestEnded => {
+                let mut actions =
+                    vec![Action::Log(Level::Info, "starting the program with the new variables".to_owned())];
+                actions.extend(self.start(now));
+                actions
+            }
             Event::Signal { signal, is_shared } => self.signal(signal, is_shared),
             Event::Timer => self.timer(now),
         }
@@ -214,32 +251,62 @@ impl Machine {
             Phase::Settling { latest, .. } => {
                 self.phase = Phase::Settling { quiet: latest.min(now + QUIET), latest }
             }
-            Phase::Waiting { .. } | Phase::Stopping { .. } | Phase::Killed => {}
+            Phase::Waiting { .. }
+            | Phase::Stopping { .. }
+            | Phase::Killed
+            | Phase::StoppingRest { .. }
+            | Phase::KilledRest { .. } => {}
         }
         self.next = Some(next);
         Vec::new()
     }
 
-    fn ended(&mut self, now: Instant, code: u8) -> Vec<Action> {
-        let next = match self.phase {
-            Phase::Stopping { .. } | Phase::Killed => self.next.take(),
-            _ => None,
+    fn ended(&mut self, now: Instant, code: u8, has_rest: bool) -> Vec<Action> {
+        let kill = match self.phase {
+            Phase::Stopping { kill } => kill,
+            Phase::Killed => now,
+            _ => return vec![Action::Exit(code)],
         };
-        let Some(Next { environment, .. }) = next else { return vec![Action::Exit(code)] };
+        if !has_rest {
+            let message =
+                format!("the program has ended with exit code {code}; starting it with the new variables");
+            let mut actions = vec![Action::Log(Level::Info, message)];
+            actions.extend(self.start(now));
+            return actions;
+        }
+        self.phase = Phase::StoppingRest { kill, look: now + LOOK };
+        let signal = self.settings.stop_signal;
+        let message = format!(
+            "the program has ended with exit code {code}, and left processes behind that have the old variables: sending them SIG{} as well; if the program is a shell, let it exec the application",
+            signals::name(signal)
+        );
+        vec![Action::Log(Level::Warn, message), Action::StopRest(signal)]
+    }
+
+    /// Whether the start waits for the processes that the program has left behind.
+    pub(crate) fn waits_for_rest(&self) -> bool {
+        matches!(self.phase, Phase::StoppingRest { .. } | Phase::KilledRest { .. })
+    }
+
+    /// Starts the program with the next variables.
+    fn start(&mut self, now: Instant) -> Vec<Action> {
+        let Some(Next { environment, .. }) = self.next.take() else { return Vec::new() };
         let ran = now.saturating_duration_since(self.started);
         self.restarts = if ran < BACKOFF_RESET { self.restarts.saturating_add(1) } else { 1 };
         self.environment = environment;
         self.started = now;
         self.phase = Phase::Running;
-        let ended =
-            format!("the program has ended with exit code {code}; starting it with the new variables");
-        vec![Action::Log(Level::Info, ended), Action::Start]
+        vec![Action::Start]
     }
 
     fn signal(&mut self, signal: Signal, is_shared: bool) -> Vec<Action> {
         // SIGQUIT does not end every program: a Java virtual machine prints its threads. For a program that it ends, it is the stop
         // signal.
         if [Signal::TERM, Signal::INT, self.settings.stop_signal].contains(&signal) {
+            if self.waits_for_rest() {
+                // The program has ended already.
+                return vec![Action::Exit(u8::try_from(SIGNAL_BASE + signal.as_raw()).unwrap_or(u8::MAX))];
+            }
             // The sender, such as the kubelet, has a time limit of its own. So the program is not killed any more either.
             self.phase = Phase::Ending;
             self.next = None;
@@ -282,6 +349,25 @@ impl Machine {
                     signals::name(self.settings.stop_signal)
                 );
                 vec![Action::Log(Level::Warn, message), Action::Send(Signal::KILL)]
+            }
+            (Phase::StoppingRest { kill, .. }, _) if now >= kill => {
+                self.phase = Phase::KilledRest { latest: now + REST_LIMIT, look: now + LOOK };
+                let message = "killing the processes that the program has left behind (--stop-timeout)";
+                vec![Action::Log(Level::Warn, message.to_owned()), Action::StopRest(Signal::KILL)]
+            }
+            (Phase::KilledRest { latest, .. }, _) if now >= latest => {
+                let message = "the processes that the program has left behind cannot be killed; starting the program all the same";
+                let mut actions = vec![Action::Log(Level::Warn, message.to_owned())];
+                actions.extend(self.start(now));
+                actions
+            }
+            (Phase::StoppingRest { kill, look }, _) if now >= look => {
+                self.phase = Phase::StoppingRest { kill, look: kill.min(now + LOOK) };
+                Vec::new()
+            }
+            (Phase::KilledRest { latest, look }, _) if now >= look => {
+                self.phase = Phase::KilledRest { latest, look: latest.min(now + LOOK) };
+                Vec::new()
             }
             _ => Vec::new(),
         }

@@ -28,12 +28,10 @@ pub(crate) use signals::parse as parse_signal;
 
 use crate::children;
 use crate::env_file::Environment;
-use crate::supervisor::machine::{Action, Event, Machine};
+use crate::supervisor::machine::{Action, Event, Machine, SIGNAL_BASE};
 
 /// The binary of this process, also if another release has replaced the file meanwhile.
 const OWN_BINARY: &str = "/proc/self/exe";
-/// Added to the number of a signal that ended a program, as shells do.
-const SIGNAL_BASE: i32 = 128;
 
 /// The program, and how to start it.
 #[derive(Debug)]
@@ -103,6 +101,7 @@ pub(crate) fn run(
             match action {
                 Action::Log(level, message) => log!(level, "{message}"),
                 Action::Send(signal) => send(signal),
+                Action::StopRest(signal) => children::signal_group(signal),
                 Action::Stop(signal) => {
                     on_change(false);
                     send(signal);
@@ -128,13 +127,17 @@ fn next_actions(machine: &mut Machine, inbox: &Inbox) -> Vec<Action> {
     let now = Instant::now();
     let mut actions = Vec::new();
     for signal in signals::take() {
-        let is_shared = signals::is_from_terminal(signal);
+        let is_shared = signals::is_from_terminal(signal, children::program());
         actions.extend(machine.step(now, Event::Signal { signal, is_shared }));
     }
     while let Ok(update) = inbox.updates.try_recv() {
         actions.extend(machine.step(now, Event::Update(update)));
     }
-    let event = children::reap_program().map_or(Event::Timer, |status| Event::Ended(exit_code(status)));
+    let event = match children::reap_program() {
+        Some(status) => Event::Ended { code: exit_code(status), has_rest: children::has_group_members() },
+        None if machine.waits_for_rest() && !children::has_group_members() => Event::RestEnded,
+        None => Event::Timer,
+    };
     actions.extend(machine.step(now, event));
     actions
 }
@@ -155,7 +158,10 @@ impl Program<'_> {
         let variables = environment.iter().map(|(name, value)| (name, OsStr::from_bytes(value.expose())));
         let mut command = Command::new(OWN_BINARY);
         command.arg0("podcreds").args(&self.launcher).arg(getpid().as_raw_nonzero().to_string());
-        children::start_program(command.arg(self.name).args(self.arguments).envs(variables))
+        // A program that ends its children with `kill 0` must not send podcreds that signal too. With a terminal it stays in the
+        // group of podcreds: only the foreground group may read from the terminal.
+        let has_group = !signals::has_terminal();
+        children::start_program(command.arg(self.name).args(self.arguments).envs(variables), has_group)
     }
 }
 

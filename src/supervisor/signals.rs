@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use signal_hook::{flag, low_level::pipe};
 
 const FORWARDED: [Signal; 18] = [
@@ -87,17 +87,41 @@ fn ignored() -> u64 {
 }
 
 /// Whether a key of the terminal has sent this signal to the program too: it sends SIGINT and SIGQUIT to all processes of the
-/// foreground group, which podcreds and the program share.
-pub(super) fn is_from_terminal(signal: Signal) -> bool {
+/// foreground group. The program may have left that group, as after setsid(2).
+pub(super) fn is_from_terminal(signal: Signal, program: Option<Pid>) -> bool {
     let is_key = [Signal::INT, Signal::QUIT].contains(&signal);
-    is_key && is_in_foreground(&fs::read_to_string("/proc/self/stat").unwrap_or_default())
+    let is_in_foreground =
+        |process: &str| Job::of(process).is_some_and(|job| job.terminal != 0 && job.group == job.foreground);
+    is_key
+        && is_in_foreground("self")
+        && program.is_some_and(|pid| is_in_foreground(&pid.as_raw_nonzero().to_string()))
 }
 
-/// Source: proc_pid_stat(5), fields 5 and 8. The name, field 2, may contain anything.
-fn is_in_foreground(stat: &str) -> bool {
-    let mut fields = stat.rsplit_once(')').unwrap_or_default().1.split_whitespace().skip(2);
-    let group = fields.next();
-    group.is_some() && group == fields.nth(2)
+/// Whether this process has a controlling terminal.
+pub(super) fn has_terminal() -> bool {
+    Job::of("self").is_some_and(|job| job.terminal != 0)
+}
+
+/// The process group of a process, its controlling terminal (0 for none), and the foreground group of that.
+#[derive(Debug, PartialEq, Eq)]
+struct Job {
+    group: i32,
+    terminal: i32,
+    foreground: i32,
+}
+
+impl Job {
+    fn of(process: &str) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{process}/stat")).ok()?)
+    }
+
+    /// Source: proc_pid_stat(5), fields 5, 7 and 8. The name, field 2, may contain anything.
+    fn parse(stat: &str) -> Option<Self> {
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(2);
+        let (group, _session) = (fields.next()?.parse().ok()?, fields.next());
+        let (terminal, foreground) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some(Self { group, terminal, foreground })
+    }
 }
 
 #[cfg(test)]
@@ -105,11 +129,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_foreground_group_is_that_of_the_terminal() {
-        assert!(is_in_foreground("7 (a) b) S 1 7 5 34816 7 4194304 0"));
-        assert!(!is_in_foreground("7 (a) b) S 1 7 5 34816 9 4194304 0"));
-        assert!(!is_in_foreground("7 (app) S 1 7 5 0 -1 4194304 0"), "no terminal");
-        assert!(!is_in_foreground(""));
+    fn the_job_of_a_process_is_parsed_after_its_name() {
+        let job = |group, terminal, foreground| Some(Job { group, terminal, foreground });
+        assert_eq!(Job::parse("7 (a) b) S 1 7 5 34816 9 4194304 0"), job(7, 34816, 9));
+        assert_eq!(Job::parse("7 (app) S 1 7 5 0 -1 4194304 0"), job(7, 0, -1), "no terminal");
+        assert_eq!(Job::parse(""), None);
     }
 
     #[test]

@@ -88,6 +88,30 @@ fn the_program_keeps_its_variables_while_the_new_ones_cannot_be_read() {
 }
 
 #[test]
+fn a_volume_that_disappears_or_loses_its_files_is_reported_each_time() {
+    let scene = volume("1");
+    let (path, away) = (scene.pod.volume(), scene.pod.root().join("away"));
+    let mut running = Running::start(shell(&scene, &["--log-level", "debug"], SERVER));
+    await_output(&running, "start 1\n");
+    let await_log = |expected: &str, count: usize| {
+        running.poll_until(HANGS, expected, || running.stderr().matches(expected).count() == count);
+    };
+    for count in 1..=2 {
+        fs::rename(&path, &away).unwrap();
+        await_log("with earlier ones: volume ", 2 * count - 1);
+        fs::create_dir(&path).unwrap();
+        await_log("nothing is published in it", count);
+        // Replaces the empty directory.
+        fs::rename(&away, &path).unwrap();
+        await_log("the variables of the program are as before", count);
+    }
+    put(&scene, "2");
+    await_output(&running, "start 1\nend\nstart 2\n");
+    running.send(Signal::TERM);
+    assert_code(&running.wait(HANGS), 0);
+}
+
+#[test]
 fn other_files_and_the_same_variables_restart_nothing() {
     let scene = volume("1");
     let mut running = Running::start(shell(&scene, &["--log-level", "debug"], SERVER));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::commands::exec::{self, Error, Settings, Source};
 use crate::credential::RelativePath;
 use crate::supervisor::{Update, Updates};
+use crate::volume::Reader;
 
 /// How often the volume is looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -18,8 +19,8 @@ pub(super) struct Follower {
     pub(super) path: PathBuf,
     pub(super) files: Vec<RelativePath>,
     pub(super) allow_none: bool,
-    /// The publication that the program was started with.
-    pub(super) fingerprint: u64,
+    /// The publication that was read last; `None` after a failure.
+    pub(super) fingerprint: Option<u64>,
 }
 
 impl Follower {
@@ -37,10 +38,15 @@ impl Follower {
 
     /// The variables of a new publication. `None` means that there is none.
     fn look(&mut self) -> Result<Option<Update>, Error> {
-        let Some(publication) = exec::read(&self.path, &self.files, Some(self.fingerprint))? else {
+        // Forgotten if anything fails: the supervisor then gets the variables again as soon as they can be read, and logs the next
+        // failure, even if it is the same.
+        let known = self.fingerprint.take();
+        let reader = Reader::open(&self.path)?.ok_or_else(|| Error::Emptied { path: self.path.clone() })?;
+        let Some(publication) = exec::read(&reader, &self.files, known)? else {
+            self.fingerprint = known;
             return Ok(None);
         };
-        self.fingerprint = publication.fingerprint;
+        self.fingerprint = Some(publication.fingerprint);
         let source = Source::Volume { path: &self.path, timeout: Duration::ZERO };
         let settings = Settings { source, files: &self.files, allow_none: self.allow_none };
         let environment = settings.environment(&publication.files)?;

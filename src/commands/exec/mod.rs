@@ -110,7 +110,9 @@ fn await_files(path: &Path, timeout: Duration, wanted: &[RelativePath]) -> Resul
     let started = Instant::now();
     let mut logged = false;
     loop {
-        if let Some(publication) = read(path, wanted, None)? {
+        if let Some(reader) = Reader::open(path)?
+            && let Some(publication) = read(&reader, wanted, None)?
+        {
             return Ok(publication);
         }
         if !logged {
@@ -127,8 +129,10 @@ fn await_files(path: &Path, timeout: Duration, wanted: &[RelativePath]) -> Resul
 
 /// The env files in the volume. `None` means that the first or a later publication has not finished, or that nothing was published
 /// since the one with the fingerprint `known`.
-fn read(path: &Path, wanted: &[RelativePath], known: Option<u64>) -> Result<Option<Publication>, Error> {
-    let Some(reader) = Reader::open(path)?.filter(Reader::is_complete) else { return Ok(None) };
+fn read(reader: &Reader, wanted: &[RelativePath], known: Option<u64>) -> Result<Option<Publication>, Error> {
+    if !reader.is_complete() {
+        return Ok(None);
+    }
     // Before the files: a publication that follows is then noticed later.
     let fingerprint = reader.fingerprint();
     if known == Some(fingerprint) {
@@ -166,6 +170,9 @@ pub(crate) enum Error {
     /// The first publication did not finish in time.
     #[error("volume {}: no files published within {}", path.display(), ShortDuration(*waited))]
     Unpublished { path: PathBuf, waited: Duration },
+    /// The volume had files when the program was started.
+    #[error("volume {}: nothing is published in it any more", path.display())]
+    Emptied { path: PathBuf },
     #[error("{from} has no env file")]
     NoFiles {
         /// The volume, pod or annotations file.

@@ -72,7 +72,7 @@ fn first(settings: &Settings<'_>) -> Result<(Environment, Follow), Error> {
                 path: path.to_path_buf(),
                 files: selected,
                 allow_none: settings.allow_none,
-                fingerprint: publication.fingerprint,
+                fingerprint: Some(publication.fingerprint),
             };
             (environment, Box::new(move |updates| follower.run(&updates)))
         }

@@ -96,7 +96,7 @@ fn other_variables_restart_the_program_once_after_a_quiet_time() {
     assert_eq!(run.after(QUIET - Duration::from_millis(1)), []);
     assert_eq!(run.after(Duration::from_millis(1)), [Action::Stop(Signal::QUIT)]);
     assert!(run.runs(&["1"]));
-    assert_eq!(run.step(Event::Ended(143)), [Action::Start]);
+    assert_eq!(run.step(Event::Ended { code: 143, has_rest: false }), [Action::Start]);
     assert!(run.runs(&["2"]));
     assert_eq!(run.machine.deadline(), None);
 }
@@ -114,7 +114,7 @@ fn a_changed_an_added_and_a_removed_variable_each_restart_the_program() {
         let mut run = Run::new();
         run.step(update(values));
         assert_eq!(run.until_stopped(), QUIET);
-        run.step(Event::Ended(0));
+        run.step(Event::Ended { code: 0, has_rest: false });
         assert!(run.runs(values));
     }
 }
@@ -127,7 +127,7 @@ fn updates_within_the_quiet_time_are_one_restart_with_the_newest_variables() {
     run.step(update(&["3"]));
     assert_eq!(run.after(SECOND), []);
     assert_eq!(run.after(SECOND), [Action::Stop(Signal::QUIT)]);
-    run.step(Event::Ended(0));
+    run.step(Event::Ended { code: 0, has_rest: false });
     assert!(run.runs(&["3"]));
 }
 
@@ -172,7 +172,7 @@ fn the_splay_delays_the_restart_and_later_updates_do_not() {
         assert_eq!(run.at_deadline(), [Action::Stop(Signal::QUIT)]);
         assert_eq!(run.now - start, QUIET + expected);
         assert!(run.logged[0].contains(" (splay), because variables have changed: A"), "{:?}", run.logged);
-        run.step(Event::Ended(0));
+        run.step(Event::Ended { code: 0, has_rest: false });
         assert!(run.runs(&["3"]));
     }
 }
@@ -197,7 +197,54 @@ fn a_program_that_ignores_the_stop_signal_is_killed() {
         run.logged
     );
     assert_eq!(run.machine.deadline(), None);
-    assert_eq!(run.step(Event::Ended(137)), [Action::Start]);
+    assert_eq!(run.step(Event::Ended { code: 137, has_rest: false }), [Action::Start]);
+}
+
+/// Ends the program after its stop signal, 10 s before the stop timeout is over, with other processes left behind.
+fn with_rest() -> Run {
+    let mut run = Run::new();
+    run.step(update(&["2"]));
+    run.until_stopped();
+    run.after(STOP_TIMEOUT - 10 * SECOND);
+    assert_eq!(run.step(Event::Ended { code: 0, has_rest: true }), [Action::StopRest(Signal::QUIT)]);
+    assert!(run.logged.last().unwrap().contains("left processes behind"), "{:?}", run.logged);
+    run
+}
+
+#[test]
+fn the_program_starts_once_the_processes_that_it_left_behind_have_ended() {
+    let mut run = with_rest();
+    assert_eq!(run.at_deadline(), []);
+    run.step(update(&["3"]));
+    assert_eq!(run.step(Event::RestEnded), [Action::Start]);
+    assert!(run.runs(&["3"]));
+    assert_eq!(run.machine.deadline(), None);
+}
+
+#[test]
+fn processes_left_behind_are_killed_at_the_end_of_the_stop_timeout() {
+    let mut run = with_rest();
+    assert_eq!(run.after(9 * SECOND), []);
+    assert_eq!(run.after(SECOND), [Action::StopRest(Signal::KILL)]);
+    assert_eq!(run.step(Event::RestEnded), [Action::Start]);
+}
+
+#[test]
+fn processes_that_cannot_be_killed_delay_the_start_for_a_limited_time() {
+    let mut run = with_rest();
+    run.after(10 * SECOND);
+    assert_eq!(run.after(9 * SECOND), []);
+    assert_eq!(run.after(SECOND), [Action::Start]);
+}
+
+#[test]
+fn a_signal_that_ends_the_program_ends_podcreds_while_processes_are_left_behind() {
+    for (signal_, code) in [(Signal::TERM, 143), (Signal::INT, 130), (Signal::QUIT, 131)] {
+        assert_eq!(with_rest().step(signal(signal_)), [Action::Exit(code)]);
+    }
+    let mut killed = with_rest();
+    killed.after(10 * SECOND);
+    assert_eq!(killed.step(signal(Signal::TERM)), [Action::Exit(143)]);
 }
 
 #[test]
@@ -208,7 +255,7 @@ fn variables_that_arrive_while_it_stops_are_those_of_the_start() {
     assert_eq!(run.step(update(&["3"])), []);
     run.after(STOP_TIMEOUT);
     assert_eq!(run.step(update(&["4"])), []);
-    assert_eq!(run.step(Event::Ended(137)), [Action::Start]);
+    assert_eq!(run.step(Event::Ended { code: 137, has_rest: false }), [Action::Start]);
     assert!(run.runs(&["4"]));
     assert_eq!(run.machine.deadline(), None, "one restart");
 }
@@ -219,7 +266,7 @@ fn the_old_variables_while_it_stops_are_those_of_the_start_too() {
     run.step(update(&["2"]));
     run.until_stopped();
     run.step(update(&["1"]));
-    assert_eq!(run.step(Event::Ended(0)), [Action::Start]);
+    assert_eq!(run.step(Event::Ended { code: 0, has_rest: false }), [Action::Start]);
     assert!(run.runs(&["1"]));
 }
 
@@ -227,14 +274,14 @@ fn the_old_variables_while_it_stops_are_those_of_the_start_too() {
 fn a_program_that_ends_by_itself_ends_podcreds_also_while_a_restart_is_pending() {
     for code in [0, 1, 137, 143] {
         let mut run = Run::with_splay(STOP_TIMEOUT);
-        assert_eq!(run.step(Event::Ended(code)), [Action::Exit(code)]);
+        assert_eq!(run.step(Event::Ended { code: code, has_rest: false }), [Action::Exit(code)]);
         let mut settling = Run::new();
         settling.step(update(&["2"]));
-        assert_eq!(settling.step(Event::Ended(code)), [Action::Exit(code)]);
+        assert_eq!(settling.step(Event::Ended { code: code, has_rest: false }), [Action::Exit(code)]);
         let mut waiting = Run::with_splay(STOP_TIMEOUT);
         waiting.step(update(&["2"]));
         assert_eq!(waiting.at_deadline(), []);
-        assert_eq!(waiting.step(Event::Ended(code)), [Action::Exit(code)]);
+        assert_eq!(waiting.step(Event::Ended { code: code, has_rest: false }), [Action::Exit(code)]);
     }
 }
 
@@ -243,8 +290,8 @@ fn a_program_that_ends_right_after_a_restart_ends_podcreds() {
     let mut run = Run::new();
     run.step(update(&["2"]));
     run.until_stopped();
-    run.step(Event::Ended(143));
-    assert_eq!(run.step(Event::Ended(1)), [Action::Exit(1)]);
+    run.step(Event::Ended { code: 143, has_rest: false });
+    assert_eq!(run.step(Event::Ended { code: 1, has_rest: false }), [Action::Exit(1)]);
 }
 
 #[test]
@@ -272,7 +319,7 @@ fn after_a_signal_that_ends_the_program_there_is_no_restart() {
             assert_eq!(run.machine.deadline(), None, "nor is it killed");
             run.step(update(&["3"]));
             assert_eq!(run.machine.deadline(), None);
-            assert_eq!(run.step(Event::Ended(143)), [Action::Exit(143)]);
+            assert_eq!(run.step(Event::Ended { code: 143, has_rest: false }), [Action::Exit(143)]);
         }
     }
 }
@@ -284,7 +331,7 @@ fn other_signals_do_not_prevent_a_restart() {
     run.step(signal(Signal::HUP));
     assert_eq!(run.until_stopped(), QUIET);
     run.step(signal(Signal::USR1));
-    assert_eq!(run.step(Event::Ended(0)), [Action::Start]);
+    assert_eq!(run.step(Event::Ended { code: 0, has_rest: false }), [Action::Start]);
 }
 
 #[test]
@@ -313,7 +360,7 @@ fn a_failure_does_not_cancel_a_restart() {
 fn rotate(run: &mut Run, value: usize) -> Duration {
     run.step(update(&[&value.to_string()]));
     let took = run.until_stopped();
-    run.step(Event::Ended(0));
+    run.step(Event::Ended { code: 0, has_rest: false });
     took
 }
 
@@ -364,7 +411,7 @@ fn event() -> impl Strategy<Value = (u64, Event)> {
             (None, 0) => signal(Signal::TERM),
             (None, 1..4) => signal(Signal::HUP),
             (None, 4..8) => Event::Update(Update::Failed("gone".to_owned())),
-            (None, 8..20) => Event::Ended(other),
+            (None, 8..20) => Event::Ended { code: other, has_rest: false },
             (None, _) => Event::Timer,
         };
         (seconds, event)
@@ -381,7 +428,7 @@ proptest! {
         let mut is_ending = false;
         let mut newest = environment(&["1"]);
         for (seconds, event) in events {
-            let ended = matches!(event, Event::Ended(_));
+            let ended = matches!(event, Event::Ended { code: _, has_rest: false });
             is_ending |= matches!(event, Event::Signal { signal: Signal::TERM, .. });
             if let Event::Update(Update::Environment { environment, .. }) = &event {
                 let files = environment.iter().map(|(name, value)| format!("export {name}='{}'\n", value.expose_text().unwrap()));
@@ -409,6 +456,7 @@ proptest! {
                     }
                     Action::Send(Signal::KILL) => prop_assert!(!ended && stopping && !is_ending),
                     Action::Send(_) => prop_assert!(!ended),
+                    Action::StopRest(_) => prop_assert!(false, "there is no rest"),
                     Action::Log(..) => {}
                 }
             }

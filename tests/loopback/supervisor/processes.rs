@@ -131,13 +131,16 @@ fn the_program_gets_the_signals_that_podcreds_receives() {
     assert_code(&running.wait(HANGS), 5);
 }
 
-#[test]
-fn a_key_of_the_terminal_is_not_forwarded_because_the_program_receives_it_too() {
+/// Runs a program with a terminal, by way of `launcher`, and presses Ctrl-C and Ctrl-\. Returns what podcreds and the program print.
+fn press_keys(launcher: &str) -> String {
     let scene = volume("1");
     let script = "trap 'echo INT' INT; trap 'exit 5' QUIT; echo ready; while :; do sleep 0.02; done";
     fs::write(scene.pod.root().join("script"), script).unwrap();
-    let mut terminal = Command::new("script");
-    let podcreds = format!("exec {PODCREDS} exec --restart-on-change --log-level debug -- /bin/sh script");
+    // Without an answer, reading from the terminal would not end.
+    let mut terminal = Command::new("timeout");
+    terminal.args([&HANGS.as_secs().to_string(), "script"]);
+    let podcreds =
+        format!("exec {PODCREDS} exec --restart-on-change --log-level debug -- {launcher} /bin/sh script");
     terminal.args(["--quiet", "--return", "--command", &podcreds, "/dev/null"]);
     terminal.env("PODCREDS_VOLUME", scene.pod.volume()).env("SHELL", "/bin/sh").current_dir(scene.pod.root());
     terminal.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -157,7 +160,19 @@ fn a_key_of_the_terminal_is_not_forwarded_because_the_program_receives_it_too() 
     keys.write_all(b"\x1c").unwrap();
     printed.read_to_string(&mut log).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(5));
+    log
+}
+
+#[test]
+fn a_key_of_the_terminal_is_not_forwarded_because_the_program_receives_it_too() {
+    let log = press_keys("");
     assert!(!log.contains("sent signal"), "{log}");
+}
+
+#[test]
+fn a_key_of_the_terminal_is_forwarded_to_a_program_in_a_session_of_its_own() {
+    let log = press_keys("setsid");
+    assert_has(&log, &["sent signal 2 to the program", "sent signal 3 to the program"]);
 }
 
 /// The processes that have this argument, by pid.
@@ -242,6 +257,18 @@ fn as_pid_1_a_signal_ends_it_while_it_waits_for_the_first_files() {
     running.poll_until(HANGS, waiting, || running.stderr().contains(waiting));
     let podcreds = Pid::from_raw(children(running.id())[0].try_into().unwrap()).unwrap();
     kill_process(podcreds, Signal::TERM).unwrap();
+    assert_code(&running.wait(HANGS), 143);
+}
+
+#[test]
+fn a_program_that_signals_its_process_group_does_not_end_podcreds() {
+    let scene = volume("1");
+    let script = "echo start $A; trap 'trap - TERM; kill 0' TERM; while :; do sleep 0.02; done";
+    let mut running = Running::start(shell(&scene, &[], script));
+    await_output(&running, "start 1\n");
+    put(&scene, "2");
+    await_output(&running, "start 1\nstart 2\n");
+    running.send(Signal::TERM);
     assert_code(&running.wait(HANGS), 143);
 }
 
@@ -343,4 +370,26 @@ fn as_pid_1_it_restarts_the_program_and_reaps_orphans() {
     running.poll_until(HANGS, "only the program is left", || children(podcreds).len() == 1);
     kill_process(Pid::from_raw(podcreds.try_into().unwrap()).unwrap(), Signal::TERM).unwrap();
     assert_code(&running.wait(HANGS), 0);
+}
+
+/// A shell that starts something and does not pass SIGTERM on.
+fn leaves_behind(child: &str) -> String {
+    format!(
+        "echo start $A; for pid in child.*; do [ -e /proc/${{pid#child.}} ] && echo left; done; \
+         ({child}; while :; do sleep 0.02; done) & touch child.$!; trap 'exit 0' TERM; while :; do sleep 0.02; done"
+    )
+}
+
+#[test]
+fn what_the_program_leaves_behind_ends_before_the_next_start() {
+    let Some(()) = root() else { return };
+    let supervisor = [PODCREDS, "exec", "--restart-on-change", "--stop-timeout", "2s", "--"];
+    for (child, message) in [("true", "left processes behind"), ("trap '' TERM", "killing the processes")] {
+        let scene = volume("1");
+        let running = Running::start(as_pid_1(&scene, &supervisor, &leaves_behind(child)));
+        await_output(&running, "start 1\n");
+        put(&scene, "2");
+        await_output(&running, "start 1\nstart 2\n");
+        assert_has(&running.stderr(), &[message, "starting the program with the new variables"]);
+    }
 }
