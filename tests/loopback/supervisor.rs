@@ -103,7 +103,7 @@ fn a_volume_that_disappears_or_loses_its_files_is_reported_each_time() {
         await_log("nothing is published in it", count);
         // Replaces the empty directory.
         fs::rename(&away, &path).unwrap();
-        await_log("the variables of the program are as before", count);
+        await_log("the variables of the program have not changed", count);
     }
     put(&scene, "2");
     await_output(&running, "start 1\nend\nstart 2\n");
