@@ -363,7 +363,7 @@ pub(crate) struct ExecArgs {
     )]
     pub(crate) env_files: Vec<RelativePath>,
 
-    /// Read annotations and Secrets as init does, and take the variables from all credentials of format env, without a volume
+    /// Read annotations and Secrets as init does, and take the variables from all credentials that set variables, without a volume
     #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_RENDER")]
     pub(crate) render: bool,
 

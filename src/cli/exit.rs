@@ -219,7 +219,9 @@ fn volume_remedy(error: &volume::Error) -> Option<&'static str> {
 fn exec_remedy(error: &exec::Error) -> Option<&'static str> {
     match error {
         exec::Error::Sync(error) => sync_remedy(error),
-        exec::Error::Volume(error) => volume_remedy(error),
+        exec::Error::Volume(error) if error.is_not_a_volume() => Some(
+            "mount the volume that podcreds init or sidecar writes at this path, or pass another path with --volume",
+        ),
         exec::Error::Listen(_) => Some(LISTEN_REMEDY),
         exec::Error::Supervisor(supervisor::Error::Start { .. }) => {
             Some("/proc must be mounted, and the container's limits must allow another process")
@@ -228,7 +230,7 @@ fn exec_remedy(error: &exec::Error) -> Option<&'static str> {
             "see the log of the container that runs podcreds init or sidecar with this volume, or pass --render to work without a volume",
         ),
         exec::Error::NoFiles { .. } => Some(
-            "give a credential .format env, or name the file with --env-file if its .path does not end in .env; pass --allow-none to start without variables",
+            "give a credential .format env, or .variable with a connection string such as uri; if its .path does not end in .env, name the file with --env-file; pass --allow-none to start without variables",
         ),
         exec::Error::NoFile { .. } => Some(
             "correct --env-file, or give a credential .format env and this .path; pass --allow-none to start without it",

@@ -137,7 +137,7 @@ impl fmt::Display for Sink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Volume { path, .. } => path.display().fmt(f),
-            Self::Memory(_) => f.write_str("memory"),
+            Self::Memory(_) => f.write_str("the memory of exec"),
         }
     }
 }

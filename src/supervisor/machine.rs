@@ -265,7 +265,11 @@ impl Machine {
         let kill = match self.phase {
             Phase::Stopping { kill } => kill,
             Phase::Killed => now,
-            _ => return vec![Action::Exit(code)],
+            Phase::Ending => return vec![Action::Exit(code)],
+            _ => {
+                let message = format!("the program has ended by itself, with exit code {code}");
+                return vec![Action::Log(Level::Info, message), Action::Exit(code)];
+            }
         };
         if !has_rest {
             let message =

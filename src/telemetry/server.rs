@@ -332,7 +332,11 @@ fn not_ready(health: &Health) -> String {
     }
     let waiting =
         status.waiting().iter().map(|(credential, reason)| format!("credential {credential}: {reason}\n"));
-    format!("these credentials have no files yet:\n{}", waiting.collect::<String>())
+    let waiting = waiting.collect::<String>();
+    if waiting.is_empty() {
+        return "the annotations were not read yet; the log says why\n".to_owned();
+    }
+    format!("these credentials have no files yet:\n{waiting}")
 }
 
 #[cfg(test)]
