@@ -314,7 +314,7 @@ fn seconds(ticks: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Arc;
 
     use super::*;
@@ -481,7 +481,7 @@ mod tests {
         status.watch_restarted();
         status.notify_failed(now, "test", "test");
         status.notify_failed(now, "test", "test");
-        status.notified(now, "test", "..1");
+        status.notified(now, "test", &BTreeSet::new(), "..1");
         status.events.count(true);
         drop(status);
         let text = write(&health);

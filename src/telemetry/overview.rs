@@ -276,7 +276,7 @@ credential new: Secret prod/new
         let text = table_at(&status);
         assert!(text.contains("failing\n"), "{text}");
         assert!(text.contains("POST http://localhost/reload: notification failing since 1970-01-01T00:01:00Z: HTTP status 500\n"), "{text}");
-        status.notified(later, "POST http://localhost/reload", "..1970");
+        status.notified(later, "POST http://localhost/reload", &BTreeSet::from(["db".to_owned()]), "..1970");
         let text = table_at(&status);
         assert!(text.contains("notified\n") && !text.contains("HTTP"), "{text}");
     }

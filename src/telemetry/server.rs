@@ -154,8 +154,7 @@ impl Server {
                     self.connections.pop_front();
                 }
                 if stream.set_nonblocking(true).is_ok() {
-                    // A socket for both families shows IPv4 addresses as IPv6 ones.
-                    let is_local = peer.ip().to_canonical().is_loopback();
+                    let is_local = stream.local_addr().is_ok_and(|own| is_local(own, peer));
                     self.connections.push_back(Connection::new(stream, is_local));
                 }
             }
@@ -165,9 +164,16 @@ impl Server {
     }
 }
 
+/// Whether both ends have loopback addresses, so that the client is in this pod. The proxy of a service mesh passes on requests of
+/// other clients from a loopback address too (Istio's from 127.0.0.6), but to the address of the pod that they asked for.
+fn is_local(own: SocketAddr, peer: SocketAddr) -> bool {
+    // A socket for both families shows IPv4 addresses as IPv6 ones.
+    [own, peer].iter().all(|end| end.ip().to_canonical().is_loopback())
+}
+
 struct Connection {
     stream: TcpStream,
-    /// Whether the client has a loopback address, so that it is in this pod.
+    /// Whether the client is in this pod.
     is_local: bool,
     ends: Instant,
     phase: Phase,
@@ -410,6 +416,22 @@ mod tests {
             response.contains("application/json") && response.contains("\"credentials\":[]"),
             "{response}"
         );
+    }
+
+    #[test]
+    fn a_client_is_local_if_both_ends_are_loopback_addresses() {
+        for (own, peer, expected) in [
+            ("127.0.0.1:8081", "127.0.0.1:40000", true),
+            ("[::1]:8081", "[::1]:40000", true),
+            ("[::ffff:127.0.0.1]:8081", "[::ffff:127.0.0.1]:40000", true),
+            ("[::ffff:10.0.0.7]:8081", "[::ffff:10.0.0.9]:40000", false),
+            ("10.0.0.7:8081", "10.0.0.7:40000", false),
+            // Proxies of service meshes.
+            ("[::ffff:10.0.0.7]:8081", "[::ffff:127.0.0.6]:40000", false),
+            ("[fd00::7]:8081", "[::1]:40000", false),
+        ] {
+            assert_eq!(is_local(own.parse().unwrap(), peer.parse().unwrap()), expected, "{own} {peer}");
+        }
     }
 
     #[test]

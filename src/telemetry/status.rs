@@ -271,10 +271,16 @@ impl Status {
         self.watch_restarts += 1;
     }
 
-    /// An application was notified of this version.
-    pub(crate) fn notified(&mut self, now: Moment, application: &str, version: &str) {
+    /// An application was notified of these credentials, as of this version.
+    pub(crate) fn notified(
+        &mut self,
+        now: Moment,
+        application: &str,
+        credentials: &BTreeSet<String>,
+        version: &str,
+    ) {
         self.notifications.count(true);
-        self.served.notified(application, version, now.time);
+        self.served.notified(application, credentials, version, now.time);
         self.pending_notifications.remove(application);
     }
 

@@ -308,6 +308,18 @@ fn only_labeled_pods_in_selected_namespaces_are_injected() {
 
 /// The variant that the comment in `injection.yaml` describes.
 #[test]
+fn a_mirror_pod_stays_as_its_static_pod_is() {
+    let Some(policies) = policies() else { return };
+    let mut mirror = pod();
+    mirror["metadata"]["annotations"]["kubernetes.io/config.mirror"] = "test".into();
+    let spec = mirror["spec"].as_object_mut().unwrap();
+    spec.remove("serviceAccountName");
+    spec.insert("nodeName".to_owned(), "test".into());
+    let (admitted, _) = policies.create(&mirror).unwrap();
+    assert_eq!((names(&admitted, "initContainers").len(), &admitted["spec"]["volumes"]), (0, &Value::Null));
+}
+
+#[test]
 fn a_binding_can_select_only_namespaces_with_a_label() {
     if since(36, "MutatingAdmissionPolicies").is_none() {
         return;

@@ -1,5 +1,6 @@
 //! The events that the controller handles.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::credential::Credential;
@@ -101,6 +102,8 @@ impl<T> Update<T> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotifyOutcome {
     Success {
+        /// The names of the credentials that the notification was about.
+        credentials: BTreeSet<String>,
         version: String,
     },
     Failure {

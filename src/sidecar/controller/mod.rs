@@ -164,7 +164,9 @@ impl Controller {
             }
             Event::Published { result, took } => self.on_published(result, took, now, status),
             Event::Notification { application, outcome } => match outcome {
-                NotifyOutcome::Success { version } => status.notified(now, &application, &version),
+                NotifyOutcome::Success { credentials, version } => {
+                    status.notified(now, &application, &credentials, &version);
+                }
                 NotifyOutcome::Failure { reason } => status.notify_failed(now, &application, &reason),
                 NotifyOutcome::Cancelled => status.notify_cancelled(&application),
             },

@@ -169,7 +169,7 @@ impl Notifier {
             if let Some(mailbox) = self.mailboxes.get(&target) {
                 let notification = Notification { credentials, ..notification.clone() };
                 let mut message = mailbox.lock();
-                message.pending = Some(notification.after(message.pending.take()));
+                message.pending = Some(notification.merged(message.pending.take()));
                 drop(message);
                 mailbox.changed.notify_one();
                 start(&target, mailbox, &self.shared, self.spawn);
@@ -179,9 +179,13 @@ impl Notifier {
 }
 
 impl Notification {
-    /// Adds the credentials of an older notification.
-    fn after(mut self, older: Option<Self>) -> Self {
-        self.credentials.extend(older.into_iter().flat_map(|older| older.credentials));
+    /// Merges with another notification, of the application that credentials had before an edit or of an earlier rotation. The result
+    /// has the newer version.
+    fn merged(mut self, other: Option<Self>) -> Self {
+        if let Some(other) = other {
+            self.credentials.extend(other.credentials);
+            self.version = self.version.max(other.version);
+        }
         self
     }
 }
@@ -238,7 +242,7 @@ impl Message {
     fn undelivered(&mut self) -> Option<Notification> {
         let current = self.current.take();
         match self.pending.take() {
-            Some(pending) => Some(pending.after(current)),
+            Some(pending) => Some(pending.merged(current)),
             None => current,
         }
     }
@@ -288,9 +292,9 @@ fn run(mailbox: &Mailbox, target: &Application, shared: &Shared) {
         }
         mailbox.lock().current = None;
         backoff.reset();
-        report(NotifyOutcome::Success { version: notification.version.clone() });
-        let version = notification.version.as_str();
-        info!(bundle = version; "{target}: notified of version {version}");
+        let Notification { credentials, version, .. } = notification;
+        report(NotifyOutcome::Success { credentials, version: version.clone() });
+        info!(bundle = version.as_str(); "{target}: notified of version {version}");
     }
 }
 
@@ -392,6 +396,15 @@ mod tests {
     }
 
     #[test]
+    fn a_merged_notification_has_the_newer_version_in_either_order() {
+        let both = BTreeSet::from(["a".to_owned(), "b".to_owned()]);
+        for (one, other) in [("1", "2"), ("2", "1")] {
+            let merged = notification("a", one).merged(Some(notification("b", other)));
+            assert_eq!((merged.version.as_str(), &merged.credentials), ("2", &both));
+        }
+    }
+
+    #[test]
     fn a_cancelled_notification_is_returned_and_not_delivered() {
         let mailbox = mailbox(None, Some(notification("a", "1")));
         assert_eq!(mailbox.cancel(), Some(notification("a", "1")));
@@ -428,7 +441,8 @@ mod tests {
         assert_eq!(outcome(), NotifyOutcome::Failure { reason: reason.clone() });
         notifier.spawn = started;
         notifier.retry();
-        assert_eq!(outcome(), NotifyOutcome::Success { version: "2".to_owned() });
+        let credentials = BTreeSet::from(["db".to_owned()]);
+        assert_eq!(outcome(), NotifyOutcome::Success { credentials, version: "2".to_owned() });
         assert!(directory.path().join("reload").exists());
     }
 

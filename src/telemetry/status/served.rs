@@ -5,6 +5,7 @@
 //! write. So each content of an object has a number here, and a credential refers to the contents that its files were rendered
 //! from. A new resourceVersion with the same content, for example with another label, is served at once.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use crate::object::ObjectRef;
@@ -195,16 +196,26 @@ impl Served {
         let credential = self.credential_mut(name);
         match (&mut credential.notification, application) {
             (notification, None) => *notification = None,
-            (Some(notification), Some(application)) => notification.application = application,
-            (None, Some(_)) => {}
+            // What was delivered was delivered to the application of that time.
+            (Some(notification), Some(application)) if notification.delivered.is_none() => {
+                notification.application = application;
+            }
+            (_, Some(_)) => {}
         }
     }
 
-    /// The application was notified of this version. Notifications are merged into one with the version of the newest, so it
-    /// covers all earlier versions, whose names come first.
-    pub(crate) fn notified(&mut self, application: &str, version: &str, now: SystemTime) {
-        let notifications = self.credentials.iter_mut().filter_map(|it| it.notification.as_mut());
-        for notification in notifications {
+    /// The application was notified of these credentials. Notifications are merged into one with the version of the newest, so it
+    /// covers all earlier versions, whose names come first. The credentials count because applications whose URLs differ only in
+    /// their queries have the same name.
+    pub(crate) fn notified(
+        &mut self,
+        application: &str,
+        credentials: &BTreeSet<String>,
+        version: &str,
+        now: SystemTime,
+    ) {
+        for credential in self.credentials.iter_mut().filter(|it| credentials.contains(&it.name)) {
+            let Some(notification) = &mut credential.notification else { continue };
             let is_covered = notification.application == application && *notification.version <= *version;
             if is_covered && notification.delivered.is_none() {
                 notification.delivered = Some(now);
@@ -318,14 +329,36 @@ mod tests {
             ["a", "b", "c"]
                 .map(|name| served.credential(name).unwrap().notification.clone().unwrap().delivered)
         };
-        served.notified("app", "..1", later);
+        let names = |text: &str| text.split(' ').map(str::to_owned).collect();
+        served.notified("app", &names("a b"), "..1", later);
         assert_eq!(delivered(&served), [Some(later), None, None], "b has rotated meanwhile");
-        served.notified("app", "..3", later + Duration::from_secs(1));
+        served.notified("app", &names("a b"), "..3", later + Duration::from_secs(1));
         assert_eq!(delivered(&served), [Some(later), Some(later + Duration::from_secs(1)), None]);
         served.set_application("c", Some("app".to_owned()));
         served.set_application("a", None);
-        served.notified("app", "..3", later);
+        served.notified("app", &names("c"), "..3", later);
         assert_eq!(served.credential("c").unwrap().notification.clone().unwrap().delivered, Some(later));
         assert_eq!(served.credential("a").unwrap().notification, None);
+    }
+
+    #[test]
+    fn a_notification_counts_only_for_the_credentials_that_it_names() {
+        // POST http://app/reload?service=a and POST http://app/reload?service=b: the query is not shown.
+        let mut served = Served::default();
+        served.notifying("a", "POST http://app/reload".to_owned(), "..1", START);
+        served.notifying("b", "POST http://app/reload".to_owned(), "..1", START);
+        served.notified("POST http://app/reload", &BTreeSet::from(["a".to_owned()]), "..1", START);
+        let delivered = |name: &str| served.credential(name).unwrap().notification.clone().unwrap().delivered;
+        assert_eq!((delivered("a"), delivered("b")), (Some(START), None));
+    }
+
+    #[test]
+    fn an_edit_does_not_claim_that_the_new_application_was_notified() {
+        let mut served = Served::default();
+        served.notifying("a", "app".to_owned(), "..1", START);
+        served.notified("app", &BTreeSet::from(["a".to_owned()]), "..1", START);
+        served.set_application("a", Some("other".to_owned()));
+        let notification = served.credential("a").unwrap().notification.clone().unwrap();
+        assert_eq!((notification.application.as_str(), notification.delivered), ("app", Some(START)));
     }
 }

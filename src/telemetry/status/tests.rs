@@ -421,7 +421,7 @@ fn notifications_that_fail_for_long_are_reported() {
     test.pass(SECOND);
     test.status.notify_failed(test.now, "app", "test");
     test.status.notify_failed(test.now, "web", "test");
-    test.status.notified(test.now, "db", "..1");
+    test.status.notified(test.now, "db", &BTreeSet::new(), "..1");
     assert_eq!((test.status.notifications.succeeded, test.status.notifications.failed), (1, 3));
     assert_eq!(test.due(), Some(STALE_AFTER - SECOND), "it counts from the first attempt");
     test.pass(STALE_AFTER - SECOND);
@@ -432,7 +432,7 @@ fn notifications_that_fail_for_long_are_reported() {
     assert_eq!(test.due(), None);
     assert_eq!(test.reasons(), [EventReason::NotifyFailed]);
     assert_eq!((test.due(), test.events()), (None, vec![]), "once");
-    test.status.notified(test.now, "app", "..1");
+    test.status.notified(test.now, "app", &BTreeSet::new(), "..1");
     test.status.notify_cancelled("web");
     assert_eq!(test.due(), None);
     let ended: Vec<_> = test.events().into_iter().map(|(_, message)| message).collect();
@@ -444,7 +444,7 @@ fn notifications_that_fail_for_long_are_reported() {
 fn a_notification_that_succeeds_in_time_is_not_reported() {
     let mut test = Test::ready();
     test.status.notify_failed(test.now, "app", "test");
-    test.status.notified(test.now, "app", "..1");
+    test.status.notified(test.now, "app", &BTreeSet::new(), "..1");
     test.pass(2 * STALE_AFTER);
     assert_eq!((test.due(), test.events()), (None, vec![]));
 }
