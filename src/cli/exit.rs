@@ -116,9 +116,7 @@ impl Error {
                 | exec::Error::NoCommand => USAGE,
                 exec::Error::Unpublished { .. } => UNREACHABLE,
                 exec::Error::Volume(_) | exec::Error::Emptied { .. } => VOLUME,
-                exec::Error::Supervisor(supervisor::Error::Setup(_)) => BUG,
-                exec::Error::Supervisor(supervisor::Error::Start { .. })
-                | exec::Error::NotExecutable { .. } => NOT_EXECUTABLE,
+                exec::Error::Supervisor(_) | exec::Error::NotExecutable { .. } => NOT_EXECUTABLE,
                 exec::Error::NotFound { .. } => NOT_FOUND,
             },
             Self::Install(install::Error::Program(_)) => USAGE,
@@ -225,6 +223,9 @@ fn exec_remedy(error: &exec::Error) -> Option<&'static str> {
         exec::Error::Listen(_) => Some(LISTEN_REMEDY),
         exec::Error::Supervisor(supervisor::Error::Start { .. }) => {
             Some("/proc must be mounted, and the container's limits must allow another process")
+        }
+        exec::Error::Supervisor(supervisor::Error::Setup(_)) => {
+            Some("the container's limits must allow another thread, and 30 open files")
         }
         exec::Error::Unpublished { .. } => Some(
             "see the log of the container that runs podcreds init or sidecar with this volume, or pass --render to work without a volume",

@@ -22,6 +22,10 @@ use crate::volume::{self, Reader, Times};
 /// 10 ms. The kubelet takes longer to start a container after the first files.
 const MARGIN: Duration = Duration::from_millis(100);
 
+/// The longest time from the beginning to the end of the first publication, which usually takes milliseconds. A later publication that
+/// adds or removes names hides its end ([`Times::named`]), and must not hide the rotations before it.
+const FIRST_PUBLICATION: Duration = Duration::from_secs(10);
+
 /// Which changes make the probe fail, and when.
 #[derive(Debug)]
 pub(crate) struct Changes<'a> {
@@ -78,7 +82,8 @@ fn decide(changes: &Changes<'_>, times: &Times, now: SystemTime, container: Dura
     let is_since_start = |time: SystemTime| age(time).is_some_and(|age| age < container + MARGIN);
     let has_waited = is_since_start(times.begun);
     // An application that has waited for the first files has read these.
-    let is_since = |time: SystemTime| is_since_start(time) && !(has_waited && time <= times.named);
+    let is_first = |time: SystemTime| time <= times.named.min(formattable(times.begun) + FIRST_PUBLICATION);
+    let is_since = |time: SystemTime| is_since_start(time) && !(has_waited && is_first(time));
     let is_selected =
         |entry: &str| changes.files.is_empty() || changes.files.iter().any(|file| contains(file, entry));
     let is_due = |time: SystemTime| {
@@ -192,6 +197,12 @@ mod tests {
         first.entries[0].1 = at(160);
         assert!(fails(&first, 2, 161), "a rotation after the first files");
         assert!(!fails(&first, 162, 170), "it has restarted");
+        // A later publication that adds or removes names hides no rotation before it.
+        let mut renamed = times(&[("a.env", 160), ("b/", 101), ("c.env", 170)]);
+        (renamed.begun, renamed.named) = (at(100), at(170));
+        assert!(fails(&renamed, 2, 171), "a rotation before a credential was added");
+        renamed.entries[0].1 = at(101);
+        assert!(fails(&renamed, 2, 171), "the credential that was added");
         // A credential that is added to a volume with files is a change.
         let mut added = times(&[("a.env", 0), ("b/", 60)]);
         added.named = at(60);

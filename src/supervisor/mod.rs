@@ -184,7 +184,8 @@ fn exit_code(status: WaitStatus) -> u8 {
 /// Why there is no program.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("cannot install signal handlers: {0}")]
+    /// Too few descriptors or threads.
+    #[error("cannot prepare to supervise the program: {0}")]
     Setup(io::Error),
     /// The launcher cannot be started.
     #[error("cannot start the program through {OWN_BINARY}: {cause}")]

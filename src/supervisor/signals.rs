@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::process::{Pid, Signal};
 use signal_hook::{flag, low_level::pipe};
 
+/// In the order in which those that arrive together are sent: after SIGTSTP and SIGCONT the program must not stay stopped.
 const FORWARDED: [Signal; 18] = [
     Signal::HUP,
     Signal::INT,
@@ -20,8 +21,8 @@ const FORWARDED: [Signal; 18] = [
     Signal::ALARM,
     Signal::TERM,
     Signal::STKFLT,
-    Signal::CONT,
     Signal::TSTP,
+    Signal::CONT,
     Signal::URG,
     Signal::XCPU,
     Signal::XFSZ,
@@ -134,6 +135,12 @@ mod tests {
         assert_eq!(Job::parse("7 (a) b) S 1 7 5 34816 9 4194304 0"), job(7, 34816, 9));
         assert_eq!(Job::parse("7 (app) S 1 7 5 0 -1 4194304 0"), job(7, 0, -1), "no terminal");
         assert_eq!(Job::parse(""), None);
+    }
+
+    #[test]
+    fn a_program_that_is_stopped_and_continued_at_once_runs() {
+        let position = |signal| FORWARDED.iter().position(|forwarded| *forwarded == signal).unwrap();
+        assert!(position(Signal::TSTP) < position(Signal::CONT));
     }
 
     #[test]

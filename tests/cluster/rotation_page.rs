@@ -199,9 +199,9 @@ fn the_commands_of_the_page_rotate_between_two_roles() {
     succeeds(&run(postgresql.psql(statement), PATIENCE));
     let finished = running.wait(PATIENCE);
     succeeds(&finished);
-    let shown = finished.stdout_text();
     let version = scene.namespace.get("secret/orders-db")["metadata"]["resourceVersion"].clone();
-    assert!(shown.contains(&format!("Secret/orders-db  {}", version.as_str().unwrap())), "{shown}");
+    let served = format!("Secret/orders-db  {}", version.as_str().unwrap());
+    assert!(finished.stderr.contains(&served), "{}", finished.stderr);
     let new = uri();
     assert_eq!(log_in(&new), Ok("orders_b".to_owned()));
     assert!(log_in(&old).unwrap_err().contains("password authentication failed"));

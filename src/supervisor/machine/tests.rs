@@ -274,14 +274,14 @@ fn the_old_variables_while_it_stops_are_those_of_the_start_too() {
 fn a_program_that_ends_by_itself_ends_podcreds_also_while_a_restart_is_pending() {
     for code in [0, 1, 137, 143] {
         let mut run = Run::with_splay(STOP_TIMEOUT);
-        assert_eq!(run.step(Event::Ended { code: code, has_rest: false }), [Action::Exit(code)]);
+        assert_eq!(run.step(Event::Ended { code, has_rest: false }), [Action::Exit(code)]);
         let mut settling = Run::new();
         settling.step(update(&["2"]));
-        assert_eq!(settling.step(Event::Ended { code: code, has_rest: false }), [Action::Exit(code)]);
+        assert_eq!(settling.step(Event::Ended { code, has_rest: false }), [Action::Exit(code)]);
         let mut waiting = Run::with_splay(STOP_TIMEOUT);
         waiting.step(update(&["2"]));
         assert_eq!(waiting.at_deadline(), []);
-        assert_eq!(waiting.step(Event::Ended { code: code, has_rest: false }), [Action::Exit(code)]);
+        assert_eq!(waiting.step(Event::Ended { code, has_rest: false }), [Action::Exit(code)]);
     }
 }
 

@@ -90,6 +90,19 @@ fn a_program_that_cannot_be_started_is_reported_as_without_a_supervisor() {
 }
 
 #[test]
+fn too_few_open_files_are_reported_as_a_limit_of_the_container() {
+    let scene = volume("1");
+    let podcreds = scene.command(&["exec", "--restart-on-change", "--", "/bin/true"]);
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "ulimit -n 20; exec \"$@\"", "sh"]).arg(podcreds.get_program());
+    command.args(podcreds.get_args()).env_clear();
+    command.envs(podcreds.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let finished = run(command, HANGS);
+    assert_code(&finished, 126);
+    assert_has(&finished.stderr, &["Too many open files", "the container's limits must allow"]);
+}
+
+#[test]
 fn a_variable_that_linux_rejects_is_reported_with_its_name() {
     let scene = volume(&"test-password-1 ".repeat(10_000));
     let finished = run(command(&scene, &[], &["/bin/true"]), HANGS);
