@@ -266,6 +266,8 @@ impl Machine {
             Phase::Stopping { kill } => kill,
             Phase::Killed => now,
             Phase::Ending => return vec![Action::Exit(code)],
+            // Until the first restart, the log belongs to the program alone.
+            _ if self.restarts == 0 => return vec![Action::Exit(code)],
             _ => {
                 let message = format!("the program has ended by itself, with exit code {code}");
                 return vec![Action::Log(Level::Info, message), Action::Exit(code)];

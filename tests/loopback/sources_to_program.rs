@@ -52,7 +52,7 @@ fn a_rotation_restarts_the_program_once_and_writes_nothing() {
     let finished = running.wait(HANGS);
     assert_code(&finished, 0);
     assert_eq!(finished.stdout_text(), format!("start {PASSWORD}\nend\nstart test-password-1\nend\n"));
-    assert_has(&finished.stderr, &["rotated db: wrote 1 file of 1 credential to memory in "]);
+    assert_has(&finished.stderr, &["rotated db: wrote 1 file of 1 credential to the memory of exec in "]);
     assert_has(
         &finished.stderr,
         &["restarting the program now, because variables have changed: DB_PASSWORD\n"],

@@ -292,6 +292,14 @@ fn a_program_that_ends_right_after_a_restart_ends_podcreds() {
     run.until_stopped();
     run.step(Event::Ended { code: 143, has_rest: false });
     assert_eq!(run.step(Event::Ended { code: 1, has_rest: false }), [Action::Exit(1)]);
+    assert_eq!(run.logged.last().unwrap(), "the program has ended by itself, with exit code 1");
+}
+
+#[test]
+fn nothing_is_logged_about_a_program_that_was_never_restarted() {
+    let mut run = Run::new();
+    assert_eq!(run.step(Event::Ended { code: 1, has_rest: false }), [Action::Exit(1)]);
+    assert_eq!(run.logged, [""; 0]);
 }
 
 #[test]
