@@ -8,7 +8,7 @@ use crate::annotations::keys::AnnotationKey;
 use crate::credential::{FieldName, HeaderTemplate, KeyMapping, OnChange};
 use crate::template::Delimiters;
 
-/// Reads the header. If `.keys` lists the fields, or there is no source, it is also checked against the fields that annotations name.
+/// Reads the header. If `.keys` lists the fields, or the credential has no source, it is also checked against the fields that annotations name.
 pub(super) fn read(
     values: &mut Values<'_>,
     on_change: Option<&OnChange>,

@@ -16,6 +16,7 @@ use crate::kube::decode::{self, Status};
 use crate::kube::error::{Cause, Error};
 use crate::kube::partial_json::PartialJson;
 use crate::kube::reloading_file::Reloading;
+use crate::kube::request_metrics::RequestMetrics;
 use crate::kube::retry::{Deadline, RateLimiter};
 use crate::kube::transport::error::from_ureq;
 use crate::kube::transport::proxy::Proxy;
@@ -366,38 +367,4 @@ impl ConnectionState {
 /// The path of all objects of this kind in its namespace.
 pub(crate) fn collection_path(object: &ObjectRef) -> String {
     format!("/api/v1/namespaces/{}/{}", object.namespace, object.kind.resource())
-}
-
-/// Counters of a client's requests.
-#[derive(Debug, Default)]
-pub(crate) struct RequestMetrics {
-    counts: Mutex<RequestCounts>,
-}
-
-/// A snapshot of [`RequestMetrics`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RequestCounts {
-    /// Requests with a response, by HTTP status.
-    pub(crate) by_status: BTreeMap<u16, u64>,
-    /// Requests without a response.
-    pub(crate) unanswered: u64,
-}
-
-impl RequestMetrics {
-    pub(crate) fn counts(&self) -> RequestCounts {
-        self.lock().clone()
-    }
-
-    /// Counts one request. `None` means without a response.
-    pub(crate) fn count(&self, status: Option<u16>) {
-        let mut counts = self.lock();
-        match status {
-            Some(status) => *counts.by_status.entry(status).or_default() += 1,
-            None => counts.unanswered += 1,
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, RequestCounts> {
-        lock(&self.counts)
-    }
 }

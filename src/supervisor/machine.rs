@@ -10,15 +10,18 @@
 //!
 //! If the program has left other processes of its group behind, these are stopped and killed in the same way before the start.
 //!
-//! The program runs in all of these phases, so there is no moment without a program, except between an end and the start that
-//! follows it at once. A program that ends before it was sent the stop signal has ended by itself, and podcreds ends with it:
-//! the kubelet decides what follows, with its own back-off. A stop signal from outside leads to [`Phase::Ending`], from which
-//! there is no restart.
+//! The program runs until the stop signal ends it, also during the splay and the back-off. A program that ends before it was sent
+//! the stop signal has ended by itself, and podcreds ends with it: the kubelet decides what follows, with its own back-off. A stop
+//! signal from outside leads to [`Phase::Ending`], in which podcreds restarts nothing.
+
+mod event;
 
 use std::time::{Duration, Instant};
 
 use log::Level;
 use rustix::process::Signal;
+
+pub(crate) use event::{Action, Event, Update};
 
 use crate::env_file::Environment;
 use crate::splay;
@@ -55,56 +58,6 @@ pub(crate) struct Settings {
     pub(crate) splay: Duration,
     /// The name that tells the replicas apart.
     pub(crate) pod: String,
-}
-
-/// The result of reading the variables after a rotation.
-#[derive(Debug)]
-pub(crate) enum Update {
-    Environment {
-        environment: Environment,
-        /// Identifies the rotation.
-        version: String,
-        /// `None` means that [`Settings::splay`] applies.
-        splay: Option<Duration>,
-    },
-    /// They cannot be read.
-    Failed(String),
-}
-
-#[derive(Debug)]
-pub(crate) enum Event {
-    Update(Update),
-    /// The program ended.
-    Ended {
-        /// Its exit code; 128 and the signal's number if a signal ended it.
-        code: u8,
-        /// Whether other processes of its group still run.
-        has_rest: bool,
-    },
-    /// The last process of the group of the ended program has ended.
-    RestEnded,
-    /// podcreds received a signal.
-    Signal {
-        signal: Signal,
-        /// Whether the program received it too, from the terminal.
-        is_shared: bool,
-    },
-    /// Time has passed.
-    Timer,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Start the program with [`Machine::environment`].
-    Start,
-    Send(Signal),
-    /// Send the stop signal.
-    Stop(Signal),
-    /// Send a signal to the processes that the program has left behind.
-    StopRest(Signal),
-    /// End podcreds with this exit code.
-    Exit(u8),
-    Log(Level, String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

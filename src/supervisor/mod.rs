@@ -181,7 +181,7 @@ fn exit_code(status: WaitStatus) -> u8 {
     status.exit_status().or_else(signal).and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
-/// Why there is no program.
+/// Why the program does not run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// Too few descriptors or threads.

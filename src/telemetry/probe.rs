@@ -18,7 +18,7 @@ const SHOWN_LIMIT: usize = 200;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The sidecar has no address.
-    #[error("--listen is off, so there is no address to connect to")]
+    #[error("--listen is off, so podcreds does not know where to connect")]
     Off,
     /// No response.
     #[error("http://{address}{path} does not answer: {cause}")]

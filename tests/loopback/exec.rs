@@ -210,25 +210,28 @@ fn the_program_replaces_the_process() {
 }
 
 /// What a program inherits besides its environment, as printed by the program.
-pub(crate) const INHERITED: &str = "grep -E '^(Umask|Sig(Blk|Ign)|Uid|Groups|NoNewPrivs)' /proc/self/status; ls /proc/self/fd; pwd; ulimit -a; cat";
+const INHERITED: &str = "grep -E '^(Umask|Sig(Blk|Ign)|Uid|Groups|NoNewPrivs)' /proc/self/status; ls /proc/self/fd; pwd; ulimit -a; cat";
+
+/// What a program inherits if a shell runs `prelude` and then starts it by way of `program`.
+pub(crate) fn inherited(scene: &Scene, program: &[&str], prelude: &str) -> String {
+    let mut command = Command::new("/bin/sh");
+    let script = format!("{prelude}; umask 0027; exec \"$@\"");
+    command.args(["-c", &script, "sh"]).args(program).args(["/bin/sh", "-c", INHERITED]);
+    let pod = scene.command(&[]);
+    command.env_clear().envs(pod.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("PATH", "/usr/bin:/bin").current_dir("/usr");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"from the standard input\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
 
 #[test]
 fn the_program_inherits_everything_else_unchanged() {
     let scene = published();
-    let state = |program: &[&str], prelude: &str| {
-        let mut command = Command::new("/bin/sh");
-        let script = format!("{prelude}; umask 0027; exec \"$@\"");
-        command.args(["-c", &script, "sh"]).args(program).args(["/bin/sh", "-c", INHERITED]);
-        let pod = scene.command(&[]);
-        command.env_clear().envs(pod.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.env("PATH", "/usr/bin:/bin").current_dir("/usr");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(b"from the standard input\n").unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success());
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let state = |program: &[&str], prelude| inherited(&scene, program, prelude);
     let alone = state(&[], ":");
     assert_has(&alone, &["Umask:\t0027", "/usr\n", "from the standard input"]);
     for source in SOURCES {

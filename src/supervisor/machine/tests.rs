@@ -464,7 +464,7 @@ proptest! {
                     }
                     Action::Send(Signal::KILL) => prop_assert!(!ended && stopping && !is_ending),
                     Action::Send(_) => prop_assert!(!ended),
-                    Action::StopRest(_) => prop_assert!(false, "there is no rest"),
+                    Action::StopRest(_) => prop_assert!(false, "the program leaves nothing behind"),
                     Action::Log(..) => {}
                 }
             }

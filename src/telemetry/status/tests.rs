@@ -1,3 +1,4 @@
+use super::deadlines::clock;
 use super::*;
 use crate::kube::Cause;
 use crate::object::{ClusterId, ClusterRef, Kind, Namespace};

@@ -12,7 +12,7 @@ use std::{env, fs};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{SERVER, await_output, command, put, shell, volume};
-use crate::exec::{INHERITED, publish};
+use crate::exec::{inherited, publish};
 use crate::processes::children;
 use crate::support::program;
 use crate::support::run::{Finished, Running, poll_until, run};
@@ -48,20 +48,7 @@ fn the_program_gets_the_variables_that_exec_gives_it() {
 #[test]
 fn the_program_inherits_everything_else_unchanged() {
     let scene = volume("1");
-    let state = |program: &[&str], prelude: &str| {
-        let mut command = Command::new("/bin/sh");
-        let script = format!("{prelude}; umask 0027; exec \"$@\"");
-        command.args(["-c", &script, "sh"]).args(program).args(["/bin/sh", "-c", INHERITED]);
-        let pod = scene.command(&[]);
-        command.env_clear().envs(pod.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.env("PATH", "/usr/bin:/bin").current_dir("/usr");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(b"from the standard input\n").unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success());
-        String::from_utf8(output.stdout).unwrap()
-    };
+    let state = |program: &[&str], prelude| inherited(&scene, program, prelude);
     let supervised = [PODCREDS, "exec", "--restart-on-change", "--"];
     assert_has(&state(&[], ":"), &["Umask:\t0027", "/usr\n", "from the standard input"]);
     for prelude in [":", "trap '' HUP INT TERM", "trap '' CHLD"] {
