@@ -183,7 +183,7 @@ fn remedy(error: &Error) -> Option<&'static str> {
         Error::Status(NotReady::Off) | Error::Probe(probe::Error::NotReady(NotReady::Off)) => {
             Some("pass the address that the sidecar listens on with --listen")
         }
-        Error::Probe(probe::Error::Volume(error)) => volume_remedy(error),
+        Error::Probe(probe::Error::Volume(error)) => reader_remedy(error),
         Error::Exec(error) => exec_remedy(error),
         Error::Install(install::Error::Program(_)) => {
             Some("the binary in the image needs a mode such as 0555, and /proc must be mounted")
@@ -214,12 +214,17 @@ fn volume_remedy(error: &volume::Error) -> Option<&'static str> {
         .then_some("mount an emptyDir volume at this path, or pass another one with --volume")
 }
 
+/// The same for the commands that only read the volume.
+fn reader_remedy(error: &volume::Error) -> Option<&'static str> {
+    error.is_not_a_volume().then_some(
+        "mount the volume that podcreds init or sidecar writes at this path, or pass another path with --volume",
+    )
+}
+
 fn exec_remedy(error: &exec::Error) -> Option<&'static str> {
     match error {
         exec::Error::Sync(error) => sync_remedy(error),
-        exec::Error::Volume(error) if error.is_not_a_volume() => Some(
-            "mount the volume that podcreds init or sidecar writes at this path, or pass another path with --volume",
-        ),
+        exec::Error::Volume(error) => reader_remedy(error),
         exec::Error::Listen(_) => Some(LISTEN_REMEDY),
         exec::Error::Supervisor(supervisor::Error::Start { .. }) => {
             Some("/proc must be mounted, and the container's limits must allow another process")
@@ -285,5 +290,16 @@ mod remedy_tests {
             message(&Error::Sync(error.into())),
             "volume /missing/volume: does not exist; mount an emptyDir volume at this path, or pass another one with --volume"
         );
+    }
+
+    #[test]
+    fn a_command_that_only_reads_asks_for_the_volume_that_podcreds_writes() {
+        let missing = || Volume::open(Path::new("/missing/volume"), Duration::ZERO).unwrap_err();
+        for error in [Error::Probe(missing().into()), Error::Exec(missing().into())] {
+            assert_eq!(
+                message(&error),
+                "volume /missing/volume: does not exist; mount the volume that podcreds init or sidecar writes at this path, or pass another path with --volume"
+            );
+        }
     }
 }
