@@ -16,7 +16,7 @@ pub(crate) struct Usage {
     pub(crate) reads_pod: bool,
     /// `sidecar --follow-annotations`.
     pub(crate) watches_pod: bool,
-    /// `sidecar --events`.
+    /// `--events` of `init` and `sidecar`.
     pub(crate) records_events: bool,
 }
 
@@ -67,7 +67,7 @@ impl Usage {
             watches,
             reads_pod,
             watches_pod: watches && reads_pod && has(Word::FollowAnnotations),
-            records_events: is_sidecar && has(Word::Events),
+            records_events: matches!(subcommand, Word::Init | Word::Sidecar) && has(Word::Events),
         })
     }
 }
