@@ -209,8 +209,7 @@ fn the_roles_grant_exactly_the_rights_that_the_annotations_need() {
         let of_kind = |kind: &str| documents.iter().filter(|one| one["kind"] == kind).collect::<Vec<_>>();
         let (roles, bindings) = (of_kind("Role"), of_kind("RoleBinding"));
         let namespace = &workload["metadata"]["namespace"];
-        let granted: BTreeSet<_> =
-            roles.iter().flat_map(|role| rights::granted(role, namespace)).collect();
+        let granted: BTreeSet<_> = roles.iter().flat_map(|role| rights::granted(role, namespace)).collect();
         assert_eq!(granted, needed, "{example}");
 
         let account = &pod["spec"]["serviceAccountName"];
@@ -274,7 +273,9 @@ fn every_annotated_source_and_key_is_part_of_the_example() {
             let object = only(&documents, kind);
             let (namespace, name) = (&object["metadata"]["namespace"], &object["metadata"]["name"]);
             match value.as_str().unwrap().split_once('/') {
-                Some((in_namespace, named)) => assert_eq!((namespace, name), (&in_namespace.into(), &named.into())),
+                Some((in_namespace, named)) => {
+                    assert_eq!((namespace, name), (&in_namespace.into(), &named.into()))
+                }
                 None => assert_eq!((namespace, name), (&Value::Null, value), "{example}"),
             }
             let keys = annotations.get(&format!("{credential}.keys")).and_then(Value::as_str);

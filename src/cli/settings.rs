@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::annotations::ReferenceScope;
 use crate::cli::args::{
-    EventArgs, InspectArgs, InspectTarget, OnDeleteArg, OutputArg, RenderArgs, RestartArgs, SidecarArgs, SyncBy,
+    EventArgs, InspectArgs, InspectTarget, OnDeleteArg, OutputArg, RenderArgs, RestartArgs, SidecarArgs,
+    SyncBy,
 };
 use crate::cli::cluster_access::{self, ClusterAccess, SourceArgs};
 use crate::cli::exit::Error;

@@ -39,7 +39,8 @@ pub(crate) fn run(
     });
     let outcome = sync::run(&settings, &clusters, &volume);
     if let Some(recorder) = recorder {
-        recorder.finish(outcome.as_ref().ok().map(|outcome| format!("wrote {outcome} to {}", path.display())));
+        recorder
+            .finish(outcome.as_ref().ok().map(|outcome| format!("wrote {outcome} to {}", path.display())));
     }
     let outcome = outcome?;
     let (path, took) = (path.display(), started.elapsed().as_millis());

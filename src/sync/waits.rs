@@ -28,7 +28,10 @@ impl Waits {
     /// is unreachable, there is nothing that could record it.
     pub(crate) fn unread(&self, error: &kube::Error, credentials: &[Credential]) {
         let is_ours = error.object().cluster == ClusterRef::Local;
-        let ends = matches!(error.cause, Cause::DeadlineExceeded { .. } | Cause::TimedOut { is_cut_short: true, .. });
+        let ends = matches!(
+            error.cause,
+            Cause::DeadlineExceeded { .. } | Cause::TimedOut { is_cut_short: true, .. }
+        );
         if self.0.is_none() || ends || (is_ours && error.class() == Class::Unreachable) {
             return;
         }

@@ -77,8 +77,7 @@ fn an_incomplete_secret_is_recorded_once() {
     waits(&scene, || {
         scene.server.put_secret("prod", "db", &[("password", b"test-password-1"), ("endpoint", b"db")]);
     });
-    let message =
-        "credential db: key endpoint not found in Secret prod/db; available: password, username";
+    let message = "credential db: key endpoint not found in Secret prod/db; available: password, username";
     assert_eq!(recorded(&scene), [event("Warning", "CredentialsFailed", message), written(&scene)]);
 }
 
@@ -100,7 +99,8 @@ fn many_missing_secrets_cause_few_events() {
     assert_code(&scene.init(&["--events", "--timeout", "500ms"]), 3);
     let events = recorded(&scene);
     assert!((9..=25).contains(&events.len()), "{}", events.len());
-    let combined = events.iter().filter(|(.., message, _)| message.starts_with("(combined from similar events)"));
+    let combined =
+        events.iter().filter(|(.., message, _)| message.starts_with("(combined from similar events)"));
     assert_eq!(combined.count(), 1, "{events:?}");
 }
 

@@ -4,22 +4,21 @@
 use serde_json::Value;
 
 use super::{
-    ANOTHER_NAMESPACE, CRONJOB, ENV, EXAMPLES, RESTART_SENTINEL, VERIFY_FULL, after_exec, documents, only, pod,
-    podcreds_containers, render, without, workload,
+    ANOTHER_NAMESPACE, CRONJOB, ENV, EXAMPLES, RESTART_SENTINEL, VERIFY_FULL, after_exec, documents, only,
+    pod, podcreds_containers, render, without, workload,
 };
 
 /// The lines of an application that reads its file again and again, where they differ from those of one that reads it once.
-const FOLLOWS: [&str; 3] = [
-    r#"if [ "$PGUSER:$PGPASSWORD" != "$known" ]; then"#,
-    "known=$PGUSER:$PGPASSWORD",
-    "fi",
-];
+const FOLLOWS: [&str; 3] =
+    [r#"if [ "$PGUSER:$PGPASSWORD" != "$known" ]; then"#, "known=$PGUSER:$PGPASSWORD", "fi"];
 
 /// The objects of an example, with the names of the first one. `None` means that kubectl is missing.
 pub(crate) fn with_common_names(example: &str) -> Option<Vec<Value>> {
     let rendered = render(example)?;
     let Some(name) = example.strip_prefix("deploy/") else { return Some(documents(&rendered)) };
-    Some(documents(&rendered.replace(&format!("app-{name}"), "app").replace(&format!("shop-db-{name}"), "shop-db")))
+    Some(documents(
+        &rendered.replace(&format!("app-{name}"), "app").replace(&format!("shop-db-{name}"), "shop-db"),
+    ))
 }
 
 /// What the application's script reads and prints, whether it does so once or repeatedly.
@@ -28,9 +27,8 @@ fn reads_and_prints(script: &str) -> Vec<&str> {
     if lines.contains(&"known=") {
         assert!(FOLLOWS.iter().all(|line| lines.contains(line)), "{script}");
     }
-    let is_common = |line: &&str| {
-        line.starts_with(". ") || (line.starts_with("echo ") && line.contains("PGPASSWORD"))
-    };
+    let is_common =
+        |line: &&str| line.starts_with(". ") || (line.starts_with("echo ") && line.contains("PGPASSWORD"));
     lines.into_iter().filter(is_common).collect()
 }
 
@@ -66,7 +64,10 @@ fn metadata(example: &str, documents: &[Value]) -> Value {
     let annotations = metadata["annotations"].as_object_mut().unwrap();
     match example {
         ENV => {
-            assert_eq!(annotations.insert("podcreds.io/shop.format".into(), "env".into()).unwrap(), "envfile");
+            assert_eq!(
+                annotations.insert("podcreds.io/shop.format".into(), "env".into()).unwrap(),
+                "envfile"
+            );
         }
         RESTART_SENTINEL => {
             assert_eq!(annotations.remove("podcreds.io/shop.path"), Some("shop/shop.env".into()));

@@ -56,9 +56,13 @@ fn every_object_has_the_recommended_labels_and_selectors_match_one_example_only(
         let documents = documents(&rendered);
         let workload = workload(&documents);
         for object in documents.iter().chain([pod(&documents)]) {
-            let label = |key: &str| object["metadata"]["labels"][&*format!("app.kubernetes.io/{key}")].clone();
+            let label =
+                |key: &str| object["metadata"]["labels"][&*format!("app.kubernetes.io/{key}")].clone();
             assert_eq!(label("name"), name(workload), "{example}: {object:#}");
-            assert_eq!((label("component"), label("part-of")), ("application".into(), "podcreds-examples".into()));
+            assert_eq!(
+                (label("component"), label("part-of")),
+                ("application".into(), "podcreds-examples".into())
+            );
         }
         assert!(names.insert(name(workload).to_owned()), "{example}");
         let selector = &workload["spec"]["selector"]["matchLabels"];
@@ -83,7 +87,9 @@ fn every_header_has_the_commands_that_apply_the_example_and_rotate_its_secret() 
         assert!(logs.iter().any(|logs| header.contains(logs)), "{header}");
         let follows = podcreds_containers(pod(&documents)).iter().any(|(_, one)| one["args"][0] == "sidecar");
         let secret = only(&documents, "Secret")["metadata"]["name"].as_str().unwrap();
-        let patch = format!("patch secret {secret} -p '{{\"stringData\":{{\"password\":\"another-test-password\"}}}}'\n");
+        let patch = format!(
+            "patch secret {secret} -p '{{\"stringData\":{{\"password\":\"another-test-password\"}}}}'\n"
+        );
         assert_eq!(header.contains(&patch), follows, "{header}");
         // Names of another example.
         let is_own = |word: &&str| {
