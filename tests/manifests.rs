@@ -16,10 +16,14 @@ mod injection;
 mod kustomize;
 #[path = "manifests/names.rs"]
 mod names;
+#[path = "support/pages.rs"]
+mod pages;
 #[path = "manifests/pod_security.rs"]
 mod pod_security;
 #[path = "manifests/rights.rs"]
 mod rights;
+#[path = "manifests/snippets.rs"]
+mod snippets;
 
 use std::collections::BTreeSet;
 use std::env;
@@ -103,14 +107,9 @@ const FIRST_WITH_NATIVE_SIDECARS: &str = "1.29";
 /// <https://kubernetes.io/docs/tasks/inject-data-application/define-environment-variable-via-file/>
 const FIRST_WITH_FILE_KEY_REF: &str = "1.35";
 
-/// The first Kubernetes version with `CronJob` in `batch/v1`.
-/// <https://kubernetes.io/blog/2021/04/09/kubernetes-release-1.21-cronjob-ga/>
-const FIRST_WITH_CRON_JOBS: &str = "1.21";
-
 /// The oldest Kubernetes version for an example: a version, or `oldest` for the oldest that the validator supports.
 fn oldest(example: &str, pod: &Value) -> &'static str {
     match example {
-        CRONJOB => FIRST_WITH_CRON_JOBS,
         // <https://kubernetes.io/docs/tasks/configure-pod-container/image-volumes/>
         IMAGE_VOLUME | RESTART_EXEC => "1.35",
         ENV => FIRST_WITH_FILE_KEY_REF,

@@ -174,6 +174,8 @@ mod tests {
     fn a_container_shows_its_command_in_every_usual_form() {
         for (container, expected) in [
             (json!({"args": ["init"]}), Some(INIT)),
+            (json!({"args": ["init", "--events"]}), Some(Usage { records_events: true, ..INIT })),
+            (json!({"args": ["render", "--events"]}), Some(INIT)),
             (json!({"args": ["sidecar", "--listen", "off"]}), Some(SIDECAR)),
             (json!({"command": ["/bin/podcreds"], "args": ["sidecar"]}), Some(SIDECAR)),
             (json!({"command": ["podcreds", "render", "--reveal"]}), Some(INIT)),

@@ -22,6 +22,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/pages.rs"]
+mod pages;
+
 mod access;
 mod apiserver;
 mod application;
@@ -46,6 +49,7 @@ mod restarts;
 mod rotation_page;
 mod scene;
 mod sidecar;
+mod snippets;
 mod supervisor;
 mod verify_full;
 mod volume;

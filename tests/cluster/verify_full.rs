@@ -14,65 +14,54 @@ use crate::requirements::since;
 use crate::support::pki::{Authority, Leaf};
 use crate::support::run::poll_until;
 
+const PASSWORD: &str = "test-only-not-a-real-password";
+const NEXT_PASSWORD: &str = "another-test-password";
 const HOST: &str = "shop-db.example.internal";
 const QUERY: &str =
     "psql -w -X -A -t -c 'SELECT current_user, ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()' 2>&1";
 
-/// Starts PostgreSQL with TLS in a pod, with the user and the database of the examples, and returns the address of the pod.
-fn start_server(namespace: &Namespace, bin: &Path, authority: &Authority) -> String {
-    let issued = authority.issue(&Leaf::named(&[HOST])).unwrap();
-    namespace
-        .put_secret("server-tls", &[("tls.crt", issued.certificate_pem()), ("tls.key", &issued.key_pem())]);
+/// A native sidecar with PostgreSQL, a certificate from the Secret `server-tls`, and the user and the database of the examples.
+fn server(bin: &Path) -> Value {
     let bin = bin.to_str().unwrap();
     let script = format!(
         "set -e; export LC_ALL=C.UTF-8
-        {bin}/initdb -U postgres --auth-local=trust --no-sync -D /data/db
-        echo 'hostssl all all all scram-sha-256' >>/data/db/pg_hba.conf
-        exec {bin}/postgres -D /data/db -k /data -c listen_addresses='*' -c fsync=off -c shared_buffers=16MB \\
+        {bin}/initdb -U postgres --auth-local=trust --auth-host=reject --no-sync -D /data/db
+        echo 'hostssl all all all scram-sha-256' >/data/db/pg_hba.conf
+        echo 'local all postgres trust' >>/data/db/pg_hba.conf
+        echo 'CREATE DATABASE shop' | {bin}/postgres --single -D /data/db postgres
+        echo \"CREATE ROLE \\\"shop-test\\\" SUPERUSER LOGIN PASSWORD '{PASSWORD}'\" | {bin}/postgres --single -D /data/db postgres
+        exec {bin}/postgres -D /data/db -k /data -c listen_addresses=127.0.0.1 -c fsync=off -c shared_buffers=16MB \\
             -c ssl=on -c ssl_cert_file=/tls/tls.crt -c ssl_key_file=/tls/tls.key"
     );
     let ready = [&format!("{bin}/psql"), "-h", "/data", "-U", "postgres", "-c", "SELECT 1"];
-    let mut pod = json!({"spec": {
-        "terminationGracePeriodSeconds": 1,
-        "securityContext": {"fsGroup": USER},
-        "volumes": [
-            {"name": "data", "emptyDir": {}},
-            // PostgreSQL accepts a key that is owned by root and readable by its own group.
-            {"name": "tls", "secret": {"secretName": "server-tls", "defaultMode": 0o440}},
-        ],
-        "containers": [{
-            "name": "postgresql",
-            "image": pods::app_image(),
-            "imagePullPolicy": "Never",
-            "command": ["sh", "-c", script],
-            "securityContext": {"runAsUser": USER, "runAsGroup": USER},
-            "readinessProbe": {"exec": {"command": ready}, "periodSeconds": 1, "timeoutSeconds": 10},
-            "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "tls", "mountPath": "/tls"}],
-        }],
-    }});
-    mount_programs(&mut pod, 0);
-    pods::start(namespace, "server", pod);
-    query(namespace, bin, "CREATE DATABASE shop");
-    query(namespace, bin, "CREATE ROLE \"shop-test\" LOGIN PASSWORD 'test-only-not-a-real-password'");
-    namespace.get("pod/server")["status"]["podIP"].as_str().unwrap().to_owned()
+    json!({
+        "name": "postgresql",
+        "image": pods::app_image(),
+        "imagePullPolicy": "Never",
+        "command": ["sh", "-c", script],
+        "restartPolicy": "Always",
+        "securityContext": {"runAsUser": USER},
+        "startupProbe": {"exec": {"command": ready}, "periodSeconds": 1, "timeoutSeconds": 10, "failureThreshold": 100},
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "tls", "mountPath": "/tls"}],
+    })
 }
 
-fn query(namespace: &Namespace, bin: &str, statement: &str) {
-    let psql = format!("{bin}/psql");
-    namespace.kubectl(&["exec", "server", "--", &psql, "-h", "/data", "-U", "postgres", "-c", statement]);
-}
-
-/// The example with this CA and the programs of this machine, in which the database's name has this address.
-fn prepare(objects: &mut [Value], kind: &str, ca: &str, bin: &Path, address: &str) {
+/// The example with this CA, with the programs of this machine, and with a server in the same pod.
+fn prepare(objects: &mut [Value], kind: &str, ca: &str, bin: &Path) {
     examples::find(objects, "ConfigMap")["data"]["ca.crt"] = ca.into();
     let workload = examples::find(objects, kind);
     let template = match kind {
         "CronJob" => &mut workload["spec"]["jobTemplate"]["spec"]["template"],
         _ => &mut workload["spec"]["template"],
     };
-    template["spec"]["hostAliases"] = json!([{"ip": address, "hostnames": [HOST]}]);
     mount_programs(template, 0);
-    let app = &mut template["spec"]["containers"][0];
+    let spec = &mut template["spec"];
+    spec["hostAliases"] = json!([{"ip": "127.0.0.1", "hostnames": [HOST]}]);
+    pods::push(&mut spec["volumes"], json!({"name": "data", "emptyDir": {}}));
+    // PostgreSQL accepts a key that is owned by root and readable by a group.
+    let tls = json!({"name": "tls", "secret": {"secretName": "server-tls", "defaultMode": 0o440}});
+    pods::push(&mut spec["volumes"], tls);
+    let app = &mut spec["containers"][0];
     if app["env"].is_null() {
         app["env"] = json!([]);
     }
@@ -80,6 +69,14 @@ fn prepare(objects: &mut [Value], kind: &str, ca: &str, bin: &Path, address: &st
     pods::push(&mut app["env"], json!({"name": "PATH", "value": path}));
     // Enough for psql.
     app.as_object_mut().unwrap().remove("resources");
+    let mounts = app["volumeMounts"].as_array().unwrap().clone();
+    let mut server = server(bin);
+    for mount in
+        mounts.into_iter().filter(|mount| !["podcreds", "backup"].iter().any(|own| mount["name"] == *own))
+    {
+        pods::push(&mut server["volumeMounts"], mount);
+    }
+    pods::push(&mut spec["initContainers"], server);
 }
 
 #[test]
@@ -92,9 +89,11 @@ fn the_verify_full_and_the_cronjob_example_connect_to_a_server_of_their_authorit
     let Some(mut cronjob) = examples::render("deploy/cronjob") else { return };
     let Some(namespace) = Namespace::new() else { return };
     let authority = Authority::new();
-    let address = start_server(&namespace, &bin, &authority);
-    prepare(&mut verify_full, "Deployment", &authority.pem(), &bin, &address);
-    prepare(&mut cronjob, "CronJob", &authority.pem(), &bin, &address);
+    let issued = authority.issue(&Leaf::named(&[HOST])).unwrap();
+    namespace
+        .put_secret("server-tls", &[("tls.crt", issued.certificate_pem()), ("tls.key", &issued.key_pem())]);
+    prepare(&mut verify_full, "Deployment", &authority.pem(), &bin);
+    prepare(&mut cronjob, "CronJob", &authority.pem(), &bin);
     examples::apply(&namespace, &verify_full);
     examples::apply(&namespace, &cronjob);
 
@@ -111,9 +110,12 @@ fn the_verify_full_and_the_cronjob_example_connect_to_a_server_of_their_authorit
     assert!(log.starts_with("app: dumped shop: ") && !log.contains(": 0 bytes"), "{log}");
 
     // The application follows the password, and a CA that is replaced.
-    query(&namespace, bin.to_str().unwrap(), "ALTER ROLE \"shop-test\" PASSWORD 'another-test-password'");
+    let alter = format!("ALTER ROLE \"shop-test\" PASSWORD '{NEXT_PASSWORD}'");
+    let psql = bin.join("psql");
+    let psql = [psql.to_str().unwrap(), "-h", "/data", "-U", "postgres", "-c", &alter];
+    namespace.kubectl(&[&["exec", &deployment, "-c", "postgresql", "--"], &psql[..]].concat());
     let mut secret = examples::find(&mut verify_full, "Secret").clone();
-    secret["stringData"]["password"] = "another-test-password".into();
+    secret["stringData"]["password"] = NEXT_PASSWORD.into();
     examples::apply(&namespace, &[secret]);
     poll_until(PATIENCE, "the application logs in again", || log_in().trim() == "shop-test|t");
     let mut ca = examples::find(&mut verify_full, "ConfigMap").clone();
