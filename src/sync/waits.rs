@@ -8,10 +8,12 @@ use crate::kube::{self, Cause, Class};
 use crate::object::ClusterRef;
 use crate::sync::unread;
 
+type Receive = dyn Fn(&str) + Send + Sync;
+
 /// Receives a message for each failed attempt at an object, and for each credential whose sources are incomplete. The default
 /// ignores them.
 #[derive(Default)]
-pub(crate) struct Waits(Option<Box<dyn Fn(&str) + Send + Sync>>);
+pub(crate) struct Waits(Option<Box<Receive>>);
 
 impl Waits {
     pub(crate) fn new(receive: impl Fn(&str) + Send + Sync + 'static) -> Self {

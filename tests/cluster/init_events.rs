@@ -34,7 +34,7 @@ fn kubectl_describe_shows_what_init_waits_for() {
     poll_until(PATIENCE, "the Event is recorded", || !events().is_empty());
     let message = format!("credential db: Secret {}/db: secrets \"db\" not found", namespace.name());
     let failed = ("Warning".to_owned(), "CredentialsFailed".to_owned(), message.clone());
-    assert_eq!(events(), [failed.clone()]);
+    assert_eq!(events(), std::slice::from_ref(&failed));
     assert!(namespace.kubectl(&["describe", "pod", "app"]).contains(&message));
     namespace.put_secret("db", &[("username", "app"), ("password", "test-password-0")]);
     namespace.pod_status("app", "ends", pods::ended);
