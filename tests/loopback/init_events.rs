@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::run::{Finished, Running, poll_until};
+use crate::support::run::{Finished, Running, poll_until, run};
 use crate::support::server::{Fault, Kind, Times, Verb};
 use crate::{HANGS, Scene, assert_code, assert_has};
 
@@ -142,4 +142,18 @@ fn events_that_hang_delay_the_end_by_seconds_at_most() {
         Times::Once,
     );
     assert_code(&scene.init(&["--events"]), 0);
+}
+
+#[test]
+fn with_a_given_pod_uid_a_missing_right_to_get_the_pod_is_recorded() {
+    let scene = Scene::plain();
+    let forbidden = Fault::Status { code: 403, retry_after: None, message: "test".into() };
+    scene.server.fail_on("/pods/app-0", forbidden, Times::Always);
+    let mut command = scene.command(&["init", "--events", "--timeout", "300ms"]);
+    command.env("POD_UID", "test-uid-1");
+    assert_code(&run(command, HANGS), 3);
+    let events = recorded(&scene);
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert_has(&events[0].2, &["Pod prod/app-0: forbidden", "resources: [pods], verbs: [get]}"]);
+    assert_eq!(scene.server.objects(Kind::Event)[0]["involvedObject"]["uid"], "test-uid-1");
 }
