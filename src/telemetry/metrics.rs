@@ -40,10 +40,13 @@ impl Histogram {
 /// The labels of `podcreds_build_info`. The Dockerfile sets `PODCREDS_REVISION`; other builds do not know their revision.
 const BUILD: [(&str, &str); 3] = [
     ("version", env!("CARGO_PKG_VERSION")),
-    ("revision", match option_env!("PODCREDS_REVISION") {
-        Some(revision) => revision,
-        None => "",
-    }),
+    (
+        "revision",
+        match option_env!("PODCREDS_REVISION") {
+            Some(revision) => revision,
+            None => "",
+        },
+    ),
     ("arch", std::env::consts::ARCH),
 ];
 
@@ -364,9 +367,7 @@ mod tests {
         let [(_, version), (_, revision), (_, arch)] = BUILD;
         assert_eq!(
             build,
-            format!(
-                r#"podcreds_build_info{{version="{version}",revision="{revision}",arch="{arch}"}} 1"#
-            )
+            format!(r#"podcreds_build_info{{version="{version}",revision="{revision}",arch="{arch}"}} 1"#)
         );
     }
 
