@@ -3,8 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -119,4 +120,34 @@ fn every_action_is_pinned_by_commit_and_every_job_has_a_time_limit() {
         let machines = workflow.matches("runs-on:").count();
         assert_eq!(workflow.matches("timeout-minutes:").count(), machines, "{file}");
     }
+}
+
+#[test]
+fn dependabot_updates_every_file_with_dependencies() {
+    const FILES: [&str; 6] =
+        ["Cargo.toml", "go.mod", "package.json", "pom.xml", "requirements.txt", "Dockerfile"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut expected = BTreeSet::new();
+    let mut directories: Vec<PathBuf> =
+        ["tests", "bench", "fuzz"].iter().map(|directory| root.join(directory)).collect();
+    directories.push(root.to_owned());
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap().map(Result::unwrap) {
+            if FILES.iter().any(|file| entry.file_name() == *file) {
+                expected.insert(format!("/{}", directory.strip_prefix(root).unwrap().display()));
+            }
+            let is_output = entry.file_name() == "target" || entry.file_name() == "node_modules";
+            if directory != root && !is_output && entry.file_type().unwrap().is_dir() {
+                directories.push(entry.path());
+            }
+        }
+    }
+    let configuration = read(".github/dependabot.yaml");
+    let lists = configuration.lines().filter_map(|line| {
+        let line = line.trim_start();
+        line.strip_prefix("directory: ").or_else(|| line.strip_prefix("directories: "))
+    });
+    let configured: BTreeSet<_> =
+        lists.flat_map(|list| list.trim_matches(['[', ']']).split(", ")).map(str::to_owned).collect();
+    assert_eq!(configured, expected);
 }
