@@ -263,8 +263,8 @@ fn the_annotations_file_variant_differs_only_in_the_source_of_the_annotations() 
 fn image_and_manifests_have_the_version_of_the_crate() {
     let version = env!("CARGO_PKG_VERSION");
     let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
-    let label = format!("org.opencontainers.image.version=\"{version}\"");
-    assert!(dockerfile.contains(&label), "the Dockerfile has no {label}");
+    let argument = format!("\nARG VERSION={version}\n");
+    assert!(dockerfile.contains(&argument), "the Dockerfile has no {argument}");
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);

@@ -37,6 +37,19 @@ impl Histogram {
     }
 }
 
+/// The labels of `podcreds_build_info`. The Dockerfile sets `PODCREDS_REVISION`; other builds do not know their revision.
+const BUILD: [(&str, &str); 3] = [
+    ("version", env!("CARGO_PKG_VERSION")),
+    (
+        "revision",
+        match option_env!("PODCREDS_REVISION") {
+            Some(revision) => revision,
+            None => "",
+        },
+    ),
+    ("arch", std::env::consts::ARCH),
+];
+
 /// Formats all metrics.
 pub(crate) fn write(health: &Health) -> String {
     let clusters: Vec<_> = health.clusters.iter().map(|it| (it, it.requests.counts())).collect();
@@ -44,7 +57,7 @@ pub(crate) fn write(health: &Health) -> String {
     let mut text = Text(String::with_capacity(4096));
 
     text.family("podcreds_build_info", "gauge", "The version of podcreds; always 1.");
-    text.sample_with("podcreds_build_info", "version", env!("CARGO_PKG_VERSION"), 1);
+    text.sample_with_all("podcreds_build_info", &BUILD, 1);
 
     if let Some(starts) = state.program_starts {
         text.family(
@@ -350,9 +363,11 @@ mod tests {
                 assert!(line.starts_with(family) && !family.is_empty(), "{line} under {family}");
             }
         }
+        let build = text.lines().find(|line| line.starts_with("podcreds_build_info{")).unwrap();
+        let [(_, version), (_, revision), (_, arch)] = BUILD;
         assert_eq!(
-            samples(&text)[concat!("podcreds_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")],
-            1.0
+            build,
+            format!(r#"podcreds_build_info{{version="{version}",revision="{revision}",arch="{arch}"}} 1"#)
         );
     }
 
