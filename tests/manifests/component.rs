@@ -173,14 +173,36 @@ fn kustomizations_with_the_component_can_be_combined_and_extended() {
         scene.write(name, COMPONENT, &[workload(KINDS[0], name)]);
     }
     scene.write("both", "resources: [../one, ../two]\n", &[]);
-    scene.write("again", &format!("resources: [../one]\nnamePrefix: x-\nnamespace: elsewhere\n{COMPONENT}"), &[]);
+    scene.write(
+        "again",
+        &format!("resources: [../one]\nnamePrefix: x-\nnamespace: elsewhere\n{COMPONENT}"),
+        &[],
+    );
     let Some(both) = scene.build("both") else { return };
     assert_eq!(both.len(), 2);
-    assert!(both.iter().all(|object| names(&object["spec"]["template"]["spec"]["initContainers"])[0] == "podcreds"));
+    assert!(
+        both.iter()
+            .all(|object| names(&object["spec"]["template"]["spec"]["initContainers"])[0] == "podcreds")
+    );
     let again = scene.build("again").unwrap();
     assert_eq!(again.len(), 1);
     let one = scene.build("one").unwrap();
     assert_eq!(again[0]["spec"], one[0]["spec"], "a workload that has podcreds already stays as it is");
+}
+
+#[test]
+fn a_label_of_a_base_selects_and_a_label_of_the_same_kustomization_does_not() {
+    let scene = Scene::new();
+    let mut object = workload(KINDS[0], "app");
+    object["metadata"].as_object_mut().unwrap().remove("labels");
+    let labels = "labels: [{pairs: {podcreds.io/inject: 'true'}}]\n";
+    scene.write("base", labels, &[object.clone()]);
+    scene.write("overlay", &format!("resources: [../base]\n{COMPONENT}"), &[]);
+    scene.write("same", &format!("{labels}{COMPONENT}"), &[object]);
+    for (name, expected) in [("overlay", &["podcreds", "migrate"][..]), ("same", &["migrate"])] {
+        let Some(built) = scene.build(name) else { return };
+        assert_eq!(names(&built[0]["spec"]["template"]["spec"]["initContainers"]), expected, "{name}");
+    }
 }
 
 #[test]
@@ -197,7 +219,8 @@ fn mounts_elsewhere_stay() {
 
 /// The YAML blocks of the page's section about the component.
 fn blocks() -> Vec<&'static str> {
-    let (_, section) = include_str!("../../docs/kustomize.md").split_once("\n## Add podcreds to workloads").unwrap();
+    let (_, section) =
+        include_str!("../../docs/kustomize.md").split_once("\n## Add podcreds to workloads").unwrap();
     let section = section.split_once("\n## ").unwrap().0;
     section.split("\n```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect()
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::process::Command;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -133,12 +134,17 @@ fn a_wrong_value_is_rejected_with_its_path() {
             ("imagee.tag=1", "additional properties 'imagee' not allowed"),
             ("volumeSize=big", "at '/volumeSize': 'big' does not match pattern"),
             ("mountPath=podcreds", "at '/mountPath'"),
-            ("credentials.shop.secert=shop-db", "at '/credentials/shop': additional properties 'secert' not allowed"),
-            ("credentials.Shop.secret=shop-db", "at '/credentials': additional properties 'Shop' not allowed"),
+            (
+                "credentials.shop.secert=shop-db",
+                "at '/credentials/shop': additional properties 'secert' not allowed",
+            ),
+            (
+                "credentials.Shop.secret=shop-db",
+                "at '/credentials': additional properties 'Shop' not allowed",
+            ),
             ("rbac.secrets=shop-db", "at '/rbac/secrets': got string, want array"),
         ] {
-            let output =
-                charts.template(&charts.example(), &["--set", &format!("podcreds.{value}")]);
+            let output = charts.template(&charts.example(), &["--set", &format!("podcreds.{value}")]);
             let errors = String::from_utf8(output.stderr).unwrap();
             assert!(!output.status.success() && errors.contains(message), "{value}: {errors}");
         }
@@ -332,6 +338,45 @@ fn the_chart_on_the_page_renders() {
     }
 }
 
+/// Every message that the page quotes.
+#[test]
+fn helm_does_not_know_the_fields_of_a_template_of_podcreds() {
+    let Some(charts) = charts() else { return };
+    for charts in charts {
+        let chart = charts.example();
+        fs::write(chart.join("templates/by-hand.yaml"), "url: {{ username | urlencode }}\n").unwrap();
+        let output = charts.template(&chart, &[]);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        let message = "function \"username\" not defined";
+        assert!(PAGE.contains(message) && errors.contains(message), "{errors}");
+    }
+}
+
+#[test]
+fn an_alias_of_the_dependency_is_refused_with_a_reason() {
+    let Some(charts) = newest() else { return };
+    let chart = charts.example();
+    let file = chart.join("Chart.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("- name: podcreds\n", "- name: podcreds\n    alias: credentials\n"))
+        .unwrap();
+    let output = charts.template(&chart, &[]);
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("do not set an alias for the dependency in Chart.yaml"), "{errors}");
+}
+
+#[test]
+fn the_package_contains_only_the_library_chart() {
+    let Some(charts) = newest() else { return };
+    let library = charts.library();
+    let output = charts.command().arg("package").arg(&library).arg("-d").arg(&library).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let package = library.join(concat!("podcreds-", env!("CARGO_PKG_VERSION"), ".tgz"));
+    let listed = Command::new("tar").arg("-tzf").arg(package).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.contains("podcreds/values.schema.json") && !listed.contains("example"), "{listed}");
+}
+
 /// The paths of all values, such as `image.tag`.
 fn paths(prefix: &str, value: &Value, found: &mut BTreeSet<String>) {
     match value {
@@ -359,7 +404,8 @@ fn the_readme_describes_every_value() {
     let described: BTreeSet<_> = rows.map(|row| row.split('`').nth(1).unwrap().to_owned()).collect();
     assert_eq!(described, found);
     let (_, table) = README.split_once("| template | renders |\n| --- | --- |\n").unwrap();
-    for template in ["container", "sidecar", "initContainer", "volume", "volumeMount", "annotations", "role"] {
+    for template in ["container", "sidecar", "initContainer", "volume", "volumeMount", "annotations", "role"]
+    {
         assert!(table.contains(&format!("| `podcreds.{template}` |")), "{template}");
     }
 }

@@ -4,6 +4,7 @@ except for podcreds' own templates, where {{ }} belongs to podcreds.
 Usage: {{ include "podcreds.annotations" . | nindent 8 }}
 */}}
 {{- define "podcreds.annotations" -}}
+{{- include "podcreds.requireValues" . -}}
 {{- $annotations := dict -}}
 {{- range $name, $options := .Values.podcreds.credentials -}}
 {{- range $key, $value := $options -}}

@@ -3,6 +3,7 @@ The container, as an item for a pod's initContainers: podcreds.sidecar or podcre
 Usage: {{ include "podcreds.container" . | nindent 8 }}
 */}}
 {{- define "podcreds.container" -}}
+{{- include "podcreds.requireValues" . -}}
 {{- if eq .Values.podcreds.mode "init" -}}
 {{ include "podcreds.initContainer" . }}
 {{- else -}}
@@ -15,6 +16,7 @@ A native sidecar, as an item for a pod's initContainers: writes the files before
 Usage: {{ include "podcreds.sidecar" . | nindent 8 }}
 */}}
 {{- define "podcreds.sidecar" -}}
+{{- include "podcreds.requireValues" . -}}
 {{- /* An older API server drops restartPolicy, and the pod would wait forever for an init container that does not exit. */ -}}
 {{- if semverCompare "<1.29.0-0" .Capabilities.KubeVersion.Version }}
 {{- fail (printf "podcreds: a native sidecar needs Kubernetes 1.29 or newer, and this is %s: set podcreds.mode to init, or use podcreds.initContainer" .Capabilities.KubeVersion.Version) }}
@@ -55,6 +57,7 @@ An init container that writes the files once, as an item for a pod's initContain
 Usage: {{ include "podcreds.initContainer" . | nindent 8 }}
 */}}
 {{- define "podcreds.initContainer" -}}
+{{- include "podcreds.requireValues" . -}}
 - name: podcreds
   {{- include "podcreds.image" . | nindent 2 }}
   args:
@@ -96,4 +99,10 @@ resources:
 securityContext:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{- define "podcreds.requireValues" -}}
+{{- if not (get (default dict .Values.podcreds) "rbac") -}}
+{{- fail "podcreds: the values of the library chart are not under podcreds: pass the root context ($) to the template, and do not set an alias for the dependency in Chart.yaml" -}}
+{{- end -}}
 {{- end }}

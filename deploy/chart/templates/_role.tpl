@@ -6,6 +6,7 @@ Usage: {{ include "podcreds.role" (dict "context" $ "serviceAccountName" (includ
 {{- define "podcreds.role" -}}
 {{- $context := required "podcreds.role: pass (dict \"context\" $ \"serviceAccountName\" NAME)" .context -}}
 {{- $account := required "podcreds.role: serviceAccountName is missing: pass (dict \"context\" $ \"serviceAccountName\" NAME)" .serviceAccountName -}}
+{{- include "podcreds.requireValues" $context -}}
 {{- $podcreds := $context.Values.podcreds -}}
 {{- $own := $context.Release.Namespace -}}
 {{- if $podcreds.rbac.create -}}
