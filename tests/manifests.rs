@@ -8,6 +8,13 @@
     reason = "a test fails by panicking, also in the functions that it calls"
 )]
 
+#[allow(dead_code, reason = "tests/cluster uses other parts")]
+#[path = "support/charts.rs"]
+mod charts;
+#[path = "manifests/component.rs"]
+mod component;
+#[path = "manifests/helm.rs"]
+mod helm;
 #[path = "manifests/injection.rs"]
 mod injection;
 #[path = "manifests/kustomize.rs"]
@@ -67,6 +74,9 @@ const RESTART_SENTINEL: &str = "deploy/restart-sentinel";
 /// The policies that add podcreds to pods. It contains no pod.
 const INJECTION: &str = "deploy/injection";
 
+/// The component that adds podcreds to workloads, which contains another one.
+const COMPONENTS: [&str; 2] = ["deploy/component", "deploy/component/add"];
+
 /// The path of the binary in the image.
 const BINARY: &str = "/bin/podcreds";
 
@@ -110,7 +120,7 @@ fn every_kustomization_is_tested() {
         }
     }
     found.sort();
-    let mut tested = [&EXAMPLES[..], &[INJECTION]].concat();
+    let mut tested = [&EXAMPLES[..], &[INJECTION], &COMPONENTS].concat();
     tested.sort_unstable();
     assert_eq!(found, tested);
 }

@@ -130,8 +130,13 @@ impl Namespace {
     /// A program that runs kubectl for the cluster of this namespace.
     pub(crate) fn command_of(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.env("KUBECONFIG", &self.kubeconfig);
+        self.connect(&mut command);
         command
+    }
+
+    /// Lets a command use the cluster of this namespace.
+    pub(crate) fn connect(&self, command: &mut Command) {
+        command.env("KUBECONFIG", &self.kubeconfig);
     }
 
     /// Runs a command in a container that may end the container, and the command with it.

@@ -37,6 +37,7 @@ mod kubelet;
 mod native;
 mod notify;
 mod outages;
+mod packaging;
 mod pods;
 mod requirements;
 mod restart_rules;
