@@ -12,6 +12,8 @@
 mod injection;
 #[path = "manifests/kustomize.rs"]
 mod kustomize;
+#[path = "manifests/monitoring.rs"]
+mod monitoring;
 #[path = "manifests/pod_security.rs"]
 mod pod_security;
 #[path = "manifests/rights.rs"]
@@ -67,6 +69,9 @@ const RESTART_SENTINEL: &str = "deploy/restart-sentinel";
 /// The policies that add podcreds to pods. It contains no pod.
 const INJECTION: &str = "deploy/injection";
 
+/// The objects for Prometheus and Grafana. It contains no pod.
+const MONITORING: &str = "deploy/monitoring";
+
 /// The path of the binary in the image.
 const BINARY: &str = "/bin/podcreds";
 
@@ -110,7 +115,7 @@ fn every_kustomization_is_tested() {
         }
     }
     found.sort();
-    let mut tested = [&EXAMPLES[..], &[INJECTION]].concat();
+    let mut tested = [&EXAMPLES[..], &[INJECTION, MONITORING]].concat();
     tested.sort_unstable();
     assert_eq!(found, tested);
 }
