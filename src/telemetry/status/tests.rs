@@ -467,13 +467,14 @@ fn kube_error(cause: Cause) -> crate::kube::Error {
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Passes the hours until the deadlines report something, and returns how many there were, with the reports.
-fn hours_until_reported(test: &mut Test) -> (u64, Vec<(EventReason, String)>) {
-    for hour in 0..24 * 400 {
+/// Passes time until the deadlines report something, and returns how much it was, with the reports.
+fn until_reported(test: &mut Test) -> (Duration, Vec<(EventReason, String)>) {
+    let start = test.now.time;
+    for _ in 0..24 * 400 {
         let due = test.due();
         let events = test.events();
         if !events.is_empty() {
-            return (hour, events);
+            return (test.now.time.duration_since(start).unwrap(), events);
         }
         let due = due.expect("a certificate has to be checked again");
         assert!(due <= 3600 * SECOND, "{due:?}");
@@ -486,18 +487,18 @@ fn hours_until_reported(test: &mut Test) -> (u64, Vec<(EventReason, String)>) {
 fn a_certificate_is_reported_once_before_it_expires_and_once_afterwards() {
     let mut test = Test::ready();
     assert_eq!(test.due(), None);
-    let expires = test.now.time + 30 * DAY;
+    let expires = test.now.time + 30 * DAY + 90 * SECOND;
     test.status.served.set_certificates("a", [("tls.crt", expires)].into_iter());
     let at = humantime::format_rfc3339_seconds(expires);
     let message = |verb: &str| {
         format!("credential a: the certificate in field tls.crt {verb} at {at}: renew it at its source")
     };
-    let (hours, events) = hours_until_reported(&mut test);
-    assert_eq!((hours, events), (23 * 24, vec![(EventReason::Expires, message("expires"))]));
+    let expected = vec![(EventReason::Expires, message("expires"))];
+    assert_eq!(until_reported(&mut test), (23 * DAY + 90 * SECOND, expected));
     // The same certificate was published again, for example because another field has changed.
     test.status.served.set_certificates("a", [("tls.crt", expires)].into_iter());
-    let (hours, events) = hours_until_reported(&mut test);
-    assert_eq!((hours, events), (7 * 24, vec![(EventReason::Expires, message("has expired"))]));
+    let expected = vec![(EventReason::Expires, message("has expired"))];
+    assert_eq!(until_reported(&mut test), (7 * DAY, expected));
     assert_eq!((test.due(), test.events()), (None, vec![]), "there is nothing more to report");
 }
 
@@ -524,8 +525,8 @@ fn without_a_warning_only_an_expired_certificate_is_reported() {
     let mut test = Test::ready();
     test.status.expiry_warning = Duration::ZERO;
     test.status.served.set_certificates("a", [("tls.crt", test.now.time + DAY)].into_iter());
-    let (hours, events) = hours_until_reported(&mut test);
-    assert_eq!(hours, 24);
+    let (passed, events) = until_reported(&mut test);
+    assert_eq!(passed, DAY);
     assert!(events[0].1.contains("has expired"), "{events:?}");
 }
 
