@@ -2,7 +2,7 @@
 
 mod alerts;
 mod dashboard;
-mod scrape;
+pub(crate) mod scrape;
 
 use std::fs::{self, File};
 use std::path::PathBuf;

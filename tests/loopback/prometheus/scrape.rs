@@ -22,7 +22,7 @@ const SCRAPE_CONFIG: &str = include_str!("../../../deploy/monitoring/scrape-conf
 const POD_MONITOR: &str = include_str!("../../../deploy/monitoring/podmonitor.yaml");
 
 /// A certificate that expires in this many days.
-pub(super) fn certificate(days: i64) -> String {
+pub(crate) fn certificate(days: i64) -> String {
     let mut params = CertificateParams::new(vec!["test".into()]).unwrap();
     let seconds = crate::support::health::unix_time(std::time::SystemTime::now()) as i64 + days * 86_400;
     // rcgen's time type has no other constructor that is public.
