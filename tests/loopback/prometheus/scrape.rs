@@ -60,7 +60,7 @@ fn target(
     }})
 }
 
-/// The scrape configurations that the Prometheus operator makes of the PodMonitor.
+/// The scrape configurations that version 0.85 of the Prometheus operator makes of the PodMonitor, without sharding.
 fn operator_configs(targets: &Value) -> Vec<Value> {
     let monitor = yaml(POD_MONITOR);
     let endpoints = monitor["spec"]["podMetricsEndpoints"].as_array().unwrap();
