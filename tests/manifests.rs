@@ -19,6 +19,8 @@ mod helm;
 mod injection;
 #[path = "manifests/kustomize.rs"]
 mod kustomize;
+#[path = "manifests/monitoring.rs"]
+mod monitoring;
 #[path = "manifests/pod_security.rs"]
 mod pod_security;
 #[path = "manifests/rights.rs"]
@@ -77,6 +79,9 @@ const INJECTION: &str = "deploy/injection";
 /// The component that adds podcreds to workloads, which contains another one.
 const COMPONENTS: [&str; 2] = ["deploy/component", "deploy/component/add"];
 
+/// The objects for Prometheus and Grafana. It contains no pod.
+const MONITORING: &str = "deploy/monitoring";
+
 /// The path of the binary in the image.
 const BINARY: &str = "/bin/podcreds";
 
@@ -120,7 +125,7 @@ fn every_kustomization_is_tested() {
         }
     }
     found.sort();
-    let mut tested = [&EXAMPLES[..], &[INJECTION], &COMPONENTS].concat();
+    let mut tested = [&EXAMPLES[..], &[INJECTION, MONITORING], &COMPONENTS].concat();
     tested.sort_unstable();
     assert_eq!(found, tested);
 }

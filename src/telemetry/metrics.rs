@@ -107,6 +107,15 @@ pub(crate) fn write(health: &Health) -> String {
         text.sample_with_all(family_of_sources, &labels, 1);
     }
 
+    let family = "podcreds_certificate_expiry_timestamp_seconds";
+    text.family(family, "gauge", "Unix time at which the first certificate in a field of the credential expires; absent for fields without one.");
+    for credential in state.credentials() {
+        for certificate in credential.served.map_or(&[][..], |served| &served.certificates) {
+            let labels = [("credential", credential.name), ("field", &certificate.field)];
+            text.sample_with_all(family, &labels, unix_time(certificate.not_after));
+        }
+    }
+
     // With the local cluster alone, podcreds_stale_since_timestamp_seconds is its own.
     if clusters.len() > 1 {
         text.family("podcreds_cluster_info", "gauge", "A cluster that podcreds reads from, with its labels in the clusters file; always 1. The local cluster has an empty id.");
@@ -173,6 +182,14 @@ pub(crate) fn write(health: &Health) -> String {
         "Total number of watches that broke or ended early.",
     );
     text.sample("podcreds_watch_restarts_total", state.watch_restarts);
+
+    let family = "podcreds_unwatched_objects";
+    text.family(
+        family,
+        "gauge",
+        "Number of objects that podcreds cannot watch, and polls instead; 0 with --sync poll.",
+    );
+    text.sample(family, state.unwatched());
 
     text.family(
         "podcreds_notifications_total",
@@ -462,6 +479,24 @@ mod tests {
         health.status().served.published("b", None);
         let text = write(&health);
         assert!(!samples(&text).contains_key(info("", "7").as_str()), "the old series ends: {text}");
+    }
+
+    #[test]
+    fn each_certificate_has_a_timestamp_until_it_is_removed() {
+        let health = Health::new(Vec::new(), Duration::ZERO);
+        health.status().set_credentials([("tls".to_owned(), BTreeSet::new())].into());
+        let expires = UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+        let fields = [("ca.crt", expires), ("tls.crt", expires)];
+        health.status().served.set_certificates("tls", fields.into_iter());
+        let text = write(&health);
+        for field in ["ca.crt", "tls.crt"] {
+            let name = format!(
+                "podcreds_certificate_expiry_timestamp_seconds{{credential=\"tls\",field=\"{field}\"}}"
+            );
+            assert_eq!(samples(&text)[name.as_str()], 2e9);
+        }
+        health.status().set_credentials(BTreeMap::new());
+        assert!(!write(&health).contains("certificate_expiry_timestamp_seconds{"));
     }
 
     #[test]

@@ -145,6 +145,14 @@ impl Namespace {
         self.output_with_kubelet(&[&exec, command].concat(), b"");
     }
 
+    /// Sends an object to a path of the API, and returns the response or the message of kubectl.
+    pub(crate) fn create_raw(&self, path: &str, object: &Value) -> Result<String, String> {
+        let output = self.output(&["create", "--raw", path, "-f", "-"], object.to_string().as_bytes());
+        let text = if output.status.success() { &output.stdout } else { &output.stderr };
+        let text = String::from_utf8_lossy(text).into_owned();
+        if output.status.success() { Ok(text) } else { Err(text) }
+    }
+
     fn run(&self, args: &[&str], input: &[u8]) -> String {
         let output = self.output_with_kubelet(args, input);
         assert!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
