@@ -12,6 +12,8 @@
 mod injection;
 #[path = "manifests/kustomize.rs"]
 mod kustomize;
+#[path = "manifests/pages.rs"]
+mod pages;
 #[path = "manifests/pod_security.rs"]
 mod pod_security;
 #[path = "manifests/rights.rs"]
@@ -110,7 +112,7 @@ fn every_kustomization_is_tested() {
         }
     }
     found.sort();
-    let mut tested = [&EXAMPLES[..], &[INJECTION]].concat();
+    let mut tested = [&EXAMPLES[..], &[INJECTION, pages::OPENSHIFT]].concat();
     tested.sort_unstable();
     assert_eq!(found, tested);
 }
