@@ -180,8 +180,13 @@ fn the_summary_lists_every_page_of_the_book() {
     let docs = root().join("docs");
     let summary = parse(&fs::read_to_string(docs.join("SUMMARY.md")).unwrap());
     let listed: BTreeSet<_> = summary.links.into_iter().map(|(_, link)| docs.join(link)).collect();
-    let pages: BTreeSet<_> = files(&docs, ".md").into_iter().filter(|path| !path.ends_with("SUMMARY.md")).collect();
-    assert_eq!(pages.difference(&listed).collect::<Vec<_>>(), [&PathBuf::new(); 0], "missing in docs/SUMMARY.md");
+    let pages: BTreeSet<_> =
+        files(&docs, ".md").into_iter().filter(|path| !path.ends_with("SUMMARY.md")).collect();
+    assert_eq!(
+        pages.difference(&listed).collect::<Vec<_>>(),
+        [&PathBuf::new(); 0],
+        "missing in docs/SUMMARY.md"
+    );
 }
 
 /// The values of this attribute in the HTML that mdBook writes.

@@ -8,6 +8,7 @@ use super::{documents, only, pod, pod_security, python, render, rights, validate
 pub(crate) const OPENSHIFT: &str = "deploy/openshift";
 
 const README: &str = include_str!("../../README.md");
+const RBAC: &str = include_str!("../../docs/rbac.md");
 const GETTING_STARTED: &str = include_str!("../../docs/getting-started.md");
 
 /// The first YAML block of the page that contains complete objects.
@@ -39,6 +40,18 @@ fn the_role_of_the_page_grants_exactly_the_rights_that_its_annotations_need() {
     assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
     let account = &pod(&documents)["spec"]["serviceAccountName"];
     assert_eq!(binding["subjects"], json!([{"kind": "ServiceAccount", "name": account}]));
+}
+
+#[test]
+fn a_binding_in_the_namespace_of_the_secret_names_the_pods_namespace() {
+    let documents = documents(manifest(RBAC));
+    let (role, binding) = (only(&documents, "Role"), only(&documents, "RoleBinding"));
+    let secrets: Vec<_> =
+        rights::granted(role).into_iter().map(|(verb, resource, name)| [verb, resource, name]).collect();
+    assert_eq!(secrets, [["get", "secrets", "orders-db"], ["watch", "secrets", "orders-db"]]);
+    assert_eq!(binding["metadata"]["namespace"], role["metadata"]["namespace"]);
+    assert_ne!(binding["subjects"][0]["namespace"], role["metadata"]["namespace"]);
+    assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"]);
 }
 
 /// `podcreds inject` adds the container, so the manifest must not have one.
