@@ -36,6 +36,7 @@ mod kubectl;
 mod kubelet;
 mod native;
 mod notify;
+mod openshift;
 mod outages;
 mod pods;
 mod requirements;
