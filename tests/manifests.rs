@@ -21,6 +21,8 @@ mod injection;
 mod kustomize;
 #[path = "manifests/monitoring.rs"]
 mod monitoring;
+#[path = "manifests/pages.rs"]
+mod pages;
 #[path = "manifests/pod_security.rs"]
 mod pod_security;
 #[path = "manifests/rights.rs"]
@@ -125,7 +127,7 @@ fn every_kustomization_is_tested() {
         }
     }
     found.sort();
-    let mut tested = [&EXAMPLES[..], &[INJECTION, MONITORING], &COMPONENTS].concat();
+    let mut tested = [&EXAMPLES[..], &[INJECTION, MONITORING, pages::OPENSHIFT], &COMPONENTS].concat();
     tested.sort_unstable();
     assert_eq!(found, tested);
 }

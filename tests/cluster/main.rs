@@ -38,6 +38,7 @@ mod kubelet;
 mod monitoring;
 mod native;
 mod notify;
+mod openshift;
 mod outages;
 mod packaging;
 mod pods;
