@@ -25,6 +25,8 @@ pub mod escape;
 mod formats;
 pub mod inspect;
 pub mod kube;
+#[allow(dead_code, reason = "inject, rbac and check read manifests")]
+mod manifest;
 pub mod object;
 mod proc;
 pub mod render;

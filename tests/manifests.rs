@@ -8,15 +8,26 @@
     reason = "a test fails by panicking, also in the functions that it calls"
 )]
 
+#[allow(dead_code, reason = "tests/cluster uses other parts")]
+#[path = "support/charts.rs"]
+mod charts;
 #[path = "manifests/common_parts.rs"]
 mod common_parts;
+#[path = "manifests/component.rs"]
+mod component;
+#[path = "support/documented.rs"]
+mod documented;
+#[path = "manifests/helm.rs"]
+mod helm;
 #[path = "manifests/injection.rs"]
 mod injection;
 #[path = "manifests/kustomize.rs"]
 mod kustomize;
+#[path = "manifests/monitoring.rs"]
+mod monitoring;
 #[path = "manifests/names.rs"]
 mod names;
-#[path = "support/pages.rs"]
+#[path = "manifests/pages.rs"]
 mod pages;
 #[path = "manifests/pod_security.rs"]
 mod pod_security;
@@ -92,6 +103,12 @@ const VERIFY_FULL: &str = "deploy/verify-full";
 /// The policies that add podcreds to pods. It contains no pod.
 const INJECTION: &str = "deploy/injection";
 
+/// The component that adds podcreds to workloads, which contains another one.
+const COMPONENTS: [&str; 2] = ["deploy/component", "deploy/component/add"];
+
+/// The objects for Prometheus and Grafana. It contains no pod.
+const MONITORING: &str = "deploy/monitoring";
+
 /// The path of the binary in the image.
 const BINARY: &str = "/bin/podcreds";
 
@@ -135,7 +152,7 @@ fn every_kustomization_is_tested() {
         }
     }
     found.sort();
-    let mut tested = [&EXAMPLES[..], &[INJECTION]].concat();
+    let mut tested = [&EXAMPLES[..], &[INJECTION, MONITORING, pages::OPENSHIFT], &COMPONENTS].concat();
     tested.sort_unstable();
     assert_eq!(found, tested);
 }
@@ -203,12 +220,13 @@ fn the_roles_grant_exactly_the_rights_that_the_annotations_need() {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
         let (workload, pod) = (workload(&documents), pod(&documents));
-        let needed = rights::needed(workload, pod);
+        let needed = rights::needed_in(workload, pod);
         assert!(needed.iter().any(|(_, resource, _)| resource == "secrets"), "{example} names a Secret");
         let of_kind = |kind: &str| documents.iter().filter(|one| one["kind"] == kind).collect::<Vec<_>>();
         let (roles, bindings) = (of_kind("Role"), of_kind("RoleBinding"));
         let namespace = &workload["metadata"]["namespace"];
-        let granted: BTreeSet<_> = roles.iter().flat_map(|role| rights::granted(role, namespace)).collect();
+        let granted: BTreeSet<_> =
+            roles.iter().flat_map(|role| rights::granted_in(role, namespace)).collect();
         assert_eq!(granted, needed, "{example}");
 
         let account = &pod["spec"]["serviceAccountName"];
@@ -235,7 +253,7 @@ fn the_roles_grant_exactly_the_rights_that_the_annotations_need() {
 fn a_role_that_grants_more_than_needed_is_detected() {
     let least =
         json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["shop-db"], "verbs": ["get"]});
-    let role = |rule: Value| rights::granted(&json!({"rules": [rule]}), &Value::Null);
+    let role = |rule: Value| rights::granted(&json!({"rules": [rule]}));
     let with = |field: &str, value: Value| {
         let mut rule = least.clone();
         rule[field] = value;
@@ -313,8 +331,8 @@ fn the_annotations_file_variant_differs_only_in_the_source_of_the_annotations() 
 fn image_and_manifests_have_the_version_of_the_crate() {
     let version = env!("CARGO_PKG_VERSION");
     let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
-    let label = format!("org.opencontainers.image.version=\"{version}\"");
-    assert!(dockerfile.contains(&label), "the Dockerfile has no {label}");
+    let argument = format!("\nARG VERSION={version}\n");
+    assert!(dockerfile.contains(&argument), "the Dockerfile has no {argument}");
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);

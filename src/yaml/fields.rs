@@ -168,19 +168,12 @@ impl<'a> Cursor<'a> {
     }
 
     fn type_error<T>(&self, wanted: &str, found: &Value) -> Option<T> {
-        let (found, remedy) = match found {
-            Value::Null => ("null", ""),
-            Value::Bool(_) if wanted == "text" => ("true or false", ": put it in quotes"),
-            Value::Number(_) if wanted == "text" => ("a number", ": put it in quotes"),
-            Value::Text(_) if wanted != "a list" && wanted != "a mapping" => {
-                ("text", ": write it without quotes")
-            }
-            Value::Bool(_) => ("true or false", ""),
-            Value::Number(_) => ("a number", ""),
-            Value::Text(_) => ("text", ""),
-            Value::List(_) => ("a list", ""),
-            Value::Map(_) => ("a mapping", ""),
+        let remedy = match found {
+            Value::Bool(_) | Value::Number(_) if wanted == "text" => ": put it in quotes",
+            Value::Text(_) if wanted != "a list" && wanted != "a mapping" => ": write it without quotes",
+            _ => "",
         };
+        let found = found.type_name();
         self.report(format!("must be {wanted}, not {found}{remedy}"));
         None
     }
@@ -229,7 +222,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn json(node: &Node) -> serde_json::Value {
+pub(super) fn json(node: &Node) -> serde_json::Value {
     match &node.value {
         Value::Null => serde_json::Value::Null,
         Value::Bool(value) => (*value).into(),

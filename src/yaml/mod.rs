@@ -12,7 +12,7 @@ mod tree;
 use std::fmt;
 
 pub(crate) use fields::{Cursor, Fields, ValueError, ValueErrors};
-pub(crate) use tree::{SyntaxError, parse};
+pub(crate) use tree::{SyntaxError, parse, parse_stream};
 
 use crate::secret::SecretBytes;
 pub(crate) use crate::text::Position;
@@ -21,11 +21,26 @@ use crate::text::RedactedPrefix;
 /// The maximum size of a document, in bytes: a kubeconfig of a thousand clusters with inline certificates fits.
 pub(crate) const TEXT_LIMIT: usize = 1024 * 1024;
 
-/// The maximum nesting. A kubeconfig has 7 levels, and an extension a few more.
-const DEPTH_LIMIT: usize = 64;
-/// The maximum number of values, where a key counts as one, and each alias as all the values that it repeats. A value takes up to
-/// 500 bytes, with what is read from it. A kubeconfig of a thousand clusters has about 40,000.
-const NODE_LIMIT: usize = 100_000;
+/// The limits of a document.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// The size of the text, in bytes. For a stream, that of all its documents.
+    text: usize,
+    /// The size of what aliases repeat, in bytes.
+    repeated: usize,
+    /// The nesting.
+    depth: usize,
+    /// The number of values, where a key counts as one, and each alias as all the values that it repeats. A value takes up to 500
+    /// bytes, with what is read from it.
+    nodes: usize,
+}
+
+impl Limits {
+    /// A kubeconfig has 7 levels, and an extension a few more. A kubeconfig of a thousand clusters has about 40,000 values.
+    const KUBECONFIG: Self = Self { text: TEXT_LIMIT, repeated: TEXT_LIMIT, depth: 64, nodes: 100_000 };
+    /// On a workstation: all objects of a large chart or of a namespace. The schemas of some CRDs have more than 64 levels.
+    const MANIFEST: Self = Self { text: 64 * TEXT_LIMIT, repeated: TEXT_LIMIT, depth: 256, nodes: 2_000_000 };
+}
 
 /// A value and its position. Aliases and merge keys are resolved.
 #[derive(Clone, Debug)]
@@ -43,6 +58,78 @@ enum Value {
     Text(SecretBytes),
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
+}
+
+impl Node {
+    pub(crate) fn at(&self) -> Position {
+        self.at
+    }
+
+    /// The value of a key. `None` means that this is not a mapping, or that the key is missing or `null`, which are the same to the
+    /// API server.
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
+        let (_, _, node) = self.entries().find(|(other, ..)| *other == key)?;
+        Some(node).filter(|node| !matches!(node.value, Value::Null))
+    }
+
+    /// The value at a path of keys.
+    pub(crate) fn find(&self, path: &[&str]) -> Option<&Self> {
+        path.iter().try_fold(self, |node, key| node.get(key))
+    }
+
+    /// The entries of a mapping, with the positions of their keys; empty for any other value.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, Position, &Self)> {
+        let entries = if let Value::Map(entries) = &self.value { &entries[..] } else { &[] };
+        entries.iter().map(|(key, node)| (key.text.as_str(), key.at, node))
+    }
+
+    /// The items of a list; empty for any other value.
+    pub(crate) fn items(&self) -> &[Self] {
+        if let Value::List(items) = &self.value { items } else { &[] }
+    }
+
+    /// `None` means that this is not text.
+    pub(crate) fn text(&self) -> Option<&str> {
+        if let Value::Text(text) = &self.value { text.expose_text() } else { None }
+    }
+
+    /// `None` means that this is neither `true` nor `false`.
+    pub(crate) fn boolean(&self) -> Option<bool> {
+        if let Value::Bool(value) = self.value { Some(value) } else { None }
+    }
+
+    /// `None` means that this is not a whole number of at least 0.
+    pub(crate) fn whole_number(&self) -> Option<u64> {
+        let Value::Number(text) = &self.value else { return None };
+        integer(text).filter(|(is_negative, _)| !is_negative).map(|(_, number)| number)
+    }
+
+    pub(crate) fn is_mapping(&self) -> bool {
+        matches!(self.value, Value::Map(_))
+    }
+
+    /// As `text` would be in an error message: `a number`, `true or false` and so on.
+    pub(crate) fn type_name(&self) -> &'static str {
+        self.value.type_name()
+    }
+
+    /// The value as JSON, whatever its type.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        fields::json(self)
+    }
+}
+
+impl Value {
+    fn type_name(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "true or false",
+            Self::Number(_) => "a number",
+            Self::Text(_) => "text",
+            Self::List(_) => "a list",
+            Self::Map(_) => "a mapping",
+        }
+    }
 }
 
 /// The key of a mapping entry.

@@ -105,11 +105,11 @@ fn size_depth_and_aliases_are_bounded() {
     assert!(refusal(&" ".repeat(TEXT_LIMIT + 1)).contains("larger than"));
     assert!(parse(" ".repeat(TEXT_LIMIT).as_bytes()).is_ok());
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-    assert!(parse(nested(DEPTH_LIMIT).as_bytes()).is_ok());
-    assert!(refusal(&nested(DEPTH_LIMIT + 1)).contains("nested deeper"));
-    let dashes = format!("{}a", "- ".repeat(DEPTH_LIMIT + 1));
+    assert!(parse(nested(Limits::KUBECONFIG.depth).as_bytes()).is_ok());
+    assert!(refusal(&nested(Limits::KUBECONFIG.depth + 1)).contains("nested deeper"));
+    let dashes = format!("{}a", "- ".repeat(Limits::KUBECONFIG.depth + 1));
     assert!(refusal(&dashes).contains("nested deeper"));
-    assert!(refusal(&format!("[{}]", "1,".repeat(NODE_LIMIT))).contains("values"));
+    assert!(refusal(&format!("[{}]", "1,".repeat(Limits::KUBECONFIG.nodes))).contains("values"));
 
     // Nested aliases that expand to a billion nodes or a gigabyte, and nesting without brackets.
     let mut bomb = "a0: &a0 [x]\n".to_owned();
@@ -121,7 +121,7 @@ fn size_depth_and_aliases_are_bounded() {
     let wide = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), "*a,".repeat(10_000));
     assert!(refusal(&wide).contains("repeat more than"));
     let mut deep = "a0: &a0 [x]\n".to_owned();
-    for level in 1..=DEPTH_LIMIT {
+    for level in 1..=Limits::KUBECONFIG.depth {
         deep += &format!("a{level}: &a{level} [*a{}]\n", level - 1);
     }
     assert!(refusal(&deep).contains("nested deeper"));

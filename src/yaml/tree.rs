@@ -7,28 +7,54 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use crate::secret::SecretBytes;
 use crate::text::RedactedPrefix;
-use crate::yaml::{DEPTH_LIMIT, Key, NODE_LIMIT, Node, Position, TEXT_LIMIT, Value, resolve};
+use crate::yaml::{Key, Limits, Node, Position, Value, resolve};
 
-/// Parses a single document. Empty text is `null`.
+const START: Position = Position { line: 1, column: 1 };
+
+/// Parses a single document within [`Limits::KUBECONFIG`]. Empty text is `null`.
 ///
 /// # Errors
 /// The first syntax error, duplicate key or exceeded bound.
 pub(crate) fn parse(text: &[u8]) -> Result<Node, SyntaxError> {
-    let start = Position { line: 1, column: 1 };
-    if text.len() > TEXT_LIMIT {
-        return Err(SyntaxErrorKind::TooLong.at(start));
-    }
-    let text = std::str::from_utf8(text).map_err(|error| {
-        let line = text[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-        SyntaxErrorKind::NotText.at(Position { line, ..start })
-    })?;
-    let mut tree = Tree::default();
+    let text = decode(text, &Limits::KUBECONFIG)?;
+    let mut tree = Tree::new(Limits::KUBECONFIG);
     let mut events = Parser::new_from_str(text);
     while let Some(event) = events.next_event() {
         let (event, span) = event.map_err(|error| grammar(&error))?;
         tree.take(event, position(span.start))?;
     }
-    Ok(tree.root.unwrap_or(Node { value: Value::Null, at: start }))
+    Ok(tree.root.unwrap_or(Node { value: Value::Null, at: START }))
+}
+
+/// Parses all documents of a stream, each within [`Limits::MANIFEST`]. Documents that are empty or `null` are left out.
+///
+/// # Errors
+/// The first syntax error, duplicate key or exceeded bound.
+pub(crate) fn parse_stream(text: &[u8]) -> Result<Vec<Node>, SyntaxError> {
+    let text = decode(text, &Limits::MANIFEST)?;
+    let mut documents = Vec::new();
+    let mut tree = Tree::new(Limits::MANIFEST);
+    let mut events = Parser::new_from_str(text);
+    while let Some(event) = events.next_event() {
+        let (event, span) = event.map_err(|error| grammar(&error))?;
+        if let Event::DocumentEnd = event {
+            let tree = std::mem::replace(&mut tree, Tree::new(Limits::MANIFEST));
+            documents.extend(tree.root.filter(|root| !matches!(root.value, Value::Null)));
+        } else {
+            tree.take(event, position(span.start))?;
+        }
+    }
+    Ok(documents)
+}
+
+fn decode<'a>(text: &'a [u8], limits: &Limits) -> Result<&'a str, SyntaxError> {
+    if text.len() > limits.text {
+        return Err(SyntaxErrorKind::TooLong { limit: limits.text }.at(START));
+    }
+    std::str::from_utf8(text).map_err(|error| {
+        let line = text[..error.valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+        SyntaxErrorKind::NotText.at(Position { line, ..START })
+    })
 }
 
 fn position(mark: Marker) -> Position {
@@ -50,8 +76,8 @@ fn core(tag: &Tag) -> Option<&str> {
 }
 
 /// A tree under construction.
-#[derive(Default)]
 struct Tree {
+    limits: Limits,
     /// The enclosing collections of the next node.
     open: Vec<OpenNode>,
     root: Option<Node>,
@@ -74,6 +100,10 @@ enum Frame {
 }
 
 impl Tree {
+    fn new(limits: Limits) -> Self {
+        Self { limits, open: Vec::new(), root: None, anchors: BTreeMap::new(), nodes: 0, repeated: 0 }
+    }
+
     fn take(&mut self, event: Event<'_>, at: Position) -> Result<(), SyntaxError> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -85,8 +115,8 @@ impl Tree {
             Event::Alias(anchor) => {
                 let node = self.anchors.get(&anchor).ok_or_else(|| SyntaxErrorKind::Circle.at(at))?;
                 let size = NodeSize::new(node);
-                if self.open.len() + size.height > DEPTH_LIMIT {
-                    return Err(SyntaxErrorKind::TooDeep.at(at));
+                if self.open.len() + size.height > self.limits.depth {
+                    return Err(self.too_deep(at));
                 }
                 let node = node.clone();
                 self.count(&size, at)?;
@@ -159,8 +189,8 @@ impl Tree {
         if tag.is_some_and(|tag| core(tag) != Some(kind)) {
             return Err(SyntaxErrorKind::Tag.at(at));
         }
-        if self.open.len() == DEPTH_LIMIT {
-            return Err(SyntaxErrorKind::TooDeep.at(at));
+        if self.open.len() == self.limits.depth {
+            return Err(self.too_deep(at));
         }
         if let Some(OpenNode { frame: Frame::Map(entries), .. }) = self.open.last()
             && entries.expects_key()
@@ -174,9 +204,7 @@ impl Tree {
     /// Adds a complete node to the enclosing collection.
     fn complete(&mut self, node: Node, anchor: usize) -> Result<(), SyntaxError> {
         self.nodes += 1;
-        if self.nodes > NODE_LIMIT {
-            return Err(SyntaxErrorKind::TooMany.at(node.at));
-        }
+        self.check_nodes(node.at)?;
         if anchor != 0 {
             self.count(&NodeSize::new(&node), node.at)?;
             self.anchors.insert(anchor, node.clone());
@@ -193,10 +221,18 @@ impl Tree {
     fn count(&mut self, size: &NodeSize, at: Position) -> Result<(), SyntaxError> {
         self.nodes += size.nodes;
         self.repeated += size.bytes;
-        if self.nodes > NODE_LIMIT {
-            return Err(SyntaxErrorKind::TooMany.at(at));
-        }
-        if self.repeated > TEXT_LIMIT { Err(SyntaxErrorKind::Repeated.at(at)) } else { Ok(()) }
+        self.check_nodes(at)?;
+        let limit = self.limits.repeated;
+        if self.repeated > limit { Err(SyntaxErrorKind::Repeated { limit }.at(at)) } else { Ok(()) }
+    }
+
+    fn check_nodes(&self, at: Position) -> Result<(), SyntaxError> {
+        let limit = self.limits.nodes;
+        if self.nodes > limit { Err(SyntaxErrorKind::TooMany { limit }.at(at)) } else { Ok(()) }
+    }
+
+    fn too_deep(&self, at: Position) -> SyntaxError {
+        SyntaxErrorKind::TooDeep { limit: self.limits.depth }.at(at)
     }
 }
 
@@ -321,8 +357,8 @@ pub struct SyntaxError {
 /// The kinds of syntax errors.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SyntaxErrorKind {
-    #[error("is larger than {TEXT_LIMIT} bytes")]
-    TooLong,
+    #[error("is larger than {limit} bytes")]
+    TooLong { limit: usize },
     #[error("is not UTF-8 text")]
     NotText,
     /// With the message of the parser.
@@ -330,12 +366,12 @@ pub(crate) enum SyntaxErrorKind {
     Grammar(String),
     #[error("starts a second document; a file must have only one")]
     SecondDocument,
-    #[error("is nested deeper than {} levels", super::DEPTH_LIMIT)]
-    TooDeep,
-    #[error("holds more than {} values, including those that aliases repeat", super::NODE_LIMIT)]
-    TooMany,
-    #[error("aliases (*) repeat more than {TEXT_LIMIT} bytes")]
-    Repeated,
+    #[error("is nested deeper than {limit} levels")]
+    TooDeep { limit: usize },
+    #[error("holds more than {limit} values, including those that aliases repeat")]
+    TooMany { limit: usize },
+    #[error("aliases (*) repeat more than {limit} bytes")]
+    Repeated { limit: usize },
     #[error("an alias (*) refers to a value that contains it")]
     Circle,
     #[error("a key must be text")]

@@ -5,8 +5,8 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
+use crate::documented;
 use crate::kubectl::Namespace;
-use crate::pages;
 
 /// Runs kubectl with these objects, and returns what it prints to standard error.
 fn kubectl(namespace: &Namespace, args: &[&str], objects: &Value) -> Result<String, String> {
@@ -27,7 +27,7 @@ fn every_deployment_of_the_documentation_is_admitted_by_the_restricted_standard(
         let label = format!("pod-security.kubernetes.io/{mode}=restricted");
         namespace.kubectl(&["label", "namespace", namespace.name(), &label]);
     }
-    for pages::Block { page, mut objects } in pages::deployments_with_podcreds() {
+    for documented::Block { page, mut objects } in documented::deployments_with_podcreds() {
         let page = page.display();
         let deployment = objects.iter_mut().find(|object| object["kind"] == "Deployment").unwrap();
         // The image does not exist.

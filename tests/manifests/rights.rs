@@ -10,7 +10,7 @@ pub(crate) type Right = (String, String, String);
 
 /// The rights that the pod needs: `get` on the sources in its annotations, `watch` if a sidecar follows them, and `get` on the pod
 /// itself unless the annotations come from a file. Only a StatefulSet's pods have known names.
-pub(crate) fn needed(workload: &Value, pod: &Value) -> BTreeSet<Right> {
+pub(crate) fn needed_in(workload: &Value, pod: &Value) -> BTreeSet<Right> {
     let sources =
         pod["metadata"]["annotations"].as_object().into_iter().flatten().filter_map(|(key, value)| {
             let resource = match key.strip_prefix("podcreds.io/")?.rsplit_once('.')?.1 {
@@ -39,7 +39,7 @@ pub(crate) fn needed(workload: &Value, pod: &Value) -> BTreeSet<Right> {
 
 /// The rights that the Role grants. A rule outside of the core API group becomes a separate right, so that it never equals a
 /// needed right. A name in another namespace than `namespace` has that namespace as a prefix, as in annotations.
-pub(crate) fn granted(role: &Value, namespace: &Value) -> BTreeSet<Right> {
+pub(crate) fn granted_in(role: &Value, namespace: &Value) -> BTreeSet<Right> {
     let in_namespace = &role["metadata"]["namespace"];
     let prefix = match in_namespace == namespace {
         true => String::new(),
@@ -60,6 +60,16 @@ pub(crate) fn granted(role: &Value, namespace: &Value) -> BTreeSet<Right> {
         }
     }
     granted
+}
+
+/// The rights that the pod of a workload needs whose pods have no known names.
+pub(crate) fn needed(pod: &Value) -> BTreeSet<Right> {
+    needed_in(&Value::Null, pod)
+}
+
+/// The rights that the Role grants in its own namespace.
+pub(crate) fn granted(role: &Value) -> BTreeSet<Right> {
+    granted_in(role, &role["metadata"]["namespace"])
 }
 
 fn right(verb: &str, resource: &str, name: &str) -> Right {
