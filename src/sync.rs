@@ -4,6 +4,7 @@
 
 pub(crate) mod incomplete;
 pub(crate) mod unread;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,6 +26,8 @@ use crate::secret::read_bounded;
 use crate::text::ShortDuration;
 use crate::volume::{self, Published, Volume};
 
+pub(crate) use waits::Waits;
+
 /// Maximum size of an annotations file, in bytes. A pod has at most 256 KiB of annotations; escapes make them longer.
 const ANNOTATIONS_LIMIT: usize = 2 * 1024 * 1024;
 
@@ -42,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) timeout: Duration,
     /// Which errors are not retried.
     pub(crate) gives_up: fn(&kube::Error) -> bool,
+    pub(crate) waits: Waits,
 }
 
 /// Where the pod's annotations are read from.
@@ -186,7 +190,7 @@ pub(crate) fn read_annotations(
         AnnotationSource::File(path) => read_file(path)?,
         AnnotationSource::Template { annotations, .. } => annotations.clone(),
         AnnotationSource::Pod { pod, named_by_host } => {
-            return read_pod(clusters, pod, *named_by_host, metadata_only, deadline, settings.gives_up);
+            return read_pod(settings, clusters, (pod, *named_by_host), metadata_only, deadline);
         }
     };
     Ok((kube::Object { version: String::new(), data }, kube::PartialJson::default()))
@@ -218,16 +222,17 @@ fn read_file(path: &Path) -> Result<Annotations, Error> {
 }
 
 fn read_pod(
+    settings: &Settings,
     clusters: &Clusters,
-    pod: &ObjectRef,
-    named_by_host: bool,
+    (pod, named_by_host): (&ObjectRef, bool),
     metadata_only: bool,
     deadline: Deadline,
-    gives_up: fn(&kube::Error) -> bool,
 ) -> Result<(kube::Object<Annotations>, kube::PartialJson), Error> {
     let client = clusters.own();
-    let attempt = |pod: &&ObjectRef| client.pod(pod, metadata_only, deadline);
-    let read = retry_until_done([pod], |_| (), deadline, gives_up, attempt);
+    let attempt = |pod: &&ObjectRef| {
+        client.pod(pod, metadata_only, deadline).inspect_err(|error| settings.waits.unread(error, &[]))
+    };
+    let read = retry_until_done([pod], |_| (), deadline, settings.gives_up, attempt);
     let read = read.map_err(|errors| {
         let hint = unread::pod_hint(&errors, pod, named_by_host, clusters);
         Error::Unread { errors, needed_by: Vec::new(), hint, waited: deadline.elapsed() }
@@ -280,6 +285,7 @@ fn fetch(
             // Explained at once: the first warning is the one that is read.
             result => result.map(Some).map_err(|mut error| {
                 clusters.explain(&mut error);
+                settings.waits.unread(&error, credentials);
                 error
             }),
         }

@@ -11,8 +11,12 @@
 #[allow(dead_code, reason = "tests/cluster uses other parts")]
 #[path = "support/charts.rs"]
 mod charts;
+#[path = "manifests/common_parts.rs"]
+mod common_parts;
 #[path = "manifests/component.rs"]
 mod component;
+#[path = "support/documented.rs"]
+mod documented;
 #[path = "manifests/helm.rs"]
 mod helm;
 #[path = "manifests/injection.rs"]
@@ -21,13 +25,18 @@ mod injection;
 mod kustomize;
 #[path = "manifests/monitoring.rs"]
 mod monitoring;
+#[path = "manifests/names.rs"]
+mod names;
 #[path = "manifests/pages.rs"]
 mod pages;
 #[path = "manifests/pod_security.rs"]
 mod pod_security;
 #[path = "manifests/rights.rs"]
 mod rights;
+#[path = "manifests/snippets.rs"]
+mod snippets;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::io::Write;
@@ -38,9 +47,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// The directories with a `kustomization.yaml` that contain an application.
-const EXAMPLES: [&str; 13] = [
+const EXAMPLES: [&str; 17] = [
     "deploy",
     "deploy/annotations-file",
+    ANOTHER_NAMESPACE,
+    CRONJOB,
     ENV,
     EXEC,
     IMAGE_VOLUME,
@@ -52,7 +63,15 @@ const EXAMPLES: [&str; 13] = [
     RESTART_PROBE,
     RESTART_SENTINEL,
     "deploy/sidecar",
+    STATEFULSET,
+    VERIFY_FULL,
 ];
+
+/// The example whose Secret is in a namespace of its own.
+const ANOTHER_NAMESPACE: &str = "deploy/another-namespace";
+
+/// The example that runs pg_dump.
+const CRONJOB: &str = "deploy/cronjob";
 
 /// The example whose application gets its variables from the kubelet.
 const ENV: &str = "deploy/env";
@@ -74,6 +93,12 @@ const RESTART_PROBE: &str = "deploy/restart-probe";
 
 /// The example whose liveness probe is a shell script.
 const RESTART_SENTINEL: &str = "deploy/restart-sentinel";
+
+/// The example whose pods have known names.
+const STATEFULSET: &str = "deploy/statefulset";
+
+/// The example with the certificate of a certificate authority.
+const VERIFY_FULL: &str = "deploy/verify-full";
 
 /// The policies that add podcreds to pods. It contains no pod.
 const INJECTION: &str = "deploy/injection";
@@ -190,22 +215,34 @@ fn every_container_has_limits_and_a_read_only_root() {
 }
 
 #[test]
-fn the_role_grants_exactly_the_rights_that_the_annotations_need() {
+fn the_roles_grant_exactly_the_rights_that_the_annotations_need() {
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
-        let pod = pod(&documents);
-        let needed = rights::needed(pod);
+        let (workload, pod) = (workload(&documents), pod(&documents));
+        let needed = rights::needed_in(workload, pod);
         assert!(needed.iter().any(|(_, resource, _)| resource == "secrets"), "{example} names a Secret");
-        let role = only(&documents, "Role");
-        assert_eq!(rights::granted(role), needed, "{example}");
+        let of_kind = |kind: &str| documents.iter().filter(|one| one["kind"] == kind).collect::<Vec<_>>();
+        let (roles, bindings) = (of_kind("Role"), of_kind("RoleBinding"));
+        let namespace = &workload["metadata"]["namespace"];
+        let granted: BTreeSet<_> =
+            roles.iter().flat_map(|role| rights::granted_in(role, namespace)).collect();
+        assert_eq!(granted, needed, "{example}");
 
-        let binding = only(&documents, "RoleBinding");
-        assert_eq!(binding["roleRef"]["kind"], "Role", "{example}");
-        assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"], "{example}");
         let account = &pod["spec"]["serviceAccountName"];
-        assert_eq!(binding["subjects"], json!([{"kind": "ServiceAccount", "name": account}]), "{example}");
-        assert_eq!(&only(&documents, "ServiceAccount")["metadata"]["name"], account, "{example}");
+        let mut subject = json!({"kind": "ServiceAccount", "name": account});
+        if !namespace.is_null() {
+            subject["namespace"] = namespace.clone();
+        }
+        assert_eq!(roles.len(), bindings.len(), "{example}");
+        for (role, binding) in roles.iter().zip(bindings) {
+            assert_eq!(binding["metadata"], role["metadata"], "{example}");
+            assert_eq!(binding["roleRef"]["kind"], "Role", "{example}");
+            assert_eq!(binding["roleRef"]["name"], role["metadata"]["name"], "{example}");
+            assert_eq!(binding["subjects"], json!([subject]), "{example}");
+        }
+        let accounts = &only(&documents, "ServiceAccount")["metadata"];
+        assert_eq!((&accounts["name"], &accounts["namespace"]), (account, namespace), "{example}");
         for kind in ["ClusterRole", "ClusterRoleBinding"] {
             assert!(documents.iter().all(|document| document["kind"] != kind), "{example} has a {kind}");
         }
@@ -242,21 +279,35 @@ fn every_annotated_source_and_key_is_part_of_the_example() {
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
-        let annotations = &pod(&documents)["metadata"]["annotations"];
-        let secret = only(&documents, "Secret");
-        assert_eq!(annotations["podcreds.io/shop.secret"], secret["metadata"]["name"], "{example}");
-        for entry in annotations["podcreds.io/shop.keys"].as_str().unwrap().split(',') {
-            let (_, key) = entry.trim().split_once('=').unwrap();
-            assert!(secret["stringData"][key].is_string(), "{example}: the Secret has no {key}");
+        let annotations = pod(&documents)["metadata"]["annotations"].as_object().unwrap();
+        for (annotation, value) in annotations {
+            let (credential, key) = annotation.rsplit_once('.').unwrap();
+            let (kind, data) = match key {
+                "secret" => ("Secret", "stringData"),
+                "configmap" => ("ConfigMap", "data"),
+                _ => continue,
+            };
+            let object = only(&documents, kind);
+            let (namespace, name) = (&object["metadata"]["namespace"], &object["metadata"]["name"]);
+            match value.as_str().unwrap().split_once('/') {
+                Some((in_namespace, named)) => {
+                    assert_eq!((namespace, name), (&in_namespace.into(), &named.into()))
+                }
+                None => assert_eq!((namespace, name), (&Value::Null, value), "{example}"),
+            }
+            let keys = annotations.get(&format!("{credential}.keys")).and_then(Value::as_str);
+            for entry in keys.into_iter().flat_map(|keys| keys.split(',')) {
+                let key = entry.trim().rsplit('=').next().unwrap();
+                assert!(object[data][key].is_string(), "{example}: the {kind} has no {key}");
+            }
         }
     }
 }
 
 #[test]
 fn the_annotations_file_variant_differs_only_in_the_source_of_the_annotations() {
-    let Some(from_api) = render(EXAMPLES[0]) else { return };
-    let Some(from_file) = render(EXAMPLES[1]) else { return };
-    let (mut from_api, mut from_file) = (documents(&from_api), documents(&from_file));
+    let Some(mut from_api) = common_parts::with_common_names(EXAMPLES[0]) else { return };
+    let Some(mut from_file) = common_parts::with_common_names(EXAMPLES[1]) else { return };
     for documents in [&mut from_api, &mut from_file] {
         for document in documents.iter_mut() {
             match document["kind"].as_str().unwrap() {
@@ -403,6 +454,8 @@ fn each_example_has_its_kind_of_sidecar() {
     for (example, kind, native, ordinary) in [
         ("deploy", "Deployment", 0, 0),
         ("deploy/annotations-file", "Deployment", 0, 0),
+        (ANOTHER_NAMESPACE, "Deployment", 1, 0),
+        (CRONJOB, "CronJob", 0, 0),
         (ENV, "Deployment", 1, 0),
         (EXEC, "Deployment", 0, 0),
         (IMAGE_VOLUME, "Deployment", 0, 0),
@@ -415,6 +468,8 @@ fn each_example_has_its_kind_of_sidecar() {
         (RESTART_PROBE, "Deployment", 1, 0),
         (RESTART_SENTINEL, "Deployment", 1, 0),
         ("deploy/sidecar", "Deployment", 0, 1),
+        (STATEFULSET, "StatefulSet", 1, 0),
+        (VERIFY_FULL, "Deployment", 1, 0),
     ] {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);
@@ -430,80 +485,14 @@ fn each_example_has_its_kind_of_sidecar() {
         assert_eq!(workload(&documents)["kind"], kind, "{example}");
         assert_eq!((sidecars("initContainers"), sidecars("containers")), (native, ordinary), "{example}");
         let restart = &spec["restartPolicy"];
-        assert_eq!(restart == "Never" || restart == "OnFailure", kind == "Job", "{example}: {restart}");
+        let ends = ["Job", "CronJob"].contains(&kind);
+        assert_eq!(restart == "Never" || restart == "OnFailure", ends, "{example}: {restart}");
         if ordinary > 0 {
             let ready = &spec["containers"].as_array().unwrap().last().unwrap()["readinessProbe"];
             assert_eq!(
                 ready["httpGet"]["path"], "/readyz",
                 "{example}: the pod is ready when its files are written"
             );
-        }
-    }
-}
-
-/// Each directory is self-contained, so that it can be copied; the common parts must stay the same.
-#[test]
-fn all_examples_have_the_same_application() {
-    let Some(first) = render(EXAMPLES[0]) else { return };
-    let first = documents(&first);
-    let app = |documents: &[Value]| {
-        let containers = pod(documents)["spec"]["containers"].as_array().unwrap();
-        let mut app = containers.iter().find(|container| container["name"] == "app").unwrap().clone();
-        if workload(documents)["kind"] == "Job" {
-            // The Job's application reads the same files and exits.
-            let script = app["args"][0].as_str().unwrap();
-            let args = pod(&first)["spec"]["containers"][0]["args"][0].clone();
-            assert!(args.as_str().unwrap().starts_with(script), "{script}");
-            app["args"][0] = args;
-        }
-        if let Some(command) = after_exec(&app["command"]) {
-            // The application does the same without sourcing a file, because its variables are already set.
-            app["command"] = command.into();
-            let script = format!(". /podcreds/shop.env\n{}", app["args"][0].as_str().unwrap());
-            app["args"][0] = script.into();
-        }
-        if let Some(env) = app["env"].as_array() {
-            // The kubelet sets its variables from the file, without a mount.
-            assert!(!env.is_empty() && app["volumeMounts"].is_null());
-            let script = format!(". /podcreds/shop.env\n{}", app["args"][0].as_str().unwrap());
-            app["args"][0] = script.into();
-            app.as_object_mut().unwrap().remove("env");
-            app["volumeMounts"] = pod(&first)["spec"]["containers"][0]["volumeMounts"].clone();
-        }
-        // The version that this example stores, and its directory.
-        let stored = "readlink /podcreds/shop/..data >/tmp/version\n. /podcreds/shop/";
-        app["args"][0] = app["args"][0].as_str().unwrap().replace(stored, ". /podcreds/").into();
-        // Its mount, and that of an image volume.
-        without(&mut app["volumeMounts"], |mount| {
-            mount["name"] == "podcreds-image" || mount["name"] == "tmp"
-        });
-        app.as_object_mut().unwrap().remove("livenessProbe");
-        app
-    };
-    for example in EXAMPLES {
-        let Some(rendered) = render(example) else { return };
-        let documents = documents(&rendered);
-        assert_eq!(only(&documents, "Secret"), only(&first, "Secret"), "{example}");
-        assert_eq!(app(&documents), app(&first), "{example}");
-        let (template, template_of_first) = (pod(&documents), pod(&first));
-        let mut metadata = template["metadata"].clone();
-        if example == ENV {
-            let format = &mut metadata["annotations"]["podcreds.io/shop.format"];
-            assert_eq!(format.take(), "envfile");
-            *format = "env".into();
-        }
-        if example == RESTART_SENTINEL {
-            let path = metadata["annotations"].as_object_mut().unwrap().remove("podcreds.io/shop.path");
-            assert_eq!(path, Some("shop/shop.env".into()));
-        }
-        assert_eq!(metadata, template_of_first["metadata"], "{example}");
-        let (spec, spec_of_first) = (&template["spec"], &template_of_first["spec"]);
-        assert_eq!(spec["securityContext"], spec_of_first["securityContext"], "{example}");
-        for (place, container) in podcreds_containers(template) {
-            for field in ["resources", "securityContext"] {
-                let of_first = &spec_of_first["initContainers"][0][field];
-                assert_eq!(&container[field], of_first, "{example}: {place}: {field}");
-            }
         }
     }
 }
@@ -667,15 +656,20 @@ fn only<'a>(documents: &'a [Value], kind: &str) -> &'a Value {
 
 /// The only document that creates pods.
 fn workload(documents: &[Value]) -> &Value {
-    let found: Vec<_> =
-        documents.iter().filter(|document| document["spec"]["template"].is_object()).collect();
+    let found: Vec<_> = documents.iter().filter(|document| template(document).is_some()).collect();
     assert_eq!(found.len(), 1, "one workload");
     found[0]
 }
 
+/// The pod template of a workload.
+fn template(document: &Value) -> Option<&Value> {
+    let of_jobs = document.pointer("/spec/jobTemplate/spec/template");
+    of_jobs.or_else(|| document.pointer("/spec/template"))
+}
+
 /// The pod template of the only workload; like a Pod, it has `metadata` and `spec`.
 fn pod(documents: &[Value]) -> &Value {
-    &workload(documents)["spec"]["template"]
+    template(workload(documents)).unwrap()
 }
 
 /// The containers that run podcreds, each with its place in the pod.
@@ -698,7 +692,7 @@ fn has_native_sidecar(pod: &Value) -> bool {
 fn workload_file(example: &str) -> String {
     let files = fs::read_dir(root().join(example)).unwrap().map(|entry| entry.unwrap().path());
     let texts = files.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap());
-    texts.into_iter().find(|text| text.contains("\n      containers:\n")).expect("a workload")
+    texts.into_iter().find(|text| text.lines().any(|line| line.trim() == "containers:")).expect("a workload")
 }
 
 fn without(list: &mut Value, unwanted: impl Fn(&Value) -> bool) {

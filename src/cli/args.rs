@@ -119,6 +119,9 @@ pub(crate) struct InitArgs {
 
     #[command(flatten)]
     pub(crate) volume: VolumeArgs,
+
+    #[command(flatten)]
+    pub(crate) events: EventArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -188,18 +191,8 @@ pub(crate) struct SidecarArgs {
     )]
     pub(crate) expiry_warning: Duration,
 
-    /// Record Events for the pod, shown by `kubectl describe pod`; requires permission to create and patch events
-    #[arg(
-        long,
-        action = ArgAction::SetTrue,
-        value_parser = BoolishValueParser::new(),
-        help_heading = REPORTING, env = "PODCREDS_EVENTS"
-    )]
-    pub(crate) events: bool,
-
-    /// The pod's UID, for its Events [default: read from the API server]
-    #[arg(long, value_name = "UID", help_heading = REPORTING, env = "POD_UID")]
-    pub(crate) pod_uid: Option<String>,
+    #[command(flatten)]
+    pub(crate) events: EventArgs,
 
     /// PEM file of certificate authorities for .on-change with https, in addition to those of the system
     #[arg(long, value_name = "FILE", help_heading = ROTATION, env = "PODCREDS_ON_CHANGE_CA")]
@@ -228,6 +221,22 @@ pub(crate) struct SidecarArgs {
 
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct EventArgs {
+    /// Record Events for the pod, shown by `kubectl describe pod`; requires permission to create and patch events
+    #[arg(
+        long,
+        action = ArgAction::SetTrue,
+        value_parser = BoolishValueParser::new(),
+        help_heading = REPORTING, env = "PODCREDS_EVENTS"
+    )]
+    pub(crate) events: bool,
+
+    /// The pod's UID, for its Events [default: read from the API server]
+    #[arg(long, value_name = "UID", help_heading = REPORTING, env = "POD_UID")]
+    pub(crate) pod_uid: Option<String>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -131,7 +131,9 @@ fn execute(command: Command, context: &Context<'_>) -> Result<u8, Error> {
             exit_on_signals(|signal| 128 + signal)?;
             descriptors::raise_limit();
             let (settings, access) = settings::from_source_args(&args.source)?;
-            commands::init::run(&settings, &access.clusters, &args.volume.volume, args.volume.init_grace())?;
+            let events = settings::event_target(&args.events, &args.source, &settings)?;
+            let volume = (&*args.volume.volume, args.volume.init_grace());
+            commands::init::run(settings, access.clusters, volume, events)?;
         }
         Command::Sidecar(args) => {
             // A sidecar that is terminated has succeeded: with 0, a Job whose other containers succeeded completes.

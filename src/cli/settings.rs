@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::annotations::ReferenceScope;
 use crate::cli::args::{
-    InspectArgs, InspectTarget, OnDeleteArg, OutputArg, RenderArgs, RestartArgs, SidecarArgs, SyncBy,
+    EventArgs, InspectArgs, InspectTarget, OnDeleteArg, OutputArg, RenderArgs, RestartArgs, SidecarArgs,
+    SyncBy,
 };
 use crate::cli::cluster_access::{self, ClusterAccess, SourceArgs};
 use crate::cli::exit::Error;
@@ -16,9 +17,10 @@ use crate::inspect::{Format, Query, Target};
 use crate::kube;
 use crate::kube::config::registry::Clusters;
 use crate::object::{ClusterId, ClusterRef, Kind, NameError, Namespace, ObjectRef, is_subdomain};
-use crate::sidecar::{self, EventTarget, OnDelete, WatchSettings};
+use crate::sidecar::{self, OnDelete, WatchSettings};
 use crate::supervisor;
-use crate::sync::{AnnotationSource, Settings};
+use crate::sync::{AnnotationSource, Settings, Waits};
+use crate::telemetry::events::EventTarget;
 use crate::text::{Quoted, nearest, suggest};
 
 /// Settings for a pass over all credentials, which retries until `--timeout`.
@@ -46,6 +48,7 @@ pub(crate) fn from_source_args(args: &SourceArgs) -> Result<(Settings, ClusterAc
         allow_none: args.allow_none,
         timeout: args.timeout,
         gives_up: kube::Error::is_final,
+        waits: Waits::default(),
     };
     Ok((settings, access))
 }
@@ -75,6 +78,19 @@ pub(crate) fn for_render(mut args: RenderArgs) -> Result<(render::Command, Clust
     Ok((render::Command { settings, target, reveal: args.reveal, escape }, access.clusters))
 }
 
+/// The pod that Events are about; `None` means that they are disabled.
+pub(crate) fn event_target(
+    args: &EventArgs,
+    source: &SourceArgs,
+    sync: &Settings,
+) -> Result<Option<EventTarget>, Error> {
+    if !args.events {
+        return Ok(None);
+    }
+    let (pod, _) = pod(source, sync.scope.namespace.clone())?;
+    Ok(Some(EventTarget { pod, uid: non_empty(args.pod_uid.as_deref()).map(str::to_owned) }))
+}
+
 pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Error> {
     let (sync, access) = from_source_args(&args.source)?;
     let watch = WatchSettings {
@@ -87,13 +103,7 @@ pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clus
         OnDeleteArg::Keep => OnDelete::Keep,
         OnDeleteArg::Clear => OnDelete::Clear,
     };
-    let events = match args.events {
-        true => {
-            let (pod, _) = pod(&args.source, sync.scope.namespace.clone())?;
-            Some(EventTarget { pod, uid: non_empty(args.pod_uid.as_deref()).map(str::to_owned) })
-        }
-        false => None,
-    };
+    let events = event_target(&args.events, &args.source, &sync)?;
     let settings = sidecar::Settings {
         sync: Arc::new(sync),
         watch,

@@ -16,7 +16,7 @@ pub(crate) struct Usage {
     pub(crate) reads_pod: bool,
     /// `sidecar --follow-annotations`.
     pub(crate) watches_pod: bool,
-    /// `sidecar --events`.
+    /// `--events` of `init` and `sidecar`.
     pub(crate) records_events: bool,
 }
 
@@ -67,7 +67,7 @@ impl Usage {
             watches,
             reads_pod,
             watches_pod: watches && reads_pod && has(Word::FollowAnnotations),
-            records_events: is_sidecar && has(Word::Events),
+            records_events: matches!(subcommand, Word::Init | Word::Sidecar) && has(Word::Events),
         })
     }
 }
@@ -174,6 +174,8 @@ mod tests {
     fn a_container_shows_its_command_in_every_usual_form() {
         for (container, expected) in [
             (json!({"args": ["init"]}), Some(INIT)),
+            (json!({"args": ["init", "--events"]}), Some(Usage { records_events: true, ..INIT })),
+            (json!({"args": ["render", "--events"]}), Some(INIT)),
             (json!({"args": ["sidecar", "--listen", "off"]}), Some(SIDECAR)),
             (json!({"command": ["/bin/podcreds"], "args": ["sidecar"]}), Some(SIDECAR)),
             (json!({"command": ["podcreds", "render", "--reveal"]}), Some(INIT)),

@@ -23,11 +23,10 @@ use log::warn;
 use crate::credential::Credential;
 use crate::kube::config::registry::Clusters;
 use crate::kube::{self, Backoff, Deadline};
-use crate::object::ObjectRef;
 use crate::sidecar::controller::{MAX_DELAY, MAX_RETRY_AFTER};
 use crate::sidecar::shell::Shell;
 use crate::sync::{self, Error};
-use crate::telemetry::events::Events;
+use crate::telemetry::events::{EventTarget, Events};
 use crate::telemetry::{Component, Health, Heartbeat, Moment, Reason};
 
 pub(crate) use sink::{Memory, Rotation, Sink};
@@ -60,14 +59,6 @@ pub(crate) struct Exit {
     pub(crate) code: u8,
     /// The credentials that have rotated.
     pub(crate) reason: String,
-}
-
-/// The pod that Events are about.
-#[derive(Clone, Debug)]
-pub(crate) struct EventTarget {
-    pub(crate) pod: ObjectRef,
-    /// `None` means that the recorder reads it from the pod.
-    pub(crate) uid: Option<String>,
 }
 
 /// How changes are detected.
@@ -103,8 +94,8 @@ pub(crate) fn run(
     health: &Arc<Health>,
 ) -> Result<Exit, Error> {
     let recorder = match settings.events.clone() {
-        Some(EventTarget { pod, uid }) => {
-            Events::start(Arc::clone(&clusters), pod, uid, settings.sync.timeout, Arc::clone(health))
+        Some(target) => {
+            Events::start(Arc::clone(&clusters), target, settings.sync.timeout, Arc::clone(health))
         }
         None => Events::off(Arc::clone(health)),
     };

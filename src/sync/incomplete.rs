@@ -41,6 +41,7 @@ pub(crate) fn render_when_complete(
             let message = error.to_string();
             if !logged.contains(&message) {
                 log!(Level::Warn, credential:% = error.credential(); "{message}; waiting for it, for up to {left}");
+                settings.waits.report(&message);
                 logged.push(message);
             }
         }

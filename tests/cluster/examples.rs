@@ -65,6 +65,29 @@ pub(crate) fn apply(namespace: &Namespace, objects: &[Value]) {
     namespace.apply(&list);
 }
 
+/// The workload of an example, as kubectl names it: `deployment/app-exec`.
+pub(crate) fn workload(objects: &[Value]) -> String {
+    let kinds = ["Deployment", "StatefulSet", "Job", "CronJob"];
+    let workload = objects.iter().find(|object| kinds.iter().any(|kind| object["kind"] == *kind)).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    format!("{}/{}", text(&workload["kind"]).to_lowercase(), text(&workload["metadata"]["name"]))
+}
+
+/// Waits until the Deployment of an example has rolled out, and returns its name as kubectl takes it.
+pub(crate) fn rolled_out(namespace: &Namespace, objects: &[Value]) -> String {
+    let deployment = workload(objects);
+    let status = ["rollout", "status", &deployment, "--timeout", "110s"];
+    assert!(namespace.kubectl(&status).contains("successfully rolled out"));
+    deployment
+}
+
+/// The only pod of an example.
+pub(crate) fn pod_of_example(namespace: &Namespace, objects: &[Value]) -> Value {
+    let workload = workload(objects);
+    let name = workload.split('/').next_back().unwrap();
+    pod_of(namespace, &format!("app.kubernetes.io/name={name}")).expect("the Deployment keeps its pod")
+}
+
 /// The only pod with this label.
 pub(crate) fn pod_of(namespace: &Namespace, label: &str) -> Option<Value> {
     let list = namespace.kubectl(&["get", "pods", "-l", label, "-o", "json"]);
@@ -86,27 +109,13 @@ fn the_native_sidecar_example_runs_and_its_resource_requests_add_to_the_applicat
     let quota = || namespace.get("resourcequota/requests")["status"].take();
     poll_until(PATIENCE, "the quota counts", || quota()["used"]["requests.cpu"] == "0");
     apply(&namespace, &objects);
-    let status = ["rollout", "status", "deployment/app", "--timeout", "110s"];
-    assert!(namespace.kubectl(&status).contains("successfully rolled out"));
-    assert_eq!(namespace.kubectl(&["logs", "deployment/app", "-c", "app"]), PRINTED);
+    let deployment = rolled_out(&namespace, &objects);
+    assert_eq!(namespace.kubectl(&["logs", &deployment, "-c", "app"]), PRINTED);
     // Each container requests 10m and 16Mi. For an ordinary init container, the scheduler would count only the larger request.
     poll_until(PATIENCE, "the quota counts both containers", || {
         let used = &quota()["used"];
         used["requests.cpu"] == "20m" && used["requests.memory"] == "32Mi"
     });
-}
-
-#[test]
-fn the_image_volume_example_runs() {
-    if since(35, "image volumes").is_none() {
-        return;
-    }
-    let Some(objects) = render("deploy/exec-image-volume") else { return };
-    let Some(namespace) = Namespace::new() else { return };
-    apply(&namespace, &objects);
-    let status = ["rollout", "status", "deployment/app", "--timeout", "110s"];
-    assert!(namespace.kubectl(&status).contains("successfully rolled out"));
-    assert_eq!(namespace.kubectl(&["logs", "deployment/app", "-c", "app"]), PRINTED);
 }
 
 /// The pod of an example's Job, after the Job has this condition, which it gets when the pod has ended.
@@ -138,6 +147,9 @@ fn the_job_examples_complete_or_fail_as_their_applications_do() {
     let renamed = |objects: &mut [Value], name: &str| {
         let job = find(objects, "Job");
         job["metadata"]["name"] = name.into();
+        // One batch instead of a minute's.
+        let args = &mut job["spec"]["template"]["spec"]["containers"][0]["args"][0];
+        *args = args.as_str().unwrap().replace("seq 12", "seq 1").into();
         job.clone()
     };
     let failing = |mut job: Value, name: &str| {
@@ -154,6 +166,9 @@ fn the_job_examples_complete_or_fail_as_their_applications_do() {
         failing(find(&mut with_init, "Job").clone(), "init-failing"),
     ];
     apply(&namespace, &with_sidecar);
+    // The account, the Role and the Secret of the second example.
+    with_init.retain(|object| object["kind"] != "Job");
+    apply(&namespace, &with_init);
     apply(&namespace, &jobs);
     for (job, condition, phase, code) in [
         ("sidecar", "Complete", "Succeeded", 0),

@@ -23,13 +23,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/documented.rs"]
+mod documented;
+
 mod access;
 mod apiserver;
 mod application;
 mod certificates;
 mod clusters;
 mod envfile;
+mod example_headers;
 mod examples;
+mod init_events;
 mod injection;
 mod inspect;
 mod killable;
@@ -48,5 +53,7 @@ mod restarts;
 mod rotation_page;
 mod scene;
 mod sidecar;
+mod snippets;
 mod supervisor;
+mod verify_full;
 mod volume;

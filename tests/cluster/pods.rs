@@ -1,13 +1,13 @@
 //! Real pods on a real kubelet, with an image that contains only the binary.
 
+use std::env;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::{env, fs};
 
 use serde_json::{Value, json};
 
 use crate::kubectl::{Namespace, PATIENCE};
-use crate::requirements::{node, since};
+use crate::requirements::node;
 use crate::support::run::poll_until;
 use crate::support::skip::require;
 
@@ -221,44 +221,6 @@ fn annotations_from_the_downward_api_need_no_rights_on_pods() {
     assert!(output(&namespace, "downward", from_file).starts_with("app\nit's a \"test\" $password\n"));
 }
 
-/// Applies one of the example kustomizations, with the images of the tests, and waits until its
-/// Deployment is available.
-fn deploy(directory: &str) {
-    if image().is_none() {
-        return;
-    }
-    let Some(namespace) = Namespace::new() else { return };
-    let root = env!("CARGO_MANIFEST_DIR");
-    let rendered =
-        Command::new("kubectl").args(["kustomize", &format!("{root}/{directory}")]).output().unwrap();
-    assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
-    let manifest = String::from_utf8(rendered.stdout).unwrap();
-    let replace = |line: &str| match line.trim_start().trim_start_matches("- ").strip_prefix("image: ") {
-        Some(image) if image.starts_with("podcreds:") => line.replace(image, &image_name()),
-        Some(image) => line.replace(image, &app_image()),
-        None => line.to_owned(),
-    };
-    let manifest: Vec<_> = manifest.lines().map(replace).collect();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), manifest.join("\n")).unwrap();
-    namespace.kubectl(&["apply", "-f", file.path().to_str().unwrap()]);
-    let deployment = namespace.kubectl(&["get", "deployment", "-o", "name"]);
-    let status = ["rollout", "status", deployment.trim(), "--timeout", "110s"];
-    assert!(namespace.kubectl(&status).contains("successfully rolled out"));
-    let log = namespace.kubectl(&["logs", deployment.trim(), "-c", "podcreds"]);
-    assert!(log.contains("wrote "), "{log}");
-}
-
-#[test]
-fn the_main_example_runs() {
-    deploy("deploy");
-}
-
-#[test]
-fn the_annotations_file_example_runs() {
-    deploy("deploy/annotations-file");
-}
-
 /// A pod whose application is started by `podcreds exec` from the volume, because its image does not contain podcreds.
 fn pod_with_exec(command: &Value) -> Value {
     let annotations = json!({
@@ -327,21 +289,4 @@ fn exec_with_render_needs_no_files_in_the_volume() {
     spec["initContainers"].as_array_mut().unwrap().truncate(1);
     spec["containers"][0]["env"] = spec["initContainers"][0]["env"].clone();
     assert_eq!(output(&namespace, "render", pod), "app\nbin\n");
-}
-
-#[test]
-fn the_env_example_runs() {
-    if since(35, "variables from files").is_some() {
-        deploy("deploy/env");
-    }
-}
-
-#[test]
-fn the_exec_example_runs() {
-    deploy("deploy/exec");
-}
-
-#[test]
-fn the_sidecar_example_runs() {
-    deploy("deploy/sidecar");
 }

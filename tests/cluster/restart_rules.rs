@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::examples::{self, PRINTED, pod_of};
+use crate::examples::{self, PRINTED};
 use crate::kubectl::{Namespace, PATIENCE};
 use crate::native::{container_run, container_status, is_running, log};
 use crate::pods;
@@ -29,9 +29,8 @@ fn the_restart_rule_example_restarts_all_containers_once_per_rotation() {
     pods::push(&mut spec["initContainers"], setup);
     let mut secret = examples::find(&mut objects, "Secret").clone();
     examples::apply(&namespace, &objects);
-    let pod = || pod_of(&namespace, "app.kubernetes.io/name=app").expect("the Deployment keeps its pod");
-    let status = ["rollout", "status", "deployment/app", "--timeout", "110s"];
-    assert!(namespace.kubectl(&status).contains("successfully rolled out"));
+    let pod = || examples::pod_of_example(&namespace, &objects);
+    examples::rolled_out(&namespace, &objects);
     let first = pod();
     let name = first["metadata"]["name"].as_str().unwrap();
     assert_eq!(log(&namespace, name, "app"), PRINTED);

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::examples::{self, PRINTED, pod_of};
+use crate::examples::{self, PRINTED};
 use crate::kubectl::{Namespace, PATIENCE};
 use crate::native::{container_run, container_status, is_running, log};
 use crate::requirements::since;
@@ -17,6 +17,7 @@ fn printed(length: usize) -> String {
 /// A running example.
 struct Example {
     namespace: Namespace,
+    objects: Vec<Value>,
     secret: Value,
     /// The pod after its start.
     first: Value,
@@ -30,16 +31,15 @@ impl Example {
         change(&mut examples::find(&mut objects, "Deployment")["spec"]["template"]["spec"]);
         let secret = examples::find(&mut objects, "Secret").clone();
         examples::apply(&namespace, &objects);
-        let status = ["rollout", "status", "deployment/app", "--timeout", "110s"];
-        assert!(namespace.kubectl(&status).contains("successfully rolled out"));
-        let mut example = Self { namespace, secret, first: Value::Null };
+        examples::rolled_out(&namespace, &objects);
+        let mut example = Self { namespace, objects, secret, first: Value::Null };
         example.first = example.pod();
         poll_until(PATIENCE, "the application reads its password", || example.log() == PRINTED);
         Some(example)
     }
 
     fn pod(&self) -> Value {
-        pod_of(&self.namespace, "app.kubernetes.io/name=app").expect("the Deployment keeps its pod")
+        examples::pod_of_example(&self.namespace, &self.objects)
     }
 
     fn log(&self) -> String {

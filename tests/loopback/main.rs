@@ -22,6 +22,7 @@ mod identity;
 mod incomplete;
 mod independence;
 mod init;
+mod init_events;
 mod inspect;
 mod install;
 mod notify;

@@ -77,11 +77,26 @@ impl EventReason {
     }
 }
 
+/// The pod that Events are about.
+#[derive(Clone, Debug)]
+pub(crate) struct EventTarget {
+    pub(crate) pod: ObjectRef,
+    /// `None` means that the recorder reads it from the pod.
+    pub(crate) uid: Option<String>,
+}
+
 /// Records Events, unless they are disabled.
 pub(crate) struct Events {
     /// `None` means that Events are disabled. A recorder whose thread cannot be started is started with a later Event.
-    recorder: Option<(SyncSender<PendingEvent>, LateThread)>,
+    recorder: Option<(SyncSender<Queued>, LateThread)>,
     health: Arc<Health>,
+}
+
+/// What the recorder's thread receives.
+enum Queued {
+    Event(PendingEvent),
+    /// All Events before this one are recorded or lost: end the thread, which closes this channel.
+    End(SyncSender<()>),
 }
 
 /// An Event that waits to be recorded.
@@ -99,11 +114,10 @@ impl Events {
         Self { recorder: None, health }
     }
 
-    /// Records Events for this pod. Without a `uid`, reads it from the pod.
+    /// Records Events for this pod.
     pub(crate) fn start(
         clusters: Arc<Clusters>,
-        pod: ObjectRef,
-        uid: Option<String>,
+        EventTarget { pod, uid }: EventTarget,
         timeout: Duration,
         health: Arc<Health>,
     ) -> Self {
@@ -132,8 +146,17 @@ impl Events {
         }
         let message = one_line(message, MESSAGE_LIMIT);
         let (at, until) = (SystemTime::now(), Instant::now() + RETRY_FOR);
-        if sender.try_send(PendingEvent { reason, message, at, until }).is_err() {
+        if sender.try_send(Queued::Event(PendingEvent { reason, message, at, until })).is_err() {
             self.health.status().events.count(false);
+        }
+    }
+
+    /// Waits until all queued Events are recorded or lost, but not for longer than `limit`.
+    pub(crate) fn finish(&self, limit: Duration) {
+        let Some((sender, _)) = &self.recorder else { return };
+        let (ended, end) = mpsc::sync_channel(0);
+        if sender.try_send(Queued::End(ended)).is_ok() {
+            let _ = end.recv_timeout(limit);
         }
     }
 }
@@ -163,8 +186,12 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn run(mut self, queue: &Receiver<PendingEvent>) {
-        while let Ok(pending) = queue.recv() {
+    fn run(mut self, queue: &Receiver<Queued>) {
+        while let Ok(queued) = queue.recv() {
+            let pending = match queued {
+                Queued::Event(pending) => pending,
+                Queued::End(ended) => return drop(ended),
+            };
             let is_recorded = match self.correlator.admit(&pending, self.may_patch(), Instant::now()) {
                 Some(event) => {
                     self.is_limited = false;

@@ -41,9 +41,8 @@ fn an_injected_deployment_reads_its_credentials_and_follows_a_rotation() {
     let namespace = &policies.namespace;
     let Some(mut example) = without_podcreds("deploy/native-sidecar", "Deployment") else { return };
     examples::apply(namespace, &example);
-    let status = ["rollout", "status", "deployment/app", "--timeout", "110s"];
-    assert!(namespace.kubectl(&status).contains("successfully rolled out"));
-    assert_eq!(namespace.kubectl(&["logs", "deployment/app", "-c", "app"]), PRINTED);
+    let deployment = examples::rolled_out(namespace, &example);
+    assert_eq!(namespace.kubectl(&["logs", &deployment, "-c", "app"]), PRINTED);
     let pod = pod_of(namespace, "podcreds.io/inject=true").expect("the ReplicaSet has a pod");
     assert!(has_token(init_container(&pod, "podcreds")));
 
@@ -52,7 +51,7 @@ fn an_injected_deployment_reads_its_credentials_and_follows_a_rotation() {
     rotated["stringData"]["password"] = "test-only-rotated".into();
     examples::apply(namespace, &[rotated]);
     poll_until(PATIENCE, "the application sees the new password", || {
-        let read = ["exec", "deployment/app", "-c", "app", "--", "cat", "/podcreds/shop.env"];
+        let read = ["exec", &deployment, "-c", "app", "--", "cat", "/podcreds/shop.env"];
         namespace.kubectl(&read).contains("test-only-rotated")
     });
     let name = pod["metadata"]["name"].as_str().unwrap();
@@ -68,7 +67,14 @@ fn an_injected_job_completes_with_an_ordinary_init_container() {
     let template = &mut examples::find(&mut example, "Job")["spec"]["template"];
     template["metadata"]["annotations"]["inject.podcreds.io/mode"] = "init".into();
     examples::apply(namespace, &example);
-    namespace.kubectl(&["wait", "job/app", "--for", "condition=Complete", "--timeout", "110s"]);
+    namespace.kubectl(&[
+        "wait",
+        &examples::workload(&example),
+        "--for",
+        "condition=Complete",
+        "--timeout",
+        "110s",
+    ]);
     let pod = pod_of(namespace, "podcreds.io/inject=true").expect("the Job keeps its pod");
     assert_eq!(init_container(&pod, "podcreds")["args"], json!(["init"]));
     assert_eq!(log(namespace, pod["metadata"]["name"].as_str().unwrap(), "app"), PRINTED);
