@@ -46,7 +46,11 @@ const LAYERS: &[(&str, &[&str])] = &[
             "volume",
         ],
     ),
-    ("inspect", &["annotations", "credential", "escape", "kube", "object", "text", "thread", "secret"]),
+    ("rbac", &["manifest", "object", "yaml"]),
+    (
+        "inspect",
+        &["annotations", "credential", "escape", "kube", "object", "rbac", "text", "thread", "secret"],
+    ),
     (
         "commands",
         &[

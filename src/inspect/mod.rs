@@ -9,13 +9,14 @@ mod graph;
 mod output;
 mod references;
 mod resource;
-mod usage;
 mod walk;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(crate) use graph::Graph;
+#[cfg(test)]
+pub(crate) use references::PodSpec;
 pub(crate) use resource::{Target, TargetError};
 
 use crate::annotations::ReferenceScope;

@@ -10,8 +10,8 @@ use crate::inspect::graph::{Index, ObjectId, Relation};
 use crate::inspect::references::{PodSpec, Reference};
 use crate::inspect::resource::Kind;
 use crate::inspect::walk::Walk;
-use crate::inspect::walk::access::needs;
 use crate::object::{self, ObjectRef};
+use crate::rbac::needs;
 
 /// The referenced objects, in output order.
 type References = BTreeMap<(Kind, ObjectId), UsedBy>;
@@ -55,7 +55,7 @@ impl Walk<'_> {
         if annotations.is_empty() && usage.is_none() {
             return;
         }
-        let needs = needs(usage, &namespace, pod, &needed);
+        let needs = needs(usage, &self.query.scope.namespace, pod, needed);
         self.review_access(account, spec.service_account(), &needs);
     }
 
@@ -65,7 +65,7 @@ impl Walk<'_> {
         &mut self,
         annotations: &BTreeMap<String, String>,
         references: &mut References,
-    ) -> Vec<(Kind, ObjectId)> {
+    ) -> Vec<ObjectRef> {
         let prefix = &self.query.prefix;
         let credentials = match annotations::parse(annotations, prefix, &self.query.scope) {
             Ok(credentials) => credentials,
@@ -80,14 +80,14 @@ impl Walk<'_> {
         let mut needed = Vec::new();
         for credential in &credentials {
             for object in credential.objects() {
-                let Some((kind, id)) = identify(object) else { continue };
+                let (kind, id) = identify(object);
                 let by =
                     format!("annotation {prefix}/{}.{}", credential.name, annotation_key(credential, object));
                 let is_needed = credential.needed_objects().any(|needed| needed == object);
-                add(references, kind, id.clone(), by, credential.optional || !is_needed);
+                add(references, kind, id, by, credential.optional || !is_needed);
                 // Only the other cluster can review permissions in it.
-                if id.cluster.id().is_none() && !needed.contains(&(kind, id.clone())) {
-                    needed.push((kind, id));
+                if object.cluster.id().is_none() && !needed.contains(object) {
+                    needed.push(object.clone());
                 }
             }
         }
@@ -123,15 +123,10 @@ fn annotation_key(credential: &Credential, object: &ObjectRef) -> &'static str {
     }
 }
 
-fn identify(object: &ObjectRef) -> Option<(Kind, ObjectId)> {
-    let kind = match object.kind {
-        object::Kind::Secret => Kind::Secret,
-        object::Kind::ConfigMap => Kind::ConfigMap,
-        object::Kind::Service => Kind::Service,
-        object::Kind::Pod | object::Kind::Event => return None,
-    };
+fn identify(object: &ObjectRef) -> (Kind, ObjectId) {
+    let kind = Kind::from(object.kind);
     let id = ObjectId::new(kind, Some(&object.namespace.to_string()), object.name());
-    Some((kind, ObjectId { cluster: object.cluster.clone(), ..id }))
+    (kind, ObjectId { cluster: object.cluster.clone(), ..id })
 }
 
 #[cfg(test)]
