@@ -1,5 +1,6 @@
 //! The permissions that podcreds needs in one pod.
 
+use crate::credential::Credential;
 use crate::object::{ClusterRef, Kind, Namespace, ObjectRef};
 use crate::rbac::usage::Usage;
 
@@ -19,8 +20,6 @@ pub(crate) struct Need {
 /// The permissions that podcreds needs, in the order in which it uses them. `usage` is `None` if the pod's containers do not show how
 /// they run podcreds. `pod` is the pod's name; `None` means a pod template. `objects` are those that the annotations name
 /// ([`Credential::objects`]).
-///
-/// [`Credential::objects`]: crate::credential::Credential::objects
 pub(crate) fn needs(
     usage: Option<Usage>,
     namespace: &Namespace,
@@ -55,9 +54,23 @@ pub(crate) fn needs(
     needs
 }
 
+/// The key of the annotation that references this object.
+pub(crate) fn annotation_key(credential: &Credential, object: &ObjectRef) -> &'static str {
+    if !credential.source_objects().any(|source| source == object) {
+        // Either the ConfigMap of the template, or a source of another credential whose fields it uses.
+        return if credential.template_object().is_some() { "template-from" } else { "template" };
+    }
+    match object.kind {
+        Kind::Service => "service",
+        Kind::ConfigMap => "configmap",
+        _ => "secret",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::annotations::{DEFAULT_PREFIX, ReferenceScope, parse};
 
     const INIT: Usage = Usage::INIT;
 
@@ -90,5 +103,27 @@ mod tests {
             lines(Some(all), None),
             ["get,watch  Pod prod/*", "get,watch  Secret prod/db", "create,patch  Event prod/*"]
         );
+    }
+
+    #[test]
+    fn an_object_is_referenced_by_the_annotation_that_leads_to_it() {
+        let annotations = [
+            ("app.secret", "s"),
+            ("app.configmap", "c"),
+            ("app.template", "{{ credentials.db.password }}"),
+            ("db.secret", "d"),
+            ("db.template-from", "t/text"),
+            ("db.service", "v"),
+        ];
+        let named = annotations.map(|(key, value)| (format!("{DEFAULT_PREFIX}/{key}"), value.to_owned()));
+        let scope = ReferenceScope::local(Namespace::parse("prod").unwrap());
+        let credentials = parse(&named.into(), DEFAULT_PREFIX, &scope).unwrap();
+        let keys = |credential: &Credential| {
+            let key =
+                |object: &ObjectRef| format!("{} {}", object.name(), annotation_key(credential, object));
+            credential.objects().map(key).collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&credentials[0]), ["s secret", "c configmap", "d template", "v template"]);
+        assert_eq!(keys(&credentials[1]), ["d secret", "v service", "t template-from"]);
     }
 }

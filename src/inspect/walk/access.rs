@@ -1,41 +1,27 @@
 //! Whether a pod's service account has the permissions that podcreds needs.
 //! Source: <https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-api-access>
 
-use serde_json::{Value, json};
-
-use crate::inspect::api::{self, AccessReview};
 use crate::inspect::graph::{Access, Index, ObjectId, Relation};
 use crate::inspect::resource::Kind;
+use crate::inspect::review::{self, REVIEW_RULE, ResourceAttributes, Subject};
 use crate::inspect::walk::{CURRENT_USER, Walk};
-use crate::kube::{Cause, Rule, refuses_user};
+use crate::kube::Cause;
 use crate::rbac::Need;
 use crate::text::and_more;
 
 /// How a pod does without the permission to read itself.
 const ANNOTATIONS_FILE: &str =
     "; or mount the annotations with a downward API volume and pass --annotations-file, which needs no rule";
-const REVIEWS: &str = "/apis/authorization.k8s.io/v1";
 /// The name of a node for all objects of a kind: a Role cannot name pods that do not exist yet, or their Events.
 const ALL: &str = "*";
 /// The number of objects that a note names.
 const OBJECTS_SHOWN: usize = 4;
-/// The permission to review the access of others.
-const REVIEW_RULE: Rule<'_> =
-    Rule { group: "authorization.k8s.io", resource: "subjectaccessreviews", name: None, verbs: "create" };
-
-/// Whose access is reviewed.
-enum Subject {
-    /// A service account, by its user name and groups.
-    Account { user: String, groups: Vec<String> },
-    /// The current user, who is that service account.
-    CurrentUser,
-}
 
 impl Walk<'_> {
     /// Reviews whether a service account has these permissions: as an administrator (SubjectAccessReview) or, if that is
     /// forbidden and podcreds runs as that service account, as itself (SelfSubjectAccessReview).
     pub(crate) fn review_access(&mut self, account: Index, name: &str, needs: &[Need]) {
-        let mut subject = self.account(name);
+        let mut subject = Subject::account(&self.namespace, name);
         let mut unwatched = Vec::new();
         for Need { kind, namespace, name: object, verbs, sidecar_verbs, .. } in needs {
             let kind = Kind::from(*kind);
@@ -79,43 +65,17 @@ impl Walk<'_> {
         }
     }
 
-    /// The user name and groups of a service account.
-    /// Source: <https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/>
-    fn account(&self, name: &str) -> Subject {
-        let namespace = &self.namespace;
-        let groups = [
-            "system:serviceaccounts".to_owned(),
-            format!("system:serviceaccounts:{namespace}"),
-            "system:authenticated".to_owned(),
-        ];
-        Subject::Account { user: format!("system:serviceaccount:{namespace}:{name}"), groups: groups.into() }
-    }
-
     fn can(&mut self, subject: &mut Subject, verb: &str, kind: Kind, id: &ObjectId) -> Result<bool, Cause> {
+        self.count_request()?;
         // An empty name asks for all objects.
         let name = Some(&id.name).filter(|name| *name != ALL).map_or("", String::as_str);
-        let attributes = json!({
-            "namespace": id.namespace, "verb": verb, "group": kind.group(), "resource": kind.plural(), "name": name,
-        });
-        if let Subject::Account { user, groups } = subject {
-            let spec = json!({"user": user, "groups": groups, "resourceAttributes": attributes});
-            match self.create_review("SubjectAccessReview", spec) {
-                // The message names the user who sent the request. If that is the service account itself, a
-                // SelfSubjectAccessReview needs no permission.
-                Err(Cause::Forbidden { message, .. }) if refuses_user(&message, user) => {
-                    *subject = Subject::CurrentUser;
-                }
-                result => return result,
-            }
-        }
-        self.create_review("SelfSubjectAccessReview", json!({"resourceAttributes": attributes}))
-    }
-
-    fn create_review(&mut self, kind: &str, spec: Value) -> Result<bool, Cause> {
-        self.count_request()?;
-        let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}).to_string();
-        let path = format!("{REVIEWS}/{}s", kind.to_ascii_lowercase());
-        let review: AccessReview = api::parse(&self.client.post(&path, &review, self.deadline)?)?;
-        Ok(review.status.allowed)
+        let access = ResourceAttributes {
+            namespace: id.namespace.as_deref(),
+            verb,
+            group: kind.group(),
+            resource: kind.plural(),
+            name,
+        };
+        review::can(&self.client, self.deadline, subject, &access)
     }
 }
