@@ -49,7 +49,14 @@ pub(crate) fn run(command: &Command, clusters: Option<&Clusters>, out: &mut dyn 
         (Input::Live(_), None) => Vec::new(),
     };
     if workloads.is_empty() && !command.allow_none {
-        return Err(Error::NoAnnotations { prefix: defaults.prefix.clone() });
+        let from = match input {
+            Input::Live(query) => format!("{} {}", query.target.kind, query.target.name()),
+            Input::Manifests(paths) => {
+                let names: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+                names.join(", ")
+            }
+        };
+        return Err(Error::NoAnnotations { from, prefix: defaults.prefix.clone() });
     }
     let all = roles(&workloads);
     if let Some(role) = all.iter().find(|role| role.is_elsewhere() && role.account.namespace.is_unspecified())
@@ -219,9 +226,9 @@ pub(crate) enum Error {
     #[error(transparent)]
     Problems(#[from] Problems),
     #[error(
-        "no pod template has an annotation that begins with {prefix}/; in a Deployment, StatefulSet or Job, set annotations in spec.template.metadata.annotations, in a CronJob in spec.jobTemplate.spec.template.metadata.annotations"
+        "{from}: no pod template has an annotation that begins with {prefix}/; in a Deployment, StatefulSet or Job, set annotations in spec.template.metadata.annotations, in a CronJob in spec.jobTemplate.spec.template.metadata.annotations"
     )]
-    NoAnnotations { prefix: String },
+    NoAnnotations { from: String, prefix: String },
     #[error(
         "{workload} has no metadata.namespace, and its ServiceAccount {account} reads from namespace {namespace}, where the RoleBinding has to name its namespace: pass --namespace"
     )]
@@ -229,7 +236,7 @@ pub(crate) enum Error {
     #[error("--cluster-id: no annotation reads from cluster {id}")]
     UnusedCluster { id: String },
     #[error(
-        "{count} missing rights: see the report; podcreds rbac without --check prints the Roles that grant them"
+        "rights are missing ({count}), see the report: podcreds rbac without --check prints the Roles that grant them"
     )]
     Missing { count: usize },
     #[error(transparent)]

@@ -10,6 +10,7 @@ mod missing_key;
 mod names;
 mod notice;
 mod overrides;
+mod redaction;
 mod shared;
 mod short_host;
 mod template;
@@ -32,6 +33,7 @@ use crate::formats::options::OptionSet;
 use crate::formats::parts::{URI, find_uri};
 use crate::formats::text::FormatErrors;
 use crate::formats::{Fields, FormatError, adonet, jdbc, libpq, mycnf, pkcs12, text, uri};
+use crate::render::redaction::{Redaction, shown};
 use crate::render::shared::{SharedFiles, is_shared};
 use crate::secret::{SecretBuffer, SecretBytes};
 
@@ -105,7 +107,8 @@ pub(crate) fn render_beside<'a>(
     render_with(credentials, sources, None, taken, work)
 }
 
-/// Renders every credential with each value replaced, so that the output can be shown.
+/// Renders every credential with a placeholder for each value from a Secret, so that the output can be shown. If values that are not
+/// secret do not fit beside the placeholders, they are replaced too.
 ///
 /// # Errors
 /// As [`render`].
@@ -114,13 +117,18 @@ pub fn render_redacted<'a>(
     sources: &'a Sources,
     placeholder: &str,
 ) -> Result<Rendered<'a>, Errors> {
-    render_with(credentials, sources, Some(&placeholder.into()), Size::default(), work_share(credentials))
+    let placeholder = SecretBytes::from(placeholder);
+    let with = |all| {
+        let redaction = Redaction { placeholder: &placeholder, all };
+        render_with(credentials, sources, Some(redaction), Size::default(), work_share(credentials))
+    };
+    with(false).or_else(|_| with(true))
 }
 
 fn render_with<'a>(
     credentials: &'a [Credential],
     sources: &'a Sources,
-    placeholder: Option<&SecretBytes>,
+    redaction: Option<Redaction<'_>>,
     taken: Size,
     work: usize,
 ) -> Result<Rendered<'a>, Errors> {
@@ -134,7 +142,7 @@ fn render_with<'a>(
         files: FILE_LIMIT.saturating_sub(taken.files),
     };
     for credential in credentials {
-        let files = match files(credential, sources, placeholder, room, work, &mut notices) {
+        let files = match files(credential, sources, redaction, room, work, &mut notices) {
             Ok(Some(files)) => files,
             Ok(None) => continue,
             Err(problems) => {
@@ -148,7 +156,7 @@ fn render_with<'a>(
             }
         };
         if let Some(template) = &credential.on_change_header {
-            match header::render(credential, template, sources, placeholder, work) {
+            match header::render(credential, template, sources, redaction, work) {
                 Ok(Some(header)) => headers.push((credential, header)),
                 Ok(None) => continue,
                 Err(problems) => {
@@ -169,7 +177,7 @@ fn render_with<'a>(
                     bundle.insert(path, BundleFile { content, mode: credential.mode });
                     return Ok(());
                 }
-                let original = match placeholder {
+                let original = match redaction {
                     Some(_) if format == Format::Pgpass => one_file(credential, sources, room, work)?,
                     _ => None,
                 };
@@ -207,22 +215,23 @@ fn one_file(
 fn files<'a>(
     credential: &'a Credential,
     sources: &'a Sources,
-    placeholder: Option<&SecretBytes>,
+    redaction: Option<Redaction<'_>>,
     room: Size,
     work: usize,
     notices: &mut Vec<Notice<'a>>,
 ) -> Result<Option<Vec<(RelativePath, SecretBytes)>>, Vec<Problem>> {
     let Some(selection) = fields::select(credential, sources, work)? else { return Ok(None) };
-    let fields::Selection { fields: selected, overrides, url, notices: more, derived: _ } = selection;
+    let fields::Selection { fields: selected, public, overrides, url, notices: more, derived: _ } = selection;
     notices.extend(more);
     let mut values = Fields::new();
     values.extend(selected.iter().map(|(field, value)| (field.clone(), &**value)));
     notices.extend(names::leave_out(credential, &mut values));
     notices.extend(notice::line_breaks(credential, &values));
-    let redact = placeholder.is_some();
-    let shown = |value| placeholder.unwrap_or(value);
-    let fields =
-        values.iter().map(|(field, value)| (field.clone(), shown(value))).collect::<BTreeMap<_, _>>();
+    let is_public = |field: &FieldName| public.binary_search(field).is_ok();
+    let fields = values
+        .iter()
+        .map(|(field, value)| (field.clone(), shown(redaction, value, is_public(field))))
+        .collect::<BTreeMap<_, _>>();
     let files = match credential.output {
         Output::Files => fields.len(),
         Output::Pkcs12 => pkcs12::FILES,
@@ -238,7 +247,15 @@ fn files<'a>(
     }
     let buffered = |write: Write<'_>| buffered(write, room.bytes, TOO_MANY_BYTES);
     let connect = |engine: Option<Engine>, option_set, write: WriteConnection<'_>| {
-        write_connection(credential, engine, option_set, &values, (url, &overrides), redact, write)
+        write_connection(
+            credential,
+            engine,
+            option_set,
+            &values,
+            (url, &overrides),
+            redaction.map(|redaction| (redaction, &is_public as _)),
+            write,
+        )
     };
     let content = match &credential.output {
         Output::Files => {
@@ -250,12 +267,12 @@ fn files<'a>(
             if files.iter().map(|(_, content)| content.expose().len()).sum::<usize>() > room.bytes {
                 return Err(vec![TOO_MANY_BYTES]);
             }
-            let shown = |content| placeholder.cloned().unwrap_or(content);
-            let file = |(name, content)| (credential.path.join(&name), shown(content));
+            let file =
+                |(name, content)| (credential.path.join(&name), shown(redaction, &content, false).clone());
             return Ok(Some(files.into_iter().map(file).collect()));
         }
         Output::Template { env_export, .. } => {
-            match template::render(credential, sources, &fields, placeholder, work)? {
+            match template::render(credential, sources, &fields, redaction, work)? {
                 Some(content) => exported(env_export.as_ref(), content, room.bytes),
                 None => return Ok(None),
             }
@@ -326,28 +343,36 @@ type WriteConnection<'a> = &'a dyn Fn(&Connection<'_>, &mut SecretBuffer) -> Res
 
 /// Writes a connection, including the values that only a URI in the fields contains, and returns it with a notice about its login.
 /// For redacted output, it redacts the parsed connection, not the fields: a single placeholder for all fields would not be a valid
-/// port or host.
+/// port or host. The redaction comes with the fields that are not secret.
 fn write_connection<'a>(
     credential: &'a Credential,
     engine: Option<Engine>,
     option_set: OptionSet,
     values: &Fields<'_>,
-    (url, overrides): (Option<&SecretBytes>, &[(&FieldName, &SecretBytes)]),
-    redact: bool,
+    (url, overrides): (Option<(&SecretBytes, bool)>, &[(&FieldName, &SecretBytes)]),
+    redaction: Option<(Redaction<'_>, &dyn Fn(&FieldName) -> bool)>,
     write: WriteConnection<'_>,
 ) -> Result<(SecretBytes, Option<Notice<'a>>), Vec<Problem>> {
     let one = |error: FormatError| problems(vec![error]);
     let mut fields = values.clone();
-    if let (Some(url), None, Ok(field)) =
-        (url, find_uri(credential, values).map_err(one)?, FieldName::parse(URI.name()))
-    {
+    let uri = find_uri(credential, values).map_err(one)?.map(|(uri, _)| uri.field);
+    if let (Some((url, _)), None, Ok(field)) = (url, uri, FieldName::parse(URI.name())) {
         fields.insert(field, url);
     }
     let from_uri = uri::missing_fields(credential, &fields, url.is_some()).map_err(one)?;
     fields.extend(from_uri.iter().map(|(field, value)| (field.clone(), value)));
     fields.extend(overrides.iter().map(|(field, value)| ((*field).clone(), *value)));
     let connection = Connection::from_fields(credential, engine, option_set, &fields).map_err(one)?;
-    let connection = if redact { connection.redacted() } else { connection };
+    let connection = match redaction {
+        Some((Redaction { all, .. }, is_public)) => connection.redacted(&|field| {
+            // In the order in which they replace each other.
+            let is_override = || overrides.iter().any(|(other, _)| *other == field);
+            let is_of_uri = from_uri.iter().any(|(other, _)| other == field);
+            let is_public_uri = || uri.map_or(url.is_some_and(|(_, public)| public), is_public);
+            !all && (is_override() || if is_of_uri { is_public_uri() } else { is_public(field) })
+        }),
+        None => connection,
+    };
     let too_long = FormatError::LongConnection { limit: CONNECTION_LIMIT };
     let write = |out: &mut SecretBuffer| write(&connection, out).map_err(|error| vec![error]);
     let content = buffered(&write, CONNECTION_LIMIT, too_long.into());

@@ -38,6 +38,7 @@ mod native;
 mod notify;
 mod outages;
 mod pods;
+mod rbac;
 mod requirements;
 mod restart_rules;
 mod restarts;

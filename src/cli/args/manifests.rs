@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::ArgAction;
-use clap::ValueEnum;
 use clap::builder::BoolishValueParser;
+use clap::{ArgAction, ArgGroup, ValueEnum};
 
 use crate::cli::args::with_variable;
 use crate::cli::cluster_access::SourceArgs;
@@ -12,6 +11,7 @@ use crate::inspect::Target;
 
 #[derive(Debug, clap::Args)]
 #[command(mut_args(with_variable))]
+#[command(group = ArgGroup::new("input").required(true).args(["target", "filenames"]))]
 // Hidden, because they have no effect; accepted, because a variable may be set for other commands.
 #[command(
     mut_arg("pod", |arg| arg.hide(true)),
@@ -21,7 +21,7 @@ use crate::inspect::Target;
 )]
 pub(crate) struct RbacArgs {
     /// `NAME` of a pod, or `KIND/NAME` of a pod or workload in the cluster (deploy/app), instead of manifests
-    #[arg(value_name = "KIND/NAME", value_parser = Target::parse, conflicts_with = "filenames", required_unless_present = "filenames")]
+    #[arg(value_name = "KIND/NAME", value_parser = Target::parse)]
     pub(crate) target: Option<Target>,
 
     /// Manifests to read: files, directories, or - for the standard input; repeatable
