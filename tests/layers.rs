@@ -54,6 +54,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
+            "annotations",
             "credential",
             "env_file",
             "inspect",
@@ -72,6 +73,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "telemetry",
             "thread",
             "volume",
+            "yaml",
         ],
     ),
     (
@@ -86,6 +88,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "kube",
             "object",
             "rbac",
+            "render",
             "text",
             "secret",
             "sidecar",

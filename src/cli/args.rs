@@ -98,7 +98,7 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Write every credential and keep it current: for a sidecar
     Sidecar(SidecarArgs),
-    /// Print what init would write, with values hidden
+    /// Print what init would write, with the values of Secrets hidden
     Render(RenderArgs),
     /// Check whether the sidecar in this container is ready, or whether credentials have changed: for an exec probe
     Probe(ProbeArgs),
@@ -290,10 +290,20 @@ pub(crate) struct RenderArgs {
     #[arg(value_name = "KIND/NAME", value_parser = Target::parse)]
     pub(crate) target: Option<Target>,
 
+    /// Manifests with pod templates to read instead: files, directories, or - for the standard input; repeatable
+    #[arg(
+        long = "filename",
+        short = 'f',
+        value_name = "FILE",
+        conflicts_with = "target",
+        env = "PODCREDS_FILENAME"
+    )]
+    pub(crate) filenames: Vec<PathBuf>,
+
     #[command(flatten)]
     pub(crate) source: SourceArgs,
 
-    /// Print the values; in a pod, they end up in its log
+    /// Print the values of Secrets; in a pod, they end up in its log
     #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_REVEAL")]
     pub(crate) reveal: bool,
 }

@@ -79,6 +79,8 @@ impl From<render::Error> for Error {
         match error {
             render::Error::Sync(error) => Self::Sync(error),
             render::Error::Workload(error) => Self::Inspect(inspect::Error::Object(error)),
+            render::Error::Manifest(error) => Self::Rbac(rbac::Error::Manifest(error)),
+            render::Error::Object(error) => Self::Setting(error.to_string()),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::kube;
 use crate::kube::config::registry::Clusters;
 use crate::object::{ClusterId, ClusterRef, Kind, NameError, Namespace, ObjectRef, is_subdomain};
 use crate::rbac::{Defaults, Usage};
+use crate::render::Sources;
 use crate::sidecar::{self, EventTarget, OnDelete, WatchSettings};
 use crate::supervisor;
 use crate::sync::{AnnotationSource, Settings};
@@ -40,6 +41,7 @@ pub(crate) fn from_source_args(args: &SourceArgs) -> Result<(Settings, ClusterAc
         prefix,
         scope,
         allow_none: args.allow_none,
+        known: Sources::new(),
         timeout: args.timeout,
         gives_up: kube::Error::is_final,
     };
@@ -58,11 +60,16 @@ fn annotation_prefix(args: &SourceArgs) -> Result<String, Error> {
 
 /// Like [`from_source_args`], but a person is waiting: errors that need user action end the command at once.
 pub(crate) fn for_render(mut args: RenderArgs) -> Result<(render::Command, Clusters), Error> {
-    if let Some(target) = &args.target {
+    // The name of the pod is then not needed, and the hostname of a workstation may not be a valid one.
+    let instead = match &args.target {
+        Some(target) => Some(("KIND/NAME", target.name())),
+        None => (!args.filenames.is_empty()).then_some(("--filename", "podcreds")),
+    };
+    if let Some((what, name)) = instead {
         if args.source.annotations_file.is_some() {
-            return Err(Error::Setting("--annotations-file: cannot be combined with KIND/NAME".to_owned()));
+            return Err(Error::Setting(format!("--annotations-file: cannot be combined with {what}")));
         }
-        args.source.pod = Some(target.name().to_owned());
+        args.source.pod = Some(name.to_owned());
     }
     if args.source.annotations_file.is_none() {
         require_name(&args.source, "render")?;
@@ -78,7 +85,8 @@ pub(crate) fn for_render(mut args: RenderArgs) -> Result<(render::Command, Clust
     });
     let settings = Settings { gives_up: kube::Error::is_actionable, ..settings };
     let escape = !args.reveal || std::io::stdout().is_terminal();
-    Ok((render::Command { settings, target, reveal: args.reveal, escape }, access.clusters))
+    let manifests = args.filenames;
+    Ok((render::Command { settings, target, manifests, reveal: args.reveal, escape }, access.clusters))
 }
 
 pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Error> {

@@ -89,7 +89,7 @@ impl Workload {
         let mut problems: Vec<_> = of_ours
             .map(|wrong| Problem {
                 place: place(wrong.key),
-                cause: Cause::Type { key: one_line(wrong.key, NAME_LIMIT), found: wrong.found },
+                cause: Cause::Type { key: annotations::shown_annotation(wrong.key), found: wrong.found },
             })
             .collect();
         let namespace = match object.namespace().map(Namespace::parse) {

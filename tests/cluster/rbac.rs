@@ -280,7 +280,7 @@ fn a_real_pod_starts_with_the_printed_roles() {
     let annotations =
         json!({"podcreds.io/db.secret": "db", "podcreds.io/far.secret": format!("{}/far", other.name())});
     let mut template =
-        pod(annotations, 65532, 65532, "cat /podcreds/db/password /podcreds/far/password; sleep 3600");
+        pod(annotations, 65532, 65532, "cat /podcreds/db/password /podcreds/far/password; echo; sleep 3600");
     let mut sidecar = template["spec"]["initContainers"][0].clone();
     sidecar["name"] = "sidecar".into();
     sidecar["args"] = json!(["sidecar", "--events"]);

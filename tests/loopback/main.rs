@@ -24,6 +24,7 @@ mod independence;
 mod init;
 mod inspect;
 mod install;
+mod manifests;
 mod notify;
 mod notify_https;
 mod outages;
