@@ -15,6 +15,7 @@ mod shared;
 mod short_host;
 mod template;
 mod url;
+mod write;
 
 use std::collections::BTreeMap;
 use std::iter::Sum;
@@ -28,14 +29,12 @@ use crate::credential::{
     Bundle, BundleFile, ClientFileFormat, ConnectionStringFormat, Credential, DocumentFormat, Engine,
     EnvExport, EnvFileFormat, FieldName, Format, Header, Output, PathClaims, RelativePath,
 };
-use crate::formats::connection::{CONNECTION_LIMIT, Connection};
 use crate::formats::options::OptionSet;
-use crate::formats::parts::{URI, find_uri};
-use crate::formats::text::FormatErrors;
-use crate::formats::{Fields, FormatError, adonet, jdbc, libpq, mycnf, pkcs12, text, uri};
+use crate::formats::{Fields, adonet, jdbc, libpq, mycnf, pkcs12, text, uri};
 use crate::render::redaction::{Redaction, shown};
 use crate::render::shared::{SharedFiles, is_shared};
-use crate::secret::{SecretBuffer, SecretBytes};
+use crate::render::write::{ConnectionInput, Write, WriteConnection, buffered, problems, write_connection};
+use crate::secret::SecretBytes;
 
 /// The largest bundle, in bytes. It is kept in memory, and most volumes are memory too.
 const BUNDLE_LIMIT: usize = 16 * 1024 * 1024;
@@ -246,16 +245,9 @@ fn files<'a>(
         return Err(vec![TOO_MANY_BYTES]);
     }
     let buffered = |write: Write<'_>| buffered(write, room.bytes, TOO_MANY_BYTES);
+    let input = ConnectionInput { url, overrides: &overrides, redaction, is_public: &is_public };
     let connect = |engine: Option<Engine>, option_set, write: WriteConnection<'_>| {
-        write_connection(
-            credential,
-            engine,
-            option_set,
-            &values,
-            (url, &overrides),
-            redaction.map(|redaction| (redaction, &is_public as _)),
-            write,
-        )
+        write_connection(credential, engine, option_set, &values, &input, write)
     };
     let content = match &credential.output {
         Output::Files => {
@@ -336,69 +328,6 @@ fn exported(
         Some(export) => buffered(&|out| text::export_env(export, &content, out), limit, TOO_MANY_BYTES),
         None => Ok(content),
     }
-}
-
-/// Writes one kind of connection.
-type WriteConnection<'a> = &'a dyn Fn(&Connection<'_>, &mut SecretBuffer) -> Result<(), FormatError>;
-
-/// Writes a connection, including the values that only a URI in the fields contains, and returns it with a notice about its login.
-/// For redacted output, it redacts the parsed connection, not the fields: a single placeholder for all fields would not be a valid
-/// port or host. The redaction comes with the fields that are not secret.
-fn write_connection<'a>(
-    credential: &'a Credential,
-    engine: Option<Engine>,
-    option_set: OptionSet,
-    values: &Fields<'_>,
-    (url, overrides): (Option<(&SecretBytes, bool)>, &[(&FieldName, &SecretBytes)]),
-    redaction: Option<(Redaction<'_>, &dyn Fn(&FieldName) -> bool)>,
-    write: WriteConnection<'_>,
-) -> Result<(SecretBytes, Option<Notice<'a>>), Vec<Problem>> {
-    let one = |error: FormatError| problems(vec![error]);
-    let mut fields = values.clone();
-    let uri = find_uri(credential, values).map_err(one)?.map(|(uri, _)| uri.field);
-    if let (Some((url, _)), None, Ok(field)) = (url, uri, FieldName::parse(URI.name())) {
-        fields.insert(field, url);
-    }
-    let from_uri = uri::missing_fields(credential, &fields, url.is_some()).map_err(one)?;
-    fields.extend(from_uri.iter().map(|(field, value)| (field.clone(), value)));
-    fields.extend(overrides.iter().map(|(field, value)| ((*field).clone(), *value)));
-    let connection = Connection::from_fields(credential, engine, option_set, &fields).map_err(one)?;
-    let connection = match redaction {
-        Some((Redaction { all, .. }, is_public)) => connection.redacted(&|field| {
-            // In the order in which they replace each other.
-            let is_override = || overrides.iter().any(|(other, _)| *other == field);
-            let is_of_uri = from_uri.iter().any(|(other, _)| other == field);
-            let is_public_uri = || uri.map_or(url.is_some_and(|(_, public)| public), is_public);
-            !all && (is_override() || if is_of_uri { is_public_uri() } else { is_public(field) })
-        }),
-        None => connection,
-    };
-    let too_long = FormatError::LongConnection { limit: CONNECTION_LIMIT };
-    let write = |out: &mut SecretBuffer| write(&connection, out).map_err(|error| vec![error]);
-    let content = buffered(&write, CONNECTION_LIMIT, too_long.into());
-    let login = login::check(credential, values, &connection, !from_uri.is_empty(), content.is_ok());
-    match (content, login) {
-        (Ok(content), Ok(notice)) => Ok((content, notice)),
-        (Ok(_), Err(error)) => Err(problems(vec![error])),
-        (Err(mut all), Err(error)) if all.iter().all(Problem::is_missing_part) => {
-            all.extend(problems(vec![error]));
-            Err(all)
-        }
-        (Err(all), _) => Err(all),
-    }
-}
-
-type Write<'a> = &'a dyn Fn(&mut SecretBuffer) -> Result<(), FormatErrors>;
-
-/// Writes into a buffer of at most `limit` bytes. `beyond` is the problem if that is not enough.
-fn buffered(write: Write<'_>, limit: usize, beyond: Problem) -> Result<SecretBytes, Vec<Problem>> {
-    let mut out = SecretBuffer::bounded(limit);
-    write(&mut out).map_err(problems)?;
-    if out.has_overflowed() { Err(vec![beyond]) } else { Ok(out.finish()) }
-}
-
-fn problems(errors: FormatErrors) -> Vec<Problem> {
-    errors.into_iter().map(Problem::Format).collect()
 }
 
 #[cfg(test)]
