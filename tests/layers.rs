@@ -186,6 +186,7 @@ fn annotations_and_render_are_pure() {
             "escape",
             "formats",
             "object",
+            "rbac",
             "template",
             "yaml",
         ]

@@ -303,7 +303,8 @@ fn a_real_pod_starts_with_the_printed_roles() {
     let log = || namespace.kubectl(&["logs", "deployment/app", "-c", "app"]);
     poll_until(PATIENCE, "the application reads both", || log().contains("test-password-far"));
     assert!(log().contains("test-password-db"), "{}", log());
-    let events = ["get", "events", "--field-selector", "reason=CredentialsWritten", "-o", "name"];
+    namespace.put_secret("db", &[("password", "test-password-new")]);
+    let events = ["get", "events", "--field-selector", "reason=CredentialsRotated", "-o", "name"];
     poll_until(PATIENCE, "the Event is recorded", || !namespace.kubectl(&events).is_empty());
     // The live Deployment needs the same Roles as its manifest.
     let live = Command::new(env!("CARGO_BIN_EXE_podcreds"))
