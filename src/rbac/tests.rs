@@ -358,6 +358,9 @@ fn what_roles_and_bindings_grant_depends_on_subject_namespace_verb_and_name() {
     assert_eq!(granted(&role("Role", secrets)), none);
     let bound = |subject: &str| granted(&(role("Role", secrets) + &binding("RoleBinding", "Role", subject)));
     assert_eq!(bound(account), some([false, true, false]));
+    let other_name =
+        role("Role", &secrets.replace("[db]", "[cache]")) + &binding("RoleBinding", "Role", account);
+    assert_eq!(granted(&other_name), some([false, false, false]));
     assert_eq!(bound("{kind: ServiceAccount, name: app, namespace: web}"), none);
     assert_eq!(bound("{kind: ServiceAccount, name: other}"), none);
     assert_eq!(bound("{kind: User, name: 'system:serviceaccount:shop:app'}"), some([false, true, false]));
