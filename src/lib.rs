@@ -29,6 +29,8 @@ pub mod kube;
 mod manifest;
 pub mod object;
 mod proc;
+#[allow(dead_code, unused_imports, reason = "check reads the Roles of manifests")]
+mod rbac;
 pub mod render;
 pub mod secret;
 mod sidecar;

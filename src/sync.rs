@@ -41,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) scope: ReferenceScope,
     /// Whether a pod may have no annotation with the prefix.
     pub(crate) allow_none: bool,
+    /// Objects that need not be read, because they were in manifests.
+    pub(crate) known: Sources,
     /// Bounds the time to read all objects, retries included.
     pub(crate) timeout: Duration,
     /// Which errors are not retried.
@@ -273,7 +275,14 @@ fn fetch(
     deadline: Deadline,
 ) -> Result<(), Error> {
     let all = objects(credentials);
-    let objects = all.iter().map(|(object, need)| (*object, *need)).filter(|(object, _)| matches(object));
+    let is_known = |object: &ObjectRef| settings.known.contains_key(object);
+    for object in all.keys().filter(|object| matches(object) && is_known(object)) {
+        sources.insert((*object).clone(), settings.known[*object].clone());
+    }
+    let objects = all
+        .iter()
+        .map(|(object, need)| (*object, *need))
+        .filter(|(object, _)| matches(object) && !is_known(object));
     let cluster = |(object, _): &(&ObjectRef, Need)| object.cluster.clone();
     let total = AtomicUsize::new(sources.values().flatten().map(ObjectData::size).sum());
     let read = retry_until_done(objects, cluster, deadline, settings.gives_up, |(object, need)| {

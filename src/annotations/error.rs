@@ -42,17 +42,25 @@ impl Error {
     pub(crate) fn new(annotation: &str, problem: Problem) -> Self {
         Self { annotation: annotation.to_owned(), problem, hint: "" }
     }
+
+    /// The full key, or its beginning if a whole group of annotations is wrong.
+    pub(crate) fn annotation(&self) -> &str {
+        &self.annotation
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
-        if self.annotation.len() <= 320 && self.annotation.bytes().all(plain) {
-            f.write_str(&self.annotation)?;
-        } else {
-            write!(f, "{}", RedactedPrefix(&self.annotation))?;
-        }
-        write!(f, ": {}{}", self.problem, self.hint)
+        write!(f, "{}: {}{}", shown_annotation(&self.annotation), self.problem, self.hint)
+    }
+}
+
+/// The full key of an annotation for a message; only its start if it cannot be one, because it may contain a misplaced value.
+pub(crate) fn shown_annotation(key: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/');
+    match key.len() <= 320 && key.bytes().all(plain) {
+        true => key.to_owned(),
+        false => RedactedPrefix(key).to_string(),
     }
 }
 

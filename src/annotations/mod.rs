@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 pub(crate) use downward::DownwardError;
 pub use downward::parse as parse_downward_file;
-pub(crate) use error::{Error, Errors, Problem};
+pub(crate) use error::{Error, Errors, Problem, shown_annotation};
 pub(crate) use keys::INJECTOR_PREFIX;
 pub(crate) use paths::directories_like_files;
 pub(crate) use vault_db_injector::ignored_annotations;

@@ -1,5 +1,6 @@
 //! The commands and their flags, as clap parses them. Each flag has an environment variable; the flag wins.
 
+mod manifests;
 mod readers;
 
 use std::env;
@@ -16,6 +17,7 @@ use crate::duration::{duration, positive_duration, whole_seconds};
 use crate::inspect::{Target, TargetError};
 use crate::telemetry::server::Listen;
 
+pub(crate) use manifests::{ModeArg, RbacArgs};
 pub(crate) use readers::{ExecArgs, ProbeArgs, RestartArgs, StatusArgs};
 
 /// Where the volume is mounted.
@@ -96,7 +98,7 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Write every credential and keep it current: for a sidecar
     Sidecar(SidecarArgs),
-    /// Print what init would write, with values hidden
+    /// Print what init would write, with the values of Secrets hidden
     Render(RenderArgs),
     /// Check whether the sidecar in this container is ready, or whether credentials have changed: for an exec probe
     Probe(ProbeArgs),
@@ -108,6 +110,8 @@ pub(crate) enum Command {
     Install(InstallArgs),
     /// Show the objects a pod depends on, or the configured clusters, as far as RBAC permits
     Inspect(InspectArgs),
+    /// Print the least Roles and RoleBindings that the annotations of manifests need, or check them
+    Rbac(RbacArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -305,10 +309,20 @@ pub(crate) struct RenderArgs {
     #[arg(value_name = "KIND/NAME", value_parser = Target::parse)]
     pub(crate) target: Option<Target>,
 
+    /// Manifests with pod templates to read instead: files, directories, or - for the standard input; repeatable
+    #[arg(
+        long = "filename",
+        short = 'f',
+        value_name = "FILE",
+        conflicts_with = "target",
+        env = "PODCREDS_FILENAME"
+    )]
+    pub(crate) filenames: Vec<PathBuf>,
+
     #[command(flatten)]
     pub(crate) source: SourceArgs,
 
-    /// Print the values; in a pod, they end up in its log
+    /// Print the values of Secrets; in a pod, they end up in its log
     #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_REVEAL")]
     pub(crate) reveal: bool,
 }

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::commands::{exec, inspect, install, probe, render, sidecar};
+use crate::commands::{exec, inspect, install, probe, rbac, render, sidecar};
 use crate::kube::config::{clusters_file, in_cluster, kubeconfig};
 use crate::kube::{self, Class};
 use crate::object::ObjectRef;
@@ -62,6 +62,8 @@ pub(crate) enum Error {
     Install(#[from] install::Error),
     #[error(transparent)]
     Inspect(#[from] inspect::Error),
+    #[error(transparent)]
+    Rbac(#[from] rbac::Error),
     #[error("cannot install signal handlers: {0}")]
     Signals(io::Error),
 }
@@ -77,6 +79,8 @@ impl From<render::Error> for Error {
         match error {
             render::Error::Sync(error) => Self::Sync(error),
             render::Error::Workload(error) => Self::Inspect(inspect::Error::Object(error)),
+            render::Error::Manifest(error) => Self::Rbac(rbac::Error::Manifest(error)),
+            render::Error::Object(error) => Self::Setting(error.to_string()),
         }
     }
 }
@@ -121,6 +125,12 @@ impl Error {
             },
             Self::Install(install::Error::Program(_)) => USAGE,
             Self::Install(install::Error::Volume(_)) => VOLUME,
+            Self::Rbac(error) => match error {
+                rbac::Error::Missing { .. } => REFUSED,
+                rbac::Error::Inspect(error) => for_class(error.cause.class()),
+                rbac::Error::Output(_) => VOLUME,
+                _ => USAGE,
+            },
             Self::Inspect(inspect::Error::Object(error)) => for_class(error.cause.class()),
             Self::Inspect(inspect::Error::AccessDenied) => REFUSED,
             Self::Inspect(inspect::Error::Unreachable) => UNREACHABLE,

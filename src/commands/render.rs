@@ -1,10 +1,17 @@
 //! `podcreds render`: prints what `init` would write for a pod or for the pods of a workload, without a volume.
 
-use std::io::{self, ErrorKind, Write};
+pub(crate) mod manifests;
 
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+
+use log::warn;
+
+use crate::commands::render::manifests::AnnotatedPods;
 use crate::credential::{Bundle, BundleFile, Credential, FileMode, Header};
 use crate::inspect::{self, Query};
 use crate::kube::config::registry::Clusters;
+use crate::manifest;
 use crate::object::Kind;
 use crate::render::render_redacted;
 use crate::sync::{self, AnnotationSource, FetchedSources, Settings};
@@ -19,6 +26,8 @@ pub(crate) struct Command {
     pub(crate) settings: Settings,
     /// The pod, or the workload whose pod template has the annotations. `None` means that `settings` says where they are.
     pub(crate) target: Option<Query>,
+    /// Files with the pod templates instead. Empty means none.
+    pub(crate) manifests: Vec<PathBuf>,
     /// Whether to show the values.
     pub(crate) reveal: bool,
     /// Whether to escape control characters, which another user's template or Secret may contain and a terminal would act on.
@@ -30,20 +39,60 @@ pub(crate) struct Command {
 /// # Errors
 /// Those of `init` except for the volume's, and if the workload cannot be read.
 pub(crate) fn run(command: Command, clusters: &Clusters, out: &mut dyn Write) -> Result<(), Error> {
-    let Command { mut settings, target, reveal, escape } = command;
+    let Command { mut settings, target, manifests, reveal, escape } = command;
+    if !manifests.is_empty() {
+        let manifests = manifest::load(&manifests)?;
+        settings.known = manifests::sources(&manifests, &settings.scope)?;
+        let all = manifests::annotated_pods(&manifests, &settings.prefix, &settings.scope)?;
+        if all.is_empty() && !settings.allow_none {
+            let from = manifests.iter().map(|manifest| manifest.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(sync::Error::NoAnnotations { from, prefix: settings.prefix, similar: None }.into());
+        }
+        let has_headings = all.len() > 1;
+        for AnnotatedPods { workload, namespace, annotations } in all {
+            if has_headings {
+                print(out, |out| writeln!(out, "## {}\n", Printable(&workload)))?;
+            }
+            settings.scope.namespace = namespace;
+            settings.annotations = AnnotationSource::Template { workload, annotations };
+            let rendered = render(&settings, None, clusters, (reveal, escape), out);
+            if has_headings && rendered.is_err() {
+                warn!("cannot render the {}", settings.annotations);
+            }
+            rendered?;
+        }
+        return Ok(());
+    }
     if let Some(query) = target.as_ref().filter(|query| !query.target.is_pod()) {
         let annotations = inspect::template_annotations(clusters, query)?;
         let workload = format!("{} {}/{}", query.target.kind, query.scope.namespace, query.target.name());
         settings.annotations = AnnotationSource::Template { workload, annotations };
     }
-    let FetchedSources { credentials, sources } = sync::fetch_all(&settings, clusters)
-        .map_err(|error| explain_not_found(error, target.as_ref(), clusters))?;
+    render(&settings, target.as_ref(), clusters, (reveal, escape), out)
+}
+
+fn render(
+    settings: &Settings,
+    target: Option<&Query>,
+    clusters: &Clusters,
+    (reveal, escape): (bool, bool),
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let FetchedSources { credentials, sources } =
+        sync::fetch_all(settings, clusters).map_err(|error| explain_not_found(error, target, clusters))?;
     // Rendered with the real values first, to report those that their format cannot express.
     let mut rendered = sync::incomplete::render(&credentials, &sources, &mut Vec::new())?;
     if !reveal {
         rendered = render_redacted(&credentials, &sources, HIDDEN).map_err(sync::Error::from)?;
     }
-    match print(&rendered.bundle, escape, out).and_then(|()| print_headers(&rendered.headers, escape, out)) {
+    print(out, |out| {
+        print_files(&rendered.bundle, escape, out)?;
+        print_headers(&rendered.headers, escape, out)
+    })
+}
+
+fn print(out: &mut dyn Write, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
+    match write(out) {
         // The reader, such as head, has closed the pipe.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         result => Ok(result.map_err(sync::Error::Output)?),
@@ -68,9 +117,13 @@ pub(crate) enum Error {
     /// The workload could not be read.
     #[error(transparent)]
     Workload(#[from] inspect::Error),
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
+    #[error(transparent)]
+    Object(#[from] manifests::Error),
 }
 
-fn print(bundle: &Bundle, escape: bool, out: &mut dyn Write) -> io::Result<()> {
+fn print_files(bundle: &Bundle, escape: bool, out: &mut dyn Write) -> io::Result<()> {
     for (path, BundleFile { content, mode }) in bundle {
         let mode = mode.map_or_else(
             || format!("{} if the pod sets fsGroup, otherwise {}", FileMode::GROUP, FileMode::WORLD),
@@ -117,7 +170,7 @@ mod tests {
         let bundle = Bundle::from([(RelativePath::parse("db.txt").unwrap(), file)]);
         let printed = |escape| {
             let mut out = Vec::new();
-            print(&bundle, escape, &mut out).unwrap();
+            print_files(&bundle, escape, &mut out).unwrap();
             String::from_utf8(out).unwrap()
         };
         assert_eq!(printed(false), format!("# db.txt (mode 0600)\n{content}\n\n"));

@@ -24,8 +24,11 @@ pub(crate) struct Connection<'a> {
     pub(crate) password: Option<FieldText<'a>>,
     /// In the order of the field `host`, which may be a list.
     pub(crate) hosts: Vec<Host<'a>>,
+    /// The field with the hosts.
+    hosts_field: Option<&'a FieldName>,
     /// The port of the field `port`, which every host without its own port has.
     pub(crate) port: Option<&'a str>,
+    port_field: Option<&'a FieldName>,
     pub(crate) database: Option<FieldText<'a>>,
     /// In the order of `.keys` and `.set`, then in the order of the field `options`.
     pub(crate) options: Vec<ConnParam>,
@@ -103,8 +106,10 @@ impl<'a> Connection<'a> {
         let find = |aliases| find_field_of(credential, fields, aliases);
         let port = find(PORT)?.map(FieldText::trim);
         port.map_or(Ok(()), check_port)?;
-        let port = port.map(|port| port.text);
-        let mut hosts = find(HOST)?.map_or_else(|| Ok(Vec::new()), |found| parse_hosts(found, port))?;
+        let (port, port_field) = (port.map(|port| port.text), port.map(|port| port.field));
+        let found = find(HOST)?;
+        let hosts_field = found.map(|found| found.field);
+        let mut hosts = found.map_or_else(|| Ok(Vec::new()), |found| parse_hosts(found, port))?;
         let overrides = |aliases: FieldAliases| {
             credential.overrides.iter().any(|(field, _)| aliases.contains(field.as_str()))
         };
@@ -120,7 +125,18 @@ impl<'a> Connection<'a> {
             OptionSet::Of(client) => options(credential, Some(client), fields, size)?,
             OptionSet::Empty => Vec::new(),
         };
-        Ok(Self { engine, username, password, hosts, port, database, options, fields })
+        Ok(Self {
+            engine,
+            username,
+            password,
+            hosts,
+            hosts_field,
+            port,
+            port_field,
+            database,
+            options,
+            fields,
+        })
     }
 
     pub(crate) fn require_engine(&self) -> Result<Engine, FormatError> {
@@ -255,20 +271,38 @@ fn options(
 const REDACTED: &str = "hidden";
 
 impl<'a> Connection<'a> {
-    /// Replaces every value by a placeholder, so that the output can be shown.
-    pub(crate) fn redacted(mut self) -> Self {
-        for field in [&mut self.username, &mut self.password, &mut self.database].into_iter().flatten() {
-            field.text = REDACTED;
+    /// Replaces values by a placeholder, so that the output can be shown: all but those of fields that are public.
+    pub(crate) fn redacted(mut self, is_public: &dyn Fn(&FieldName) -> bool) -> Self {
+        for found in [&mut self.username, &mut self.password, &mut self.database].into_iter().flatten() {
+            if !is_public(found.field) {
+                found.text = REDACTED;
+            }
         }
+        let [hides_hosts, hides_port] =
+            [self.hosts_field, self.port_field].map(|field| !field.is_some_and(is_public));
         for host in &mut self.hosts {
-            host.name = if host.is_socket() { "/hidden" } else { REDACTED };
-            host.port = host.port.map(|_| "1");
+            // A host without a port of its own has the common one.
+            let is_common = host.port.zip(self.port).is_some_and(|(own, common)| std::ptr::eq(own, common));
+            if hides_hosts {
+                host.name = if host.is_socket() { "/hidden" } else { REDACTED };
+            }
+            if if is_common { hides_port } else { hides_hosts } {
+                host.port = host.port.map(|_| "1");
+            }
         }
-        self.port = self.port.map(|_| "1");
+        if hides_port {
+            self.port = self.port.map(|_| "1");
+        }
         for option in &mut self.options {
-            option.value = REDACTED.into();
-            if option.from.is_some() {
-                REDACTED.clone_into(&mut option.name);
+            let is_shown = match &option.from {
+                Some(field) => is_public(field),
+                None => FieldName::parse(&option.name).is_ok_and(|field| is_public(&field)),
+            };
+            if !is_shown {
+                option.value = REDACTED.into();
+                if option.from.is_some() {
+                    REDACTED.clone_into(&mut option.name);
+                }
             }
         }
         self

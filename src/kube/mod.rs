@@ -32,6 +32,7 @@ pub use client::Client;
 pub(crate) use client::Object;
 pub use config::{ClientConfig, Server};
 pub(crate) use config::{ServerError, TlsName, TlsNameError, Trust};
+pub(crate) use decode::object as decode_object;
 pub(crate) use error::{Cause, Class, Error};
 pub(crate) use event::Event;
 pub(crate) use partial_json::PartialJson;

@@ -32,10 +32,12 @@ pub(crate) type Selected<'a> = BTreeMap<FieldName, Cow<'a, SecretBytes>>;
 /// The fields, and notices about optional ones that are missing.
 pub(crate) struct Selection<'a> {
     pub(crate) fields: Selected<'a>,
+    /// The fields whose values do not come from a Secret, sorted.
+    pub(crate) public: Vec<FieldName>,
     /// Fields of `.override` that replace other names of a part, or a part of a URI, in a connection.
     pub(crate) overrides: Vec<(&'a FieldName, &'a SecretBytes)>,
-    /// The URL from which a connection is read as if its key were `uri`.
-    pub(crate) url: Option<&'a SecretBytes>,
+    /// The URL from which a connection is read as if its key were `uri`, and whether it does not come from a Secret.
+    pub(crate) url: Option<(&'a SecretBytes, bool)>,
     pub(crate) notices: Vec<Notice<'a>>,
     /// The size of the values that are not those of a key as a whole.
     pub(crate) derived: usize,
@@ -98,11 +100,16 @@ pub(crate) fn select<'a>(
     }
     selected.complete_hosts(credential, &found, &mut urls);
     selected.notices.extend(url::notices(credential, url, urls));
-    selected.url = url.map(|(.., value)| value);
+    selected.url = url.map(|(source, _, value)| (value, is_public(source)));
     if credential.trim {
         selected.trim();
     }
     selected.finish().map(Some)
+}
+
+/// Whether the values of a source are not secret.
+pub(crate) fn is_public(source: &Source) -> bool {
+    source.object.kind != Kind::Secret
 }
 
 pub(crate) fn entries(data: &ObjectData) -> Entries<'_> {
@@ -155,6 +162,14 @@ enum Origin<'a> {
 }
 
 impl Origin<'_> {
+    /// Whether the value does not come from a Secret.
+    fn is_public(self) -> bool {
+        match self {
+            Self::Key(object, _) => object.kind != Kind::Secret,
+            Self::Annotation => true,
+        }
+    }
+
     fn is_service(self) -> bool {
         matches!(self, Self::Key(object, _) if object.kind == Kind::Service)
     }
@@ -192,7 +207,7 @@ struct SelectedFields<'a> {
     problems: Vec<Problem>,
     notices: Vec<Notice<'a>>,
     overrides: Vec<(&'a FieldName, &'a SecretBytes)>,
-    url: Option<&'a SecretBytes>,
+    url: Option<(&'a SecretBytes, bool)>,
     work: JsonWork,
     /// The size of the values that are not those of a key as a whole.
     derived: usize,
@@ -364,9 +379,13 @@ impl<'a> SelectedFields<'a> {
         }
         match self.problems.is_empty() {
             true => {
+                let mut public = Vec::new();
+                let are_public = self.fields.iter().filter(|(_, selected)| selected.origin.is_public());
+                public.extend(are_public.map(|(field, _)| field.clone()));
                 let fields = self.fields.into_iter().map(|(field, selected)| (field, selected.value));
                 Ok(Selection {
                     fields: fields.collect(),
+                    public,
                     overrides: self.overrides,
                     url: self.url,
                     notices: self.notices,

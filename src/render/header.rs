@@ -6,19 +6,19 @@ use crate::credential::{Credential, HEADER_LIMIT, Header, HeaderTemplate, is_hea
 use crate::formats::Fields;
 use crate::render::error::Problem;
 use crate::render::fields::{self, Sources};
+use crate::render::redaction::Redaction;
 use crate::render::template;
-use crate::secret::SecretBytes;
 
-/// Renders the header. Returns `None` if the credential is optional and a source is missing. With a placeholder, that is the value.
+/// Renders the header. Returns `None` if the credential is optional and a source is missing. With a redaction, the value is the placeholder: it may encode several fields at once.
 pub(crate) fn render(
     credential: &Credential,
     header: &HeaderTemplate,
     sources: &Sources,
-    placeholder: Option<&SecretBytes>,
+    redaction: Option<Redaction<'_>>,
     work: usize,
 ) -> Result<Option<Header>, Vec<Problem>> {
     let rendered = |value| Ok(Some(Header { name: header.name.clone(), value }));
-    if let Some(placeholder) = placeholder {
+    if let Some(Redaction { placeholder, .. }) = redaction {
         return rendered(placeholder.clone());
     }
     let Some(selection) = fields::select(credential, sources, work)? else { return Ok(None) };

@@ -10,10 +10,12 @@ mod missing_key;
 mod names;
 mod notice;
 mod overrides;
+mod redaction;
 mod shared;
 mod short_host;
 mod template;
 mod url;
+mod write;
 
 use std::collections::BTreeMap;
 use std::iter::Sum;
@@ -27,13 +29,12 @@ use crate::credential::{
     Bundle, BundleFile, ClientFileFormat, ConnectionStringFormat, Credential, CredentialName, DocumentFormat,
     Engine, EnvExport, EnvFileFormat, FieldName, Format, Header, Output, PathClaims, RelativePath,
 };
-use crate::formats::connection::{CONNECTION_LIMIT, Connection};
 use crate::formats::options::OptionSet;
-use crate::formats::parts::{URI, find_uri};
-use crate::formats::text::FormatErrors;
-use crate::formats::{Fields, FormatError, adonet, jdbc, libpq, mycnf, pkcs12, text, uri};
+use crate::formats::{Fields, adonet, jdbc, libpq, mycnf, pkcs12, text, uri};
+use crate::render::redaction::{Redaction, shown};
 use crate::render::shared::{SharedFiles, is_shared};
-use crate::secret::{SecretBuffer, SecretBytes};
+use crate::render::write::{ConnectionInput, Write, WriteConnection, buffered, problems, write_connection};
+use crate::secret::SecretBytes;
 
 /// The largest bundle, in bytes. It is kept in memory, and most volumes are memory too.
 const BUNDLE_LIMIT: usize = 16 * 1024 * 1024;
@@ -126,7 +127,8 @@ pub(crate) fn render_beside<'a>(
     render_with(credentials, sources, None, taken, work)
 }
 
-/// Renders every credential with each value replaced, so that the output can be shown.
+/// Renders every credential with a placeholder for each value from a Secret, so that the output can be shown. If values that are not
+/// secret do not fit beside the placeholders, they are replaced too.
 ///
 /// # Errors
 /// As [`render`].
@@ -135,13 +137,18 @@ pub fn render_redacted<'a>(
     sources: &'a Sources,
     placeholder: &str,
 ) -> Result<Rendered<'a>, Errors> {
-    render_with(credentials, sources, Some(&placeholder.into()), Size::default(), work_share(credentials))
+    let placeholder = SecretBytes::from(placeholder);
+    let with = |all| {
+        let redaction = Redaction { placeholder: &placeholder, all };
+        render_with(credentials, sources, Some(redaction), Size::default(), work_share(credentials))
+    };
+    with(false).or_else(|_| with(true))
 }
 
 fn render_with<'a>(
     credentials: &'a [Credential],
     sources: &'a Sources,
-    placeholder: Option<&SecretBytes>,
+    redaction: Option<Redaction<'_>>,
     taken: Size,
     work: usize,
 ) -> Result<Rendered<'a>, Errors> {
@@ -155,7 +162,7 @@ fn render_with<'a>(
         files: FILE_LIMIT.saturating_sub(taken.files),
     };
     for credential in credentials {
-        let files = match files(credential, sources, placeholder, room, work, &mut findings) {
+        let files = match files(credential, sources, redaction, room, work, &mut findings) {
             Ok(Some(files)) => files,
             Ok(None) => continue,
             Err(problems) => {
@@ -169,7 +176,7 @@ fn render_with<'a>(
             }
         };
         if let Some(template) = &credential.on_change_header {
-            match header::render(credential, template, sources, placeholder, work) {
+            match header::render(credential, template, sources, redaction, work) {
                 Ok(Some(header)) => headers.push((credential, header)),
                 Ok(None) => continue,
                 Err(problems) => {
@@ -190,7 +197,7 @@ fn render_with<'a>(
                     bundle.insert(path, BundleFile { content, mode: credential.mode });
                     return Ok(());
                 }
-                let original = match placeholder {
+                let original = match redaction {
                     Some(_) if format == Format::Pgpass => one_file(credential, sources, room, work)?,
                     _ => None,
                 };
@@ -229,13 +236,13 @@ fn one_file(
 fn files<'a>(
     credential: &'a Credential,
     sources: &'a Sources,
-    placeholder: Option<&SecretBytes>,
+    redaction: Option<Redaction<'_>>,
     room: Size,
     work: usize,
     Findings { notices, expiries }: &mut Findings<'a>,
 ) -> Result<Option<Vec<(RelativePath, SecretBytes)>>, Vec<Problem>> {
     let Some(selection) = fields::select(credential, sources, work)? else { return Ok(None) };
-    let fields::Selection { fields: selected, overrides, url, notices: more, derived: _ } = selection;
+    let fields::Selection { fields: selected, public, overrides, url, notices: more, derived: _ } = selection;
     notices.extend(more);
     let mut values = Fields::new();
     values.extend(selected.iter().map(|(field, value)| (field.clone(), &**value)));
@@ -249,10 +256,11 @@ fn files<'a>(
         });
         expiries.extend(certificates.take(CERTIFICATE_LIMIT));
     }
-    let redact = placeholder.is_some();
-    let shown = |value| placeholder.unwrap_or(value);
-    let fields =
-        values.iter().map(|(field, value)| (field.clone(), shown(value))).collect::<BTreeMap<_, _>>();
+    let is_public = |field: &FieldName| public.binary_search(field).is_ok();
+    let fields = values
+        .iter()
+        .map(|(field, value)| (field.clone(), shown(redaction, value, is_public(field))))
+        .collect::<BTreeMap<_, _>>();
     let files = match credential.output {
         Output::Files => fields.len(),
         Output::Pkcs12 => pkcs12::FILES,
@@ -267,8 +275,9 @@ fn files<'a>(
         return Err(vec![TOO_MANY_BYTES]);
     }
     let buffered = |write: Write<'_>| buffered(write, room.bytes, TOO_MANY_BYTES);
+    let input = ConnectionInput { url, overrides: &overrides, redaction, is_public: &is_public };
     let connect = |engine: Option<Engine>, option_set, write: WriteConnection<'_>| {
-        write_connection(credential, engine, option_set, &values, (url, &overrides), redact, write)
+        write_connection(credential, engine, option_set, &values, &input, write)
     };
     let content = match &credential.output {
         Output::Files => {
@@ -280,12 +289,12 @@ fn files<'a>(
             if files.iter().map(|(_, content)| content.expose().len()).sum::<usize>() > room.bytes {
                 return Err(vec![TOO_MANY_BYTES]);
             }
-            let shown = |content| placeholder.cloned().unwrap_or(content);
-            let file = |(name, content)| (credential.path.join(&name), shown(content));
+            let file =
+                |(name, content)| (credential.path.join(&name), shown(redaction, &content, false).clone());
             return Ok(Some(files.into_iter().map(file).collect()));
         }
         Output::Template { env_export, .. } => {
-            match template::render(credential, sources, &fields, placeholder, work)? {
+            match template::render(credential, sources, &fields, redaction, work)? {
                 Some(content) => exported(env_export.as_ref(), content, room.bytes),
                 None => return Ok(None),
             }
@@ -349,61 +358,6 @@ fn exported(
         Some(export) => buffered(&|out| text::export_env(export, &content, out), limit, TOO_MANY_BYTES),
         None => Ok(content),
     }
-}
-
-/// Writes one kind of connection.
-type WriteConnection<'a> = &'a dyn Fn(&Connection<'_>, &mut SecretBuffer) -> Result<(), FormatError>;
-
-/// Writes a connection, including the values that only a URI in the fields contains, and returns it with a notice about its login.
-/// For redacted output, it redacts the parsed connection, not the fields: a single placeholder for all fields would not be a valid
-/// port or host.
-fn write_connection<'a>(
-    credential: &'a Credential,
-    engine: Option<Engine>,
-    option_set: OptionSet,
-    values: &Fields<'_>,
-    (url, overrides): (Option<&SecretBytes>, &[(&FieldName, &SecretBytes)]),
-    redact: bool,
-    write: WriteConnection<'_>,
-) -> Result<(SecretBytes, Option<Notice<'a>>), Vec<Problem>> {
-    let one = |error: FormatError| problems(vec![error]);
-    let mut fields = values.clone();
-    if let (Some(url), None, Ok(field)) =
-        (url, find_uri(credential, values).map_err(one)?, FieldName::parse(URI.name()))
-    {
-        fields.insert(field, url);
-    }
-    let from_uri = uri::missing_fields(credential, &fields, url.is_some()).map_err(one)?;
-    fields.extend(from_uri.iter().map(|(field, value)| (field.clone(), value)));
-    fields.extend(overrides.iter().map(|(field, value)| ((*field).clone(), *value)));
-    let connection = Connection::from_fields(credential, engine, option_set, &fields).map_err(one)?;
-    let connection = if redact { connection.redacted() } else { connection };
-    let too_long = FormatError::LongConnection { limit: CONNECTION_LIMIT };
-    let write = |out: &mut SecretBuffer| write(&connection, out).map_err(|error| vec![error]);
-    let content = buffered(&write, CONNECTION_LIMIT, too_long.into());
-    let login = login::check(credential, values, &connection, !from_uri.is_empty(), content.is_ok());
-    match (content, login) {
-        (Ok(content), Ok(notice)) => Ok((content, notice)),
-        (Ok(_), Err(error)) => Err(problems(vec![error])),
-        (Err(mut all), Err(error)) if all.iter().all(Problem::is_missing_part) => {
-            all.extend(problems(vec![error]));
-            Err(all)
-        }
-        (Err(all), _) => Err(all),
-    }
-}
-
-type Write<'a> = &'a dyn Fn(&mut SecretBuffer) -> Result<(), FormatErrors>;
-
-/// Writes into a buffer of at most `limit` bytes. `beyond` is the problem if that is not enough.
-fn buffered(write: Write<'_>, limit: usize, beyond: Problem) -> Result<SecretBytes, Vec<Problem>> {
-    let mut out = SecretBuffer::bounded(limit);
-    write(&mut out).map_err(problems)?;
-    if out.has_overflowed() { Err(vec![beyond]) } else { Ok(out.finish()) }
-}
-
-fn problems(errors: FormatErrors) -> Vec<Problem> {
-    errors.into_iter().map(Problem::Format).collect()
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use crate::formats::parts::PARTS;
 use crate::formats::{Fields, NameList};
 use crate::object::ObjectData;
 use crate::render::error::{Error, Errors, Problem};
-use crate::render::fields::{self, DERIVED_LIMIT, FIELD_LIMIT, Sources};
+use crate::render::fields::{self, DERIVED_LIMIT, FIELD_LIMIT, Selection, Sources};
 use crate::render::missing_key::MissingKey;
+use crate::render::redaction::{Redaction, shown};
 use crate::render::url::{Urls, found_sources};
 use crate::secret::SecretBytes;
 use crate::template::{Template, TemplateError, WORK_LIMIT};
@@ -60,20 +61,20 @@ pub(crate) fn work_share<'a>(credentials: impl IntoIterator<Item = &'a Credentia
     (TOTAL_WORK_LIMIT / working.max(1)).min(WORK_LIMIT)
 }
 
-/// Renders the file. With a placeholder, each value in `fields` is the placeholder. Returns `None` if the ConfigMap of an optional
+/// Renders the file. With a redaction, it is applied to `fields` already. Returns `None` if the ConfigMap of an optional
 /// credential is missing, or the source of a credential that the template needs.
 pub(crate) fn render(
     credential: &Credential,
     sources: &Sources,
     fields: &Fields<'_>,
-    placeholder: Option<&SecretBytes>,
+    redaction: Option<Redaction<'_>>,
     work_limit: usize,
 ) -> Result<Option<SecretBytes>, Vec<Problem>> {
     let Some(template) = load(credential, sources, work_limit).map_err(|problem| vec![problem])? else {
         return Ok(None);
     };
     let problem = |cause| problem(credential, cause);
-    fill(credential, sources, fields, placeholder, work_limit, template, &problem)
+    fill(credential, sources, fields, redaction, work_limit, template, &problem)
 }
 
 /// Renders a template of a credential. Returns `None` if the source of another credential is missing that the template needs.
@@ -81,15 +82,16 @@ pub(crate) fn fill(
     credential: &Credential,
     sources: &Sources,
     fields: &Fields<'_>,
-    placeholder: Option<&SecretBytes>,
+    redaction: Option<Redaction<'_>>,
     work_limit: usize,
     mut template: Cow<'_, Template>,
     problem: &dyn Fn(TemplateError) -> Problem,
 ) -> Result<Option<SecretBytes>, Vec<Problem>> {
     let parts = url_parts(credential, sources, &template, fields)?;
-    let shown = |value| placeholder.unwrap_or(value);
     let mut fields = fields.clone();
-    fields.extend(parts.iter().map(|(field, value)| (field.clone(), shown(value))));
+    fields.extend(
+        parts.iter().map(|(field, value, is_public)| (field.clone(), shown(redaction, value, *is_public))),
+    );
     let mut known = BTreeSet::new();
     for field in fields.keys() {
         known.insert(field.as_str());
@@ -98,7 +100,7 @@ pub(crate) fn fill(
     if !unknown.is_empty() {
         return Err(unknown.into_iter().map(problem).collect());
     }
-    if placeholder.is_some() {
+    if redaction.is_some() {
         template = Cow::Owned(template.into_owned().for_placeholders());
     }
     let (mut selections, mut derived, mut count) = (Vec::new(), 0, 0);
@@ -118,29 +120,30 @@ pub(crate) fn fill(
         if count > FIELD_LIMIT {
             return Err(vec![Problem::TooManyFields { limit: FIELD_LIMIT }]);
         }
-        selections.push((&other.name, selection.fields));
+        selections.push((&other.name, selection));
     }
     let mut others = BTreeMap::new();
     if template.references().next().is_some() {
         let own = fields.iter().map(|(field, value)| (format!("{}.{field}", credential.name), *value));
         others.extend(own);
     }
-    for (name, selected) in &selections {
-        let shown = |value| placeholder.unwrap_or(value);
-        others.extend(selected.iter().map(|(field, value)| (format!("{name}.{field}"), shown(value))));
+    for (name, Selection { fields, public, .. }) in &selections {
+        others.extend(fields.iter().map(|(field, value)| {
+            (format!("{name}.{field}"), shown(redaction, value, public.binary_search(field).is_ok()))
+        }));
     }
     let others = others.iter().map(|(name, value)| (name.as_str(), *value)).collect::<BTreeMap<_, _>>();
     let fields = fields.iter().map(|(field, value)| (field.as_str(), *value)).collect::<BTreeMap<_, _>>();
     template.render_within(&fields, &others, work_limit).map(Some).map_err(|cause| vec![problem(cause)])
 }
 
-/// The parts of URLs that the template uses, beside the fields. With `.keys`, a template uses only what is listed there.
+/// The parts of URLs that the template uses, beside the fields, and whether they do not come from a Secret. With `.keys`, a template uses only what is listed there.
 fn url_parts(
     credential: &Credential,
     sources: &Sources,
     template: &Template,
     fields: &Fields<'_>,
-) -> Result<Vec<(FieldName, SecretBytes)>, Vec<Problem>> {
+) -> Result<Vec<(FieldName, SecretBytes, bool)>, Vec<Problem>> {
     let mut names = Vec::new();
     if credential.key_mapping == KeyMapping::All {
         for source in &credential.sources {
@@ -162,7 +165,7 @@ fn url_parts(
             match part.value {
                 Ok(value) => {
                     size += value.expose().len();
-                    parts.push((field.clone(), value));
+                    parts.push((field.clone(), value, fields::is_public(part.source)));
                 }
                 Err(error) => problems.extend(error.map(Problem::Format)),
             }

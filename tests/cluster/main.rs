@@ -47,6 +47,7 @@ mod openshift;
 mod outages;
 mod packaging;
 mod pods;
+mod rbac;
 mod requirements;
 mod restart_rules;
 mod restarts;

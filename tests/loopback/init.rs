@@ -378,7 +378,7 @@ fn outside_a_cluster_render_and_inspect_need_a_name() {
 }
 
 #[test]
-fn render_hides_values_by_default() {
+fn render_hides_the_values_of_secrets_by_default() {
     let scene = Scene::new(&[
         ("db.secret", "db"),
         ("db.format", "env"),
@@ -390,7 +390,7 @@ fn render_hides_values_by_default() {
     assert_code(&hidden, 0);
     assert_eq!(
         hidden.stdout_text(),
-        "# db.env (mode 0400)\nexport HOST='********'\nexport password='********'\nexport username='********'\n\n\
+        "# db.env (mode 0400)\nexport HOST='test-literal'\nexport password='********'\nexport username='********'\n\n\
          # raw/password (mode 0440 if the pod sets fsGroup, otherwise 0444)\n********\n\n# raw/username (mode 0440 if the pod sets fsGroup, otherwise 0444)\n********\n\n"
     );
     let shown = run(scene.command(&["render", "--reveal"]), HANGS).stdout_text();

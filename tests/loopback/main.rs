@@ -25,6 +25,7 @@ mod init;
 mod init_events;
 mod inspect;
 mod install;
+mod manifests;
 mod notify;
 mod notify_https;
 mod outages;

@@ -1,6 +1,7 @@
 //! What a credential may take is checked before it is copied, and each message names the field and the bound.
 
 use super::*;
+use crate::formats::connection::CONNECTION_LIMIT;
 
 /// `f0=key, f1=key, …`
 fn one_key_under(names: usize, key: &str) -> String {

@@ -1,0 +1,177 @@
+//! What manifests contribute to `render`: the annotated pod templates, and the Secrets, ConfigMaps and Services that the cluster may
+//! not have yet.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::annotations::{self, ReferenceScope};
+use crate::kube::decode_object;
+use crate::manifest::{Manifest, Object};
+use crate::object::{Data, Kind, Namespace, ObjectData, ObjectRef};
+use crate::render::Sources;
+use crate::secret::SecretBytes;
+use crate::sync::Annotations;
+use crate::text::shown_key;
+use crate::yaml::Node;
+
+/// The pods of an object.
+pub(crate) struct AnnotatedPods {
+    /// The object, for messages and headings: `Deployment/app in namespace prod`.
+    pub(crate) workload: String,
+    pub(crate) namespace: Namespace,
+    pub(crate) annotations: Annotations,
+}
+
+/// What is wrong with an object, with its position.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub(crate) struct Error {
+    place: String,
+    problem: String,
+}
+
+/// The annotated pods, in the order of the manifests. `scope` has the namespace of objects without one.
+pub(crate) fn annotated_pods(
+    manifests: &[Manifest],
+    prefix: &str,
+    scope: &ReferenceScope,
+) -> Result<Vec<AnnotatedPods>, Error> {
+    let mut all = Vec::new();
+    for object in manifests.iter().flat_map(Manifest::objects) {
+        let Some(template) = object.template().filter(|template| template.is_annotated(prefix)) else {
+            continue;
+        };
+        let (annotations, wrong) = template.annotations();
+        let is_ours = |key: &str| key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
+        if let Some(wrong) = wrong.iter().find(|wrong| is_ours(wrong.key)) {
+            let problem = format!(
+                "annotation {} is {}, and the API server accepts only text: put it in quotes",
+                annotations::shown_annotation(wrong.key),
+                wrong.found
+            );
+            return Err(Error { place: template.annotation_place(wrong.key).to_string(), problem });
+        }
+        let namespace = namespace_of(&object, scope)?;
+        all.push(AnnotatedPods {
+            workload: format!("{object} in namespace {namespace}"),
+            namespace,
+            annotations,
+        });
+    }
+    Ok(all)
+}
+
+/// The sources in the manifests.
+pub(crate) fn sources(manifests: &[Manifest], scope: &ReferenceScope) -> Result<Sources, Error> {
+    let mut sources = Sources::new();
+    for object in manifests.iter().flat_map(Manifest::objects).filter(|object| object.group().is_empty()) {
+        let kinds = [Kind::Secret, Kind::ConfigMap, Kind::Service];
+        let Some(kind) = kinds.into_iter().find(|kind| kind.as_str() == object.kind) else { continue };
+        let Some(name) = object.name() else { continue };
+        let invalid = |problem: String| Error { place: object.place(object.node).to_string(), problem };
+        let reference = ObjectRef::new(kind, namespace_of(&object, scope)?, name)
+            .map_err(|cause| invalid(cause.to_string()))?;
+        let data = match kind {
+            Kind::Service => {
+                let mut service = object.node.json();
+                service["metadata"]["namespace"] = reference.namespace.to_string().into();
+                let read = decode_object(&reference, service.to_string().as_bytes());
+                read.map_err(|cause| invalid(cause.to_string()))?.1
+            }
+            _ => ObjectData::Keys(keys(&object, kind)?),
+        };
+        sources.insert(reference, Some(data));
+    }
+    Ok(sources)
+}
+
+/// The keys of a Secret or ConfigMap. As in the API server, `stringData` replaces keys of `data`.
+fn keys(object: &Object<'_>, kind: Kind) -> Result<Data, Error> {
+    let [encoded, plain] = if kind == Kind::Secret { ["data", "stringData"] } else { ["binaryData", "data"] };
+    let entries = |field| object.node.get(field).into_iter().flat_map(Node::entries);
+    let mut keys = Data::new();
+    for (key, _, value) in entries(encoded) {
+        let mut text = SecretBytes::default();
+        if let Some(value) = value.text() {
+            text = STANDARD.decode(value).map(SecretBytes::new).map_err(|_| Error {
+                place: object.place(value_node(object, encoded, key)).to_string(),
+                problem: format!("{encoded}.{} is not base64: plain text belongs in {plain}", shown_key(key)),
+            })?;
+        }
+        keys.insert(key.to_owned(), text);
+    }
+    for (key, _, value) in entries(plain) {
+        keys.insert(key.to_owned(), value.text().unwrap_or_default().into());
+    }
+    Ok(keys)
+}
+
+fn value_node<'a>(object: &Object<'a>, field: &str, key: &str) -> &'a Node {
+    object.node.find(&[field, key]).unwrap_or(object.node)
+}
+
+fn namespace_of(object: &Object<'_>, scope: &ReferenceScope) -> Result<Namespace, Error> {
+    object.namespace().map_or_else(
+        || Ok(scope.namespace.clone()),
+        |name| {
+            Namespace::parse(name).map_err(|cause| Error {
+                place: object.place(object.node).to_string(),
+                problem: format!("metadata.namespace: {cause}"),
+            })
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources_of(text: &str) -> Result<Vec<String>, String> {
+        let manifest = Manifest::parse("app.yaml", text.to_owned()).unwrap();
+        let scope = ReferenceScope::local(Namespace::parse("prod").unwrap());
+        let found = sources(&[manifest], &scope).map_err(|error| error.to_string())?;
+        let mut lines = Vec::new();
+        for (object, data) in found {
+            let data = data.unwrap();
+            let keys = data
+                .keys()
+                .into_iter()
+                .flatten()
+                .chain(data.service().into_iter().flat_map(|service| &service.ports));
+            let values = keys.map(|(key, value)| format!("{key}={}", value.expose().escape_ascii()));
+            let host = data.service().map(|service| service.host.expose_text().unwrap().to_owned());
+            lines.push(format!("{object}: {}", values.chain(host).collect::<Vec<_>>().join(" ")));
+        }
+        Ok(lines)
+    }
+
+    #[test]
+    fn sources_are_read_as_the_api_server_stores_them() {
+        let text = "
+{apiVersion: v1, kind: Secret, metadata: {name: s}, data: {a: AP8=, b: dGVzdA==}, stringData: {b: plain}}
+---
+{apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: other}, data: {a: x}, binaryData: {b: AP8=}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: v}, spec: {ports: [{name: db, port: 5432}]}}
+---
+{apiVersion: example.com/v1, kind: Secret, metadata: {name: not-ours}, data: {a: '!'}}
+";
+        assert_eq!(
+            sources_of(text).unwrap(),
+            [
+                "Secret prod/s: a=\\x00\\xff b=plain",
+                "ConfigMap other/c: a=x b=\\x00\\xff",
+                "Service prod/v: db=5432 v.prod.svc",
+            ]
+        );
+    }
+
+    #[test]
+    fn data_that_is_not_base64_is_reported_without_its_value() {
+        let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata:\n  password: test-pa$$word\n";
+        assert_eq!(
+            sources_of(text).unwrap_err(),
+            "app.yaml:5:13: data.password is not base64: plain text belongs in stringData"
+        );
+    }
+}

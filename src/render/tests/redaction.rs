@@ -1,0 +1,232 @@
+//! Redacted output: it hides what comes from Secrets, and shows everything else.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::object::ServiceData;
+
+/// A marker in the values of Secrets. No escaping rule changes it.
+const MARKER: &str = "testmark7f3a";
+/// The port in a Secret.
+const MARKED_PORT: &str = "61999";
+
+fn service(host: &str, port: &str) -> ObjectData {
+    ObjectData::Service(ServiceData {
+        host: host.into(),
+        ports: BTreeMap::from([("postgresql".to_owned(), port.into())]),
+    })
+}
+
+/// The only file, redacted.
+#[track_caller]
+fn shown(annotations: &[(&str, &str)], sources: &Sources) -> String {
+    let credentials = credentials(annotations);
+    bundle(&credentials, sources).unwrap();
+    let files = hidden(&credentials, sources, "***").unwrap();
+    assert_eq!(files.len(), 1);
+    files.into_values().next().unwrap().content.expose_text().unwrap().to_owned()
+}
+
+#[test]
+fn a_connection_shows_its_parts_that_do_not_come_from_a_secret() {
+    let login: &[(&str, &[u8])] = &[("username", b"test-user"), ("password", b"test-password")];
+    let mut sources = Sources::from([
+        (object(Kind::Secret, "s"), Some(data(login))),
+        (object(Kind::ConfigMap, "c"), Some(data(&[("database", b"orders")]))),
+        (object(Kind::Service, "v"), Some(service("v.prod.svc", "5432"))),
+    ]);
+    let base =
+        [("db.secret", "s"), ("db.configmap", "c"), ("db.service", "v"), ("db.set", "sslmode=require")];
+    let with = |more: &[(&'static str, &'static str)]| [&base, more].concat();
+    let engine = ("db.engine", "postgresql");
+    for (format, expected) in [
+        ("uri", "postgresql://hidden:hidden@v.prod.svc:5432/orders?sslmode=require"),
+        ("jdbc", "jdbc:postgresql://v.prod.svc:5432/orders?user=hidden&password=hidden&sslmode=require"),
+        (
+            "libpq",
+            "host='v.prod.svc' port='5432' dbname='orders' user='hidden' password='hidden' sslmode='require'",
+        ),
+        ("pgpass", "v.prod.svc:5432:orders:hidden:hidden\n"),
+    ] {
+        assert_eq!(shown(&with(&[engine, ("db.format", format)]), &sources), expected, "{format}");
+    }
+
+    // Only the host and its own port come from the Secret, then only the port of all hosts.
+    let uri = ("db.format", "uri");
+    let host: &[(&str, &[u8])] = &[("host", b"test-host:6000,[::1]"), ("password", b"test-password")];
+    sources.insert(object(Kind::Secret, "s"), Some(data(host)));
+    let listed = [engine, uri, ("db.secret", "s"), ("db.set", "port=7000,username=app")];
+    assert_eq!(shown(&listed, &sources), "postgresql://app:hidden@hidden:1,hidden:7000");
+    let port: &[(&str, &[u8])] = &[("port", b"6000"), ("password", b"test-password")];
+    sources.insert(object(Kind::Secret, "s"), Some(data(port)));
+    let listed = [engine, uri, ("db.secret", "s"), ("db.set", "host=\"a:5,b\",username=app")];
+    assert_eq!(shown(&listed, &sources), "postgresql://app:hidden@a:5,b:1");
+}
+
+#[test]
+fn a_url_is_as_secret_as_the_object_with_its_key() {
+    let url = b"postgresql://test-user:test-password@test-host:6000/test-database?application_name=test-name";
+    let of = |kind| Sources::from([(object(kind, "o"), Some(data(&[("url", url)])))]);
+    let parts = [("db.format", "uri"), ("db.override", "host=pooler,sslmode=require")];
+    let with = |key: &'static str| [&[(key, "o")], &parts[..1], &[("db.override", "host=pooler")]].concat();
+    assert_eq!(
+        shown(&with("db.secret"), &of(Kind::Secret)),
+        "postgresql://hidden:hidden@pooler:1/hidden?hidden=hidden"
+    );
+    assert_eq!(
+        shown(&with("db.configmap"), &of(Kind::ConfigMap)),
+        "postgresql://test-user:test-password@pooler:6000/test-database?application_name=test-name"
+    );
+    let template = [("db.format", "template"), ("db.template", "{{ username }} {{ host }}")];
+    assert_eq!(shown(&[&[("db.secret", "o")], &template[..]].concat(), &of(Kind::Secret)), "*** ***");
+    assert_eq!(
+        shown(&[&[("db.configmap", "o")], &template[..]].concat(), &of(Kind::ConfigMap)),
+        "test-user test-host"
+    );
+    let keys = [("db.format", "json"), ("db.keys", "who=username")];
+    assert_eq!(
+        shown(&[&[("db.configmap", "o")], &keys[..]].concat(), &of(Kind::ConfigMap)),
+        "{\n  \"who\": \"test-user\"\n}\n"
+    );
+}
+
+#[test]
+fn a_template_shows_the_fields_of_other_credentials_that_are_not_secret() {
+    let sources = Sources::from([
+        (object(Kind::Secret, "s"), Some(data(&[("password", b"test-password")]))),
+        (object(Kind::ConfigMap, "c"), Some(data(&[("host", b"db")]))),
+    ]);
+    let annotations = [
+        ("a.template", "{{ credentials.b.password }}@{{ credentials.b.host | upper }}/{{ credentials.b.x }}"),
+        ("b.secret", "s"),
+        ("b.configmap", "c"),
+        ("b.set", "x=1"),
+    ];
+    let files = hidden(&credentials(&annotations), &sources, "***").unwrap();
+    let content =
+        |path: &str| files[&RelativePath::parse(path).unwrap()].content.expose_text().unwrap().to_owned();
+    assert_eq!(content("a.txt"), "***@DB/1");
+    assert_eq!(
+        (content("b/password"), content("b/host"), content("b/x")),
+        ("***".into(), "db".into(), "1".into())
+    );
+}
+
+#[test]
+fn values_that_do_not_suit_a_placeholder_are_hidden_too() {
+    let sources = Sources::from([
+        (object(Kind::Secret, "s"), Some(data(&[("password", b"x")]))),
+        (object(Kind::ConfigMap, "c"), Some(data(&[("logo", b"\xff")]))),
+    ]);
+    // The placeholder takes a branch that the password does not.
+    let template = "{% if password != 'x' %}{{ logo | upper }}{% endif %}{{ password }}";
+    let annotations = [("db.secret", "s"), ("db.configmap", "c"), ("db.template", template)];
+    assert_eq!(shown(&annotations, &sources), "******");
+}
+
+/// Where a field comes from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum From {
+    Nowhere,
+    Secret,
+    ConfigMap,
+    Set,
+}
+
+/// Each field with its value in a Secret, and elsewhere.
+const FIELDS: [(&str, &str, &str); 9] = [
+    ("username", "MARK", "app"),
+    ("password", "MARK", "public-word"),
+    ("host", "MARK", "db.example.com"),
+    ("port", MARKED_PORT, "5432"),
+    ("database", "MARK", "orders"),
+    ("options", "application_name=MARK", "connect_timeout=7"),
+    (
+        "uri",
+        "postgresql://MARK:MARK@MARK:61999/MARK?application_name=MARK",
+        "postgresql://a:b@c:5432/d?connect_timeout=7",
+    ),
+    ("sslmode", "MARK", "require"),
+    ("other", "MARK", "public-other"),
+];
+const FORMATS: [&str; 13] = [
+    "files",
+    "env",
+    "dotenv",
+    "envfile",
+    "json",
+    "yaml",
+    "properties",
+    "uri",
+    "jdbc",
+    "adonet",
+    "libpq",
+    "pgpass",
+    "pgservice",
+];
+const CONNECTIONS: [&str; 5] = ["uri", "jdbc", "adonet", "libpq", "pgservice"];
+const TEMPLATES: [&str; 4] = [
+    "{% for name in fields %}{{ name }}={{ fields[name] | shell }}\n{% endfor %}",
+    "{{ username }}:{{ password | upper }}@{{ host }}",
+    "{% if password == 'public-word' %}{{ host | b64encode }}{% else %}{{ password | trim }}{% endif %}",
+    "{{ credentials.db.other | json }}{{ other | replace('p', 'q') }}",
+];
+
+proptest! {
+    #[test]
+    fn redacted_output_has_no_part_of_a_secret_and_every_other_value(
+        places in proptest::collection::vec(
+            prop_oneof![Just(From::Nowhere), Just(From::Secret), Just(From::ConfigMap), Just(From::Set)],
+            FIELDS.len(),
+        ),
+        format in 0..FORMATS.len() + TEMPLATES.len(),
+        tail in "[a-z0-9]{0,6}",
+    ) {
+        let (mut secret, mut public, mut set) = (Vec::new(), Vec::new(), Vec::new());
+        for ((field, marked, plain), place) in FIELDS.into_iter().zip(&places) {
+            let marked = marked.replace("MARK", &format!("{MARKER}{tail}"));
+            match place {
+                From::Nowhere => {}
+                From::Secret => secret.push((field.to_owned(), SecretBytes::from(marked.as_str()))),
+                From::ConfigMap => public.push((field.to_owned(), SecretBytes::from(plain))),
+                From::Set => set.push(format!("{field}={plain}")),
+            }
+        }
+        let set = set.join(",");
+        let mut annotations = vec![("db.secret", "s"), ("db.configmap", "c")];
+        match FORMATS.get(format) {
+            Some(format) => annotations.push(("db.format", format)),
+            None => annotations.push(("db.template", TEMPLATES[format - FORMATS.len()])),
+        }
+        if FORMATS.get(format).is_some_and(|format| CONNECTIONS.contains(format)) {
+            annotations.push(("db.engine", "postgresql"));
+        }
+        if !set.is_empty() {
+            annotations.push(("db.set", &set));
+        }
+        let credentials = credentials(&annotations);
+        let sources = Sources::from([
+            (object(Kind::Secret, "s"), Some(secret.into_iter().collect())),
+            (object(Kind::ConfigMap, "c"), Some(public.into_iter().collect())),
+        ]);
+        let rendered = bundle(&credentials, &sources);
+        let redacted = hidden(&credentials, &sources, "********");
+        prop_assert!(rendered.is_err() || redacted.is_ok(), "only redacted output fails");
+        for (path, file) in redacted.iter().flatten() {
+            let text = file.content.expose_text().unwrap();
+            let is_clean = !text.to_lowercase().contains(MARKER) && !text.contains(MARKED_PORT);
+            prop_assert!(is_clean, "{path}: {text}");
+        }
+        if FORMATS.get(format) == Some(&"json") && let Ok(redacted) = redacted {
+            let text = redacted.into_values().next().unwrap().content.expose_text().unwrap().to_owned();
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+            for ((field, _, plain), place) in FIELDS.into_iter().zip(places) {
+                match place {
+                    From::Nowhere => prop_assert_eq!(&json[field], &serde_json::Value::Null),
+                    From::Secret => prop_assert_eq!(&json[field], "********"),
+                    From::ConfigMap | From::Set => prop_assert_eq!(&json[field], plain),
+                }
+            }
+        }
+    }
+}
