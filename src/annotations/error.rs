@@ -42,6 +42,11 @@ impl Error {
     pub(crate) fn new(annotation: &str, problem: Problem) -> Self {
         Self { annotation: annotation.to_owned(), problem, hint: "" }
     }
+
+    /// The full key, prefix included.
+    pub(crate) fn annotation(&self) -> &str {
+        &self.annotation
+    }
 }
 
 impl fmt::Display for Error {

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::commands::{exec, inspect, install, probe, render, sidecar};
+use crate::commands::{exec, inject, inspect, install, probe, render, sidecar};
 use crate::kube::config::{clusters_file, in_cluster, kubeconfig};
 use crate::kube::{self, Class};
 use crate::object::ObjectRef;
@@ -62,6 +62,8 @@ pub(crate) enum Error {
     Install(#[from] install::Error),
     #[error(transparent)]
     Inspect(#[from] inspect::Error),
+    #[error(transparent)]
+    Inject(#[from] inject::Error),
     #[error("cannot install signal handlers: {0}")]
     Signals(io::Error),
 }
@@ -124,7 +126,8 @@ impl Error {
             Self::Inspect(inspect::Error::Object(error)) => for_class(error.cause.class()),
             Self::Inspect(inspect::Error::AccessDenied) => REFUSED,
             Self::Inspect(inspect::Error::Unreachable) => UNREACHABLE,
-            Self::Inspect(inspect::Error::Output(_)) => VOLUME,
+            Self::Inspect(inspect::Error::Output(_)) | Self::Inject(inject::Error::Output(_)) => VOLUME,
+            Self::Inject(_) => USAGE,
         }
     }
 }

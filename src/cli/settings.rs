@@ -1,17 +1,20 @@
 //! Turns parsed flags into the validated settings of each command.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::annotations::ReferenceScope;
+use crate::annotations::{DEFAULT_PREFIX, ReferenceScope};
 use crate::cli::args::{
-    InspectArgs, InspectTarget, OnDeleteArg, OutputArg, RenderArgs, RestartArgs, SidecarArgs, SyncBy,
+    InjectArgs, InspectArgs, InspectTarget, OnDeleteArg, OutputArg, RenderArgs, RestartArgs, SidecarArgs,
+    SyncBy,
 };
 use crate::cli::cluster_access::{self, ClusterAccess, SourceArgs};
 use crate::cli::exit::Error;
 use crate::commands::inspect::{self, ClustersFormat};
 use crate::commands::render;
+use crate::inject;
 use crate::inspect::{Format, Query, Target};
 use crate::kube;
 use crate::kube::config::registry::Clusters;
@@ -25,13 +28,7 @@ use crate::text::{Quoted, nearest, suggest};
 pub(crate) fn from_source_args(args: &SourceArgs) -> Result<(Settings, ClusterAccess), Error> {
     let access = cluster_access::resolve(args)?;
     let scope = ReferenceScope { namespace: access.namespace.clone(), clusters: access.namespaces() };
-    let prefix = args.annotation_prefix.trim_end_matches('/').to_owned();
-    if !is_subdomain(&prefix) {
-        return Err(Error::Setting(format!(
-            "--annotation-prefix: {} is not a DNS subdomain",
-            Quoted(&prefix)
-        )));
-    }
+    let prefix = annotation_prefix(&args.annotation_prefix)?;
     let annotations = match &args.annotations_file {
         Some(path) => AnnotationSource::File(path.clone()),
         None => {
@@ -48,6 +45,16 @@ pub(crate) fn from_source_args(args: &SourceArgs) -> Result<(Settings, ClusterAc
         gives_up: kube::Error::is_final,
     };
     Ok((settings, access))
+}
+
+fn annotation_prefix(text: &str) -> Result<String, Error> {
+    let prefix = text.trim_end_matches('/').to_owned();
+    match is_subdomain(&prefix) {
+        true => Ok(prefix),
+        false => {
+            Err(Error::Setting(format!("--annotation-prefix: {} is not a DNS subdomain", Quoted(&prefix))))
+        }
+    }
 }
 
 /// Like [`from_source_args`], but a person is waiting: errors that need user action end the command at once.
@@ -73,6 +80,29 @@ pub(crate) fn for_render(mut args: RenderArgs) -> Result<(render::Command, Clust
     let settings = Settings { gives_up: kube::Error::is_actionable, ..settings };
     let escape = !args.reveal || std::io::stdout().is_terminal();
     Ok((render::Command { settings, target, reveal: args.reveal, escape }, access.clusters))
+}
+
+/// The files, and what to add to the pods in them.
+pub(crate) fn for_inject(args: InjectArgs) -> Result<(Vec<PathBuf>, inject::Options), Error> {
+    let prefix = annotation_prefix(&args.annotation_prefix)?;
+    let mut container_args = args.args;
+    if prefix != DEFAULT_PREFIX {
+        container_args.insert(0, format!("--annotation-prefix={prefix}"));
+    }
+    let options = inject::Options {
+        image: args.image,
+        pull_policy: args.image_pull_policy,
+        mode: args.mode.as_deref().and_then(inject::Mode::parse),
+        has_native_sidecars: args.kubernetes.unwrap_or(true),
+        port: args.port,
+        mount_path: args.mount_path,
+        volume_size: args.volume_size,
+        memory_limit: args.memory_limit,
+        args: container_args,
+        prefix,
+        uninject: args.uninject,
+    };
+    Ok((args.filenames, options))
 }
 
 pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Error> {
