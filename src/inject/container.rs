@@ -80,7 +80,7 @@ impl<'a> Container<'a> {
         json
     }
 
-    /// Reads a container that `podcreds inject` added, whatever its options were. `None` means that somebody wrote or changed it.
+    /// Reads a container that `podcreds inject` added, whatever its options were. `None` means that a user wrote or changed it.
     pub(super) fn read(node: &'a Node) -> Result<Option<Self>, SyntaxError> {
         let text = |path: &[&str]| node.find(path).and_then(Node::scalar).map(|(text, _)| text);
         let listed = |key| node.get(key).map(Node::items).unwrap_or_default();

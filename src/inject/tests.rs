@@ -189,7 +189,7 @@ fn defaults_of_the_api_server_hide_nothing() {
 }
 
 #[test]
-fn what_somebody_wrote_or_changed_stays() {
+fn a_container_that_a_user_wrote_or_changed_stays() {
     let first = edited(&one_container(""), &options());
     for (text, reason) in [
         (first.replace("cpu: 500m", "cpu: 750m"), "container podcreds is not one that podcreds inject adds"),

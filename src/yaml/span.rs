@@ -115,10 +115,6 @@ impl Node {
         matches!(self.value, Value::List(_))
     }
 
-    pub(crate) fn is_null(&self) -> bool {
-        matches!(self.value, Value::Null)
-    }
-
     /// The items, or the entries that are in the text of this mapping: those of merge keys are elsewhere.
     pub(crate) fn children(&self) -> Vec<Child<'_>> {
         let mut children = Vec::new();
