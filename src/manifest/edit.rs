@@ -1,4 +1,4 @@
-//! Edits manifests without writing them anew: what an edit does not concern stays as it is, byte for byte, with comments, order,
+//! Edits the text of manifests: what an edit does not concern stays as it is, byte for byte, with comments, order,
 //! quotes and line endings. Each change of the tree becomes insertions and deletions in the text. The result is parsed again and
 //! compared with the changed tree, so that a layout that this module does not understand is an error and not a wrong manifest.
 //! Reason: `docs/decisions/manifest-edits.md`.
