@@ -3,6 +3,7 @@
 
 mod container;
 mod plan;
+mod requests;
 
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,12 @@
 //! What to change in a pod template.
 
 use crate::inject::container::{Container, NAME, SIDECAR, matches, parse, quote};
+use crate::inject::requests::{INJECT_PREFIX, Requests};
 use crate::inject::{Mode, Options};
 use crate::manifest::Template;
 use crate::manifest::edit::{Action, Change, Step};
-use crate::text::Quoted;
 use crate::yaml::{Node, SyntaxError};
 
-/// The prefix of the annotations and the label that only injection reads.
-const INJECT_PREFIX: &str = "inject.podcreds.io";
 /// The label that opts a pod in or out of the policy.
 const LABEL: &str = "podcreds.io/inject";
 const DEFAULT_VOLUME_SIZE: &str = "1Mi";
@@ -74,7 +72,15 @@ pub(super) fn for_template(
     if let Some(entry) = pod.all.iter().find(|entry| !entry.is_slot() && runs_podcreds(entry.node)) {
         return Ok(Plan::Left(format!("its container {} runs podcreds itself", entry.name)));
     }
-    let Some(requests) = Requests::read(template, &pod, options, problems) else { return Ok(Plan::Nothing) };
+    let names: Vec<_> = pod.all.iter().map(|entry| entry.name).collect();
+    let place = template.object.place(template.node);
+    if pod.all.iter().all(|entry| entry.list != CONTAINERS) {
+        problems.push(format!("{place}: {}: the pod template has no containers", template.object));
+        return Ok(Plan::Nothing);
+    }
+    let Some(requests) = Requests::read(template, &names, options, problems) else {
+        return Ok(Plan::Nothing);
+    };
     pod.add(&found, &requests, options)
 }
 
@@ -83,82 +89,6 @@ fn runs_podcreds(container: &Node) -> bool {
     let is_image = container.get("image").and_then(Node::text).is_some_and(|image| image.contains(NAME));
     let words = container.get("command").map(Node::items).unwrap_or_default();
     is_image || words.iter().filter_map(Node::text).any(|word| word.ends_with(NAME))
-}
-
-/// What the annotations of a pod ask for, and otherwise the options.
-struct Requests<'a> {
-    mode: Mode,
-    /// Empty means all containers.
-    containers: Vec<&'a str>,
-    port: String,
-}
-
-impl<'a> Requests<'a> {
-    fn read(
-        template: &Template<'a>,
-        pod: &Pod<'a>,
-        options: &Options,
-        problems: &mut Vec<String>,
-    ) -> Option<Self> {
-        let before = problems.len();
-        let mut report = |name: &str, text: String| {
-            let place = template.annotation_place(&format!("{INJECT_PREFIX}/{name}"));
-            problems.push(format!("{place}: {}: annotation {INJECT_PREFIX}/{name}: {text}", template.object));
-        };
-        let annotations = template.node.get("metadata").and_then(|metadata| metadata.get("annotations"));
-        let mut mode = None;
-        let mut port = options.port.to_string();
-        let mut containers = Vec::new();
-        for (key, _, value) in annotations.into_iter().flat_map(Node::entries) {
-            let Some(name) = key.strip_prefix(INJECT_PREFIX).and_then(|rest| rest.strip_prefix('/')) else {
-                continue;
-            };
-            let value = value.text().unwrap_or_default().trim();
-            match name {
-                "mode" => match Mode::parse(value) {
-                    Some(parsed) => mode = Some(parsed),
-                    None => report(
-                        name,
-                        format!("unknown mode {}; write native-sidecar, sidecar or init", Quoted(value)),
-                    ),
-                },
-                "port" => match value.parse::<u16>().ok().filter(|port| *port > 0) {
-                    Some(parsed) => port = parsed.to_string(),
-                    None => report(
-                        name,
-                        format!(
-                            "invalid port {}; write a free port of the pod, such as \"8081\"",
-                            Quoted(value)
-                        ),
-                    ),
-                },
-                "containers" => {
-                    containers = value.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
-                    for unknown in containers.iter().filter(|name| !pod.has_container(name)) {
-                        report(name, format!("the pod has no container {}", Quoted(unknown)));
-                    }
-                }
-                _ => report(name, "unknown annotation key; write mode, containers or port".to_owned()),
-            }
-        }
-        let place = template.object.place(template.node);
-        if pod.all.iter().all(|entry| entry.list != CONTAINERS) {
-            problems.push(format!("{place}: {}: the pod template has no containers", template.object));
-        }
-        let mode = mode.or(options.mode).unwrap_or(match () {
-            () if options.has_native_sidecars => Mode::NativeSidecar,
-            // The ordinary sidecar of a Job would keep it from completing.
-            () if pod.is_job => Mode::Init,
-            () => Mode::Sidecar,
-        });
-        if mode == Mode::NativeSidecar && !options.has_native_sidecars {
-            problems.push(format!(
-                "{place}: {}: mode native-sidecar needs Kubernetes 1.29 or newer (--kubernetes); choose sidecar or init",
-                template.object
-            ));
-        }
-        (problems.len() == before).then_some(Self { mode, containers, port })
-    }
 }
 
 /// A container of a pod.
@@ -201,10 +131,6 @@ impl<'a> Pod<'a> {
             }
         }
         Self { spec, path, all, is_job: template.object.kind.ends_with("Job") }
-    }
-
-    fn has_container(&self, name: &str) -> bool {
-        self.all.iter().any(|entry| entry.name == name)
     }
 
     fn volume(&self) -> Option<(usize, &'a Node)> {

@@ -3,7 +3,7 @@
 
 use saphyr_parser::{Event, ScalarStyle, Span as Marks};
 
-use crate::yaml::{Key, Node, Value, resolve};
+use crate::yaml::{Key, Node, Position, Value, resolve};
 
 /// The text of a value, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,9 @@ impl Span {
         Self { end: if is_flow { end.end } else { last.unwrap_or(self.end) }, ..self }
     }
 }
+
+/// Where a value is: for messages and for edits.
+pub(super) type Place = (Position, Span);
 
 /// Converts positions of the parser to bytes.
 pub(super) struct Offsets<'a> {

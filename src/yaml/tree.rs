@@ -7,7 +7,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use crate::secret::SecretBytes;
 use crate::text::RedactedPrefix;
-use crate::yaml::span::{Offsets, Span};
+use crate::yaml::span::{Offsets, Place, Span};
 use crate::yaml::{Key, Limits, Node, Position, Value, resolve};
 
 const START: Position = Position { line: 1, column: 1 };
@@ -22,13 +22,12 @@ pub(crate) fn parse(text: &[u8]) -> Result<Node, SyntaxError> {
     let mut events = Parser::new_from_str(text);
     while let Some(event) = events.next_event() {
         let (event, span) = event.map_err(|error| grammar(&error))?;
-        let span = (position(span.start), offsets.span(&event, &span));
-        tree.take(event, span)?;
+        tree.take((position(span.start), offsets.span(&event, &span)), event)?;
     }
     Ok(tree.root.unwrap_or_else(|| Node::new(Value::Null, (START, Span::default()))))
 }
 
-/// Parses all documents of a stream, each within [`Limits::MANIFEST`]. Documents that are empty or `null` are left out.
+/// Parses all documents of a stream, each within [`Limits::MANIFEST`]. Documents that are empty or `null` are skipped.
 ///
 /// # Errors
 /// The first syntax error, duplicate key or exceeded bound.
@@ -43,8 +42,7 @@ pub(crate) fn parse_stream(text: &[u8]) -> Result<Vec<Node>, SyntaxError> {
             let tree = std::mem::replace(&mut tree, Tree::new(Limits::MANIFEST));
             documents.extend(tree.root.filter(|root| !matches!(root.value, Value::Null)));
         } else {
-            let span = (position(span.start), offsets.span(&event, &span));
-            tree.take(event, span)?;
+            tree.take((position(span.start), offsets.span(&event, &span)), event)?;
         }
     }
     Ok(documents)
@@ -90,9 +88,6 @@ struct Tree {
     repeated: usize,
 }
 
-/// Where a value is: for messages and for edits.
-type Place = (Position, Span);
-
 /// A collection whose end event is still to come.
 struct OpenNode {
     place: Place,
@@ -110,7 +105,7 @@ impl Tree {
         Self { limits, open: Vec::new(), root: None, anchors: BTreeMap::new(), nodes: 0, repeated: 0 }
     }
 
-    fn take(&mut self, event: Event<'_>, place: Place) -> Result<(), SyntaxError> {
+    fn take(&mut self, place: Place, event: Event<'_>) -> Result<(), SyntaxError> {
         let (at, span) = place;
         match event {
             Event::Scalar(text, style, anchor, tag) => {
