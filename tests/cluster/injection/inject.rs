@@ -92,11 +92,11 @@ fn an_injected_deployment_and_job_start_in_a_restricted_namespace() {
     };
     let deployment = format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: app}}\nspec:\n  selector: {{matchLabels: {{app: app}}}}\n  template:\n{}",
-        pod("native-sidecar", "Always", "cat /podcreds/db/username && sleep 3600")
+        pod("native-sidecar", "Always", "cat /podcreds/db/username && echo && sleep 3600")
     );
     let job = format!(
         "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: once}}\nspec:\n  template:\n{}",
-        pod("init", "Never", "cat /podcreds/db/username")
+        pod("init", "Never", "cat /podcreds/db/username && echo")
     );
     let image = pods::image_name();
     let args = ["--image", &image, "--image-pull-policy", "Never"];
@@ -107,10 +107,10 @@ fn an_injected_deployment_and_job_start_in_a_restricted_namespace() {
     let status = ["rollout", "status", "deployment/app", "--timeout", "110s"];
     assert!(namespace.kubectl(&status).contains("successfully rolled out"));
     poll_until(PATIENCE, "the application has read the file", || {
-        namespace.kubectl(&["logs", "deployment/app", "-c", "app"]) == "app"
+        namespace.kubectl(&["logs", "deployment/app", "-c", "app"]) == "app\n"
     });
     poll_until(PATIENCE, "the Job is complete", || namespace.get("job/once")["status"]["succeeded"] == 1);
-    assert_eq!(namespace.kubectl(&["logs", "job/once", "-c", "app"]), "app");
+    assert_eq!(namespace.kubectl(&["logs", "job/once", "-c", "app"]), "app\n");
 
     // What kubectl prints has more fields, in another order.
     for format in ["yaml", "json"] {
