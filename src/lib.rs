@@ -23,6 +23,7 @@ mod duration;
 pub mod env_file;
 pub mod escape;
 mod formats;
+mod inject;
 pub mod inspect;
 pub mod kube;
 #[allow(dead_code, reason = "inject, rbac and check read manifests")]

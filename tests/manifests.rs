@@ -19,6 +19,8 @@ mod component;
 mod documented;
 #[path = "manifests/helm.rs"]
 mod helm;
+#[path = "manifests/inject.rs"]
+mod inject;
 #[path = "manifests/injection.rs"]
 mod injection;
 #[path = "manifests/kustomize.rs"]

@@ -1,5 +1,6 @@
 //! The commands and their flags, as clap parses them. Each flag has an environment variable; the flag wins.
 
+mod inject;
 mod manifests;
 mod readers;
 
@@ -17,6 +18,7 @@ use crate::duration::{duration, positive_duration, whole_seconds};
 use crate::inspect::{Target, TargetError};
 use crate::telemetry::server::Listen;
 
+pub(crate) use inject::InjectArgs;
 pub(crate) use manifests::{ModeArg, RbacArgs};
 pub(crate) use readers::{ExecArgs, ProbeArgs, RestartArgs, StatusArgs};
 
@@ -110,6 +112,8 @@ pub(crate) enum Command {
     Install(InstallArgs),
     /// Show the objects a pod depends on, or the configured clusters, as far as RBAC permits
     Inspect(InspectArgs),
+    /// Add podcreds to the pods in manifests: container, volume and mounts
+    Inject(InjectArgs),
     /// Print the least Roles and RoleBindings that the annotations of manifests need, or check them
     Rbac(RbacArgs),
 }

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::commands::{exec, inspect, install, probe, rbac, render, sidecar};
+use crate::commands::{exec, inject, inspect, install, probe, rbac, render, sidecar};
 use crate::kube::config::{clusters_file, in_cluster, kubeconfig};
 use crate::kube::{self, Class};
 use crate::object::ObjectRef;
@@ -62,6 +62,8 @@ pub(crate) enum Error {
     Install(#[from] install::Error),
     #[error(transparent)]
     Inspect(#[from] inspect::Error),
+    #[error(transparent)]
+    Inject(#[from] inject::Error),
     #[error(transparent)]
     Rbac(#[from] rbac::Error),
     #[error("cannot install signal handlers: {0}")]
@@ -134,7 +136,8 @@ impl Error {
             Self::Inspect(inspect::Error::Object(error)) => for_class(error.cause.class()),
             Self::Inspect(inspect::Error::AccessDenied) => REFUSED,
             Self::Inspect(inspect::Error::Unreachable) => UNREACHABLE,
-            Self::Inspect(inspect::Error::Output(_)) => VOLUME,
+            Self::Inspect(inspect::Error::Output(_)) | Self::Inject(inject::Error::Output(_)) => VOLUME,
+            Self::Inject(_) => USAGE,
         }
     }
 }

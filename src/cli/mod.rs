@@ -176,6 +176,11 @@ fn execute(command: Command, context: &Context<'_>) -> Result<u8, Error> {
             let (command, clusters) = settings::for_inspect(args)?;
             commands::inspect::run(&command, &clusters, &mut io::stdout().lock())?;
         }
+        Command::Inject(args) => {
+            exit_on_signals(|signal| 128 + signal)?;
+            let (files, options) = settings::for_inject(args)?;
+            commands::inject::run(&files, &options, &mut io::stdout().lock())?;
+        }
         Command::Rbac(args) => {
             exit_on_signals(|signal| 128 + signal)?;
             let (command, clusters) = settings::for_rbac(args)?;

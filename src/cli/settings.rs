@@ -1,18 +1,20 @@
 //! Turns parsed flags into the validated settings of each command.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::annotations::ReferenceScope;
+use crate::annotations::{DEFAULT_PREFIX, ReferenceScope};
 use crate::cli::args::{
-    EventArgs, InspectArgs, InspectTarget, ModeArg, OnDeleteArg, OutputArg, RbacArgs, RenderArgs,
+    EventArgs, InjectArgs, InspectArgs, InspectTarget, ModeArg, OnDeleteArg, OutputArg, RbacArgs, RenderArgs,
     RestartArgs, SidecarArgs, SyncBy,
 };
 use crate::cli::cluster_access::{self, ClusterAccess, SourceArgs};
 use crate::cli::exit::Error;
 use crate::commands::inspect::{self, ClustersFormat};
 use crate::commands::{rbac, render};
+use crate::inject;
 use crate::inspect::{Format, Query, Target};
 use crate::kube;
 use crate::kube::config::registry::Clusters;
@@ -29,7 +31,7 @@ use crate::text::{Quoted, nearest, suggest};
 pub(crate) fn from_source_args(args: &SourceArgs) -> Result<(Settings, ClusterAccess), Error> {
     let access = cluster_access::resolve(args)?;
     let scope = ReferenceScope { namespace: access.namespace.clone(), clusters: access.namespaces() };
-    let prefix = annotation_prefix(args)?;
+    let prefix = annotation_prefix(&args.annotation_prefix)?;
     let annotations = match &args.annotations_file {
         Some(path) => AnnotationSource::File(path.clone()),
         None => {
@@ -50,8 +52,8 @@ pub(crate) fn from_source_args(args: &SourceArgs) -> Result<(Settings, ClusterAc
     Ok((settings, access))
 }
 
-fn annotation_prefix(args: &SourceArgs) -> Result<String, Error> {
-    let prefix = args.annotation_prefix.trim_end_matches('/').to_owned();
+fn annotation_prefix(text: &str) -> Result<String, Error> {
+    let prefix = text.trim_end_matches('/').to_owned();
     match is_subdomain(&prefix) {
         true => Ok(prefix),
         false => {
@@ -102,6 +104,29 @@ pub(crate) fn event_target(
     }
     let (pod, _) = pod(source, sync.scope.namespace.clone())?;
     Ok(Some(EventTarget { pod, uid: non_empty(args.pod_uid.as_deref()).map(str::to_owned) }))
+}
+
+/// The files, and what to add to the pods in them.
+pub(crate) fn for_inject(args: InjectArgs) -> Result<(Vec<PathBuf>, inject::Options), Error> {
+    let prefix = annotation_prefix(&args.annotation_prefix)?;
+    let mut container_args = args.args;
+    if prefix != DEFAULT_PREFIX {
+        container_args.insert(0, format!("--annotation-prefix={prefix}"));
+    }
+    let options = inject::Options {
+        image: args.image,
+        pull_policy: args.image_pull_policy,
+        mode: args.mode.as_deref().and_then(inject::Mode::parse),
+        has_native_sidecars: args.kubernetes.unwrap_or(true),
+        port: args.port,
+        mount_path: args.mount_path,
+        volume_size: args.volume_size,
+        memory_limit: args.memory_limit,
+        args: container_args,
+        prefix,
+        uninject: args.uninject,
+    };
+    Ok((args.filenames, options))
 }
 
 pub(crate) fn for_sidecar(args: &SidecarArgs) -> Result<(sidecar::Settings, Clusters), Error> {
@@ -235,7 +260,12 @@ pub(crate) fn for_rbac(mut args: RbacArgs) -> Result<(rbac::Command, Option<Clus
         let (settings, access) = from_source_args(&source)?;
         (settings.scope, settings.prefix, settings.timeout, Some(access.clusters))
     } else {
-        (cluster_access::offline_scope(&source)?, annotation_prefix(&source)?, source.timeout, None)
+        (
+            cluster_access::offline_scope(&source)?,
+            annotation_prefix(&source.annotation_prefix)?,
+            source.timeout,
+            None,
+        )
     };
     let cluster = match non_empty(cluster_id.as_deref()).map(ClusterId::parse) {
         None => ClusterRef::Local,

@@ -2,6 +2,7 @@
 
 pub(crate) mod exec;
 pub(crate) mod init;
+pub(crate) mod inject;
 pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod probe;

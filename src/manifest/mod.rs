@@ -3,6 +3,7 @@
 //! Objects are what kubectl reads with `-f`: documents, and the items of a `List` or of a kustomize `ResourceList`. They keep
 //! their positions, because what is wrong with a manifest is reported with file and line.
 
+pub(crate) mod edit;
 mod template;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Parses YAML, and JSON as a subset, to a tree with positions (`tree`), and reads typed values from it (`fields`). All type errors
-//! are reported at once. This module does no I/O.
+//! are reported at once. `span` says where each value is in the text, for edits. This module does no I/O.
 //!
 //! Plain scalars have the types of YAML 1.1, because kubectl reads kubeconfigs by them: `yes` and `y` are booleans, `0o17` is a
 //! number. Scalars are stored as secrets, because a kubeconfig is full of them. Error messages hold names of keys and no other
@@ -7,11 +7,13 @@
 //! Source: <https://github.com/kubernetes-sigs/yaml/blob/master/goyaml.v2/resolve.go>
 
 mod fields;
+mod span;
 mod tree;
 
 use std::fmt;
 
 pub(crate) use fields::{Cursor, Fields, ValueError, ValueErrors};
+pub(crate) use span::{Child, Span};
 pub(crate) use tree::{SyntaxError, parse, parse_stream};
 
 use crate::secret::SecretBytes;
@@ -47,6 +49,9 @@ impl Limits {
 pub(crate) struct Node {
     value: Value,
     at: Position,
+    span: Span,
+    /// The text of this value is, or may be, used in other places too: through an anchor, an alias or a merge key.
+    is_shared: bool,
 }
 
 /// Numbers keep their text, because a number may be a password without quotes.
@@ -61,6 +66,10 @@ enum Value {
 }
 
 impl Node {
+    fn new(value: Value, (at, span): (Position, Span)) -> Self {
+        Self { value, at, span, is_shared: false }
+    }
+
     pub(crate) fn at(&self) -> Position {
         self.at
     }
@@ -137,6 +146,8 @@ impl Value {
 struct Key {
     text: String,
     at: Position,
+    /// In bytes.
+    start: usize,
 }
 
 impl fmt::Debug for Key {

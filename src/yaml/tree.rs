@@ -7,6 +7,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use crate::secret::SecretBytes;
 use crate::text::RedactedPrefix;
+use crate::yaml::span::{Offsets, Place, Span};
 use crate::yaml::{Key, Limits, Node, Position, Value, resolve};
 
 const START: Position = Position { line: 1, column: 1 };
@@ -17,23 +18,23 @@ const START: Position = Position { line: 1, column: 1 };
 /// The first syntax error, duplicate key or exceeded bound.
 pub(crate) fn parse(text: &[u8]) -> Result<Node, SyntaxError> {
     let text = decode(text, &Limits::KUBECONFIG)?;
-    let mut tree = Tree::new(Limits::KUBECONFIG);
+    let (mut tree, mut offsets) = (Tree::new(Limits::KUBECONFIG), Offsets::new(text));
     let mut events = Parser::new_from_str(text);
     while let Some(event) = events.next_event() {
         let (event, span) = event.map_err(|error| grammar(&error))?;
-        tree.take(event, position(span.start))?;
+        tree.take((position(span.start), offsets.span(&event, &span)), event)?;
     }
-    Ok(tree.root.unwrap_or(Node { value: Value::Null, at: START }))
+    Ok(tree.root.unwrap_or_else(|| Node::new(Value::Null, (START, Span::default()))))
 }
 
-/// Parses all documents of a stream, each within [`Limits::MANIFEST`]. Documents that are empty or `null` are left out.
+/// Parses all documents of a stream, each within [`Limits::MANIFEST`]. Documents that are empty or `null` are skipped.
 ///
 /// # Errors
 /// The first syntax error, duplicate key or exceeded bound.
 pub(crate) fn parse_stream(text: &[u8]) -> Result<Vec<Node>, SyntaxError> {
     let text = decode(text, &Limits::MANIFEST)?;
     let mut documents = Vec::new();
-    let mut tree = Tree::new(Limits::MANIFEST);
+    let (mut tree, mut offsets) = (Tree::new(Limits::MANIFEST), Offsets::new(text));
     let mut events = Parser::new_from_str(text);
     while let Some(event) = events.next_event() {
         let (event, span) = event.map_err(|error| grammar(&error))?;
@@ -41,7 +42,7 @@ pub(crate) fn parse_stream(text: &[u8]) -> Result<Vec<Node>, SyntaxError> {
             let tree = std::mem::replace(&mut tree, Tree::new(Limits::MANIFEST));
             documents.extend(tree.root.filter(|root| !matches!(root.value, Value::Null)));
         } else {
-            tree.take(event, position(span.start))?;
+            tree.take((position(span.start), offsets.span(&event, &span)), event)?;
         }
     }
     Ok(documents)
@@ -89,7 +90,7 @@ struct Tree {
 
 /// A collection whose end event is still to come.
 struct OpenNode {
-    at: Position,
+    place: Place,
     anchor: usize,
     frame: Frame,
 }
@@ -104,12 +105,13 @@ impl Tree {
         Self { limits, open: Vec::new(), root: None, anchors: BTreeMap::new(), nodes: 0, repeated: 0 }
     }
 
-    fn take(&mut self, event: Event<'_>, at: Position) -> Result<(), SyntaxError> {
+    fn take(&mut self, place: Place, event: Event<'_>) -> Result<(), SyntaxError> {
+        let (at, span) = place;
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let value = self.scalar(text, style, tag.as_deref(), at)?;
                 if let Some(value) = value {
-                    self.complete(Node { value, at }, anchor)?;
+                    self.complete(Node::new(value, place), anchor)?;
                 }
             }
             Event::Alias(anchor) => {
@@ -120,21 +122,21 @@ impl Tree {
                 }
                 let node = node.clone();
                 self.count(&size, at)?;
-                self.complete(Node { at, ..node }, 0)?;
+                self.complete(Node { at, span, is_shared: true, ..node }, 0)?;
             }
             Event::SequenceStart(anchor, tag) => {
-                self.open(Frame::List(Vec::new()), anchor, "seq", tag.as_deref(), at)?;
+                self.open(Frame::List(Vec::new()), anchor, "seq", tag.as_deref(), place)?;
             }
             Event::MappingStart(anchor, tag) => {
-                self.open(Frame::Map(Entries::default()), anchor, "map", tag.as_deref(), at)?;
+                self.open(Frame::Map(Entries::default()), anchor, "map", tag.as_deref(), place)?;
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                if let Some(OpenNode { at, anchor, frame }) = self.open.pop() {
-                    let value = match frame {
-                        Frame::List(items) => Value::List(items),
-                        Frame::Map(entries) => Value::Map(entries.finish()),
+                if let Some(OpenNode { place: (at, start), anchor, frame }) = self.open.pop() {
+                    let (last, value) = match frame {
+                        Frame::List(items) => (items.last().map(|item| item.span.end), Value::List(items)),
+                        Frame::Map(entries) => (entries.end, Value::Map(entries.finish())),
                     };
-                    self.complete(Node { value, at }, anchor)?;
+                    self.complete(Node::new(value, (at, start.until(span, last))), anchor)?;
                 }
             }
             Event::DocumentStart(_) if self.root.is_some() => {
@@ -184,8 +186,9 @@ impl Tree {
         anchor: usize,
         kind: &str,
         tag: Option<&Tag>,
-        at: Position,
+        place: Place,
     ) -> Result<(), SyntaxError> {
+        let (at, _) = place;
         if tag.is_some_and(|tag| core(tag) != Some(kind)) {
             return Err(SyntaxErrorKind::Tag.at(at));
         }
@@ -197,15 +200,16 @@ impl Tree {
         {
             return Err(SyntaxErrorKind::Key.at(at));
         }
-        self.open.push(OpenNode { at, anchor, frame });
+        self.open.push(OpenNode { place, anchor, frame });
         Ok(())
     }
 
     /// Adds a complete node to the enclosing collection.
-    fn complete(&mut self, node: Node, anchor: usize) -> Result<(), SyntaxError> {
+    fn complete(&mut self, mut node: Node, anchor: usize) -> Result<(), SyntaxError> {
         self.nodes += 1;
         self.check_nodes(node.at)?;
         if anchor != 0 {
+            node.is_shared = true;
             self.count(&NodeSize::new(&node), node.at)?;
             self.anchors.insert(anchor, node.clone());
         }
@@ -281,6 +285,8 @@ pub(crate) struct Entries {
     merged: Vec<(Key, Node)>,
     /// The key of the next value.
     next: Option<MapKey>,
+    /// The end of the last value in the text.
+    end: Option<usize>,
 }
 
 enum MapKey {
@@ -303,6 +309,7 @@ impl Entries {
     }
 
     pub(crate) fn take(&mut self, node: Node) -> Result<(), SyntaxError> {
+        self.end = Some(node.span.end);
         match self.next.take() {
             None => self.next = Some(MapKey::Own(self.key(node)?)),
             Some(MapKey::Own(key)) => self.own.push((key, node)),
@@ -328,7 +335,7 @@ impl Entries {
         };
         match self.seen.insert(text.to_owned(), at) {
             Some(first) => Err(SyntaxErrorKind::Twice(RedactedPrefix(text).to_string(), first).at(at)),
-            None => Ok(Key { text: text.to_owned(), at }),
+            None => Ok(Key { text: text.to_owned(), at, start: node.span.start }),
         }
     }
 
@@ -337,7 +344,7 @@ impl Entries {
         for (key, node) in self.merged {
             if !self.seen.contains_key(&key.text) {
                 self.seen.insert(key.text.clone(), key.at);
-                self.own.push((key, node));
+                self.own.push((key, Node { is_shared: true, ..node }));
             }
         }
         // A `Vec` begins with room for four entries, and there may be very many mappings of one.

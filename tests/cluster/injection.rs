@@ -4,6 +4,8 @@
 
 #[path = "injection/in_pods.rs"]
 mod in_pods;
+#[path = "injection/inject.rs"]
+mod inject;
 #[path = "injection/messages.rs"]
 mod messages;
 #[path = "injection/policies.rs"]
