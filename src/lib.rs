@@ -14,6 +14,7 @@
 //! Public modules are those that the binary, tests, benchmarks and fuzz targets use; all else is `pub(crate)`.
 
 pub mod annotations;
+mod check;
 mod children;
 pub mod cli;
 mod commands;

@@ -42,6 +42,11 @@ impl Error {
     pub(crate) fn new(annotation: &str, problem: Problem) -> Self {
         Self { annotation: annotation.to_owned(), problem, hint: "" }
     }
+
+    /// The full key, or the prefix and the name of the credential, or the prefix alone.
+    pub(crate) fn annotation(&self) -> &str {
+        &self.annotation
+    }
 }
 
 impl fmt::Display for Error {

@@ -5,9 +5,10 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::commands::{exec, inspect, install, probe, render, sidecar};
+use crate::commands::{check, exec, inspect, install, probe, render, sidecar};
 use crate::kube::config::{clusters_file, in_cluster, kubeconfig};
 use crate::kube::{self, Class};
+use crate::manifest;
 use crate::object::ObjectRef;
 use crate::supervisor;
 use crate::sync;
@@ -47,6 +48,9 @@ pub(crate) enum Error {
     /// The clusters file.
     #[error(transparent)]
     Clusters(#[from] clusters_file::Error),
+    /// The manifests that a command reads.
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
     /// `init` and `render`.
     #[error(transparent)]
     Sync(#[from] sync::Error),
@@ -69,6 +73,15 @@ pub(crate) enum Error {
 impl From<kubeconfig::Error> for Error {
     fn from(error: kubeconfig::Error) -> Self {
         Self::Kubeconfig(Box::new(error))
+    }
+}
+
+impl From<check::Error> for Error {
+    fn from(error: check::Error) -> Self {
+        match error {
+            check::Error::Manifest(error) => Self::Manifest(error),
+            check::Error::Inspect(error) => Self::Inspect(error),
+        }
     }
 }
 
@@ -98,6 +111,7 @@ impl Error {
             | Self::Kubeconfig(_)
             | Self::Connect(_)
             | Self::Clusters(_)
+            | Self::Manifest(_)
             | Self::Sidecar(sidecar::Error::Listen(_))
             | Self::Status(NotReady::Off)
             | Self::Probe(probe::Error::NotReady(NotReady::Off) | probe::Error::NoProcesses) => USAGE,

@@ -7,6 +7,7 @@ mod api;
 pub mod clusters;
 mod graph;
 mod output;
+mod problems;
 mod references;
 mod resource;
 mod usage;
@@ -78,6 +79,22 @@ pub(crate) fn template_annotations(
     query: &Query,
 ) -> Result<BTreeMap<String, String>, Error> {
     walk::template_annotations(clusters, query)
+}
+
+/// What [`inspect`] finds to be wrong.
+///
+/// # Errors
+/// If the target itself cannot be read.
+pub(crate) fn problems(clusters: &Clusters, query: &Query) -> Result<problems::Problems, Error> {
+    Ok(problems::Problems::of(&walk::walk(clusters, query)?))
+}
+
+/// Reads the target as the API server stores it, in JSON.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn object_text(clusters: &Clusters, query: &Query) -> Result<String, Error> {
+    walk::object_text(clusters, query)
 }
 
 /// What to do if the target does not exist: the name of a workload without its kind, a missing `--namespace` and a wrong current

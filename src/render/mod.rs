@@ -1,6 +1,7 @@
 //! Renders credentials and the content of their sources to a bundle. This module selects the fields and decides which file
 //! they go to; `formats` writes them. Pure: bytes in, files or every error out.
 
+mod address;
 mod error;
 mod fields;
 mod header;
@@ -18,6 +19,7 @@ mod url;
 use std::collections::BTreeMap;
 use std::iter::Sum;
 
+pub(crate) use address::{Address, addresses};
 pub(crate) use error::{Error, Errors, Problem};
 pub use fields::Sources;
 pub(crate) use notice::{Notice, missing_inputs};

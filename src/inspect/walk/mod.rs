@@ -52,6 +52,18 @@ pub(crate) fn template_annotations(
     Ok(workload.spec.template().map(PodTemplate::into_annotations).unwrap_or_default())
 }
 
+/// Reads the target in JSON.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn object_text(clusters: &Clusters, query: &Query) -> Result<String, Error> {
+    let mut walk = Walk::new(clusters, query)?;
+    let id = walk.target_id();
+    let read = walk.body(&id, query.target.kind, None, false);
+    let body = read.map_err(|cause| walk.target_error(&id, cause))?;
+    Ok(String::from_utf8_lossy(body.expose()).into_owned())
+}
+
 struct Walk<'a> {
     clusters: &'a Clusters,
     /// The client of the target's cluster.
