@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::annotations::{self, ReferenceScope};
 use crate::check::pod::inject_label;
+use crate::check::program::Program;
 use crate::check::rule::{
     ANNOTATION, ANNOTATION_PLACE, ANNOTATION_PREFIX, ANNOTATION_TYPE, INJECT_ANNOTATION, INJECT_LABEL, NO_ANNOTATIONS,
     NO_CLUSTERS,
@@ -37,12 +38,12 @@ pub(super) fn misplaced<'a>(template: &Template<'a>, prefix: &str, report: &mut 
         let is_repeated = |key: &str| pods.is_some_and(|pods| pods.get(key).is_some());
         let mut keys = node.entries().filter(|(key, ..)| is_ours(key) && !is_repeated(key));
         let Some((key, at, _)) = keys.next() else { return };
-        let more = match keys.count() {
-            0 => String::new(),
-            more => format!(" and {more} more"),
+        let place = path.join(".");
+        let message = match keys.count() {
+            0 => format!("annotation {key} is in {place}, where podcreds does not read it"),
+            more => format!("annotation {key} and {more} more are in {place}, where podcreds does not read them"),
         };
-        let message = format!("annotation {key}{more} is in {}, where podcreds does not read it", path.join("."));
-        let remedy = format!("move it to {}metadata.annotations", prefix_of(template.path));
+        let remedy = format!("move all of them to {}metadata.annotations", prefix_of(template.path));
         report.add_with(ANNOTATION_PLACE, &template.object, Place { file: template.object.file, at }, message, remedy);
     });
     let own = inject_label(template.object.node).filter(|_| !template.path.is_empty());
@@ -162,12 +163,13 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
     injection(subject, report);
     let readers = pod.programs().filter(|(_, program)| program.reads_sources());
     if !template.is_annotated(prefix) {
-        for (container, program) in readers.filter(|(_, program)| !program.is_on("--allow-none")) {
+        let is_wrong = |program: &Program<'_>| !subject.is_explained && !program.is_on("--allow-none");
+        for (container, program) in readers.filter(|(_, program)| is_wrong(program)) {
             // podcreds reads them from a file, whose content may be another pod's.
             if program.setting("--annotations-file").or("").is_some_and(|file| file.is_empty() || file.starts_with('/')) {
                 let message = format!("{} runs podcreds, but the pod has no annotation that begins with {prefix}/", container.label());
                 let path = prefix_of(template.path);
-                let remedy = format!("{}, in {path}metadata.annotations", NO_ANNOTATIONS.remedy);
+                let remedy = format!("set them in {path}metadata.annotations, or pass --allow-none to podcreds");
                 report.add_with(NO_ANNOTATIONS, object, pod.place(container.node), message, remedy);
             }
         }

@@ -15,7 +15,7 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
     let (template, object) = (subject.template(), subject.object());
     let reads = pod.programs().any(|(_, program)| program.reads_sources());
     let declined = inject_label(template.node).and_then(Node::text) == Some("false");
-    if !reads && !pod.is_injected && !declined && template.is_annotated(subject.prefix) {
+    if !reads && !pod.is_injected && !declined && !subject.is_explained && template.is_annotated(subject.prefix) {
         let message = "the pod has annotations of podcreds, but no container runs podcreds init or sidecar".to_owned();
         let annotations = template.node.find(&["metadata", "annotations"]).unwrap_or(template.node);
         report.add(NO_CONTAINER, object, pod.place(annotations), message);

@@ -116,18 +116,19 @@ fn paths<'a>(subject: &Subject<'_, 'a>, container: &Container<'a>, mount: &str, 
         for path in paths_in(node.text().unwrap_or_default(), mount) {
             let (path, is_whole) = path;
             let inside = path.trim_end_matches('/');
+            let full = format!("{mount}/{inside}");
             let is_known = match is_whole {
                 true => written.has_file(inside) || written.has_directory(inside) || written.is_open(inside),
                 // A pattern, or the beginning of a longer path.
                 false => inside.is_empty() || written.has_directory(inside) || written.is_open(inside),
             };
             // podcreds' own links, and its binary.
-            let is_own = inside.split('/').any(|part| part.starts_with("..")) || installed.iter().any(|target| below(target, mount).is_some_and(|target| target.starts_with(inside)));
+            let is_binary = container.program.as_ref().and_then(|program| program.binary) == Some(full.as_str());
+            let is_own = is_binary || inside.split('/').any(|part| part.starts_with("..")) || installed.iter().any(|target| below(target, mount).is_some_and(|target| target.starts_with(inside)));
             // Another volume may be mounted there.
-            let full = format!("{mount}/{inside}");
             let is_other = container.mount_of(&full).is_some_and(|other| other.path != mount);
             if !is_known && !is_own && !is_other && is_whole {
-                let message = format!("{} refers to {mount}/{inside}, which no credential writes{}", container.label(), written.suggest(inside));
+                let message = format!("{} refers to {full}, which no credential writes{}", container.label(), written.suggest(inside));
                 report.add(UNKNOWN_PATH, subject.object(), subject.pod.place(node), message);
             }
         }
@@ -135,7 +136,7 @@ fn paths<'a>(subject: &Subject<'_, 'a>, container: &Container<'a>, mount: &str, 
 }
 
 /// The paths below a directory that a text contains, and whether each ends there: a pattern or a variable may follow.
-fn paths_in<'t>(text: &'t str, directory: &str) -> Vec<(&'t str, bool)> {
+pub(super) fn paths_in<'t>(text: &'t str, directory: &str) -> Vec<(&'t str, bool)> {
     let mut found = Vec::new();
     let mut rest = text;
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | '+' | '@');

@@ -15,6 +15,9 @@ mod program;
 mod rule;
 mod volume;
 
+#[cfg(test)]
+mod tests;
+
 
 pub(crate) use rule::{Level, Rule};
 
@@ -115,6 +118,8 @@ struct Subject<'s, 'a> {
     /// All objects of the manifests.
     objects: &'s [Object<'a>],
     prefix: &'a str,
+    /// Whether a finding explains already why annotations, or the container, are missing.
+    is_explained: bool,
     /// `None` means that the annotations are invalid.
     credentials: Option<Vec<Credential>>,
 }
@@ -149,13 +154,14 @@ pub(crate) fn check<'a>(objects: &[Object<'a>], options: &'a Options) -> Report<
         }
         annotations::misplaced(&template, prefix, &mut report);
         annotations::misspelt_prefix(&template, prefix, &mut report);
+        let is_explained = report.findings.len() > report.start;
         let is_annotated = template.is_annotated(prefix);
         if !is_annotated && pod.programs().next().is_none() {
             continue;
         }
         report.uses += 1;
         let credentials = annotations::parse(&template, prefix, options, &mut report);
-        let subject = Subject { pod, options, objects, prefix, credentials };
+        let subject = Subject { pod, options, objects, prefix, is_explained, credentials };
         annotations::check(&subject, &mut report);
         containers::check(&subject, &mut report);
         volume::check(&subject, &mut report);

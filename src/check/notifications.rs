@@ -56,7 +56,7 @@ fn users<'a>(subject: &Subject<'_, 'a>, process: &str, credential: &Credential, 
 }
 
 /// The port of a URL of the pod itself. `None` means another host.
-fn local_port(url: &str) -> Option<u64> {
+pub(super) fn local_port(url: &str) -> Option<u64> {
     let (scheme, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
     let (host, port) = match authority.rsplit_once(':') {

@@ -43,11 +43,11 @@ macro_rules! rules {
 
 rules! {
     // Annotations.
-    ANNOTATION Error "annotation": "correct the annotation; the documentation of the formats has examples";
+    ANNOTATION Error "annotation": "correct the annotation: podcreds init would reject it";
     ANNOTATION_TYPE Error "annotation-type": "write the value in quotes: the API server accepts only text";
     ANNOTATION_PLACE Error "annotation-place": "move the annotations to the pod template";
     ANNOTATION_PREFIX Error "annotation-prefix": "correct the prefix";
-    NO_ANNOTATIONS Error "no-annotations": "annotate the pod template, or pass --allow-none to podcreds";
+    NO_ANNOTATIONS Error "no-annotations": "annotate the pod template";
     INJECT_ANNOTATION Error "inject-annotation": "correct the annotation, or remove it for the default";
     INJECT_LABEL Error "inject-label": "set the label podcreds.io/inject: \"true\", in quotes, in the metadata.labels of the pod template";
     // Containers.

@@ -199,6 +199,9 @@ fn remedy(error: &Error) -> Option<&'static str> {
         }
         Error::Probe(probe::Error::Volume(error)) => reader_remedy(error),
         Error::Exec(error) => exec_remedy(error),
+        Error::Manifest(manifest::Error::Syntax { .. }) => {
+            Some("if it is a template, of Helm for example, render it first")
+        }
         Error::Install(install::Error::Program(_)) => {
             Some("the binary in the image needs a mode such as 0555, and /proc must be mounted")
         }

@@ -1,0 +1,172 @@
+//! `podcreds check -f`: broken manifests, each with the expected report beside it, and manifests in which nothing is wrong. These
+//! tests need no cluster. After a change of a message, `PODCREDS_TEST_UPDATE=1` writes the reports anew.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, also in the functions that it calls"
+)]
+
+#[path = "support/skip.rs"]
+mod skip;
+
+use std::env;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use skip::require;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Runs `podcreds check` in a directory, without a kubeconfig and without any variable of this process.
+fn check(directory: &Path, args: &[&str], stdin: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_podcreds"));
+    command.arg("check").args(args).current_dir(directory).env_clear();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The files of a directory with this ending, sorted.
+fn files(directory: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|other| other == ending)).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn each_broken_manifest_gets_the_report_beside_it() {
+    let directory = root().join("tests/check/broken");
+    let manifests = files(&directory, "yaml");
+    assert!(manifests.len() >= 30, "{}", manifests.len());
+    let mut differences = Vec::new();
+    for manifest in manifests {
+        let name = manifest.file_name().unwrap().to_str().unwrap();
+        let source = fs::read_to_string(&manifest).unwrap();
+        let mut comments = source.lines().take_while(|line| line.starts_with('#'));
+        assert!(comments.any(|line| line.starts_with("# https://github.com/")), "{name} has no public report");
+        let output = check(&directory, &["-f", name], "");
+        let report = text(&output.stdout);
+        let code = if report.contains(": error: ") { 2 } else { 0 };
+        assert_eq!(output.status.code(), Some(code), "{name}: {report}{}", text(&output.stderr));
+        assert!(!report.starts_with("no problems"), "{name}: {report}");
+        let golden = manifest.with_extension("txt");
+        if env::var_os("PODCREDS_TEST_UPDATE").is_some() {
+            fs::write(&golden, &report).unwrap();
+        }
+        if fs::read_to_string(&golden).unwrap_or_default() != report {
+            differences.push(format!("{name}:\n{report}"));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// The manifests of `deploy/` as kubectl renders them.
+fn rendered(directory: &Path) -> Option<String> {
+    let output = Command::new("kubectl").arg("kustomize").arg(directory).output().ok();
+    let output = require("kubectl, to render the kustomizations", output)?;
+    // A component has no resources of its own.
+    output.status.success().then(|| text(&output.stdout))
+}
+
+#[test]
+fn nothing_is_wrong_with_the_examples() {
+    let mut directories = vec![root().join("deploy")];
+    let mut checked = 0;
+    while let Some(directory) = directories.pop() {
+        let kustomization = fs::read_to_string(directory.join("kustomization.yaml"));
+        if kustomization.is_ok_and(|text| text.contains("kind: Kustomization")) {
+            let Some(manifests) = rendered(&directory) else { return };
+            let output = check(root(), &["--strict", "-f", "-"], &manifests);
+            let report = text(&output.stdout);
+            assert_eq!(output.status.code(), Some(0), "{}: {report}{}", directory.display(), text(&output.stderr));
+            checked += usize::from(!report.ends_with(", 0 with podcreds\n"));
+        }
+        let entries = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
+        directories.extend(entries.filter(|path| path.is_dir()));
+    }
+    assert!(checked >= 13, "only {checked} examples use podcreds");
+}
+
+#[test]
+fn nothing_is_wrong_with_manifests_that_look_like_a_mistake() {
+    let directory = root().join("tests/check/clean");
+    let manifests = files(&directory, "yaml");
+    assert!(manifests.len() >= 10, "{}", manifests.len());
+    for manifest in manifests {
+        let output = check(root(), &["--strict", "-f", manifest.to_str().unwrap()], "");
+        let report = text(&output.stdout);
+        assert!(report.starts_with("no problems; "), "{}: {report}{}", manifest.display(), text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_report_has_a_form_for_programs_and_one_for_pull_requests() {
+    let directory = root().join("tests/check/broken");
+    let output = check(&directory, &["-o", "json", "-f", "read-only-mount.yaml"], "");
+    assert_eq!(output.status.code(), Some(2));
+    let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [finding] = findings.as_array().unwrap().as_slice() else { panic!("{findings}") };
+    for (key, value) in [("file", "read-only-mount.yaml"), ("object", "Deployment/orders"), ("level", "error"), ("id", "read-only-mount")] {
+        assert_eq!(finding[key], value, "{finding}");
+    }
+    assert!(finding["line"].as_u64() > Some(20) && finding["column"].as_u64() > Some(1), "{finding}");
+    assert!(finding["message"].is_string() && finding["remedy"].is_string(), "{finding}");
+    let output = check(&directory, &["-o", "github", "-f", "read-only-mount.yaml"], "");
+    let line = text(&output.stdout);
+    assert!(line.starts_with("::error file=read-only-mount.yaml,line="), "{line}");
+    assert!(line.contains(",title=read-only-mount::Deployment/orders: "), "{line}");
+    assert_eq!(line.lines().count(), 1);
+}
+
+#[test]
+fn warnings_fail_only_a_strict_check() {
+    let directory = root().join("tests/check/broken");
+    let code = |args: &[&str]| check(&directory, args, "").status.code();
+    assert_eq!(code(&["-f", "memory-limit.yaml"]), Some(0));
+    assert_eq!(code(&["--strict", "-f", "memory-limit.yaml"]), Some(2));
+}
+
+#[test]
+fn what_cannot_be_read_is_a_usage_error() {
+    let directory = tempfile::tempdir().unwrap();
+    for (args, stdin, message) in [
+        (&["-f", "missing.yaml"][..], "", "cannot read missing.yaml"),
+        (&["-f", "."], "", "has no .yaml, .yml or .json file"),
+        (&["-f", "-"], "a: [", "standard input: "),
+        (&["-f", "-", "deploy/app"], "", "--filename: cannot be combined with KIND/NAME"),
+        (&["-f", "-", "--connect"], "", "--connect: cannot be combined with --filename"),
+        (&[], "", "pass manifests, as in podcreds check -f app.yaml"),
+    ] {
+        let output = check(directory.path(), args, stdin);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains(message), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn no_value_of_a_secret_is_printed() {
+    let password = "hunter2-\u{1F511}-never-shown";
+    let manifests = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: db}}\nstringData:\n  host: db\n  username: orders\n  password: \"{password}\\n\"\n  uri: \"{password}\"\n---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: app\n  annotations:\n    podcreds.io/db.secret: db\n    podcreds.io/db.format: uri\n    podcreds.io/db.engine: postgresql\n    podcreds.io/other.secret: db\n    podcreds.io/other.keys: X=nothing\n    podcreds.io/third.set: \"a={password}, a={password}\"\nspec:\n  containers:\n  - name: app\n    image: app\n    env: [{{name: A, value: \"/podcreds/{password}\"}}]\n"
+    );
+    for args in [&["--injected", "-f", "-"][..], &["--injected", "-o", "json", "-f", "-"], &["--injected", "-o", "github", "-f", "-"]] {
+        let output = check(root(), args, &manifests);
+        assert_eq!(output.status.code(), Some(2));
+        let all = text(&output.stdout) + &text(&output.stderr);
+        assert!(!all.contains("never-shown") && all.contains("Pod/app"), "{all}");
+    }
+}
