@@ -30,6 +30,8 @@ pub mod kube;
 mod manifest;
 pub mod object;
 mod proc;
+#[allow(dead_code, reason = "not used everywhere yet")]
+mod rbac;
 pub mod render;
 pub mod secret;
 mod sidecar;

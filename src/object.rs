@@ -62,6 +62,15 @@ impl Namespace {
     pub fn parse(text: &str) -> Result<Self, NameError> {
         if is_label(text) { Ok(Self(text.into())) } else { Err(NameError::new(NameKind::Namespace, text)) }
     }
+
+    /// The namespace that the command which applies a manifest chooses. Only for objects that are never requested: it has no name.
+    pub(crate) fn unspecified() -> Self {
+        Self("".into())
+    }
+
+    pub(crate) fn is_unspecified(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl Namespace {

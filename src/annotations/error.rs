@@ -43,7 +43,7 @@ impl Error {
         Self { annotation: annotation.to_owned(), problem, hint: "" }
     }
 
-    /// The full key, or the prefix and the name of the credential, or the prefix alone.
+    /// The full key, or its beginning if a whole group of annotations is wrong.
     pub(crate) fn annotation(&self) -> &str {
         &self.annotation
     }

@@ -3,7 +3,7 @@
 use crate::check::pod::{Container, DEFAULT_VOLUME, Role, below, inject_label, trimmed};
 use crate::check::program::{Program, Setting, Subcommand};
 use crate::check::rule::{
-    COMMAND_LINE, EXEC_BINARY, EXEC_FILES, EXEC_SHELL, EXIT_ON_CHANGE, INIT_PLACE, INIT_RESTARTS, NO_CONTAINER, NO_INIT,
+    ARGUMENT_TYPE, COMMAND_LINE, EXEC_BINARY, EXEC_FILES, EXEC_SHELL, EXIT_ON_CHANGE, INIT_PLACE, INIT_RESTARTS, NO_CONTAINER, NO_INIT,
     NO_STARTUP_PROBE, ORDER, SIDECAR_BLOCKS, SIDECAR_IN_JOB, STARTUP_PROBE, TWO_SIDECARS,
 };
 use crate::check::{Report, Subject};
@@ -30,14 +30,26 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
         }
     }
     for container in &pod.containers {
+        types(subject, container, report);
         binaries(subject, container, report);
     }
     order(subject, report);
 }
 
+/// Reports arguments and values of variables that YAML reads as a number or a boolean, such as `off`.
+fn types<'a>(subject: &Subject<'_, 'a>, container: &Container<'a>, report: &mut Report<'a>) {
+    let items = |key| container.node.get(key).map(Node::items).unwrap_or_default();
+    let arguments = items("command").iter().chain(items("args")).map(|item| (item, "an argument"));
+    let values = items("env").iter().filter_map(|entry| entry.get("value")).map(|value| (value, "the value of a variable"));
+    for (node, what) in arguments.chain(values).filter(|(node, _)| node.text().is_none()) {
+        let message = format!("{what} of {} is {}, not text", container.label(), node.type_name());
+        report.add(ARGUMENT_TYPE, subject.object(), subject.pod.place(node), message);
+    }
+}
+
 fn command_line<'a>(subject: &Subject<'_, 'a>, container: &Container<'a>, program: &Program<'a>, report: &mut Report<'a>) {
     // The kubelet and shells replace variables.
-    if program.shell.is_some() || program.words.iter().any(|word| word.contains("$(")) {
+    if program.shell.is_some() || program.words.iter().any(|word| word.is_empty() || word.contains("$(")) {
         return;
     }
     if let Some(problem) = (subject.options.parse_command)(&program.words) {

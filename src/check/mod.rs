@@ -12,6 +12,7 @@ mod objects;
 mod pod;
 mod ports;
 mod program;
+mod rights;
 mod rule;
 mod volume;
 
@@ -169,6 +170,7 @@ pub(crate) fn check<'a>(objects: &[Object<'a>], options: &'a Options) -> Report<
         identity::check(&subject, &mut report);
         ports::check(&subject, &mut report);
         notifications::check(&subject, &mut report);
+        rights::check(&subject, &mut report);
         objects::check(&subject, &mut report);
     }
     report

@@ -52,6 +52,7 @@ rules! {
     INJECT_LABEL Error "inject-label": "set the label podcreds.io/inject: \"true\", in quotes, in the metadata.labels of the pod template";
     // Containers.
     NO_CONTAINER Error "no-container": "add the container with podcreds inject, or set the label podcreds.io/inject: \"true\" on the pod template if the injection policy is installed; pass --injected if something else adds it";
+    ARGUMENT_TYPE Error "argument-type": "write it in quotes: the API server accepts only text";
     COMMAND_LINE Error "command-line": "see podcreds help";
     INIT_RESTARTS Error "init-restarts": "remove restartPolicy, or use sidecar to keep the files current";
     INIT_PLACE Error "init-place": "move the container to initContainers";
@@ -87,6 +88,7 @@ rules! {
     NO_TOKEN Error "no-token": "set automountServiceAccountToken: true on the pod, or mount a projected volume with a token, ca.crt and the namespace at /var/run/secrets/kubernetes.io/serviceaccount";
     SERVICE_ACCOUNT Warning "service-account": "correct serviceAccountName, or create the account";
     NO_CLUSTERS Error "no-clusters": "pass --clusters with the file that configures this cluster";
+    ROLE Error "role": "add the rule to the Role; podcreds rbac -f prints the whole Role";
     // Health endpoints.
     PORT_TAKEN Error "port-taken": "pass another port with --listen, or off";
     HOST_PORT Warning "host-port": "declare the port in the container's ports, so that the scheduler avoids nodes where it is taken";

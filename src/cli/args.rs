@@ -1,6 +1,7 @@
 //! The commands and their flags, as clap parses them. Each flag has an environment variable; the flag wins.
 
 mod check;
+mod manifests;
 mod readers;
 
 use std::env;
@@ -18,6 +19,7 @@ use crate::inspect::{Target, TargetError};
 use crate::telemetry::server::Listen;
 
 pub(crate) use check::CheckArgs;
+pub(crate) use manifests::{ModeArg, RbacArgs};
 pub(crate) use readers::{ExecArgs, ProbeArgs, RestartArgs, StatusArgs};
 
 /// Where the volume is mounted.
@@ -112,6 +114,8 @@ pub(crate) enum Command {
     Install(InstallArgs),
     /// Show the objects a pod depends on, or the configured clusters, as far as RBAC permits
     Inspect(InspectArgs),
+    /// Print the least Roles and RoleBindings that the annotations of manifests need, or check them
+    Rbac(RbacArgs),
 }
 
 #[derive(Debug, clap::Args)]

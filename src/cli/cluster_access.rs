@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::ArgAction;
 use clap::builder::BoolishValueParser;
 
-use crate::annotations::DEFAULT_PREFIX;
+use crate::annotations::{DEFAULT_PREFIX, ReferenceScope};
 use crate::cli::exit::Error;
 use crate::duration::positive_duration;
 use crate::kube::config::clusters_file::{self, Labels};
@@ -198,6 +198,18 @@ pub(crate) fn resolve(args: &SourceArgs) -> Result<ClusterAccess, Error> {
     let (default_namespace, resync) =
         defaults.map_or((None, None), |(namespace, resync)| (namespace, Some(resync)));
     Ok(ClusterAccess { clusters, namespace, default_namespace, resync, name })
+}
+
+/// The namespaces of objects in manifests, without a connection to a cluster: those of `--namespace` and of the clusters file.
+pub(crate) fn offline_scope(args: &SourceArgs) -> Result<ReferenceScope, Error> {
+    let namespace = explicit_namespace(args)?.unwrap_or_else(Namespace::unspecified);
+    let mut scope = ReferenceScope::local(namespace);
+    if let Some(path) = &args.access.clusters {
+        let file = clusters_file::load(path)?;
+        let default = file.default_namespace.unwrap_or_else(|| scope.namespace.clone());
+        scope.clusters.extend(file.clusters.into_iter().map(|entry| (entry.id, default.clone())));
+    }
+    Ok(scope)
 }
 
 /// Whether podcreds runs in a pod, for which the kubelet sets the address of the API server.

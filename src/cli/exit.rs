@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::commands::{check, exec, inspect, install, probe, render, sidecar};
+use crate::commands::{check, exec, inspect, install, probe, rbac, render, sidecar};
 use crate::kube::config::{clusters_file, in_cluster, kubeconfig};
 use crate::kube::{self, Class};
 use crate::manifest;
@@ -66,6 +66,8 @@ pub(crate) enum Error {
     Install(#[from] install::Error),
     #[error(transparent)]
     Inspect(#[from] inspect::Error),
+    #[error(transparent)]
+    Rbac(#[from] rbac::Error),
     #[error("cannot install signal handlers: {0}")]
     Signals(io::Error),
 }
@@ -135,6 +137,12 @@ impl Error {
             },
             Self::Install(install::Error::Program(_)) => USAGE,
             Self::Install(install::Error::Volume(_)) => VOLUME,
+            Self::Rbac(error) => match error {
+                rbac::Error::Missing { .. } => REFUSED,
+                rbac::Error::Inspect(error) => for_class(error.cause.class()),
+                rbac::Error::Output(_) => VOLUME,
+                _ => USAGE,
+            },
             Self::Inspect(inspect::Error::Object(error)) => for_class(error.cause.class()),
             Self::Inspect(inspect::Error::AccessDenied) => REFUSED,
             Self::Inspect(inspect::Error::Unreachable) => UNREACHABLE,

@@ -167,6 +167,11 @@ fn execute(command: Command, context: &Context<'_>) -> Result<u8, Error> {
             let (command, clusters) = settings::for_inspect(args)?;
             commands::inspect::run(&command, &clusters, &mut io::stdout().lock())?;
         }
+        Command::Rbac(args) => {
+            exit_on_signals(|signal| 128 + signal)?;
+            let (command, clusters) = settings::for_rbac(args)?;
+            commands::rbac::run(&command, clusters.as_ref(), &mut io::stdout().lock())?;
+        }
     }
     Ok(0)
 }

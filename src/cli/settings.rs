@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use crate::annotations::ReferenceScope;
 use crate::cli::args::{
-    InspectArgs, InspectTarget, OnDeleteArg, OutputArg, RenderArgs, RestartArgs, SidecarArgs, SyncBy,
+    InspectArgs, InspectTarget, ModeArg, OnDeleteArg, OutputArg, RbacArgs, RenderArgs, RestartArgs,
+    SidecarArgs, SyncBy,
 };
 use crate::cli::cluster_access::{self, ClusterAccess, SourceArgs};
 use crate::cli::exit::Error;
 use crate::commands::inspect::{self, ClustersFormat};
-use crate::commands::render;
+use crate::commands::{rbac, render};
 use crate::inspect::{Format, Query, Target};
 use crate::kube;
 use crate::kube::config::registry::Clusters;
 use crate::object::{ClusterId, ClusterRef, Kind, NameError, Namespace, ObjectRef, is_subdomain};
+use crate::rbac::{Defaults, Usage};
 use crate::sidecar::{self, EventTarget, OnDelete, WatchSettings};
 use crate::supervisor;
 use crate::sync::{AnnotationSource, Settings};
@@ -25,13 +27,7 @@ use crate::text::{Quoted, nearest, suggest};
 pub(crate) fn from_source_args(args: &SourceArgs) -> Result<(Settings, ClusterAccess), Error> {
     let access = cluster_access::resolve(args)?;
     let scope = ReferenceScope { namespace: access.namespace.clone(), clusters: access.namespaces() };
-    let prefix = args.annotation_prefix.trim_end_matches('/').to_owned();
-    if !is_subdomain(&prefix) {
-        return Err(Error::Setting(format!(
-            "--annotation-prefix: {} is not a DNS subdomain",
-            Quoted(&prefix)
-        )));
-    }
+    let prefix = annotation_prefix(args)?;
     let annotations = match &args.annotations_file {
         Some(path) => AnnotationSource::File(path.clone()),
         None => {
@@ -48,6 +44,16 @@ pub(crate) fn from_source_args(args: &SourceArgs) -> Result<(Settings, ClusterAc
         gives_up: kube::Error::is_final,
     };
     Ok((settings, access))
+}
+
+fn annotation_prefix(args: &SourceArgs) -> Result<String, Error> {
+    let prefix = args.annotation_prefix.trim_end_matches('/').to_owned();
+    match is_subdomain(&prefix) {
+        true => Ok(prefix),
+        false => {
+            Err(Error::Setting(format!("--annotation-prefix: {} is not a DNS subdomain", Quoted(&prefix))))
+        }
+    }
 }
 
 /// Like [`from_source_args`], but a person is waiting: errors that need user action end the command at once.
@@ -198,6 +204,40 @@ pub(crate) fn for_inspect(mut args: InspectArgs) -> Result<(inspect::Command, Cl
     }
     let query = Query { target, cluster, scope, named_by_host, prefix, timeout };
     Ok((inspect::Command::Object { query, format }, access.clusters))
+}
+
+/// Returns the clusters only if the command needs one.
+pub(crate) fn for_rbac(mut args: RbacArgs) -> Result<(rbac::Command, Option<Clusters>), Error> {
+    // Not used, but the hostname of a workstation may not be a valid name.
+    args.source.pod = Some("podcreds".to_owned());
+    args.source.annotations_file = None;
+    let RbacArgs { target, filenames, mode, check, cluster_id, source } = args;
+    let (scope, prefix, timeout, clusters) = if check || target.is_some() {
+        let (settings, access) = from_source_args(&source)?;
+        (settings.scope, settings.prefix, settings.timeout, Some(access.clusters))
+    } else {
+        (cluster_access::offline_scope(&source)?, annotation_prefix(&source)?, source.timeout, None)
+    };
+    let cluster = match non_empty(cluster_id.as_deref()).map(ClusterId::parse) {
+        None => ClusterRef::Local,
+        Some(Ok(id)) => ClusterRef::Named(id),
+        Some(Err(cause)) => return Err(Error::Setting(format!("--cluster-id: {cause}"))),
+    };
+    let input = match target {
+        None => rbac::Input::Manifests(filenames),
+        Some(target) => rbac::Input::Live(Query {
+            target,
+            cluster: ClusterRef::Local,
+            scope: scope.clone(),
+            named_by_host: false,
+            prefix: prefix.clone(),
+            timeout,
+        }),
+    };
+    let usage = if mode == ModeArg::Init { Usage::INIT } else { Usage::SIDECAR };
+    let defaults = Defaults { scope, any_cluster: source.access.clusters.is_none(), prefix, usage };
+    let check = check.then_some(timeout);
+    Ok((rbac::Command { input, defaults, allow_none: source.allow_none, cluster, check }, clusters))
 }
 
 /// The values of `--cluster-id`, which must be in the clusters file.

@@ -6,6 +6,7 @@ pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod install;
 pub(crate) mod probe;
+pub(crate) mod rbac;
 pub(crate) mod render;
 pub(crate) mod sidecar;
 pub(crate) mod status;

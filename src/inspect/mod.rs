@@ -10,19 +10,22 @@ mod output;
 mod problems;
 mod references;
 mod resource;
-mod usage;
+pub(crate) mod review;
 mod walk;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(crate) use graph::Graph;
+#[cfg(test)]
+pub(crate) use references::PodSpec;
 pub(crate) use resource::{Target, TargetError};
 
 use crate::annotations::ReferenceScope;
 use crate::kube::Cause;
 use crate::kube::config::registry::Clusters;
 use crate::object::ClusterRef;
+use crate::rbac::Usage;
 
 /// The object to inspect.
 #[derive(Clone, Debug)]
@@ -95,6 +98,25 @@ pub(crate) fn problems(clusters: &Clusters, query: &Query) -> Result<problems::P
 /// If it cannot be read.
 pub(crate) fn object_text(clusters: &Clusters, query: &Query) -> Result<String, Error> {
     walk::object_text(clusters, query)
+}
+
+/// Reads how the pods of the target run podcreds, and what for.
+///
+/// # Errors
+/// If the target cannot be read.
+pub(crate) fn pods(clusters: &Clusters, query: &Query) -> Result<Pods, Error> {
+    walk::pods(clusters, query)
+}
+
+/// A pod, or the pod template of a workload.
+pub(crate) struct Pods {
+    /// Such as `Deployment/app`.
+    pub(crate) name: String,
+    pub(crate) service_account: String,
+    /// `None` means that no container's command shows it.
+    pub(crate) usage: Option<Usage>,
+    /// Those with podcreds' prefix.
+    pub(crate) annotations: BTreeMap<String, String>,
 }
 
 /// What to do if the target does not exist: the name of a workload without its kind, a missing `--namespace` and a wrong current

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::inspect::resource::Kind;
-use crate::inspect::usage::{Usage, Word, Words};
+use crate::rbac::{Usage, Word, Words};
 
 /// A list that the API may omit or send as null.
 pub(crate) type List<T> = Option<Vec<T>>;
@@ -218,8 +218,8 @@ impl Volume {
 
 impl Container {
     fn usage(&self) -> Option<Usage> {
-        let variables = self.env.iter().flatten().filter_map(|EnvVar { name, value, .. }| {
-            Some((Word::of_variable(name)?, value.clone().unwrap_or_default()))
+        let variables = self.env.iter().flatten().filter_map(|EnvVar { name, value, value_from }| {
+            Some((Word::of_variable(name)?, Words::of_variable(value.clone(), value_from.is_some())))
         });
         let command = self.command.as_deref().unwrap_or_default();
         Usage::of_container(command, self.args.as_deref().unwrap_or_default(), variables)

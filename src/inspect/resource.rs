@@ -7,7 +7,7 @@ use std::fmt;
 use crate::escape::percent_encode;
 use crate::inspect::api::{LabelSelector, Requirement};
 use crate::kube::Rule;
-use crate::object::{ObjectRef, is_subdomain};
+use crate::object::{self, ObjectRef, is_subdomain};
 use crate::text::Quoted;
 
 /// The longest label selector in a URL, in bytes, percent-encoded. Requirements that do not fit are dropped: the list then
@@ -151,6 +151,18 @@ impl Kind {
         // Any other text would not name an object, and could change the rule.
         let name = name.filter(|name| self.api_resource().has_stable_names && is_subdomain(name));
         Rule { group: self.group(), resource: self.plural(), name, verbs }
+    }
+}
+
+impl From<object::Kind> for Kind {
+    fn from(kind: object::Kind) -> Self {
+        match kind {
+            object::Kind::Pod => Self::Pod,
+            object::Kind::Secret => Self::Secret,
+            object::Kind::ConfigMap => Self::ConfigMap,
+            object::Kind::Service => Self::Service,
+            object::Kind::Event => Self::Event,
+        }
     }
 }
 

@@ -1,78 +1,34 @@
-//! The permissions that podcreds needs in a pod, and whether the pod's service account has them.
+//! Whether a pod's service account has the permissions that podcreds needs.
 //! Source: <https://kubernetes.io/docs/reference/access-authn-authz/authorization/#checking-api-access>
 
-use serde_json::{Value, json};
-
-use crate::inspect::api::{self, AccessReview};
 use crate::inspect::graph::{Access, Index, ObjectId, Relation};
 use crate::inspect::resource::Kind;
-use crate::inspect::usage::Usage;
+use crate::inspect::review::{self, REVIEW_RULE, ResourceAttributes, Subject};
 use crate::inspect::walk::{CURRENT_USER, Walk};
-use crate::kube::{Cause, Rule, refuses_user};
+use crate::kube::Cause;
+use crate::rbac::Need;
 use crate::text::and_more;
 
 /// How a pod does without the permission to read itself.
 const ANNOTATIONS_FILE: &str =
     "; or mount the annotations with a downward API volume and pass --annotations-file, which needs no rule";
-const REVIEWS: &str = "/apis/authorization.k8s.io/v1";
 /// The name of a node for all objects of a kind: a Role cannot name pods that do not exist yet, or their Events.
 const ALL: &str = "*";
 /// The number of objects that a note names.
 const OBJECTS_SHOWN: usize = 4;
-/// The permission to review the access of others.
-const REVIEW_RULE: Rule<'_> =
-    Rule { group: "authorization.k8s.io", resource: "subjectaccessreviews", name: None, verbs: "create" };
-
-/// Whose access is reviewed.
-enum Subject {
-    /// A service account, by its user name and groups.
-    Account { user: String, groups: Vec<String> },
-    /// The current user, who is that service account.
-    CurrentUser,
-}
-
-/// A permission that podcreds needs in a pod.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Need {
-    kind: Kind,
-    object: ObjectId,
-    verbs: &'static [&'static str],
-    /// Verbs that it needs only in a sidecar, if the pod does not show whether it runs one.
-    sidecar_verbs: &'static [&'static str],
-}
-
-/// The permissions that podcreds needs, in the order in which it uses them. `usage` is `None` if the pod's containers do not show how
-/// they run podcreds. `pod` is the pod's name; `None` means a pod template. `sources` are the objects that the annotations name.
-pub(crate) fn needs(
-    usage: Option<Usage>,
-    namespace: &str,
-    pod: Option<&str>,
-    sources: &[(Kind, ObjectId)],
-) -> Vec<Need> {
-    let Usage { watches, reads_pod, watches_pod, records_events } =
-        usage.unwrap_or(Usage { reads_pod: true, ..Usage::default() });
-    let get = |is_watched| if is_watched { &["get", "watch"][..] } else { &["get"] };
-    let need = |kind, object, verbs| Need { kind, object, verbs, sidecar_verbs: &[] };
-    let all = |kind, name| ObjectId::new(kind, Some(namespace), name);
-    let pod = reads_pod.then(|| need(Kind::Pod, all(Kind::Pod, pod.unwrap_or(ALL)), get(watches_pod)));
-    let sources = sources.iter().map(|(kind, object)| Need {
-        sidecar_verbs: if usage.is_none() { &["watch"] } else { &[] },
-        ..need(*kind, object.clone(), get(watches))
-    });
-    let events = records_events.then(|| need(Kind::Event, all(Kind::Event, ALL), &["create", "patch"]));
-    pod.into_iter().chain(sources).chain(events).collect()
-}
 
 impl Walk<'_> {
     /// Reviews whether a service account has these permissions: as an administrator (SubjectAccessReview) or, if that is
     /// forbidden and podcreds runs as that service account, as itself (SelfSubjectAccessReview).
     pub(crate) fn review_access(&mut self, account: Index, name: &str, needs: &[Need]) {
-        let mut subject = self.account(name);
+        let mut subject = Subject::account(&self.namespace, name);
         let mut unwatched = Vec::new();
-        for Need { kind, object, verbs, sidecar_verbs } in needs {
+        for Need { kind, namespace, name: object, verbs, sidecar_verbs, .. } in needs {
+            let kind = Kind::from(*kind);
+            let object = &ObjectId::new(kind, Some(&namespace.to_string()), object.as_deref().unwrap_or(ALL));
             let mut access = Access::default();
             for verb in verbs.iter().chain(*sidecar_verbs) {
-                match self.can(&mut subject, verb, *kind, object) {
+                match self.can(&mut subject, verb, kind, object) {
                     Ok(true) => access.allowed.push(verb),
                     Ok(false) if verbs.contains(verb) => access.denied.push(verb),
                     Ok(false) => unwatched.push(object.to_string()),
@@ -91,7 +47,7 @@ impl Walk<'_> {
                 let other = match (&subject, kind) {
                     (_, Kind::Pod) => ANNOTATIONS_FILE.to_owned(),
                     // The rules of another account are not known.
-                    (Subject::CurrentUser, _) if access.denied.contains(&"get") => self.advice(object, *kind),
+                    (Subject::CurrentUser, _) if access.denied.contains(&"get") => self.advice(object, kind),
                     _ => String::new(),
                 };
                 access.remedy = Some(format!("{grant}{other}"));
@@ -109,77 +65,17 @@ impl Walk<'_> {
         }
     }
 
-    /// The user name and groups of a service account.
-    /// Source: <https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/>
-    fn account(&self, name: &str) -> Subject {
-        let namespace = &self.namespace;
-        let groups = [
-            "system:serviceaccounts".to_owned(),
-            format!("system:serviceaccounts:{namespace}"),
-            "system:authenticated".to_owned(),
-        ];
-        Subject::Account { user: format!("system:serviceaccount:{namespace}:{name}"), groups: groups.into() }
-    }
-
     fn can(&mut self, subject: &mut Subject, verb: &str, kind: Kind, id: &ObjectId) -> Result<bool, Cause> {
+        self.count_request()?;
         // An empty name asks for all objects.
         let name = Some(&id.name).filter(|name| *name != ALL).map_or("", String::as_str);
-        let attributes = json!({
-            "namespace": id.namespace, "verb": verb, "group": kind.group(), "resource": kind.plural(), "name": name,
-        });
-        if let Subject::Account { user, groups } = subject {
-            let spec = json!({"user": user, "groups": groups, "resourceAttributes": attributes});
-            match self.create_review("SubjectAccessReview", spec) {
-                // The message names the user who sent the request. If that is the service account itself, a
-                // SelfSubjectAccessReview needs no permission.
-                Err(Cause::Forbidden { message, .. }) if refuses_user(&message, user) => {
-                    *subject = Subject::CurrentUser;
-                }
-                result => return result,
-            }
-        }
-        self.create_review("SelfSubjectAccessReview", json!({"resourceAttributes": attributes}))
-    }
-
-    fn create_review(&mut self, kind: &str, spec: Value) -> Result<bool, Cause> {
-        self.count_request()?;
-        let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec}).to_string();
-        let path = format!("{REVIEWS}/{}s", kind.to_ascii_lowercase());
-        let review: AccessReview = api::parse(&self.client.post(&path, &review, self.deadline)?)?;
-        Ok(review.status.allowed)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const INIT: Usage = Usage { watches: false, reads_pod: true, watches_pod: false, records_events: false };
-
-    /// One line for each need.
-    fn lines(usage: Option<Usage>, pod: Option<&str>) -> Vec<String> {
-        let secret = (Kind::Secret, ObjectId::new(Kind::Secret, Some("prod"), "db"));
-        let line =
-            |need: Need| format!("{} {} {}", need.verbs.join(","), need.sidecar_verbs.join(","), need.object);
-        needs(usage, "prod", pod, &[secret]).into_iter().map(line).collect()
-    }
-
-    #[test]
-    fn a_pod_needs_watch_only_if_it_runs_a_sidecar() {
-        let sidecar = Usage { watches: true, ..INIT };
-        assert_eq!(lines(Some(INIT), Some("app-0")), ["get  Pod prod/app-0", "get  Secret prod/db"]);
-        assert_eq!(lines(Some(sidecar), Some("app-0")), ["get  Pod prod/app-0", "get,watch  Secret prod/db"]);
-        assert_eq!(lines(None, Some("app-0")), ["get  Pod prod/app-0", "get watch Secret prod/db"]);
-    }
-
-    #[test]
-    fn flags_decide_whether_it_reads_pods_and_writes_events() {
-        let from_file = Usage { reads_pod: false, ..INIT };
-        assert_eq!(lines(Some(from_file), Some("app-0")), ["get  Secret prod/db"]);
-        let all = Usage { watches: true, reads_pod: true, watches_pod: true, records_events: true };
-        assert_eq!(
-            lines(Some(all), None),
-            ["get,watch  Pod prod/*", "get,watch  Secret prod/db", "create,patch  Event prod/*"]
-        );
+        let access = ResourceAttributes {
+            namespace: id.namespace.as_deref(),
+            verb,
+            group: kind.group(),
+            resource: kind.plural(),
+            name,
+        };
+        review::can(&self.client, self.deadline, subject, &access)
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::inspect::api::{self, ApiObject, Metadata, Pod, PodTemplate, WithAnnotations, Workload};
 use crate::inspect::graph::{Detail, Graph, Index, ObjectId, Refusal, State};
 use crate::inspect::resource::Kind;
-use crate::inspect::{Error, Query, not_found_hint};
+use crate::inspect::{Error, Pods, Query, not_found_hint};
 use crate::kube::config::registry::Clusters;
 use crate::kube::{Cause, Client, Deadline, names_object};
 use crate::object::{ClusterRef, Namespace, is_subdomain};
@@ -62,6 +62,31 @@ pub(crate) fn object_text(clusters: &Clusters, query: &Query) -> Result<String, 
     let read = walk.body(&id, query.target.kind, None, false);
     let body = read.map_err(|cause| walk.target_error(&id, cause))?;
     Ok(String::from_utf8_lossy(body.expose()).into_owned())
+}
+
+/// Reads the pod, or the pod template of the workload.
+///
+/// # Errors
+/// If the target cannot be read.
+pub(crate) fn pods(clusters: &Clusters, query: &Query) -> Result<Pods, Error> {
+    let mut walk = Walk::new(clusters, query)?;
+    let id = walk.target_id();
+    let (annotations, spec) = match query.target.kind {
+        Kind::Pod => {
+            let (pod, annotations) = walk.read_target::<Pod>(&id)?;
+            (annotations, pod.spec)
+        }
+        _ => {
+            let (mut workload, _) = walk.read_target::<Workload>(&id)?;
+            workload.spec.template().map(|template| template.split(&query.prefix)).unwrap_or_default()
+        }
+    };
+    Ok(Pods {
+        name: format!("{}/{}", query.target.kind, query.target.name()),
+        service_account: spec.service_account().to_owned(),
+        usage: spec.usage(),
+        annotations,
+    })
 }
 
 struct Walk<'a> {

@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 
 use crate::annotations;
-use crate::credential::Credential;
 use crate::inspect::api::{Claim, NodeObject, PartialObjectMetadata};
 use crate::inspect::graph::{Index, ObjectId, Relation};
 use crate::inspect::references::{PodSpec, Reference};
 use crate::inspect::resource::Kind;
 use crate::inspect::walk::Walk;
-use crate::inspect::walk::access::needs;
-use crate::object::{self, ObjectRef};
+use crate::object::ObjectRef;
+use crate::rbac::{annotation_key, needs};
 
 /// The referenced objects, in output order.
 type References = BTreeMap<(Kind, ObjectId), UsedBy>;
@@ -55,7 +54,7 @@ impl Walk<'_> {
         if annotations.is_empty() && usage.is_none() {
             return;
         }
-        let needs = needs(usage, &namespace, pod, &needed);
+        let needs = needs(usage, &self.query.scope.namespace, pod, needed);
         self.review_access(account, spec.service_account(), &needs);
     }
 
@@ -65,7 +64,7 @@ impl Walk<'_> {
         &mut self,
         annotations: &BTreeMap<String, String>,
         references: &mut References,
-    ) -> Vec<(Kind, ObjectId)> {
+    ) -> Vec<ObjectRef> {
         let prefix = &self.query.prefix;
         let credentials = match annotations::parse(annotations, prefix, &self.query.scope) {
             Ok(credentials) => credentials,
@@ -80,14 +79,14 @@ impl Walk<'_> {
         let mut needed = Vec::new();
         for credential in &credentials {
             for object in credential.objects() {
-                let Some((kind, id)) = identify(object) else { continue };
+                let (kind, id) = identify(object);
                 let by =
                     format!("annotation {prefix}/{}.{}", credential.name, annotation_key(credential, object));
                 let is_needed = credential.needed_objects().any(|needed| needed == object);
-                add(references, kind, id.clone(), by, credential.optional || !is_needed);
+                add(references, kind, id, by, credential.optional || !is_needed);
                 // Only the other cluster can review permissions in it.
-                if id.cluster.id().is_none() && !needed.contains(&(kind, id.clone())) {
-                    needed.push((kind, id));
+                if object.cluster.id().is_none() && !needed.contains(object) {
+                    needed.push(object.clone());
                 }
             }
         }
@@ -110,55 +109,8 @@ fn add(references: &mut References, kind: Kind, id: ObjectId, place: String, opt
     }
 }
 
-/// The key of the annotation that references this object.
-fn annotation_key(credential: &Credential, object: &ObjectRef) -> &'static str {
-    if !credential.source_objects().any(|source| source == object) {
-        // Either the ConfigMap of the template, or a source of another credential whose fields it uses.
-        return if credential.template_object().is_some() { "template-from" } else { "template" };
-    }
-    match object.kind {
-        object::Kind::Service => "service",
-        object::Kind::ConfigMap => "configmap",
-        _ => "secret",
-    }
-}
-
-fn identify(object: &ObjectRef) -> Option<(Kind, ObjectId)> {
-    let kind = match object.kind {
-        object::Kind::Secret => Kind::Secret,
-        object::Kind::ConfigMap => Kind::ConfigMap,
-        object::Kind::Service => Kind::Service,
-        object::Kind::Pod | object::Kind::Event => return None,
-    };
+fn identify(object: &ObjectRef) -> (Kind, ObjectId) {
+    let kind = Kind::from(object.kind);
     let id = ObjectId::new(kind, Some(&object.namespace.to_string()), object.name());
-    Some((kind, ObjectId { cluster: object.cluster.clone(), ..id }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::annotations::{DEFAULT_PREFIX, ReferenceScope, parse};
-    use crate::object::Namespace;
-
-    #[test]
-    fn an_object_is_referenced_by_the_annotation_that_leads_to_it() {
-        let annotations = [
-            ("app.secret", "s"),
-            ("app.configmap", "c"),
-            ("app.template", "{{ credentials.db.password }}"),
-            ("db.secret", "d"),
-            ("db.template-from", "t/text"),
-            ("db.service", "v"),
-        ];
-        let named = annotations.map(|(key, value)| (format!("{DEFAULT_PREFIX}/{key}"), value.to_owned()));
-        let scope = ReferenceScope::local(Namespace::parse("prod").unwrap());
-        let credentials = parse(&named.into(), DEFAULT_PREFIX, &scope).unwrap();
-        let keys = |credential: &Credential| {
-            let key =
-                |object: &ObjectRef| format!("{} {}", object.name(), annotation_key(credential, object));
-            credential.objects().map(key).collect::<Vec<_>>()
-        };
-        assert_eq!(keys(&credentials[0]), ["s secret", "c configmap", "d template", "v template"]);
-        assert_eq!(keys(&credentials[1]), ["d secret", "v service", "t template-from"]);
-    }
+    (kind, ObjectId { cluster: object.cluster.clone(), ..id })
 }

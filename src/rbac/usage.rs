@@ -7,12 +7,15 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
+use crate::manifest::Template;
+use crate::yaml::Node;
+
 /// What the podcreds containers of a pod do that depends on permissions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// `sidecar`, except with `--sync poll`.
+    /// `sidecar`, except with `--sync poll`, and `exec --render --restart-on-change`.
     pub(crate) watches: bool,
-    /// Without `--annotations-file`.
+    /// Without `--annotations-file`; also with it if Events need the pod's UID.
     pub(crate) reads_pod: bool,
     /// `sidecar --follow-annotations`.
     pub(crate) watches_pod: bool,
@@ -21,6 +24,30 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    /// `init` without flags.
+    pub(crate) const INIT: Self =
+        Self { watches: false, reads_pod: true, watches_pod: false, records_events: false };
+    /// `sidecar` without flags.
+    pub(crate) const SIDECAR: Self = Self { watches: true, ..Self::INIT };
+
+    /// How the pods of a manifest run podcreds. `None` means that no container's command shows it.
+    pub(crate) fn of_template(template: &Template<'_>) -> Option<Self> {
+        let words = |list: Option<&Node>| {
+            let items = list.map(Node::items).unwrap_or_default();
+            items.iter().map(|item| Words::parse(item.text().unwrap_or_default())).collect::<Vec<_>>()
+        };
+        let of_container = |container: &Node| {
+            let env = container.get("env").map(Node::items).unwrap_or_default();
+            let variables = env.iter().filter_map(|variable| {
+                let flag = Word::of_variable(variable.get("name")?.text()?)?;
+                let value = variable.get("value").and_then(Node::text).map(Words::parse);
+                Some((flag, Words::of_variable(value, variable.get("valueFrom").is_some())))
+            });
+            Self::of_container(&words(container.get("command")), &words(container.get("args")), variables)
+        };
+        template.containers().filter_map(of_container).reduce(Self::and)
+    }
+
     /// What several containers of a pod do together.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
@@ -61,13 +88,15 @@ impl Usage {
         }
         let is_sidecar = subcommand == Word::Sidecar;
         let polls = flags.iter().skip_while(|word| **word != Word::Sync).nth(1) == Some(&Word::Poll);
-        let reads_pod = !has(Word::AnnotationsFile);
-        let watches = is_sidecar && !polls;
+        let has_file = has(Word::AnnotationsFile);
+        let watches =
+            if is_sidecar { !polls } else { subcommand == Word::Exec && has(Word::RestartOnChange) };
+        let records_events = is_sidecar && has(Word::Events);
         Some(Self {
             watches,
-            reads_pod,
-            watches_pod: watches && reads_pod && has(Word::FollowAnnotations),
-            records_events: is_sidecar && has(Word::Events),
+            reads_pod: !has_file || (records_events && !has(Word::PodUid)),
+            watches_pod: is_sidecar && watches && !has_file && has(Word::FollowAnnotations),
+            records_events,
         })
     }
 }
@@ -89,6 +118,8 @@ pub(crate) enum Word {
     Poll,
     FollowAnnotations,
     Events,
+    PodUid,
+    RestartOnChange,
     /// A false boolean.
     No,
     /// Any other word.
@@ -109,6 +140,8 @@ impl Word {
             "poll" => Self::Poll,
             "--follow-annotations" => Self::FollowAnnotations,
             "--events" => Self::Events,
+            "--pod-uid" => Self::PodUid,
+            "--restart-on-change" => Self::RestartOnChange,
             "false" | "no" | "n" | "off" | "f" | "0" => Self::No,
             path if path.rsplit('/').next() == Some("podcreds") => Self::Podcreds,
             _ => Self::Other,
@@ -123,6 +156,8 @@ impl Word {
             "PODCREDS_SYNC" => Some(Self::Sync),
             "PODCREDS_FOLLOW_ANNOTATIONS" => Some(Self::FollowAnnotations),
             "PODCREDS_EVENTS" => Some(Self::Events),
+            "POD_UID" => Some(Self::PodUid),
+            "PODCREDS_RESTART_ON_CHANGE" => Some(Self::RestartOnChange),
             _ => None,
         }
     }
@@ -132,6 +167,18 @@ impl Word {
 /// joined by `=`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Words(Vec<Word>);
+
+impl Words {
+    fn parse(text: &str) -> Self {
+        let words = text.split(|c: char| c.is_whitespace() || matches!(c, '=' | ';' | '&' | '|'));
+        Self(words.filter(|word| !word.is_empty()).map(Word::parse).collect::<Vec<_>>())
+    }
+
+    /// The value of a variable. One that comes from a field or an object is not known, but the variable is set.
+    pub(crate) fn of_variable(value: Option<Self>, has_source: bool) -> Self {
+        value.unwrap_or_else(|| Self(if has_source { vec![Word::Other] } else { Vec::new() }))
+    }
+}
 
 impl<'de> Deserialize<'de> for Words {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -145,8 +192,7 @@ impl<'de> Deserialize<'de> for Words {
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Words, E> {
-                let words = text.split(|c: char| c.is_whitespace() || matches!(c, '=' | ';' | '&' | '|'));
-                Ok(Words(words.filter(|word| !word.is_empty()).map(Word::parse).collect::<Vec<_>>()))
+                Ok(Words::parse(text))
             }
         }
 
@@ -159,16 +205,26 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::inspect::references::PodSpec;
+    use crate::inspect::PodSpec;
+    use crate::manifest::Manifest;
+
+    /// Also checks that a manifest shows the same as the API's response.
+    fn usage_of(spec: &Value) -> Option<Usage> {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "spec": spec}).to_string();
+        let manifest = Manifest::parse("pod.json", pod).unwrap();
+        let usage = Usage::of_template(&manifest.objects()[0].template().unwrap());
+        assert_eq!(usage, serde_json::from_value::<PodSpec>(spec.clone()).unwrap().usage(), "{spec}");
+        usage
+    }
 
     fn usage(container: Value) -> Option<Usage> {
         let mut named = container;
         named["name"] = "podcreds".into();
-        serde_json::from_value::<PodSpec>(json!({ "containers": [named] })).unwrap().usage()
+        usage_of(&json!({ "containers": [named] }))
     }
 
-    const INIT: Usage = Usage { watches: false, reads_pod: true, watches_pod: false, records_events: false };
-    const SIDECAR: Usage = Usage { watches: true, ..INIT };
+    const INIT: Usage = Usage::INIT;
+    const SIDECAR: Usage = Usage::SIDECAR;
 
     #[test]
     fn a_container_shows_its_command_in_every_usual_form() {
@@ -179,6 +235,16 @@ mod tests {
             (json!({"command": ["podcreds", "render", "--reveal"]}), Some(INIT)),
             (json!({"command": ["/bin/sh", "-c", "sleep 1; exec podcreds sidecar"]}), Some(SIDECAR)),
             (json!({"command": ["/bin/podcreds", "exec", "--render", "--", "/app"]}), Some(INIT)),
+            (
+                json!({"command": ["/bin/podcreds", "exec", "--render", "--restart-on-change", "--", "/app"]}),
+                Some(SIDECAR),
+            ),
+            (
+                json!({"command": ["/bin/podcreds", "exec", "--render", "--", "/app", "--restart-on-change"]}),
+                Some(INIT),
+            ),
+            (json!({"command": ["/bin/podcreds", "exec", "--restart-on-change", "--", "/app"]}), None),
+            (json!({"args": ["init", "--restart-on-change"]}), Some(INIT)),
             (json!({"command": ["/bin/podcreds", "exec", "--", "/app", "--render"]}), None),
             (json!({"command": ["/bin/podcreds", "install", "/podcreds/bin"]}), None),
             (json!({"command": ["/app"], "args": ["sidecar"]}), None),
@@ -222,7 +288,19 @@ mod tests {
             "initContainers": [{"name": "a", "args": ["init"]}],
             "containers": [{"name": "app"}, {"name": "b", "args": ["sidecar", "--annotations-file", "/a"]}],
         });
-        let spec: PodSpec = serde_json::from_value(spec).unwrap();
-        assert_eq!(spec.usage(), Some(SIDECAR));
+        assert_eq!(usage_of(&spec), Some(SIDECAR));
+    }
+
+    #[test]
+    fn events_need_the_pod_unless_its_uid_is_known() {
+        let args = ["sidecar", "--annotations-file=/a", "--events"];
+        let uid = |env: Value| usage(json!({"args": args, "env": env})).unwrap();
+        let all = Usage { records_events: true, ..SIDECAR };
+        assert_eq!(uid(json!([])), all);
+        assert_eq!(uid(json!([{"name": "POD_UID"}])), all);
+        let known = Usage { reads_pod: false, ..all };
+        assert_eq!(uid(json!([{"name": "POD_UID", "value": "a"}])), known);
+        let field = json!({"fieldRef": {"fieldPath": "metadata.uid"}});
+        assert_eq!(uid(json!([{"name": "POD_UID", "valueFrom": field}])), known);
     }
 }

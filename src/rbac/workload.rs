@@ -1,0 +1,241 @@
+//! A pod template with what its pods need: the permissions, and which annotation needs each of them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::annotations::{self, ReferenceScope};
+use crate::credential::Credential;
+use crate::manifest::Template;
+use crate::object::{ClusterId, Kind, NameError, Namespace, ObjectRef, is_subdomain};
+use crate::rbac::needs::{Need, annotation_key, needs};
+use crate::rbac::usage::Usage;
+use crate::text::{list, one_line};
+
+/// The annotation that chooses the mode of an injected container (docs/injection.md).
+const MODE: &str = "inject.podcreds.io/mode";
+const INIT: &str = "init";
+/// The longest name of a workload in a comment or message, in characters.
+const NAME_LIMIT: usize = 300;
+
+/// A service account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Account {
+    pub(crate) namespace: Namespace,
+    pub(crate) name: String,
+}
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.namespace.is_unspecified() {
+            true => f.write_str(&self.name),
+            false => write!(f, "{}/{}", self.namespace, self.name),
+        }
+    }
+}
+
+/// What manifests leave open.
+#[derive(Debug)]
+pub(crate) struct Defaults {
+    /// With the namespace of objects without `metadata.namespace`.
+    pub(crate) scope: ReferenceScope,
+    /// Whether `.cluster` may name clusters that the scope does not have: without a clusters file, none are known.
+    pub(crate) any_cluster: bool,
+    /// The prefix of podcreds' annotations.
+    pub(crate) prefix: String,
+    /// How a pod runs podcreds whose manifest has no podcreds container: one that is injected later.
+    pub(crate) usage: Usage,
+}
+
+/// Pods that share a template.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    /// As kubectl names it, on one line: `Deployment/app`.
+    pub(crate) name: String,
+    pub(crate) account: Account,
+    /// Each with the annotation key that needs it, which is empty for the pod itself and its Events.
+    pub(crate) needs: Vec<(Need, String)>,
+}
+
+/// Pods as an object or the API describes them.
+#[derive(Debug)]
+pub(crate) struct PodSource<'a> {
+    /// As kubectl names the object.
+    pub(crate) name: &'a str,
+    pub(crate) namespace: Namespace,
+    pub(crate) service_account: &'a str,
+    /// The name of the pod. `None` means a pod template.
+    pub(crate) pod: Option<&'a str>,
+    /// `None` means that there is no podcreds container.
+    pub(crate) usage: Option<Usage>,
+    pub(crate) annotations: &'a BTreeMap<String, String>,
+}
+
+impl Workload {
+    /// `None` means that the pods have no annotation with the prefix.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the annotations, the namespace and the service account.
+    pub(crate) fn from_template(
+        template: &Template<'_>,
+        defaults: &Defaults,
+    ) -> Result<Option<Self>, Vec<Problem>> {
+        if !template.is_annotated(&defaults.prefix) {
+            return Ok(None);
+        }
+        let object = template.object;
+        let (annotations, wrong) = template.annotations();
+        let place = |key: &str| template.annotation_place(key).to_string();
+        let of_ours = wrong.iter().filter(|wrong| has_prefix(wrong.key, &defaults.prefix));
+        let mut problems: Vec<_> = of_ours
+            .map(|wrong| Problem {
+                place: place(wrong.key),
+                cause: Cause::Type { key: one_line(wrong.key, NAME_LIMIT), found: wrong.found },
+            })
+            .collect();
+        let namespace = match object.namespace().map(Namespace::parse) {
+            None => defaults.scope.namespace.clone(),
+            Some(Ok(namespace)) => namespace,
+            Some(Err(cause)) => {
+                problems.push(Problem { place: object.place(object.node).to_string(), cause: cause.into() });
+                return Err(problems);
+            }
+        };
+        let workload = Self::new(
+            &PodSource {
+                name: &object.to_string(),
+                namespace,
+                service_account: template.service_account(),
+                pod: object.name().filter(|_| object.kind == Kind::Pod.as_str()),
+                usage: Usage::of_template(template),
+                annotations: &annotations,
+            },
+            defaults,
+        );
+        match workload {
+            Ok(workload) if problems.is_empty() => Ok(Some(workload)),
+            Ok(_) => Err(problems),
+            Err(causes) => {
+                problems.extend(causes.into_iter().map(|cause| Problem {
+                    place: match &cause {
+                        Cause::Annotation(error) => place(error.annotation()),
+                        _ => object.place(template.spec().unwrap_or(template.node)).to_string(),
+                    },
+                    cause,
+                }));
+                Err(problems)
+            }
+        }
+    }
+
+    /// # Errors
+    /// Everything that is wrong with the annotations and the service account.
+    pub(crate) fn new(source: &PodSource<'_>, defaults: &Defaults) -> Result<Self, Vec<Cause>> {
+        let PodSource { name, namespace, service_account, pod, usage, annotations } = source;
+        let prefix = &defaults.prefix;
+        let mut scope = ReferenceScope { namespace: namespace.clone(), ..defaults.scope.clone() };
+        if defaults.any_cluster {
+            add_clusters(&mut scope, annotations, prefix);
+        }
+        let mut causes = Vec::new();
+        if !is_subdomain(service_account) {
+            causes.push(Cause::Account { name: one_line(service_account, NAME_LIMIT) });
+        }
+        let credentials = annotations::parse(annotations, prefix, &scope).unwrap_or_else(|errors| {
+            causes.extend(errors.0.into_iter().map(Cause::Annotation));
+            Vec::new()
+        });
+        if !causes.is_empty() {
+            return Err(causes);
+        }
+        let injected = match annotations.get(MODE).map(String::as_str) {
+            None => defaults.usage,
+            Some(INIT) => Usage::INIT,
+            Some(_) => Usage::SIDECAR,
+        };
+        let objects = objects(&credentials, prefix);
+        let needs = needs(
+            Some(usage.unwrap_or(injected)),
+            namespace,
+            *pod,
+            objects.iter().map(|(object, _)| (*object).clone()),
+        );
+        let reason = |need: &Need| {
+            let is_it = |object: &ObjectRef| {
+                need.name.as_deref() == Some(object.name())
+                    && (object.kind, &object.namespace, &object.cluster)
+                        == (need.kind, &need.namespace, &need.cluster)
+            };
+            objects.iter().find(|(object, _)| is_it(object)).map(|(_, key)| key.clone()).unwrap_or_default()
+        };
+        Ok(Self {
+            name: one_line(name, NAME_LIMIT),
+            account: Account { namespace: namespace.clone(), name: (*service_account).to_owned() },
+            needs: needs
+                .into_iter()
+                .map(|need| {
+                    let reason = reason(&need);
+                    (need, reason)
+                })
+                .collect(),
+        })
+    }
+}
+
+/// The distinct objects that the annotations name, each with the first annotation that does. The sources that a template uses are those
+/// of other credentials.
+fn objects<'a>(credentials: &'a [Credential], prefix: &str) -> Vec<(&'a ObjectRef, String)> {
+    let mut objects: Vec<(&ObjectRef, String)> = Vec::new();
+    for credential in credentials {
+        for object in credential.source_objects().chain(credential.template_object()) {
+            if !objects.iter().any(|(other, _)| *other == object) {
+                let key = annotation_key(credential, object);
+                objects.push((object, format!("{prefix}/{}.{key}", credential.name)));
+            }
+        }
+    }
+    objects
+}
+
+/// Adds the clusters that the annotations name.
+fn add_clusters(scope: &mut ReferenceScope, annotations: &BTreeMap<String, String>, prefix: &str) {
+    for (key, value) in annotations.iter().filter(|(key, _)| has_prefix(key, prefix)) {
+        if let (true, Ok(id)) = (key.ends_with(".cluster"), ClusterId::parse(value.trim())) {
+            scope.clusters.insert(id, scope.namespace.clone());
+        }
+    }
+}
+
+fn has_prefix(key: &str, prefix: &str) -> bool {
+    key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// What is wrong with a workload.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cause {
+    #[error("annotation {key} is {found}, and the API server accepts only text: put it in quotes")]
+    Type { key: String, found: &'static str },
+    #[error("{0}")]
+    Annotation(annotations::Error),
+    #[error("metadata.namespace: {0}")]
+    Namespace(#[from] NameError),
+    #[error("serviceAccountName: {name:?} is not the name of a ServiceAccount")]
+    Account { name: String },
+}
+
+/// A cause with its position in a manifest.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {cause}")]
+pub(crate) struct Problem {
+    pub(crate) place: String,
+    pub(crate) cause: Cause,
+}
+
+/// All problems of the manifests.
+#[derive(Debug, thiserror::Error)]
+pub(crate) struct Problems(pub(crate) Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        list(f, &self.0)
+    }
+}
