@@ -17,6 +17,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use serde::Deserialize;
 use serde_json::Value;
 use skip::require;
 
@@ -109,6 +110,111 @@ fn nothing_is_wrong_with_manifests_that_look_like_a_mistake() {
         let output = check(root(), &["--strict", "-f", manifest.to_str().unwrap()], "");
         let report = text(&output.stdout);
         assert!(report.starts_with("no problems; "), "{}: {report}{}", manifest.display(), text(&output.stderr));
+    }
+}
+
+/// What other projects publish for `kubectl apply`: their Go modules have the manifests that their charts or kustomizations render.
+const PROJECTS: [(&str, &[&str]); 6] = [
+    (
+        "github.com/argoproj/argo-cd/v2@v2.9.3",
+        &["manifests/install.yaml", "manifests/ha/install.yaml", "manifests/namespace-install.yaml"],
+    ),
+    ("github.com/prometheus-operator/prometheus-operator@v0.70.0", &["bundle.yaml", "example/thanos/query-deployment.yaml"]),
+    (
+        "k8s.io/ingress-nginx@v0.0.0-20240708192948-52c50467d67d",
+        &["deploy/static/provider/aws/deploy.yaml", "deploy/static/provider/kind/deploy.yaml"],
+    ),
+    (
+        "go.universe.tf/metallb@v0.16.2",
+        &["config/manifests/metallb-frr-k8s.yaml", "config/manifests/metallb-native-prometheus.yaml"],
+    ),
+    ("knative.dev/serving@v0.51.0", &["config/core/deployments/activator.yaml", "config/core/deployments/controller.yaml"]),
+    ("sigs.k8s.io/metrics-server@v0.9.0", &["manifests/base/deployment.yaml"]),
+];
+
+/// The directory of a Go module, downloaded if it is not there yet.
+fn module(name: &str) -> Option<PathBuf> {
+    let output = Command::new("go").args(["mod", "download", "-json", name]).current_dir(env::temp_dir()).output().ok();
+    let output = require("go, to download manifests of other projects", output)?;
+    let described: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let directory = described["Dir"].as_str().map(PathBuf::from);
+    require(&format!("{name} ({})", described["Error"]), directory)
+}
+
+/// The objects of a manifest.
+fn objects(manifest: &str) -> Vec<Value> {
+    let documents = yaml_serde::Deserializer::from_str(manifest);
+    let documents = documents.map(|document| Value::deserialize(document).unwrap());
+    documents.filter(|document| !document.is_null()).collect()
+}
+
+/// Adds podcreds to a pod template: annotations, the label, and if `with_container`, also what the injection would add.
+fn add_podcreds(object: &mut Value, with_container: bool) {
+    let pod = match object["kind"].as_str().unwrap_or_default() {
+        "Deployment" | "StatefulSet" | "DaemonSet" | "Job" => &mut object["spec"]["template"],
+        _ => return,
+    };
+    pod["metadata"]["annotations"]["podcreds.io/db.secret"] = "orders-db".into();
+    pod["metadata"]["labels"]["podcreds.io/inject"] = "true".into();
+    if !with_container {
+        return;
+    }
+    let mount = serde_json::json!({"name": "podcreds", "mountPath": "/podcreds"});
+    let container = serde_json::json!({
+        "name": "podcreds",
+        "image": "podcreds:0.1.0",
+        "args": ["sidecar", "--listen=:19081"],
+        "restartPolicy": "Always",
+        "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+        "ports": [{"containerPort": 19081}],
+        "startupProbe": {"httpGet": {"path": "/readyz", "port": 19081}},
+        "volumeMounts": [mount.clone()],
+    });
+    let volume = serde_json::json!({"name": "podcreds", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}});
+    let mut add = |key: &str, item: Value| {
+        let list = &mut pod["spec"][key];
+        if list.is_null() {
+            *list = serde_json::json!([]);
+        }
+        list.as_array_mut().unwrap().insert(0, item);
+    };
+    add("initContainers", container);
+    add("volumes", volume);
+    for application in pod["spec"]["containers"].as_array_mut().unwrap() {
+        let mounts = &mut application["volumeMounts"];
+        if mounts.is_null() {
+            *mounts = serde_json::json!([]);
+        }
+        mounts.as_array_mut().unwrap().push(mount.clone());
+    }
+}
+
+#[test]
+fn nothing_is_wrong_with_manifests_of_other_projects() {
+    for (project, manifests) in PROJECTS {
+        let Some(directory) = module(project) else { return };
+        for manifest in manifests {
+            let path = directory.join(manifest);
+            let output = check(root(), &["--strict", "-f", path.to_str().unwrap()], "");
+            let report = text(&output.stdout);
+            let is_clean = report.starts_with("no problems; ") && !report.contains("; 0 pod template");
+            assert!(is_clean, "{}: {report}{}", path.display(), text(&output.stderr));
+            for with_container in [false, true] {
+                let mut objects = objects(&fs::read_to_string(&path).unwrap());
+                objects.iter_mut().for_each(|object| add_podcreds(object, with_container));
+                let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
+                let output = check(root(), &["--strict", "-o", "json", "-f", "-"], &list);
+                let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+                for finding in found.as_array().unwrap() {
+                    // These pods forbid the token, their Roles grant the right to Secrets but not to pods, and Argo CD's repository
+                    // server listens on port 8081.
+                    let is_right = finding["id"] == "no-token"
+                        || finding["id"] == "role"
+                        || finding["id"] == "port-taken" && finding["object"] == "Deployment/argocd-repo-server" && !with_container;
+                    assert!(is_right, "{}: {finding}", path.display());
+                }
+            }
+        }
     }
 }
 

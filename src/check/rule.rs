@@ -88,7 +88,7 @@ rules! {
     NO_TOKEN Error "no-token": "set automountServiceAccountToken: true on the pod, or mount a projected volume with a token, ca.crt and the namespace at /var/run/secrets/kubernetes.io/serviceaccount";
     SERVICE_ACCOUNT Warning "service-account": "correct serviceAccountName, or create the account";
     NO_CLUSTERS Error "no-clusters": "pass --clusters with the file that configures this cluster";
-    ROLE Error "role": "add the rule to the Role; podcreds rbac -f prints the whole Role";
+    ROLE Warning "role": "add the rule to the Role; podcreds rbac -f prints the whole Role";
     // Health endpoints.
     PORT_TAKEN Error "port-taken": "pass another port with --listen, or off";
     HOST_PORT Warning "host-port": "declare the port in the container's ports, so that the scheduler avoids nodes where it is taken";

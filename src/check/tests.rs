@@ -35,7 +35,8 @@ fn program(container: &str, read: impl Fn(Option<&program::Program<'_>>)) {
 #[test]
 fn every_check_is_documented_with_its_id_and_level() {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/check.md")).unwrap();
-    let rows = page.lines().filter(|line| line.starts_with("| `")).map(|line| line.split(" | ").collect::<Vec<_>>());
+    let table = page.split("## The checks").nth(1).unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| `")).map(|line| line.split(" | ").collect::<Vec<_>>());
     let documented: Vec<_> = rows.map(|row| (row[0].trim_matches(['|', ' ', '`']).to_owned(), row[1].to_owned())).collect();
     let known: Vec<_> = rule::ALL.iter().map(|rule| (rule.id.to_owned(), rule.level.name().to_owned())).collect();
     assert_eq!(documented, known);
@@ -180,6 +181,67 @@ fn each_mistake_in_the_containers_has_its_own_finding() {
         let mut found = ids_of(DB, &pod(&podcreds, &app));
         found.sort_unstable();
         assert_eq!(found, expected, "{podcreds} // {app}");
+    }
+}
+
+#[test]
+fn each_mistake_in_the_pod_has_its_own_finding() {
+    let own = format!("name: podcreds, image: podcreds, {NAME}, volumeMounts: [{{name: v, mountPath: /podcreds}}]");
+    let app = "name: app, image: app, volumeMounts: [{name: v, mountPath: /podcreds}]";
+    let init = format!("{{{own}, args: [init]}}");
+    let probe = "startupProbe: {exec: {command: [/bin/podcreds, probe]}}";
+    let native = format!("{{{own}, args: [sidecar], restartPolicy: Always, {probe}}}");
+    let second = native.replace("name: podcreds", "name: podcreds-2").replace("[sidecar]", "[sidecar, '--listen=:9']");
+    let with = |init: &str, containers: &str, more: &str| {
+        format!("initContainers: [{init}], containers: [{{{app}}}{containers}], {VOLUMES}{more}")
+    };
+    let nothing = String::new();
+    for (annotations, spec, expected) in [
+        (DB.to_owned(), with(&init, "", ""), &[][..]),
+        (DB.to_owned(), with("", &format!(", {init}"), ""), &["init-place"]),
+        (DB.to_owned(), with("", &format!(", {init}"), ", restartPolicy: Never"), &[]),
+        (DB.to_owned(), with(&format!("{native}, {second}"), "", ""), &["two-sidecars"]),
+        (DB.to_owned(), with(&format!("{native}, {}", second.replace(":9", ":8081")), "", ""), &["port-taken", "two-sidecars"]),
+        (format!("{DB}, podcreds.io/db.cluster: eu"), with(&init, "", ""), &["no-clusters"]),
+        (format!("{DB}, podcreds.io/db.cluster: eu"), with(&init.replace("[init]", "[init, --clusters=/c]"), "", ""), &[]),
+        (format!("{DB}, podcreds.io/db.on-change: touch x"), with(&init, "", ""), &["never-notified"]),
+        (format!("{DB}, podcreds.io/db.on-change: touch x"), with(&native, "", ""), &[]),
+        (DB.to_owned(), with(&init.replace(NAME, "x: y"), "", ", hostname: db"), &["pod-name"]),
+        (DB.to_owned(), with(&native, "", ", hostNetwork: true"), &["host-port"]),
+        (format!("{DB}, podcreds.io/db.format: pgpass"), with(&init, "", ", securityContext: {runAsUser: 1000}"), &[]),
+        (format!("{DB}, podcreds.io/db.file-mode: '0400'"), with(&init.replace("args", "securityContext: {runAsUser: 1}, args"), "", ", securityContext: {runAsUser: 2}"), &["file-owner"]),
+        (format!("{DB}, podcreds.io/db.file-mode: '0400'"), with(&init.replace("args", "securityContext: {runAsUser: 1}, args"), "", ", securityContext: {runAsUser: 0}"), &[]),
+        (nothing.clone(), with(&init, "", ""), &["no-annotations"]),
+        (nothing.clone(), with(&init.replace("[init]", "[init, --allow-none]"), "", ""), &[]),
+        (nothing, with(&init.replace("[init]", "[init, --annotation-prefix=x.io]"), "", ""), &["no-annotations"]),
+        ("x.io/db.secret: db".to_owned(), with(&init.replace("[init]", "[init, --annotation-prefix=x.io/]"), "", ""), &[]),
+    ] {
+        let mut found = ids_of(&annotations, &spec);
+        found.sort_unstable();
+        assert_eq!(found, expected, "{annotations} // {spec}");
+    }
+}
+
+#[test]
+fn a_file_key_reference_must_name_a_variable_that_the_kubelet_can_read() {
+    let init = format!("args: [init], {NAME}, volumeMounts: [{{name: v, mountPath: /podcreds}}]");
+    let keys = "podcreds.io/db.keys: 'A=a, B=b'";
+    for (annotations, reference, expected) in [
+        (format!("podcreds.io/db.format: envfile, {keys}"), "path: db.envfile, key: A", None),
+        ("podcreds.io/db.format: envfile".to_owned(), "path: db.envfile, key: X", None),
+        (format!("podcreds.io/db.format: envfile, {keys}"), "path: db.envfile, key: X", Some(Level::Error)),
+        (format!("podcreds.io/db.format: envfile, {keys}"), "path: db.envfile, key: X, optional: true", Some(Level::Warning)),
+        (format!("podcreds.io/db.format: env, {keys}"), "path: db.env, key: A", Some(Level::Error)),
+        ("podcreds.io/db.format: uri, podcreds.io/db.engine: mysql, podcreds.io/db.variable: URL, podcreds.io/db.path: u.env".to_owned(), "path: u.env, key: URL", Some(Level::Error)),
+    ] {
+        let env = format!("env: [{{name: X, valueFrom: {{fileKeyRef: {{volumeName: v, {reference}}}}}}}]");
+        let text = format!("{{apiVersion: v1, kind: Pod, metadata: {{name: app, annotations: {{{DB}, {annotations}}}}}, spec: {{{}}}}}", pod(&init, &env));
+        let manifest = Manifest::parse("pod.yaml", text).unwrap();
+        let options = options(false);
+        let report = check(&manifest.objects(), &options);
+        let found: Vec<_> = report.findings.iter().map(|finding| (finding.rule.id, finding.level)).collect();
+        let expected: Vec<_> = expected.into_iter().map(|level| ("file-key-ref", level)).collect();
+        assert_eq!(found, expected, "{annotations} // {reference}");
     }
 }
 

@@ -67,6 +67,11 @@ pub(crate) fn run(command: Command, out: &mut dyn Write) -> Result<u8, Error> {
             let mut report = check::check(&manifest.objects(), &options);
             // A position in a response says nothing.
             report.findings.iter_mut().for_each(|finding| finding.place = None);
+            if report.templates == 0 {
+                let name = format!("{}/{}", query.target.kind, query.target.name());
+                let message = "the response of the API server has no pod template".to_owned();
+                report.add_live(check::IN_CLUSTER, &name, message, "podcreds can only check pods".to_owned());
+            }
             let is_unreachable = live::check(&clusters, &query, settings, connects, &mut report)?;
             inspect::print(&format.render(&report), out)?;
             Ok(exit_code(&report, is_strict, is_unreachable))

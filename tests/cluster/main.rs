@@ -26,6 +26,7 @@ mod access;
 mod apiserver;
 mod application;
 mod certificates;
+mod check;
 mod clusters;
 mod envfile;
 mod examples;

@@ -9,6 +9,7 @@ mod access;
 mod bounds;
 mod bursts;
 mod changed_since_start;
+mod check;
 mod chaos;
 mod clock;
 mod clusters;
