@@ -42,7 +42,8 @@ fn text(bytes: &[u8]) -> String {
 /// The files of a directory with this ending, sorted.
 fn files(directory: &Path, ending: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|other| other == ending)).collect();
+    let mut files: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|other| other == ending)).collect();
     files.sort();
     files
 }
@@ -57,7 +58,10 @@ fn each_broken_manifest_gets_the_report_beside_it() {
         let name = manifest.file_name().unwrap().to_str().unwrap();
         let source = fs::read_to_string(&manifest).unwrap();
         let mut comments = source.lines().take_while(|line| line.starts_with('#'));
-        assert!(comments.any(|line| line.starts_with("# https://github.com/")), "{name} has no public report");
+        assert!(
+            comments.any(|line| line.starts_with("# https://github.com/")),
+            "{name} has no public report"
+        );
         let output = check(&directory, &["-f", name], "");
         let report = text(&output.stdout);
         let code = if report.contains(": error: ") { 2 } else { 0 };
@@ -92,7 +96,13 @@ fn nothing_is_wrong_with_the_examples() {
             let Some(manifests) = rendered(&directory) else { return };
             let output = check(root(), &["--strict", "-f", "-"], &manifests);
             let report = text(&output.stdout);
-            assert_eq!(output.status.code(), Some(0), "{}: {report}{}", directory.display(), text(&output.stderr));
+            assert_eq!(
+                output.status.code(),
+                Some(0),
+                "{}: {report}{}",
+                directory.display(),
+                text(&output.stderr)
+            );
             checked += usize::from(!report.ends_with(", 0 with podcreds\n"));
         }
         let entries = fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path());
@@ -109,7 +119,12 @@ fn nothing_is_wrong_with_manifests_that_look_like_a_mistake() {
     for manifest in manifests {
         let output = check(root(), &["--strict", "-f", manifest.to_str().unwrap()], "");
         let report = text(&output.stdout);
-        assert!(report.starts_with("no problems; "), "{}: {report}{}", manifest.display(), text(&output.stderr));
+        assert!(
+            report.starts_with("no problems; "),
+            "{}: {report}{}",
+            manifest.display(),
+            text(&output.stderr)
+        );
     }
 }
 
@@ -119,7 +134,10 @@ const PROJECTS: [(&str, &[&str]); 6] = [
         "github.com/argoproj/argo-cd/v2@v2.9.3",
         &["manifests/install.yaml", "manifests/ha/install.yaml", "manifests/namespace-install.yaml"],
     ),
-    ("github.com/prometheus-operator/prometheus-operator@v0.70.0", &["bundle.yaml", "example/thanos/query-deployment.yaml"]),
+    (
+        "github.com/prometheus-operator/prometheus-operator@v0.70.0",
+        &["bundle.yaml", "example/thanos/query-deployment.yaml"],
+    ),
     (
         "k8s.io/ingress-nginx@v0.0.0-20240708192948-52c50467d67d",
         &["deploy/static/provider/aws/deploy.yaml", "deploy/static/provider/kind/deploy.yaml"],
@@ -128,13 +146,20 @@ const PROJECTS: [(&str, &[&str]); 6] = [
         "go.universe.tf/metallb@v0.16.2",
         &["config/manifests/metallb-frr-k8s.yaml", "config/manifests/metallb-native-prometheus.yaml"],
     ),
-    ("knative.dev/serving@v0.51.0", &["config/core/deployments/activator.yaml", "config/core/deployments/controller.yaml"]),
+    (
+        "knative.dev/serving@v0.51.0",
+        &["config/core/deployments/activator.yaml", "config/core/deployments/controller.yaml"],
+    ),
     ("sigs.k8s.io/metrics-server@v0.9.0", &["manifests/base/deployment.yaml"]),
 ];
 
 /// The directory of a Go module, downloaded if it is not there yet.
 fn module(name: &str) -> Option<PathBuf> {
-    let output = Command::new("go").args(["mod", "download", "-json", name]).current_dir(env::temp_dir()).output().ok();
+    let output = Command::new("go")
+        .args(["mod", "download", "-json", name])
+        .current_dir(env::temp_dir())
+        .output()
+        .ok();
     let output = require("go, to download manifests of other projects", output)?;
     let described: Value = serde_json::from_slice(&output.stdout).unwrap();
     let directory = described["Dir"].as_str().map(PathBuf::from);
@@ -170,7 +195,8 @@ fn add_podcreds(object: &mut Value, with_container: bool) {
         "startupProbe": {"httpGet": {"path": "/readyz", "port": 19081}},
         "volumeMounts": [mount.clone()],
     });
-    let volume = serde_json::json!({"name": "podcreds", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}});
+    let volume =
+        serde_json::json!({"name": "podcreds", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}});
     let mut add = |key: &str, item: Value| {
         let list = &mut pod["spec"][key];
         if list.is_null() {
@@ -202,7 +228,8 @@ fn nothing_is_wrong_with_manifests_of_other_projects() {
             for with_container in [false, true] {
                 let mut objects = objects(&fs::read_to_string(&path).unwrap());
                 objects.iter_mut().for_each(|object| add_podcreds(object, with_container));
-                let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
+                let list =
+                    serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string();
                 let output = check(root(), &["--strict", "-o", "json", "-f", "-"], &list);
                 let found: Value = serde_json::from_slice(&output.stdout).unwrap();
                 for finding in found.as_array().unwrap() {
@@ -210,7 +237,9 @@ fn nothing_is_wrong_with_manifests_of_other_projects() {
                     // server listens on port 8081.
                     let is_right = finding["id"] == "no-token"
                         || finding["id"] == "role"
-                        || finding["id"] == "port-taken" && finding["object"] == "Deployment/argocd-repo-server" && !with_container;
+                        || finding["id"] == "port-taken"
+                            && finding["object"] == "Deployment/argocd-repo-server"
+                            && !with_container;
                     assert!(is_right, "{}: {finding}", path.display());
                 }
             }
@@ -225,7 +254,12 @@ fn a_report_has_a_form_for_programs_and_one_for_pull_requests() {
     assert_eq!(output.status.code(), Some(2));
     let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
     let [finding] = findings.as_array().unwrap().as_slice() else { panic!("{findings}") };
-    for (key, value) in [("file", "read-only-mount.yaml"), ("object", "Deployment/orders"), ("level", "error"), ("id", "read-only-mount")] {
+    for (key, value) in [
+        ("file", "read-only-mount.yaml"),
+        ("object", "Deployment/orders"),
+        ("level", "error"),
+        ("id", "read-only-mount"),
+    ] {
         assert_eq!(finding[key], value, "{finding}");
     }
     assert!(finding["line"].as_u64() > Some(20) && finding["column"].as_u64() > Some(1), "{finding}");
@@ -269,7 +303,11 @@ fn no_value_of_a_secret_is_printed() {
     let manifests = format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: db}}\nstringData:\n  host: db\n  username: orders\n  password: \"{password}\\n\"\n  uri: \"{password}\"\n---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: app\n  annotations:\n    podcreds.io/db.secret: db\n    podcreds.io/db.format: uri\n    podcreds.io/db.engine: postgresql\n    podcreds.io/other.secret: db\n    podcreds.io/other.keys: X=nothing\n    podcreds.io/third.set: \"a={password}, a={password}\"\nspec:\n  containers:\n  - name: app\n    image: app\n    env: [{{name: A, value: \"/podcreds/{password}\"}}]\n"
     );
-    for args in [&["--injected", "-f", "-"][..], &["--injected", "-o", "json", "-f", "-"], &["--injected", "-o", "github", "-f", "-"]] {
+    for args in [
+        &["--injected", "-f", "-"][..],
+        &["--injected", "-o", "json", "-f", "-"],
+        &["--injected", "-o", "github", "-f", "-"],
+    ] {
         let output = check(root(), args, &manifests);
         assert_eq!(output.status.code(), Some(2));
         let all = text(&output.stdout) + &text(&output.stderr);

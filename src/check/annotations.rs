@@ -6,8 +6,8 @@ use crate::annotations::{self, ReferenceScope};
 use crate::check::pod::inject_label;
 use crate::check::program::Program;
 use crate::check::rule::{
-    ANNOTATION, ANNOTATION_PLACE, ANNOTATION_PREFIX, ANNOTATION_TYPE, INJECT_ANNOTATION, INJECT_LABEL, NO_ANNOTATIONS,
-    NO_CLUSTERS,
+    ANNOTATION, ANNOTATION_PLACE, ANNOTATION_PREFIX, ANNOTATION_TYPE, INJECT_ANNOTATION, INJECT_LABEL,
+    NO_ANNOTATIONS, NO_CLUSTERS,
 };
 use crate::check::{Options, Report, Subject};
 use crate::credential::Credential;
@@ -31,7 +31,8 @@ pub(super) fn misplaced<'a>(template: &Template<'a>, prefix: &str, report: &mut 
         }
         let is_ours = |key: &str| {
             let own = key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-            let is_selector = key == LABEL && path.last().is_some_and(|name| *name == "labels" || *name == "matchLabels");
+            let is_selector =
+                key == LABEL && path.last().is_some_and(|name| *name == "labels" || *name == "matchLabels");
             (own || key.starts_with(INJECT)) && !is_selector
         };
         // Tools such as kustomize write the same annotations to the workload and to its pods.
@@ -41,13 +42,23 @@ pub(super) fn misplaced<'a>(template: &Template<'a>, prefix: &str, report: &mut 
         let place = path.join(".");
         let message = match keys.count() {
             0 => format!("annotation {key} is in {place}, where podcreds does not read it"),
-            more => format!("annotation {key} and {more} more are in {place}, where podcreds does not read them"),
+            more => {
+                format!("annotation {key} and {more} more are in {place}, where podcreds does not read them")
+            }
         };
         let remedy = format!("move all of them to {}metadata.annotations", prefix_of(template.path));
-        report.add_with(ANNOTATION_PLACE, &template.object, Place { file: template.object.file, at }, message, remedy);
+        report.add_with(
+            ANNOTATION_PLACE,
+            &template.object,
+            Place { file: template.object.file, at },
+            message,
+            remedy,
+        );
     });
     let own = inject_label(template.object.node).filter(|_| !template.path.is_empty());
-    if let Some(label) = own.filter(|label| label.text() == Some("true") && inject_label(template.node).is_none()) {
+    if let Some(label) =
+        own.filter(|label| label.text() == Some("true") && inject_label(template.node).is_none())
+    {
         let message = format!("the label {LABEL} of the {} does not apply to its pods", template.object.kind);
         report.add(INJECT_LABEL, &template.object, template.object.place(label), message);
     }
@@ -85,7 +96,8 @@ pub(super) fn misspelt_prefix<'a>(template: &Template<'a>, prefix: &str, report:
         (other != prefix && nearest(prefix, [other]).is_some()).then_some((other, at))
     });
     if let Some((other, at)) = misspelt {
-        let message = format!("annotations that begin with {other}/ are not podcreds'; did you mean {prefix}/?");
+        let message =
+            format!("annotations that begin with {other}/ are not podcreds'; did you mean {prefix}/?");
         report.add(ANNOTATION_PREFIX, &template.object, Place { file: template.object.file, at }, message);
     }
 }
@@ -104,13 +116,23 @@ pub(super) fn parse<'a>(
         report.add(ANNOTATION_TYPE, &template.object, place, message);
     }
     let namespace = template.object.namespace().and_then(|name| Namespace::parse(name).ok());
-    let scope = scope(&annotations, prefix, namespace.unwrap_or_else(|| options.namespace.clone()));
+    let namespace = namespace.unwrap_or_else(|| options.namespace.clone());
+    let scope = match &options.clusters {
+        None => any_cluster(&annotations, prefix, namespace),
+        Some(clusters) => {
+            let mut scope = ReferenceScope::local(namespace.clone());
+            scope.clusters.extend(clusters.iter().map(|id| (id.clone(), namespace.clone())));
+            scope
+        }
+    };
     match annotations::parse(&annotations, prefix, &scope) {
         Ok(credentials) => problems.is_empty().then_some(credentials),
         Err(errors) => {
             for error in &errors.0 {
                 // It may need the annotation that is not text.
-                let credential = |key: &str| key.rsplit_once('.').map_or_else(|| key.to_owned(), |(name, _)| name.to_owned());
+                let credential = |key: &str| {
+                    key.rsplit_once('.').map_or_else(|| key.to_owned(), |(name, _)| name.to_owned())
+                };
                 if problems.iter().any(|problem| credential(problem.key) == credential(error.annotation())) {
                     continue;
                 }
@@ -122,8 +144,8 @@ pub(super) fn parse<'a>(
     }
 }
 
-/// Accepts every cluster that the annotations name: the file that configures them is only in the cluster.
-fn scope(annotations: &BTreeMap<String, String>, prefix: &str, namespace: Namespace) -> ReferenceScope {
+/// Accepts every cluster that the annotations name: the file that configures them may be only in the cluster.
+fn any_cluster(annotations: &BTreeMap<String, String>, prefix: &str, namespace: Namespace) -> ReferenceScope {
     let mut scope = ReferenceScope::local(namespace.clone());
     for (key, value) in annotations {
         if key.starts_with(prefix)
@@ -156,7 +178,9 @@ fn place<'a>(template: &Template<'a>, annotation: &str) -> Place<'a> {
 pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
     let Subject { pod, prefix, .. } = subject;
     let (template, object) = (subject.template(), subject.object());
-    if let Some(label) = inject_label(template.node).filter(|label| !matches!(label.text(), Some("true" | "false"))) {
+    if let Some(label) =
+        inject_label(template.node).filter(|label| !matches!(label.text(), Some("true" | "false")))
+    {
         let message = format!("the label {LABEL} must be \"true\" or \"false\"");
         report.add(INJECT_LABEL, object, pod.place(label), message);
     }
@@ -166,10 +190,18 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
         let is_wrong = |program: &Program<'_>| !subject.is_explained && !program.is_on("--allow-none");
         for (container, program) in readers.filter(|(_, program)| is_wrong(program)) {
             // podcreds reads them from a file, whose content may be another pod's.
-            if program.setting("--annotations-file").or("").is_some_and(|file| file.is_empty() || file.starts_with('/')) {
-                let message = format!("{} runs podcreds, but the pod has no annotation that begins with {prefix}/", container.label());
+            if program
+                .setting("--annotations-file")
+                .or("")
+                .is_some_and(|file| file.is_empty() || file.starts_with('/'))
+            {
+                let message = format!(
+                    "{} runs podcreds, but the pod has no annotation that begins with {prefix}/",
+                    container.label()
+                );
                 let path = prefix_of(template.path);
-                let remedy = format!("set them in {path}metadata.annotations, or pass --allow-none to podcreds");
+                let remedy =
+                    format!("set them in {path}metadata.annotations, or pass --allow-none to podcreds");
                 report.add_with(NO_ANNOTATIONS, object, pod.place(container.node), message, remedy);
             }
         }
@@ -180,7 +212,8 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
     if let Some(id) = elsewhere.next() {
         for (container, program) in readers {
             if program.setting("--clusters").or("") == Some("") {
-                let message = format!("{} has no --clusters, and an annotation names cluster {id}", container.label());
+                let message =
+                    format!("{} has no --clusters, and an annotation names cluster {id}", container.label());
                 report.add(NO_CLUSTERS, object, pod.place(container.node), message);
             }
         }
@@ -198,15 +231,21 @@ fn injection<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
             "mode" if !matches!(text, "native-sidecar" | "sidecar" | "init") => {
                 Some("must be native-sidecar, sidecar or init".to_owned())
             }
-            "port" if !text.parse::<u16>().is_ok_and(|port| port != 0) => Some("must be a port, in quotes".to_owned()),
+            "port" if !text.parse::<u16>().is_ok_and(|port| port != 0) => {
+                Some("must be a port, in quotes".to_owned())
+            }
             "containers" => {
                 let known = || subject.pod.containers.iter().map(|container| container.name);
                 let mut names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
                 let unknown = names.find(|name| !known().any(|other| other == *name));
-                unknown.map(|name| format!("the pod has no container {}{}", Quoted(name), suggest(nearest(name, known()))))
+                unknown.map(|name| {
+                    format!("the pod has no container {}{}", Quoted(name), suggest(nearest(name, known())))
+                })
             }
             "mode" | "port" => None,
-            other => Some(format!("unknown annotation{}", suggest(nearest(other, ["mode", "containers", "port"])))),
+            other => {
+                Some(format!("unknown annotation{}", suggest(nearest(other, ["mode", "containers", "port"]))))
+            }
         };
         if let Some(problem) = problem {
             let place = Place { file: template.object.file, at };

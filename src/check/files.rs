@@ -85,7 +85,9 @@ fn has_known_fields(credential: &Credential) -> bool {
 
 pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
     let pod = &subject.pod;
-    let Some(credentials) = subject.credentials.as_ref().filter(|credentials| !credentials.is_empty()) else { return };
+    let Some(credentials) = subject.credentials.as_ref().filter(|credentials| !credentials.is_empty()) else {
+        return;
+    };
     let written = Written::new(credentials);
     let volumes = pod.volumes();
     for container in &pod.containers {
@@ -94,7 +96,11 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
             continue;
         }
         for volume in &volumes {
-            let mut mounts: Vec<_> = container.mounts().filter(|mount| mount.volume == *volume && mount.sub_path.is_none()).map(|mount| mount.path).collect();
+            let mut mounts: Vec<_> = container
+                .mounts()
+                .filter(|mount| mount.volume == *volume && mount.sub_path.is_none())
+                .map(|mount| mount.path)
+                .collect();
             if mounts.is_empty() && pod.is_injected {
                 mounts.push(DEFAULT_VOLUME);
             }
@@ -107,11 +113,22 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
 }
 
 /// Checks the paths below a mount in the arguments and variables of a container.
-fn paths<'a>(subject: &Subject<'_, 'a>, container: &Container<'a>, mount: &str, written: &Written, report: &mut Report<'a>) {
+fn paths<'a>(
+    subject: &Subject<'_, 'a>,
+    container: &Container<'a>,
+    mount: &str,
+    written: &Written,
+    report: &mut Report<'a>,
+) {
     let env = container.node.get("env").map(Node::items).unwrap_or_default();
     let lists = ["command", "args"].into_iter().filter_map(|key| container.node.get(key));
     let texts = lists.flat_map(Node::items).chain(env.iter().filter_map(|entry| entry.get("value")));
-    let installed: Vec<_> = subject.pod.programs().filter(|(_, program)| program.subcommand == Subcommand::Install).filter_map(|(_, program)| program.operand()).collect();
+    let installed: Vec<_> = subject
+        .pod
+        .programs()
+        .filter(|(_, program)| program.subcommand == Subcommand::Install)
+        .filter_map(|(_, program)| program.operand())
+        .collect();
     for node in texts {
         for path in paths_in(node.text().unwrap_or_default(), mount) {
             let (path, is_whole) = path;
@@ -123,12 +140,21 @@ fn paths<'a>(subject: &Subject<'_, 'a>, container: &Container<'a>, mount: &str, 
                 false => inside.is_empty() || written.has_directory(inside) || written.is_open(inside),
             };
             // podcreds' own links, and its binary.
-            let is_binary = container.program.as_ref().and_then(|program| program.binary) == Some(full.as_str());
-            let is_own = is_binary || inside.split('/').any(|part| part.starts_with("..")) || installed.iter().any(|target| below(target, mount).is_some_and(|target| target.starts_with(inside)));
+            let is_binary =
+                container.program.as_ref().and_then(|program| program.binary) == Some(full.as_str());
+            let is_own = is_binary
+                || inside.split('/').any(|part| part.starts_with(".."))
+                || installed
+                    .iter()
+                    .any(|target| below(target, mount).is_some_and(|target| target.starts_with(inside)));
             // Another volume may be mounted there.
             let is_other = container.mount_of(&full).is_some_and(|other| other.path != mount);
             if !is_known && !is_own && !is_other && is_whole {
-                let message = format!("{} refers to {full}, which no credential writes{}", container.label(), written.suggest(inside));
+                let message = format!(
+                    "{} refers to {full}, which no credential writes{}",
+                    container.label(),
+                    written.suggest(inside)
+                );
                 report.add(UNKNOWN_PATH, subject.object(), subject.pod.place(node), message);
             }
         }
@@ -153,24 +179,43 @@ pub(super) fn paths_in<'t>(text: &'t str, directory: &str) -> Vec<(&'t str, bool
 }
 
 /// Checks variables that the kubelet reads from files.
-fn file_keys<'a>(subject: &Subject<'_, 'a>, container: &Container<'a>, credentials: &[Credential], report: &mut Report<'a>) {
+fn file_keys<'a>(
+    subject: &Subject<'_, 'a>,
+    container: &Container<'a>,
+    credentials: &[Credential],
+    report: &mut Report<'a>,
+) {
     let pod = &subject.pod;
     for entry in container.node.get("env").map(Node::items).unwrap_or_default() {
         let Some(reference) = entry.find(&["valueFrom", "fileKeyRef"]) else { continue };
         let text = |key| reference.get(key).and_then(Node::text);
-        let (Some(volume), Some(path), Some(key)) = (text("volumeName"), text("path"), text("key")) else { continue };
+        let (Some(volume), Some(path), Some(key)) = (text("volumeName"), text("path"), text("key")) else {
+            continue;
+        };
         if !pod.volumes().contains(&volume) {
             continue;
         }
-        let writers: Vec<_> = credentials.iter().filter(|credential| credential.path.to_string() == path).collect();
+        let writers: Vec<_> =
+            credentials.iter().filter(|credential| credential.path.to_string() == path).collect();
         let message = if writers.is_empty() {
-            format!("fileKeyRef names the file {path}, which no credential writes{}", Written::new(credentials).suggest(path))
-        } else if let Some(credential) = writers.iter().find(|credential| credential.output.env_file() != Some(EnvFileFormat::Envfile)) {
-            format!("fileKeyRef names the file {path}, and credential {} writes it in another format than envfile", credential.name)
+            format!(
+                "fileKeyRef names the file {path}, which no credential writes{}",
+                Written::new(credentials).suggest(path)
+            )
+        } else if let Some(credential) =
+            writers.iter().find(|credential| credential.output.env_file() != Some(EnvFileFormat::Envfile))
+        {
+            format!(
+                "fileKeyRef names the file {path}, and credential {} writes it in another format than envfile",
+                credential.name
+            )
         } else if let Some(known) = known_variables(&writers)
             && !known.iter().any(|name| name.as_str() == key)
         {
-            format!("fileKeyRef names the key {key}, which {path} does not have{}", suggest(nearest(key, known.iter().map(|name| name.as_str()))))
+            format!(
+                "fileKeyRef names the key {key}, which {path} does not have{}",
+                suggest(nearest(key, known.iter().map(|name| name.as_str())))
+            )
         } else {
             continue;
         };
@@ -178,7 +223,9 @@ fn file_keys<'a>(subject: &Subject<'_, 'a>, container: &Container<'a>, credentia
         report.add(FILE_KEY_REF, object, pod.place(reference), message);
         // The container starts without the variable.
         if reference.get("optional").and_then(Node::boolean) == Some(true) {
-            for finding in report.findings.iter_mut().filter(|finding| finding.place == Some(pod.place(reference))) {
+            for finding in
+                report.findings.iter_mut().filter(|finding| finding.place == Some(pod.place(reference)))
+            {
                 finding.level = Level::Warning;
             }
         }
@@ -201,11 +248,13 @@ fn known_variables<'c>(credentials: &[&'c Credential]) -> Option<Vec<&'c FieldNa
 /// Reports files that only their owner can read, if the application runs as another user.
 fn owners<'a>(subject: &Subject<'_, 'a>, credentials: &[Credential], report: &mut Report<'a>) {
     let pod = &subject.pod;
-    let private = credentials.iter().find(|credential| credential.mode.is_some_and(|mode| mode.bits() & OTHERS == 0));
+    let private =
+        credentials.iter().find(|credential| credential.mode.is_some_and(|mode| mode.bits() & OTHERS == 0));
     let Some(credential) = private else { return };
     for (writer, _) in pod.writers() {
         for container in pod.applications() {
-            let shares = container.mounts().any(|mount| writer.mounts().any(|other| other.volume == mount.volume));
+            let shares =
+                container.mounts().any(|mount| writer.mounts().any(|other| other.volume == mount.volume));
             let (Some(owner), Some(reader)) = (pod.user(writer), pod.user(container)) else { continue };
             // Root may read every file.
             if shares && owner != reader && reader != 0 {

@@ -24,19 +24,30 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
     };
     let place = match readers.iter().find(needs_token) {
         Some((container, _)) => pod.place(container.node),
-        None if pod.is_injected => pod.place(inject_label(subject.template().node).unwrap_or(subject.template().node)),
+        None if pod.is_injected => {
+            pod.place(inject_label(subject.template().node).unwrap_or(subject.template().node))
+        }
         None => return,
     };
     let own = pod.spec(&["automountServiceAccountToken"]);
     let named = subject.template().service_account();
-    let accounts = || subject.objects.iter().filter(|object| object.kind == "ServiceAccount" && is_near(subject, object));
+    let accounts = || {
+        subject.objects.iter().filter(|object| object.kind == "ServiceAccount" && is_near(subject, object))
+    };
     let account = accounts().find(|object| object.name() == Some(named));
     let inherited = || account.and_then(|account| account.node.get("automountServiceAccountToken"));
     if own.and_then(Node::boolean) == Some(false) {
         let place = own.map_or(place, |own| pod.place(own));
-        report.add(NO_TOKEN, subject.object(), place, "automountServiceAccountToken is false: podcreds has no token for the API server".to_owned());
+        report.add(
+            NO_TOKEN,
+            subject.object(),
+            place,
+            "automountServiceAccountToken is false: podcreds has no token for the API server".to_owned(),
+        );
     } else if own.is_none() && inherited().and_then(Node::boolean) == Some(false) {
-        let message = format!("automountServiceAccountToken is false in ServiceAccount/{named}: podcreds has no token for the API server");
+        let message = format!(
+            "automountServiceAccountToken is false in ServiceAccount/{named}: podcreds has no token for the API server"
+        );
         report.add(NO_TOKEN, subject.object(), place, message);
     }
     if account.is_none() && named != "default" && accounts().next().is_some() {
@@ -60,7 +71,12 @@ fn mounts_token(subject: &Subject<'_, '_>, container: &Container<'_>) -> bool {
     })
 }
 
-fn pod_name<'a>(subject: &Subject<'_, 'a>, container: &Container<'a>, program: &Program<'a>, report: &mut Report<'a>) {
+fn pod_name<'a>(
+    subject: &Subject<'_, 'a>,
+    container: &Container<'a>,
+    program: &Program<'a>,
+    report: &mut Report<'a>,
+) {
     let (pod, object) = (&subject.pod, subject.object());
     let is_from_file = !matches!(program.setting("--annotations-file"), Setting::Unset);
     // Events are recorded for the pod.
@@ -73,29 +89,60 @@ fn pod_name<'a>(subject: &Subject<'_, 'a>, container: &Container<'a>, program: &
     match program.setting("--pod") {
         Setting::Text(name) if object.kind != "Pod" || object.name().is_some_and(|own| own != name) => {
             let place = pod.place(variable.unwrap_or(container.node));
-            report.add(POD_NAME, object, place, format!("{} reads the annotations of pod {name}, which is not its own name", container.label()));
+            report.add(
+                POD_NAME,
+                object,
+                place,
+                format!(
+                    "{} reads the annotations of pod {name}, which is not its own name",
+                    container.label()
+                ),
+            );
         }
         Setting::Unknown if field.and_then(Node::text).is_some_and(|field| field != "metadata.name") => {
             let place = pod.place(variable.unwrap_or(container.node));
-            report.add(POD_NAME, object, place, format!("POD_NAME of {} is not the pod's name", container.label()));
+            report.add(
+                POD_NAME,
+                object,
+                place,
+                format!("POD_NAME of {} is not the pod's name", container.label()),
+            );
         }
         Setting::Unset => {
             let place = pod.place(container.node);
             let reason = if pod.is_on("hostNetwork") {
                 Some("hostNetwork makes the host name that of the node")
-            } else if ["hostname", "hostnameOverride"].iter().any(|key| pod.spec(&[key]).is_some()) || pod.is_on("setHostnameAsFQDN") {
+            } else if ["hostname", "hostnameOverride"].iter().any(|key| pod.spec(&[key]).is_some())
+                || pod.is_on("setHostnameAsFQDN")
+            {
                 Some("the pod sets another host name")
-            } else if object.name().is_some_and(|name| name.len() + SUFFIX > HOST_NAME_LIMIT) && !object.kind.contains("Set") && object.kind != "Pod" {
+            } else if object.name().is_some_and(|name| name.len() + SUFFIX > HOST_NAME_LIMIT)
+                && !object.kind.contains("Set")
+                && object.kind != "Pod"
+            {
                 Some("the host name is the pod's name cut to 63 characters")
             } else {
                 None
             };
             match reason {
                 Some(reason) => {
-                    report.add(POD_NAME, object, place, format!("{} has no POD_NAME, and {reason}", container.label()));
+                    report.add(
+                        POD_NAME,
+                        object,
+                        place,
+                        format!("{} has no POD_NAME, and {reason}", container.label()),
+                    );
                 }
                 None => {
-                    report.add(NO_POD_NAME, object, place, format!("{} has no POD_NAME, and takes the host name for the pod's name", container.label()));
+                    report.add(
+                        NO_POD_NAME,
+                        object,
+                        place,
+                        format!(
+                            "{} has no POD_NAME, and takes the host name for the pod's name",
+                            container.label()
+                        ),
+                    );
                 }
             }
         }

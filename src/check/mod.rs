@@ -19,14 +19,13 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
-
 pub(crate) use rule::{Level, Rule};
 
 use crate::check::pod::Pod;
 use crate::check::program::Setting;
 use crate::credential::Credential;
 use crate::manifest::{Object, Place, Template};
-use crate::object::Namespace;
+use crate::object::{ClusterId, Namespace};
 
 /// What the checks take into account.
 pub(crate) struct Options {
@@ -34,6 +33,8 @@ pub(crate) struct Options {
     pub(crate) prefix: String,
     /// The namespace of objects without one.
     pub(crate) namespace: Namespace,
+    /// The clusters that `.cluster` may name. `None` means any.
+    pub(crate) clusters: Option<Vec<ClusterId>>,
     /// Whether podcreds' container is added to every annotated pod later.
     pub(crate) is_injected: bool,
     /// Parses the command line of podcreds, and returns why it is invalid.
@@ -79,8 +80,7 @@ impl<'a> Report<'a> {
         remedy: String,
     ) {
         let object = object.to_string();
-        let finding =
-            Finding { rule, level: rule.level, place: Some(place), object, message, remedy };
+        let finding = Finding { rule, level: rule.level, place: Some(place), object, message, remedy };
         let findings = &self.findings[self.start..];
         if findings.iter().any(|other| other.place == finding.place && other.message == finding.message) {
             return;

@@ -12,13 +12,18 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
         let place = subject.template().annotation_place(&annotation(subject, credential));
         let notifies = pod.is_injected || pod.has(Subcommand::Sidecar);
         if !notifies && pod.has(Subcommand::Init) {
-            let message = format!("credential {} has .on-change, and the pod runs no podcreds sidecar", credential.name);
+            let message = format!(
+                "credential {} has .on-change, and the pod runs no podcreds sidecar",
+                credential.name
+            );
             report.add(NEVER_NOTIFIED, object, place, message);
         }
         match action {
             OnChange::Signal { process, .. } => {
                 if !pod.is_on("shareProcessNamespace") && !pod.is_on("hostPID") {
-                    let message = format!("podcreds cannot see the process {process}, because the containers do not share their processes");
+                    let message = format!(
+                        "podcreds cannot see the process {process}, because the containers do not share their processes"
+                    );
                     report.add(SIGNAL_NAMESPACE, object, place, message);
                 } else {
                     users(subject, process, credential, report);
@@ -29,7 +34,10 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
                 let mut ports = pod.applications().flat_map(|container| container.ports()).peekable();
                 // An application need not declare its ports. One that declares others probably means those.
                 if ports.peek().is_some() && !ports.any(|(number, ..)| number == port) {
-                    let message = format!("credential {} notifies port {port}, which no container declares", credential.name);
+                    let message = format!(
+                        "credential {} notifies port {port}, which no container declares",
+                        credential.name
+                    );
                     report.add(NOTIFIED_PORT, object, place, message);
                 }
             }
@@ -45,11 +53,16 @@ fn annotation(subject: &Subject<'_, '_>, credential: &Credential) -> String {
 /// Reports that podcreds may not send signals, if no application runs as its user.
 fn users<'a>(subject: &Subject<'_, 'a>, process: &str, credential: &Credential, report: &mut Report<'a>) {
     let pod = &subject.pod;
-    let Some((sidecar, _)) = pod.writers().find(|(_, program)| program.subcommand == Subcommand::Sidecar) else { return };
+    let Some((sidecar, _)) = pod.writers().find(|(_, program)| program.subcommand == Subcommand::Sidecar)
+    else {
+        return;
+    };
     let Some(sender) = pod.user(sidecar).filter(|user| *user != 0) else { return };
     let mut receivers = pod.applications().map(|container| pod.user(container)).peekable();
     if receivers.peek().is_some() && receivers.all(|user| user.is_some_and(|user| user != sender)) {
-        let message = format!("podcreds runs as user {sender}, and may not send signals to {process}: all other containers run as other users");
+        let message = format!(
+            "podcreds runs as user {sender}, and may not send signals to {process}: all other containers run as other users"
+        );
         let place = subject.template().annotation_place(&annotation(subject, credential));
         report.add(SIGNAL_USER, subject.object(), place, message);
     }

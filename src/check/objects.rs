@@ -116,4 +116,3 @@ fn service(object: &Object<'_>, wanted: &ObjectRef) -> Option<ServiceData> {
     }
     Some(ServiceData { host: host.as_str().into(), ports })
 }
-

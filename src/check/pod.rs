@@ -80,7 +80,8 @@ impl<'a> Pod<'a> {
     /// The containers that do not run `init`, `sidecar` or `install`.
     pub(super) fn applications(&self) -> impl Iterator<Item = &Container<'a>> {
         self.containers.iter().filter(|container| {
-            let is_ours = |program: &Program<'_>| program.writes() || program.subcommand == Subcommand::Install;
+            let is_ours =
+                |program: &Program<'_>| program.writes() || program.subcommand == Subcommand::Install;
             !container.program.as_ref().is_some_and(is_ours)
         })
     }

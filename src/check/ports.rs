@@ -19,7 +19,8 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
         let Listen::At(address) = listen else { continue };
         let port = u64::from(address.port());
         let mut others = pod.containers.iter().filter(|other| !std::ptr::eq(other.node, container.node));
-        let other = others.find(|other| other.role != Role::Init && other.ports().any(|(number, ..)| number == port));
+        let other =
+            others.find(|other| other.role != Role::Init && other.ports().any(|(number, ..)| number == port));
         if other.is_some() || taken.contains(&port) {
             let by = other.map_or_else(|| "another podcreds".to_owned(), Container::label);
             let message = format!("{} listens on port {port}, which {by} uses too", container.label());
@@ -27,7 +28,10 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
         }
         taken.push(port);
         if pod.is_on("hostNetwork") && !container.ports().any(|(number, ..)| number == port) {
-            let message = format!("{} listens on port {port} of the node, because the pod has hostNetwork", container.label());
+            let message = format!(
+                "{} listens on port {port} of the node, because the pod has hostNetwork",
+                container.label()
+            );
             report.add(HOST_PORT, object, pod.place(container.node), message);
         }
     }
@@ -50,7 +54,8 @@ fn injected<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
     for container in &subject.pod.containers {
         let uses = |(number, ..): &(u64, Option<&str>, &Node)| *number == port;
         if let Some((.., node)) = container.ports().find(uses).filter(|_| container.role != Role::Init) {
-            let message = format!("{} uses port {port}, and so does the container that is injected", container.label());
+            let message =
+                format!("{} uses port {port}, and so does the container that is injected", container.label());
             let remedy = "set the annotation inject.podcreds.io/port to a free port".to_owned();
             report.add_with(PORT_TAKEN, subject.object(), subject.pod.place(node), message, remedy);
         }
@@ -69,12 +74,14 @@ fn address(program: &Program<'_>) -> Option<Listen> {
 
 /// Checks the HTTP probes of podcreds' container. Those of a container with exec may be the application's.
 fn probes<'a>(subject: &Subject<'_, 'a>, container: &Container<'a>, listen: Listen, report: &mut Report<'a>) {
-    let is_sidecar = container.program.as_ref().is_some_and(|program| program.subcommand == Subcommand::Sidecar);
+    let is_sidecar =
+        container.program.as_ref().is_some_and(|program| program.subcommand == Subcommand::Sidecar);
     for key in ["startupProbe", "livenessProbe", "readinessProbe"].into_iter().filter(|_| is_sidecar) {
         let Some(port) = container.node.find(&[key, "httpGet", "port"]) else { continue };
         let number = match port.text() {
             Some(name) => {
-                let named = container.ports().find(|(_, other, _)| *other == Some(name)).map(|(number, ..)| number);
+                let named =
+                    container.ports().find(|(_, other, _)| *other == Some(name)).map(|(number, ..)| number);
                 named.or_else(|| name.parse().ok())
             }
             None => port.whole_number(),

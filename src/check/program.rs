@@ -99,8 +99,7 @@ impl<'a> Program<'a> {
     fn of_command(words: &[&'a str]) -> Option<Self> {
         let start = |words: Vec<&'a str>, shell| {
             let calls = |at: usize| words[at].rsplit('/').next() == Some(NAME);
-            let at =
-                (0..words.len()).find(|at| calls(*at) && subcommand(&words[at + 1..]).is_some())?;
+            let at = (0..words.len()).find(|at| calls(*at) && subcommand(&words[at + 1..]).is_some())?;
             let before = if at == 0 { "" } else { words[at - 1] };
             let rest = words[at + 1..].to_vec();
             let (env, has_env_from) = (None, false);
@@ -109,7 +108,9 @@ impl<'a> Program<'a> {
             Some(Self { subcommand, binary: Some(words[at]), words: rest, shell, env, has_env_from })
         };
         let is_script = |word: &&str| word.contains(char::is_whitespace);
-        start(words.to_vec(), false).or_else(|| words.iter().filter(|word| is_script(word)).find_map(|script| start(script_words(script), true)))
+        start(words.to_vec(), false).or_else(|| {
+            words.iter().filter(|word| is_script(word)).find_map(|script| start(script_words(script), true))
+        })
     }
 
     /// A flag, or else its variable.
@@ -160,7 +161,10 @@ impl<'a> Program<'a> {
 
     /// The first argument after the subcommand that is not a flag.
     pub(super) fn operand(&self) -> Option<&'a str> {
-        self.flags().skip_while(|word| Subcommand::parse(word).is_none()).skip(1).find(|word| !word.starts_with('-'))
+        self.flags()
+            .skip_while(|word| Subcommand::parse(word).is_none())
+            .skip(1)
+            .find(|word| !word.starts_with('-'))
     }
 
     pub(super) fn writes(&self) -> bool {

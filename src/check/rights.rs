@@ -16,7 +16,9 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
         usage: Usage::SIDECAR,
     };
     // Other checks report what is wrong with the annotations.
-    let Ok(Some(Workload { account, needs, .. })) = Workload::from_template(template, &defaults) else { return };
+    let Ok(Some(Workload { account, needs, .. })) = Workload::from_template(template, &defaults) else {
+        return;
+    };
     let grants = Grants::new(subject.objects.iter().copied(), namespace);
     let (mut is_granted, mut missing) = (false, Vec::new());
     for (need, annotation) in needs.iter().filter(|(need, _)| need.cluster.id().is_none()) {

@@ -5,8 +5,8 @@ use crate::check::files::Written;
 use crate::check::pod::{Container, Mount, bytes, trimmed};
 use crate::check::program::Subcommand;
 use crate::check::rule::{
-    DUPLICATE_MOUNT, MEMORY_LIMIT, NO_MOUNT, NO_VOLUME, NOT_MOUNTED, READ_ONLY_MOUNT, SUB_PATH, VOLUME_ON_DISK, VOLUME_SIZE,
-    VOLUME_TYPE,
+    DUPLICATE_MOUNT, MEMORY_LIMIT, NO_MOUNT, NO_VOLUME, NOT_MOUNTED, READ_ONLY_MOUNT, SUB_PATH,
+    VOLUME_ON_DISK, VOLUME_SIZE, VOLUME_TYPE,
 };
 use crate::check::{Report, Subject};
 use crate::yaml::Node;
@@ -30,7 +30,11 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
                 report.add(NO_MOUNT, object, pod.place(container.node), message);
             }
             Some(mount) if mount.is_read_only && program.writes() => {
-                let message = format!("{} mounts the volume {} read-only, and podcreds writes to it", container.label(), mount.volume);
+                let message = format!(
+                    "{} mounts the volume {} read-only, and podcreds writes to it",
+                    container.label(),
+                    mount.volume
+                );
                 report.add(READ_ONLY_MOUNT, object, pod.place(mount.node), message);
             }
             Some(_) => {}
@@ -62,9 +66,17 @@ fn declaration<'a>(subject: &Subject<'_, 'a>, name: &str, report: &mut Report<'a
     let Some(volume) = pod.volume(name) else {
         let mounts = pod.containers.iter().flat_map(Container::mounts);
         // An injected pod gets the volume with the container.
-        let mount = mounts.into_iter().find(|mount| mount.volume == name).filter(|_| !pod.is_injected && !pod.claims(name));
+        let mount = mounts
+            .into_iter()
+            .find(|mount| mount.volume == name)
+            .filter(|_| !pod.is_injected && !pod.claims(name));
         if let Some(mount) = mount {
-            report.add(NO_VOLUME, object, pod.place(mount.node), format!("the pod has no volume {name}, which a container mounts"));
+            report.add(
+                NO_VOLUME,
+                object,
+                pod.place(mount.node),
+                format!("the pod has no volume {name}, which a container mounts"),
+            );
         }
         return;
     };
@@ -81,21 +93,34 @@ fn declaration<'a>(subject: &Subject<'_, 'a>, name: &str, report: &mut Report<'a
     };
     let is_memory = directory.get("medium").and_then(Node::text) == Some("Memory");
     if !is_memory {
-        report.add(VOLUME_ON_DISK, object, pod.place(volume), format!("the volume {name} is on the node's disk"));
+        report.add(
+            VOLUME_ON_DISK,
+            object,
+            pod.place(volume),
+            format!("the volume {name} is on the node's disk"),
+        );
     }
-    let Some((limit, limit_node)) = directory.get("sizeLimit").and_then(|node| Some((bytes(node)?, node))) else { return };
+    let Some((limit, limit_node)) = directory.get("sizeLimit").and_then(|node| Some((bytes(node)?, node)))
+    else {
+        return;
+    };
     let installs = pod.programs().any(|(container, program)| {
         let target = program.operand().filter(|_| program.subcommand == Subcommand::Install);
         target.and_then(|target| container.mount_of(target)).is_some_and(|mount| mount.volume == name)
     });
     if installs && limit < INSTALLED_SIZE {
-        let message = format!("the volume {name} is too small for podcreds' binary, which podcreds install copies into it");
+        let message = format!(
+            "the volume {name} is too small for podcreds' binary, which podcreds install copies into it"
+        );
         report.add(VOLUME_SIZE, object, pod.place(limit_node), message);
     }
     for (container, _) in pod.writers().filter(|_| is_memory) {
         let Some(memory) = container.node.find(&["resources", "limits", "memory"]) else { continue };
-        if bytes(memory).is_some_and(|memory| memory <= limit) && container.mounts().any(|mount| mount.volume == name) {
-            let message = format!("the memory limit of {} does not cover the volume {name}", container.label());
+        if bytes(memory).is_some_and(|memory| memory <= limit)
+            && container.mounts().any(|mount| mount.volume == name)
+        {
+            let message =
+                format!("the memory limit of {} does not cover the volume {name}", container.label());
             report.add(MEMORY_LIMIT, object, pod.place(memory), message);
         }
     }
@@ -115,26 +140,37 @@ fn users<'a>(subject: &Subject<'_, 'a>, name: &str, report: &mut Report<'a>) {
         && !pod.applications().any(refers)
         && let Some((writer, _)) = pod.writers().next()
     {
-        let message = format!("no container of the application mounts the volume {name}, which podcreds writes to");
+        let message =
+            format!("no container of the application mounts the volume {name}, which podcreds writes to");
         report.add(NOT_MOUNTED, object, pod.place(writer.node), message);
     }
-    let Some(written) = subject.credentials.as_ref().map(|credentials| Written::new(credentials)) else { return };
+    let Some(written) = subject.credentials.as_ref().map(|credentials| Written::new(credentials)) else {
+        return;
+    };
     let rotates = pod.is_injected || pod.has(Subcommand::Sidecar);
     for container in pod.applications() {
         for mount in container.mounts().filter(|mount| mount.volume == name) {
             let Mount { sub_path: Some(path), node, .. } = mount else { continue };
             let path = trimmed(path);
             // The kubelet mounts the file that is there at the start, and a rotation puts another one in its place.
-            let message = if written.has_file(path) || written.is_open(path) && !written.is_open_directory(path) {
-                if !rotates {
+            let message =
+                if written.has_file(path) || written.is_open(path) && !written.is_open_directory(path) {
+                    if !rotates {
+                        continue;
+                    }
+                    format!(
+                        "{} mounts the file {path} with subPath, and does not see its rotation",
+                        container.label()
+                    )
+                } else if written.has_directory(path) || path.contains('$') {
                     continue;
-                }
-                format!("{} mounts the file {path} with subPath, and does not see its rotation", container.label())
-            } else if written.has_directory(path) || path.contains('$') {
-                continue;
-            } else {
-                format!("{} mounts {path} with subPath, which no credential writes{}", container.label(), written.suggest(path))
-            };
+                } else {
+                    format!(
+                        "{} mounts {path} with subPath, which no credential writes{}",
+                        container.label(),
+                        written.suggest(path)
+                    )
+                };
             report.add(SUB_PATH, object, pod.place(node), message);
         }
     }

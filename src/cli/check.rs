@@ -11,6 +11,7 @@ use crate::cli::{cluster_access, variable_of};
 use crate::commands::check::{Command, Live, Subject};
 use crate::inspect::{Query, Target};
 use crate::kube;
+use crate::kube::config::clusters_file;
 use crate::object::{ClusterRef, Namespace, is_subdomain};
 use crate::sync::Settings;
 use crate::text::Quoted;
@@ -19,20 +20,33 @@ pub(crate) fn settings(mut args: CheckArgs) -> Result<Command, Error> {
     let setting = |text: &str| Err(Error::Setting(text.to_owned()));
     if !args.files.is_empty() {
         if args.target.is_some() {
-            return setting("--filename: cannot be combined with KIND/NAME: check a manifest, or what is in the cluster");
+            return setting(
+                "--filename: cannot be combined with KIND/NAME: check a manifest, or what is in the cluster",
+            );
         }
         if args.connect {
-            return setting("--connect: cannot be combined with --filename, which reads nothing from the cluster");
+            return setting(
+                "--connect: cannot be combined with --filename, which reads nothing from the cluster",
+            );
         }
         let namespace = args.source.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or("default");
         let namespace =
             Namespace::parse(namespace).map_err(|cause| Error::Setting(format!("--namespace: {cause}")))?;
-        let options = options(&args, namespace)?;
+        let mut options = options(&args, namespace)?;
+        if let Some(path) = &args.source.access.clusters {
+            let file = clusters_file::load(path)?;
+            options.clusters = Some(file.clusters.into_iter().map(|entry| entry.id).collect());
+        }
         let subject = Subject::Manifests(args.files);
         return Ok(Command { options, subject, format: args.output, is_strict: args.strict });
     }
-    if args.target.is_none() && !cluster_access::is_in_pod() && args.source.pod.as_deref().is_none_or(str::is_empty) {
-        return setting("pass manifests, as in podcreds check -f app.yaml, or name a pod or a workload, as in podcreds check deploy/app");
+    if args.target.is_none()
+        && !cluster_access::is_in_pod()
+        && args.source.pod.as_deref().is_none_or(str::is_empty)
+    {
+        return setting(
+            "pass manifests, as in podcreds check -f app.yaml, or name a pod or a workload, as in podcreds check deploy/app",
+        );
     }
     if let Some(target) = &args.target {
         args.source.pod = Some(target.name().to_owned());
@@ -66,7 +80,7 @@ fn options(args: &CheckArgs, namespace: Namespace) -> Result<Options, Error> {
         let problem = format!("--annotation-prefix: {} is not a DNS subdomain", Quoted(&prefix));
         return Err(Error::Setting(problem));
     }
-    Ok(Options { prefix, namespace, is_injected: args.injected, parse_command })
+    Ok(Options { prefix, namespace, clusters: None, is_injected: args.injected, parse_command })
 }
 
 /// Why podcreds would reject this command line.

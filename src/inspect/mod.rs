@@ -84,12 +84,12 @@ pub(crate) fn template_annotations(
     walk::template_annotations(clusters, query)
 }
 
-/// What [`inspect`] finds to be wrong.
+/// What is wrong with the objects that the pods of the target use, and with the rights of their service account.
 ///
 /// # Errors
 /// If the target itself cannot be read.
 pub(crate) fn problems(clusters: &Clusters, query: &Query) -> Result<problems::Problems, Error> {
-    Ok(problems::Problems::of(&walk::walk(clusters, query)?))
+    Ok(problems::Problems::of(&walk::dependencies(clusters, query)?))
 }
 
 /// Reads the target as the API server stores it, in JSON.

@@ -17,7 +17,9 @@ pub(crate) struct Address {
 pub(crate) fn addresses(credentials: &[Credential], sources: &Sources) -> Vec<Address> {
     let mut found = Vec::new();
     for credential in credentials {
-        let Ok(Some(selection)) = fields::select(credential, sources, work_share(credentials)) else { continue };
+        let Ok(Some(selection)) = fields::select(credential, sources, work_share(credentials)) else {
+            continue;
+        };
         let fields::Selection { fields: selected, overrides, url, .. } = selection;
         let mut values = Fields::new();
         values.extend(selected.iter().map(|(field, value)| (field.clone(), &**value)));
@@ -26,14 +28,23 @@ pub(crate) fn addresses(credentials: &[Credential], sources: &Sources) -> Vec<Ad
             _ => None,
         };
         // One line for each host, whether or not the rest of the connection is complete.
-        let lines = write_connection(credential, engine, OptionSet::Empty, &values, (url, &overrides), false, &|connection, out| {
-            let default = connection.engine.and_then(|engine| engine.default_port()).map(|port| port.to_string());
-            for host in connection.hosts.iter().filter(|host| !host.is_socket()) {
-                let port = host.port.or(default.as_deref()).unwrap_or_default();
-                [host.name, " ", port, "\n"].into_iter().for_each(|part| out.push_str(part));
-            }
-            Ok(())
-        });
+        let lines = write_connection(
+            credential,
+            engine,
+            OptionSet::Empty,
+            &values,
+            (url, &overrides),
+            false,
+            &|connection, out| {
+                let default =
+                    connection.engine.and_then(|engine| engine.default_port()).map(|port| port.to_string());
+                for host in connection.hosts.iter().filter(|host| !host.is_socket()) {
+                    let port = host.port.or(default.as_deref()).unwrap_or_default();
+                    [host.name, " ", port, "\n"].into_iter().for_each(|part| out.push_str(part));
+                }
+                Ok(())
+            },
+        );
         let Ok((lines, _)) = lines else { continue };
         for line in lines.expose_text().unwrap_or_default().lines() {
             if let Some((host, port)) = line.rsplit_once(' ')

@@ -22,7 +22,9 @@ fn an_example_has_no_findings_until_something_is_taken_away() {
     // Nothing has to run.
     find(&mut objects, "Deployment")["spec"]["replicas"] = 0.into();
     apply(&namespace, &objects);
-    let name = |objects: &mut [Value], kind: &str| find(objects, kind)["metadata"]["name"].as_str().unwrap().to_owned();
+    let name = |objects: &mut [Value], kind: &str| {
+        find(objects, kind)["metadata"]["name"].as_str().unwrap().to_owned()
+    };
     let [deployment, secret, role] = ["Deployment", "Secret", "Role"].map(|kind| name(&mut objects, kind));
     let (code, report) = check(&namespace, &deployment);
     assert_eq!((code, report.as_str()), (Some(0), "no problems; 1 pod template, 1 with podcreds\n"));
@@ -34,7 +36,10 @@ fn an_example_has_no_findings_until_something_is_taken_away() {
     let (code, report) = check(&namespace, &deployment);
     assert_eq!(code, Some(3), "{report}");
     let rule = format!("resourceNames: [{secret}], verbs: [get, watch]}}");
-    assert!(report.contains(&format!("may not watch Secret {}/{secret} [cluster]", namespace.name())), "{report}");
+    assert!(
+        report.contains(&format!("may not watch Secret {}/{secret} [cluster]", namespace.name())),
+        "{report}"
+    );
     assert!(report.contains(&rule) && report.contains("\n1 error; "), "{report}");
     apply(&namespace, &[find(&mut objects, "Role").clone()]);
 
@@ -44,13 +49,18 @@ fn an_example_has_no_findings_until_something_is_taken_away() {
     apply(&namespace, &[incomplete]);
     let (code, report) = check(&namespace, &deployment);
     assert_eq!(code, Some(3), "{report}");
-    assert!(report.contains(&format!("key password not found in Secret {}/{secret}", namespace.name())), "{report}");
+    assert!(
+        report.contains(&format!("key password not found in Secret {}/{secret}", namespace.name())),
+        "{report}"
+    );
 
     namespace.kubectl(&["delete", "secret", &secret]);
     namespace.kubectl(&["delete", "role", &role]);
     let (code, report) = check(&namespace, &deployment);
     assert_eq!(code, Some(3), "{report}");
-    for part in [format!("Secret {}/{secret} does not exist", namespace.name()), "may not get Pod *".to_owned()] {
+    for part in
+        [format!("Secret {}/{secret} does not exist", namespace.name()), "may not get Pod *".to_owned()]
+    {
         assert!(report.contains(&part), "{part}\n{report}");
     }
 }

@@ -69,7 +69,10 @@ fn report(scene: &Scene, args: &[&str], code: i32) -> String {
 #[test]
 fn a_workload_that_has_everything_has_no_findings() {
     let scene = scene(&template(&json!({})));
-    assert_eq!(report(&scene, &["--strict", "deploy/app"], 0), "no problems; 1 pod template, 1 with podcreds\n");
+    assert_eq!(
+        report(&scene, &["--strict", "deploy/app"], 0),
+        "no problems; 1 pod template, 1 with podcreds\n"
+    );
 }
 
 #[test]
@@ -134,7 +137,10 @@ fn servers_are_connected_to_only_on_request() {
     drop(server);
     report(&scene, &["deploy/app"], 0);
     let report = report(&scene, &["--connect", "deploy/app"], 4);
-    assert_has(&report, &[&format!("credential db: cannot connect to its server, port {port}: Connection refused")]);
+    assert_has(
+        &report,
+        &[&format!("credential db: cannot connect to its server, port {port}: Connection refused")],
+    );
 }
 
 #[test]

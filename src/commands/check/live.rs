@@ -52,8 +52,20 @@ pub(super) fn check(
             return Ok(is_unreachable);
         }
         Err(sync::Error::NoAnnotations { .. }) => return Ok(false),
+        // The annotations are valid; this process has no file that configures the other clusters.
+        Err(error @ sync::Error::Annotations(_)) => {
+            let remedy =
+                "the files were not rendered: pass --clusters with the file that the pod has".to_owned();
+            report.add_live(IN_CLUSTER_NOTE, &name, error.to_string(), remedy);
+            return Ok(false);
+        }
         Err(error) => {
-            report.add_live(IN_CLUSTER, &name, error.to_string(), "correct the annotations or the objects".to_owned());
+            report.add_live(
+                IN_CLUSTER,
+                &name,
+                error.to_string(),
+                "correct the annotations or the objects".to_owned(),
+            );
             return Ok(false);
         }
     };
@@ -65,7 +77,12 @@ pub(super) fn check(
         }
         Err(errors) => {
             for error in &errors.0 {
-                report.add_live(IN_CLUSTER, &name, error.to_string(), "correct the object, or the annotations".to_owned());
+                report.add_live(
+                    IN_CLUSTER,
+                    &name,
+                    error.to_string(),
+                    "correct the object, or the annotations".to_owned(),
+                );
             }
             return Ok(false);
         }
@@ -75,7 +92,8 @@ pub(super) fn check(
     for Address { credential, host, port } in addresses {
         if let Err(cause) = connect(&host, port) {
             is_unreachable = true;
-            let message = format!("credential {credential}: cannot connect to its server, port {port}: {cause}");
+            let message =
+                format!("credential {credential}: cannot connect to its server, port {port}: {cause}");
             let remedy = "podcreds connected from here, not from the pod: run it in the pod if only the pod's network reaches the server";
             report.add_live(IN_CLUSTER, &name, message, remedy.to_owned());
         }
