@@ -117,11 +117,12 @@ fn sidecar<'a>(
     let (pod, object) = (&subject.pod, subject.object());
     let place = pod.place(container.node);
     let label = container.label();
-    // An init container before this one has written the files already.
+    // An init container before this one has written the files already, or the applications wait for them.
     let is_preceded = pod
         .writers()
         .take_while(|(other, _)| !std::ptr::eq(other.node, container.node))
-        .any(|(_, other)| other.subcommand == Subcommand::Init);
+        .any(|(_, other)| other.subcommand == Subcommand::Init)
+        || applications_wait(subject);
     match container.role {
         Role::Init => {
             report.add(
@@ -181,6 +182,15 @@ fn sidecar<'a>(
             report.add(EXIT_ON_CHANGE, object, place, format!("{label} exits with code {code} after a rotation, and no restart rule has this code: only podcreds restarts"));
         }
     }
+}
+
+/// Whether `podcreds exec` starts all containers that mount the volume: it waits for the first files.
+fn applications_wait(subject: &Subject<'_, '_>) -> bool {
+    let volumes = subject.pod.volumes();
+    let mounts = |container: &&Container<'_>| container.mounts().any(|mount| volumes.contains(&mount.volume));
+    let mut readers = subject.pod.applications().filter(mounts).peekable();
+    let waits = |program: &Program<'_>| program.subcommand == Subcommand::Exec;
+    readers.peek().is_some() && readers.all(|container| container.program.as_ref().is_some_and(waits))
 }
 
 /// Whether a startup probe succeeds only when the files exist.

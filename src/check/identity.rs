@@ -8,10 +8,8 @@ use crate::manifest::Object;
 use crate::text::{nearest, suggest};
 use crate::yaml::Node;
 
-/// The longest name of a pod that is its host name.
+/// The longest host name. Controllers generate shorter names for their pods.
 const HOST_NAME_LIMIT: usize = 63;
-/// What the controller of a Deployment adds to its name: the hashes of a ReplicaSet and of a pod, and two hyphens.
-const SUFFIX: usize = 17;
 
 pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
     let pod = &subject.pod;
@@ -116,10 +114,7 @@ fn pod_name<'a>(
                 || pod.is_on("setHostnameAsFQDN")
             {
                 Some("the pod sets another host name")
-            } else if object.name().is_some_and(|name| name.len() + SUFFIX > HOST_NAME_LIMIT)
-                && !object.kind.contains("Set")
-                && object.kind != "Pod"
-            {
+            } else if object.kind == "Pod" && object.name().is_some_and(|name| name.len() > HOST_NAME_LIMIT) {
                 Some("the host name is the pod's name cut to 63 characters")
             } else {
                 None

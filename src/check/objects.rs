@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 use crate::check::rule::{SOURCE, SOURCE_VALUE};
 use crate::check::{Report, Subject};
@@ -10,6 +11,7 @@ use crate::manifest::{Object, Place};
 use crate::object::{Data, Kind, ObjectData, ObjectRef, ServiceData};
 use crate::render::{Sources, render};
 use crate::secret::SecretBytes;
+use crate::text::shown_key;
 use crate::yaml::Node;
 
 pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
@@ -17,14 +19,17 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
     let mut sources = Sources::new();
     let mut complete = Vec::new();
     for credential in credentials {
-        let is_complete = credential.objects().all(|wanted| {
-            if !sources.contains_key(wanted)
-                && let Some(content) = find(subject, wanted)
-            {
-                sources.insert(wanted.clone(), Some(content));
+        let mut is_complete = true;
+        for wanted in credential.objects() {
+            let found = find(subject, wanted);
+            if let Some(secret) = found.filter(|_| wanted.kind == Kind::Secret) {
+                encoding(subject, &secret, report);
             }
-            sources.contains_key(wanted)
-        });
+            match found.and_then(|object| content(&object, wanted)) {
+                Some(content) => drop(sources.insert(wanted.clone(), Some(content))),
+                None => is_complete = false,
+            }
+        }
         // What is not here may be in the cluster. An entry of several credentials is rendered as a whole.
         if is_complete {
             complete.push(credential.clone());
@@ -66,18 +71,41 @@ fn place<'a>(subject: &Subject<'_, 'a>, name: &CredentialName) -> Place<'a> {
     }
 }
 
-fn find(subject: &Subject<'_, '_>, wanted: &ObjectRef) -> Option<ObjectData> {
+fn find<'a>(subject: &Subject<'_, 'a>, wanted: &ObjectRef) -> Option<Object<'a>> {
     // Another cluster has other objects of the same name.
     if wanted.cluster.id().is_some() {
         return None;
     }
-    let object = subject.objects.iter().find(|object| {
+    let mut objects = subject.objects.iter().filter(|object| {
         object.api_version == "v1"
             && object.kind == wanted.kind.as_str()
             && object.name() == Some(wanted.name())
             && subject.namespace(object) == wanted.namespace.as_str()
-    })?;
-    content(object, wanted)
+    });
+    objects.next().copied()
+}
+
+/// Reports values under `data` of a Secret that are plain text.
+fn encoding<'a>(subject: &Subject<'_, 'a>, secret: &Object<'a>, report: &mut Report<'a>) {
+    for (key, _, value) in secret.node.get("data").into_iter().flat_map(Node::entries) {
+        let text = value.text().unwrap_or_default();
+        if !is_placeholder(text) && (value.text().is_none() || decoded(text).is_none()) {
+            let message = format!("the value of key {} of {secret} is not base64", shown_key(key));
+            let remedy = "write plain text under stringData".to_owned();
+            report.add_with(SOURCE, subject.object(), secret.place(value), message, remedy);
+        }
+    }
+}
+
+/// As the API server decodes it: without line breaks.
+fn decoded(text: &str) -> Option<SecretBytes> {
+    let text = Zeroizing::new(text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect::<Vec<_>>());
+    STANDARD.decode(&*text).ok().map(SecretBytes::new)
+}
+
+/// Whether another tool replaces a value before the manifest is applied, such as `<path:…>`, `${…}` and `{{ … }}`.
+fn is_placeholder(text: &str) -> bool {
+    text.starts_with('<') && text.ends_with('>') || text.contains("${") || text.contains("{{")
 }
 
 /// The content of an object. `None` means that something else fills or decrypts it.
@@ -92,12 +120,14 @@ fn content(object: &Object<'_>, wanted: &ObjectRef) -> Option<ObjectData> {
     let encoded = if wanted.kind == Kind::Secret { "data" } else { "binaryData" };
     let plain = if wanted.kind == Kind::Secret { "stringData" } else { "data" };
     for (key, _, value) in object.node.get(encoded).into_iter().flat_map(Node::entries) {
-        // As the API server decodes it: without the line breaks of a block scalar.
-        let text: Vec<u8> = value.text()?.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        data.insert(key.to_owned(), SecretBytes::new(STANDARD.decode(&text).ok()?));
+        data.insert(key.to_owned(), decoded(value.text()?)?);
     }
     for (key, _, value) in object.node.get(plain).into_iter().flat_map(Node::entries) {
-        data.insert(key.to_owned(), value.text()?.into());
+        let text = value.text()?;
+        if wanted.kind == Kind::Secret && is_placeholder(text) {
+            return None;
+        }
+        data.insert(key.to_owned(), text.into());
     }
     (!data.is_empty()).then_some(ObjectData::Keys(data))
 }

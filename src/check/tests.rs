@@ -313,6 +313,11 @@ fn each_mistake_in_the_pod_has_its_own_finding() {
         (format!("{DB}, podcreds.io/db.on-change: touch x"), with(&init, "", ""), &["never-notified"]),
         (format!("{DB}, podcreds.io/db.on-change: touch x"), with(&native, "", ""), &[]),
         (DB.to_owned(), with(&init.replace(NAME, "x: y"), "", ", hostname: db"), &["pod-name"]),
+        (
+            DB.to_owned(),
+            with("", &format!(", {}", native.replace(", restartPolicy: Always", "")), ""),
+            &["no-init"],
+        ),
         (DB.to_owned(), with(&native, "", ", hostNetwork: true"), &["host-port"]),
         (
             format!("{DB}, podcreds.io/db.format: pgpass"),

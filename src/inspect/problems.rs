@@ -29,7 +29,13 @@ impl Problems {
             let Some(access) = edge.access.as_ref().filter(|access| !access.denied.is_empty()) else {
                 continue;
             };
-            let message = format!("{from} may not {} {}", access.denied.join(" or "), to.id);
+            let what = match to.id.name.as_str() {
+                "*" => {
+                    format!("{}s in namespace {}", to.id.kind, to.id.namespace.as_deref().unwrap_or_default())
+                }
+                _ => to.id.to_string(),
+            };
+            let message = format!("{from} may not {} {what}", access.denied.join(" or "));
             problems.errors.push((message, access.remedy.clone().unwrap_or_default()));
         }
         // Whether the node exists says nothing about the pod's credentials.
