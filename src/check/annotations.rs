@@ -25,7 +25,7 @@ const LABEL: &str = "podcreds.io/inject";
 pub(super) fn misplaced<'a>(template: &Template<'a>, prefix: &str, report: &mut Report<'a>) {
     let pods = template.node.find(&["metadata", "annotations"]);
     let mut path = Vec::new();
-    search(template, template.object.node, &mut path, &mut |path, node| {
+    search(template.object.node, &mut path, &mut |path, node| {
         if pods.is_some_and(|pods| std::ptr::eq(pods, node)) {
             return;
         }
@@ -65,20 +65,15 @@ pub(super) fn misplaced<'a>(template: &Template<'a>, prefix: &str, report: &mut 
 }
 
 /// Calls `visit` with every mapping and its path.
-fn search<'a>(
-    template: &Template<'a>,
-    node: &'a Node,
-    path: &mut Vec<&'a str>,
-    visit: &mut dyn FnMut(&[&'a str], &'a Node),
-) {
+fn search<'a>(node: &'a Node, path: &mut Vec<&'a str>, visit: &mut dyn FnMut(&[&'a str], &'a Node)) {
     visit(path, node);
     for (key, _, value) in node.entries() {
         path.push(key);
-        search(template, value, path, visit);
+        search(value, path, visit);
         path.pop();
     }
     for item in node.items() {
-        search(template, item, path, visit);
+        search(item, path, visit);
     }
 }
 
