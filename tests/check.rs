@@ -1,5 +1,5 @@
 //! `podcreds check -f`: broken manifests, each with the expected report beside it, and manifests in which nothing is wrong. These
-//! tests need no cluster. After a change of a message, `PODCREDS_TEST_UPDATE=1` writes the reports anew.
+//! tests need no cluster. After a change of a message, `PODCREDS_TEST_UPDATE=1` writes the reports again.
 
 #![allow(
     clippy::unwrap_used,

@@ -46,7 +46,7 @@ pub(crate) struct Options {
 pub(crate) struct Finding<'a> {
     pub(crate) rule: &'static Rule,
     pub(crate) level: Level,
-    /// `None` means that no manifest has it.
+    /// `None` means that it is not in a manifest.
     pub(crate) place: Option<Place<'a>>,
     /// The object, as kubectl names it.
     pub(crate) object: String,

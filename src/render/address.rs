@@ -12,8 +12,8 @@ pub(crate) struct Address {
     pub(crate) port: u16,
 }
 
-/// The addresses of all credentials whose fields describe a connection. Unix sockets, and ports that are neither given nor the default
-/// of a known engine, are left out.
+/// The addresses of all credentials whose fields describe a connection. Skips Unix sockets, and hosts whose port is neither given nor
+/// the default of a known engine.
 pub(crate) fn addresses(credentials: &[Credential], sources: &Sources) -> Vec<Address> {
     let mut found = Vec::new();
     for credential in credentials {

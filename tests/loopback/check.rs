@@ -155,7 +155,7 @@ fn without_arguments_it_checks_its_own_pod() {
 }
 
 #[test]
-fn a_workload_that_cannot_be_read_is_no_success() {
+fn a_workload_that_cannot_be_read_fails_the_check() {
     let scene = scene(&template(&json!({})));
     let missing = check(&scene, &["deploy/other"]);
     assert_code(&missing, 3);
