@@ -8,10 +8,21 @@
     reason = "a test fails by panicking, also in the functions that it calls"
 )]
 
+#[allow(dead_code, reason = "tests/cluster uses other parts")]
+#[path = "support/charts.rs"]
+mod charts;
+#[path = "manifests/component.rs"]
+mod component;
+#[path = "manifests/helm.rs"]
+mod helm;
 #[path = "manifests/injection.rs"]
 mod injection;
 #[path = "manifests/kustomize.rs"]
 mod kustomize;
+#[path = "manifests/monitoring.rs"]
+mod monitoring;
+#[path = "manifests/pages.rs"]
+mod pages;
 #[path = "manifests/pod_security.rs"]
 mod pod_security;
 #[path = "manifests/rights.rs"]
@@ -67,6 +78,12 @@ const RESTART_SENTINEL: &str = "deploy/restart-sentinel";
 /// The policies that add podcreds to pods. It contains no pod.
 const INJECTION: &str = "deploy/injection";
 
+/// The component that adds podcreds to workloads, which contains another one.
+const COMPONENTS: [&str; 2] = ["deploy/component", "deploy/component/add"];
+
+/// The objects for Prometheus and Grafana. It contains no pod.
+const MONITORING: &str = "deploy/monitoring";
+
 /// The path of the binary in the image.
 const BINARY: &str = "/bin/podcreds";
 
@@ -110,7 +127,7 @@ fn every_kustomization_is_tested() {
         }
     }
     found.sort();
-    let mut tested = [&EXAMPLES[..], &[INJECTION]].concat();
+    let mut tested = [&EXAMPLES[..], &[INJECTION, MONITORING, pages::OPENSHIFT], &COMPONENTS].concat();
     tested.sort_unstable();
     assert_eq!(found, tested);
 }
@@ -263,8 +280,8 @@ fn the_annotations_file_variant_differs_only_in_the_source_of_the_annotations() 
 fn image_and_manifests_have_the_version_of_the_crate() {
     let version = env!("CARGO_PKG_VERSION");
     let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
-    let label = format!("org.opencontainers.image.version=\"{version}\"");
-    assert!(dockerfile.contains(&label), "the Dockerfile has no {label}");
+    let argument = format!("\nARG VERSION={version}\n");
+    assert!(dockerfile.contains(&argument), "the Dockerfile has no {argument}");
     for example in EXAMPLES {
         let Some(rendered) = render(example) else { return };
         let documents = documents(&rendered);

@@ -384,6 +384,21 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn the_page_describes_every_annotation_key() {
+        let page = include_str!("../../docs/annotations.md");
+        let described: Vec<_> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.split_once(" | "))
+            .flat_map(|(keys, _)| keys.split(", "))
+            .filter_map(|key| key.strip_prefix("`.")?.strip_suffix('`'))
+            .collect();
+        let mut keys = KEYS.map(|(spelling, _)| spelling).to_vec();
+        keys.retain(|key| !described.contains(key));
+        assert!(keys.is_empty(), "missing in docs/annotations.md: {keys:?}");
+        assert_eq!(described.len(), KEYS.len(), "{described:?}");
+    }
+
     fn set(text: &str) -> Result<Vec<(String, String)>, ListError> {
         let plain = |value: SecretBytes| value.expose_text().unwrap().to_owned();
         Ok(assignments(text)?.into_iter().map(|(field, value)| (field.to_string(), plain(value))).collect())

@@ -1,3 +1,4 @@
+mod chart;
 mod header;
 mod options;
 mod secrecy;

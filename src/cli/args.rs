@@ -186,6 +186,16 @@ pub(crate) struct SidecarArgs {
     )]
     pub(crate) stale_after: Duration,
 
+    /// How long before a certificate in the files expires the log and an Event report it; once it has expired, they report it again
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "7d",
+        value_parser = duration,
+        help_heading = REPORTING, env = "PODCREDS_EXPIRY_WARNING"
+    )]
+    pub(crate) expiry_warning: Duration,
+
     /// Record Events for the pod, shown by `kubectl describe pod`; requires permission to create and patch events
     #[arg(
         long,

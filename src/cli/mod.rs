@@ -48,7 +48,7 @@ const JSON: &str = "json";
 /// Runs the command that `args` (with the program's name first) and the environment ask for, and returns its exit code.
 /// Sets up the process: whether it is dumpable, its umask, its handling of SIGTERM and SIGINT, and its logger.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
-    let args: Vec<_> = args.into_iter().collect();
+    let args = as_typed(args.into_iter().collect());
     // A process that is not dumpable leaves no core, not even in a program (`core_pattern`), which `RLIMIT_CORE` would not prevent.
     // Other processes of the same user cannot open its memory, environment, files and root in /proc. execve(2) resets this, so a
     // program that `exec` or a kubeconfig starts is as dumpable as any other.
@@ -92,6 +92,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
             error.exit_code()
         }
     }
+}
+
+/// Names the program as the user did: kubectl runs the file `kubectl-podcreds` for `kubectl podcreds`. clap takes the name in the
+/// usage text from the first argument.
+/// <https://kubernetes.io/docs/tasks/extend-kubectl/kubectl-plugins/>
+fn as_typed(mut args: Vec<OsString>) -> Vec<OsString> {
+    if let Some(program) = args.first_mut()
+        && Path::new(program).file_name() == Some(OsStr::new("kubectl-podcreds"))
+    {
+        *program = "kubectl podcreds".into();
+    }
+    args
 }
 
 /// Makes file modes independent of the container runtime's umask: the volume sets the mode of each file itself, and
@@ -358,6 +370,19 @@ mod tests {
         };
         assert_eq!(variable_of_timeout("init"), Some("PODCREDS_TIMEOUT".into()));
         assert_eq!(variable_of_timeout("probe"), Some("PODCREDS_PROBE_TIMEOUT".into()));
+    }
+
+    #[test]
+    fn the_usage_text_of_the_kubectl_plugin_names_kubectl() {
+        let usage = |program: &str| {
+            let args = as_typed(vec![program.into(), "inspect".into(), "--wrong".into()]);
+            let error = Args::try_parse_from(args).unwrap_err().to_string();
+            error.lines().find_map(|line| line.strip_prefix("Usage: ")).unwrap().to_owned()
+        };
+        let plugin = usage("/root/.krew/bin/kubectl-podcreds");
+        assert!(plugin.starts_with("kubectl podcreds inspect "), "{plugin}");
+        let program = usage("/bin/podcreds");
+        assert!(program.starts_with("podcreds inspect "), "{program}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(crate) fn run(
     let health = Arc::new(Health::new(metrics_clusters(&clusters), settings.stale_after));
     let pod = settings.sync.annotations.pod().map(|pod| pod.name().to_owned());
     health.status().pod = (pod, settings.sync.scope.namespace.to_string());
+    health.status().expiry_warning = settings.expiry_warning;
     server::start(listen, Arc::clone(&health))?;
     Ok(sidecar::run(settings, sink, Arc::new(clusters), &health)?)
 }

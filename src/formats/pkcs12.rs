@@ -7,6 +7,7 @@ mod der;
 mod pem;
 mod store;
 
+pub(crate) use pem::not_after;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 

@@ -26,8 +26,8 @@ pub(crate) use notice::{Notice, missing_inputs};
 pub(crate) use template::{check as check_templates, work_share};
 
 use crate::credential::{
-    Bundle, BundleFile, ClientFileFormat, ConnectionStringFormat, Credential, DocumentFormat, Engine,
-    EnvExport, EnvFileFormat, FieldName, Format, Header, Output, PathClaims, RelativePath,
+    Bundle, BundleFile, ClientFileFormat, ConnectionStringFormat, Credential, CredentialName, DocumentFormat,
+    Engine, EnvExport, EnvFileFormat, FieldName, Format, Header, Output, PathClaims, RelativePath,
 };
 use crate::formats::connection::{CONNECTION_LIMIT, Connection};
 use crate::formats::options::OptionSet;
@@ -47,6 +47,9 @@ const FILE_LIMIT: usize = 10_000;
 /// The number of errors after which no further credential is rendered. Each key of a large object may be one.
 const ERROR_LIMIT: usize = 10_000;
 
+/// The most certificates of one credential that are observed. Each one is a series of a metric, and a Secret may have many keys.
+const CERTIFICATE_LIMIT: usize = 20;
+
 const TOO_MANY_BYTES: Problem = Problem::TooLarge { limit: BUNDLE_LIMIT, unit: "bytes" };
 
 /// The result of rendering.
@@ -60,6 +63,24 @@ pub struct Rendered<'a> {
     pub(crate) credentials: usize,
     /// The headers of notifications, each with its credential.
     pub(crate) headers: Vec<(&'a Credential, Header)>,
+    /// When the certificates among the fields expire.
+    pub(crate) expiries: Vec<Expiry<'a>>,
+}
+
+/// A field that contains a certificate.
+#[derive(Debug)]
+pub(crate) struct Expiry<'a> {
+    pub(crate) credential: &'a CredentialName,
+    pub(crate) field: FieldName,
+    /// Unix time.
+    pub(crate) not_after: u64,
+}
+
+/// What was found while a credential was rendered.
+#[derive(Default)]
+struct Findings<'a> {
+    notices: Vec<Notice<'a>>,
+    expiries: Vec<Expiry<'a>>,
 }
 
 /// The size of a bundle.
@@ -129,14 +150,14 @@ fn render_with<'a>(
     let mut bundle = Bundle::new();
     let (mut claims, mut shared_files) = (PathClaims::default(), SharedFiles::default());
     let mut errors = Vec::new();
-    let (mut notices, mut headers) = (Vec::new(), Vec::new());
+    let (mut findings, mut headers) = (Findings::default(), Vec::new());
     let mut rendered = 0;
     let mut room = Size {
         bytes: BUNDLE_LIMIT.saturating_sub(taken.bytes),
         files: FILE_LIMIT.saturating_sub(taken.files),
     };
     for credential in credentials {
-        let files = match files(credential, sources, placeholder, room, work, &mut notices) {
+        let files = match files(credential, sources, placeholder, room, work, &mut findings) {
             Ok(Some(files)) => files,
             Ok(None) => continue,
             Err(problems) => {
@@ -189,8 +210,9 @@ fn render_with<'a>(
         return Err(Errors(errors));
     }
     shared_files.join_into(&mut bundle);
+    let Findings { mut notices, expiries } = findings;
     notices.extend(missing_inputs(credentials, sources));
-    Ok(Rendered { bundle, notices, credentials: rendered, headers })
+    Ok(Rendered { bundle, notices, credentials: rendered, headers, expiries })
 }
 
 /// The content of the only file of a credential, without redaction.
@@ -200,7 +222,7 @@ fn one_file(
     room: Size,
     work: usize,
 ) -> Result<Option<SecretBytes>, Vec<Problem>> {
-    let files = files(credential, sources, None, room, work, &mut Vec::new())?.unwrap_or_default();
+    let files = files(credential, sources, None, room, work, &mut Findings::default())?.unwrap_or_default();
     Ok(files.into_iter().next().map(|(_, content)| content))
 }
 
@@ -212,7 +234,7 @@ fn files<'a>(
     placeholder: Option<&SecretBytes>,
     room: Size,
     work: usize,
-    notices: &mut Vec<Notice<'a>>,
+    Findings { notices, expiries }: &mut Findings<'a>,
 ) -> Result<Option<Vec<(RelativePath, SecretBytes)>>, Vec<Problem>> {
     let Some(selection) = fields::select(credential, sources, work)? else { return Ok(None) };
     let fields::Selection { fields: selected, overrides, url, notices: more, derived: _ } = selection;
@@ -221,6 +243,14 @@ fn files<'a>(
     values.extend(selected.iter().map(|(field, value)| (field.clone(), &**value)));
     notices.extend(names::leave_out(credential, &mut values));
     notices.extend(notice::line_breaks(credential, &values));
+    // A connection does not contain the certificates that its source may also have.
+    if !matches!(credential.output, Output::ConnectionString { .. } | Output::ClientFile { .. }) {
+        let certificates = values.iter().filter_map(|(field, value)| {
+            let not_after = pkcs12::not_after(value.expose())?;
+            Some(Expiry { credential: &credential.name, field: field.clone(), not_after })
+        });
+        expiries.extend(certificates.take(CERTIFICATE_LIMIT));
+    }
     let redact = placeholder.is_some();
     let shown = |value| placeholder.unwrap_or(value);
     let fields =

@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) follow_annotations: bool,
     /// How long a failure may last before it is reported as staleness.
     pub(crate) stale_after: Duration,
+    /// How long before a certificate expires it is reported.
+    pub(crate) expiry_warning: Duration,
     /// `None` disables Events.
     pub(crate) events: Option<EventTarget>,
     /// A PEM file of certificate authorities for `.on-change` with an `https` URL, beside those of the system.

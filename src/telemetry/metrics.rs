@@ -37,6 +37,19 @@ impl Histogram {
     }
 }
 
+/// The labels of `podcreds_build_info`. The Dockerfile sets `PODCREDS_REVISION`; other builds do not know their revision.
+const BUILD: [(&str, &str); 3] = [
+    ("version", env!("CARGO_PKG_VERSION")),
+    (
+        "revision",
+        match option_env!("PODCREDS_REVISION") {
+            Some(revision) => revision,
+            None => "",
+        },
+    ),
+    ("arch", std::env::consts::ARCH),
+];
+
 /// Formats all metrics.
 pub(crate) fn write(health: &Health) -> String {
     let clusters: Vec<_> = health.clusters.iter().map(|it| (it, it.requests.counts())).collect();
@@ -44,7 +57,7 @@ pub(crate) fn write(health: &Health) -> String {
     let mut text = Text(String::with_capacity(4096));
 
     text.family("podcreds_build_info", "gauge", "The version of podcreds; always 1.");
-    text.sample_with("podcreds_build_info", "version", env!("CARGO_PKG_VERSION"), 1);
+    text.sample_with_all("podcreds_build_info", &BUILD, 1);
 
     if let Some(starts) = state.program_starts {
         text.family(
@@ -92,6 +105,15 @@ pub(crate) fn write(health: &Health) -> String {
         let cluster = object.cluster.id().map(|id| ("cluster", id.as_str()));
         let labels: Vec<_> = labels.into_iter().chain(cluster).collect();
         text.sample_with_all(family_of_sources, &labels, 1);
+    }
+
+    let family = "podcreds_certificate_expiry_timestamp_seconds";
+    text.family(family, "gauge", "Unix time at which the first certificate in a field of the credential expires; absent for fields without one.");
+    for credential in state.credentials() {
+        for certificate in credential.served.map_or(&[][..], |served| &served.certificates) {
+            let labels = [("credential", credential.name), ("field", &certificate.field)];
+            text.sample_with_all(family, &labels, unix_time(certificate.not_after));
+        }
     }
 
     // With the local cluster alone, podcreds_stale_since_timestamp_seconds is its own.
@@ -160,6 +182,14 @@ pub(crate) fn write(health: &Health) -> String {
         "Total number of watches that broke or ended early.",
     );
     text.sample("podcreds_watch_restarts_total", state.watch_restarts);
+
+    let family = "podcreds_unwatched_objects";
+    text.family(
+        family,
+        "gauge",
+        "Number of objects that podcreds cannot watch, and polls instead; 0 with --sync poll.",
+    );
+    text.sample(family, state.unwatched());
 
     text.family(
         "podcreds_notifications_total",
@@ -350,9 +380,11 @@ mod tests {
                 assert!(line.starts_with(family) && !family.is_empty(), "{line} under {family}");
             }
         }
+        let build = text.lines().find(|line| line.starts_with("podcreds_build_info{")).unwrap();
+        let [(_, version), (_, revision), (_, arch)] = BUILD;
         assert_eq!(
-            samples(&text)[concat!("podcreds_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"}")],
-            1.0
+            build,
+            format!(r#"podcreds_build_info{{version="{version}",revision="{revision}",arch="{arch}"}} 1"#)
         );
     }
 
@@ -447,6 +479,24 @@ mod tests {
         health.status().served.published("b", None);
         let text = write(&health);
         assert!(!samples(&text).contains_key(info("", "7").as_str()), "the old series ends: {text}");
+    }
+
+    #[test]
+    fn each_certificate_has_a_timestamp_until_it_is_removed() {
+        let health = Health::new(Vec::new(), Duration::ZERO);
+        health.status().set_credentials([("tls".to_owned(), BTreeSet::new())].into());
+        let expires = UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+        let fields = [("ca.crt", expires), ("tls.crt", expires)];
+        health.status().served.set_certificates("tls", fields.into_iter());
+        let text = write(&health);
+        for field in ["ca.crt", "tls.crt"] {
+            let name = format!(
+                "podcreds_certificate_expiry_timestamp_seconds{{credential=\"tls\",field=\"{field}\"}}"
+            );
+            assert_eq!(samples(&text)[name.as_str()], 2e9);
+        }
+        health.status().set_credentials(BTreeMap::new());
+        assert!(!write(&health).contains("certificate_expiry_timestamp_seconds{"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use humantime::format_rfc3339_seconds;
 
-use crate::telemetry::status::{Moment, Notification, SourceStatus, Status};
+use crate::telemetry::status::{Moment, Notification, SourceStatus, Status, Validity};
 use crate::text::{columns, formattable, one_line};
 
 /// The maximum length of an error below the table, in characters.
@@ -60,6 +60,16 @@ pub(crate) fn json(status: &Status) -> String {
         }
         json.close(']');
         errors(&mut json, &credential.errors);
+        if let Some(served) = credential.served.filter(|served| !served.certificates.is_empty()) {
+            json.open(Some("certificates"), '[');
+            for certificate in &served.certificates {
+                json.open(None, '{');
+                json.text("field", &certificate.field);
+                json.text("expires", &time(certificate.not_after));
+                json.close('}');
+            }
+            json.close(']');
+        }
         if let Some((message, at)) = credential.served.and_then(|served| served.last_error.as_ref()) {
             json.open(Some("lastError"), '{');
             json.text("message", &message);
@@ -110,6 +120,11 @@ pub(crate) fn table(status: &Status, now: SystemTime) -> String {
         }
         if let (Some(notification), Some((_, at, Some(reason)))) = (notification, delivery) {
             add(&format!("{}: notification failing since {}: {reason}", notification.application, time(at)));
+        }
+        for certificate in credential.served.map_or(&[][..], |served| &served.certificates) {
+            if certificate.state(now, status.expiry_warning) > Validity::Valid {
+                add(&certificate.message(credential.name, now));
+            }
         }
         let row = |source: String, version: Option<&str>| {
             [
@@ -316,6 +331,30 @@ credential new: Secret prod/new
                 ],
             })
         );
+    }
+
+    #[test]
+    fn the_table_shows_certificates_that_expire_and_json_all() {
+        let (mut status, later) = status();
+        let expires = |days: u64| later.time + Duration::from_secs(days * 86_400);
+        let fields = [("ca.crt", expires(90)), ("old.crt", later.time), ("tls.crt", expires(2))];
+        status.served.set_certificates("db", fields.into_iter());
+        let text = table(&status, later.time);
+        assert!(
+            text.contains("credential db: the certificate in field tls.crt expires at 1970-01-03T00:01:00Z"),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "credential db: the certificate in field old.crt has expired at 1970-01-01T00:01:00Z"
+            ),
+            "{text}"
+        );
+        assert!(!text.contains("ca.crt"), "{text}");
+        let found: Value = serde_json::from_str(&json(&status)).unwrap();
+        let certificates = &found["credentials"][0]["certificates"];
+        assert_eq!(certificates[0], value!({"field": "ca.crt", "expires": "1970-04-01T00:01:00Z"}));
+        assert_eq!(certificates.as_array().map(Vec::len), Some(3));
     }
 
     #[test]

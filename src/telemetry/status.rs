@@ -2,6 +2,7 @@
 //! and probes read it; what the log and the Events say follows from its changes, so that they all agree. Pure: it knows the time
 //! only from its callers.
 
+mod certificates;
 mod credentials;
 mod deadlines;
 mod served;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use log::Level;
 
+pub(crate) use certificates::Validity;
 pub(crate) use credentials::SourceStatus;
 pub(crate) use served::{Content, Notification, Served};
 
@@ -49,6 +51,8 @@ pub(crate) struct Status {
     pub(crate) started: Moment,
     /// How long a failure may last before it is reported as staleness.
     stale_after: Duration,
+    /// How long before its end a certificate is reported.
+    pub(crate) expiry_warning: Duration,
     /// Whether every credential has its files.
     pub(crate) ready: bool,
     /// The credentials that have no files yet, each with the reason, while not ready.
@@ -111,6 +115,7 @@ impl Status {
         Self {
             started,
             stale_after,
+            expiry_warning: certificates::DEFAULT_WARNING,
             ready: false,
             waiting: BTreeMap::new(),
             pod: Default::default(),
@@ -260,6 +265,14 @@ impl Status {
     /// The message of a component that fails or is degraded.
     pub(crate) fn message(&self, component: &Component) -> Option<&str> {
         self.last.get(component).map(|last| last.message.as_str())
+    }
+
+    /// The number of objects that are polled because they cannot be watched.
+    pub(crate) fn unwatched(&self) -> usize {
+        let degraded = |(component, last): &(&Component, &LastReport)| {
+            matches!(component, Component::Watch(_)) && last.reason.is_none()
+        };
+        self.last.iter().filter(degraded).count()
     }
 
     /// A watch broke or ended early, and is restarted.

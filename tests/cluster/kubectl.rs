@@ -130,14 +130,27 @@ impl Namespace {
     /// A program that runs kubectl for the cluster of this namespace.
     pub(crate) fn command_of(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command.env("KUBECONFIG", &self.kubeconfig);
+        self.connect(&mut command);
         command
+    }
+
+    /// Lets a command use the cluster of this namespace.
+    pub(crate) fn connect(&self, command: &mut Command) {
+        command.env("KUBECONFIG", &self.kubeconfig);
     }
 
     /// Runs a command in a container that may end the container, and the command with it.
     pub(crate) fn exec_to_the_end(&self, pod: &str, container: &str, command: &[&str]) {
         let exec = ["-n", self.name.as_str(), "exec", pod, "-c", container, "--"];
         self.output_with_kubelet(&[&exec, command].concat(), b"");
+    }
+
+    /// Sends an object to a path of the API, and returns the response or the message of kubectl.
+    pub(crate) fn create_raw(&self, path: &str, object: &Value) -> Result<String, String> {
+        let output = self.output(&["create", "--raw", path, "-f", "-"], object.to_string().as_bytes());
+        let text = if output.status.success() { &output.stdout } else { &output.stderr };
+        let text = String::from_utf8_lossy(text).into_owned();
+        if output.status.success() { Ok(text) } else { Err(text) }
     }
 
     fn run(&self, args: &[&str], input: &[u8]) -> String {

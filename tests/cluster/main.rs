@@ -10,6 +10,7 @@
 //! | `PODCREDS_TEST_IMAGE` | the name of that image; default `docker.io/local/podcreds:test` |
 //! | `PODCREDS_TEST_APP_IMAGE` | a busybox image on the nodes; default `docker.io/local/busybox:test` |
 //! | `PODCREDS_TEST_AUDIT_LOG` | the API server's audit log, as JSON lines |
+//! | `PODCREDS_TEST_MONITORING_CRDS` | a directory with the custom resource definitions of the Prometheus operator |
 //! | `PODCREDS_TEST_CLUSTER` | the script that started the cluster, for tests that start another cluster or cut the network; needs root |
 //!
 //! Without `KUBECONFIG` all tests are skipped; without the binary and the load command, the tests with pods; without the last
@@ -35,9 +36,12 @@ mod inspect;
 mod killable;
 mod kubectl;
 mod kubelet;
+mod monitoring;
 mod native;
 mod notify;
+mod openshift;
 mod outages;
+mod packaging;
 mod pods;
 mod requirements;
 mod restart_rules;

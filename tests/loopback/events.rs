@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::support::run::{Running, poll_until};
+use crate::prometheus::scrape::certificate;
+use crate::support::health::Health;
+use crate::support::run::{Running, poll_until, run};
 use crate::support::server::{Fault, Kind, Times, Verb};
 use crate::{HANGS, PASSWORD, Scene};
 
@@ -204,6 +206,32 @@ fn a_notification_that_fails_for_longer_than_stale_after_is_a_warning() {
         "{message}"
     );
     assert_eq!(event["type"], "Warning");
+}
+
+#[test]
+fn a_certificate_that_expires_within_the_warning_is_an_event_and_in_the_status() {
+    let scene = Scene::new(&[("tls.secret", "tls")]);
+    let data = [("ca.crt", certificate(20)), ("tls.crt", certificate(2))];
+    let data = data.each_ref().map(|(key, pem)| (*key, pem.as_bytes()));
+    scene.server.put_secret("prod", "tls", &data);
+    let args = ["sidecar", "--events", "--listen", "127.0.0.1:0", "--expiry-warning", "10d"];
+    let running = Running::start(scene.command(&args));
+    let health = Health::of(&running, HANGS);
+    let of = |reason: &str| recorded(&scene).into_iter().find(|event| event["reason"] == reason);
+    running.poll_until(HANGS, "it is recorded", || of("CertificateExpires").is_some());
+    let event = of("CertificateExpires").unwrap();
+    let message = event["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("credential tls: the certificate in field tls.crt expires at 20"),
+        "{message}"
+    );
+    assert_eq!(event["type"], "Warning");
+    assert!(running.stderr().contains(message), "{}", running.stderr());
+    let address = health.address.to_string();
+    let table = run(scene.command(&["status", "--listen", &address]), HANGS).stdout_text();
+    assert!(table.ends_with(&format!("\n\n{message}\n")), "{table}");
+    let json = run(scene.command(&["status", "--listen", &address, "-o", "json"]), HANGS).stdout_text();
+    assert!(json.contains("\"certificates\":[{\"field\":\"ca.crt\",\"expires\":\"20"), "{json}");
 }
 
 #[test]

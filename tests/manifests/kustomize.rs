@@ -8,10 +8,11 @@ use super::{documents, only, pod, render, root};
 
 const PAGE: &str = include_str!("../../docs/kustomize.md");
 
-/// The YAML blocks of the page: the configuration, the kustomization, and the options of its generators.
+/// The YAML blocks of the page's last section: the configuration, the kustomization, and the options of its generators.
 fn blocks() -> [&'static str; 3] {
+    let (_, section) = PAGE.split_once("\n## Names of generated Secrets\n").unwrap();
     let blocks: Vec<_> =
-        PAGE.split("\n```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
+        section.split("\n```yaml\n").skip(1).map(|rest| rest.split_once("```").unwrap().0).collect();
     blocks.try_into().unwrap()
 }
 

@@ -9,6 +9,7 @@
     reason = "support code fails as tests do, by panicking"
 )]
 
+pub(crate) mod charts;
 pub(crate) mod health;
 pub(crate) mod home;
 pub(crate) mod openssl;

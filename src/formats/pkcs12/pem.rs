@@ -6,8 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use crate::formats::pkcs12::der::{
-    BIT_STRING, CONTEXT_0, Der, INTEGER, OCTET_STRING, OID, Part, SEQUENCE, content, sequence, split,
-    split_tag,
+    BIT_STRING, CONTEXT_0, Der, Element, GENERALIZED_TIME, INTEGER, OCTET_STRING, OID, Part, SEQUENCE,
+    UTC_TIME, content, sequence, split, split_tag,
 };
 
 /// The most certificates of one field. The bundle of a Linux distribution has 150.
@@ -16,6 +16,9 @@ const CERTIFICATE_LIMIT: usize = 1000;
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
+
+/// From the first of March of the year 0, in the calendar of today.
+const DAYS_BEFORE_1970: u64 = 719_468;
 
 const VERSION_0: Part<'static> = Part::Bytes(&[INTEGER, 1, 0]);
 /// The algorithm identifier of RSA keys: `rsaEncryption` and NULL.
@@ -129,17 +132,140 @@ fn from_sec1(der: &[u8]) -> Option<Der> {
 
 /// The `SubjectPublicKeyInfo` of a certificate (RFC 5280). `None` means that this is not a certificate.
 pub(super) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
+    // Validity and subject are the third and fourth sequence.
+    let (key, _) = split_tag(SEQUENCE, after_sequences(4, certificate)?)?;
+    let (_, bits) = split(key.content)?;
+    split_tag(BIT_STRING, bits)?;
+    Some(key.whole)
+}
+
+/// When the first certificate of a PEM text expires, as Unix time. `None` means that the text contains no certificate that can be parsed.
+pub(crate) fn not_after(pem: &[u8]) -> Option<u64> {
+    let mut rest = str::from_utf8(pem).ok()?;
+    while let Some(section) = next_section(&mut rest) {
+        let Section { label, body } = section?;
+        if label == "CERTIFICATE" {
+            let der = decode(body)?;
+            let (validity, _) = split_tag(SEQUENCE, after_sequences(2, &der)?)?;
+            let (_, not_after) = split(validity.content)?;
+            return time(&split(not_after)?.0);
+        }
+    }
+    None
+}
+
+/// What follows the serial number and this number of sequences in a certificate: signature algorithm, issuer, validity, subject.
+fn after_sequences(count: usize, certificate: &[u8]) -> Option<&[u8]> {
     let (to_be_signed, _) = split_tag(SEQUENCE, content(SEQUENCE, certificate)?)?;
     let mut rest = to_be_signed.content;
     if let Some((_, after)) = split_tag(CONTEXT_0, rest) {
         rest = after;
     }
-    for tag in [INTEGER, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE] {
-        // Serial number, signature algorithm, issuer, validity, subject.
-        rest = split_tag(tag, rest)?.1;
+    rest = split_tag(INTEGER, rest)?.1;
+    for _ in 0..count {
+        rest = split_tag(SEQUENCE, rest)?.1;
     }
-    let (key, _) = split_tag(SEQUENCE, rest)?;
-    let (_, bits) = split(key.content)?;
-    split_tag(BIT_STRING, bits)?;
-    Some(key.whole)
+    Some(rest)
+}
+
+/// A time in the forms that certificates have, `YYMMDDHHMMSSZ` until 2049 and then `YYYYMMDDHHMMSSZ`, as Unix time.
+/// Source: RFC 5280, section 4.1.2.5
+fn time(element: &Element<'_>) -> Option<u64> {
+    let digits = str::from_utf8(element.content).ok()?;
+    let (century, digits) = match element.tag {
+        UTC_TIME if digits.starts_with(['5', '6', '7', '8', '9']) => (19, digits),
+        UTC_TIME => (20, digits),
+        GENERALIZED_TIME => {
+            let (century, digits) = digits.split_at_checked(2)?;
+            (century.parse::<u64>().ok()?, digits)
+        }
+        _ => return None,
+    };
+    let part = |index: usize| digits.get(2 * index..2 * index + 2)?.parse::<u64>().ok();
+    let (year, month, day) = (100 * century + part(0)?, part(1)?, part(2)?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Counted from March, so that a leap day is the last day of a year.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
+    let days = days.checked_sub(DAYS_BEFORE_1970)?;
+    Some(((24 * days + part(3)?) * 60 + part(4)?) * 60 + part(5)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    fn certificate(expires: (i32, u8, u8)) -> String {
+        let mut params = CertificateParams::new(vec!["test".into()]).unwrap();
+        params.not_before = date_time_ymd(1960, 1, 1);
+        params.not_after = date_time_ymd(expires.0, expires.1, expires.2);
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+    }
+
+    fn expiry(pem: &str) -> Option<u64> {
+        not_after(pem.as_bytes())
+    }
+
+    #[test]
+    fn the_expiry_is_read_in_both_forms() {
+        for (expires, seconds) in [
+            ((1970, 1, 1), 0),
+            ((1999, 12, 31), 946_598_400),
+            ((2000, 3, 1), 951_868_800),
+            ((2028, 2, 29), 1_835_395_200),
+            ((2049, 12, 31), 2_524_521_600),
+            ((2050, 1, 1), 2_524_608_000),
+            ((9999, 12, 31), 253_402_214_400),
+        ] {
+            assert_eq!(expiry(&certificate(expires)), Some(seconds), "{expires:?}");
+        }
+        let infinite = Element { tag: GENERALIZED_TIME, content: b"99991231235959Z", whole: &[] };
+        assert_eq!(time(&infinite), Some(253_402_300_799));
+    }
+
+    #[test]
+    fn the_first_certificate_counts_and_other_sections_do_not() {
+        let (leaf, issuer) = (certificate((2030, 1, 1)), certificate((2028, 1, 1)));
+        let key = KeyPair::generate().unwrap().serialize_pem();
+        for text in [format!("{leaf}{issuer}"), format!("{key}{leaf}"), format!("CN=test\n{leaf}\n\n")] {
+            assert_eq!(expiry(&text), Some(1_893_456_000), "{text}");
+        }
+        assert_eq!(expiry(&leaf.replace('\n', "\r\n")), Some(1_893_456_000));
+    }
+
+    #[test]
+    fn what_is_not_a_certificate_has_no_expiry() {
+        let whole = certificate((2030, 1, 1));
+        let key = KeyPair::generate().unwrap().serialize_pem();
+        for text in ["", "p@ssword", &key, &whole.replace("END", "FIN"), &whole.replace('M', "A")] {
+            assert_eq!(expiry(text), None, "{text}");
+        }
+        assert_eq!(not_after(b"\xff\xfe"), None);
+        // Each truncation of the certificate itself.
+        let body = whole.lines().filter(|line| !line.starts_with("---")).collect::<String>();
+        let der = STANDARD.decode(body).unwrap();
+        for length in 0..der.len() {
+            let body = STANDARD.encode(&der[..length]);
+            let text = format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+            assert_eq!(expiry(&text), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn invalid_times_have_no_value() {
+        for (tag, text) in [
+            (UTC_TIME, &b"2613010000"[..]),
+            (UTC_TIME, b"261301000000Z"),
+            (UTC_TIME, b"26-1-1000000Z"),
+            (UTC_TIME, b"\xc3\xa9"),
+            (GENERALIZED_TIME, b"2"),
+            (OCTET_STRING, b"261201000000Z"),
+        ] {
+            assert_eq!(time(&Element { tag, content: text, whole: &[] }), None, "{text:?}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod adonet;
 mod bounds;
+mod certificates;
 mod databases;
 mod envfile;
 mod header;

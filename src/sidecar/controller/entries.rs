@@ -2,12 +2,13 @@
 //! of the others (docs/decisions/failing-sources.md).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use log::Level;
 
 use crate::credential::{Bundle, Credential, CredentialName, Header};
 use crate::object::ObjectRef;
-use crate::render::{self, Rendered, Size, Sources};
+use crate::render::{self, Expiry, Rendered, Size, Sources};
 
 /// The credentials of one entry: one, or several that share a file or directory.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub(crate) struct Batch {
     pub(crate) notices: BTreeSet<(CredentialName, Level, String)>,
     /// The headers of the notifications, each with its credential.
     pub(crate) headers: Vec<(CredentialName, Header)>,
+    /// When the certificates expire, each with its credential and field.
+    pub(crate) expiries: Vec<(CredentialName, String, SystemTime)>,
     sizes: BTreeMap<String, Size>,
 }
 
@@ -215,6 +218,13 @@ impl Batch {
         self.files += rendered.bundle.len();
         for (credential, header) in rendered.headers {
             self.headers.push((credential.name.clone(), header));
+        }
+        for Expiry { credential, field, not_after } in rendered.expiries {
+            self.expiries.push((
+                credential.clone(),
+                field.to_string(),
+                UNIX_EPOCH + Duration::from_secs(not_after),
+            ));
         }
         self.bundle.extend(rendered.bundle);
         self.names.insert(name);

@@ -130,7 +130,12 @@ impl Controller {
                         }
                         _ => None,
                     };
-                    status.served.published(credential.name.as_str(), changed);
+                    let name = credential.name.as_str();
+                    status.served.published(name, changed);
+                    let expiries = batch.expiries.iter().filter(|(owner, ..)| owner.as_str() == name);
+                    status
+                        .served
+                        .set_certificates(name, expiries.map(|(_, field, at)| (field.as_str(), *at)));
                 }
                 match published {
                     Published::Swapped { version, changed } => {

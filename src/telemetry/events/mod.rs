@@ -51,10 +51,12 @@ pub(crate) enum EventReason {
     NotifyFailed,
     /// Such a notification has succeeded.
     Notified,
+    /// A certificate expires soon or has expired.
+    Expires,
 }
 
 impl EventReason {
-    const COUNT: usize = 7;
+    const COUNT: usize = 8;
 
     /// The value for `--field-selector reason=…`.
     pub(crate) fn name(self) -> &'static str {
@@ -66,11 +68,12 @@ impl EventReason {
             Self::Current => "CredentialsCurrent",
             Self::NotifyFailed => "NotifyFailed",
             Self::Notified => "Notified",
+            Self::Expires => "CertificateExpires",
         }
     }
 
     fn is_warning(self) -> bool {
-        matches!(self, Self::Failed | Self::Stale | Self::NotifyFailed)
+        matches!(self, Self::Failed | Self::Stale | Self::NotifyFailed | Self::Expires)
     }
 }
 

@@ -17,7 +17,8 @@ impl Status {
     /// Reports failures that have lasted for longer than `--stale-after`, and the end of those that were reported. Returns when
     /// to check again.
     pub(crate) fn check_deadlines(&mut self, now: Moment) -> Option<Instant> {
-        [self.check_staleness(now), self.check_notifications(now)].into_iter().flatten().min()
+        let due = [self.check_staleness(now), self.check_notifications(now), self.check_certificates(now)];
+        due.into_iter().flatten().min()
     }
 
     fn check_staleness(&mut self, now: Moment) -> Option<Instant> {

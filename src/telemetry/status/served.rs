@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use crate::object::ObjectRef;
+use crate::telemetry::status::certificates::Certificate;
 
 #[derive(Debug, Default)]
 pub(crate) struct Served {
@@ -60,6 +61,8 @@ pub(crate) struct Credential {
     rendered: Vec<Source>,
     /// The last failure that concerned the credential, also if it is over.
     pub(crate) last_error: Option<(String, SystemTime)>,
+    /// The certificates in its files.
+    pub(crate) certificates: Vec<Certificate>,
     /// The last notification of its application.
     pub(crate) notification: Option<Notification>,
 }
@@ -94,6 +97,7 @@ impl Served {
                 sources: Vec::new(),
                 rendered: Vec::new(),
                 last_error: None,
+                certificates: Vec::new(),
                 notification: None,
             });
             self.credentials.len() - 1
@@ -177,6 +181,27 @@ impl Served {
         if let Some((version, time)) = changed {
             (credential.version, credential.since) = (Some(version.to_owned()), Some(time));
         }
+    }
+
+    /// Sets the fields that contain a certificate, each with the time at which it expires.
+    pub(crate) fn set_certificates<'a>(
+        &mut self,
+        name: &str,
+        found: impl Iterator<Item = (&'a str, SystemTime)>,
+    ) {
+        let credential = self.credential_mut(name);
+        let before = std::mem::take(&mut credential.certificates);
+        for (field, not_after) in found {
+            let known = before.iter().find(|known| known.field == field && known.not_after == not_after);
+            let certificate = known.cloned().unwrap_or_else(|| Certificate::new(field, not_after));
+            credential.certificates.push(certificate);
+        }
+    }
+
+    pub(super) fn certificates_mut(&mut self) -> impl Iterator<Item = (&str, &mut Certificate)> {
+        self.credentials.iter_mut().flat_map(|Credential { name, certificates, .. }| {
+            certificates.iter_mut().map(|certificate| (name.as_str(), certificate))
+        })
     }
 
     /// A failure concerns the credential.

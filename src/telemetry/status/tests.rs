@@ -464,3 +464,82 @@ fn an_error_has_a_reason_by_what_an_operator_can_do() {
 fn kube_error(cause: Cause) -> crate::kube::Error {
     crate::kube::Error::new(&local("a"), cause)
 }
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Passes time until the deadlines report something, and returns how much it was, with the reports.
+fn until_reported(test: &mut Test) -> (Duration, Vec<(EventReason, String)>) {
+    let start = test.now.time;
+    for _ in 0..24 * 400 {
+        let due = test.due();
+        let events = test.events();
+        if !events.is_empty() {
+            return (test.now.time.duration_since(start).unwrap(), events);
+        }
+        let due = due.expect("a certificate has to be checked again");
+        assert!(due <= 3600 * SECOND, "{due:?}");
+        test.pass(due);
+    }
+    panic!("nothing was reported");
+}
+
+#[test]
+fn a_certificate_is_reported_once_before_it_expires_and_once_afterwards() {
+    let mut test = Test::ready();
+    assert_eq!(test.due(), None);
+    let expires = test.now.time + 30 * DAY + 90 * SECOND;
+    test.status.served.set_certificates("a", [("tls.crt", expires)].into_iter());
+    let at = humantime::format_rfc3339_seconds(expires);
+    let message = |verb: &str| {
+        format!("credential a: the certificate in field tls.crt {verb} at {at}: renew it at its source")
+    };
+    let expected = vec![(EventReason::Expires, message("expires"))];
+    assert_eq!(until_reported(&mut test), (23 * DAY + 90 * SECOND, expected));
+    // The same certificate was published again, for example because another field has changed.
+    test.status.served.set_certificates("a", [("tls.crt", expires)].into_iter());
+    let expected = vec![(EventReason::Expires, message("has expired"))];
+    assert_eq!(until_reported(&mut test), (7 * DAY, expected));
+    assert_eq!((test.due(), test.events()), (None, vec![]), "there is nothing more to report");
+}
+
+#[test]
+fn a_renewed_certificate_is_reported_again_and_a_removed_one_is_not() {
+    let mut test = Test::ready();
+    let set = |test: &mut Test, days: u32| {
+        let expires = test.now.time + days * DAY;
+        test.status.served.set_certificates("a", [("tls.crt", expires)].into_iter());
+        test.due();
+        test.log()
+    };
+    let lines = set(&mut test, 1);
+    assert!(matches!(&lines[..], [(Level::Warn, _)]), "{lines:?}");
+    assert_eq!(set(&mut test, 90), []);
+    assert_eq!(set(&mut test, 2).len(), 1);
+    test.status.served.set_certificates("a", std::iter::empty());
+    test.pass(3 * DAY);
+    assert_eq!((test.due(), test.log()), (None, vec![]));
+}
+
+#[test]
+fn without_a_warning_only_an_expired_certificate_is_reported() {
+    let mut test = Test::ready();
+    test.status.expiry_warning = Duration::ZERO;
+    test.status.served.set_certificates("a", [("tls.crt", test.now.time + DAY)].into_iter());
+    let (passed, events) = until_reported(&mut test);
+    assert_eq!(passed, DAY);
+    assert!(events[0].1.contains("has expired"), "{events:?}");
+}
+
+#[test]
+fn objects_are_unwatched_while_they_are_polled_instead() {
+    let mut test = Test::ready();
+    test.fails(watch("a"), ApiUnreachable, "it broke");
+    test.status.degraded(&source("b"), Level::Warn, "b is missing, and may be");
+    assert_eq!(test.status.unwatched(), 0);
+    test.status.degraded(&watch("a"), Level::Warn, "forbidden");
+    test.status.degraded(&watch("b"), Level::Warn, "forbidden");
+    assert_eq!(test.status.unwatched(), 2);
+    test.status.healthy(&watch("a"));
+    test.status.forget(&watch("b"));
+    assert_eq!(test.status.unwatched(), 0);
+}

@@ -78,6 +78,11 @@ fn kubectl_does_not_warn_about_pods_that_run_podcreds_or_do_not_want_it() {
     ] {
         assert_eq!(warnings(&policies, &pod), [""; 0], "{pod:#}");
     }
+    // `deploy/component` selects a Deployment by this label.
+    let pod = with("/spec/initContainers", json!([{"name": "podcreds", "image": "none"}]));
+    let mut by_component = workload("Deployment", &pod);
+    by_component["metadata"]["labels"]["podcreds.io/inject"] = "true".into();
+    assert_eq!(warnings(&policies, &by_component), [""; 0]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tests of the state machine: tables of states and results, and random sequences of events.
 
 mod annotations;
+mod certificates;
 mod entries;
 mod kubeconfigs;
 mod properties;
@@ -11,7 +12,7 @@ mod tracker;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::Level;
 
