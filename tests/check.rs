@@ -300,17 +300,56 @@ fn what_cannot_be_read_is_a_usage_error() {
 #[test]
 fn no_value_of_a_secret_is_printed() {
     let password = "hunter2-\u{1F511}-never-shown";
-    let manifests = format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: db}}\nstringData:\n  host: db\n  username: orders\n  password: \"{password}\\n\"\n  uri: \"{password}\"\n---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: app\n  annotations:\n    podcreds.io/db.secret: db\n    podcreds.io/db.format: uri\n    podcreds.io/db.engine: postgresql\n    podcreds.io/other.secret: db\n    podcreds.io/other.keys: X=nothing\n    podcreds.io/third.set: \"a={password}, a={password}\"\nspec:\n  containers:\n  - name: app\n    image: app\n    env: [{{name: A, value: \"/podcreds/{password}\"}}]\n"
+    let secrets = format!(
+        "apiVersion: v1
+kind: Secret
+metadata: {{name: db}}
+stringData: {{host: db, username: orders, password: \"{password}\\n\", uri: \"{password}\", port: {password}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: plain}}
+data: {{password: {password}}}
+"
     );
-    for args in [
-        &["--injected", "-f", "-"][..],
-        &["--injected", "-o", "json", "-f", "-"],
-        &["--injected", "-o", "github", "-f", "-"],
+    let valid = "
+    podcreds.io/db.secret: db
+    podcreds.io/db.format: uri
+    podcreds.io/db.engine: postgresql
+    podcreds.io/other.secret: db
+    podcreds.io/other.keys: X=nothing
+    podcreds.io/plain.secret: plain";
+    let invalid = format!(
+        "\n    podcreds.io/db.set: \"a={password}, a={password}\"\n    podcreds.io/db.format: {password}"
+    );
+    for (annotations, part) in [
+        (valid, "not base64"),
+        (valid, "key nothing not found"),
+        (valid, "which no credential writes"),
+        (&invalid, "[annotation]"),
     ] {
-        let output = check(root(), args, &manifests);
-        assert_eq!(output.status.code(), Some(2));
-        let all = text(&output.stdout) + &text(&output.stderr);
-        assert!(!all.contains("never-shown") && all.contains("Pod/app"), "{all}");
+        let manifests = format!(
+            "{secrets}---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: app
+  annotations:{annotations}
+spec:
+  containers:
+  - name: app
+    image: app
+    env: [{{name: A, value: \"{password} /podcreds/other.txt {password}\"}}]
+"
+        );
+        for output in ["text", "json", "github"] {
+            let finished = check(root(), &["--injected", "-o", output, "-f", "-"], &manifests);
+            assert_eq!(finished.status.code(), Some(2));
+            let all = text(&finished.stdout) + &text(&finished.stderr);
+            assert!(
+                !all.contains("never-shown") && (all.contains(part) || output != "text"),
+                "{part}: {all}"
+            );
+        }
     }
 }
