@@ -14,6 +14,7 @@
 //! Public modules are those that the binary, tests, benchmarks and fuzz targets use; all else is `pub(crate)`.
 
 pub mod annotations;
+mod check;
 mod children;
 pub mod cli;
 mod commands;
@@ -26,11 +27,9 @@ mod formats;
 mod inject;
 pub mod inspect;
 pub mod kube;
-#[allow(dead_code, reason = "inject, rbac and check read manifests")]
 mod manifest;
 pub mod object;
 mod proc;
-#[allow(dead_code, unused_imports, reason = "check reads the Roles of manifests")]
 mod rbac;
 pub mod render;
 pub mod secret;

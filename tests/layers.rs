@@ -48,6 +48,21 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("rbac", &["annotations", "credential", "manifest", "object", "text", "yaml"]),
     (
+        "check",
+        &[
+            "annotations",
+            "credential",
+            "manifest",
+            "object",
+            "rbac",
+            "render",
+            "secret",
+            "telemetry",
+            "text",
+            "yaml",
+        ],
+    ),
+    (
         "inspect",
         &["annotations", "credential", "escape", "kube", "object", "rbac", "text", "thread", "secret"],
     ),
@@ -56,6 +71,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "commands",
         &[
             "annotations",
+            "check",
             "credential",
             "env_file",
             "inject",
@@ -82,6 +98,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "annotations",
+            "check",
             "commands",
             "credential",
             "descriptors",
@@ -89,6 +106,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "inject",
             "inspect",
             "kube",
+            "manifest",
             "object",
             "rbac",
             "render",

@@ -1,5 +1,6 @@
 //! The commands and their flags, as clap parses them. Each flag has an environment variable; the flag wins.
 
+mod check;
 mod inject;
 mod manifests;
 mod readers;
@@ -18,6 +19,7 @@ use crate::duration::{duration, positive_duration, whole_seconds};
 use crate::inspect::{Target, TargetError};
 use crate::telemetry::server::Listen;
 
+pub(crate) use check::CheckArgs;
 pub(crate) use inject::InjectArgs;
 pub(crate) use manifests::{ModeArg, RbacArgs};
 pub(crate) use readers::{ExecArgs, ProbeArgs, RestartArgs, StatusArgs};
@@ -102,6 +104,8 @@ pub(crate) enum Command {
     Sidecar(SidecarArgs),
     /// Print what init would write, with the values of Secrets hidden
     Render(RenderArgs),
+    /// Report what would go wrong with a pod: in manifests, without a cluster, or in the cluster
+    Check(CheckArgs),
     /// Check whether the sidecar in this container is ready, or whether credentials have changed: for an exec probe
     Probe(ProbeArgs),
     /// Show which version of each credential the sidecar in this pod serves, and what fails
@@ -442,6 +446,7 @@ mod tests {
             ("sidecar", &["with exec", "for init", "init, which"]),
             ("render", &["with exec"]),
             ("inspect", &["with exec", "--annotations-file", "--allow-none"]),
+            ("check", &["with exec", "--annotations-file", "--allow-none"]),
         ] {
             let help = help(&[command, "--help"]);
             assert!(hints.iter().all(|hint| !help.contains(hint)), "{help}");

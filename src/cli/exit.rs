@@ -5,9 +5,10 @@ use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::commands::{exec, inject, inspect, install, probe, rbac, render, sidecar};
+use crate::commands::{check, exec, inject, inspect, install, probe, rbac, render, sidecar};
 use crate::kube::config::{clusters_file, in_cluster, kubeconfig};
 use crate::kube::{self, Class};
+use crate::manifest;
 use crate::object::ObjectRef;
 use crate::supervisor;
 use crate::sync;
@@ -47,6 +48,9 @@ pub(crate) enum Error {
     /// The clusters file.
     #[error(transparent)]
     Clusters(#[from] clusters_file::Error),
+    /// The manifests that a command reads.
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
     /// `init` and `render`.
     #[error(transparent)]
     Sync(#[from] sync::Error),
@@ -73,6 +77,15 @@ pub(crate) enum Error {
 impl From<kubeconfig::Error> for Error {
     fn from(error: kubeconfig::Error) -> Self {
         Self::Kubeconfig(Box::new(error))
+    }
+}
+
+impl From<check::Error> for Error {
+    fn from(error: check::Error) -> Self {
+        match error {
+            check::Error::Manifest(error) => Self::Manifest(error),
+            check::Error::Inspect(error) => Self::Inspect(error),
+        }
     }
 }
 
@@ -104,6 +117,7 @@ impl Error {
             | Self::Kubeconfig(_)
             | Self::Connect(_)
             | Self::Clusters(_)
+            | Self::Manifest(_)
             | Self::Sidecar(sidecar::Error::Listen(_))
             | Self::Status(NotReady::Off)
             | Self::Probe(probe::Error::NotReady(NotReady::Off) | probe::Error::NoProcesses) => USAGE,
@@ -198,6 +212,9 @@ fn remedy(error: &Error) -> Option<&'static str> {
         }
         Error::Probe(probe::Error::Volume(error)) => reader_remedy(error),
         Error::Exec(error) => exec_remedy(error),
+        Error::Manifest(manifest::Error::Syntax { .. }) => {
+            Some("if it is a template, of Helm for example, render it first")
+        }
         Error::Install(install::Error::Program(_)) => {
             Some("the binary in the image needs a mode such as 0555, and /proc must be mounted")
         }

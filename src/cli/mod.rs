@@ -5,6 +5,7 @@
 //! The environment is read here and nowhere else.
 
 mod args;
+mod check;
 mod cluster_access;
 mod exit;
 mod logging;
@@ -170,6 +171,10 @@ fn execute(command: Command, context: &Context<'_>) -> Result<u8, Error> {
             exit_on_signals(|signal| 128 + signal)?;
             let (command, clusters) = settings::for_render(args)?;
             commands::render::run(command, &clusters, &mut io::stdout().lock())?;
+        }
+        Command::Check(args) => {
+            exit_on_signals(|signal| 128 + signal)?;
+            return Ok(commands::check::run(check::settings(args)?, &mut io::stdout().lock())?);
         }
         Command::Inspect(args) => {
             exit_on_signals(|signal| 128 + signal)?;

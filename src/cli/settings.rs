@@ -321,7 +321,7 @@ fn require_name(args: &SourceArgs, command: &str) -> Result<(), Error> {
 }
 
 /// The pod, and whether its name is a guess from the hostname.
-fn pod(args: &SourceArgs, namespace: Namespace) -> Result<(ObjectRef, bool), Error> {
+pub(crate) fn pod(args: &SourceArgs, namespace: Namespace) -> Result<(ObjectRef, bool), Error> {
     let explicit = non_empty(args.pod.as_deref());
     let name = pod_name(args);
     let origin = if explicit.is_some() { "--pod" } else { "hostname (used because POD_NAME is not set)" };

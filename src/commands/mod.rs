@@ -1,5 +1,6 @@
 //! The commands, one file each: what they do with validated settings.
 
+pub(crate) mod check;
 pub(crate) mod exec;
 pub(crate) mod init;
 pub(crate) mod inject;

@@ -7,6 +7,7 @@ mod api;
 pub mod clusters;
 mod graph;
 mod output;
+mod problems;
 mod references;
 mod resource;
 pub(crate) mod review;
@@ -81,6 +82,22 @@ pub(crate) fn template_annotations(
     query: &Query,
 ) -> Result<BTreeMap<String, String>, Error> {
     walk::template_annotations(clusters, query)
+}
+
+/// What is wrong with the objects that the pods of the target use, and with the rights of their service account.
+///
+/// # Errors
+/// If the target itself cannot be read.
+pub(crate) fn problems(clusters: &Clusters, query: &Query) -> Result<problems::Problems, Error> {
+    Ok(problems::Problems::of(&walk::dependencies(clusters, query)?))
+}
+
+/// Reads the target as the API server stores it, in JSON.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn object_text(clusters: &Clusters, query: &Query) -> Result<String, Error> {
+    walk::object_text(clusters, query)
 }
 
 /// Reads how the pods of the target run podcreds, and what for.

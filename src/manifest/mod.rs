@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub(crate) use template::{AnnotationProblem, Template, has_prefix};
+pub(crate) use template::{Template, has_prefix};
 
 use crate::secret::read_bounded;
 use crate::text::Position;

@@ -1,6 +1,7 @@
 //! Renders credentials and the content of their sources to a bundle. This module selects the fields and decides which file
 //! they go to; `formats` writes them. Pure: bytes in, files or every error out.
 
+mod address;
 mod error;
 mod fields;
 mod header;
@@ -20,6 +21,7 @@ mod write;
 use std::collections::BTreeMap;
 use std::iter::Sum;
 
+pub(crate) use address::{Address, addresses};
 pub(crate) use error::{Error, Errors, Problem};
 pub use fields::Sources;
 pub(crate) use notice::{Notice, missing_inputs};

@@ -30,6 +30,7 @@ mod access;
 mod apiserver;
 mod application;
 mod certificates;
+mod check;
 mod clusters;
 mod envfile;
 mod example_headers;

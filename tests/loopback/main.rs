@@ -10,6 +10,7 @@ mod bounds;
 mod bursts;
 mod changed_since_start;
 mod chaos;
+mod check;
 mod clock;
 mod clusters;
 mod crash;

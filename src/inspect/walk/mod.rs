@@ -52,6 +52,40 @@ pub(crate) fn template_annotations(
     Ok(workload.spec.template().map(PodTemplate::into_annotations).unwrap_or_default())
 }
 
+/// Walks from the target to what its pods use, without owners and other pods.
+///
+/// # Errors
+/// If the target cannot be read.
+pub(crate) fn dependencies(clusters: &Clusters, query: &Query) -> Result<Graph, Error> {
+    let mut walk = Walk::new(clusters, query)?;
+    let id = walk.target_id();
+    if query.target.kind == Kind::Pod {
+        let (pod, annotations) = walk.read_target::<Pod>(&id)?;
+        let root = walk.graph.add(id);
+        walk.pod_spec(root, Some(&pod.metadata.name), &pod.spec, &annotations);
+    } else {
+        let (mut workload, _) = walk.read_target::<Workload>(&id)?;
+        let root = walk.graph.add(id);
+        if let Some(template) = workload.spec.template() {
+            let (annotations, spec) = template.split(&query.prefix);
+            walk.pod_spec(root, None, &spec, &annotations);
+        }
+    }
+    Ok(walk.graph)
+}
+
+/// Reads the target in JSON.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn object_text(clusters: &Clusters, query: &Query) -> Result<String, Error> {
+    let mut walk = Walk::new(clusters, query)?;
+    let id = walk.target_id();
+    let read = walk.body(&id, query.target.kind, None, false);
+    let body = read.map_err(|cause| walk.target_error(&id, cause))?;
+    Ok(String::from_utf8_lossy(body.expose()).into_owned())
+}
+
 /// Reads the pod, or the pod template of the workload.
 ///
 /// # Errors

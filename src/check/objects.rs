@@ -1,0 +1,148 @@
+//! Secrets, ConfigMaps and Services that the same manifests define: the pod's files are rendered from them, by the code of `init`.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use crate::check::rule::{SOURCE, SOURCE_VALUE};
+use crate::check::{Report, Subject};
+use crate::credential::CredentialName;
+use crate::manifest::{Object, Place};
+use crate::object::{Data, Kind, ObjectData, ObjectRef, ServiceData};
+use crate::render::{Sources, render};
+use crate::secret::SecretBytes;
+use crate::text::shown_key;
+use crate::yaml::Node;
+
+pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
+    let Some(credentials) = &subject.credentials else { return };
+    let mut sources = Sources::new();
+    let mut complete = Vec::new();
+    for credential in credentials {
+        let mut is_complete = true;
+        for wanted in credential.objects() {
+            let found = find(subject, wanted);
+            if let Some(secret) = found.filter(|_| wanted.kind == Kind::Secret) {
+                encoding(subject, &secret, report);
+            }
+            match found.and_then(|object| content(&object, wanted)) {
+                Some(content) => drop(sources.insert(wanted.clone(), Some(content))),
+                None => is_complete = false,
+            }
+        }
+        // What is not here may be in the cluster. An entry of several credentials is rendered as a whole.
+        if is_complete {
+            complete.push(credential.clone());
+        }
+    }
+    let object = subject.object();
+    match render(&complete, &sources) {
+        Ok(rendered) => {
+            for notice in rendered.notices.iter().filter(|notice| notice.is_suspicious()) {
+                report.add(SOURCE_VALUE, object, place(subject, notice.credential()), notice.to_string());
+            }
+        }
+        Err(errors) => {
+            for error in &errors.0 {
+                report.add(SOURCE, object, place(subject, error.credential()), error.to_string());
+            }
+        }
+    }
+}
+
+/// Where a credential is: the annotation that names its source.
+fn place<'a>(subject: &Subject<'_, 'a>, name: &CredentialName) -> Place<'a> {
+    let annotations = subject.template().node.find(&["metadata", "annotations"]);
+    let beginning = format!("{}/{name}.", subject.prefix);
+    let entries = annotations.into_iter().flat_map(Node::entries);
+    let mut found = None;
+    for (key, at, _) in entries.filter(|(key, ..)| key.starts_with(&beginning)) {
+        let is_source = matches!(&key[beginning.len()..], "secret" | "configmap" | "service");
+        if is_source || found.is_none() {
+            found = Some(at);
+        }
+        if is_source {
+            break;
+        }
+    }
+    match found {
+        Some(at) => Place { file: subject.object().file, at },
+        None => subject.template().annotation_place(&beginning),
+    }
+}
+
+fn find<'a>(subject: &Subject<'_, 'a>, wanted: &ObjectRef) -> Option<Object<'a>> {
+    // Another cluster has other objects of the same name.
+    if wanted.cluster.id().is_some() {
+        return None;
+    }
+    let mut objects = subject.objects.iter().filter(|object| {
+        object.api_version == "v1"
+            && object.kind == wanted.kind.as_str()
+            && object.name() == Some(wanted.name())
+            && subject.namespace(object) == wanted.namespace.as_str()
+    });
+    objects.next().copied()
+}
+
+/// Reports values under `data` of a Secret that are plain text.
+fn encoding<'a>(subject: &Subject<'_, 'a>, secret: &Object<'a>, report: &mut Report<'a>) {
+    for (key, _, value) in secret.node.get("data").into_iter().flat_map(Node::entries) {
+        let text = value.text().unwrap_or_default();
+        if !is_placeholder(text) && (value.text().is_none() || decoded(text).is_none()) {
+            let message = format!("the value of key {} of {secret} is not base64", shown_key(key));
+            let remedy = "write plain text under stringData".to_owned();
+            report.add_with(SOURCE, subject.object(), secret.place(value), message, remedy);
+        }
+    }
+}
+
+/// As the API server decodes it: without line breaks.
+fn decoded(text: &str) -> Option<SecretBytes> {
+    let text = Zeroizing::new(text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect::<Vec<_>>());
+    STANDARD.decode(&*text).ok().map(SecretBytes::new)
+}
+
+/// Whether another tool replaces a value before the manifest is applied, such as `<path:…>`, `${…}` and `{{ … }}`.
+fn is_placeholder(text: &str) -> bool {
+    text.starts_with('<') && text.ends_with('>') || text.contains("${") || text.contains("{{")
+}
+
+/// The content of an object. `None` means that something else fills or decrypts it.
+fn content(object: &Object<'_>, wanted: &ObjectRef) -> Option<ObjectData> {
+    if object.node.get("sops").is_some() {
+        return None;
+    }
+    if wanted.kind == Kind::Service {
+        return service(object, wanted).map(ObjectData::Service);
+    }
+    let mut data = Data::new();
+    let encoded = if wanted.kind == Kind::Secret { "data" } else { "binaryData" };
+    let plain = if wanted.kind == Kind::Secret { "stringData" } else { "data" };
+    for (key, _, value) in object.node.get(encoded).into_iter().flat_map(Node::entries) {
+        data.insert(key.to_owned(), decoded(value.text()?)?);
+    }
+    for (key, _, value) in object.node.get(plain).into_iter().flat_map(Node::entries) {
+        let text = value.text()?;
+        if wanted.kind == Kind::Secret && is_placeholder(text) {
+            return None;
+        }
+        data.insert(key.to_owned(), text.into());
+    }
+    (!data.is_empty()).then_some(ObjectData::Keys(data))
+}
+
+fn service(object: &Object<'_>, wanted: &ObjectRef) -> Option<ServiceData> {
+    let spec = object.node.get("spec")?;
+    let host = match spec.get("type").and_then(Node::text) {
+        Some("ExternalName") => spec.get("externalName")?.text()?.to_owned(),
+        _ => format!("{}.{}.svc", wanted.name(), wanted.namespace),
+    };
+    let mut ports = Data::new();
+    for port in spec.get("ports").map(Node::items).unwrap_or_default() {
+        let name = port.get("name").and_then(Node::text).unwrap_or_default();
+        let number = port.get("port")?.whole_number()?.to_string();
+        ports.insert(name.to_owned(), number.as_str().into());
+    }
+    Some(ServiceData { host: host.as_str().into(), ports })
+}

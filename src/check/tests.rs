@@ -1,0 +1,444 @@
+use std::fs;
+use std::path::Path;
+
+use super::files::paths_in;
+use super::notifications::local_port;
+use super::pod::{below, bytes, trimmed};
+use super::program::{Setting, Subcommand, repository};
+use super::*;
+use crate::manifest::Manifest;
+
+fn options(is_injected: bool) -> Options {
+    let namespace = Namespace::parse("default").unwrap();
+    Options {
+        prefix: "podcreds.io".to_owned(),
+        namespace,
+        clusters: None,
+        is_injected,
+        parse_command: |_| None,
+    }
+}
+
+/// The ids of the findings in a pod with this spec, in flow style.
+fn ids_of(annotations: &str, spec: &str) -> Vec<&'static str> {
+    let text = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: app, annotations: {{{annotations}}}}}, spec: {{{spec}}}}}"
+    );
+    let manifest = Manifest::parse("pod.yaml", text).unwrap();
+    let options = options(false);
+    let report = check(&manifest.objects(), &options);
+    report.findings.iter().map(|finding| finding.rule.id).collect()
+}
+
+/// The call of podcreds in a container, in flow style.
+fn program(container: &str, read: impl Fn(Option<&program::Program<'_>>)) {
+    let text = format!("{{apiVersion: v1, kind: Pod, spec: {{containers: [{{{container}}}]}}}}");
+    let manifest = Manifest::parse("pod.yaml", text).unwrap();
+    let pod = Pod::new(manifest.objects()[0].template().unwrap(), false);
+    read(pod.containers[0].program.as_ref());
+}
+
+#[test]
+fn every_check_is_documented_with_its_id_and_level() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/check.md")).unwrap();
+    let table = page.split("## The checks").nth(1).unwrap();
+    let rows = table
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split(" | ").collect::<Vec<_>>());
+    let documented: Vec<_> =
+        rows.map(|row| (row[0].trim_matches(['|', ' ', '`']).to_owned(), row[1].to_owned())).collect();
+    let known: Vec<_> =
+        rule::ALL.iter().map(|rule| (rule.id.to_owned(), rule.level.name().to_owned())).collect();
+    assert_eq!(documented, known);
+}
+
+#[test]
+fn ids_are_unique_and_stable_words() {
+    for (at, rule) in rule::ALL.iter().enumerate() {
+        assert!(rule.id.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{}", rule.id);
+        assert!(!rule.remedy.is_empty() && !rule.remedy.ends_with('.'), "{}", rule.id);
+        assert!(rule::ALL[..at].iter().all(|other| other.id != rule.id), "{}", rule.id);
+    }
+}
+
+#[test]
+fn a_container_runs_podcreds_by_entrypoint_by_path_or_in_a_script() {
+    use Subcommand::{Exec, Init, Install, Other, Sidecar};
+    for (container, expected) in [
+        ("image: 'podcreds:1', args: [init]", Some((Init, None))),
+        ("image: 'registry:5000/x/podcreds@sha256:0', args: [sidecar, --events]", Some((Sidecar, None))),
+        ("image: 'registry:5000/x/podcreds', args: [--log-level, debug, sidecar]", Some((Sidecar, None))),
+        ("image: podcreds", Some((Other, None))),
+        ("image: mirror/creds, name: podcreds-install, args: [install, /x]", Some((Install, None))),
+        ("image: app, command: [/podcreds/bin/podcreds, exec, --, app, sidecar]", Some((Exec, None))),
+        ("image: app, command: [tini, --, /x/podcreds], args: [exec, --, app]", Some((Exec, None))),
+        ("image: app, command: [sh, -c, 'set -e; exec /x/podcreds exec -- app']", Some((Exec, Some("exec")))),
+        ("image: app, command: [sh, -c], args: ['cd / && /x/podcreds init']", Some((Init, Some("/")))),
+        ("image: thanos, name: sidecar, args: [sidecar]", None),
+        ("image: app, command: [podcreds-exporter, sidecar]", None),
+        ("image: app, command: [sh, -c, 'cat /podcreds/db.env']", None),
+        ("image: app, command: [sh, -c, 'ls /podcreds']", None),
+    ] {
+        program(container, |program| {
+            assert_eq!(program.map(|program| (program.subcommand, program.shell)), expected, "{container}");
+        });
+    }
+}
+
+#[test]
+fn a_flag_wins_over_its_variable() {
+    let container = |rest: &str| format!("image: podcreds, {rest}");
+    for (rest, expected) in [
+        ("args: [init]", Setting::Unset),
+        ("args: [init, --volume, /a]", Setting::Text("/a")),
+        ("args: [init, --volume=/a], env: [{name: PODCREDS_VOLUME, value: /b}]", Setting::Text("/a")),
+        ("args: [init], env: [{name: PODCREDS_VOLUME, value: /b}]", Setting::Text("/b")),
+        ("args: [init], env: [{name: PODCREDS_VOLUME, value: ''}]", Setting::Unset),
+        ("args: [init], env: [{name: PODCREDS_VOLUME, valueFrom: {}}]", Setting::Unknown),
+        ("args: [init], envFrom: [{configMapRef: {name: x}}]", Setting::Unknown),
+        ("args: [init, --volume=$(DIR)]", Setting::Unknown),
+        ("args: [init, --volume-size=1]", Setting::Unset),
+        ("args: [exec, --, app, --volume=/a]", Setting::Unset),
+    ] {
+        program(&container(rest), |program| {
+            assert_eq!(program.unwrap().setting("--volume"), expected, "{rest}")
+        });
+    }
+}
+
+#[test]
+fn paths_are_found_where_a_text_refers_to_the_volume() {
+    for (text, expected) in [
+        ("/podcreds/db.env", &[("db.env", true)][..]),
+        (". /podcreds/db.env; cat /podcreds/ca/ca.crt.", &[("db.env", true), ("ca/ca.crt", true)]),
+        (
+            "file:/podcreds/app.properties,configtree:/podcreds/db/",
+            &[("app.properties", true), ("db/", true)],
+        ),
+        ("ls /podcreds/*.env /podcreds/$NAME", &[("", false), ("", false)]),
+        ("/data/podcreds/db /podcreds-old/db /podcreds", &[]),
+        ("http://example.com/podcreds/db", &[]),
+    ] {
+        assert_eq!(paths_in(text, "/podcreds"), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_path_is_below_itself_and_its_parents() {
+    assert_eq!(below("/podcreds/db", "/podcreds"), Some("db"));
+    assert_eq!((below("/podcreds", "/podcreds"), below("/podcreds", "/")), (Some(""), Some("podcreds")));
+    assert_eq!((below("/podcreds-old", "/podcreds"), below("/a", "/b")), (None, None));
+    assert_eq!((trimmed("/podcreds//"), trimmed("/")), ("/podcreds", "/"));
+    assert_eq!(repository("registry:5000/x/podcreds:1@sha256:0"), "podcreds");
+}
+
+#[test]
+fn quantities_have_units() {
+    let read = |text: &str| bytes(&crate::yaml::parse(text.as_bytes()).unwrap());
+    assert_eq!(
+        (read("1Mi"), read("32M"), read("1048576"), read("\"5\"")),
+        (Some(1 << 20), Some(32_000_000), Some(1 << 20), Some(5))
+    );
+    assert_eq!(
+        (read("1.5Gi"), read("1X"), read("{}"), read("99999999999999999999Gi")),
+        (None, None, None, None)
+    );
+}
+
+#[test]
+fn only_urls_of_the_pod_itself_have_a_local_port() {
+    let ports = [
+        "http://localhost:8080/x",
+        "https://127.0.0.1/",
+        "http://[::1]:90?x",
+        "http://LOCALHOST",
+        "http://app:8080/",
+        "http://1.27.0.1:8/",
+    ];
+    assert_eq!(ports.map(local_port), [Some(8080), Some(443), Some(90), Some(80), None, None]);
+}
+
+const DB: &str = "podcreds.io/db.secret: orders-db";
+const NAME: &str = "env: [{name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]";
+const VOLUMES: &str = "volumes: [{name: v, emptyDir: {medium: Memory}}]";
+
+/// A pod with podcreds as init container, with these additions to podcreds' container and to the application's.
+fn pod(podcreds: &str, app: &str) -> String {
+    format!(
+        "initContainers: [{{name: podcreds, image: podcreds, {podcreds}}}], containers: [{{name: app, image: app, {app}}}], {VOLUMES}"
+    )
+}
+
+#[test]
+fn each_mistake_in_the_containers_has_its_own_finding() {
+    let init = format!("args: [init], {NAME}, volumeMounts: [{{name: v, mountPath: /podcreds}}]");
+    let native = init.replace("[init]", "[sidecar]") + ", restartPolicy: Always";
+    let probe = "startupProbe: {exec: {command: [/bin/podcreds, probe]}}";
+    let mount = "volumeMounts: [{name: v, mountPath: /podcreds}]";
+    for (podcreds, app, expected) in [
+        (init.clone(), mount.to_owned(), &[][..]),
+        (format!("{native}, {probe}"), mount.to_owned(), &[]),
+        (
+            format!("{native}, startupProbe: {{httpGet: {{path: /readyz, port: 8081}}}}"),
+            mount.to_owned(),
+            &[],
+        ),
+        (
+            format!("{native}, startupProbe: {{httpGet: {{path: /healthz, port: 8081}}}}"),
+            mount.to_owned(),
+            &["startup-probe"],
+        ),
+        (
+            format!("{native}, startupProbe: {{tcpSocket: {{port: 8081}}}}"),
+            mount.to_owned(),
+            &["startup-probe"],
+        ),
+        (native.clone(), mount.to_owned(), &["no-startup-probe"]),
+        (format!("{init}, restartPolicy: Always"), mount.to_owned(), &["init-restarts"]),
+        (
+            format!("{native}, {probe}, livenessProbe: {{httpGet: {{path: /healthz, port: 8080}}}}"),
+            mount.to_owned(),
+            &["probe-port"],
+        ),
+        (
+            format!("{native}, {probe}, livenessProbe: {{httpGet: {{path: /healthz, port: health}}}}"),
+            mount.to_owned(),
+            &["probe-port"],
+        ),
+        (
+            format!(
+                "{native}, {probe}, ports: [{{name: health, containerPort: 8081}}], livenessProbe: {{httpGet: {{path: /healthz, port: health}}}}"
+            ),
+            mount.to_owned(),
+            &[],
+        ),
+        (
+            native.replace("[sidecar]", "[sidecar, '--listen=127.0.0.1:9']")
+                + ", startupProbe: {httpGet: {path: /readyz, port: 9}}",
+            mount.to_owned(),
+            &["probe-port"],
+        ),
+        (
+            native.replace("[sidecar]", "[sidecar, --listen, 'off']")
+                + ", startupProbe: {httpGet: {path: /readyz, port: 9}}",
+            mount.to_owned(),
+            &["probe-port"],
+        ),
+        (
+            native.replace("[sidecar]", "[sidecar, --listen, off]") + ", " + probe,
+            mount.to_owned(),
+            &["argument-type"],
+        ),
+        (
+            native.replace("[sidecar]", "[sidecar, --exit-on-change=88]") + ", " + probe,
+            mount.to_owned(),
+            &["exit-on-change"],
+        ),
+        (
+            native.replace("[sidecar]", "[sidecar, --exit-on-change=88]")
+                + ", "
+                + probe
+                + ", restartPolicyRules: [{action: RestartAllContainers, exitCodes: {operator: In, values: [88]}}]",
+            mount.to_owned(),
+            &[],
+        ),
+        (init.replace(NAME, "x: y"), mount.to_owned(), &["no-pod-name"]),
+        (init.replace("metadata.name", "spec.nodeName"), mount.to_owned(), &["pod-name"]),
+        (init.replace(NAME, "env: [{name: POD_NAME, value: other}]"), mount.to_owned(), &["pod-name"]),
+        (init.replace(NAME, "env: [{name: POD_NAME, value: app}]"), mount.to_owned(), &[]),
+        (init.replace(NAME, "envFrom: [{configMapRef: {name: x}}]"), mount.to_owned(), &[]),
+        (
+            init.replace("[init]", "[init, --annotations-file=/a]").replace(NAME, "x: y"),
+            mount.to_owned(),
+            &[],
+        ),
+        (
+            init.replace("mountPath: /podcreds", "mountPath: /podcreds, readOnly: true"),
+            mount.to_owned(),
+            &["read-only-mount"],
+        ),
+        (init.replace("mountPath: /podcreds", "mountPath: /"), mount.to_owned(), &[]),
+        (init.clone(), "volumeMounts: [{name: v, mountPath: /a, subPath: db}]".to_owned(), &[]),
+        (init.clone(), "volumeMounts: [{name: v, mountPath: /a, subPath: bd}]".to_owned(), &["sub-path"]),
+        (init.clone(), String::new(), &["not-mounted"]),
+        (
+            init.clone(),
+            format!("{mount}, command: [/podcreds/podcreds, exec, --, app]"),
+            &["exec-binary", "exec-files"],
+        ),
+        (init.clone(), format!("{mount}, command: [/opt/podcreds, exec, --allow-none, --, app]"), &[]),
+        (
+            init.clone(),
+            "command: [/opt/podcreds, exec, --allow-none, --, app]".to_owned(),
+            &["no-mount", "not-mounted"],
+        ),
+    ] {
+        let mut found = ids_of(DB, &pod(&podcreds, &app));
+        found.sort_unstable();
+        assert_eq!(found, expected, "{podcreds} // {app}");
+    }
+}
+
+#[test]
+fn each_mistake_in_the_pod_has_its_own_finding() {
+    let own =
+        format!("name: podcreds, image: podcreds, {NAME}, volumeMounts: [{{name: v, mountPath: /podcreds}}]");
+    let app = "name: app, image: app, volumeMounts: [{name: v, mountPath: /podcreds}]";
+    let init = format!("{{{own}, args: [init]}}");
+    let probe = "startupProbe: {exec: {command: [/bin/podcreds, probe]}}";
+    let native = format!("{{{own}, args: [sidecar], restartPolicy: Always, {probe}}}");
+    let second =
+        native.replace("name: podcreds", "name: podcreds-2").replace("[sidecar]", "[sidecar, '--listen=:9']");
+    let with = |init: &str, containers: &str, more: &str| {
+        format!("initContainers: [{init}], containers: [{{{app}}}{containers}], {VOLUMES}{more}")
+    };
+    let nothing = String::new();
+    for (annotations, spec, expected) in [
+        (DB.to_owned(), with(&init, "", ""), &[][..]),
+        (DB.to_owned(), with("", &format!(", {init}"), ""), &["init-place"]),
+        (DB.to_owned(), with("", &format!(", {init}"), ", restartPolicy: Never"), &[]),
+        (DB.to_owned(), with(&format!("{native}, {second}"), "", ""), &["two-sidecars"]),
+        (
+            DB.to_owned(),
+            with(&format!("{native}, {}", second.replace(":9", ":8081")), "", ""),
+            &["port-taken", "two-sidecars"],
+        ),
+        (format!("{DB}, podcreds.io/db.cluster: eu"), with(&init, "", ""), &["no-clusters"]),
+        (
+            format!("{DB}, podcreds.io/db.cluster: eu"),
+            with(&init.replace("[init]", "[init, --clusters=/c]"), "", ""),
+            &[],
+        ),
+        (format!("{DB}, podcreds.io/db.on-change: touch x"), with(&init, "", ""), &["never-notified"]),
+        (format!("{DB}, podcreds.io/db.on-change: touch x"), with(&native, "", ""), &[]),
+        (DB.to_owned(), with(&init.replace(NAME, "x: y"), "", ", hostname: db"), &["pod-name"]),
+        (
+            DB.to_owned(),
+            with("", &format!(", {}", native.replace(", restartPolicy: Always", "")), ""),
+            &["no-init"],
+        ),
+        (DB.to_owned(), with(&native, "", ", hostNetwork: true"), &["host-port"]),
+        (
+            format!("{DB}, podcreds.io/db.format: pgpass"),
+            with(&init, "", ", securityContext: {runAsUser: 1000}"),
+            &[],
+        ),
+        (
+            format!("{DB}, podcreds.io/db.file-mode: '0400'"),
+            with(
+                &init.replace("args", "securityContext: {runAsUser: 1}, args"),
+                "",
+                ", securityContext: {runAsUser: 2}",
+            ),
+            &["file-owner"],
+        ),
+        (
+            format!("{DB}, podcreds.io/db.file-mode: '0400'"),
+            with(
+                &init.replace("args", "securityContext: {runAsUser: 1}, args"),
+                "",
+                ", securityContext: {runAsUser: 0}",
+            ),
+            &[],
+        ),
+        (nothing.clone(), with(&init, "", ""), &["no-annotations"]),
+        (nothing.clone(), with(&init.replace("[init]", "[init, --allow-none]"), "", ""), &[]),
+        (
+            nothing,
+            with(&init.replace("[init]", "[init, --annotation-prefix=x.io]"), "", ""),
+            &["no-annotations"],
+        ),
+        (
+            "x.io/db.secret: db".to_owned(),
+            with(&init.replace("[init]", "[init, --annotation-prefix=x.io/]"), "", ""),
+            &[],
+        ),
+    ] {
+        let mut found = ids_of(&annotations, &spec);
+        found.sort_unstable();
+        assert_eq!(found, expected, "{annotations} // {spec}");
+    }
+}
+
+#[test]
+fn a_file_key_reference_must_name_a_variable_that_the_kubelet_can_read() {
+    let init = format!("args: [init], {NAME}, volumeMounts: [{{name: v, mountPath: /podcreds}}]");
+    let keys = "podcreds.io/db.keys: 'A=a, B=b'";
+    for (annotations, reference, expected) in [
+        (format!("podcreds.io/db.format: envfile, {keys}"), "path: db.envfile, key: A", None),
+        ("podcreds.io/db.format: envfile".to_owned(), "path: db.envfile, key: X", None),
+        (format!("podcreds.io/db.format: envfile, {keys}"), "path: db.envfile, key: X", Some(Level::Error)),
+        (format!("podcreds.io/db.format: envfile, {keys}"), "path: db.envfile, key: X, optional: true", Some(Level::Warning)),
+        (format!("podcreds.io/db.format: env, {keys}"), "path: db.env, key: A", Some(Level::Error)),
+        ("podcreds.io/db.format: uri, podcreds.io/db.engine: mysql, podcreds.io/db.variable: URL, podcreds.io/db.path: u.env".to_owned(), "path: u.env, key: URL", Some(Level::Error)),
+    ] {
+        let env = format!("env: [{{name: X, valueFrom: {{fileKeyRef: {{volumeName: v, {reference}}}}}}}]");
+        let text = format!("{{apiVersion: v1, kind: Pod, metadata: {{name: app, annotations: {{{DB}, {annotations}}}}}, spec: {{{}}}}}", pod(&init, &env));
+        let manifest = Manifest::parse("pod.yaml", text).unwrap();
+        let options = options(false);
+        let report = check(&manifest.objects(), &options);
+        let found: Vec<_> = report.findings.iter().map(|finding| (finding.rule.id, finding.level)).collect();
+        let expected: Vec<_> = expected.into_iter().map(|level| ("file-key-ref", level)).collect();
+        assert_eq!(found, expected, "{annotations} // {reference}");
+    }
+}
+
+#[test]
+fn a_volume_is_judged_by_its_type_and_size() {
+    let init = format!(
+        "args: [init], {NAME}, resources: {{limits: {{memory: 32Mi}}}}, volumeMounts: [{{name: v, mountPath: /podcreds}}]"
+    );
+    let app = "volumeMounts: [{name: v, mountPath: /podcreds}]";
+    for (volume, expected) in [
+        ("emptyDir: {medium: Memory, sizeLimit: 1Mi}", &[][..]),
+        ("emptyDir: {medium: Memory, sizeLimit: 32Mi}", &["memory-limit"]),
+        ("emptyDir: {sizeLimit: 32Mi}", &["volume-on-disk"]),
+        ("emptyDir:", &["volume-on-disk"]),
+        ("persistentVolumeClaim: {claimName: x}", &["volume-type"]),
+        ("secret: {secretName: x}", &["volume-type"]),
+    ] {
+        let spec = pod(&init, app).replace("emptyDir: {medium: Memory}", volume);
+        assert_eq!(ids_of(DB, &spec), expected, "{volume}");
+    }
+}
+
+#[test]
+fn a_container_added_later_leaves_the_checks_of_the_pod() {
+    let spec = "containers: [{name: app, image: app, ports: [{containerPort: 8081}]}]";
+    let text = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: a, annotations: {{{DB}, podcreds.io/db.on-change: signal HUP x}}}}, spec: {{automountServiceAccountToken: false, {spec}}}}}"
+    );
+    let manifest = Manifest::parse("pod.yaml", text).unwrap();
+    for (is_injected, expected) in [
+        (false, &["no-container", "signal-namespace"][..]),
+        (true, &["no-token", "port-taken", "signal-namespace"]),
+    ] {
+        let options = options(is_injected);
+        let report = check(&manifest.objects(), &options);
+        let mut found: Vec<_> = report.findings.iter().map(|finding| finding.rule.id).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn the_annotations_of_the_injection_are_checked() {
+    for (annotation, expected) in [
+        ("inject.podcreds.io/mode: init", &[][..]),
+        ("inject.podcreds.io/mode: inti", &["inject-annotation"]),
+        ("inject.podcreds.io/port: '0'", &["inject-annotation"]),
+        ("inject.podcreds.io/containers: 'app, '", &[]),
+        ("inject.podcreds.io/containers: 'ap'", &["inject-annotation"]),
+        ("inject.podcreds.io/contaners: app", &["inject-annotation"]),
+    ] {
+        let text = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{labels: {{podcreds.io/inject: 'true'}}, annotations: {{{DB}, {annotation}}}}}, spec: {{containers: [{{name: app}}]}}}}"
+        );
+        let manifest = Manifest::parse("pod.yaml", text).unwrap();
+        let options = options(false);
+        let report = check(&manifest.objects(), &options);
+        let found: Vec<_> = report.findings.iter().map(|finding| finding.rule.id).collect();
+        assert_eq!(found, expected, "{annotation}");
+    }
+}

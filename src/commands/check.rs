@@ -1,0 +1,101 @@
+//! `podcreds check`: reports what would go wrong, for manifests, or for a workload in the cluster.
+
+mod live;
+mod output;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::check::{self, Level, Options, Report};
+use crate::commands::inspect;
+use crate::inspect::Query;
+use crate::kube::config::registry::Clusters;
+use crate::manifest::{self, Manifest};
+use crate::sync::Settings;
+
+pub(crate) use output::Format;
+
+/// Problems in manifests or annotations.
+const WRONG: u8 = 2;
+/// Something is missing or forbidden in the cluster.
+const REFUSED: u8 = 3;
+const UNREACHABLE: u8 = 4;
+
+/// What to check, and how to report.
+pub(crate) struct Command {
+    pub(crate) options: Options,
+    pub(crate) subject: Subject,
+    pub(crate) format: Format,
+    /// Whether warnings fail the check too.
+    pub(crate) is_strict: bool,
+}
+
+pub(crate) enum Subject {
+    /// Files, directories, or `-`.
+    Manifests(Vec<PathBuf>),
+    Live(Box<Live>),
+}
+
+/// A pod or workload in the cluster.
+pub(crate) struct Live {
+    pub(crate) clusters: Clusters,
+    pub(crate) query: Query,
+    pub(crate) settings: Settings,
+    /// Whether to connect to the databases.
+    pub(crate) connects: bool,
+}
+
+/// Prints the findings, and returns the exit code.
+///
+/// # Errors
+/// If the manifests or the workload cannot be read, or `out` cannot be written to.
+pub(crate) fn run(command: Command, out: &mut dyn Write) -> Result<u8, Error> {
+    let Command { options, subject, format, is_strict } = command;
+    match subject {
+        Subject::Manifests(paths) => {
+            let manifests = manifest::load(&paths)?;
+            let mut objects = Vec::new();
+            manifests.iter().for_each(|manifest| objects.extend(manifest.objects()));
+            let report = check::check(&objects, &options);
+            inspect::print(&format.render(&report), out)?;
+            Ok(exit_code(&report, is_strict, false))
+        }
+        Subject::Live(live) => {
+            let Live { clusters, query, settings, connects } = *live;
+            let text = crate::inspect::object_text(&clusters, &query).map_err(inspect::Error::Object)?;
+            let manifest = Manifest::parse("the response of the API server", text)?;
+            let mut report = check::check(&manifest.objects(), &options);
+            // A position in a response says nothing.
+            report.findings.iter_mut().for_each(|finding| finding.place = None);
+            if report.templates == 0 {
+                let name = format!("{}/{}", query.target.kind, query.target.name());
+                let message = "the response of the API server has no pod template".to_owned();
+                report.add_live(check::IN_CLUSTER, &name, message, "podcreds can only check pods".to_owned());
+            }
+            let is_unreachable = live::check(&clusters, &query, settings, connects, &mut report)?;
+            inspect::print(&format.render(&report), out)?;
+            Ok(exit_code(&report, is_strict, is_unreachable))
+        }
+    }
+}
+
+/// Wrong manifests come before what the cluster lacks: nothing else can be right then.
+fn exit_code(report: &Report<'_>, is_strict: bool, is_unreachable: bool) -> u8 {
+    let fails = |level| level == Level::Error || is_strict;
+    let mut failures = report.findings.iter().filter(|finding| fails(finding.level));
+    match failures.clone().find(|finding| !finding.rule.is_of_cluster()) {
+        Some(_) => WRONG,
+        None if is_unreachable => UNREACHABLE,
+        None if failures.next().is_some() => REFUSED,
+        None => 0,
+    }
+}
+
+/// Why nothing is reported.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Manifest(#[from] manifest::Error),
+    #[error(transparent)]
+    Inspect(#[from] inspect::Error),
+}

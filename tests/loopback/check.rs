@@ -1,0 +1,165 @@
+//! `check` of a workload in the cluster: the manifest, the objects and rights that it needs, and its files.
+
+use std::net::TcpListener;
+
+use serde_json::{Value, json};
+
+use crate::support::run::{Finished, run};
+use crate::support::server::{Kind, Verb};
+use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
+
+const CORE: &str = "/api/v1/namespaces/prod";
+
+/// The pod template of an application with a native sidecar. `annotations` are added to those that name the Secret.
+fn template(annotations: &Value) -> Value {
+    let mut all = json!({"podcreds.io/db.secret": "db"});
+    for (key, value) in annotations.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    json!({
+        "metadata": {"annotations": all},
+        "spec": {
+            "serviceAccountName": "app",
+            "initContainers": [{
+                "name": "podcreds",
+                "image": "podcreds:test",
+                "args": ["sidecar"],
+                "restartPolicy": "Always",
+                "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+                "startupProbe": {"exec": {"command": ["/bin/podcreds", "probe"]}},
+                "volumeMounts": [{"name": "podcreds", "mountPath": "/podcreds"}],
+            }],
+            "containers": [{
+                "name": "app",
+                "image": "app:test",
+                "volumeMounts": [{"name": "podcreds", "mountPath": "/podcreds", "readOnly": true}],
+            }],
+            "volumes": [{"name": "podcreds", "emptyDir": {"medium": "Memory"}}],
+        },
+    })
+}
+
+/// A Deployment with this template, and the objects that it names. The Secret has the keys `username` and `password`.
+fn scene(template: &Value) -> Scene {
+    let scene = Scene::plain();
+    let metadata = |name: &str| json!({"name": name, "namespace": "prod"});
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata("app"), "spec": {"template": template},
+    });
+    let path = "/apis/apps/v1/namespaces/prod/deployments/app";
+    scene.server.put_raw(path, &deployment.to_string());
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata("app")});
+    scene.server.put_raw(&format!("{CORE}/serviceaccounts/app"), &account.to_string());
+    scene
+}
+
+fn check(scene: &Scene, args: &[&str]) -> Finished {
+    run(scene.command(&[&["check"], args].concat()), HANGS)
+}
+
+#[track_caller]
+fn report(scene: &Scene, args: &[&str], code: i32) -> String {
+    let finished = check(scene, args);
+    assert_code(&finished, code);
+    let text = finished.stdout_text();
+    assert!(!text.contains(PASSWORD) && !finished.stderr.contains(PASSWORD), "{text}");
+    text
+}
+
+#[test]
+fn a_workload_that_has_everything_has_no_findings() {
+    let scene = scene(&template(&json!({})));
+    assert_eq!(
+        report(&scene, &["--strict", "deploy/app"], 0),
+        "no problems; 1 pod template, 1 with podcreds\n"
+    );
+}
+
+#[test]
+fn what_the_template_shows_has_the_code_of_a_wrong_manifest() {
+    let mut template = template(&json!({}));
+    template["spec"]["automountServiceAccountToken"] = false.into();
+    template["spec"]["initContainers"][0]["volumeMounts"][0]["readOnly"] = true.into();
+    let scene = scene(&template);
+    scene.server.forbid_kind(Verb::Watch, Kind::Secret);
+    let report = report(&scene, &["deploy/app"], 2);
+    assert_has(
+        &report,
+        &[
+            "error: Deployment/app: automountServiceAccountToken is false",
+            "error: Deployment/app: init container podcreds mounts the volume podcreds read-only",
+            "error: Deployment/app: ServiceAccount prod/app may not watch Secret prod/db [cluster]",
+            "\n3 errors; 1 pod template, 1 with podcreds\n",
+        ],
+    );
+}
+
+#[test]
+fn missing_objects_and_rights_have_a_code_of_their_own() {
+    let annotations = json!({"podcreds.io/ca.configmap": "ca", "podcreds.io/old.secret": "old", "podcreds.io/old.optional": "true"});
+    let scene = scene(&template(&annotations));
+    scene.server.forbid_kind(Verb::Watch, Kind::Secret);
+    let report = report(&scene, &["deploy/app"], 3);
+    assert_has(
+        &report,
+        &[
+            "ConfigMap prod/ca does not exist (annotation podcreds.io/ca.configmap) [cluster]\n",
+            "may not watch Secret prod/db [cluster]\n    a Role in namespace prod",
+            "{apiGroups: [\"\"], resources: [secrets], resourceNames: [db], verbs: [get, watch]}\n",
+        ],
+    );
+    assert!(!report.contains("Secret prod/old does not exist"), "{report}");
+}
+
+#[test]
+fn files_that_cannot_be_rendered_are_reported_as_render_does() {
+    let scene = scene(&template(&json!({"podcreds.io/db.keys": "user=usrname, password"})));
+    let report = report(&scene, &["deploy/app"], 3);
+    assert_has(&report, &["credential db: key usrname not found in Secret prod/db", "[cluster]\n"]);
+}
+
+#[test]
+fn what_the_user_may_not_read_is_a_warning() {
+    let scene = scene(&template(&json!({})));
+    scene.server.forbid(Kind::Secret, "prod", "db");
+    let report = report(&scene, &["deploy/app"], 3);
+    assert_has(&report, &["warning: Deployment/app: get Secret prod/db: forbidden", "[cluster-note]\n"]);
+}
+
+#[test]
+fn servers_are_connected_to_only_on_request() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let set = format!("host=127.0.0.1, port={port}, database=shop");
+    let annotations = json!({"podcreds.io/db.format": "uri", "podcreds.io/db.engine": "postgresql", "podcreds.io/db.set": set});
+    let scene = scene(&template(&annotations));
+    report(&scene, &["--connect", "deploy/app"], 0);
+    drop(server);
+    report(&scene, &["deploy/app"], 0);
+    let report = report(&scene, &["--connect", "deploy/app"], 4);
+    assert_has(
+        &report,
+        &[&format!("credential db: cannot connect to its server, port {port}: Connection refused")],
+    );
+}
+
+#[test]
+fn without_arguments_it_checks_its_own_pod() {
+    let scene = scene(&template(&json!({})));
+    let mut pod = template(&json!({}));
+    (pod["apiVersion"], pod["kind"]) = ("v1".into(), "Pod".into());
+    pod["spec"]["containers"][0]["volumeMounts"] = json!([]);
+    scene.server.put_object(Kind::Pod, "prod", "app-0", pod);
+    let report = report(&scene, &[], 2);
+    assert_has(&report, &["error: Pod/app-0: no container of the application mounts the volume podcreds"]);
+}
+
+#[test]
+fn a_workload_that_cannot_be_read_fails_the_check() {
+    let scene = scene(&template(&json!({})));
+    let missing = check(&scene, &["deploy/other"]);
+    assert_code(&missing, 3);
+    assert!(missing.stderr.contains("Deployment prod/other: "), "{}", missing.stderr);
+    scene.server.stop();
+    assert_code(&check(&scene, &["--timeout=1s", "deploy/app"]), 4);
+}
