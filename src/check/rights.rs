@@ -4,7 +4,12 @@ use crate::annotations::ReferenceScope;
 use crate::check::rule::ROLE;
 use crate::check::{Report, Subject};
 use crate::manifest::Place;
-use crate::rbac::{Defaults, Grants, Usage, Workload};
+use crate::object::Kind;
+use crate::rbac::{Defaults, Grants, Need, Usage, Workload};
+use crate::yaml::Node;
+
+/// The number of pods of a StatefulSet whose names are looked for in Roles.
+const REPLICA_LIMIT: u64 = 1000;
 
 pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
     let template = subject.template();
@@ -20,11 +25,18 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
         return;
     };
     let grants = Grants::new(subject.objects.iter().copied(), namespace);
+    let pods = pod_names(subject);
     let (mut is_granted, mut missing) = (false, Vec::new());
     for (need, annotation) in needs.iter().filter(|(need, _)| need.cluster.id().is_none()) {
         let mut denied = Vec::new();
         for verb in need.verbs {
-            match grants.allow(&account, need, verb) {
+            let by_name = || {
+                let named = |pod: &String| Need { name: Some(pod.clone()), ..need.clone() };
+                need.kind == Kind::Pod
+                    && !pods.is_empty()
+                    && pods.iter().all(|pod| grants.allow(&account, &named(pod), verb) == Some(true))
+            };
+            match grants.allow(&account, need, verb).map(|is_allowed| is_allowed || by_name()) {
                 Some(true) => is_granted = true,
                 Some(false) => denied.push(*verb),
                 None => {}
@@ -54,5 +66,18 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
             false => template.annotation_place(annotation),
         };
         report.add_with(ROLE, subject.object(), place, message, remedy);
+    }
+}
+
+/// The names of the pods of a StatefulSet, which a Role can list. Empty for other workloads.
+/// Source: <https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#stable-network-id>
+fn pod_names(subject: &Subject<'_, '_>) -> Vec<String> {
+    let object = subject.object();
+    let number = |path: &[&str]| object.node.find(path).and_then(Node::whole_number);
+    let start = number(&["spec", "ordinals", "start"]).unwrap_or(0);
+    let replicas = number(&["spec", "replicas"]).unwrap_or(1).min(REPLICA_LIMIT);
+    match object.name().filter(|_| object.kind == "StatefulSet") {
+        Some(name) => (0..replicas).map(|pod| format!("{name}-{}", start.saturating_add(pod))).collect(),
+        None => Vec::new(),
     }
 }

@@ -442,3 +442,30 @@ fn the_annotations_of_the_injection_are_checked() {
         assert_eq!(found, expected, "{annotation}");
     }
 }
+
+#[test]
+fn a_role_may_name_the_pods_of_a_stateful_set() {
+    let findings = |replicas: &str, pods: &str| {
+        let rules = format!(
+            "[{{apiGroups: [''], resources: [secrets], resourceNames: [orders], verbs: [get, watch]}}, {{apiGroups: [''], resources: [pods], resourceNames: {pods}, verbs: [get]}}]"
+        );
+        let text = format!(
+            "{{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {{name: app}}, rules: {rules}}}\n---\n\
+             {{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {{name: app}}, roleRef: {{kind: Role, name: app}}, subjects: [{{kind: ServiceAccount, name: default}}]}}\n---\n\
+             {{apiVersion: apps/v1, kind: StatefulSet, metadata: {{name: db}}, spec: {{{replicas} template: {{metadata: {{annotations: {{podcreds.io/db.secret: orders}}}}, spec: {{containers: []}}}}}}}}"
+        );
+        let manifest = Manifest::parse("app.yaml", text).unwrap();
+        let options = options(true);
+        let findings = check(&manifest.objects(), &options).findings;
+        findings.into_iter().filter(|finding| finding.rule.id == "role").count()
+    };
+    for (replicas, pods, expected) in [
+        ("", "[db-0]", 0),
+        ("replicas: 2,", "[db-0, db-1]", 0),
+        ("replicas: 2,", "[db-0]", 1),
+        ("replicas: 2, ordinals: {start: 5},", "[db-5, db-6]", 0),
+        ("replicas: 2, ordinals: {start: 5},", "[db-0, db-1]", 1),
+    ] {
+        assert_eq!(findings(replicas, pods), expected, "{replicas} {pods}");
+    }
+}

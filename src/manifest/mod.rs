@@ -76,12 +76,6 @@ impl Manifest {
         }
         objects
     }
-
-    /// The documents that are not objects: the output of another program, or a values file.
-    pub(crate) fn other_documents(&self) -> impl Iterator<Item = Place<'_>> {
-        let is_object = |node: &&Node| Object::new(&self.name, node).is_none();
-        self.documents.iter().filter(is_object).map(|node| Place { file: &self.name, at: node.at() })
-    }
 }
 
 fn push_objects<'a>(file: &'a str, node: &'a Node, depth: usize, objects: &mut Vec<Object<'a>>) {

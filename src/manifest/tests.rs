@@ -16,8 +16,6 @@ fn objects_are_documents_and_items_of_lists() {
     assert_eq!(names, ["Pod/a", "Deployment/b", "Secret/c-", "ConfigMap/(no name)"]);
     assert_eq!(objects[1].namespace(), Some("prod"));
     assert_eq!((objects[0].namespace(), objects[0].group(), objects[1].group()), (None, "", "apps"));
-    let others: Vec<_> = manifest.other_documents().map(|place| place.to_string()).collect();
-    assert_eq!(others, ["app.yaml:19:1"]);
 }
 
 #[test]
