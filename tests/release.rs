@@ -28,11 +28,8 @@ fn the_version_of_the_image_is_that_of_the_crate() {
 
 #[test]
 fn the_version_of_the_chart_is_that_of_the_crate() {
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/chart/Chart.yaml");
     // The chart itself may have a version of its own.
-    if let Ok(chart) = fs::read_to_string(chart) {
-        assert_eq!(value(&chart, "appVersion:"), VERSION);
-    }
+    assert_eq!(value(&read("deploy/chart/Chart.yaml"), "appVersion:"), VERSION);
 }
 
 #[test]
@@ -104,8 +101,10 @@ fn the_workflows_test_with_the_minimum_rust_version() {
 
 #[test]
 fn every_action_is_pinned_by_commit_and_every_job_has_a_time_limit() {
-    for file in ["ci.yaml", "release.yaml"] {
-        let workflow = read(&format!(".github/workflows/{file}"));
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(".github/workflows");
+    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    for (file, workflow) in files.map(|path| (path.display().to_string(), fs::read_to_string(path).unwrap()))
+    {
         for line in workflow.lines().filter_map(|line| line.split_once("uses: ")).map(|(_, action)| action) {
             let Some((action, pin)) = line.split_once('@') else {
                 assert!(line.starts_with("./"), "{file}: {line}");
@@ -117,6 +116,25 @@ fn every_action_is_pinned_by_commit_and_every_job_has_a_time_limit() {
         }
         let machines = workflow.matches("runs-on:").count();
         assert_eq!(workflow.matches("timeout-minutes:").count(), machines, "{file}");
+    }
+}
+
+/// The programs that a release installs must not be able to sign or publish.
+#[test]
+fn a_job_that_can_write_runs_no_program_of_the_repository_or_a_package_registry() {
+    let workflow = read(".github/workflows/release.yaml");
+    let (_, jobs) = workflow.split_once("\njobs:\n").unwrap();
+    let is_name = |line: &&str| line.starts_with("  ") && !line.starts_with("   ") && line.ends_with(':');
+    let names: Vec<_> = jobs.lines().filter(is_name).collect();
+    assert_eq!(names, ["  test:", "  image:", "  files:", "  publish:"]);
+    for (index, name) in names.iter().enumerate() {
+        let (_, job) = jobs.split_once(&format!("{name}\n")).unwrap();
+        let job = names.get(index + 1).map_or(job, |next| job.split_once(&format!("\n{next}\n")).unwrap().0);
+        let can_write = job.contains(": write");
+        assert_eq!(can_write, ["  image:", "  publish:"].contains(name), "{name}");
+        for program in ["cargo ", "pip ", "npm ", "go install", ".ci/"] {
+            assert!(!can_write || !job.contains(program), "{name} runs {program}");
+        }
     }
 }
 

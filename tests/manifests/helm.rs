@@ -262,6 +262,21 @@ fn the_role_follows_from_the_sources_of_each_credential() {
     assert_eq!(granted, expected);
 }
 
+/// Without quotes, YAML reads a number.
+#[test]
+fn names_of_digits_stay_text() {
+    let Some(charts) = newest() else { return };
+    let arguments = ["--namespace", "123", "--set-string", "serviceAccount.name=456"];
+    let (_, documents) = example(&charts, &arguments);
+    for kind in ["Role", "RoleBinding"] {
+        assert_eq!(only(&documents, kind)["metadata"]["namespace"], "123", "{kind}");
+    }
+    let subjects = &only(&documents, "RoleBinding")["subjects"];
+    assert_eq!(*subjects, json!([{"kind": "ServiceAccount", "name": "456", "namespace": "123"}]));
+    assert_eq!(only(&documents, "ServiceAccount")["metadata"]["name"], "456");
+    assert_eq!(pod(&documents)["spec"]["serviceAccountName"], "456");
+}
+
 #[test]
 fn no_role_is_created_if_rbac_create_is_false() {
     let Some(charts) = newest() else { return };

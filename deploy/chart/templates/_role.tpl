@@ -43,7 +43,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata:
   name: {{ $name }}
-  namespace: {{ $namespace }}
+  namespace: {{ $namespace | quote }}
   labels:
     {{- include "podcreds.labels" $context | nindent 4 }}
 rules:
@@ -72,7 +72,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
 metadata:
   name: {{ $name }}
-  namespace: {{ $namespace }}
+  namespace: {{ $namespace | quote }}
   labels:
     {{- include "podcreds.labels" $context | nindent 4 }}
 roleRef:
@@ -81,8 +81,8 @@ roleRef:
   name: {{ $name }}
 subjects:
   - kind: ServiceAccount
-    name: {{ $account }}
-    namespace: {{ $own }}
+    name: {{ $account | quote }}
+    namespace: {{ $own | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
