@@ -71,7 +71,7 @@ fn annotations_that_are_not_text_are_reported_with_their_position() {
 }
 
 #[test]
-fn a_directory_stands_for_its_manifests() {
+fn a_directory_means_its_manifests() {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
     let empty = load(&[directory.path().to_owned()]).unwrap_err().to_string();

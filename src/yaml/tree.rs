@@ -26,7 +26,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Node, SyntaxError> {
     Ok(tree.root.unwrap_or(Node { value: Value::Null, at: START }))
 }
 
-/// Parses all documents of a stream, each within [`Limits::MANIFEST`]. Documents that are empty or `null` are left out.
+/// Parses all documents of a stream, each within [`Limits::MANIFEST`]. Documents that are empty or `null` are skipped.
 ///
 /// # Errors
 /// The first syntax error, duplicate key or exceeded bound.
