@@ -193,7 +193,7 @@ pub(crate) struct SidecarArgs {
     )]
     pub(crate) stale_after: Duration,
 
-    /// How long before a certificate in the files expires the log and an Event report it; once it has expired, they report it again
+    /// Warn in the log and with an Event this long before a certificate in the files expires, and again when it has expired
     #[arg(
         long,
         value_name = "DURATION",

@@ -1,6 +1,6 @@
 //! Reads manifests: files, directories and streams of Kubernetes objects in YAML or JSON, and the pod templates in them.
 //!
-//! Objects are what kubectl reads with `-f`: documents, and the items of a `List` or of a kustomize `ResourceList`. They keep
+//! It reads the same objects as `kubectl -f`: documents, and the items of a `List` or of a kustomize `ResourceList`. They keep
 //! their positions, because what is wrong with a manifest is reported with file and line.
 
 pub(crate) mod edit;
@@ -122,8 +122,8 @@ impl fmt::Display for Object<'_> {
     }
 }
 
-/// Reads files, the `.yaml`, `.yml` and `.json` files of directories (as kubectl does, not those of directories in them), and the
-/// standard input for `-`.
+/// Reads files, the `.yaml`, `.yml` and `.json` files of directories (like kubectl, not those of subdirectories), and the standard
+/// input for `-`.
 ///
 /// # Errors
 /// The first file that cannot be read or parsed, or a directory without manifests.

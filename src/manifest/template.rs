@@ -16,12 +16,12 @@ pub(crate) struct Template<'a> {
     pub(crate) node: &'a Node,
 }
 
-/// An annotation whose value is not text. The API server refuses it.
+/// An annotation whose value is not text. The API server rejects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AnnotationProblem<'a> {
     pub(crate) key: &'a str,
     pub(crate) at: Position,
-    /// What it is instead, such as `a number`.
+    /// The type of its value, such as `a number`.
     pub(crate) found: &'static str,
 }
 
@@ -76,7 +76,7 @@ impl<'a> Template<'a> {
         has_prefix(self.node, prefix)
     }
 
-    /// Where an annotation is; for a missing one, where the annotations or the template are.
+    /// The position of an annotation; for a missing one, that of the annotations or of the template.
     pub(crate) fn annotation_place(&self, key: &str) -> Place<'a> {
         let annotations = self.node.find(&["metadata", "annotations"]);
         let mut entries = annotations.into_iter().flat_map(Node::entries);

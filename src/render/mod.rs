@@ -48,7 +48,8 @@ const FILE_LIMIT: usize = 10_000;
 /// The number of errors after which no further credential is rendered. Each key of a large object may be one.
 const ERROR_LIMIT: usize = 10_000;
 
-/// The most certificates of one credential that are observed. Each one is a series of a metric, and a Secret may have many keys.
+/// The maximum number of certificates of one credential that podcreds reports. Each one is a series of a metric, and a Secret may
+/// have many keys.
 const CERTIFICATE_LIMIT: usize = 20;
 
 const TOO_MANY_BYTES: Problem = Problem::TooLarge { limit: BUNDLE_LIMIT, unit: "bytes" };

@@ -41,7 +41,7 @@ pub(crate) struct Settings {
     pub(crate) follow_annotations: bool,
     /// How long a failure may last before it is reported as staleness.
     pub(crate) stale_after: Duration,
-    /// How long before a certificate expires it is reported.
+    /// How long before a certificate expires the log and an Event report it.
     pub(crate) expiry_warning: Duration,
     /// `None` disables Events.
     pub(crate) events: Option<EventTarget>,

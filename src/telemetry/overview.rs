@@ -345,9 +345,7 @@ credential new: Secret prod/new
             "{text}"
         );
         assert!(
-            text.contains(
-                "credential db: the certificate in field old.crt has expired at 1970-01-01T00:01:00Z"
-            ),
+            text.contains("credential db: the certificate in field old.crt expired at 1970-01-01T00:01:00Z"),
             "{text}"
         );
         assert!(!text.contains("ca.crt"), "{text}");

@@ -51,7 +51,7 @@ pub(crate) struct Status {
     pub(crate) started: Moment,
     /// How long a failure may last before it is reported as staleness.
     stale_after: Duration,
-    /// How long before its end a certificate is reported.
+    /// How long before a certificate expires the log and an Event report it.
     pub(crate) expiry_warning: Duration,
     /// Whether every credential has its files.
     pub(crate) ready: bool,

@@ -1,5 +1,5 @@
 {{/*
-The container, as an item for a pod's initContainers: podcreds.sidecar or podcreds.initContainer, as the value `mode` says.
+The container, as an item for a pod's initContainers: podcreds.sidecar or podcreds.initContainer, depending on the value `mode`.
 Usage: {{ include "podcreds.container" . | nindent 8 }}
 */}}
 {{- define "podcreds.container" -}}

@@ -17,7 +17,7 @@ const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// From the first of March of the year 0, in the calendar of today.
+/// The days from March 1 of the year 0 (proleptic Gregorian calendar) to January 1, 1970.
 const DAYS_BEFORE_1970: u64 = 719_468;
 
 const VERSION_0: Part<'static> = Part::Bytes(&[INTEGER, 1, 0]);
@@ -154,7 +154,8 @@ pub(crate) fn not_after(pem: &[u8]) -> Option<u64> {
     None
 }
 
-/// What follows the serial number and this number of sequences in a certificate: signature algorithm, issuer, validity, subject.
+/// The rest of a certificate after the serial number and `count` of the sequences that follow it: signature algorithm, issuer,
+/// validity, subject.
 fn after_sequences(count: usize, certificate: &[u8]) -> Option<&[u8]> {
     let (to_be_signed, _) = split_tag(SEQUENCE, content(SEQUENCE, certificate)?)?;
     let mut rest = to_be_signed.content;
@@ -186,7 +187,7 @@ fn time(element: &Element<'_>) -> Option<u64> {
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
-    // Counted from March, so that a leap day is the last day of a year.
+    // Years start in March here, so that a leap day is the last day of its year.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     let days = days.checked_sub(DAYS_BEFORE_1970)?;

@@ -1,4 +1,4 @@
-//! The certificates in the files: when they expire, and the reports before and after that.
+//! Warns before certificates in the files expire, and again when they have expired.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,9 +10,9 @@ use crate::telemetry::events::EventReason;
 use crate::telemetry::status::{Moment, Status};
 use crate::text::formattable;
 
-/// Issuers that renew by themselves, such as cert-manager with its defaults, have done so long before.
+/// An automatic issuer, such as cert-manager with its defaults, renews a certificate long before this.
 pub(super) const DEFAULT_WARNING: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How often to check at least: the clock that certificates expire by may be set, and timers follow another one.
+/// The longest time between two checks. Certificates expire by the wall clock, which can be set; timers use the monotonic clock.
 const CHECK: Duration = Duration::from_secs(3600);
 
 /// A field that contains a certificate.
@@ -50,7 +50,7 @@ impl Certificate {
     }
 
     pub(crate) fn message(&self, credential: &str, now: SystemTime) -> String {
-        let verb = if self.remaining(now).is_zero() { "has expired" } else { "expires" };
+        let verb = if self.remaining(now).is_zero() { "expired" } else { "expires" };
         let at = format_rfc3339_seconds(formattable(self.not_after));
         format!(
             "credential {credential}: the certificate in field {} {verb} at {at}: renew it at its source",

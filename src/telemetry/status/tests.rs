@@ -497,7 +497,7 @@ fn a_certificate_is_reported_once_before_it_expires_and_once_afterwards() {
     assert_eq!(until_reported(&mut test), (23 * DAY + 90 * SECOND, expected));
     // The same certificate was published again, for example because another field has changed.
     test.status.served.set_certificates("a", [("tls.crt", expires)].into_iter());
-    let expected = vec![(EventReason::Expires, message("has expired"))];
+    let expected = vec![(EventReason::Expires, message("expired"))];
     assert_eq!(until_reported(&mut test), (7 * DAY, expected));
     assert_eq!((test.due(), test.events()), (None, vec![]), "there is nothing more to report");
 }
@@ -527,7 +527,7 @@ fn without_a_warning_only_an_expired_certificate_is_reported() {
     test.status.served.set_certificates("a", [("tls.crt", test.now.time + DAY)].into_iter());
     let (passed, events) = until_reported(&mut test);
     assert_eq!(passed, DAY);
-    assert!(events[0].1.contains("has expired"), "{events:?}");
+    assert!(events[0].1.contains("expired at"), "{events:?}");
 }
 
 #[test]
