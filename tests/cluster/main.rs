@@ -39,6 +39,7 @@ mod notify;
 mod openshift;
 mod outages;
 mod pods;
+mod readme;
 mod requirements;
 mod restart_rules;
 mod restarts;
