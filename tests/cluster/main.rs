@@ -48,6 +48,7 @@ mod openshift;
 mod outages;
 mod packaging;
 mod pods;
+mod readme;
 mod rbac;
 mod requirements;
 mod restart_rules;
