@@ -28,11 +28,16 @@ fn the_first_pod_of_the_readme_runs_and_follows_a_rotation() {
     apply("rbac");
     apply("inject");
     let log = || namespace.kubectl(&["logs", "deployment/orders", "-c", "app", "--ignore-errors"]);
-    namespace.kubectl(&["rollout", "status", "deployment/orders", "--timeout", "110s"]);
+    // The commands of the page, in their order.
+    let commands: Vec<_> = README.lines().filter_map(|line| line.strip_prefix("kubectl ")).collect();
+    let [rollout, first_log, rotation, log_of_rotation] = commands[..] else { panic!("{commands:?}") };
+    assert!(first_log.starts_with("logs deployment/orders -c app "), "{first_log}");
+    assert!(log_of_rotation.starts_with("logs -f deployment/orders -c app "), "{log_of_rotation}");
+    let rollout: Vec<_> = rollout.split(' ').collect();
+    namespace.kubectl(&[&rollout[..], &["--timeout", "110s"]].concat());
     poll_until(PATIENCE, "the first password", || log().contains("orders, a password of 9 characters"));
-    let rotation = README.lines().find_map(|line| line.strip_prefix("kubectl patch ")).unwrap();
     let words: Vec<_> = rotation.split(' ').map(|word| word.trim_matches('\'')).collect();
-    namespace.kubectl(&[&["patch"], &words[..]].concat());
+    namespace.kubectl(&words);
     poll_until(PATIENCE, "the rotated password", || log().contains("orders, a password of 7 characters"));
     let pod = namespace.get("pod");
     for status in pod["items"][0]["status"]["containerStatuses"].as_array().unwrap() {

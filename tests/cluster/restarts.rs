@@ -173,4 +173,5 @@ fn the_supervisor_restarts_the_application_and_the_kubelet_restarts_no_container
     }
     let started = example.log().lines().filter(|line| line.starts_with("app: user")).count();
     assert_eq!(started, 3, "one start and two restarts:\n{}", example.log());
+    assert!(!example.log().contains(" WARN "), "{}", example.log());
 }

@@ -67,6 +67,29 @@ fn a_rotation_restarts_the_program_once_with_the_new_variables() {
 }
 
 #[test]
+fn the_application_of_the_example_leaves_nothing_behind() {
+    let example = include_str!("../../deploy/restart-exec/restart-exec.yaml");
+    let (_, rest) = example.split_once("sh, -euc]\n          args:\n            - |\n").unwrap();
+    let (script, _) = rest.split_once("          volumeMounts:\n").unwrap();
+    let scene = Scene::new(&[]);
+    let rotate = |password: &str| {
+        let file = format!(
+            "export PGDATABASE='d'\nexport PGHOST='h'\nexport PGPASSWORD='{password}'\nexport PGPORT='1'\nexport PGUSER='u'\n"
+        );
+        publish(&scene.pod.volume(), &[("db.env", &file)]);
+    };
+    rotate("12");
+    let mut running = Running::start(command(&scene, &[], &["/bin/sh", "-euc", script]));
+    let first = "app: user u at h:1/d, a password of 2 characters\n";
+    await_output(&running, first);
+    rotate("123");
+    await_output(&running, &format!("{first}{}", first.replace('2', "3")));
+    assert!(!running.stderr().contains(" WARN "), "{}", running.stderr());
+    running.send(Signal::TERM);
+    assert_code(&running.wait(HANGS), 143);
+}
+
+#[test]
 fn the_program_keeps_its_variables_while_the_new_ones_cannot_be_read() {
     let scene = volume("1");
     let mut running = Running::start(shell(&scene, &[], SERVER));

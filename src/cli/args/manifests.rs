@@ -32,7 +32,7 @@ pub(crate) struct RbacArgs {
     #[arg(long, value_enum, value_name = "MODE", default_value_t, env = "PODCREDS_MODE")]
     pub(crate) mode: ModeArg,
 
-    /// Instead of printing Roles, check whether the service accounts in the cluster have the rights
+    /// Instead of printing Roles, ask the API server whether the service accounts have the rights
     #[arg(long, action = ArgAction::SetTrue, value_parser = BoolishValueParser::new(), env = "PODCREDS_CHECK")]
     pub(crate) check: bool,
 
