@@ -65,6 +65,22 @@ fn the_golden_files_are_injected_as_expected_and_restored() {
     }
 }
 
+#[test]
+fn spaces_and_comments_before_a_closing_bracket_stay() {
+    for spec in [
+        "      containers:\n      - { name: app, image: x }\n",
+        "      containers: [ { name: app, image: x } ]\n      volumes: [ { name: a, emptyDir: {} } ]\n",
+        "      containers:\n        [\n        {name: app, image: x # why\n        }\n        ]\n",
+        "      containers:\n      - {name: app, volumeMounts: [{name: a, mountPath: /a} # why\n        ]}\n",
+        "      containers: [{name: app}] # why\n      volumes: [ ]\n",
+    ] {
+        let text = deployment("", spec);
+        let injected = edited(&text, &options());
+        assert_eq!(edited(&injected, &options()), injected, "a second run");
+        assert_eq!(edited(&injected, &uninject()), text, "{injected}");
+    }
+}
+
 /// A Deployment whose pod has these annotations and this spec.
 fn deployment(annotations: &str, spec: &str) -> String {
     format!(
@@ -186,6 +202,14 @@ fn defaults_of_the_api_server_hide_nothing() {
     assert_eq!(parsed(&edited(&live, &uninject())), parsed(&one_container("")));
     let updated = edited(&live, &Options { image: "other:1".to_owned(), ..options() });
     assert_eq!(pod_spec(&updated)["initContainers"][0]["image"], "other:1");
+}
+
+#[test]
+fn the_registry_and_other_programs_may_have_a_name_with_podcreds() {
+    for container in ["image: podcreds.example.com/shop/app", "command: [/bin/start-podcreds]"] {
+        let text = deployment("", &format!("      containers:\n      - {{name: app, {container}}}\n"));
+        assert_ne!(edited(&text, &options()), text, "{container}");
+    }
 }
 
 #[test]
