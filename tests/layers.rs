@@ -66,7 +66,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "inspect",
         &["annotations", "credential", "escape", "kube", "object", "rbac", "text", "thread", "secret"],
     ),
-    ("inject", &["annotations", "manifest", "object", "text", "yaml"]),
+    ("inject", &["annotations", "manifest", "object", "rbac", "text", "yaml"]),
     (
         "commands",
         &[

@@ -4,7 +4,7 @@ use std::path::Path;
 use super::files::paths_in;
 use super::notifications::local_port;
 use super::pod::{below, bytes, trimmed};
-use super::program::{Setting, Subcommand, repository};
+use super::program::{Setting, Subcommand};
 use super::*;
 use crate::manifest::Manifest;
 
@@ -130,7 +130,7 @@ fn a_path_is_below_itself_and_its_parents() {
     assert_eq!((below("/podcreds", "/podcreds"), below("/podcreds", "/")), (Some(""), Some("podcreds")));
     assert_eq!((below("/podcreds-old", "/podcreds"), below("/a", "/b")), (None, None));
     assert_eq!((trimmed("/podcreds//"), trimmed("/")), ("/podcreds", "/"));
-    assert_eq!(repository("registry:5000/x/podcreds:1@sha256:0"), "podcreds");
+    assert_eq!(crate::rbac::repository("registry:5000/x/podcreds:1@sha256:0"), "podcreds");
 }
 
 #[test]
