@@ -24,7 +24,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("formats", &["credential", "escape", "text", "secret"]),
     ("env_file", &["credential", "text", "secret"]),
     ("supervisor", &["children", "env_file", "splay", "text"]),
-    ("annotations", &["credential", "duration", "formats", "object", "text", "secret", "template"]),
+    (
+        "annotations",
+        &["credential", "duration", "formats", "manifest", "object", "text", "secret", "template"],
+    ),
     ("kube", &["children", "descriptors", "duration", "object", "text", "thread", "secret", "yaml"]),
     ("render", &["credential", "formats", "object", "text", "secret", "template"]),
     ("volume", &["credential", "text", "thread", "secret"]),

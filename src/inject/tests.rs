@@ -284,7 +284,7 @@ fn invalid_annotations_are_all_reported_with_their_positions() {
     for expected in [
         "problems, and nothing is written:\n  app.yaml:",
         "app.yaml:6:5: Pod/app: invalid annotation: podcreds.io/db.secert: unknown annotation key",
-        "app.yaml:7:5: Pod/app: annotation \"podcreds.io/db.optional\": must be text, not true or false",
+        "app.yaml:7:5: Pod/app: annotation podcreds.io/db.optional is true or false, and the API server accepts only text",
         "app.yaml:8:5: Pod/app: annotation inject.podcreds.io/mode: unknown mode \"deamon\"; write native-sidecar",
         "app.yaml:9:5: Pod/app: annotation inject.podcreds.io/port: invalid port \"0\"",
         "app.yaml:10:5: Pod/app: annotation inject.podcreds.io/containers: the pod has no container \"proxy\"",

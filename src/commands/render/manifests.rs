@@ -1,12 +1,15 @@
 //! What manifests contribute to `render`: the annotated pod templates, and the Secrets, ConfigMaps and Services that the cluster may
 //! not have yet.
 
+use std::fmt::Display;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::annotations::{self, ReferenceScope};
+use crate::credential::Credential;
 use crate::kube::decode_object;
-use crate::manifest::{Manifest, Object};
+use crate::manifest::{Manifest, Object, Place};
 use crate::object::{Data, Kind, Namespace, ObjectData, ObjectRef};
 use crate::render::Sources;
 use crate::secret::SecretBytes;
@@ -20,14 +23,18 @@ pub(crate) struct AnnotatedPods {
     pub(crate) workload: String,
     pub(crate) namespace: Namespace,
     pub(crate) annotations: Annotations,
+    pub(crate) credentials: Vec<Credential>,
 }
 
-/// What is wrong with an object, with its position.
+/// What is wrong with an object: a line for each problem, with its position.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}: {problem}")]
-pub(crate) struct Error {
-    place: String,
-    problem: String,
+#[error("{0}")]
+pub(crate) struct Error(String);
+
+impl Error {
+    fn new(place: Place<'_>, problem: impl Display) -> Self {
+        Self(format!("{place}: {problem}"))
+    }
 }
 
 /// The annotated pods, in the order of the manifests. `scope` has the namespace of objects without one.
@@ -41,21 +48,22 @@ pub(crate) fn annotated_pods(
         let Some(template) = object.template().filter(|template| template.is_annotated(prefix)) else {
             continue;
         };
-        let (annotations, wrong) = template.annotations();
-        let is_ours = |key: &str| key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-        if let Some(wrong) = wrong.iter().find(|wrong| is_ours(wrong.key)) {
-            let problem = format!(
-                "annotation {} is {}, and the API server accepts only text: put it in quotes",
-                annotations::shown_annotation(wrong.key),
-                wrong.found
-            );
-            return Err(Error { place: template.annotation_place(wrong.key).to_string(), problem });
-        }
         let namespace = namespace_of(&object, scope)?;
+        let scope = ReferenceScope { namespace: namespace.clone(), ..scope.clone() };
+        let parsed = annotations::parse_template(&template, prefix, &scope);
+        let (annotations, credentials) = match parsed {
+            Ok((annotations, credentials)) => (annotations, credentials),
+            Err(problems) => {
+                let problems: Vec<_> =
+                    problems.iter().map(|(place, cause)| format!("{place}: {cause}")).collect();
+                return Err(Error(problems.join("\n")));
+            }
+        };
         all.push(AnnotatedPods {
             workload: format!("{object} in namespace {namespace}"),
             namespace,
             annotations,
+            credentials,
         });
     }
     Ok(all)
@@ -68,15 +76,14 @@ pub(crate) fn sources(manifests: &[Manifest], scope: &ReferenceScope) -> Result<
         let kinds = [Kind::Secret, Kind::ConfigMap, Kind::Service];
         let Some(kind) = kinds.into_iter().find(|kind| kind.as_str() == object.kind) else { continue };
         let Some(name) = object.name() else { continue };
-        let invalid = |problem: String| Error { place: object.place(object.node).to_string(), problem };
         let reference = ObjectRef::new(kind, namespace_of(&object, scope)?, name)
-            .map_err(|cause| invalid(cause.to_string()))?;
+            .map_err(|cause| Error::new(object.place(object.node), cause))?;
         let data = match kind {
             Kind::Service => {
                 let mut service = object.node.json();
                 service["metadata"]["namespace"] = reference.namespace.to_string().into();
                 let read = decode_object(&reference, service.to_string().as_bytes());
-                read.map_err(|cause| invalid(cause.to_string()))?.1
+                read.map_err(|cause| Error::new(object.place(object.node), cause))?.1
             }
             _ => ObjectData::Keys(keys(&object, kind)?),
         };
@@ -93,9 +100,10 @@ fn keys(object: &Object<'_>, kind: Kind) -> Result<Data, Error> {
     for (key, _, value) in entries(encoded) {
         let mut text = SecretBytes::default();
         if let Some(value) = value.text() {
-            text = STANDARD.decode(value).map(SecretBytes::new).map_err(|_| Error {
-                place: object.place(value_node(object, encoded, key)).to_string(),
-                problem: format!("{encoded}.{} is not base64: plain text belongs in {plain}", shown_key(key)),
+            text = STANDARD.decode(value).map(SecretBytes::new).map_err(|_| {
+                let problem =
+                    format!("{encoded}.{} is not base64: plain text belongs in {plain}", shown_key(key));
+                Error::new(object.place(value_node(object, encoded, key)), problem)
             })?;
         }
         keys.insert(key.to_owned(), text);
@@ -114,9 +122,8 @@ fn namespace_of(object: &Object<'_>, scope: &ReferenceScope) -> Result<Namespace
     object.namespace().map_or_else(
         || Ok(scope.namespace.clone()),
         |name| {
-            Namespace::parse(name).map_err(|cause| Error {
-                place: object.place(object.node).to_string(),
-                problem: format!("metadata.namespace: {cause}"),
+            Namespace::parse(name).map_err(|cause| {
+                Error::new(object.place(object.node), format!("metadata.namespace: {cause}"))
             })
         },
     )
