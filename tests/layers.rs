@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("object", &["text", "secret"]),
     ("yaml", &["text", "secret"]),
-    ("manifest", &["text", "secret", "yaml"]),
+    ("manifest", &["object", "text", "secret", "yaml"]),
     ("escape", &["secret"]),
     ("template", &["escape", "text", "secret"]),
     ("credential", &["escape", "object", "text", "secret", "template"]),

@@ -213,6 +213,12 @@ fn the_registry_and_other_programs_may_have_a_name_with_podcreds() {
 }
 
 #[test]
+fn the_mode_is_compared_as_the_policy_compares_it() {
+    let error = try_run(&one_container("inject.podcreds.io/mode: ' init'"), &options()).unwrap_err();
+    assert!(error.to_string().contains("unknown mode \" init\""), "{error}");
+}
+
+#[test]
 fn a_container_that_a_user_wrote_or_changed_stays() {
     let first = edited(&one_container(""), &options());
     for (text, reason) in [

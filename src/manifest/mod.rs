@@ -3,6 +3,7 @@
 //! Objects are what kubectl reads with `-f`: documents, and the items of a `List` or of a kustomize `ResourceList`. They keep
 //! their positions, because what is wrong with a manifest is reported with file and line.
 
+mod data;
 pub(crate) mod edit;
 mod template;
 
@@ -14,6 +15,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(crate) use data::{data, decode};
 pub(crate) use template::{Template, has_prefix};
 
 use crate::secret::read_bounded;

@@ -75,14 +75,10 @@ impl Usage {
         let entrypoint = (command.is_empty() && is_podcreds).then_some(Word::Podcreds);
         let words = command.iter().chain(args).flat_map(|words| words.0.iter().copied());
         let words: Vec<_> = entrypoint.into_iter().chain(words).collect();
-        let at = words.iter().zip(words.iter().skip(1)).position(|(program, subcommand)| {
-            *program == Word::Podcreds
-                && matches!(subcommand, Word::Init | Word::Sidecar | Word::Render | Word::Exec)
-        })?;
-        let subcommand = words[at + 1];
+        let (at, subcommand) = subcommand(&words)?;
         // What follows `--` belongs to the program that exec runs. Flags win over variables, so they come first.
         let mut flags: Vec<_> =
-            words[at + 2..].iter().copied().take_while(|word| *word != Word::End).collect();
+            words[at + 1..].iter().copied().take_while(|word| *word != Word::End).collect();
         for (flag, Words(value)) in variables {
             if !matches!(value.as_slice(), [] | [Word::No]) {
                 flags.push(flag);
@@ -120,6 +116,18 @@ pub(crate) fn repository(image: &str) -> &str {
     name.split(':').next().unwrap_or_default()
 }
 
+/// The first call of podcreds whose command reads Secrets: the index of that command, which flags with values may precede.
+fn subcommand(words: &[Word]) -> Option<(usize, Word)> {
+    words.iter().enumerate().filter(|(_, word)| **word == Word::Podcreds).find_map(|(program, _)| {
+        let mut at = program + 1;
+        while words.get(at) == Some(&Word::Flag) {
+            at += if words.get(at + 1) == Some(&Word::Other) { 2 } else { 1 };
+        }
+        let word = *words.get(at)?;
+        matches!(word, Word::Init | Word::Sidecar | Word::Render | Word::Exec).then_some((at, word))
+    })
+}
+
 /// A word of podcreds' command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
@@ -139,6 +147,8 @@ pub(crate) enum Word {
     Events,
     PodUid,
     RestartOnChange,
+    /// Any other flag.
+    Flag,
     /// A false boolean.
     No,
     /// Any other word.
@@ -163,6 +173,7 @@ impl Word {
             "--restart-on-change" => Self::RestartOnChange,
             "false" | "no" | "n" | "off" | "f" | "0" => Self::No,
             path if path.rsplit('/').next() == Some(NAME) => Self::Podcreds,
+            flag if flag.starts_with("--") => Self::Flag,
             _ => Self::Other,
         }
     }
@@ -254,6 +265,7 @@ mod tests {
             (json!({"args": ["init", "--events"]}), Some(Usage { records_events: true, ..INIT })),
             (json!({"args": ["render", "--events"]}), Some(INIT)),
             (json!({"args": ["sidecar", "--listen", "off"]}), Some(SIDECAR)),
+            (json!({"args": ["--log-level", "debug", "--log-format=json", "init"]}), Some(INIT)),
             (json!({"command": ["/bin/podcreds"], "args": ["sidecar"]}), Some(SIDECAR)),
             (json!({"command": ["podcreds", "render", "--reveal"]}), Some(INIT)),
             (json!({"command": ["/bin/sh", "-c", "sleep 1; exec podcreds sidecar"]}), Some(SIDECAR)),

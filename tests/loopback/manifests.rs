@@ -83,7 +83,11 @@ spec: {template: {spec: {containers: []}}}
                 "pass --namespace",
             ][..],
         ),
-        (&wrong, rbac, &["app.yaml:9:9: invalid annotation: podcreds.io/db.secert: ", "did you mean \"secret\"?"]),
+        (
+            &wrong,
+            rbac,
+            &["app.yaml:9:9: invalid annotation: podcreds.io/db.secert: ", "did you mean \"secret\"?"],
+        ),
         ("a: [", rbac, &["app.yaml: line 2, column 1: invalid YAML"]),
         ("replicas: 2", rbac, &["app.yaml: no pod template has an annotation that begins with podcreds.io/"]),
         (

@@ -3,19 +3,13 @@
 
 use std::fmt::Display;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::annotations::{self, ReferenceScope};
 use crate::credential::Credential;
 use crate::kube::decode_object;
-use crate::manifest::{Manifest, Object, Place};
-use crate::object::{Data, Kind, Namespace, ObjectData, ObjectRef};
+use crate::manifest::{self, Manifest, Object, Place};
+use crate::object::{Kind, Namespace, ObjectData, ObjectRef};
 use crate::render::Sources;
-use crate::secret::SecretBytes;
 use crate::sync::Annotations;
-use crate::text::shown_key;
-use crate::yaml::Node;
 
 /// The pods of an object.
 pub(crate) struct AnnotatedPods {
@@ -85,37 +79,14 @@ pub(crate) fn sources(manifests: &[Manifest], scope: &ReferenceScope) -> Result<
                 let read = decode_object(&reference, service.to_string().as_bytes());
                 read.map_err(|cause| Error::new(object.place(object.node), cause))?.1
             }
-            _ => ObjectData::Keys(keys(&object, kind)?),
+            _ => {
+                let data = manifest::data(&object);
+                ObjectData::Keys(data.map_err(|(value, cause)| Error::new(object.place(value), cause))?)
+            }
         };
         sources.insert(reference, Some(data));
     }
     Ok(sources)
-}
-
-/// The keys of a Secret or ConfigMap. As in the API server, `stringData` replaces keys of `data`.
-fn keys(object: &Object<'_>, kind: Kind) -> Result<Data, Error> {
-    let [encoded, plain] = if kind == Kind::Secret { ["data", "stringData"] } else { ["binaryData", "data"] };
-    let entries = |field| object.node.get(field).into_iter().flat_map(Node::entries);
-    let mut keys = Data::new();
-    for (key, _, value) in entries(encoded) {
-        let mut text = SecretBytes::default();
-        if let Some(value) = value.text() {
-            text = STANDARD.decode(value).map(SecretBytes::new).map_err(|_| {
-                let problem =
-                    format!("{encoded}.{} is not base64: plain text belongs in {plain}", shown_key(key));
-                Error::new(object.place(value_node(object, encoded, key)), problem)
-            })?;
-        }
-        keys.insert(key.to_owned(), text);
-    }
-    for (key, _, value) in entries(plain) {
-        keys.insert(key.to_owned(), value.text().unwrap_or_default().into());
-    }
-    Ok(keys)
-}
-
-fn value_node<'a>(object: &Object<'a>, field: &str, key: &str) -> &'a Node {
-    object.node.find(&[field, key]).unwrap_or(object.node)
 }
 
 fn namespace_of(object: &Object<'_>, scope: &ReferenceScope) -> Result<Namespace, Error> {
@@ -170,6 +141,17 @@ mod tests {
                 "ConfigMap other/c: a=x b=\\x00\\xff",
                 "Service prod/v: db=5432 v.prod.svc",
             ]
+        );
+    }
+
+    #[test]
+    fn values_are_read_as_the_api_server_reads_them() {
+        let text = "{apiVersion: v1, kind: Secret, metadata: {name: s}, data: {a: \"dGV\\nzdA==\\n\", b: null}, stringData: {c: null}}";
+        assert_eq!(sources_of(text).unwrap(), ["Secret prod/s: a=test b= c="]);
+        let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData:\n  password: 12345\n";
+        assert_eq!(
+            sources_of(text).unwrap_err(),
+            "app.yaml:5:13: stringData.password is a number, and the API server accepts only text: put it in quotes"
         );
     }
 
