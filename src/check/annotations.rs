@@ -37,6 +37,7 @@ pub(super) fn misplaced<'a>(template: &Template<'a>, prefix: &str, report: &mut 
         let is_repeated = |key: &str| pods.is_some_and(|pods| pods.get(key).is_some());
         let mut keys = node.entries().filter(|(key, ..)| is_ours(key) && !is_repeated(key));
         let Some((key, at, _)) = keys.next() else { return };
+        let key = annotations::shown_annotation(key);
         let place = path.join(".");
         let message = match keys.count() {
             0 => format!("annotation {key} is in {place}, where podcreds does not read it"),
@@ -104,7 +105,11 @@ pub(super) fn parse<'a>(
 ) -> Option<Vec<Credential>> {
     let (annotations, problems) = template.annotations();
     for problem in &problems {
-        let message = format!("annotation {} is {}, not text", problem.key, problem.found);
+        let message = format!(
+            "annotation {} is {}, not text",
+            annotations::shown_annotation(problem.key),
+            problem.found
+        );
         let place = Place { file: template.object.file, at: problem.at };
         report.add(ANNOTATION_TYPE, &template.object, place, message);
     }

@@ -39,6 +39,18 @@ fn program(container: &str, read: impl Fn(Option<&program::Program<'_>>)) {
 }
 
 #[test]
+fn a_key_that_may_be_a_misplaced_value_is_not_shown() {
+    let key = "\"podcreds.io/postgres://u:test-only@h/db\": 1";
+    let pod =
+        format!("{{apiVersion: v1, kind: Pod, metadata: {{annotations: {{{key}}}, labels: {{{key}}}}}}}");
+    let manifest = Manifest::parse("pod.yaml", pod).unwrap();
+    let options = options(false);
+    let report = check(&manifest.objects(), &options);
+    assert!(report.findings.len() >= 2);
+    assert!(report.findings.iter().all(|finding| !finding.message.contains("test-only")));
+}
+
+#[test]
 fn values_of_secrets_that_another_tool_replaces_are_not_checked() {
     let ids = |value: &str| {
         let pod =

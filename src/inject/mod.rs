@@ -13,6 +13,7 @@ use crate::inject::plan::Plan;
 use crate::manifest::edit::edit;
 use crate::manifest::{Manifest, Template, has_prefix};
 use crate::object::Namespace;
+use crate::text::one_line;
 use crate::yaml::SyntaxError;
 
 /// How podcreds runs in a pod.
@@ -147,6 +148,10 @@ pub(crate) fn run(manifests: &[Manifest], options: &Options) -> Result<Output, E
                 Err(refusal) => problems.push(refusal.to_string()),
             },
         }
+    }
+    // Container names of a manifest may have any characters.
+    for text in problems.iter_mut().chain(&mut output.warnings).chain(&mut output.notes) {
+        *text = one_line(text, usize::MAX);
     }
     if !problems.is_empty() {
         return Err(Error::Manifests(problems));

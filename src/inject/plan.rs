@@ -361,8 +361,10 @@ fn is_named(node: &Node) -> bool {
     node.get("name").and_then(Node::text) == Some(NAME)
 }
 
+/// Without a slash at its end, as in the options.
 fn mount_path(mount: &Node) -> Option<&str> {
-    mount.get("mountPath").and_then(Node::text)
+    let path = mount.get("mountPath").and_then(Node::text)?;
+    Some(path.trim_end_matches('/'))
 }
 
 /// The size of a volume as it is added. `None` means another kind of volume.

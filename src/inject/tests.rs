@@ -213,6 +213,22 @@ fn the_registry_and_other_programs_may_have_a_name_with_podcreds() {
 }
 
 #[test]
+fn a_name_with_a_line_break_does_not_begin_a_line() {
+    let text = one_container("").replace("name: app}", "name: \"a\\n::error::b\"}");
+    assert_eq!(
+        try_run(&text, &options()).unwrap().notes,
+        ["app.yaml:1:1: Deployment/a ::error::b: injected podcreds (mode native-sidecar)"]
+    );
+}
+
+#[test]
+fn a_mount_at_the_path_stays_with_a_slash_at_its_end_too() {
+    let mount = "      - {name: app, volumeMounts: [{name: a, mountPath: /podcreds/}]}\n";
+    let injected = edited(&deployment("", &format!("      containers:\n{mount}")), &options());
+    assert!(injected.contains(mount), "{injected}");
+}
+
+#[test]
 fn the_mode_is_compared_as_the_policy_compares_it() {
     let error = try_run(&one_container("inject.podcreds.io/mode: ' init'"), &options()).unwrap_err();
     assert!(error.to_string().contains("unknown mode \" init\""), "{error}");

@@ -192,6 +192,13 @@ fn every_command_reports_invalid_annotations_with_their_positions() {
 }
 
 #[test]
+fn text_of_a_manifest_does_not_begin_a_line_of_the_report() {
+    let named = DEPLOYMENT.replace("name: app}", "name: \"a\\n::error::b\"}");
+    let finished = offline(&[("app.yaml", &named)], &["check", "-f", "app.yaml"]);
+    assert_has(&finished.stdout_text(), &["Deployment/a ::error::b: "]);
+}
+
+#[test]
 fn a_template_that_is_not_rendered_yet_is_recognized() {
     for command in ["check", "inject", "rbac", "render"] {
         let finished = offline(&[("app.yaml", "name: {{ .Release.Name }}x\n")], &[command, "-f", "app.yaml"]);
