@@ -15,6 +15,9 @@ pub(crate) enum TemplateError {
     Invalid(Error),
 }
 
+/// All annotations as text, and the credentials of those with the prefix.
+pub(crate) type ParsedTemplate = (BTreeMap<String, String>, Vec<Credential>);
+
 /// Parses the annotations with this prefix as `init` does those of a pod.
 ///
 /// # Errors
@@ -23,7 +26,7 @@ pub(crate) fn parse_template<'a>(
     template: &Template<'a>,
     prefix: &str,
     scope: &ReferenceScope,
-) -> Result<(BTreeMap<String, String>, Vec<Credential>), Vec<(Place<'a>, TemplateError)>> {
+) -> Result<ParsedTemplate, Vec<(Place<'a>, TemplateError)>> {
     let (annotations, wrong) = template.annotations();
     let mut problems = Vec::new();
     for wrong in wrong.iter().filter(|wrong| has_prefix(wrong.key, prefix)) {

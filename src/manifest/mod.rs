@@ -119,7 +119,7 @@ impl<'a> Object<'a> {
 }
 
 impl fmt::Display for Object<'_> {
-    /// As kubectl names it: `Deployment/app`. On one line, because a manifest that nobody applied yet may have any name.
+    /// As kubectl names it: `Deployment/app`. On one line: the API server has not validated the name yet.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let generated = || self.node.find(&["metadata", "generateName"]).and_then(Node::text);
         let name = self.name().or_else(generated).unwrap_or("(no name)");
