@@ -17,14 +17,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("object", &["text", "secret"]),
     ("yaml", &["text", "secret"]),
-    ("manifest", &["text", "secret", "yaml"]),
+    ("manifest", &["object", "text", "secret", "yaml"]),
     ("escape", &["secret"]),
     ("template", &["escape", "text", "secret"]),
     ("credential", &["escape", "object", "text", "secret", "template"]),
     ("formats", &["credential", "escape", "text", "secret"]),
     ("env_file", &["credential", "text", "secret"]),
     ("supervisor", &["children", "env_file", "splay", "text"]),
-    ("annotations", &["credential", "duration", "formats", "object", "text", "secret", "template"]),
+    (
+        "annotations",
+        &["credential", "duration", "formats", "manifest", "object", "text", "secret", "template"],
+    ),
     ("kube", &["children", "descriptors", "duration", "object", "text", "thread", "secret", "yaml"]),
     ("render", &["credential", "formats", "object", "text", "secret", "template"]),
     ("volume", &["credential", "text", "thread", "secret"]),
@@ -66,7 +69,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "inspect",
         &["annotations", "credential", "escape", "kube", "object", "rbac", "text", "thread", "secret"],
     ),
-    ("inject", &["annotations", "manifest", "object", "text", "yaml"]),
+    ("inject", &["annotations", "manifest", "object", "rbac", "text", "yaml"]),
     (
         "commands",
         &[

@@ -11,6 +11,7 @@ mod names;
 mod options;
 mod paths;
 mod references;
+mod template;
 mod variables;
 mod vault_db_injector;
 
@@ -21,6 +22,7 @@ pub use downward::parse as parse_downward_file;
 pub(crate) use error::{Error, Errors, Problem, shown_annotation};
 pub(crate) use keys::INJECTOR_PREFIX;
 pub(crate) use paths::directories_like_files;
+pub(crate) use template::{TemplateError, parse_template};
 pub(crate) use vault_db_injector::ignored_annotations;
 
 use crate::annotations::fields::{SOURCE_KEYS, read_keys, read_literals, read_sources, repeated};
@@ -59,6 +61,18 @@ impl ReferenceScope {
     /// The local cluster only.
     pub fn local(namespace: Namespace) -> Self {
         Self { namespace, clusters: BTreeMap::new() }
+    }
+
+    /// Adds the clusters that the annotations name, for manifests without a clusters file: it may be only in the cluster.
+    pub(crate) fn add_clusters(&mut self, annotations: &BTreeMap<String, String>, prefix: &str) {
+        for (key, value) in annotations {
+            if template::has_prefix(key, prefix)
+                && key.ends_with(".cluster")
+                && let Ok(id) = ClusterId::parse(value.trim())
+            {
+                self.clusters.insert(id, self.namespace.clone());
+            }
+        }
     }
 
     /// The default namespace in a cluster.

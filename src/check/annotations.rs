@@ -1,7 +1,5 @@
 //! Annotations: their values, their prefix, and whether they are where podcreds reads them.
 
-use std::collections::BTreeMap;
-
 use crate::annotations::{self, ReferenceScope};
 use crate::check::pod::inject_label;
 use crate::check::program::Program;
@@ -12,7 +10,7 @@ use crate::check::rule::{
 use crate::check::{Options, Report, Subject};
 use crate::credential::Credential;
 use crate::manifest::{Place, Template};
-use crate::object::{ClusterId, Namespace};
+use crate::object::Namespace;
 use crate::text::{Quoted, nearest, suggest};
 use crate::yaml::Node;
 
@@ -39,6 +37,7 @@ pub(super) fn misplaced<'a>(template: &Template<'a>, prefix: &str, report: &mut 
         let is_repeated = |key: &str| pods.is_some_and(|pods| pods.get(key).is_some());
         let mut keys = node.entries().filter(|(key, ..)| is_ours(key) && !is_repeated(key));
         let Some((key, at, _)) = keys.next() else { return };
+        let key = annotations::shown_annotation(key);
         let place = path.join(".");
         let message = match keys.count() {
             0 => format!("annotation {key} is in {place}, where podcreds does not read it"),
@@ -106,20 +105,24 @@ pub(super) fn parse<'a>(
 ) -> Option<Vec<Credential>> {
     let (annotations, problems) = template.annotations();
     for problem in &problems {
-        let message = format!("annotation {} is {}, not text", problem.key, problem.found);
+        let message = format!(
+            "annotation {} is {}, not text",
+            annotations::shown_annotation(problem.key),
+            problem.found
+        );
         let place = Place { file: template.object.file, at: problem.at };
         report.add(ANNOTATION_TYPE, &template.object, place, message);
     }
     let namespace = template.object.namespace().and_then(|name| Namespace::parse(name).ok());
     let namespace = namespace.unwrap_or_else(|| options.namespace.clone());
-    let scope = match &options.clusters {
-        None => any_cluster(&annotations, prefix, namespace),
+    let mut scope = ReferenceScope::local(namespace.clone());
+    match &options.clusters {
+        // The file that configures them may be only in the cluster.
+        None => scope.add_clusters(&annotations, prefix),
         Some(clusters) => {
-            let mut scope = ReferenceScope::local(namespace.clone());
             scope.clusters.extend(clusters.iter().map(|id| (id.clone(), namespace.clone())));
-            scope
         }
-    };
+    }
     match annotations::parse(&annotations, prefix, &scope) {
         Ok(credentials) => problems.is_empty().then_some(credentials),
         Err(errors) => {
@@ -137,20 +140,6 @@ pub(super) fn parse<'a>(
             None
         }
     }
-}
-
-/// Accepts every cluster that the annotations name: the file that configures them may be only in the cluster.
-fn any_cluster(annotations: &BTreeMap<String, String>, prefix: &str, namespace: Namespace) -> ReferenceScope {
-    let mut scope = ReferenceScope::local(namespace.clone());
-    for (key, value) in annotations {
-        if key.starts_with(prefix)
-            && key.ends_with(".cluster")
-            && let Ok(id) = ClusterId::parse(value.trim())
-        {
-            scope.clusters.insert(id, namespace.clone());
-        }
-    }
-    scope
 }
 
 /// Where an annotation is, or else another one of its credential.

@@ -1,16 +1,11 @@
 //! Secrets, ConfigMaps and Services that the same manifests define: the pod's files are rendered from them, by the code of `init`.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use zeroize::Zeroizing;
-
 use crate::check::rule::{SOURCE, SOURCE_VALUE};
 use crate::check::{Report, Subject};
 use crate::credential::CredentialName;
-use crate::manifest::{Object, Place};
+use crate::manifest::{self, Object, Place};
 use crate::object::{Data, Kind, ObjectData, ObjectRef, ServiceData};
 use crate::render::{Sources, render};
-use crate::secret::SecretBytes;
 use crate::text::shown_key;
 use crate::yaml::Node;
 
@@ -89,7 +84,7 @@ fn find<'a>(subject: &Subject<'_, 'a>, wanted: &ObjectRef) -> Option<Object<'a>>
 fn encoding<'a>(subject: &Subject<'_, 'a>, secret: &Object<'a>, report: &mut Report<'a>) {
     for (key, _, value) in secret.node.get("data").into_iter().flat_map(Node::entries) {
         let text = value.text().unwrap_or_default();
-        if !is_placeholder(text) && (value.text().is_none() || decoded(text).is_none()) {
+        if !is_placeholder(text) && manifest::decode(value).is_none() {
             let message = format!("the value of key {} of {secret} is not base64", shown_key(key));
             let remedy = "write plain text under stringData".to_owned();
             report.add_with(SOURCE, subject.object(), secret.place(value), message, remedy);
@@ -97,15 +92,12 @@ fn encoding<'a>(subject: &Subject<'_, 'a>, secret: &Object<'a>, report: &mut Rep
     }
 }
 
-/// As the API server decodes it: without line breaks.
-fn decoded(text: &str) -> Option<SecretBytes> {
-    let text = Zeroizing::new(text.bytes().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect::<Vec<_>>());
-    STANDARD.decode(&*text).ok().map(SecretBytes::new)
-}
-
-/// Whether another tool replaces a value before the manifest is applied, such as `<path:…>`, `${…}` and `{{ … }}`.
+/// Whether another tool replaces a value before the manifest is applied, such as `<path:…>`, `${…}`, `{{ … }}` and SOPS' `ENC[…]`.
 fn is_placeholder(text: &str) -> bool {
-    text.starts_with('<') && text.ends_with('>') || text.contains("${") || text.contains("{{")
+    text.starts_with("ENC[")
+        || text.starts_with('<') && text.ends_with('>')
+        || text.contains("${")
+        || text.contains("{{")
 }
 
 /// The content of an object. `None` means that something else fills or decrypts it.
@@ -116,19 +108,11 @@ fn content(object: &Object<'_>, wanted: &ObjectRef) -> Option<ObjectData> {
     if wanted.kind == Kind::Service {
         return service(object, wanted).map(ObjectData::Service);
     }
-    let mut data = Data::new();
-    let encoded = if wanted.kind == Kind::Secret { "data" } else { "binaryData" };
-    let plain = if wanted.kind == Kind::Secret { "stringData" } else { "data" };
-    for (key, _, value) in object.node.get(encoded).into_iter().flat_map(Node::entries) {
-        data.insert(key.to_owned(), decoded(value.text()?)?);
+    let mut values = object.node.get("stringData").into_iter().flat_map(Node::entries);
+    if wanted.kind == Kind::Secret && values.any(|(.., value)| value.text().is_some_and(is_placeholder)) {
+        return None;
     }
-    for (key, _, value) in object.node.get(plain).into_iter().flat_map(Node::entries) {
-        let text = value.text()?;
-        if wanted.kind == Kind::Secret && is_placeholder(text) {
-            return None;
-        }
-        data.insert(key.to_owned(), text.into());
-    }
+    let data = manifest::data(object).ok()?;
     (!data.is_empty()).then_some(ObjectData::Keys(data))
 }
 

@@ -1,7 +1,8 @@
 //! A pod template as the checks see it: its containers with what they run, their mounts, and the volumes.
 
-use crate::check::program::{Program, Subcommand, repository};
+use crate::check::program::{Program, Subcommand};
 use crate::manifest::{Place, Template};
+use crate::rbac::repository;
 use crate::yaml::Node;
 
 /// Where podcreds' volume is mounted unless flags say otherwise.

@@ -1,6 +1,7 @@
 //! How a container runs podcreds: the subcommand and flags in its `command` and `args`, and the variables of its `env`.
 
 use crate::check::pod::Container;
+use crate::rbac::{is_podcreds, repository};
 use crate::yaml::Node;
 
 const NAME: &str = "podcreds";
@@ -69,8 +70,7 @@ impl<'a> Program<'a> {
     pub(super) fn of_container(container: &Container<'a>) -> Option<Self> {
         let (command, args) = (texts(container.node.get("command")), texts(container.node.get("args")));
         let program = if command.is_empty() {
-            // Other programs have a subcommand `sidecar` too.
-            if !repository(container.image()).contains(NAME) && !container.name.contains(NAME) {
+            if !is_podcreds(container.image(), container.name) {
                 return None;
             }
             let subcommand = match args.first() {
@@ -205,10 +205,4 @@ fn texts(list: Option<&Node>) -> Vec<&str> {
 fn script_words(script: &str) -> Vec<&str> {
     let words = script.split(|c: char| c.is_whitespace() || matches!(c, ';' | '&' | '|' | '(' | ')' | '`'));
     words.map(|word| word.trim_matches(['"', '\''])).filter(|word| !word.is_empty()).collect()
-}
-
-/// The last part of an image's name, without tag and digest.
-pub(super) fn repository(image: &str) -> &str {
-    let name = image.split('@').next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
-    name.split(':').next().unwrap_or_default()
 }

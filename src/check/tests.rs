@@ -4,7 +4,7 @@ use std::path::Path;
 use super::files::paths_in;
 use super::notifications::local_port;
 use super::pod::{below, bytes, trimmed};
-use super::program::{Setting, Subcommand, repository};
+use super::program::{Setting, Subcommand};
 use super::*;
 use crate::manifest::Manifest;
 
@@ -36,6 +36,36 @@ fn program(container: &str, read: impl Fn(Option<&program::Program<'_>>)) {
     let manifest = Manifest::parse("pod.yaml", text).unwrap();
     let pod = Pod::new(manifest.objects()[0].template().unwrap(), false);
     read(pod.containers[0].program.as_ref());
+}
+
+#[test]
+fn a_key_that_may_be_a_misplaced_value_is_not_shown() {
+    let key = "\"podcreds.io/postgres://u:test-only@h/db\": 1";
+    let pod =
+        format!("{{apiVersion: v1, kind: Pod, metadata: {{annotations: {{{key}}}, labels: {{{key}}}}}}}");
+    let manifest = Manifest::parse("pod.yaml", pod).unwrap();
+    let options = options(false);
+    let report = check(&manifest.objects(), &options);
+    assert!(report.findings.len() >= 2);
+    assert!(report.findings.iter().all(|finding| !finding.message.contains("test-only")));
+}
+
+#[test]
+fn values_of_secrets_that_another_tool_replaces_are_not_checked() {
+    let ids = |value: &str| {
+        let pod =
+            "{apiVersion: v1, kind: Pod, metadata: {annotations: {podcreds.io/db.secret: db}}, spec: {}}";
+        let secret = "{apiVersion: v1, kind: Secret, metadata: {name: db}";
+        let text = format!("{pod}\n---\n{secret}, data: {{password: {value}}}}}\n");
+        let manifest = Manifest::parse("pod.yaml", text).unwrap();
+        let options = options(true);
+        let report = check(&manifest.objects(), &options);
+        report.findings.iter().map(|finding| finding.rule.id).collect::<Vec<_>>()
+    };
+    for value in ["<path:a#b>", "'${PASSWORD}'", "'{{ .password }}'", "'ENC[AES256_GCM,data:a]'", "null"] {
+        assert!(!ids(value).contains(&"source"), "{value}: {:?}", ids(value));
+    }
+    assert!(ids("test-password").contains(&"source"));
 }
 
 #[test]
@@ -130,7 +160,7 @@ fn a_path_is_below_itself_and_its_parents() {
     assert_eq!((below("/podcreds", "/podcreds"), below("/podcreds", "/")), (Some(""), Some("podcreds")));
     assert_eq!((below("/podcreds-old", "/podcreds"), below("/a", "/b")), (None, None));
     assert_eq!((trimmed("/podcreds//"), trimmed("/")), ("/podcreds", "/"));
-    assert_eq!(repository("registry:5000/x/podcreds:1@sha256:0"), "podcreds");
+    assert_eq!(crate::rbac::repository("registry:5000/x/podcreds:1@sha256:0"), "podcreds");
 }
 
 #[test]

@@ -277,7 +277,7 @@ fn explicit_namespace(args: &SourceArgs) -> Result<Option<Namespace>, Error> {
 }
 
 /// The namespace that kubectl uses if neither a flag nor the context sets one.
-fn kubectl_namespace() -> Result<Namespace, Error> {
+pub(crate) fn kubectl_namespace() -> Result<Namespace, Error> {
     Namespace::parse("default").map_err(|cause| Error::Setting(cause.to_string()))
 }
 

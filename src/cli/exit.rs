@@ -92,9 +92,10 @@ impl From<check::Error> for Error {
 impl From<render::Error> for Error {
     fn from(error: render::Error) -> Self {
         match error {
+            render::Error::NoCluster => Self::Setting(error.to_string()),
             render::Error::Sync(error) => Self::Sync(error),
             render::Error::Workload(error) => Self::Inspect(inspect::Error::Object(error)),
-            render::Error::Manifest(error) => Self::Rbac(rbac::Error::Manifest(error)),
+            render::Error::Manifest(error) => Self::Manifest(error),
             render::Error::Object(error) => Self::Setting(error.to_string()),
         }
     }
@@ -212,7 +213,9 @@ fn remedy(error: &Error) -> Option<&'static str> {
         }
         Error::Probe(probe::Error::Volume(error)) => reader_remedy(error),
         Error::Exec(error) => exec_remedy(error),
-        Error::Manifest(manifest::Error::Syntax { .. }) => {
+        Error::Manifest(manifest::Error::Syntax { .. })
+        | Error::Inject(inject::Error::Read(manifest::Error::Syntax { .. }))
+        | Error::Rbac(rbac::Error::Manifest(manifest::Error::Syntax { .. })) => {
             Some("if it is a template, of Helm for example, render it first")
         }
         Error::Install(install::Error::Program(_)) => {

@@ -31,7 +31,7 @@ use crate::cli::args::{
 use crate::cli::exit::Error;
 use crate::commands::exec::supervise::{self, Supervision};
 use crate::commands::probe::Changes;
-use crate::commands::{self, exec};
+use crate::commands::{self, exec, render};
 use crate::descriptors;
 use crate::inspect::Target;
 use crate::kube::log_object;
@@ -170,7 +170,10 @@ fn execute(command: Command, context: &Context<'_>) -> Result<u8, Error> {
         Command::Render(args) => {
             exit_on_signals(|signal| 128 + signal)?;
             let (command, clusters) = settings::for_render(args)?;
-            commands::render::run(command, &clusters, &mut io::stdout().lock())?;
+            match (render::run(command, clusters.as_ref().ok(), &mut io::stdout().lock()), clusters) {
+                (Err(render::Error::NoCluster), Err(not_configured)) => return Err(not_configured),
+                (result, _) => result?,
+            }
         }
         Command::Check(args) => {
             exit_on_signals(|signal| 128 + signal)?;

@@ -31,6 +31,11 @@ use crate::text::{Quoted, nearest, suggest};
 pub(crate) fn from_source_args(args: &SourceArgs) -> Result<(Settings, ClusterAccess), Error> {
     let access = cluster_access::resolve(args)?;
     let scope = ReferenceScope { namespace: access.namespace.clone(), clusters: access.namespaces() };
+    let settings = settings_in(args, scope)?;
+    Ok((settings, access))
+}
+
+fn settings_in(args: &SourceArgs, scope: ReferenceScope) -> Result<Settings, Error> {
     let prefix = annotation_prefix(&args.annotation_prefix)?;
     let annotations = match &args.annotations_file {
         Some(path) => AnnotationSource::File(path.clone()),
@@ -39,7 +44,7 @@ pub(crate) fn from_source_args(args: &SourceArgs) -> Result<(Settings, ClusterAc
             AnnotationSource::Pod { pod, named_by_host }
         }
     };
-    let settings = Settings {
+    Ok(Settings {
         annotations,
         prefix,
         scope,
@@ -48,8 +53,7 @@ pub(crate) fn from_source_args(args: &SourceArgs) -> Result<(Settings, ClusterAc
         timeout: args.timeout,
         gives_up: kube::Error::is_final,
         waits: Waits::default(),
-    };
-    Ok((settings, access))
+    })
 }
 
 fn annotation_prefix(text: &str) -> Result<String, Error> {
@@ -62,8 +66,9 @@ fn annotation_prefix(text: &str) -> Result<String, Error> {
     }
 }
 
-/// Like [`from_source_args`], but a person is waiting: errors that need user action end the command at once.
-pub(crate) fn for_render(mut args: RenderArgs) -> Result<(render::Command, Clusters), Error> {
+/// Like [`from_source_args`], but a person is waiting: errors that need user action end the command at once. Manifests may have all
+/// objects, so the error about a cluster that is not configured is returned beside the command.
+pub(crate) fn for_render(mut args: RenderArgs) -> Result<(render::Command, Result<Clusters, Error>), Error> {
     // The name of the pod is then not needed, and the hostname of a workstation may not be a valid one.
     let instead = match &args.target {
         Some(target) => Some(("KIND/NAME", target.name())),
@@ -78,7 +83,17 @@ pub(crate) fn for_render(mut args: RenderArgs) -> Result<(render::Command, Clust
     if args.source.annotations_file.is_none() {
         require_name(&args.source, "render")?;
     }
-    let (settings, access) = from_source_args(&args.source)?;
+    let (settings, clusters) = match from_source_args(&args.source) {
+        Ok((settings, access)) => (settings, Ok(access.clusters)),
+        Err(error @ (Error::Kubeconfig(_) | Error::Connect(_))) if !args.filenames.is_empty() => {
+            let mut scope = cluster_access::offline_scope(&args.source)?;
+            if scope.namespace.is_unspecified() {
+                scope.namespace = cluster_access::kubectl_namespace()?;
+            }
+            (settings_in(&args.source, scope)?, Err(error))
+        }
+        Err(error) => return Err(error),
+    };
     let target = args.target.map(|target| Query {
         target,
         cluster: ClusterRef::Local,
@@ -90,7 +105,7 @@ pub(crate) fn for_render(mut args: RenderArgs) -> Result<(render::Command, Clust
     let settings = Settings { gives_up: kube::Error::is_actionable, ..settings };
     let escape = !args.reveal || std::io::stdout().is_terminal();
     let manifests = args.filenames;
-    Ok((render::Command { settings, target, manifests, reveal: args.reveal, escape }, access.clusters))
+    Ok((render::Command { settings, target, manifests, reveal: args.reveal, escape }, clusters))
 }
 
 /// The pod that Events are about; `None` means that they are disabled.

@@ -13,7 +13,7 @@ use crate::inspect::{self, Query};
 use crate::kube::config::registry::Clusters;
 use crate::manifest;
 use crate::object::Kind;
-use crate::render::render_redacted;
+use crate::render::{Sources, render_redacted};
 use crate::sync::{self, AnnotationSource, FetchedSources, Settings};
 use crate::text::Printable;
 
@@ -34,11 +34,11 @@ pub(crate) struct Command {
     pub(crate) escape: bool,
 }
 
-/// Prints each file below a line with its path and mode.
+/// Prints each file below a line with its path and mode. `clusters` is `None` if none is configured.
 ///
 /// # Errors
 /// Those of `init` except for the volume's, and if the workload cannot be read.
-pub(crate) fn run(command: Command, clusters: &Clusters, out: &mut dyn Write) -> Result<(), Error> {
+pub(crate) fn run(command: Command, clusters: Option<&Clusters>, out: &mut dyn Write) -> Result<(), Error> {
     let Command { mut settings, target, manifests, reveal, escape } = command;
     if !manifests.is_empty() {
         let manifests = manifest::load(&manifests)?;
@@ -49,13 +49,17 @@ pub(crate) fn run(command: Command, clusters: &Clusters, out: &mut dyn Write) ->
             return Err(sync::Error::NoAnnotations { from, prefix: settings.prefix, similar: None }.into());
         }
         let has_headings = all.len() > 1;
-        for AnnotatedPods { workload, namespace, annotations } in all {
+        for AnnotatedPods { workload, namespace, annotations, credentials } in all {
             if has_headings {
                 print(out, |out| writeln!(out, "## {}\n", Printable(&workload)))?;
             }
             settings.scope.namespace = namespace;
             settings.annotations = AnnotationSource::Template { workload, annotations };
-            let rendered = render(&settings, None, clusters, (reveal, escape), out);
+            let fetched = match clusters {
+                Some(clusters) => sync::fetch_all(&settings, clusters).map_err(Error::from),
+                None => without_cluster(credentials, &settings.known),
+            };
+            let rendered = fetched.and_then(|fetched| render(fetched, (reveal, escape), out));
             if has_headings && rendered.is_err() {
                 warn!("cannot render the {}", settings.annotations);
             }
@@ -63,23 +67,33 @@ pub(crate) fn run(command: Command, clusters: &Clusters, out: &mut dyn Write) ->
         }
         return Ok(());
     }
+    let clusters = clusters.ok_or(Error::NoCluster)?;
     if let Some(query) = target.as_ref().filter(|query| !query.target.is_pod()) {
         let annotations = inspect::template_annotations(clusters, query)?;
         let workload = format!("{} {}/{}", query.target.kind, query.scope.namespace, query.target.name());
         settings.annotations = AnnotationSource::Template { workload, annotations };
     }
-    render(&settings, target.as_ref(), clusters, (reveal, escape), out)
+    let fetched = sync::fetch_all(&settings, clusters);
+    let fetched = fetched.map_err(|error| explain_not_found(error, target.as_ref(), clusters))?;
+    render(fetched, (reveal, escape), out)
+}
+
+/// The sources of credentials if the manifests have all of them.
+fn without_cluster(credentials: Vec<Credential>, known: &Sources) -> Result<FetchedSources, Error> {
+    let mut objects = credentials.iter().flat_map(Credential::objects);
+    if let Some(missing) = objects.find(|object| !known.contains_key(object)) {
+        warn!("no manifest has {missing}, and no cluster is configured");
+        return Err(Error::NoCluster);
+    }
+    drop(objects);
+    Ok(FetchedSources { credentials, sources: known.clone() })
 }
 
 fn render(
-    settings: &Settings,
-    target: Option<&Query>,
-    clusters: &Clusters,
+    FetchedSources { credentials, sources }: FetchedSources,
     (reveal, escape): (bool, bool),
     out: &mut dyn Write,
 ) -> Result<(), Error> {
-    let FetchedSources { credentials, sources } =
-        sync::fetch_all(settings, clusters).map_err(|error| explain_not_found(error, target, clusters))?;
     // Rendered with the real values first, to report those that their format cannot express.
     let mut rendered = sync::incomplete::render(&credentials, &sources, &mut Vec::new())?;
     if !reveal {
@@ -112,6 +126,8 @@ fn explain_not_found(mut error: sync::Error, target: Option<&Query>, clusters: &
 /// Why nothing is printed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
+    #[error("no cluster is configured")]
+    NoCluster,
     #[error(transparent)]
     Sync(#[from] sync::Error),
     /// The workload could not be read.

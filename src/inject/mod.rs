@@ -8,14 +8,12 @@ mod requests;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Display;
-
 use crate::annotations::{self, ReferenceScope};
 use crate::inject::plan::Plan;
 use crate::manifest::edit::edit;
 use crate::manifest::{Manifest, Template, has_prefix};
-use crate::object::{ClusterId, Namespace};
-use crate::text::Quoted;
+use crate::object::Namespace;
+use crate::text::one_line;
 use crate::yaml::SyntaxError;
 
 /// How podcreds runs in a pod.
@@ -151,6 +149,10 @@ pub(crate) fn run(manifests: &[Manifest], options: &Options) -> Result<Output, E
             },
         }
     }
+    // Container names of a manifest may have any characters.
+    for text in problems.iter_mut().chain(&mut output.warnings).chain(&mut output.notes) {
+        *text = one_line(text, usize::MAX);
+    }
     if !problems.is_empty() {
         return Err(Error::Manifests(problems));
     }
@@ -169,31 +171,12 @@ pub(crate) fn run(manifests: &[Manifest], options: &Options) -> Result<Output, E
 /// Reports what `init` would reject. The clusters file is not at hand, so every cluster counts as known.
 fn check_annotations(template: &Template<'_>, options: &Options, problems: &mut Vec<String>) {
     let object = template.object;
-    let mut report = |place: &dyn Display, text: &dyn Display| {
-        problems.push(format!("{place}: {object}: {text}"));
-    };
-    let (annotations, invalid) = template.annotations();
-    for problem in invalid {
-        let place = template.annotation_place(problem.key);
-        let text = format!(
-            "annotation {}: must be text, not {}: put it in quotes",
-            Quoted(problem.key),
-            problem.found
-        );
-        report(&place, &text);
-    }
     // Each pod template is checked by itself, and a wrong namespace is reported by the API server.
     let namespace = object.namespace().and_then(|name| Namespace::parse(name).ok());
     let Some(namespace) = namespace.or_else(|| Namespace::parse("default").ok()) else { return };
-    let mut scope = ReferenceScope::local(namespace.clone());
-    for (key, value) in &annotations {
-        if let Some(id) = key.ends_with(".cluster").then(|| ClusterId::parse(value.trim()).ok()).flatten() {
-            scope.clusters.insert(id, namespace.clone());
-        }
-    }
-    if let Err(errors) = annotations::parse(&annotations, &options.prefix, &scope) {
-        for error in errors.0 {
-            report(&template.annotation_place(error.annotation()), &format!("invalid annotation: {error}"));
-        }
+    let mut scope = ReferenceScope::local(namespace);
+    scope.add_clusters(&template.annotations().0, &options.prefix);
+    if let Err(errors) = annotations::parse_template(template, &options.prefix, &scope) {
+        problems.extend(errors.iter().map(|(place, cause)| format!("{place}: {object}: {cause}")));
     }
 }

@@ -5,6 +5,7 @@ use crate::inject::requests::{INJECT_PREFIX, Requests};
 use crate::inject::{Mode, Options};
 use crate::manifest::Template;
 use crate::manifest::edit::{Action, Change, Step};
+use crate::rbac::repository;
 use crate::yaml::{Node, SyntaxError};
 
 /// The label that opts a pod in or out of the policy.
@@ -86,9 +87,10 @@ pub(super) fn for_template(
 
 /// Whether the container of an application starts podcreds, as for `podcreds exec`.
 fn runs_podcreds(container: &Node) -> bool {
-    let is_image = container.get("image").and_then(Node::text).is_some_and(|image| image.contains(NAME));
+    let is_image =
+        container.get("image").and_then(Node::text).is_some_and(|image| repository(image).contains(NAME));
     let words = container.get("command").map(Node::items).unwrap_or_default();
-    is_image || words.iter().filter_map(Node::text).any(|word| word.ends_with(NAME))
+    is_image || words.iter().filter_map(Node::text).any(|word| word.rsplit('/').next() == Some(NAME))
 }
 
 /// A container of a pod.
@@ -359,8 +361,10 @@ fn is_named(node: &Node) -> bool {
     node.get("name").and_then(Node::text) == Some(NAME)
 }
 
+/// Without a slash at its end, as in the options.
 fn mount_path(mount: &Node) -> Option<&str> {
-    mount.get("mountPath").and_then(Node::text)
+    let path = mount.get("mountPath").and_then(Node::text)?;
+    Some(path.trim_end_matches('/'))
 }
 
 /// The size of a volume as it is added. `None` means another kind of volume.

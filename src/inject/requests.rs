@@ -36,7 +36,7 @@ impl<'a> Requests<'a> {
             let Some(name) = key.strip_prefix(INJECT_PREFIX).and_then(|rest| rest.strip_prefix('/')) else {
                 continue;
             };
-            let value = value.text().unwrap_or_default().trim();
+            let value = value.text().unwrap_or_default();
             match name {
                 "mode" => match Mode::parse(value) {
                     Some(parsed) => mode = Some(parsed),

@@ -65,6 +65,22 @@ fn the_golden_files_are_injected_as_expected_and_restored() {
     }
 }
 
+#[test]
+fn spaces_and_comments_before_a_closing_bracket_stay() {
+    for spec in [
+        "      containers:\n      - { name: app, image: x }\n",
+        "      containers: [ { name: app, image: x } ]\n      volumes: [ { name: a, emptyDir: {} } ]\n",
+        "      containers:\n        [\n        {name: app, image: x # why\n        }\n        ]\n",
+        "      containers:\n      - {name: app, volumeMounts: [{name: a, mountPath: /a} # why\n        ]}\n",
+        "      containers: [{name: app}] # why\n      volumes: [ ]\n",
+    ] {
+        let text = deployment("", spec);
+        let injected = edited(&text, &options());
+        assert_eq!(edited(&injected, &options()), injected, "a second run");
+        assert_eq!(edited(&injected, &uninject()), text, "{injected}");
+    }
+}
+
 /// A Deployment whose pod has these annotations and this spec.
 fn deployment(annotations: &str, spec: &str) -> String {
     format!(
@@ -189,6 +205,36 @@ fn defaults_of_the_api_server_hide_nothing() {
 }
 
 #[test]
+fn the_registry_and_other_programs_may_have_a_name_with_podcreds() {
+    for container in ["image: podcreds.example.com/shop/app", "command: [/bin/start-podcreds]"] {
+        let text = deployment("", &format!("      containers:\n      - {{name: app, {container}}}\n"));
+        assert_ne!(edited(&text, &options()), text, "{container}");
+    }
+}
+
+#[test]
+fn a_name_with_a_line_break_does_not_begin_a_line() {
+    let text = one_container("").replace("name: app}", "name: \"a\\n::error::b\"}");
+    assert_eq!(
+        try_run(&text, &options()).unwrap().notes,
+        ["app.yaml:1:1: Deployment/a ::error::b: injected podcreds (mode native-sidecar)"]
+    );
+}
+
+#[test]
+fn a_mount_at_the_path_stays_with_a_slash_at_its_end_too() {
+    let mount = "      - {name: app, volumeMounts: [{name: a, mountPath: /podcreds/}]}\n";
+    let injected = edited(&deployment("", &format!("      containers:\n{mount}")), &options());
+    assert!(injected.contains(mount), "{injected}");
+}
+
+#[test]
+fn the_mode_is_compared_as_the_policy_compares_it() {
+    let error = try_run(&one_container("inject.podcreds.io/mode: ' init'"), &options()).unwrap_err();
+    assert!(error.to_string().contains("unknown mode \" init\""), "{error}");
+}
+
+#[test]
 fn a_container_that_a_user_wrote_or_changed_stays() {
     let first = edited(&one_container(""), &options());
     for (text, reason) in [
@@ -260,7 +306,7 @@ fn invalid_annotations_are_all_reported_with_their_positions() {
     for expected in [
         "problems, and nothing is written:\n  app.yaml:",
         "app.yaml:6:5: Pod/app: invalid annotation: podcreds.io/db.secert: unknown annotation key",
-        "app.yaml:7:5: Pod/app: annotation \"podcreds.io/db.optional\": must be text, not true or false",
+        "app.yaml:7:5: Pod/app: annotation podcreds.io/db.optional is true or false, and the API server accepts only text",
         "app.yaml:8:5: Pod/app: annotation inject.podcreds.io/mode: unknown mode \"deamon\"; write native-sidecar",
         "app.yaml:9:5: Pod/app: annotation inject.podcreds.io/port: invalid port \"0\"",
         "app.yaml:10:5: Pod/app: annotation inject.podcreds.io/containers: the pod has no container \"proxy\"",

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::inspect::resource::Kind;
-use crate::rbac::{Usage, Word, Words};
+use crate::rbac::{Usage, Word, Words, is_podcreds};
 
 /// A list that the API may omit or send as null.
 pub(crate) type List<T> = Option<Vec<T>>;
@@ -96,6 +96,7 @@ struct VolumeProjection {
 #[serde(rename_all = "camelCase")]
 struct Container {
     name: String,
+    image: Option<String>,
     command: List<Words>,
     args: List<Words>,
     env: List<EnvVar>,
@@ -222,7 +223,8 @@ impl Container {
             Some((Word::of_variable(name)?, Words::of_variable(value.clone(), value_from.is_some())))
         });
         let command = self.command.as_deref().unwrap_or_default();
-        Usage::of_container(command, self.args.as_deref().unwrap_or_default(), variables)
+        let is_podcreds = is_podcreds(self.image.as_deref().unwrap_or_default(), &self.name);
+        Usage::of_container(is_podcreds, command, self.args.as_deref().unwrap_or_default(), variables)
     }
 
     fn references(&self, what: &str, references: &mut Vec<Reference>) {

@@ -3,6 +3,7 @@
 //! It reads the same objects as `kubectl -f`: documents, and the items of a `List` or of a kustomize `ResourceList`. They keep
 //! their positions, because what is wrong with a manifest is reported with file and line.
 
+mod data;
 pub(crate) mod edit;
 mod template;
 
@@ -14,16 +15,19 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub(crate) use data::{data, decode};
 pub(crate) use template::{Template, has_prefix};
 
 use crate::secret::read_bounded;
-use crate::text::Position;
+use crate::text::{Position, one_line};
 use crate::yaml::{self, Node, SyntaxError};
 
 /// The path that means the standard input.
 const STDIN: &str = "-";
 /// The maximum size of a file, in bytes. `yaml` has the same limit, and reports it with the file.
 const FILE_LIMIT: usize = 64 * 1024 * 1024 + 1;
+/// The longest kind or name in a message, in characters.
+const NAME_LIMIT: usize = 300;
 /// The maximum nesting of lists of objects.
 const LIST_DEPTH: usize = 8;
 
@@ -115,10 +119,11 @@ impl<'a> Object<'a> {
 }
 
 impl fmt::Display for Object<'_> {
-    /// As kubectl names it: `Deployment/app`.
+    /// As kubectl names it: `Deployment/app`. On one line: the API server has not validated the name yet.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let generated = || self.node.find(&["metadata", "generateName"]).and_then(Node::text);
-        write!(f, "{}/{}", self.kind, self.name().or_else(generated).unwrap_or("(no name)"))
+        let name = self.name().or_else(generated).unwrap_or("(no name)");
+        write!(f, "{}/{}", one_line(self.kind, NAME_LIMIT), one_line(name, NAME_LIMIT))
     }
 }
 

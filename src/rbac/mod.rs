@@ -16,6 +16,6 @@ mod tests;
 pub(crate) use grants::Grants;
 pub(crate) use needs::{Need, annotation_key, needs};
 pub(crate) use roles::{Role, Rule, roles};
-pub(crate) use usage::{Usage, Word, Words};
+pub(crate) use usage::{Usage, Word, Words, is_podcreds, repository};
 pub(crate) use workload::{Defaults, PodSource, Problem, Problems, Workload};
 pub(crate) use write::documents;

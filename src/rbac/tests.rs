@@ -289,7 +289,7 @@ spec:
     for (line, start) in starts.iter().zip([
         "app.yaml:6:5: annotation podcreds.io/db.optional is true or false, and the API server accepts only text",
         "app.yaml:18:7: serviceAccountName: \"a b\" is not the name of a ServiceAccount",
-        "app.yaml:16:9: podcreds.io/db.secert: ",
+        "app.yaml:16:9: invalid annotation: podcreds.io/db.secert: ",
         "app.yaml:20:1: metadata.namespace: invalid namespace",
     ]) {
         assert!(line.starts_with(start), "{line}\n{problems}");

@@ -10,6 +10,9 @@ use serde::de::{Deserializer, Visitor};
 use crate::manifest::Template;
 use crate::yaml::Node;
 
+/// The name of the program, and the beginning of that of its image.
+const NAME: &str = "podcreds";
+
 /// What the podcreds containers of a pod do that depends on permissions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
@@ -43,7 +46,10 @@ impl Usage {
                 let value = variable.get("value").and_then(Node::text).map(Words::parse);
                 Some((flag, Words::of_variable(value, variable.get("valueFrom").is_some())))
             });
-            Self::of_container(&words(container.get("command")), &words(container.get("args")), variables)
+            let text = |key| container.get(key).and_then(Node::text).unwrap_or_default();
+            let is_podcreds = is_podcreds(text("image"), text("name"));
+            let (command, args) = (words(container.get("command")), words(container.get("args")));
+            Self::of_container(is_podcreds, &command, &args, variables)
         };
         template.containers().filter_map(of_container).reduce(Self::and)
     }
@@ -59,23 +65,20 @@ impl Usage {
     }
 
     /// Reads a container's `command` and `args`, and podcreds' variables. `None` means that they do not show a podcreds command that
-    /// reads Secrets. A container without a `command` may run the image's entrypoint, which is podcreds in podcreds' own image.
+    /// reads Secrets. A container without a `command` runs the image's entrypoint, which `is_podcreds` tells about.
     pub(crate) fn of_container(
+        is_podcreds: bool,
         command: &[Words],
         args: &[Words],
         variables: impl Iterator<Item = (Word, Words)>,
     ) -> Option<Self> {
-        let entrypoint = command.is_empty().then_some(Word::Podcreds);
+        let entrypoint = (command.is_empty() && is_podcreds).then_some(Word::Podcreds);
         let words = command.iter().chain(args).flat_map(|words| words.0.iter().copied());
         let words: Vec<_> = entrypoint.into_iter().chain(words).collect();
-        let at = words.iter().zip(words.iter().skip(1)).position(|(program, subcommand)| {
-            *program == Word::Podcreds
-                && matches!(subcommand, Word::Init | Word::Sidecar | Word::Render | Word::Exec)
-        })?;
-        let subcommand = words[at + 1];
+        let (at, subcommand) = subcommand(&words)?;
         // What follows `--` belongs to the program that exec runs. Flags win over variables, so they come first.
         let mut flags: Vec<_> =
-            words[at + 2..].iter().copied().take_while(|word| *word != Word::End).collect();
+            words[at + 1..].iter().copied().take_while(|word| *word != Word::End).collect();
         for (flag, Words(value)) in variables {
             if !matches!(value.as_slice(), [] | [Word::No]) {
                 flags.push(flag);
@@ -101,6 +104,30 @@ impl Usage {
     }
 }
 
+/// Whether the entrypoint of a container's image is podcreds, as far as the names show it. Other programs have a subcommand
+/// `sidecar` too, such as Thanos.
+pub(crate) fn is_podcreds(image: &str, container: &str) -> bool {
+    repository(image).contains(NAME) || container.contains(NAME)
+}
+
+/// The last part of an image's name, without tag and digest.
+pub(crate) fn repository(image: &str) -> &str {
+    let name = image.split('@').next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    name.split(':').next().unwrap_or_default()
+}
+
+/// The first call of podcreds whose command reads Secrets: the index of that command, which flags with values may precede.
+fn subcommand(words: &[Word]) -> Option<(usize, Word)> {
+    words.iter().enumerate().filter(|(_, word)| **word == Word::Podcreds).find_map(|(program, _)| {
+        let mut at = program + 1;
+        while words.get(at) == Some(&Word::Flag) {
+            at += if words.get(at + 1) == Some(&Word::Other) { 2 } else { 1 };
+        }
+        let word = *words.get(at)?;
+        matches!(word, Word::Init | Word::Sidecar | Word::Render | Word::Exec).then_some((at, word))
+    })
+}
+
 /// A word of podcreds' command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
@@ -120,6 +147,8 @@ pub(crate) enum Word {
     Events,
     PodUid,
     RestartOnChange,
+    /// Any other flag.
+    Flag,
     /// A false boolean.
     No,
     /// Any other word.
@@ -143,7 +172,8 @@ impl Word {
             "--pod-uid" => Self::PodUid,
             "--restart-on-change" => Self::RestartOnChange,
             "false" | "no" | "n" | "off" | "f" | "0" => Self::No,
-            path if path.rsplit('/').next() == Some("podcreds") => Self::Podcreds,
+            path if path.rsplit('/').next() == Some(NAME) => Self::Podcreds,
+            flag if flag.starts_with("--") => Self::Flag,
             _ => Self::Other,
         }
     }
@@ -219,7 +249,9 @@ mod tests {
 
     fn usage(container: Value) -> Option<Usage> {
         let mut named = container;
-        named["name"] = "podcreds".into();
+        if named.get("name").is_none() {
+            named["name"] = "podcreds".into();
+        }
         usage_of(&json!({ "containers": [named] }))
     }
 
@@ -233,6 +265,7 @@ mod tests {
             (json!({"args": ["init", "--events"]}), Some(Usage { records_events: true, ..INIT })),
             (json!({"args": ["render", "--events"]}), Some(INIT)),
             (json!({"args": ["sidecar", "--listen", "off"]}), Some(SIDECAR)),
+            (json!({"args": ["--log-level", "debug", "--log-format=json", "init"]}), Some(INIT)),
             (json!({"command": ["/bin/podcreds"], "args": ["sidecar"]}), Some(SIDECAR)),
             (json!({"command": ["podcreds", "render", "--reveal"]}), Some(INIT)),
             (json!({"command": ["/bin/sh", "-c", "sleep 1; exec podcreds sidecar"]}), Some(SIDECAR)),
@@ -249,6 +282,12 @@ mod tests {
             (json!({"args": ["init", "--restart-on-change"]}), Some(INIT)),
             (json!({"command": ["/bin/podcreds", "exec", "--", "/app", "--render"]}), None),
             (json!({"command": ["/bin/podcreds", "install", "/podcreds/bin"]}), None),
+            (
+                json!({"name": "creds", "image": "example.com/podcreds:1@sha256:0", "args": ["init"]}),
+                Some(INIT),
+            ),
+            (json!({"name": "creds", "image": "example.com/credentials", "args": ["sidecar"]}), None),
+            (json!({"name": "thanos", "image": "podcreds.example.com/thanos", "args": ["sidecar"]}), None),
             (json!({"command": ["/app"], "args": ["sidecar"]}), None),
             // Istio's proxy.
             (json!({"args": ["proxy", "sidecar", "--domain", "x"]}), None),
@@ -287,8 +326,8 @@ mod tests {
     #[test]
     fn the_needs_of_all_containers_add_up() {
         let spec = json!({
-            "initContainers": [{"name": "a", "args": ["init"]}],
-            "containers": [{"name": "app"}, {"name": "b", "args": ["sidecar", "--annotations-file", "/a"]}],
+            "initContainers": [{"name": "a", "image": "podcreds", "args": ["init"]}],
+            "containers": [{"name": "app"}, {"name": "b", "image": "podcreds", "args": ["sidecar", "--annotations-file", "/a"]}],
         });
         assert_eq!(usage_of(&spec), Some(SIDECAR));
     }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::annotations::{self, ReferenceScope};
+use crate::annotations::{self, ReferenceScope, TemplateError};
 use crate::credential::Credential;
-use crate::manifest::Template;
-use crate::object::{ClusterId, Kind, NameError, Namespace, ObjectRef, is_subdomain};
+use crate::manifest::{Place, Template};
+use crate::object::{Kind, NameError, Namespace, ObjectRef, is_subdomain};
 use crate::rbac::needs::{Need, annotation_key, needs};
 use crate::rbac::usage::Usage;
 use crate::text::{list, one_line};
@@ -46,6 +46,16 @@ pub(crate) struct Defaults {
     pub(crate) usage: Usage,
 }
 
+impl Defaults {
+    fn scope_of(&self, namespace: &Namespace, annotations: &BTreeMap<String, String>) -> ReferenceScope {
+        let mut scope = ReferenceScope { namespace: namespace.clone(), ..self.scope.clone() };
+        if self.any_cluster {
+            scope.add_clusters(annotations, &self.prefix);
+        }
+        scope
+    }
+}
+
 /// Pods that share a template.
 #[derive(Debug)]
 pub(crate) struct Workload {
@@ -83,48 +93,32 @@ impl Workload {
             return Ok(None);
         }
         let object = template.object;
-        let (annotations, wrong) = template.annotations();
-        let place = |key: &str| template.annotation_place(key).to_string();
-        let of_ours = wrong.iter().filter(|wrong| has_prefix(wrong.key, &defaults.prefix));
-        let mut problems: Vec<_> = of_ours
-            .map(|wrong| Problem {
-                place: place(wrong.key),
-                cause: Cause::Type { key: annotations::shown_annotation(wrong.key), found: wrong.found },
-            })
-            .collect();
+        let problem = |place: Place<'_>, cause| Problem { place: place.to_string(), cause };
         let namespace = match object.namespace().map(Namespace::parse) {
             None => defaults.scope.namespace.clone(),
             Some(Ok(namespace)) => namespace,
-            Some(Err(cause)) => {
-                problems.push(Problem { place: object.place(object.node).to_string(), cause: cause.into() });
-                return Err(problems);
+            Some(Err(cause)) => return Err(vec![problem(object.place(object.node), cause.into())]),
+        };
+        let spec = object.place(template.spec().unwrap_or(template.node));
+        let scope = defaults.scope_of(&namespace, &template.annotations().0);
+        let annotations = match annotations::parse_template(template, &defaults.prefix, &scope) {
+            Ok((annotations, _)) => annotations,
+            Err(errors) => {
+                let account = invalid_account(template.service_account()).map(|cause| problem(spec, cause));
+                let annotations = errors.into_iter().map(|(place, cause)| problem(place, cause.into()));
+                return Err(account.into_iter().chain(annotations).collect());
             }
         };
-        let workload = Self::new(
-            &PodSource {
-                name: &object.to_string(),
-                namespace,
-                service_account: template.service_account(),
-                pod: object.name().filter(|_| object.kind == Kind::Pod.as_str()),
-                usage: Usage::of_template(template),
-                annotations: &annotations,
-            },
-            defaults,
-        );
-        match workload {
-            Ok(workload) if problems.is_empty() => Ok(Some(workload)),
-            Ok(_) => Err(problems),
-            Err(causes) => {
-                problems.extend(causes.into_iter().map(|cause| Problem {
-                    place: match &cause {
-                        Cause::Annotation(error) => place(error.annotation()),
-                        _ => object.place(template.spec().unwrap_or(template.node)).to_string(),
-                    },
-                    cause,
-                }));
-                Err(problems)
-            }
-        }
+        let source = PodSource {
+            name: &object.to_string(),
+            namespace,
+            service_account: template.service_account(),
+            pod: object.name().filter(|_| object.kind == Kind::Pod.as_str()),
+            usage: Usage::of_template(template),
+            annotations: &annotations,
+        };
+        let workload = Self::new(&source, defaults);
+        workload.map(Some).map_err(|causes| causes.into_iter().map(|cause| problem(spec, cause)).collect())
     }
 
     /// # Errors
@@ -132,16 +126,10 @@ impl Workload {
     pub(crate) fn new(source: &PodSource<'_>, defaults: &Defaults) -> Result<Self, Vec<Cause>> {
         let PodSource { name, namespace, service_account, pod, usage, annotations } = source;
         let prefix = &defaults.prefix;
-        let mut scope = ReferenceScope { namespace: namespace.clone(), ..defaults.scope.clone() };
-        if defaults.any_cluster {
-            add_clusters(&mut scope, annotations, prefix);
-        }
-        let mut causes = Vec::new();
-        if !is_subdomain(service_account) {
-            causes.push(Cause::Account { name: one_line(service_account, NAME_LIMIT) });
-        }
+        let scope = defaults.scope_of(namespace, annotations);
+        let mut causes: Vec<_> = invalid_account(service_account).into_iter().collect();
         let credentials = annotations::parse(annotations, prefix, &scope).unwrap_or_else(|errors| {
-            causes.extend(errors.0.into_iter().map(Cause::Annotation));
+            causes.extend(errors.0.into_iter().map(|error| TemplateError::Invalid(error).into()));
             Vec::new()
         });
         if !causes.is_empty() {
@@ -196,26 +184,15 @@ fn objects<'a>(credentials: &'a [Credential], prefix: &str) -> Vec<(&'a ObjectRe
     objects
 }
 
-/// Adds the clusters that the annotations name.
-fn add_clusters(scope: &mut ReferenceScope, annotations: &BTreeMap<String, String>, prefix: &str) {
-    for (key, value) in annotations.iter().filter(|(key, _)| has_prefix(key, prefix)) {
-        if let (true, Ok(id)) = (key.ends_with(".cluster"), ClusterId::parse(value.trim())) {
-            scope.clusters.insert(id, scope.namespace.clone());
-        }
-    }
-}
-
-fn has_prefix(key: &str, prefix: &str) -> bool {
-    key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'))
+fn invalid_account(name: &str) -> Option<Cause> {
+    (!is_subdomain(name)).then(|| Cause::Account { name: one_line(name, NAME_LIMIT) })
 }
 
 /// What is wrong with a workload.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Cause {
-    #[error("annotation {key} is {found}, and the API server accepts only text: put it in quotes")]
-    Type { key: String, found: &'static str },
     #[error("{0}")]
-    Annotation(annotations::Error),
+    Annotation(#[from] TemplateError),
     #[error("metadata.namespace: {0}")]
     Namespace(#[from] NameError),
     #[error("serviceAccountName: {name:?} is not the name of a ServiceAccount")]

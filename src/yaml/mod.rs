@@ -23,10 +23,10 @@ use crate::text::RedactedPrefix;
 /// The maximum size of a document, in bytes: a kubeconfig of a thousand clusters with inline certificates fits.
 pub(crate) const TEXT_LIMIT: usize = 1024 * 1024;
 
-/// The limits of a document.
+/// The limits of a document, or of all documents of a stream together.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
-    /// The size of the text, in bytes. For a stream, that of all its documents.
+    /// The size of the text, in bytes.
     text: usize,
     /// The size of what aliases repeat, in bytes.
     repeated: usize,
@@ -41,7 +41,8 @@ impl Limits {
     /// A kubeconfig has 7 levels, and an extension a few more. A kubeconfig of a thousand clusters has about 40,000 values.
     const KUBECONFIG: Self = Self { text: TEXT_LIMIT, repeated: TEXT_LIMIT, depth: 64, nodes: 100_000 };
     /// On a workstation: all objects of a large chart or of a namespace. The schemas of some CRDs have more than 64 levels.
-    const MANIFEST: Self = Self { text: 64 * TEXT_LIMIT, repeated: TEXT_LIMIT, depth: 256, nodes: 2_000_000 };
+    const MANIFEST: Self =
+        Self { text: 64 * TEXT_LIMIT, repeated: 4 * TEXT_LIMIT, depth: 256, nodes: 4_000_000 };
 }
 
 /// A value and its position. Aliases and merge keys are resolved.

@@ -17,9 +17,10 @@ pub(crate) struct Span {
 impl Span {
     /// The span of a collection that starts here, with the span of its end event and the end of its last value.
     pub(super) fn until(self, end: Self, last: Option<usize>) -> Self {
-        // A flow collection ends with a bracket; a block collection has no text of its own.
+        // A flow collection ends with a bracket, and its end event also covers the spaces and comments after it. A block collection
+        // has no text of its own.
         let is_flow = end.end > end.start && self.end > self.start;
-        Self { end: if is_flow { end.end } else { last.unwrap_or(self.end) }, ..self }
+        Self { end: if is_flow { end.start + 1 } else { last.unwrap_or(self.end) }, ..self }
     }
 }
 

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::yaml::tree::SyntaxErrorKind;
 
 fn as_json(text: &str) -> serde_json::Value {
     let (node, problems) = (parse(text.as_bytes()).unwrap(), ValueErrors::default());
@@ -164,6 +165,19 @@ fn every_wrong_value_is_reported_with_path_and_position() {
             "line 9, column 3: users[1]: must be a mapping, not a number",
         ]
     );
+}
+
+#[test]
+fn the_limits_of_a_stream_hold_for_all_its_documents_together() {
+    let limits = Limits { nodes: 100, repeated: 100, ..Limits::MANIFEST };
+    let refused = |document: &str| {
+        assert!(tree::parse_within(limits, document.as_bytes()).is_ok(), "{document}");
+        tree::parse_within(limits, document.repeat(5).as_bytes()).err().map(|error| error.kind)
+    };
+    let values = "---\na: &a [~, ~, ~, ~, ~]\nb: [*a, *a, *a]\n";
+    assert_eq!(refused(values), Some(SyntaxErrorKind::TooMany { limit: 100 }));
+    let bytes = "---\na: &a abcdefghij\nb: [*a, *a, *a]\n";
+    assert_eq!(refused(bytes), Some(SyntaxErrorKind::Repeated { limit: 100 }));
 }
 
 #[test]

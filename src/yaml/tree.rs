@@ -27,19 +27,25 @@ pub(crate) fn parse(text: &[u8]) -> Result<Node, SyntaxError> {
     Ok(tree.root.unwrap_or_else(|| Node::new(Value::Null, (START, Span::default()))))
 }
 
-/// Parses all documents of a stream, each within [`Limits::MANIFEST`]. Documents that are empty or `null` are skipped.
+/// Parses all documents of a stream, together within [`Limits::MANIFEST`]. Documents that are empty or `null` are skipped.
 ///
 /// # Errors
 /// The first syntax error, duplicate key or exceeded bound.
 pub(crate) fn parse_stream(text: &[u8]) -> Result<Vec<Node>, SyntaxError> {
-    let text = decode(text, &Limits::MANIFEST)?;
+    parse_within(Limits::MANIFEST, text)
+}
+
+pub(super) fn parse_within(limits: Limits, text: &[u8]) -> Result<Vec<Node>, SyntaxError> {
+    let text = decode(text, &limits)?;
     let mut documents = Vec::new();
-    let (mut tree, mut offsets) = (Tree::new(Limits::MANIFEST), Offsets::new(text));
+    let (mut tree, mut offsets) = (Tree::new(limits), Offsets::new(text));
     let mut events = Parser::new_from_str(text);
     while let Some(event) = events.next_event() {
         let (event, span) = event.map_err(|error| grammar(&error))?;
         if let Event::DocumentEnd = event {
-            let tree = std::mem::replace(&mut tree, Tree::new(Limits::MANIFEST));
+            // All documents are in memory together.
+            let next = Tree { nodes: tree.nodes, repeated: tree.repeated, ..Tree::new(limits) };
+            let tree = std::mem::replace(&mut tree, next);
             documents.extend(tree.root.filter(|root| !matches!(root.value, Value::Null)));
         } else {
             tree.take((position(span.start), offsets.span(&event, &span)), event)?;

@@ -83,7 +83,11 @@ spec: {template: {spec: {containers: []}}}
                 "pass --namespace",
             ][..],
         ),
-        (&wrong, rbac, &["app.yaml:9:9: podcreds.io/db.secert: ", "did you mean \"secret\"?"]),
+        (
+            &wrong,
+            rbac,
+            &["app.yaml:9:9: invalid annotation: podcreds.io/db.secert: ", "did you mean \"secret\"?"],
+        ),
         ("a: [", rbac, &["app.yaml: line 2, column 1: invalid YAML"]),
         ("replicas: 2", rbac, &["app.yaml: no pod template has an annotation that begins with podcreds.io/"]),
         (
@@ -159,6 +163,48 @@ fn render_reads_the_annotations_of_manifests_and_objects_that_the_cluster_lacks(
     let finished = render(&scene, &all, &["--reveal"]);
     assert_has(&finished.stdout_text(), &["postgresql://app:test-other@db.example.com:5432/orders"]);
     assert_eq!(scene.server.request_lines().len(), 1);
+}
+
+#[test]
+fn render_needs_no_cluster_if_the_manifests_have_all_objects() {
+    let secret = "---\n{apiVersion: v1, kind: Secret, metadata: {name: db}, stringData: {username: app, password: test-other}}\n";
+    let all = format!("{DEPLOYMENT}{SETTINGS}{secret}");
+    let finished = offline(&[("app.yaml", &all)], &["render", "-f", "app.yaml"]);
+    assert_code(&finished, 0);
+    assert_has(&finished.stdout_text(), &["\npostgresql://hidden:hidden@db.example.com:5432/orders"]);
+    let finished = offline(&[("app.yaml", DEPLOYMENT)], &["render", "-n", "shop", "-f", "app.yaml"]);
+    assert_code(&finished, 2);
+    assert_has(&finished.stderr, &["no manifest has ", " shop/", "kubeconfig"]);
+}
+
+#[test]
+fn every_command_reports_invalid_annotations_with_their_positions() {
+    let wrong = DEPLOYMENT.replace("format: uri", "format: urn").replace("set: ", "sett: ");
+    for command in ["check", "inject", "rbac", "render"] {
+        let finished = offline(&[("app.yaml", &wrong)], &[command, "-f", "app.yaml"]);
+        assert_code(&finished, 2);
+        let output = format!("{}{}", finished.stdout_text(), finished.stderr);
+        assert_has(
+            &output,
+            &["app.yaml:11:9: ", "unknown annotation key", "app.yaml:12:9: ", "unknown format"],
+        );
+    }
+}
+
+#[test]
+fn text_of_a_manifest_does_not_begin_a_line_of_the_report() {
+    let named = DEPLOYMENT.replace("name: app}", "name: \"a\\n::error::b\"}");
+    let finished = offline(&[("app.yaml", &named)], &["check", "-f", "app.yaml"]);
+    assert_has(&finished.stdout_text(), &["Deployment/a ::error::b: "]);
+}
+
+#[test]
+fn a_template_that_is_not_rendered_yet_is_recognized() {
+    for command in ["check", "inject", "rbac", "render"] {
+        let finished = offline(&[("app.yaml", "name: {{ .Release.Name }}x\n")], &[command, "-f", "app.yaml"]);
+        assert_code(&finished, 2);
+        assert_has(&finished.stderr, &["app.yaml: line 1", "of Helm for example, render it first"]);
+    }
 }
 
 #[test]

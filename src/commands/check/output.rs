@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::check::{Finding, Level, Report};
-use crate::text::Printable;
+use crate::text::one_line;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
@@ -30,8 +30,10 @@ fn text(report: &Report<'_>) -> String {
     let mut out = String::new();
     for Finding { rule, level, place, object, message, remedy } in &report.findings {
         let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
-        let line = format!("{place}{}: {object}: {message} [{}]\n    {remedy}\n", level.name(), rule.id);
-        out.push_str(&Printable(&line).to_string());
+        let line = format!("{place}{}: {object}: {message} [{}]", level.name(), rule.id);
+        // Text of a manifest must not begin a line: GitHub executes those that begin with `::`.
+        out.push_str(&one_line(&line, usize::MAX));
+        out.push_str(&format!("\n    {}\n", one_line(remedy, usize::MAX)));
     }
     out.push_str(&summary(report));
     out

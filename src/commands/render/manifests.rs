@@ -1,18 +1,15 @@
 //! What manifests contribute to `render`: the annotated pod templates, and the Secrets, ConfigMaps and Services that the cluster may
 //! not have yet.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use std::fmt::Display;
 
 use crate::annotations::{self, ReferenceScope};
+use crate::credential::Credential;
 use crate::kube::decode_object;
-use crate::manifest::{Manifest, Object};
-use crate::object::{Data, Kind, Namespace, ObjectData, ObjectRef};
+use crate::manifest::{self, Manifest, Object, Place};
+use crate::object::{Kind, Namespace, ObjectData, ObjectRef};
 use crate::render::Sources;
-use crate::secret::SecretBytes;
 use crate::sync::Annotations;
-use crate::text::shown_key;
-use crate::yaml::Node;
 
 /// The pods of an object.
 pub(crate) struct AnnotatedPods {
@@ -20,14 +17,18 @@ pub(crate) struct AnnotatedPods {
     pub(crate) workload: String,
     pub(crate) namespace: Namespace,
     pub(crate) annotations: Annotations,
+    pub(crate) credentials: Vec<Credential>,
 }
 
-/// What is wrong with an object, with its position.
+/// What is wrong with an object: a line for each problem, with its position.
 #[derive(Debug, thiserror::Error)]
-#[error("{place}: {problem}")]
-pub(crate) struct Error {
-    place: String,
-    problem: String,
+#[error("{0}")]
+pub(crate) struct Error(String);
+
+impl Error {
+    fn new(place: Place<'_>, problem: impl Display) -> Self {
+        Self(format!("{place}: {problem}"))
+    }
 }
 
 /// The annotated pods, in the order of the manifests. `scope` has the namespace of objects without one.
@@ -41,21 +42,22 @@ pub(crate) fn annotated_pods(
         let Some(template) = object.template().filter(|template| template.is_annotated(prefix)) else {
             continue;
         };
-        let (annotations, wrong) = template.annotations();
-        let is_ours = |key: &str| key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
-        if let Some(wrong) = wrong.iter().find(|wrong| is_ours(wrong.key)) {
-            let problem = format!(
-                "annotation {} is {}, and the API server accepts only text: put it in quotes",
-                annotations::shown_annotation(wrong.key),
-                wrong.found
-            );
-            return Err(Error { place: template.annotation_place(wrong.key).to_string(), problem });
-        }
         let namespace = namespace_of(&object, scope)?;
+        let scope = ReferenceScope { namespace: namespace.clone(), ..scope.clone() };
+        let parsed = annotations::parse_template(&template, prefix, &scope);
+        let (annotations, credentials) = match parsed {
+            Ok((annotations, credentials)) => (annotations, credentials),
+            Err(problems) => {
+                let problems: Vec<_> =
+                    problems.iter().map(|(place, cause)| format!("{place}: {cause}")).collect();
+                return Err(Error(problems.join("\n")));
+            }
+        };
         all.push(AnnotatedPods {
             workload: format!("{object} in namespace {namespace}"),
             namespace,
             annotations,
+            credentials,
         });
     }
     Ok(all)
@@ -68,55 +70,31 @@ pub(crate) fn sources(manifests: &[Manifest], scope: &ReferenceScope) -> Result<
         let kinds = [Kind::Secret, Kind::ConfigMap, Kind::Service];
         let Some(kind) = kinds.into_iter().find(|kind| kind.as_str() == object.kind) else { continue };
         let Some(name) = object.name() else { continue };
-        let invalid = |problem: String| Error { place: object.place(object.node).to_string(), problem };
         let reference = ObjectRef::new(kind, namespace_of(&object, scope)?, name)
-            .map_err(|cause| invalid(cause.to_string()))?;
+            .map_err(|cause| Error::new(object.place(object.node), cause))?;
         let data = match kind {
             Kind::Service => {
                 let mut service = object.node.json();
                 service["metadata"]["namespace"] = reference.namespace.to_string().into();
                 let read = decode_object(&reference, service.to_string().as_bytes());
-                read.map_err(|cause| invalid(cause.to_string()))?.1
+                read.map_err(|cause| Error::new(object.place(object.node), cause))?.1
             }
-            _ => ObjectData::Keys(keys(&object, kind)?),
+            _ => {
+                let data = manifest::data(&object);
+                ObjectData::Keys(data.map_err(|(value, cause)| Error::new(object.place(value), cause))?)
+            }
         };
         sources.insert(reference, Some(data));
     }
     Ok(sources)
 }
 
-/// The keys of a Secret or ConfigMap. As in the API server, `stringData` replaces keys of `data`.
-fn keys(object: &Object<'_>, kind: Kind) -> Result<Data, Error> {
-    let [encoded, plain] = if kind == Kind::Secret { ["data", "stringData"] } else { ["binaryData", "data"] };
-    let entries = |field| object.node.get(field).into_iter().flat_map(Node::entries);
-    let mut keys = Data::new();
-    for (key, _, value) in entries(encoded) {
-        let mut text = SecretBytes::default();
-        if let Some(value) = value.text() {
-            text = STANDARD.decode(value).map(SecretBytes::new).map_err(|_| Error {
-                place: object.place(value_node(object, encoded, key)).to_string(),
-                problem: format!("{encoded}.{} is not base64: plain text belongs in {plain}", shown_key(key)),
-            })?;
-        }
-        keys.insert(key.to_owned(), text);
-    }
-    for (key, _, value) in entries(plain) {
-        keys.insert(key.to_owned(), value.text().unwrap_or_default().into());
-    }
-    Ok(keys)
-}
-
-fn value_node<'a>(object: &Object<'a>, field: &str, key: &str) -> &'a Node {
-    object.node.find(&[field, key]).unwrap_or(object.node)
-}
-
 fn namespace_of(object: &Object<'_>, scope: &ReferenceScope) -> Result<Namespace, Error> {
     object.namespace().map_or_else(
         || Ok(scope.namespace.clone()),
         |name| {
-            Namespace::parse(name).map_err(|cause| Error {
-                place: object.place(object.node).to_string(),
-                problem: format!("metadata.namespace: {cause}"),
+            Namespace::parse(name).map_err(|cause| {
+                Error::new(object.place(object.node), format!("metadata.namespace: {cause}"))
             })
         },
     )
@@ -163,6 +141,17 @@ mod tests {
                 "ConfigMap other/c: a=x b=\\x00\\xff",
                 "Service prod/v: db=5432 v.prod.svc",
             ]
+        );
+    }
+
+    #[test]
+    fn values_are_read_as_the_api_server_reads_them() {
+        let text = "{apiVersion: v1, kind: Secret, metadata: {name: s}, data: {a: \"dGV\\nzdA==\\n\", b: null}, stringData: {c: null}}";
+        assert_eq!(sources_of(text).unwrap(), ["Secret prod/s: a=test b= c="]);
+        let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData:\n  password: 12345\n";
+        assert_eq!(
+            sources_of(text).unwrap_err(),
+            "app.yaml:5:13: stringData.password is a number, and the API server accepts only text: put it in quotes"
         );
     }
 

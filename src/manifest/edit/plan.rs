@@ -233,8 +233,12 @@ impl<'a> Site<'a> {
                 (true, _) => (child.start, self.children[index + 1].start),
                 (false, Some(before)) => (self.children[before].node.span().end, end),
                 (false, None) => {
-                    let inside = self.parent.span();
-                    (inside.start + 1, inside.end.saturating_sub(1))
+                    let inside = self.parent.span().start + 1..self.parent.span().end.saturating_sub(1);
+                    let is_alone = self.children.len() == 1
+                        && self.text[inside.start..].starts_with(' ')
+                        && self.text[end..].starts_with(' ');
+                    // The spaces that `insert_in_flow` wrote, and not those that were there before.
+                    if is_alone { (inside.start, end + 1) } else { (inside.start, inside.end) }
                 }
             }
         } else {
