@@ -51,6 +51,7 @@ pub(crate) struct Finding<'a> {
     /// The object, as kubectl names it.
     pub(crate) object: String,
     pub(crate) message: String,
+    /// Empty if the message has it.
     pub(crate) remedy: String,
 }
 
@@ -153,7 +154,7 @@ pub(crate) fn check<'a>(objects: &[Object<'a>], options: &'a Options) -> Report<
                 prefix = own.trim_end_matches('/');
             }
         }
-        annotations::misplaced(&template, prefix, &mut report);
+        annotations::misplaced(&pod, prefix, &mut report);
         annotations::misspelt_prefix(&template, prefix, &mut report);
         let is_explained = report.findings.len() > report.start;
         let is_annotated = template.is_annotated(prefix);

@@ -23,6 +23,7 @@ impl Level {
 pub(crate) struct Rule {
     pub(crate) id: &'static str,
     pub(crate) level: Level,
+    /// Empty if each message has it.
     pub(crate) remedy: &'static str,
 }
 
@@ -43,7 +44,7 @@ macro_rules! rules {
 
 rules! {
     // Annotations.
-    ANNOTATION Error "annotation": "correct the annotation: podcreds init would reject it";
+    ANNOTATION Error "annotation": "";
     ANNOTATION_TYPE Error "annotation-type": "write the value in quotes: the API server accepts only text";
     ANNOTATION_PLACE Error "annotation-place": "move the annotations to the pod template";
     ANNOTATION_PREFIX Error "annotation-prefix": "correct the prefix";

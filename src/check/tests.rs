@@ -57,7 +57,7 @@ fn every_check_is_documented_with_its_id_and_level() {
 fn ids_are_unique_and_stable_words() {
     for (at, rule) in rule::ALL.iter().enumerate() {
         assert!(rule.id.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{}", rule.id);
-        assert!(!rule.remedy.is_empty() && !rule.remedy.ends_with('.'), "{}", rule.id);
+        assert!((rule.id == "annotation") == rule.remedy.is_empty() && !rule.remedy.ends_with('.'), "{}", rule.id);
         assert!(rule::ALL[..at].iter().all(|other| other.id != rule.id), "{}", rule.id);
     }
 }
@@ -468,4 +468,89 @@ fn a_role_may_name_the_pods_of_a_stateful_set() {
     ] {
         assert_eq!(findings(replicas, pods), expected, "{replicas} {pods}");
     }
+}
+
+/// The findings of manifests, each with its id, message and remedy.
+fn findings_of(text: &str, is_injected: bool) -> Vec<(&'static str, String, String)> {
+    let manifest = Manifest::parse("app.yaml", text.to_owned()).unwrap();
+    let options = options(is_injected);
+    let findings = check(&manifest.objects(), &options).findings;
+    findings.into_iter().map(|finding| (finding.rule.id, finding.message, finding.remedy)).collect()
+}
+
+fn only_ids(findings: &[(&'static str, String, String)]) -> Vec<&'static str> {
+    let mut ids = Vec::new();
+    findings.iter().for_each(|(id, ..)| ids.push(*id));
+    ids.sort_unstable();
+    ids
+}
+
+#[test]
+fn what_selects_a_workload_for_the_component_stays_when_it_has_the_container() {
+    let init = format!("args: [init], {NAME}, volumeMounts: [{{name: v, mountPath: /podcreds}}]");
+    let app = "volumeMounts: [{name: v, mountPath: /podcreds}]";
+    let deployment = |spec: &str| {
+        format!(
+            "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: app, labels: {{podcreds.io/inject: 'true'}}, annotations: {{inject.podcreds.io/mode: init}}}}, \
+             spec: {{template: {{metadata: {{annotations: {{{DB}}}}}, spec: {{{spec}}}}}}}}}"
+        )
+    };
+    assert_eq!(only_ids(&findings_of(&deployment(&pod(&init, app)), false)), [""; 0]);
+    let bare = findings_of(&deployment("containers: [{name: app, image: app}]"), false);
+    assert_eq!(only_ids(&bare), ["annotation-place", "inject-label"]);
+}
+
+#[test]
+fn a_container_that_runs_exec_is_told_what_it_lacks() {
+    let pod = |more: &str, spec: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: app{more}, annotations: {{{DB}, podcreds.io/db.format: env}}}}, spec: {{{spec}}}}}"
+        )
+    };
+    let app = "containers: [{name: app, image: app, command: [/podcreds/bin/podcreds, exec, --, app]}]";
+    let bare = findings_of(&pod("", app), false);
+    assert_eq!(only_ids(&bare), ["exec-binary", "no-container", "no-mount"]);
+    let (_, message, remedy) = bare.iter().find(|(id, ..)| *id == "no-container").unwrap();
+    assert!(message.contains("container app runs podcreds exec, and no container writes the files"), "{message}");
+    assert!(!remedy.contains("podcreds inject") && remedy.contains("podcreds exec --render"), "{remedy}");
+    // The injection adds the volume and the mount, and not the binary.
+    for (labels, is_injected) in [(", labels: {podcreds.io/inject: 'true'}", false), ("", true)] {
+        assert_eq!(only_ids(&findings_of(&pod(labels, app), is_injected)), ["exec-binary"], "{labels}");
+    }
+    let image = app.replace("/podcreds/bin/", "/bin/");
+    assert_eq!(only_ids(&findings_of(&pod("", &image), true)), [""; 0]);
+    let others = pod(", labels: {podcreds.io/inject: 'true'}", &image)
+        .replace("podcreds.io/db.secret", "inject.podcreds.io/containers: other, podcreds.io/db.secret")
+        .replace("containers: [{", "containers: [{name: other, image: app}, {");
+    assert_eq!(only_ids(&findings_of(&others, false)), ["no-mount"]);
+}
+
+#[test]
+fn several_arguments_in_one_item_are_a_mistake_of_their_own() {
+    for command in [
+        "image: podcreds, args: ['sidecar --events']",
+        "image: podcreds, args: ['--log-level debug sidecar']",
+        "image: podcreds, command: [/bin/podcreds, 'sidecar --events']",
+        "image: podcreds, command: [/bin/podcreds], args: ['sidecar --events']",
+        "image: podcreds, command: ['/bin/podcreds sidecar']",
+    ] {
+        let container = format!(
+            "name: podcreds, restartPolicy: Always, {command}, {NAME}, volumeMounts: [{{name: v, mountPath: /podcreds}}], startupProbe: {{exec: {{command: [/bin/podcreds, probe]}}}}"
+        );
+        let app = "name: app, image: app, volumeMounts: [{name: v, mountPath: /podcreds}]";
+        let text = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: app, annotations: {{{DB}}}}}, spec: {{initContainers: [{{{container}}}], containers: [{{{app}}}], {VOLUMES}}}}}"
+        );
+        let found = findings_of(&text, false);
+        assert_eq!(only_ids(&found), ["command-line"], "{command}");
+        assert!(found[0].2.contains("one argument per list item"), "{}", found[0].2);
+    }
+}
+
+#[test]
+fn the_message_about_an_annotation_needs_no_remedy() {
+    let text = "{apiVersion: v1, kind: Pod, metadata: {name: app, annotations: {podcreds.io/db.secrte: x}}, spec: {containers: []}}";
+    let found = findings_of(text, true);
+    assert_eq!(only_ids(&found), ["annotation"]);
+    assert_eq!(found[0].2, "");
 }

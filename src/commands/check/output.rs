@@ -30,8 +30,11 @@ fn text(report: &Report<'_>) -> String {
     let mut out = String::new();
     for Finding { rule, level, place, object, message, remedy } in &report.findings {
         let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
-        let line = format!("{place}{}: {object}: {message} [{}]\n    {remedy}\n", level.name(), rule.id);
+        let line = format!("{place}{}: {object}: {message} [{}]\n", level.name(), rule.id);
         out.push_str(&Printable(&line).to_string());
+        if !remedy.is_empty() {
+            out.push_str(&format!("    {}\n", Printable(remedy)));
+        }
     }
     out.push_str(&summary(report));
     out
@@ -46,7 +49,11 @@ fn summary(report: &Report<'_>) -> String {
         (errors, 0) => counted(errors, "error"),
         (errors, warnings) => format!("{} and {}", counted(errors, "error"), counted(warnings, "warning")),
     };
-    format!("{found}; {pods}, {} with podcreds\n", report.uses)
+    let nothing = match report.uses {
+        0 => "    no pod template has podcreds' annotations or container, so there was nothing to check\n",
+        _ => "",
+    };
+    format!("{found}; {pods}, {} with podcreds\n{nothing}", report.uses)
 }
 
 fn json(report: &Report<'_>) -> String {
@@ -75,6 +82,10 @@ fn github(finding: &Finding<'_>) -> String {
         let at = place.at;
         format!("file={},line={},col={},", property(place.file), at.line, at.column)
     });
-    let text = escaped(&format!("{}: {}; {}", finding.object, finding.message, finding.remedy));
+    let text = match finding.remedy.as_str() {
+        "" => finding.message.clone(),
+        remedy => format!("{}; {remedy}", finding.message),
+    };
+    let text = escaped(&format!("{}: {text}", finding.object));
     format!("::{} {}title={}::{text}\n", finding.level.name(), place.unwrap_or_default(), finding.rule.id)
 }
