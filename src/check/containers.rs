@@ -37,7 +37,8 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
                 report.add_with(NO_CONTAINER, object, place, message, WRITE_FOR_EXEC.to_owned());
             }
             None => {
-                let message = "the pod has annotations of podcreds, but no container runs podcreds init or sidecar";
+                let message =
+                    "the pod has annotations of podcreds, but no container runs podcreds init or sidecar";
                 report.add(NO_CONTAINER, object, place, message.to_owned());
             }
         }

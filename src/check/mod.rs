@@ -14,12 +14,14 @@ mod ports;
 mod program;
 mod rights;
 mod rule;
+mod status;
 mod volume;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use rule::{Level, Rule};
+pub(crate) use status::not_starting;
 
 use crate::check::pod::Pod;
 use crate::check::program::Setting;

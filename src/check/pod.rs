@@ -93,9 +93,7 @@ impl<'a> Pod<'a> {
         let chosen = self.template.node.find(&["metadata", "annotations", "inject.podcreds.io/containers"]);
         let chosen = chosen.and_then(Node::text).unwrap_or_default();
         let is_chosen = || chosen.split(',').any(|name| name.trim() == container.name);
-        self.is_injected
-            && below(path, DEFAULT_VOLUME).is_some()
-            && (chosen.trim().is_empty() || is_chosen())
+        self.is_injected && below(path, DEFAULT_VOLUME).is_some() && (chosen.trim().is_empty() || is_chosen())
     }
 
     pub(super) fn spec(&self, path: &[&str]) -> Option<&'a Node> {

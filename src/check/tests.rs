@@ -57,7 +57,11 @@ fn every_check_is_documented_with_its_id_and_level() {
 fn ids_are_unique_and_stable_words() {
     for (at, rule) in rule::ALL.iter().enumerate() {
         assert!(rule.id.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{}", rule.id);
-        assert!((rule.id == "annotation") == rule.remedy.is_empty() && !rule.remedy.ends_with('.'), "{}", rule.id);
+        assert!(
+            (rule.id == "annotation") == rule.remedy.is_empty() && !rule.remedy.ends_with('.'),
+            "{}",
+            rule.id
+        );
         assert!(rule::ALL[..at].iter().all(|other| other.id != rule.id), "{}", rule.id);
     }
 }
@@ -511,7 +515,10 @@ fn a_container_that_runs_exec_is_told_what_it_lacks() {
     let bare = findings_of(&pod("", app), false);
     assert_eq!(only_ids(&bare), ["exec-binary", "no-container", "no-mount"]);
     let (_, message, remedy) = bare.iter().find(|(id, ..)| *id == "no-container").unwrap();
-    assert!(message.contains("container app runs podcreds exec, and no container writes the files"), "{message}");
+    assert!(
+        message.contains("container app runs podcreds exec, and no container writes the files"),
+        "{message}"
+    );
     assert!(!remedy.contains("podcreds inject") && remedy.contains("podcreds exec --render"), "{remedy}");
     // The injection adds the volume and the mount, and not the binary.
     for (labels, is_injected) in [(", labels: {podcreds.io/inject: 'true'}", false), ("", true)] {
@@ -553,4 +560,142 @@ fn the_message_about_an_annotation_needs_no_remedy() {
     let found = findings_of(text, true);
     assert_eq!(only_ids(&found), ["annotation"]);
     assert_eq!(found[0].2, "");
+}
+
+#[test]
+fn the_kubelet_does_not_start_podcreds_as_root_if_that_is_forbidden() {
+    let init = format!("args: [init], {NAME}, volumeMounts: [{{name: v, mountPath: /podcreds}}]");
+    let app = "volumeMounts: [{name: v, mountPath: /podcreds}]";
+    let both = "securityContext: {runAsUser: 0, runAsNonRoot: true}";
+    for (own, of_pod, expected) in [
+        (both, "", &["root-user"][..]),
+        ("", both, &["root-user"]),
+        ("securityContext: {runAsNonRoot: true}", "securityContext: {runAsUser: 0}", &["root-user"]),
+        ("securityContext: {runAsUser: 65532}", both, &[]),
+        ("securityContext: {runAsNonRoot: false}", both, &[]),
+        ("", "securityContext: {runAsNonRoot: true}", &[]),
+    ] {
+        let spec = format!("{}, {of_pod}", pod(&format!("{init}, {own}"), app));
+        assert_eq!(ids_of(DB, &spec), expected, "{own} // {of_pod}");
+    }
+}
+
+#[test]
+fn a_connection_whose_listed_fields_cannot_name_the_engine_lacks_it() {
+    let init = format!("args: [init], {NAME}, volumeMounts: [{{name: v, mountPath: /podcreds}}]");
+    let spec = pod(&init, "volumeMounts: [{name: v, mountPath: /podcreds}]");
+    for (annotations, expected) in [
+        ("podcreds.io/db.format: jdbc, podcreds.io/db.keys: 'host, username, password'", &["no-engine"][..]),
+        (
+            "podcreds.io/db.format: uri, podcreds.io/db.keys: 'username, password', podcreds.io/db.set: 'host=db'",
+            &["no-engine"],
+        ),
+        ("podcreds.io/db.format: adonet, podcreds.io/db.keys: 'host, username, password'", &["no-engine"]),
+        (
+            "podcreds.io/db.format: uri, podcreds.io/db.keys: 'host, username', podcreds.io/db.engine: mysql",
+            &[],
+        ),
+        ("podcreds.io/db.format: uri, podcreds.io/db.keys: 'host, username, engine'", &[]),
+        ("podcreds.io/db.format: uri, podcreds.io/db.keys: 'host, username, type=kind'", &[]),
+        (
+            "podcreds.io/db.format: uri, podcreds.io/db.keys: 'host, username', podcreds.io/db.set: 'engine=mysql'",
+            &[],
+        ),
+        ("podcreds.io/db.format: uri, podcreds.io/db.keys: 'uri=DATABASE'", &[]),
+        ("podcreds.io/db.format: uri, podcreds.io/db.keys: 'x=DATABASE_URL'", &[]),
+        ("podcreds.io/db.format: uri", &[]),
+        ("podcreds.io/db.format: libpq, podcreds.io/db.keys: 'host, username, password'", &[]),
+        ("podcreds.io/db.format: json, podcreds.io/db.keys: 'host, username, password'", &[]),
+    ] {
+        assert_eq!(ids_of(&format!("{DB}, {annotations}"), &spec), expected, "{annotations}");
+    }
+}
+
+#[test]
+fn a_secret_that_is_nearly_one_of_the_manifests_is_probably_misspelt() {
+    let pod = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: app, annotations: {{{DB}, podcreds.io/old.secret: orders-old}}}}, spec: {{containers: []}}}}"
+    );
+    let object = |kind: &str, name: &str, more: &str| {
+        format!("{pod}\n---\n{{apiVersion: v1, kind: {kind}, metadata: {{name: {name}{more}}}}}")
+    };
+    for (text, expected) in [
+        (object("Secret", "order-db", ""), &["source-name"][..]),
+        (object("Secret", "billing", ""), &[]),
+        (object("ConfigMap", "order-db", ""), &[]),
+        (object("Secret", "order-db", ", namespace: other"), &[]),
+        (object("Secret", "orders-db2", ""), &[]),
+        (
+            format!(
+                "{}\n---\n{{apiVersion: bitnami.com/v1alpha1, kind: SealedSecret, metadata: {{name: orders-db}}}}",
+                object("Secret", "order-db", "")
+            ),
+            &[],
+        ),
+        (object("Secret", "order-db", "").replace("orders-old", "order-db"), &[]),
+    ] {
+        let found = findings_of(&text, true);
+        assert_eq!(only_ids(&found), expected, "{text}");
+        assert!(found.iter().all(|(_, message, _)| message.ends_with("did you mean order-db?")), "{found:?}");
+    }
+}
+
+#[test]
+fn a_role_that_is_bound_to_another_account_is_for_another_pod() {
+    let objects = |subject: &str, names: &str, more: &str| {
+        format!(
+            "{{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {{name: app}}, rules: [{{apiGroups: [''], resources: [secrets], resourceNames: {names}, verbs: [get, watch]}}]}}\n---\n\
+             {{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {{name: app}}, roleRef: {{kind: Role, name: app}}, subjects: [{subject}]}}\n---\n\
+             {{apiVersion: v1, kind: Pod, metadata: {{name: app, annotations: {{{DB}}}}}, spec: {{serviceAccountName: orders, containers: []}}}}{more}"
+        )
+    };
+    let account = |name: &str| format!("{{kind: ServiceAccount, name: {name}}}");
+    let other = "\n---\n{apiVersion: v1, kind: Pod, metadata: {name: b}, spec: {serviceAccountName: order, containers: []}}";
+    for (text, expected) in [
+        (objects(&account("order"), "[orders-db]", ""), &["role"][..]),
+        (objects(&account("order"), "[billing]", ""), &[]),
+        (objects(&account("order"), "[]", ""), &[]),
+        (objects(&account("order"), "[orders-db]", other), &[]),
+        (objects("{kind: Group, name: x}", "[orders-db]", ""), &[]),
+    ] {
+        let found = findings_of(&text, true);
+        assert_eq!(only_ids(&found), expected, "{text}");
+        assert!(
+            found.iter().all(|(_, message, _)| message == "RoleBinding/app allows ServiceAccount order to read Secret orders-db, and the pod runs as orders"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_container_that_does_not_start_is_reported_with_the_message_of_the_kubelet() {
+    let status = |list: &str, name: &str, reason: &str| {
+        let text = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: app}}, spec: {{{}}}, status: {{{list}: [{{name: {name}, state: {{waiting: {{reason: {reason}, message: why}}}}, lastState: {{terminated: {{exitCode: 2}}}}}}]}}}}",
+            pod("args: [init]", "")
+        );
+        let manifest = Manifest::parse("pod.yaml", text).unwrap();
+        let mut report = Report::default();
+        not_starting(&manifest.objects()[0], &mut report);
+        let found = report.findings.first().map(|finding| (finding.rule.id, finding.message.clone()));
+        assert!(report.findings.iter().all(|finding| finding.rule.is_of_cluster()));
+        found
+    };
+    let expected = |reason: &str| {
+        Some((
+            "not-starting",
+            format!("init container podcreds does not start: {reason}; why; its last exit code is 2"),
+        ))
+    };
+    for reason in [
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "CreateContainerConfigError",
+        "CrashLoopBackOff",
+        "RunContainerError",
+    ] {
+        assert_eq!(status("initContainerStatuses", "podcreds", reason), expected(reason));
+    }
+    assert_eq!(status("initContainerStatuses", "podcreds", "PodInitializing"), None);
+    assert_eq!(status("containerStatuses", "app", "CrashLoopBackOff"), None);
 }

@@ -43,6 +43,8 @@ pub(crate) struct Live {
     pub(crate) settings: Settings,
     /// Whether to connect to the databases.
     pub(crate) connects: bool,
+    /// Whether podcreds runs in the pod.
+    pub(crate) is_own: bool,
 }
 
 /// Prints the findings, and returns the exit code.
@@ -61,7 +63,7 @@ pub(crate) fn run(command: Command, out: &mut dyn Write) -> Result<u8, Error> {
             Ok(exit_code(&report, is_strict, false))
         }
         Subject::Live(live) => {
-            let Live { clusters, query, settings, connects } = *live;
+            let Live { clusters, query, settings, connects, is_own } = *live;
             let text = crate::inspect::object_text(&clusters, &query).map_err(inspect::Error::Object)?;
             let manifest = Manifest::parse("the response of the API server", text)?;
             let mut report = check::check(&manifest.objects(), &options);
@@ -72,7 +74,8 @@ pub(crate) fn run(command: Command, out: &mut dyn Write) -> Result<u8, Error> {
                 let message = "the response of the API server has no pod template".to_owned();
                 report.add_live(check::IN_CLUSTER, &name, message, "podcreds can only check pods".to_owned());
             }
-            let is_unreachable = live::check(&clusters, &query, settings, connects, &mut report)?;
+            manifest.objects().iter().for_each(|object| check::not_starting(object, &mut report));
+            let is_unreachable = live::check(&clusters, &query, settings, (connects, is_own), &mut report)?;
             inspect::print(&format.render(&report), out)?;
             Ok(exit_code(&report, is_strict, is_unreachable))
         }

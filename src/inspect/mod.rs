@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(crate) use graph::Graph;
+pub(crate) use problems::Unknown;
 #[cfg(test)]
 pub(crate) use references::PodSpec;
 pub(crate) use resource::{Target, TargetError};

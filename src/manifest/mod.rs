@@ -153,7 +153,10 @@ pub(crate) fn load(paths: &[PathBuf]) -> Result<Vec<Manifest>, Error> {
         return Ok(manifests);
     }
     let names: Vec<_> = manifests.iter().map(|manifest| manifest.name.clone()).collect();
-    Err(Error::NoObject { names: names.join(", "), is_stdin: paths.iter().any(|path| path.as_os_str() == STDIN) })
+    Err(Error::NoObject {
+        names: names.join(", "),
+        is_stdin: paths.iter().any(|path| path.as_os_str() == STDIN),
+    })
 }
 
 fn read(path: &Path) -> Result<Manifest, Error> {
