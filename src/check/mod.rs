@@ -53,7 +53,7 @@ pub(crate) struct Finding<'a> {
     /// The object, as kubectl names it.
     pub(crate) object: String,
     pub(crate) message: String,
-    /// Empty if the message has it.
+    /// Empty if the message says what to do.
     pub(crate) remedy: String,
 }
 

@@ -7,11 +7,10 @@ use zeroize::Zeroizing;
 use crate::check::files::has_known_fields;
 use crate::check::rule::{NO_ENGINE, SOURCE, SOURCE_NAME, SOURCE_VALUE};
 use crate::check::{Report, Subject};
-use crate::credential::{ConnectionStringFormat, Credential, CredentialName, Output};
-use crate::formats::parts::{ENGINE, URI};
+use crate::credential::{Credential, CredentialName};
 use crate::manifest::{Object, Place};
 use crate::object::{Data, Kind, ObjectData, ObjectRef, ServiceData};
-use crate::render::{Sources, render};
+use crate::render::{Sources, lacks_engine, render};
 use crate::secret::SecretBytes;
 use crate::text::{nearest, shown_key};
 use crate::yaml::Node;
@@ -38,7 +37,7 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
         // What is not here may be in the cluster. An entry of several credentials is rendered as a whole.
         if is_complete {
             complete.push(credential.clone());
-        } else if lacks_engine(credential) {
+        } else if has_known_fields(credential) && lacks_engine(credential) {
             let message = format!(
                 "credential {}: format {} needs a database engine, and none of the fields that the annotations list can name it",
                 credential.name,
@@ -60,25 +59,6 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
             }
         }
     }
-}
-
-/// Whether no field that the annotations list has an engine. One that a source has under another key could only come from a URL.
-fn lacks_engine(credential: &Credential) -> bool {
-    use ConnectionStringFormat::{Adonet, Jdbc, Uri};
-    let needs_one = matches!(
-        &credential.output,
-        Output::ConnectionString { format: Uri(None) | Jdbc | Adonet, engine: None, .. }
-    );
-    let has_one = |field: &str| ENGINE.contains(field) || URI.contains(field);
-    let is_url = |key: &str| ["uri", "url", "dsn", "connection"].iter().any(|word| key.contains(word));
-    needs_one
-        && has_known_fields(credential)
-        && !credential.named_fields().any(|field| has_one(field.as_str()))
-        && !credential
-            .key_mapping
-            .entries()
-            .iter()
-            .any(|entry| is_url(&entry.key.as_str().to_ascii_lowercase()))
 }
 
 /// Reports an object that the manifests do not define if its name is nearly that of one that they define for nothing else.

@@ -23,7 +23,7 @@ impl Level {
 pub(crate) struct Rule {
     pub(crate) id: &'static str,
     pub(crate) level: Level,
-    /// Empty if each message has it.
+    /// Empty if each message says what to do.
     pub(crate) remedy: &'static str,
 }
 

@@ -18,7 +18,7 @@ const REASONS: [&str; 8] = [
     "CrashLoopBackOff",
 ];
 
-/// Adds a finding for each container of a pod, as the API server has it, that runs podcreds and does not start.
+/// Adds a finding for each container of a pod in the cluster that runs podcreds and does not start.
 pub(crate) fn not_starting(object: &Object<'_>, report: &mut Report<'_>) {
     let Some(template) = object.template().filter(|_| object.kind == "Pod") else { return };
     let pod = Pod::new(template, false);

@@ -505,7 +505,7 @@ fn what_selects_a_workload_for_the_component_stays_when_it_has_the_container() {
 }
 
 #[test]
-fn a_container_that_runs_exec_is_told_what_it_lacks() {
+fn the_remedy_for_a_container_of_exec_names_what_it_lacks() {
     let pod = |more: &str, spec: &str| {
         format!(
             "{{apiVersion: v1, kind: Pod, metadata: {{name: app{more}, annotations: {{{DB}, podcreds.io/db.format: env}}}}, spec: {{{spec}}}}}"
