@@ -76,7 +76,7 @@ fn misspelt<'a>(
         let target = object.node.find(&["spec", "target", "name"]).and_then(Node::text);
         object.name() == Some(wanted.name()) || target == Some(wanted.name())
     };
-    if wanted.cluster.id().is_some() || here().any(|object| is_created(object)) {
+    if wanted.cluster.id().is_some() || here().any(is_created) {
         return;
     }
     let letters = |name: &str| name.replace(|c: char| c.is_ascii_digit(), "");

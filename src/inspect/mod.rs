@@ -93,6 +93,15 @@ pub(crate) fn problems(clusters: &Clusters, query: &Query) -> Result<problems::P
     Ok(problems::Problems::of(&walk::dependencies(clusters, query)?))
 }
 
+/// Reads the newest pods of a workload in JSON, and what could not be read of them.
+///
+/// # Errors
+/// If the workload cannot be read.
+pub(crate) fn newest_pods(clusters: &Clusters, query: &Query) -> Result<(Vec<String>, Vec<Unknown>), Error> {
+    let (pods, graph) = walk::newest_pods(clusters, query)?;
+    Ok((pods, problems::Problems::of(&graph).unknown))
+}
+
 /// Reads the target as the API server stores it, in JSON.
 ///
 /// # Errors

@@ -205,3 +205,39 @@ fn a_pod_that_cannot_start_is_a_finding() {
         ],
     );
 }
+
+#[test]
+fn a_workload_whose_newest_pods_cannot_start_has_a_finding() {
+    let scene = scene(&template(&json!({})));
+    let metadata = json!({"name": "app", "namespace": "prod", "uid": "u1"});
+    let spec = json!({"selector": {"matchLabels": {"app": "app"}}, "template": template(&json!({}))});
+    let deployment =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec});
+    scene.server.put_raw("/apis/apps/v1/namespaces/prod/deployments/app", &deployment.to_string());
+    let pod = |name: &str, time: &str, owner: &str, reason: &str| {
+        let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": owner});
+        let mut pod = template(&json!({}));
+        (pod["apiVersion"], pod["kind"]) = ("v1".into(), "Pod".into());
+        pod["metadata"]["name"] = name.into();
+        pod["metadata"]["namespace"] = "prod".into();
+        pod["metadata"]["creationTimestamp"] = time.into();
+        pod["metadata"]["ownerReferences"] = json!([owner]);
+        let status = json!({"name": "podcreds", "state": {"waiting": {"reason": reason}}});
+        pod["status"] = json!({"initContainerStatuses": [status]});
+        scene.server.put_raw(&format!("{CORE}/pods/{name}"), &pod.to_string());
+        pod
+    };
+    let list = |pods: &[Value]| {
+        let list = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods});
+        scene.server.put_raw(&format!("{CORE}/pods"), &list.to_string());
+    };
+    let newest = pod("app-2-b", "2026-01-02T00:00:00Z", "app-2", "CrashLoopBackOff");
+    let old = pod("app-1-a", "2026-01-01T00:00:00Z", "app-1", "ErrImagePull");
+    let foreign = pod("other-1-a", "2026-01-03T00:00:00Z", "app-x-1", "ErrImagePull");
+    list(&[old, newest, foreign]);
+    let report = report(&scene, &["deploy/app"], 3);
+    let first =
+        "error: Pod/app-2-b: init container podcreds does not start: CrashLoopBackOff [not-starting]\n";
+    assert_has(&report, &[first, "kubectl logs --previous -c podcreds"]);
+    assert_eq!(report.matches("[not-starting]").count(), 1, "{report}");
+}
