@@ -1,7 +1,7 @@
 //! Annotations: their values, their prefix, and whether they are where podcreds reads them.
 
 use crate::annotations::{self, ReferenceScope};
-use crate::check::pod::inject_label;
+use crate::check::pod::{Pod, inject_label};
 use crate::check::program::Program;
 use crate::check::rule::{
     ANNOTATION, ANNOTATION_PLACE, ANNOTATION_PREFIX, ANNOTATION_TYPE, INJECT_ANNOTATION, INJECT_LABEL,
@@ -20,7 +20,10 @@ const INJECT: &str = "inject.podcreds.io/";
 const LABEL: &str = "podcreds.io/inject";
 
 /// Reports annotations that no pod gets: those of a workload itself, and those in the wrong place of a pod template.
-pub(super) fn misplaced<'a>(template: &Template<'a>, prefix: &str, report: &mut Report<'a>) {
+pub(super) fn misplaced<'a>(pod: &Pod<'a>, prefix: &str, report: &mut Report<'a>) {
+    let template = &pod.template;
+    // The kustomize component selects workloads by their own label and annotation.
+    let is_done = pod.has_own;
     let pods = template.node.find(&["metadata", "annotations"]);
     let mut path = Vec::new();
     search(template.object.node, &mut path, &mut |path, node| {
@@ -31,7 +34,7 @@ pub(super) fn misplaced<'a>(template: &Template<'a>, prefix: &str, report: &mut 
             let own = key.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
             let is_selector =
                 key == LABEL && path.last().is_some_and(|name| *name == "labels" || *name == "matchLabels");
-            (own || key.starts_with(INJECT)) && !is_selector
+            (own || key.starts_with(INJECT) && !is_done) && !is_selector
         };
         // Tools such as kustomize write the same annotations to the workload and to its pods.
         let is_repeated = |key: &str| pods.is_some_and(|pods| pods.get(key).is_some());
@@ -54,7 +57,7 @@ pub(super) fn misplaced<'a>(template: &Template<'a>, prefix: &str, report: &mut 
             remedy,
         );
     });
-    let own = inject_label(template.object.node).filter(|_| !template.path.is_empty());
+    let own = inject_label(template.object.node).filter(|_| !template.path.is_empty() && !is_done);
     if let Some(label) =
         own.filter(|label| label.text() == Some("true") && inject_label(template.node).is_none())
     {
@@ -135,6 +138,7 @@ pub(super) fn parse<'a>(
                     continue;
                 }
                 let place = place(template, error.annotation());
+                // The message has the correction.
                 report.add(ANNOTATION, &template.object, place, error.to_string());
             }
             None

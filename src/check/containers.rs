@@ -11,6 +11,9 @@ use crate::check::{Report, Subject};
 use crate::credential::RelativePath;
 use crate::yaml::Node;
 
+/// What a pod of `podcreds exec` needs besides its binary.
+const WRITE_FOR_EXEC: &str = "add a container that runs podcreds init or sidecar, and its volume, or use podcreds exec --render, which needs neither";
+
 pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
     let pod = &subject.pod;
     let (template, object) = (subject.template(), subject.object());
@@ -22,10 +25,23 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
         && !subject.is_explained
         && template.is_annotated(subject.prefix)
     {
-        let message =
-            "the pod has annotations of podcreds, but no container runs podcreds init or sidecar".to_owned();
-        let annotations = template.node.find(&["metadata", "annotations"]).unwrap_or(template.node);
-        report.add(NO_CONTAINER, object, pod.place(annotations), message);
+        let place = pod.place(template.node.find(&["metadata", "annotations"]).unwrap_or(template.node));
+        let exec = pod.programs().find(|(_, program)| program.subcommand == Subcommand::Exec);
+        match exec {
+            // podcreds inject does not change such a pod.
+            Some((container, _)) => {
+                let message = format!(
+                    "{} runs podcreds exec, and no container writes the files that it reads",
+                    container.label()
+                );
+                report.add_with(NO_CONTAINER, object, place, message, WRITE_FOR_EXEC.to_owned());
+            }
+            None => {
+                let message =
+                    "the pod has annotations of podcreds, but no container runs podcreds init or sidecar";
+                report.add(NO_CONTAINER, object, place, message.to_owned());
+            }
+        }
     }
     for (container, program) in pod.programs() {
         command_line(subject, container, program, report);
@@ -63,6 +79,13 @@ fn command_line<'a>(
     program: &Program<'a>,
     report: &mut Report<'a>,
 ) {
+    if program.is_joined {
+        let place = subject.pod.place(container.node.get("args").unwrap_or(container.node));
+        let message = format!("{} has several arguments in one list item", container.label());
+        let remedy = "write one argument per list item, as in args: [sidecar, --events]".to_owned();
+        report.add_with(COMMAND_LINE, subject.object(), place, message, remedy);
+        return;
+    }
     // The kubelet and shells replace variables.
     if program.shell.is_some() || program.words.iter().any(|word| word.is_empty() || word.contains("$(")) {
         return;
@@ -86,7 +109,7 @@ fn init<'a>(subject: &Subject<'_, 'a>, container: &Container<'a>, report: &mut R
         Role::Init => {}
         Role::NativeSidecar => {
             let message = format!(
-                "{} has restartPolicy: Always, and podcreds init ends: it is restarted for ever",
+                "{} has restartPolicy: Always, and podcreds init ends: it is restarted forever",
                 container.label()
             );
             report.add(INIT_RESTARTS, object, place, message);
@@ -99,7 +122,7 @@ fn init<'a>(subject: &Subject<'_, 'a>, container: &Container<'a>, report: &mut R
                     .is_none_or(|policy| policy == "Always") =>
         {
             let message = format!(
-                "{} runs podcreds init beside the application: it ends, and is restarted for ever",
+                "{} runs podcreds init beside the application: it ends, and is restarted forever",
                 container.label()
             );
             report.add(INIT_PLACE, object, place, message);
@@ -241,9 +264,19 @@ fn binaries<'a>(subject: &Subject<'_, 'a>, container: &Container<'a>, report: &m
     let probes = probes.into_iter().flatten().filter_map(|probe| Program::of_probe(container, probe));
     let mut calls: Vec<_> = probes.filter_map(|program| program.binary).collect();
     calls.extend(container.program.as_ref().and_then(|program| program.binary));
+    let reads = container.program.as_ref().is_some_and(Program::reads_volume);
     for binary in calls {
+        let Some(mount) = container.mount_of(binary) else {
+            // The mount that is missing hides what the image has there.
+            let is_hidden = below(binary, DEFAULT_VOLUME).is_some_and(|path| !path.is_empty());
+            if is_hidden && (reads || pod.is_mounted_later(container, binary)) {
+                let message =
+                    format!("{} runs {binary}, which no container installs into a volume", container.label());
+                report.add(EXEC_BINARY, subject.object(), pod.place(container.node), message);
+            }
+            continue;
+        };
         // A binary outside the volumes is part of the image.
-        let Some(mount) = container.mount_of(binary) else { continue };
         if !pod.volumes().contains(&mount.volume) {
             continue;
         }

@@ -78,7 +78,7 @@ impl Written {
 }
 
 /// Whether the annotations name all fields.
-fn has_known_fields(credential: &Credential) -> bool {
+pub(super) fn has_known_fields(credential: &Credential) -> bool {
     let is_listed = matches!(credential.key_mapping, KeyMapping::Listed(_)) || credential.sources.is_empty();
     is_listed && !credential.sources.iter().any(|source| source.object.kind == Kind::Service)
 }

@@ -2,7 +2,7 @@
 
 use crate::check::pod::{Container, inject_label};
 use crate::check::program::{Program, Setting};
-use crate::check::rule::{NO_POD_NAME, NO_TOKEN, POD_NAME, SERVICE_ACCOUNT};
+use crate::check::rule::{NO_POD_NAME, NO_TOKEN, POD_NAME, ROOT_USER, SERVICE_ACCOUNT};
 use crate::check::{Report, Subject};
 use crate::manifest::Object;
 use crate::text::{nearest, suggest};
@@ -13,6 +13,17 @@ const HOST_NAME_LIMIT: usize = 63;
 
 pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
     let pod = &subject.pod;
+    for (container, _) in pod.programs() {
+        let own = container.node.find(&["securityContext", "runAsNonRoot"]);
+        let refuses_root = own.or_else(|| pod.spec(&["securityContext", "runAsNonRoot"]));
+        if refuses_root.and_then(Node::boolean) == Some(true) && pod.user(container) == Some(0) {
+            let message = format!(
+                "{} runs as user 0 and has runAsNonRoot: true, so the kubelet does not start it (CreateContainerConfigError)",
+                container.label()
+            );
+            report.add(ROOT_USER, subject.object(), pod.place(container.node), message);
+        }
+    }
     let readers: Vec<_> = pod.programs().filter(|(_, program)| program.reads_sources()).collect();
     for (container, program) in &readers {
         pod_name(subject, container, program, report);

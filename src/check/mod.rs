@@ -14,12 +14,14 @@ mod ports;
 mod program;
 mod rights;
 mod rule;
+mod status;
 mod volume;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use rule::{Level, Rule};
+pub(crate) use status::not_starting;
 
 use crate::check::pod::Pod;
 use crate::check::program::Setting;
@@ -51,6 +53,7 @@ pub(crate) struct Finding<'a> {
     /// The object, as kubectl names it.
     pub(crate) object: String,
     pub(crate) message: String,
+    /// Empty if the message says what to do.
     pub(crate) remedy: String,
 }
 
@@ -153,7 +156,7 @@ pub(crate) fn check<'a>(objects: &[Object<'a>], options: &'a Options) -> Report<
                 prefix = own.trim_end_matches('/');
             }
         }
-        annotations::misplaced(&template, prefix, &mut report);
+        annotations::misplaced(&pod, prefix, &mut report);
         annotations::misspelt_prefix(&template, prefix, &mut report);
         let is_explained = report.findings.len() > report.start;
         let is_annotated = template.is_annotated(prefix);

@@ -1,12 +1,13 @@
 //! Secrets, ConfigMaps and Services that the same manifests define: the pod's files are rendered from them, by the code of `init`.
 
-use crate::check::rule::{SOURCE, SOURCE_VALUE};
+use crate::check::files::has_known_fields;
+use crate::check::rule::{NO_ENGINE, SOURCE, SOURCE_NAME, SOURCE_VALUE};
 use crate::check::{Report, Subject};
-use crate::credential::CredentialName;
+use crate::credential::{Credential, CredentialName};
 use crate::manifest::{self, Object, Place};
 use crate::object::{Data, Kind, ObjectData, ObjectRef, ServiceData};
-use crate::render::{Sources, render};
-use crate::text::shown_key;
+use crate::render::{Sources, lacks_engine, render};
+use crate::text::{nearest, shown_key};
 use crate::yaml::Node;
 
 pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
@@ -24,10 +25,20 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
                 Some(content) => drop(sources.insert(wanted.clone(), Some(content))),
                 None => is_complete = false,
             }
+            if found.is_none() {
+                misspelt(subject, credential, wanted, credentials, report);
+            }
         }
         // What is not here may be in the cluster. An entry of several credentials is rendered as a whole.
         if is_complete {
             complete.push(credential.clone());
+        } else if has_known_fields(credential) && lacks_engine(credential) {
+            let message = format!(
+                "credential {}: format {} needs a database engine, and none of the fields that the annotations list can name it",
+                credential.name,
+                credential.output.format().name()
+            );
+            report.add(NO_ENGINE, subject.object(), place(subject, &credential.name), message);
         }
     }
     let object = subject.object();
@@ -42,6 +53,43 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
                 report.add(SOURCE, object, place(subject, error.credential()), error.to_string());
             }
         }
+    }
+}
+
+/// Reports an object that the manifests do not define if its name is nearly that of one that they define for nothing else.
+fn misspelt<'a>(
+    subject: &Subject<'_, 'a>,
+    credential: &Credential,
+    wanted: &ObjectRef,
+    credentials: &[Credential],
+    report: &mut Report<'a>,
+) {
+    let is_near = |object: &&Object<'_>| subject.namespace(object) == wanted.namespace.as_str();
+    let here = || subject.objects.iter().filter(is_near);
+    // Operators create a Secret of the same name, or of the one in their spec.
+    let is_created = |object: &Object<'_>| {
+        let target = object.node.find(&["spec", "target", "name"]).and_then(Node::text);
+        object.name() == Some(wanted.name()) || target == Some(wanted.name())
+    };
+    if wanted.cluster.id().is_some() || here().any(is_created) {
+        return;
+    }
+    let letters = |name: &str| name.replace(|c: char| c.is_ascii_digit(), "");
+    let is_free = |name: &&str| {
+        let uses = |credential: &Credential| {
+            credential.objects().any(|other| other.kind == wanted.kind && other.name() == *name)
+        };
+        letters(name) != letters(wanted.name()) && !credentials.iter().any(uses)
+    };
+    let named = here().filter(|object| object.api_version == "v1" && object.kind == wanted.kind.as_str());
+    if let Some(near) = nearest(wanted.name(), named.filter_map(Object::name).filter(is_free)) {
+        let message = format!(
+            "credential {}: {} {} is not in these manifests; did you mean {near}?",
+            credential.name,
+            wanted.kind,
+            wanted.name()
+        );
+        report.add(SOURCE_NAME, subject.object(), place(subject, &credential.name), message);
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Pod<'a> {
     pub(super) containers: Vec<Container<'a>>,
     /// Whether podcreds' container, volume and mounts are added later.
     pub(super) is_injected: bool,
+    /// Whether it has a container with the name of the one that the injection adds.
+    pub(super) has_own: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +64,7 @@ impl<'a> Pod<'a> {
         }
         let is_labeled = inject_label(template.node).and_then(Node::text) == Some("true");
         let has_own = containers.iter().any(|container| container.name == "podcreds");
-        Self { template, containers, is_injected: (injected || is_labeled) && !has_own }
+        Self { template, containers, is_injected: (injected || is_labeled) && !has_own, has_own }
     }
 
     /// Each call of podcreds with its container, in the order of the pod.
@@ -85,6 +87,14 @@ impl<'a> Pod<'a> {
                 |program: &Program<'_>| program.writes() || program.subcommand == Subcommand::Install;
             !container.program.as_ref().is_some_and(is_ours)
         })
+    }
+
+    /// Whether the injection mounts the volume at this path of a container.
+    pub(super) fn is_mounted_later(&self, container: &Container<'a>, path: &str) -> bool {
+        let chosen = self.template.node.find(&["metadata", "annotations", "inject.podcreds.io/containers"]);
+        let chosen = chosen.and_then(Node::text).unwrap_or_default();
+        let is_chosen = || chosen.split(',').any(|name| name.trim() == container.name);
+        self.is_injected && below(path, DEFAULT_VOLUME).is_some() && (chosen.trim().is_empty() || is_chosen())
     }
 
     pub(super) fn spec(&self, path: &[&str]) -> Option<&'a Node> {

@@ -98,9 +98,9 @@ fn probes<'a>(subject: &Subject<'_, 'a>, container: &Container<'a>, listen: List
         };
         let shown = match (number, port.text()) {
             (Some(number), _) => number.to_string(),
-            (None, name) => format!("{}, which the container does not declare,", name.unwrap_or_default()),
+            (None, name) => format!("{}, which the container does not declare", name.unwrap_or_default()),
         };
-        let message = format!("the {key} of {} asks port {shown} {problem}", container.label());
+        let message = format!("the {key} of {} probes port {shown}, {problem}", container.label());
         report.add(PROBE_PORT, subject.object(), subject.pod.place(port), message);
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Program<'a> {
     pub(super) words: Vec<&'a str>,
     /// The word before it in a shell script; `None` means that no shell runs it.
     pub(super) shell: Option<&'a str>,
+    /// Whether one item of a list has several arguments, such as `sidecar --events`.
+    pub(super) is_joined: bool,
     env: Option<&'a Node>,
     has_env_from: bool,
 }
@@ -73,14 +75,16 @@ impl<'a> Program<'a> {
             if !is_podcreds(container.image(), container.name) {
                 return None;
             }
-            let subcommand = match args.first() {
-                Some(_) => subcommand(&args)?,
+            let (words, is_joined) = separated(&args, 0);
+            let subcommand = match words.first() {
+                Some(_) => subcommand(&words)?,
                 None if repository(container.image()) == NAME => Subcommand::Other,
                 None => return None,
             };
-            Self { subcommand, binary: None, words: args, shell: None, env: None, has_env_from: false }
+            Self { subcommand, binary: None, words, shell: None, is_joined, env: None, has_env_from: false }
         } else {
-            Self::of_command(&[command, args].concat())?
+            let (words, is_joined) = separated(&[command, args].concat(), 1);
+            Self { is_joined, ..Self::of_command(&words)? }
         };
         Some(program.with_env(container))
     }
@@ -105,7 +109,8 @@ impl<'a> Program<'a> {
             let (env, has_env_from) = (None, false);
             let subcommand = subcommand(&rest)?;
             let shell = if shell { Some(before) } else { None };
-            Some(Self { subcommand, binary: Some(words[at]), words: rest, shell, env, has_env_from })
+            let binary = Some(words[at]);
+            Some(Self { subcommand, binary, words: rest, shell, is_joined: false, env, has_env_from })
         };
         let is_script = |word: &&str| word.contains(char::is_whitespace);
         start(words.to_vec(), false).or_else(|| {
@@ -171,6 +176,11 @@ impl<'a> Program<'a> {
         matches!(self.subcommand, Subcommand::Init | Subcommand::Sidecar)
     }
 
+    /// Whether it reads the files that `init` or `sidecar` writes.
+    pub(super) fn reads_volume(&self) -> bool {
+        self.subcommand == Subcommand::Exec && !self.is_on("--render")
+    }
+
     /// Whether it requests Secrets from the API server.
     pub(super) fn reads_sources(&self) -> bool {
         self.writes() || self.subcommand == Subcommand::Exec && self.is_on("--render")
@@ -188,6 +198,19 @@ fn subcommand(words: &[&str]) -> Option<Subcommand> {
         word = words.next()?;
     }
     Subcommand::parse(word)
+}
+
+/// The words of a command line, of which the first `binary` ones are podcreds, and whether they had to be separated to find the
+/// subcommand.
+fn separated<'a>(words: &[&'a str], binary: usize) -> (Vec<&'a str>, bool) {
+    let mut all = Vec::new();
+    words.iter().for_each(|word| all.extend(word.split_whitespace()));
+    let is_ours = binary == 0 || all.first().is_some_and(|word| word.rsplit('/').next() == Some(NAME));
+    let has = |words: &[&str]| words.get(binary..).is_some_and(|words| subcommand(words).is_some());
+    match is_ours && !has(words) && has(&all) {
+        true => (all, true),
+        false => (words.to_vec(), false),
+    }
 }
 
 fn variable_of(flag: &str) -> String {

@@ -3,7 +3,7 @@
 use crate::annotations::ReferenceScope;
 use crate::check::rule::ROLE;
 use crate::check::{Report, Subject};
-use crate::manifest::Place;
+use crate::manifest::{Object, Place};
 use crate::object::Kind;
 use crate::rbac::{Defaults, Grants, Need, Usage, Workload};
 use crate::yaml::Node;
@@ -42,6 +42,22 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
                 None => {}
             }
         }
+        let other = need.verbs.first().filter(|_| need.name.is_some() && !annotation.is_empty());
+        let other = other.filter(|verb| grants.allow(&account, need, verb).is_none());
+        if let Some((binding, name)) = other.and_then(|verb| grants.given_to_others(&account, need, verb))
+            && !runs_as(subject, name)
+            && let Some(binding) =
+                subject.objects.iter().find(|object| std::ptr::eq(object.node, binding.node))
+        {
+            let message = format!(
+                "{binding} allows ServiceAccount {name} to read {} {}, and the pod runs as {}",
+                need.kind,
+                need.name.as_deref().unwrap_or_default(),
+                account.name
+            );
+            let remedy = "correct the subject of the RoleBinding, or the pod's serviceAccountName".to_owned();
+            report.add_with(ROLE, subject.object(), binding.place(binding.node), message, remedy);
+        }
         if !denied.is_empty() {
             missing.push((need, annotation, denied));
         }
@@ -67,6 +83,11 @@ pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
         };
         report.add_with(ROLE, subject.object(), place, message, remedy);
     }
+}
+
+/// Whether any pod of the manifests runs as this service account: then the rights are for that pod.
+fn runs_as(subject: &Subject<'_, '_>, account: &str) -> bool {
+    subject.objects.iter().filter_map(Object::template).any(|template| template.service_account() == account)
 }
 
 /// The names of the pods of a StatefulSet, which a Role can list. Empty for other workloads.

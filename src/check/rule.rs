@@ -23,13 +23,14 @@ impl Level {
 pub(crate) struct Rule {
     pub(crate) id: &'static str,
     pub(crate) level: Level,
+    /// Empty if each message says what to do.
     pub(crate) remedy: &'static str,
 }
 
 impl Rule {
     /// Whether it reports the state of the cluster, not the manifest.
     pub(crate) fn is_of_cluster(&self) -> bool {
-        self.id == CLUSTER.id || self.id == CLUSTER_NOTE.id
+        [NOT_STARTING, CLUSTER, CLUSTER_NOTE].iter().any(|rule| rule.id == self.id)
     }
 }
 
@@ -43,7 +44,7 @@ macro_rules! rules {
 
 rules! {
     // Annotations.
-    ANNOTATION Error "annotation": "correct the annotation: podcreds init would reject it";
+    ANNOTATION Error "annotation": "";
     ANNOTATION_TYPE Error "annotation-type": "write the value in quotes: the API server accepts only text";
     ANNOTATION_PLACE Error "annotation-place": "move the annotations to the pod template";
     ANNOTATION_PREFIX Error "annotation-prefix": "correct the prefix";
@@ -89,6 +90,7 @@ rules! {
     SERVICE_ACCOUNT Warning "service-account": "correct serviceAccountName, or create the account";
     NO_CLUSTERS Error "no-clusters": "pass --clusters with the file that configures this cluster";
     ROLE Warning "role": "add the rule to the Role; podcreds rbac -f prints the whole Role";
+    ROOT_USER Error "root-user": "set runAsUser of this container to another user, such as 65532";
     // Health endpoints.
     PORT_TAKEN Error "port-taken": "pass another port with --listen, or off";
     HOST_PORT Warning "host-port": "declare the port in the container's ports, so that the scheduler avoids nodes where it is taken";
@@ -100,8 +102,11 @@ rules! {
     NOTIFIED_PORT Warning "notified-port": "correct the port of the URL, or declare it in the application's ports";
     // Secrets in the same manifests, or in the cluster.
     SOURCE Error "source": "correct the object, or the annotations";
+    SOURCE_NAME Warning "source-name": "correct the name, unless the cluster has this object";
+    NO_ENGINE Warning "no-engine": "add .engine, for example postgresql";
     SOURCE_VALUE Warning "source-value": "check the object";
     // Only with a cluster.
+    NOT_STARTING Error "not-starting": "see the logs and Events of the pod: kubectl describe pod";
     CLUSTER Error "cluster": "see the cause";
     CLUSTER_NOTE Warning "cluster-note": "check it";
 }

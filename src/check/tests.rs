@@ -87,7 +87,11 @@ fn every_check_is_documented_with_its_id_and_level() {
 fn ids_are_unique_and_stable_words() {
     for (at, rule) in rule::ALL.iter().enumerate() {
         assert!(rule.id.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{}", rule.id);
-        assert!(!rule.remedy.is_empty() && !rule.remedy.ends_with('.'), "{}", rule.id);
+        assert!(
+            (rule.id == "annotation") == rule.remedy.is_empty() && !rule.remedy.ends_with('.'),
+            "{}",
+            rule.id
+        );
         assert!(rule::ALL[..at].iter().all(|other| other.id != rule.id), "{}", rule.id);
     }
 }
@@ -498,4 +502,230 @@ fn a_role_may_name_the_pods_of_a_stateful_set() {
     ] {
         assert_eq!(findings(replicas, pods), expected, "{replicas} {pods}");
     }
+}
+
+/// The findings of manifests, each with its id, message and remedy.
+fn findings_of(text: &str, is_injected: bool) -> Vec<(&'static str, String, String)> {
+    let manifest = Manifest::parse("app.yaml", text.to_owned()).unwrap();
+    let options = options(is_injected);
+    let findings = check(&manifest.objects(), &options).findings;
+    findings.into_iter().map(|finding| (finding.rule.id, finding.message, finding.remedy)).collect()
+}
+
+fn only_ids(findings: &[(&'static str, String, String)]) -> Vec<&'static str> {
+    let mut ids = Vec::new();
+    findings.iter().for_each(|(id, ..)| ids.push(*id));
+    ids.sort_unstable();
+    ids
+}
+
+#[test]
+fn what_selects_a_workload_for_the_component_stays_when_it_has_the_container() {
+    let init = format!("args: [init], {NAME}, volumeMounts: [{{name: v, mountPath: /podcreds}}]");
+    let app = "volumeMounts: [{name: v, mountPath: /podcreds}]";
+    let deployment = |spec: &str| {
+        format!(
+            "{{apiVersion: apps/v1, kind: Deployment, metadata: {{name: app, labels: {{podcreds.io/inject: 'true'}}, annotations: {{inject.podcreds.io/mode: init}}}}, \
+             spec: {{template: {{metadata: {{annotations: {{{DB}}}}}, spec: {{{spec}}}}}}}}}"
+        )
+    };
+    assert_eq!(only_ids(&findings_of(&deployment(&pod(&init, app)), false)), [""; 0]);
+    let bare = findings_of(&deployment("containers: [{name: app, image: app}]"), false);
+    assert_eq!(only_ids(&bare), ["annotation-place", "inject-label"]);
+}
+
+#[test]
+fn the_remedy_for_a_container_of_exec_names_what_it_lacks() {
+    let pod = |more: &str, spec: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: app{more}, annotations: {{{DB}, podcreds.io/db.format: env}}}}, spec: {{{spec}}}}}"
+        )
+    };
+    let app = "containers: [{name: app, image: app, command: [/podcreds/bin/podcreds, exec, --, app]}]";
+    let bare = findings_of(&pod("", app), false);
+    assert_eq!(only_ids(&bare), ["exec-binary", "no-container", "no-mount"]);
+    let (_, message, remedy) = bare.iter().find(|(id, ..)| *id == "no-container").unwrap();
+    assert!(
+        message.contains("container app runs podcreds exec, and no container writes the files"),
+        "{message}"
+    );
+    assert!(!remedy.contains("podcreds inject") && remedy.contains("podcreds exec --render"), "{remedy}");
+    // The injection adds the volume and the mount, and not the binary.
+    for (labels, is_injected) in [(", labels: {podcreds.io/inject: 'true'}", false), ("", true)] {
+        assert_eq!(only_ids(&findings_of(&pod(labels, app), is_injected)), ["exec-binary"], "{labels}");
+    }
+    let image = app.replace("/podcreds/bin/", "/bin/");
+    assert_eq!(only_ids(&findings_of(&pod("", &image), true)), [""; 0]);
+    let others = pod(", labels: {podcreds.io/inject: 'true'}", &image)
+        .replace("podcreds.io/db.secret", "inject.podcreds.io/containers: other, podcreds.io/db.secret")
+        .replace("containers: [{", "containers: [{name: other, image: app}, {");
+    assert_eq!(only_ids(&findings_of(&others, false)), ["no-mount"]);
+}
+
+#[test]
+fn several_arguments_in_one_item_are_a_mistake_of_their_own() {
+    for command in [
+        "image: podcreds, args: ['sidecar --events']",
+        "image: podcreds, args: ['--log-level debug sidecar']",
+        "image: podcreds, command: [/bin/podcreds, 'sidecar --events']",
+        "image: podcreds, command: [/bin/podcreds], args: ['sidecar --events']",
+        "image: podcreds, command: ['/bin/podcreds sidecar']",
+    ] {
+        let container = format!(
+            "name: podcreds, restartPolicy: Always, {command}, {NAME}, volumeMounts: [{{name: v, mountPath: /podcreds}}], startupProbe: {{exec: {{command: [/bin/podcreds, probe]}}}}"
+        );
+        let app = "name: app, image: app, volumeMounts: [{name: v, mountPath: /podcreds}]";
+        let text = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: app, annotations: {{{DB}}}}}, spec: {{initContainers: [{{{container}}}], containers: [{{{app}}}], {VOLUMES}}}}}"
+        );
+        let found = findings_of(&text, false);
+        assert_eq!(only_ids(&found), ["command-line"], "{command}");
+        assert!(found[0].2.contains("one argument per list item"), "{}", found[0].2);
+    }
+}
+
+#[test]
+fn the_message_about_an_annotation_needs_no_remedy() {
+    let text = "{apiVersion: v1, kind: Pod, metadata: {name: app, annotations: {podcreds.io/db.secrte: x}}, spec: {containers: []}}";
+    let found = findings_of(text, true);
+    assert_eq!(only_ids(&found), ["annotation"]);
+    assert_eq!(found[0].2, "");
+}
+
+#[test]
+fn the_kubelet_does_not_start_podcreds_as_root_if_that_is_forbidden() {
+    let init = format!("args: [init], {NAME}, volumeMounts: [{{name: v, mountPath: /podcreds}}]");
+    let app = "volumeMounts: [{name: v, mountPath: /podcreds}]";
+    let both = "securityContext: {runAsUser: 0, runAsNonRoot: true}";
+    for (own, of_pod, expected) in [
+        (both, "", &["root-user"][..]),
+        ("", both, &["root-user"]),
+        ("securityContext: {runAsNonRoot: true}", "securityContext: {runAsUser: 0}", &["root-user"]),
+        ("securityContext: {runAsUser: 65532}", both, &[]),
+        ("securityContext: {runAsNonRoot: false}", both, &[]),
+        ("", "securityContext: {runAsNonRoot: true}", &[]),
+    ] {
+        let spec = format!("{}, {of_pod}", pod(&format!("{init}, {own}"), app));
+        assert_eq!(ids_of(DB, &spec), expected, "{own} // {of_pod}");
+    }
+}
+
+#[test]
+fn a_connection_whose_listed_fields_cannot_name_the_engine_lacks_it() {
+    let init = format!("args: [init], {NAME}, volumeMounts: [{{name: v, mountPath: /podcreds}}]");
+    let spec = pod(&init, "volumeMounts: [{name: v, mountPath: /podcreds}]");
+    for (annotations, expected) in [
+        ("podcreds.io/db.format: jdbc, podcreds.io/db.keys: 'host, username, password'", &["no-engine"][..]),
+        (
+            "podcreds.io/db.format: uri, podcreds.io/db.keys: 'username, password', podcreds.io/db.set: 'host=db'",
+            &["no-engine"],
+        ),
+        ("podcreds.io/db.format: adonet, podcreds.io/db.keys: 'host, username, password'", &["no-engine"]),
+        (
+            "podcreds.io/db.format: uri, podcreds.io/db.keys: 'host, username', podcreds.io/db.engine: mysql",
+            &[],
+        ),
+        ("podcreds.io/db.format: uri, podcreds.io/db.keys: 'host, username, engine'", &[]),
+        ("podcreds.io/db.format: uri, podcreds.io/db.keys: 'host, username, type=kind'", &[]),
+        (
+            "podcreds.io/db.format: uri, podcreds.io/db.keys: 'host, username', podcreds.io/db.set: 'engine=mysql'",
+            &[],
+        ),
+        ("podcreds.io/db.format: uri, podcreds.io/db.keys: 'uri=DATABASE'", &[]),
+        ("podcreds.io/db.format: uri, podcreds.io/db.keys: 'x=DATABASE_URL'", &[]),
+        ("podcreds.io/db.format: uri", &[]),
+        ("podcreds.io/db.format: libpq, podcreds.io/db.keys: 'host, username, password'", &[]),
+        ("podcreds.io/db.format: json, podcreds.io/db.keys: 'host, username, password'", &[]),
+    ] {
+        assert_eq!(ids_of(&format!("{DB}, {annotations}"), &spec), expected, "{annotations}");
+    }
+}
+
+#[test]
+fn a_secret_that_is_nearly_one_of_the_manifests_is_probably_misspelt() {
+    let pod = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: app, annotations: {{{DB}, podcreds.io/old.secret: orders-old}}}}, spec: {{containers: []}}}}"
+    );
+    let object = |kind: &str, name: &str, more: &str| {
+        format!("{pod}\n---\n{{apiVersion: v1, kind: {kind}, metadata: {{name: {name}{more}}}}}")
+    };
+    for (text, expected) in [
+        (object("Secret", "order-db", ""), &["source-name"][..]),
+        (object("Secret", "billing", ""), &[]),
+        (object("ConfigMap", "order-db", ""), &[]),
+        (object("Secret", "order-db", ", namespace: other"), &[]),
+        (object("Secret", "orders-db2", ""), &[]),
+        (
+            format!(
+                "{}\n---\n{{apiVersion: bitnami.com/v1alpha1, kind: SealedSecret, metadata: {{name: orders-db}}}}",
+                object("Secret", "order-db", "")
+            ),
+            &[],
+        ),
+        (object("Secret", "order-db", "").replace("orders-old", "order-db"), &[]),
+    ] {
+        let found = findings_of(&text, true);
+        assert_eq!(only_ids(&found), expected, "{text}");
+        assert!(found.iter().all(|(_, message, _)| message.ends_with("did you mean order-db?")), "{found:?}");
+    }
+}
+
+#[test]
+fn a_role_that_is_bound_to_another_account_is_for_another_pod() {
+    let objects = |subject: &str, names: &str, more: &str| {
+        format!(
+            "{{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {{name: app}}, rules: [{{apiGroups: [''], resources: [secrets], resourceNames: {names}, verbs: [get, watch]}}]}}\n---\n\
+             {{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {{name: app}}, roleRef: {{kind: Role, name: app}}, subjects: [{subject}]}}\n---\n\
+             {{apiVersion: v1, kind: Pod, metadata: {{name: app, annotations: {{{DB}}}}}, spec: {{serviceAccountName: orders, containers: []}}}}{more}"
+        )
+    };
+    let account = |name: &str| format!("{{kind: ServiceAccount, name: {name}}}");
+    let other = "\n---\n{apiVersion: v1, kind: Pod, metadata: {name: b}, spec: {serviceAccountName: order, containers: []}}";
+    for (text, expected) in [
+        (objects(&account("order"), "[orders-db]", ""), &["role"][..]),
+        (objects(&account("order"), "[billing]", ""), &[]),
+        (objects(&account("order"), "[]", ""), &[]),
+        (objects(&account("order"), "[orders-db]", other), &[]),
+        (objects("{kind: Group, name: x}", "[orders-db]", ""), &[]),
+    ] {
+        let found = findings_of(&text, true);
+        assert_eq!(only_ids(&found), expected, "{text}");
+        assert!(
+            found.iter().all(|(_, message, _)| message == "RoleBinding/app allows ServiceAccount order to read Secret orders-db, and the pod runs as orders"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_container_that_does_not_start_is_reported_with_the_message_of_the_kubelet() {
+    let status = |list: &str, name: &str, reason: &str| {
+        let text = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: app}}, spec: {{{}}}, status: {{{list}: [{{name: {name}, state: {{waiting: {{reason: {reason}, message: why}}}}, lastState: {{terminated: {{exitCode: 2}}}}}}]}}}}",
+            pod("args: [init]", "")
+        );
+        let manifest = Manifest::parse("pod.yaml", text).unwrap();
+        let mut report = Report::default();
+        not_starting(&manifest.objects()[0], &mut report);
+        let found = report.findings.first().map(|finding| (finding.rule.id, finding.message.clone()));
+        assert!(report.findings.iter().all(|finding| finding.rule.is_of_cluster()));
+        found
+    };
+    let expected = |reason: &str| {
+        Some((
+            "not-starting",
+            format!("init container podcreds does not start: {reason}; why; its last exit code is 2"),
+        ))
+    };
+    for reason in [
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "CreateContainerConfigError",
+        "CrashLoopBackOff",
+        "RunContainerError",
+    ] {
+        assert_eq!(status("initContainerStatuses", "podcreds", reason), expected(reason));
+    }
+    assert_eq!(status("initContainerStatuses", "podcreds", "PodInitializing"), None);
+    assert_eq!(status("containerStatuses", "app", "CrashLoopBackOff"), None);
 }

@@ -17,12 +17,13 @@ const INSTALLED_SIZE: u64 = 5 << 20;
 pub(super) fn check<'a>(subject: &Subject<'_, 'a>, report: &mut Report<'a>) {
     let (pod, object) = (&subject.pod, subject.object());
     for (container, program) in pod.programs() {
-        let reads = program.subcommand == Subcommand::Exec && !program.is_on("--render");
+        let reads = program.reads_volume();
         if !program.writes() && !reads {
             continue;
         }
         let Some(path) = volume_path(program) else { continue };
         match container.mount_of(path) {
+            None if reads && pod.is_mounted_later(container, path) => {}
             None => {
                 let others: Vec<_> = container.mounts().map(|mount| mount.path.to_owned()).collect();
                 let others = if others.is_empty() { "nothing".to_owned() } else { others.join(", ") };

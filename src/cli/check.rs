@@ -59,6 +59,7 @@ pub(crate) fn settings(mut args: CheckArgs) -> Result<Command, Error> {
             (Target::pod(&pod), named_by_host)
         }
     };
+    let is_own = args.target.is_none() && cluster_access::is_in_pod();
     let query = Query {
         target,
         cluster: ClusterRef::Local,
@@ -69,7 +70,7 @@ pub(crate) fn settings(mut args: CheckArgs) -> Result<Command, Error> {
     };
     let options = options(&args, settings.scope.namespace.clone())?;
     let settings = Settings { gives_up: kube::Error::is_actionable, allow_none: true, ..settings };
-    let live = Live { clusters: access.clusters, query, settings, connects: args.connect };
+    let live = Live { clusters: access.clusters, query, settings, connects: args.connect, is_own };
     let subject = Subject::Live(Box::new(live));
     Ok(Command { options, subject, format: args.output, is_strict: args.strict })
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use crate::check::{self, Level, Options, Report};
 use crate::commands::inspect;
-use crate::inspect::Query;
+use crate::inspect::{Query, Unknown};
 use crate::kube::config::registry::Clusters;
 use crate::manifest::{self, Manifest};
 use crate::sync::Settings;
@@ -43,6 +43,8 @@ pub(crate) struct Live {
     pub(crate) settings: Settings,
     /// Whether to connect to the databases.
     pub(crate) connects: bool,
+    /// Whether podcreds runs in the pod.
+    pub(crate) is_own: bool,
 }
 
 /// Prints the findings, and returns the exit code.
@@ -61,7 +63,7 @@ pub(crate) fn run(command: Command, out: &mut dyn Write) -> Result<u8, Error> {
             Ok(exit_code(&report, is_strict, false))
         }
         Subject::Live(live) => {
-            let Live { clusters, query, settings, connects } = *live;
+            let Live { clusters, query, settings, connects, is_own } = *live;
             let text = crate::inspect::object_text(&clusters, &query).map_err(inspect::Error::Object)?;
             let manifest = Manifest::parse("the response of the API server", text)?;
             let mut report = check::check(&manifest.objects(), &options);
@@ -72,11 +74,39 @@ pub(crate) fn run(command: Command, out: &mut dyn Write) -> Result<u8, Error> {
                 let message = "the response of the API server has no pod template".to_owned();
                 report.add_live(check::IN_CLUSTER, &name, message, "podcreds can only check pods".to_owned());
             }
-            let is_unreachable = live::check(&clusters, &query, settings, connects, &mut report)?;
+            statuses(&clusters, &query, &manifest, &mut report)?;
+            let is_unreachable = live::check(&clusters, &query, settings, (connects, is_own), &mut report)?;
             inspect::print(&format.render(&report), out)?;
             Ok(exit_code(&report, is_strict, is_unreachable))
         }
     }
+}
+
+/// Adds what keeps the pod from starting, or the first of the workload's newest pods that does not start.
+fn statuses(
+    clusters: &Clusters,
+    query: &Query,
+    target: &Manifest,
+    report: &mut Report<'_>,
+) -> Result<(), Error> {
+    target.objects().iter().for_each(|object| check::not_starting(object, report));
+    if query.target.is_pod() || report.uses == 0 {
+        return Ok(());
+    }
+    let (pods, unknown) = crate::inspect::newest_pods(clusters, query).map_err(inspect::Error::Object)?;
+    let name = format!("{}/{}", query.target.kind, query.target.name());
+    for Unknown { message, remedy, .. } in unknown {
+        report.add_live(check::IN_CLUSTER_NOTE, &name, message, remedy);
+    }
+    let before = report.findings.len();
+    for text in pods {
+        let pod = Manifest::parse("the response of the API server", text)?;
+        pod.objects().iter().for_each(|object| check::not_starting(object, report));
+        if report.findings.len() > before {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Wrong manifests come before what the cluster lacks: nothing else can be right then.

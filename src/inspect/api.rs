@@ -26,6 +26,8 @@ pub(crate) struct Metadata {
     #[serde(default)]
     pub(crate) uid: String,
     deletion_timestamp: Option<IgnoredAny>,
+    /// In RFC 3339, so that texts compare as times do.
+    pub(crate) creation_timestamp: Option<String>,
     owner_references: List<OwnerReference>,
 }
 

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(crate) use graph::Graph;
+pub(crate) use problems::Unknown;
 #[cfg(test)]
 pub(crate) use references::PodSpec;
 pub(crate) use resource::{Target, TargetError};
@@ -90,6 +91,15 @@ pub(crate) fn template_annotations(
 /// If the target itself cannot be read.
 pub(crate) fn problems(clusters: &Clusters, query: &Query) -> Result<problems::Problems, Error> {
     Ok(problems::Problems::of(&walk::dependencies(clusters, query)?))
+}
+
+/// Reads the newest pods of a workload in JSON, and what could not be read of them.
+///
+/// # Errors
+/// If the workload cannot be read.
+pub(crate) fn newest_pods(clusters: &Clusters, query: &Query) -> Result<(Vec<String>, Vec<Unknown>), Error> {
+    let (pods, graph) = walk::newest_pods(clusters, query)?;
+    Ok((pods, problems::Problems::of(&graph).unknown))
 }
 
 /// Reads the target as the API server stores it, in JSON.

@@ -6,8 +6,16 @@ use crate::inspect::graph::{Graph, Relation, State};
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     pub(crate) errors: Vec<(String, String)>,
-    /// What could not be checked.
-    pub(crate) unknown: Vec<(String, String)>,
+    pub(crate) unknown: Vec<Unknown>,
+}
+
+/// What could not be checked.
+#[derive(Debug)]
+pub(crate) struct Unknown {
+    pub(crate) message: String,
+    pub(crate) remedy: String,
+    /// Whether the user may not read an object.
+    pub(crate) is_forbidden_get: bool,
 }
 
 impl Problems {
@@ -40,8 +48,11 @@ impl Problems {
         }
         // Whether the node exists says nothing about the pod's credentials.
         for refusal in graph.refusals.iter().filter(|refusal| !refusal.what.starts_with("get Node ")) {
-            let remedy = refusal.remedy.clone().unwrap_or_else(|| "this was not checked".to_owned());
-            problems.unknown.push((format!("{}: {}", refusal.what, refusal.reason), remedy));
+            problems.unknown.push(Unknown {
+                message: format!("{}: {}", refusal.what, refusal.reason),
+                remedy: refusal.remedy.clone().unwrap_or_else(|| "this was not checked".to_owned()),
+                is_forbidden_get: refusal.what.starts_with("get ") && refusal.remedy.is_some(),
+            });
         }
         problems
     }

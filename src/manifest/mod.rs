@@ -131,7 +131,8 @@ impl fmt::Display for Object<'_> {
 /// input for `-`.
 ///
 /// # Errors
-/// The first file that cannot be read or parsed, or a directory without manifests.
+/// The first file that cannot be read or parsed, a directory without manifests, and files without any object: a command before the
+/// pipe may have failed.
 pub(crate) fn load(paths: &[PathBuf]) -> Result<Vec<Manifest>, Error> {
     let mut manifests = Vec::new();
     for path in paths {
@@ -152,7 +153,15 @@ pub(crate) fn load(paths: &[PathBuf]) -> Result<Vec<Manifest>, Error> {
             manifests.push(read(path)?);
         }
     }
-    Ok(manifests)
+    let mut documents = manifests.iter().flat_map(|manifest| &manifest.documents);
+    if documents.any(|document| Object::new("", document).is_some()) {
+        return Ok(manifests);
+    }
+    let names: Vec<_> = manifests.iter().map(|manifest| manifest.name.clone()).collect();
+    Err(Error::NoObject {
+        names: names.join(", "),
+        is_stdin: paths.iter().any(|path| path.as_os_str() == STDIN),
+    })
 }
 
 fn read(path: &Path) -> Result<Manifest, Error> {
@@ -186,4 +195,9 @@ pub(crate) enum Error {
     EmptyDirectory { path: PathBuf },
     #[error("{file}: {cause}")]
     Syntax { file: String, cause: SyntaxError },
+    #[error(
+        "{names}: no Kubernetes object, with apiVersion and kind{}",
+        if *is_stdin { ": the command before the pipe failed, or rendered nothing" } else { "" }
+    )]
+    NoObject { names: String, is_stdin: bool },
 }

@@ -88,3 +88,15 @@ fn a_directory_means_its_manifests() {
         "{error}"
     );
 }
+
+#[test]
+fn a_tab_is_reported_where_it_is() {
+    for (text, place) in [
+        ("a:\n  b: c\n\td: e\n", "line 3, column 1"),
+        ("a:\n  b: c\n\n  \td: e\n", "line 4, column 3"),
+        ("a:\n\tb: c\n", "line 2, column 2"),
+    ] {
+        let error = Manifest::parse("app.yaml", text.to_owned()).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("app.yaml: {place}: ")) && error.contains("tab"), "{error}");
+    }
+}

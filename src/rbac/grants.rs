@@ -50,6 +50,31 @@ impl<'a> Grants<'a> {
         known
     }
 
+    /// A binding that gives a verb of a need, by name, to other service accounts only, with the name of one of them.
+    pub(crate) fn given_to_others(
+        &self,
+        account: &Account,
+        need: &Need,
+        verb: &str,
+    ) -> Option<(&Object<'a>, &'a str)> {
+        let by_name =
+            |rule: &Node| items(rule, &["resourceNames"]).next().is_some() && grants(rule, need, verb);
+        self.objects.iter().find_map(|binding| {
+            let namespace = self.namespace_of(binding);
+            let mut subjects = items(binding.node, &["subjects"]);
+            let is_here = binding.kind == "RoleBinding" && is_name(&need.namespace, namespace.as_deref());
+            if !is_here || subjects.clone().any(|subject| is_subject(subject, account, namespace.as_deref()))
+            {
+                return None;
+            }
+            let role = self.role(binding)?;
+            let other =
+                subjects.find(|other| other.get("kind").and_then(Node::text) == Some("ServiceAccount"))?;
+            let name = other.get("name").and_then(Node::text)?;
+            items(role.node, &["rules"]).any(by_name).then_some((binding, name))
+        })
+    }
+
     fn namespace_of(&self, object: &Object<'a>) -> Option<String> {
         (!object.kind.starts_with("Cluster"))
             .then(|| object.namespace().map_or_else(|| self.namespace.to_string(), str::to_owned))
@@ -67,7 +92,7 @@ impl<'a> Grants<'a> {
     }
 }
 
-fn items<'a>(node: &'a Node, path: &[&str]) -> impl Iterator<Item = &'a Node> {
+fn items<'a>(node: &'a Node, path: &[&str]) -> impl Iterator<Item = &'a Node> + Clone + use<'a> {
     node.find(path).map(Node::items).unwrap_or_default().iter()
 }
 

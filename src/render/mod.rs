@@ -2,6 +2,7 @@
 //! they go to; `formats` writes them. Pure: bytes in, files or every error out.
 
 mod address;
+mod engine;
 mod error;
 mod fields;
 mod header;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 use std::iter::Sum;
 
 pub(crate) use address::{Address, addresses};
+pub(crate) use engine::lacks_engine;
 pub(crate) use error::{Error, Errors, Problem};
 pub use fields::Sources;
 pub(crate) use notice::{Notice, missing_inputs};

@@ -7,6 +7,7 @@
 //! Source: <https://github.com/kubernetes-sigs/yaml/blob/master/goyaml.v2/resolve.go>
 
 mod fields;
+mod grammar;
 mod span;
 mod tree;
 

@@ -7,6 +7,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
 
 use crate::secret::SecretBytes;
 use crate::text::RedactedPrefix;
+use crate::yaml::grammar;
 use crate::yaml::span::{Offsets, Place, Span};
 use crate::yaml::{Key, Limits, Node, Position, Value, resolve};
 
@@ -21,7 +22,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<Node, SyntaxError> {
     let (mut tree, mut offsets) = (Tree::new(Limits::KUBECONFIG), Offsets::new(text));
     let mut events = Parser::new_from_str(text);
     while let Some(event) = events.next_event() {
-        let (event, span) = event.map_err(|error| grammar(&error))?;
+        let (event, span) = event.map_err(|error| syntax(text, &error))?;
         tree.take((position(span.start), offsets.span(&event, &span)), event)?;
     }
     Ok(tree.root.unwrap_or_else(|| Node::new(Value::Null, (START, Span::default()))))
@@ -41,7 +42,7 @@ pub(super) fn parse_within(limits: Limits, text: &[u8]) -> Result<Vec<Node>, Syn
     let (mut tree, mut offsets) = (Tree::new(limits), Offsets::new(text));
     let mut events = Parser::new_from_str(text);
     while let Some(event) = events.next_event() {
-        let (event, span) = event.map_err(|error| grammar(&error))?;
+        let (event, span) = event.map_err(|error| syntax(text, &error))?;
         if let Event::DocumentEnd = event {
             // All documents are in memory together.
             let next = Tree { nodes: tree.nodes, repeated: tree.repeated, ..Tree::new(limits) };
@@ -68,13 +69,9 @@ fn position(mark: Marker) -> Position {
     Position { line: mark.line(), column: mark.col() + 1 }
 }
 
-fn grammar(error: &ScanError) -> SyntaxError {
-    let said = match error.info() {
-        // The text of this error holds a character of the document, which may be part of a secret.
-        said if said.starts_with("unexpected character") => "a value that begins with @, ` or % needs quotes",
-        said => said,
-    };
-    SyntaxErrorKind::Grammar(said.to_owned()).at(position(*error.marker()))
+fn syntax(text: &str, error: &ScanError) -> SyntaxError {
+    let (said, at) = grammar::cause(text, error, position(*error.marker()));
+    SyntaxErrorKind::Grammar(said.to_owned()).at(at)
 }
 
 /// The name of a tag, if it is of the YAML core schema.

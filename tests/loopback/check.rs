@@ -163,3 +163,81 @@ fn a_workload_that_cannot_be_read_fails_the_check() {
     scene.server.stop();
     assert_code(&check(&scene, &["--timeout=1s", "deploy/app"]), 4);
 }
+
+/// The account of a pod may read what podcreds needs, and nothing else.
+#[test]
+fn in_its_own_pod_only_what_podcreds_needs_is_missed() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    drop(server);
+    let set = format!("host=127.0.0.1, port={port}, database=shop");
+    let annotations = json!({"podcreds.io/db.format": "uri", "podcreds.io/db.engine": "postgresql", "podcreds.io/db.set": set});
+    let scene = scene(&template(&annotations));
+    let mut pod = template(&annotations);
+    (pod["apiVersion"], pod["kind"]) = ("v1".into(), "Pod".into());
+    let config_map = json!({"name": "root", "configMap": {"name": "kube-root-ca.crt"}});
+    pod["spec"]["volumes"].as_array_mut().unwrap().push(config_map);
+    scene.server.put_object(Kind::Pod, "prod", "app-0", pod);
+    scene.server.forbid(Kind::ConfigMap, "prod", "kube-root-ca.crt");
+    let own = report(&scene, &["--strict"], 0);
+    assert_eq!(own, "no problems; 1 pod template, 1 with podcreds\n");
+    let other = report(&scene, &["pod/app-0"], 0);
+    assert_has(&other, &["warning: Pod/app-0: get ConfigMap prod/kube-root-ca.crt: forbidden"]);
+    let own = report(&scene, &["--connect"], 4);
+    assert_has(&own, &["Connection refused", "    check the server, its name and port"]);
+    assert!(!own.contains("run it in the pod"), "{own}");
+}
+
+#[test]
+fn a_pod_that_cannot_start_is_a_finding() {
+    let scene = scene(&template(&json!({})));
+    let mut pod = template(&json!({}));
+    (pod["apiVersion"], pod["kind"]) = ("v1".into(), "Pod".into());
+    let waiting =
+        json!({"reason": "ImagePullBackOff", "message": "Back-off pulling image \"podcreds:test\""});
+    pod["status"] = json!({"initContainerStatuses": [{"name": "podcreds", "state": {"waiting": waiting}}]});
+    scene.server.put_object(Kind::Pod, "prod", "app-0", pod);
+    let report = report(&scene, &["pod/app-0"], 3);
+    assert_has(
+        &report,
+        &[
+            "error: Pod/app-0: init container podcreds does not start: ImagePullBackOff; Back-off pulling image \"podcreds:test\" [not-starting]\n",
+        ],
+    );
+}
+
+#[test]
+fn a_workload_whose_newest_pods_cannot_start_has_a_finding() {
+    let scene = scene(&template(&json!({})));
+    let metadata = json!({"name": "app", "namespace": "prod", "uid": "u1"});
+    let spec = json!({"selector": {"matchLabels": {"app": "app"}}, "template": template(&json!({}))});
+    let deployment =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec});
+    scene.server.put_raw("/apis/apps/v1/namespaces/prod/deployments/app", &deployment.to_string());
+    let pod = |name: &str, time: &str, owner: &str, reason: &str| {
+        let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": owner, "uid": owner});
+        let mut pod = template(&json!({}));
+        (pod["apiVersion"], pod["kind"]) = ("v1".into(), "Pod".into());
+        pod["metadata"]["name"] = name.into();
+        pod["metadata"]["namespace"] = "prod".into();
+        pod["metadata"]["creationTimestamp"] = time.into();
+        pod["metadata"]["ownerReferences"] = json!([owner]);
+        let status = json!({"name": "podcreds", "state": {"waiting": {"reason": reason}}});
+        pod["status"] = json!({"initContainerStatuses": [status]});
+        scene.server.put_raw(&format!("{CORE}/pods/{name}"), &pod.to_string());
+        pod
+    };
+    let list = |pods: &[Value]| {
+        let list = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods});
+        scene.server.put_raw(&format!("{CORE}/pods"), &list.to_string());
+    };
+    let newest = pod("app-2-b", "2026-01-02T00:00:00Z", "app-2", "CrashLoopBackOff");
+    let old = pod("app-1-a", "2026-01-01T00:00:00Z", "app-1", "ErrImagePull");
+    let foreign = pod("other-1-a", "2026-01-03T00:00:00Z", "app-x-1", "ErrImagePull");
+    list(&[old, newest, foreign]);
+    let report = report(&scene, &["deploy/app"], 3);
+    let first =
+        "error: Pod/app-2-b: init container podcreds does not start: CrashLoopBackOff [not-starting]\n";
+    assert_has(&report, &[first, "kubectl logs --previous -c podcreds"]);
+    assert_eq!(report.matches("[not-starting]").count(), 1, "{report}");
+}

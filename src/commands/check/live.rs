@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::check::{IN_CLUSTER, IN_CLUSTER_NOTE, Report};
 use crate::commands::inspect;
-use crate::inspect::{self as objects, Query};
+use crate::inspect::{self as objects, Query, Unknown};
 use crate::kube::Class;
 use crate::kube::config::registry::Clusters;
 use crate::render::{self, Address};
@@ -22,16 +22,20 @@ pub(super) fn check(
     clusters: &Clusters,
     query: &Query,
     mut settings: Settings,
-    connects: bool,
+    (connects, is_own): (bool, bool),
     report: &mut Report<'_>,
 ) -> Result<bool, inspect::Error> {
     let name = format!("{}/{}", query.target.kind, query.target.name());
-    let problems = objects::problems(clusters, query).map_err(inspect::Error::Object)?;
+    let mut problems = objects::problems(clusters, query).map_err(inspect::Error::Object)?;
+    if is_own {
+        // podcreds itself needs none of what only this command reads. What it needs is reviewed.
+        problems.unknown.retain(|problem| !problem.is_forbidden_get);
+    }
     let is_missing = !problems.errors.is_empty();
     for (message, remedy) in problems.errors {
         report.add_live(IN_CLUSTER, &name, message, remedy);
     }
-    for (message, remedy) in problems.unknown {
+    for Unknown { message, remedy, .. } in problems.unknown {
         report.add_live(IN_CLUSTER_NOTE, &name, message, remedy);
     }
     // Annotations that are invalid are reported already.
@@ -94,7 +98,12 @@ pub(super) fn check(
             is_unreachable = true;
             let message =
                 format!("credential {credential}: cannot connect to its server, port {port}: {cause}");
-            let remedy = "podcreds connected from here, not from the pod: run it in the pod if only the pod's network reaches the server";
+            let remedy = match is_own {
+                true => "check the server, its name and port, and the network policies of both sides",
+                false => {
+                    "podcreds connected from here, not from the pod: run it in the pod if only the pod's network reaches the server"
+                }
+            };
             report.add_live(IN_CLUSTER, &name, message, remedy.to_owned());
         }
     }

@@ -32,8 +32,10 @@ fn text(report: &Report<'_>) -> String {
         let place = place.map(|place| format!("{place}: ")).unwrap_or_default();
         let line = format!("{place}{}: {object}: {message} [{}]", level.name(), rule.id);
         // Text of a manifest must not begin a line: GitHub executes those that begin with `::`.
-        out.push_str(&one_line(&line, usize::MAX));
-        out.push_str(&format!("\n    {}\n", one_line(remedy, usize::MAX)));
+        out.push_str(&format!("{}\n", one_line(&line, usize::MAX)));
+        if !remedy.is_empty() {
+            out.push_str(&format!("    {}\n", one_line(remedy, usize::MAX)));
+        }
     }
     out.push_str(&summary(report));
     out
@@ -48,7 +50,11 @@ fn summary(report: &Report<'_>) -> String {
         (errors, 0) => counted(errors, "error"),
         (errors, warnings) => format!("{} and {}", counted(errors, "error"), counted(warnings, "warning")),
     };
-    format!("{found}; {pods}, {} with podcreds\n", report.uses)
+    let nothing = match report.uses {
+        0 => "    no pod template has podcreds' annotations or container, so there was nothing to check\n",
+        _ => "",
+    };
+    format!("{found}; {pods}, {} with podcreds\n{nothing}", report.uses)
 }
 
 fn json(report: &Report<'_>) -> String {
@@ -77,6 +83,10 @@ fn github(finding: &Finding<'_>) -> String {
         let at = place.at;
         format!("file={},line={},col={},", property(place.file), at.line, at.column)
     });
-    let text = escaped(&format!("{}: {}; {}", finding.object, finding.message, finding.remedy));
+    let text = match finding.remedy.as_str() {
+        "" => finding.message.clone(),
+        remedy => format!("{}; {remedy}", finding.message),
+    };
+    let text = escaped(&format!("{}: {text}", finding.object));
     format!("::{} {}title={}::{text}\n", finding.level.name(), place.unwrap_or_default(), finding.rule.id)
 }

@@ -5,11 +5,14 @@
 //! permissions of the pod's service account.
 
 mod access;
+mod newest;
 mod owners;
 mod spec;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub(crate) use newest::newest_pods;
 
 use crate::inspect::api::{self, ApiObject, Metadata, Pod, PodTemplate, WithAnnotations, Workload};
 use crate::inspect::graph::{Detail, Graph, Index, ObjectId, Refusal, State};

@@ -27,8 +27,8 @@ const JOBS_PER_REQUEST: usize = 10;
 /// Source: <https://kubernetes.io/docs/reference/labels-annotations-taints/#job-name>
 const JOB_NAME: &str = "job-name";
 
-struct PartialList {
-    objects: Vec<PartialObjectMetadata>,
+pub(super) struct PartialList {
+    pub(super) objects: Vec<PartialObjectMetadata>,
     /// Whether the API server has more pages.
     truncated: bool,
 }
@@ -143,7 +143,7 @@ impl Walk<'_> {
     }
 
     /// Lists the metadata of the objects that a selector matches. `None` means that the request failed, which is recorded.
-    fn list(&mut self, kind: Kind, selector: &str) -> Option<PartialList> {
+    pub(super) fn list(&mut self, kind: Kind, selector: &str) -> Option<PartialList> {
         match self.try_list(kind, selector) {
             Ok(list) => Some(list),
             Err(cause) => {
