@@ -249,8 +249,7 @@ fn a_sidecar_needs_each_rule_and_no_other() {
 fn check_warns_of_rights_on_every_secret() {
     let Some(namespace) = Namespace::new() else { return };
     namespace.grant(&json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]}]));
-    let spec =
-        json!({"serviceAccountName": "app", "containers": [{"args": ["init", "--annotations-file", "/a"]}]});
+    let spec = json!({"serviceAccountName": "app", "containers": [{"name": "podcreds", "args": ["init", "--annotations-file", "/a"]}]});
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": "app-0", "annotations": {"podcreds.io/db.secret": "db"}}, "spec": spec,
