@@ -196,7 +196,7 @@ pub(crate) enum Error {
     #[error("{file}: {cause}")]
     Syntax { file: String, cause: SyntaxError },
     #[error(
-        "{names}: no Kubernetes object, with apiVersion and kind{}",
+        "{names}: contains no Kubernetes object (apiVersion and kind){}",
         if *is_stdin { ": the command before the pipe failed, or rendered nothing" } else { "" }
     )]
     NoObject { names: String, is_stdin: bool },

@@ -89,7 +89,12 @@ spec: {template: {spec: {containers: []}}}
             &["app.yaml:9:9: invalid annotation: podcreds.io/db.secert: ", "did you mean \"secret\"?"],
         ),
         ("a: [", rbac, &["app.yaml: line 2, column 1: invalid YAML"]),
-        ("replicas: 2", rbac, &["app.yaml: no pod template has an annotation that begins with podcreds.io/"]),
+        (
+            "{apiVersion: v1, kind: Pod, spec: {}}",
+            rbac,
+            &["app.yaml: no pod template has an annotation that begins with podcreds.io/"],
+        ),
+        ("replicas: 2", rbac, &["app.yaml: contains no Kubernetes object"]),
         (
             misplaced,
             rbac,
@@ -113,7 +118,8 @@ spec: {template: {spec: {containers: []}}}
         assert_has(&finished.stderr, parts);
         assert_eq!(finished.stdout_text(), "", "{args:?}");
     }
-    let finished = offline(&[("app.yaml", "replicas: 2")], &["rbac", "-f", "app.yaml", "--allow-none"]);
+    let pod = "{apiVersion: v1, kind: Pod, spec: {}}";
+    let finished = offline(&[("app.yaml", pod)], &["rbac", "-f", "app.yaml", "--allow-none"]);
     assert_code(&finished, 0);
     assert_eq!(finished.stdout_text(), "");
 }
