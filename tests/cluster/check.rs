@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::examples::{apply, find, kustomize};
 use crate::kubectl::{Namespace, PATIENCE};
+use crate::requirements::since;
 use crate::support::run::run;
 
 /// The report on the Deployment, and the exit code.
@@ -17,6 +18,9 @@ fn check(namespace: &Namespace, deployment: &str) -> (Option<i32>, String) {
 
 #[test]
 fn an_example_has_no_findings_until_something_is_taken_away() {
+    if since(29, "native sidecars").is_none() {
+        return;
+    }
     let Some(namespace) = Namespace::new() else { return };
     let mut objects = kustomize("deploy/native-sidecar");
     // Nothing has to run.
