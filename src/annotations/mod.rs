@@ -11,6 +11,7 @@ mod names;
 mod options;
 mod paths;
 mod references;
+mod scope;
 mod template;
 mod variables;
 mod vault_db_injector;
@@ -22,6 +23,7 @@ pub use downward::parse as parse_downward_file;
 pub(crate) use error::{Error, Errors, Problem, shown_annotation};
 pub(crate) use keys::INJECTOR_PREFIX;
 pub(crate) use paths::directories_like_files;
+pub use scope::ReferenceScope;
 pub(crate) use template::{TemplateError, parse_template};
 pub(crate) use vault_db_injector::ignored_annotations;
 
@@ -32,7 +34,6 @@ use crate::credential::{
     EnvFileFormat, FieldName, FileMode, Format, InjectorEnv, KeyMapping, Naming, OnChange, Output,
     RelativePath, Scheme, TemplateSource, engine_of_scheme, unlisted_service_fields,
 };
-use crate::object::{ClusterId, ClusterRef, Namespace};
 use crate::text::{Excerpt, nearest};
 
 /// The default annotation prefix, without the slash.
@@ -47,53 +48,6 @@ const VALUE_LIMIT: usize = 64 * 1024;
 
 /// The values of one credential's annotations.
 type Texts<'a> = BTreeMap<AnnotationKey, &'a str>;
-
-/// How references to sources are resolved: the known clusters, and the namespace of a reference without one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReferenceScope {
-    /// The default namespace in the local cluster.
-    pub(crate) namespace: Namespace,
-    /// The default namespace in each cluster of the clusters file.
-    pub(crate) clusters: BTreeMap<ClusterId, Namespace>,
-}
-
-impl ReferenceScope {
-    /// The local cluster only.
-    pub fn local(namespace: Namespace) -> Self {
-        Self { namespace, clusters: BTreeMap::new() }
-    }
-
-    /// Adds the clusters that the annotations name, for manifests without a clusters file: it may be only in the cluster.
-    pub(crate) fn add_clusters(&mut self, annotations: &BTreeMap<String, String>, prefix: &str) {
-        for (key, value) in annotations {
-            if template::has_prefix(key, prefix)
-                && key.ends_with(".cluster")
-                && let Ok(id) = ClusterId::parse(value.trim())
-            {
-                self.clusters.insert(id, self.namespace.clone());
-            }
-        }
-    }
-
-    /// The default namespace in a cluster.
-    fn namespace_in(&self, cluster: &ClusterRef) -> &Namespace {
-        cluster.id().and_then(|id| self.clusters.get(id)).unwrap_or(&self.namespace)
-    }
-
-    /// Reads a value of `.cluster`.
-    fn parse_cluster(&self, text: &str) -> Result<ClusterRef, Problem> {
-        let id = ClusterId::parse(text)?;
-        if self.clusters.contains_key(&id) {
-            return Ok(ClusterRef::Named(id));
-        }
-        if self.clusters.is_empty() {
-            return Err(Problem::NoClusters { id: Excerpt::new(text) });
-        }
-        let nearest = nearest(text, self.clusters.keys().map(ClusterId::as_str));
-        let id = Excerpt::of_word(text, nearest);
-        Err(Problem::UnknownCluster { id, nearest: nearest.map(str::to_owned) })
-    }
-}
 
 /// Parses the annotations with this prefix and ignores all others. Returns the credentials sorted by name.
 ///

@@ -75,7 +75,7 @@ pub(crate) struct PodSource<'a> {
     pub(crate) service_account: &'a str,
     /// The name of the pod. `None` means a pod template.
     pub(crate) pod: Option<&'a str>,
-    /// `None` means that there is no podcreds container.
+    /// `None` means that no container runs podcreds.
     pub(crate) usage: Option<Usage>,
     pub(crate) annotations: &'a BTreeMap<String, String>,
 }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::credential::{Credential, FieldName, KeyEntry, KeyMapping, Source};
-use crate::formats::NameList;
-use crate::object::{Kind, ObjectData, ObjectRef, ServiceData};
+use crate::object::{Kind, ObjectData, ObjectRef};
+use crate::render::entries::{Found, entries, holders, is_public, service_entries};
 use crate::render::error::Problem;
 use crate::render::json::{self, JsonProblem, JsonWork};
 use crate::render::missing_key::MissingKey;
@@ -42,9 +42,6 @@ pub(crate) struct Selection<'a> {
     /// The size of the values that are not those of a key as a whole.
     pub(crate) derived: usize,
 }
-
-/// A source with its values by key.
-pub(crate) type Found<'a> = (&'a Source, Entries<'a>);
 
 /// Selects the fields. Returns `None` if a source of an optional credential is missing. Values inside JSON may take `work`.
 pub(crate) fn select<'a>(
@@ -105,52 +102,6 @@ pub(crate) fn select<'a>(
         selected.trim();
     }
     selected.finish().map(Some)
-}
-
-/// Whether the values of a source are not secret.
-pub(crate) fn is_public(source: &Source) -> bool {
-    source.object.kind != Kind::Secret
-}
-
-pub(crate) fn entries(data: &ObjectData) -> Entries<'_> {
-    data.keys().into_iter().flatten().map(|(key, value)| (key.as_str(), value)).collect::<BTreeMap<_, _>>()
-}
-
-/// The values of a source that can become fields, by key.
-pub(crate) type Entries<'a> = BTreeMap<&'a str, &'a SecretBytes>;
-
-/// Returns the host and the selected port of a Service, and the problem if the port cannot be selected. A Service without
-/// ports is a problem only if `.service` names one.
-pub(crate) fn service_entries<'a>(
-    service: &Source,
-    address: &'a ServiceData,
-) -> (Entries<'a>, Option<Problem>) {
-    let mut provided = Entries::from([("host", &address.host)]);
-    let ports: Vec<_> = address.ports.iter().collect();
-    let available = || NameList::new(ports.iter().map(|(name, _)| name));
-    let object = || service.object.clone();
-    let chosen = match (&service.port, ports.as_slice()) {
-        (None, []) => return (provided, None),
-        (None, [(_, number)]) => Ok(*number),
-        (None, _) => Err(Problem::AmbiguousPort { service: object(), available: available() }),
-        (Some(port), ports) => {
-            // A name can look like a number. Names take precedence, because they identify ports in Kubernetes.
-            let named = ports.iter().find(|(name, _)| *name == port);
-            let numbered = || ports.iter().find(|(_, number)| number.expose() == port.as_bytes());
-            named.or_else(numbered).map(|(_, number)| *number).ok_or_else(|| Problem::MissingPort {
-                service: object(),
-                port: port.clone(),
-                available: available(),
-            })
-        }
-    };
-    match chosen {
-        Ok(number) => {
-            provided.insert("port", number);
-            (provided, None)
-        }
-        Err(problem) => (provided, Some(problem)),
-    }
 }
 
 /// Where a field comes from.
@@ -395,14 +346,6 @@ impl<'a> SelectedFields<'a> {
             false => Err(self.problems),
         }
     }
-}
-
-/// The sources that have a key of `.keys`, each with its value there.
-pub(crate) fn holders<'a>(
-    key: &FieldName,
-    found: &[Found<'a>],
-) -> impl Iterator<Item = (&'a Source, &'a SecretBytes)> {
-    found.iter().filter_map(|(source, entries)| Some((*source, *entries.get(source.key(key.as_str())?)?)))
 }
 
 /// Whether a value ends with a line break, as `echo` and editors write it.

@@ -6,8 +6,8 @@ use std::fmt;
 use crate::credential::{Credential, FieldName, KeyEntry};
 use crate::formats::NameList;
 use crate::object::ObjectRef;
+use crate::render::entries::{Found, holders};
 use crate::render::error::and;
-use crate::render::fields::{Found, holders};
 use crate::render::url::UrlHint;
 use crate::text::{nearest, shown_key};
 

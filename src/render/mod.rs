@@ -3,6 +3,7 @@
 
 mod address;
 mod engine;
+mod entries;
 mod error;
 mod fields;
 mod header;

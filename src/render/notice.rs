@@ -7,8 +7,9 @@ use crate::credential::{Credential, CredentialName, FieldName, KeyEntry, KeyMapp
 use crate::formats::parts::FieldAliases;
 use crate::formats::{Fields, NameList, is_part_of_connection};
 use crate::object::ObjectRef;
+use crate::render::entries::holders;
 use crate::render::error::shown_pointer;
-use crate::render::fields::{KEY_LENGTH, Sources, ends_with_line_break, holders};
+use crate::render::fields::{KEY_LENGTH, Sources, ends_with_line_break};
 use crate::render::missing_key::MissingKey;
 use crate::render::url::{UrlHint, Urls, found_sources};
 use crate::secret::SecretBytes;

@@ -6,7 +6,7 @@ use crate::credential::{Credential, FieldName, KeyEntry, KeyMapping, Source};
 use crate::formats::parts::{FieldText, HOST, engine_of_uri};
 use crate::formats::uri;
 use crate::object::Kind;
-use crate::render::fields::{Entries, Found};
+use crate::render::entries::{Entries, Found};
 use crate::render::url::{FoundPart, Urls, of_connection};
 use crate::secret::{SecretBuffer, SecretBytes};
 

@@ -8,6 +8,7 @@ use crate::credential::{Credential, FieldName, KeyMapping, TemplateSource};
 use crate::formats::parts::PARTS;
 use crate::formats::{Fields, NameList};
 use crate::object::ObjectData;
+use crate::render::entries::is_public;
 use crate::render::error::{Error, Errors, Problem};
 use crate::render::fields::{self, DERIVED_LIMIT, FIELD_LIMIT, Selection, Sources};
 use crate::render::missing_key::MissingKey;
@@ -165,7 +166,7 @@ fn url_parts(
             match part.value {
                 Ok(value) => {
                     size += value.expose().len();
-                    parts.push((field.clone(), value, fields::is_public(part.source)));
+                    parts.push((field.clone(), value, is_public(part.source)));
                 }
                 Err(error) => problems.extend(error.map(Problem::Format)),
             }

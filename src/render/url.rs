@@ -7,7 +7,8 @@ use crate::formats::connection::parse_hosts;
 use crate::formats::parts::{FieldAliases, FieldText, HOST, PARTS, PORT, URI, engine_of_uri, find_part};
 use crate::formats::{FormatError, NameList, uri};
 use crate::object::Kind;
-use crate::render::fields::{Entries, Found, Sources, entries, service_entries};
+use crate::render::entries::{Entries, Found, entries, service_entries};
+use crate::render::fields::Sources;
 use crate::render::notice::Notice;
 use crate::secret::SecretBytes;
 

@@ -6,6 +6,7 @@
 //! text of the document.
 //! Source: <https://github.com/kubernetes-sigs/yaml/blob/master/goyaml.v2/resolve.go>
 
+mod error;
 mod fields;
 mod grammar;
 mod span;
@@ -13,9 +14,10 @@ mod tree;
 
 use std::fmt;
 
+pub(crate) use error::SyntaxError;
 pub(crate) use fields::{Cursor, Fields, ValueError, ValueErrors};
 pub(crate) use span::{Child, Span};
-pub(crate) use tree::{SyntaxError, parse, parse_stream};
+pub(crate) use tree::{parse, parse_stream};
 
 use crate::secret::SecretBytes;
 pub(crate) use crate::text::Position;

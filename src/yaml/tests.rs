@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::yaml::tree::SyntaxErrorKind;
+use crate::yaml::error::SyntaxErrorKind;
 
 fn as_json(text: &str) -> serde_json::Value {
     let (node, problems) = (parse(text.as_bytes()).unwrap(), ValueErrors::default());
