@@ -610,6 +610,15 @@ fn render(example: &str) -> Option<String> {
     Some(String::from_utf8(output.stdout).unwrap())
 }
 
+/// The container of an example in `deploy/`, with the fields of its pod that the component and the chart set on the container.
+fn container_of(directory: &str) -> Option<Value> {
+    let rendered = render(directory)?;
+    let mut container = pod(&documents(&rendered))["spec"]["initContainers"][0].clone();
+    container["securityContext"]["runAsNonRoot"] = true.into();
+    container["securityContext"]["seccompProfile"] = json!({"type": "RuntimeDefault"});
+    Some(container)
+}
+
 /// A Python that has kubernetes-validate: `PODCREDS_TEST_PYTHON`, or `python3`.
 fn python() -> Option<String> {
     let python = env::var("PODCREDS_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());

@@ -80,7 +80,7 @@ spec:
         "app.template-from: templates/app.conf",
         "app.template: '{{ credentials.db.password }}{{ credentials.ca.bundle }}'",
     );
-    let expected = r#"# What ServiceAccount shop/app needs for Deployment/app
+    let expected = r#"# Permissions of ServiceAccount shop/app for Deployment/app
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata:
@@ -113,7 +113,7 @@ subjects:
     name: app
     namespace: shop
 ---
-# What ServiceAccount shop/app needs for Deployment/app
+# Permissions of ServiceAccount shop/app for Deployment/app
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata:
@@ -302,7 +302,7 @@ fn names_of_objects_cannot_end_a_comment() {
     let text = deployment("\"a\\nb: c\\u2028d\"", &pod("podcreds.io/db.secret: db", "init", "app"));
     let text = printed(&text);
     assert!(
-        text.starts_with("# What ServiceAccount app needs for Deployment/a b: c d\napiVersion"),
+        text.starts_with("# Permissions of ServiceAccount app for Deployment/a b: c d\napiVersion"),
         "{text}"
     );
 }

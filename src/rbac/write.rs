@@ -26,7 +26,7 @@ fn document(role: &Role, out: &mut String) -> std::fmt::Result {
     let name = role.name();
     let separator = if out.is_empty() { "" } else { "---\n" };
     let workloads = shown(&role.workloads);
-    writeln!(out, "{separator}# What ServiceAccount {} needs for {workloads}", role.account)?;
+    writeln!(out, "{separator}# Permissions of ServiceAccount {} for {workloads}", role.account)?;
     if role.account.name == "default" {
         out.push_str(
             "# Every pod of that namespace has this account, unless it names another one: give these pods an account of their own.\n",

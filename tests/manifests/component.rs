@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::{documents, missing, pod, python, render, root, validate};
+use super::{container_of, documents, missing, python, render, root, validate};
 
 const KUSTOMIZE: &str = "PODCREDS_TEST_KUSTOMIZE";
 
@@ -88,15 +88,6 @@ fn spec<'a>(object: &'a Value, path: &str) -> &'a Value {
 
 fn names(list: &Value) -> Vec<&str> {
     list.as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect()
-}
-
-/// The container of an example in `deploy/`, with the fields of its pod that the component sets on the container.
-fn container_of(directory: &str) -> Option<Value> {
-    let rendered = render(directory)?;
-    let mut container = pod(&documents(&rendered))["spec"]["initContainers"][0].clone();
-    container["securityContext"]["runAsNonRoot"] = true.into();
-    container["securityContext"]["seccompProfile"] = json!({"type": "RuntimeDefault"});
-    Some(container)
 }
 
 #[test]

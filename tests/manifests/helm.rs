@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::charts::{self, Charts, HELMS};
-use super::{documents, missing, only, pod, pod_security, python, render, rights, root, validate};
+use super::{container_of, documents, missing, only, pod, pod_security, python, rights, root, validate};
 
 const PAGE: &str = include_str!("../../docs/helm.md");
 const README: &str = include_str!("../../deploy/chart/README.md");
@@ -46,15 +46,6 @@ fn with_values(charts: &Charts, values: &Value) -> Vec<Value> {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), values.to_string()).unwrap();
     example(charts, &["--values", file.path().to_str().unwrap()]).1
-}
-
-/// The container of an example in `deploy/`, with the fields of its pod that the chart sets on the container.
-fn container_of(directory: &str) -> Option<Value> {
-    let rendered = render(directory)?;
-    let mut container = pod(&documents(&rendered))["spec"]["initContainers"][0].clone();
-    container["securityContext"]["runAsNonRoot"] = true.into();
-    container["securityContext"]["seccompProfile"] = json!({"type": "RuntimeDefault"});
-    Some(container)
 }
 
 #[test]
