@@ -50,7 +50,7 @@ pub(crate) fn annotated_pods(
             Err(problems) => {
                 let problems: Vec<_> =
                     problems.iter().map(|(place, cause)| format!("{place}: {cause}")).collect();
-                return Err(Error(problems.join("\n")));
+                return Err(Error(problems.join("\n  ")));
             }
         };
         all.push(AnnotatedPods {
