@@ -98,11 +98,16 @@ fn statuses(
     for Unknown { message, remedy, .. } in unknown {
         report.add_live(check::IN_CLUSTER_NOTE, &name, message, remedy);
     }
-    let before = report.findings.len();
+    let before = report.count(Level::Error);
     for text in pods {
-        let pod = Manifest::parse("the response of the API server", text)?;
-        pod.objects().iter().for_each(|object| check::not_starting(object, report));
-        if report.findings.len() > before {
+        match Manifest::parse("the response of the API server about a pod", text) {
+            Ok(pod) => pod.objects().iter().for_each(|object| check::not_starting(object, report)),
+            Err(error) => {
+                let remedy = "the status of this pod was not checked".to_owned();
+                report.add_live(check::IN_CLUSTER_NOTE, &name, error.to_string(), remedy);
+            }
+        }
+        if report.count(Level::Error) > before {
             break;
         }
     }

@@ -238,6 +238,57 @@ fn a_workload_whose_newest_pods_cannot_start_has_a_finding() {
     let report = report(&scene, &["deploy/app"], 3);
     let first =
         "error: Pod/app-2-b: init container podcreds does not start: CrashLoopBackOff [not-starting]\n";
-    assert_has(&report, &[first, "kubectl logs --previous -c podcreds"]);
+    assert_has(&report, &[first, "kubectl -n prod logs app-2-b -c podcreds --previous"]);
     assert_eq!(report.matches("[not-starting]").count(), 1, "{report}");
+}
+
+/// An Argo Rollout that takes over from a Deployment of the same name has ReplicaSets with such names, too.
+#[test]
+fn pods_of_another_owner_of_the_same_name_are_not_the_deployments() {
+    let scene = scene(&template(&json!({})));
+    let metadata = json!({"name": "app", "namespace": "prod", "uid": "u1"});
+    let spec = json!({"selector": {"matchLabels": {"app": "app"}}, "template": template(&json!({}))});
+    let deployment =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec});
+    scene.server.put_raw("/apis/apps/v1/namespaces/prod/deployments/app", &deployment.to_string());
+    let owned = |name: &str, kind: &str, owner: &str, uid: &str| {
+        let owner = json!({"apiVersion": "apps/v1", "kind": kind, "name": owner, "uid": uid});
+        json!({"name": name, "namespace": "prod", "uid": name, "ownerReferences": [owner]})
+    };
+    let list = |path: &str, metadata: &[Value]| {
+        let items: Vec<_> = metadata.iter().map(|metadata| json!({ "metadata": metadata })).collect();
+        scene.server.put_raw(path, &json!({"metadata": {}, "items": items}).to_string());
+    };
+    let own = owned("app-1", "Deployment", "app", "u1");
+    let foreign = owned("app-2", "Rollout", "app", "u2");
+    list("/apis/apps/v1/namespaces/prod/replicasets", &[own, foreign]);
+    let mut pods = [
+        owned("app-1-a", "ReplicaSet", "app-1", "app-1"),
+        owned("app-2-b", "ReplicaSet", "app-2", "app-2"),
+    ];
+    pods[1]["creationTimestamp"] = "2026-01-03T00:00:00Z".into();
+    list(&format!("{CORE}/pods"), &pods);
+    for metadata in pods {
+        let mut pod = template(&json!({}));
+        (pod["apiVersion"], pod["kind"]) = ("v1".into(), "Pod".into());
+        let status = json!({"name": "podcreds", "state": {"waiting": {"reason": "ErrImagePull"}}});
+        pod["status"] = json!({"initContainerStatuses": [status]});
+        let name = metadata["name"].as_str().unwrap().to_owned();
+        pod["metadata"] = metadata;
+        scene.server.put_raw(&format!("{CORE}/pods/{name}"), &pod.to_string());
+    }
+    let found = report(&scene, &["deploy/app"], 3);
+    assert_has(&found, &["error: Pod/app-1-a: init container podcreds does not start: ErrImagePull"]);
+    assert!(!found.contains("app-2-b"), "{found}");
+    // A pod that is gone when it is read says nothing, and one that is unreadable does not hide the rest.
+    let pod = format!("{CORE}/pods/app-1-a");
+    scene.server.put_raw(&pod, "null");
+    assert_has(&report(&scene, &["deploy/app"], 0), &["no problems"]);
+    scene.server.put_raw(&pod, "{\"kind\": [");
+    assert_has(
+        &report(&scene, &["deploy/app"], 0),
+        &["warning: Deployment/app: the response of the API server"],
+    );
+    scene.server.delete(Kind::Pod, "prod", "app-1-a");
+    assert_has(&report(&scene, &["deploy/app"], 0), &["no problems"]);
 }
