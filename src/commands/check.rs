@@ -63,9 +63,12 @@ pub(crate) fn run(command: Command, out: &mut dyn Write) -> Result<u8, Error> {
             Ok(exit_code(&report, is_strict, false))
         }
         Subject::Live(live) => {
-            let Live { clusters, query, settings, connects, is_own } = *live;
+            let Live { clusters, mut query, mut settings, connects, is_own } = *live;
             let text = crate::inspect::object_text(&clusters, &query).map_err(inspect::Error::Object)?;
             let manifest = Manifest::parse("the response of the API server", text)?;
+            if let Some(prefix) = manifest.objects().iter().find_map(check::own_prefix) {
+                (query.prefix, settings.prefix) = (prefix.to_owned(), prefix.to_owned());
+            }
             let mut report = check::check(&manifest.objects(), &options);
             // A position in a response says nothing.
             report.findings.iter_mut().for_each(|finding| finding.place = None);

@@ -262,10 +262,8 @@ fn pods_of_another_owner_of_the_same_name_are_not_the_deployments() {
     let own = owned("app-1", "Deployment", "app", "u1");
     let foreign = owned("app-2", "Rollout", "app", "u2");
     list("/apis/apps/v1/namespaces/prod/replicasets", &[own, foreign]);
-    let mut pods = [
-        owned("app-1-a", "ReplicaSet", "app-1", "app-1"),
-        owned("app-2-b", "ReplicaSet", "app-2", "app-2"),
-    ];
+    let mut pods =
+        [owned("app-1-a", "ReplicaSet", "app-1", "app-1"), owned("app-2-b", "ReplicaSet", "app-2", "app-2")];
     pods[1]["creationTimestamp"] = "2026-01-03T00:00:00Z".into();
     list(&format!("{CORE}/pods"), &pods);
     for metadata in pods {
@@ -291,4 +289,17 @@ fn pods_of_another_owner_of_the_same_name_are_not_the_deployments() {
     );
     scene.server.delete(Kind::Pod, "prod", "app-1-a");
     assert_has(&report(&scene, &["deploy/app"], 0), &["no problems"]);
+}
+
+#[test]
+fn the_prefix_that_the_container_has_is_read_in_the_cluster_too() {
+    let mut own = template(&json!({}));
+    own["metadata"]["annotations"] = json!({"x.io/db.secret": "gone"});
+    own["spec"]["initContainers"][0]["args"] = json!(["sidecar", "--annotation-prefix=x.io"]);
+    let scene = scene(&own);
+    let found = report(&scene, &["deploy/app"], 3);
+    assert_has(&found, &["error: Deployment/app: Secret prod/gone does not exist"]);
+    let finished = run(scene.command(&["rbac", "deploy/app"]), HANGS);
+    assert_code(&finished, 0);
+    assert_has(&finished.stdout_text(), &["      - gone # x.io/db.secret of Deployment/app\n"]);
 }
