@@ -10,8 +10,9 @@ use crate::check::{self, Level, Options, Report};
 use crate::commands::inspect;
 use crate::inspect::{Query, Unknown};
 use crate::kube::config::registry::Clusters;
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Manifest, Object};
 use crate::sync::Settings;
+use crate::yaml::Node;
 
 pub(crate) use output::Format;
 
@@ -102,9 +103,17 @@ fn statuses(
         report.add_live(check::IN_CLUSTER_NOTE, &name, message, remedy);
     }
     let before = report.count(Level::Error);
-    for text in pods {
+    for (index, text) in pods.into_iter().enumerate() {
+        // A newer pod has replaced a failed one.
+        let is_replaced = |pod: &Object<'_>| {
+            index > 0 && pod.node.find(&["status", "phase"]).and_then(Node::text) == Some("Failed")
+        };
         match Manifest::parse("the response of the API server about a pod", text) {
-            Ok(pod) => pod.objects().iter().for_each(|object| check::not_starting(object, report)),
+            Ok(pod) => {
+                let pods = pod.objects();
+                let current = pods.iter().filter(|pod| !is_replaced(pod));
+                current.for_each(|pod| check::not_starting(pod, report));
+            }
             Err(error) => {
                 let remedy = "the status of this pod was not checked".to_owned();
                 report.add_live(check::IN_CLUSTER_NOTE, &name, error.to_string(), remedy);

@@ -303,3 +303,40 @@ fn the_prefix_that_the_container_has_is_read_in_the_cluster_too() {
     assert_code(&finished, 0);
     assert_has(&finished.stdout_text(), &["      - gone # x.io/db.secret of Deployment/app\n"]);
 }
+
+#[test]
+fn a_failed_pod_that_a_newer_one_has_replaced_is_not_reported() {
+    let scene = scene(&template(&json!({})));
+    let metadata = json!({"name": "load", "namespace": "prod", "uid": "u1"});
+    let mut own = template(&json!({}));
+    own["spec"]["initContainers"][0]["args"] = json!(["init"]);
+    for key in ["restartPolicy", "startupProbe"] {
+        own["spec"]["initContainers"][0].as_object_mut().unwrap().remove(key);
+    }
+    own["spec"]["restartPolicy"] = "Never".into();
+    let spec = json!({"selector": {"matchLabels": {"job": "u1"}}, "template": own});
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec});
+    scene.server.put_raw("/apis/batch/v1/namespaces/prod/jobs/load", &job.to_string());
+    let put = |codes: [u8; 2]| {
+        let mut pods = Vec::new();
+        for (index, code) in codes.into_iter().enumerate() {
+            let name = format!("load-{index}");
+            let mut pod = own.clone();
+            (pod["apiVersion"], pod["kind"]) = ("v1".into(), "Pod".into());
+            let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": "load", "uid": "u1"});
+            let time = format!("2026-01-0{}T00:00:00Z", index + 1);
+            pod["metadata"] = json!({"name": name, "namespace": "prod", "creationTimestamp": time, "ownerReferences": [owner]});
+            let phase = if code == 0 { "Succeeded" } else { "Failed" };
+            let status = json!({"name": "podcreds", "state": {"terminated": {"exitCode": code}}});
+            pod["status"] = json!({"phase": phase, "initContainerStatuses": [status]});
+            scene.server.put_raw(&format!("{CORE}/pods/{name}"), &pod.to_string());
+            pods.push(pod);
+        }
+        scene.server.put_raw(&format!("{CORE}/pods"), &json!({"metadata": {}, "items": pods}).to_string());
+    };
+    put([3, 0]);
+    assert_has(&report(&scene, &["job/load"], 0), &["1 pod template, 1 with podcreds"]);
+    put([0, 3]);
+    let failed = "error: Pod/load-1: init container podcreds does not start: it ended with exit code 3";
+    assert_has(&report(&scene, &["job/load"], 3), &[failed]);
+}
