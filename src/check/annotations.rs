@@ -7,7 +7,7 @@ use crate::check::rule::{
     ANNOTATION, ANNOTATION_PLACE, ANNOTATION_PREFIX, ANNOTATION_TYPE, INJECT_ANNOTATION, INJECT_LABEL,
     NO_ANNOTATIONS, NO_CLUSTERS,
 };
-use crate::check::{Options, Report, Subject};
+use crate::check::{Finding, Level, Options, Report, Subject};
 use crate::credential::Credential;
 use crate::manifest::{Place, Template};
 use crate::object::Namespace;
@@ -84,8 +84,9 @@ fn prefix_of(path: &[&str]) -> String {
     path.iter().flat_map(|key| [*key, "."]).collect()
 }
 
-/// Reports a prefix that is nearly podcreds'.
-pub(super) fn misspelt_prefix<'a>(template: &Template<'a>, prefix: &str, report: &mut Report<'a>) {
+/// Reports a prefix that is nearly podcreds'. In a pod that nothing else connects with podcreds, it may be that of another program.
+pub(super) fn misspelt_prefix<'a>(pod: &Pod<'a>, prefix: &str, report: &mut Report<'a>) {
+    let template = &pod.template;
     let annotations = template.node.find(&["metadata", "annotations"]);
     let mut entries = annotations.into_iter().flat_map(Node::entries);
     let misspelt = entries.find_map(|(key, at, _)| {
@@ -95,7 +96,14 @@ pub(super) fn misspelt_prefix<'a>(template: &Template<'a>, prefix: &str, report:
     if let Some((other, at)) = misspelt {
         let message =
             format!("annotations that begin with {other}/ are not podcreds'; did you mean {prefix}/?");
-        report.add(ANNOTATION_PREFIX, &template.object, Place { file: template.object.file, at }, message);
+        let place = Place { file: template.object.file, at };
+        report.add(ANNOTATION_PREFIX, &template.object, place, message);
+        if !pod.is_injected && pod.programs().next().is_none() && !template.is_annotated(prefix) {
+            let is_it = |finding: &&mut Finding<'_>| {
+                finding.rule.id == ANNOTATION_PREFIX.id && finding.place == Some(place)
+            };
+            report.findings.iter_mut().filter(is_it).for_each(|finding| finding.level = Level::Warning);
+        }
     }
 }
 

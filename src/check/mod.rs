@@ -24,7 +24,6 @@ pub(crate) use rule::{Level, Rule};
 pub(crate) use status::not_starting;
 
 use crate::check::pod::Pod;
-use crate::check::program::Setting;
 use crate::credential::Credential;
 use crate::manifest::{Object, Place, Template};
 use crate::object::{ClusterId, Namespace};
@@ -142,6 +141,11 @@ impl<'a> Subject<'_, 'a> {
     }
 }
 
+/// The prefix of annotations that a container of an object's pods passes to podcreds.
+pub(crate) fn own_prefix<'a>(object: &Object<'a>) -> Option<&'a str> {
+    Pod::new(object.template()?, false).prefix()
+}
+
 /// Checks each pod template of the manifests.
 pub(crate) fn check<'a>(objects: &[Object<'a>], options: &'a Options) -> Report<'a> {
     let mut report = Report::default();
@@ -150,14 +154,9 @@ pub(crate) fn check<'a>(objects: &[Object<'a>], options: &'a Options) -> Report<
         let Some(template) = object.template() else { continue };
         report.templates += 1;
         let pod = Pod::new(template, options.is_injected);
-        let mut prefix = options.prefix.as_str();
-        for (_, program) in pod.programs().filter(|(_, program)| program.reads_sources()) {
-            if let Setting::Text(own) = program.setting("--annotation-prefix") {
-                prefix = own.trim_end_matches('/');
-            }
-        }
+        let prefix = pod.prefix().unwrap_or(&options.prefix);
         annotations::misplaced(&pod, prefix, &mut report);
-        annotations::misspelt_prefix(&template, prefix, &mut report);
+        annotations::misspelt_prefix(&pod, prefix, &mut report);
         let is_explained = report.findings.len() > report.start;
         let is_annotated = template.is_annotated(prefix);
         if !is_annotated && pod.programs().next().is_none() {

@@ -156,8 +156,16 @@ fn content(object: &Object<'_>, wanted: &ObjectRef) -> Option<ObjectData> {
     if wanted.kind == Kind::Service {
         return service(object, wanted).map(ObjectData::Service);
     }
-    let mut values = object.node.get("stringData").into_iter().flat_map(Node::entries);
-    if wanted.kind == Kind::Secret && values.any(|(.., value)| value.text().is_some_and(is_placeholder)) {
+    let is_replaced = |key: &str, test: fn(&str) -> bool| {
+        let mut values = object.node.get(key).into_iter().flat_map(Node::entries);
+        values.any(|(.., value)| value.text().is_some_and(test))
+    };
+    // A ConfigMap may have a template, which contains braces.
+    let is_open = match wanted.kind {
+        Kind::Secret => is_replaced("stringData", is_placeholder),
+        _ => is_replaced("data", |text| is_placeholder(text) && !text.contains("{{")),
+    };
+    if is_open {
         return None;
     }
     let data = manifest::data(object).ok()?;

@@ -1,7 +1,8 @@
 //! A pod template as the checks see it: its containers with what they run, their mounts, and the volumes.
 
-use crate::check::program::{Program, Subcommand};
+use crate::check::program::{Program, Setting, Subcommand};
 use crate::manifest::{Place, Template};
+use crate::object::is_subdomain;
 use crate::rbac::repository;
 use crate::yaml::Node;
 
@@ -74,6 +75,17 @@ impl<'a> Pod<'a> {
 
     pub(super) fn writers(&self) -> impl Iterator<Item = (&Container<'a>, &Program<'a>)> {
         self.programs().filter(|(_, program)| program.writes())
+    }
+
+    /// The prefix of the annotations that a container passes, if it is valid.
+    pub(super) fn prefix(&self) -> Option<&'a str> {
+        let mut prefix = None;
+        for (_, program) in self.programs().filter(|(_, program)| program.reads_sources()) {
+            if let Setting::Text(own) = program.setting("--annotation-prefix") {
+                prefix = Some(own.trim_end_matches('/')).filter(|own| is_subdomain(own));
+            }
+        }
+        prefix
     }
 
     pub(super) fn has(&self, subcommand: Subcommand) -> bool {

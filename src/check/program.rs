@@ -102,7 +102,9 @@ impl<'a> Program<'a> {
 
     fn of_command(words: &[&'a str]) -> Option<Self> {
         let start = |words: Vec<&'a str>, shell| {
-            let calls = |at: usize| words[at].rsplit('/').next() == Some(NAME);
+            // Not a namespace, as in `kubectl -n podcreds exec`.
+            let is_namespace = |at: usize| at > 0 && matches!(words[at - 1], "-n" | "--namespace");
+            let calls = |at: usize| words[at].rsplit('/').next() == Some(NAME) && !is_namespace(at);
             let at = (0..words.len()).find(|at| calls(*at) && subcommand(&words[at + 1..]).is_some())?;
             let before = if at == 0 { "" } else { words[at - 1] };
             let rest = words[at + 1..].to_vec();

@@ -729,3 +729,127 @@ fn a_container_that_does_not_start_is_reported_with_the_message_of_the_kubelet()
     assert_eq!(status("initContainerStatuses", "podcreds", "PodInitializing"), None);
     assert_eq!(status("containerStatuses", "app", "CrashLoopBackOff"), None);
 }
+
+#[test]
+fn a_prefix_that_is_nearly_ours_is_an_error_only_in_a_pod_of_podcreds() {
+    let levels = |more: &str, labels: &str, spec: &str, is_injected: bool| {
+        let text = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: app, annotations: {{prodcreds.io/team: payments{more}}}, labels: {{{labels}}}}}, spec: {{{spec}}}}}"
+        );
+        let manifest = Manifest::parse("pod.yaml", text).unwrap();
+        let options = options(is_injected);
+        let findings = check(&manifest.objects(), &options).findings;
+        let mut levels = Vec::new();
+        let own = findings.iter().filter(|finding| finding.rule.id == "annotation-prefix");
+        own.for_each(|finding| levels.push(finding.level));
+        levels
+    };
+    let app = "containers: [{name: app, image: app}]";
+    assert_eq!(levels("", "", app, false), [Level::Warning]);
+    assert_eq!(levels("", "podcreds.io/inject: 'false'", app, false), [Level::Warning]);
+    for (more, labels, spec, is_injected) in [
+        ("", "podcreds.io/inject: 'true'", app.to_owned(), false),
+        ("", "", pod("args: [init]", ""), false),
+        ("", "", app.to_owned(), true),
+        (", podcreds.io/db.secret: db", "", app.to_owned(), false),
+    ] {
+        assert_eq!(levels(more, labels, &spec, is_injected), [Level::Error], "{more} // {labels} // {spec}");
+    }
+}
+
+#[test]
+fn a_namespace_with_the_name_of_the_program_is_not_a_call_of_it() {
+    for container in [
+        "image: kubectl, command: [kubectl, -n, podcreds, exec, deploy/app, --, ls]",
+        "image: helm, command: [helm, --namespace, podcreds, install, app]",
+        "image: kubectl, command: [sh, -c, 'kubectl -n podcreds exec deploy/app -- ls']",
+    ] {
+        program(container, |program| assert!(program.is_none(), "{container}: {program:?}"));
+    }
+}
+
+#[test]
+fn a_config_map_whose_values_another_tool_replaces_is_not_rendered() {
+    let ids = |port: &str| {
+        let text = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: app, annotations: {{podcreds.io/db.configmap: db, podcreds.io/db.format: uri, podcreds.io/db.engine: postgresql}}}}, spec: {{containers: []}}}}\n---\n\
+             {{apiVersion: v1, kind: ConfigMap, metadata: {{name: db}}, data: {{host: db, port: '{port}', database: d, username: u, password: test}}}}"
+        );
+        only_ids(&findings_of(&text, true))
+    };
+    assert_eq!(ids("5432"), [""; 0]);
+    assert_eq!(ids("port"), ["source"]);
+    for port in ["${DB_PORT}", "<path:secret/db#port>"] {
+        assert_eq!(ids(port), [""; 0], "{port}");
+    }
+}
+
+/// What the status of a pod in namespace `prod` shows about its init container podcreds.
+fn status_findings(status: &str) -> Vec<(String, String)> {
+    let text = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: app-1, namespace: prod}}, spec: {{{}}}, status: {status}}}",
+        pod("args: [init]", "")
+    );
+    let manifest = Manifest::parse("pod.yaml", text).unwrap();
+    let mut report = Report::default();
+    not_starting(&manifest.objects()[0], &mut report);
+    let findings = report.findings.into_iter();
+    findings.map(|finding| (finding.message, finding.remedy)).collect::<Vec<_>>()
+}
+
+#[test]
+fn the_remedy_for_a_container_that_does_not_start_is_a_whole_command() {
+    let waiting = |reason: &str| {
+        let status = format!(
+            "{{initContainerStatuses: [{{name: podcreds, state: {{waiting: {{reason: {reason}}}}}}}]}}"
+        );
+        status_findings(&status).remove(0).1
+    };
+    assert_eq!(
+        waiting("CrashLoopBackOff"),
+        "see its last messages: kubectl -n prod logs app-1 -c podcreds --previous"
+    );
+    assert_eq!(waiting("ImagePullBackOff"), "see the Events of the pod: kubectl -n prod describe pod app-1");
+}
+
+#[test]
+fn an_init_container_that_failed_keeps_the_pod_from_starting() {
+    let ended = |code: &str| {
+        status_findings(&format!(
+            "{{phase: Failed, initContainerStatuses: [{{name: podcreds, state: {{terminated: {{reason: Error, exitCode: {code}}}}}}}]}}"
+        ))
+    };
+    let [(message, remedy)] = &ended("3")[..] else { panic!("{:?}", ended("3")) };
+    assert_eq!(message, "init container podcreds does not start: it ended with exit code 3");
+    assert_eq!(remedy, "see its last messages: kubectl -n prod logs app-1 -c podcreds");
+    assert_eq!(ended("0"), []);
+}
+
+#[test]
+fn a_status_with_missing_or_odd_fields_has_no_finding() {
+    for status in [
+        "null",
+        "[]",
+        "{}",
+        "{initContainerStatuses: null}",
+        "{initContainerStatuses: {}}",
+        "{initContainerStatuses: [null, 1, {}, {name: podcreds}, {name: podcreds, state: null}, {name: podcreds, state: {waiting: null}}]}",
+        "{initContainerStatuses: [{name: podcreds, state: {terminated: {}}}, {state: {waiting: {reason: ErrImagePull}}}]}",
+        "{initContainerStatuses: [{name: other, state: {waiting: {reason: ErrImagePull}}}]}",
+    ] {
+        assert_eq!(status_findings(status), [], "{status}");
+    }
+}
+
+#[test]
+fn the_rules_of_an_aggregated_role_are_not_known() {
+    let text = format!(
+        "{{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {{name: a}}, rules: [{{apiGroups: [''], resources: [pods], verbs: [get]}}]}}\n---\n\
+         {{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {{name: a}}, roleRef: {{kind: Role, name: a}}, subjects: [{{kind: ServiceAccount, name: default}}]}}\n---\n\
+         {{apiVersion: rbac.authorization.k8s.io/v1, kind: ClusterRole, metadata: {{name: b}}, aggregationRule: {{}}, rules: []}}\n---\n\
+         {{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {{name: b}}, roleRef: {{kind: ClusterRole, name: b}}, subjects: [{{kind: ServiceAccount, name: default}}]}}\n---\n\
+         {{apiVersion: v1, kind: Pod, metadata: {{name: app, annotations: {{{DB}}}}}, spec: {{containers: []}}}}"
+    );
+    assert_eq!(only_ids(&findings_of(&text.replace("aggregationRule: {}, ", ""), true)), ["role"]);
+    assert_eq!(only_ids(&findings_of(&text, true)), [""; 0]);
+}

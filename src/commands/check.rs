@@ -10,8 +10,9 @@ use crate::check::{self, Level, Options, Report};
 use crate::commands::inspect;
 use crate::inspect::{Query, Unknown};
 use crate::kube::config::registry::Clusters;
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Manifest, Object};
 use crate::sync::Settings;
+use crate::yaml::Node;
 
 pub(crate) use output::Format;
 
@@ -63,9 +64,12 @@ pub(crate) fn run(command: Command, out: &mut dyn Write) -> Result<u8, Error> {
             Ok(exit_code(&report, is_strict, false))
         }
         Subject::Live(live) => {
-            let Live { clusters, query, settings, connects, is_own } = *live;
+            let Live { clusters, mut query, mut settings, connects, is_own } = *live;
             let text = crate::inspect::object_text(&clusters, &query).map_err(inspect::Error::Object)?;
             let manifest = Manifest::parse("the response of the API server", text)?;
+            if let Some(prefix) = manifest.objects().iter().find_map(check::own_prefix) {
+                (query.prefix, settings.prefix) = (prefix.to_owned(), prefix.to_owned());
+            }
             let mut report = check::check(&manifest.objects(), &options);
             // A position in a response says nothing.
             report.findings.iter_mut().for_each(|finding| finding.place = None);
@@ -98,11 +102,24 @@ fn statuses(
     for Unknown { message, remedy, .. } in unknown {
         report.add_live(check::IN_CLUSTER_NOTE, &name, message, remedy);
     }
-    let before = report.findings.len();
-    for text in pods {
-        let pod = Manifest::parse("the response of the API server", text)?;
-        pod.objects().iter().for_each(|object| check::not_starting(object, report));
-        if report.findings.len() > before {
+    let before = report.count(Level::Error);
+    for (index, text) in pods.into_iter().enumerate() {
+        // A newer pod has replaced a failed one.
+        let is_replaced = |pod: &Object<'_>| {
+            index > 0 && pod.node.find(&["status", "phase"]).and_then(Node::text) == Some("Failed")
+        };
+        match Manifest::parse("the response of the API server about a pod", text) {
+            Ok(pod) => {
+                let pods = pod.objects();
+                let current = pods.iter().filter(|pod| !is_replaced(pod));
+                current.for_each(|pod| check::not_starting(pod, report));
+            }
+            Err(error) => {
+                let remedy = "the status of this pod was not checked".to_owned();
+                report.add_live(check::IN_CLUSTER_NOTE, &name, error.to_string(), remedy);
+            }
+        }
+        if report.count(Level::Error) > before {
             break;
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use log::{info, warn};
 
+use crate::check;
 use crate::commands::inspect::print;
 use crate::inspect::review::{self, REVIEW_RULE, ResourceAttributes, Subject};
 use crate::inspect::{self, Query};
@@ -65,7 +66,7 @@ pub(crate) fn run(command: &Command, clusters: Option<&Clusters>, out: &mut dyn 
         return Err(Error::NoNamespace { workload: role.workloads.concat(), account, namespace });
     }
     match (command.check, clusters) {
-        (Some(timeout), Some(clusters)) => check(&all, clusters, Deadline::after(timeout), out),
+        (Some(timeout), Some(clusters)) => review_all(&all, clusters, Deadline::after(timeout), out),
         _ => {
             let (mut selected, mut others) = (Vec::new(), Vec::new());
             for role in all {
@@ -93,7 +94,9 @@ fn of_manifests(manifests: &[Manifest], defaults: &Defaults) -> Result<Vec<Workl
     let (mut workloads, mut problems) = (Vec::new(), Vec::new());
     for object in manifests.iter().flat_map(Manifest::objects) {
         let Some(template) = object.template() else { continue };
-        match Workload::from_template(&template, defaults) {
+        let prefix = check::own_prefix(&object).unwrap_or(&defaults.prefix);
+        let defaults = Defaults { prefix: prefix.to_owned(), ..defaults.clone() };
+        match Workload::from_template(&template, &defaults) {
             Ok(Some(workload)) => workloads.push(workload),
             Ok(None) if manifest::has_prefix(object.node, &defaults.prefix) => warn!(
                 "{}: annotations {}/… of {object} itself have no effect: podcreds reads those of its pods, {}.metadata.annotations",
@@ -109,6 +112,11 @@ fn of_manifests(manifests: &[Manifest], defaults: &Defaults) -> Result<Vec<Workl
 }
 
 fn of_pods(query: &Query, defaults: &Defaults, clusters: &Clusters) -> Result<Vec<Workload>, Error> {
+    let text = inspect::object_text(clusters, query)?;
+    let manifest = Manifest::parse("the response of the API server", text)?;
+    let prefix = manifest.objects().iter().find_map(check::own_prefix).unwrap_or(&defaults.prefix).to_owned();
+    let query = &Query { prefix: prefix.clone(), ..query.clone() };
+    let defaults = &Defaults { prefix, ..defaults.clone() };
     let pods = inspect::pods(clusters, query)?;
     if pods.annotations.is_empty() {
         return Ok(Vec::new());
@@ -131,7 +139,12 @@ fn of_pods(query: &Query, defaults: &Defaults, clusters: &Clusters) -> Result<Ve
 }
 
 /// Prints which rights the service accounts have.
-fn check(all: &[Role], clusters: &Clusters, deadline: Deadline, out: &mut dyn Write) -> Result<(), Error> {
+fn review_all(
+    all: &[Role],
+    clusters: &Clusters,
+    deadline: Deadline,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
     let mut report = String::new();
     let mut missing = 0;
     for role in all {
@@ -145,8 +158,16 @@ fn check(all: &[Role], clusters: &Clusters, deadline: Deadline, out: &mut dyn Wr
                 .then(|| REVIEW_RULE.grant(None, "the current user")),
             cause: Box::new(cause),
         };
-        let client = clusters.client(&role.cluster).map_err(unreviewed)?;
-        missing += check_role(role, &client, deadline, &mut report).map_err(unreviewed)?;
+        let reviewed = report.len();
+        let client = clusters.client(&role.cluster);
+        match client.and_then(|client| check_role(role, &client, deadline, &mut report)) {
+            Ok(count) => missing += count,
+            Err(cause) => {
+                report.truncate(reviewed);
+                print(&report, out)?;
+                return Err(unreviewed(cause).into());
+            }
+        }
     }
     print(&report, out)?;
     if missing == 0 { Ok(()) } else { Err(Error::Missing { count: missing }) }

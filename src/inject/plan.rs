@@ -254,6 +254,12 @@ impl<'a> Pod<'a> {
                     .to_owned(),
             );
         }
+        let is_writable = |volume: &Node| volume.entries().any(|(key, ..)| key == "emptyDir");
+        if self.volume().is_some_and(|(_, volume)| !is_writable(volume)) {
+            warnings.push(format!(
+                "the pod's own volume {NAME} is not an emptyDir, and podcreds writes its files there: rename that volume"
+            ));
+        }
         let listens = |entry: &&Entry<'_>| {
             let ports = entry.node.get("ports").map(Node::items).unwrap_or_default();
             ports.iter().any(|port| {

@@ -407,3 +407,22 @@ fn a_prefix_of_its_own_is_passed_on() {
     assert_eq!(*args, serde_json::json!(["sidecar", "--annotation-prefix=creds.example.com"]));
     assert_eq!(edited(&text, &options()), text);
 }
+
+#[test]
+fn a_volume_of_the_same_name_that_podcreds_cannot_write_to_is_a_warning() {
+    let warnings = |volume: &str| {
+        let text = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: app, annotations: {{podcreds.io/db.secret: db}}}}, spec: {{containers: [{{name: app}}], volumes: [{{name: podcreds{volume}}}]}}}}"
+        );
+        try_run(&text, &options()).unwrap().warnings
+    };
+    let own = warnings(", secret: {secretName: x}");
+    assert_eq!(own.len(), 1, "{own:?}");
+    assert!(
+        own[0].ends_with("the pod's own volume podcreds is not an emptyDir, and podcreds writes its files there: rename that volume"),
+        "{own:?}"
+    );
+    for volume in [", emptyDir: {}", ", emptyDir:", ", emptyDir: {medium: Memory}"] {
+        assert_eq!(warnings(volume), [""; 0], "{volume}");
+    }
+}

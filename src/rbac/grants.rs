@@ -80,11 +80,12 @@ impl<'a> Grants<'a> {
             .then(|| object.namespace().map_or_else(|| self.namespace.to_string(), str::to_owned))
     }
 
-    /// The Role or ClusterRole that a binding refers to.
+    /// The Role or ClusterRole that a binding refers to. One that the control plane fills from others is not known.
     fn role(&self, binding: &Object<'a>) -> Option<&Object<'a>> {
         let reference = |key| binding.node.find(&["roleRef", key]).and_then(Node::text);
         let (kind, name) = (reference("kind")?, reference("name")?);
-        self.objects.iter().find(|object| {
+        let mut known = self.objects.iter().filter(|object| object.node.get("aggregationRule").is_none());
+        known.find(|object| {
             object.kind == kind
                 && object.name() == Some(name)
                 && (kind == "ClusterRole" || self.namespace_of(object) == self.namespace_of(binding))

@@ -34,7 +34,7 @@ impl fmt::Display for Account {
 }
 
 /// What manifests leave open.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Defaults {
     /// With the namespace of objects without `metadata.namespace`.
     pub(crate) scope: ReferenceScope,

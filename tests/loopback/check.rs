@@ -238,6 +238,105 @@ fn a_workload_whose_newest_pods_cannot_start_has_a_finding() {
     let report = report(&scene, &["deploy/app"], 3);
     let first =
         "error: Pod/app-2-b: init container podcreds does not start: CrashLoopBackOff [not-starting]\n";
-    assert_has(&report, &[first, "kubectl logs --previous -c podcreds"]);
+    assert_has(&report, &[first, "kubectl -n prod logs app-2-b -c podcreds --previous"]);
     assert_eq!(report.matches("[not-starting]").count(), 1, "{report}");
+}
+
+/// An Argo Rollout that takes over from a Deployment of the same name has ReplicaSets with such names, too.
+#[test]
+fn pods_of_another_owner_of_the_same_name_are_not_the_deployments() {
+    let scene = scene(&template(&json!({})));
+    let metadata = json!({"name": "app", "namespace": "prod", "uid": "u1"});
+    let spec = json!({"selector": {"matchLabels": {"app": "app"}}, "template": template(&json!({}))});
+    let deployment =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec});
+    scene.server.put_raw("/apis/apps/v1/namespaces/prod/deployments/app", &deployment.to_string());
+    let owned = |name: &str, kind: &str, owner: &str, uid: &str| {
+        let owner = json!({"apiVersion": "apps/v1", "kind": kind, "name": owner, "uid": uid});
+        json!({"name": name, "namespace": "prod", "uid": name, "ownerReferences": [owner]})
+    };
+    let list = |path: &str, metadata: &[Value]| {
+        let items: Vec<_> = metadata.iter().map(|metadata| json!({ "metadata": metadata })).collect();
+        scene.server.put_raw(path, &json!({"metadata": {}, "items": items}).to_string());
+    };
+    let own = owned("app-1", "Deployment", "app", "u1");
+    let foreign = owned("app-2", "Rollout", "app", "u2");
+    list("/apis/apps/v1/namespaces/prod/replicasets", &[own, foreign]);
+    let mut pods =
+        [owned("app-1-a", "ReplicaSet", "app-1", "app-1"), owned("app-2-b", "ReplicaSet", "app-2", "app-2")];
+    pods[1]["creationTimestamp"] = "2026-01-03T00:00:00Z".into();
+    list(&format!("{CORE}/pods"), &pods);
+    for metadata in pods {
+        let mut pod = template(&json!({}));
+        (pod["apiVersion"], pod["kind"]) = ("v1".into(), "Pod".into());
+        let status = json!({"name": "podcreds", "state": {"waiting": {"reason": "ErrImagePull"}}});
+        pod["status"] = json!({"initContainerStatuses": [status]});
+        let name = metadata["name"].as_str().unwrap().to_owned();
+        pod["metadata"] = metadata;
+        scene.server.put_raw(&format!("{CORE}/pods/{name}"), &pod.to_string());
+    }
+    let found = report(&scene, &["deploy/app"], 3);
+    assert_has(&found, &["error: Pod/app-1-a: init container podcreds does not start: ErrImagePull"]);
+    assert!(!found.contains("app-2-b"), "{found}");
+    // A pod that is gone when it is read says nothing, and one that is unreadable does not hide the rest.
+    let pod = format!("{CORE}/pods/app-1-a");
+    scene.server.put_raw(&pod, "null");
+    assert_has(&report(&scene, &["deploy/app"], 0), &["no problems"]);
+    scene.server.put_raw(&pod, "{\"kind\": [");
+    assert_has(
+        &report(&scene, &["deploy/app"], 0),
+        &["warning: Deployment/app: the response of the API server"],
+    );
+    scene.server.delete(Kind::Pod, "prod", "app-1-a");
+    assert_has(&report(&scene, &["deploy/app"], 0), &["no problems"]);
+}
+
+#[test]
+fn the_prefix_that_the_container_has_is_read_in_the_cluster_too() {
+    let mut own = template(&json!({}));
+    own["metadata"]["annotations"] = json!({"x.io/db.secret": "gone"});
+    own["spec"]["initContainers"][0]["args"] = json!(["sidecar", "--annotation-prefix=x.io"]);
+    let scene = scene(&own);
+    let found = report(&scene, &["deploy/app"], 3);
+    assert_has(&found, &["error: Deployment/app: Secret prod/gone does not exist"]);
+    let finished = run(scene.command(&["rbac", "deploy/app"]), HANGS);
+    assert_code(&finished, 0);
+    assert_has(&finished.stdout_text(), &["      - gone # x.io/db.secret of Deployment/app\n"]);
+}
+
+#[test]
+fn a_failed_pod_that_a_newer_one_has_replaced_is_not_reported() {
+    let scene = scene(&template(&json!({})));
+    let metadata = json!({"name": "load", "namespace": "prod", "uid": "u1"});
+    let mut own = template(&json!({}));
+    own["spec"]["initContainers"][0]["args"] = json!(["init"]);
+    for key in ["restartPolicy", "startupProbe"] {
+        own["spec"]["initContainers"][0].as_object_mut().unwrap().remove(key);
+    }
+    own["spec"]["restartPolicy"] = "Never".into();
+    let spec = json!({"selector": {"matchLabels": {"job": "u1"}}, "template": own});
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec});
+    scene.server.put_raw("/apis/batch/v1/namespaces/prod/jobs/load", &job.to_string());
+    let put = |codes: [u8; 2]| {
+        let mut pods = Vec::new();
+        for (index, code) in codes.into_iter().enumerate() {
+            let name = format!("load-{index}");
+            let mut pod = own.clone();
+            (pod["apiVersion"], pod["kind"]) = ("v1".into(), "Pod".into());
+            let owner = json!({"apiVersion": "batch/v1", "kind": "Job", "name": "load", "uid": "u1"});
+            let time = format!("2026-01-0{}T00:00:00Z", index + 1);
+            pod["metadata"] = json!({"name": name, "namespace": "prod", "creationTimestamp": time, "ownerReferences": [owner]});
+            let phase = if code == 0 { "Succeeded" } else { "Failed" };
+            let status = json!({"name": "podcreds", "state": {"terminated": {"exitCode": code}}});
+            pod["status"] = json!({"phase": phase, "initContainerStatuses": [status]});
+            scene.server.put_raw(&format!("{CORE}/pods/{name}"), &pod.to_string());
+            pods.push(pod);
+        }
+        scene.server.put_raw(&format!("{CORE}/pods"), &json!({"metadata": {}, "items": pods}).to_string());
+    };
+    put([3, 0]);
+    assert_has(&report(&scene, &["job/load"], 0), &["1 pod template, 1 with podcreds"]);
+    put([0, 3]);
+    let failed = "error: Pod/load-1: init container podcreds does not start: it ended with exit code 3";
+    assert_has(&report(&scene, &["job/load"], 3), &[failed]);
 }

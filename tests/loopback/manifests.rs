@@ -241,3 +241,29 @@ fn render_prints_a_heading_for_each_of_several_templates() {
     assert_code(&finished, 2);
     assert_has(&finished.stderr, &["app.yaml has no annotation that begins with podcreds.io/"]);
 }
+
+#[test]
+fn rbac_reads_the_prefix_that_the_container_has() {
+    let own = DEPLOYMENT.replace("podcreds.io/", "x.io/");
+    for args in [
+        "args: [init, --annotation-prefix, x.io]",
+        "args: [init], env: [{name: PODCREDS_ANNOTATION_PREFIX, value: x.io}]",
+    ] {
+        let manifest = own.replace("args: [init]", args);
+        let finished = offline(&[("app.yaml", &manifest)], &["rbac", "-f", "app.yaml"]);
+        assert_code(&finished, 0);
+        assert_has(&finished.stdout_text(), &["      - db # x.io/db.secret of Deployment/app\n"]);
+    }
+    let finished = offline(&[("app.yaml", &own)], &["rbac", "-f", "app.yaml"]);
+    assert_code(&finished, 2);
+}
+
+#[test]
+fn the_prefix_that_the_container_has_cannot_add_lines_to_a_role() {
+    let key = "\"x\\nrules: y/db.secret\"";
+    let own = DEPLOYMENT.replace("podcreds.io/db.secret", key).replace("podcreds.io/db.", "x.io/");
+    let manifest = own.replace("args: [init]", "args: [init, \"--annotation-prefix=x\\nrules: y\"]");
+    let finished = offline(&[("app.yaml", &manifest)], &["rbac", "-f", "app.yaml"]);
+    assert_code(&finished, 2);
+    assert_eq!(finished.stdout_text(), "");
+}

@@ -255,3 +255,54 @@ fn a_secret_that_the_first_start_waits_for_is_an_event() {
     running.poll_until(HANGS, "it is logged", || running.stderr().contains(available));
     assert!(!running.stderr().contains("again"), "{}", running.stderr());
 }
+
+/// A pod in `prod` that runs as this account and reads the Secret `db`.
+fn pod_of(account: &str) -> String {
+    let container = json!({"name": "podcreds", "image": "podcreds:test", "args": ["sidecar"]});
+    let metadata = json!({"name": account, "annotations": {"podcreds.io/db.secret": "db"}});
+    let spec = json!({"serviceAccountName": account, "initContainers": [container], "containers": []});
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}).to_string()
+}
+
+fn rbac_check(scene: &Scene, pods: &[String]) -> Finished {
+    let file = scene.pod.root().join("pods.yaml");
+    fs::write(&file, pods.join("\n---\n")).unwrap();
+    run(scene.command(&["rbac", "--check", "-f", file.to_str().unwrap()]), HANGS)
+}
+
+#[test]
+fn rbac_check_reports_each_account_and_what_is_missing_or_too_wide() {
+    let scene = Scene::plain();
+    let finished = rbac_check(&scene, &[pod_of("app"), pod_of("other")]);
+    assert_code(&finished, 0);
+    for account in ["app", "other"] {
+        let wide = "  warning: may get, list, watch every Secret in namespace prod, which podcreds does not need: limit the rule with resourceNames\n";
+        let report = format!(
+            "ServiceAccount prod/{account} in namespace prod\n  ok: get, watch Secret db\n  ok: get Pod {account}\n{wide}"
+        );
+        assert_has(&finished.stdout_text(), &[&report]);
+    }
+    scene.server.allow_only(Kind::Secret, "prod", &["billing"]);
+    let finished = rbac_check(&scene, &[pod_of("app")]);
+    assert_code(&finished, 3);
+    assert_has(&finished.stdout_text(), &["  missing: get, watch Secret db; a Role in namespace prod"]);
+    assert!(!finished.stdout_text().contains("warning"), "{}", finished.stdout_text());
+}
+
+#[test]
+fn rbac_check_prints_the_accounts_before_one_that_it_may_not_review() {
+    let scene = Scene::plain();
+    scene.server.refuse("/apis/authorization.k8s.io/v1/subjectaccessreviews");
+    let finished = rbac_check(&scene, &[pod_of("app"), pod_of("other")]);
+    assert_code(&finished, 3);
+    let shown = finished.stdout_text();
+    assert!(shown.starts_with("ServiceAccount prod/app in namespace prod\n  ok: "), "{shown}");
+    assert!(!shown.contains("other"), "{shown}");
+    assert_has(
+        &finished.stderr,
+        &[
+            "review access of ServiceAccount prod/other: forbidden: ",
+            "resources: [subjectaccessreviews], verbs: [create]}",
+        ],
+    );
+}

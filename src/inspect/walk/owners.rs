@@ -30,7 +30,7 @@ const JOB_NAME: &str = "job-name";
 pub(super) struct PartialList {
     pub(super) objects: Vec<PartialObjectMetadata>,
     /// Whether the API server has more pages.
-    truncated: bool,
+    pub(super) truncated: bool,
 }
 
 impl Walk<'_> {
@@ -155,7 +155,7 @@ impl Walk<'_> {
         }
     }
 
-    fn try_list(&mut self, kind: Kind, selector: &str) -> Result<PartialList, Cause> {
+    pub(super) fn try_list(&mut self, kind: Kind, selector: &str) -> Result<PartialList, Cause> {
         let version = kind.versions(None).swap_remove(0);
         let mut path = format!("{}?limit={PAGE_SIZE}", kind.collection(&version, Some(&self.namespace)));
         if !selector.is_empty() {
