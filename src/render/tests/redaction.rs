@@ -91,6 +91,27 @@ fn a_url_is_as_secret_as_the_object_with_its_key() {
 }
 
 #[test]
+fn a_uri_of_override_replaces_that_of_the_secret_whatever_its_name() {
+    let of = |key| {
+        Sources::from([(
+            object(Kind::Secret, "s"),
+            Some(data(&[(key, b"postgresql://a:test-password@c/d")])),
+        )])
+    };
+    for (key, given) in [
+        ("uri", "uri=postgresql://x:y@z:1/w"),
+        ("connection_string", "uri=postgresql://x:y@z:1/w"),
+        ("uri", "connection_string=postgresql://x:y@z:1/w"),
+    ] {
+        let annotations = [("db.secret", "s"), ("db.format", "libpq"), ("db.override", given)];
+        let expected = "host='z' port='1' dbname='w' user='x' password='y'";
+        let written = bundle(&credentials(&annotations), &of(key)).unwrap().into_values().next().unwrap();
+        assert_eq!(written.content.expose_text(), Some(expected), "{key} {given}");
+        assert_eq!(shown(&annotations, &of(key)), expected, "{key} {given}");
+    }
+}
+
+#[test]
 fn a_template_shows_the_fields_of_other_credentials_that_are_not_secret() {
     let sources = Sources::from([
         (object(Kind::Secret, "s"), Some(data(&[("password", b"test-password")]))),
