@@ -48,6 +48,7 @@ impl Client {
             path: &collection_path(event.object),
             accept: JSON,
             content: Some((JSON, content.as_bytes())),
+            is_limited: false,
         };
         match self.execute_for(event.object, "create", &request, deadline) {
             Ok(_) | Err(Cause::Refused { status: 409, .. }) => Ok(()),
@@ -73,6 +74,7 @@ impl Client {
             path: &format!("{}/{}", collection_path(object), object.name()),
             accept: JSON,
             content: Some(("application/merge-patch+json", patch.as_bytes())),
+            is_limited: false,
         };
         let patched = self.execute_for(object, "patch", &request, deadline);
         patched.map(drop).map_err(|cause| Error::new(object, cause))
@@ -83,7 +85,9 @@ impl Client {
     /// # Errors
     /// If this attempt fails. If [`Error::is_final`] is true, a retry cannot succeed.
     pub(crate) fn uid(&self, pod: &ObjectRef, deadline: Deadline) -> Result<String, Error> {
-        let read = || decode::uid(pod, self.get_object(pod, METADATA_ONLY, deadline)?.expose());
+        let path = format!("{}/{}", collection_path(pod), pod.name());
+        let request = Request { is_limited: false, ..Request::get(&path, METADATA_ONLY) };
+        let read = || decode::uid(pod, self.execute_for(pod, "get", &request, deadline)?.expose());
         read().map_err(|cause| Error::new(pod, cause))
     }
 }

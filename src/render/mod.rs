@@ -256,7 +256,13 @@ fn files<'a>(
     notices.extend(notice::line_breaks(credential, &values));
     // A connection does not contain the certificates that its source may also have.
     if !matches!(credential.output, Output::ConnectionString { .. } | Output::ClientFile { .. }) {
-        let certificates = values.iter().filter_map(|(field, value)| {
+        // One key may have many names.
+        let mut searched = 0;
+        let within_limit = values.iter().take_while(|(_, value)| {
+            searched += value.expose().len();
+            searched <= SOURCES_LIMIT
+        });
+        let certificates = within_limit.filter_map(|(field, value)| {
             let not_after = pkcs12::not_after(value.expose())?;
             Some(Expiry { credential: &credential.name, field: field.clone(), not_after })
         });

@@ -41,8 +41,11 @@ pub(crate) fn write_connection<'a>(
 ) -> Result<(SecretBytes, Option<Notice<'a>>), Vec<Problem>> {
     let one = |error: FormatError| problems(vec![error]);
     let mut fields = values.clone();
-    let uri = find_uri(credential, values).map_err(one)?.map(|(uri, _)| uri.field);
-    if let (Some((url, _)), None, Ok(field)) = (*url, uri, FieldName::parse(URI.name())) {
+    // A URI of `.override` counts, whatever the source calls its own.
+    let of_uri = overrides.iter().filter(|(field, _)| URI.contains(field.as_str()));
+    fields.extend(of_uri.map(|(field, value)| ((*field).clone(), *value)));
+    let uri = find_uri(credential, &fields).map_err(one)?.map(|(uri, _)| uri.field.clone());
+    if let (Some((url, _)), None, Ok(field)) = (*url, &uri, FieldName::parse(URI.name())) {
         fields.insert(field, url);
     }
     let from_uri = uri::missing_fields(credential, &fields, url.is_some()).map_err(one)?;
@@ -52,10 +55,13 @@ pub(crate) fn write_connection<'a>(
     let connection = match redaction {
         Some(Redaction { all, .. }) => connection.redacted(&|field| {
             // In the order in which they replace each other.
-            let is_override = || overrides.iter().any(|(other, _)| *other == field);
+            let is_override = |field: &FieldName| overrides.iter().any(|(other, _)| *other == field);
             let is_of_uri = from_uri.iter().any(|(other, _)| other == field);
-            let is_public_uri = || uri.map_or(url.is_some_and(|(_, public)| public), *is_public);
-            !all && (is_override() || if is_of_uri { is_public_uri() } else { is_public(field) })
+            let is_public_uri = || match &uri {
+                Some(uri) => is_override(uri) || is_public(uri),
+                None => url.is_some_and(|(_, public)| public),
+            };
+            !all && (is_override(field) || if is_of_uri { is_public_uri() } else { is_public(field) })
         }),
         None => connection,
     };

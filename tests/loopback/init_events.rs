@@ -157,3 +157,16 @@ fn with_a_given_pod_uid_a_missing_right_to_get_the_pod_is_recorded() {
     assert_has(&events[0].2, &["Pod prod/app-0: forbidden", "resources: [pods], verbs: [get]}"]);
     assert_eq!(scene.server.objects(Kind::Event)[0]["involvedObject"]["uid"], "test-uid-1");
 }
+
+#[test]
+fn events_take_no_place_of_a_read_in_the_rate_limit() {
+    let scene = Scene::plain();
+    scene.server.fail_on(
+        "/secrets/db",
+        Fault::Status { code: 404, retry_after: None, message: "test".into() },
+        Times::Once,
+    );
+    // For the pod, and for the Secret twice: a fourth read would wait for longer than the timeout.
+    assert_code(&scene.init(&["--events", "--qps", "0.1", "--burst", "3", "--timeout", "8s"]), 0);
+    assert_eq!(recorded(&scene).len(), 2);
+}

@@ -1,6 +1,8 @@
 //! Reads certificates and private keys from PEM (RFC 7468) into memory that is overwritten, which rustls-pemfile's is not.
 //! Private keys become PKCS#8 (RFC 5208), the only form that a key store has.
 
+use std::ops::RangeInclusive;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -16,6 +18,8 @@ const CERTIFICATE_LIMIT: usize = 1000;
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
+/// The second one is that of old versions of OpenSSL.
+const CERTIFICATE_LABELS: [&str; 2] = ["CERTIFICATE", "X509 CERTIFICATE"];
 
 /// The days from March 1 of the year 0 (proleptic Gregorian calendar) to January 1, 1970.
 const DAYS_BEFORE_1970: u64 = 719_468;
@@ -38,7 +42,7 @@ pub(super) fn certificates(pem: &str) -> Result<Vec<Der>, Problem> {
     let mut rest = pem;
     while let Some(section) = next_section(&mut rest) {
         let Section { label, body } = section.ok_or(INVALID_CERTIFICATE)?;
-        if !["CERTIFICATE", "X509 CERTIFICATE"].contains(&label) {
+        if !CERTIFICATE_LABELS.contains(&label) {
             continue;
         }
         if found.len() == CERTIFICATE_LIMIT {
@@ -139,12 +143,12 @@ pub(super) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
     Some(key.whole)
 }
 
-/// When the first certificate of a PEM text expires, as Unix time. `None` means that the text contains no certificate that can be parsed.
+/// When the first certificate of a PEM text expires, as Unix time: 0 for a time before 1970. `None` means that the text contains no certificate that can be parsed.
 pub(crate) fn not_after(pem: &[u8]) -> Option<u64> {
     let mut rest = str::from_utf8(pem).ok()?;
     while let Some(section) = next_section(&mut rest) {
         let Section { label, body } = section?;
-        if label == "CERTIFICATE" {
+        if CERTIFICATE_LABELS.contains(&label) {
             let der = decode(body)?;
             let (validity, _) = split_tag(SEQUENCE, after_sequences(2, &der)?)?;
             let (_, not_after) = split(validity.content)?;
@@ -172,26 +176,25 @@ fn after_sequences(count: usize, certificate: &[u8]) -> Option<&[u8]> {
 /// A time in the forms that certificates have, `YYMMDDHHMMSSZ` until 2049 and then `YYYYMMDDHHMMSSZ`, as Unix time.
 /// Source: RFC 5280, section 4.1.2.5
 fn time(element: &Element<'_>) -> Option<u64> {
-    let digits = str::from_utf8(element.content).ok()?;
-    let (century, digits) = match element.tag {
-        UTC_TIME if digits.starts_with(['5', '6', '7', '8', '9']) => (19, digits),
-        UTC_TIME => (20, digits),
-        GENERALIZED_TIME => {
-            let (century, digits) = digits.split_at_checked(2)?;
-            (century.parse::<u64>().ok()?, digits)
-        }
-        _ => return None,
-    };
-    let part = |index: usize| digits.get(2 * index..2 * index + 2)?.parse::<u64>().ok();
-    let (year, month, day) = (100 * century + part(0)?, part(1)?, part(2)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+    let digits = str::from_utf8(element.content).ok()?.strip_suffix('Z')?;
+    // `parse` accepts a sign.
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
+    let (century, digits) = match (element.tag, digits.len()) {
+        (UTC_TIME, 12) => (if digits < "5" { 20 } else { 19 }, digits),
+        (GENERALIZED_TIME, 14) => (digits[..2].parse::<u64>().ok()?, &digits[2..]),
+        _ => return None,
+    };
+    let part = |index: usize, range: RangeInclusive<u64>| {
+        digits[2 * index..2 * index + 2].parse().ok().filter(|part| range.contains(part))
+    };
+    let (year, month, day) = (100 * century + part(0, 0..=99)?, part(1, 1..=12)?, part(2, 1..=31)?);
+    let seconds = (60 * part(3, 0..=23)? + part(4, 0..=59)?) * 60 + part(5, 0..=59)?;
     // Years start in March here, so that a leap day is the last day of its year.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year.saturating_sub(1), month + 9) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
-    let days = days.checked_sub(DAYS_BEFORE_1970)?;
-    Some(((24 * days + part(3)?) * 60 + part(4)?) * 60 + part(5)?)
+    Some(days.checked_sub(DAYS_BEFORE_1970).map_or(0, |days| 24 * 3600 * days + seconds))
 }
 
 #[cfg(test)]
@@ -235,7 +238,9 @@ mod tests {
         for text in [format!("{leaf}{issuer}"), format!("{key}{leaf}"), format!("CN=test\n{leaf}\n\n")] {
             assert_eq!(expiry(&text), Some(1_893_456_000), "{text}");
         }
-        assert_eq!(expiry(&leaf.replace('\n', "\r\n")), Some(1_893_456_000));
+        for text in [leaf.replace('\n', "\r\n"), leaf.replace("CERTIFICATE", "X509 CERTIFICATE")] {
+            assert_eq!(expiry(&text), Some(1_893_456_000), "{text}");
+        }
     }
 
     #[test]
@@ -257,13 +262,49 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_that_expired_before_1970_is_one_that_has_expired() {
+        // Go writes the year 1 if a program does not set the time.
+        for (tag, text) in [(UTC_TIME, &b"691231235959Z"[..]), (GENERALIZED_TIME, b"00010101000000Z")] {
+            assert_eq!(time(&Element { tag, content: text, whole: &[] }), Some(0), "{text:?}");
+        }
+        assert_eq!(expiry(&certificate((1965, 1, 1))), Some(0));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn damaged_certificates_are_read_or_refused(index in 0..400_usize, byte: u8, length in 0..600_usize) {
+            use std::sync::LazyLock;
+            static WHOLE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+                let pem = certificate((2030, 1, 1));
+                certificates(&pem).unwrap()[0].to_vec()
+            });
+            let mut der = WHOLE.clone();
+            let index = index % der.len();
+            der[index] = byte;
+            der.truncate(length);
+            let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der));
+            proptest::prop_assert!(expiry(&pem).is_none_or(|seconds| seconds < 253_402_300_800));
+        }
+    }
+
+    #[test]
     fn invalid_times_have_no_value() {
         for (tag, text) in [
             (UTC_TIME, &b"2613010000"[..]),
             (UTC_TIME, b"261301000000Z"),
             (UTC_TIME, b"26-1-1000000Z"),
             (UTC_TIME, b"\xc3\xa9"),
+            (UTC_TIME, b"26+101000000Z"),
+            (UTC_TIME, b"261201240000Z"),
+            (UTC_TIME, b"261201006000Z"),
+            (UTC_TIME, b"261201000060Z"),
+            (UTC_TIME, b"261201000000"),
+            (UTC_TIME, b"261201000000+0900"),
+            (UTC_TIME, b"20261201000000Z"),
             (GENERALIZED_TIME, b"2"),
+            (GENERALIZED_TIME, b"261201000000Z"),
+            (GENERALIZED_TIME, b"20261201000000.5Z"),
+            (GENERALIZED_TIME, b"99991231235960Z"),
             (OCTET_STRING, b"261201000000Z"),
         ] {
             assert_eq!(time(&Element { tag, content: text, whole: &[] }), None, "{text:?}");

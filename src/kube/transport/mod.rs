@@ -54,11 +54,13 @@ pub(crate) struct Request<'a> {
     pub(crate) accept: &'a str,
     /// The media type of the body, and the body.
     pub(crate) content: Option<(&'static str, &'a [u8])>,
+    /// Whether the client-side rate limit applies. Not to Events, which have a limit of their own: no read waits for one.
+    pub(crate) is_limited: bool,
 }
 
 impl<'a> Request<'a> {
     pub(crate) fn get(path: &'a str, accept: &'a str) -> Self {
-        Self { method: Method::GET, path, accept, content: None }
+        Self { method: Method::GET, path, accept, content: None, is_limited: true }
     }
 }
 

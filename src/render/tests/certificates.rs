@@ -42,3 +42,11 @@ fn a_secret_of_many_certificates_is_observed_in_part() {
     let secret: Vec<_> = names.iter().map(|name| (name.as_str(), certificate.as_str())).collect();
     assert_eq!(found(&[], &secret), names[..CERTIFICATE_LIMIT]);
 }
+
+#[test]
+fn one_key_under_many_names_is_not_searched_for_each_of_them() {
+    let text = "x".repeat(SOURCES_LIMIT / 4 + 1) + &certificate();
+    let keys: Vec<_> = (10..20).map(|number| format!("f{number}=ca.crt")).collect();
+    let annotations = [("db.keys", &*keys.join(",")), ("db.template", "{% if f10 == '' %}-{% endif %}")];
+    assert_eq!(found(&annotations, &[("ca.crt", &text)]), ["f10", "f11", "f12"]);
+}

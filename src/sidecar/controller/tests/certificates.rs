@@ -68,6 +68,28 @@ fn a_credential_that_is_not_named_any_more_has_no_certificates() {
 }
 
 #[test]
+fn files_that_are_cleared_have_no_certificates() {
+    for (on_delete, optional) in
+        [(OnDelete::Clear, "false"), (OnDelete::Clear, "true"), (OnDelete::Keep, "true")]
+    {
+        let annotations = [TLS, &[("tls.optional", optional), ("a.secret", "a")]].concat();
+        let mut harness = Harness::start(Policy { on_delete, ..policy() }, &annotations, &[]);
+        harness.reads("a", "1", &[("password", "p")]);
+        harness.reads("tls", "1", &[("tls.crt", &certificate(2040))]);
+        assert_eq!(harness.expiries(), [expiring("tls.crt", 2040)]);
+        harness.opens("tls");
+        harness.deletes("tls", "2");
+        harness.advance(60 * SECOND);
+        assert_eq!(
+            harness.expiries().is_empty(),
+            harness.file("tls/tls.crt").is_none(),
+            "{on_delete:?} {optional}"
+        );
+        assert_eq!(harness.expiries().is_empty(), on_delete == OnDelete::Clear);
+    }
+}
+
+#[test]
 fn a_timer_of_the_controller_reports_a_certificate() {
     let mut harness = Harness::new(TLS);
     let expired = certificate(2020);
