@@ -1,4 +1,5 @@
 //! Checks the direction of imports: data flows through the modules in the order of `LAYERS`, and imports only point backwards.
+//! Also checks that the linker script names modules and crates that exist.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -274,5 +275,44 @@ fn the_decisions_of_the_sidecar_are_pure() {
         assert!(used.is_empty(), "{} uses {used:?}", path.display());
         let logs = code.matches("log::").count() - code.matches("use log::Level;").count();
         assert_eq!(logs, 0, "{} logs", path.display());
+    }
+}
+
+/// Crates and modules that are part of the standard library.
+const STANDARD: [&str; 8] =
+    ["alloc", "core", "addr2line", "backtrace_rs", "gimli", "libunwind", "miniz_oxide", "rustc_demangle"];
+
+/// The parts of a path in v0 mangling, such as `8podcreds5check`: each follows its length.
+fn demangle(mut path: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    while !path.is_empty() {
+        let digits = path.chars().take_while(char::is_ascii_digit).count();
+        let length: usize = path[..digits].parse().unwrap_or_else(|_| panic!("no length: {path}"));
+        let part = path.get(digits..digits + length).unwrap_or_else(|| panic!("too short: {path}"));
+        parts.push(part);
+        path = &path[digits + length..];
+    }
+    parts
+}
+
+#[test]
+fn the_linker_script_names_what_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = fs::read_to_string(root.join("layout.ld")).unwrap();
+    let lock = fs::read_to_string(root.join("Cargo.lock")).unwrap().replace('-', "_");
+    // `.text.*8podcreds5check*`: what is between the first asterisk and the next wildcard.
+    let words = script.split([' ', '\n', '(', ')']).filter_map(|word| word.strip_prefix(".text."));
+    let patterns: Vec<_> = words.filter_map(|pattern| pattern.split(['*', '?']).nth(1)).collect();
+    assert!(patterns.len() > 20, "{patterns:?}");
+    for pattern in patterns {
+        let (name, modules) =
+            demangle(pattern).split_first().map(|(name, rest)| (*name, rest.join("/"))).unwrap();
+        let exists = if name == "podcreds" {
+            let module = root.join("src").join(&modules);
+            module.is_dir() || module.with_extension("rs").is_file()
+        } else {
+            STANDARD.contains(&name) || lock.contains(&format!("name = \"{name}\"\n"))
+        };
+        assert!(exists, "layout.ld names {pattern}, which does not exist");
     }
 }
