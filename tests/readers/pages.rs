@@ -379,8 +379,12 @@ fn mono() -> Option<Command> {
     Some(command)
 }
 
-const SYMFONY: [&str; 3] =
-    ["Symfony/Component/DependencyInjection", "Symfony/Component/Yaml", "Doctrine/DBAL"];
+const SYMFONY: [&str; 4] = [
+    "Symfony/Component/Config",
+    "Symfony/Component/DependencyInjection",
+    "Symfony/Component/Yaml",
+    "Doctrine/DBAL",
+];
 const CREDENTIALS: &[&str] = &["password", "username"];
 const WITH_HOST: &[&str] = &["host", "password", "username"];
 
