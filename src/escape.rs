@@ -300,12 +300,13 @@ fn double(text: &str, special: char, out: &mut SecretBuffer) {
 
 /// Writes the text with a backslash before each special character.
 fn backslash_escape(text: &str, special: [char; 2], out: &mut SecretBuffer) {
-    for c in text.chars() {
-        if special.contains(&c) {
-            out.push_str("\\");
-        }
-        out.push_char(c);
+    let mut written = 0;
+    for (index, _) in text.match_indices(special) {
+        out.push_str(&text[written..index]);
+        out.push_str("\\");
+        written = index;
     }
+    out.push_str(&text[written..]);
 }
 
 /// Writes the lowest `digits` hexadecimal digits of a number.

@@ -14,7 +14,7 @@ const BASE: usize = 48 * 1024;
 /// The address space, in KiB, that a run may take beyond that.
 const MEMORY: usize = 64 * 1024;
 /// The processor time, in seconds. A build without optimization is about ten times slower.
-const SECONDS: usize = if cfg!(debug_assertions) { 40 } else { 1 };
+const SECONDS: usize = if cfg!(debug_assertions) { 10 } else { 1 };
 /// The size of a large value: with others it still fits into a Secret of 1 MiB.
 const LARGE: usize = 1_000_000;
 

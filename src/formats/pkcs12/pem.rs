@@ -36,25 +36,25 @@ type Problem = &'static str;
 const INVALID_KEY: Problem = "contains a private key that is not valid PEM";
 const INVALID_CERTIFICATE: Problem = "contains a certificate that is not valid PEM";
 
-/// Returns all certificates, in order. Other sections are ignored.
+/// Returns all certificates, in order. Other sections are ignored. Counts them before it decodes any.
 pub(super) fn certificates(pem: &str) -> Result<Vec<Der>, Problem> {
-    let mut found = Vec::new();
+    let mut bodies = Vec::new();
     let mut rest = pem;
     while let Some(section) = next_section(&mut rest) {
         let Section { label, body } = section.ok_or(INVALID_CERTIFICATE)?;
         if !CERTIFICATE_LABELS.contains(&label) {
             continue;
         }
-        if found.len() == CERTIFICATE_LIMIT {
+        if bodies.len() == CERTIFICATE_LIMIT {
             return Err("contains more than 1000 certificates: remove those that are not needed");
         }
-        let der = decode(body).filter(|der| public_key(der).is_some()).ok_or(INVALID_CERTIFICATE)?;
-        found.push(der);
+        bodies.push(body);
     }
-    match found.is_empty() {
-        true => Err("contains no PEM certificate (-----BEGIN CERTIFICATE-----)"),
-        false => Ok(found),
+    if bodies.is_empty() {
+        return Err("contains no PEM certificate (-----BEGIN CERTIFICATE-----)");
     }
+    let certificate = |body| decode(body).filter(|der| public_key(der).is_some()).ok_or(INVALID_CERTIFICATE);
+    bodies.into_iter().map(certificate).collect()
 }
 
 /// Returns the first private key, as PKCS#8.
