@@ -1,6 +1,8 @@
 //! Joins what several credentials write to one file. Each part is complete on its own; `render` has checked that no two parts
 //! have an entry in common.
 
+use std::collections::BTreeMap;
+
 use crate::credential::Format;
 use crate::secret::{SecretBuffer, SecretBytes};
 
@@ -27,10 +29,10 @@ pub(crate) fn join<'a>(format: Format, parts: impl Iterator<Item = &'a SecretByt
 }
 
 /// Host, port, database and user of a line of a `pgpass` file, with their escapes.
-pub(crate) type PgpassLine<'a> = [&'a [u8]; 4];
+type PgpassLine<'a> = [&'a [u8]; 4];
 
 /// The lines of a `pgpass` file that podcreds has written.
-pub(crate) fn pgpass_lines(file: &SecretBytes) -> Vec<PgpassLine<'_>> {
+fn pgpass_lines(file: &SecretBytes) -> Vec<PgpassLine<'_>> {
     let mut lines = Vec::new();
     lines.extend(file.expose().split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(pgpass_line));
     lines
@@ -47,14 +49,38 @@ fn pgpass_line(line: &[u8]) -> PgpassLine<'_> {
     [(); 4].map(|()| parts.next().unwrap_or_default())
 }
 
-/// Whether libpq never reaches one of the second lines, because one of the first matches whatever it matches. libpq takes the first
-/// line that matches host, port, database and user, each of which may be `*`.
-/// Source: <https://www.postgresql.org/docs/current/libpq-pgpass.html>
-pub(crate) fn hides_pgpass_line(first: &[PgpassLine<'_>], second: &[PgpassLine<'_>]) -> bool {
-    let covers = |first: &PgpassLine<'_>, second: &PgpassLine<'_>| {
-        first.iter().zip(second).all(|(first, second)| *first == b"*" || first == second)
-    };
-    second.iter().any(|second| first.iter().any(|first| covers(first, second)))
+/// The lines of the parts of a `pgpass` file, each with the index of the first part that has it.
+#[derive(Default)]
+pub(crate) struct PgpassParts<'a> {
+    lines: BTreeMap<PgpassLine<'a>, usize>,
+    /// How many parts have been added.
+    count: usize,
+}
+
+impl<'a> PgpassParts<'a> {
+    /// Adds the lines of a part. Returns the index of the first earlier part because of which libpq never reaches one of them: a line
+    /// of it matches whatever that line matches. libpq takes the first line that matches host, port, database and user, each of which
+    /// may be `*`.
+    /// Source: <https://www.postgresql.org/docs/current/libpq-pgpass.html>
+    pub(crate) fn add(&mut self, part: &'a SecretBytes) -> Option<usize> {
+        let lines = pgpass_lines(part);
+        let hiding = lines.iter().filter_map(|line| self.first_that_hides(line)).min();
+        for line in lines {
+            self.lines.entry(line).or_insert(self.count);
+        }
+        self.count += 1;
+        hiding
+    }
+
+    /// The first part with a line that is the same, or the same with some of its four parts as `*`: there may be thousands of lines,
+    /// and each has 16 of those.
+    fn first_that_hides(&self, line: &PgpassLine<'a>) -> Option<usize> {
+        let covering = (0..16).map(|mask| {
+            let part = |index: usize| if mask >> index & 1 == 0 { line[index] } else { b"*" };
+            [part(0), part(1), part(2), part(3)]
+        });
+        covering.filter_map(|line| self.lines.get(&line).copied()).min()
+    }
 }
 
 #[cfg(test)]
@@ -96,8 +122,20 @@ mod tests {
             ("", "db:5432:orders:app:a\n", false),
         ] {
             let files = [first, second].map(SecretBytes::from);
-            let [earlier, later] = [&files[0], &files[1]].map(pgpass_lines);
-            assert_eq!(hides_pgpass_line(&earlier, &later), hides, "{first:?} {second:?}");
+            let mut parts = PgpassParts::default();
+            assert_eq!(parts.add(&files[0]), None);
+            assert_eq!(parts.add(&files[1]).is_some(), hides, "{first:?} {second:?}");
         }
+    }
+
+    #[test]
+    fn the_first_part_that_hides_a_line_is_found() {
+        let parts =
+            ["a:1:x:u:p\na:1:x:u:p\n", "*:1:x:u:p\n", "a:1:y:u:p\n", "a:1:x:u:p\n", "a:1:y:u:p\nb:1:x:u:p\n"];
+        let parts = parts.map(SecretBytes::from);
+        let mut earlier = PgpassParts::default();
+        let found: Vec<_> = parts.iter().map(|part| earlier.add(part)).collect();
+        // No line of a part is hidden by the others of that part.
+        assert_eq!(found, [None, None, None, Some(0), Some(1)]);
     }
 }

@@ -1,10 +1,10 @@
 //! Files that several credentials share: the parts that the credentials render on their own, until `formats::merge` joins them.
 
 use crate::credential::{
-    Bundle, BundleFile, Conflict, Credential, CredentialName, EnvFileFormat, FieldName, Format, Output,
-    PathClaims, RelativePath, is_env_name,
+    Bundle, BundleFile, Conflict, Credential, EnvFileFormat, FieldName, Format, Output, PathClaims,
+    RelativePath, is_env_name,
 };
-use crate::formats::merge::{self, PgpassLine};
+use crate::formats::merge::{self, PgpassParts};
 use crate::render::Sources;
 use crate::render::error::{Error, Problem};
 use crate::render::fields;
@@ -53,21 +53,16 @@ impl<'a> SharedFiles<'a> {
         Ok(())
     }
 
-    /// The errors of the credentials of whose password lines libpq would never use one. Each line is split only once: there may be
-    /// thousands.
+    /// The errors of the credentials of whose password lines libpq would never use one.
     pub(crate) fn check_lines(&self) -> Vec<Error> {
         let mut errors = Vec::new();
         for SharedFile { path, parts, .. } in self.0.iter().filter(|file| file.format == Format::Pgpass) {
-            let mut earlier: Vec<(&CredentialName, Vec<PgpassLine<'_>>)> = Vec::new();
+            let mut lines = PgpassParts::default();
             for part in parts {
-                let (name, lines) = (&part.credential.name, merge::pgpass_lines(part.original()));
-                if let Some((other, _)) =
-                    earlier.iter().find(|(_, first)| merge::hides_pgpass_line(first, &lines))
-                {
-                    let (path, other) = ((*path).clone(), (*other).clone());
-                    errors.push(Error::new(name, Conflict::Lines { path, other }.into()));
+                if let Some(earlier) = lines.add(part.original()) {
+                    let (path, other) = ((*path).clone(), parts[earlier].credential.name.clone());
+                    errors.push(Error::new(&part.credential.name, Conflict::Lines { path, other }.into()));
                 }
-                earlier.push((name, lines));
             }
         }
         errors

@@ -202,7 +202,8 @@ impl<'a> Fields<'a> {
 
     /// Reports every key that is not in `known`, with the most similar one.
     pub(crate) fn deny_unknown(&self, known: &[&str]) {
-        for (key, _) in self.entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
+        let unknown = self.entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str()));
+        for (key, _) in unknown.take(PROBLEM_LIMIT) {
             let text = format!(
                 "unknown key {}{}",
                 RedactedPrefix(&key.text),

@@ -58,11 +58,16 @@ fn exchange(shared: &Shared, connection: &mut Connection) -> io::Result<After> {
             // Otherwise threads of abandoned watches would pile up.
             shared.dismiss_departed();
         }
-        let reply = match &fault {
-            None => shared.reply(&request),
-            Some(fault) => Reply::Whole(shared.whole_reply(&request, fault)),
+        let reply = {
+            // Nobody sees the effect of a request before the request itself.
+            let mut requests = shared.requests();
+            let reply = match &fault {
+                None => shared.reply(&request),
+                Some(fault) => Reply::Whole(shared.whole_reply(&request, fault)),
+            };
+            requests.push(request);
+            reply
         };
-        shared.requests().push(request);
         match fault {
             Some(Fault::Hold) => shared.hold(),
             Some(Fault::UntilRequests(count)) => {
