@@ -49,7 +49,7 @@ fn pgpass_line(line: &[u8]) -> PgpassLine<'_> {
     [(); 4].map(|()| parts.next().unwrap_or_default())
 }
 
-/// The lines of the parts of a `pgpass` file, each with the index of the first part that has it.
+/// The lines of the parts of a `pgpass` file, each with the index of the first part that contains this line.
 #[derive(Default)]
 pub(crate) struct PgpassParts<'a> {
     lines: BTreeMap<PgpassLine<'a>, usize>,
@@ -58,9 +58,8 @@ pub(crate) struct PgpassParts<'a> {
 }
 
 impl<'a> PgpassParts<'a> {
-    /// Adds the lines of a part. Returns the index of the first earlier part because of which libpq never reaches one of them: a line
-    /// of it matches whatever that line matches. libpq takes the first line that matches host, port, database and user, each of which
-    /// may be `*`.
+    /// Adds the lines of a part. Returns the index of the first earlier part that hides one of them: libpq takes the first line that
+    /// matches host, port, database and user, each of which may be `*`, so it never reaches a line if an earlier one matches as much.
     /// Source: <https://www.postgresql.org/docs/current/libpq-pgpass.html>
     pub(crate) fn add(&mut self, part: &'a SecretBytes) -> Option<usize> {
         let lines = pgpass_lines(part);
@@ -72,12 +71,12 @@ impl<'a> PgpassParts<'a> {
         hiding
     }
 
-    /// The first part with a line that is the same, or the same with some of its four parts as `*`: there may be thousands of lines,
-    /// and each has 16 of those.
+    /// The first part with this line, or with this line and `*` in place of some of its four fields. These are 16 lookups, however
+    /// many lines there are.
     fn first_that_hides(&self, line: &PgpassLine<'a>) -> Option<usize> {
         let covering = (0..16).map(|mask| {
-            let part = |index: usize| if mask >> index & 1 == 0 { line[index] } else { b"*" };
-            [part(0), part(1), part(2), part(3)]
+            let field = |index: usize| if mask >> index & 1 == 0 { line[index] } else { b"*" };
+            [field(0), field(1), field(2), field(3)]
         });
         covering.filter_map(|line| self.lines.get(&line).copied()).min()
     }

@@ -200,10 +200,10 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Reports every key that is not in `known`, with the most similar one.
+    /// Reports every key that is not in `known`, with the most similar one, up to the limit of errors.
     pub(crate) fn deny_unknown(&self, known: &[&str]) {
         let unknown = self.entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str()));
-        for (key, _) in unknown.take(PROBLEM_LIMIT) {
+        for (key, _) in unknown.take(self.problems.room()) {
             let text = format!(
                 "unknown key {}{}",
                 RedactedPrefix(&key.text),
@@ -269,13 +269,18 @@ pub(crate) struct ValueErrors(RefCell<Vec<ValueError>>);
 
 impl ValueErrors {
     pub(crate) fn add(&self, at: Position, path: &str, text: String) {
-        let mut found = self.0.borrow_mut();
-        if found.len() == PROBLEM_LIMIT {
+        if self.room() == 0 {
             return;
         }
+        let mut found = self.0.borrow_mut();
         // Insertion is fast enough for so few, and a sort at the end would add 20 KB of code.
         let place = found.partition_point(|problem| problem.at <= at);
         found.insert(place, ValueError { at, path: path.to_owned(), text });
+    }
+
+    /// How many more errors are kept.
+    fn room(&self) -> usize {
+        PROBLEM_LIMIT - self.0.borrow().len()
     }
 
     /// All errors, in the order of the document.

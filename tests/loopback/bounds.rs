@@ -1,6 +1,6 @@
-//! No input of a permitted size takes more than 64 MiB, or more processor time than a fixed amount of work: it is rendered, or
-//! rejected with a message that names the bound. The program runs under limits of the kernel, which end it with a signal, or with a
-//! failed allocation.
+//! No input of a permitted size takes more than 64 MiB, or more processor time than a limit that depends on the speed of the machine:
+//! it is rendered, or rejected with a message that names the bound. The program runs under limits of the kernel, which end it with a
+//! signal, or with a failed allocation.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,7 +8,9 @@ use std::fs;
 use std::hint::black_box;
 use std::process::Command;
 use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::support::pki::{Authority, Leaf};
 use crate::support::run::{Finished, Running, run};
@@ -18,18 +20,24 @@ use crate::{HANGS, PASSWORD, Scene, assert_code, assert_has};
 const BASE: usize = 48 * 1024;
 /// The address space, in KiB, that a run may take beyond that.
 const MEMORY: usize = 64 * 1024;
-/// The processor time that a run may take, in whole seconds: 20 times that of some work in this process, which has the same machine,
-/// the same load and the same optimization. The costliest run takes less than a third of it.
+/// The size of a large value: with others it still fits into a Secret of 1 MiB.
+const LARGE: usize = 1_000_000;
+
+/// The processor time that a run may take, in whole seconds: 40 times that of some work in this thread, so that it fits slow and fast
+/// machines, and builds with and without optimization. In a debug build, the costliest run takes about a third of it.
 static SECONDS: LazyLock<u64> = LazyLock::new(|| {
-    let start = Instant::now();
+    let start = processor_time();
     for _ in 0..100 {
         // What podcreds does most with an object of many keys.
         black_box(many_keys(10_000).into_iter().zip(0..).collect::<BTreeMap<_, usize>>());
     }
-    (start.elapsed() * 20).as_secs() + 1
+    ((processor_time() - start) * 40).as_secs() + 1
 });
-/// The size of a large value: with others it still fits into a Secret of 1 MiB.
-const LARGE: usize = 1_000_000;
+
+/// The processor time of this thread so far.
+fn processor_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).expect("it does not run backwards")
+}
 
 /// The command with this address space, in KiB.
 fn limited(memory: usize, command: &Command) -> Command {
@@ -374,6 +382,10 @@ fn a_kubeconfig_or_clusters_file_of_any_form_is_read_or_rejected() {
         "clusters: [{name: c, cluster: {extensions: [{name: client.authentication.k8s.io/exec, extension: [";
     let named = |index| format!("{{name: n{index:x}}},");
     let with_id = |index| format!("{{id: n{index:x}}},");
+    let with_typos = |index| {
+        let typos: Vec<_> = (0..490).map(|typo| format!("tok{typo}:")).collect();
+        format!("- {{id: n{index:x}, {}}}\n", typos.join(" , "))
+    };
     let kubeconfigs = [
         (fill("a:\n", same("- b:\n"), "", many), "holds more than 100000 values"),
         // What takes most memory below that bound.
@@ -386,6 +398,7 @@ fn a_kubeconfig_or_clusters_file_of_any_form_is_read_or_rejected() {
         (fill("a: [", same("0,"), "]", many), "holds more than 100000 values"),
         (fill("clusters: [", with_id, "]", 33_000), "at most 100 clusters"),
         (fill("clusters:\n- id: a\n", |index| format!("  tok{index}:\n"), "", 49_000), "1000 errors"),
+        (fill("clusters:\n", with_typos, "", 100), "1000 errors"),
     ];
     let kubeconfigs = kubeconfigs.map(|(text, message)| ("KUBECONFIG", text, message));
     let clusters_files = clusters_files.map(|(text, message)| ("PODCREDS_CLUSTERS", text, message));

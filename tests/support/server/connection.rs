@@ -59,7 +59,7 @@ fn exchange(shared: &Shared, connection: &mut Connection) -> io::Result<After> {
             shared.dismiss_departed();
         }
         let reply = {
-            // Nobody sees the effect of a request before the request itself.
+            // Both under one lock: a test that has seen the effect of a request also finds the request.
             let mut requests = shared.requests();
             let reply = match &fault {
                 None => shared.reply(&request),

@@ -66,6 +66,7 @@ struct Shared {
     /// Wakes the watches after every change that may concern them.
     changed: Condvar,
     faults: Mutex<Faults>,
+    /// Locked before `cluster`, never while `cluster` is locked.
     requests: Mutex<Vec<Request>>,
     doors: Doors,
 }
