@@ -116,7 +116,7 @@ impl<'a> Example<'a> {
 
     fn run(&self, command: &str) {
         let output = self.output(command);
-        // A command that ends its container is sometimes killed with it before it has ended itself.
+        // The container may end before this command, which is then killed with it.
         let is_killed = command.ends_with(" -- kill 1") && output.status.code() == Some(137);
         assert!(
             output.status.success() || is_killed,
